@@ -1,0 +1,29 @@
+"""Train, judge and use a model from Python.
+
+Usage: python examples/library.py PHOTOS PICTURE [PICTURE ...]
+"""
+
+import sys
+
+import resnet_cli
+
+
+def main(photos: str, pictures: list[str]) -> None:
+    """Fine-tunes on a folder of class folders, scores the result and names some pictures."""
+    result = resnet_cli.finetune(data=photos, mode="frozen", epochs=10)
+    print(f"validation top-1 {result.val.top1:.1%}, kept in {result.run.path}")
+
+    model = resnet_cli.load(result.run.path)
+    scores = resnet_cli.evaluate(model)
+    for name, row in zip(scores.classes, scores.per_class, strict=True):
+        print(f"{name}: recall {row.recall:.1%} of {row.support}")
+
+    for prediction in resnet_cli.predict(model, pictures):
+        if prediction.error is None:
+            print(f"{prediction.path}: {prediction.label} ({prediction.prob:.1%})")
+        else:
+            print(prediction.error)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,36 @@
+"""ResNet-50 transfer learning: fine-tune, evaluate and predict, from Python or from ``resnet-cli``.
+
+The names below are imported when they are first used: ``import resnet_cli`` alone costs nothing.
+
+    import resnet_cli
+    result = resnet_cli.finetune(data="photos", epochs=10)
+    model = resnet_cli.load(result.run.path)
+    for prediction in resnet_cli.predict(model, ["a.jpg", "b.jpg"]):
+        print(prediction.path, prediction.label, prediction.prob)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet_cli.api import evaluate, load, predict
+    from resnet_cli.training.finetune import finetune
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "evaluate", "finetune", "load", "predict"]
+
+_HOMES = {
+    "evaluate": "resnet_cli.api",
+    "finetune": "resnet_cli.training.finetune",
+    "load": "resnet_cli.api",
+    "predict": "resnet_cli.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'resnet_cli' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,167 @@
+"""``resnet-cli demo``: the whole story on real data that needs no download, by the commands one would type."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from resnet_cli.cli import app, output
+
+#: A download of ImageNet weights that would take longer than this is not worth it for a tour.
+MAX_DOWNLOAD_S = 20
+#: Labels that the transfer is tried with: little, and all there are.
+FEW_LABELS = 100
+OLD, NEW = "0,1,2,3,4", "5,6,7,8,9"
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for everything it writes.", show_default="runs/demo-TIME")
+    ] = None,
+) -> None:
+    """Take a three-minute tour: train on handwritten digits 0-4, then transfer that to 5-9 with few labels."""
+    folder = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
+    began = time.perf_counter()
+    _say(
+        "The freelancer's story in small: a model for one job becomes a model for another with little data.\n"
+        "The pictures are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
+    )
+    start = _starting_weights()
+    old, new = folder / "digits-0-4", folder / "digits-5-9"
+    _title("1. The old job: train a ResNet-50 on digits 0 to 4")
+    epochs = "8" if start == "none" else "3"
+    _run("finetune", "digits", "--classes", OLD, "--weights", start, "--mode", "full", "--image-size", "32",
+         "--epochs", epochs, "--out", str(old))  # fmt: skip
+    _title("2. How good is it, digit by digit?")
+    _run("eval", str(old))
+    _title("3. The new job: keep its backbone frozen and train only a new head, for digits 5 to 9")
+    common = ["--classes", NEW, "--mode", "frozen", "--val-fraction", "0.25", "--epochs", "30"]
+    runs: dict[tuple[str, str], Path] = {}
+    _say("First with few labels, and the same head on a backbone that never saw a picture:")
+    for backbone, labels in (("0-4", "few"), ("untrained", "few"), ("untrained", "all")):
+        run = runs[backbone, labels] = folder / f"compare-{backbone}-{labels}"
+        limit = ["--limit", str(FEW_LABELS)] if labels == "few" else []
+        weights = ["--weights", str(old)] if backbone == "0-4" else ["--weights", "none"]
+        _run("finetune", "digits", *common, *weights, *limit, "--out", str(run), "--quiet")
+    _say("Now with all the labels there are:")
+    runs["0-4", "all"] = new
+    _run("finetune", "digits", *common, "--weights", str(old), "--out", str(new))
+    _show_comparison(runs)
+    _title("4. Use it: name digits it has not seen")
+    pictures = folder / "pictures"
+    _write_pictures(new, pictures)
+    _run("predict", str(pictures), "--model", str(new))
+    _title(f"5. Done in {time.perf_counter() - began:.0f} s; what is where")
+    _show_next(folder, new, pictures)
+
+
+def _starting_weights() -> str:
+    """ImageNet weights if they are here or come within seconds, else none; says which in plain words."""
+    from resnet_cli import download
+    from resnet_cli.errors import NetworkError
+    from resnet_cli.paths import checkpoints_dir
+
+    file, folder = download.WEIGHTS["imagenet-v1"], checkpoints_dir()
+    began = time.perf_counter()
+
+    def give_up_if_slow(done: int, total: int | None) -> None:
+        passed = time.perf_counter() - began
+        if passed > 2 and total and passed * total / max(done, 1) > MAX_DOWNLOAD_S:
+            raise NetworkError("the download would take too long for a tour")
+
+    if download.find_cached(file, folder) is None:
+        try:
+            with output.status("looking for ImageNet weights"):
+                download.fetch(file, folder, on_progress=give_up_if_slow, timeout_s=3, retries=0)
+        except NetworkError as error:
+            output.warn(f"no ImageNet weights here or within seconds ({error.message})")
+            _say(
+                "So the first stage starts from random weights: it learns everything from 720 scans. With your own\n"
+                "photos you would start from ImageNet weights, and both stages would be far better for it."
+            )
+            return "none"
+    _say(f"Starting from the ImageNet weights in {folder}.")
+    return "imagenet-v1"
+
+
+def _run(*arguments: str) -> None:
+    """Prints a command and runs it as if it had been typed."""
+    from rich.text import Text
+
+    output.show(Text.assemble(("$ ", "bold green"), (shlex.join(["resnet-cli", *arguments]), "bold")))
+    code = app(list(arguments), standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
+
+
+def _show_comparison(runs: dict[tuple[str, str], Path]) -> None:
+    from resnet_cli.cli.tables import percent, plain_table
+
+    metrics: dict[tuple[str, str], dict[str, Any]] = {
+        key: json.loads((run / "metrics.json").read_text(encoding="utf-8")) for key, run in runs.items()
+    }
+    num_test = metrics["0-4", "all"]["num_images"]["test"]
+    num_train = metrics["0-4", "all"]["num_images"]["train"]
+    table = plain_table(
+        "What the old job is worth to the new one",
+        "frozen backbone", f">{FEW_LABELS} labels", f">{num_train} labels",
+    )  # fmt: skip
+    for backbone, name in (("0-4", "trained on digits 0 to 4"), ("untrained", "untrained (random weights)")):
+        table.add_row(name, *(percent(metrics[backbone, labels]["test_top1"]) for labels in ("few", "all")))
+    output.show("", table)
+    _say(
+        f"Top-1 on {num_test} test pictures of digits 5 to 9; only the backbone differs. A comparison like this tells\n"
+        "whether a transfer helps with your pictures, too: run it before you believe in it."
+    )
+
+
+def _write_pictures(run: Path, folder: Path) -> None:
+    """Writes one test picture of each class as PNG."""
+    from PIL import Image
+
+    from resnet_cli.paths import make_dir
+    from resnet_cli.training.run import open_run_dataset
+    from resnet_cli.weights import load_model
+
+    dataset = open_run_dataset(load_model(run))
+    first = {item.label: item for item in reversed(dataset.split("test"))}
+    make_dir(folder)
+    for label, item in sorted(first.items()):
+        image: Image.Image = item.open()
+        image.save(folder / f"a-{dataset.classes[label]}.png")
+
+
+def _show_next(folder: Path, run: Path, pictures: Path) -> None:
+    from resnet_cli.cli.tables import files_block
+
+    files = [
+        (str(run / "model.safetensors"), "the new model, one file"),
+        (str(run / "plots"), "curves, confusion and predictions"),
+        (str(pictures), "the pictures that were named"),
+    ]
+    commands = [
+        ("resnet-cli finetune YOUR_PHOTOS", "a folder with one sub-folder a class"),
+        ("resnet-cli eval", "the latest run on its own test pictures"),
+        ("resnet-cli predict photo.jpg", "answers from the latest run"),
+        (f"rm -r {shlex.quote(str(folder))}", "removes all that this tour wrote"),
+    ]
+    width = output.stdout().width
+    output.show(files_block("Files", files, width=width), files_block("Type next", commands, width=width))
+
+
+def _title(text: str) -> None:
+    from rich.text import Text
+
+    output.show(Text(), Text(text, style="bold cyan"))
+
+
+def _say(text: str) -> None:
+    from rich.text import Text
+
+    output.show(Text(text))

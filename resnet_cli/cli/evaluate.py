@@ -1,0 +1,91 @@
+"""``resnet-cli eval``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnet_cli.cli import app, output
+from resnet_cli.cli.options import DeviceOption, JsonFlag, OfflineFlag, PrecisionOption, QuietFlag
+
+if TYPE_CHECKING:
+    from resnet_cli.model import Model
+
+LATEST_HELP = "A run folder or model file."
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help=LATEST_HELP, show_default="runs/latest")] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A folder or a name, as for finetune.", show_default="the run's own test pictures"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val, test or all.", show_default="test, else val, else all"),
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Use only these classes of DATA: cat,dog.")] = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    offline: OfflineFlag = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Score a model: top-1, top-5, loss, precision, recall and F1 per class, confusion."""
+    from resnet_cli.config import EvalConfig, resolve
+
+    flags = {"split": split, "classes": classes, "device": device, "precision": precision, "offline": offline}
+    config = resolve(EvalConfig, flags).config
+    with output.status("loading torch", quiet=quiet or as_json):
+        from resnet_cli import evaluation
+        from resnet_cli.cli.progress import ProgressView
+        from resnet_cli.data.sources import open_dataset
+        from resnet_cli.device import choose_compute
+        from resnet_cli.training.events import WorkDone
+        from resnet_cli.training.run import LATEST, choose_items, open_run_dataset
+        from resnet_cli.weights import load_model
+
+    compute = choose_compute(config.device, config.precision)
+    loaded = load_model(model or LATEST)
+    with ProgressView(quiet=quiet) as view:
+        if data is None:
+            dataset = open_run_dataset(loaded, offline=config.offline)
+            dataset = dataset.select(config.classes) if config.classes else dataset
+        else:
+            dataset = open_dataset(
+                data,
+                classes=config.classes,
+                offline=config.offline,
+                on_download=lambda done, total: view(WorkDone("download", done, total)),
+            )
+        chosen, items = choose_items(dataset, loaded, config.split)
+        note = _split_note(loaded, chosen, own=data is None)
+        if not quiet:
+            output.note(f"{loaded.path}: {len(items):,} pictures of {dataset.name} ({note})")
+        scores = evaluation.evaluate(
+            loaded, items, compute, on_progress=lambda done, total: view(WorkDone("evaluate", done, total))
+        )
+    if as_json:
+        head = {"schema_version": 1, "model": str(loaded.path), "data": dataset.name, "split": chosen}
+        output.show_json(head | scores.to_dict())
+        return
+    from resnet_cli.cli.tables import evaluation_tables, percent
+
+    if quiet:
+        output.show_line(percent(scores.top1))
+        return
+    output.show(*evaluation_tables(scores, width=output.stdout().width))
+
+
+def _split_note(model: Model, split: str, *, own: bool) -> str:
+    """Says how far the figures can be trusted."""
+    if split == "val" and own:
+        best = model.provenance.get("best", {}).get("epoch", "?")
+        return f"validation split; it chose the checkpoint (epoch {best}), so expect slightly less on new pictures"
+    if split == "train" and own:
+        return "train split; the model has seen these pictures"
+    if own:
+        return f"{split} split; the validation split chose the checkpoint, not this one"
+    return f"{split} split" if split != "all" else "all pictures"

@@ -1,0 +1,103 @@
+"""The only module that prints: results on stdout, everything else on stderr.
+
+Plain text is printed as it is: never wrapped, so that paths and commands can be copied and searched for, and
+never read as markup, since names of folders and classes are anything at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from resnet_cli.errors import ResnetCliError
+
+
+def stdout() -> Console:
+    """The console for results."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, force_interactive=False)
+
+
+def stderr() -> Console:
+    """The console for progress, plans and warnings; it moves only on a terminal, whatever FORCE_COLOR says."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False, markup=False, emoji=False, force_interactive=sys.stderr.isatty())
+
+
+def show(*renderables: RenderableType) -> None:
+    """Prints results."""
+    _print(stdout(), renderables)
+
+
+def show_line(text: str) -> None:
+    """Prints one line of a result as it is: never wrapped, never styled."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """Prints one JSON object on one line."""
+    show_line(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def show_csv(rows: Iterable[Sequence[object]]) -> None:
+    """Prints rows of CSV as they come."""
+    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+
+
+def note(*renderables: RenderableType) -> None:
+    """Prints what accompanies a result, on stderr."""
+    _print(stderr(), renderables)
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    from rich.text import Text
+
+    note(Text.assemble(("warning: ", "yellow"), text))
+
+
+@contextlib.contextmanager
+def status(text: str, *, quiet: bool = False) -> Iterator[None]:
+    """Shows on a terminal that something is going on that cannot be counted."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with stderr().status(text):
+        yield
+
+
+def show_error(error: ResnetCliError, *, as_json: bool) -> None:
+    """Prints an error and its way out on stderr."""
+    if as_json:
+        fields = {"code": error.code, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+        sys.stderr.write(json.dumps({"schema_version": 1, "error": fields}, ensure_ascii=False) + "\n")
+        return
+    from rich.text import Text
+
+    note(Text.assemble(("error: ", "bold red"), error.message))
+    if error.hint:
+        note(Text.assemble(("  try: ", "bold"), error.hint))
+
+
+def show_interrupt(kept: str | None) -> None:
+    """Says that Ctrl-C was heard and what is kept."""
+    from rich.text import Text
+
+    note(Text.assemble(("interrupted", "bold"), f"; kept: {kept}" if kept else "; nothing was left behind"))
+
+
+def _print(console: Console, renderables: Iterable[RenderableType]) -> None:
+    from rich.text import Text
+
+    for renderable in renderables:
+        console.print(renderable, soft_wrap=isinstance(renderable, str | Text))

@@ -1,0 +1,126 @@
+"""A finetune as it goes: live bars on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from resnet_cli.cli import output
+from resnet_cli.cli.confusion import sparkline
+from resnet_cli.training.events import EpochDone, Event, PlanMade, Saved, StepDone, WorkDone
+
+if TYPE_CHECKING:
+    from typing import Self
+
+#: Off a terminal at most one line in this time: a log that can be read.
+LINE_EVERY_S = 5
+TASKS = {
+    "download": "downloading",
+    "features": "computing features",
+    "check": "checking pictures",
+    "evaluate": "evaluating",
+}
+
+
+class ProgressView:
+    """Draws events on stderr; use it as a context manager and call it with each event.
+
+    Args:
+        quiet: Draw nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() and not quiet
+        self._progress = Progress(
+            TextColumn("{task.description:<19}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[text]}"),
+            console=output.stderr(),
+            disable=not self._live,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line_at = 0.0
+        self._losses: list[float] = []
+        self._best = 0.0
+        self._num_epochs = 0
+        self._began: dict[str, tuple[float, int]] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Draws one event."""
+        if self._quiet:
+            return
+        if isinstance(event, PlanMade):
+            self._num_epochs = event.plan.config.epochs
+        elif isinstance(event, WorkDone):
+            self._work(event)
+        elif isinstance(event, StepDone):
+            self._step(event)
+        elif isinstance(event, EpochDone):
+            self._epoch(event)
+        else:
+            assert isinstance(event, Saved)
+
+    def _work(self, event: WorkDone) -> None:
+        began, first = self._began.setdefault(event.task, (time.perf_counter(), event.done))
+        rate = (event.done - first) / max(time.perf_counter() - began, 1e-9)
+        if event.task == "download":
+            done, total, unit = round(event.done / 1e6), event.total and round(event.total / 1e6), "MB"
+        else:
+            done, total, unit = event.done, event.total, "images"
+        text = f"{rate / 1e6:.1f} MB/s" if unit == "MB" else f"{rate:.0f} images/s"
+        if event.done == first:
+            text = f"{first:,} from cache" if first else ""
+        self._draw(event.task, TASKS[event.task], done, total, text)
+        counted = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}"
+        is_new = event.done > first
+        self._line(
+            f"{TASKS[event.task]}: {counted}, {text}", force=is_new and event.done == event.total, skip=not is_new
+        )
+
+    def _step(self, event: StepDone) -> None:
+        text = f"loss {event.loss:.3f}  {event.images_per_s:,.0f} images/s"
+        self._draw("step", f"epoch {event.epoch}", event.step, event.steps, text)
+        self._line(f"epoch {event.epoch}: step {event.step} of {event.steps}, {text}")
+
+    def _epoch(self, event: EpochDone) -> None:
+        record = event.record
+        self._losses.append(record.train_loss)
+        self._best = max(self._best, record.val_top1)
+        text = f"validation top-1 {record.val_top1:.1%}, best {self._best:.1%}  loss {sparkline(self._losses)}"
+        self._draw("epochs", "epochs", record.epoch, self._num_epochs, text)
+        is_last = record.epoch == self._num_epochs
+        self._line(
+            f"epoch {record.epoch} of {self._num_epochs}: train loss {record.train_loss:.3f}, "
+            f"validation top-1 {record.val_top1:.1%}" + (" (best so far)" if event.is_best else ""),
+            force=is_last or record.seconds > 1,
+        )
+
+    def _draw(self, key: str, description: str, done: int, total: int | None, text: str) -> None:
+        if not self._live:
+            return
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(description, total=total, text="")
+        self._progress.update(self._tasks[key], description=description, completed=done, total=total, text=text)
+
+    def _line(self, text: str, *, force: bool = False, skip: bool = False) -> None:
+        now = time.monotonic()
+        if self._live or skip or (now - self._last_line_at < LINE_EVERY_S and not force):
+            return
+        self._last_line_at = now
+        output.note(text)

@@ -1,0 +1,102 @@
+"""Plans, figures and files as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from resnet_cli.cli.confusion import confused_lines, confusion_table
+
+if TYPE_CHECKING:
+    from resnet_cli.evaluation import Evaluation
+    from resnet_cli.training.finetune import FinetuneResult
+    from resnet_cli.training.plan import Plan
+
+#: Per-class rows shown in a terminal; JSON has all of them.
+MAX_CLASS_ROWS = 30
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table without lines; columns whose name starts with ``>`` are right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def plan_table(plan: Plan) -> Table:
+    """Every decision, who made it, and why."""
+    table = plain_table("Plan", "what", "value", "set by", "why")
+    for choice in plan.choices:
+        table.add_row(choice.name, Text(choice.value), Text(choice.origin, style="dim"), Text(choice.why, style="dim"))
+    return table
+
+
+def percent(share: float) -> str:
+    """0.967 -> ``96.7 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def result_table(result: FinetuneResult) -> Table:
+    """What a finetune reached on each split."""
+    top5_columns = [] if result.val.top5 is None else [">top-5"]
+    table = plain_table("Reached", "split", ">images", ">top-1", *top5_columns, ">loss", "its part")
+    epochs = f"chose epoch {result.best.epoch} of {len(result.history)}"
+    for name, scores, part in (("validation", result.val, epochs), ("test", result.test, "chose nothing")):
+        if scores is not None:
+            top5 = [] if scores.top5 is None else [percent(scores.top5)]
+            table.add_row(name, f"{scores.num_images:,}", percent(scores.top1), *top5, f"{scores.loss:.3f}", part)
+    return table
+
+
+def evaluation_tables(scores: Evaluation, *, width: int) -> list[RenderableType]:
+    """Headline figures, per-class table and confusion of an evaluation."""
+    head = plain_table("Scores", "figure", ">value")
+    head.add_row("images", f"{scores.num_images:,}")
+    head.add_row("top-1", percent(scores.top1))
+    if scores.top5 is not None:
+        head.add_row("top-5", percent(scores.top5))
+    head.add_row("loss", f"{scores.loss:.4f}")
+    classes = plain_table("Per class", "class", ">precision", ">recall", ">F1", ">images")
+    ranked = sorted(zip(scores.classes, scores.per_class, strict=True), key=lambda row: row[1].f1)
+    for name, row in (
+        ranked[:MAX_CLASS_ROWS] if len(ranked) > MAX_CLASS_ROWS else zip(scores.classes, scores.per_class, strict=True)
+    ):
+        classes.add_row(Text(name), percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}")
+    classes.add_section()
+    for name, row in (("macro average", scores.macro), ("weighted average", scores.weighted)):
+        classes.add_row(name, percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}")
+    if len(ranked) > MAX_CLASS_ROWS:
+        classes.caption = f"the {MAX_CLASS_ROWS} classes with the lowest F1 of {len(ranked)}; --json has all"
+    return [head, classes, *confusion_block(scores, width=width)]
+
+
+def confusion_block(scores: Evaluation, *, width: int) -> list[RenderableType]:
+    """The confusion matrix, and the pairs that are mixed up most."""
+    blocks: list[RenderableType] = [
+        Text("Confusion", style="bold"),
+        confusion_table(scores.confusion, scores.classes, width=width),
+    ]
+    if scores.top1 < 1:
+        blocks += [
+            Text(),
+            Text("Most confused (true → predicted)", style="bold"),
+            confused_lines(scores.confusion, scores.classes),
+        ]
+    return blocks
+
+
+def files_block(title: str, rows: Sequence[tuple[str, str]], *, width: int) -> RenderableType:
+    """Paths or commands and what they are; a path is never cut, so that it can be copied."""
+    longest = max(len(left) for left, _ in rows)
+    lines = [Text(), Text(title, style="bold")]
+    for left, right in rows:
+        fits = 2 + longest + 2 + max(len(text) for _, text in rows) <= width
+        gap = " " * (longest - len(left) + 2) if fits else "\n      "
+        lines.append(Text.assemble("  ", left, gap, (right, "dim")))
+    return Group(*lines)

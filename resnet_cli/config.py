@@ -1,0 +1,216 @@
+"""What a command was asked to do: defaults, then a YAML file, then flags, each value with its origin.
+
+One pydantic model per command. ``None`` means "chosen later from the data" (see ``training/plan.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import pydantic
+import yaml
+
+from resnet_cli.errors import ConfigError
+
+#: A config is a page of text; anything larger is a mistake or an attack.
+MAX_YAML_BYTES = 64 * 1024
+# Source: YAML 1.2.2, 10.3.2, the core schema.
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+Positive = Annotated[int, pydantic.Field(ge=1)]
+Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
+
+
+def _split_names(value: Any) -> Any:
+    # `--classes cat,dog` and a YAML list mean the same.
+    names = value.split(",") if isinstance(value, str) else value
+    return tuple(str(name).strip() for name in names) if isinstance(names, list | tuple) else names
+
+
+ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names)]
+
+
+class _Config(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class _ComputeConfig(_Config):
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    offline: bool = False
+
+
+class FinetuneConfig(_ComputeConfig):
+    """Everything that ``finetune`` can be told; field names are the flags' names."""
+
+    data: str = "cifar10"
+    classes: ClassNames | None = None
+    limit: Positive | None = None
+    val_fraction: Annotated[float, pydantic.Field(gt=0, lt=0.5, allow_inf_nan=False)] = 0.1
+    split_seed: Seed = 0
+    weights: str = "auto"
+    mode: Literal["auto", "frozen", "full"] = "auto"
+    head: str = "linear"
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 10
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536)] | None = None
+    lr: Rate | None = None
+    head_lr: Rate | None = None
+    image_size: Annotated[int, pydantic.Field(ge=32, le=1024)] | None = None
+    augment: Literal["none", "light", "standard"] | None = None
+    seed: Seed = 0
+    out: Path | None = None
+
+    @pydantic.field_validator("head", mode="before")
+    @classmethod
+    def _check_head(cls, value: Any) -> str:
+        text = ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
+        parse_head(text)
+        return text
+
+
+class EvalConfig(_ComputeConfig):
+    """What ``eval`` can be told, besides the model and the data."""
+
+    split: Literal["train", "val", "test", "all"] | None = None
+    classes: ClassNames | None = None
+
+
+class PredictConfig(_ComputeConfig):
+    """What ``predict`` can be told about computing."""
+
+
+def parse_head(text: str) -> tuple[int, ...]:
+    """Reads ``linear`` as () and ``1024,512`` as the widths of an MLP's hidden layers.
+
+    Raises:
+        ValueError: Neither the word nor a list of widths from 1 to 65,536.
+    """
+    if text == "linear":
+        return ()
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = ()
+    if not widths or not all(1 <= width <= 65_536 for width in widths):
+        raise ValueError("must be 'linear' or hidden widths such as 1024,512")
+    return widths
+
+
+ConfigT = TypeVar("ConfigT", bound=_Config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved(Generic[ConfigT]):
+    """A config and who set each of its values.
+
+    Attributes:
+        config: The values.
+        origins: Field name -> ``flag``, the YAML file's name, or ``default``.
+    """
+
+    config: ConfigT
+    origins: dict[str, str]
+
+
+def resolve(model: type[ConfigT], flags: Mapping[str, Any], file: Path | None = None) -> Resolved[ConfigT]:
+    """Merges defaults, a YAML file and flags, in that order.
+
+    Args:
+        model: The command's config.
+        flags: Field name -> value; None where the user said nothing.
+        file: A YAML file whose keys are field names (dashes or underscores).
+
+    Raises:
+        ConfigError: An unknown key, or a value that cannot be; the message names the flag or the file.
+    """
+    written = read_yaml(file) if file else {}
+    values = {key.replace("-", "_"): value for key, value in written.items()}
+    if len(values) < len(written):
+        raise ConfigError(f"{file}: a key is there twice, once with dashes and once with underscores")
+    unknown = sorted(set(values) - set(model.model_fields))
+    if unknown:
+        raise ConfigError(f"{file}: unknown key '{unknown[0]}'", hint=_did_you_mean(unknown[0], model))
+    origins = dict.fromkeys(model.model_fields, "default") | dict.fromkeys(values, str(file))
+    given = {key: value for key, value in flags.items() if value is not None}
+    origins |= dict.fromkeys(given, "flag")
+    try:
+        config = model.model_validate(values | given)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        flag = "DATA" if field == "data" else "--" + field.replace("_", "-")
+        where = f"{file}: {field}" if origins[field] == str(file) else flag
+        reason = first["msg"].removeprefix("Value error, ").lower().replace("input should", "should")
+        raise ConfigError(f"{where} {first['input']}: {reason}") from error
+    return Resolved(config, origins)
+
+
+def to_yaml(config: _Config) -> str:
+    """The config as YAML that ``--config`` reads back to the same values."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a mapping from a YAML file: no tags, no aliases, no duplicate keys, at most 64 KB.
+
+    Returns:
+        Keys to strings, None, and lists and mappings of them; a config's types parse the strings.
+
+    Raises:
+        ConfigError: The file is missing, too large, or not such a mapping.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror or error}") from error
+    if len(data) > MAX_YAML_BYTES:
+        raise ConfigError(f"{path}: {len(data):,} bytes, more than a config can have ({MAX_YAML_BYTES:,})")
+    try:
+        values = yaml.load(data.decode("utf-8"), Loader=_StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML: {reason}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path}: must be a mapping of names to values, such as 'epochs: 10'")
+    return values
+
+
+class _StrictLoader(yaml.BaseLoader):
+    """Plain YAML: every scalar is a string or None, without the features that hide mistakes and bombs.
+
+    The config's own types parse the strings. YAML 1.1 would read ``1e-3`` as text, and the class names
+    ``no`` and ``007`` as False and 7.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        tag = getattr(self.peek_event(), "tag", None)  # type: ignore[no-untyped-call]
+        if tag:
+            raise yaml.YAMLError(f"tags ({tag}) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        # A style of None means no quotes.
+        return None if node.style is None and node.value in _NULLS else super().construct_scalar(node)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.YAMLError(f"the key '{key.value}' is there twice")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
+def _did_you_mean(key: str, model: type[_Config]) -> str:
+    close = difflib.get_close_matches(key, model.model_fields, n=1)
+    known = ", ".join(model.model_fields)
+    return f"did you mean '{close[0]}'?" if close else f"known keys: {known}"

@@ -1,0 +1,1 @@
+"""From a DATA spec to batches: sources, splits, loading, augmentation."""

@@ -1,0 +1,176 @@
+"""Reads the binary CIFAR archives as they were published: straight from the ``.tar.gz``, no pickle.
+
+Nothing is extracted to the disk. The members are read one by one in the order of the archive, so that the
+gzip stream is decompressed once.
+
+Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" (the layout of a record).
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.errors import DataError
+
+CifarName = Literal["cifar10", "cifar100"]
+
+_SIDE_PX = 32
+_NUM_PIXEL_BYTES = 3 * _SIDE_PX * _SIDE_PX
+
+# The largest published member has 50 000 records of 3 074 bytes (153.7 MB). What claims much more is not
+# CIFAR, and is refused before it is decompressed.
+_MAX_MEMBER_BYTES = 256 * 1024 * 1024
+_MAX_NUM_MEMBERS = 64
+# Source: GNU tar pads to whole records of 20 blocks, 10 240 bytes; other writers use less than 1 MiB.
+_MAX_PADDING_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the records of one archive are and how they are built."""
+
+    train: tuple[str, ...]
+    test: str
+    class_names: str
+    num_label_bytes: int
+    label_at: int
+    num_classes: int
+
+
+_LAYOUTS: dict[CifarName, _Layout] = {
+    "cifar10": _Layout(
+        train=tuple(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)),
+        test="cifar-10-batches-bin/test_batch.bin",
+        class_names="cifar-10-batches-bin/batches.meta.txt",
+        num_label_bytes=1,
+        label_at=0,
+        num_classes=10,
+    ),
+    # Two label bytes: the coarse one of 20, then the fine one of 100, which is the one used.
+    "cifar100": _Layout(
+        train=("cifar-100-binary/train.bin",),
+        test="cifar-100-binary/test.bin",
+        class_names="cifar-100-binary/fine_label_names.txt",
+        num_label_bytes=2,
+        label_at=1,
+        num_classes=100,
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CifarArrays:
+    """A CIFAR data set in memory.
+
+    Attributes:
+        train_images: uint8 RGB [n x 32 x 32 x 3].
+        train_labels: int64 [n], indices into ``classes``.
+        test_images: uint8 RGB [m x 32 x 32 x 3].
+        test_labels: int64 [m].
+        classes: The class names in index order.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
+    """Reads a whole CIFAR archive into memory (about 185 MB, twice that while it is read).
+
+    Args:
+        archive: The published ``cifar-10-binary.tar.gz`` or ``cifar-100-binary.tar.gz``.
+        name: Which of the two it is.
+
+    Raises:
+        DataError: The archive is missing, damaged, or holds something else than CIFAR.
+    """
+    layout = _LAYOUTS[name]
+    splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+    classes: tuple[str, ...] = ()
+    wanted = {*layout.train, layout.test, layout.class_names}
+    seen: set[str] = set()
+    try:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for num_members, member in enumerate(tar, start=1):
+                if num_members > _MAX_NUM_MEMBERS or member.size > _MAX_MEMBER_BYTES:
+                    _refuse(archive, f"is too large for {name} at its member {member.name!r}")
+                path = member.name.removeprefix("./")
+                if path not in wanted:
+                    continue
+                if path in seen:
+                    _refuse(archive, f"holds {path} twice")
+                seen.add(path)
+                data = _read_member(tar, member, archive)
+                if path == layout.class_names:
+                    classes = _class_names(data, layout, archive)
+                else:
+                    splits[path] = _records(data, layout, archive, path)
+            # tarfile stops before the end of the stream, where gzip keeps the checksum of all of it.
+            if len(stream.read(_MAX_PADDING_BYTES + 1)) > _MAX_PADDING_BYTES:
+                _refuse(archive, "goes on after its last member")
+    # zlib.error and EOFError come from a cut or damaged gzip stream, OSError from a bad gzip header too.
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        _refuse(archive, f"cannot be read: {error}", cause=error)
+    if missing := sorted(wanted - seen):
+        _refuse(archive, f"has no member {missing[0]}")
+    train = [splits[path] for path in layout.train]
+    test_images, test_labels = splits[layout.test]
+    return CifarArrays(
+        train_images=np.concatenate([images for images, _ in train]),
+        train_labels=np.concatenate([labels for _, labels in train]),
+        test_images=test_images,
+        test_labels=test_labels,
+        classes=classes,
+    )
+
+
+def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> bytes:
+    # A link would make another member, or nothing, stand for this one.
+    source = tar.extractfile(member) if member.isreg() else None
+    if source is None:
+        _refuse(archive, f"holds {member.name} as something other than a plain file")
+    with source:
+        return source.read()
+
+
+def _records(data: bytes, layout: _Layout, archive: Path, path: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    num_record_bytes = layout.num_label_bytes + _NUM_PIXEL_BYTES
+    if not data or len(data) % num_record_bytes:
+        _refuse(archive, f"has {len(data)} bytes in {path}, not a whole number of {num_record_bytes}-byte records")
+    records = np.frombuffer(data, dtype=np.uint8).reshape(-1, num_record_bytes)  # [n x (labels + pixels)]
+    labels = records[:, layout.label_at].astype(np.int64)
+    if labels.max() >= layout.num_classes:
+        _refuse(archive, f"has the label {labels.max()} in {path}; the last is {layout.num_classes - 1}")
+    planes = records[:, layout.num_label_bytes :].reshape(-1, 3, _SIDE_PX, _SIDE_PX)  # [n x 3 x h x w]
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
+
+
+def _class_names(data: bytes, layout: _Layout, archive: Path) -> tuple[str, ...]:
+    try:
+        names = tuple(line.strip() for line in data.decode("ascii").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        _refuse(archive, f"has class names that are not text in {layout.class_names}", cause=error)
+    if len(set(names)) != layout.num_classes or len(names) != layout.num_classes:
+        _refuse(
+            archive,
+            f"names {len(set(names))} different classes in {layout.class_names}, not {layout.num_classes}",
+        )
+    return names
+
+
+def _refuse(archive: Path, reason: str, *, cause: Exception | None = None) -> NoReturn:
+    raise DataError(
+        f"{archive}: the archive {reason}",
+        hint=f"delete {archive} and run the same command again to download it anew",
+    ) from cause

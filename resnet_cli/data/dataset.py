@@ -1,0 +1,131 @@
+"""A data set: named pictures with labels and splits, whatever they came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from PIL import Image
+
+from resnet_cli.errors import DataError, ImageError
+from resnet_cli.images import decode, from_pixels, read_image
+from resnet_cli.preprocess import Pixels
+
+Split: TypeAlias = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One picture.
+
+    Attributes:
+        name: What people are shown and what ``split.csv`` holds: the path under the data folder with ``/``.
+        source: The file, its bytes, or uint8 [h x w x 3] pixels of a set that lives in memory.
+        label: Index into the data set's classes.
+        split: Where the picture belongs.
+    """
+
+    name: str
+    source: Path | bytes | Pixels
+    label: int = 0
+    split: Split = "train"
+
+    def open(self) -> Image.Image:
+        """The upright RGB image.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        if isinstance(self.source, Path):
+            return read_image(self.source)
+        if isinstance(self.source, bytes):
+            return decode(self.source, self.name)
+        return from_pixels(self.source)
+
+    def content_hash(self) -> bytes:
+        """SHA-256 of the file's bytes (or of the pixels and their shape): the key of everything cached.
+
+        Raises:
+            ImageError: The file cannot be read.
+        """
+        if isinstance(self.source, bytes):
+            return hashlib.sha256(self.source).digest()
+        if not isinstance(self.source, Path):
+            return hashlib.sha256(repr(self.source.shape).encode() + self.source.tobytes()).digest()
+        try:
+            return hashlib.sha256(self.source.read_bytes()).digest()
+        except OSError as error:
+            raise ImageError(str(self.source), error.strerror or str(error)) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Items of up to three splits over one list of classes.
+
+    Attributes:
+        name: Short, for run folders: ``ants_bees``, ``cifar10``.
+        spec: What the user typed, made absolute: opening it again gives the same pictures.
+        classes: In index order.
+        items: Sorted by split as they were found; labels index ``classes``.
+        mirror_safe: Whether a mirrored picture still belongs to its class (digits do not).
+        notes: What was noticed while reading, for the user.
+        split_note: How the splits came about.
+    """
+
+    name: str
+    spec: str
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+    mirror_safe: bool = True
+    notes: tuple[str, ...] = ()
+    split_note: str = ""
+
+    def split(self, name: Split) -> list[Item]:
+        """The items of one split, in order."""
+        return [item for item in self.items if item.split == name]
+
+    def counts(self) -> dict[Split, list[int]]:
+        """Split -> number of pictures of each class."""
+        counted = Counter((item.split, item.label) for item in self.items)
+        return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
+
+    def select(self, classes: Sequence[str]) -> Dataset:
+        """Keeps only the named classes, in the order given.
+
+        Raises:
+            DataError: A class is not there, is named twice, or fewer than two are left.
+        """
+        missing = [name for name in classes if name not in self.classes]
+        if missing:
+            raise DataError(
+                f"--classes: '{missing[0]}' is not a class of {self.name}",
+                hint=f"its classes: {', '.join(self.classes[:20])}{' ...' if len(self.classes) > 20 else ''}",
+            )
+        if len(set(classes)) != len(classes) or len(classes) < 2:
+            raise DataError(f"--classes {','.join(classes)}: name at least two different classes")
+        new_label = {self.classes.index(name): label for label, name in enumerate(classes)}
+        items = tuple(
+            dataclasses.replace(item, label=new_label[item.label]) for item in self.items if item.label in new_label
+        )
+        return dataclasses.replace(self, classes=tuple(classes), items=items)
+
+    def relabel(self, classes: Sequence[str]) -> Dataset:
+        """Aligns the labels with a model's classes, by name.
+
+        Raises:
+            DataError: The data has a class that the model does not know.
+        """
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise DataError(
+                f"{self.name} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:5])}",
+                hint=f"the model's classes: {', '.join(classes[:20])}; choose with --classes, or rename the folders",
+            )
+        index = [list(classes).index(name) for name in self.classes]
+        items = tuple(dataclasses.replace(item, label=index[item.label]) for item in self.items)
+        return dataclasses.replace(self, classes=tuple(classes), items=items)

@@ -1,0 +1,142 @@
+"""Who trains, who chooses, who judges: split assignment that is stratified, seeded and repeatable."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+from collections import defaultdict
+from pathlib import Path
+
+from resnet_cli.data.dataset import SPLITS, Dataset, Split
+from resnet_cli.errors import DataError
+
+_COLUMNS = ["path", "label", "split"]
+
+
+def complete_splits(dataset: Dataset, *, val_fraction: float, seed: int) -> Dataset:
+    """Gives a data set the splits that training needs; the ones it has are kept as they are.
+
+    A set without a validation split gives up ``val_fraction`` of each class of its train split. Where the
+    source has no splits at all, as much again becomes the test split. Every class keeps at least one picture
+    to train on and one to validate with.
+
+    Args:
+        dataset: Items whose split says what the source said; all ``train`` where it said nothing.
+        val_fraction: Of each class, in (0, 0.5).
+        seed: Changes which pictures are chosen.
+
+    Raises:
+        DataError: One class only, a class without train pictures, or one too small to be split.
+    """
+    found = {item.split for item in dataset.items}
+    if len(dataset.classes) < 2:
+        raise DataError(
+            f"{dataset.name}: only one class, '{dataset.classes[0]}'",
+            hint="it takes a folder for each of two or more",
+        )
+    for label, count in enumerate(dataset.counts()["train"]):
+        if count < 2:
+            raise DataError(
+                f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} picture to train on; "
+                "two are the least",
+                hint=f"add pictures to it, or leave it out: --classes {_others(dataset, label)}",
+            )
+    if "val" in found:
+        return dataset
+    holdout_test = found == {"train"}
+    parts: list[Split] = ["val", "test"] if holdout_test else ["val"]
+    chosen: dict[int, Split] = {}
+    for indices in _train_indices_by_class(dataset, seed).values():
+        for part in parts:
+            num_left = len(indices)
+            wanted = max(1, round(val_fraction * (num_left if part == "val" else num_left / (1 - val_fraction))))
+            # The last picture always trains; a class of two has none to spare for testing.
+            for index in indices[: min(wanted, num_left - 1)]:
+                chosen[index] = part
+            indices = indices[min(wanted, num_left - 1) :]
+    items = tuple(
+        dataclasses.replace(item, split=chosen.get(index, item.split)) for index, item in enumerate(dataset.items)
+    )
+    share = f"{val_fraction:.0%} of each class"
+    note = f"{share} to validate" + (f", {share} to test" if holdout_test else ", taken from train")
+    return dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed})")
+
+
+def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
+    """Keeps ``limit`` train pictures, spread over the classes in proportion; other splits stay whole.
+
+    A smaller limit keeps a subset of what a larger one keeps.
+
+    Raises:
+        DataError: Fewer pictures than classes are asked for.
+    """
+    if limit < len(dataset.classes):
+        raise DataError(f"--limit {limit}: fewer pictures than the {len(dataset.classes)} classes of {dataset.name}")
+    ranked: list[tuple[float, int, int]] = []
+    for label, indices in _train_indices_by_class(dataset, seed).items():
+        # A class's i-th picture of n stands at (i + 1/2) / n: cutting the merged order keeps proportions;
+        # its first picture stands before all, so that no class is left empty.
+        ranked += [((i + 0.5) / len(indices) if i else 0.0, label, index) for i, index in enumerate(indices)]
+    kept = {index for _, _, index in sorted(ranked)[:limit]}
+    items = tuple(item for index, item in enumerate(dataset.items) if item.split != "train" or index in kept)
+    return dataclasses.replace(dataset, items=items)
+
+
+def split_csv(dataset: Dataset) -> str:
+    """The split as CSV text: ``path,label,split``, labels by name."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows([item.name, dataset.classes[item.label], item.split] for item in dataset.items)
+    return text.getvalue()
+
+
+def apply_split_csv(dataset: Dataset, path: Path) -> Dataset:
+    """Gives each item the split that a run wrote down; items the run never saw are left out.
+
+    Raises:
+        DataError: The file is damaged, or a picture it names is gone or has another label.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            header, *lines = csv.reader(file)
+        rows = {name: (label, split) for name, label, split in lines}
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not a split file (path,label,split): {error}") from error
+    if header != _COLUMNS or not rows:
+        raise DataError(f"{path}: not a split file (path,label,split)")
+    items = []
+    for item in dataset.items:
+        if item.name not in rows:
+            continue
+        label, split = rows.pop(item.name)
+        known = [name for name in SPLITS if name == split]
+        if label != dataset.classes[item.label] or not known:
+            raise DataError(f"{path}: '{item.name}' was {label} ({split}), now it is {dataset.classes[item.label]}")
+        items.append(dataclasses.replace(item, split=known[0]))
+    if rows:
+        raise DataError(
+            f"{len(rows)} pictures of this run are gone from {dataset.spec}, such as {next(iter(rows))}",
+            hint="put them back, or name other data: resnet-cli eval MODEL DATA",
+        )
+    return dataclasses.replace(dataset, items=tuple(items), split_note=f"as written in {path}")
+
+
+def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]:
+    """Class label -> positions of its train items, in an order that depends on seed and names alone."""
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for index, item in enumerate(dataset.items):
+        if item.split == "train":
+            by_class[item.label].append(index)
+
+    def rank(index: int) -> bytes:
+        # Hashing names, not shuffling positions: one new picture does not reshuffle all the others.
+        return hashlib.sha256(f"{seed}/{dataset.items[index].name}".encode(errors="surrogateescape")).digest()
+
+    return {label: sorted(indices, key=rank) for label, indices in by_class.items()}
+
+
+def _others(dataset: Dataset, label: int) -> str:
+    return ",".join(name for index, name in enumerate(dataset.classes) if index != label) or "..."

@@ -1,0 +1,121 @@
+"""Every error a user can cause or meet, each with its exit code.
+
+The tree (exit code in brackets; the codes are a stable contract):
+
+    ResnetCliError
+    ├── ConfigError         [2]  a flag, a YAML key or a combination that cannot be
+    ├── DataError           [3]  a data set that cannot be used
+    │   └── ImageError      [3]  one picture that cannot be read
+    ├── ModelError          [3]  a weights or model file that does not fit
+    ├── SetupError          [4]  a device, library or system part that is not there
+    ├── NetworkError        [5]  a download that failed or whose bytes are wrong
+    ├── DiskError           [6]  a folder or file that cannot be written
+    ├── DivergedError       [7]  the loss is no longer a finite number
+    ├── MemoryExhausted     [8]  the device has no room for this batch
+    └── UntrustedFileError  [9]  a file that would run code when loaded
+
+0 is success, 1 a bug of ours (its traceback is shown), 130 an interrupt (Interrupted says what is kept).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ResnetCliError(Exception):
+    """What failed, the value that made it fail, and what to type next.
+
+    Args:
+        message: One sentence that names the thing and its value.
+        hint: The way out, as a command to type where there is one.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(ResnetCliError):
+    """A flag, a YAML key or a combination of them that cannot be."""
+
+    exit_code = 2
+    code = "config"
+
+
+class DataError(ResnetCliError):
+    """A data set that cannot be used as it is."""
+
+    exit_code = 3
+    code = "data"
+
+
+class ImageError(DataError):
+    """One picture that cannot be read; ``message`` is the reason, ``path`` names the file."""
+
+    code = "image"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ModelError(ResnetCliError):
+    """A weights or model file that is damaged or of another architecture."""
+
+    exit_code = 3
+    code = "model"
+
+
+class SetupError(ResnetCliError):
+    """A device, library or system part that is asked for and not there."""
+
+    exit_code = 4
+    code = "setup"
+
+
+class NetworkError(ResnetCliError):
+    """A download that failed, was forbidden, or delivered the wrong bytes."""
+
+    exit_code = 5
+    code = "network"
+
+
+class DiskError(ResnetCliError):
+    """A folder or file that cannot be written."""
+
+    exit_code = 6
+    code = "disk"
+
+
+class DivergedError(ResnetCliError):
+    """Training reached a loss that is not a finite number."""
+
+    exit_code = 7
+    code = "diverged"
+
+
+class MemoryExhausted(ResnetCliError):
+    """The device has no room for one batch."""
+
+    exit_code = 8
+    code = "memory"
+
+
+class UntrustedFileError(ResnetCliError):
+    """A file that would run code when loaded; it is refused."""
+
+    exit_code = 9
+    code = "untrusted"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C reached a place that had something to save; ``kept`` says what and where."""
+
+    def __init__(self, kept: str) -> None:
+        super().__init__(kept)
+        self.kept = kept

@@ -1,0 +1,139 @@
+"""One way to read a picture: bytes in, an upright RGB image out, or an error that names the file.
+
+Training, evaluation, prediction and every later reader go through :func:`decode`, so the same file always
+gives the same pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError, features
+
+from resnet_cli.errors import ImageError
+
+#: Pillow's decoders that may be used at all; others (EPS, PDF, ...) start programs or are rarely fuzzed.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+#: Above this many pixels a picture is refused before it is decoded: 50 MP is 150 MB as RGB.
+MAX_PIXELS = 50_000_000
+#: EXIF orientation -> what turns the picture upright. Source: Exif 2.32, section 4.6.4.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file's name says that it is a picture (hidden files never are)."""
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+
+
+@functools.cache
+def decoder_version() -> str:
+    """Names the libraries whose change may change pixels; part of every feature cache key."""
+    return f"pillow {features.version('pil')} jpeg {features.version('jpg')} turbo {features.version('libjpeg_turbo')}"
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Reads a picture file; see :func:`decode`.
+
+    Raises:
+        ImageError: The file cannot be read or is not a whole picture.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(str(path), error.strerror or str(error)) from error
+    return decode(data, str(path), max_pixels=max_pixels)
+
+
+def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes the bytes of a picture file.
+
+    EXIF orientation is applied, the first frame is taken, transparency is laid over white, 16-bit gray is
+    scaled to 8 bits (Pillow alone would clip it), CMYK and palettes become RGB.
+
+    Args:
+        data: The whole file.
+        path: The name used in errors.
+        max_pixels: Larger pictures are refused before they are decoded.
+
+    Returns:
+        An image of mode RGB, upright, at least 1 x 1.
+
+    Raises:
+        ImageError: Empty, truncated, too large, or not one of the known formats.
+    """
+    if not data:
+        raise ImageError(path, "the file is empty")
+    _treat_bombs_as_errors()
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError(path, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+            image.load()
+            return _to_rgb(_upright(image))
+    except ImageError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(path, f"more pixels than the limit of {max_pixels:,}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(path, "not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)") from error
+    except MemoryError as error:
+        raise ImageError(path, "too large for this machine's memory") from error
+    except Exception as error:
+        raise ImageError(path, f"damaged: {error}") from error
+
+
+def from_pixels(pixels: np.ndarray) -> Image.Image:
+    """Wraps pixels that are decoded already.
+
+    Args:
+        pixels: uint8 [h x w x 3] RGB.
+    """
+    return Image.fromarray(pixels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose also writes the EXIF block anew, which fails on tags that nobody needs here.
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError):
+        # The block itself cannot be read; the pixels can.
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        # 16-bit gray: convert("L") would clip everything above 255 to white.
+        wide = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(np.clip(wide // 256 if wide.max() > 255 else wide, 0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pictures have no agreed brightness range")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    return image.convert("RGB")
+
+
+@functools.cache
+def _treat_bombs_as_errors() -> None:
+    # Once for the process and not around each call: warnings.catch_warnings is not thread-safe.
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    # Damaged EXIF in a sound picture is common and harmless.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")

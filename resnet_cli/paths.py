@@ -1,0 +1,127 @@
+"""Where files live, and how they are written so that a crash never leaves half of one.
+
+Weights land in torch.hub's own cache (``TORCH_HOME``), so that other tools share them. Everything that
+only this tool understands (data archives, frozen features) lives under ``RESNET_CLI_CACHE``, else the
+platform's user cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from resnet_cli.errors import DiskError
+
+
+def cache_dir() -> Path:
+    """The folder of our own caches: ``RESNET_CLI_CACHE``, else the platform's cache folder."""
+    override = os.environ.get("RESNET_CLI_CACHE")
+    if override:
+        return Path(override).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("resnet-cli")
+
+
+def data_dir() -> Path:
+    """Where the archives of named data sets are kept."""
+    return cache_dir() / "data"
+
+
+def features_dir() -> Path:
+    """Where frozen features are kept."""
+    return cache_dir() / "features"
+
+
+def checkpoints_dir() -> Path:
+    """torch.hub's checkpoint folder, found as torch.hub finds it.
+
+    Source: ``torch.hub.get_dir``: ``$TORCH_HOME``, else ``$XDG_CACHE_HOME/torch``, else ``~/.cache/torch``.
+    """
+    xdg = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", os.path.join(xdg, "torch"))
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def make_dir(path: Path) -> Path:
+    """Creates a folder and its parents.
+
+    Raises:
+        DiskError: The folder cannot be made, or a file of that name is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside ``path``; a clean exit renames it, anything else removes it.
+
+    The data is flushed to the disk before the rename, so a reader sees the old file, the new file or
+    none, even after ``kill -9`` or a power cut.
+
+    Raises:
+        DiskError: The folder cannot be written or the disk is full.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+    except OSError as error:
+        raise DiskError(
+            f"cannot write in {path.parent}: {error.strerror or error}",
+            hint="choose another folder with --out, or free its permissions or space",
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _fsync_dir(path.parent)
+    except OSError as error:
+        raise DiskError(
+            f"cannot write {path}: {error.strerror or error}", hint="free some space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a whole file atomically.
+
+    Raises:
+        DiskError: The folder cannot be written or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole UTF-8 file atomically, with Unix line ends on every system.
+
+    File names that are not UTF-8 come out as the bytes they are.
+
+    Raises:
+        DiskError: The folder cannot be written or the disk is full.
+    """
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def _fsync_dir(path: Path) -> None:
+    # Windows cannot open a folder; there the rename itself is all there is.
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

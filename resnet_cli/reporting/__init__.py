@@ -1,0 +1,1 @@
+"""Plots and reports, drawn from results alone and never from a model."""

@@ -1,0 +1,55 @@
+"""What a plan will cost, from one measured forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import torch
+
+from resnet_cli.features import FrozenBackbone, inference_batch_size
+from resnet_cli.model import ResNet50
+from resnet_cli.training.plan import Plan
+
+#: A training step is a forward pass and a backward pass of twice its work.
+TRAIN_OVER_FORWARD = 3
+#: Bytes that one picture of 224 px keeps until its backward pass in float32: 11.1 million activations, each
+#: stored once as an input of a convolution and once of a BatchNorm (activations: timm's model table).
+TRAIN_BYTES_PER_IMAGE = 11_100_000 * 4 * 2
+#: Python, torch and its libraries (measured), and the network's weights with gradient and momentum.
+BASE_BYTES = 700 * 2**20
+NETWORK_BYTES = 102 * 10**6
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Time and peak memory of a run, if no features are cached."""
+
+    seconds: float
+    memory_bytes: int
+
+    def describe(self) -> str:
+        """Both in words."""
+        seconds = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 120 else f"{self.seconds:.0f} seconds"
+        return f"{seconds} and {self.memory_bytes / 2**30:.1f} GB of memory (less time if features are cached)"
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Times one batch through a network of the same shape and counts from there."""
+    size = plan.preprocess.crop_size
+    batch_size = inference_batch_size(size, plan.compute)
+    backbone = FrozenBackbone(ResNet50(2), plan.preprocess, plan.compute)
+    pixels = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
+    backbone(pixels)
+    began = time.perf_counter()
+    backbone(pixels)
+    per_image = (time.perf_counter() - began) / batch_size
+    num_all, num_train = len(plan.dataset.items), len(plan.dataset.split("train"))
+    scale = (size / 224) ** 2
+    if plan.mode == "frozen":
+        memory = NETWORK_BYTES * 2 + batch_size * scale * TRAIN_BYTES_PER_IMAGE / 8 + num_all * 2048 * 4 * 3
+        return Estimate(num_all * per_image, int(BASE_BYTES + memory))
+    num_val = len(plan.dataset.split("val"))
+    forwards = plan.config.epochs * (num_train * TRAIN_OVER_FORWARD + num_val) + num_all - num_train
+    memory = NETWORK_BYTES * 4 + plan.batch_size * scale * TRAIN_BYTES_PER_IMAGE
+    return Estimate(forwards * per_image, int(BASE_BYTES + memory))

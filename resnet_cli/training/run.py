@@ -1,0 +1,168 @@
+"""The run folder: what a finetune writes, and how it is found again."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config import FinetuneConfig, resolve, to_yaml
+from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.splits import apply_split_csv, split_csv
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.model import Model
+from resnet_cli.paths import make_dir, write_bytes, write_text
+from resnet_cli.training.events import EpochRecord
+from resnet_cli.weights import MODEL_FILE
+
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A folder with a model, its config, split, history, metrics and plots."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, out: Path | None, data_name: str) -> RunFolder:
+        """Claims a new folder: ``out``, else ``runs/<data>-<time>``.
+
+        Raises:
+            ConfigError: ``out`` exists.
+            DiskError: It cannot be made.
+        """
+        if out is not None:
+            if out.exists() or out.is_symlink():
+                raise ConfigError(f"--out {out}: exists already", hint="choose another name, or remove it first")
+            make_dir(out.parent)
+            make_dir(out)
+            return cls(out)
+        name = f"{data_name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        make_dir(RUNS)
+        for number in range(1, 1000):
+            path = RUNS / (name if number == 1 else f"{name}-{number}")
+            if not path.exists():
+                break
+        make_dir(path)
+        return cls(path)
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.path / MODEL_FILE
+
+    @property
+    def plots_path(self) -> Path:
+        """The folder of PNGs."""
+        return self.path / "plots"
+
+    def discard(self) -> None:
+        """Removes the folder unless it holds a model."""
+        if not self.model_path.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_inputs(self, config: FinetuneConfig, dataset: Dataset) -> None:
+        """Writes ``config.yaml`` and ``split.csv``.
+
+        Raises:
+            DiskError: They cannot be written.
+        """
+        write_text(self.path / "config.yaml", to_yaml(config))
+        write_text(self.path / "split.csv", split_csv(dataset))
+
+    def write_history(self, history: Sequence[EpochRecord]) -> None:
+        """Writes ``history.csv``, one row an epoch.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        text = io.StringIO()
+        names = [field.name for field in dataclasses.fields(EpochRecord)]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(record) for record in history)
+        write_text(self.path / "history.csv", text.getvalue())
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Writes ``metrics.json``.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        write_text(self.path / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+    def mark_latest(self) -> None:
+        """Lets ``runs/latest`` name this run: a link, or a text file where links are not allowed.
+
+        Raises:
+            DiskError: ``runs`` cannot be written.
+        """
+        make_dir(RUNS)
+        target = os.path.relpath(self.path.resolve(), RUNS.resolve())
+        temporary = RUNS / f".latest.{os.getpid()}.tmp"
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            temporary.symlink_to(target, target_is_directory=True)
+            os.replace(temporary, LATEST)
+        except OSError:
+            write_bytes(LATEST, target.encode())
+
+
+def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
+    """The data of the run that a model lies in, split as the run wrote it down.
+
+    Args:
+        model: Loaded from a run folder.
+        offline: Never download.
+
+    Raises:
+        ConfigError: The model lies in no run folder.
+        DataError: Its data are gone or have changed.
+    """
+    assert model.path is not None
+    folder = model.path.resolve().parent
+    config_path, split_path = folder / "config.yaml", folder / "split.csv"
+    if not config_path.is_file() or not split_path.is_file():
+        raise ConfigError(
+            f"{model.path} lies in no run folder, so its own test pictures are not known",
+            hint=f"name the data: resnet-cli eval {model.path} DATA",
+        )
+    config = resolve(FinetuneConfig, {}, config_path).config
+    dataset = open_dataset(config.data, classes=config.classes, offline=offline)
+    return apply_split_csv(dataset, split_path)
+
+
+def choose_items(dataset: Dataset, model: Model, split: str | None) -> tuple[str, list[Item]]:
+    """The pictures to judge a model by, their labels aligned with the model's classes by name.
+
+    Args:
+        dataset: Any, of which the model knows all classes.
+        model: Gives the classes.
+        split: None takes test, else val, else all.
+
+    Returns:
+        The split's name and its items.
+
+    Raises:
+        DataError: The split is empty, or the model does not know a class.
+    """
+    aligned = dataset.relabel(model.classes)
+    found = [name for name in SPLITS if aligned.split(name)]
+    if split is None:
+        split = next((name for name in ("test", "val") if name in found), "all")
+    items = [item for item in aligned.items if split in {"all", item.split}]
+    if not items:
+        raise DataError(f"--split {split}: {dataset.name} has only {', '.join(found)}", hint="or use --split all")
+    return split, items

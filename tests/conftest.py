@@ -1,0 +1,79 @@
+"""What every test shares: an environment of its own, the real assets where they are, small photo folders."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+# The same examples on every machine, and none refused for being slow on a busy one.
+settings.register_profile("law", derandomize=True, deadline=None, database=None)
+settings.load_profile("law")
+
+# Before torch is imported: threads of networks this small wait for each other longer than they compute, most
+# of all on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+PHOTO_SIZE = (48, 40)
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the caches, mirrors or terminal of who runs it, or reaches for the network by accident."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("RESNET_CLI_CACHE", str(home / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
+    monkeypatch.setenv("RESNET_CLI_OFFLINE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("RESNET_CLI_MIRROR", "FORCE_COLOR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def assets() -> Path:
+    """The folder of real photos and weights; tests that need it skip without."""
+    folder = os.environ.get("RESNET_CLI_ASSETS")
+    if not folder:
+        pytest.skip("RESNET_CLI_ASSETS is not set: real photos and weights are not here")
+    return Path(folder)
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a photo folder: ``make_folder({"cat": 3, "dog": 2})``, or the same under names of splits.
+
+    ``make_folder({"train": {"cat": 3}, "val": {"cat": 1}}, name="pets")`` nests one level more. Each class
+    has a colour of its own under noise, so that a network can learn it; no two files are the same.
+    """
+
+    def make(layout: Mapping[str, int | Mapping[str, int]], name: str = "photos") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for key, value in layout.items():
+            per_class = {key: value} if isinstance(value, int) else value
+            parent = folder if isinstance(value, int) else folder / key
+            for class_name, count in per_class.items():
+                (parent / class_name).mkdir(parents=True)
+                for index in range(count):
+                    write_photo(parent / class_name / f"{index:03d}.jpg")
+        return folder
+
+    return make
+
+
+def write_photo(path: Path) -> None:
+    """A JPEG of noise around the colour of its folder's name."""
+    colour = _rng(path.parent.name).integers(40, 216, 3)
+    width, height = PHOTO_SIZE
+    noisy = colour + _rng(*path.parts[-3:]).normal(0, 25, (height, width, 3))
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=90)
+
+
+def _rng(*names: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(os.fsencode("/".join(names))))

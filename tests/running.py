@@ -1,0 +1,66 @@
+"""Ways to call the command, and what makes a run small; the runs themselves are fixtures in ``small_runs.py``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from typer.testing import CliRunner, Result
+
+from resnet_cli.cli import app
+from resnet_cli.device import Compute
+from resnet_cli.training.finetune import FinetuneResult
+
+#: The installed command.
+COMMAND = Path(sys.executable).with_name("resnet-cli")
+FP32 = Compute("cpu", "fp32", "as the tests want it")
+CLASSES = ("blue", "green", "red")
+#: Pictures of each class.
+PER_CLASS = {"train": 8, "val": 5, "test": 3}
+#: What makes a training small: random weights and the smallest input.
+TINY: dict[str, Any] = {"weights": "none", "image_size": 32, "precision": "fp32", "device": "cpu"}
+TINY_FLAGS = ("--weights", "none", "--image-size", "32", "--precision", "fp32", "--device", "cpu")
+
+
+class Trained(NamedTuple):
+    """A finished run and the photos that it was made with."""
+
+    result: FinetuneResult
+    run: Path
+    photos: Path
+
+
+def run_cli(*arguments: object, stdin: bytes | None = None) -> Result:
+    """The command in this process; ``stdout`` and ``stderr`` of the result are apart."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, catch_exceptions=True)
+
+
+def command_environment() -> dict[str, str]:
+    """The test's own environment, with one thread and a wide terminal."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def spawn(arguments: Sequence[object], cwd: Path) -> subprocess.Popen[str]:
+    """Starts the installed command."""
+    return subprocess.Popen(
+        [str(COMMAND), *map(str, arguments)],
+        cwd=cwd,
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines_until(stream: Iterator[str], text: str) -> list[str]:
+    """Reads lines up to the one that holds ``text``."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"no {text!r} in {''.join(lines)}")

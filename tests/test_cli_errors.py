@@ -1,0 +1,236 @@
+"""Bad input: the exit code, a message that names the thing and the way out, and no run left behind."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from running import TINY_FLAGS, run_cli
+from safetensors.torch import save_file
+from typer.testing import Result
+
+pytest_plugins = ["small_runs"]
+
+FROZEN = ("--mode", "frozen", *TINY_FLAGS)
+FULL = ("--mode", "full", *TINY_FLAGS)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(here: Path) -> None:
+    pass
+
+
+def fails(result: Result, exit_code: int, *named: object) -> str:
+    """Checks a refusal: code, an empty stdout, every name in the message, no traceback, no run."""
+    assert result.exit_code == exit_code, result.output
+    assert result.stdout == ""
+    # Typer draws usage errors in a box.
+    message = " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in message
+    for thing in named:
+        assert str(thing) in message
+    assert not [path for path in Path().rglob("*") if path.name != "runs"]
+    return message
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    fails(run_cli("finetune", missing, *FROZEN), 3, missing, "no such folder", "try:", "cifar10")
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "photos.zip"
+    file.write_bytes(b"PK")
+    fails(run_cli("finetune", file, *FROZEN), 3, file, "a file is there")
+
+
+def test_an_empty_folder_shows_the_layout_it_wants(tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    fails(run_cli("finetune", folder, *FROZEN), 3, folder, "no pictures", "DATA/cat/1.jpg")
+
+
+def test_pictures_without_class_folders_are_counted(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"cat": 3}) / "cat"
+    fails(run_cli("finetune", folder, *FROZEN), 3, folder, "3 pictures but no class folders")
+
+
+def test_one_class_is_not_enough(make_folder: Callable[..., Path]) -> None:
+    fails(run_cli("finetune", make_folder({"cat": 4}), *FROZEN), 3, "only one class, 'cat'", "try:")
+
+
+def test_a_class_with_one_image_is_named_with_the_way_out(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"cat": 4, "dog": 1, "owl": 4})
+    fails(run_cli("finetune", folder, *FROZEN), 3, "'dog' has 1 picture", "--classes cat,owl")
+
+
+def test_a_text_file_among_the_images_is_passed_over_and_noted(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"cat": 4, "dog": 4})
+    (folder / "cat" / "notes.txt").write_text("a cat")
+    result = run_cli("finetune", folder, *FROZEN, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert any("not pictures were passed over" in warning for warning in json.loads(result.stdout)["warnings"])
+
+
+@pytest.mark.parametrize("mode", [FROZEN, FULL], ids=["frozen", "full"])
+def test_every_unreadable_picture_is_named_with_its_reason(make_folder: Callable[..., Path], mode: Any) -> None:
+    folder = make_folder({"cat": 5, "dog": 5})
+    (folder / "cat" / "text.jpg").write_text("not a picture")
+    (folder / "dog" / "empty.png").touch()
+    cut = folder / "dog" / "cut.jpg"
+    whole = (folder / "dog" / "000.jpg").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    message = fails(run_cli("finetune", folder, *mode, "--epochs", 1), 3, "3 of 13 pictures", "try:")
+    assert f"{folder / 'cat' / 'text.jpg'}: not a picture" in message
+    assert f"{folder / 'dog' / 'empty.png'}: the file is empty" in message
+    assert f"{cut}: damaged" in message
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_of_another_architecture_are_refused(
+    make_folder: Callable[..., Path], tmp_path: Path, suffix: str
+) -> None:
+    from torchvision.models import resnet18
+
+    path = tmp_path / f"resnet18{suffix}"
+    state = resnet18().state_dict()
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    result = run_cli("finetune", make_folder({"a": 4, "b": 4}), *FROZEN, "--weights", path)
+    fails(result, 3, path, "not a ResNet-50", "give ResNet-50 weights")
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("command", ["finetune", "eval", "predict"])
+def test_a_pickle_is_refused_and_never_run(make_folder: Callable[..., Path], tmp_path: Path, command: str) -> None:
+    folder, went_off, path = make_folder({"a": 4, "b": 4}), tmp_path / "went-off", tmp_path / "weights.pth"
+    torch.save({"state_dict": Bomb(went_off)}, path)
+    arguments = {
+        "finetune": ["finetune", folder, *FROZEN, "--weights", path],
+        "eval": ["eval", path, folder],
+        "predict": ["predict", folder, "--model", path],
+    }
+    fails(run_cli(*arguments[command]), 9, path, "could run code", "safetensors")
+    assert not went_off.exists()
+
+
+def test_a_bare_pickle_is_refused(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "went-off"), protocol=2))
+    fails(run_cli("finetune", make_folder({"a": 4, "b": 4}), *FROZEN, "--weights", path), 9, path)
+    assert not (tmp_path / "went-off").exists()
+
+
+@pytest.mark.parametrize("name", ["half.safetensors", "half.pth"])
+def test_damaged_weights_are_named(make_folder: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    tensors = {"fc.weight": torch.zeros(1000, 64)}
+    torch.save(tensors, path) if path.suffix == ".pth" else save_file(tensors, path)
+    path.write_bytes(path.read_bytes()[:50_000])
+    fails(run_cli("finetune", make_folder({"a": 4, "b": 4}), *FROZEN, "--weights", path), 3, path, "not a whole")
+
+
+def test_without_weights_and_network_three_ways_out_are_named(make_folder: Callable[..., Path]) -> None:
+    result = run_cli("finetune", make_folder({"a": 4, "b": 4}))
+    fails(result, 5, "no ImageNet weights", "(1) put resnet50-", "(2) name a ResNet-50 file", "(3)", "--weights none")
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--epochs", "0"], ["--epochs 0", "greater than or equal to 1"]),
+        (["--lr", "nan"], ["--lr nan", "finite"]),
+        (["--lr", "inf"], ["--lr inf", "finite"]),
+        (["--head-lr", "-1"], ["--head-lr -1", "greater than 0"]),
+        (["--batch-size", "0"], ["--batch-size 0"]),
+        (["--image-size", "8"], ["--image-size 8", "32"]),
+        (["--seed", "-1"], ["--seed -1"]),
+        (["--val-fraction", "0.5"], ["--val-fraction 0.5"]),
+        (["--mode", "fast"], ["--mode fast", "'frozen'"]),
+        (["--head", "1024;512"], ["--head 1024;512", "linear"]),
+        (["--augment", "wild"], ["--augment wild", "'light'"]),
+        (["--epochs", "ten"], ["--epochs", "unable to parse"]),
+        (["--learning-rate", "1"], ["No such option", "--learning-rate"]),
+        (["--device", "gpu"], ["--device gpu", "use auto, cpu"]),
+        (["--weights", "resnet50.onnx"], ["--weights resnet50.onnx", "no such file"]),
+        (["--config", "none.yaml"], ["none.yaml", "No such file"]),
+    ],
+    ids=lambda value: "=".join(value),
+)
+def test_a_bad_flag_is_a_usage_error_that_names_it(flags: list[str], named: list[str]) -> None:
+    fails(run_cli("finetune", "digits", *flags), 2, *named)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("epoch: 3", ["unknown key 'epoch'", "did you mean 'epochs'?"]),
+        ("epochs: 3\nepochs: 4", ["there twice"]),
+        ("epochs: 0", [": epochs 0"]),
+        ("a: &x 1\nb: *x", ["aliases"]),
+        ("epochs: !!python/object/apply:os.system [id]", ["tags"]),
+        ("- 1", ["must be a mapping"]),
+        ("epochs: [", ["not valid YAML"]),
+    ],
+)
+def test_a_bad_config_file_is_named_with_its_reason(tmp_path: Path, text: str, named: list[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    fails(run_cli("finetune", "digits", "--config", path), 2, path, *named)
+
+
+@pytest.mark.parametrize("flags", [["--lr", "0.1"], ["--augment", "light"]])
+def test_a_flag_without_effect_in_the_mode_is_refused(flags: list[str]) -> None:
+    fails(run_cli("finetune", "digits", *FROZEN, *flags), 2, flags[0], "no effect while the backbone is frozen")
+
+
+def test_an_existing_out_is_left_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    fails(run_cli("finetune", "digits", *FROZEN, "--out", out), 2, f"--out {out}", "exists already", "another name")
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_named() -> None:
+    fails(run_cli("finetune", "digits", *FROZEN, "--out", "/proc/nowhere/run"), 6, "/proc/nowhere")
+
+
+def test_a_cache_that_cannot_be_written_is_named_and_leaves_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_CLI_CACHE", "/proc/nowhere")
+    flags = ["--classes", "0,1", "--limit", 8, "--epochs", 1]
+    fails(run_cli("finetune", "digits", *FROZEN, *flags), 6, "/proc/nowhere")
+
+
+def test_with_json_an_error_is_json_on_stderr(tmp_path: Path) -> None:
+    result = run_cli("finetune", tmp_path / "nowhere", *FROZEN, "--json")
+    assert (result.exit_code, result.stdout) == (3, "")
+    found = json.loads(result.stderr)
+    assert found["schema_version"] == 1
+    assert set(found["error"]) == {"code", "exit_code", "message", "hint"}
+    assert (found["error"]["code"], found["error"]["exit_code"]) == ("data", 3)
+
+
+def test_a_path_in_a_message_is_never_cut_or_read_as_markup(tmp_path: Path) -> None:
+    missing = tmp_path / "[bold]deep[/bold] :smile:" / ("x" * 200)
+    result = run_cli("finetune", missing, *FROZEN)
+    assert str(missing) in result.stderr
+
+
+def test_a_model_cut_short_is_refused(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    for arguments in (["eval", path, make_folder({"a": 1})], ["predict", tmp_path, "--model", path]):
+        result = run_cli(*arguments)
+        assert result.exit_code == 3, result.output

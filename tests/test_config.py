@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnet_cli.config import MAX_YAML_BYTES, FinetuneConfig, parse_head, read_yaml, resolve, to_yaml
+from resnet_cli.errors import ConfigError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.yaml"
+
+
+def resolved(file: Path, text: str, **flags: Any) -> FinetuneConfig:
+    file.write_text(text, encoding="utf-8")
+    return resolve(FinetuneConfig, flags, file).config
+
+
+def test_a_flag_beats_the_file_and_the_file_the_default(file: Path) -> None:
+    file.write_text("epochs: 3\nlr: 0.1\n")
+    result = resolve(FinetuneConfig, {"epochs": 5, "seed": None}, file)
+    assert (result.config.epochs, result.config.lr, result.config.seed) == (5, 0.1, 0)
+    assert result.origins["epochs"] == "flag"
+    assert result.origins["lr"] == str(file)
+    assert result.origins["seed"] == "default"
+    assert result.origins.keys() == FinetuneConfig.model_fields.keys()
+
+
+def test_without_a_file_all_is_default() -> None:
+    result = resolve(FinetuneConfig, {})
+    assert result.config == FinetuneConfig()
+    assert set(result.origins.values()) == {"default"}
+
+
+@pytest.mark.parametrize("text", ["lr: 1e-3", "lr: 0.001", "lr: '1e-3'", "lr: .001", "lr: 1.0E-3"])
+def test_a_rate_is_read_however_it_is_written(file: Path, text: str) -> None:
+    assert resolved(file, text).lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("classes: [no, yes, on]", ("no", "yes", "on")),
+        ("classes: [007, 1_000, 1e3, 12:30]", ("007", "1_000", "1e3", "12:30")),
+        ("classes: [2001-01-01, 0x10, 'null']", ("2001-01-01", "0x10", "null")),
+        ("classes: cat, hot dog", ("cat", "hot dog")),
+        ("classes:\n- grün\n- 猫", ("grün", "猫")),
+        ("classes: null", None),
+        ("classes:", None),
+    ],
+)
+def test_class_names_are_what_is_written(file: Path, text: str, expected: tuple[str, ...] | None) -> None:
+    assert resolved(file, text).classes == expected
+
+
+@pytest.mark.parametrize("text", ["head-lr: 0.1", "head_lr: 0.1"])
+def test_keys_may_be_written_like_flags(file: Path, text: str) -> None:
+    assert resolved(file, text).head_lr == 0.1
+
+
+@pytest.mark.parametrize("text", ["offline: true", "offline: yes", "offline: 'on'"])
+def test_a_switch_takes_the_usual_words(file: Path, text: str) -> None:
+    assert resolved(file, text).offline is True
+
+
+def test_an_unknown_key_is_named_with_its_nearest_neighbour(file: Path) -> None:
+    with pytest.raises(ConfigError, match="epocs") as caught:
+        resolved(file, "epocs: 3")
+    assert str(file) in caught.value.message
+    assert caught.value.hint == "did you mean 'epochs'?"
+    with pytest.raises(ConfigError) as far:
+        resolved(file, "zzzz: 3")
+    assert far.value.hint is not None and "epochs" in far.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["epochs: 1\nepochs: 2", "{epochs: 1, seed: 2, epochs: 3}", "head-lr: 1\nhead_lr: 2", "a: {b: 1, b: 2}"]
+)
+def test_a_key_that_is_there_twice_is_refused(file: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="there twice"):
+        resolved(file, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- epochs", "epochs", "3", "'epochs: 3'", "~: 3", "? [a]\n: 3", "? {a: 1}\n: 3", "a: 1\n---\nb: 2", "a: [", "\0"],
+)
+def test_what_is_no_mapping_of_names_is_refused(file: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.yaml"):
+        resolved(file, text)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
+def test_an_empty_file_changes_nothing(file: Path, text: str) -> None:
+    assert resolved(file, text) == FinetuneConfig()
+
+
+@pytest.mark.parametrize("data", [b"data: \xe9", "data: x".encode("utf-16")])
+def test_a_file_in_another_encoding_is_refused(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match="utf-8"):
+        read_yaml(file)
+
+
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--config"):
+        read_yaml(tmp_path / "gone.yaml")
+    with pytest.raises(ConfigError, match="--config"):
+        read_yaml(tmp_path)
+
+
+def test_a_page_is_read_and_more_is_refused(file: Path) -> None:
+    page = "data: x\n#" + "." * (MAX_YAML_BYTES - len("data: x\n#"))
+    assert resolved(file, page).data == "x"
+    with pytest.raises(ConfigError, match="65,537 bytes"):
+        resolved(file, page + ".")
+
+
+BILLION_LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BILLION_LAUGHS, "aliases"),
+        ("a: &a [*a]", "aliases"),
+        ("a: !!python/object/apply:os.system [ls]", "tags"),
+        ("a: !!int ''", "tags"),
+        ("a: !!timestamp x", "tags"),
+        ("a: !x y", "tags"),
+        ("[" * 60_000, "recursion"),
+        ("- " * 30_000, "recursion"),
+    ],
+    ids=["laughs", "self", "python", "empty int", "timestamp", "own tag", "deep flow", "deep block"],
+)
+def test_a_bomb_is_refused_quickly(file: Path, text: str, reason: str) -> None:
+    file.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match=reason):
+        read_yaml(file)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("text", ["".join(f"{i:x}: \n" for i in range(8_000)), "a: " + ":".join(["59"] * 20_000)])
+def test_the_largest_pages_are_read_quickly(file: Path, text: str) -> None:
+    file.write_text(text)
+    start = time.process_time()
+    assert read_yaml(file)
+    assert time.process_time() - start < 5
+
+
+YAML_PIECES = st.sampled_from([*":-?[]{},&*!|>'\"%@`#~ \n\t", ": ", "- ", "<<", "!!", "a", "1", ".", "e", "\0", "é"])
+
+
+@given(text=st.text(max_size=200) | st.lists(YAML_PIECES, max_size=60).map("".join))
+def test_any_text_is_a_mapping_or_a_config_error_within_a_second(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    start = time.process_time()
+    try:
+        values = read_yaml(file)
+    except ConfigError as error:
+        assert str(file) in error.message
+    else:
+        assert isinstance(values, dict) and all(isinstance(key, str) for key in values)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("field", ["lr", "head_lr", "val_fraction"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -0.1])
+def test_a_rate_is_a_positive_finite_number(field: str, value: float, file: Path) -> None:
+    flag = "--" + field.replace("_", "-")
+    with pytest.raises(ConfigError, match=rf"^{flag} {value}: "):
+        resolve(FinetuneConfig, {field: value})
+    with pytest.raises(ConfigError, match=rf"recipe\.yaml: {field} {value}: "):
+        resolved(file, f"{field}: {value}")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", -1),
+        ("epochs", 10_001),
+        ("epochs", "yes"),
+        ("epochs", 2.5),
+        ("limit", 0),
+        ("batch_size", 0),
+        ("image_size", 31),
+        ("image_size", 1025),
+        ("val_fraction", 0.5),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("mode", "sideways"),
+        ("precision", "fp16"),
+        ("head", "deep"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_flag(field: str, value: Any) -> None:
+    flag = "--" + field.replace("_", "-")
+    with pytest.raises(ConfigError, match=rf"^{flag} {value}: ") as caught:
+        resolve(FinetuneConfig, {field: value})
+    assert caught.value.exit_code == 2
+
+
+def test_a_flag_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--colour red"):
+        resolve(FinetuneConfig, {"colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("text", "widths"), [("linear", ()), ("512", (512,)), ("1024,512", (1024, 512)), ("65536", (65536,))]
+)
+def test_a_head_is_linear_or_a_list_of_widths(text: str, widths: tuple[int, ...], file: Path) -> None:
+    assert parse_head(text) == widths
+    assert resolve(FinetuneConfig, {"head": text}).config.head == text
+    if widths:
+        assert resolved(file, f"head: {list(widths)}").head == text
+
+
+@pytest.mark.parametrize("text", ["", "Linear", "0", "-5", "1024,", ",", "1024;512", "1.5", "65537", "1e3", "[]"])
+def test_no_other_text_is_a_head(text: str) -> None:
+    with pytest.raises(ValueError, match="linear"):
+        parse_head(text)
+
+
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+CONFIGS = st.builds(
+    FinetuneConfig,
+    data=NAMES,
+    classes=st.none() | st.lists(NAMES, min_size=2, max_size=4, unique=True).map(tuple),
+    limit=st.none() | st.integers(1, 10**9),
+    val_fraction=st.floats(1e-6, 0.49),
+    weights=NAMES,
+    head=st.sampled_from(["linear", "1024,512"]),
+    lr=st.none() | st.floats(1e-12, 1e3),
+    seed=st.integers(0, 2**32 - 1),
+    out=st.none() | NAMES.map(Path),
+    offline=st.booleans(),
+)
+
+
+@given(config=CONFIGS)
+def test_yaml_reads_back_to_the_same_values(config: FinetuneConfig, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.getbasetemp() / "written.yaml"
+    file.write_bytes(to_yaml(config).encode())
+    assert resolve(FinetuneConfig, {}, file).config == config

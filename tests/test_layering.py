@@ -1,0 +1,182 @@
+"""The walls of the house: which module may import, print, load and unpack what."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import resnet_cli
+
+ROOT = Path(resnet_cli.__file__).parent
+#: From the top; a module may import its own row and those below.
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"api"},
+    {"training", "evaluation", "inference", "reporting"},
+    {"data", "features", "model", "weights", "download", "transfer"},
+    {"preprocess", "images", "device", "paths", "config"},
+    {"errors"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+HEAVY = {"torch", "torchvision", "numpy", "PIL", "sklearn", "matplotlib", "yaml", "safetensors"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Dotted name below the package -> its tree."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[name.removesuffix(".__init__") or name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+MODULES = modules()
+#: The package itself is a door: it hands out the API lazily, and only its version is asked for from inside.
+PACKAGE = MODULES.pop("__init__")
+CORE = {name: tree for name, tree in MODULES.items() if name.partition(".")[0] not in {"cli", "__main__"}}
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every imported module's full name, also inside functions and under ``TYPE_CHECKING``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                is_module = full.removeprefix("resnet_cli.") in MODULES
+                yield full if is_module else node.module
+
+
+def own_imports(tree: ast.Module) -> set[str]:
+    names = {name for name in imports(tree) if name.split(".")[0] == "resnet_cli"}
+    return {name.partition(".")[2] for name in names} - {""}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def test_every_module_has_its_place() -> None:
+    assert {name.partition(".")[0] for name in MODULES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_one_way(name: str) -> None:
+    level = LEVEL[name.partition(".")[0]]
+    upward = {other for other in own_imports(MODULES[name]) if LEVEL[other.partition(".")[0]] < level}
+    assert not upward, f"{name} imports {upward}"
+
+
+def test_the_core_imports_itself_without_circles() -> None:
+    graph = {name: own_imports(tree) - {name} for name, tree in CORE.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_knows_no_terminal(name: str) -> None:
+    tree = CORE[name]
+    assert not {other.partition(".")[0] for other in imports(tree)} & {"typer", "rich", "click"}
+    assert not {called for called, _ in calls(tree)} & {"sys.exit", "exit", "quit", "os._exit", "input"}
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"cli.output"}))
+def test_only_output_prints(name: str) -> None:
+    tree = MODULES[name]
+    assert not {called for called, _ in calls(tree)} & {"print", "typer.echo", "typer.secho"}
+    asked = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in {"isatty"}}
+    streams = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdout", "sys.stderr"}
+    ]
+    assert all(id(node) in asked for node in streams), f"{name} uses a stream for more than isatty()"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_a_stranger_hands_us_is_run(name: str) -> None:
+    assert not {other.partition(".")[0] for other in imports(MODULES[name])} & {"dill", "joblib", "shelve", "marshal"}
+    for called, node in calls(MODULES[name]):
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        last = called.rpartition(".")[2]
+        if called == "torch.load":
+            assert keywords.get("weights_only") == "True"
+        if called == "yaml.load":
+            assert keywords.get("Loader") == "_StrictLoader"
+        assert not (called.startswith("yaml.") and last in {"unsafe_load", "full_load", "load_all"}), called
+        assert not (called.startswith("pickle.") and last in {"load", "loads", "Unpickler"}), called
+        assert last not in {"extractall", "extract", "unpack_archive"}, called
+        assert called not in {"eval", "exec", "os.system"} and keywords.get("shell") != "True", called
+
+
+def test_the_rules_would_notice() -> None:
+    bad = ast.parse(
+        "def f():\n    from resnet_cli.cli import output\n    import resnet_cli.training.plan\n    print(1)"
+    )
+    assert own_imports(bad) == {"cli.output", "training.plan"}
+    assert [called for called, _ in calls(bad)] == ["print"]
+
+
+IMPORTED = """
+import json, sys
+from resnet_cli.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code or 0
+names = sorted({name.partition(".")[0] for name in sys.modules})
+sys.stderr.write("\\n" + json.dumps([code, names]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["finetune", "--help"], 0),
+        (["eval", "--help"], 0),
+        (["predict", "--help"], 0),
+        (["demo", "--help"], 0),
+        (["nonsense"], 2),
+        (["finetune", "--nonsense"], 2),
+        (["finetune", "--epochs", "ten"], 2),
+        (["predict"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str], exit_code: int) -> None:
+    # Typer itself imports pydantic to read a command's parameters.
+    heavy = HEAVY | {"pydantic"} if arguments in (["--help"], ["--version"]) else HEAVY
+    done = subprocess.run([sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True)
+    code, names = json.loads(done.stderr.rpartition("\n")[2])
+    assert code == exit_code
+    assert not set(names) & heavy
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_value_is_refused_before_torch_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, "finetune", "--epochs", "0"], capture_output=True, text=True, check=True
+    )
+    code, names = json.loads(done.stderr.rpartition("\n")[2])
+    assert code == 2
+    assert not set(names) & {"torch", "numpy", "PIL"}
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import sys, resnet_cli, resnet_cli.errors; print(len([n for n in sys.modules if n in sys.argv]))"
+    done = subprocess.run([sys.executable, "-c", code, *HEAVY, "typer"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
