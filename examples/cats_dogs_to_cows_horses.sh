@@ -6,9 +6,11 @@
 set -eu
 pets=$1
 farm=$2
+# Where the first backbone comes from; see `resnet-cli finetune --help`.
+weights=${WEIGHTS:-auto}
 
 # The old job. On a CPU the backbone stays frozen; with a GPU all of it is trained.
-resnet-cli finetune "$pets" --out runs/cats-dogs
+resnet-cli finetune "$pets" --weights "$weights" --out runs/cats-dogs
 
 # The farmer's job: that backbone, a new head, 20 labelled pictures. What was computed is cached, so trying
 # another number of pictures or another head takes seconds.

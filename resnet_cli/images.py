@@ -119,9 +119,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        # 16-bit gray: convert("L") would clip everything above 255 to white.
+        # 16-bit gray: convert("L") would clip everything above 255 to white. Mode "I" says 32 bits, which cameras
+        # and scanners fill with 8 or with 16.
         wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip(wide // 256 if wide.max() > 255 else wide, 0, 255).astype(np.uint8))
+        is_8_bit = image.mode == "I" and wide.max() <= 255
+        image = Image.fromarray(np.clip(wide if is_8_bit else wide // 256, 0, 255).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pictures have no agreed brightness range")
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:

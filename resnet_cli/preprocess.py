@@ -25,6 +25,8 @@ Pixels: TypeAlias = NDArray[np.uint8]
 #: Source: torchvision.transforms._presets.ImageClassification, the statistics of ImageNet-1k's train split.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Longer side over shorter: above it a picture is not resized as a whole.
+MAX_ASPECT = 8
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -52,20 +54,18 @@ class Preprocess:
         """Resizes and crops one RGB image to uint8 [crop_size x crop_size x 3]."""
         width, height = image.size
         short = min(width, height)
-        # torchvision truncates the longer side: the same grid gives the same pixels as its presets.
+        # torchvision truncates the longer side: the same grid gives the same pixels as its presets, bit by bit.
         new_width = int(self.resize_size * width / short)
         new_height = int(self.resize_size * height / short)
         left = round((new_width - self.crop_size) / 2)
         top = round((new_height - self.crop_size) / 2)
-        # Resizing only the crop's box keeps a 50 x 50,000 picture as cheap as any other.
+        if max(new_width, new_height) <= MAX_ASPECT * self.resize_size:
+            whole = image.resize((new_width, new_height), _RESAMPLING[self.interpolation])
+            return np.asarray(whole.crop((left, top, left + self.crop_size, top + self.crop_size)))
+        # A panorama: only the crop's own part, or 50 x 50,000 pixels would be resized to 256 x 256,000 first.
         scale_x, scale_y = width / new_width, height / new_height
-        box = (
-            left * scale_x,
-            top * scale_y,
-            min((left + self.crop_size) * scale_x, width),
-            min((top + self.crop_size) * scale_y, height),
-        )
-        return self.resize(image, box)
+        right, bottom = (left + self.crop_size) * scale_x, (top + self.crop_size) * scale_y
+        return self.resize(image, (left * scale_x, top * scale_y, min(right, width), min(bottom, height)))
 
     def resize(self, image: Image.Image, box: tuple[float, float, float, float]) -> Pixels:
         """Resizes the part of an RGB image inside ``box`` to uint8 [crop_size x crop_size x 3].

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -199,3 +200,15 @@ def test_relabel_names_the_classes_that_the_model_does_not_know(make_folder: Mak
     with pytest.raises(DataError, match="1 classes that the model does not know: dog") as caught:
         read_folder(make_folder({"cat": 1, "dog": 2})).relabel(("cat", "cow"))
     assert caught.value.hint is not None and "cat, cow" in caught.value.hint
+
+
+def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
+    assert read_folder(make_folder({"bus": 2, "train": 2})).classes == ("bus", "train")
+
+
+def test_what_lies_beside_the_splits_or_the_classes_is_noted(make_folder: MakeFolder) -> None:
+    split = make_folder({"train": {"cat": 2, "dog": 2}, "vall": {"cat": 1}}, name="split")
+    assert read_folder(split).notes == ("folders beside train were passed over: vall",)
+    flat = make_folder({"cat": 2, "dog": 2}, name="flat")
+    shutil.copy(flat / "cat" / "000.jpg", flat / "loose.jpg")
+    assert read_folder(flat).notes == ("pictures in no class folder were passed over: 1",)

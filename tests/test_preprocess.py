@@ -38,20 +38,14 @@ def torchvisions(preprocess: Preprocess, image: Image.Image) -> np.ndarray[Any, 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("resize_size", "crop_size"), [(256, 224), (232, 224), (224, 224), (73, 64)])
 @pytest.mark.parametrize(
-    "size", [(500, 375), (375, 500), (224, 224), (301, 299), (1, 1), (3, 2), (32, 32), (257, 100), (1001, 17)], ids=str
+    "size", [(500, 375), (375, 500), (224, 224), (301, 299), (1, 1), (3, 2), (32, 32), (257, 100), (131, 17)], ids=str
 )
-def test_it_is_torchvisions_resize_and_centre_crop_but_for_rounding(
+def test_it_is_torchvisions_resize_and_centre_crop_bit_by_bit(
     size: tuple[int, int], resize_size: int, crop_size: int, interpolation: Interpolation
 ) -> None:
-    """Resizing only the crop's box rounds some positions otherwise.
-
-    Measured on these cases: at most 2 of 255 levels apart, on at most 3.4 % of the values (Pillow 13.0).
-    """
     preprocess = Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation)
     for image in (noise(*size), blobs(*size)):
-        difference = abs(preprocess(image).astype(int) - torchvisions(preprocess, image))
-        assert difference.max() <= 2
-        assert np.mean(difference > 0) <= 0.05
+        np.testing.assert_array_equal(preprocess(image), torchvisions(preprocess, image))
 
 
 def test_a_picture_of_the_right_size_is_left_alone() -> None:

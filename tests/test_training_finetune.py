@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_it_tells_everything_in_order(here: Path) -> None:
     assert kinds[0] is PlanMade
     assert kinds.index(WorkDone) < kinds.index(StepDone) < kinds.index(EpochDone) < kinds.index(Saved)
     work = [event for event in events if isinstance(event, WorkDone) and event.task == "features"]
-    assert all(one.done <= two.done <= two.total for one, two in zip(work, work[1:], strict=False) if two.total)
+    assert all(one.done <= two.done <= two.total for one, two in itertools.pairwise(work) if two.total)
     assert work[-1].done == work[-1].total == len(result.plan.dataset.items)
     assert (here / "runs" / "latest").resolve() == result.run.path.resolve()
 
@@ -106,8 +107,10 @@ def test_an_epoch_that_is_worse_does_not_replace_the_best(here: Path, monkeypatc
     assert result.best == result.history[key.index(max(key))]
 
 
-def test_a_diverging_training_leaves_no_run(here: Path, full_run: Trained) -> None:
-    plan = make_plan(resolve(FinetuneConfig, {**DIGITS, "mode": "full", "out": here / "run", "epochs": 2}))
+@pytest.mark.parametrize("batch_size", [4, 12], ids=["seen in a step", "seen only in validation"])
+def test_a_diverging_training_leaves_no_run(here: Path, batch_size: int) -> None:
+    values = {**DIGITS, "mode": "full", "out": here / "run", "epochs": 1, "batch_size": batch_size}
+    plan = make_plan(resolve(FinetuneConfig, values))
     with pytest.raises(DivergedError):
         run_plan(dataclasses.replace(plan, optimizer="sgd", lr=1e30, head_lr=1e30), on_event=lambda event: None)
     assert not (here / "run").exists()

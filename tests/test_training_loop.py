@@ -103,6 +103,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(value: float) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+def test_a_validation_loss_that_is_not_finite_is_never_the_best() -> None:
+    kept: list[EpochRecord] = []
+    with pytest.raises(DivergedError, match="validation"):
+        run(linear(), validate=lambda: (math.nan, 0.5), on_best=kept.append)
+    assert kept == []
+
+
 def test_the_network_is_set_to_train_mode_before_every_epoch() -> None:
     network, modes = linear(), list[bool]()
 

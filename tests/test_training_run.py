@@ -116,5 +116,5 @@ def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> Non
         (run / name).write_bytes((full_run.run / name).read_bytes())
     with (run / "split.csv").open("a") as file:
         file.write("test/red/never-was.jpg,red,test\n")
-    with pytest.raises(DataError, match="1 pictures of this run are gone.*never-was"):
+    with pytest.raises(DataError, match=r"1 pictures of this run are gone.*never-was"):
         open_run_dataset(load_model(run))

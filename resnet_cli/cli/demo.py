@@ -35,9 +35,8 @@ def demo(
     start = _starting_weights()
     old, new = folder / "digits-0-4", folder / "digits-5-9"
     _title("1. The old job: train a ResNet-50 on digits 0 to 4")
-    epochs = "8" if start == "none" else "3"
     _run("finetune", "digits", "--classes", OLD, "--weights", start, "--mode", "full", "--image-size", "32",
-         "--epochs", epochs, "--out", str(old))  # fmt: skip
+         "--epochs", "8", "--out", str(old))  # fmt: skip
     _title("2. How good is it, digit by digit?")
     _run("eval", str(old))
     _title("3. The new job: keep its backbone frozen and train only a new head, for digits 5 to 9")

@@ -95,6 +95,8 @@ class ProgressView:
 
     def _step(self, event: StepDone) -> None:
         text = f"loss {event.loss:.3f}  {event.images_per_s:,.0f} images/s"
+        if event.epoch == 1:
+            self._draw("epochs", "epochs", 0, self._num_epochs, "")
         self._draw("step", f"epoch {event.epoch}", event.step, event.steps, text)
         self._line(f"epoch {event.epoch}: step {event.step} of {event.steps}, {text}")
 

@@ -74,8 +74,13 @@ def read_folder(folder: Path) -> Dataset:
         DataError: No pictures, or two folders that mean the same split.
     """
     found: list[tuple[str, Split, Path]] = []
-    split_folders = [(SPLIT_FOLDERS[d.name.lower()], d) for d in _folders(folder) if d.name.lower() in SPLIT_FOLDERS]
-    has_splits = any(split == "train" for split, _ in split_folders)
+    # A folder called `train` or `test` that holds pictures and no folders is a class like any other.
+    split_folders = [
+        (SPLIT_FOLDERS[child.name.lower()], child)
+        for child in _folders(folder)
+        if child.name.lower() in SPLIT_FOLDERS and _folders(child)
+    ]
+    has_splits = bool(split_folders)
     notes: list[str] = []
     num_others = 0
     if has_splits:
@@ -84,6 +89,9 @@ def read_folder(folder: Path) -> Dataset:
         if twice:
             both = ", ".join(d.name for split, d in split_folders if split == twice)
             raise DataError(f"{folder}: {both} both mean the {twice} split", hint="rename or remove one of them")
+        beside = [child.name for child in _folders(folder) if child not in [root for _, root in split_folders]]
+        if beside:
+            notes.append(f"folders beside {split_folders[0][1].name} were passed over: {', '.join(beside[:5])}")
     for split, root in split_folders if has_splits else [("train", folder)]:
         for class_folder in _folders(root):
             pictures = 0
@@ -97,6 +105,9 @@ def read_folder(folder: Path) -> Dataset:
                 notes.append(f"the folder {class_folder.relative_to(folder).as_posix()} holds no pictures")
     if not found:
         _explain_empty(folder)
+    loose = 0 if has_splits else sum(is_image_name(path) for path in _entries(folder) if path.is_file())
+    if loose:
+        notes.append(f"pictures in no class folder were passed over: {loose}")
     if num_others:
         notes.append(f"files that are not pictures were passed over: {num_others}")
     classes = tuple(sorted({name for name, _, _ in found}))

@@ -80,7 +80,7 @@ def fit(
         One record an epoch.
 
     Raises:
-        DivergedError: The loss is not finite; the step is not taken.
+        DivergedError: The loss is not finite; the step is not taken. Or that of the validation is not.
         MemoryExhausted: A batch does not fit.
     """
     total_steps = epochs * steps_per_epoch
@@ -102,11 +102,7 @@ def fit(
                     logits = network(inputs)
                 loss = F.cross_entropy(logits.float(), labels)
                 value = loss.item()
-                if not math.isfinite(value):
-                    raise DivergedError(
-                        f"the loss became {value} in epoch {epoch}, step {step}",
-                        hint="try lower rates: --lr or --head-lr at a tenth of what the plan shows",
-                    )
+                _check_finite(value, f"the loss became {value} in epoch {epoch}, step {step}")
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -117,6 +113,8 @@ def fit(
             rate = num_seen / (time.perf_counter() - began)
             on_event(StepDone(epoch, step, steps_per_epoch, value, rate))
         val_loss, val_top1 = validate()
+        # The epoch's last step has no later loss that would show it.
+        _check_finite(val_loss, f"the validation loss became {val_loss} after epoch {epoch}")
         record = EpochRecord(
             epoch=epoch,
             train_loss=loss_sum / num_seen,
@@ -133,3 +131,8 @@ def fit(
             on_best(record)
         on_event(EpochDone(record, is_best))
     return history
+
+
+def _check_finite(loss: float, message: str) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(message, hint="try lower rates: --lr or --head-lr at a tenth of what the plan shows")

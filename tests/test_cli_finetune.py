@@ -1,0 +1,126 @@
+"""``resnet-cli finetune``: the JSON contract, quiet and dry runs, and YAML beneath flags."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running import TINY_FLAGS, Trained, run_cli
+
+pytest_plugins = ["small_runs"]
+
+SMALL = ("digits", "--classes", "0,1,2", "--limit", "12", "--val-fraction", "0.05", "--epochs", "2", *TINY_FLAGS)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(here: Path) -> None:
+    pass
+
+
+def finetune_json(*flags: object) -> dict[str, Any]:
+    result = run_cli("finetune", *SMALL, *flags, "--json")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full"])
+def test_json_is_one_object_with_the_promised_keys(mode: str) -> None:
+    found = finetune_json("--mode", mode)
+    promised = {"schema_version", "run", "model", "mode", "num_classes", "val_top1", "test_top1", "seconds"}
+    more = {"weights", "num_images", "epochs", "best_epoch"}
+    assert set(found) == promised | more
+    assert (found["schema_version"], found["mode"], found["num_classes"], found["epochs"]) == (1, mode, 3, 2)
+    assert 0 <= found["val_top1"] <= 1 and 0 <= found["test_top1"] <= 1
+    assert found["num_images"]["train"] == 12
+    assert Path(found["model"]).is_file()
+    assert Path(found["model"]).parent == Path(found["run"])
+    assert Path("runs/latest").resolve() == Path(found["run"]).resolve()
+
+
+def test_without_a_test_split_test_top1_is_null(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "no-test"
+    folder.mkdir()
+    for split in ("train", "val"):
+        (folder / split).symlink_to(photos / split)
+    result = run_cli("finetune", folder, *TINY_FLAGS, "--mode", "frozen", "--epochs", 1, "--json")
+    assert json.loads(result.stdout)["test_top1"] is None
+
+
+def test_a_plain_run_shows_figures_confusion_files_and_the_next_command() -> None:
+    result = run_cli("finetune", *SMALL, "--mode", "frozen", "--out", "mine")
+    assert result.exit_code == 0, result.output
+    for text in ("Reached", "validation", "test", "Confusion", "mine/model.safetensors", "resnet-cli eval mine"):
+        assert text in result.stdout
+    # The plan, progress and warnings accompany the result.
+    for text in ("Plan", "random initialisation", "warning: the frozen backbone has random weights", "epoch 2 of 2"):
+        assert text in result.stderr
+        assert text not in result.stdout
+    assert "\x1b" not in result.output
+
+
+def test_quiet_prints_the_run_and_nothing_else() -> None:
+    result = run_cli("finetune", *SMALL, "--mode", "frozen", "--out", "mine", "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "mine\n", "")
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "cache"))
+    before = sorted(tmp_path.rglob("*"))
+    result = run_cli("finetune", *SMALL, "--mode", "full", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "Nothing was written" in result.stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_as_json_has_every_choice_and_a_cost() -> None:
+    found = finetune_json("--mode", "full", "--dry-run")
+    assert set(found) == {"schema_version", "plan", "warnings", "estimate"}
+    assert set(found["estimate"]) == {"seconds", "memory_bytes"}
+    assert found["estimate"]["memory_bytes"] > 0
+    assert all(set(row) == {"name", "value", "origin", "why"} for row in found["plan"])
+    names = {"data", "split", "weights", "mode", "head", "image-size", "device", "precision", "epochs", "batch-size"}
+    assert {row["name"] for row in found["plan"]} >= names | {"lr", "head-lr", "augment", "seed"}
+    assert not Path("runs").exists()
+
+
+def plan_of(*flags: object) -> dict[str, tuple[str, str]]:
+    result = run_cli("finetune", *flags, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    return {row["name"]: (row["value"], row["origin"]) for row in json.loads(result.stdout)["plan"]}
+
+
+def test_flags_win_over_yaml_and_yaml_over_defaults() -> None:
+    Path("recipe.yaml").write_text(
+        "data: digits\nweights: none\nmode: full\nepochs: 7\nimage-size: 32\nbatch_size: 16\nlr: 1e-3\n"
+        "precision: fp32\nclasses: [0, 1]\n"
+    )
+    plan = plan_of("--config", "recipe.yaml", "--epochs", 3, "--precision", "auto")
+    assert plan["epochs"] == ("3", "flag")
+    assert plan["precision"][1] == "flag"
+    assert plan["batch-size"] == ("16", "recipe.yaml")
+    assert plan["lr"] == ("0.001", "recipe.yaml")
+    assert plan["image-size"] == ("32", "recipe.yaml")
+    assert plan["seed"] == ("0", "default")
+    assert plan["head-lr"][1] == "auto"
+
+
+def test_a_runs_own_config_repeats_it(full_run: Trained) -> None:
+    config = full_run.run / "config.yaml"
+    values = yaml.safe_load(config.read_text())
+    assert values["mode"] == "full"
+    result = run_cli("finetune", "--config", config, "--epochs", 1, "--out", "again", "--json")
+    assert result.exit_code == 0, result.output
+    assert (Path("again") / "split.csv").read_text() == (full_run.run / "split.csv").read_text()
+
+
+def test_the_same_command_gives_the_same_figures() -> None:
+    figures = [finetune_json("--mode", "frozen", "--head", "8", "--seed", 3, "--out", name) for name in ("a", "b")]
+    assert Path("a/history.csv").read_text().count("\n") == 3
+    assert figures[0]["val_top1"] == figures[1]["val_top1"]
+    rows = [[line.rpartition(",")[0] for line in Path(name, "history.csv").read_text().splitlines()] for name in "ab"]
+    assert rows[0] == rows[1]

@@ -1,0 +1,169 @@
+"""``resnet-cli predict``: files, folders, patterns and stdin in; rows that scripts can rely on out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import CLASSES, COMMAND, Trained, command_environment, run_cli
+
+pytest_plugins = ["small_runs"]
+
+
+@pytest.fixture(autouse=True)
+def pictures(here: Path, photos: Path) -> Path:
+    """Three pictures and a text file in a sub-folder of the folder that the test stands in."""
+    folder = here / "pictures"
+    folder.mkdir()
+    for name in CLASSES:
+        shutil.copy(photos / "val" / name / "0.jpg", folder / f"{name}.jpg")
+    (folder / "notes.txt").write_text("not to be looked at")
+    return folder
+
+
+def rows(*arguments: object, exit_code: int = 0, stdin: bytes | None = None) -> list[dict[str, Any]]:
+    result = run_cli("predict", *arguments, "--json", stdin=stdin)
+    assert result.exit_code == exit_code, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def paths(*arguments: object) -> list[str]:
+    return [row["path"] for row in rows(*arguments)]
+
+
+def test_json_lines_have_the_promised_keys(full_run: Trained) -> None:
+    for row in rows("pictures", "--model", full_run.run, "--topk", 2):
+        assert set(row) == {"path", "label", "prob", "topk"}
+        assert [set(top) for top in row["topk"]] == [{"label", "prob"}] * 2
+        assert (row["label"], row["prob"]) == (row["topk"][0]["label"], row["topk"][0]["prob"])
+        assert row["label"] in CLASSES
+
+
+def test_csv_has_the_same_columns(full_run: Trained) -> None:
+    result = run_cli("predict", "pictures", "--model", full_run.run, "--csv")
+    table = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert list(table[0]) == ["path", "label", "prob", "topk"]
+    expected = rows("pictures", "--model", full_run.run)
+    assert [row["label"] for row in table] == [row["label"] for row in expected]
+    assert [float(row["prob"]) for row in table] == pytest.approx([row["prob"] for row in expected], abs=1e-6)
+    assert list(json.loads(table[0]["topk"])) == [top["label"] for top in expected[0]["topk"]]
+
+
+def test_off_a_terminal_each_picture_is_one_line_with_tabs(full_run: Trained) -> None:
+    result = run_cli("predict", "pictures", "--model", full_run.run)
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [len(line) for line in lines] == [3, 3, 3]
+    assert all(label in CLASSES and 0 <= float(prob) <= 1 for _, label, prob in lines)
+
+
+def test_files_folders_and_patterns_are_taken_in_the_order_given(full_run: Trained) -> None:
+    model = ("--model", full_run.run)
+    every = [f"pictures/{name}.jpg" for name in CLASSES]
+    assert paths("pictures/red.jpg", "pictures/blue.jpg", *model) == ["pictures/red.jpg", "pictures/blue.jpg"]
+    assert paths("pictures", *model) == every
+    assert paths("pictures/*.jpg", *model) == every
+    assert paths("pictures/[gr]*.jpg", "pictures/blue.jpg", *model) == [*every[1:], every[0]]
+    assert paths("**/*e*.jpg", *model) == every
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(full_run: Trained) -> None:
+    shutil.copy("pictures/red.jpg", "pictures/a[1].jpg")
+    assert paths("pictures/a[1].jpg", "--model", full_run.run) == ["pictures/a[1].jpg"]
+
+
+def test_a_dash_is_one_picture_on_stdin(full_run: Trained) -> None:
+    data = Path("pictures/red.jpg").read_bytes()
+    (found,) = rows("-", "--model", full_run.run, stdin=data)
+    (expected,) = rows("pictures/red.jpg", "--model", full_run.run)
+    assert found["path"] == "-"
+    assert {**found, "path": ""} == {**expected, "path": ""}
+    assert rows("-", "--model", full_run.run, stdin=b"", exit_code=3) == []
+
+
+def test_unreadable_files_are_reported_and_the_rest_are_answered(full_run: Trained, pictures: Path) -> None:
+    (pictures / "empty.jpg").touch()
+    (pictures / "text.png").write_text("no picture")
+    (pictures / "cut.jpg").write_bytes((pictures / "red.jpg").read_bytes()[:200])
+    result = run_cli("predict", "pictures", "gone.jpg", "--model", full_run.run, "--json", "--batch-size", 2)
+    assert result.exit_code == 3
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert found == [
+        {**row, "prob": pytest.approx(row["prob"], abs=1e-5), "topk": row["topk"] and found[index]["topk"]}
+        for index, row in enumerate(rows(*(f"pictures/{name}.jpg" for name in CLASSES), "--model", full_run.run))
+    ]
+    for reason in (
+        "pictures/empty.jpg: the file is empty",
+        "pictures/text.png: not a picture",
+        "pictures/cut.jpg: damaged",
+        "gone.jpg: No such file",
+        "4 of 7 pictures could not be read",
+    ):
+        assert reason in result.stderr
+
+
+def test_the_latest_run_is_the_default(full_run: Trained) -> None:
+    Path("runs").mkdir()
+    Path("runs/latest").symlink_to(full_run.run)
+    assert len(rows("pictures")) == 3
+
+
+def test_without_a_run_and_without_weights_it_says_what_to_type() -> None:
+    result = run_cli("predict", "pictures")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no run in runs" in result.stderr and "no ImageNet weights" in result.stderr
+    assert "resnet-cli finetune DATA" in result.stderr and "--model RUN" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "named"),
+    [
+        (["nothing/*.jpg"], 3, "nothing/*.jpg: no pictures there"),
+        (["."], 0, ""),
+        (["pictures", "--csv", "--json"], 2, "--csv and --json: choose one"),
+        (["pictures", "--topk", "0"], 2, "--topk"),
+        (["pictures", "--batch-size", "0"], 2, "--batch-size"),
+        (["pictures", "--device", "gpu"], 2, "--device gpu"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_named(full_run: Trained, arguments: list[str], exit_code: int, named: str) -> None:
+    result = run_cli("predict", *arguments, "--model", full_run.run)
+    assert result.exit_code == exit_code, result.output
+    assert named in result.stderr
+    assert bool(result.stdout) == (exit_code == 0)
+
+
+def test_an_empty_folder_is_named(full_run: Trained) -> None:
+    Path("empty").mkdir()
+    result = run_cli("predict", "empty", "--model", full_run.run)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "empty: no pictures there" in result.stderr
+
+
+def test_the_installed_command_survives_any_file_name_and_a_closed_pipe(full_run: Trained, pictures: Path) -> None:
+    odd = [b"caf\xe9.jpg", "キツネ.jpg".encode(), b"new\nline.jpg", b"[red]:smile:.jpg"]
+    for name in odd:
+        shutil.copy(pictures / "red.jpg", os.path.join(os.fsencode(pictures), name))
+    command = [COMMAND, "predict", "pictures", "--model", full_run.run]
+    env = command_environment()
+    done = subprocess.run([*command, "--json"], env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    found = [os.fsencode(json.loads(line)["path"]) for line in done.stdout.splitlines()]
+    assert {os.path.basename(path) for path in found} >= set(odd)
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"caf\xe9.jpg" in done.stdout
+    head = subprocess.run(
+        ["sh", "-c", '"$0" predict pictures --model "$1" --json | head -n 1', COMMAND, full_run.run],
+        env=env,
+        capture_output=True,
+        check=True,
+    )
+    assert b"Traceback" not in head.stderr

@@ -1,0 +1,147 @@
+"""Every figure is scikit-learn's, finite, and there for every class."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    confusion_matrix,
+    log_loss,
+    top_k_accuracy_score,
+)
+
+from resnet_cli.evaluation import Evaluation, head_probs, loss_and_top1, score
+from resnet_cli.model import NUM_FEATURES, make_head
+
+Answers = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@st.composite
+def answers(draw: st.DrawFn, min_classes: int = 2) -> Answers:
+    """Probabilities [n x k] without ties, and labels; some classes may not occur."""
+    num_classes = draw(st.integers(min_classes, 12))
+    num_images = draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    logits = rng.normal(size=(num_images, num_classes)) * draw(st.floats(0.1, 5))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    used = rng.choice(num_classes, size=draw(st.integers(1, num_classes)), replace=False)
+    return probs.astype(np.float32), rng.choice(used, size=num_images).astype(np.int64)
+
+
+def scored(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Evaluation:
+    classes = [f"class {index}" for index in range(probs.shape[1])]
+    return score(probs, labels, classes, [str(index) for index in range(len(labels))])
+
+
+@given(answers())
+def test_accuracy_loss_and_confusion_are_scikit_learns(drawn: Answers) -> None:
+    probs, labels = drawn
+    found = scored(probs, labels)
+    every = np.arange(probs.shape[1])
+    assert found.num_images == len(labels)
+    assert found.top1 == pytest.approx(accuracy_score(labels, probs.argmax(axis=1)))
+    wide = probs.astype(np.float64) / probs.astype(np.float64).sum(axis=1, keepdims=True)
+    assert found.loss == pytest.approx(log_loss(labels, wide, labels=every), rel=1e-4, abs=1e-6)
+    assert np.array_equal(found.confusion, confusion_matrix(labels, probs.argmax(axis=1), labels=every))
+
+
+@given(answers(min_classes=6))
+def test_top5_is_scikit_learns(drawn: Answers) -> None:
+    probs, labels = drawn
+    expected = top_k_accuracy_score(labels, probs, k=5, labels=np.arange(probs.shape[1]))
+    assert scored(probs, labels).top5 == pytest.approx(expected)
+
+
+@given(answers())
+def test_per_class_figures_and_averages_are_scikit_learns(drawn: Answers) -> None:
+    probs, labels = drawn
+    found = scored(probs, labels)
+    names = list(found.classes)
+    every = np.arange(len(names))
+    report = classification_report(
+        labels, probs.argmax(axis=1), labels=every, target_names=names, output_dict=True, zero_division=0.0
+    )
+    for name, scores in zip(names, found.per_class, strict=True):
+        assert (scores.precision, scores.recall, scores.f1, scores.support) == pytest.approx(
+            tuple(report[name][key] for key in ("precision", "recall", "f1-score", "support"))
+        )
+    # The averages are over the classes that occur: an absent class has no recall.
+    occurs = np.unique(labels)
+    report = classification_report(labels, probs.argmax(axis=1), labels=occurs, output_dict=True, zero_division=0.0)
+    for average, key in ((found.macro, "macro avg"), (found.weighted, "weighted avg")):
+        assert (average.precision, average.recall, average.f1, average.support) == pytest.approx(
+            tuple(report[key][name] for name in ("precision", "recall", "f1-score", "support"))
+        )
+
+
+@given(answers())
+def test_the_quick_figures_of_training_agree(drawn: Answers) -> None:
+    probs, labels = drawn
+    loss, top1 = loss_and_top1(torch.from_numpy(probs), torch.from_numpy(labels))
+    found = scored(probs, labels)
+    assert (loss, top1) == pytest.approx((found.loss, found.top1), rel=1e-5, abs=1e-6)
+
+
+def test_absent_classes_and_certain_mistakes_are_finite_and_silent() -> None:
+    probs = np.zeros((2, 6), dtype=np.float32)
+    probs[:, 0] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = scored(probs, np.array([0, 5]))
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert values["top1"] == 0.5
+    assert 0 < values["loss"] < 100
+    assert values["per_class"]["class 3"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    assert values["macro"]["recall"] == 0.5
+
+
+def test_ties_count_for_the_true_class_in_top5_and_for_the_first_in_top1() -> None:
+    found = scored(np.full((6, 6), 1 / 6, dtype=np.float32), np.arange(6))
+    assert found.top5 == 1
+    assert found.top1 == pytest.approx(1 / 6)
+
+
+def test_below_five_classes_there_is_no_top5() -> None:
+    assert scored(np.full((2, 4), 0.25, dtype=np.float32), np.array([0, 1])).top5 is None
+    assert scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).top5 == 1
+
+
+def test_json_has_the_promised_keys() -> None:
+    values = scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).to_dict()
+    assert set(values) == {"num_images", "top1", "top5", "loss", "macro", "weighted", "per_class", "confusion"}
+    assert list(values["per_class"]) == [f"class {index}" for index in range(5)]
+    assert set(values["macro"]) == set(values["per_class"]["class 0"]) == {"precision", "recall", "f1", "support"}
+    assert [len(row) for row in values["confusion"]] == [5] * 5
+
+
+def test_head_probs_add_up_to_one_whatever_the_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    head = make_head(3, (8,))
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    features = torch.randn(4097, NUM_FEATURES)
+    probs = head_probs(head, features.half())
+    assert probs.shape == (4097, 3)
+    assert torch.allclose(probs.sum(dim=1), torch.ones(4097), atol=1e-5)
+    # Dropout is off, and the head that was given stays in train mode.
+    assert torch.equal(head_probs(head, features.half()), probs)
+    assert head.training
+
+
+def test_temperature_softens() -> None:
+    head = make_head(2, ())
+    torch.nn.init.constant_(head.bias, 1.0)  # type: ignore[arg-type]
+    with torch.no_grad():
+        head.bias[1] = 0.0  # type: ignore[operator]
+    probs = head_probs(head, torch.zeros(1, NUM_FEATURES), temperature=2.0)
+    assert float(probs[0, 0]) == pytest.approx(1 / (1 + math.exp(-0.5)))
