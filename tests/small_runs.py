@@ -29,6 +29,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thirds of the time of so small a run; the session's runs draw theirs."""
+    for name in ("plot_curves", "plot_confusion", "plot_predictions"):
+        monkeypatch.setattr(f"resnet_cli.training.finetune.{name}", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes with splits, in several sizes, formats and colour modes; one is rotated by its EXIF."""

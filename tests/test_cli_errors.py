@@ -21,8 +21,9 @@ FULL = ("--mode", "full", *TINY_FLAGS)
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(here: Path) -> None:
-    pass
+def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A dry run measures one batch; a small one will do.
+    monkeypatch.setattr("resnet_cli.training.estimate.inference_batch_size", lambda *_: 4)
 
 
 def fails(result: Result, exit_code: int, *named: object) -> str:

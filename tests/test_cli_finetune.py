@@ -11,13 +11,15 @@ import yaml
 from running import TINY_FLAGS, Trained, run_cli
 
 pytest_plugins = ["small_runs"]
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 SMALL = ("digits", "--classes", "0,1,2", "--limit", "12", "--val-fraction", "0.05", "--epochs", "2", *TINY_FLAGS)
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(here: Path) -> None:
-    pass
+def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A dry run measures one batch; a small one will do.
+    monkeypatch.setattr("resnet_cli.training.estimate.inference_batch_size", lambda *_: 4)
 
 
 def finetune_json(*flags: object) -> dict[str, Any]:

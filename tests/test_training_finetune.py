@@ -23,6 +23,7 @@ from resnet_cli.training.plan import make_plan
 from resnet_cli.weights import load_model
 
 pytest_plugins = ["small_runs"]
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_fraction": 0.05, **TINY}
 
@@ -55,8 +56,7 @@ def test_another_seed_or_head_of_a_frozen_run_computes_no_features(monkeypatch: 
         raise AssertionError("a forward pass")
 
     monkeypatch.setattr(FrozenBackbone, "__call__", never)
-    finetune(**values, seed=5)
-    finetune(**values, head="16")
+    finetune(**values, seed=5, head="16")
 
 
 def interrupt_after(epoch: int, events: list[Event]) -> Any:

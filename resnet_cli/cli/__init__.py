@@ -66,6 +66,9 @@ def _main(
 
 def main() -> None:
     """The ``resnet-cli`` command."""
+    from resnet_cli.cli import output
+
+    output.prepare_stdout()
     app()
 
 

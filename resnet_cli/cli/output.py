@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,12 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False, force_interactive=sys.stderr.isatty())
 
 
+def prepare_stdout() -> None:
+    """Lets any file name out as it came in, and makes a pipe carry UTF-8 on every system."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
+
+
 def show(*renderables: RenderableType) -> None:
     """Prints results."""
     _print(stdout(), renderables)
@@ -46,7 +53,13 @@ def show_line(text: str) -> None:
 
 def show_json(value: dict[str, Any]) -> None:
     """Prints one JSON object on one line."""
-    show_line(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        # A file name that is no UTF-8 is escaped: JSON is UTF-8 throughout.
+        line = json.dumps(value, allow_nan=False)
+    show_line(line)
 
 
 def show_csv(rows: Iterable[Sequence[object]]) -> None:
