@@ -102,19 +102,20 @@ def extract_features(
     rows = cache.load(set(keys))
     missing = {key: item for key, item in zip(keys, items, strict=True) if key not in rows}
     raise_unreadable(find_unreadable(list(missing.values())), len(items))
+    num_done = len(items) - len(missing)
     if on_progress:
-        on_progress(len(items) - len(missing), len(items))
+        on_progress(num_done, len(items))
     unsaved: dict[bytes, Tensor] = {}
     try:
         for new in _compute(network, missing, preprocess, compute):
             unsaved |= new
-            rows |= unsaved
+            rows |= new
             if len(unsaved) >= SHARD_IMAGES:
                 cache.store(unsaved)
                 unsaved = {}
             if on_progress:
-                num_left = len(missing.keys() - rows.keys())
-                on_progress(len(items) - num_left, len(items))
+                num_done += len(new)
+                on_progress(num_done, len(items))
     finally:
         cache.store(unsaved)
     return torch.stack([rows[key] for key in keys]) if keys else torch.empty(0, NUM_FEATURES)

@@ -20,7 +20,7 @@ import resnet_cli
 from resnet_cli import download
 from resnet_cli.cli import app
 from resnet_cli.model import ResNet50
-from resnet_cli.training import plan
+from resnet_cli.training import defaults
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def tour(tmp_path: Path, make_folder: Callable[..., Path], stand_in: Path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download, "find_cached", lambda file, folder: stand_in)
     # Training everything on 224 px would take a minute; the choice itself is tested with the plan.
-    monkeypatch.setattr(plan, "AUTO_FULL_CPU_S", 0)
+    monkeypatch.setattr(defaults, "AUTO_FULL_CPU_S", 0)
     return tmp_path
 
 

@@ -13,15 +13,14 @@ from running import TINY, Trained
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.errors import ConfigError, ModelError, NetworkError
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.training.plan import (
-    Plan,
+from resnet_cli.training.defaults import (
     choose_preprocess,
     default_augment,
     default_batch_size,
     default_image_size,
     default_mode,
-    make_plan,
 )
+from resnet_cli.training.plan import Plan, make_plan
 
 pytest_plugins = ["small_runs"]
 

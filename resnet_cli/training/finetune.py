@@ -19,7 +19,7 @@ from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import SPLITS, Item, Split
 from resnet_cli.data.loading import raise_unreadable
 from resnet_cli.device import seed_everything
-from resnet_cli.errors import Interrupted
+from resnet_cli.errors import DivergedError, Interrupted
 from resnet_cli.evaluation import Evaluation, evaluate
 from resnet_cli.features import extract_features, find_unreadable
 from resnet_cli.model import Model, ResNet50
@@ -127,6 +127,10 @@ def run_plan(plan: Plan, *, on_event: OnEvent) -> FinetuneResult:
         return result
     except KeyboardInterrupt:
         raise Interrupted(keeper.rescue()) from None
+    except DivergedError as error:
+        if keeper.is_empty:
+            raise
+        raise DivergedError(f"{error.message}; kept: {keeper.rescue()}", hint=error.hint) from None
     finally:
         folder.discard()
 
@@ -142,6 +146,10 @@ class _Keeper:
         self._state: dict[str, torch.Tensor] | None = None
         self._record: EpochRecord | None = None
         self._saved_at = time.perf_counter()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._record is None
 
     @property
     def best_record(self) -> EpochRecord:

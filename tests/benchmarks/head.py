@@ -24,7 +24,8 @@ from resnet_cli.evaluation import head_probs, loss_and_top1
 from resnet_cli.features import extract_features
 from resnet_cli.model import ResNet50, make_head
 from resnet_cli.training import probe
-from resnet_cli.training.plan import Plan, choose_preprocess, make_plan
+from resnet_cli.training.defaults import choose_preprocess
+from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.weights import find_weights, load_backbone
 
 
