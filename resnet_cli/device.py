@@ -102,11 +102,11 @@ def memory_errors_named(batch_size: int) -> Iterator[None]:
     exhausted = False
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         exhausted = True
     except RuntimeError as error:
-        # The CPU allocator raises a plain RuntimeError ("DefaultCPUAllocator: can't allocate memory").
-        if "allocate memory" not in str(error):
+        # Plain RuntimeErrors: "DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory".
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         exhausted = True
     # Raised outside the except block: a live traceback would keep the tensors that filled the memory.
@@ -146,5 +146,7 @@ def _bf16_is_native(device: str) -> tuple[bool, str]:
         return True, "Intel GPUs multiply bfloat16 natively"
     if device == "mps":
         return False, "float32 is the safe choice on Apple GPUs"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Private names: a torch without them computes in float32, which is right everywhere.
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    native = any(check() for check in checks if check)
     return native, f"this CPU {'has' if native else 'lacks'} native bfloat16"

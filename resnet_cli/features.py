@@ -23,7 +23,7 @@ from torch import Tensor
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import load_batches, map_threaded, raise_unreadable
 from resnet_cli.device import Compute, memory_errors_named
-from resnet_cli.errors import ImageError
+from resnet_cli.errors import DiskError, ImageError
 from resnet_cli.model import NUM_FEATURES, ResNet50, backbone_hash
 from resnet_cli.paths import features_dir, make_dir, write_bytes
 from resnet_cli.preprocess import Preprocess
@@ -78,6 +78,7 @@ def extract_features(
     compute: Compute,
     *,
     on_progress: Progress | None = None,
+    on_check: Progress | None = None,
 ) -> Tensor:
     """Features of every item, from the cache where they are known.
 
@@ -90,6 +91,7 @@ def extract_features(
         preprocess: Geometry and normalisation.
         compute: Device and precision.
         on_progress: Called with (pictures done, pictures in all).
+        on_check: Likewise, while the pictures that have to be computed are checked.
 
     Returns:
         [n x 2048] on the CPU, of the dtype that :func:`feature_dtype` says.
@@ -101,7 +103,7 @@ def extract_features(
     keys = _hash_items(items)
     rows = cache.load(set(keys))
     missing = {key: item for key, item in zip(keys, items, strict=True) if key not in rows}
-    raise_unreadable(find_unreadable(list(missing.values())), len(items))
+    raise_unreadable(find_unreadable(list(missing.values()), on_progress=on_check), len(items))
     num_done = len(items) - len(missing)
     if on_progress:
         on_progress(num_done, len(items))
@@ -116,8 +118,12 @@ def extract_features(
             if on_progress:
                 num_done += len(new)
                 on_progress(num_done, len(items))
-    finally:
-        cache.store(unsaved)
+    except BaseException:
+        # What stopped the pass is the news, not that the cache is full too.
+        with contextlib.suppress(DiskError):
+            cache.store(unsaved)
+        raise
+    cache.store(unsaved)
     return torch.stack([rows[key] for key in keys]) if keys else torch.empty(0, NUM_FEATURES)
 
 
@@ -165,10 +171,13 @@ class FeatureCache:
                         features = shard.get_tensor("features")
                         found |= {key: features[row].clone() for row, key in wanted}
                         # The modification time says when a shard was last of use.
-                        os.utime(path)
-            except (SafetensorError, OSError, ValueError):
+                        with contextlib.suppress(OSError):
+                            os.utime(path)
+            except (SafetensorError, ValueError):
                 with contextlib.suppress(OSError):
                     path.unlink()
+            except OSError:
+                continue
         return found
 
     def store(self, rows: Mapping[bytes, Tensor]) -> None:
@@ -183,15 +192,23 @@ class FeatureCache:
             return
         keys = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8).view(len(rows), -1)
         name = hashlib.sha256(b"".join(rows)).hexdigest()[:32]
-        write_bytes(
-            make_dir(self.folder) / f"{name}.safetensors",
-            save({"keys": keys, "features": torch.stack(list(rows.values()))}),
-        )
+        data = save({"keys": keys, "features": torch.stack(list(rows.values()))})
+        try:
+            write_bytes(make_dir(self.folder) / f"{name}.safetensors", data)
+        except DiskError as error:
+            raise DiskError(
+                error.message, hint="free some space, or set RESNET_CLI_CACHE to a folder on another disk"
+            ) from error
         _drop_oldest(MAX_CACHE_BYTES)
 
 
-def find_unreadable(items: Sequence[Item]) -> list[ImageError]:
-    """Decodes every picture and returns the errors of those that cannot be read."""
+def find_unreadable(items: Sequence[Item], *, on_progress: Progress | None = None) -> list[ImageError]:
+    """Decodes every picture and returns the errors of those that cannot be read.
+
+    Args:
+        items: Those in memory are not looked at.
+        on_progress: Called with (pictures done, pictures in all).
+    """
 
     def attempt(item: Item) -> ImageError | None:
         try:
@@ -201,7 +218,13 @@ def find_unreadable(items: Sequence[Item]) -> list[ImageError]:
         return None
 
     files = [item for item in items if isinstance(item.source, Path)]
-    return [error for error in map_threaded(attempt, files) if error is not None]
+    errors = []
+    for num_done, error in enumerate(map_threaded(attempt, files), start=1):
+        if error is not None:
+            errors.append(error)
+        if on_progress:
+            on_progress(num_done, len(files))
+    return errors
 
 
 def _hash_items(items: Sequence[Item]) -> list[bytes]:

@@ -41,7 +41,8 @@ def is_image_name(path: Path) -> bool:
 @functools.cache
 def decoder_version() -> str:
     """Names the libraries whose change may change pixels; part of every feature cache key."""
-    return f"pillow {features.version('pil')} jpeg {features.version('jpg')} turbo {features.version('libjpeg_turbo')}"
+    parts = ("pil", "jpg", "libjpeg_turbo", "webp", "libtiff", "zlib")
+    return " ".join(f"{part} {features.version(part)}" for part in parts)
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

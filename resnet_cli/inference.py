@@ -30,13 +30,27 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class."""
-        return self.topk[0][0]
+        """The most probable class.
+
+        Raises:
+            ImageError: The picture could not be read.
+        """
+        return self._first[0]
 
     @property
     def prob(self) -> float:
-        """Its probability."""
-        return self.topk[0][1]
+        """Its probability.
+
+        Raises:
+            ImageError: The picture could not be read.
+        """
+        return self._first[1]
+
+    @property
+    def _first(self) -> tuple[str, float]:
+        if self.error is not None:
+            raise self.error
+        return self.topk[0]
 
 
 def predict(

@@ -227,6 +227,9 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
         ModelError: A name or shape differs, or a value is not finite.
     """
     expected = network.state_dict()
+    # Files older than torch 0.4.1 lack BatchNorm's step counters, as torch's own loader knows.
+    counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith("num_batches_tracked")}
+    tensors = counters | dict(tensors)
     wrong = [f"no '{name}'" for name in expected if name not in tensors]
     wrong += [f"unknown '{name}'" for name in tensors if name not in expected]
     wrong += [

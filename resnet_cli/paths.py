@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from resnet_cli.errors import DiskError
+from resnet_cli.errors import ConfigError, DiskError
 
 
 def cache_dir() -> Path:
@@ -46,6 +46,11 @@ def checkpoints_dir() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """A path as a user typed it, ``~`` expanded where that names a home folder."""
+    return Path(os.path.expanduser(text))
+
+
 def make_dir(path: Path) -> Path:
     """Creates a folder and its parents.
 
@@ -57,6 +62,16 @@ def make_dir(path: Path) -> Path:
     except OSError as error:
         raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
     return path
+
+
+def refuse_existing(out: Path | None) -> None:
+    """Refuses an output folder that exists.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if out is not None and os.path.lexists(out):
+        raise ConfigError(f"--out {out}: exists already", hint="choose another name, or remove it first")
 
 
 @contextlib.contextmanager

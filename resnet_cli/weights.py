@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import pickle
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +21,7 @@ from torch import Tensor
 from resnet_cli import download
 from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
 from resnet_cli.model import METADATA_KEY, Model, ResNet50, load_tensors, model_from_tensors
-from resnet_cli.paths import checkpoints_dir
+from resnet_cli.paths import checkpoints_dir, user_path
 from resnet_cli.preprocess import Preprocess
 
 MODEL_FILE = "model.safetensors"
@@ -100,17 +102,24 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
     load_tensors(network, tensors | head, weights.path)
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, *, offline: bool = False, on_download: Progress | None = None) -> Model:
     """Loads a model of ours, or plain ImageNet weights with their 1,000 classes.
 
     Args:
-        path: A run folder, a ``model.safetensors``, or a ResNet-50 weights file with 1,000 outputs.
+        path: A run folder, a ``model.safetensors``, ``imagenet-v1`` or ``imagenet-v2``, or a ResNet-50 weights file
+            with 1,000 outputs.
+        offline: Never download.
+        on_download: Called with (bytes done, bytes in all).
 
     Raises:
         ConfigError: There is no such file.
         ModelError: It is damaged or of another architecture.
         UntrustedFileError: It would run code when loaded.
     """
+    if str(path) in download.WEIGHTS:
+        found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
+        assert found.path is not None and found.preprocess is not None
+        return _imagenet_model(read_tensors(found.path), found.preprocess, found.path)
     file = resolve_model_path(Path(path), "MODEL")
     about = read_metadata(file)
     tensors = read_tensors(file)
@@ -121,7 +130,7 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(
             f"{file}: weights with {num_classes} outputs and no class names; only models of this program and "
             "ImageNet weights with 1,000 outputs can answer",
-            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {file}",
+            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(file))}",
         )
     return _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
 
@@ -143,18 +152,19 @@ def resolve_model_path(path: Path, what: str) -> Path:
     Raises:
         ConfigError: There is none; ``what`` names the flag.
     """
-    path = path.expanduser()
-    if path.is_dir() or path.name == "latest":
+    path = user_path(path)
+    if os.path.isdir(path) or path.name == "latest":
         # Where links are not allowed (Windows), `latest` is a text file that names the run.
-        if path.is_file():
+        if os.path.isfile(path):
             path = path.parent / path.read_text(encoding="utf-8").strip()
         path = path / MODEL_FILE
-    if not path.is_file():
+    if not os.path.isfile(path):
+        names = "auto, none, " if what == "--weights" else ""
         raise ConfigError(
             f"{what} {path}: no such file",
             hint="make one with: resnet-cli finetune DATA"
             if path.name == MODEL_FILE
-            else "give auto, imagenet-v1, imagenet-v2, none, a .pth or .safetensors file, or a run folder",
+            else f"give {names}imagenet-v1, imagenet-v2, a .pth or .safetensors file, or a run folder",
         )
     return path
 
@@ -207,7 +217,7 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:
         # The bytes are a stranger's: torch's reader fails in more ways than it documents.
         raise ModelError(f"{path}: not a whole .pth file ({error})") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
         raise ModelError(f"{path}: not a state dict of tensors")
     # DistributedDataParallel prefixes every name.

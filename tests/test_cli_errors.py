@@ -235,3 +235,15 @@ def test_a_model_cut_short_is_refused(tmp_path: Path, make_folder: Callable[...,
     for arguments in (["eval", path, make_folder({"a": 1})], ["predict", tmp_path, "--model", path]):
         result = run_cli(*arguments)
         assert result.exit_code == 3, result.output
+
+
+def test_escape_sequences_in_names_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    result = run_cli("finetune", tmp_path / "\x1b]0;PWN\x07")
+    assert result.exit_code == 3
+    assert "\x1b" not in result.stderr and "\x07" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 300])
+def test_names_that_can_be_no_path_are_missing_data(name: str) -> None:
+    assert run_cli("finetune", name).exit_code == 3
+    assert run_cli("predict", name, "--model", name).exit_code == 2

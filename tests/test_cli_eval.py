@@ -43,7 +43,8 @@ def test_it_judges_the_latest_run_on_its_own_test_pictures(full_run: Trained) ->
 
 @pytest.mark.usefixtures("latest")
 @pytest.mark.parametrize(
-    ("split", "count", "note"), [("val", 15, "it chose the checkpoint"), ("train", 24, "has seen"), ("all", 48, "")]
+    ("split", "count", "note"),
+    [("val", 15, "it chose the checkpoint"), ("train", 24, "was trained on 24"), ("all", 48, "was trained on 24")],
 )
 def test_it_says_how_far_a_split_can_be_trusted(split: str, count: int, note: str) -> None:
     result = run_cli("eval", "--split", split, "--json")

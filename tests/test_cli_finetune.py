@@ -104,9 +104,9 @@ def test_flags_win_over_yaml_and_yaml_over_defaults() -> None:
     plan = plan_of("--config", "recipe.yaml", "--epochs", 3, "--precision", "auto")
     assert plan["epochs"] == ("3", "flag")
     assert plan["precision"][1] == "flag"
-    assert plan["batch-size"] == ("16", "recipe.yaml")
-    assert plan["lr"] == ("0.001", "recipe.yaml")
-    assert plan["image-size"] == ("32", "recipe.yaml")
+    assert plan["batch-size"] == ("16", "config")
+    assert plan["lr"] == ("0.001", "config")
+    assert plan["image-size"] == ("32", "config")
     assert plan["seed"] == ("0", "default")
     assert plan["head-lr"][1] == "auto"
 

@@ -59,8 +59,10 @@ def test_csv_has_the_same_columns(full_run: Trained) -> None:
 def test_off_a_terminal_each_picture_is_one_line_with_tabs(full_run: Trained) -> None:
     result = run_cli("predict", "pictures", "--model", full_run.run)
     lines = [line.split("\t") for line in result.stdout.splitlines()]
-    assert [len(line) for line in lines] == [3, 3, 3]
-    assert all(label in CLASSES and 0 <= float(prob) <= 1 for _, label, prob in lines)
+    assert [len(line) for line in lines] == [7, 7, 7]
+    assert all(
+        {*line[1::2]} == {*CLASSES} and sum(map(float, line[2::2])) == pytest.approx(1, abs=1e-3) for line in lines
+    )
 
 
 def test_files_folders_and_patterns_are_taken_in_the_order_given(full_run: Trained) -> None:

@@ -212,3 +212,12 @@ def test_what_lies_beside_the_splits_or_the_classes_is_noted(make_folder: MakeFo
     flat = make_folder({"cat": 2, "dog": 2}, name="flat")
     shutil.copy(flat / "cat" / "000.jpg", flat / "loose.jpg")
     assert read_folder(flat).notes == ("pictures in no class folder were passed over: 1",)
+
+
+def test_folders_that_only_wrap_a_data_set_are_looked_through(make_folder: MakeFolder) -> None:
+    bare = read_folder(make_folder({"cat": 2, "dog": 2}, name="bare"))
+    wrapped = read_folder(make_folder({"archive/pets/cat": 2, "archive/pets/dog": 2}, name="wrapped"))
+    assert wrapped.classes == bare.classes and len(wrapped.items) == 4
+    train, test = {"training_set/cat": 2, "training_set/dog": 2}, {"test_set/cat": 1, "test_set/dog": 1}
+    twice = make_folder({"training_set": train, "test_set": test}, name="twice")
+    assert counts(read_folder(twice)) == {"train": [2, 2], "test": [1, 1]}

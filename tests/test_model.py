@@ -477,3 +477,11 @@ def test_the_metadata_is_plain_json(saved: Path) -> None:
     about = read_metadata(saved)
     assert about is not None and json.loads(json.dumps(about)) == about
     assert about["classes"] == list(CLASSES) and about["schema_version"] == 1
+
+
+def test_weights_without_step_counters_load(tmp_path: Path, network: ResNet50) -> None:
+    """Files older than torch 0.4.1 lack them, and some of them are still handed around."""
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    other = ResNet50(network.state_dict()["fc.bias"].numel())
+    load_tensors(other, state, tmp_path / "old.pth")
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in state.items())

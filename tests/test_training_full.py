@@ -24,7 +24,9 @@ pytest_plugins = ["small_runs"]
 
 
 def digits_plan(**values: Any) -> Plan:
-    values = {"data": "digits", "mode": "full", "classes": "0,1", "val_fraction": 0.05, "epochs": 1, **TINY, **values}
+    if "data" not in values:
+        values = {"data": "digits", "classes": "0,1", "val_fraction": 0.05} | values
+    values = {"mode": "full", "epochs": 1, **TINY, **values}
     return make_plan(resolve(FinetuneConfig, values))
 
 

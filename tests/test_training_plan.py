@@ -97,7 +97,7 @@ def test_every_choice_says_who_made_it(mode: str, tmp_path: Path) -> None:
     origins = {choice.name: choice.origin for choice in plan.choices}
     values = {choice.name: choice.value for choice in plan.choices}
     assert {origins[name] for name in ("data", "mode", "weights", "seed")} == {"flag"}
-    assert {origins[name] for name in ("epochs", "head")} == {str(file)}
+    assert {origins[name] for name in ("epochs", "head")} == {"config"}
     assert {origins[name] for name in ("batch-size", "image-size", "head-lr", "device", "precision")} == {"auto"}
     assert (values["epochs"], values["head"], values["seed"]) == ("3", "64", "7")
     assert ("lr" in origins, "augment" in origins) == ((mode == "full"), (mode == "full"))
@@ -136,7 +136,8 @@ def test_a_resolved_config_names_weights_and_data_for_good(
     config = plan.resolved_config()
     (here / "runs" / "latest").unlink()
     monkeypatch.chdir("/")
-    again = make_plan(resolve(FinetuneConfig, config.model_dump()))
+    (here / "again.yaml").write_text(to_yaml(config))
+    again = make_plan(resolve(FinetuneConfig, {}, here / "again.yaml"))
     assert again.preprocess == plan.preprocess
     assert [item.name for item in again.dataset.items] == [item.name for item in plan.dataset.items]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,22 @@ def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> Non
         file.write("test/red/never-was.jpg,red,test\n")
     with pytest.raises(DataError, match=r"1 pictures of this run are gone.*never-was"):
         open_run_dataset(load_model(run))
+
+
+def test_runs_that_start_at_once_get_folders_of_their_own(here: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: RunFolder.create(None, "d").path, range(16)))
+    assert len(set(folders)) == 16
+
+
+def test_a_disk_too_full_for_the_run_is_noticed_before_the_training(here: Path) -> None:
+    with pytest.raises(DiskError, match="MB free"):
+        RunFolder.create(Path("out"), "d", num_bytes=10**18)
+    assert not Path("out").exists()
+
+
+def test_a_run_stands_where_latest_cannot_be_written(here: Path) -> None:
+    Path("runs").write_text("in the way")
+    folder = RunFolder.create(Path("out"), "d")
+    folder.mark_latest()
+    assert folder.path.is_dir() and Path("runs").read_text() == "in the way"

@@ -148,7 +148,7 @@ def _show_next(folder: Path, run: Path, pictures: Path) -> None:
         ("resnet-cli finetune YOUR_PHOTOS", "a folder with one sub-folder a class"),
         ("resnet-cli eval", "the latest run on its own test pictures"),
         ("resnet-cli predict photo.jpg", "answers from the latest run"),
-        (f"rm -r {shlex.quote(str(folder))}", "removes all that this tour wrote"),
+        (f"rm -r {shlex.quote(str(folder))}", "removes the files of this tour"),
     ]
     width = output.stdout().width
     output.show(files_block("Files", files, width=width), files_block("Type next", commands, width=width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,7 @@ def evaluate(
         from resnet_cli.data.sources import open_dataset
         from resnet_cli.device import choose_compute
         from resnet_cli.training.events import WorkDone
-        from resnet_cli.training.run import LATEST, choose_items, open_run_dataset
+        from resnet_cli.training.run import LATEST, choose_items, count_trained, open_run_dataset
         from resnet_cli.weights import load_model
 
     compute = choose_compute(config.device, config.precision)
@@ -61,7 +62,8 @@ def evaluate(
                 on_download=lambda done, total: view(WorkDone("download", done, total)),
             )
         chosen, items = choose_items(dataset, loaded, config.split)
-        note = _split_note(loaded, chosen, own=data is None)
+        judged = dataclasses.replace(dataset, items=tuple(items))
+        note = _split_note(loaded, chosen, own=data is None, num_trained=count_trained(loaded, judged))
         if not quiet:
             output.note(f"{loaded.path}: {len(items):,} pictures of {dataset.name} ({note})")
         scores = evaluation.evaluate(
@@ -79,13 +81,16 @@ def evaluate(
     output.show(*evaluation_tables(scores, width=output.stdout().width))
 
 
-def _split_note(model: Model, split: str, *, own: bool) -> str:
+def _split_note(model: Model, split: str, *, own: bool, num_trained: int) -> str:
     """Says how far the figures can be trusted."""
-    if split == "val" and own:
+    if not own:
+        trained = (
+            f"; the model was trained on {num_trained:,} of them, so expect less on new ones" if num_trained else ""
+        )
+        return (f"{split} split" if split != "all" else "all pictures") + trained
+    if split == "val":
         best = model.provenance.get("best", {}).get("epoch", "?")
         return f"validation split; it chose the checkpoint (epoch {best}), so expect slightly less on new pictures"
-    if split == "train" and own:
-        return "train split; the model has seen these pictures"
-    if own:
-        return f"{split} split; the validation split chose the checkpoint, not this one"
-    return f"{split} split" if split != "all" else "all pictures"
+    if split == "test":
+        return "test split; the validation split chose the checkpoint, not this one"
+    return f"{split} split; the model was trained on {num_trained:,} of them, so expect less on new ones"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,7 +101,10 @@ def finetune(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of everything random.", show_default="0", rich_help_panel=TRAINING_PANEL)
+        int | None,
+        typer.Option(
+            help="Of the head, the order and the augmentation.", show_default="0", rich_help_panel=TRAINING_PANEL
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -108,7 +112,9 @@ def finetune(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="A YAML file with any of these; flags win over it.", rich_help_panel=RUN_PANEL),
+        typer.Option(
+            help="A YAML file whose keys are these flags' names; flags win over it.", rich_help_panel=RUN_PANEL
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -154,7 +160,7 @@ def finetune(
     with ProgressView(quiet=quiet) as view:
         plan = make_plan(resolved, on_download=lambda done, total: view(WorkDone("download", done, total)))
     if dry_run:
-        return _show_dry_run(plan, as_json=as_json)
+        return _show_dry_run(plan, as_json=as_json, quiet=quiet)
     if not quiet:
         _note_plan(plan)
     with ProgressView(quiet=quiet) as view:
@@ -176,7 +182,7 @@ def _note_plan(plan: Plan) -> None:
         output.warn(warning)
 
 
-def _show_dry_run(plan: Plan, *, as_json: bool) -> None:
+def _show_dry_run(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     from resnet_cli.training.estimate import estimate
 
     cost = estimate(plan)
@@ -193,11 +199,12 @@ def _show_dry_run(plan: Plan, *, as_json: bool) -> None:
             }
         )
         return
-    from resnet_cli.cli.tables import plan_table
+    if not quiet:
+        from resnet_cli.cli.tables import plan_table
 
-    output.show(plan_table(plan))
-    for warning in plan.warnings:
-        output.warn(warning)
+        output.show(plan_table(plan))
+        for warning in plan.warnings:
+            output.warn(warning)
     output.show(f"Would take about {cost.describe()}. Nothing was written.")
 
 
@@ -205,7 +212,7 @@ def _show_result(result: FinetuneResult) -> None:
     from resnet_cli.cli.tables import confusion_block, files_block, result_table
 
     run = result.run.path
-    judged = result.test or result.val
+    judged, split = (result.test, "test") if result.test else (result.val, "validation")
     width = output.stdout().width
     written = [
         (str(result.run.model_path), "the model: one file that travels alone"),
@@ -213,12 +220,12 @@ def _show_result(result: FinetuneResult) -> None:
         (str(run / "metrics.json"), "every figure; history, split and config beside it"),
     ]
     follow = [
-        (f"resnet-cli eval {run}", "these figures, per class"),
-        (f"resnet-cli predict photo.jpg --model {run}", "answers for new pictures"),
+        (f"resnet-cli eval {shlex.quote(str(run))}", "these figures, per class"),
+        (f"resnet-cli predict photo.jpg --model {shlex.quote(str(run))}", "answers for new pictures"),
     ]
     output.show(
         result_table(result),
-        *confusion_block(judged, width=width),
+        *confusion_block(judged, width=width, title=f"Confusion on the {split} split"),
         files_block(f"Written in {result.seconds:.0f} s", written, width=width),
         files_block("Next", follow, width=width),
     )

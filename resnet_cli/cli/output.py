@@ -76,7 +76,7 @@ def warn(text: str) -> None:
     """Prints a warning on stderr."""
     from rich.text import Text
 
-    note(Text.assemble(("warning: ", "yellow"), text))
+    note(Text.assemble(("warning: ", "yellow"), _harmless(text)))
 
 
 @contextlib.contextmanager
@@ -97,16 +97,23 @@ def show_error(error: ResnetCliError, *, as_json: bool) -> None:
         return
     from rich.text import Text
 
-    note(Text.assemble(("error: ", "bold red"), error.message))
+    note(Text.assemble(("error: ", "bold red"), _harmless(error.message)))
     if error.hint:
-        note(Text.assemble(("  try: ", "bold"), error.hint))
+        note(Text.assemble(("  try: ", "bold"), _harmless(error.hint)))
 
 
 def show_interrupt(kept: str | None) -> None:
     """Says that Ctrl-C was heard and what is kept."""
     from rich.text import Text
 
-    note(Text.assemble(("interrupted", "bold"), f"; kept: {kept}" if kept else "; nothing was left behind"))
+    note(Text.assemble(("interrupted", "bold"), f"; {_harmless(kept)}" if kept else "; nothing was left behind"))
+
+
+def _harmless(text: str) -> str:
+    """Takes escape sequences out of what may quote a stranger's file name; line breaks of ours stay."""
+    from resnet_cli.reporting.cells import printable
+
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _print(console: Console, renderables: Iterable[RenderableType]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,8 +86,8 @@ def _load(model: str | None, *, offline: bool, quiet: bool) -> Model:
     from resnet_cli.training.run import LATEST
     from resnet_cli.weights import load_imagenet, load_model
 
-    if model is not None or LATEST.exists():
-        return load_model(model or LATEST)
+    if model is not None or os.path.lexists(LATEST):
+        return load_model(model or LATEST, offline=offline)
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.errors import ConfigError, NetworkError
     from resnet_cli.training.events import WorkDone
@@ -114,20 +115,15 @@ def _render(predictions: Iterable[Prediction], *, as_csv: bool, as_json: bool) -
     elif as_csv:
         output.show_csv(_csv_rows(predictions))
     elif sys.stdout.isatty():
-        from rich.text import Text
+        from resnet_cli.cli.tables import prediction_line
 
-        from resnet_cli.cli.tables import percent, plain_table
-
-        table = plain_table("", "picture", "class", ">probability", "then")
+        # A line each, as they come: a table would keep ten thousand answers back until the last.
         for prediction in predictions:
-            others = ", ".join(f"{name} {percent(prob)}" for name, prob in prediction.topk[1:])
-            table.add_row(
-                Text(prediction.path), Text(prediction.label, style="bold"), percent(prediction.prob), Text(others)
-            )
-        output.show(table)
+            output.show(prediction_line(prediction))
     else:
         for prediction in predictions:
-            output.show_line(f"{prediction.path}\t{prediction.label}\t{prediction.prob:.4f}")
+            pairs = (f"{name}\t{prob:.4f}" for name, prob in prediction.topk)
+            output.show_line("\t".join([prediction.path, *pairs]))
 
 
 def _csv_rows(predictions: Iterable[Prediction]) -> Iterator[Sequence[object]]:

@@ -77,7 +77,11 @@ class ProgressView:
             assert isinstance(event, Saved)
 
     def _work(self, event: WorkDone) -> None:
-        began, first = self._began.setdefault(event.task, (time.perf_counter(), event.done))
+        key = f"{event.task} {event.total}"
+        began, first = self._began.setdefault(key, (time.perf_counter(), event.done))
+        if event.done < first or first == event.total:
+            # Another piece of work of the same size, such as the test split after the validation split.
+            began, first = self._began[key] = (time.perf_counter(), event.done)
         rate = (event.done - first) / max(time.perf_counter() - began, 1e-9)
         if event.task == "download":
             done, total, unit = round(event.done / 1e6), event.total and round(event.total / 1e6), "MB"
@@ -90,7 +94,9 @@ class ProgressView:
         counted = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}"
         is_new = event.done > first
         self._line(
-            f"{TASKS[event.task]}: {counted}, {text}", force=is_new and event.done == event.total, skip=not is_new
+            f"{TASKS[event.task]}: {counted}, {text}",
+            force=is_new and event.done == event.total and event.task != "check",
+            skip=not is_new,
         )
 
     def _step(self, event: StepDone) -> None:

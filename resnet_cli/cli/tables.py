@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
+from resnet_cli.reporting.cells import printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation import Evaluation
+    from resnet_cli.inference import Prediction
     from resnet_cli.training.finetune import FinetuneResult
     from resnet_cli.training.plan import Plan
 
@@ -33,7 +35,8 @@ def plan_table(plan: Plan) -> Table:
     """Every decision, who made it, and why."""
     table = plain_table("Plan", "what", "value", "set by", "why")
     for choice in plan.choices:
-        table.add_row(choice.name, Text(choice.value), Text(choice.origin, style="dim"), Text(choice.why, style="dim"))
+        cells = [printable(choice.value), printable(choice.origin), printable(choice.why)]
+        table.add_row(choice.name, Text(cells[0]), Text(cells[1], style="dim"), Text(cells[2], style="dim"))
     return table
 
 
@@ -67,7 +70,9 @@ def evaluation_tables(scores: Evaluation, *, width: int) -> list[RenderableType]
     for name, row in (
         ranked[:MAX_CLASS_ROWS] if len(ranked) > MAX_CLASS_ROWS else zip(scores.classes, scores.per_class, strict=True)
     ):
-        classes.add_row(Text(name), percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}")
+        classes.add_row(
+            Text(printable(name)), percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}"
+        )
     classes.add_section()
     for name, row in (("macro average", scores.macro), ("weighted average", scores.weighted)):
         classes.add_row(name, percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}")
@@ -76,10 +81,10 @@ def evaluation_tables(scores: Evaluation, *, width: int) -> list[RenderableType]
     return [head, classes, *confusion_block(scores, width=width)]
 
 
-def confusion_block(scores: Evaluation, *, width: int) -> list[RenderableType]:
+def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion") -> list[RenderableType]:
     """The confusion matrix, and the pairs that are mixed up most."""
     blocks: list[RenderableType] = [
-        Text("Confusion", style="bold"),
+        Text(title, style="bold"),
         confusion_table(scores.confusion, scores.classes, width=width),
     ]
     if scores.top1 < 1:
@@ -89,6 +94,17 @@ def confusion_block(scores: Evaluation, *, width: int) -> list[RenderableType]:
             confused_lines(scores.confusion, scores.classes),
         ]
     return blocks
+
+
+def prediction_line(prediction: Prediction) -> Text:
+    """One answer: the most probable class, how probable, the picture, and what else it might be."""
+    others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in prediction.topk[1:])
+    return Text.assemble(
+        f"{percent(prediction.prob):>7}  ",
+        (f"{printable(prediction.label):<16}", "bold"),
+        f"  {printable(prediction.path)}  ",
+        (others, "dim"),
+    )
 
 
 def files_block(title: str, rows: Sequence[tuple[str, str]], *, width: int) -> RenderableType:

@@ -12,6 +12,7 @@ from resnet_cli.data import named
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
+from resnet_cli.paths import user_path
 
 #: Folder names (lower case) that mean a split rather than a class.
 SPLIT_FOLDERS: dict[str, Split] = {
@@ -28,6 +29,8 @@ SPLIT_FOLDERS: dict[str, Split] = {
 }
 #: What operating systems and editors leave in folders; not worth a word.
 IGNORED_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir"})
+#: Folders around a data set that are looked through.
+MAX_WRAPPERS = 4
 
 Progress = Callable[[int, int | None], None]
 
@@ -51,14 +54,15 @@ def open_dataset(
         DataError: Nothing there, or not a usable layout.
         NetworkError: A named set has to be downloaded and cannot be.
     """
-    folder = Path(spec).expanduser()
-    if spec in named.NAMES and not folder.is_dir():
+    folder = user_path(spec)
+    # os.path and not Path: a name that is too long is a folder that is not there, not an OSError.
+    if spec in named.NAMES and not os.path.isdir(folder):
         dataset = named.open_named(spec, offline=offline, on_download=on_download)
-    elif folder.is_dir():
+    elif os.path.isdir(folder):
         dataset = read_folder(folder)
     else:
         raise DataError(
-            f"DATA {spec}: no such folder" + (" (a file is there)" if folder.exists() else ""),
+            f"DATA {spec}: no such folder" + (" (a file is there)" if os.path.exists(folder) else ""),
             hint=f"give a folder with one sub-folder a class, or a name: {', '.join(named.NAMES)}",
         )
     return dataset.select(classes) if classes else dataset
@@ -73,11 +77,12 @@ def read_folder(folder: Path) -> Dataset:
     Raises:
         DataError: No pictures, or two folders that mean the same split.
     """
+    root_folder = _unwrapped(folder)
     found: list[tuple[str, Split, Path]] = []
     # A folder called `train` or `test` that holds pictures and no folders is a class like any other.
     split_folders = [
         (SPLIT_FOLDERS[child.name.lower()], child)
-        for child in _folders(folder)
+        for child in _folders(root_folder)
         if child.name.lower() in SPLIT_FOLDERS and _folders(child)
     ]
     has_splits = bool(split_folders)
@@ -89,11 +94,11 @@ def read_folder(folder: Path) -> Dataset:
         if twice:
             both = ", ".join(d.name for split, d in split_folders if split == twice)
             raise DataError(f"{folder}: {both} both mean the {twice} split", hint="rename or remove one of them")
-        beside = [child.name for child in _folders(folder) if child not in [root for _, root in split_folders]]
+        beside = [child.name for child in _folders(root_folder) if child not in [root for _, root in split_folders]]
         if beside:
             notes.append(f"folders beside {split_folders[0][1].name} were passed over: {', '.join(beside[:5])}")
-    for split, root in split_folders if has_splits else [("train", folder)]:
-        for class_folder in _folders(root):
+    for split, root in split_folders if has_splits else [("train", root_folder)]:
+        for class_folder in _folders(_unwrapped(root)):
             pictures = 0
             for path in _files(class_folder):
                 if is_image_name(path):
@@ -105,7 +110,7 @@ def read_folder(folder: Path) -> Dataset:
                 notes.append(f"the folder {class_folder.relative_to(folder).as_posix()} holds no pictures")
     if not found:
         _explain_empty(folder)
-    loose = 0 if has_splits else sum(is_image_name(path) for path in _entries(folder) if path.is_file())
+    loose = 0 if has_splits else sum(is_image_name(path) for path in _entries(root_folder) if path.is_file())
     if loose:
         notes.append(f"pictures in no class folder were passed over: {loose}")
     if num_others:
@@ -144,14 +149,14 @@ def find_images(specs: Sequence[str], *, stdin: BinaryIO) -> list[Item]:
     """
     items: list[Item] = []
     for spec in specs:
-        path = Path(spec).expanduser()
+        path = user_path(spec)
         if spec == "-":
             items.append(Item("-", stdin.read()))
             continue
         paths = [path]
-        if path.is_dir():
+        if os.path.isdir(path):
             paths = [file for file in _files(path) if is_image_name(file)]
-        elif not path.exists() and glob.has_magic(spec):
+        elif not os.path.exists(path) and glob.has_magic(spec):
             paths = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
         if not paths:
             raise DataError(f"{spec}: no pictures there", hint="name files, folders or patterns such as 'images/*.jpg'")
@@ -168,6 +173,21 @@ def _explain_empty(folder: Path) -> NoReturn:
             hint=f"sort them into one folder a class: {layout}",
         )
     raise DataError(f"{folder}: no pictures in it", hint=f"expected {layout}")
+
+
+def _unwrapped(folder: Path) -> Path:
+    """Goes down while a folder holds nothing but one folder of folders, as unpacked archives do."""
+    for _ in range(MAX_WRAPPERS):
+        children = _folders(folder)
+        if len(children) != 1 or any(is_image_name(path) for path in _entries(folder)):
+            return folder
+        (child,) = children
+        # The one split of a data set is no wrapper, unless it is inside a folder of its own name.
+        is_split = child.name.lower() in SPLIT_FOLDERS and child.name != folder.name
+        if is_split or not _folders(child) or any(is_image_name(path) for path in _entries(child)):
+            return folder
+        folder = child
+    return folder
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -99,14 +99,7 @@ def apply_split_csv(dataset: Dataset, path: Path) -> Dataset:
     Raises:
         DataError: The file is damaged, or a picture it names is gone or has another label.
     """
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *lines = csv.reader(file)
-        rows = {name: (label, split) for name, label, split in lines}
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: not a split file (path,label,split): {error}") from error
-    if header != _COLUMNS or not rows:
-        raise DataError(f"{path}: not a split file (path,label,split)")
+    rows = _read_split_csv(path)
     items = []
     for item in dataset.items:
         if item.name not in rows:
@@ -122,6 +115,28 @@ def apply_split_csv(dataset: Dataset, path: Path) -> Dataset:
             hint="put them back, or name other data: resnet-cli eval MODEL DATA",
         )
     return dataclasses.replace(dataset, items=tuple(items), split_note=f"as written in {path}")
+
+
+def read_split_names(path: Path, split: Split) -> set[str]:
+    """The names of the pictures that a run put into a split.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    return {name for name, (_, written) in _read_split_csv(path).items() if written == split}
+
+
+def _read_split_csv(path: Path) -> dict[str, tuple[str, str]]:
+    """Name -> label and split."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            header, *lines = csv.reader(file)
+        rows = {name: (label, split) for name, label, split in lines}
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not a split file (path,label,split): {error}") from error
+    if header != _COLUMNS or not rows:
+        raise DataError(f"{path}: not a split file (path,label,split)")
+    return rows
 
 
 def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]:

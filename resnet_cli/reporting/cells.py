@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> NDArray[np.float64]:
@@ -16,6 +17,9 @@ def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> N
     Raises:
         ValueError: There is no class, or the matrix does not have one row and column per class.
     """
+    # Here, because error messages need `printable` before anything heavy is loaded.
+    import numpy as np
+
     if not classes or confusion.shape != (len(classes), len(classes)):
         raise ValueError(f"a confusion matrix of shape {confusion.shape} for {len(classes)} classes")
     totals = confusion.sum(axis=1, keepdims=True)

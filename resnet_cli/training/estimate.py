@@ -8,7 +8,7 @@ import time
 import torch
 
 from resnet_cli.features import FrozenBackbone, inference_batch_size
-from resnet_cli.model import ResNet50
+from resnet_cli.training.finetune import start_network
 from resnet_cli.training.plan import Plan
 
 #: A training step is a forward pass and a backward pass of twice its work.
@@ -35,10 +35,14 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Times one batch through a network of the same shape and counts from there."""
+    """Times one batch through the network and counts from there.
+
+    Raises:
+        ModelError: The weights file is damaged or of another architecture.
+    """
     size = plan.preprocess.crop_size
     batch_size = inference_batch_size(size, plan.compute)
-    backbone = FrozenBackbone(ResNet50(2), plan.preprocess, plan.compute)
+    backbone = FrozenBackbone(start_network(plan), plan.preprocess, plan.compute)
     pixels = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
     backbone(pixels)
     began = time.perf_counter()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from resnet_cli.training.plan import Plan
+if TYPE_CHECKING:
+    from resnet_cli.training.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)

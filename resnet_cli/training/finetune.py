@@ -23,8 +23,9 @@ from resnet_cli.errors import DivergedError, Interrupted
 from resnet_cli.evaluation import Evaluation, evaluate
 from resnet_cli.features import extract_features, find_unreadable
 from resnet_cli.model import Model, ResNet50
+from resnet_cli.paths import make_dir
 from resnet_cli.reporting.plots import CurvePoint, plot_confusion, plot_curves, plot_predictions
-from resnet_cli.training.events import EpochRecord, Event, OnEvent, PlanMade, Saved, WorkDone
+from resnet_cli.training.events import EpochDone, EpochRecord, Event, OnEvent, PlanMade, Saved, WorkDone
 from resnet_cli.training.full import fit_network
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.probe import fit_head
@@ -34,6 +35,8 @@ from resnet_cli.weights import load_backbone
 SCHEMA_VERSION = 1
 #: The best model so far is written to disk this often: what a killed training can lose at most.
 SAVE_EVERY_S = 60
+#: Room for plots, metrics and the rest of a run folder beside the model.
+REPORT_BYTES = 20 * 10**6
 #: Pictures in the plot of validation predictions.
 NUM_SHOWN = 25
 
@@ -50,7 +53,7 @@ class FinetuneResult:
         best: The record of the epoch that was kept.
         val: The kept model on the validation split, which chose the epoch.
         test: On the test split, which chose nothing; None if there is none.
-        seconds: Wall time in all.
+        seconds: Wall time from the plan to the last evaluation.
     """
 
     run: RunFolder
@@ -112,17 +115,18 @@ def run_plan(plan: Plan, *, on_event: OnEvent) -> FinetuneResult:
         Interrupted: Ctrl-C; its text says what is kept.
     """
     began = time.perf_counter()
-    network = _make_network(plan)
-    folder = RunFolder.create(plan.config.out, plan.dataset.name)
+    network = start_network(plan)
+    num_bytes = sum(tensor.nbytes for tensor in network.state_dict().values()) + REPORT_BYTES
+    folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=num_bytes)
     keeper = _Keeper(plan, network, folder, on_event)
     try:
         folder.write_inputs(plan.resolved_config(), plan.dataset)
-        history = _train(plan, network, keeper, on_event)
+        _train(plan, network, keeper)
         model = keeper.save()
         val = _evaluate_split(plan, model, "val", on_event)
         test = _evaluate_split(plan, model, "test", on_event) if plan.dataset.split("test") else None
         seconds = time.perf_counter() - began
-        result = FinetuneResult(folder, model, plan, tuple(history), keeper.best_record, val, test, seconds)
+        result = FinetuneResult(folder, model, plan, tuple(keeper.history), keeper.best_record, val, test, seconds)
         _write_report(result)
         return result
     except KeyboardInterrupt:
@@ -130,7 +134,7 @@ def run_plan(plan: Plan, *, on_event: OnEvent) -> FinetuneResult:
     except DivergedError as error:
         if keeper.is_empty:
             raise
-        raise DivergedError(f"{error.message}; kept: {keeper.rescue()}", hint=error.hint) from None
+        raise DivergedError(f"{error.message}; {keeper.rescue()}", hint=error.hint) from None
     finally:
         folder.discard()
 
@@ -146,6 +150,13 @@ class _Keeper:
         self._state: dict[str, torch.Tensor] | None = None
         self._record: EpochRecord | None = None
         self._saved_at = time.perf_counter()
+        self.history: list[EpochRecord] = []
+
+    def __call__(self, event: Event) -> None:
+        """Passes an event on, and remembers the epochs."""
+        if isinstance(event, EpochDone):
+            self.history.append(event.record)
+        self._on_event(event)
 
     @property
     def is_empty(self) -> bool:
@@ -183,15 +194,16 @@ class _Keeper:
         return model
 
     def rescue(self) -> str:
-        """Saves what there is after an interrupt and says what is kept."""
+        """Saves what there is when a training ends early, and says so."""
         if self._record is None:
-            return (
-                "nothing was trained yet; features computed so far are cached, so the same command goes on from there"
-            )
+            if self._plan.mode == "full":
+                return "nothing to keep: the first epoch was not over"
+            return "features computed so far are kept, and the same command goes on from there"
         self.save()
+        self._folder.write_history(self.history)
         return (
-            f"{self._folder.model_path}, the best of the epochs so far "
-            f"(epoch {self._record.epoch}, validation top-1 {self._record.val_top1:.1%})"
+            f"kept {self._folder.model_path}, the best of {len(self.history)} epochs "
+            f"(validation top-1 {self._record.val_top1:.1%})"
         )
 
     def _keep(self, record: EpochRecord, state: dict[str, torch.Tensor]) -> None:
@@ -201,18 +213,28 @@ class _Keeper:
             self.save()
 
 
-def _make_network(plan: Plan) -> ResNet50:
+def start_network(plan: Plan) -> ResNet50:
+    """The network as training finds it: the plan's weights, a fresh head.
+
+    Raises:
+        ModelError: The weights file is damaged or of another architecture.
+        UntrustedFileError: It would run code when loaded.
+    """
     seed_everything(plan.config.seed)
     network = ResNet50(len(plan.dataset.classes), plan.hidden)
     load_backbone(network, plan.weights)
     return network
 
 
-def _train(plan: Plan, network: ResNet50, keeper: _Keeper, on_event: OnEvent) -> list[EpochRecord]:
+def _train(plan: Plan, network: ResNet50, keeper: _Keeper) -> None:
+    def on_check(done: int, total: int) -> None:
+        keeper(WorkDone("check", done, total))
+
     if plan.mode == "full":
         items = plan.dataset.items
-        raise_unreadable(find_unreadable(items), len(items))
-        return fit_network(plan, network, on_best=keeper.keep_network, on_event=on_event)
+        raise_unreadable(find_unreadable(items, on_progress=on_check), len(items))
+        fit_network(plan, network, on_best=keeper.keep_network, on_event=keeper)
+        return
     # Test pictures too: one pass, and a damaged one is found now and not at the end.
     splits = {split: plan.dataset.split(split) for split in SPLITS}
     features = extract_features(
@@ -220,16 +242,17 @@ def _train(plan: Plan, network: ResNet50, keeper: _Keeper, on_event: OnEvent) ->
         [item for items in splits.values() for item in items],
         plan.preprocess,
         plan.compute,
-        on_progress=lambda done, total: on_event(WorkDone("features", done, total)),
+        on_progress=lambda done, total: keeper(WorkDone("features", done, total)),
+        on_check=on_check,
     )
     train, val, _ = torch.split(features, [len(items) for items in splits.values()])
-    return fit_head(
+    fit_head(
         plan,
         network.fc,
         (train, _labels(splits["train"])),
         (val, _labels(splits["val"])),
         on_best=keeper.keep_head,
-        on_event=on_event,
+        on_event=keeper,
     )
 
 
@@ -248,7 +271,7 @@ def _write_report(result: FinetuneResult) -> None:
     run.write_metrics(
         result.to_dict() | {"val": result.val.to_dict(), "test": result.test.to_dict() if result.test else None}
     )
-    run.plots_path.mkdir(exist_ok=True)
+    make_dir(run.plots_path)
     points = [
         CurvePoint(record.epoch, record.train_loss, record.val_loss, record.val_top1, record.train_top1)
         for record in result.history

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from resnet_cli.data.augment import Augment
 from resnet_cli.data.loading import load_batches, raise_unreadable
+from resnet_cli.device import memory_errors_named
 from resnet_cli.evaluation import head_probs, loss_and_top1
 from resnet_cli.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model import ResNet50
@@ -63,7 +64,9 @@ def fit_network(
         for batch in load_batches(order, lambda index: augment(index, train[index]), batch_size=sizes):
             raise_unreadable(list(batch.errors.values()), len(train))
             labels = torch.tensor([train[index].label for index in batch.items], device=compute.device)
-            yield preprocess.normalize(compute.place(batch.pixels)), labels
+            with memory_errors_named(len(labels)):
+                inputs = preprocess.normalize(compute.place(batch.pixels))
+            yield inputs, labels
 
     def set_train_mode() -> None:
         network.train()

@@ -18,6 +18,7 @@ from resnet_cli.data.sources import open_dataset
 from resnet_cli.data.splits import complete_splits, limit_train
 from resnet_cli.device import Compute, choose_compute
 from resnet_cli.errors import ConfigError, ImageError
+from resnet_cli.paths import refuse_existing
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.training.defaults import (
     MIN_BATCH_FOR_BATCHNORM,
@@ -49,7 +50,7 @@ class Choice:
     Attributes:
         name: As the flag is called.
         value: As it is shown.
-        origin: ``flag``, a YAML file's name, ``default`` or ``auto``.
+        origin: ``flag``, ``config`` (the YAML file), ``default`` or ``auto``.
         why: Where the value comes from; may be empty.
     """
 
@@ -136,8 +137,14 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
         SetupError: The device is not here.
     """
     config, origins = resolved.config, resolved.origins
+    refuse_existing(config.out)
     compute = choose_compute(config.device, config.precision)
     dataset = open_dataset(config.data, classes=config.classes, offline=config.offline, on_download=on_download)
+    if origins["val_fraction"] == "flag" and dataset.split("val"):
+        raise ConfigError(
+            f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
+            hint="leave it away, or name a folder without splits",
+        )
     dataset = complete_splits(dataset, val_fraction=config.val_fraction, seed=config.split_seed)
     if config.limit:
         dataset = limit_train(dataset, config.limit, seed=config.split_seed)
@@ -155,14 +162,18 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
     mode, mode_why = config.mode, ""
     if mode == "auto":
         mode, mode_why = default_mode(
-            config.weights, compute.type, num_images=num_train * config.epochs, image_size=image_size
+            config.weights,
+            compute.type,
+            # A validation pass is a third of a training pass.
+            num_images=config.epochs * (num_train + len(dataset.split("val")) // 3),
+            image_size=image_size,
         )
     if weights is None:
         weights = find_weights("auto", mode=mode, offline=config.offline, on_download=on_download)
         made_for = weights.preprocess
     preprocess = choose_preprocess(made_for, image_size, source_px)
 
-    _refuse_ineffective(config, origins, mode, mode_why)
+    _refuse_ineffective(config, mode, mode_why)
     random_start = weights.path is None
     batch_size = config.batch_size or default_batch_size(mode, num_train)
     optimizer = default_optimizer(mode, random_start=random_start)
@@ -175,13 +186,16 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
         field = name.replace("-", "_")
         origin = origins.get(field, "auto")
         is_auto = origin == "default" and getattr(config, field, None) in {None, "auto"}
-        return Choice(name, str(value), "auto" if is_auto else origin, why)
+        if is_auto or origin in {"auto", "default", "flag"}:
+            return Choice(name, str(value), "auto" if is_auto else origin, why)
+        return Choice(name, str(value), "config", why)
 
     counts = dataset.counts()
     sizes = ", ".join(f"{sum(per_class):,} {split}" for split, per_class in counts.items() if sum(per_class))
     choices = [
         row("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes"),
         row("split", dataset.split_note or "as the source says"),
+        *([row("limit", config.limit, "of the train split, spread over the classes")] if config.limit else []),
         row("weights", Path(weights.name).name, weights.why),
         row("mode", mode, mode_why),
         row("head", config.head),
@@ -230,7 +244,7 @@ def source_size(dataset: Dataset) -> int:
     return int(statistics.median(sizes)) if sizes else 224
 
 
-def _refuse_ineffective(config: FinetuneConfig, origins: dict[str, str], mode: Mode, why: str) -> None:
+def _refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
     if mode != "frozen":
         return
     for field, instead in (("lr", "--head-lr"), ("augment", "--mode full")):

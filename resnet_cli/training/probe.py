@@ -89,18 +89,18 @@ def fit_head(
 
 
 def fold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
-    """A copy of the head that takes raw features x where the head takes (x - mean) / std.
+    """A copy of the head, on the CPU, that takes raw features x where the head takes (x - mean) / std.
 
     Args:
         head: A linear layer, or a sequence that starts with one.
         mean: [2048].
         std: [2048], positive.
     """
-    folded = copy.deepcopy(head)
+    folded = copy.deepcopy(head).cpu()
     first = folded if isinstance(folded, nn.Linear) else folded[0]  # type: ignore[index]
     with torch.no_grad():
-        # In float64: the bias is a difference of large sums.
-        weight = first.weight.double() / std.double()
-        first.bias.copy_(first.bias.double() - weight @ mean.double())
+        # In float64, which not every GPU has: the bias is a difference of large sums.
+        weight = first.weight.double() / std.cpu().double()
+        first.bias.copy_(first.bias.double() - weight @ mean.cpu().double())
         first.weight.copy_(weight)
     return folded

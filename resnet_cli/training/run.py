@@ -6,8 +6,10 @@ import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,10 +19,10 @@ from typing import Any
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources import open_dataset
-from resnet_cli.data.splits import apply_split_csv, split_csv
-from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv
+from resnet_cli.errors import ConfigError, DataError, DiskError
 from resnet_cli.model import Model
-from resnet_cli.paths import make_dir, write_bytes, write_text
+from resnet_cli.paths import make_dir, refuse_existing, write_bytes, write_text
 from resnet_cli.training.events import EpochRecord
 from resnet_cli.weights import MODEL_FILE
 
@@ -35,27 +37,39 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, out: Path | None, data_name: str) -> RunFolder:
-        """Claims a new folder: ``out``, else ``runs/<data>-<time>``.
+    def create(cls, out: Path | None, data_name: str, *, num_bytes: int = 0) -> RunFolder:
+        """Claims a new folder: ``out``, else ``runs/<data>-<time>``; two processes never get the same.
+
+        Args:
+            out: As the user asked.
+            data_name: Of the data set.
+            num_bytes: What will be written; checked now and not after the training.
 
         Raises:
             ConfigError: ``out`` exists.
-            DiskError: It cannot be made.
+            DiskError: It cannot be made, or the disk is too full.
         """
-        if out is not None:
-            if out.exists() or out.is_symlink():
-                raise ConfigError(f"--out {out}: exists already", hint="choose another name, or remove it first")
-            make_dir(out.parent)
-            make_dir(out)
-            return cls(out)
+        refuse_existing(out)
         name = f"{data_name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        make_dir(RUNS)
-        for number in range(1, 1000):
-            path = RUNS / (name if number == 1 else f"{name}-{number}")
-            if not path.exists():
-                break
-        make_dir(path)
-        return cls(path)
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        path = out or RUNS / next(names)
+        make_dir(path.parent)
+        left = shutil.disk_usage(path.parent).free
+        if left < num_bytes:
+            raise DiskError(
+                f"{path.parent}: {left / 1e6:.0f} MB free, the run needs {num_bytes / 1e6:.0f} MB",
+                hint="free some space, or choose another disk with --out",
+            )
+        while True:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                refuse_existing(out)
+                path = RUNS / next(names)
+            except OSError as error:
+                raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
+            else:
+                return cls(path)
 
     @property
     def model_path(self) -> Path:
@@ -105,19 +119,19 @@ class RunFolder:
     def mark_latest(self) -> None:
         """Lets ``runs/latest`` name this run: a link, or a text file where links are not allowed.
 
-        Raises:
-            DiskError: ``runs`` cannot be written.
+        It is a convenience: where ``runs`` cannot be written, the run stands all the same.
         """
-        make_dir(RUNS)
-        target = os.path.relpath(self.path.resolve(), RUNS.resolve())
         temporary = RUNS / f".latest.{os.getpid()}.tmp"
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        try:
-            temporary.symlink_to(target, target_is_directory=True)
-            os.replace(temporary, LATEST)
-        except OSError:
-            write_bytes(LATEST, target.encode())
+        with contextlib.suppress(DiskError):
+            make_dir(RUNS)
+            target = os.path.relpath(self.path.resolve(), RUNS.resolve())
+            try:
+                temporary.unlink(missing_ok=True)
+                temporary.symlink_to(target, target_is_directory=True)
+                os.replace(temporary, LATEST)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                write_bytes(LATEST, target.encode())
 
 
 def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
@@ -137,11 +151,33 @@ def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
     if not config_path.is_file() or not split_path.is_file():
         raise ConfigError(
             f"{model.path} lies in no run folder, so its own test pictures are not known",
-            hint=f"name the data: resnet-cli eval {model.path} DATA",
+            hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         )
     config = resolve(FinetuneConfig, {}, config_path).config
-    dataset = open_dataset(config.data, classes=config.classes, offline=offline)
+    try:
+        dataset = open_dataset(config.data, classes=config.classes, offline=offline)
+    except DataError as error:
+        raise DataError(
+            f"the pictures that {folder} was trained on cannot be used any more: {error.message}",
+            hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
+        ) from error
     return apply_split_csv(dataset, split_path)
+
+
+def count_trained(model: Model, dataset: Dataset) -> int:
+    """How many pictures of a data set the run's own training saw, as far as its folder tells.
+
+    Args:
+        model: Loaded from a run folder, or from anywhere (then nothing is known: 0).
+        dataset: As the user named it.
+    """
+    folder = model.path.resolve().parent if model.path else None
+    if folder is None or not (folder / "config.yaml").is_file() or not (folder / "split.csv").is_file():
+        return 0
+    if resolve(FinetuneConfig, {}, folder / "config.yaml").config.data != dataset.spec:
+        return 0
+    trained = read_split_names(folder / "split.csv", "train")
+    return sum(item.name in trained for item in dataset.items)
 
 
 def choose_items(dataset: Dataset, model: Model, split: str | None) -> tuple[str, list[Item]]:
