@@ -70,9 +70,9 @@ def evaluation_tables(scores: Evaluation, *, width: int) -> list[RenderableType]
     for name, row in (
         ranked[:MAX_CLASS_ROWS] if len(ranked) > MAX_CLASS_ROWS else zip(scores.classes, scores.per_class, strict=True)
     ):
-        classes.add_row(
-            Text(printable(name)), percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}"
-        )
+        # Recall of nothing is not 0 %.
+        shown = [percent(share) if row.support else "-" for share in (row.precision, row.recall, row.f1)]
+        classes.add_row(Text(printable(name)), *shown, f"{row.support:,}")
     classes.add_section()
     for name, row in (("macro average", scores.macro), ("weighted average", scores.weighted)):
         classes.add_row(name, percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}")

@@ -203,7 +203,7 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
         row("device", compute.device),
         row("precision", compute.precision, compute.reason),
         row("epochs", config.epochs),
-        row("batch-size", batch_size, f"{math.ceil(num_train / batch_size)} steps an epoch"),
+        row("batch-size", batch_size, f"steps an epoch: {math.ceil(num_train / batch_size)}"),
     ]
     if lr is not None:
         choices += [
