@@ -1,0 +1,40 @@
+"""The main job on real photos and real weights, small enough for every run of the suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet_cli import features
+from resnet_cli.training.finetune import finetune
+
+
+def test_a_frozen_backbone_tells_ants_from_bees_and_is_run_once(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    num_computed = 0
+    forward = features.FrozenBackbone.__call__
+
+    def counted(self: features.FrozenBackbone, pixels: Any) -> Any:
+        nonlocal num_computed
+        num_computed += len(pixels)
+        return forward(self, pixels)
+
+    monkeypatch.setattr(features.FrozenBackbone, "__call__", counted)
+    values: dict[str, Any] = {
+        "data": str(assets / "photos" / "ants_bees"),
+        "weights": str(next((assets / "weights").glob("*.safetensors"))),
+        "mode": "frozen",
+        "image_size": 96,
+        "limit": 120,
+    }
+    first = finetune(**values)
+    assert num_computed == 120 + 153
+    second = finetune(**values, seed=1, head="64")
+    assert num_computed == 120 + 153, "another seed and head need no forward pass"
+    # Measured: 0.86 here; 0.96 at 224 px with all photos.
+    assert first.val.top1 >= 0.8
+    assert first.test is None
