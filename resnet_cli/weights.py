@@ -118,8 +118,7 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: Progress
     """
     if str(path) in download.WEIGHTS:
         found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
-        assert found.path is not None and found.preprocess is not None
-        return _imagenet_model(read_tensors(found.path), found.preprocess, found.path)
+        return _load_imagenet(found)
     file = resolve_model_path(Path(path), "MODEL")
     about = read_metadata(file)
     tensors = read_tensors(file)
@@ -141,9 +140,7 @@ def load_imagenet(*, offline: bool = False, on_download: Progress | None = None)
     Raises:
         NetworkError: Neither is cached and the download fails.
     """
-    weights = _auto_weights("full", offline=offline, on_download=on_download)
-    assert weights.path is not None and weights.preprocess is not None
-    return _imagenet_model(read_tensors(weights.path), weights.preprocess, weights.path)
+    return _load_imagenet(_auto_weights("full", offline=offline, on_download=on_download))
 
 
 def resolve_model_path(path: Path, what: str) -> Path:
@@ -259,6 +256,11 @@ def imagenet_classes() -> tuple[str, ...]:
 def _made_unique(names: list[str]) -> tuple[str, ...]:
     # "crane" (bird, machine) and "maillot" (two garments) are there twice.
     return tuple(f"{name} ({index})" if names.count(name) > 1 else name for index, name in enumerate(names))
+
+
+def _load_imagenet(weights: Weights) -> Model:
+    assert weights.path is not None and weights.preprocess is not None
+    return _imagenet_model(read_tensors(weights.path), weights.preprocess, weights.path)
 
 
 def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path: Path) -> Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,21 +48,20 @@ def evaluate(
         from resnet_cli.weights import load_model
 
     compute = choose_compute(config.device, config.precision)
-    loaded = load_model(model or LATEST)
     with ProgressView(quiet=quiet) as view:
+
+        def on_download(done: int, total: int | None) -> None:
+            view(WorkDone("download", done, total))
+
+        loaded = load_model(model or LATEST, offline=config.offline, on_download=on_download)
         if data is None:
             dataset = open_run_dataset(loaded, offline=config.offline)
             dataset = dataset.select(config.classes) if config.classes else dataset
         else:
-            dataset = open_dataset(
-                data,
-                classes=config.classes,
-                offline=config.offline,
-                on_download=lambda done, total: view(WorkDone("download", done, total)),
-            )
+            dataset = open_dataset(data, classes=config.classes, offline=config.offline, on_download=on_download)
         chosen, items = choose_items(dataset, loaded, config.split)
-        judged = dataclasses.replace(dataset, items=tuple(items))
-        note = _split_note(loaded, chosen, own=data is None, num_trained=count_trained(loaded, judged))
+        num_trained = count_trained(loaded, dataset.spec, items)
+        note = _split_note(loaded, chosen, own=data is None, num_trained=num_trained)
         if not quiet:
             output.note(f"{loaded.path}: {len(items):,} pictures of {dataset.name} ({note})")
         scores = evaluation.evaluate(
@@ -83,14 +81,11 @@ def evaluate(
 
 def _split_note(model: Model, split: str, *, own: bool, num_trained: int) -> str:
     """Says how far the figures can be trusted."""
-    if not own:
-        trained = (
-            f"; the model was trained on {num_trained:,} of them, so expect less on new ones" if num_trained else ""
-        )
-        return (f"{split} split" if split != "all" else "all pictures") + trained
-    if split == "val":
+    if own and split == "val":
         best = model.provenance.get("best", {}).get("epoch", "?")
         return f"validation split; it chose the checkpoint (epoch {best}), so expect slightly less on new pictures"
-    if split == "test":
+    if own and split == "test":
         return "test split; the validation split chose the checkpoint, not this one"
-    return f"{split} split; the model was trained on {num_trained:,} of them, so expect less on new ones"
+    name = "all pictures" if split == "all" else f"{split} split"
+    trained = f"; the model was trained on {num_trained:,} of them, so expect less on new ones" if num_trained else ""
+    return name + trained

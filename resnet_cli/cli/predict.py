@@ -83,25 +83,26 @@ def predict(
 
 
 def _load(model: str | None, *, offline: bool, quiet: bool) -> Model:
-    from resnet_cli.training.run import LATEST
-    from resnet_cli.weights import load_imagenet, load_model
-
-    if model is not None or os.path.lexists(LATEST):
-        return load_model(model or LATEST, offline=offline)
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.errors import ConfigError, NetworkError
     from resnet_cli.training.events import WorkDone
+    from resnet_cli.training.run import LATEST
+    from resnet_cli.weights import load_imagenet, load_model
 
-    try:
-        with ProgressView(quiet=quiet) as view:
-            loaded = load_imagenet(
-                offline=offline, on_download=lambda done, total: view(WorkDone("download", done, total))
-            )
-    except NetworkError as error:
-        raise ConfigError(
-            f"there is no run in {LATEST.parent} to predict with, and no ImageNet weights either",
-            hint="train one: resnet-cli finetune DATA; or name one: --model RUN",
-        ) from error
+    with ProgressView(quiet=quiet) as view:
+
+        def on_download(done: int, total: int | None) -> None:
+            view(WorkDone("download", done, total))
+
+        if model is not None or os.path.lexists(LATEST):
+            return load_model(model or LATEST, offline=offline, on_download=on_download)
+        try:
+            loaded = load_imagenet(offline=offline, on_download=on_download)
+        except NetworkError as error:
+            raise ConfigError(
+                f"there is no run in {LATEST.parent} to predict with, and no ImageNet weights either",
+                hint="train one: resnet-cli finetune DATA; or name one: --model RUN",
+            ) from error
     if not quiet:
         assert loaded.path is not None
         output.note(f"no run in {LATEST.parent}: answering with ImageNet's 1,000 classes ({loaded.path.name})")

@@ -64,7 +64,10 @@ class RunFolder:
             try:
                 path.mkdir()
             except FileExistsError:
-                refuse_existing(out)
+                if out is not None:
+                    raise ConfigError(
+                        f"--out {out}: another run has just taken it", hint="choose another name"
+                    ) from None
                 path = RUNS / next(names)
             except OSError as error:
                 raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
@@ -145,39 +148,47 @@ def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
         ConfigError: The model lies in no run folder.
         DataError: Its data are gone or have changed.
     """
-    assert model.path is not None
-    folder = model.path.resolve().parent
-    config_path, split_path = folder / "config.yaml", folder / "split.csv"
-    if not config_path.is_file() or not split_path.is_file():
+    found = _find_run_files(model)
+    if found is None:
         raise ConfigError(
             f"{model.path} lies in no run folder, so its own test pictures are not known",
             hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         )
-    config = resolve(FinetuneConfig, {}, config_path).config
+    config, split_path = found
     try:
         dataset = open_dataset(config.data, classes=config.classes, offline=offline)
     except DataError as error:
         raise DataError(
-            f"the pictures that {folder} was trained on cannot be used any more: {error.message}",
+            f"the pictures that {split_path.parent} was trained on cannot be used any more: {error.message}",
             hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         ) from error
     return apply_split_csv(dataset, split_path)
 
 
-def count_trained(model: Model, dataset: Dataset) -> int:
-    """How many pictures of a data set the run's own training saw, as far as its folder tells.
+def count_trained(model: Model, spec: str, items: Sequence[Item]) -> int:
+    """How many pictures the run's own training saw, as far as its folder tells.
 
     Args:
         model: Loaded from a run folder, or from anywhere (then nothing is known: 0).
-        dataset: As the user named it.
+        spec: Of the data set that the items come from.
+        items: The pictures.
     """
-    folder = model.path.resolve().parent if model.path else None
-    if folder is None or not (folder / "config.yaml").is_file() or not (folder / "split.csv").is_file():
+    found = _find_run_files(model)
+    if found is None or found[0].data != spec:
         return 0
-    if resolve(FinetuneConfig, {}, folder / "config.yaml").config.data != dataset.spec:
-        return 0
-    trained = read_split_names(folder / "split.csv", "train")
-    return sum(item.name in trained for item in dataset.items)
+    trained = read_split_names(found[1], "train")
+    return sum(item.name in trained for item in items)
+
+
+def _find_run_files(model: Model) -> tuple[FinetuneConfig, Path] | None:
+    """The config and the split file of the run folder that a model lies in; None if it lies in none."""
+    if model.path is None:
+        return None
+    folder = model.path.resolve().parent
+    config_path, split_path = folder / "config.yaml", folder / "split.csv"
+    if not config_path.is_file() or not split_path.is_file():
+        return None
+    return resolve(FinetuneConfig, {}, config_path).config, split_path
 
 
 def choose_items(dataset: Dataset, model: Model, split: str | None) -> tuple[str, list[Item]]:
