@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -23,6 +24,8 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+#: Up to a billion: 3 GB as RGB.
+MaxPixels = Annotated[int, pydantic.Field(ge=1, le=10**9)]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
 
 
@@ -39,18 +42,46 @@ class _Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class _ComputeConfig(_Config):
-    device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+class _OfflineConfig(_Config):
     offline: bool = False
 
 
-class FinetuneConfig(_ComputeConfig):
+class _ComputeConfig(_OfflineConfig):
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class DataConfig(_OfflineConfig):
+    """How DATA is read, whatever it is; field names are the flags' names."""
+
+    classes: ClassNames | None = None
+    label_regex: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    group_by: str | None = None
+    follow_links: bool = False
+    max_pixels: MaxPixels | None = None
+    on_bad_image: Literal["error", "skip"] = "error"
+
+    @pydantic.field_validator("label_regex")
+    @classmethod
+    def _check_label_regex(cls, value: str | None) -> str | None:
+        try:
+            num_groups = 1 if value is None else re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if num_groups < 1:
+            raise ValueError("must have a group in brackets that is the class, such as '^([a-z]+)'")
+        return value
+
+
+class FinetuneConfig(_ComputeConfig, DataConfig):
     """Everything that ``finetune`` can be told; field names are the flags' names."""
 
     data: str = "cifar10"
-    classes: ClassNames | None = None
     limit: Positive | None = None
+    fraction: Annotated[float, pydantic.Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     val_fraction: Annotated[float, pydantic.Field(gt=0, lt=0.5, allow_inf_nan=False)] = 0.1
     split_seed: Seed = 0
     weights: str = "auto"
@@ -73,15 +104,16 @@ class FinetuneConfig(_ComputeConfig):
         return text
 
 
-class EvalConfig(_ComputeConfig):
+class EvalConfig(_ComputeConfig, DataConfig):
     """What ``eval`` can be told, besides the model and the data."""
 
     split: Literal["train", "val", "test", "all"] | None = None
-    classes: ClassNames | None = None
 
 
 class PredictConfig(_ComputeConfig):
-    """What ``predict`` can be told about computing."""
+    """What ``predict`` can be told about reading pictures and computing."""
+
+    max_pixels: MaxPixels | None = None
 
 
 def parse_head(text: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""One verified, resumable fetch, and the registry of the weights and data archives we know.
+"""One verified, resumable fetch.
 
-A file appears under its name only once its SHA-256 is right; how its bytes come is in ``transfer.py``.
+A file appears under its name only once its hash is right; how its bytes come is in ``transfer.py``.
 """
 
 from __future__ import annotations
@@ -15,51 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from resnet_cli.errors import DiskError, NetworkError
 from resnet_cli.paths import atomic_path, make_dir
-from resnet_cli.transfer import MORE_ROOM, OnProgress, RemoteFile, Transfer, by_hand, file_sha256
-
-_TORCHVISION_LICENCE = "BSD-3-Clause; trained on ImageNet-1k, which is for non-commercial research"
-_CIFAR_LICENCE = "none stated; the authors ask to cite Krizhevsky 2009"
-
-# Source: the names carry the first 8 digits (torchvision.models.ResNet50_Weights). The full hashes and
-# lengths were found equal in several public repositories that pin these files.
-WEIGHTS: dict[str, RemoteFile] = {
-    "imagenet-v1": RemoteFile(
-        name="resnet50-0676ba61.pth",
-        url="https://download.pytorch.org/models/resnet50-0676ba61.pth",
-        num_bytes=102_530_333,
-        sha256="0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
-        licence=_TORCHVISION_LICENCE,
-        description="torchvision ResNet50_Weights.IMAGENET1K_V1, top1 76.13 %",
-    ),
-    "imagenet-v2": RemoteFile(
-        name="resnet50-11ad3fa6.pth",
-        url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
-        num_bytes=102_540_417,
-        sha256="11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
-        licence=_TORCHVISION_LICENCE,
-        description="torchvision ResNet50_Weights.IMAGENET1K_V2, top1 80.86 %",
-    ),
-}
-
-# Source: tensorflow/datasets, tensorflow_datasets/url_checksums/cifar10.txt and cifar100.txt.
-ARCHIVES: dict[str, RemoteFile] = {
-    "cifar10": RemoteFile(
-        name="cifar-10-binary.tar.gz",
-        url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        num_bytes=170_052_171,
-        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        licence=_CIFAR_LICENCE,
-        description="CIFAR-10: 60 000 pictures of 32 x 32 px in 10 classes",
-    ),
-    "cifar100": RemoteFile(
-        name="cifar-100-binary.tar.gz",
-        url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-        num_bytes=168_513_733,
-        sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-        licence=_CIFAR_LICENCE,
-        description="CIFAR-100: 60 000 pictures of 32 x 32 px in 100 classes",
-    ),
-}
+from resnet_cli.transfer import MORE_ROOM, OnProgress, RemoteFile, Transfer, by_hand
 
 
 def find_cached(file: RemoteFile, folder: Path) -> Path | None:
@@ -72,7 +28,7 @@ def find_cached(file: RemoteFile, folder: Path) -> Path | None:
     try:
         if not path.is_file() or file.num_bytes not in (None, path.stat().st_size):
             return None
-        return path if file_sha256(path).startswith(file.expected_sha256) else None
+        return path if file.mismatch(path) is None else None
     except OSError as error:
         raise DiskError(
             f"cannot read {path}: {error.strerror or error}", hint="check its owner and permissions"

@@ -48,45 +48,45 @@ class RemoteFile:
         name: The file name it gets on the disk.
         url: Where it is published.
         num_bytes: Its length, where it is known.
-        sha256: Its full SHA-256 in lower-case hex, where it is known.
-        sha256_prefix: The first digits of it, as torch.hub keeps them in file names; used without ``sha256``.
+        sha256: Its full SHA-256 in lower-case hex, where it is known, else the first digits of it.
+        md5: Its MD5, where that is all that is published.
         licence: Under which terms it is published.
         description: What it is, in one line.
     """
 
     name: str
     url: str
-    num_bytes: int | None
-    sha256: str | None
-    sha256_prefix: str | None = None
-    licence: str
-    description: str
-
-    def __post_init__(self) -> None:
-        if not (self.sha256 or self.sha256_prefix):
-            raise ValueError(f"{self.name}: a file without a hash cannot be verified")
+    num_bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    licence: str = ""
+    description: str = ""
 
     @property
-    def expected_sha256(self) -> str:
-        """The digits that the SHA-256 of the file must begin with."""
-        return self.sha256 or self.sha256_prefix or ""
+    def checksum(self) -> str:
+        """The digits that decide, with the name of their hash; empty for an address that only a user knows."""
+        return f"sha256 {self.sha256}" if self.sha256 else f"md5 {self.md5}" if self.md5 else ""
+
+    def mismatch(self, path: Path) -> str | None:
+        """What is wrong with a file's bytes; None if nothing is.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        kind, _, expected = self.checksum.partition(" ")
+        if not kind:
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, kind).hexdigest()
+        return None if digest.startswith(expected) else f"expected {self.checksum}, got {digest}"
 
 
 def by_hand(file: RemoteFile, folder: Path) -> str:
     """How to get the file without this tool, as a command to type."""
-    size = "" if file.num_bytes is None else f"{file.num_bytes} bytes, "
     target = shlex.quote(str(folder / file.name))
-    return f"put it there by hand: curl -L --create-dirs -o {target} {file.url} ({size}sha256 {file.expected_sha256})"
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file in lower-case hex.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    known = [f"{file.num_bytes} bytes" if file.num_bytes is not None else "", file.checksum]
+    about = ", ".join(filter(None, known))
+    return f"put it there by hand: curl -L --create-dirs -o {target} {file.url}" + (f" ({about})" if about else "")
 
 
 class _TransientError(Exception):
@@ -152,14 +152,14 @@ class Transfer:
         start = self.part.stat().st_size if self.part.exists() else 0
         if self.file.num_bytes is None or start < self.file.num_bytes:
             start = self._receive(start)
-        digest = file_sha256(self.part)
-        if digest.startswith(self.file.expected_sha256):
+        mismatch = self.file.mismatch(self.part)
+        if mismatch is None:
             return
         self._discard()
         if start:
             raise _TransientError("the bytes of an earlier try do not fit")
         raise NetworkError(
-            f"{self.url} has the wrong bytes: expected sha256 {self.file.expected_sha256}, got {digest}",
+            f"{self.url} has the wrong bytes: {mismatch}",
             hint="a proxy or mirror may alter it: unset RESNET_CLI_MIRROR or try another network",
         )
 

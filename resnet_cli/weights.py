@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from resnet_cli import download
+from resnet_cli import download, registry
 from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
 from resnet_cli.model import METADATA_KEY, Model, ResNet50, load_tensors, model_from_tensors
 from resnet_cli.paths import checkpoints_dir, user_path
@@ -54,7 +54,7 @@ class Weights:
     @property
     def spec(self) -> str:
         """What ``--weights`` takes to find them again, from any folder."""
-        if self.path is None or self.name in download.WEIGHTS:
+        if self.path is None or self.name in registry.WEIGHTS:
             return self.name
         return str(self.path.resolve())
 
@@ -77,8 +77,8 @@ def find_weights(
     """
     if spec == "none":
         return Weights("none", None, None, "random initialisation, as asked for")
-    if spec in download.WEIGHTS:
-        path = download.fetch(download.WEIGHTS[spec], checkpoints_dir(), on_progress=on_download, offline=offline)
+    if spec in registry.WEIGHTS:
+        path = download.fetch(registry.WEIGHTS[spec], checkpoints_dir(), on_progress=on_download, offline=offline)
         return Weights(spec, IMAGENET_PREPROCESS[spec], path, "asked for")
     if spec == "auto":
         return _auto_weights(mode, offline=offline, on_download=on_download)
@@ -116,7 +116,7 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: Progress
         ModelError: It is damaged or of another architecture.
         UntrustedFileError: It would run code when loaded.
     """
-    if str(path) in download.WEIGHTS:
+    if str(path) in registry.WEIGHTS:
         found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
         return _load_imagenet(found)
     file = resolve_model_path(Path(path), "MODEL")
@@ -275,11 +275,11 @@ def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download
     names = ["imagenet-v1", "imagenet-v2"] if mode == "frozen" else ["imagenet-v2", "imagenet-v1"]
     better = "better frozen features" if mode == "frozen" else "the more accurate weights to start from"
     for name in names:
-        path = download.find_cached(download.WEIGHTS[name], checkpoints_dir())
+        path = download.find_cached(registry.WEIGHTS[name], checkpoints_dir())
         if path:
             why = f"{better}, found in {path.parent}" if name == names[0] else f"found in {path.parent}"
             return Weights(name, IMAGENET_PREPROCESS[name], path, why)
-    remote = download.WEIGHTS[names[0]]
+    remote = registry.WEIGHTS[names[0]]
     try:
         path = download.fetch(remote, checkpoints_dir(), on_progress=on_download, offline=offline)
     except NetworkError as error:

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 import resnet_cli
-from resnet_cli import download
+from resnet_cli import download, registry
 from resnet_cli.cli import app
 from resnet_cli.model import ResNet50
 from resnet_cli.training import defaults
@@ -112,8 +112,8 @@ def test_the_tree_of_the_readme_is_the_tree() -> None:
 def test_the_weights_are_those_that_torchvision_names() -> None:
     from torchvision.models import ResNet50_Weights
 
-    assert download.WEIGHTS["imagenet-v1"].url == ResNet50_Weights.IMAGENET1K_V1.url
-    assert download.WEIGHTS["imagenet-v2"].url == ResNet50_Weights.IMAGENET1K_V2.url
+    assert registry.WEIGHTS["imagenet-v1"].url == ResNet50_Weights.IMAGENET1K_V1.url
+    assert registry.WEIGHTS["imagenet-v2"].url == ResNet50_Weights.IMAGENET1K_V2.url
 
 
 def test_the_package_builds_and_installs(tmp_path: Path) -> None:

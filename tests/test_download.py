@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from resnet_cli import transfer
-from resnet_cli.download import ARCHIVES, WEIGHTS, fetch, find_cached
+from resnet_cli.download import fetch, find_cached
 from resnet_cli.errors import DiskError, NetworkError
+from resnet_cli.registry import DATASETS, WEIGHTS
 from resnet_cli.transfer import RemoteFile
 
 # Larger than the socket buffers' first fill and no multiple of a chunk, so that a cut falls inside one.
@@ -529,7 +530,11 @@ def test_a_process_killed_in_mid_download_is_resumed_by_the_next(server: Server,
     assert server.ranges() == [None, f"bytes={num_kept}-"]
 
 
-@pytest.mark.parametrize("file", [*WEIGHTS.values(), *ARCHIVES.values()], ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    [*WEIGHTS.values(), *(file for known in DATASETS.values() for file in known.files)],
+    ids=lambda file: file.name,
+)
 def test_every_known_file_is_encrypted_on_its_way_and_fully_pinned(file: RemoteFile) -> None:
     assert file.url.startswith("https://") and file.url.endswith(f"/{file.name}")
     assert file.num_bytes is not None and file.num_bytes > 100_000_000

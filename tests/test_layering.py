@@ -21,7 +21,7 @@ LAYERS = (
     {"cli"},
     {"api"},
     {"training", "evaluation", "inference", "reporting"},
-    {"data", "features", "model", "weights", "download", "transfer"},
+    {"data", "features", "model", "weights", "registry", "download", "transfer"},
     {"preprocess", "images", "device", "paths", "config"},
     {"errors"},
 )

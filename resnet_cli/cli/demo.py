@@ -62,11 +62,11 @@ def demo(
 
 def _starting_weights() -> str:
     """ImageNet weights if they are here or come within seconds, else none; says which in plain words."""
-    from resnet_cli import download
+    from resnet_cli import download, registry
     from resnet_cli.errors import NetworkError
     from resnet_cli.paths import checkpoints_dir
 
-    file, folder = download.WEIGHTS["imagenet-v1"], checkpoints_dir()
+    file, folder = registry.WEIGHTS["imagenet-v1"], checkpoints_dir()
     began = time.perf_counter()
 
     def give_up_if_slow(done: int, total: int | None) -> None:

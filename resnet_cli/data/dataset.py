@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from PIL import Image
 
 from resnet_cli.errors import DataError, ImageError
-from resnet_cli.images import decode, from_pixels, read_image
+from resnet_cli.images import MAX_PIXELS, decode, from_pixels, read_image
 from resnet_cli.preprocess import Pixels
 
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -28,12 +28,16 @@ class Item:
         source: The file, its bytes, or uint8 [h x w x 3] pixels of a set that lives in memory.
         label: Index into the data set's classes.
         split: Where the picture belongs.
+        group: Pictures of one group (a patient, a scene) stay in one split; empty: of no group.
+        max_pixels: A larger picture counts as one that cannot be read.
     """
 
     name: str
     source: Path | bytes | Pixels
     label: int = 0
     split: Split = "train"
+    group: str = ""
+    max_pixels: int = MAX_PIXELS
 
     def open(self) -> Image.Image:
         """The upright RGB image.
@@ -42,9 +46,9 @@ class Item:
             ImageError: The picture cannot be read.
         """
         if isinstance(self.source, Path):
-            return read_image(self.source)
+            return read_image(self.source, max_pixels=self.max_pixels)
         if isinstance(self.source, bytes):
-            return decode(self.source, self.name)
+            return decode(self.source, self.name, max_pixels=self.max_pixels)
         return from_pixels(self.source)
 
     def content_hash(self) -> bytes:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.preprocess import Pixels
-
-NAMES = ("cifar10", "cifar100", "digits")
+from resnet_cli.registry import DATASETS
 
 
 def open_named(
@@ -20,7 +19,7 @@ def open_named(
     """Opens a set of the registry; its official splits are kept.
 
     Args:
-        name: One of :data:`NAMES`.
+        name: One of :data:`resnet_cli.registry.DATASETS`.
         offline: Never download.
         on_download: Called with (bytes done, bytes in all).
 
@@ -31,10 +30,10 @@ def open_named(
     if name == "digits":
         return _open_digits()
     from resnet_cli.data.cifar import read_cifar
-    from resnet_cli.download import ARCHIVES, fetch
+    from resnet_cli.download import fetch
     from resnet_cli.paths import data_dir
 
-    archive = fetch(ARCHIVES[name], data_dir(), on_progress=on_download, offline=offline)
+    archive = fetch(DATASETS[name].files[0], data_dir(), on_progress=on_download, offline=offline)
     cifar = read_cifar(archive, cast(Literal["cifar10", "cifar100"], name))
     items = _items(f"{name}/train", "train", cifar.train_images, cifar.train_labels, cifar.classes)
     items += _items(f"{name}/test", "test", cifar.test_images, cifar.test_labels, cifar.classes)

@@ -13,6 +13,7 @@ from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 from resnet_cli.paths import user_path
+from resnet_cli.registry import DATASETS
 
 #: Folder names (lower case) that mean a split rather than a class.
 SPLIT_FOLDERS: dict[str, Split] = {
@@ -56,14 +57,14 @@ def open_dataset(
     """
     folder = user_path(spec)
     # os.path and not Path: a name that is too long is a folder that is not there, not an OSError.
-    if spec in named.NAMES and not os.path.isdir(folder):
+    if spec in DATASETS and not os.path.isdir(folder):
         dataset = named.open_named(spec, offline=offline, on_download=on_download)
     elif os.path.isdir(folder):
         dataset = read_folder(folder)
     else:
         raise DataError(
             f"DATA {spec}: no such folder" + (" (a file is there)" if os.path.exists(folder) else ""),
-            hint=f"give a folder with one sub-folder a class, or a name: {', '.join(named.NAMES)}",
+            hint=f"give a folder with one sub-folder a class, or a name: {', '.join(DATASETS)}",
         )
     return dataset.select(classes) if classes else dataset
 
