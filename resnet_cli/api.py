@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.sources import open_dataset
 from resnet_cli.device import choose_compute
 from resnet_cli.evaluation import Evaluation
 from resnet_cli.evaluation import evaluate as evaluate_items
+from resnet_cli.features import extract_features
 from resnet_cli.inference import Prediction
 from resnet_cli.inference import predict as predict_items
 from resnet_cli.model import Model
 from resnet_cli.training.run import LATEST, choose_items, open_run_dataset
-from resnet_cli.weights import load_model
+from resnet_cli.weights import load_imagenet, load_model
+
+OnProgress = Callable[[int, int], None]
 
 
 def load(path: str | PathLike[str] = LATEST) -> Model:
@@ -46,6 +53,27 @@ def evaluate(model: Model, data: str | None = None, *, split: str | None = None,
         dataset = open_dataset(data)
     _, items = choose_items(dataset, model, split)
     return evaluate_items(model, items, choose_compute(device))
+
+
+def imagenet_features(
+    items: Sequence[Item], *, device: str | None = None, offline: bool = False, on_progress: OnProgress | None = None
+) -> NDArray[np.floating[Any]]:
+    """What an ImageNet backbone sees in pictures, computed once and cached: [n x 2048].
+
+    Args:
+        items: The pictures.
+        device: As for ``--device``; None for auto.
+        offline: Never download the weights.
+        on_progress: Called with (pictures done, pictures in all).
+
+    Raises:
+        NetworkError: No ImageNet weights are here, and they cannot be downloaded.
+    """
+    model = load_imagenet(offline=offline)
+    features = extract_features(
+        model.network, items, model.preprocess, choose_compute(device or "auto"), on_progress=on_progress
+    )
+    return features.float().numpy()
 
 
 def predict(

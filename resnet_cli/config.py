@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 import pydantic
 import yaml
@@ -108,6 +108,25 @@ class EvalConfig(_ComputeConfig, DataConfig):
     """What ``eval`` can be told, besides the model and the data."""
 
     split: Literal["train", "val", "test", "all"] | None = None
+
+
+class InspectConfig(DataConfig):
+    """What ``inspect`` can be told, besides the data."""
+
+    deep: bool = False
+    fix: bool = False
+    out: Path | None = None
+    html: Path | None = None
+    device: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_effects(self) -> Self:
+        # Read before any picture is.
+        if self.out and not self.fix:
+            raise ConfigError(f"--out {self.out} has no effect without --fix")
+        if self.device and not self.deep:
+            raise ConfigError(f"--device {self.device} has no effect without --deep")
+        return self
 
 
 class PredictConfig(_ComputeConfig):

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
-import os
 import platform
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
@@ -65,13 +64,6 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
         native, reason = _bf16_is_native(name)
         return Compute(name, "bf16" if native else "fp32", reason)
     return Compute(name, precision, "asked for")
-
-
-def num_threads() -> int:
-    """Processors this process may use (containers and ``taskset`` included)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def seed_everything(seed: int) -> None:

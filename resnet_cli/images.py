@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import warnings
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from resnet_cli.errors import ImageError
+
+Pixels: TypeAlias = NDArray[np.uint8]
 
 #: Pillow's decoders that may be used at all; others (EPS, PDF, ...) start programs or are rarely fuzzed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -33,9 +38,11 @@ _TURNS = {
 }
 
 
-def is_image_name(path: Path) -> bool:
+def is_image_name(path: Path | str) -> bool:
     """Whether a file's name says that it is a picture (hidden files never are)."""
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    # Text alone: a folder of millions is listed in seconds, and Path's parts would double them.
+    name = os.path.basename(path)
+    return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 
 
 @functools.cache
@@ -58,7 +65,34 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return decode(data, str(path), max_pixels=max_pixels)
 
 
+class Decoded(NamedTuple):
+    """A picture and what its file had to say.
+
+    Attributes:
+        image: Mode RGB, upright, at least 1 x 1.
+        format: Pillow's name: ``JPEG``, ``PNG``, ...
+        mode: Pillow's mode of the file's own pixels: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16``, ...
+        orientation: Of the EXIF block, 1 to 8; 1 is upright.
+        transparent: Whether the file has transparency, which was laid over white.
+    """
+
+    image: Image.Image
+    format: str
+    mode: str
+    orientation: int
+    transparent: bool
+
+
 def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture alone; see :func:`decode_whole`.
+
+    Raises:
+        ImageError: Empty, truncated, too large, or not one of the known formats.
+    """
+    return decode_whole(data, path, max_pixels=max_pixels).image
+
+
+def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decodes the bytes of a picture file.
 
     EXIF orientation is applied, the first frame is taken, transparency is laid over white, 16-bit gray is
@@ -69,22 +103,26 @@ def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
         path: The name used in errors.
         max_pixels: Larger pictures are refused before they are decoded.
 
-    Returns:
-        An image of mode RGB, upright, at least 1 x 1.
-
     Raises:
         ImageError: Empty, truncated, too large, or not one of the known formats.
     """
     if not data:
         raise ImageError(path, "the file is empty")
     _treat_bombs_as_errors()
+    if max_pixels > (Image.MAX_IMAGE_PIXELS or 0):
+        # Pillow's own limit is one for the process; ours below it is one for the call.
+        Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(path, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
             image.load()
-            return _to_rgb(_upright(image))
+            orientation = _orientation(image)
+            turn = _TURNS.get(orientation)
+            upright = image if turn is None else image.transpose(turn)
+            transparent = _has_alpha(image)
+            return Decoded(_to_rgb(upright), str(image.format), image.mode, orientation, transparent)
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -106,14 +144,18 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     # ImageOps.exif_transpose also writes the EXIF block anew, which fails on tags that nobody needs here.
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, TypeError):
         # The block itself cannot be read; the pixels can.
-        return image
-    return image if turn is None else image.transpose(turn)
+        return 1
+    return found if isinstance(found, int) and found in _TURNS else 1
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -127,7 +169,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(np.clip(wide if is_8_bit else wide // 256, 0, 255).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pictures have no agreed brightness range")
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+    if _has_alpha(image):
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, rgba)

@@ -13,14 +13,12 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.errors import ModelError
-from resnet_cli.images import decoder_version
+from resnet_cli.images import Pixels, decoder_version
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
-Pixels: TypeAlias = NDArray[np.uint8]
 
 #: Source: torchvision.transforms._presets.ImageClassification, the statistics of ImageNet-1k's train split.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

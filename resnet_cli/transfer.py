@@ -1,7 +1,7 @@
 """One file on its way from the network: resumed, bounded in time, and verified before it counts.
 
-The bytes wait in ``<name>.part`` until their SHA-256 is right, from where the next try, or the next run,
-goes on.
+The bytes wait in ``<name>.part`` until their hash is right, from where the next try, or the next run, goes on.
+An address that only a user knows has no hash: there the stated length and the ETag decide.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit
 
-from resnet_cli import __version__
+from resnet_cli.addresses import ADD_HASH, HttpsStaysHttps, is_private, request, shown
 from resnet_cli.errors import DiskError, NetworkError
 
 OnProgress = Callable[[int, int | None], None]
@@ -34,6 +32,10 @@ MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (we
 
 _CHUNK_BYTES = 256 * 1024
 _FIRST_PAUSE_S = 0.25
+#: So many new bytes make the count of failures start again: a bad line may cut a large file often.
+_PIECE_BYTES = 1_000_000
+#: A server that sends less than this is as good as stalled.
+_MIN_BYTES_PER_S = 1_000
 # Request timeout, too early, too many requests; and every 5xx.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 # Source: RFC 9110, 8.8.3 and 13.1.5: a weak ETag (W/"...") must not be used in If-Range.
@@ -77,7 +79,8 @@ class RemoteFile:
         if not kind:
             return None
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, kind).hexdigest()
+            # Not for security: a machine that forbids MD5 (FIPS) still checks what others publish.
+            digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
         return None if digest.startswith(expected) else f"expected {self.checksum}, got {digest}"
 
 
@@ -86,7 +89,8 @@ def by_hand(file: RemoteFile, folder: Path) -> str:
     target = shlex.quote(str(folder / file.name))
     known = [f"{file.num_bytes} bytes" if file.num_bytes is not None else "", file.checksum]
     about = ", ".join(filter(None, known))
-    return f"put it there by hand: curl -L --create-dirs -o {target} {file.url}" + (f" ({about})" if about else "")
+    command = f"curl -L --create-dirs -o {target} {shlex.quote(shown(file.url))}"
+    return f"put it there by hand: {command}" + (f" ({about})" if about else "")
 
 
 class _TransientError(Exception):
@@ -102,7 +106,8 @@ class Transfer:
         url: Where from; a mirror's address may stand here.
         folder: Where ``part`` lies; it exists.
         on_progress: Called with the bytes that are there and the total, None if the server does not say.
-        timeout_s: The longest wait for a connection or for the next bytes.
+        timeout_s: The longest wait for a connection or for the next bytes, and the time in which a slow server
+            must have sent something worth waiting for.
     """
 
     file: RemoteFile
@@ -126,30 +131,40 @@ class Transfer:
         """How to get the file without this tool."""
         return by_hand(self.file, self.folder)
 
+    @property
+    def num_kept(self) -> int:
+        """Bytes that have come so far."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
     def run(self, retries: int) -> None:
         """Leaves the whole, verified file in ``part``.
 
         Args:
-            retries: How often to try again after a failure that may pass.
+            retries: How often in a row to try again after a failure that may pass.
 
         Raises:
             NetworkError: It could not be had, or its bytes are not the expected ones.
             DiskError: The folder has no room.
         """
-        for num_failures in range(retries + 1):
+        num_failures, farthest = 0, self.num_kept
+        while True:
             try:
                 return self._try()
             except _TransientError as error:
-                if num_failures == retries:
+                num_failures += 1
+                if self.num_kept >= farthest + _PIECE_BYTES:
+                    num_failures, farthest = 1, self.num_kept
+                if num_failures > retries:
+                    times = f"{num_failures} times" if num_failures > 1 else "once"
                     raise NetworkError(
-                        f"cannot download {self.url}: {error} (tried {retries + 1} times)",
+                        f"cannot download {shown(self.url)}: {error} (tried {times})",
                         hint=f"run it again to go on where it stopped, or {self.by_hand}",
                     ) from error
             # The jitter keeps many machines that failed together from coming back together.
-            time.sleep(_FIRST_PAUSE_S * 2**num_failures * random.uniform(0.5, 1.5))
+            time.sleep(_FIRST_PAUSE_S * 2 ** (num_failures - 1) * random.uniform(0.5, 1.5))
 
     def _try(self) -> None:
-        start = self.part.stat().st_size if self.part.exists() else 0
+        start = self.num_kept
         if self.file.num_bytes is None or start < self.file.num_bytes:
             start = self._receive(start)
         mismatch = self.file.mismatch(self.part)
@@ -159,39 +174,44 @@ class Transfer:
         if start:
             raise _TransientError("the bytes of an earlier try do not fit")
         raise NetworkError(
-            f"{self.url} has the wrong bytes: {mismatch}",
+            f"{shown(self.url)} has the wrong bytes: {mismatch}",
             hint="a proxy or mirror may alter it: unset RESNET_CLI_MIRROR or try another network",
         )
 
     def _receive(self, start: int) -> int:
         """Brings the bytes from ``start`` on; returns where the server really began."""
+        etag = self._etag()
+        if not etag and not self.file.checksum:
+            # Nothing would tell whether the halves belong together.
+            start = 0
         self._check_space((self.file.num_bytes or 0) - start)
-        request = urllib.request.Request(self.url, headers={"User-Agent": f"resnet-cli/{__version__}"})
+        asked = request(self.url)
         if start:
-            request.add_header("Range", f"bytes={start}-")
-            etag = self.validator.read_text("latin-1") if self.validator.exists() else ""
-            if _STRONG_ETAG.fullmatch(etag):
-                request.add_header("If-Range", etag)
-        with self._open(request) as response:
+            asked.add_header("Range", f"bytes={start}-")
+            if etag:
+                asked.add_header("If-Range", etag)
+        with self._open(asked) as response:
             if response.status == 206:
-                self._check_range(response, start)
+                self._check_range(response, start, etag)
             elif response.status == 200:
                 start = 0
             else:
-                raise NetworkError(f"{self.url} answers HTTP {response.status}", hint=self.by_hand)
+                raise NetworkError(f"{shown(self.url)} answers HTTP {response.status}", hint=self.by_hand)
             total = self.file.num_bytes if response.length is None else start + response.length
             if self.file.num_bytes not in (None, total):
                 raise NetworkError(
-                    f"{self.url} offers {total} bytes, expected {self.file.num_bytes}", hint=self.by_hand
+                    f"{shown(self.url)} offers {total} bytes, expected {self.file.num_bytes}", hint=self.by_hand
                 )
+            if not self.file.checksum:
+                self._check_unknown(response, total)
             self._check_space((total or 0) - start)
             self._save(response, start, total)
         return start
 
-    def _open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        opener = urllib.request.build_opener(_HttpsStaysHttps)
+    def _open(self, asked: urllib.request.Request) -> http.client.HTTPResponse:
+        opener = urllib.request.build_opener(HttpsStaysHttps)
         try:
-            response: http.client.HTTPResponse = opener.open(request, timeout=self.timeout_s)
+            response: http.client.HTTPResponse = opener.open(asked, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 416:
@@ -199,30 +219,51 @@ class Transfer:
                     raise _TransientError("the server has no more bytes than the unfinished file") from error
                 if error.code >= 500 or error.code in _TRANSIENT_STATUSES:
                     raise _TransientError(f"HTTP {error.code} {error.reason}") from error
-                message = f"{self.url} answers HTTP {error.code} {error.reason}"
+                message = f"{shown(self.url)} answers HTTP {error.code} {error.reason}"
                 raise NetworkError(message, hint=self.by_hand) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise NetworkError(
-                    f"{self.url}: the certificate is not trusted: {reason.verify_message}",
+                    f"{shown(self.url)}: the certificate is not trusted: {reason.verify_message}",
                     hint="behind a company proxy, set SSL_CERT_FILE to its certificate bundle",
                 ) from error
             raise _TransientError(_reason(reason)) from error
+        except ValueError as error:
+            raise NetworkError(f"{shown(self.url)} leads to an address that is none: {error}") from error
         return response
 
-    def _check_range(self, response: http.client.HTTPResponse, start: int) -> None:
+    def _check_range(self, response: http.client.HTTPResponse, start: int, etag: str) -> None:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         totals = ("*", str(self.file.num_bytes or (found and found[2])))
         if not found or int(found[1]) != start or found[2] not in totals:
             self._discard()
             raise _TransientError("the server sent another range than the one asked for")
+        if etag and response.headers.get("ETag", etag) != etag:
+            self._discard()
+            raise _TransientError("the file has changed on the server")
+
+    def _check_unknown(self, response: http.client.HTTPResponse, total: int | None) -> None:
+        """Refuses what a hash would find out later: an altered, a cut or another file."""
+        if not is_private(response.url):
+            raise NetworkError(
+                f"{shown(self.url)} leads to {shown(response.url)}, which is not encrypted; refused", hint=ADD_HASH
+            )
+        # A body in chunks says itself where it ends.
+        if total is None and not response.chunked:
+            raise NetworkError(f"{shown(self.url)} does not say how long the file is; refused", hint=ADD_HASH)
+        if response.headers.get_content_type() == "text/html":
+            raise NetworkError(
+                f"{shown(self.url)} is a web page, not a file",
+                hint="open it in a browser and copy the address of its download link",
+            )
 
     def _save(self, response: http.client.HTTPResponse, start: int, total: int | None) -> None:
         with self.part.open("ab" if start else "wb") as sink:
             if not start:
                 self._remember(response.headers.get("ETag", ""))
             num_done = start
+            pace = _Pace(num_done, self.timeout_s)
             self.on_progress(num_done, total)
             while total is None or num_done < total:
                 try:
@@ -235,16 +276,22 @@ class Transfer:
                 sink.write(chunk)
                 num_done += len(chunk)
                 self.on_progress(num_done, total)
+                pace.check(num_done)
             sink.flush()
             os.fsync(sink.fileno())
         if total is not None and num_done < total:
             raise _TransientError(f"the connection ended after {num_done} of {total} bytes")
 
+    def _etag(self) -> str:
+        """What the bytes in ``part`` are a version of; empty if that is not known for certain."""
+        etag = self.validator.read_text("latin-1") if self.validator.exists() else ""
+        return etag if _STRONG_ETAG.fullmatch(etag) else ""
+
     def _remember(self, etag: str) -> None:
         if _STRONG_ETAG.fullmatch(etag):
             self.validator.write_text(etag, "latin-1")
         else:
-            # Without a validator the hash alone decides whether the halves fit.
+            # Without a validator only a hash can say whether the halves fit.
             self.validator.unlink(missing_ok=True)
 
     def _discard(self) -> None:
@@ -260,26 +307,25 @@ class Transfer:
             )
 
 
-class _HttpsStaysHttps(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from an encrypted connection to an open one."""
+class _Pace:
+    """Tells a server that trickles from one that is only slow."""
 
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        schemes = {"https"} if req.type == "https" else {"http", "https"}
-        if urlsplit(newurl).scheme not in schemes:
-            fp.close()
-            raise NetworkError(
-                f"{req.full_url} redirects to {newurl}, which is not encrypted; refused",
-                hint="a login page of the network may be in the way: open the address in a browser",
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def __init__(self, num_done: int, window_s: float) -> None:
+        self._window_s = window_s
+        self._began_at, self._num_before = time.monotonic(), num_done
+
+    def check(self, num_done: int) -> None:
+        """Looks back once a window.
+
+        Raises:
+            _TransientError: Too little has come in it.
+        """
+        now = time.monotonic()
+        if now - self._began_at < self._window_s:
+            return
+        if num_done - self._num_before < _MIN_BYTES_PER_S * self._window_s:
+            raise _TransientError(f"the server sends less than {_MIN_BYTES_PER_S:,} bytes a second")
+        self._began_at, self._num_before = now, num_done
 
 
 def _reason(error: object) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from resnet_cli import download, registry
+from resnet_cli import download, hub, registry
 from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
 from resnet_cli.model import METADATA_KEY, Model, ResNet50, load_tensors, model_from_tensors
 from resnet_cli.paths import checkpoints_dir, user_path
@@ -40,7 +40,7 @@ class Weights:
     """Where a training starts.
 
     Attributes:
-        name: For people: ``imagenet-v1``, a file name, ``none``.
+        name: For people: ``imagenet-v1``, ``hf:OWNER/NAME@COMMIT``, a file name, ``none``.
         preprocess: What these weights were made for; None for random ones.
         path: The file; None for random weights.
         why: Why these, in words for the plan.
@@ -54,7 +54,7 @@ class Weights:
     @property
     def spec(self) -> str:
         """What ``--weights`` takes to find them again, from any folder."""
-        if self.path is None or self.name in registry.WEIGHTS:
+        if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
             return self.name
         return str(self.path.resolve())
 
@@ -65,8 +65,8 @@ def find_weights(
     """Finds, and if need be downloads, the weights that ``--weights`` names.
 
     Args:
-        spec: ``auto``, ``imagenet-v1``, ``imagenet-v2``, ``none``, a ``.pth`` or ``.safetensors`` file, or a
-            run folder.
+        spec: ``auto``, ``imagenet-v1``, ``imagenet-v2``, ``none``, weights of the Hub (``timm-a1``,
+            ``hf:OWNER/NAME``), a ``.pth`` or ``.safetensors`` file, or a run folder.
         mode: ``auto`` takes V1 for a frozen backbone and V2 to train all of it.
         offline: Never download.
         on_download: Called with (bytes done, bytes in all).
@@ -74,12 +74,17 @@ def find_weights(
     Raises:
         ConfigError: No such file or name.
         NetworkError: They have to be downloaded and cannot be.
+        ModelError: They are of another architecture.
+        SetupError: They are on the Hub, and huggingface_hub is not installed.
     """
     if spec == "none":
         return Weights("none", None, None, "random initialisation, as asked for")
     if spec in registry.WEIGHTS:
         path = download.fetch(registry.WEIGHTS[spec], checkpoints_dir(), on_progress=on_download, offline=offline)
         return Weights(spec, IMAGENET_PREPROCESS[spec], path, "asked for")
+    if hub.is_spec(spec):
+        found = hub.fetch_weights(hub.parse(spec), offline=offline, on_progress=on_download)
+        return Weights(found.name, Preprocess.from_dict(found.preprocess), found.path, "asked for")
     if spec == "auto":
         return _auto_weights(mode, offline=offline, on_download=on_download)
     path = resolve_model_path(Path(spec), "--weights")
@@ -106,8 +111,8 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: Progress
     """Loads a model of ours, or plain ImageNet weights with their 1,000 classes.
 
     Args:
-        path: A run folder, a ``model.safetensors``, ``imagenet-v1`` or ``imagenet-v2``, or a ResNet-50 weights file
-            with 1,000 outputs.
+        path: A run folder, a ``model.safetensors``, ``imagenet-v1`` or ``imagenet-v2``, weights of the Hub
+            (``timm-a1``, ``hf:OWNER/NAME``), or a ResNet-50 weights file with 1,000 outputs.
         offline: Never download.
         on_download: Called with (bytes done, bytes in all).
 
@@ -116,7 +121,7 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: Progress
         ModelError: It is damaged or of another architecture.
         UntrustedFileError: It would run code when loaded.
     """
-    if str(path) in registry.WEIGHTS:
+    if str(path) in registry.WEIGHTS or hub.is_spec(str(path)):
         found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
         return _load_imagenet(found)
     file = resolve_model_path(Path(path), "MODEL")
@@ -124,13 +129,6 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: Progress
     tensors = read_tensors(file)
     if about is not None:
         return model_from_tensors(tensors, about, file)
-    num_classes = tensors["fc.bias"].numel() if "fc.bias" in tensors else 0
-    if num_classes != 1000:
-        raise ModelError(
-            f"{file}: weights with {num_classes} outputs and no class names; only models of this program and "
-            "ImageNet weights with 1,000 outputs can answer",
-            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(file))}",
-        )
     return _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
 
 
@@ -161,7 +159,7 @@ def resolve_model_path(path: Path, what: str) -> Path:
             f"{what} {path}: no such file",
             hint="make one with: resnet-cli finetune DATA"
             if path.name == MODEL_FILE
-            else f"give {names}imagenet-v1, imagenet-v2, a .pth or .safetensors file, or a run folder",
+            else f"give {names}imagenet-v1, imagenet-v2, hf:OWNER/NAME, a .pth or .safetensors file, or a run folder",
         )
     return path
 
@@ -264,6 +262,13 @@ def _load_imagenet(weights: Weights) -> Model:
 
 
 def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path: Path) -> Model:
+    num_classes = tensors["fc.bias"].numel() if "fc.bias" in tensors else 0
+    if num_classes != 1000:
+        raise ModelError(
+            f"{path}: weights with {num_classes} outputs and no class names; only models of this program and "
+            "ImageNet weights with 1,000 outputs can answer",
+            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(path))}",
+        )
     with torch.device("meta"):
         network = ResNet50(1000)
     load_tensors(network, tensors, path)

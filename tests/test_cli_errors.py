@@ -47,7 +47,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     file = tmp_path / "photos.zip"
     file.write_bytes(b"PK")
-    fails(run_cli("finetune", file, *FROZEN), 3, file, "a file is there")
+    fails(run_cli("finetune", file, *FROZEN), 3, file, "cannot be read")
 
 
 def test_an_empty_folder_shows_the_layout_it_wants(tmp_path: Path) -> None:

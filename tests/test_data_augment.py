@@ -11,7 +11,8 @@ from running import TINY
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.augment import CROP_AREA, CROP_ASPECT, Augment, random_box, shift
 from resnet_cli.data.dataset import Item
-from resnet_cli.preprocess import Pixels, Preprocess
+from resnet_cli.images import Pixels
+from resnet_cli.preprocess import Preprocess
 from resnet_cli.training.plan import make_plan
 
 PREPROCESS = Preprocess(resize_size=36, crop_size=32)

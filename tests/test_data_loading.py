@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.data.loading import PREFETCH_BATCHES, load_batches, map_threaded, raise_unreadable
+from resnet_cli.data.loading import PREFETCH_BATCHES, load_batches
+from resnet_cli.data.scan import raise_unreadable
 from resnet_cli.errors import DataError, ImageError
-from resnet_cli.preprocess import Pixels
+from resnet_cli.images import Pixels
 
 
 def picture(value: int) -> Pixels:
@@ -106,21 +107,6 @@ def test_an_abandoned_iterator_stops_its_threads() -> None:
 def test_pixels_are_channels_last_in_memory() -> None:
     (batch,) = load_batches(range(4), picture, batch_size=4)
     assert batch.pixels.permute(0, 2, 3, 1).is_contiguous()
-
-
-def test_map_threaded_keeps_order_and_raises_where_the_result_would_stand() -> None:
-    assert list(map_threaded(lambda value: value * 2, range(50))) == [value * 2 for value in range(50)]
-
-    def fail(value: int) -> int:
-        if value == 3:
-            raise ImageError("3", "broken")
-        return value
-
-    results = map_threaded(fail, range(10))
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(ImageError):
-        next(results)
-    assert decode_threads() == []
 
 
 @pytest.mark.parametrize("count", [1, 10, 25])

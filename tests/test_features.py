@@ -14,7 +14,7 @@ import pytest
 import torch
 from running import FP32, command_environment
 
-from resnet_cli import features
+from resnet_cli import feature_cache, features
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DataError
 from resnet_cli.features import FrozenBackbone, extract_features
@@ -180,7 +180,7 @@ def test_the_shards_that_were_not_used_for_longest_are_dropped(
     # Reading makes a shard young again: the second group is now the oldest.
     extract_features(network, groups[0], SMALL, FP32)
     size = shards()[0].stat().st_size
-    monkeypatch.setattr(features, "MAX_CACHE_BYTES", 3 * size)
+    monkeypatch.setattr(feature_cache, "MAX_CACHE_BYTES", 3 * size)
     extract_features(network, make_items(2, seed=3), SMALL, FP32)
     passes.clear()
     for seed in (0, 2, 3):

@@ -21,8 +21,8 @@ LAYERS = (
     {"cli"},
     {"api"},
     {"training", "evaluation", "inference", "reporting"},
-    {"data", "features", "model", "weights", "registry", "download", "transfer"},
-    {"preprocess", "images", "device", "paths", "config"},
+    {"catalog", "data", "features", "feature_cache", "model", "weights", "hub", "registry", "download", "transfer"},
+    {"addresses", "preprocess", "images", "device", "paths", "config", "threads"},
     {"errors"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -150,6 +150,10 @@ sys.stderr.write("\\n" + json.dumps([code, names]))
         (["eval", "--help"], 0),
         (["predict", "--help"], 0),
         (["demo", "--help"], 0),
+        (["inspect", "--help"], 0),
+        (["inspect"], 2),
+        (["download", "--help"], 0),
+        (["download"], 2),
         (["nonsense"], 2),
         (["finetune", "--nonsense"], 2),
         (["finetune", "--epochs", "ten"], 2),

@@ -36,8 +36,8 @@ def in_an_empty_folder(here: Path) -> None:
 def test_it_tells_everything_in_order(here: Path) -> None:
     events: list[Event] = []
     result = finetune(on_event=events.append, mode="frozen", epochs=2, **DIGITS)
-    kinds = [type(event) for event in events]
-    assert kinds[0] is PlanMade
+    kinds = [type(event) for event in events if not (isinstance(event, WorkDone) and event.task == "check")]
+    assert kinds[0] is PlanMade and type(events[0]) is WorkDone
     assert kinds.index(WorkDone) < kinds.index(StepDone) < kinds.index(EpochDone) < kinds.index(Saved)
     work = [event for event in events if isinstance(event, WorkDone) and event.task == "features"]
     assert all(one.done <= two.done <= two.total for one, two in itertools.pairwise(work) if two.total)

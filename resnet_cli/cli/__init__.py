@@ -73,6 +73,6 @@ def main() -> None:
 
 
 # Registering the commands needs the app; this order is the order in --help.
-from resnet_cli.cli import demo, finetune, evaluate, predict  # noqa: E402, I001
+from resnet_cli.cli import demo, download, inspect, finetune, evaluate, predict  # noqa: E402, I001
 
-__all__ = ["app", "demo", "evaluate", "finetune", "main", "predict"]
+__all__ = ["app", "demo", "download", "evaluate", "finetune", "inspect", "main", "predict"]

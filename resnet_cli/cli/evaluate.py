@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.options import DeviceOption, JsonFlag, OfflineFlag, PrecisionOption, QuietFlag
+from resnet_cli.cli.options import (
+    ClassesOption,
+    DeviceOption,
+    FollowLinksFlag,
+    GroupByOption,
+    ImageColumnOption,
+    JsonFlag,
+    LabelColumnOption,
+    LabelRegexOption,
+    MaxPixelsOption,
+    OfflineFlag,
+    OnBadImageOption,
+    PrecisionOption,
+    QuietFlag,
+    SplitColumnOption,
+)
 
 if TYPE_CHECKING:
     from resnet_cli.model import Model
@@ -26,7 +41,15 @@ def evaluate(
         str | None,
         typer.Option(help="train, val, test or all.", show_default="test, else val, else all"),
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="Use only these classes of DATA: cat,dog.")] = None,
+    classes: ClassesOption = None,
+    label_regex: LabelRegexOption = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
+    group_by: GroupByOption = None,
+    follow_links: FollowLinksFlag = False,
+    max_pixels: MaxPixelsOption = None,
+    on_bad_image: OnBadImageOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     offline: OfflineFlag = False,
@@ -36,11 +59,26 @@ def evaluate(
     """Score a model: top-1, top-5, loss, precision, recall and F1 per class, confusion."""
     from resnet_cli.config import EvalConfig, resolve
 
-    flags = {"split": split, "classes": classes, "device": device, "precision": precision, "offline": offline}
+    flags = {
+        "split": split,
+        "classes": classes,
+        "label_regex": label_regex,
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_by": group_by,
+        "follow_links": follow_links or None,
+        "max_pixels": max_pixels,
+        "on_bad_image": on_bad_image,
+        "device": device,
+        "precision": precision,
+        "offline": offline or None,
+    }
     config = resolve(EvalConfig, flags).config
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli import evaluation
         from resnet_cli.cli.progress import ProgressView
+        from resnet_cli.data.scan import leave_out_unreadable, scan
         from resnet_cli.data.sources import open_dataset
         from resnet_cli.device import choose_compute
         from resnet_cli.training.events import WorkDone
@@ -58,8 +96,11 @@ def evaluate(
             dataset = open_run_dataset(loaded, offline=config.offline)
             dataset = dataset.select(config.classes) if config.classes else dataset
         else:
-            dataset = open_dataset(data, classes=config.classes, offline=config.offline, on_download=on_download)
+            dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
         chosen, items = choose_items(dataset, loaded, config.split)
+        if config.on_bad_image == "skip":
+            items, _, skipped = leave_out_unreadable(items, scan(items), "skip")
+            output.warn_each([f"left out: {error}" for error in skipped])
         num_trained = count_trained(loaded, dataset.spec, items)
         note = _split_note(loaded, chosen, own=data is None, num_trained=num_trained)
         if not quiet:

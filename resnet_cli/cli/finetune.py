@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.options import DeviceOption, JsonFlag, OfflineFlag, PrecisionOption, QuietFlag
+from resnet_cli.cli.options import (
+    DATA_PANEL,
+    ClassesOption,
+    DeviceOption,
+    FollowLinksFlag,
+    GroupByOption,
+    ImageColumnOption,
+    JsonFlag,
+    LabelColumnOption,
+    LabelRegexOption,
+    MaxPixelsOption,
+    OfflineFlag,
+    OnBadImageOption,
+    PrecisionOption,
+    QuietFlag,
+    SplitColumnOption,
+)
 
 if TYPE_CHECKING:
     from resnet_cli.training.finetune import FinetuneResult
     from resnet_cli.training.plan import Plan
 
-DATA_PANEL, TRAINING_PANEL, RUN_PANEL = "Data", "Training", "Run"
+TRAINING_PANEL, RUN_PANEL = "Training", "Run"
 
 
 @app.command()
@@ -23,16 +39,27 @@ def finetune(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A folder (one sub-folder a class, or train/ and val/ and test/ of such), or cifar10, cifar100, "
-            "digits.",
+            help="A folder (one sub-folder a class, or train/ and val/ and test/ of such), a table "
+            "(image,label[,split][,group]), a .zip or .tar of either, an address of any of these, hf:OWNER/NAME, or a "
+            "name from: resnet-cli download --list.",
             show_default="cifar10",
         ),
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Use only these classes: cat,dog.", rich_help_panel=DATA_PANEL)
-    ] = None,
+    classes: ClassesOption = None,
+    label_regex: LabelRegexOption = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
+    group_by: GroupByOption = None,
+    follow_links: FollowLinksFlag = False,
+    max_pixels: MaxPixelsOption = None,
+    on_bad_image: OnBadImageOption = None,
     limit: Annotated[
         int | None, typer.Option(help="Train on so many pictures, spread over the classes.", rich_help_panel=DATA_PANEL)
+    ] = None,
+    fraction: Annotated[
+        float | None,
+        typer.Option(help="Train on this share of the pictures, above 0 and up to 1.", rich_help_panel=DATA_PANEL),
     ] = None,
     val_fraction: Annotated[
         float | None,
@@ -49,7 +76,8 @@ def finetune(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="auto, imagenet-v1, imagenet-v2, a .pth or .safetensors file, a run folder, or none.",
+            help="auto, imagenet-v1, imagenet-v2, timm-a1, hf:OWNER/NAME, a .pth or .safetensors file, a run folder, "
+            "or none.",
             show_default="auto",
             rich_help_panel=TRAINING_PANEL,
         ),
@@ -130,7 +158,16 @@ def finetune(
     flags = {
         "data": data,
         "classes": classes,
+        "label_regex": label_regex,
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_by": group_by,
+        "follow_links": follow_links or None,
+        "max_pixels": max_pixels,
+        "on_bad_image": on_bad_image,
         "limit": limit,
+        "fraction": fraction,
         "val_fraction": val_fraction,
         "split_seed": split_seed,
         "weights": weights,
@@ -158,7 +195,7 @@ def finetune(
         from resnet_cli.training.plan import make_plan
 
     with ProgressView(quiet=quiet) as view:
-        plan = make_plan(resolved, on_download=lambda done, total: view(WorkDone("download", done, total)))
+        plan = make_plan(resolved, on_work=lambda *work: view(WorkDone(*work)))
     if dry_run:
         return _show_dry_run(plan, as_json=as_json, quiet=quiet)
     if not quiet:
@@ -205,7 +242,7 @@ def _show_dry_run(plan: Plan, *, as_json: bool, quiet: bool) -> None:
         output.show(plan_table(plan))
         for warning in plan.warnings:
             output.warn(warning)
-    output.show(f"Would take about {cost.describe()}. Nothing was written.")
+    output.show(f"Would take about {cost.describe()}. No run was made.")
 
 
 def _show_result(result: FinetuneResult) -> None:

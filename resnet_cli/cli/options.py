@@ -19,6 +19,55 @@ JsonFlag = Annotated[
 QuietFlag = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show no progress and no tables, only the result and errors.")
 ]
+DATA_PANEL = "Data"
+ClassesOption = Annotated[str | None, typer.Option(help="Use only these classes: cat,dog.", rich_help_panel=DATA_PANEL)]
+LabelRegexOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The class is in the file's name, in the first bracket: '^([a-z]+)' for cat.12.jpg.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(help="A table's column of paths.", show_default="image, path, file, ...", rich_help_panel=DATA_PANEL),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Its column of classes.", show_default="label, class, ...", rich_help_panel=DATA_PANEL),
+]
+SplitColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Its column of train, val, test.", show_default="split, subset", rich_help_panel=DATA_PANEL),
+]
+GroupByOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Pictures of a group stay in one split: a column, 'parent' (their folder), or an expression on their "
+        "names: 'patient([0-9]+)'.",
+        show_default="the column 'group'",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+FollowLinksFlag = Annotated[
+    bool, typer.Option("--follow-links", help="Follow links that lead out of the folder.", rich_help_panel=DATA_PANEL)
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="A larger picture counts as one that cannot be read.",
+        show_default="50 million",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+OnBadImageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="When a picture cannot be read: error (before anything is computed) or skip (and write down which).",
+        show_default="error",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.", show_default="auto", rich_help_panel="Machine"),

@@ -79,6 +79,14 @@ def warn(text: str) -> None:
     note(Text.assemble(("warning: ", "yellow"), _harmless(text)))
 
 
+def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:
+    """Prints warnings, and how many more there would be."""
+    for text in texts[:at_most]:
+        warn(text)
+    if len(texts) > at_most:
+        warn(f"and {len(texts) - at_most:,} more of this kind")
+
+
 @contextlib.contextmanager
 def status(text: str, *, quiet: bool = False) -> Iterator[None]:
     """Shows on a terminal that something is going on that cannot be counted."""

@@ -15,6 +15,7 @@ from resnet_cli.cli.options import (
     BatchSizeOption,
     DeviceOption,
     JsonFlag,
+    MaxPixelsOption,
     OfflineFlag,
     PrecisionOption,
     QuietFlag,
@@ -39,6 +40,7 @@ def predict(
     ] = None,
     topk: Annotated[int, typer.Option("--topk", "-k", min=1, help="Classes to name for each picture.")] = 3,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    max_pixels: MaxPixelsOption = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -51,16 +53,16 @@ def predict(
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json: choose one")
+    from resnet_cli.config import PredictConfig, resolve
     from resnet_cli.data.sources import find_images
 
-    items = find_images(images, stdin=sys.stdin.buffer)
+    flags = {"device": device, "precision": precision, "offline": offline or None, "max_pixels": max_pixels}
+    config = resolve(PredictConfig, flags).config
+    items = find_images(images, stdin=sys.stdin.buffer, max_pixels=config.max_pixels)
     with output.status("loading torch", quiet=quiet):
-        from resnet_cli.config import PredictConfig, resolve
         from resnet_cli.device import choose_compute
         from resnet_cli.inference import predict as predict_images
 
-    flags = {"device": device, "precision": precision, "offline": offline}
-    config = resolve(PredictConfig, flags).config
     compute = choose_compute(config.device, config.precision)
     loaded = _load(model, offline=config.offline, quiet=quiet)
     predictions = predict_images(loaded, items, compute, topk=topk, batch_size=batch_size)

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from resnet_cli.cli import output
 from resnet_cli.cli.confusion import sparkline
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 5
 TASKS = {
     "download": "downloading",
+    "unpack": "unpacking",
     "features": "computing features",
     "check": "checking pictures",
+    "compare": "comparing pictures",
     "evaluate": "evaluating",
 }
 
@@ -39,7 +41,7 @@ class ProgressView:
         self._progress = Progress(
             TextColumn("{task.description:<19}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[text]}"),
             console=output.stderr(),
@@ -76,27 +78,52 @@ class ProgressView:
         else:
             assert isinstance(event, Saved)
 
-    def _work(self, event: WorkDone) -> None:
-        key = f"{event.task} {event.total}"
-        began, first = self._began.setdefault(key, (time.perf_counter(), event.done))
-        if event.done < first or first == event.total:
+    def download(self, name: str, done: int, total: int | None) -> None:
+        """Draws the bytes of one file that is coming.
+
+        Args:
+            name: The file's name; empty where nobody knows it.
+            done: Bytes that are there.
+            total: Bytes in all, None if the server does not say.
+        """
+        if not self._quiet:
+            self._bytes("download", name, done, total)
+
+    def _bytes(self, task: str, name: str, done: int, total: int | None) -> None:
+        first, rate = self._rate(f"{task} {name} {total}", done, total)
+        is_new = done > first
+        count = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
+        speed = f"{rate / 1e6:.1f} MB/s" if is_new else ""
+        self._draw(f"{task} {name}", name or TASKS[task], done, total, speed, count=count)
+        left = [f"{(total - done) / rate:.0f} s left"] if is_new and total and done < total else []
+        text = ", ".join([f"{TASKS[task]} {name}".rstrip() + f": {count}", *filter(None, [speed]), *left])
+        # The first second's rate is a guess.
+        is_early = done != total and done - first < rate
+        self._line(text, force=is_new and done == total, skip=is_early or not is_new)
+
+    def _rate(self, key: str, done: int, total: int | None) -> tuple[int, float]:
+        """What was there when this piece of work began, and what has been done a second since."""
+        began, first = self._began.setdefault(key, (time.perf_counter(), done))
+        if done < first or first == total:
             # Another piece of work of the same size, such as the test split after the validation split.
-            began, first = self._began[key] = (time.perf_counter(), event.done)
-        rate = (event.done - first) / max(time.perf_counter() - began, 1e-9)
-        if event.task == "download":
-            done, total, unit = round(event.done / 1e6), event.total and round(event.total / 1e6), "MB"
-        else:
-            done, total, unit = event.done, event.total, "images"
-        text = f"{rate / 1e6:.1f} MB/s" if unit == "MB" else f"{rate:.0f} images/s"
+            began, first = self._began[key] = (time.perf_counter(), done)
+        return first, (done - first) / max(time.perf_counter() - began, 1e-9)
+
+    def _work(self, event: WorkDone) -> None:
+        if event.task in {"download", "unpack"}:
+            return self._bytes(event.task, "", event.done, event.total)
+        first, rate = self._rate(f"{event.task} {event.total}", event.done, event.total)
+        text = f"{rate:.0f} images/s"
         if event.done == first:
             text = f"{first:,} from cache" if first else ""
-        self._draw(event.task, TASKS[event.task], done, total, text)
-        counted = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}"
+        self._draw(event.task, TASKS[event.task], event.done, event.total, text)
+        counted = f"{event.done:,} of {event.total:,} images" if event.total else f"{event.done:,} images"
         is_new = event.done > first
         self._line(
             f"{TASKS[event.task]}: {counted}, {text}",
-            force=is_new and event.done == event.total and event.task != "check",
-            skip=not is_new,
+            force=is_new and event.done == event.total and event.task not in {"check", "compare"},
+            # The first second's rate is a guess.
+            skip=not is_new or (event.done != event.total and event.done - first < rate),
         )
 
     def _step(self, event: StepDone) -> None:
@@ -119,12 +146,15 @@ class ProgressView:
             force=is_last or record.seconds > 1,
         )
 
-    def _draw(self, key: str, description: str, done: int, total: int | None, text: str) -> None:
+    def _draw(self, key: str, description: str, done: int, total: int | None, text: str, *, count: str = "") -> None:
         if not self._live:
             return
+        count = count or f"{done}/{'?' if total is None else total}"
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(description, total=total, text="")
-        self._progress.update(self._tasks[key], description=description, completed=done, total=total, text=text)
+            self._tasks[key] = self._progress.add_task(description, total=total, text="", count="")
+        self._progress.update(
+            self._tasks[key], description=description, completed=done, total=total, text=text, count=count
+        )
 
     def _line(self, text: str, *, force: bool = False, skip: bool = False) -> None:
         now = time.monotonic()

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.preprocess import Pixels, Preprocess
+from resnet_cli.images import Pixels
+from resnet_cli.preprocess import Preprocess
 
 #: Share of the picture's area that a random crop keeps. Source: a milder form of Szegedy et al. 2014's 0.08,
 #: which is meant for training from scratch.

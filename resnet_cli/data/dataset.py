@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from PIL import Image
 
 from resnet_cli.errors import DataError, ImageError
-from resnet_cli.images import MAX_PIXELS, decode, from_pixels, read_image
-from resnet_cli.preprocess import Pixels
+from resnet_cli.images import MAX_PIXELS, Pixels, decode, from_pixels, read_image
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -38,6 +37,11 @@ class Item:
     split: Split = "train"
     group: str = ""
     max_pixels: int = MAX_PIXELS
+
+    @property
+    def location(self) -> str:
+        """The file, for messages; the name where there is none."""
+        return str(self.source) if isinstance(self.source, Path) else self.name
 
     def open(self) -> Image.Image:
         """The upright RGB image.
@@ -79,6 +83,7 @@ class Dataset:
         mirror_safe: Whether a mirrored picture still belongs to its class (digits do not).
         notes: What was noticed while reading, for the user.
         split_note: How the splits came about.
+        passed_over: Files that were seen and not used: ``others``, ``hidden``, ``links``, ``unlabelled`` -> number.
     """
 
     name: str
@@ -88,6 +93,16 @@ class Dataset:
     mirror_safe: bool = True
     notes: tuple[str, ...] = ()
     split_note: str = ""
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def fingerprint(self, hashes: Sequence[bytes]) -> str:
+        """What the data set is, whatever layout it came in: classes, and which picture has which label and split.
+
+        Args:
+            hashes: The content hash of each item.
+        """
+        rows = sorted((sha256, item.label, item.split) for sha256, item in zip(hashes, self.items, strict=True))
+        return hashlib.sha256(repr((self.classes, rows)).encode("utf-8", "surrogateescape")).hexdigest()
 
     def split(self, name: Split) -> list[Item]:
         """The items of one split, in order."""

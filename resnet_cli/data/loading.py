@@ -9,23 +9,22 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
-from resnet_cli.device import num_threads
-from resnet_cli.errors import DataError, ImageError
-from resnet_cli.preprocess import Pixels
+from resnet_cli.errors import ImageError
+from resnet_cli.images import Pixels
+from resnet_cli.threads import num_threads
 
 #: Batches decoded ahead of the one in use: enough to hide a slow picture, small enough for any memory.
 PREFETCH_BATCHES = 2
 
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,34 +81,9 @@ def load_batches(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def map_threaded(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """``map`` on threads, results in order; the first exception is raised where its result would stand."""
-    with ThreadPoolExecutor(num_threads(), thread_name_prefix="scan") as pool:
-        try:
-            yield from pool.map(function, items)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
 def _stack(items: list[T], results: list[Pixels | ImageError]) -> Batch[T]:
     errors = {position: result for position, result in enumerate(results) if isinstance(result, ImageError)}
     arrays = [result for result in results if not isinstance(result, ImageError)]
     # [b x h x w x 3] seen as [b x 3 x h x w]: channels last in memory, as the convolutions want it.
     pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) if arrays else torch.empty(0, 3, 0, 0)
     return Batch(items, pixels, errors)
-
-
-def raise_unreadable(errors: list[ImageError], num_images: int) -> None:
-    """Reports every unreadable picture at once, if there are any.
-
-    Raises:
-        DataError: Names up to ten of them with their reasons.
-    """
-    if not errors:
-        return
-    shown = "\n".join(f"  {error.path}: {error.reason}" for error in errors[:10])
-    more = f"\n  and {len(errors) - 10} more" if len(errors) > 10 else ""
-    raise DataError(
-        f"{len(errors)} of {num_images:,} pictures cannot be read:\n{shown}{more}",
-        hint="replace or remove them, then run the same command again",
-    )

@@ -2,137 +2,135 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, Literal
 
-from resnet_cli.data import named
-from resnet_cli.data.dataset import Dataset, Item, Split
-from resnet_cli.errors import DataError
-from resnet_cli.images import is_image_name
+from resnet_cli.config import DataConfig
+from resnet_cli.data import archives, remote
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.folders import Tree, read_folder
+from resnet_cli.data.labelled import group_items
+from resnet_cli.data.listing import find_tables, read_listing
+from resnet_cli.data.tables import is_table_name
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.images import MAX_PIXELS, is_image_name
 from resnet_cli.paths import user_path
 from resnet_cli.registry import DATASETS
 
-#: Folder names (lower case) that mean a split rather than a class.
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "training_set": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "validation_set": "val",
-    "test": "test",
-    "testing": "test",
-    "test_set": "test",
-}
-#: What operating systems and editors leave in folders; not worth a word.
-IGNORED_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir"})
-#: Folders around a data set that are looked through.
-MAX_WRAPPERS = 4
-
 Progress = Callable[[int, int | None], None]
+#: Told of a task, how much of it is done and how much there is.
+OnWork = Callable[[Literal["download", "unpack", "check"], int, int | None], None]
+
+#: Flags that only a table gives a meaning.
+COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 
 
-def open_dataset(
-    spec: str,
-    *,
-    classes: Sequence[str] | None = None,
-    offline: bool = False,
-    on_download: Progress | None = None,
-) -> Dataset:
+def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWork = lambda *_: None) -> Dataset:
     """Opens a data set with the splits its source has; a source without splits is all ``train``.
 
     Args:
-        spec: A folder, or the name of a set in the registry.
-        classes: Keep only these, in this order.
-        offline: Never download.
-        on_download: Called with (bytes done, bytes in all).
+        spec: A folder, a table, an archive of either, the address of any of these, or the name of a set in the
+            registry.
+        options: How it is read.
+        on_work: Told of ``download`` and ``unpack``: bytes done, bytes in all.
 
     Raises:
+        ConfigError: A flag that has no effect on this kind of source.
         DataError: Nothing there, or not a usable layout.
-        NetworkError: A named set has to be downloaded and cannot be.
+        NetworkError: It has to be downloaded and cannot be.
     """
-    folder = user_path(spec)
+    options = options or DataConfig()
+
+    def on_download(done: int, total: int | None) -> None:
+        on_work("download", done, total)
+
     # os.path and not Path: a name that is too long is a folder that is not there, not an OSError.
-    if spec in DATASETS and not os.path.isdir(folder):
-        dataset = named.open_named(spec, offline=offline, on_download=on_download)
-    elif os.path.isdir(folder):
-        dataset = read_folder(folder)
+    if spec in DATASETS and not os.path.isdir(user_path(spec)):
+        dataset = _open_named(spec, options, on_download)
+    elif remote.is_remote(spec):
+        path = remote.localize(
+            spec,
+            columns={field: getattr(options, field) for field in COLUMN_FLAGS},
+            offline=options.offline,
+            on_progress=on_download,
+        )
+        dataset = _open_path(path, options, spec=spec, on_work=on_work, within=path if path.is_dir() else path.parent)
+        dataset = dataclasses.replace(dataset, name=_short_name(spec))
+    else:
+        path = user_path(spec)
+        if not os.path.exists(path):
+            raise DataError(
+                f"DATA {spec}: no such folder or file",
+                hint="give a folder with one sub-folder a class, a table, an archive, an address, or a name: "
+                f"{', '.join(DATASETS)}",
+            )
+        dataset = _open_path(path, options, spec=str(path.resolve()), on_work=on_work, within=None)
+    if options.group_by and not any(item.group for item in dataset.items):
+        dataset = group_items(dataset, options.group_by)
+    return dataset.select(options.classes) if options.classes else dataset
+
+
+def _open_named(name: str, options: DataConfig, on_download: Progress) -> Dataset:
+    from resnet_cli.data import named
+
+    _refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has labels of its own")
+    dataset = named.open_named(name, offline=options.offline, on_download=on_download)
+    if options.max_pixels is None:
+        return dataset
+    limited = tuple(dataclasses.replace(item, max_pixels=options.max_pixels) for item in dataset.items)
+    return dataclasses.replace(dataset, items=limited)
+
+
+def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, within: Path | None) -> Dataset:
+    """Opens what lies on the disk; tables may name nothing outside ``within``."""
+    if path.is_file() and archives.is_archive_name(path.name):
+        folder = archives.unpacked(path, wanted=_is_wanted, on_progress=lambda *n: on_work("unpack", *n))
+        return dataclasses.replace(
+            _open_path(folder, options, spec=spec, on_work=on_work, within=folder), name=_short_name(path.name)
+        )
+    if path.is_dir():
+        tables = [] if options.label_regex else find_tables(path, options)
+    elif is_table_name(path):
+        tables = [path]
     else:
         raise DataError(
-            f"DATA {spec}: no such folder" + (" (a file is there)" if os.path.exists(folder) else ""),
-            hint=f"give a folder with one sub-folder a class, or a name: {', '.join(DATASETS)}",
+            f"DATA {spec}: not a folder, a table or an archive",
+            hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
+            ".tar.zst; for the class of one picture: resnet-cli predict",
         )
-    return dataset.select(classes) if classes else dataset
+    if tables:
+        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names pictures and labels")
+        return read_listing(tables, path, options, spec=spec, within=within)
+    _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is no table")
+    return read_folder(path, options, spec=spec)
 
 
-def read_folder(folder: Path) -> Dataset:
-    """Reads a folder of classes, or a folder of splits that each hold the same classes.
-
-    Classes are the union over the splits, sorted by name; labels follow the name, whatever the order in
-    each split.
-
-    Raises:
-        DataError: No pictures, or two folders that mean the same split.
-    """
-    root_folder = _unwrapped(folder)
-    found: list[tuple[str, Split, Path]] = []
-    # A folder called `train` or `test` that holds pictures and no folders is a class like any other.
-    split_folders = [
-        (SPLIT_FOLDERS[child.name.lower()], child)
-        for child in _folders(root_folder)
-        if child.name.lower() in SPLIT_FOLDERS and _folders(child)
-    ]
-    has_splits = bool(split_folders)
-    notes: list[str] = []
-    num_others = 0
-    if has_splits:
-        names = [split for split, _ in split_folders]
-        twice = next((split for split in names if names.count(split) > 1), None)
-        if twice:
-            both = ", ".join(d.name for split, d in split_folders if split == twice)
-            raise DataError(f"{folder}: {both} both mean the {twice} split", hint="rename or remove one of them")
-        beside = [child.name for child in _folders(root_folder) if child not in [root for _, root in split_folders]]
-        if beside:
-            notes.append(f"folders beside {split_folders[0][1].name} were passed over: {', '.join(beside[:5])}")
-    for split, root in split_folders if has_splits else [("train", root_folder)]:
-        for class_folder in _folders(_unwrapped(root)):
-            pictures = 0
-            for path in _files(class_folder):
-                if is_image_name(path):
-                    found.append((class_folder.name, split, path))  # type: ignore[arg-type]
-                    pictures += 1
-                elif not path.name.startswith("."):
-                    num_others += 1
-            if not pictures:
-                notes.append(f"the folder {class_folder.relative_to(folder).as_posix()} holds no pictures")
-    if not found:
-        _explain_empty(folder)
-    loose = 0 if has_splits else sum(is_image_name(path) for path in _entries(root_folder) if path.is_file())
-    if loose:
-        notes.append(f"pictures in no class folder were passed over: {loose}")
-    if num_others:
-        notes.append(f"files that are not pictures were passed over: {num_others}")
-    classes = tuple(sorted({name for name, _, _ in found}))
-    label = {name: index for index, name in enumerate(classes)}
-    items = tuple(
-        Item(path.relative_to(folder).as_posix(), path, label[name], split) for name, split, path in sorted(found)
-    )
-    absolute = folder.resolve()
-    return Dataset(
-        name=absolute.name or "data",
-        spec=str(absolute),
-        classes=classes,
-        items=items,
-        notes=tuple(notes),
-        split_note="as the folders say" if has_splits else "",
-    )
+def _refuse_without_effect(options: DataConfig, fields: Sequence[str], why: str) -> None:
+    for field in fields:
+        if getattr(options, field):
+            flag = field.replace("_", "-")
+            raise ConfigError(f"--{flag} has no effect: {why}", hint=f"leave --{flag} away")
 
 
-def find_images(specs: Sequence[str], *, stdin: BinaryIO) -> list[Item]:
+def _short_name(spec: str) -> str:
+    """``https://host/pets.tar.gz?x=1`` -> ``pets``; ``hf:owner/pets@main`` -> ``pets``."""
+    path = re.split("[?#@]", spec.rstrip("/"))[0] if remote.is_remote(spec) else spec
+    last = re.split("[/\\\\]", path.rstrip("/"))[-1]
+    stem = re.split(r"\.(?:zip|t[a-z]+2?|csv|jsonl|ndjson|parquet)\b", last, flags=re.IGNORECASE)[0]
+    return stem or "data"
+
+
+def _is_wanted(name: str) -> bool:
+    """Which members of an archive are of use."""
+    return is_image_name(Path(name)) or is_table_name(Path(name))
+
+
+def find_images(specs: Sequence[str], *, stdin: BinaryIO, max_pixels: int | None = None) -> list[Item]:
     """The pictures that a user means by files, folders, patterns and ``-``, in that order.
 
     A folder stands for the pictures below it; a name with ``*``, ``?`` or ``[`` that is no file is a pattern
@@ -141,6 +139,7 @@ def find_images(specs: Sequence[str], *, stdin: BinaryIO) -> list[Item]:
     Args:
         specs: As typed.
         stdin: Read once for ``-``.
+        max_pixels: A larger picture counts as one that cannot be read; None for the usual limit.
 
     Returns:
         Items without labels; files that do not exist are among them, to be reported like damaged ones.
@@ -149,68 +148,21 @@ def find_images(specs: Sequence[str], *, stdin: BinaryIO) -> list[Item]:
         DataError: A folder or pattern without pictures.
     """
     items: list[Item] = []
+    limit = max_pixels or MAX_PIXELS
     for spec in specs:
         path = user_path(spec)
         if spec == "-":
-            items.append(Item("-", stdin.read()))
+            items.append(Item("-", stdin.read(), max_pixels=limit))
             continue
         paths = [path]
         if os.path.isdir(path):
-            paths = [file for file in _files(path) if is_image_name(file)]
+            paths = [file for file in Tree(path, follow_links=False).files_below(path) if is_image_name(file)]
         elif not os.path.exists(path) and glob.has_magic(spec):
             paths = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
         if not paths:
             raise DataError(f"{spec}: no pictures there", hint="name files, folders or patterns such as 'images/*.jpg'")
-        items += [Item(str(file), file) for file in paths]
+        items += [Item(str(file), file, max_pixels=limit) for file in paths]
     return items
-
-
-def _explain_empty(folder: Path) -> NoReturn:
-    layout = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
-    loose = sum(is_image_name(path) for path in _entries(folder) if path.is_file())
-    if loose:
-        raise DataError(
-            f"{folder}: {loose} pictures but no class folders",
-            hint=f"sort them into one folder a class: {layout}",
-        )
-    raise DataError(f"{folder}: no pictures in it", hint=f"expected {layout}")
-
-
-def _unwrapped(folder: Path) -> Path:
-    """Goes down while a folder holds nothing but one folder of folders, as unpacked archives do."""
-    for _ in range(MAX_WRAPPERS):
-        children = _folders(folder)
-        if len(children) != 1 or any(is_image_name(path) for path in _entries(folder)):
-            return folder
-        (child,) = children
-        # The one split of a data set is no wrapper, unless it is inside a folder of its own name.
-        is_split = child.name.lower() in SPLIT_FOLDERS and child.name != folder.name
-        if is_split or not _folders(child) or any(is_image_name(path) for path in _entries(child)):
-            return folder
-        folder = child
-    return folder
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in _entries(folder)
-        if path.is_dir() and not path.name.startswith(".") and path.name.lower() not in IGNORED_FOLDERS
-    )
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a class folder; folder links are not followed, so there are no loops."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in sorted(files))
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror or error}") from error
 
 
 def describe(dataset: Dataset) -> str:

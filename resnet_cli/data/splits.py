@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import hashlib
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Split
@@ -15,20 +16,24 @@ from resnet_cli.errors import DataError
 _COLUMNS = ["path", "label", "split"]
 
 
-def complete_splits(dataset: Dataset, *, val_fraction: float, seed: int) -> Dataset:
+def complete_splits(
+    dataset: Dataset, *, val_fraction: float, seed: int, together: Iterable[Sequence[int]] = ()
+) -> Dataset:
     """Gives a data set the splits that training needs; the ones it has are kept as they are.
 
     A set without a validation split gives up ``val_fraction`` of each class of its train split. Where the
     source has no splits at all, as much again becomes the test split. Every class keeps at least one picture
-    to train on and one to validate with.
+    to train on and one to validate with. Pictures of one group stay together.
 
     Args:
         dataset: Items whose split says what the source said; all ``train`` where it said nothing.
         val_fraction: Of each class, in (0, 0.5).
         seed: Changes which pictures are chosen.
+        together: Positions of items that must not be torn apart either, such as copies of one picture.
 
     Raises:
-        DataError: One class only, a class without train pictures, or one too small to be split.
+        DataError: One class only, a class without train pictures or too small to be split, a group that the
+            source's own splits tear apart, or a class that is all one group.
     """
     found = {item.split for item in dataset.items}
     if len(dataset.classes) < 2:
@@ -40,28 +45,112 @@ def complete_splits(dataset: Dataset, *, val_fraction: float, seed: int) -> Data
         if count < 2:
             raise DataError(
                 f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} picture to train on; "
-                "two are the least",
+                "two are the least" + _perhaps_meant(dataset, label),
                 hint=f"add pictures to it, or leave it out: --classes {_others(dataset, label)}",
             )
+    _refuse_torn_groups(dataset)
     if "val" in found:
         return dataset
     holdout_test = found == {"train"}
     parts: list[Split] = ["val", "test"] if holdout_test else ["val"]
-    chosen: dict[int, Split] = {}
-    for indices in _train_indices_by_class(dataset, seed).values():
-        for part in parts:
-            num_left = len(indices)
-            wanted = max(1, round(val_fraction * (num_left if part == "val" else num_left / (1 - val_fraction))))
-            # The last picture always trains; a class of two has none to spare for testing.
-            for index in indices[: min(wanted, num_left - 1)]:
-                chosen[index] = part
-            indices = indices[min(wanted, num_left - 1) :]
+    chosen = _hold_out(dataset, _blocks(dataset, together, seed), parts, val_fraction)
     items = tuple(
         dataclasses.replace(item, split=chosen.get(index, item.split)) for index, item in enumerate(dataset.items)
     )
     share = f"{val_fraction:.0%} of each class"
     note = f"{share} to validate" + (f", {share} to test" if holdout_test else ", taken from train")
-    return dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed})")
+    grouped = ", groups kept whole" if any(item.group for item in items) else ""
+    return dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed}{grouped})")
+
+
+def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> list[list[int]]:
+    """Positions of train items that must stay together, in an order that depends on seed and names alone."""
+    parent = list(range(len(dataset.items)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, item in enumerate(dataset.items):
+        if item.group:
+            groups[item.group].append(index)
+    for first, *rest in [*groups.values(), *together]:
+        for index in rest:
+            parent[root(index)] = root(first)
+    blocks: dict[int, list[int]] = defaultdict(list)
+    for index, item in enumerate(dataset.items):
+        if item.split == "train":
+            blocks[root(index)].append(index)
+    return sorted(blocks.values(), key=lambda block: min(_rank(seed, dataset.items[index].name) for index in block))
+
+
+def _hold_out(
+    dataset: Dataset, blocks: list[list[int]], parts: Sequence[Split], val_fraction: float
+) -> dict[int, Split]:
+    """Position of each train item that is held out -> its new split."""
+    items = dataset.items
+    sizes = [Counter(items[index].label for index in block) for block in blocks]
+    by_label: dict[int, list[int]] = defaultdict(list)
+    for number, size in enumerate(sizes):
+        for label in size:
+            by_label[label].append(number)
+    left = {"train": Counter(items[index].label for block in blocks for index in block)}
+    left |= {part: Counter() for part in parts}
+    place: dict[int, Split] = {}
+
+    def move(number: int, part: Split) -> None:
+        place[number] = part
+        left["train"].subtract(sizes[number])
+        left[part].update(sizes[number])
+
+    def can_go(number: int) -> bool:
+        # The last picture of a class always trains.
+        return number not in place and all(left["train"][label] > count for label, count in sizes[number].items())
+
+    for label, numbers in sorted(by_label.items()):
+        for part in parts:
+            num_left = left["train"][label] + left[part][label]
+            wanted = max(1, round(val_fraction * (num_left if part == "val" else num_left / (1 - val_fraction))))
+            for number in numbers:
+                missing = wanted - left[part][label]
+                # A block may overshoot only as far as leaving it out would fall short.
+                if missing > 0 and sizes[number][label] <= 2 * missing and can_go(number):
+                    move(number, part)
+            if part == "val" and not left[part][label]:
+                smallest = min(filter(can_go, numbers), key=lambda number: sizes[number][label], default=None)
+                if smallest is None:
+                    raise DataError(
+                        f"{dataset.name}: the pictures of the class '{dataset.classes[label]}' are all of one group, "
+                        "or copies of one picture: none can validate",
+                        hint="add pictures of another group, or give train/ and val/ folders",
+                    )
+                move(smallest, part)
+    return {index: part for number, part in place.items() for index in blocks[number]}
+
+
+def _refuse_torn_groups(dataset: Dataset) -> None:
+    splits: dict[str, Split] = {}
+    for item in dataset.items:
+        if item.group and splits.setdefault(item.group, item.split) != item.split:
+            raise DataError(
+                f"{dataset.name}: the group '{item.group}' is in {splits[item.group]} and in {item.split}",
+                hint="move its pictures into one split, or group by something else with --group-by",
+            )
+
+
+def _perhaps_meant(dataset: Dataset, label: int) -> str:
+    """A class that differs only in case, blanks, dashes or underscores: most likely the same one, misspelt."""
+    close = [name for name in dataset.classes if plain_name(name) == plain_name(dataset.classes[label])]
+    others = [name for name in close if name != dataset.classes[label]]
+    return f" (the same as '{others[0]}'?)" if others else ""
+
+
+def plain_name(name: str) -> str:
+    """A class name without what people type differently from one day to the next."""
+    return "".join(char for char in name.casefold() if char.isalnum()) or name
 
 
 def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
@@ -146,11 +235,15 @@ def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]
         if item.split == "train":
             by_class[item.label].append(index)
 
-    def rank(index: int) -> bytes:
-        # Hashing names, not shuffling positions: one new picture does not reshuffle all the others.
-        return hashlib.sha256(f"{seed}/{dataset.items[index].name}".encode(errors="surrogateescape")).digest()
+    return {
+        label: sorted(indices, key=lambda index: _rank(seed, dataset.items[index].name))
+        for label, indices in by_class.items()
+    }
 
-    return {label: sorted(indices, key=rank) for label, indices in by_class.items()}
+
+def _rank(seed: int, name: str) -> bytes:
+    # Hashing names, not shuffling positions: one new picture does not reshuffle all the others.
+    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
 
 
 def _others(dataset: Dataset, label: int) -> str:

@@ -24,11 +24,11 @@ class WorkDone:
 
     Attributes:
         task: What is going on.
-        done: Bytes of a download, else pictures.
+        done: Bytes of what is downloaded or unpacked, else pictures.
         total: None if it is not known.
     """
 
-    task: Literal["download", "features", "check", "evaluate"]
+    task: Literal["download", "unpack", "features", "check", "compare", "evaluate"]
     done: int
     total: int | None
 
@@ -92,3 +92,7 @@ class Saved:
 
 Event: TypeAlias = PlanMade | WorkDone | StepDone | EpochDone | Saved
 OnEvent: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """For whoever does not watch."""

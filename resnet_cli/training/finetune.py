@@ -17,15 +17,14 @@ from torch import nn
 import resnet_cli
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import SPLITS, Item, Split
-from resnet_cli.data.loading import raise_unreadable
 from resnet_cli.device import seed_everything
 from resnet_cli.errors import DivergedError, Interrupted
 from resnet_cli.evaluation import Evaluation, evaluate
-from resnet_cli.features import extract_features, find_unreadable
+from resnet_cli.features import extract_features
 from resnet_cli.model import Model, ResNet50
 from resnet_cli.paths import make_dir
 from resnet_cli.reporting.plots import CurvePoint, plot_confusion, plot_curves, plot_predictions
-from resnet_cli.training.events import EpochDone, EpochRecord, Event, OnEvent, PlanMade, Saved, WorkDone
+from resnet_cli.training.events import EpochDone, EpochRecord, Event, OnEvent, PlanMade, Saved, WorkDone, ignore
 from resnet_cli.training.full import fit_network
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.probe import fit_head
@@ -74,6 +73,7 @@ class FinetuneResult:
             "mode": self.plan.mode,
             "weights": self.plan.weights.name,
             "num_classes": len(self.model.classes),
+            "num_skipped": len(self.plan.skipped),
             "num_images": {split: len(self.plan.dataset.split(split)) for split in SPLITS},
             "epochs": len(self.history),
             "best_epoch": self.best.epoch,
@@ -83,7 +83,7 @@ class FinetuneResult:
         }
 
 
-def finetune(*, on_event: OnEvent | None = None, config_file: Path | None = None, **values: Any) -> FinetuneResult:
+def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **values: Any) -> FinetuneResult:
     """Plans and runs a finetune from Python.
 
     Args:
@@ -94,13 +94,9 @@ def finetune(*, on_event: OnEvent | None = None, config_file: Path | None = None
     Raises:
         ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
     """
-    report = on_event or _ignore
-    plan = make_plan(
-        resolve(FinetuneConfig, values, config_file),
-        on_download=lambda done, total: report(WorkDone("download", done, total)),
-    )
-    report(PlanMade(plan))
-    return run_plan(plan, on_event=report)
+    plan = make_plan(resolve(FinetuneConfig, values, config_file), on_work=lambda *work: on_event(WorkDone(*work)))
+    on_event(PlanMade(plan))
+    return run_plan(plan, on_event=on_event)
 
 
 def run_plan(plan: Plan, *, on_event: OnEvent) -> FinetuneResult:
@@ -120,7 +116,7 @@ def run_plan(plan: Plan, *, on_event: OnEvent) -> FinetuneResult:
     folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=num_bytes)
     keeper = _Keeper(plan, network, folder, on_event)
     try:
-        folder.write_inputs(plan.resolved_config(), plan.dataset)
+        folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
         _train(plan, network, keeper)
         model = keeper.save()
         val = _evaluate_split(plan, model, "val", on_event)
@@ -227,12 +223,7 @@ def start_network(plan: Plan) -> ResNet50:
 
 
 def _train(plan: Plan, network: ResNet50, keeper: _Keeper) -> None:
-    def on_check(done: int, total: int) -> None:
-        keeper(WorkDone("check", done, total))
-
     if plan.mode == "full":
-        items = plan.dataset.items
-        raise_unreadable(find_unreadable(items, on_progress=on_check), len(items))
         fit_network(plan, network, on_best=keeper.keep_network, on_event=keeper)
         return
     # Test pictures too: one pass, and a damaged one is found now and not at the end.
@@ -243,7 +234,6 @@ def _train(plan: Plan, network: ResNet50, keeper: _Keeper) -> None:
         plan.preprocess,
         plan.compute,
         on_progress=lambda done, total: keeper(WorkDone("features", done, total)),
-        on_check=on_check,
     )
     train, val, _ = torch.split(features, [len(items) for items in splits.values()])
     fit_head(
@@ -314,7 +304,3 @@ def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
 
 def _labels(items: Sequence[Item]) -> torch.Tensor:
     return torch.tensor([item.label for item in items], dtype=torch.int64)
-
-
-def _ignore(event: Event) -> None:
-    del event

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from resnet_cli.data.augment import Augment
-from resnet_cli.data.loading import load_batches, raise_unreadable
+from resnet_cli.data.loading import load_batches
+from resnet_cli.data.scan import raise_unreadable
 from resnet_cli.device import memory_errors_named
 from resnet_cli.evaluation import head_probs, loss_and_top1
 from resnet_cli.features import FrozenBackbone, inference_batch_size

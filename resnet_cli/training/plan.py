@@ -8,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from resnet_cli.config import FinetuneConfig, Resolved, parse_head
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources import open_dataset
-from resnet_cli.data.splits import complete_splits, limit_train
+from resnet_cli.data.sources import OnWork
 from resnet_cli.device import Compute, choose_compute
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.paths import refuse_existing
@@ -35,9 +33,8 @@ from resnet_cli.training.defaults import (
     default_optimizer,
     enlarged_note,
 )
+from resnet_cli.training.prepare import prepare_data
 from resnet_cli.weights import IMAGENET_PREPROCESS, Weights, find_weights
-
-Progress = Callable[[int, int | None], None]
 
 #: Pictures looked at to learn the source's size.
 SIZE_SAMPLE = 32
@@ -80,6 +77,7 @@ class Plan:
         train_batchnorm: Whether BatchNorm uses and updates batch statistics.
         choices: The rows to show.
         warnings: What the user should know before it starts.
+        skipped: Why the pictures that are left out cannot be read.
     """
 
     config: FinetuneConfig
@@ -97,6 +95,7 @@ class Plan:
     train_batchnorm: bool
     choices: tuple[Choice, ...]
     warnings: tuple[str, ...]
+    skipped: tuple[ImageError, ...]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,12 +122,12 @@ class Plan:
         return self.config.model_copy(update=values)
 
 
-def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | None = None) -> Plan:
+def make_plan(resolved: Resolved[FinetuneConfig], *, on_work: OnWork = lambda *_: None) -> Plan:
     """Looks at the data, the weights and the machine, and decides everything.
 
     Args:
         resolved: The config and who set each value.
-        on_download: Called with (bytes done, bytes in all).
+        on_work: Told of downloads and of the pictures looked at.
 
     Raises:
         ConfigError: A flag that has no effect in the chosen mode, or cannot be.
@@ -138,19 +137,17 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
     """
     config, origins = resolved.config, resolved.origins
     refuse_existing(config.out)
+    if config.limit and config.fraction:
+        raise ConfigError(f"--limit {config.limit} and --fraction {config.fraction:g}: choose one")
     compute = choose_compute(config.device, config.precision)
-    dataset = open_dataset(config.data, classes=config.classes, offline=config.offline, on_download=on_download)
-    if origins["val_fraction"] == "flag" and dataset.split("val"):
-        raise ConfigError(
-            f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
-            hint="leave it away, or name a folder without splits",
-        )
-    dataset = complete_splits(dataset, val_fraction=config.val_fraction, seed=config.split_seed)
-    if config.limit:
-        dataset = limit_train(dataset, config.limit, seed=config.split_seed)
+    prepared = prepare_data(resolved, on_work)
+    dataset = prepared.dataset
     num_train = len(dataset.split("train"))
     hidden = parse_head(config.head)
     source_px = source_size(dataset)
+
+    def on_download(done: int, total: int | None) -> None:
+        on_work("download", done, total)
 
     weights = None
     if config.weights != "auto":
@@ -195,7 +192,9 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
     choices = [
         row("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes"),
         row("split", dataset.split_note or "as the source says"),
+        row("check", prepared.checked, "every picture was decoded; resnet-cli inspect tells more"),
         *([row("limit", config.limit, "of the train split, spread over the classes")] if config.limit else []),
+        *([row("fraction", config.fraction, "of each class of the train split")] if config.fraction else []),
         row("weights", Path(weights.name).name, weights.why),
         row("mode", mode, mode_why),
         row("head", config.head),
@@ -228,7 +227,8 @@ def make_plan(resolved: Resolved[FinetuneConfig], *, on_download: Progress | Non
         augment=augment,
         train_batchnorm=train_batchnorm,
         choices=tuple(choices),
-        warnings=_warnings(dataset, weights, mode),
+        warnings=(*prepared.warnings, *_weights_warnings(weights, mode)),
+        skipped=prepared.skipped,
     )
 
 
@@ -255,15 +255,7 @@ def _refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
             )
 
 
-def _warnings(dataset: Dataset, weights: Weights, mode: Mode) -> tuple[str, ...]:
-    found = list(dataset.notes)
-    train = dataset.counts()["train"]
-    smallest, largest = min(train), max(train)
-    if largest > 5 * smallest:
-        found.append(
-            f"classes are uneven: {smallest} train pictures of '{dataset.classes[train.index(smallest)]}', "
-            f"{largest} of '{dataset.classes[train.index(largest)]}'"
-        )
+def _weights_warnings(weights: Weights, mode: Mode) -> tuple[str, ...]:
     if weights.path is None and mode == "frozen":
-        found.append("the frozen backbone has random weights: this is a baseline, not a classifier")
-    return tuple(found)
+        return ("the frozen backbone has random weights: this is a baseline, not a classifier",)
+    return ()

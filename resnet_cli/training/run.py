@@ -20,7 +20,7 @@ from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv
-from resnet_cli.errors import ConfigError, DataError, DiskError
+from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
 from resnet_cli.model import Model
 from resnet_cli.paths import make_dir, refuse_existing, write_bytes, write_text
 from resnet_cli.training.events import EpochRecord
@@ -89,14 +89,19 @@ class RunFolder:
         if not self.model_path.exists():
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def write_inputs(self, config: FinetuneConfig, dataset: Dataset) -> None:
-        """Writes ``config.yaml`` and ``split.csv``.
+    def write_inputs(self, config: FinetuneConfig, dataset: Dataset, skipped: Sequence[ImageError] = ()) -> None:
+        """Writes ``config.yaml``, ``split.csv`` and, where pictures were left out, ``skipped.csv``.
 
         Raises:
             DiskError: They cannot be written.
         """
         write_text(self.path / "config.yaml", to_yaml(config))
         write_text(self.path / "split.csv", split_csv(dataset))
+        if skipped:
+            text = io.StringIO()
+            rows = [("path", "reason"), *((error.path, error.reason) for error in skipped)]
+            csv.writer(text, lineterminator="\n").writerows(rows)
+            write_text(self.path / "skipped.csv", text.getvalue())
 
     def write_history(self, history: Sequence[EpochRecord]) -> None:
         """Writes ``history.csv``, one row an epoch.
@@ -156,7 +161,7 @@ def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
         )
     config, split_path = found
     try:
-        dataset = open_dataset(config.data, classes=config.classes, offline=offline)
+        dataset = open_dataset(config.data, config.model_copy(update={"offline": offline or config.offline}))
     except DataError as error:
         raise DataError(
             f"the pictures that {split_path.parent} was trained on cannot be used any more: {error.message}",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.data.sources import read_folder
+from resnet_cli.data.folders import read_folder
 from resnet_cli.evaluation import head_probs, loss_and_top1
 from resnet_cli.features import extract_features
 from resnet_cli.model import ResNet50, make_head

@@ -1,0 +1,178 @@
+"""``resnet-cli inspect``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnet_cli.cli import app, output
+from resnet_cli.cli.options import (
+    ClassesOption,
+    DeviceOption,
+    FollowLinksFlag,
+    GroupByOption,
+    ImageColumnOption,
+    JsonFlag,
+    LabelColumnOption,
+    LabelRegexOption,
+    MaxPixelsOption,
+    OfflineFlag,
+    QuietFlag,
+    SplitColumnOption,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_cli.config import InspectConfig
+    from resnet_cli.data.dataset import Dataset
+    from resnet_cli.data.index import Picture
+    from resnet_cli.data.inspection import Inspection
+
+
+@app.command()
+def inspect(
+    data: Annotated[str, typer.Argument(help="As for finetune: a folder, a table, an archive, an address, a name.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with pictures: --html report.html.")
+    ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write a table without what is wrong, for finetune; no picture is touched.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --fix writes.", show_default="NAME-clean.csv in this folder")
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Find near duplicates with the ImageNet backbone: slower, finds mirrored ones too."
+        ),
+    ] = False,
+    classes: ClassesOption = None,
+    label_regex: LabelRegexOption = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
+    group_by: GroupByOption = None,
+    follow_links: FollowLinksFlag = False,
+    max_pixels: MaxPixelsOption = None,
+    device: DeviceOption = None,
+    offline: OfflineFlag = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Look at every picture of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes."""
+    flags: dict[str, Any] = {
+        "deep": deep or None,
+        "fix": fix or None,
+        "out": out,
+        "html": html,
+        "classes": classes,
+        "label_regex": label_regex,
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_by": group_by,
+        "follow_links": follow_links or None,
+        "max_pixels": max_pixels,
+        "device": device,
+        "offline": offline or None,
+    }
+    from resnet_cli.config import InspectConfig, resolve
+
+    config = resolve(InspectConfig, flags).config
+    from resnet_cli.cli.progress import ProgressView
+    from resnet_cli.data.inspection import inspect_pictures
+    from resnet_cli.data.scan import scan
+    from resnet_cli.data.sources import open_dataset
+    from resnet_cli.training.events import WorkDone
+
+    with ProgressView(quiet=quiet) as view:
+        dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
+        table = _table_path(dataset, config)
+        pictures = scan(dataset.items, on_progress=lambda done, total: view(WorkDone("check", done, total)))
+    features = _deep_features(dataset, pictures, config, quiet=quiet) if deep else None
+    with ProgressView(quiet=quiet) as view:
+        inspection = inspect_pictures(
+            dataset, pictures, features=features, on_progress=lambda *n: view(WorkDone("compare", *n))
+        )
+    written = _write_files(inspection, table, config.html)
+    if as_json:
+        from resnet_cli.data.findings import to_report
+
+        output.show_json(to_report(inspection) | {"written": [path for path, _ in written]})
+    elif quiet:
+        for path, _ in written:
+            output.show_line(path)
+    else:
+        from resnet_cli.cli.inspection import inspection_tables
+        from resnet_cli.cli.tables import files_block
+
+        output.show(*inspection_tables(inspection))
+        if written:
+            output.show(files_block("Written", written, width=output.stdout().width))
+
+
+def _deep_features(
+    dataset: Dataset, pictures: list[Picture], config: InspectConfig, *, quiet: bool
+) -> NDArray[np.floating[Any]] | None:
+    """What the ImageNet backbone sees in each picture; zeros for unreadable ones."""
+    good = [position for position, picture in enumerate(pictures) if not picture.error]
+    if not good:
+        return None
+    with output.status("loading torch", quiet=quiet):
+        import numpy as np
+
+        from resnet_cli.api import imagenet_features
+        from resnet_cli.cli.progress import ProgressView
+        from resnet_cli.training.events import WorkDone
+
+    with ProgressView(quiet=quiet) as view:
+        found = imagenet_features(
+            [dataset.items[position] for position in good],
+            device=config.device,
+            offline=config.offline,
+            on_progress=lambda done, total: view(WorkDone("features", done, total)),
+        )
+    features = np.zeros((len(pictures), found.shape[1]), dtype=np.float32)
+    features[good] = found
+    return features
+
+
+def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:
+    """Where ``--fix`` writes; what would refuse it is known before any picture is looked at."""
+    if not config.fix:
+        return None
+    from resnet_cli.data.cleaning import refuse_unnamed
+    from resnet_cli.errors import ConfigError
+    from resnet_cli.paths import refuse_existing
+
+    path = config.out or Path(f"{dataset.name}-clean.csv")
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"--out {path}: the table's name must end in .csv", hint=f"--out {path}.csv")
+    refuse_existing(path)
+    refuse_unnamed(dataset)
+    return path
+
+
+def _write_files(inspection: Inspection, table: Path | None, html: Path | None) -> list[tuple[str, str]]:
+    from resnet_cli.paths import write_text
+
+    written = []
+    if table:
+        from resnet_cli.data.cleaning import clean_table
+
+        text, dropped = clean_table(inspection, table)
+        write_text(table, text)
+        about = f"{len(inspection.pictures) - len(dropped):,} pictures; {len(dropped):,} left out"
+        written.append((str(table), f"{about}; next: resnet-cli finetune {shlex.quote(str(table))}"))
+    if html:
+        from resnet_cli.reporting.inspection_page import inspection_page
+
+        write_text(html, inspection_page(inspection))
+        written.append((str(html), "the report with pictures"))
+    return written

@@ -1,0 +1,147 @@
+"""An inspection as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from resnet_cli.cli.tables import MAX_CLASS_ROWS, plain_table
+from resnet_cli.data.dataset import SPLITS
+from resnet_cli.data.findings import find_problems
+from resnet_cli.reporting.cells import printable
+
+if TYPE_CHECKING:
+    from resnet_cli.data.inspection import Inspection
+
+#: Lines of each list, names of one group of copies, and findings; --json and --html have more.
+MAX_LINES = 8
+MAX_NAMES = 3
+MAX_FINDINGS = 20
+#: What decoding changes, in words.
+KIND_NAMES = {
+    "rotated": "turned upright (EXIF)",
+    "gray": "gray",
+    "transparent": "transparent, laid over white",
+    "sixteen_bit": "16 bits, scaled to 8",
+    "cmyk": "CMYK",
+}
+#: What was seen and not used, in words.
+PASSED_OVER_NAMES = {
+    "others": "other files, passed over",
+    "hidden": "hidden files, passed over",
+    "links": "links, not followed",
+    "unlabelled": "pictures in no class, passed over",
+}
+
+
+def inspection_tables(inspection: Inspection) -> list[RenderableType]:
+    """What was looked at, what is in it, and what is wrong with it."""
+    blocks: list[RenderableType] = [_classes(inspection), _facts(inspection)]
+    blocks += _listing("Unreadable", [f"{item.name}: {reason}" for item, reason in inspection.unreadable])
+    blocks += _listing("Exact copies", _copy_lines(inspection))
+    blocks += _listing("Look the same", _near_lines(inspection))
+    problems = find_problems(inspection)
+    if not problems:
+        return [*blocks, Text.assemble(("Nothing is wrong with it.", "green"))]
+    blocks.append(Text("What to do", style="bold"))
+    for problem in problems[:MAX_FINDINGS]:
+        blocks.append(Text.assemble(("  ● ", "yellow"), printable(problem.message)))
+        blocks.append(Text(f"    {printable(problem.fix)}", style="dim"))
+    if len(problems) > MAX_FINDINGS:
+        blocks.append(Text(f"  and {len(problems) - MAX_FINDINGS:,} more; --json has them", style="dim"))
+    return blocks
+
+
+def _copy_lines(inspection: Inspection) -> list[str]:
+    lines = []
+    for group in inspection.exact:
+        names = [inspection.dataset.items[at].name for at in group]
+        more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+        lines.append((_apart(inspection, group), " = ".join(names[:MAX_NAMES]) + more))
+    return [f"{line}  ({apart})" if apart else line for apart, line in _worst_first(lines)]
+
+
+def _near_lines(inspection: Inspection) -> list[str]:
+    items = inspection.dataset.items
+    lines = [
+        (_apart(inspection, pair[:2]), f"{items[pair.first].name} ~ {items[pair.second].name}  ({pair.score:.2f}")
+        for pair in inspection.near
+    ]
+    return [f"{line}; {apart})" if apart else f"{line})" for apart, line in _worst_first(lines)]
+
+
+def _apart(inspection: Inspection, positions: Sequence[int]) -> str:
+    """The splits and the classes of pictures that should have one of each; empty if they have."""
+    items, classes = inspection.dataset.items, inspection.dataset.classes
+    splits = {items[at].split for at in positions}
+    labels = sorted({items[at].label for at in positions})
+    facts = [
+        ", ".join(split for split in SPLITS if split in splits) if len(splits) > 1 else "",
+        " or ".join(classes[label] for label in labels[:MAX_NAMES]) + "?" if len(labels) > 1 else "",
+    ]
+    return "; ".join(filter(None, facts))
+
+
+def _worst_first(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return sorted(lines, key=lambda line: not line[0])
+
+
+def _classes(inspection: Inspection) -> Table:
+    dataset = inspection.dataset
+    counts, num_bytes = dataset.counts(), inspection.num_bytes()
+    used = [split for split in SPLITS if sum(counts[split])]
+    table = plain_table(
+        f"{printable(dataset.name)}: {len(dataset.items):,} pictures", "class", *(f">{s}" for s in used), ">size"
+    )
+    for label, name in list(enumerate(dataset.classes))[:MAX_CLASS_ROWS]:
+        size = sum(num_bytes[split][label] for split in used)
+        table.add_row(Text(printable(name)), *(f"{counts[split][label]:,}" for split in used), megabytes(size))
+    table.add_section()
+    total = sum(sum(num_bytes[split]) for split in used)
+    table.add_row("all", *(f"{sum(counts[split]):,}" for split in used), megabytes(total))
+    if len(dataset.classes) > MAX_CLASS_ROWS:
+        table.caption = f"the first {MAX_CLASS_ROWS} of {len(dataset.classes)} classes; --json has all"
+    return table
+
+
+def _facts(inspection: Inspection) -> Table:
+    table = plain_table("Pictures", "what", "figure")
+    sizes = inspection.sizes()
+    if sizes:
+        side, aspect, cut = sizes["shorter_side_px"], sizes["aspect"], sizes["cut_by_centre_square"]
+        table.add_row("shorter side", f"{side['median']:,.0f} px (median), {side['min']:,} to {side['max']:,} px")
+        table.add_row("width / height", f"{aspect['median']:.2f} (median), {aspect['min']:.2f} to {aspect['max']:.2f}")
+        table.add_row("a centre square cuts away", f"{_share(cut['median'])} (median), up to {_share(cut['max'])}")
+    for kind, name in KIND_NAMES.items():
+        number = len(inspection.with_mode(kind))
+        if number:
+            table.add_row(name, f"{number:,}")
+    for name, number in inspection.dataset.passed_over.items():
+        table.add_row(PASSED_OVER_NAMES.get(name, name), f"{number:,}")
+    by = f"by {inspection.near_by}" if inspection.near_by else "not looked for"
+    table.add_row("exact copies", f"{sum(len(group) - 1 for group in inspection.exact):,}")
+    table.add_row("pairs that look the same", f"{len(inspection.near):,} ({by})")
+    return table
+
+
+def _listing(title: str, lines: Sequence[str]) -> list[RenderableType]:
+    if not lines:
+        return []
+    shown: list[RenderableType] = [Text(f"{title} ({len(lines):,})", style="bold")]
+    shown += [Text(f"  {printable(line)}") for line in lines[:MAX_LINES]]
+    if len(lines) > MAX_LINES:
+        shown.append(Text(f"  and {len(lines) - MAX_LINES:,} more; --json and --html have them", style="dim"))
+    return [*shown, Text()]
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def megabytes(num_bytes: int) -> str:
+    """1234567 -> ``1.2 MB``, 1234 -> ``1 kB``."""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.0f} kB"

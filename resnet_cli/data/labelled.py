@@ -1,0 +1,166 @@
+"""Pictures with labels as a source names them, on their way to a :class:`Dataset`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from resnet_cli.data.dataset import Dataset, Item, Split
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.images import MAX_PIXELS
+
+#: Names (lower case) of folders, files and table cells that mean a split.
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "training_set": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "validation_set": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "test_set": "test",
+}
+
+
+class Labelled(NamedTuple):
+    """One picture as its source describes it.
+
+    Attributes:
+        name: What the item will be called.
+        source: The file, or its bytes.
+        label: The class by name.
+        split: ``train`` where the source says nothing.
+        group: Empty where the source says nothing.
+    """
+
+    name: str
+    source: Path | bytes
+    label: str
+    split: Split = "train"
+    group: str = ""
+
+
+class Passed(NamedTuple):
+    """Files that were seen and not used.
+
+    Attributes:
+        others: Not pictures by their name.
+        hidden: Their name begins with a dot.
+        links: Links that were not followed.
+        unlabelled: Pictures in no class.
+    """
+
+    others: int = 0
+    hidden: int = 0
+    links: int = 0
+    unlabelled: int = 0
+
+
+def to_dataset(
+    pictures: Iterable[Labelled],
+    *,
+    name: str,
+    spec: str,
+    max_pixels: int | None,
+    passed: Passed,
+    notes: Sequence[str] = (),
+    split_note: str = "",
+) -> Dataset:
+    """Builds the data set: classes are the union over the splits, sorted by name; items are sorted too.
+
+    Names that differ only in how an accent is encoded (macOS writes another form than everybody else) are one
+    class.
+
+    Args:
+        pictures: Each name once.
+        name: Short, for run folders.
+        spec: Opens the same pictures again.
+        max_pixels: A larger picture counts as one that cannot be read; None for the usual limit.
+        passed: Becomes notes.
+        notes: More of them.
+        split_note: How the splits came about.
+    """
+    found = [
+        picture
+        if unicodedata.is_normalized("NFC", picture.label)
+        else picture._replace(label=unicodedata.normalize("NFC", picture.label))
+        for picture in pictures
+    ]
+    found.sort(key=lambda picture: (picture.label, picture.split, picture.name))
+    classes = tuple(sorted({picture.label for picture in found}))
+    label = {class_name: index for index, class_name in enumerate(classes)}
+    limit = max_pixels or MAX_PIXELS
+    items = tuple(
+        Item(picture.name, picture.source, label[picture.label], picture.split, picture.group, limit)
+        for picture in found
+    )
+    all_notes = [*notes]
+    if passed.unlabelled:
+        all_notes.append(f"pictures in no class were passed over: {passed.unlabelled}")
+    if passed.others:
+        all_notes.append(f"files that are not pictures were passed over: {passed.others}")
+    if passed.links:
+        all_notes.append(f"links were not followed: {passed.links} (--follow-links follows them)")
+    return Dataset(
+        name=name,
+        spec=spec,
+        classes=classes,
+        items=items,
+        notes=tuple(all_notes),
+        split_note=split_note,
+        passed_over={key: count for key, count in passed._asdict().items() if count},
+    )
+
+
+def read_split(text: str, where: str) -> Split:
+    """What a split is called -> the split; nothing said is ``train``.
+
+    Raises:
+        DataError: The name means no split.
+    """
+    if not text:
+        return "train"
+    split = SPLIT_NAMES.get(text.lower())
+    if split is None:
+        raise DataError(f"{where}: the split '{text}' is unknown", hint="write train, val or test")
+    return split
+
+
+def group_items(dataset: Dataset, group_by: str) -> Dataset:
+    """Gives each item a group by its folder or by a regular expression.
+
+    Args:
+        dataset: Any.
+        group_by: ``parent``, or an expression that is searched in the item's name; its first bracket (else all
+            that matches) is the group. Pictures without a match are a group each.
+
+    Raises:
+        ConfigError: Neither ``parent`` nor an expression.
+        DataError: It matches no picture.
+    """
+    if group_by == "parent":
+        groups: Mapping[str, str] = {item.name: str(PurePosixPath(item.name).parent) for item in dataset.items}
+    else:
+        try:
+            pattern = re.compile(group_by)
+        except re.error as error:
+            raise ConfigError(
+                f"--group-by {group_by}: not a regular expression: {error}",
+                hint="name a column of the table, parent, or an expression such as 'patient([0-9]+)'",
+            ) from error
+        matches = {item.name: pattern.search(item.name) for item in dataset.items}
+        groups = {name: match[min(1, pattern.groups)] or "" for name, match in matches.items() if match}
+    if not any(groups.values()):
+        raise DataError(
+            f"--group-by {group_by}: matches no picture of {dataset.name}, such as {dataset.items[0].name}",
+            hint="name a column of the table, parent, or an expression such as 'patient([0-9]+)'",
+        )
+    items = tuple(dataclasses.replace(item, group=groups.get(item.name, "")) for item in dataset.items)
+    return dataclasses.replace(dataset, items=items)

@@ -1,0 +1,289 @@
+"""The members of a stranger's zip or tar as streams of bytes, bounded, with every checksum compared.
+
+Nothing is believed of what a header says: not the size, and not that the archive ends where it seems to.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import functools
+import gzip
+import io
+import lzma
+import os
+import stat
+import struct
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from resnet_cli.errors import DataError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+#: A set larger than this is not copied into a cache without being asked for.
+MAX_BYTES = 100 * 10**9
+#: Of unpacked to packed bytes. Pictures hardly shrink, flat BMP by about 100; a bomb of zeros reaches 1,032 with
+#: deflate and far more with the others. Source: https://zlib.net/zlib_tech.html, "Maximum Compression Factor".
+MAX_RATIO = 200
+#: Less than this does no harm, and a few tiny pictures can shrink by any factor.
+RATIO_FROM_BYTES = 64 * 1024 * 1024
+
+# First bytes -> reader. The name does not decide: browsers unpack a `.tar.gz` on the way and keep its name. pzstd
+# begins with a skippable frame. Source: RFC 1952, RFC 8878, the xz file format 1.2, and bzip2's manual.
+_DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": zstd.ZstdFile,
+    b"\x50\x2a\x4d\x18": zstd.ZstdFile,
+}
+# Source: POSIX.1-2017, pax, "ustar Interchange Format".
+_USTAR_AT, _USTAR = 257, b"ustar"
+_CHUNK_BYTES = 256 * 1024
+# A member's header with a long name and extended attributes takes a few KB; tarfile reads all of it into memory.
+_MAX_HEADER_BYTES = 64 * 1024
+# Source: GNU tar pads to whole records of 20 blocks, 10 240 bytes; other writers use less than 1 MiB.
+_MAX_PADDING_BYTES = 1024 * 1024
+
+_NEW_COPY = "get the archive anew; if it stays so, unpack it by hand and give the folder"
+_BY_HAND = "look into the archive, pack plain files under plain names anew, or unpack it by hand and give the folder"
+# What zipfile, tarfile and the decompressors raise on bytes that are not theirs.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zstd.ZstdError,
+    struct.error,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    # Also NotImplementedError (a zip feature) and RecursionError (headers of headers).
+    RuntimeError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member as an archive describes it.
+
+    Attributes:
+        name: As it stands there.
+        kind: ``file``, ``folder``, or what else it is.
+        num_bytes: The size that its header claims.
+        chunks: Reads it, once and before the next member is asked for.
+    """
+
+    name: str
+    kind: str
+    num_bytes: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass
+class Budget:
+    """How many bytes an archive has unfolded into, and how many it may."""
+
+    archive: Path
+    num_packed: int
+    num_spent: int = 0
+
+    def spend(self, num_bytes: int) -> None:
+        """Counts bytes that were really unpacked.
+
+        Raises:
+            DataError: They are too many.
+        """
+        self.num_spent += num_bytes
+        self.check(self.num_spent)
+
+    def check(self, num_bytes: int) -> None:
+        """Refuses an archive that unpacks to so many bytes.
+
+        Raises:
+            DataError: They are too many.
+        """
+        if num_bytes > MAX_BYTES:
+            refuse(self.archive, f"it unpacks to more than {MAX_BYTES / 1e9:.0f} GB")
+        if num_bytes > max(RATIO_FROM_BYTES, MAX_RATIO * self.num_packed):
+            refuse(self.archive, f"it unpacks to more than {MAX_RATIO} times its size, as only a bomb does")
+
+
+@contextlib.contextmanager
+def readable(archive: Path) -> Iterator[None]:
+    """Turns what goes wrong while an archive is read into an error that names it.
+
+    Raises:
+        DataError: As said.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{archive}: the archive cannot be read: {reason}", hint=_NEW_COPY) from error
+
+
+def refuse(archive: Path, reason: str, *, hint: str = _BY_HAND) -> NoReturn:
+    """Says no to a whole archive.
+
+    Raises:
+        DataError: Always.
+    """
+    raise DataError(f"{archive}: refused: {reason}", hint=hint)
+
+
+@contextlib.contextmanager
+def open_members(budget: Budget) -> Iterator[list[Member] | Iterator[Member]]:
+    """Opens the budget's archive: a list of a zip's members, or those of a tar as they come.
+
+    Raises:
+        DataError: It is not such an archive, is encrypted, or (while members are read) damaged or too large.
+    """
+    archive = budget.archive
+    with readable(archive):
+        if archive.name.lower().endswith(".zip"):
+            source: zipfile.ZipFile | io.BufferedIOBase = zipfile.ZipFile(archive)
+        else:
+            source = _decompressed(archive)
+    with source:
+        if isinstance(source, zipfile.ZipFile):
+            yield [_zip_member(source, info, budget) for info in source.infolist()]
+        else:
+            yield _tar_members(_TarStream(source, budget))
+
+
+def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Member:
+    chunks = functools.partial(_unzip, file, info, budget)
+    return Member(_zip_name(info), _zip_kind(budget.archive, info), info.file_size, chunks)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    # zipfile cuts a name at a NUL.
+    name = info.orig_filename if "\0" in info.orig_filename else info.filename
+    is_utf8 = info.flag_bits & 0x800
+    try:
+        # macOS writes UTF-8 and does not say so; zipfile then takes it for code page 437.
+        return name if is_utf8 else name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return name
+
+
+def _zip_kind(archive: Path, info: zipfile.ZipInfo) -> str:
+    # The flags that mean encrypted data, and an encrypted directory. Source: APPNOTE.TXT 6.3.10, 4.4.4.
+    if info.flag_bits & 0x2041:
+        refuse(archive, "it is encrypted", hint="unpack it by hand with its password and give the folder")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "a link, device or pipe"
+    if kind == stat.S_IFDIR or info.filename.endswith(("/", "\\")):
+        return "folder"
+    # bz2 and LZMA of a zip unfold in memory without a limit. They are as rare as the rest.
+    is_known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return "file" if is_known else f"compressed by method {info.compress_type}"
+
+
+def _unzip(file: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Iterator[bytes]:
+    # To the very end, where zipfile compares the checksum.
+    with readable(budget.archive), file.open(info) as source:
+        while chunk := source.read(_CHUNK_BYTES):
+            budget.spend(len(chunk))
+            yield chunk
+
+
+def _decompressed(archive: Path) -> io.BufferedIOBase:
+    with archive.open("rb") as file:
+        head = file.read(_USTAR_AT + len(_USTAR))
+    if head[_USTAR_AT:] != _USTAR:
+        for magic, reader in _DECOMPRESSORS.items():
+            if head.startswith(magic):
+                return reader(archive)
+    return archive.open("rb")
+
+
+def _tar_members(stream: _TarStream) -> Iterator[Member]:
+    with readable(stream.budget.archive), tarfile.TarFile(fileobj=stream) as tar:
+        while (info := tar.next()) is not None:
+            # tarfile would keep them all, about 1 KB each.
+            tar.members.clear()  # type: ignore[attr-defined]
+            yield Member(info.name, _tar_kind(info), info.size, functools.partial(stream.member, info.size))
+            stream.num_header_bytes = 0
+        stream.finish()
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    if info.isdir():
+        return "folder"
+    if info.issparse() or info.size < 0:
+        return "a sparse file"
+    return "file" if info.isreg() else "a link" if info.issym() or info.islnk() else "a device, pipe or unknown kind"
+
+
+class _TarStream(io.BufferedIOBase):
+    """The unpacked bytes of a tar as tarfile may see them: forward only, and no header without end.
+
+    A header that says a negative or a huge size would otherwise send tarfile in circles or fill the memory.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, budget: Budget) -> None:
+        self.source = source
+        self.budget = budget
+        self.position = 0
+        self.num_header_bytes = 0
+        self.last_block = b""
+
+    def tell(self) -> int:
+        return self.position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads header bytes; members are read by :meth:`member`."""
+        if size is None or not 0 <= size <= _MAX_HEADER_BYTES - self.num_header_bytes:
+            raise tarfile.ReadError(f"a member's header is longer than {_MAX_HEADER_BYTES} bytes")
+        self.num_header_bytes += size
+        self.last_block = self._pull(size)
+        return self.last_block
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if offset < self.position or whence != os.SEEK_SET:
+            raise tarfile.ReadError("a member's size is wrong")
+        while self.position < offset and self._pull(min(_CHUNK_BYTES, offset - self.position)):
+            pass
+        return self.position
+
+    def member(self, num_bytes: int) -> Iterator[bytes]:
+        """Reads the member whose header was read last."""
+        with readable(self.budget.archive):
+            end = self.position + num_bytes
+            while self.position < end:
+                chunk = self._pull(min(_CHUNK_BYTES, end - self.position))
+                if not chunk:
+                    raise EOFError("it ends inside a member")
+                yield chunk
+
+    def finish(self) -> None:
+        """Reads what follows the last member, up to where a compressed stream keeps its checksum."""
+        # tarfile also stops at a header that it cannot read, and at the end of a file that was cut between members.
+        if self.last_block != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends without an end mark")
+        end = self.position + _MAX_PADDING_BYTES
+        while self._pull(_CHUNK_BYTES):
+            if self.position > end:
+                raise tarfile.ReadError("it goes on after its end mark")
+
+    def _pull(self, size: int) -> bytes:
+        data = self.source.read(size)
+        self.position += len(data)
+        self.budget.spend(len(data))
+        return data

@@ -1,0 +1,301 @@
+"""The page of ``inspect --html``: one file that holds all it shows, asks for no network and runs no script."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from resnet_cli import __version__
+from resnet_cli.data.dataset import SPLITS, Item
+from resnet_cli.data.findings import Finding, find_problems
+from resnet_cli.data.index import Picture
+from resnet_cli.data.inspection import KINDS, LONG_SHARE, Inspection, Leak
+from resnet_cli.reporting.cells import printable, shorten
+from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
+from resnet_cli.reporting.thumbnails import thumbnails
+
+#: With the largest thumbnail, what keeps a page below 5 MB. Galleries need at most 24 x 13, samples get what is left.
+MAX_THUMBNAILS = 400
+MAX_CARDS = 24
+#: Names of one group of copies.
+MAX_LINES = 6
+MAX_SAMPLED_CLASSES = 20
+MAX_SAMPLES = 6
+#: Of a table, and findings: a page is for reading, and ``--json`` holds all.
+MAX_ROWS = 500
+
+#: What spoils a model or its figures, then what is worth some work; the rest is good to know.
+_SERIOUS = frozenset({"unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch"})
+_MODERATE = frozenset({"exact_duplicates", "tiny_classes", "imbalance"})
+#: Kind -> title, what becomes of such pictures, and what tells one from another.
+_KINDS: dict[str, tuple[str, str, Callable[[Picture], str]]] = {
+    "rotated": (
+        "Rotated by EXIF",
+        "Stored sideways with a note; turned upright here as in training.",
+        lambda picture: f"orientation {picture.orientation}",
+    ),
+    "transparent": ("Transparent", "Laid over white, here as in training.", lambda picture: picture.mode),
+    "gray": ("Gray", "Read as RGB with three equal channels.", lambda picture: picture.mode),
+    "sixteen_bit": ("16-bit", "Scaled down to 8 bits.", lambda picture: picture.mode),
+    "cmyk": ("CMYK", "Made for print; colours may differ a little as RGB.", lambda picture: picture.mode),
+}
+_PASSED_OVER = {
+    "others": "Files that are not pictures by their name",
+    "hidden": "Hidden files and folders",
+    "links": "Links that were not followed",
+    "unlabelled": "Pictures in no class",
+}
+
+
+class Line(NamedTuple):
+    """A picture's name in a card, and what is worth knowing about it there: its split, its class, its mode."""
+
+    position: int
+    chip: str
+
+
+class Card(NamedTuple):
+    """What belongs together in a gallery.
+
+    Attributes:
+        pictures: Positions of the items to show; of exact copies one.
+        lines: Their names, at most ``MAX_LINES``.
+        num_more: Names left out.
+        badge: A figure of the whole card.
+    """
+
+    pictures: tuple[int, ...]
+    lines: tuple[Line, ...]
+    num_more: int = 0
+    badge: str = ""
+
+
+class Gallery(NamedTuple):
+    """One section of cards.
+
+    Attributes:
+        code: Its anchor, to which findings of the same code lead.
+        title: A few words.
+        about: What it means.
+        cards: At most ``MAX_CARDS``.
+        num_all: Cards that there would be without a limit.
+        is_wide: Whether a card holds several names.
+    """
+
+    code: str
+    title: str
+    about: str
+    cards: list[Card]
+    num_all: int
+    is_wide: bool = True
+
+
+class Sample(NamedTuple):
+    """A class and positions of some of its pictures."""
+
+    name: str
+    num_images: int
+    pictures: list[int]
+
+
+def inspection_page(inspection: Inspection) -> str:
+    """The HTML document that shows an inspection, thumbnails included; at most about 5 MB.
+
+    Pictures are read again for their thumbnails; one that cannot be read any more gets a placeholder.
+
+    Args:
+        inspection: Of any data set.
+    """
+    dataset = inspection.dataset
+    leaks, conflicts = inspection.leaks, inspection.label_conflicts
+    galleries = [*_shared_galleries(inspection, leaks, conflicts), *_kind_galleries(inspection)]
+    cards = [card for gallery in galleries for card in gallery.cards]
+    samples = _samples(inspection, MAX_THUMBNAILS - sum(len(card.pictures) for card in cards))
+    shown: Iterable[Card | Sample] = (*cards, *samples)
+    positions = sorted({position for card in shown for position in card.pictures})
+    small = thumbnails([dataset.items[position] for position in positions])
+    counts, num_bytes = dataset.counts(), inspection.num_bytes()
+    splits = [split for split in SPLITS if any(counts[split])]
+    template = _environment().get_template("inspection.html.j2")
+    return template.render(
+        version=__version__,
+        dataset=dataset,
+        tiles=_tiles(inspection, splits, leaks),
+        findings=_ranked(find_problems(inspection)),
+        splits=splits,
+        # Of each class in each used split: pictures and bytes.
+        rows=[
+            (name, [(counts[split][label], num_bytes[split][label]) for split in splits])
+            for label, name in enumerate(dataset.classes)
+        ],
+        most=max([1, *(count for split in splits for count in counts[split])]),
+        totals=[(sum(counts[split]), sum(num_bytes[split])) for split in splits],
+        histograms=_histograms(inspection),
+        sizes=inspection.sizes(),
+        samples=samples,
+        galleries=[gallery for gallery in galleries if gallery.cards],
+        near_by=inspection.near_by,
+        unreadable=inspection.unreadable,
+        thumbnails=dict(zip(positions, small, strict=True)),
+        passed_over=[(_PASSED_OVER.get(key, key), count) for key, count in dataset.passed_over.items() if count],
+        max_rows=MAX_ROWS,
+    )
+
+
+def _ranked(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
+    """Findings with their rank, 0 the worst; in the order that they came in within a rank."""
+    ranks = [0 if finding.code in _SERIOUS else 1 if finding.code in _MODERATE else 2 for finding in findings]
+    return sorted(zip(ranks, findings, strict=True), key=lambda pair: pair[0])
+
+
+def _histograms(inspection: Inspection) -> list[Histogram]:
+    sides = [(picture.width, picture.height) for picture in inspection.pictures if not picture.error]
+    if not sides:
+        return []
+    return [
+        side_histogram([min(side) for side in sides]),
+        aspect_histogram([width / height for width, height in sides]),
+        cut_histogram([_cut(width, height) for width, height in sides]),
+    ]
+
+
+def _cut(width: int, height: int) -> float:
+    return 1 - min(width, height) / max(width, height)
+
+
+def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
+    """Pictures that are there more than once."""
+    items, classes = inspection.dataset.items, inspection.dataset.classes
+    scores = {(pair.first, pair.second): f"{100 * pair.score:.1f} %" for pair in inspection.near}
+
+    def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
+        lines = [Line(position, chip(items[position])) for position in leak.positions]
+        first = {line.chip: line for line in reversed(lines)}
+        # What is in conflict must not be among the names left out.
+        lines.sort(key=lambda line: line != first[line.chip])
+        if leak.is_exact:
+            pictures, badge = leak.positions[:1], f"{len(lines)} files, the same bytes"
+        else:
+            pictures, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
+        return Card(pictures, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
+
+    def gallery(code: str, title: str, about: str, found: Sequence[Leak], chip: Callable[[Item], str]) -> Gallery:
+        return Gallery(code, title, about, [card(leak, chip) for leak in found[:MAX_CARDS]], len(found))
+
+    def place(item: Item) -> str:
+        return f"{item.split} · {classes[item.label]}"
+
+    found_by = "likeness of shapes and colours" + (
+        ", or cosine of features" if "features" in inspection.near_by else ""
+    )
+    return [
+        gallery(
+            "label_conflicts",
+            "Label conflicts",
+            "One picture in two classes: whatever the network answers, it is wrong once.",
+            conflicts,
+            lambda item: classes[item.label],
+        ),
+        gallery(
+            "leaks",
+            "Leaks between splits",
+            "A picture that is trained on and judged by makes scores look better than they are.",
+            leaks,
+            lambda item: item.split,
+        ),
+        gallery(
+            "exact_duplicates",
+            "Exact duplicates",
+            "The same file several times; each picture is shown once.",
+            [Leak(group, True) for group in inspection.exact],
+            place,
+        ),
+        gallery(
+            "near_duplicates",
+            "Near duplicates",
+            f"Pairs that look the same: saved again, resized, slightly cropped. The score is the {found_by}.",
+            [Leak((pair.first, pair.second), False) for pair in inspection.near],
+            place,
+        ),
+    ]
+
+
+def _kind_galleries(inspection: Inspection) -> list[Gallery]:
+    """Pictures of which decoding or cropping changes something, one a card."""
+    pictures = inspection.pictures
+    galleries = []
+    for code, (title, about, chip) in _KINDS.items():
+        found = [n for n, picture in enumerate(pictures) if not picture.error and KINDS[code](picture)]
+        cards = [Card((position,), (Line(position, chip(pictures[position])),)) for position in found[:MAX_CARDS]]
+        galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
+    cut = {n: _cut(picture.width, picture.height) for n, picture in enumerate(pictures) if not picture.error}
+    long = sorted((n for n in cut if cut[n] > LONG_SHARE), key=lambda n: -cut[n])
+    cards = [Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),)) for position in long[:MAX_CARDS]]
+    about = "A centre square cuts away more than half of each, the longest first."
+    return [*galleries, Gallery("long", "Long pictures", about, cards, len(long), is_wide=False)]
+
+
+def _samples(inspection: Inspection, room: int) -> list[Sample]:
+    """Pictures of the first classes, spread evenly over each, no more than ``room`` in all."""
+    by_label: dict[int, list[int]] = defaultdict(list)
+    for position, (item, picture) in enumerate(zip(inspection.dataset.items, inspection.pictures, strict=True)):
+        if not picture.error:
+            by_label[item.label].append(position)
+    names = inspection.dataset.classes[:MAX_SAMPLED_CLASSES]
+    num_each = min(MAX_SAMPLES, room // max(1, len(names)))
+    samples = []
+    for label, name in enumerate(names):
+        found = by_label[label]
+        taken = min(num_each, len(found))
+        samples.append(Sample(name, len(found), [found[n * len(found) // taken] for n in range(taken)]))
+    return samples
+
+
+def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak]) -> list[dict[str, Any]]:
+    num_copies = sum(len(group) - 1 for group in inspection.exact)
+    near = f"{len(inspection.near):,} near pairs" if inspection.near_by else "near ones not looked for"
+    num_exact = sum(leak.is_exact for leak in leaks)
+    num_bytes = sum(picture.num_bytes for picture in inspection.pictures)
+    return [
+        {"name": "images", "value": len(inspection.pictures), "note": readable_size(num_bytes)},
+        {"name": "classes", "value": len(inspection.dataset.classes), "anchor": "classes"},
+        {"name": "splits", "value": len(splits), "note": ", ".join(splits), "anchor": "classes"},
+        {"name": "unreadable", "value": len(inspection.unreadable), "rank": 0, "anchor": "unreadable"},
+        {"name": "exact copies", "value": num_copies, "note": near, "rank": 1, "anchor": "exact_duplicates"},
+        {"name": "leaks", "value": len(leaks), "note": f"{num_exact:,} exact", "rank": 0, "anchor": "leaks"},
+    ]
+
+
+def readable_size(num_bytes: int) -> str:
+    """``1.4 MB``: with a decimal unit."""
+    if num_bytes < 1000:
+        return f"{num_bytes} B"
+    size, units = num_bytes / 1000, ["TB", "GB", "MB", "kB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop()
+    return f"{size:.1f} {units[-1]}" if size < 10 else f"{size:,.0f} {units[-1]}"
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("resnet_cli", "reporting/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_drawable,
+    )
+    environment.filters.update(shorten=shorten, size=readable_size)
+    return environment
+
+
+def _drawable(value: object) -> object:
+    # Every text of the page passes here: names of strangers hold line breaks, overrides and lone surrogates.
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,130 @@
+"""From the config's DATA to pictures that can be trained on: opened, looked at, split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+from resnet_cli.config import FinetuneConfig, Resolved
+from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.findings import find_problems
+from resnet_cli.data.inspection import Inspection, connected, inspect_pictures
+from resnet_cli.data.scan import leave_out_unreadable, scan
+from resnet_cli.data.sources import OnWork, open_dataset
+from resnet_cli.data.splits import complete_splits, limit_train
+from resnet_cli.errors import ConfigError, DataError, ImageError
+
+#: Pictures that look the same are looked for before a training up to this many pictures (about a second).
+MAX_NEAR_SEARCH = 20_000
+#: What a split of ours takes care of is no warning.
+_HANDLED = {"exact_duplicates", "near_duplicates"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Pictures that can be trained on.
+
+    Attributes:
+        dataset: With its splits, train already limited.
+        skipped: Why the pictures that were left out cannot be read.
+        checked: What the look at them showed, in a few words.
+        warnings: What the user should know before the training starts.
+    """
+
+    dataset: Dataset
+    skipped: tuple[ImageError, ...]
+    checked: str
+    warnings: tuple[str, ...]
+
+
+def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepared:
+    """Opens DATA, looks at every picture, and decides who trains, who chooses and who judges.
+
+    Args:
+        resolved: The config and who set each value.
+        on_work: Told of downloads, of unpacking, and of the pictures looked at.
+
+    Raises:
+        ConfigError: A flag that has no effect on this data.
+        DataError: Data that cannot be used, or unreadable pictures that may not be skipped.
+        NetworkError: It is not here and cannot be downloaded.
+    """
+    config = resolved.config
+    dataset = open_dataset(config.data, config, on_work=on_work)
+    if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
+        raise ConfigError(
+            f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
+            hint="leave it away, or name a folder without splits",
+        )
+    pictures = scan(dataset.items, on_progress=lambda done, total: on_work("check", done, total))
+    items, pictures, skipped = leave_out_unreadable(dataset.items, pictures, config.on_bad_image)
+    dataset = dataclasses.replace(dataset, items=tuple(items))
+    is_files = all(isinstance(item.source, Path) for item in dataset.items)
+    inspection = inspect_pictures(dataset, pictures, near=is_files and len(pictures) <= MAX_NEAR_SEARCH)
+    dataset, torn = _split(inspection, config)
+    if config.limit or config.fraction:
+        num_train = len(dataset.split("train"))
+        limit = config.limit or max(len(dataset.classes), round((config.fraction or 1) * num_train))
+        dataset = limit_train(dataset, limit, seed=config.split_seed)
+    warnings = (*_warnings(inspection, len(skipped)), *torn)
+    return Prepared(dataset, tuple(skipped), _checked(inspection, len(skipped)), warnings)
+
+
+def _split(inspection: Inspection, config: FinetuneConfig) -> tuple[Dataset, tuple[str, ...]]:
+    """The data set with its splits, and a warning if they tear apart what looks the same."""
+    items, films = inspection.dataset.items, _films(inspection)
+    near = [pair[:2] for pair in inspection.near]
+    # Frames of one film cannot stay together, since some must validate; of everything else look-alikes do.
+    for pairs in (near, [pair for pair in near if films.isdisjoint(items[at].label for at in pair)], []):
+        try:
+            dataset = complete_splits(
+                inspection.dataset,
+                val_fraction=config.val_fraction,
+                seed=config.split_seed,
+                together=[*inspection.exact, *pairs],
+            )
+        except DataError:
+            if not pairs:
+                raise
+        else:
+            return dataset, _torn_warnings(inspection, set(near).difference(pairs))
+    raise AssertionError
+
+
+def _films(inspection: Inspection) -> set[int]:
+    """Labels of classes whose train pictures all hang together by their looks."""
+    items, in_train = inspection.dataset.items, inspection.dataset.counts()["train"]
+    films: set[int] = set()
+    for block in connected(inspection.together):
+        counted = Counter(items[at].label for at in block if items[at].split == "train")
+        films |= {label for label, count in counted.items() if count == in_train[label]}
+    return films
+
+
+def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple[str, ...]:
+    if not pairs:
+        return ()
+    names = " and ".join(inspection.dataset.items[position].name for position in min(pairs))
+    return (
+        f"so many pictures of a class look the same that some of them must validate and others train, such as {names}: "
+        "its figures will look better than they are; add other pictures, or make train/ and val/ folders",
+    )
+
+
+def _checked(inspection: Inspection, num_skipped: int) -> str:
+    num_copies = sum(len(group) - 1 for group in inspection.exact)
+    facts = [
+        f"{num_skipped:,} left out" if num_skipped else "all readable",
+        f"copies: {num_copies:,}" if num_copies else "",
+        f"look-alikes: {len(inspection.near):,}" if inspection.near else "",
+    ]
+    return ", ".join(filter(None, facts))
+
+
+def _warnings(inspection: Inspection, num_skipped: int) -> tuple[str, ...]:
+    left_out = [f"unreadable pictures are left out: {num_skipped:,}; the run's skipped.csv names them"]
+    problems = [problem for problem in find_problems(inspection) if problem.code not in _HANDLED]
+    return tuple(left_out[: min(1, num_skipped)]) + tuple(
+        problem.message if problem.code == "note" else f"{problem.message}: {problem.fix}" for problem in problems
+    )
