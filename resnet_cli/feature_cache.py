@@ -23,6 +23,12 @@ MAX_CACHE_BYTES = 10 * 2**30
 #: So many pictures are compared by features without being asked (a second a 5,000, growing with the square).
 MAX_SEARCH = 10_000
 
+#: Of a backbone that is good for looks at most this share of pairs is above this cosine. Seen: none of 79,003 pairs of
+#: photos with ImageNet weights, 0.3 % and more with finetuned ones, 15 % with random ones.
+MAX_ALIKE, MIN_COSINE = 1e-3, 0.92
+#: Pictures of which all pairs are looked at for that.
+SAMPLE = 1000
+
 Features: TypeAlias = NDArray[np.floating[Any]]
 
 
@@ -82,9 +88,10 @@ class FeatureCache:
 
 
 def find_features(keys: Sequence[bytes]) -> Features | None:
-    """Features of all these pictures by whichever backbone has seen them all: [n x 2048], else None.
+    """Features of all these pictures by a backbone that has seen them all and tells them apart: [n x 2048], else None.
 
-    For looks alone, where it does not matter which ImageNet backbone looked.
+    For looks alone, where it does not matter which ImageNet backbone looked. To one that was never trained, or was
+    trained for few classes, many pictures are the same.
     """
     wanted = set(keys)
     try:
@@ -94,8 +101,17 @@ def find_features(keys: Sequence[bytes]) -> Features | None:
     for folder in folders:
         found = FeatureCache(folder.name).load(wanted)
         if wanted and len(found) == len(wanted):
-            return np.stack([found[key] for key in keys])
+            features = np.stack([found[key] for key in keys])
+            if _tells_apart(features):
+                return features
     return None
+
+
+def _tells_apart(features: Features) -> bool:
+    sample = features[:: max(1, len(features) // SAMPLE)][:SAMPLE].astype(np.float32)
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True).clip(1e-12)
+    alike = np.triu(sample @ sample.T > MIN_COSINE, k=1)
+    return bool(alike.sum() <= MAX_ALIKE * alike.size / 2)
 
 
 def _drop_oldest(max_bytes: int) -> None:

@@ -10,6 +10,7 @@ import errno
 import importlib
 import inspect
 import json
+import logging
 import math
 import re
 import shlex
@@ -130,6 +131,7 @@ def _check_hash(path: Path, weights: HubWeights) -> None:
 def _download(
     weights: HubWeights, name: str, revision: str | None, *, offline: bool, on_progress: OnProgress | None = None
 ) -> Path:
+    quiet_retries()
     try:
         from huggingface_hub import errors, hf_hub_download
 
@@ -169,6 +171,11 @@ def _download(
             raise DiskError(f"cannot write the Hub's cache: {error.strerror}", hint=MORE_ROOM) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise NetworkError(f"cannot download {weights.spec}: {reason}", hint="run it again") from error
+
+
+def quiet_retries() -> None:
+    """Keeps the Hub's library from printing each of its retries; what failed in the end is our error."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _cached(repo: str, name: str, revision: str | None) -> Path | None:

@@ -22,7 +22,7 @@ def cache_dir() -> Path:
     """The folder of our own caches: ``RESNET_CLI_CACHE``, else the platform's cache folder."""
     override = os.environ.get("RESNET_CLI_CACHE")
     if override:
-        return Path(override).expanduser()
+        return user_path(override)
     import platformdirs
 
     return platformdirs.user_cache_path("resnet-cli")

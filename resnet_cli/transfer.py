@@ -37,7 +37,8 @@ _PIECE_BYTES = 1_000_000
 #: A server that sends less than this is as good as stalled.
 _MIN_BYTES_PER_S = 1_000
 # Request timeout, too early, too many requests; and every 5xx.
-_TRANSIENT_STATUSES = frozenset({408, 425, 429})
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
+GONE_STATUSES = frozenset({404, 410})
 # Source: RFC 9110, 8.8.3 and 13.1.5: a weak ETag (W/"...") must not be used in If-Range.
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
@@ -217,10 +218,12 @@ class Transfer:
                 if error.code == 416:
                     self._discard()
                     raise _TransientError("the server has no more bytes than the unfinished file") from error
-                if error.code >= 500 or error.code in _TRANSIENT_STATUSES:
+                if error.code >= 500 or error.code in TRANSIENT_STATUSES:
                     raise _TransientError(f"HTTP {error.code} {error.reason}") from error
                 message = f"{shown(self.url)} answers HTTP {error.code} {error.reason}"
-                raise NetworkError(message, hint=self.by_hand) from error
+                # The same address by hand would not be there either.
+                is_gone = error.code in GONE_STATUSES
+                raise NetworkError(message, hint="check the address" if is_gone else self.by_hand) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):

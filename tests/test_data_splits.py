@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.folders import read_folder
 from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train, split_csv
 from resnet_cli.errors import DataError
 from resnet_cli.paths import write_text
+from resnet_cli.training.prepare import prepare_data
 
 MakeFolder = Callable[..., Path]
 Counts = dict[str, int]
@@ -145,8 +147,27 @@ def test_a_limit_below_one_picture_a_class_is_refused() -> None:
         limit_train(pictures({"cat": 5, "dog": 5}), 1, seed=0)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_smaller_fraction_keeps_a_subset_of_each_class(make_folder: MakeFolder, seed: int) -> None:
+    folder = make_folder({"cat": 30, "dog": 15})
+    kept: list[Dataset] = []
+    for fraction in (0.25, 0.5, 1.0):
+        flags = {"data": str(folder), "fraction": fraction, "split_seed": seed, "val_fraction": 0.2}
+        kept.append(prepare_data(resolve(FinetuneConfig, flags), lambda *_: None).dataset)
+    assert [dataset.counts()["train"] for dataset in kept] == [[5, 2], [9, 5], [18, 9]]
+    names = [{item.name for item in dataset.split("train")} for dataset in kept]
+    assert names[0] < names[1] < names[2]
+    assert kept[0].split("val") == kept[2].split("val") and kept[0].split("test") == kept[2].split("test")
+
+
+def test_a_fraction_leaves_no_class_empty(make_folder: MakeFolder) -> None:
+    flags = {"data": str(make_folder({"cat": 40, "dog": 3})), "fraction": 0.01}
+    dataset = prepare_data(resolve(FinetuneConfig, flags), lambda *_: None).dataset
+    assert dataset.counts()["train"] == [1, 1]
+
+
 def test_a_split_survives_its_csv_file(make_folder: MakeFolder, tmp_path: Path) -> None:
-    names = ("cat", "hot, dog", 'say "x"', os.fsdecode(b"caf\xe9"), "猫")
+    names = ("cat", "hot, dog", 'say "x"', os.fsdecode(b"caf\xe9"), "猫", "CON", "a:b", "dot.", "two\nlines")
     dataset = read_folder(make_folder(dict.fromkeys(names, 4)))
     written = complete_splits(dataset, val_fraction=0.25, seed=3)
     path = tmp_path / "split.csv"

@@ -11,7 +11,6 @@ from resnet_cli.cli.options import (
     ClassesOption,
     DeviceOption,
     FollowLinksFlag,
-    GroupByOption,
     ImageColumnOption,
     JsonFlag,
     LabelColumnOption,
@@ -25,6 +24,7 @@ from resnet_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from resnet_cli.config import EvalConfig, Resolved
     from resnet_cli.model import Model
 
 LATEST_HELP = "A run folder or model file."
@@ -46,7 +46,6 @@ def evaluate(
     image_column: ImageColumnOption = None,
     label_column: LabelColumnOption = None,
     split_column: SplitColumnOption = None,
-    group_by: GroupByOption = None,
     follow_links: FollowLinksFlag = False,
     max_pixels: MaxPixelsOption = None,
     on_bad_image: OnBadImageOption = None,
@@ -66,7 +65,6 @@ def evaluate(
         "image_column": image_column,
         "label_column": label_column,
         "split_column": split_column,
-        "group_by": group_by,
         "follow_links": follow_links or None,
         "max_pixels": max_pixels,
         "on_bad_image": on_bad_image,
@@ -74,7 +72,10 @@ def evaluate(
         "precision": precision,
         "offline": offline or None,
     }
-    config = resolve(EvalConfig, flags).config
+    resolved = resolve(EvalConfig, flags)
+    config = resolved.config
+    if data is None:
+        _refuse_data_flags(resolved)
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli import evaluation
         from resnet_cli.cli.progress import ProgressView
@@ -118,6 +119,19 @@ def evaluate(
         output.show_line(percent(scores.top1))
         return
     output.show(*evaluation_tables(scores, width=output.stdout().width))
+
+
+def _refuse_data_flags(resolved: Resolved[EvalConfig]) -> None:
+    """The run knows how its own pictures are read."""
+    from resnet_cli.config import DataConfig
+    from resnet_cli.errors import ConfigError
+
+    for field in DataConfig.model_fields.keys() - {"classes", "offline", "on_bad_image"}:
+        if resolved.origins[field] == "flag":
+            flag = field.replace("_", "-")
+            raise ConfigError(
+                f"--{flag} has no effect on the run's own pictures", hint=f"name DATA, or leave --{flag} away"
+            )
 
 
 def _split_note(model: Model, split: str, *, own: bool, num_trained: int) -> str:

@@ -95,7 +95,7 @@ def inspect(
         dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
         table = _table_path(dataset, config)
         pictures = scan(dataset.items, on_progress=lambda done, total: view(WorkDone("check", done, total)))
-    features = _deep_features(dataset, pictures, config, quiet=quiet) if deep else None
+    features = _features(dataset, pictures, config, quiet=quiet)
     with ProgressView(quiet=quiet) as view:
         inspection = inspect_pictures(
             dataset, pictures, features=features, on_progress=lambda *n: view(WorkDone("compare", *n))
@@ -117,16 +117,19 @@ def inspect(
             output.show(files_block("Written", written, width=output.stdout().width))
 
 
-def _deep_features(
+def _features(
     dataset: Dataset, pictures: list[Picture], config: InspectConfig, *, quiet: bool
 ) -> NDArray[np.floating[Any]] | None:
-    """What the ImageNet backbone sees in each picture; zeros for unreadable ones."""
+    """What a backbone sees in each picture, where it is asked for or known already; zeros for unreadable ones."""
+    from resnet_cli.feature_cache import MAX_SEARCH, find_features
+
     good = [position for position, picture in enumerate(pictures) if not picture.error]
+    if not config.deep:
+        known = find_features([pictures[at].sha256 for at in good]) if len(good) <= MAX_SEARCH else None
+        return known if known is None else _spread(known, good, len(pictures))
     if not good:
         return None
     with output.status("loading torch", quiet=quiet):
-        import numpy as np
-
         from resnet_cli.api import imagenet_features
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.training.events import WorkDone
@@ -138,8 +141,14 @@ def _deep_features(
             offline=config.offline,
             on_progress=lambda done, total: view(WorkDone("features", done, total)),
         )
-    features = np.zeros((len(pictures), found.shape[1]), dtype=np.float32)
-    features[good] = found
+    return _spread(found, good, len(pictures))
+
+
+def _spread(found: NDArray[np.floating[Any]], rows: list[int], num_rows: int) -> NDArray[np.floating[Any]]:
+    import numpy as np
+
+    features = np.zeros((num_rows, found.shape[1]), dtype=np.float32)
+    features[rows] = found
     return features
 
 

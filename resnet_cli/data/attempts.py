@@ -10,13 +10,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from resnet_cli.errors import DiskError, NetworkError, ResnetCliError, SetupError
-from resnet_cli.transfer import MORE_ROOM
+from resnet_cli.transfer import GONE_STATUSES, MORE_ROOM, TRANSIENT_STATUSES
 
 _TRIES = 3
 _FIRST_PAUSE_S = 0.25
-# Request timeout, too early, too many requests.
-_TRANSIENT_STATUSES = frozenset({408, 425, 429})
-_GONE_STATUSES = frozenset({404, 410})
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
 
 T = TypeVar("T")
@@ -52,7 +49,7 @@ def attempt(call: Callable[[], T], what: str) -> T:
         except Exception as error:  # every filesystem has errors of its own
             cause = error.error if isinstance(error, Failed) else error
             status = getattr(cause, "status", None)
-            if isinstance(cause, FileNotFoundError) or status in _GONE_STATUSES:
+            if isinstance(cause, FileNotFoundError) or status in GONE_STATUSES:
                 raise FileNotFoundError(what) from error
             if num_failures == _TRIES or _is_final(cause, status):
                 raise explain(cause, what) from error
@@ -64,7 +61,7 @@ def attempt(call: Callable[[], T], what: str) -> T:
 def _is_final(error: Exception, status: object) -> bool:
     if isinstance(error, PermissionError | ResnetCliError) or getattr(error, "errno", None) in _DISK_ERRORS:
         return True
-    return isinstance(status, int) and 400 <= status < 500 and status not in _TRANSIENT_STATUSES
+    return isinstance(status, int) and 400 <= status < 500 and status not in TRANSIENT_STATUSES
 
 
 def explain(error: Exception, what: str) -> ResnetCliError:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.duplicates import NearPair
 from resnet_cli.data.inspection import Inspection, connected, inspect_pictures
+from resnet_cli.data.splits import write_rows
 from resnet_cli.errors import DataError
 
 #: Which copy of a picture in several splits is worth most: what judges stays whole.
 _WORTH = {"train": 0, "val": 1, "test": 2}
+#: Searches for what still looks the same in two splits; a film of thousands of frames is then taken as a whole.
+MAX_ROUNDS = 4
 
 
 def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, str]]]:
@@ -28,21 +30,27 @@ def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, st
     that no later split tears them apart.
     """
     dropped: list[tuple[Item, str]] = []
-    while True:
+    for round_number in itertools.count(1):
         dataset, pictures = inspection.dataset, inspection.pictures
-        why = _faults(inspection)
+        why = _faults(inspection, hang_together=round_number > MAX_ROUNDS)
         dropped += [(dataset.items[position], reason) for position, reason in sorted(why.items())]
         groups = _groups(inspection, why)
         left = [position for position in range(len(pictures)) if position not in why]
         kept = [dataclasses.replace(dataset.items[at], group=groups.get(at, "")) for at in left]
         if all(leak.is_exact for leak in inspection.leaks):
-            return kept, dropped
+            break
         # A picture with very many look-alikes was paired with the closest alone: the others show now.
         inspection = inspect_pictures(dataclasses.replace(dataset, items=tuple(kept)), [pictures[at] for at in left])
+    return kept, dropped
 
 
-def _faults(inspection: Inspection) -> dict[int, str]:
-    """Position of each picture that has to go -> the reason."""
+def _faults(inspection: Inspection, *, hang_together: bool) -> dict[int, str]:
+    """Position of each picture that has to go -> the reason.
+
+    Args:
+        inspection: What is known.
+        hang_together: Pictures that look the same only through others count as the same too.
+    """
     items = inspection.dataset.items
     why = {position: picture.error for position, picture in enumerate(inspection.pictures) if picture.error}
     for group in inspection.exact:
@@ -51,25 +59,28 @@ def _faults(inspection: Inspection) -> dict[int, str]:
         else:
             kept = max(group, key=lambda position: (_WORTH[items[position].split], -position))
             why |= {other: f"a copy of {items[kept].name}" for other in group if other != kept}
+
+    def keep_strictest(block: Sequence[int], reason: Callable[[Item], str]) -> None:
+        best = max(block, key=lambda at: _WORTH[items[at].split])
+        why.update({at: reason(items[best]) for at in block if items[at].split != items[best].split})
+
     for members in _source_groups(inspection, why):
-        strictest = max((items[at].split for at in members), key=lambda split: _WORTH[split])
-        why |= {
-            at: f"its group '{items[at].group}' is in {strictest} too" for at in members if items[at].split != strictest
-        }
-    for pair in inspection.near:
+        keep_strictest(members, lambda best: f"its group '{best.group}' is in {best.split} too")
+    pairs: Sequence[Sequence[int]] = [pair[:2] for pair in inspection.near]
+    for pair in connected(pairs) if hang_together else pairs:
         if both := _standing(inspection, pair, why):
-            worse, better = sorted(both, key=lambda position: _WORTH[items[position].split])
-            if items[worse].split != items[better].split:
-                why[worse] = f"looks the same as {items[better].name}"
+            keep_strictest(both, lambda best: f"looks the same as {best.name}")
     return why
 
 
 def _groups(inspection: Inspection, why: Container[int]) -> dict[int, str]:
-    """Position -> group; groups that share a look become one."""
-    items = inspection.dataset.items
-    alike = [both for pair in inspection.near if (both := _standing(inspection, pair, why))]
+    """Position -> group; groups that share a look become one. Frames of a film get none: some must validate."""
+    items, films = inspection.dataset.items, inspection.films
+    near = [pair[:2] for pair in inspection.near if films.isdisjoint(items[at].label for at in pair[:2])]
+    alike = [_standing(inspection, pair, why) for pair in near]
+    together = [*(both for both in alike if len(both) > 1), *_source_groups(inspection, why)]
     names: dict[int, str] = {}
-    for block in connected([*alike, *_source_groups(inspection, why)]):
+    for block in connected(together):
         name = next((items[at].group for at in block if items[at].group), f"like {items[block[0]].name}")
         names |= dict.fromkeys(block, name)
     return names
@@ -83,14 +94,10 @@ def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int
     return list(groups.values())
 
 
-def _standing(inspection: Inspection, pair: NearPair, why: Container[int]) -> tuple[int, int] | None:
-    """What is left of a pair: each picture, or else a copy of it; None if nothing is left of one of them."""
-    copies = inspection.copies
-    found = [
-        next((position for position in copies.get(end, (end,)) if position not in why), None)
-        for end in (pair.first, pair.second)
-    ]
-    return None if found[0] is None or found[1] is None else (found[0], found[1])
+def _standing(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
+    """What is left of some pictures: each itself, or else one of its copies."""
+    copies = (inspection.copies.get(position, (position,)) for position in positions)
+    return [left[0] for group in copies if (left := [at for at in group if at not in why])]
 
 
 def refuse_unnamed(dataset: Dataset) -> None:
@@ -123,12 +130,12 @@ def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Ite
     has_splits = any(item.split != "train" for item in kept)
     folder = os.path.realpath(path.parent)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "split", "group"])
+    rows = [["image", "label", "split", "group"]]
     for item in kept:
         assert isinstance(item.source, Path)
         file = os.path.realpath(item.source)
         shown = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
         label = inspection.dataset.classes[item.label]
-        writer.writerow([Path(shown).as_posix(), label, item.split if has_splits else "", item.group])
+        rows.append([Path(shown).as_posix(), label, item.split if has_splits else "", item.group])
+    write_rows(text, rows)
     return text.getvalue(), dropped

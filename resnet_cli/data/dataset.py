@@ -123,10 +123,13 @@ class Dataset:
         if missing:
             raise DataError(
                 f"--classes: '{missing[0]}' is not a class of {self.name}",
-                hint=f"its classes: {', '.join(self.classes[:20])}{' ...' if len(self.classes) > 20 else ''}",
+                hint=f"its classes: {_some(self.classes)}",
             )
         if len(set(classes)) != len(classes) or len(classes) < 2:
-            raise DataError(f"--classes {','.join(classes)}: name at least two different classes")
+            raise DataError(
+                f"--classes {','.join(classes)}: name at least two different classes",
+                hint=f"its classes: {_some(self.classes)}",
+            )
         new_label = {self.classes.index(name): label for label, name in enumerate(classes)}
         items = tuple(
             dataclasses.replace(item, label=new_label[item.label]) for item in self.items if item.label in new_label
@@ -143,8 +146,12 @@ class Dataset:
         if unknown:
             raise DataError(
                 f"{self.name} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:5])}",
-                hint=f"the model's classes: {', '.join(classes[:20])}; choose with --classes, or rename the folders",
+                hint=f"the model's classes: {_some(classes)}; choose with --classes, or rename the folders",
             )
         index = [list(classes).index(name) for name in self.classes]
         items = tuple(dataclasses.replace(item, label=index[item.label]) for item in self.items)
         return dataclasses.replace(self, classes=tuple(classes), items=items)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -157,7 +157,10 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
                 found.append(Labelled(name_below(path, folder), path, label, split))
     notes += [f"the folder {path.relative_to(folder).as_posix()} holds no pictures" for path in empty]
     if not found:
-        _explain_empty(tree, folder, options)
+        _explain_empty(tree, folder, options, spec or str(folder))
+    if tree.num_links:
+        way_out = "they lead to a folder around them" if options.follow_links else "--follow-links follows them"
+        notes.append(f"links were not followed: {tree.num_links} ({way_out})")
     passed = Passed(num_others, tree.num_hidden, tree.num_links, num_unlabelled)
     absolute = folder.resolve()
     return to_dataset(
@@ -228,11 +231,11 @@ def _by_regex(tree: Tree, root: Path, label_regex: str) -> Iterator[tuple[Path, 
         yield path, (match[1] or "").strip() or None if match else None
 
 
-def _explain_empty(tree: Tree, folder: Path, options: DataConfig) -> NoReturn:
+def _explain_empty(tree: Tree, folder: Path, options: DataConfig, spec: str) -> NoReturn:
     layout = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
-    if tree.num_links:
+    if tree.num_links and not options.follow_links:
         raise DataError(
-            f"{folder}: nothing but links ({tree.num_links}) that lead out of it",
+            f"{spec}: nothing but links ({tree.num_links}) that lead out of it",
             hint="--follow-links follows them, if you trust where they lead",
         )
     if options.label_regex:
@@ -245,8 +248,8 @@ def _explain_empty(tree: Tree, folder: Path, options: DataConfig) -> NoReturn:
     loose = len(tree.pictures_in(folder))
     if loose:
         raise DataError(
-            f"{folder}: {loose} pictures but no class folders",
+            f"{spec}: {loose} pictures but no class folders",
             hint=f"sort them into one folder a class: {layout}; or name the classes by their file names or a table: "
             "--label-regex '^([a-z]+)', or a table with the columns image,label",
         )
-    raise DataError(f"{folder}: no pictures in it", hint=f"expected {layout}")
+    raise DataError(f"{spec}: no pictures in it", hint=f"expected {layout}")

@@ -25,6 +25,7 @@ from resnet_cli.data.listing import NOT_LOOKED_FOR
 from resnet_cli.data.shards import TABLE_NAME, link_files, made_once, unpack_shards
 from resnet_cli.data.tables import TABLE_EXTENSIONS, is_table_name, read_table
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError
+from resnet_cli.hub import quiet_retries
 from resnet_cli.images import EXTENSIONS, is_image_name
 from resnet_cli.transfer import OnProgress
 
@@ -72,6 +73,7 @@ def localize_hub(
         ConfigError: A column that is asked for is not there.
     """
     repo = _parse(spec)
+    quiet_retries()
     with _explained(repo):
         if offline:
             part, snapshot = _find_snapshot(repo)

@@ -84,6 +84,16 @@ class Inspection:
         """Positions of pictures that one split should hold: copies, and those that look the same."""
         return [*self.exact, *((pair.first, pair.second) for pair in self.near)]
 
+    @property
+    def films(self) -> set[int]:
+        """Labels of classes whose train pictures all hang together by their looks, as the frames of a film do."""
+        items, in_train = self.dataset.items, self.dataset.counts()["train"]
+        found: set[int] = set()
+        for block in connected(self.together):
+            counted = Counter(items[at].label for at in block if items[at].split == "train")
+            found |= {label for label, count in counted.items() if count == in_train[label]}
+        return found
+
     def torn_groups(self) -> dict[str, list[Split]]:
         """Groups that are in several splits."""
         splits: dict[str, set[Split]] = defaultdict(set)
@@ -201,8 +211,7 @@ def connected(together: Iterable[Sequence[int]]) -> list[list[int]]:
             if small is not large:
                 large += small
                 block_of |= dict.fromkeys(small, large)
-    blocks = {id(block): sorted(block) for block in block_of.values()}
-    return list(blocks.values())
+    return [sorted(block) for block in {id(block): block for block in block_of.values()}.values()]
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -75,8 +75,8 @@ def to_dataset(
 ) -> Dataset:
     """Builds the data set: classes are the union over the splits, sorted by name; items are sorted too.
 
-    Names that differ only in how an accent is encoded (macOS writes another form than everybody else) are one
-    class.
+    Names that differ only in how an accent is encoded (macOS writes another form than everybody else), or in
+    blanks around them, are one class.
 
     Args:
         pictures: Each name once.
@@ -87,12 +87,11 @@ def to_dataset(
         notes: More of them.
         split_note: How the splits came about.
     """
-    found = [
-        picture
-        if unicodedata.is_normalized("NFC", picture.label)
-        else picture._replace(label=unicodedata.normalize("NFC", picture.label))
-        for picture in pictures
-    ]
+    found = list(pictures)
+    for index, picture in enumerate(found):
+        class_name = unicodedata.normalize("NFC", picture.label).strip() or picture.label
+        if class_name != picture.label:
+            found[index] = picture._replace(label=class_name)
     found.sort(key=lambda picture: (picture.label, picture.split, picture.name))
     classes = tuple(sorted({picture.label for picture in found}))
     label = {class_name: index for index, class_name in enumerate(classes)}
@@ -106,8 +105,6 @@ def to_dataset(
         all_notes.append(f"pictures in no class were passed over: {passed.unlabelled}")
     if passed.others:
         all_notes.append(f"files that are not pictures were passed over: {passed.others}")
-    if passed.links:
-        all_notes.append(f"links were not followed: {passed.links} (--follow-links follows them)")
     return Dataset(
         name=name,
         spec=spec,

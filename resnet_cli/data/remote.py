@@ -48,6 +48,7 @@ _INSTEAD = {
     "file": "give the path itself",
     "local": "give the path itself",
     "hf": "write hf:OWNER/NAME",
+    "ftp": "it is not encrypted: give an https:// address",
     "zip": "give the archive itself",
     "tar": "give the archive itself",
 }

@@ -17,7 +17,7 @@ from resnet_cli.data.folders import Tree, read_folder
 from resnet_cli.data.labelled import group_items
 from resnet_cli.data.listing import find_tables, read_listing
 from resnet_cli.data.tables import is_table_name
-from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 from resnet_cli.images import MAX_PIXELS, is_image_name
 from resnet_cli.paths import user_path
 from resnet_cli.registry import DATASETS
@@ -45,6 +45,8 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
         NetworkError: It has to be downloaded and cannot be.
     """
     options = options or DataConfig()
+    if not spec.strip():
+        raise DataError("DATA is empty", hint="name a folder, a table, an archive or a set; is a shell variable unset?")
 
     def on_download(done: int, total: int | None) -> None:
         on_work("download", done, total)
@@ -69,7 +71,9 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
                 hint="give a folder with one sub-folder a class, a table, an archive, an address, or a name: "
                 f"{', '.join(DATASETS)}",
             )
-        dataset = _open_path(path, options, spec=str(path.resolve()), on_work=on_work, within=None)
+        # A table that is a link names pictures beside the link.
+        absolute = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+        dataset = _open_path(path, options, spec=str(absolute), on_work=on_work, within=None)
     if options.group_by and not any(item.group for item in dataset.items):
         dataset = group_items(dataset, options.group_by)
     return dataset.select(options.classes) if options.classes else dataset
@@ -93,9 +97,12 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
         return dataclasses.replace(
             _open_path(folder, options, spec=spec, on_work=on_work, within=folder), name=_short_name(path.name)
         )
+    if within is not None:
+        _refuse_without_effect(options, ("follow_links",), f"what comes out of {spec} are no links")
+    refusals: list[ResnetCliError] = []
     if path.is_dir():
-        tables = [] if options.label_regex else find_tables(path, options)
-    elif is_table_name(path):
+        tables, refusals = ([], []) if options.label_regex else find_tables(path, options)
+    elif path.is_file() and is_table_name(path):
         tables = [path]
     else:
         raise DataError(
@@ -106,8 +113,19 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
     if tables:
         _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names pictures and labels")
         return read_listing(tables, path, options, spec=spec, within=within)
+    if refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
+        raise refusals[0]
     _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is no table")
-    return read_folder(path, options, spec=spec)
+    try:
+        return read_folder(path, options, spec=spec)
+    except DataError as error:
+        # Most likely the table that cannot be used was the point of the folder.
+        if not refusals:
+            raise
+        if isinstance(refusals[0], SetupError):
+            raise refusals[0] from error
+        hint = f"{refusals[0].message}; {refusals[0].hint or error.hint}"
+        raise DataError(error.message, hint=hint) from error
 
 
 def _refuse_without_effect(options: DataConfig, fields: Sequence[str], why: str) -> None:
@@ -122,7 +140,8 @@ def _short_name(spec: str) -> str:
     path = re.split("[?#@]", spec.rstrip("/"))[0] if remote.is_remote(spec) else spec
     last = re.split("[/\\\\]", path.rstrip("/"))[-1]
     stem = re.split(r"\.(?:zip|t[a-z]+2?|csv|jsonl|ndjson|parquet)\b", last, flags=re.IGNORECASE)[0]
-    return stem or "data"
+    # Runs get the name, and Windows knows no such folders.
+    return re.sub(r'[<>:"|?*\x00-\x1f]', "_", stem).rstrip(". ") or "data"
 
 
 def _is_wanted(name: str) -> bool:

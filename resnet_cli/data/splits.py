@@ -9,6 +9,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Split
 from resnet_cli.errors import DataError
@@ -64,7 +65,10 @@ def complete_splits(
 
 
 def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> list[list[int]]:
-    """Positions of train items that must stay together, in an order that depends on seed and names alone."""
+    """Positions of train items that must stay together, in an order that depends on seed and names alone.
+
+    The name of a group stands for its pictures: one picture more does not move it.
+    """
     parent = list(range(len(dataset.items)))
 
     def root(index: int) -> int:
@@ -84,7 +88,8 @@ def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> l
     for index, item in enumerate(dataset.items):
         if item.split == "train":
             blocks[root(index)].append(index)
-    return sorted(blocks.values(), key=lambda block: min(_rank(seed, dataset.items[index].name) for index in block))
+    names = [item.group or item.name for item in dataset.items]
+    return sorted(blocks.values(), key=lambda block: min(_rank(seed, names[index]) for index in block))
 
 
 def _hold_out(
@@ -110,8 +115,9 @@ def _hold_out(
         # The last picture of a class always trains.
         return number not in place and all(left["train"][label] > count for label, count in sizes[number].items())
 
-    for label, numbers in sorted(by_label.items()):
-        for part in parts:
+    # All of one part first: what one class gives to the test split may be all that another has to validate with.
+    for part in parts:
+        for label, numbers in sorted(by_label.items()):
             num_left = left["train"][label] + left[part][label]
             wanted = max(1, round(val_fraction * (num_left if part == "val" else num_left / (1 - val_fraction))))
             for number in numbers:
@@ -124,7 +130,7 @@ def _hold_out(
                 if smallest is None:
                     raise DataError(
                         f"{dataset.name}: the pictures of the class '{dataset.classes[label]}' are all of one group, "
-                        "or copies of one picture: none can validate",
+                        "or copies of one picture, or in groups with all of another class: none can validate",
                         hint="add pictures of another group, or give train/ and val/ folders",
                     )
                 move(smallest, part)
@@ -176,10 +182,16 @@ def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
 def split_csv(dataset: Dataset) -> str:
     """The split as CSV text: ``path,label,split``, labels by name."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([item.name, dataset.classes[item.label], item.split] for item in dataset.items)
+    write_rows(text, [_COLUMNS, *([item.name, dataset.classes[item.label], item.split] for item in dataset.items)])
     return text.getvalue()
+
+
+def write_rows(text: TextIO, rows: Iterable[Sequence[str]]) -> None:
+    """Writes CSV that any name survives."""
+    # A carriage return alone would be left unquoted, and ends a row all the same.
+    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in rows:
+        (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 
 def apply_split_csv(dataset: Dataset, path: Path) -> Dataset:

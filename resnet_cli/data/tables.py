@@ -37,6 +37,7 @@ _ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "group": ("--group-by", ("group", "group_id")),
 }
 _NEEDED = ("image", "label")
+_LAYOUT = "its first line names the columns, image,label, and each line after it one picture"
 #: NUL, and the surrogates that do not stand for a byte of a file's name.
 _UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
@@ -118,7 +119,7 @@ def read_table(
         raise DataError(f"{path}: not a table", hint=f"a table's name ends in {', '.join(sorted(TABLE_EXTENSIONS))}")
     source = _FORMATS[path.suffix.lower()](path)
     if not source.columns:
-        raise DataError(f"{path}: the table is empty")
+        raise DataError(f"{path}: the table is empty", hint=_LAYOUT)
     asked = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
     chosen = _choose(path, source.columns, asked)
     return Table(_rows(path, source, chosen, asked), source.columns)
@@ -166,7 +167,7 @@ def _rows(path: Path, source: _Source, chosen: dict[str, str], asked: Mapping[st
             raise _error(path, line, "has other columns of pictures, labels, splits or groups than the first row")
         yield _row(path, line, {role: record[column] for role, column in chosen.items()})
     if not num_rows:
-        raise DataError(f"{path}: no rows in it")
+        raise DataError(f"{path}: no rows in it", hint=_LAYOUT)
 
 
 def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
@@ -312,15 +313,15 @@ def _open_json_lines(path: Path) -> _Source:
 
 
 def _objects(path: Path) -> Iterator[_Record]:
+    hint = 'each line is: {"image": "cat.jpg", "label": "cat"}'
     for number, line in _lines(path):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _error(path, number, f"not JSON: {error}") from error
+            raise _error(path, number, f"not JSON: {error}", hint=hint) from error
         if not isinstance(value, dict):
-            hint = 'each line is: {"image": "cat.jpg", "label": "cat"}'
             raise _error(path, number, f"not a JSON object: {_shown(value)}", hint=hint)
         yield number, value
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.findings import find_problems
-from resnet_cli.data.inspection import Inspection, connected, inspect_pictures
+from resnet_cli.data.inspection import Inspection, inspect_pictures
 from resnet_cli.data.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources import OnWork, open_dataset
 from resnet_cli.data.splits import complete_splits, limit_train
@@ -57,6 +56,11 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepare
             f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
             hint="leave it away, or name a folder without splits",
         )
+    if resolved.origins["split_seed"] == "flag" and dataset.split("val") and not (config.limit or config.fraction):
+        raise ConfigError(
+            f"--split-seed has no effect: {dataset.name} has a validation split of its own, and nothing is limited",
+            hint="leave it away; --seed changes the training",
+        )
     pictures = scan(dataset.items, on_progress=lambda done, total: on_work("check", done, total))
     items, pictures, skipped = leave_out_unreadable(dataset.items, pictures, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
@@ -73,7 +77,7 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepare
 
 def _split(inspection: Inspection, config: FinetuneConfig) -> tuple[Dataset, tuple[str, ...]]:
     """The data set with its splits, and a warning if they tear apart what looks the same."""
-    items, films = inspection.dataset.items, _films(inspection)
+    items, films = inspection.dataset.items, inspection.films
     near = [pair[:2] for pair in inspection.near]
     # Frames of one film cannot stay together, since some must validate; of everything else look-alikes do.
     for pairs in (near, [pair for pair in near if films.isdisjoint(items[at].label for at in pair)], []):
@@ -90,16 +94,6 @@ def _split(inspection: Inspection, config: FinetuneConfig) -> tuple[Dataset, tup
         else:
             return dataset, _torn_warnings(inspection, set(near).difference(pairs))
     raise AssertionError
-
-
-def _films(inspection: Inspection) -> set[int]:
-    """Labels of classes whose train pictures all hang together by their looks."""
-    items, in_train = inspection.dataset.items, inspection.dataset.counts()["train"]
-    films: set[int] = set()
-    for block in connected(inspection.together):
-        counted = Counter(items[at].label for at in block if items[at].split == "train")
-        films |= {label for label, count in counted.items() if count == in_train[label]}
-    return films
 
 
 def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources import open_dataset
-from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv
+from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
 from resnet_cli.model import Model
 from resnet_cli.paths import make_dir, refuse_existing, write_bytes, write_text
@@ -100,7 +100,7 @@ class RunFolder:
         if skipped:
             text = io.StringIO()
             rows = [("path", "reason"), *((error.path, error.reason) for error in skipped)]
-            csv.writer(text, lineterminator="\n").writerows(rows)
+            write_rows(text, rows)
             write_text(self.path / "skipped.csv", text.getvalue())
 
     def write_history(self, history: Sequence[EpochRecord]) -> None:
