@@ -48,7 +48,7 @@ def evaluate(model: Model, data: str | None = None, *, split: str | None = None,
         DataError: Pictures that cannot be read, or classes that the model does not know.
     """
     if data is None:
-        dataset = open_run_dataset(model)
+        dataset = open_run_dataset(model, split=split)
     else:
         dataset = open_dataset(data)
     _, items = choose_items(dataset, model, split)

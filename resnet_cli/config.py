@@ -5,6 +5,7 @@ One pydantic model per command. ``None`` means "chosen later from the data" (see
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import difflib
 import re
@@ -30,8 +31,11 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
 
 
 def _split_names(value: Any) -> Any:
-    # `--classes cat,dog` and a YAML list mean the same.
-    names = value.split(",") if isinstance(value, str) else value
+    # `--classes cat,dog` and a YAML list mean the same; a name with a comma goes in quotes, as in CSV.
+    try:
+        names = next(csv.reader([value], skipinitialspace=True), []) if isinstance(value, str) else value
+    except csv.Error as error:
+        raise ValueError(f"not a list of names: {error}") from None
     return tuple(str(name).strip() for name in names) if isinstance(names, list | tuple) else names
 
 

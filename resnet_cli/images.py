@@ -71,7 +71,8 @@ class Decoded(NamedTuple):
     Attributes:
         image: Mode RGB, upright, at least 1 x 1.
         format: Pillow's name: ``JPEG``, ``PNG``, ...
-        mode: Pillow's mode of the file's own pixels: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16``, ...
+        mode: Pillow's mode of the file's own pixels: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16``, ...; ``RGB;16`` for
+            16 bits a channel, of which Pillow keeps the upper 8.
         orientation: Of the EXIF block, 1 to 8; 1 is upright.
         transparent: Whether the file has transparency, which was laid over white.
     """
@@ -117,12 +118,13 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(path, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+            mode = _file_mode(image)
             image.load()
             orientation = _orientation(image)
             turn = _TURNS.get(orientation)
             upright = image if turn is None else image.transpose(turn)
             transparent = _has_alpha(image)
-            return Decoded(_to_rgb(upright), str(image.format), image.mode, orientation, transparent)
+            return Decoded(_to_rgb(upright), str(image.format), mode, orientation, transparent)
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -152,6 +154,12 @@ def _orientation(image: Image.Image) -> int:
         # The block itself cannot be read; the pixels can.
         return 1
     return found if isinstance(found, int) and found in _TURNS else 1
+
+
+def _file_mode(image: Image.Image) -> str:
+    # Before the pixels are loaded, a tile still says how they are packed in the file: `RGB;16B`.
+    is_wide = image.mode in {"RGB", "RGBA"} and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    return f"{image.mode};16" if is_wide else image.mode
 
 
 def _has_alpha(image: Image.Image) -> bool:

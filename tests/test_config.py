@@ -52,6 +52,7 @@ def test_a_rate_is_read_however_it_is_written(file: Path, text: str) -> None:
         ("classes: [2001-01-01, 0x10, 'null']", ("2001-01-01", "0x10", "null")),
         ("classes: cat, hot dog", ("cat", "hot dog")),
         ("classes:\n- grün\n- 猫", ("grün", "猫")),
+        ("classes: '\"a,b\", c'", ("a,b", "c")),
         ("classes: null", None),
         ("classes:", None),
     ],

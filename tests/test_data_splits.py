@@ -186,7 +186,7 @@ def test_a_picture_that_the_run_never_saw_is_left_out(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_gone_is_an_error(tmp_path: Path) -> None:
     write_text(tmp_path / "split.csv", split_csv(pictures({"cat": 4, "dog": 4})))
-    with pytest.raises(DataError, match=r"2 pictures .* gone from photos, such as train/dog/2\.jpg"):
+    with pytest.raises(DataError, match=r"gone from .*: 2, such as"):
         apply_split_csv(pictures({"cat": 4, "dog": 2}), tmp_path / "split.csv")
 
 

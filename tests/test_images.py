@@ -17,7 +17,7 @@ from PIL import Image
 
 from resnet_cli import images
 from resnet_cli.errors import ImageError
-from resnet_cli.images import FORMATS, MAX_PIXELS, decode, is_image_name, read_image
+from resnet_cli.images import FORMATS, MAX_PIXELS, decode, decode_whole, is_image_name, read_image
 
 Pixels = NDArray[np.uint8]
 
@@ -296,3 +296,20 @@ def test_reading_a_file_is_decoding_its_bytes(tmp_path: Path) -> None:
 )
 def test_pictures_are_known_by_their_extension(name: str, expected: bool) -> None:
     assert is_image_name(Path("folder") / name) is expected
+
+
+@pytest.mark.parametrize(("colour_type", "mode"), [(2, "RGB;16"), (6, "RGBA;16")])
+def test_sixteen_bits_a_channel_keep_the_upper_eight_and_are_told(colour_type: int, mode: str) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    channels = 3 if colour_type == 2 else 4
+    values = np.linspace(0, 65535, 5 * 4 * channels).astype(">u2").reshape(4, 5, channels)
+    if channels == 4:
+        values[..., 3] = 65535
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 5, 4, 16, colour_type, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    found = decode_whole(data, "wide.png")
+    assert found.mode == mode
+    assert np.array_equal(np.asarray(found.image), (values[..., :3] >> 8).astype(np.uint8))

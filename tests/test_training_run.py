@@ -117,8 +117,23 @@ def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> Non
         (run / name).write_bytes((full_run.run / name).read_bytes())
     with (run / "split.csv").open("a") as file:
         file.write("test/red/never-was.jpg,red,test\n")
-    with pytest.raises(DataError, match=r"1 pictures of this run are gone.*never-was"):
+    with pytest.raises(DataError, match=r"pictures of this run are gone.*: 1, such as .*never-was"):
         open_run_dataset(load_model(run))
+
+
+def test_a_picture_of_another_split_may_be_gone(full_run: Trained, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("model.safetensors", "config.yaml", "split.csv"):
+        (run / name).write_bytes((full_run.run / name).read_bytes())
+    with (run / "split.csv").open("a") as file:
+        file.write("train/red/never-was.jpg,red,train\n")
+    model = load_model(run)
+    for split in (None, "test", "val"):
+        assert open_run_dataset(model, split=split).split("test")
+    for split in ("train", "all"):
+        with pytest.raises(DataError, match="never-was"):
+            open_run_dataset(model, split=split)
 
 
 def test_runs_that_start_at_once_get_folders_of_their_own(here: Path) -> None:

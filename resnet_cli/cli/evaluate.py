@@ -94,7 +94,7 @@ def evaluate(
 
         loaded = load_model(model or LATEST, offline=config.offline, on_download=on_download)
         if data is None:
-            dataset = open_run_dataset(loaded, offline=config.offline)
+            dataset = open_run_dataset(loaded, split=config.split, offline=config.offline)
             dataset = dataset.select(config.classes) if config.classes else dataset
         else:
             dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))

@@ -20,7 +20,12 @@ QuietFlag = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show no progress and no tables, only the result and errors.")
 ]
 DATA_PANEL = "Data"
-ClassesOption = Annotated[str | None, typer.Option(help="Use only these classes: cat,dog.", rich_help_panel=DATA_PANEL)]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Use only these classes: cat,dog (a name with a comma in quotes: '\"a,b\",c').", rich_help_panel=DATA_PANEL
+    ),
+]
 LabelRegexOption = Annotated[
     str | None,
     typer.Option(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 #: Raised when the same file would give another record.
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 #: Rows kept; the oldest go. About 1 GB.
 MAX_ROWS = 2_000_000
 #: A file that changed so shortly before the look may change again within one tick of its clock, unseen.

@@ -25,7 +25,7 @@ KINDS: dict[str, Callable[[Picture], bool]] = {
     "rotated": lambda picture: picture.orientation != 1,
     "gray": lambda picture: picture.mode in {"1", "L", "LA", "La"} or picture.mode.startswith("I"),
     "transparent": lambda picture: picture.transparent,
-    "sixteen_bit": lambda picture: picture.mode.startswith("I"),
+    "sixteen_bit": lambda picture: picture.mode.startswith("I") or picture.mode.endswith(";16"),
     "cmyk": lambda picture: picture.mode == "CMYK",
 }
 

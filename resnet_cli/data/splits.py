@@ -194,13 +194,20 @@ def write_rows(text: TextIO, rows: Iterable[Sequence[str]]) -> None:
         (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 
-def apply_split_csv(dataset: Dataset, path: Path) -> Dataset:
+def apply_split_csv(dataset: Dataset, path: Path, *, judged: str | None = "all") -> Dataset:
     """Gives each item the split that a run wrote down; items the run never saw are left out.
 
+    Args:
+        dataset: As its source has it now.
+        path: The run's ``split.csv``.
+        judged: The split that must be whole, or ``all``; None: test, else val, else all.
+
     Raises:
-        DataError: The file is damaged, or a picture it names is gone or has another label.
+        DataError: The file is damaged, or a picture it names has another label, or one of ``judged`` is gone.
     """
     rows = _read_split_csv(path)
+    written = {split for _, split in rows.values()}
+    judged = judged or next((split for split in ("test", "val") if split in written), "all")
     items = []
     for item in dataset.items:
         if item.name not in rows:
@@ -210,9 +217,10 @@ def apply_split_csv(dataset: Dataset, path: Path) -> Dataset:
         if label != dataset.classes[item.label] or not known:
             raise DataError(f"{path}: '{item.name}' was {label} ({split}), now it is {dataset.classes[item.label]}")
         items.append(dataclasses.replace(item, split=known[0]))
-    if rows:
+    gone = [name for name, (_, split) in rows.items() if judged in {"all", split}]
+    if gone:
         raise DataError(
-            f"{len(rows)} pictures of this run are gone from {dataset.spec}, such as {next(iter(rows))}",
+            f"pictures of this run are gone from {dataset.spec}: {len(gone)}, such as {gone[0]}",
             hint="put them back, or name other data: resnet-cli eval MODEL DATA",
         )
     return dataclasses.replace(dataset, items=tuple(items), split_note=f"as written in {path}")

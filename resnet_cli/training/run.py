@@ -142,11 +142,12 @@ class RunFolder:
                 write_bytes(LATEST, target.encode())
 
 
-def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
+def open_run_dataset(model: Model, *, split: str | None = "all", offline: bool = False) -> Dataset:
     """The data of the run that a model lies in, split as the run wrote it down.
 
     Args:
         model: Loaded from a run folder.
+        split: The one that will be judged, of which no picture may be gone; None: test, else val, else all.
         offline: Never download.
 
     Raises:
@@ -167,7 +168,7 @@ def open_run_dataset(model: Model, *, offline: bool = False) -> Dataset:
             f"the pictures that {split_path.parent} was trained on cannot be used any more: {error.message}",
             hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         ) from error
-    return apply_split_csv(dataset, split_path)
+    return apply_split_csv(dataset, split_path, judged=split)
 
 
 def count_trained(model: Model, spec: str, items: Sequence[Item]) -> int:
