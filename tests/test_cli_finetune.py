@@ -70,6 +70,11 @@ def test_quiet_prints_the_run_and_nothing_else() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "mine\n", "")
 
 
+def test_an_expression_in_the_help_can_be_copied() -> None:
+    # The help is drawn as markup, which would take [a-z] for a style.
+    assert r"'^(\w+)'" in run_cli("finetune", "--help").stdout
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "cache"))
 

@@ -29,7 +29,7 @@ ClassesOption = Annotated[
 LabelRegexOption = Annotated[
     str | None,
     typer.Option(
-        help="The class is in the file's name, in the first bracket: '^([a-z]+)' for cat.12.jpg.",
+        help="The class is in the file's name, in the first bracket: '^(\\w+)' for cat.12.jpg.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
