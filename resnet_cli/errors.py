@@ -119,3 +119,9 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, kept: str) -> None:
         super().__init__(kept)
         self.kept = kept
+
+
+def missing_extra(what: str, extra: str) -> SetupError:
+    """The error for an optional dependency that is not installed."""
+    package = f"'resnet-cli[{extra}]'"
+    return SetupError(what, hint=f"pip install {package} (with pipx: pipx install --force {package})")

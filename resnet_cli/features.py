@@ -97,7 +97,7 @@ def extract_features(
         DataError: Pictures that cannot be read; all are named.
     """
     cache = FeatureCache(cache_key(network, preprocess, compute))
-    pictures = scan(items, on_progress=on_check)
+    pictures = scan(items, looks=False, on_progress=on_check)
     leave_out_unreadable(items, pictures, "error")
     keys = [picture.sha256 for picture in pictures]
     rows = {key: torch.from_numpy(row) for key, row in cache.load(set(keys)).items()}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.download import is_offline, is_sound
-from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, SetupError, UntrustedFileError
+from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, UntrustedFileError, missing_extra
 from resnet_cli.registry import HUB_WEIGHTS, HubWeights
 from resnet_cli.transfer import MORE_ROOM, OnProgress, RemoteFile
 
@@ -137,10 +137,7 @@ def _download(
 
         cached = _cached(weights.repo, name, revision)
     except ImportError as error:
-        raise SetupError(
-            f"{weights.spec} needs huggingface_hub, which is not installed",
-            hint="pip install 'resnet-cli[hub]' (with pipx: pipx install --force 'resnet-cli[hub]')",
-        ) from error
+        raise missing_extra(f"{weights.spec} needs huggingface_hub, which is not installed", "hub") from error
     if cached and (offline or _COMMIT.fullmatch(revision or "")):
         return cached
     if offline:

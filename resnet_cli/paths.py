@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -134,6 +135,29 @@ def locked(path: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside ``path``; a clean exit gives it that name, anything else removes it.
+
+    The caller holds a lock: what an earlier process left under the temporary name is removed.
+
+    Raises:
+        OSError: It cannot be made, or ``path`` is there already.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    if os.path.lexists(temporary):
+        shutil.rmtree(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        # Once for all files: an fsync of each would take longer than the rest. Windows has no such call.
+        if sys.platform != "win32":
+            os.sync()
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

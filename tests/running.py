@@ -25,6 +25,18 @@ PER_CLASS = {"train": 8, "val": 5, "test": 3}
 TINY: dict[str, Any] = {"weights": "none", "image_size": 32, "precision": "fp32", "device": "cpu"}
 TINY_FLAGS = ("--weights", "none", "--image-size", "32", "--precision", "fp32", "--device", "cpu")
 
+#: A program that runs the command and then says, in the last line of stderr, its exit code and what was imported.
+IMPORTED = """
+import json, sys
+from resnet_cli.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code or 0
+names = sorted({name.partition(".")[0] for name in sys.modules})
+sys.stderr.write("\\n" + json.dumps([code, names]))
+"""
+
 
 class Trained(NamedTuple):
     """A finished run and the photos that it was made with."""

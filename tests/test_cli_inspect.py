@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import contents, cut, one_bit_png, picture, write_folder
-from running import TINY_FLAGS, lines_until, run_cli, spawn
+from running import IMPORTED, TINY_FLAGS, lines_until, run_cli, spawn
 
 from resnet_cli.data import scan as scanning
 from resnet_cli.data.dataset import Item
@@ -278,18 +278,6 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
     assert report_of(faulty) == wanted
 
 
-IMPORTED = """
-import json, sys
-from resnet_cli.cli import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code or 0
-names = sorted({name.partition(".")[0] for name in sys.modules})
-sys.stderr.write("\\n" + json.dumps([code, names]))
-"""
-
-
 @pytest.mark.parametrize("flags", [["--json"], [], ["--fix"], ["--html", "page.html"]], ids=" ".join)
 def test_inspect_loads_no_torch(faulty: Path, flags: list[str]) -> None:
     done = subprocess.run(
@@ -353,9 +341,9 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
     looked_at: list[str] = []
     look = scanning.look
 
-    def look_and_note(item: Item) -> Picture:
+    def look_and_note(item: Item, *, looks: bool = True) -> Picture:
         looked_at.append(item.name)
-        return look(item)
+        return look(item, looks=looks)
 
     monkeypatch.setattr(scanning, "look", look_and_note)
     scanning.scan([Item(str(path), path) for path in [*seen, *new]])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import planted
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,13 +33,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """Patches of all sizes, the larger the stronger, as in photos."""
-    rng = np.random.default_rng(seed)
-    total = np.full((size[1], size[0], 3), 128.0)
-    for cells, strength in ((3, 50), (7, 25), (15, 12)):
-        patches = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), np.uint8))
-        total += (np.asarray(patches.resize(size, Image.Resampling.BICUBIC)) - 128.0) / 128 * strength
-    return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
+    return planted.picture(seed, size)
 
 
 def saved(image: Image.Image, quality: int) -> Image.Image:

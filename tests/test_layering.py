@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import IMPORTED
 
 import resnet_cli
 
@@ -127,18 +128,6 @@ def test_the_rules_would_notice() -> None:
     )
     assert own_imports(bad) == {"cli.output", "training.plan"}
     assert [called for called, _ in calls(bad)] == ["print"]
-
-
-IMPORTED = """
-import json, sys
-from resnet_cli.cli import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code or 0
-names = sorted({name.partition(".")[0] for name in sys.modules})
-sys.stderr.write("\\n" + json.dumps([code, names]))
-"""
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,10 @@ def evaluate(
     model: Annotated[str | None, typer.Argument(help=LATEST_HELP, show_default="runs/latest")] = None,
     data: Annotated[
         str | None,
-        typer.Argument(help="A folder or a name, as for finetune.", show_default="the run's own test pictures"),
+        typer.Argument(
+            help="As for finetune: a folder, a table, an archive, an address, a name.",
+            show_default="the run's own test pictures",
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -100,7 +103,7 @@ def evaluate(
             dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
         chosen, items = choose_items(dataset, loaded, config.split)
         if config.on_bad_image == "skip":
-            items, _, skipped = leave_out_unreadable(items, scan(items), "skip")
+            items, _, skipped = leave_out_unreadable(items, scan(items, looks=False), "skip")
             output.warn_each([f"left out: {error}" for error in skipped])
         num_trained = count_trained(loaded, dataset.spec, items)
         note = _split_note(loaded, chosen, own=data is None, num_trained=num_trained)

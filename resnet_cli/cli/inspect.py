@@ -48,9 +48,7 @@ def inspect(
     ] = None,
     deep: Annotated[
         bool,
-        typer.Option(
-            "--deep", help="Find near duplicates with the ImageNet backbone: slower, finds mirrored ones too."
-        ),
+        typer.Option("--deep", help="Compare with the ImageNet backbone too: slower, finds most mirrored ones."),
     ] = False,
     classes: ClassesOption = None,
     label_regex: LabelRegexOption = None,

@@ -11,13 +11,12 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from resnet_cli.data.members import Budget, Member, open_members, readable, refuse
 from resnet_cli.errors import DiskError
-from resnet_cli.paths import data_dir, locked, make_dir
+from resnet_cli.paths import atomic_folder, data_dir, locked, make_dir
 from resnet_cli.transfer import MORE_ROOM, OnProgress
 
 #: More than ImageNet-1k's 1.4 million pictures; each file costs a block and an inode, however short it is.
@@ -109,20 +108,8 @@ def _alone(into: Path) -> Iterator[None]:
 
 
 def _fill(archive: Path, into: Path, wanted: Wanted | None, on_progress: OnProgress | None) -> int:
-    temporary = into.with_name(f".{into.name}.tmp")
-    # Whoever left it is dead: this process holds the lock.
-    if os.path.lexists(temporary):
-        shutil.rmtree(temporary)
-    temporary.mkdir()
-    try:
-        num_passed_over = _write_all(archive, temporary, wanted, on_progress or (lambda *_: None))
-        # Once for all files: an fsync of each would take longer than the rest. Windows has no such call.
-        if sys.platform != "win32":
-            os.sync()
-        temporary.rename(into)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return num_passed_over
+    with atomic_folder(into) as temporary:
+        return _write_all(archive, temporary, wanted, on_progress or (lambda *_: None))
 
 
 def _write_all(archive: Path, folder: Path, wanted: Wanted | None, on_progress: OnProgress) -> int:

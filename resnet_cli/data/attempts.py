@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from resnet_cli.errors import DiskError, NetworkError, ResnetCliError, SetupError
+from resnet_cli.errors import DiskError, NetworkError, ResnetCliError
 from resnet_cli.transfer import GONE_STATUSES, MORE_ROOM, TRANSIENT_STATUSES
 
 _TRIES = 3
@@ -85,9 +85,3 @@ def explain(error: Exception, what: str) -> ResnetCliError:
 def public(text: str) -> str:
     """A text without what may be secret in an address: user, password and query."""
     return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^/\s]*@", "://", text))
-
-
-def missing_extra(what: str, extra: str) -> SetupError:
-    """The error for an optional dependency that is not installed."""
-    package = f"'resnet-cli[{extra}]'"
-    return SetupError(what, hint=f"pip install {package} (with pipx: pipx install --force {package})")

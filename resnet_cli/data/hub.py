@@ -18,13 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from resnet_cli.data.archives import is_archive_name
-from resnet_cli.data.attempts import explain, missing_extra
+from resnet_cli.data.attempts import explain
 from resnet_cli.data.copies import check_space
 from resnet_cli.data.labelled import SPLIT_NAMES
 from resnet_cli.data.listing import NOT_LOOKED_FOR
 from resnet_cli.data.shards import TABLE_NAME, link_files, made_once, unpack_shards
 from resnet_cli.data.tables import TABLE_EXTENSIONS, is_table_name, read_table
-from resnet_cli.errors import DataError, NetworkError, ResnetCliError
+from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
 from resnet_cli.hub import quiet_retries
 from resnet_cli.images import EXTENSIONS, is_image_name
 from resnet_cli.transfer import OnProgress

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urljoin
 
 from resnet_cli import addresses
 from resnet_cli.data.archives import is_archive_name
-from resnet_cli.data.attempts import attempt, explain, missing_extra, public
+from resnet_cli.data.attempts import attempt, explain, public
 from resnet_cli.data.copies import (
     MAX_FILES,
     NUM_THREADS,
@@ -34,7 +34,7 @@ from resnet_cli.data.copies import (
 from resnet_cli.data.hub import is_wanted, localize_hub
 from resnet_cli.data.tables import is_table_name, read_table
 from resnet_cli.download import fetch_url, is_offline
-from resnet_cli.errors import DataError, NetworkError, SetupError
+from resnet_cli.errors import DataError, NetworkError, SetupError, missing_extra
 from resnet_cli.transfer import OnProgress
 
 MAX_DEPTH = 64

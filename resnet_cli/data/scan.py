@@ -25,11 +25,12 @@ Progress = Callable[[int, int], None]
 SAVE_EVERY = 1024
 
 
-def scan(items: Sequence[Item], *, on_progress: Progress | None = None) -> list[Picture]:
+def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | None = None) -> list[Picture]:
     """Looks at every picture, on all cores.
 
     Args:
         items: Files, bytes or pixels.
+        looks: False: nobody will compare them, so pixels in memory get no signature; files keep theirs for later.
         on_progress: Called with (pictures done, pictures in all); those known from before count as done.
 
     Returns:
@@ -46,8 +47,8 @@ def scan(items: Sequence[Item], *, on_progress: Progress | None = None) -> list[
         num_known = len(items) - len(missing)
         unsaved: list[tuple[Stamp, Picture]] = []
         try:
-            looks = map_threaded(look, [items[position] for position in missing])
-            for num_new, (position, picture) in enumerate(zip(missing, looks, strict=True), start=1):
+            new = map_threaded(lambda item: look(item, looks=looks), [items[position] for position in missing])
+            for num_new, (position, picture) in enumerate(zip(missing, new, strict=True), start=1):
                 found[position] = picture
                 # A file that could not be read at all may be readable the next time, with the same state.
                 if picture.sha256 and (stamp := stamps[position]) is not None:
@@ -64,7 +65,7 @@ def scan(items: Sequence[Item], *, on_progress: Progress | None = None) -> list[
     return [picture for picture in found if picture is not None]
 
 
-def look(item: Item) -> Picture:
+def look(item: Item, *, looks: bool = True) -> Picture:
     """Reads and decodes one picture."""
     source = item.source
     if isinstance(source, Path):
@@ -79,7 +80,7 @@ def look(item: Item) -> Picture:
             # An embedded NUL in a name is a ValueError.
             return Picture(b"", 0, error=getattr(error, "strerror", None) or repr(error))
     if not isinstance(source, bytes):
-        return _look_at_pixels(item, from_pixels(source))
+        return _look_at_pixels(item, from_pixels(source), looks=looks)
     sha256 = hashlib.sha256(source).digest()
     try:
         decoded = decode_whole(source, item.name, max_pixels=item.max_pixels)
@@ -100,14 +101,14 @@ def look(item: Item) -> Picture:
     )
 
 
-def _look_at_pixels(item: Item, image: Image.Image) -> Picture:
+def _look_at_pixels(item: Item, image: Image.Image, *, looks: bool) -> Picture:
     return Picture(
         sha256=item.content_hash(),
         num_bytes=image.width * image.height * 3,
         width=image.width,
         height=image.height,
         mode="RGB",
-        signature=signature(image),
+        signature=signature(image) if looks else b"",
     )
 
 

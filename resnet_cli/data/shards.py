@@ -6,7 +6,6 @@ import csv
 import os
 import re
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from resnet_cli.data.copies import MAX_FILES, alone, check_space, copy_folder, p
 from resnet_cli.data.labelled import SPLIT_NAMES
 from resnet_cli.data.tables import read_table
 from resnet_cli.errors import DataError
-from resnet_cli.paths import make_dir
+from resnet_cli.paths import atomic_folder, make_dir
 
 #: The table of unpacked pictures.
 TABLE_NAME = "pictures.csv"
@@ -48,18 +47,8 @@ def made_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
         if folder.exists():
             return folder
         make_dir(folder.parent)
-        temporary = folder.with_name(f".{folder.name}.tmp")
-        # Whoever left it is dead: this process holds the lock.
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
+        with atomic_folder(folder) as temporary:
             build(temporary)
-            # Once for all files: an fsync of each would take longer than the rest. Windows has no such call.
-            if sys.platform != "win32":
-                os.sync()
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

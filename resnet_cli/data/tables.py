@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from resnet_cli.errors import ConfigError, DataError, SetupError
+from resnet_cli.errors import ConfigError, DataError, missing_extra
 from resnet_cli.images import is_image_name
 
 #: A longer line, or quoted record of several lines, is no row of a table.
@@ -354,11 +354,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        extra = "'resnet-cli[parquet]'"
-        raise SetupError(
-            f"{path}: reading Parquet needs pyarrow, which is not installed",
-            hint=f"pip install {extra} (with pipx: pipx install --force {extra})",
-        ) from error
+        raise missing_extra(f"{path}: reading Parquet needs pyarrow, which is not installed", "parquet") from error
     options = {"buffer_size": _PARQUET_BUFFER_BYTES, "pre_buffer": False, "page_checksum_verification": True}
     try:
         # An open file and not its name: pyarrow refuses names that are not UTF-8.

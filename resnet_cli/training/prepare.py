@@ -61,11 +61,11 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepare
             f"--split-seed has no effect: {dataset.name} has a validation split of its own, and nothing is limited",
             hint="leave it away; --seed changes the training",
         )
-    pictures = scan(dataset.items, on_progress=lambda done, total: on_work("check", done, total))
+    is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
+    pictures = scan(dataset.items, looks=is_compared, on_progress=lambda done, total: on_work("check", done, total))
     items, pictures, skipped = leave_out_unreadable(dataset.items, pictures, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
-    is_files = all(isinstance(item.source, Path) for item in dataset.items)
-    inspection = inspect_pictures(dataset, pictures, near=is_files and len(pictures) <= MAX_NEAR_SEARCH)
+    inspection = inspect_pictures(dataset, pictures, near=is_compared)
     dataset, torn = _split(inspection, config)
     if config.limit or config.fraction:
         num_train = len(dataset.split("train"))
