@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.sources import open_dataset
 from resnet_cli.device import choose_compute
-from resnet_cli.evaluation import Evaluation
+from resnet_cli.evaluation import Evaluation, Tta
 from resnet_cli.evaluation import evaluate as evaluate_items
 from resnet_cli.features import extract_features
 from resnet_cli.inference import Prediction
@@ -35,13 +35,16 @@ def load(path: str | PathLike[str] = LATEST) -> Model:
     return load_model(Path(path))
 
 
-def evaluate(model: Model, data: str | None = None, *, split: str | None = None, device: str = "auto") -> Evaluation:
+def evaluate(
+    model: Model, data: str | None = None, *, split: str | None = None, tta: Tta = "none", device: str = "auto"
+) -> Evaluation:
     """Scores a model.
 
     Args:
         model: From :func:`load`.
         data: A folder or the name of a set; None for the run's own pictures.
         split: ``train``, ``val``, ``test`` or ``all``; None for test, else val, else all.
+        tta: ``flip`` takes the mean of the answers to each picture and to its mirror image.
         device: As for ``--device``.
 
     Raises:
@@ -52,7 +55,7 @@ def evaluate(model: Model, data: str | None = None, *, split: str | None = None,
     else:
         dataset = open_dataset(data)
     _, items = choose_items(dataset, model, split)
-    return evaluate_items(model, items, choose_compute(device))
+    return evaluate_items(model, items, choose_compute(device), tta=tta)
 
 
 def imagenet_features(

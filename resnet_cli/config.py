@@ -28,6 +28,13 @@ Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 #: Up to a billion: 3 GB as RGB.
 MaxPixels = Annotated[int, pydantic.Field(ge=1, le=10**9)]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
+#: From 0 (off) to 1.
+Share = Annotated[float, pydantic.Field(ge=0, le=1, allow_inf_nan=False)]
+#: Shape of a beta distribution; 0 is off.
+Alpha = Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)]
+Size = Annotated[int, pydantic.Field(ge=32, le=1024)]
+STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
 
 def _split_names(value: Any) -> Any:
@@ -42,6 +49,19 @@ def _split_names(value: Any) -> Any:
 ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names)]
 
 
+def _seconds(value: Any) -> Any:
+    # 90, 90s, 20m and 1.5h; a YAML file's numbers are text too.
+    text = str(value).strip()
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
+    try:
+        return float(number) * _UNITS_S[unit]
+    except ValueError:
+        raise ValueError("must be a time such as 90s, 20m or 1.5h") from None
+
+
+Duration = Annotated[float, pydantic.BeforeValidator(_seconds), pydantic.Field(gt=0, allow_inf_nan=False)]
+
+
 class _Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -52,7 +72,7 @@ class _OfflineConfig(_Config):
 
 class _ComputeConfig(_OfflineConfig):
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
 
 class DataConfig(_OfflineConfig):
@@ -89,16 +109,56 @@ class FinetuneConfig(_ComputeConfig, DataConfig):
     val_fraction: Annotated[float, pydantic.Field(gt=0, lt=0.5, allow_inf_nan=False)] = 0.1
     split_seed: Seed = 0
     weights: str = "auto"
-    mode: Literal["auto", "frozen", "full"] = "auto"
+    add: bool = False
+    mode: Literal["auto", "frozen", "full", "lp-ft", "gradual"] = "auto"
+    unfreeze: Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names)] | None = None
     head: str = "linear"
-    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 10
-    batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536)] | None = None
-    lr: Rate | None = None
+    solver: Literal["auto", "lbfgs", "sgd"] = "auto"
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] | None = None
+    max_time: Duration | None = None
+    patience: Positive | None = None
+    target: Share | None = None
+    fail_under: Share | None = None
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536)] | Literal["auto"] | None = None
+    accumulate: Annotated[int, pydantic.Field(ge=1, le=4096)] | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: Rate | Literal["auto"] | None = None
     head_lr: Rate | None = None
-    image_size: Annotated[int, pydantic.Field(ge=32, le=1024)] | None = None
-    augment: Literal["none", "light", "standard"] | None = None
+    weight_decay: Annotated[float, pydantic.Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    layer_decay: Annotated[float, pydantic.Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    schedule: Literal["cosine", "linear", "constant", "one-cycle"] | None = None
+    warmup: Annotated[float, pydantic.Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    clip_grad: Rate | None = None
+    batchnorm: Literal["auto", "train", "eval"] = "auto"
+    loss: Literal["ce", "focal", "bce"] | None = None
+    label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    balance: Literal["none", "weights", "sampler", "logit-adjust"] | None = None
+    image_size: Size | None = None
+    progressive: Size | None = None
+    fit: Literal["crop", "pad", "squash"] | None = None
+    augment: Literal["none", "light", "standard", "strong"] | None = None
+    policy: Literal["none", "randaugment", "trivialaugment"] | None = None
+    erasing: Share | None = None
+    mixup: Alpha | None = None
+    cutmix: Alpha | None = None
+    mix_off_epochs: Annotated[int, pydantic.Field(ge=0, le=10_000)] | None = None
+    ema: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    average: Annotated[int, pydantic.Field(ge=2, le=10_000)] | None = None
     seed: Seed = 0
+    seeds: Annotated[int, pydantic.Field(ge=1, le=100)] = 1
+    devices: Annotated[int, pydantic.Field(ge=1, le=4096)] | None = None
+    deterministic: bool = False
+    checkpoint_every: Duration | None = None
+    tensorboard: bool = False
     out: Path | None = None
+
+    @pydantic.field_validator("unfreeze")
+    @classmethod
+    def _check_unfreeze(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = [name for name in value or () if name not in STAGES]
+        if unknown or value == ():
+            raise ValueError(f"must be stages from {', '.join(STAGES)}")
+        return value
 
     @pydantic.field_validator("head", mode="before")
     @classmethod
@@ -112,6 +172,7 @@ class EvalConfig(_ComputeConfig, DataConfig):
     """What ``eval`` can be told, besides the model and the data."""
 
     split: Literal["train", "val", "test", "all"] | None = None
+    tta: Literal["none", "flip"] = "none"
 
 
 class InspectConfig(DataConfig):

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
+import os
 import platform
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
@@ -14,7 +15,7 @@ import torch
 
 from resnet_cli.errors import ConfigError, MemoryExhausted, SetupError
 
-Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Compute:
 
     Attributes:
         device: As torch spells it: ``cpu``, ``cuda:0``, ``mps``, ``xpu``.
-        precision: ``fp32``, or ``bf16`` for bfloat16 autocast (weights stay float32).
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast (weights stay float32).
         reason: Why this precision, in words for the plan.
     """
 
     device: str
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     reason: str
 
     @property
@@ -38,7 +39,8 @@ class Compute:
 
     def autocast(self) -> torch.autocast:
         """The context in which the network's forward pass runs."""
-        return torch.autocast(self.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.type, dtype=dtype, enabled=self.precision != "fp32")
 
     def place(self, pixels: torch.Tensor) -> torch.Tensor:
         """Moves a batch [b x 3 x h x w] to the device, channels last (faster for convolutions everywhere)."""
@@ -69,6 +71,17 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
 def seed_everything(seed: int) -> None:
     """Seeds torch's generators: weights drawn after this are a function of the seed."""
     torch.manual_seed(seed)
+
+
+def make_deterministic() -> None:
+    """Lets torch use only operations that give the same bits each time; slower on a GPU.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/randomness.html.
+    """
+    # cuBLAS reads it when it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 @functools.cache

@@ -12,9 +12,10 @@ The tree (exit code in brackets; the codes are a stable contract):
     ├── DiskError           [6]  a folder or file that cannot be written
     ├── DivergedError       [7]  the loss is no longer a finite number
     ├── MemoryExhausted     [8]  the device has no room for this batch
-    └── UntrustedFileError  [9]  a file that would run code when loaded
+    ├── UntrustedFileError  [9]  a file that would run code when loaded
+    └── VerificationError  [10]  a result below what was asked for
 
-0 is success, 1 a bug of ours (its traceback is shown), 130 an interrupt (Interrupted says what is kept).
+0 is success, 1 a bug of ours (its traceback is shown), 130 Ctrl-C and 143 SIGTERM (Interrupted says what is kept).
 """
 
 from __future__ import annotations
@@ -113,12 +114,26 @@ class UntrustedFileError(ResnetCliError):
     code = "untrusted"
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C reached a place that had something to save; ``kept`` says what and where."""
+class VerificationError(ResnetCliError):
+    """A result is below what was asked for."""
 
-    def __init__(self, kept: str) -> None:
+    exit_code = 10
+    code = "verification"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; ``kept`` says what was saved and where.
+
+    Args:
+        kept: In words; empty where nobody has had the chance yet to save anything.
+        signal: Its number; None for Ctrl-C.
+    """
+
+    def __init__(self, kept: str, *, signal: int | None = None) -> None:
         super().__init__(kept)
         self.kept = kept
+        self.signal = signal
+        self.exit_code = 128 + (signal or 2)
 
 
 def missing_extra(what: str, extra: str) -> SetupError:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +15,9 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.device import Compute
 from resnet_cli.features import Progress, extract_features
 from resnet_cli.model import Model
+
+#: Test-time augmentation: ``flip`` takes the mean of the probabilities of a picture and of its mirror image.
+Tta: TypeAlias = Literal["none", "flip"]
 
 #: Top-5 says nothing where there are fewer classes.
 MIN_CLASSES_TOP5 = 5
@@ -51,6 +53,7 @@ class Evaluation:
         macro: Mean over the classes that occur.
         weighted: Mean weighted by support.
         confusion: int64 [k x k], rows true, columns predicted.
+        tta: How the probabilities were made.
     """
 
     classes: tuple[str, ...]
@@ -64,6 +67,7 @@ class Evaluation:
     macro: ClassScores
     weighted: ClassScores
     confusion: NDArray[np.int64]
+    tta: Tta = "none"
 
     @property
     def num_images(self) -> int:
@@ -74,6 +78,7 @@ class Evaluation:
         """Figures as plain JSON values (without the answers to each picture)."""
         return {
             "num_images": self.num_images,
+            "tta": self.tta,
             "top1": self.top1,
             "top5": self.top5,
             "loss": self.loss,
@@ -87,7 +92,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, items: Sequence[Item], compute: Compute, *, on_progress: Progress | None = None
+    model: Model, items: Sequence[Item], compute: Compute, *, tta: Tta = "none", on_progress: Progress | None = None
 ) -> Evaluation:
     """Answers labelled pictures and scores the answers.
 
@@ -95,29 +100,46 @@ def evaluate(
         model: Its classes are what the items' labels index.
         items: At least one.
         compute: Device and precision.
-        on_progress: Called with (pictures done, pictures in all).
+        tta: ``flip`` also looks at the mirror images: two passes.
+        on_progress: Called with (pictures done, pictures in all); of two passes each picture counts twice.
 
     Raises:
         DataError: Pictures that cannot be read; all are named.
     """
-    features = extract_features(model.network, items, model.preprocess, compute, on_progress=on_progress)
-    probs = head_probs(model.network.fc, features, model.temperature)
+    passes = (False, True) if tta == "flip" else (False,)
+    probs = []
+    for index, mirrored in enumerate(passes):
+
+        def of_all(done: int, total: int, before: int = index * len(items)) -> None:
+            if on_progress:
+                on_progress(before + done, len(passes) * total)
+
+        features = extract_features(
+            model.network, items, model.preprocess, compute, mirrored=mirrored, on_progress=of_all
+        )
+        probs.append(head_probs(model.network.fc, features, model.temperature))
+    mean = torch.stack(probs).mean(dim=0)
     labels = np.array([item.label for item in items], dtype=np.int64)
-    return score(probs.numpy(), labels, model.classes, [item.name for item in items])
+    scores = score(mean.numpy(), labels, model.classes, [item.name for item in items])
+    return dataclasses.replace(scores, tta=tta)
 
 
 def head_probs(head: nn.Module, features: Tensor, temperature: float = 1.0) -> Tensor:
     """Features [n x 2048] -> probabilities [n x k] whose rows add up to 1, both on the CPU, in float32.
 
     Args:
-        head: Is copied, not changed.
+        head: From :func:`~resnet_cli.model.make_head`, on any device, in any mode; is not changed.
         features: Of any float dtype.
         temperature: Logits are divided by it before softmax.
     """
-    head = copy.deepcopy(head).cpu().eval()
+    # Without dropout the layers do the same in either mode: the head need not be copied to be switched.
+    layers = nn.Sequential(*(layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.ReLU)))
+    on_cpu = {name: parameter.detach().cpu() for name, parameter in layers.named_parameters()}
     with torch.inference_mode():
         # In slices: the hidden layers of a million pictures would not fit at once.
-        logits = torch.cat([head(rows.float()) for rows in torch.split(features, 4096)])
+        logits = torch.cat(
+            [torch.func.functional_call(layers, on_cpu, rows.float()) for rows in torch.split(features, 4096)]
+        )
         return torch.softmax(logits / temperature, dim=1)
 
 

@@ -74,6 +74,7 @@ def extract_features(
     preprocess: Preprocess,
     compute: Compute,
     *,
+    mirrored: bool = False,
     on_progress: Progress | None = None,
     on_check: Progress | None = None,
 ) -> Tensor:
@@ -87,6 +88,7 @@ def extract_features(
         items: Rows of the result, in order.
         preprocess: Geometry and normalisation.
         compute: Device and precision.
+        mirrored: Of what the network would see of each picture, left and right exchanged.
         on_progress: Called with (pictures done, pictures in all).
         on_check: Likewise, while the pictures are checked.
 
@@ -96,20 +98,28 @@ def extract_features(
     Raises:
         DataError: Pictures that cannot be read; all are named.
     """
-    cache = FeatureCache(cache_key(network, preprocess, compute))
+    cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored))
     pictures = scan(items, looks=False, on_progress=on_check)
     leave_out_unreadable(items, pictures, "error")
-    keys = [picture.sha256 for picture in pictures]
-    rows = {key: torch.from_numpy(row) for key, row in cache.load(set(keys)).items()}
-    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in rows}
+    rows: dict[bytes, list[int]] = {}
+    for row, picture in enumerate(pictures):
+        rows.setdefault(picture.sha256, []).append(row)
+    # Filled row by row: of a million pictures there is not room for everything twice.
+    features = torch.empty(len(items), NUM_FEATURES, dtype=feature_dtype(compute))
+    known = cache.load(rows.keys())
+    missing = {key: items[where[0]] for key, where in rows.items() if key not in known}
+    while known:
+        key, array = known.popitem()
+        features[rows[key]] = torch.from_numpy(array)
     num_done = len(items) - len(missing)
     if on_progress:
         on_progress(num_done, len(items))
     unsaved: dict[bytes, Tensor] = {}
     try:
-        for new in _compute(network, missing, preprocess, compute):
+        for new in _compute(network, missing, preprocess, compute, mirrored=mirrored):
             unsaved |= new
-            rows |= new
+            for key, feature in new.items():
+                features[rows[key]] = feature
             if len(unsaved) >= SHARD_IMAGES:
                 cache.store(_arrays(unsaved))
                 unsaved = {}
@@ -122,11 +132,11 @@ def extract_features(
             cache.store(_arrays(unsaved))
         raise
     cache.store(_arrays(unsaved))
-    return torch.stack([rows[key] for key in keys]) if keys else torch.empty(0, NUM_FEATURES)
+    return features
 
 
 def _compute(
-    network: ResNet50, missing: dict[bytes, Item], preprocess: Preprocess, compute: Compute
+    network: ResNet50, missing: dict[bytes, Item], preprocess: Preprocess, compute: Compute, *, mirrored: bool
 ) -> Iterator[dict[bytes, Tensor]]:
     """Yields the features of each batch: content hash -> [2048]."""
     if not missing:
@@ -137,13 +147,15 @@ def _compute(
     for batch in load_batches(missing.values(), lambda item: preprocess(item.open()), batch_size=batch_size):
         # Readable a moment ago: the file was changed or removed in between.
         raise_unreadable(list(batch.errors.values()), len(missing))
-        features = backbone(batch.pixels)
+        features = backbone(batch.pixels.flip(3) if mirrored else batch.pixels)
         yield dict(zip(itertools.islice(keys, len(features)), features, strict=True))
 
 
-def cache_key(network: ResNet50, preprocess: Preprocess, compute: Compute) -> str:
+def cache_key(network: ResNet50, preprocess: Preprocess, compute: Compute, *, mirrored: bool = False) -> str:
     """Names everything but the picture that a feature is a function of."""
     parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(), compute.type, compute.precision]
+    # Nothing where there is no mirror: what was cached before there was one stays known.
+    parts += ["mirrored"] * mirrored
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

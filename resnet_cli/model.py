@@ -1,7 +1,7 @@
 """The network (backbone + head) and the model: what a user keeps, one ``.safetensors`` file.
 
 Tensor names are torchvision's, so a model with a linear head also loads into ``torchvision.models.resnet50``
-and into timm.
+and into timm. What a model remembers of its pictures stands beside them, under names with a prefix of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ NUM_FEATURES = 2048
 #: Version of the metadata inside a model file; raised when an old reader would misread it.
 SCHEMA_VERSION = 1
 METADATA_KEY = "resnet_cli"
+#: Begins the names of the tensors that are no part of the network.
+MEMORY_PREFIX = "memory."
 
 
 class Bottleneck(nn.Module):
@@ -139,6 +141,24 @@ def make_head(num_classes: int, hidden: tuple[int, ...]) -> nn.Module:
     return nn.Sequential(*layers, last) if layers else last
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Memory:
+    """Features of a few pictures of each class, for whoever adds classes without having the pictures.
+
+    They are exactly what this model's backbone makes of its pictures; only a model whose backbone was not trained
+    carries them.
+
+    Attributes:
+        features: [m x 2048], float16 or float32.
+        labels: Indices into the model's classes, int64 [m].
+        held_out: bool [m]; True for rows of the validation split, which the head was not trained on.
+    """
+
+    features: Tensor
+    labels: Tensor
+    held_out: Tensor
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """What a user keeps.
@@ -151,6 +171,7 @@ class Model:
         temperature: Logits are divided by it before softmax.
         provenance: Plain JSON values: version, data, weights, recipe, scores.
         path: The file it came from, if any.
+        memory: Features of a few pictures of each class; None if the backbone was trained.
     """
 
     network: ResNet50
@@ -160,6 +181,7 @@ class Model:
     temperature: float = 1.0
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     path: Path | None = None
+    memory: Memory | None = None
 
     def save(self, path: Path) -> None:
         """Writes the model file atomically: a reader sees the old file, the new one or none.
@@ -177,7 +199,10 @@ class Model:
             "temperature": self.temperature,
             "provenance": dict(self.provenance),
         }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        state = self.network.state_dict()
+        if self.memory is not None:
+            state |= {MEMORY_PREFIX + name: tensor for name, tensor in vars(self.memory).items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         # save_file would write mode 0600 and not flush to the disk; bytes go through our own atomic write.
         # One key, since safetensors writes several in random order: the same model is the same bytes.
         data = save(tensors, metadata={METADATA_KEY: json.dumps(about)})
@@ -216,8 +241,41 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
     classes, hidden = tuple(about["classes"]), tuple(about["hidden"])
     with torch.device("meta"):
         network = ResNet50(len(classes), hidden)
-    load_tensors(network, tensors, path)
-    return Model(network, classes, preprocess, hidden, float(about["temperature"]), about["provenance"], path)
+    load_tensors(network, without_memory(tensors), path)
+    memory = _read_memory(tensors, len(classes), path)
+    return Model(network, classes, preprocess, hidden, float(about["temperature"]), about["provenance"], path, memory)
+
+
+def without_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own tensors among those of a model file."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(MEMORY_PREFIX)}
+
+
+def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Memory | None:
+    # A copy: nothing may keep the file mapped.
+    found = {
+        name.removeprefix(MEMORY_PREFIX): tensors[name].clone() for name in tensors.keys() - without_memory(tensors)
+    }
+    if not found:
+        return None
+    wanted = [field.name for field in dataclasses.fields(Memory)]
+    if sorted(found) != sorted(wanted):
+        raise ModelError(f"{path}: damaged memory: not {', '.join(wanted)}, as this program writes it")
+    memory = Memory(**found)
+    features, labels, held_out = memory.features, memory.labels, memory.held_out
+    fits = (
+        features.ndim == 2
+        and features.shape[1] == NUM_FEATURES
+        and labels.shape == held_out.shape == features.shape[:1]
+        and features.dtype in {torch.float16, torch.float32}
+        and (labels.dtype, held_out.dtype) == (torch.int64, torch.bool)
+        and bool(torch.isfinite(features).all())
+        and bool(((labels >= 0) & (labels < num_classes)).all())
+    )
+    if not fits:
+        shapes = ", ".join(f"{name} {tuple(found[name].shape)} {found[name].dtype}" for name in wanted)
+        raise ModelError(f"{path}: damaged memory: {shapes}, or values that cannot be")
+    return memory
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -19,24 +19,31 @@ from resnet_cli.errors import ModelError
 from resnet_cli.images import Pixels, decoder_version
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+Fit: TypeAlias = Literal["crop", "pad", "squash"]
 
 #: Source: torchvision.transforms._presets.ImageClassification, the statistics of ImageNet-1k's train split.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Longer side over shorter: above it a picture is not resized as a whole.
 MAX_ASPECT = 8
+#: How much of a panorama's enlargement or reduction is left to the filter once whole pixels are averaged.
+#: Source: Pillow's documentation of Image.resize: from 3.0 on, nearly the result of the filter alone.
+REDUCING_GAP = 3.0
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """Shorter side to ``resize_size``, centre crop of ``crop_size``, then (x / 255 - mean) / std.
+    """A picture to a square of ``crop_size``, then (x / 255 - mean) / std.
 
     Resizing is antialiased and done by Pillow on uint8, two passes with rounding between them.
 
     Attributes:
-        resize_size: Pixels of the shorter side after resizing; at least ``crop_size``.
+        resize_size: Pixels of the shorter side before the centre crop; at least ``crop_size``, and no other than
+            it where nothing is cropped.
         crop_size: Pixels of the square that the network sees.
+        fit: ``crop``: shorter side to ``resize_size``, then the centre; ``pad``: the whole picture, longer side
+            to ``crop_size``, on a square of the mean colour; ``squash``: the whole picture, whatever its aspect.
         interpolation: ``bilinear``, or ``bicubic`` for sources that are enlarged.
         mean: Per RGB channel, of values in [0, 1].
         std: Per RGB channel, of values in [0, 1].
@@ -47,10 +54,29 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    fit: Fit = "crop"
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """RGB in [0, 255] that is about 0 after normalisation: what fills where there is no picture."""
+        red, green, blue = (round(255 * value) for value in self.mean)
+        return red, green, blue
+
+    def with_fit(self, fit: Fit) -> Preprocess:
+        """The same with another fit; where nothing is cropped, nothing is resized beyond the square."""
+        resize_size = self.resize_size if fit == "crop" else self.crop_size
+        return dataclasses.replace(self, fit=fit, resize_size=resize_size)
+
+    def with_size(self, crop_size: int) -> Preprocess:
+        """The same geometry for a network that sees ``crop_size`` pixels."""
+        resize_size = round(crop_size * self.resize_size / self.crop_size)
+        return dataclasses.replace(self, resize_size=resize_size, crop_size=crop_size)
 
     def __call__(self, image: Image.Image) -> Pixels:
-        """Resizes and crops one RGB image to uint8 [crop_size x crop_size x 3]."""
+        """Fits one RGB image into uint8 [crop_size x crop_size x 3]."""
         width, height = image.size
+        if self.fit != "crop":
+            return self.resize(image, (0, 0, width, height))
         short = min(width, height)
         # torchvision truncates the longer side: the same grid gives the same pixels as its presets, bit by bit.
         new_width = int(self.resize_size * width / short)
@@ -68,12 +94,29 @@ class Preprocess:
     def resize(self, image: Image.Image, box: tuple[float, float, float, float]) -> Pixels:
         """Resizes the part of an RGB image inside ``box`` to uint8 [crop_size x crop_size x 3].
 
+        With ``pad`` the part keeps its aspect ratio and is centred on the mean colour.
+
         Args:
             image: Mode RGB.
             box: Left, top, right, bottom in source pixels; may be fractional.
         """
-        size = (self.crop_size, self.crop_size)
-        return np.asarray(image.resize(size, _RESAMPLING[self.interpolation], box))
+        side = self.crop_size
+        if self.fit != "pad":
+            return np.asarray(self._resample(image, (side, side), box))
+        width, height = box[2] - box[0], box[3] - box[1]
+        scale = side / max(width, height)
+        part = self._resample(image, (max(1, round(width * scale)), max(1, round(height * scale))), box)
+        square = Image.new("RGB", (side, side), self.mean_colour)
+        square.paste(part, (round((side - part.width) / 2), round((side - part.height) / 2)))
+        return np.asarray(square)
+
+    def _resample(
+        self, image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
+    ) -> Image.Image:
+        width, height = box[2] - box[0], box[3] - box[1]
+        # Between its two passes Pillow holds the new width at the old height: 224 x 50,000 for a tall panorama.
+        gap = REDUCING_GAP if max(width, height) > MAX_ASPECT * min(width, height) else None
+        return image.resize(size, _RESAMPLING[self.interpolation], box, gap)
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scales and normalises a batch on the device it is on.
@@ -89,8 +132,13 @@ class Preprocess:
         return pixels.float().sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as plain JSON values."""
-        return dataclasses.asdict(self)
+        """The description as plain JSON values; no ``fit`` means ``crop``."""
+        values = dataclasses.asdict(self)
+        if self.fit == "crop":
+            # There was no other before the field: older programs still read such a model, and fingerprints, which
+            # name cached features, stay what they were.
+            del values["fit"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
@@ -106,6 +154,8 @@ class Preprocess:
                 type(made.resize_size) is type(made.crop_size) is int
                 and 1 <= made.crop_size <= made.resize_size <= 4096
                 and made.interpolation in _RESAMPLING
+                and made.fit in get_args(Fit)
+                and (made.fit == "crop" or made.resize_size == made.crop_size)
                 and len(made.mean) == len(made.std) == 3
                 # Within [0, 1]: no NaN, and no std that would make the input overflow.
                 and all(isinstance(x, int | float) and 0 <= x <= 1 for x in made.mean)

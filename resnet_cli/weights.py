@@ -11,16 +11,24 @@ import json
 import os
 import pickle
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_cli import download, hub, registry
 from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
-from resnet_cli.model import METADATA_KEY, Model, ResNet50, load_tensors, model_from_tensors
+from resnet_cli.model import (
+    METADATA_KEY,
+    Memory,
+    Model,
+    ResNet50,
+    load_tensors,
+    model_from_tensors,
+    without_memory,
+)
 from resnet_cli.paths import checkpoints_dir, user_path
 from resnet_cli.preprocess import Preprocess
 
@@ -57,6 +65,27 @@ class Weights:
         if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
             return self.name
         return str(self.path.resolve())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """What a model of ours brings to a training that starts from it, besides its backbone.
+
+    Attributes:
+        classes: Of its head, in index order.
+        hidden: Widths of the head's hidden layers.
+        head: Raw features [b x 2048] -> logits [b x k], in eval mode.
+        preprocess: What its memory's features were made with.
+        memory: Features of a few of its pictures; None if its backbone was trained, or in older files.
+        is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
+    """
+
+    classes: tuple[str, ...]
+    hidden: tuple[int, ...]
+    head: nn.Module
+    preprocess: Preprocess
+    memory: Memory | None
+    is_backbone_trained: bool
 
 
 def find_weights(
@@ -102,9 +131,66 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
     """
     if weights.path is None:
         return
-    tensors = {name: tensor for name, tensor in read_tensors(weights.path).items() if not name.startswith("fc.")}
+    found = without_memory(read_tensors(weights.path))
+    tensors = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
     head = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc.")}
     load_tensors(network, tensors | head, weights.path)
+
+
+def read_start(weights: Weights) -> Start | None:
+    """Reads what a model of ours brings; None for other weights.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    about = read_metadata(weights.path) if weights.path else None
+    if about is None or weights.path is None:
+        return None
+    model = model_from_tensors(read_tensors(weights.path), about, weights.path)
+    recipe = model.provenance.get("recipe")
+    is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
+    head = model.network.fc.eval()
+    return Start(model.classes, model.hidden, head, model.preprocess, model.memory, not is_frozen)
+
+
+def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:
+    """Copies what an old head knows about classes of the same name into a fresh one for raw features.
+
+    Hidden layers come with it where both heads have the same. The rows of other classes stay as they are, which is
+    zero. A head of ours is trained from zero with softmax, so its rows add up to zero: on any picture a zero row
+    stands where the mean old class stands. Kept classes therefore answer as before; a picture of a new class first
+    gets a confident old answer, and the first steps go into that. A head that converges ends at the same place from
+    any start. Frozen, SGD, 10 epochs, cat and dog kept beside horse and deer of CIFAR-10 (and three such choices):
+    with 10 pictures a class (10 steps) 67.2 % (a fresh head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
+
+    Where a head is trained on standardised features (x - mean) / std, the copied rows have to be brought there first:
+    weight * std, bias + weight @ mean; as they are they cost up to 16 points in that measurement.
+
+    Args:
+        head: Is changed, unless its hidden layers are others than the old head's or no class is kept.
+        start: From :func:`read_start`.
+        classes: Of ``head``, in index order.
+
+    Returns:
+        The classes whose rows were kept, in the order of ``classes``.
+    """
+    ours, theirs = _linears(head), _linears(start.head)
+    kept = [name for name in classes if name in start.classes]
+    if not kept or [layer.out_features for layer in ours[:-1]] != list(start.hidden):
+        return ()
+    new_rows = [list(classes).index(name) for name in kept]
+    old_rows = [start.classes.index(name) for name in kept]
+    with torch.no_grad():
+        for layer, old in zip(ours[:-1], theirs[:-1], strict=True):
+            layer.weight.copy_(old.weight)
+            layer.bias.copy_(old.bias)
+        ours[-1].weight[new_rows] = theirs[-1].weight[old_rows].to(ours[-1].weight.device)
+        ours[-1].bias[new_rows] = theirs[-1].bias[old_rows].to(ours[-1].bias.device)
+    return tuple(kept)
+
+
+def _linears(head: nn.Module) -> list[nn.Linear]:
+    return [module for module in head.modules() if isinstance(module, nn.Linear)]
 
 
 def load_model(path: str | Path, *, offline: bool = False, on_download: Progress | None = None) -> Model:

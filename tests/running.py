@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 from resnet_cli.cli import app
 from resnet_cli.device import Compute
-from resnet_cli.training.finetune import FinetuneResult
+from resnet_cli.training.events import EpochRecord
+from resnet_cli.training.report import FinetuneResult
+from resnet_cli.training.session import Session
 
 #: The installed command.
 COMMAND = Path(sys.executable).with_name("resnet-cli")
@@ -76,3 +78,19 @@ def lines_until(stream: Iterator[str], text: str) -> list[str]:
         if text in line:
             return lines
     raise AssertionError(f"no {text!r} in {''.join(lines)}")
+
+
+class IgnoringKeeper:
+    """For a training of which only the end counts."""
+
+    def keep(self, record: EpochRecord) -> bool:
+        return False
+
+    def after_step(self, session: Session) -> None:
+        pass
+
+    def after_epoch(self, session: Session) -> None:
+        pass
+
+    def save_now(self, session: Session) -> str:
+        return "nothing is kept"

@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thirds of the time of so small a run; the session's runs draw theirs."""
     for name in ("plot_curves", "plot_confusion", "plot_predictions"):
-        monkeypatch.setattr(f"resnet_cli.training.finetune.{name}", lambda *_, **__: None)
+        monkeypatch.setattr(f"resnet_cli.training.report.{name}", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

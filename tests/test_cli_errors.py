@@ -161,6 +161,13 @@ def test_without_weights_and_network_three_ways_out_are_named(make_folder: Calla
         (["--mode", "fast"], ["--mode fast", "'frozen'"]),
         (["--head", "1024;512"], ["--head 1024;512", "linear"]),
         (["--augment", "wild"], ["--augment wild", "'light'"]),
+        (["--lr", "fast"], ["--lr fast"]),
+        (["--batch-size", "many"], ["--batch-size many"]),
+        (["--unfreeze", "layer5"], ["--unfreeze layer5", "stem, layer1"]),
+        (["--max-time", "soon"], ["--max-time soon", "20m"]),
+        (["--target", "97"], ["--target 97", "less than or equal to 1"]),
+        (["--fit", "stretch"], ["--fit stretch", "'pad'"]),
+        (["--resume", "--seed", "3"], ["--resume"]),
         (["--epochs", "ten"], ["--epochs", "unable to parse"]),
         (["--learning-rate", "1"], ["No such option", "--learning-rate"]),
         (["--device", "gpu"], ["--device gpu", "use auto, cpu"]),
@@ -191,9 +198,36 @@ def test_a_bad_config_file_is_named_with_its_reason(tmp_path: Path, text: str, n
     fails(run_cli("finetune", "digits", "--config", path), 2, path, *named)
 
 
-@pytest.mark.parametrize("flags", [["--lr", "0.1"], ["--augment", "light"]])
-def test_a_flag_without_effect_in_the_mode_is_refused(flags: list[str]) -> None:
-    fails(run_cli("finetune", "digits", *FROZEN, *flags), 2, flags[0], "no effect while the backbone is frozen")
+#: Flags that the mode beside them does nothing with, and what the refusal names.
+WITHOUT_EFFECT: list[tuple[str, list[str]]] = [
+    ("--mode frozen --lr 0.1", ["--lr", "frozen", "--head-lr"]),
+    ("--mode frozen --layer-decay 0.5", ["--layer-decay", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --unfreeze layer4", ["--unfreeze", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --progressive 32", ["--progressive", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --augment light", ["--augment", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --policy randaugment", ["--policy", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --erasing 0.5", ["--erasing", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --mixup 0.2", ["--mixup", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --cutmix 0.2", ["--cutmix", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --mix-off-epochs 2", ["--mix-off-epochs", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --batchnorm eval", ["--batchnorm", "frozen", "--mode lp-ft"]),
+    ("--mode frozen --max-time 1m", ["--max-time", "frozen", "--mode"]),
+    ("--mode frozen --solver lbfgs --epochs 3", ["--solver lbfgs", "--epochs"]),
+    ("--mode frozen --solver lbfgs --head 16", ["--solver lbfgs", "hidden layers"]),
+    ("--mode full --solver lbfgs", ["--solver", "--mode lp-ft"]),
+    ("--mode lp-ft --ema 0.9 --average 2", ["--ema", "--average"]),
+    ("--mode lp-ft --average 20", ["--average 20", "10 epochs"]),
+    ("--mode lp-ft --mix-off-epochs 2", ["--mix-off-epochs", "--mixup"]),
+    ("--mode lp-ft --progressive 64", ["--progressive 64", "32"]),
+    ("--mode lp-ft --schedule one-cycle --warmup 0.2", ["--warmup", "one-cycle"]),
+    ("--mode frozen --add", ["--add", "--weights runs/NAME"]),
+]
+
+
+@pytest.mark.parametrize(("flags", "named"), WITHOUT_EFFECT, ids=[flags for flags, _ in WITHOUT_EFFECT])
+def test_a_flag_without_effect_in_the_mode_is_refused(flags: str, named: list[str]) -> None:
+    message = fails(run_cli("finetune", "digits", *TINY_FLAGS, *flags.split()), 2, *named)
+    assert "try:" in message
 
 
 def test_an_existing_out_is_left_as_it_is(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import CLASSES, Trained, run_cli
+from running import CLASSES, TINY, Trained, run_cli
+
+from resnet_cli.training.finetune import finetune
 
 pytest_plugins = ["small_runs"]
 
@@ -23,7 +25,8 @@ def latest(full_run: Trained) -> None:
     Path("runs/latest").symlink_to(full_run.run)
 
 
-KEYS = {"schema_version", "model", "data", "split", "num_images", "top1", "top5", "loss", "per_class", "confusion"}
+FIGURES = {"num_images", "top1", "top5", "loss", "macro", "weighted", "per_class", "confusion"}
+KEYS = {"schema_version", "model", "data", "split", "tta"} | FIGURES
 
 
 @pytest.mark.usefixtures("latest")
@@ -32,8 +35,9 @@ def test_it_judges_the_latest_run_on_its_own_test_pictures(full_run: Trained) ->
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
     found = json.loads(line)
-    assert set(found) == KEYS | {"macro", "weighted"}
+    assert set(found) == KEYS
     assert (found["schema_version"], found["split"], found["num_images"], found["top5"]) == (1, "test", 9, None)
+    assert found["tta"] == "none"
     assert found["data"] == full_run.photos.name
     assert list(found["per_class"]) == list(CLASSES)
     assert full_run.result.test is not None
@@ -66,6 +70,28 @@ def test_a_plain_eval_shows_scores_classes_and_confusion(full_run: Trained) -> N
     for text in ("top-1", "loss", "precision", "recall", "F1", *CLASSES, "macro average", "weighted", "Confusion"):
         assert text in result.stdout
     assert "top-5" not in result.stdout
+
+
+def test_flip_is_said_wherever_figures_are(full_run: Trained) -> None:
+    plain = json.loads(run_cli("eval", full_run.run, "--json").stdout)
+    result = run_cli("eval", full_run.run, "--tta", "flip", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["tta"], found["num_images"]) == ("flip", plain["num_images"])
+    assert found["loss"] != plain["loss"]
+    assert "mirror image" in result.stderr and "warning" not in result.stderr
+    assert "mirror image" not in run_cli("eval", full_run.run).stderr
+    refused = run_cli("eval", full_run.run, "--tta", "rotate")
+    assert refused.exit_code == 2 and "--tta rotate" in refused.stderr
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_flip_warns_where_mirrored_pictures_are_others(tmp_path: Path) -> None:
+    # A network that answers by chance will do.
+    result = finetune(data="digits", out=tmp_path / "run", mode="frozen", limit=40, epochs=1, **TINY)
+    found = run_cli("eval", result.run.path, "--tta", "flip", "--quiet")
+    assert found.exit_code == 0, found.output
+    assert "a mirrored picture of digits may belong to another class" in found.stderr
 
 
 def test_quiet_prints_top1_alone(full_run: Trained) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,22 @@ import pytest
 import yaml
 from running import TINY_FLAGS, Trained, run_cli
 
+from resnet_cli.config import FinetuneConfig
+
 pytest_plugins = ["small_runs"]
 pytestmark = pytest.mark.usefixtures("no_plots")
 
-SMALL = ("digits", "--classes", "0,1,2", "--limit", "12", "--val-fraction", "0.05", "--epochs", "2", *TINY_FLAGS)
+MODES = ("frozen", "full", "lp-ft", "gradual")
+WITHOUT_STEPS = ("digits", "--classes", "0,1,2", "--limit", "12", "--val-fraction", "0.05", *TINY_FLAGS)
+SMALL = (*WITHOUT_STEPS, "--epochs", "2")
 
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A dry run measures one batch; a small one will do.
     monkeypatch.setattr("resnet_cli.training.estimate.inference_batch_size", lambda *_: 4)
+    # Half a gigabyte each; tests/test_training_resume.py is about them.
+    monkeypatch.setattr("resnet_cli.training.keeper.write_checkpoint", lambda *_, **__: None)
 
 
 def finetune_json(*flags: object) -> dict[str, Any]:
@@ -30,15 +38,16 @@ def finetune_json(*flags: object) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["frozen", "full"])
+@pytest.mark.parametrize("mode", MODES)
 def test_json_is_one_object_with_the_promised_keys(mode: str) -> None:
     found = finetune_json("--mode", mode)
     promised = {"schema_version", "run", "model", "mode", "num_classes", "val_top1", "test_top1", "seconds"}
-    more = {"weights", "num_images", "num_skipped", "epochs", "best_epoch"}
+    more = {"weights", "num_images", "num_skipped", "epochs", "best_epoch", "old_classes"}
     assert set(found) == promised | more
     assert (found["schema_version"], found["mode"], found["num_classes"], found["epochs"]) == (1, mode, 3, 2)
     assert 0 <= found["val_top1"] <= 1 and 0 <= found["test_top1"] <= 1
     assert found["num_images"]["train"] == 12
+    assert found["old_classes"] is None
     assert Path(found["model"]).is_file()
     assert Path(found["model"]).parent == Path(found["run"])
     assert Path("runs/latest").resolve() == Path(found["run"]).resolve()
@@ -59,10 +68,28 @@ def test_a_plain_run_shows_figures_confusion_files_and_the_next_command() -> Non
     for text in ("Reached", "validation", "test", "Confusion", "mine/model.safetensors", "resnet-cli eval mine"):
         assert text in result.stdout
     # The plan, progress and warnings accompany the result.
-    for text in ("Plan", "random initialisation", "warning: the frozen backbone has random weights", "epoch 2 of 2"):
+    for text in ("Plan", "random initialisation", "warning: the frozen backbone has random weights", "epoch 2 of 2:"):
         assert text in result.stderr
         assert text not in result.stdout
+    assert "chose epoch" in result.stdout
     assert "\x1b" not in result.output
+
+
+def test_a_probe_by_lbfgs_shows_penalties_in_place_of_epochs() -> None:
+    result = run_cli("finetune", *WITHOUT_STEPS, "--mode", "frozen", "--out", "mine")
+    assert result.exit_code == 0, result.output
+    assert "penalty 16: validation loss" in result.stderr
+    assert "chose the penalty" in result.stdout
+    assert "epoch" not in result.stderr
+
+
+def test_a_finetune_shows_its_probe_first() -> None:
+    result = run_cli("finetune", *SMALL, "--mode", "lp-ft", "--out", "mine")
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    (probe,) = [at for at, line in enumerate(lines) if line.startswith("probe: validation ")]
+    assert probe < next(at for at, line in enumerate(lines) if line.startswith("epoch 2 of 2"))
+    assert "chose the probe over 2 epochs" in result.stdout or "chose epoch" in result.stdout
 
 
 def test_quiet_prints_the_run_and_nothing_else() -> None:
@@ -75,7 +102,16 @@ def test_an_expression_in_the_help_can_be_copied() -> None:
     assert r"'^(\w+)'" in run_cli("finetune", "--help").stdout
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_value_of_the_config_is_a_flag_with_help() -> None:
+    text = " ".join(run_cli("finetune", "--help").stdout.replace("│", " ").split())
+    flags = {"--" + name.replace("_", "-") for name in FinetuneConfig.model_fields} - {"--data"}
+    missing = {flag for flag in flags if not re.search(rf"{flag}(?![\w-])", text)}
+    assert not missing
+    assert "[DATA]" in text or "data" in text.lower()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_dry_run_writes_nothing(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "cache"))
 
     def written() -> list[Path]:
@@ -83,14 +119,15 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return sorted(path for path in tmp_path.rglob("*") if tmp_path / "cache" not in [path, *path.parents])
 
     before = written()
-    result = run_cli("finetune", *SMALL, "--mode", "full", "--dry-run")
+    result = run_cli("finetune", *SMALL, "--mode", mode, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "No run was made" in result.stdout
     assert written() == before
 
 
-def test_a_dry_run_as_json_has_every_choice_and_a_cost() -> None:
-    found = finetune_json("--mode", "full", "--dry-run")
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "frozen"])
+def test_a_dry_run_as_json_has_every_choice_and_a_cost(mode: str) -> None:
+    found = finetune_json("--mode", mode, "--dry-run")
     assert set(found) == {"schema_version", "plan", "warnings", "estimate"}
     assert set(found["estimate"]) == {"seconds", "memory_bytes"}
     assert found["estimate"]["memory_bytes"] > 0
@@ -134,5 +171,30 @@ def test_the_same_command_gives_the_same_figures() -> None:
     figures = [finetune_json("--mode", "frozen", "--head", "8", "--seed", 3, "--out", name) for name in ("a", "b")]
     assert Path("a/history.csv").read_text().count("\n") == 3
     assert figures[0]["val_top1"] == figures[1]["val_top1"]
-    rows = [[line.rpartition(",")[0] for line in Path(name, "history.csv").read_text().splitlines()] for name in "ab"]
+    rows = [list(csv.DictReader(Path(name, "history.csv").read_text().splitlines())) for name in "ab"]
+    for row in (*rows[0], *rows[1]):
+        del row["seconds"]
     assert rows[0] == rows[1]
+
+
+def test_added_classes_and_what_is_left_of_the_old_ones_are_shown(frozen_run: Trained) -> None:
+    flags = ("--weights", frozen_run.run, "--add", "--device", "cpu", "--precision", "fp32")
+    shown = run_cli("finetune", "digits", "--classes", "0,1", "--limit", "12", *flags, "--out", "mine")
+    assert shown.exit_code == 0, shown.output
+    for text in ("Old classes", "the 3 old classes, before", "all 5 classes, now"):
+        assert text in shown.stdout
+    assert "blue, green, red" in shown.stderr
+    told = json.loads(run_cli("finetune", "--config", "mine/config.yaml", "--out", "again", "--json").stdout)
+    assert set(told["old_classes"]) == {"num", "before", "after"}
+    assert (told["num_classes"], told["old_classes"]["num"]) == (5, 15)
+    answered = run_cli("predict", frozen_run.photos / "test" / "green", "--model", "mine", "--json")
+    labels = [json.loads(line)["label"] for line in answered.stdout.splitlines()]
+    assert labels.count("green") >= 2
+
+
+def test_a_result_below_what_was_asked_for_exits_with_10_after_it_is_shown() -> None:
+    result = run_cli("finetune", *SMALL, "--mode", "full", "--lr", 1e-9, "--head-lr", 1e-9, "--fail-under", 1, "--json")
+    assert result.exit_code == 10, result.output
+    found = json.loads(result.stdout)
+    assert found["test_top1"] < 1 and Path(found["model"]).is_file()
+    assert json.loads(result.stderr.splitlines()[-1])["error"]["code"] == "verification"

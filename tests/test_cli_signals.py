@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from running import TINY_FLAGS, command_environment, lines_until, spawn
 
+from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.weights import load_model
 
+pytest_plugins = ["small_runs"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 LONG = ("finetune", "digits", "--classes", "0,1", "--limit", "16", "--mode", "full", "--val-fraction", "0.05",
@@ -22,15 +24,42 @@ LONG = ("finetune", "digits", "--classes", "0,1", "--limit", "16", "--mode", "fu
 
 #: The command, but with the best model written after every epoch that is the best so far.
 EAGER = """
-from resnet_cli.training import finetune
-finetune.SAVE_EVERY_S = -1
+from resnet_cli.training import keeper
+keeper.MODEL_EVERY_S = -1
 from resnet_cli.cli import main
+main()
+"""
+#: The command, which waits where the task that the first argument names begins.
+WAITING = """
+import sys, time
+task = sys.argv.pop(1)
+from resnet_cli.cli import main, progress
+draw = progress.ProgressView.__call__
+def wait(self, event):
+    draw(self, event)
+    if getattr(event, "task", "") == task:
+        print("waiting", file=sys.stderr, flush=True)
+        time.sleep(60)
+progress.ProgressView.__call__ = wait
 main()
 """
 #: The command, but with a line for every step and epoch.
 CHATTY = """
 from resnet_cli.cli import main, progress
 progress.LINE_EVERY_S = 0
+main()
+"""
+#: The command, whose second step takes a minute.
+STUCK = """
+import sys, time
+from resnet_cli.cli import main
+from resnet_cli.training import loop
+def take(self, batch):
+    print("stuck", file=sys.stderr, flush=True)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        time.sleep(0.05)
+loop.StepTaker.take = take
 main()
 """
 #: Nothing but saves, one after the other, of models that differ.
@@ -99,18 +128,62 @@ def test_kill_9_before_the_first_save_leaves_no_model(here: Path) -> None:
     assert not (here / "runs").exists()
 
 
-def test_ctrl_c_ends_with_130_and_says_what_is_kept(here: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
+    here: Path, number: signal.Signals, code: int
+) -> None:
     with start(CHATTY, *LONG) as process:
         assert process.stderr
         lines_until(process.stderr, "epoch 2 of")
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == code
     assert stdout == ""
     assert "Traceback" not in stderr
     assert "interrupted; kept run/model.safetensors, the best of " in stderr
+    assert "go on with: resnet-cli finetune --resume run" in stderr
+    found = read_newest(here / "run" / "checkpoints")
+    assert found and found[0].values["num_steps"] >= 2
     assert load_model(here / "run").classes == ("0", "1")
     assert (here / "runs" / "latest").resolve() == here / "run"
+
+
+def test_the_second_ctrl_c_leaves_at_once(here: Path) -> None:
+    # The first one comes while a step waits for nothing: without the second it would go on for a minute.
+    with start(STUCK, *LONG) as process:
+        assert process.stderr
+        lines_until(process.stderr, "stuck")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=50)
+    assert process.returncode == 130
+    assert "interrupted; left at once" in stderr and "Traceback" not in stderr
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "kept"),
+    [
+        ("check", (), "the pictures checked so far will not be checked again"),
+        ("features", ("--mode", "frozen"), "features computed so far are kept"),
+        ("evaluate", ("--mode", "full", "--epochs", "1"), "kept run/model.safetensors"),
+    ],
+)
+def test_sigterm_outside_of_the_epochs_ends_with_143(here: Path, task: str, flags: tuple[str, ...], kept: str) -> None:
+    data = ("finetune", "digits", "--classes", "0,1", "--limit", "8", "--out", "run")
+    with start(WAITING, task, *data, *flags, *TINY_FLAGS) as process:
+        assert process.stderr
+        lines_until(process.stderr, "waiting")
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=50)
+    assert process.returncode == 143
+    assert f"interrupted; {kept}" in stderr and "Traceback" not in stderr
+    assert (here / "run").exists() == (task == "evaluate")
+    if task == "evaluate":
+        assert "--resume run" in stderr
+        assert load_model(here / "run").classes == ("0", "1")
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(here: Path) -> None:

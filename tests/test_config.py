@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.config import MAX_YAML_BYTES, FinetuneConfig, parse_head, read_yaml, resolve, to_yaml
+from resnet_cli.config import MAX_YAML_BYTES, STAGES, FinetuneConfig, parse_head, read_yaml, resolve, to_yaml
 from resnet_cli.errors import ConfigError
 
 
@@ -204,13 +205,53 @@ def test_a_rate_is_a_positive_finite_number(field: str, value: float, file: Path
         ("seed", -1),
         ("seed", 2**32),
         ("mode", "sideways"),
-        ("precision", "fp16"),
+        ("precision", "fp8"),
         ("head", "deep"),
+        ("lr", "fast"),
+        ("batch_size", "some"),
+        ("unfreeze", "layer5"),
+        ("unfreeze", ""),
+        ("optimizer", "lamb"),
+        ("schedule", "step"),
+        ("warmup", 1.0),
+        ("warmup", -0.1),
+        ("clip_grad", 0.0),
+        ("accumulate", 0),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.1),
+        ("weight_decay", -1e-4),
+        ("batchnorm", "sync"),
+        ("loss", "mse"),
+        ("label_smoothing", 1.0),
+        ("balance", "smote"),
+        ("fit", "stretch"),
+        ("augment", "wild"),
+        ("policy", "autoaugment"),
+        ("erasing", 1.5),
+        ("mixup", -1.0),
+        ("cutmix", math.inf),
+        ("mix_off_epochs", -1),
+        ("progressive", 16),
+        ("ema", 1.0),
+        ("ema", 0.0),
+        ("average", 1),
+        ("patience", 0),
+        ("target", 1.1),
+        ("fail_under", -0.1),
+        ("seeds", 0),
+        ("max_time", "soon"),
+        ("max_time", "0s"),
+        ("max_time", "-5m"),
+        ("max_time", "nan"),
+        ("max_time", "inf"),
+        ("checkpoint_every", "10x"),
+        ("solver", "adam"),
+        ("mode", "probe"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_flag(field: str, value: Any) -> None:
     flag = "--" + field.replace("_", "-")
-    with pytest.raises(ConfigError, match=rf"^{flag} {value}: ") as caught:
+    with pytest.raises(ConfigError, match=rf"^{flag} {re.escape(str(value))}: ") as caught:
         resolve(FinetuneConfig, {field: value})
     assert caught.value.exit_code == 2
 
@@ -236,6 +277,35 @@ def test_no_other_text_is_a_head(text: str) -> None:
         parse_head(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 0.5m ", 30), ("1e2s", 100), ("0.001s", 0.001)],
+)
+def test_a_time_has_a_unit_or_is_in_seconds(text: str, seconds: float, file: Path) -> None:
+    assert resolve(FinetuneConfig, {"max_time": text}).config.max_time == seconds
+    assert resolved(file, f"max_time: {text}\ncheckpoint-every: '{text}'").checkpoint_every == seconds
+
+
+@pytest.mark.parametrize("text", ["auto", "0.01", "1"])
+def test_a_rate_may_be_left_to_a_test(text: str, file: Path) -> None:
+    wanted = text if text == "auto" else float(text)
+    assert resolve(FinetuneConfig, {"lr": text}).config.lr == resolved(file, f"lr: {text}").lr == wanted
+
+
+@pytest.mark.parametrize("text", ["auto", "64"])
+def test_a_batch_size_may_be_left_to_the_memory(text: str, file: Path) -> None:
+    wanted = text if text == "auto" else int(text)
+    assert resolve(FinetuneConfig, {"batch_size": text}).config.batch_size == wanted
+    assert resolved(file, f"batch-size: {text}").batch_size == wanted
+
+
+def test_stages_are_a_list_or_words_with_commas(file: Path) -> None:
+    wanted = ("layer3", "layer4")
+    assert resolve(FinetuneConfig, {"unfreeze": "layer3, layer4"}).config.unfreeze == wanted
+    assert resolved(file, "unfreeze: [layer3, layer4]").unfreeze == wanted
+    assert resolved(file, "unfreeze: null").unfreeze is None
+
+
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
 CONFIGS = st.builds(
     FinetuneConfig,
@@ -245,7 +315,15 @@ CONFIGS = st.builds(
     val_fraction=st.floats(1e-6, 0.49),
     weights=NAMES,
     head=st.sampled_from(["linear", "1024,512"]),
-    lr=st.none() | st.floats(1e-12, 1e3),
+    lr=st.none() | st.just("auto") | st.floats(1e-12, 1e3),
+    batch_size=st.none() | st.just("auto") | st.integers(1, 65_536),
+    unfreeze=st.none() | st.lists(st.sampled_from(STAGES), min_size=1, unique=True).map(tuple),
+    max_time=st.none() | st.floats(1e-3, 1e6),
+    target=st.none() | st.floats(0, 1),
+    warmup=st.none() | st.floats(0, 0.99),
+    mixup=st.none() | st.floats(0, 10),
+    add=st.booleans(),
+    epochs=st.none() | st.integers(1, 10_000),
     seed=st.integers(0, 2**32 - 1),
     out=st.none() | NAMES.map(Path),
     offline=st.booleans(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import warnings
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from running import FP32
 from sklearn.metrics import (
     accuracy_score,
     classification_report,
@@ -19,9 +21,12 @@ from sklearn.metrics import (
     log_loss,
     top_k_accuracy_score,
 )
+from torch import nn
 
-from resnet_cli.evaluation import Evaluation, head_probs, loss_and_top1, score
-from resnet_cli.model import NUM_FEATURES, make_head
+from resnet_cli.data.dataset import Item
+from resnet_cli.evaluation import Evaluation, evaluate, head_probs, loss_and_top1, score
+from resnet_cli.model import NUM_FEATURES, Model, ResNet50, make_head
+from resnet_cli.preprocess import Preprocess
 
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -118,7 +123,8 @@ def test_below_five_classes_there_is_no_top5() -> None:
 
 def test_json_has_the_promised_keys() -> None:
     values = scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).to_dict()
-    assert set(values) == {"num_images", "top1", "top5", "loss", "macro", "weighted", "per_class", "confusion"}
+    figures = {"top1", "top5", "loss", "macro", "weighted", "per_class", "confusion"}
+    assert set(values) == figures | {"num_images", "tta"}
     assert list(values["per_class"]) == [f"class {index}" for index in range(5)]
     assert set(values["macro"]) == set(values["per_class"]["class 0"]) == {"precision", "recall", "f1", "support"}
     assert [len(row) for row in values["confusion"]] == [5] * 5
@@ -135,7 +141,27 @@ def test_head_probs_add_up_to_one_whatever_the_slice(monkeypatch: pytest.MonkeyP
     assert torch.allclose(probs.sum(dim=1), torch.ones(4097), atol=1e-5)
     # Dropout is off, and the head that was given stays in train mode.
     assert torch.equal(head_probs(head, features.half()), probs)
-    assert head.training
+    assert head.training and all(parameter.requires_grad for parameter in head.parameters())
+    expected = torch.softmax(head.eval()(features.half().float()), dim=1)
+    assert torch.allclose(probs, expected, atol=1e-5)
+
+
+def test_flip_takes_the_mean_of_both_sides() -> None:
+    torch.manual_seed(0)
+    network = ResNet50(3).eval()
+    nn.init.normal_(network.fc.weight)  # type: ignore[arg-type]
+    model = Model(network, ("a", "b", "c"), Preprocess(resize_size=32, crop_size=32))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    items = [Item(f"{index}.png", one, label=index % 3) for index, one in enumerate(pixels)]
+    turned = [dataclasses.replace(item, source=one[:, ::-1].copy()) for item, one in zip(items, pixels, strict=True)]
+    plain, other = evaluate(model, items, FP32), evaluate(model, turned, FP32)
+    seen: list[tuple[int, int]] = []
+    both = evaluate(model, items, FP32, tta="flip", on_progress=lambda *done: seen.append(done))
+    assert np.array_equal(both.probs, (plain.probs + other.probs) / 2)
+    assert both.probs == pytest.approx(evaluate(model, turned, FP32, tta="flip").probs)
+    assert (plain.tta, both.tta, both.to_dict()["tta"]) == ("none", "flip", "flip")
+    assert [total for _, total in seen] == [10] * len(seen)
+    assert seen == sorted(seen) and seen[-1] == (10, 10)
 
 
 def test_temperature_softens() -> None:

@@ -120,6 +120,23 @@ def test_other_weights_preprocessing_or_precision_miss(network: ResNet50, passes
         assert sum(passes) == 2
 
 
+def test_mirrored_features_are_those_of_mirrored_pictures_and_are_cached_apart(
+    network: ResNet50, passes: list[int]
+) -> None:
+    square = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    items = [Item(f"{index}.png", pixels) for index, pixels in enumerate(square)]
+    turned = [Item(item.name, pixels[:, ::-1].copy()) for item, pixels in zip(items, square, strict=True)]
+    plain = extract_features(network, items, SMALL, FP32)
+    mirrored = extract_features(network, items, SMALL, FP32, mirrored=True)
+    assert sum(passes) == 6
+    assert torch.equal(mirrored, extract_features(network, turned, SMALL, FP32))
+    assert not torch.allclose(mirrored, plain)
+    passes.clear()
+    assert torch.equal(extract_features(network, items, SMALL, FP32, mirrored=True), mirrored)
+    assert torch.equal(extract_features(network, items, SMALL, FP32), plain)
+    assert passes == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_a_damaged_shard_is_dropped_and_computed_again(network: ResNet50, passes: list[int], damage: str) -> None:
     items = make_items(4)

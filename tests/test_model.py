@@ -25,12 +25,14 @@ from resnet_cli.images import read_image
 from resnet_cli.model import (
     METADATA_KEY,
     NUM_FEATURES,
+    Memory,
     Model,
     ResNet50,
     backbone_hash,
     load_tensors,
     make_head,
     model_from_tensors,
+    without_memory,
 )
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.weights import (
@@ -485,3 +487,74 @@ def test_weights_without_step_counters_load(tmp_path: Path, network: ResNet50) -
     other = ResNet50(network.state_dict()["fc.bias"].numel())
     load_tensors(other, state, tmp_path / "old.pth")
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in state.items())
+
+
+def make_memory(dtype: torch.dtype = torch.float16) -> Memory:
+    features = torch.randn(6, NUM_FEATURES, generator=torch.Generator().manual_seed(3))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    return Memory(features.to(dtype), labels, torch.tensor([False, True] * 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_a_models_memory_comes_back_as_it_was(model: Model, tmp_path: Path, dtype: torch.dtype) -> None:
+    memory = make_memory(dtype)
+    path = tmp_path / "model.safetensors"
+    dataclasses.replace(model, memory=memory).save(path)
+    loaded = load_model(path).memory
+    # Not a view of the file, which may change.
+    with path.open("r+b") as file:
+        file.write(b"\xff" * path.stat().st_size)
+    assert loaded is not None
+    for name, tensor in vars(memory).items():
+        assert torch.equal(getattr(loaded, name), tensor) and getattr(loaded, name).dtype == tensor.dtype
+
+
+def test_a_file_without_memory_has_none(saved: Path) -> None:
+    assert load_model(saved).memory is None
+
+
+def test_a_backbone_loads_from_a_model_with_memory(model: Model, network: ResNet50, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    dataclasses.replace(model, memory=make_memory()).save(path)
+    fresh = ResNet50(7)
+    load_backbone(fresh, Weights("model.safetensors", None, path, ""))
+    assert backbone_hash(fresh) == backbone_hash(network)
+
+
+def test_what_is_left_without_the_memory_loads_into_torchvision(
+    model: Model, network: ResNet50, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    dataclasses.replace(model, memory=make_memory()).save(path)
+    tensors = load_file(path)
+    twin = resnet50(num_classes=len(CLASSES))
+    twin.load_state_dict(without_memory(tensors))
+    assert_same_state(twin, network)
+    left_over = twin.load_state_dict(tensors, strict=False)
+    assert left_over.missing_keys == [] and all(name.startswith("memory.") for name in left_over.unexpected_keys)
+
+
+DAMAGED: dict[str, dict[str, Tensor | None]] = {
+    "no labels": {"labels": None},
+    "unknown tensor": {"notes": torch.zeros(6)},
+    "scalar features": {"features": torch.tensor(0.0)},
+    "narrow features": {"features": torch.zeros(6, 2047)},
+    "features of integers": {"features": torch.zeros(6, NUM_FEATURES, dtype=torch.int64)},
+    "a feature that is not finite": {"features": torch.full((6, NUM_FEATURES), math.inf)},
+    "more labels than features": {"labels": torch.zeros(7, dtype=torch.int64)},
+    "a table of labels": {"labels": torch.zeros(6, 1, dtype=torch.int64)},
+    "labels of floats": {"labels": torch.zeros(6)},
+    "a label without a class": {"labels": torch.full((6,), len(CLASSES))},
+    "a negative label": {"labels": torch.full((6,), -1)},
+    "held_out of integers": {"held_out": torch.zeros(6, dtype=torch.int64)},
+}
+
+
+@pytest.mark.parametrize("change", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_memory_is_a_model_error(
+    content: tuple[dict[str, Tensor], dict[str, Any]], change: dict[str, Tensor | None]
+) -> None:
+    tensors, about = content
+    memory = {name: tensor for name, tensor in {**vars(make_memory()), **change}.items() if tensor is not None}
+    with pytest.raises(ModelError, match="damaged memory"):
+        model_from_tensors(tensors | {f"memory.{name}": tensor for name, tensor in memory.items()}, about, Path("x"))

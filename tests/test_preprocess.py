@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -9,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.models import ResNet50_Weights
 from torchvision.transforms import v2
 
 from resnet_cli.errors import ModelError
-from resnet_cli.preprocess import IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess
+from resnet_cli.images import decoder_version
+from resnet_cli.preprocess import IMAGENET_MEAN, IMAGENET_STD, Fit, Interpolation, Preprocess
 
 PRESET = Preprocess(resize_size=256, crop_size=224)
+FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
+SIZES = [(500, 375), (375, 500), (224, 224), (301, 299), (1, 1), (3, 2), (32, 32), (257, 100), (131, 17)]
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -37,9 +41,7 @@ def torchvisions(preprocess: Preprocess, image: Image.Image) -> np.ndarray[Any, 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("resize_size", "crop_size"), [(256, 224), (232, 224), (224, 224), (73, 64)])
-@pytest.mark.parametrize(
-    "size", [(500, 375), (375, 500), (224, 224), (301, 299), (1, 1), (3, 2), (32, 32), (257, 100), (131, 17)], ids=str
-)
+@pytest.mark.parametrize("size", SIZES, ids=str)
 def test_it_is_torchvisions_resize_and_centre_crop_bit_by_bit(
     size: tuple[int, int], resize_size: int, crop_size: int, interpolation: Interpolation
 ) -> None:
@@ -58,19 +60,76 @@ def test_one_pixel_fills_the_crop() -> None:
     np.testing.assert_array_equal(pixels, np.broadcast_to([10, 20, 30], (224, 224, 3)))
 
 
-@pytest.mark.parametrize("size", [(1, 1_000_000), (1_000_000, 1)], ids=str)
-def test_a_panorama_is_as_cheap_as_any_other_picture(size: tuple[int, int]) -> None:
-    """Resized as a whole, its shorter side to 256, it would fill 262 GB."""
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_pad_keeps_the_whole_picture_and_its_aspect_on_the_mean_colour(
+    size: tuple[int, int], interpolation: Interpolation
+) -> None:
+    preprocess = Preprocess(resize_size=224, crop_size=224, interpolation=interpolation, fit="pad")
+    image = noise(*size)
+    expected = ImageOps.pad(image, (224, 224), Image.Resampling[interpolation.upper()], (124, 116, 104))
+    np.testing.assert_array_equal(preprocess(image), np.asarray(expected))
+
+
+def test_what_pad_adds_is_about_zero_for_the_network() -> None:
+    pixels = torch.tensor(PRESET.with_fit("pad")(noise(500, 100))).permute(2, 0, 1)[None]
+    bar = PRESET.normalize(pixels)[:, :, :80]
+    assert bar.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", SIZES[:-1], ids=str)
+def test_squash_is_torchvisions_resize_to_a_square_bit_by_bit(
+    size: tuple[int, int], interpolation: Interpolation
+) -> None:
+    preprocess = Preprocess(resize_size=64, crop_size=64, interpolation=interpolation, fit="squash")
+    image = noise(*size)
+    expected = v2.Resize((64, 64), v2.InterpolationMode(interpolation))(image)
+    np.testing.assert_array_equal(preprocess(image), np.asarray(expected))
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_a_square_without_margin_is_the_same_whatever_the_fit(fit: Fit) -> None:
+    preprocess = Preprocess(resize_size=64, crop_size=64)
+    np.testing.assert_array_equal(preprocess.with_fit(fit)(noise(99, 99)), preprocess(noise(99, 99)))
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("size", [(1, 1_000_000), (1_000_000, 1), (50, 50_000)], ids=str)
+def test_a_panorama_is_as_cheap_as_any_other_picture(size: tuple[int, int], fit: Fit) -> None:
+    """Resized as a whole, its shorter side to 256, it would fill 262 GB; squashed in one go, 900 MB on the way."""
     image = blobs(*size)
     start = time.process_time()
-    assert PRESET(image).shape == (224, 224, 3)
+    assert PRESET.with_fit(fit)(image).shape == (224, 224, 3)
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("size", [(40, 4000), (4000, 40)], ids=str)
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_a_panorama_looks_as_if_it_were_resized_in_one_go(size: tuple[int, int], fit: Fit) -> None:
+    preprocess, image = PRESET.with_fit(fit), blobs(*size)
+    inner = (224, 224) if fit == "squash" else tuple(max(1, round(224 * side / 4000)) for side in size)
+    expected = np.asarray(image.resize((inner[0], inner[1]), Image.Resampling.BILINEAR)).astype(int)
+    left, top = (round((224 - side) / 2) for side in inner)
+    found = preprocess(image)[top : top + inner[1], left : left + inner[0]]
+    assert abs(found - expected).mean() < (1 if fit == "squash" else 4)
 
 
 @pytest.mark.parametrize("size", [(10, 5000), (5000, 10)], ids=str)
 def test_a_panorama_is_cropped_where_torchvision_crops_it(size: tuple[int, int]) -> None:
     image = blobs(*size)
     assert abs(PRESET(image).astype(int) - torchvisions(PRESET, image)).max() <= 1
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("size", [128, 160, 224, 288])
+def test_another_size_is_the_same_geometry(size: int, fit: Fit) -> None:
+    preprocess = PRESET.with_fit(fit).with_size(size)
+    assert preprocess(blobs(500, 375)).shape == (size, size, 3)
+    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+    small = Image.fromarray(preprocess(blobs(500, 375))).resize((32, 32))
+    same = Image.fromarray(PRESET.with_fit(fit)(blobs(500, 375))).resize((32, 32))
+    assert abs(np.asarray(small).astype(int) - np.asarray(same)).mean() < 3
 
 
 def test_normalize_is_torchvisions() -> None:
@@ -97,11 +156,26 @@ def test_a_preset_of_torchvision_gives_the_same_input(weights: ResNet50_Weights)
     torch.testing.assert_close(got, preset(image), rtol=0, atol=2.01 / 255 / min(IMAGENET_STD))
 
 
-def test_a_description_survives_json() -> None:
+@pytest.mark.parametrize("fit", FITS)
+def test_a_description_survives_json(fit: Fit) -> None:
     preprocess = Preprocess(
         resize_size=73, crop_size=64, interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)
-    )
+    ).with_fit(fit)
     assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
+
+
+def test_a_description_and_a_fingerprint_of_a_crop_are_what_they_were_before_there_was_a_fit() -> None:
+    before = {
+        "resize_size": 256,
+        "crop_size": 224,
+        "interpolation": "bilinear",
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+    }
+    assert PRESET.to_dict() == before
+    assert Preprocess.from_dict(before) == PRESET == Preprocess.from_dict({**before, "fit": "crop"})
+    text = json.dumps([before, decoder_version()], sort_keys=True)
+    assert PRESET.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
 NO_SIZES: list[Any] = ["256", None, 256.5, 0, -1, 10**9, math.nan, [256], {}, True]
@@ -113,6 +187,8 @@ HOSTILE: dict[str, list[Any]] = {
     "interpolation": ["nearest", None, 2, [], {}],
     "mean": NO_TRIPLES,
     "std": [*NO_TRIPLES, [0.2, 0.2, 0], [0.2, 0.2, -0.2], [0.2, 0.2, 1e-320], [0.2, 0.2, 10**400]],
+    # Neither pads nor squashes: PRESET's sizes are those of a crop.
+    "fit": ["stretch", "", None, 1, [], {}, ["pad"], "pad", "squash"],
 }
 
 
@@ -136,6 +212,7 @@ def test_the_fingerprint_changes_with_every_field_and_with_the_decoder(monkeypat
         "interpolation": "bicubic",
         "mean": (0.485, 0.456, 0.407),
         "std": (0.229, 0.224, 0.226),
+        "fit": "squash",
     }
     assert changes.keys() == {field.name for field in dataclasses.fields(Preprocess)}
     prints = {dataclasses.replace(PRESET, **{name: value}).fingerprint() for name, value in changes.items()}

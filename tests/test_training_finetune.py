@@ -9,17 +9,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from running import TINY, Trained
 
 from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.errors import DivergedError, Interrupted
-from resnet_cli.evaluation import evaluate
-from resnet_cli.training import finetune as finetune_module
-from resnet_cli.training.events import EpochDone, Event, PlanMade, Saved, StepDone, WorkDone
-from resnet_cli.training.finetune import FinetuneResult, finetune, run_plan
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import DivergedError, Interrupted, VerificationError
+from resnet_cli.evaluation import evaluate, head_probs
+from resnet_cli.inference import predict
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.training import keeper
+from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone, WorkDone
+from resnet_cli.training.finetune import finetune, run_plan
+from resnet_cli.training.full import NetworkTraining
+from resnet_cli.training.loop import quality
+from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
+from resnet_cli.training.report import FinetuneResult
 from resnet_cli.weights import load_model
 
 pytest_plugins = ["small_runs"]
@@ -29,8 +38,9 @@ DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(here: Path) -> None:
-    pass
+def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half a gigabyte each; tests/test_training_resume.py is about them.
+    monkeypatch.setattr(keeper, "write_checkpoint", lambda *_, **__: None)
 
 
 def test_it_tells_everything_in_order(here: Path) -> None:
@@ -96,7 +106,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_no_run(here: Path) -> None:
 
 
 def test_an_epoch_that_is_worse_does_not_replace_the_best(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune_module, "SAVE_EVERY_S", -1)
+    monkeypatch.setattr(keeper, "MODEL_EVERY_S", -1)
     saved: list[float] = []
 
     def hear(event: Event) -> None:
@@ -105,17 +115,22 @@ def test_an_epoch_that_is_worse_does_not_replace_the_best(here: Path, monkeypatc
 
     result = finetune(on_event=hear, mode="frozen", epochs=4, head_lr=1.0, **DIGITS)
     assert saved[-1] == result.best.val_loss
-    key = [(record.val_top1, -record.val_loss) for record in result.history]
-    assert result.best == result.history[key.index(max(key))]
+    assert result.best == max(result.history, key=quality)
 
 
-@pytest.mark.parametrize("batch_size", [4, 12], ids=["seen in a step", "seen only in validation"])
-def test_a_diverging_training_leaves_no_run(here: Path, batch_size: int) -> None:
-    values = {**DIGITS, "mode": "full", "out": here / "run", "epochs": 1, "batch_size": batch_size}
-    plan = make_plan(resolve(FinetuneConfig, values))
-    with pytest.raises(DivergedError):
-        run_plan(dataclasses.replace(plan, optimizer="sgd", lr=1e30, head_lr=1e30), on_event=lambda event: None)
+@pytest.mark.parametrize("where", ["step", "validation"])
+def test_a_diverging_training_leaves_no_run(here: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {**DIGITS, "mode": "full", "out": here / "run", "epochs": 1, "batch_size": 4}
+    plan, events = make_plan(resolve(FinetuneConfig, values)), list[Event]()
+    if where == "step":
+        plan = dataclasses.replace(plan, rates=Rates("sgd", 1e30, 1e30, 0.0))
+    else:
+        monkeypatch.setattr(NetworkTraining, "_validate", lambda self: (float("nan"), 0.5))
+    with pytest.raises(DivergedError, match=where):
+        run_plan(plan, on_event=events.append)
     assert not (here / "run").exists()
+    # Once more at a tenth, and then it is over.
+    assert [event.rate for event in events if isinstance(event, RateLowered)] == [0.1]
 
 
 def test_the_test_split_chooses_nothing(full_run: Trained, tmp_path: Path) -> None:
@@ -132,10 +147,195 @@ def test_the_test_split_chooses_nothing(full_run: Trained, tmp_path: Path) -> No
 
 
 def test_the_best_is_on_disk_at_least_every_so_often(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune_module, "SAVE_EVERY_S", -1)
+    monkeypatch.setattr(keeper, "MODEL_EVERY_S", -1)
     events: list[Event] = []
     finetune(on_event=events.append, mode="frozen", epochs=3, **DIGITS)
     kinds = [type(event) for event in events]
-    assert kinds.index(Saved) < kinds.index(EpochDone)
+    # While the training goes on, and not only at its end.
+    assert kinds.index(Saved) < len(kinds) - 1 - kinds[::-1].index(EpochDone)
     newest = here / "runs" / "latest" / "model.safetensors"
     assert os.stat(newest).st_mtime <= time.time()
+
+
+@pytest.mark.parametrize("mode", ["lp-ft", "gradual"])
+def test_a_finetune_never_ends_below_its_probe(full_run: Trained, mode: str) -> None:
+    # A rate that destroys what the weights know.
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": mode, "epochs": 1}
+    events: list[Event] = []
+    result = finetune(
+        on_event=events.append, **values, lr=5.0, head_lr=5.0, clip_grad=1.0, batch_size=8, batchnorm="eval"
+    )
+    probe, *rest = result.history
+    assert (probe.epoch, [record.epoch for record in rest]) == (0, [1])
+    assert quality(result.best) == max(map(quality, result.history))
+    assert result.best == probe
+    assert (result.val.top1, result.val.loss) == pytest.approx((probe.val_top1, probe.val_loss), abs=1e-4)
+    # The kept model is the probe: the backbone that it began with, bit by bit.
+    start, end = load_model(full_run.run).network.state_dict(), result.model.network.state_dict()
+    assert all(torch.equal(start[name], end[name]) for name in start if not name.startswith("fc."))
+    first = next(event for event in events if isinstance(event, EpochDone))
+    assert (first.record, first.is_best) == (probe, True)
+
+
+def test_a_finetune_starts_from_the_head_of_its_probe(full_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": "lp-ft", "epochs": 1}
+    result = finetune(**values, lr=1e-12, head_lr=1e-12, batchnorm="eval", weight_decay=0.0)
+    probe, after = result.history
+    assert (after.val_loss, after.val_top1) == pytest.approx((probe.val_loss, probe.val_top1), rel=1e-3)
+
+
+def test_the_stages_that_are_not_named_come_through_a_run_bit_by_bit(full_run: Trained) -> None:
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": "full", "epochs": 2}
+    result = finetune(**values, unfreeze="layer4", lr=0.01, batch_size=8, batchnorm="train", augment="none")
+    start, end = load_model(full_run.run).network.state_dict(), load_model(result.run.path).network.state_dict()
+    changed = {name for name in start if not torch.equal(start[name], end[name])}
+    assert {name.partition(".")[0] for name in changed} == {"layer4", "fc"}
+    assert "layer4.0.bn1.running_mean" in changed
+
+
+def test_a_divergence_in_the_middle_leaves_a_whole_history(full_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate, calls = NetworkTraining._validate, itertools.count(1)
+
+    def poisoned(self: NetworkTraining) -> tuple[float, float]:
+        found = validate(self)
+        return (float("inf"), found[1]) if next(calls) == 2 else found
+
+    monkeypatch.setattr(NetworkTraining, "_validate", poisoned)
+    events: list[Event] = []
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": "lp-ft", "epochs": 3}
+    result = finetune(on_event=events.append, **values)
+    assert [record.epoch for record in result.history] == [0, 1, 2, 3]
+    assert [(event.epoch, event.rate) for event in events if isinstance(event, RateLowered)] == [(2, 0.1)]
+    rows = (result.run.path / "history.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["0", "1", "2", "3"]
+
+
+def test_a_probe_by_lbfgs_is_kept_with_its_penalty_and_remembers_its_classes(full_run: Trained) -> None:
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": "frozen"}
+    result = finetune(**values)
+    assert result.plan.solver == "lbfgs"
+    assert result.best in result.history
+    assert result.best.val_loss == min(record.val_loss for record in result.history)
+    assert all(record.l2 for record in result.history)
+    assert result.val.loss == pytest.approx(result.best.val_loss, abs=1e-4)
+    remembered = load_model(result.run.path).memory
+    assert remembered is not None
+    assert len(remembered.labels) == len(result.plan.dataset.split("train")) + len(result.plan.dataset.split("val"))
+    # What it remembers is what the backbone makes of its pictures.
+    head = load_model(result.run.path).network.fc.eval()
+    answers = head_probs(head, remembered.features.float()).argmax(dim=1)
+    held_out = remembered.held_out
+    right = float((answers[held_out] == remembered.labels[held_out]).float().mean())
+    assert right == pytest.approx(result.best.val_top1)
+    assert load_model(full_run.run).memory is None
+
+
+def test_without_a_test_split_of_steps_the_time_limit_that_froze_the_backbone_does_not_cut_its_head_short(
+    full_run: Trained,
+) -> None:
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "image_size": 64}
+    result = finetune(**values, max_time=1e-3, epochs=3, head="8")
+    assert (result.plan.mode, len(result.history)) == ("frozen", 3)
+
+
+def test_head_rows_of_classes_of_the_same_name_are_kept(full_run: Trained, make_other: Path) -> None:
+    # Rates of nothing: what answers is what the head began with.
+    values = {**TINY, "data": str(make_other), "weights": str(full_run.run), "mode": "full", "epochs": 1}
+    result = finetune(**values, lr=1e-30, head_lr=1e-30, weight_decay=0, batchnorm="eval")
+    old, new = load_model(full_run.run), result.model
+    assert new.classes == ("blue", "red", "white")
+    for name in ("blue", "red"):
+        for part in ("fc.weight", "fc.bias"):
+            ours, theirs = new.network.state_dict()[part], old.network.state_dict()[part]
+            assert torch.equal(ours[new.classes.index(name)], theirs[old.classes.index(name)])
+    assert float(new.network.state_dict()["fc.weight"][2].abs().max()) < 1e-20
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_added_classes_join_the_old_ones_whose_pictures_are_not_needed(
+    frozen_run: Trained, make_other: Path, solver: str
+) -> None:
+    values = {**TINY, "data": str(make_other), "weights": str(frozen_run.run), "add": True, "solver": solver}
+    result = finetune(**values)
+    assert result.model.classes == ("blue", "green", "red", "white")
+    assert "green" not in {result.plan.dataset.classes[item.label] for item in result.plan.dataset.items}
+    kept = result.retention
+    assert kept is not None
+    before = load_model(frozen_run.run)
+    assert before.memory is not None
+    assert kept.num == int(before.memory.held_out.sum()) == 15
+    assert kept.before == pytest.approx(frozen_run.result.best.val_top1)
+    assert kept.after >= kept.before - 0.2
+    told = result.to_dict()["old_classes"]
+    assert told == {"num": 15, "before": kept.before, "after": kept.after}
+    # The old classes' own pictures, which the training has not seen, are still answered.
+    items = [item for item in frozen_run.result.plan.dataset.items if item.split == "test"]
+    names = frozen_run.result.model.classes
+    green = [item for item in items if names[item.label] == "green"]
+    answers = [answer.label for answer in predict(result.model, green, result.plan.compute)]
+    assert answers.count("green") >= 2
+    # And what came in can be added to in its turn.
+    memory = load_model(result.run.path).memory
+    assert memory is not None and set(memory.labels.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.fixture
+def make_other(tmp_path: Path) -> Path:
+    """Two known colours and a new one."""
+    root = tmp_path / "other"
+    for label, (name, colour) in enumerate({"blue": (90, 90, 170), "red": (170, 90, 90), "white": (230,) * 3}.items()):
+        (root / name).mkdir(parents=True)
+        for index in range(10):
+            rng = np.random.default_rng((label, index))
+            pixels = np.clip(colour + rng.normal(0, 30, (40, 50, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "squash"])
+def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
+    here: Path, fit: str, full_run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": "frozen"}
+    result = finetune(**values, fit=fit)
+    model = load_model(result.run.path)
+    assert model.preprocess.fit == fit
+    # Red, green and blue thirds, side by side.
+    wide = Image.fromarray(np.repeat(255 * np.eye(3, dtype=np.uint8)[None], 30, axis=0).repeat(30, axis=1))
+    wide.save("wide.png")
+    seen: list[Preprocess] = []
+    call = Preprocess.__call__
+
+    def look(self: Preprocess, image: Image.Image) -> Any:
+        seen.append(self)
+        return call(self, image)
+
+    monkeypatch.setattr(Preprocess, "__call__", look)
+    (answer,) = predict(model, [Item("wide.png", Path("wide.png"))], result.plan.compute)
+    assert {preprocess.fit for preprocess in seen} == {fit}
+    size = model.preprocess.crop_size
+    pixels = call(model.preprocess, wide)
+    seen_colours = {tuple(colour) for colour in pixels[size // 2, [1, size // 2, -2]].tolist()}
+    assert len(seen_colours) == (1 if fit == "crop" else 3)
+    # Padded, the picture has a third of the height.
+    rim = [list(model.preprocess.mean_colour)] * size
+    assert (pixels[0].tolist() == rim) == (pixels[size // 4].tolist() == rim) == (fit == "pad")
+    assert 0 <= answer.prob <= 1
+
+
+@pytest.mark.parametrize(("mode", "epoch"), [("frozen", 1), ("lp-ft", 0)])
+def test_a_target_stops_early(full_run: Trained, mode: str, epoch: int) -> None:
+    values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": mode, "epochs": 9}
+    result = finetune(**values, target=0.01)
+    assert [record.epoch for record in result.history] == [result.best.epoch] == [epoch]
+    assert result.to_dict()["epochs"] == epoch
+
+
+def test_a_run_that_is_below_what_was_asked_for_fails_after_everything_is_written(here: Path) -> None:
+    result = finetune(mode="frozen", **DIGITS)
+    result.check(None)
+    result.check(result.judged.top1)
+    worse = dataclasses.replace(result, val=result.val, test=dataclasses.replace(result.judged, top1=0.5))
+    with pytest.raises(VerificationError, match=r"test top-1 50.0% is below --fail-under 90.0%") as caught:
+        worse.check(0.9)
+    assert caught.value.exit_code == 10

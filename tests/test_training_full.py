@@ -1,22 +1,24 @@
-"""Training the whole network: it learns, repeats itself bit for bit, and leaves BatchNorm alone when told to."""
+"""Training the network: it learns, repeats itself bit for bit, and what is frozen stays as it was."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from running import TINY, Trained
-from torch import nn
+from running import TINY, IgnoringKeeper, Trained
+from torch import Tensor, nn
 
-from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.errors import DataError
+from resnet_cli.config import STAGES, FinetuneConfig, resolve
+from resnet_cli.errors import DataError, MemoryExhausted
 from resnet_cli.model import ResNet50
-from resnet_cli.training import full
 from resnet_cli.training.events import EpochRecord, Event, StepDone
-from resnet_cli.training.full import fit_network
+from resnet_cli.training.full import NetworkTraining, progressive_size, split_evenly, stages_in
+from resnet_cli.training.loop import Batch, Course, StepTaker, fit
+from resnet_cli.training.optimizers import stage_of
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.weights import load_backbone
 
@@ -30,10 +32,18 @@ def digits_plan(**values: Any) -> Plan:
     return make_plan(resolve(FinetuneConfig, values))
 
 
+def photo_plan(run: Trained, **values: Any) -> Plan:
+    """Of trained weights, in two steps an epoch: the first one moves nothing below a head that is zero."""
+    return digits_plan(**{"data": str(run.photos), "weights": str(run.run), "limit": 12, "batch_size": 6} | values)
+
+
 def train(plan: Plan, network: ResNet50) -> tuple[list[EpochRecord], list[StepDone]]:
     events: list[Event] = []
-    history = fit_network(plan, network, on_best=lambda record: None, on_event=events.append)
-    return history, [event for event in events if isinstance(event, StepDone)]
+    training = NetworkTraining(plan, network)
+    course = Course(epochs=plan.epochs, seed=plan.config.seed)
+    keeper = IgnoringKeeper()
+    fit(training.session, training.lesson(), course, compute=plan.compute, keeper=keeper, on_event=events.append)
+    return training.session.state.history, [event for event in events if isinstance(event, StepDone)]
 
 
 def fresh(plan: Plan, seed: int = 0) -> ResNet50:
@@ -43,8 +53,34 @@ def fresh(plan: Plan, seed: int = 0) -> ResNet50:
     return network
 
 
+def with_a_head(network: ResNet50) -> ResNet50:
+    """A head that is not zero, so that the backbone has gradients."""
+    assert isinstance(network.fc, nn.Linear)
+    assert isinstance(network.fc, nn.Linear)
+    nn.init.normal_(network.fc.weight, std=0.01, generator=torch.Generator().manual_seed(0))
+    return network
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def changed_by_training(plan: Plan, network: ResNet50) -> set[str]:
+    before = state_of(network)
+    train(plan, network)
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(before[name], tensor)}
+
+
+def batches_of(plan: Plan, *, epoch: int = 1, done: int = 0) -> list[Batch]:
+    return list(NetworkTraining(plan, fresh(plan)).lesson().batches(epoch, done))
+
+
+def statistics(names: Any) -> set[str]:
+    return {name for name in names if name.endswith(("running_mean", "running_var"))}
+
+
 def test_it_learns() -> None:
-    plan = digits_plan(limit=64, epochs=3, augment="none")
+    plan = digits_plan(limit=40, batch_size=20, epochs=3, augment="none")
     history, steps = train(plan, fresh(plan))
     # The head starts at zero: every class is as likely.
     assert steps[0].loss == pytest.approx(0.693, abs=1e-3)
@@ -55,7 +91,7 @@ def test_it_learns() -> None:
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     states = []
     for seed in (0, 0, 1):
-        plan = digits_plan(limit=24, batch_size=8, seed=seed, head="8")
+        plan = digits_plan(limit=16, batch_size=8, seed=seed, head="8", mixup=0.2, cutmix=1.0, ema=0.9)
         network = fresh(plan, seed)
         train(plan, network)
         states.append(network.state_dict())
@@ -64,53 +100,175 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize(("num_train", "batch_size", "sizes"), [(33, 32, [17, 16]), (21, 4, [4, 4, 4, 3, 3, 3])])
-def test_batches_are_even_so_that_none_has_a_single_picture(
-    num_train: int, batch_size: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_are_even_so_that_none_has_a_single_picture(num_train: int, batch_size: int, sizes: list[int]) -> None:
+    assert [len(part) for part in split_evenly(list(range(num_train)), len(sizes))] == sizes
     plan = digits_plan(limit=num_train, batch_size=batch_size)
-    seen: list[int] = []
-
-    def look(network: ResNet50, optimizer: object, batches: Any, *_: object, **options: Any) -> list[EpochRecord]:
-        seen.extend(len(labels) for _, labels in batches(1))
-        assert options["steps_per_epoch"] == len(seen)
-        return []
-
-    monkeypatch.setattr(full, "fit", look)
-    train(plan, fresh(plan))
-    assert seen == sizes
+    found = batches_of(plan)
+    assert [len(batch.inputs) for batch in found] == [batch.num_images for batch in found] == sizes
+    assert plan.steps_per_epoch == len(sizes)
 
 
-def test_every_picture_is_seen_once_an_epoch_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_picture_is_seen_once_an_epoch_in_another_order() -> None:
     plan = digits_plan(limit=20, batch_size=8, augment="none")
-    orders: list[torch.Tensor] = []
-
-    def look(network: ResNet50, optimizer: object, batches: Any, *_: object, **options: Any) -> list[EpochRecord]:
-        orders.extend(torch.cat([inputs.sum(dim=(1, 2, 3)) for inputs, _ in batches(epoch)]) for epoch in (1, 2, 1))
-        return []
-
-    monkeypatch.setattr(full, "fit", look)
-    train(plan, fresh(plan))
+    orders = [
+        torch.cat([batch.inputs.sum(dim=(1, 2, 3)) for batch in batches_of(plan, epoch=epoch)]) for epoch in (1, 2, 1)
+    ]
     assert torch.equal(orders[0], orders[2])
     assert not torch.equal(orders[0], orders[1])
     assert torch.equal(orders[0].sort().values, orders[1].sort().values)
 
 
+@pytest.mark.parametrize("values", [{}, {"mixup": 0.4, "cutmix": 1.0}, {"balance": "sampler", "augment": "strong"}])
+def test_an_epoch_that_begins_in_its_middle_has_the_batches_of_the_whole_one(values: dict[str, Any]) -> None:
+    plan = digits_plan(limit=20, batch_size=4, **values)
+    whole = batches_of(plan, epoch=3)
+    for done in (1, 4):
+        rest = batches_of(plan, epoch=3, done=done)
+        assert len(rest) == len(whole) - done
+        for one, other in zip(rest, whole[done:], strict=True):
+            assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+
+
+def test_the_last_epochs_are_not_mixed() -> None:
+    plan = digits_plan(limit=8, epochs=3, mixup=0.5, mix_off_epochs=1)
+    assert [batches_of(plan, epoch=epoch)[0].targets.ndim for epoch in (1, 2, 3)] == [2, 2, 1]
+    assert torch.allclose(batches_of(plan)[0].targets.sum(dim=1), torch.ones(8))
+
+
+def test_a_sampled_epoch_has_each_class_equally_often() -> None:
+    plan = digits_plan(limit=40, balance="sampler", batch_size=40)
+    items = plan.dataset.split("train")
+    few = [item for item in items if item.label == 0][:3] + [item for item in items if item.label == 1]
+    rest = tuple(item for item in plan.dataset.items if item.split != "train")
+    plan = dataclasses.replace(plan, dataset=dataclasses.replace(plan.dataset, items=(*few, *rest)))
+    labels = torch.cat([batch.targets for batch in batches_of(plan)])
+    assert abs(int((labels == 0).sum()) - int((labels == 1).sum())) <= 1
+
+
 @pytest.mark.parametrize("train_batchnorm", [False, True])
 def test_batchnorm_statistics_change_only_where_they_are_trained(full_run: Trained, train_batchnorm: bool) -> None:
-    values = {"data": str(full_run.photos), "weights": str(full_run.run), "classes": None, "batch_size": 12}
-    plan = dataclasses.replace(digits_plan(**values, lr=0.01), train_batchnorm=train_batchnorm)
+    plan = photo_plan(full_run, lr=0.01, batchnorm="train" if train_batchnorm else "eval")
     network = fresh(plan)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train(plan, network)
-    after = network.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    statistics = {name for name in before if name.endswith(("running_mean", "running_var"))}
-    assert statistics <= changed if train_batchnorm else not statistics & changed
+    changed = changed_by_training(plan, network)
+    found = statistics(network.state_dict())
+    assert found <= changed if train_batchnorm else not found & changed
     # Its scale and shift are trained either way, as is everything else.
     assert {"conv1.weight", "bn1.bias", "layer4.2.conv3.weight", "fc.weight", "fc.bias"} <= changed
 
 
-def test_validation_leaves_the_network_in_train_mode_for_the_next_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("unfreeze", ["layer4", "layer2,layer4", "stem", "stem,layer1,layer2,layer3,layer4"])
+def test_exactly_the_stages_that_are_named_train(full_run: Trained, unfreeze: str) -> None:
+    plan = photo_plan(full_run, unfreeze=unfreeze, lr=0.1, batchnorm="train")
+    network = with_a_head(fresh(plan))
+    names = set(network.state_dict())
+    trained = {name for name in names if stage_of(name) in {*unfreeze.split(","), "fc"}}
+    # BatchNorm of the other stages answers with its stored statistics, and leaves them alone.
+    assert changed_by_training(plan, network) == trained
+
+
+def test_gradual_unfreezes_from_the_head_down(full_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = photo_plan(full_run, mode="gradual", epochs=3, unfreeze="layer2,layer3,layer4", lr=0.01, batchnorm="train")
+    network, changed = fresh(plan), list[set[str]]()
+    validate = NetworkTraining._validate
+    before = state_of(network)
+
+    def look(training: NetworkTraining) -> tuple[float, float]:
+        now = network.state_dict()
+        changed.append({stage_of(name) for name in now if not torch.equal(before[name], now[name])})
+        return validate(training)
+
+    monkeypatch.setattr(NetworkTraining, "_validate", look)
+    train(plan, network)
+    assert changed == [{"layer4", "fc"}, {"layer3", "layer4", "fc"}, {"layer2", "layer3", "layer4", "fc"}]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 7, 30])
+def test_gradual_begins_with_one_stage_and_never_freezes_one_again(epochs: int) -> None:
+    found = [stages_in("gradual", STAGES, epoch=epoch, epochs=epochs) for epoch in range(1, epochs + 1)]
+    assert found[0] == ("layer4",)
+    for one, other in itertools.pairwise(found):
+        assert other[: len(one)] == one
+    if epochs >= len(STAGES):
+        assert set(found[-1]) == set(STAGES)
+    assert stages_in("lp-ft", ("layer4",), epoch=1, epochs=epochs) == ("layer4",)
+
+
+@pytest.mark.parametrize(("num_train", "batch_size", "momentum"), [(40, 40, 0.1), (200, 2, 0.1), (250, 2, 0.08)])
+def test_the_momentum_of_batchnorm_follows_the_steps(num_train: int, batch_size: int, momentum: float) -> None:
+    plan = digits_plan(limit=num_train, batch_size=batch_size)
+    NetworkTraining(plan, network := fresh(plan)).lesson().set_train_mode(1)
+    found = {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
+    assert found == {momentum}
+
+
+def test_an_average_of_the_weights_is_what_validates(full_run: Trained) -> None:
+    plain, averaged = photo_plan(full_run, lr=0.01), photo_plan(full_run, lr=0.01, average=2, epochs=2)
+    assert NetworkTraining(plain, fresh(plain)).session.average is None
+    average = NetworkTraining(averaged, fresh(averaged)).session.average
+    assert average is not None and average.num_updates == 0
+
+
+def test_accumulated_parts_make_the_undivided_step(full_run: Trained) -> None:
+    states, losses = [], []
+    for accumulate in (1, 3):
+        plan = photo_plan(full_run, accumulate=accumulate, batch_size=12, batchnorm="eval", lr=0.01, augment="none")
+        assert plan.micro_batch == 12 // accumulate
+        training = NetworkTraining(plan, network := with_a_head(fresh(plan)))
+        lesson = training.lesson()
+        lesson.set_train_mode(1)
+        (batch,) = lesson.batches(1, 0)
+        for group in training.session.optimizer.param_groups:
+            group["lr"] = group["peak"]
+        losses.append(float(StepTaker(training.session, lesson.loss, plan.compute).take(batch)[0]))
+        states.append(state_of(network))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    start = state_of(with_a_head(fresh(plan)))
+    for name, tensor in states[0].items():
+        step = (tensor - start[name]).float().norm()
+        assert float((tensor - states[1][name]).float().norm()) <= 1e-3 * float(step) + 1e-7, name
+
+
+def test_what_goes_through_at_once_is_halved_until_a_step_fits_and_nothing_else_changes(
+    full_run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = photo_plan(full_run, batch_size="auto")
+    network = fresh(plan)
+    training = NetworkTraining(plan, network)
+    before = {name: x for name, x in state_of(network).items() if not name.endswith("num_batches_tracked")}
+    forward, seen = ResNet50.forward, list[int]()
+
+    def narrow(self: ResNet50, images: Tensor) -> Tensor:
+        seen.append(len(images))
+        if len(images) > 10:
+            raise MemoryExhausted("no room")
+        return forward(self, images)
+
+    monkeypatch.setattr(ResNet50, "forward", narrow)
+    training.fit_memory()
+    assert (plan.batch_size, training.session.state.micro_batch) == (32, 8)
+    assert seen == [32, 16, 8]
+    after = network.state_dict()
+    assert all(torch.equal(x, after[name]) for name, x in before.items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_size_grows_in_steps_of_32_and_ends_full() -> None:
+    sizes = [progressive_size(epoch, epochs=10, start=128, full=224) for epoch in range(1, 11)]
+    assert sizes[0] == 128
+    assert sizes == sorted(sizes)
+    assert set(sizes[6:]) == {224}
+    assert all(size % 32 == 0 for size in sizes)
+    assert progressive_size(1, epochs=1, start=64, full=224) == 64
+    assert progressive_size(2, epochs=2, start=64, full=200) == 200
+
+
+def test_an_epochs_pictures_have_its_size_while_validation_has_the_full_one() -> None:
+    plan = digits_plan(limit=4, image_size=96, progressive=32, epochs=5)
+    assert [batches_of(plan, epoch=epoch)[0].inputs.shape[-1] for epoch in (1, 3, 5)] == [32, 64, 96]
+    assert plan.preprocess.crop_size == 96
+
+
+def test_validation_leaves_the_network_in_train_mode_for_the_next_epoch() -> None:
     plan = digits_plan(limit=8, epochs=2)
     network = fresh(plan)
     modes: list[bool] = []

@@ -1,44 +1,77 @@
-"""The loop on small problems: determinism, sums over uneven batches, the best epoch, and divergence."""
+"""The loop on small problems: determinism, sums over uneven batches, the best epoch, stopping, and divergence."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from running import FP32
 from torch import Tensor, nn
 
-from resnet_cli.errors import DivergedError
-from resnet_cli.training.events import EpochDone, EpochRecord, Event, StepDone
-from resnet_cli.training.loop import fit, make_optimizer
-from resnet_cli.training.schedule import cosine
+from resnet_cli.errors import DivergedError, MemoryExhausted
+from resnet_cli.training.averaging import WeightAverage
+from resnet_cli.training.events import EpochDone, EpochRecord, Event, MemoryShort, RateLowered, StepDone
+from resnet_cli.training.loop import RETRY_RATE, Batch, Course, Lesson, StepTaker, fit, quality
+from resnet_cli.training.optimizers import Rates, make_head_optimizer
+from resnet_cli.training.schedule import ScheduleName, multiplier
+from resnet_cli.training.session import Session
 
 INPUTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 LABELS = (INPUTS[:, 0] > 0).long()
+Batches = Callable[[int, int], Iterator[Batch]]
 
 
-def batches_of(size: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
-    return lambda epoch: zip(torch.split(INPUTS, size), torch.split(LABELS, size), strict=True)
+def batches_of(size: int, inputs: Tensor = INPUTS) -> Batches:
+    def batches(epoch: int, done: int) -> Iterator[Batch]:
+        for x, y in list(zip(torch.split(inputs, size), torch.split(LABELS, size), strict=True))[done:]:
+            yield Batch(x, y, len(x))
+
+    return batches
 
 
-def run(network: nn.Module, **changes: Any) -> tuple[list[EpochRecord], list[Event], list[EpochRecord]]:
-    events: list[Event] = []
-    kept: list[EpochRecord] = []
-    arguments: dict[str, Any] = {
-        "optimizer": make_optimizer("sgd", [(network.parameters(), 0.1)], weight_decay=0.0),
-        "batches": batches_of(4),
-        "validate": lambda: (1.0, 0.5),
-        "epochs": 3,
-        "steps_per_epoch": 3,
-        "compute": FP32,
-        "set_train_mode": network.train,
-        "on_best": kept.append,
-        "on_event": events.append,
-    }
-    return fit(network, **(arguments | changes)), events, kept
+class Kept:
+    """A keeper that remembers what it was told, and the weights of the best epoch."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.records: list[EpochRecord] = []
+        self.weights: list[dict[str, Tensor]] = []
+        self.calls: list[str] = []
+        self._network = network
+
+    def keep(self, record: EpochRecord) -> bool:
+        if self.records and quality(record) <= quality(self.records[-1]):
+            return False
+        self.records.append(record)
+        self.weights.append({name: x.clone() for name, x in self._network.state_dict().items()})
+        return True
+
+    def after_step(self, session: Session) -> None:
+        self.calls.append(f"step {session.state.epoch}.{session.state.step}")
+
+    def after_epoch(self, session: Session) -> None:
+        self.calls.append(f"epoch {session.state.epoch - 1}")
+
+    def save_now(self, session: Session) -> str:
+        return "all kept"
+
+
+@dataclasses.dataclass
+class Ran:
+    session: Session
+    events: list[Event]
+    kept: Kept
+
+    @property
+    def history(self) -> list[EpochRecord]:
+        return self.session.state.history
+
+    @property
+    def lowered(self) -> list[RateLowered]:
+        return [event for event in self.events if isinstance(event, RateLowered)]
 
 
 def linear() -> nn.Linear:
@@ -46,103 +79,295 @@ def linear() -> nn.Linear:
     return nn.Linear(4, 2)
 
 
+def session_of(network: nn.Module, *, lr: float = 0.1, micro_batch: int = 64, decay: float | None = -1.0) -> Session:
+    optimizer = make_head_optimizer(network, Rates("sgd", None, lr, 0.0))
+    session = Session(network, optimizer, None if decay == -1.0 else WeightAverage(network, decay=decay))
+    session.state.micro_batch = micro_batch
+    return session
+
+
+def run(
+    session: Session,
+    *,
+    batches: Batches | None = None,
+    validate: Callable[[], tuple[float, float]] = lambda: (1.0, 0.5),
+    steps_per_epoch: int = 3,
+    on_event: Callable[[Event], None] = lambda event: None,
+    set_train_mode: Callable[[int], None] | None = None,
+    **course: Any,
+) -> Ran:
+    ran = Ran(session, [], Kept(session.network))
+
+    def hear(event: Event) -> None:
+        ran.events.append(event)
+        on_event(event)
+
+    def train_mode(epoch: int) -> None:
+        session.network.train()
+
+    mode = set_train_mode or train_mode
+    lesson = Lesson(batches or batches_of(4), validate, mode, nn.functional.cross_entropy, steps_per_epoch)
+    fit(session, lesson, Course(**{"epochs": 3, **course}), compute=FP32, keeper=ran.kept, on_event=hear)
+    return ran
+
+
 def test_it_learns_and_says_so_after_every_step() -> None:
-    history, events, _ = run(linear(), epochs=20)
-    assert history[-1].train_loss < history[0].train_loss / 2
-    steps = [event for event in events if isinstance(event, StepDone)]
+    ran = run(session_of(linear()), epochs=20)
+    assert ran.history[-1].train_loss < ran.history[0].train_loss / 2
+    steps = [event for event in ran.events if isinstance(event, StepDone)]
     assert [(event.epoch, event.step) for event in steps[:4]] == [(1, 1), (1, 2), (1, 3), (2, 1)]
-    assert [event.record for event in events if isinstance(event, EpochDone)] == history
+    assert [event.record for event in ran.events if isinstance(event, EpochDone)] == ran.history
+    assert ran.kept.calls[:5] == ["step 1.1", "step 1.2", "step 1.3", "epoch 1", "step 2.1"]
 
 
 def test_metrics_are_sums_divided_once() -> None:
     # At a rate of zero the whole epoch sees the same weights; the last batch has 2 of 10 pictures.
     network = linear()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    (record,), _, _ = run(network, optimizer=optimizer, epochs=1)
+    (record,) = run(session_of(network, lr=1e-30), epochs=1).history
     with torch.no_grad():
         logits = network(INPUTS)
     assert record.train_loss == pytest.approx(float(nn.functional.cross_entropy(logits, LABELS)), rel=1e-6)
     assert record.train_top1 == pytest.approx(float((logits.argmax(dim=1) == LABELS).float().mean()))
 
 
-def test_the_rate_follows_the_schedule_over_all_steps() -> None:
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "one-cycle"])
+def test_the_rate_follows_the_schedule_over_all_steps(schedule: ScheduleName) -> None:
     rates: list[float] = []
-    network = linear()
-    optimizer = make_optimizer("sgd", [(network.parameters(), 0.1)], weight_decay=0.0)
-    run(network, optimizer=optimizer, on_event=lambda event: rates.append(optimizer.param_groups[0]["lr"]), epochs=4)
-    steps = [rates[at] for at in range(len(rates)) if at % 4 != 3]
-    assert steps == pytest.approx([0.1 * cosine(at, total_steps=12, warmup_steps=2) for at in range(12)])
+    session = session_of(linear())
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepDone):
+            rates.extend(group["lr"] for group in session.optimizer.param_groups)
+
+    run(session, epochs=4, schedule=schedule, on_event=look)
+    wanted = [0.1 * multiplier(schedule, at, total_steps=12, warmup_steps=2) for at in range(12) for _ in range(2)]
+    assert rates == pytest.approx(wanted)
 
 
 def test_the_best_epoch_has_the_highest_top1_then_the_lowest_loss() -> None:
     scores = iter([(2.0, 0.5), (1.0, 0.5), (1.5, 0.5), (3.0, 0.6), (0.1, 0.4), (3.0, 0.6)])
-    _, events, kept = run(linear(), validate=lambda: next(scores), epochs=6)
-    assert [record.epoch for record in kept] == [1, 2, 4]
-    assert [event.is_best for event in events if isinstance(event, EpochDone)] == [
-        True,
-        True,
-        False,
-        True,
-        False,
-        False,
-    ]
+    ran = run(session_of(linear()), validate=lambda: next(scores), epochs=6)
+    assert [record.epoch for record in ran.kept.records] == [1, 2, 4]
+    best = [event.is_best for event in ran.events if isinstance(event, EpochDone)]
+    assert best == [True, True, False, True, False, False]
+
+
+def test_patience_counts_epochs_since_the_best() -> None:
+    scores = iter([(1.0, 0.5), (1.0, 0.6), (1.0, 0.6), (2.0, 0.6), (1.0, 0.9)])
+    ran = run(session_of(linear()), validate=lambda: next(scores), epochs=5, patience=2)
+    assert [record.epoch for record in ran.history] == [1, 2, 3, 4]
+
+
+def test_a_target_that_is_reached_ends_the_training() -> None:
+    scores = iter([(1.0, 0.5), (1.0, 0.8), (1.0, 0.9)])
+    assert len(run(session_of(linear()), validate=lambda: next(scores), target=0.8).history) == 2
+
+
+def test_a_probe_that_has_the_target_leaves_nothing_to_train() -> None:
+    session = session_of(linear())
+    before = {name: x.clone() for name, x in session.network.state_dict().items()}
+    session.state.history = [EpochRecord(0, 1.0, 0.9, 1.0, 0.9, 0.0, 1.0)]
+    ran = run(session, target=0.9)
+    assert [record.epoch for record in ran.history] == [0]
+    assert all(torch.equal(x, before[name]) for name, x in session.network.state_dict().items())
+
+
+def test_a_time_limit_ends_the_training_within_an_epoch_and_still_validates() -> None:
+    session = session_of(linear())
+    session.state.elapsed_s = 100.0
+    ran = run(session, epochs=50, max_time_s=50.0)
+    assert (len(ran.history), session.state.num_steps) == (1, 1)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_before_the_step(value: float) -> None:
+def test_a_loss_that_is_not_finite_is_tried_again_once_and_no_step_is_taken(value: float) -> None:
     network = linear()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-    def poisoned(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        yield torch.full((4, 4), value), LABELS[:4]
-
+    session = session_of(network)
+    events: list[Event] = []
     with pytest.raises(DivergedError, match="epoch 1, step 1") as caught:
-        run(network, batches=poisoned, steps_per_epoch=1)
+        run(session, batches=batches_of(10, torch.full((10, 4), value)), steps_per_epoch=1, on_event=events.append)
     assert caught.value.exit_code == 7
     assert caught.value.hint and "--lr" in caught.value.hint
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    (lowered,) = events
+    assert isinstance(lowered, RateLowered) and lowered.rate == RETRY_RATE
+
+
+def test_a_divergence_goes_back_to_the_last_good_epoch_at_a_lower_rate() -> None:
+    # As it would have been: a run whose second epoch begins with the first one's end and a tenth of the rates.
+    poisoned, tries = torch.full((10, 4), math.inf), iter([1, 0])
+
+    def batches(epoch: int, done: int) -> Iterator[Batch]:
+        is_bad = epoch == 2 and next(tries, 0)
+        yield from batches_of(4)(epoch, done)
+        if is_bad:
+            yield Batch(poisoned, LABELS, 10)
+
+    def plain(epoch: int, done: int) -> Iterator[Batch]:
+        if epoch == 2:
+            twin.state.rate = RETRY_RATE
+        yield from batches_of(4)(epoch, done)
+
+    session, twin = session_of(linear(), decay=0.9), session_of(linear(), decay=0.9)
+    ran = run(session, batches=batches)
+    wanted = run(twin, batches=plain)
+    assert [(event.epoch, event.rate) for event in ran.lowered] == [(2, RETRY_RATE)]
+    assert [record.epoch for record in ran.history] == [1, 2, 3]
+    assert [record.val_loss for record in ran.history] == [record.val_loss for record in wanted.history]
+    state, other = session.capture().tensors, twin.capture().tensors
+    assert state.keys() == other.keys()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_a_poisoned_batch_leaves_no_trace_in_batchnorm() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+    session = session_of(network)
+    network.train()
+    before = session.statistics.clone()
+    images = torch.randn(4, 1, 2, 2)
+    images[0, 0, 0, 0] = math.nan
+    taker = StepTaker(session, nn.functional.cross_entropy, FP32)
+    _, is_bad = taker.take(Batch(images, LABELS[:4], 4))
+    assert float(is_bad) == 1
+    assert torch.equal(session.statistics, before)
+    assert torch.equal(network.state_dict()["1.running_mean"], before[:2])
+    _, is_bad = taker.take(Batch(torch.randn(4, 1, 2, 2), LABELS[:4], 4))
+    assert float(is_bad) == 0
+    assert not torch.equal(network.state_dict()["1.running_mean"], before[:2])
 
 
 def test_a_validation_loss_that_is_not_finite_is_never_the_best() -> None:
-    kept: list[EpochRecord] = []
+    session = session_of(linear())
+    kept: list[Event] = []
     with pytest.raises(DivergedError, match="validation"):
-        run(linear(), validate=lambda: (math.nan, 0.5), on_best=kept.append)
-    assert kept == []
+        run(session, validate=lambda: (math.nan, 0.5), on_event=kept.append)
+    assert not [event for event in kept if isinstance(event, EpochDone)]
+    assert session.state.history == []
 
 
 def test_the_network_is_set_to_train_mode_before_every_epoch() -> None:
-    network, modes = linear(), list[bool]()
+    session, modes = session_of(linear()), list[object]()
 
     def validate() -> tuple[float, float]:
-        modes.append(network.training)
-        network.eval()
+        modes.append(session.network.training)
+        session.network.eval()
         return 1.0, 0.5
 
-    run(network, validate=validate)
-    assert modes == [True, True, True]
+    def set_train_mode(epoch: int) -> None:
+        modes.append(epoch)
+        session.network.train()
 
-
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_only_matrices_decay(kind: Literal["sgd", "adamw"]) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    optimizer = make_optimizer(
-        kind, [(network[:2].parameters(), 0.1), (network[2].parameters(), 0.2)], weight_decay=0.5
-    )
-    decays = {
-        id(parameter): (group["weight_decay"], group["lr"])
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
-    assert len(decays) == len(list(network.parameters()))
-    for name, parameter in network.named_parameters():
-        lr = 0.2 if name.startswith("2.") else 0.1
-        assert decays[id(parameter)] == (0.5 if parameter.ndim > 1 else 0.0, lr)
+    run(session, validate=validate, set_train_mode=set_train_mode)
+    assert modes == [1, True, 2, True, 3, True]
 
 
 def test_one_step_of_sgd_is_torchs_own() -> None:
     ours, theirs = linear(), linear()
     reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0)
-    run(ours, batches=batches_of(10), epochs=1, steps_per_epoch=1)
+    run(session_of(ours), batches=batches_of(10), epochs=1, steps_per_epoch=1)
     nn.functional.cross_entropy(theirs(INPUTS), LABELS).backward()  # type: ignore[no-untyped-call]
     reference.step()
     assert all(torch.allclose(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4, 10])
+def test_parts_of_a_batch_make_the_step_of_the_whole(micro_batch: int) -> None:
+    whole, parts = linear(), linear()
+    losses = []
+    for network, size in ((whole, 10), (parts, micro_batch)):
+        taker = StepTaker(session_of(network, micro_batch=size), nn.functional.cross_entropy, FP32)
+        losses.append(float(taker.take(Batch(INPUTS, LABELS, 10))[0]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert all(torch.allclose(*pair, atol=1e-7) for pair in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_the_step_stays_the_same() -> None:
+    class Narrow(nn.Linear):
+        """Runs out of memory above 3 rows."""
+
+        def forward(self, input: Tensor) -> Tensor:
+            if len(input) > 3:
+                raise MemoryExhausted("no room")
+            return super().forward(input)
+
+    torch.manual_seed(0)
+    narrow, wide, events = Narrow(4, 2), linear(), list[Event]()
+    session = session_of(narrow, micro_batch=10)
+    StepTaker(session, nn.functional.cross_entropy, FP32, on_event=events.append).take(Batch(INPUTS, LABELS, 10))
+    StepTaker(session_of(wide), nn.functional.cross_entropy, FP32).take(Batch(INPUTS, LABELS, 10))
+    assert all(torch.allclose(*pair, atol=1e-7) for pair in zip(narrow.parameters(), wide.parameters(), strict=True))
+    assert [event.micro_batch for event in events if isinstance(event, MemoryShort)] == [5, 3]
+    assert session.state.micro_batch == 3
+    assert float(session.sums[2]) == 10
+
+
+def test_a_single_picture_that_does_not_fit_is_an_error() -> None:
+    class Full(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            raise MemoryExhausted("no room")
+
+    with pytest.raises(MemoryExhausted):
+        run(session_of(Full(4, 2)))
+
+
+def test_the_gradient_is_clipped_to_its_largest_norm() -> None:
+    network = linear()
+    before = torch.cat([x.detach().flatten().clone() for x in network.parameters()])
+    StepTaker(session_of(network, lr=1.0), nn.functional.cross_entropy, FP32, clip_grad=1e-3).take(
+        Batch(100 * INPUTS, 1 - LABELS, 10)
+    )
+    moved = torch.cat([x.detach().flatten() for x in network.parameters()]) - before
+    # Nesterov's first step is 1.9 times the gradient.
+    assert float(moved.norm()) == pytest.approx(1.9e-3, rel=1e-3)
+
+
+def test_dropout_is_a_function_of_seed_and_step() -> None:
+    def trained(seed: int) -> Tensor:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2))
+        torch.manual_seed(99)
+        run(session_of(network), seed=seed)
+        weight: Tensor = network.state_dict()["1.weight"]
+        return weight
+
+    assert torch.equal(trained(0), trained(0))
+    assert not torch.equal(trained(0), trained(1))
+
+
+@pytest.mark.parametrize("decay", [0.9, None], ids=["ema", "epochs"])
+def test_the_averaged_weights_are_validated_and_kept_while_training_goes_on_with_its_own(decay: float | None) -> None:
+    session, seen = session_of(linear(), decay=decay), list[Tensor]()
+
+    def validate() -> tuple[float, float]:
+        seen.append(session.network.state_dict()["weight"].clone())
+        return 1.0, len(seen) / 10
+
+    plain = run(session_of(linear()))
+    ran = run(session, validate=validate, average_from=2 if decay is None else None)
+    own = plain.session.network.state_dict()
+    assert all(torch.equal(x, own[name]) for name, x in session.network.state_dict().items())
+    assert all(torch.equal(kept["weight"], x) for kept, x in zip(ran.kept.weights, seen, strict=True))
+    assert not torch.equal(seen[-1], own["weight"])
+
+
+def test_a_session_put_aside_after_an_epochs_last_step_goes_on_with_its_validation() -> None:
+    class Stopping(Kept):
+        saved = None
+
+        def after_step(self, session: Session) -> None:
+            if (session.state.epoch, session.state.step) == (2, 3):
+                self.saved = session.capture(copy=True)
+
+    whole = session_of(linear())
+    keeper = Stopping(whole.network)
+    lesson = Lesson(batches_of(4), lambda: (1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
+    fit(whole, lesson, Course(epochs=3), compute=FP32, keeper=keeper, on_event=lambda event: None)
+    assert keeper.saved is not None
+    again = session_of(linear())
+    again.restore(keeper.saved)
+    fit(again, lesson, Course(epochs=3), compute=FP32, keeper=Kept(again.network), on_event=lambda event: None)
+    assert torch.equal(whole.network.weight, again.network.weight)  # type: ignore[arg-type]
+    timeless = [[dataclasses.replace(r, seconds=0.0) for r in s.state.history] for s in (whole, again)]
+    assert timeless[0] == timeless[1]

@@ -7,88 +7,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from running import TINY, Trained
 
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
-from resnet_cli.errors import ConfigError, ModelError, NetworkError
-from resnet_cli.preprocess import Preprocess
-from resnet_cli.training.defaults import (
-    choose_preprocess,
-    default_augment,
-    default_batch_size,
-    default_image_size,
-    default_mode,
-)
+from resnet_cli.errors import ModelError, NetworkError
 from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.recipe import Recipe
 
 pytest_plugins = ["small_runs"]
 
-V1 = Preprocess(resize_size=256, crop_size=224)
-V2 = Preprocess(resize_size=232, crop_size=224)
+
+MODES = ("frozen", "full", "lp-ft", "gradual")
+#: Rows that every plan of the same training has.
+SHOWN = {"data", "split", "mode", "head", "image-size", "epochs", "batch-size", "lr", "head-lr", "augment"}
 
 
 def plan_for(**values: Any) -> Plan:
     return make_plan(resolve(FinetuneConfig, {"data": "digits", **values}))
 
 
-@pytest.mark.parametrize(
-    ("weights", "device", "num_images", "size", "mode"),
-    [
-        ("none", "cpu", 10**6, 224, "full"),
-        ("none", "cuda", 10, 224, "full"),
-        ("auto", "cuda", 10**6, 224, "full"),
-        ("auto", "mps", 10**6, 224, "full"),
-        ("auto", "cpu", 100, 224, "full"),
-        ("auto", "cpu", 10_000, 224, "frozen"),
-        ("auto", "cpu", 10_000, 32, "full"),
-        ("my.pth", "cpu", 10_000, 224, "frozen"),
-    ],
-)
-def test_auto_mode_freezes_only_what_a_cpu_could_not_train_soon(
-    weights: str, device: str, num_images: int, size: int, mode: str
-) -> None:
-    found, why = default_mode(weights, device, num_images=num_images, image_size=size)
-    assert found == mode
-    assert why
-
-
-@pytest.mark.parametrize(
-    ("made_for", "source_px", "device", "size"),
-    [
-        (V1, 500, "cpu", 224),
-        (V1, 500, "cuda", 224),
-        (V1, 100, "cpu", 224),
-        (V1, 32, "cpu", 128),
-        (V1, 32, "cuda", 224),
-        (None, 8, "cpu", 32),
-        (None, 33, "cpu", 64),
-        (None, 4000, "cpu", 224),
-        (Preprocess(resize_size=64, crop_size=64), 8, "cpu", 64),
-    ],
-)
-def test_the_image_size_follows_the_weights_and_the_source(
-    made_for: Preprocess | None, source_px: int, device: str, size: int
-) -> None:
-    found, why = default_image_size(made_for, source_px, device)
-    assert found == size
-    assert why
-
-
-def test_preprocessing_keeps_the_weights_own_geometry() -> None:
-    assert choose_preprocess(V2, 224, 500) == V2
-    assert choose_preprocess(V1, 112, 500) == dataclasses.replace(V1, resize_size=128, crop_size=112)
-    small = choose_preprocess(V1, 128, 32)
-    assert (small.resize_size, small.crop_size, small.interpolation) == (128, 128, "bicubic")
-
-
-def test_batch_size_and_augmentation_follow_the_data() -> None:
-    assert default_batch_size("frozen", 10**6) == 64
-    assert [default_batch_size("full", count) for count in (10, 50_000)] == [32, 128]
-    assert [default_augment(px) for px in (8, 32, 500)] == ["light", "light", "standard"]
-
-
-@pytest.mark.parametrize("mode", ["frozen", "full"])
+@pytest.mark.parametrize("mode", MODES)
 def test_every_choice_says_who_made_it(mode: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("epochs: 3\nhead: 64")
@@ -100,30 +41,156 @@ def test_every_choice_says_who_made_it(mode: str, tmp_path: Path) -> None:
     assert {origins[name] for name in ("epochs", "head")} == {"config"}
     assert {origins[name] for name in ("batch-size", "image-size", "head-lr", "device", "precision")} == {"auto"}
     assert (values["epochs"], values["head"], values["seed"]) == ("3", "64", "7")
-    assert ("lr" in origins, "augment" in origins) == ((mode == "full"), (mode == "full"))
+    assert [name in origins for name in ("lr", "augment", "batchnorm", "optimizer")] == [mode != "frozen"] * 4
+    assert ("solver" in origins) == (mode != "full")
     reasons = {choice.name: choice.why for choice in plan.choices}
     assert all(reasons[name] for name in ("data", "weights", "image-size", "precision", "batch-size"))
 
 
-@pytest.mark.parametrize(("field", "value"), [("lr", 0.1), ("augment", "light")])
-def test_a_value_without_effect_is_refused(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"--{field} has no effect"):
-        plan_for(mode="frozen", weights="none", **{field: value})
-    assert getattr(plan_for(mode="full", weights="none", **{field: value}), field) == value
+def test_a_probe_without_steps_shows_no_row_about_steps() -> None:
+    names = {choice.name for choice in plan_for(**TINY, mode="frozen").choices}
+    assert "solver" in names
+    assert not names & {"epochs", "batch-size", "head-lr", "weight-decay", "schedule", "lr"}
 
 
-@pytest.mark.parametrize("mode", ["frozen", "full"])
-def test_a_resolved_config_makes_the_same_plan_again(mode: str, tmp_path: Path) -> None:
-    values = {**TINY, "mode": mode, "classes": "3,1,7", "limit": 50, "seed": 3, "split_seed": 2, "head": "32,16"}
+@pytest.mark.parametrize(
+    ("values", "row", "shown"),
+    [
+        ({"unfreeze": "layer4,layer3"}, "unfreeze", "layer3, layer4"),
+        ({"lr": "auto"}, "lr", "auto"),
+        ({"ema": 0.99}, "ema", "0.99"),
+        ({"average": 2}, "average", "2"),
+        ({"loss": "focal"}, "loss", "focal"),
+        ({"label_smoothing": 0.1}, "label-smoothing", "0.1"),
+        ({"balance": "weights"}, "balance", "weights"),
+        ({"mixup": 0.2}, "mixup", "0.2"),
+        ({"cutmix": 1.0}, "cutmix", "1.0"),
+        ({"clip_grad": 1.0}, "clip-grad", "1.0"),
+        ({"weight_decay": 0.001}, "weight-decay", "0.001"),
+        ({"patience": 3}, "patience", "3"),
+        ({"target": 0.9}, "target", "0.9"),
+        ({"image_size": 64, "progressive": 32}, "progressive", "32"),
+        ({"fit": "pad"}, "fit", "pad"),
+        ({"batchnorm": "eval"}, "batchnorm", "eval"),
+        ({"augment": "strong"}, "augment", "strong"),
+        ({"optimizer": "sgd"}, "optimizer", "sgd"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_the_plan_shows_what_was_asked_for(values: dict[str, Any], row: str, shown: str) -> None:
+    found = {choice.name: choice for choice in plan_for(**TINY | values, mode="lp-ft").choices}
+    assert (found[row].value, found[row].origin) == (shown, "flag")
+
+
+#: Another value than the default for everything that can be asked for and has an effect beside the others.
+ASKED: dict[str, Any] = {
+    "classes": "0,1,2,3",
+    "on_bad_image": "skip",
+    "max_pixels": 10**6,
+    "limit": 100,
+    "val_fraction": 0.2,
+    "split_seed": 1,
+    "weights": "none",
+    "mode": "lp-ft",
+    "unfreeze": "layer3,layer4",
+    "head": "8",
+    "solver": "sgd",
+    "epochs": 4,
+    "max_time": "5m",
+    "patience": 2,
+    "target": 0.99,
+    "fail_under": 0.1,
+    "batch_size": 30,
+    "accumulate": 2,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "head_lr": 0.2,
+    "weight_decay": 0,
+    "layer_decay": 0.7,
+    "schedule": "linear",
+    "warmup": 0,
+    "clip_grad": 1.0,
+    "batchnorm": "eval",
+    "loss": "focal",
+    "label_smoothing": 0,
+    "balance": "weights",
+    "image_size": 64,
+    "progressive": 32,
+    "fit": "pad",
+    "augment": "strong",
+    "policy": "randaugment",
+    "erasing": 0.5,
+    "mixup": 0.1,
+    "cutmix": 0,
+    "mix_off_epochs": 1,
+    "ema": 0.9,
+    "seed": 3,
+    "seeds": 2,
+    "deterministic": True,
+    "checkpoint_every": "1m",
+    "tensorboard": True,
+    "out": Path("there"),
+    "device": "cpu",
+    "precision": "fp32",
+    "offline": True,
+}
+#: Those that do not go with the ones above, or not with these data.
+NOT_ASKED = {
+    *{"add", "average", "fraction", "label_regex", "image_column", "label_column", "split_column", "group_by"},
+    *{"follow_links", "data", "devices"},
+}
+
+
+def test_everything_that_was_asked_for_is_in_the_plan_with_who_asked(here: Path) -> None:
+    assert ASKED.keys() == FinetuneConfig.model_fields.keys() - NOT_ASKED
+    found = {choice.name: choice for choice in plan_for(**ASKED).choices}
+    for field, value in ASKED.items():
+        row = found[field.replace("_", "-")]
+        assert row.origin == "flag", field
+        is_number = not isinstance(value, bool) and isinstance(value, int | float)
+        shown = [float(row.value)] if is_number else row.value.replace(", ", ",")
+        assert shown == ([float(value)] if is_number else {"1m": "60.0", "5m": "300.0"}.get(str(value), str(value)))
+
+
+ROUND_TRIPS: dict[str, dict[str, Any]] = {
+    "frozen": {"mode": "frozen"},
+    "frozen weighed": {"mode": "frozen", "balance": "weights", "label_smoothing": 0.1},
+    "frozen by steps": {"mode": "frozen", "epochs": 3, "ema": 0.9, "schedule": "linear", "accumulate": 2},
+    "frozen mlp": {"mode": "frozen", "head": "32,16"},
+    "frozen by the clock": {"max_time": "1s", "image_size": 128, "weights": "OWN"},
+    "full": {"mode": "full", "head": "32,16", "optimizer": "sgd", "layer_decay": 0.8, "augment": "strong"},
+    "full mixed": {"mode": "full", "mixup": 0.2, "cutmix": 1.0, "mix_off_epochs": 2, "policy": "randaugment"},
+    "lp-ft": {"mode": "lp-ft", "unfreeze": "layer3,layer4", "average": 2, "patience": 2, "target": 0.99},
+    "lp-ft mlp": {"mode": "lp-ft", "head": "8", "erasing": 0.5, "loss": "focal", "clip_grad": 1.0},
+    "lp-ft auto rate": {"mode": "lp-ft", "lr": "auto", "batch_size": "auto", "batchnorm": "eval"},
+    "gradual": {"mode": "gradual", "image_size": 96, "progressive": 64, "fit": "pad", "schedule": "one-cycle"},
+    "auto": {"max_time": "5m", "checkpoint_every": "1m", "fail_under": 0.1, "deterministic": True},
+    "from a run": {"weights": "OWN", "mode": "lp-ft", "solver": "sgd"},
+    "added to a run": {"weights": "PROBE", "add": True, "classes": "0,1"},
+}
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_a_resolved_config_makes_the_same_plan_again(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    values = {**TINY, "classes": "3,1,7", "limit": 50, "seed": 3, "split_seed": 2, **ROUND_TRIPS[name]}
+    if values["weights"] == "OWN":
+        values["weights"] = str(request.getfixturevalue("full_run").run)
+    elif values["weights"] == "PROBE":
+        values["weights"] = str(request.getfixturevalue("frozen_run").run)
+        del values["image_size"]
     plan = plan_for(**values)
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(plan.resolved_config()))
     again = make_plan(resolve(FinetuneConfig, {}, file))
     assert again.resolved_config() == plan.resolved_config()
-    for field in ("mode", "preprocess", "hidden", "batch_size", "optimizer", "lr", "head_lr", "augment", "weights"):
+    for field in (*(field.name for field in dataclasses.fields(Recipe)), "preprocess", "compute"):
         assert getattr(again, field) == getattr(plan, field), field
+    assert (again.weights.path, again.dataset.classes) == (plan.weights.path, plan.dataset.classes)
     rows = [[(item.name, item.label, item.split) for item in p.dataset.items] for p in (plan, again)]
     assert rows[0] == rows[1]
+    assert [(choice.name, choice.value) for choice in again.choices if choice.name in SHOWN] == [
+        (choice.name, choice.value) for choice in plan.choices if choice.name in SHOWN
+    ]
 
 
 def test_a_resolved_config_names_weights_and_data_for_good(
@@ -181,3 +248,36 @@ def test_batchnorm_keeps_its_statistics_where_batches_are_small(full_run: Traine
     assert not plan_for(**values, batch_size=15).train_batchnorm
     assert plan_for(**values, batch_size=16).train_batchnorm
     assert plan_for(**values | {"weights": "none"}, batch_size=4).train_batchnorm
+
+
+def test_micro_batches_count_where_batchnorm_is_concerned_and_the_plan_says_so(full_run: Trained) -> None:
+    values = {"data": str(full_run.photos), "weights": str(full_run.run), "mode": "full", "batch_size": 24}
+    whole, parts = plan_for(**values), plan_for(**values, accumulate=2)
+    assert (whole.train_batchnorm, parts.train_batchnorm) == (True, False)
+    assert (parts.micro_batch, parts.batch_size) == (12, 24)
+    (row,) = [choice for choice in parts.choices if choice.name == "batchnorm"]
+    assert (row.value, row.origin) == ("eval", "auto")
+    assert "statistics stay" in row.why
+    assert plan_for(**values, accumulate=2, batchnorm="train").train_batchnorm
+    assert not plan_for(**values, batchnorm="eval").train_batchnorm
+
+
+def test_auto_is_lp_ft_where_training_everything_is_soon_done_and_full_from_random_weights(full_run: Trained) -> None:
+    values = {"data": str(full_run.photos), "classes": None, "image_size": 32}
+    assert plan_for(**values, weights=str(full_run.run)).mode == "lp-ft"
+    assert plan_for(**values, weights="none").mode == "full"
+
+
+def test_the_fit_follows_the_shapes_of_the_pictures_and_the_model_keeps_it(tmp_path: Path, full_run: Trained) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(6):
+            pixels = np.random.default_rng((ord(name), index)).integers(0, 256, (20, 60, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    plan = plan_for(data=str(tmp_path), **TINY)
+    assert plan.preprocess.fit == "pad"
+    (row,) = [choice for choice in plan.choices if choice.name == "fit"]
+    assert "3.0 times as long as wide" in row.why
+    assert plan_for(data=str(tmp_path), **TINY, fit="crop").preprocess.fit == "crop"
+    # Whoever goes on from a model keeps its geometry.
+    assert plan_for(data=str(tmp_path), **TINY | {"weights": str(full_run.run)}).preprocess.fit == "crop"

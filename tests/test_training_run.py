@@ -79,7 +79,10 @@ def test_a_run_holds_everything_that_it_promises(kind: str, request: pytest.Fixt
     trained: Trained = request.getfixturevalue(f"{kind}_run")
     names = {path.relative_to(trained.run).as_posix() for path in trained.run.rglob("*") if path.is_file()}
     plots = {f"plots/{name}.png" for name in ("confusion", "curves", "predictions")}
-    assert names == {"model.safetensors", "config.yaml", "split.csv", "history.csv", "metrics.json", *plots}
+    # One checkpoint, for a training that is to be extended.
+    checkpoint = f"checkpoints/step-{len(trained.result.history) * trained.result.plan.steps_per_epoch:09d}.safetensors"
+    records = {"config.yaml", "split.csv", "history.csv", "metrics.json", "events.jsonl"}
+    assert names == {"model.safetensors", *records, checkpoint, *plots}
     with (trained.run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, len(trained.result.history) + 1))

@@ -5,6 +5,8 @@ Nothing heavy is imported here or at the top of any command module: ``--help`` c
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -31,8 +33,9 @@ class ErrorBoundary(TyperGroup):
         except KeyboardInterrupt as interrupt:
             from resnet_cli.cli import output
 
-            output.show_interrupt(interrupt.kept if isinstance(interrupt, Interrupted) else None)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            known = interrupt if isinstance(interrupt, Interrupted) else None
+            output.show_interrupt(known.kept or None if known else None)
+            raise typer.Exit(known.exit_code if known else EXIT_INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -69,7 +72,12 @@ def main() -> None:
     from resnet_cli.cli import output
 
     output.prepare_stdout()
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("", signal=number)
 
 
 # Registering the commands needs the app; this order is the order in --help.

@@ -56,8 +56,11 @@ def download(
         for entry in chosen:
             try:
                 got = _get(entry, offline=offline, quiet=quiet)
-            except KeyboardInterrupt:
-                raise Interrupted("what has come is kept, and the same command goes on from there") from None
+            except KeyboardInterrupt as interrupt:
+                raise Interrupted(
+                    "what has come is kept, and the same command goes on from there",
+                    signal=getattr(interrupt, "signal", None),
+                ) from None
             items.append(_got_dict(got))
             if not as_json:
                 _show_got(got, quiet=quiet)

@@ -44,6 +44,10 @@ def evaluate(
         str | None,
         typer.Option(help="train, val, test or all.", show_default="test, else val, else all"),
     ] = None,
+    tta: Annotated[
+        str | None,
+        typer.Option(help="flip: the mean answer to a picture and its mirror image.", show_default="none"),
+    ] = None,
     classes: ClassesOption = None,
     label_regex: LabelRegexOption = None,
     image_column: ImageColumnOption = None,
@@ -63,6 +67,7 @@ def evaluate(
 
     flags = {
         "split": split,
+        "tta": tta,
         "classes": classes,
         "label_regex": label_regex,
         "image_column": image_column,
@@ -107,10 +112,18 @@ def evaluate(
             output.warn_each([f"left out: {error}" for error in skipped])
         num_trained = count_trained(loaded, dataset.spec, items)
         note = _split_note(loaded, chosen, own=data is None, num_trained=num_trained)
+        if config.tta == "flip":
+            note += "; tta flip: the mean of each picture and its mirror image"
+            if not dataset.mirror_safe:
+                output.warn(f"--tta flip: a mirrored picture of {dataset.name} may belong to another class or to none")
         if not quiet:
             output.note(f"{loaded.path}: {len(items):,} pictures of {dataset.name} ({note})")
         scores = evaluation.evaluate(
-            loaded, items, compute, on_progress=lambda done, total: view(WorkDone("evaluate", done, total))
+            loaded,
+            items,
+            compute,
+            tta=config.tta,
+            on_progress=lambda done, total: view(WorkDone("evaluate", done, total)),
         )
     if as_json:
         head = {"schema_version": 1, "model": str(loaded.path), "data": dataset.name, "split": chosen}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_cli.cli import app, output
+from resnet_cli.cli import app, launch, output
 from resnet_cli.cli.options import (
     DATA_PANEL,
     ClassesOption,
@@ -26,12 +28,18 @@ from resnet_cli.cli.options import (
     QuietFlag,
     SplitColumnOption,
 )
+from resnet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from resnet_cli.training.finetune import FinetuneResult
+    from resnet_cli.config import FinetuneConfig, Resolved
     from resnet_cli.training.plan import Plan
+    from resnet_cli.training.report import FinetuneResult
+    from resnet_cli.training.run import RunFolder
+    from resnet_cli.training.team import Team
 
-TRAINING_PANEL, RUN_PANEL = "Training", "Run"
+TRAINING_PANEL, RECIPE_PANEL, STOPPING_PANEL, RUN_PANEL = "Training", "Recipe", "Stopping", "Run"
+#: Parameters of the command that are no fields of the config.
+NOT_CONFIG = {"config", "dry_run", "resume", "as_json", "quiet"}
 
 
 @app.command()
@@ -82,11 +90,28 @@ def finetune(
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add",
+            help="Keep the classes of the model that --weights names, without its pictures.",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = False,
     mode: Annotated[
         str | None,
         typer.Option(
-            help="frozen (train the head on cached features), full (train everything), or auto.",
+            help="frozen (train the head on cached features), lp-ft (that, then everything), full (all at once), "
+            "gradual (stage by stage), or auto.",
             show_default="auto",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = None,
+    unfreeze: Annotated[
+        str | None,
+        typer.Option(
+            help="Stages of the backbone that train: layer3,layer4.",
+            show_default="all of them",
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
@@ -96,18 +121,30 @@ def finetune(
             help="linear, or hidden widths of an MLP: 1024,512.", show_default="linear", rich_help_panel=TRAINING_PANEL
         ),
     ] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a head on features: lbfgs, sgd, or auto.", show_default="auto", rich_help_panel=TRAINING_PANEL
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the train split.", show_default="10", rich_help_panel=TRAINING_PANEL),
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(help="Pictures an optimizer step.", show_default="from the data", rich_help_panel=TRAINING_PANEL),
+        str | None,
+        typer.Option(
+            help="Pictures an optimizer step; auto tries out how many fit at once.",
+            show_default="from the data",
+            rich_help_panel=TRAINING_PANEL,
+        ),
     ] = None,
     lr: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="Peak rate of the backbone.", show_default="from the weights", rich_help_panel=TRAINING_PANEL
+            help="Peak rate of the backbone; auto finds it by a short test.",
+            show_default="from the weights",
+            rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
     head_lr: Annotated[
@@ -122,10 +159,28 @@ def finetune(
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            help="How a picture becomes that square: crop, pad or squash.",
+            show_default="from the pictures' shapes",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(
-            help="none, light or standard.", show_default="from the pictures' size", rich_help_panel=TRAINING_PANEL
+            help="none, light, standard or strong.",
+            show_default="from the pictures' size",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes of uneven size: none, weights, sampler or logit-adjust.",
+            show_default="none",
+            rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
     seed: Annotated[
@@ -134,6 +189,167 @@ def finetune(
             help="Of the head, the order and the augmentation.", show_default="0", rich_help_panel=TRAINING_PANEL
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train so often, from --seed on, and show mean and spread.",
+            show_default="1",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="sgd (Nesterov) or adamw.", show_default="from the weights", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="cosine, linear, constant or one-cycle.", show_default="cosine", rich_help_panel=RECIPE_PANEL
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(help="Share of all steps until the rate peaks.", show_default="0.1", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    layer_decay: Annotated[
+        float | None,
+        typer.Option(
+            help="Each stage's rate, as a share of that of the stage after it.",
+            show_default="1",
+            rich_help_panel=RECIPE_PANEL,
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="Not of BatchNorm and biases.", show_default="from the mode", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    clip_grad: Annotated[
+        float | None,
+        typer.Option(help="Largest norm of the gradient.", show_default="any", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(
+            help="Send each batch through the network in so many parts.", show_default="1", rich_help_panel=RECIPE_PANEL
+        ),
+    ] = None,
+    batchnorm: Annotated[
+        str | None,
+        typer.Option(
+            help="train (batch statistics), eval (the weights' own), or auto.",
+            show_default="auto",
+            rich_help_panel=RECIPE_PANEL,
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="ce, focal or bce.", show_default="ce", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each label that is spread over all classes.", show_default="0", rich_help_panel=RECIPE_PANEL
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="none, randaugment or trivialaugment, instead of what --augment has.",
+            show_default="from --augment",
+            rich_help_panel=RECIPE_PANEL,
+        ),
+    ] = None,
+    erasing: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability that a part of the picture is erased.",
+            show_default="from --augment",
+            rich_help_panel=RECIPE_PANEL,
+        ),
+    ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(help="Alpha of mixup.", show_default="0: off", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    cutmix: Annotated[
+        float | None,
+        typer.Option(help="Alpha of cutmix.", show_default="0: off", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    mix_off_epochs: Annotated[
+        int | None,
+        typer.Option(help="So many epochs at the end are not mixed.", show_default="0", rich_help_panel=RECIPE_PANEL),
+    ] = None,
+    progressive: Annotated[
+        int | None,
+        typer.Option(
+            help="Size of the first epoch, in pixels; it grows to the full one.",
+            show_default="off",
+            rich_help_panel=RECIPE_PANEL,
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            help="Decay of a running average of the weights, which is then kept: 0.999.",
+            show_default="off",
+            rich_help_panel=RECIPE_PANEL,
+        ),
+    ] = None,
+    average: Annotated[
+        int | None,
+        typer.Option(
+            help="Average the weights of so many last epochs.", show_default="off", rich_help_panel=RECIPE_PANEL
+        ),
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            help="Train so long: 90s, 20m, 1.5h. The schedule follows the clock.",
+            show_default="any",
+            rich_help_panel=STOPPING_PANEL,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better one.", show_default="never", rich_help_panel=STOPPING_PANEL
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(help="Stop at this validation top-1: 0.97.", show_default="never", rich_help_panel=STOPPING_PANEL),
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            help="Exit with 10 if the result (test, else validation top-1) is below: 0.9.",
+            show_default="never",
+            rich_help_panel=STOPPING_PANEL,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run folder that is named instead of DATA, or with the newest that was interrupted.",
+            rich_help_panel=RUN_PANEL,
+        ),
+    ] = False,
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(
+            help="Time between checkpoints within an epoch: 10m. 0.001s: after each step.",
+            show_default="10m; and epochs",
+            rich_help_panel=RUN_PANEL,
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write TensorBoard files into the run folder.", rich_help_panel=RUN_PANEL),
+    ] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Same bits each time, also on a GPU.", rich_help_panel=RUN_PANEL)
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="The run folder.", show_default="runs/DATA-TIME", rich_help_panel=RUN_PANEL),
@@ -150,65 +366,84 @@ def finetune(
     ] = False,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            help="Share each step between so many GPUs, one process each (or so many processes, on a CPU). For "
+            "several machines: torchrun ... -m resnet_cli finetune DATA --out RUN.",
+            show_default="1",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     offline: OfflineFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Fine-tune a ResNet-50 on DATA and write a run folder."""
-    flags = {
-        "data": data,
-        "classes": classes,
-        "label_regex": label_regex,
-        "image_column": image_column,
-        "label_column": label_column,
-        "split_column": split_column,
-        "group_by": group_by,
-        "follow_links": follow_links or None,
-        "max_pixels": max_pixels,
-        "on_bad_image": on_bad_image,
-        "limit": limit,
-        "fraction": fraction,
-        "val_fraction": val_fraction,
-        "split_seed": split_seed,
-        "weights": weights,
-        "mode": mode,
-        "head": head,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "head_lr": head_lr,
-        "image_size": image_size,
-        "augment": augment,
-        "seed": seed,
-        "out": out,
-        "device": device,
-        "precision": precision,
-        "offline": offline or None,
-    }
+    flags = {name: value for name, value in locals().items() if name not in NOT_CONFIG and value is not False}
     from resnet_cli.config import FinetuneConfig, resolve
 
-    resolved = resolve(FinetuneConfig, flags, config)
+    members = launch.num_members()
+    if members and devices:
+        raise ConfigError(f"--devices {devices} has no effect under torchrun, which has started {members} processes")
+    if launch.is_started_again(out):
+        data, resume, config, flags = str(out), True, None, {}
+    resolved = None if resume else resolve(FinetuneConfig, flags | {"devices": members or devices}, config)
     with output.status("loading torch", quiet=quiet or as_json):
-        from resnet_cli.cli.progress import ProgressView
-        from resnet_cli.training.events import PlanMade, WorkDone
-        from resnet_cli.training.finetune import run_plan
-        from resnet_cli.training.plan import make_plan
+        from resnet_cli.training.resume import find_run
+
+    run = find_run(None if data is None else Path(data)) if resume else None
+    known = resolved or resolve(FinetuneConfig, {"device": device}, run.path / "config.yaml" if run else None)
+    num_devices = members or devices or known.config.devices or 1
+    if num_devices > 1 and known.config.seeds > 1:
+        raise ConfigError(f"--seeds {seeds} and {num_devices} devices: choose one", hint="or start one run a seed")
+    if num_devices > 1 and not members and not dry_run:
+        shown = {"config": config, "resume": resume, "json": as_json, "quiet": quiet}
+        raise typer.Exit(launch.launch(num_devices, flags | shown, known.config, run=run))
+    changes = flags | {"data": None, "devices": None, "config": config}
+    with launch.joined(members) as team:
+        plan = team.in_turn(lambda: _make_plan(resolved, run, changes, quiet=quiet or not team.is_chief))
+        plan = dataclasses.replace(plan, compute=team.place(plan.compute))
+        if dry_run:
+            return _show_dry_run(plan, as_json=as_json, quiet=quiet) if team.is_chief else None
+        results = _carry_out(plan, run, team, quiet=quiet)
+    _show(results, as_json=as_json, quiet=quiet)
+    for result in results:
+        result.check(plan.config.fail_under)
+
+
+def _make_plan(
+    resolved: Resolved[FinetuneConfig] | None, run: RunFolder | None, changes: Mapping[str, Any], *, quiet: bool
+) -> Plan:
+    from resnet_cli.cli.progress import ProgressView
+    from resnet_cli.training.events import WorkDone
+    from resnet_cli.training.plan import make_plan
+    from resnet_cli.training.resume import plan_resumed
 
     with ProgressView(quiet=quiet) as view:
-        plan = make_plan(resolved, on_work=lambda *work: view(WorkDone(*work)))
-    if dry_run:
-        return _show_dry_run(plan, as_json=as_json, quiet=quiet)
+        if run:
+            return plan_resumed(run, changes, on_work=lambda *work: view(WorkDone(*work)))
+        assert resolved
+        return make_plan(resolved, on_work=lambda *work: view(WorkDone(*work)))
+
+
+def _carry_out(plan: Plan, run: RunFolder | None, team: Team, *, quiet: bool) -> list[FinetuneResult]:
+    """Trains as planned; only the chief of a team has results."""
+    from resnet_cli.cli.progress import ProgressView
+    from resnet_cli.training.events import PlanMade
+    from resnet_cli.training.finetune import assist, run_plan
+    from resnet_cli.training.seeds import run_seeds
+
+    if not team.is_chief:
+        assist(plan, team)
+        return []
     if not quiet:
         _note_plan(plan)
     with ProgressView(quiet=quiet) as view:
         view(PlanMade(plan))
-        result = run_plan(plan, on_event=view)
-    if as_json:
-        output.show_json(result.to_dict())
-    elif quiet:
-        output.show_line(str(result.run.path))
-    else:
-        _show_result(result)
+        if plan.config.seeds > 1:
+            return run_seeds(plan, on_event=view)
+        return [run_plan(plan, on_event=view, folder=run, team=team)]
 
 
 def _note_plan(plan: Plan) -> None:
@@ -245,8 +480,28 @@ def _show_dry_run(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     output.show(f"Would take about {cost.describe()}. No run was made.")
 
 
+def _show(results: Sequence[FinetuneResult], *, as_json: bool, quiet: bool) -> None:
+    if not results:
+        return
+    if as_json and len(results) > 1:
+        from resnet_cli.training.seeds import to_dict
+
+        output.show_json(to_dict(results))
+    elif as_json:
+        output.show_json(results[0].to_dict())
+    elif quiet:
+        for result in results:
+            output.show_line(str(result.run.path))
+    elif len(results) > 1:
+        from resnet_cli.cli.tables import seeds_table
+
+        output.show(seeds_table(results))
+    else:
+        _show_result(results[0])
+
+
 def _show_result(result: FinetuneResult) -> None:
-    from resnet_cli.cli.tables import confusion_block, files_block, result_table
+    from resnet_cli.cli.tables import confusion_block, files_block, result_table, retention_lines
 
     run = result.run.path
     judged, split = (result.test, "test") if result.test else (result.val, "validation")
@@ -262,6 +517,7 @@ def _show_result(result: FinetuneResult) -> None:
     ]
     output.show(
         result_table(result),
+        *retention_lines(result),
         *confusion_block(judged, width=width, title=f"Confusion on the {split} split"),
         files_block(f"Written in {result.seconds:.0f} s", written, width=width),
         files_block("Next", follow, width=width),

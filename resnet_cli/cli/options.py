@@ -80,7 +80,7 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     str | None,
     typer.Option(
-        help="auto, fp32 or bf16; auto takes bf16 where the hardware is faster with it.",
+        help="auto, fp32, bf16 or fp16; auto takes bf16 where the hardware is faster with it.",
         show_default="auto",
         rich_help_panel="Machine",
     ),

@@ -11,10 +11,21 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from resnet_cli.cli import output
 from resnet_cli.cli.confusion import sparkline
-from resnet_cli.training.events import EpochDone, Event, PlanMade, Saved, StepDone, WorkDone
+from resnet_cli.training.events import (
+    EpochDone,
+    Event,
+    MemoryShort,
+    PlanMade,
+    RateLowered,
+    Resumed,
+    StepDone,
+    WorkDone,
+)
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from resnet_cli.training.plan import Plan
 
 #: Off a terminal at most one line in this time: a log that can be read.
 LINE_EVERY_S = 5
@@ -68,15 +79,30 @@ class ProgressView:
         if self._quiet:
             return
         if isinstance(event, PlanMade):
-            self._num_epochs = event.plan.config.epochs
+            self._begin(event.plan)
         elif isinstance(event, WorkDone):
             self._work(event)
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, EpochDone):
             self._epoch(event)
-        else:
-            assert isinstance(event, Saved)
+        elif isinstance(event, RateLowered):
+            output.warn(f"{event.reason}: back to the end of epoch {event.epoch - 1}, at {event.rate:g} of the rates")
+        elif isinstance(event, MemoryShort):
+            output.warn(
+                f"{event.batch_size} pictures at once do not fit into memory: now {event.micro_batch}; "
+                "a step still is all of them"
+            )
+        elif isinstance(event, Resumed):
+            for warning in event.warnings:
+                output.warn(f"{warning}; the checkpoint before it is used")
+            self._line(f"going on in epoch {event.epoch}, after step {event.step}", force=True)
+
+    def _begin(self, plan: Plan) -> None:
+        self._num_epochs = plan.epochs if plan.takes_steps else 0
+        self._best, self._losses = 0.0, []
+        if plan.config.seeds == 1 and plan.config.out and plan.config.out.name.startswith("seed-"):
+            self._line(f"seed {plan.config.seed}", force=True)
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """Draws the bytes of one file that is coming.
@@ -135,14 +161,19 @@ class ProgressView:
 
     def _epoch(self, event: EpochDone) -> None:
         record = event.record
-        self._losses.append(record.train_loss)
         self._best = max(self._best, record.val_top1)
+        best = " (best so far)" if event.is_best else ""
+        if record.l2 is not None or record.epoch == 0:
+            name = "probe" if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"
+            scores = f"validation loss {record.val_loss:.3f}, top-1 {record.val_top1:.1%}"
+            return self._line(f"{name}: {scores}{best}", force=True)
+        self._losses.append(record.train_loss)
         text = f"validation top-1 {record.val_top1:.1%}, best {self._best:.1%}  loss {sparkline(self._losses)}"
         self._draw("epochs", "epochs", record.epoch, self._num_epochs, text)
         is_last = record.epoch == self._num_epochs
         self._line(
             f"epoch {record.epoch} of {self._num_epochs}: train loss {record.train_loss:.3f}, "
-            f"validation top-1 {record.val_top1:.1%}" + (" (best so far)" if event.is_best else ""),
+            f"validation top-1 {record.val_top1:.1%}{best}",
             force=is_last or record.seconds > 1,
         )
 

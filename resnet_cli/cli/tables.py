@@ -16,8 +16,8 @@ from resnet_cli.reporting.cells import printable
 if TYPE_CHECKING:
     from resnet_cli.evaluation import Evaluation
     from resnet_cli.inference import Prediction
-    from resnet_cli.training.finetune import FinetuneResult
     from resnet_cli.training.plan import Plan
+    from resnet_cli.training.report import FinetuneResult
 
 #: Per-class rows shown in a terminal; JSON has all of them.
 MAX_CLASS_ROWS = 30
@@ -49,11 +49,47 @@ def result_table(result: FinetuneResult) -> Table:
     """What a finetune reached on each split."""
     top5_columns = [] if result.val.top5 is None else [">top-5"]
     table = plain_table("Reached", "split", ">images", ">top-1", *top5_columns, ">loss", "its part")
-    epochs = f"chose epoch {result.best.epoch} of {len(result.history)}"
-    for name, scores, part in (("validation", result.val, epochs), ("test", result.test, "chose nothing")):
+    for name, scores, part in (("validation", result.val, _chosen(result)), ("test", result.test, "chose nothing")):
         if scores is not None:
             top5 = [] if scores.top5 is None else [percent(scores.top5)]
             table.add_row(name, f"{scores.num_images:,}", percent(scores.top1), *top5, f"{scores.loss:.3f}", part)
+    return table
+
+
+def _chosen(result: FinetuneResult) -> str:
+    """What the validation split chose."""
+    best = result.best
+    if best.epoch == 0:
+        return f"chose the probe over {len(result.history) - 1} epochs"
+    if best.l2 is not None:
+        return f"chose the penalty {best.l2:g} of {len(result.history)}"
+    return f"chose epoch {best.epoch} of {result.history[-1].epoch}"
+
+
+def retention_lines(result: FinetuneResult) -> list[RenderableType]:
+    """How well the classes of the model that was added to are still known."""
+    kept = result.retention
+    if kept is None or result.plan.start is None:
+        return []
+    table = plain_table("Old classes", "answering among", ">remembered images", ">top-1")
+    table.add_row(f"the {len(result.plan.start.classes)} old classes, before", f"{kept.num:,}", percent(kept.before))
+    table.add_row(f"all {len(result.model.classes)} classes, now", f"{kept.num:,}", percent(kept.after))
+    return [table]
+
+
+def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
+    """The figures of each seed, and what they have in common."""
+    from resnet_cli.training.seeds import spread
+
+    split = "test" if results[0].test else "validation"
+    table = plain_table(f"Reached ({split})", "seed", ">top-1", ">loss", "run")
+    for result in results:
+        run = Text(printable(str(result.run.path)))
+        table.add_row(str(result.plan.config.seed), percent(result.judged.top1), f"{result.judged.loss:.3f}", run)
+    found = spread(results)
+    table.add_section()
+    table.add_row("mean", percent(found.mean), "", "")
+    table.add_row("std", f"{100 * found.std:.1f} points", "", f"{percent(found.lowest)} to {percent(found.highest)}")
     return table
 
 
@@ -65,6 +101,8 @@ def evaluation_tables(scores: Evaluation, *, width: int) -> list[RenderableType]
     if scores.top5 is not None:
         head.add_row("top-5", percent(scores.top5))
     head.add_row("loss", f"{scores.loss:.4f}")
+    if scores.tta != "none":
+        head.add_row("tta", scores.tta)
     classes = plain_table("Per class", "class", ">precision", ">recall", ">F1", ">images")
     ranked = sorted(zip(scores.classes, scores.per_class, strict=True), key=lambda row: row[1].f1)
     for name, row in (

@@ -37,7 +37,7 @@ def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | N
         One record an item, in order. A picture that cannot be read has a record that says why.
 
     Raises:
-        Interrupted: Ctrl-C; what was looked at is not looked at again.
+        Interrupted: Ctrl-C or SIGTERM; what was looked at is not looked at again.
     """
     stamps = [stamp_file(item.source, item.max_pixels) if isinstance(item.source, Path) else None for item in items]
     with Index() as index:
@@ -58,8 +58,10 @@ def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | N
                     unsaved = []
                 if on_progress:
                     on_progress(num_known + num_new, len(items))
-        except KeyboardInterrupt:
-            raise Interrupted("the pictures checked so far will not be checked again") from None
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(
+                "the pictures checked so far will not be checked again", signal=getattr(interrupt, "signal", None)
+            ) from None
         finally:
             index.store(unsaved)
     return [picture for picture in found if picture is not None]

@@ -39,13 +39,17 @@ PIXELATED_UP_TO_PX = 64
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One epoch on the learning curves; losses in nats per image, top-1 as fractions in [0, 1]."""
+    """One epoch on the learning curves; losses in nats per image, top-1 as fractions in [0, 1].
+
+    With a penalty it is one fit of a path of penalties instead, and ``epoch`` its number.
+    """
 
     epoch: int
     train_loss: float
     val_loss: float
     val_top1: float
     train_top1: float | None = None
+    penalty: float | None = None
 
 
 def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | None = None) -> None:
@@ -78,7 +82,9 @@ def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | N
     _curve(top1_axes, epochs, [point.val_top1 for point in points], BLUE, "validation")
 
     loss_axes.set_title("Loss (nats per image)", loc="left", fontsize=10, color=INK)
-    title = f"Top-1 accuracy (best epoch {best.epoch}: {100 * best.val_top1:.1f} %)"
+    named = {point.epoch: f"{point.penalty:.4g}" for point in points if point.penalty is not None}
+    word = f"penalty {named[best.epoch]}" if named else f"best epoch {best.epoch}"
+    title = f"Top-1 accuracy ({word}: {100 * best.val_top1:.1f} %)"
     top1_axes.set_title(title, loc="left", fontsize=10, color=INK)
     top1_axes.yaxis.set_major_formatter(FuncFormatter(lambda top1, _: f"{100 * top1:.4g} %"))
     bottom, top = top1_axes.get_ylim()
@@ -90,7 +96,9 @@ def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | N
         # Room at the sides keeps the first and the last marker, or an only one, off the frame.
         room = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
         axes.set_xlim(epochs[0] - room, epochs[-1] + room)
-        axes.set_xlabel("epoch", fontsize=9, color=INK)
+        axes.set_xlabel("penalty of the weights" if named else "epoch", fontsize=9, color=INK)
+        if named:
+            axes.set_xticks(list(named), list(named.values()))
         axes.tick_params(labelsize=9, labelcolor=INK, color=FAINT)
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)

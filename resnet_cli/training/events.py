@@ -57,13 +57,14 @@ class EpochRecord:
     """One row of ``history.csv``.
 
     Attributes:
-        epoch: From 1.
+        epoch: From 1; 0 is the probe that a finetune starts from. Of an L-BFGS probe: the number of the penalty.
         train_loss: Mean over the epoch's pictures, as seen in training (augmented, dropout on).
         train_top1: Likewise.
         val_loss: On the whole validation split after the epoch.
         val_top1: Likewise.
-        lr: Of the backbone (the head's, if frozen) at the epoch's last step.
+        lr: Of the stage nearest to the pictures that is trained, at the epoch's last step; 0 for L-BFGS.
         seconds: Wall time of the epoch, validation included.
+        l2: The penalty of an L-BFGS probe; None for an epoch of steps.
     """
 
     epoch: int
@@ -73,6 +74,7 @@ class EpochRecord:
     val_top1: float
     lr: float
     seconds: float
+    l2: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +86,58 @@ class EpochDone:
 
 
 @dataclasses.dataclass(frozen=True)
+class RateLowered:
+    """A loss or gradient was not finite: training went back to the last good epoch, at a lower rate.
+
+    Attributes:
+        epoch: The one that starts again.
+        reason: What was not finite, and where.
+        rate: What every rate is multiplied by from now on.
+    """
+
+    epoch: int
+    reason: str
+    rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryShort:
+    """A batch did not fit; it goes through the network in smaller parts, and the step stays the same.
+
+    Attributes:
+        epoch: The one under way.
+        micro_batch: Pictures that go through at once from now on.
+        batch_size: Pictures an optimizer step, as before.
+    """
+
+    epoch: int
+    micro_batch: int
+    batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """A training goes on from a checkpoint.
+
+    Attributes:
+        epoch: The one under way.
+        step: Steps of it that are done.
+        warnings: Why newer checkpoints were passed over.
+    """
+
+    epoch: int
+    step: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Saved:
     """A file or folder that can be relied on from now on."""
 
     path: Path
 
 
-Event: TypeAlias = PlanMade | WorkDone | StepDone | EpochDone | Saved
+Event: TypeAlias = PlanMade | WorkDone | StepDone | EpochDone | RateLowered | MemoryShort | Resumed | Saved
 OnEvent: TypeAlias = Callable[[Event], None]
 
 

@@ -5,82 +5,54 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 import resnet_cli
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import SPLITS, Item, Split
-from resnet_cli.device import seed_everything
-from resnet_cli.errors import DivergedError, Interrupted
+from resnet_cli.device import make_deterministic, seed_everything
+from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation import Evaluation, evaluate
 from resnet_cli.features import extract_features
-from resnet_cli.model import Model, ResNet50
-from resnet_cli.paths import make_dir
-from resnet_cli.reporting.plots import CurvePoint, plot_confusion, plot_curves, plot_predictions
-from resnet_cli.training.events import EpochDone, EpochRecord, Event, OnEvent, PlanMade, Saved, WorkDone, ignore
-from resnet_cli.training.full import fit_network
+from resnet_cli.model import Memory, Model, ResNet50
+from resnet_cli.training import memory
+from resnet_cli.training.checkpoint import NUM_KEPT, Checkpoint, drop_after, list_checkpoints, read_newest
+from resnet_cli.training.events import (
+    EpochDone,
+    EpochRecord,
+    Event,
+    OnEvent,
+    PlanMade,
+    RateLowered,
+    Resumed,
+    Saved,
+    WorkDone,
+    ignore,
+)
+from resnet_cli.training.full import NetworkTraining
+from resnet_cli.training.journal import Journal
+from resnet_cli.training.keeper import RunKeeper, head_tensors
+from resnet_cli.training.loop import Course, Lesson, fit
+from resnet_cli.training.memory import Retention
 from resnet_cli.training.plan import Plan, make_plan
-from resnet_cli.training.probe import fit_head
+from resnet_cli.training.probe import HeadTraining, Rows, fit_path, fit_probe
+from resnet_cli.training.range_test import find_lr
+from resnet_cli.training.report import FinetuneResult, write_report
 from resnet_cli.training.run import RunFolder
-from resnet_cli.weights import load_backbone
+from resnet_cli.training.session import Session
+from resnet_cli.training.team import ALONE, Team
+from resnet_cli.weights import load_backbone, start_head
 
-SCHEMA_VERSION = 1
-#: The best model so far is written to disk this often: what a killed training can lose at most.
-SAVE_EVERY_S = 60
+#: Rows of a plan that may name places on this machine.
+_PATHS = {"data", "weights", "out"}
 #: Room for plots, metrics and the rest of a run folder beside the model.
 REPORT_BYTES = 20 * 10**6
-#: Pictures in the plot of validation predictions.
-NUM_SHOWN = 25
-
-
-@dataclasses.dataclass(frozen=True)
-class FinetuneResult:
-    """What a finetune reached.
-
-    Attributes:
-        run: The run folder.
-        model: What was kept: the best epoch on validation.
-        plan: What was decided before.
-        history: One record an epoch.
-        best: The record of the epoch that was kept.
-        val: The kept model on the validation split, which chose the epoch.
-        test: On the test split, which chose nothing; None if there is none.
-        seconds: Wall time from the plan to the last evaluation.
-    """
-
-    run: RunFolder
-    model: Model
-    plan: Plan
-    history: tuple[EpochRecord, ...]
-    best: EpochRecord
-    val: Evaluation
-    test: Evaluation | None
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The summary that ``finetune --json`` prints."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "run": str(self.run.path),
-            "model": str(self.run.model_path),
-            "mode": self.plan.mode,
-            "weights": self.plan.weights.name,
-            "num_classes": len(self.model.classes),
-            "num_skipped": len(self.plan.skipped),
-            "num_images": {split: len(self.plan.dataset.split(split)) for split in SPLITS},
-            "epochs": len(self.history),
-            "best_epoch": self.best.epoch,
-            "val_top1": self.val.top1,
-            "test_top1": self.test.top1 if self.test else None,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **values: Any) -> FinetuneResult:
@@ -99,193 +71,342 @@ def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **v
     return run_plan(plan, on_event=on_event)
 
 
-def run_plan(plan: Plan, *, on_event: OnEvent) -> FinetuneResult:
+def run_plan(plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, team: Team = ALONE) -> FinetuneResult:
     """Carries out a plan and writes the run folder.
 
     Args:
         plan: From :func:`~resnet_cli.training.plan.make_plan`.
         on_event: Told of everything as it happens.
+        folder: Of a run that goes on from its newest checkpoint; None makes a new one.
+        team: The processes that share the training; this one is the chief, the others :func:`assist`.
 
     Raises:
-        ResnetCliError: See ``resnet_cli.errors``. The run folder is removed unless it holds a model.
-        Interrupted: Ctrl-C; its text says what is kept.
+        ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds something to go on from.
+        Interrupted: A signal; its text says what is kept.
     """
-    began = time.perf_counter()
-    network = start_network(plan)
-    num_bytes = sum(tensor.nbytes for tensor in network.state_dict().values()) + REPORT_BYTES
-    folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=num_bytes)
-    keeper = _Keeper(plan, network, folder, on_event)
+    is_new = folder is None
+    if folder is None:
+        folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=_run_bytes(plan))
     try:
-        folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
-        _train(plan, network, keeper)
-        model = keeper.save()
-        val = _evaluate_split(plan, model, "val", on_event)
-        test = _evaluate_split(plan, model, "test", on_event) if plan.dataset.split("test") else None
-        seconds = time.perf_counter() - began
-        result = FinetuneResult(folder, model, plan, tuple(keeper.history), keeper.best_record, val, test, seconds)
-        _write_report(result)
-        return result
-    except KeyboardInterrupt:
-        raise Interrupted(keeper.rescue()) from None
-    except DivergedError as error:
-        if keeper.is_empty:
-            raise
-        raise DivergedError(f"{error.message}; {keeper.rescue()}", hint=error.hint) from None
+        tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
+        with Journal(folder.path / "events.jsonl", tensorboard=tensorboard) as journal:
+            folder.reopen()
+            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
+
+            def notify(event: Event) -> None:
+                journal(event)
+                on_event(event)
+
+            team.tell(str(folder.path))
+            return _Run(plan, folder, notify, team).carry_out()
     finally:
-        folder.discard()
+        if is_new:
+            folder.discard()
 
 
-class _Keeper:
-    """Keeps the best epoch's weights in memory, and on disk at least every minute."""
+def assist(plan: Plan, team: Team) -> None:
+    """Takes part in a training that the chief of the team carries out; writes and says nothing.
 
-    def __init__(self, plan: Plan, network: ResNet50, folder: RunFolder, on_event: OnEvent) -> None:
-        self._plan = plan
-        self._network = network
-        self._folder = folder
-        self._on_event = on_event
-        self._state: dict[str, torch.Tensor] | None = None
-        self._record: EpochRecord | None = None
-        self._saved_at = time.perf_counter()
-        self.history: list[EpochRecord] = []
+    Args:
+        plan: The same as the chief's.
+        team: Of which this process is not the chief.
 
-    def __call__(self, event: Event) -> None:
-        """Passes an event on, and remembers the epochs."""
-        if isinstance(event, EpochDone):
-            self.history.append(event.record)
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``.
+        Interrupted: A signal reached any of the processes.
+    """
+    _Run(plan, RunFolder(Path(team.tell(""))), ignore, team).assist()
+
+
+class _Run:
+    """One run under way.
+
+    Args:
+        plan: What to do.
+        folder: Where to write.
+        on_event: Told of everything.
+        team: The processes that share it.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, team: Team) -> None:
+        self._began = time.perf_counter()
+        self._plan, self._folder, self._on_event, self._team = plan, folder, on_event, team
+        self._network = start_network(plan)
+        kept = start_head(self._network.fc, plan.start, plan.dataset.classes) if plan.start else ()
+        self._head_is_fresh = not kept
+        self._session: Session | None = None
+        self._fitted: list[EpochRecord] = []
+        self._memory: Memory | None = None
+        self._retention: Retention | None = None
+        self._keeper = RunKeeper(
+            folder,
+            snapshot=self._network.state_dict,
+            write_model=self._write_model,
+            data=plan.fingerprint,
+            every_s=plan.config.checkpoint_every,
+            writes=team.is_chief,
+        )
+
+    def carry_out(self) -> FinetuneResult:
+        """Trains, judges and reports."""
+        try:
+            self._train()
+            self._keeper.save_model()
+            if self._session is not None:
+                self._keeper.finish(self._session)
+            result = self._judge()
+            self._team.wait()
+            return result
+        except KeyboardInterrupt as interrupt:
+            known = interrupt if isinstance(interrupt, Interrupted) else None
+            if known and known.kept:
+                raise
+            raise Interrupted(self._rescue(), signal=known.signal if known else None) from None
+        except DiskError as error:
+            if not list_checkpoints(self._folder.checkpoints_path):
+                raise
+            raise DiskError(error.message, hint=f"free some space, then: {self._folder.resume_command}") from error
+        except DivergedError as error:
+            if self._keeper.best is None:
+                raise
+            raise DivergedError(f"{error.message}; {self._rescue()}", hint=error.hint) from None
+
+    def assist(self) -> None:
+        """Trains along, and waits until the chief has judged and reported."""
+        self._train()
+        self._team.wait()
+
+    def _train(self) -> None:
+        plan = self._plan
+        found = read_newest(self._folder.checkpoints_path) if plan.takes_steps else None
+        if plan.is_frozen:
+            self._train_head(found)
+            return
+        history = []
+        if plan.starts_with_probe and found is None:
+            self._fitted = history = [self._probe()]
+        training = NetworkTraining(plan, self._network, self._team)
+        if plan.config.batch_size == "auto" or plan.compute.type == "cuda":
+            training.fit_memory()
+        if plan.lr_is_auto and found is None:
+            micro_batch = training.session.state.micro_batch
+            lr = self._team.tell(self._find_lr(micro_batch) if self._team.is_chief else 0.0)
+            plan = self._plan = plan.with_lr(lr)
+            if self._team.is_chief:
+                self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
+            training = NetworkTraining(plan, self._network, self._team)
+            training.session.state.micro_batch = micro_batch
+        # The same seed gives the same weights, but not under every build of torch, and the probe is the chief's.
+        self._team.copy_(list(self._network.state_dict().values()))
+        training.session.state.history = history
+        self._fit(training.session, training.lesson(), found)
+
+    def _find_lr(self, micro_batch: int) -> float:
+        """The range test, on whole batches of which nobody else takes a share."""
+        training = NetworkTraining(self._plan, self._network)
+        training.session.state.micro_batch = micro_batch
+        return find_lr(training.session, training.lesson(), compute=self._plan.compute)
+
+    def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
+        plan, network = self._plan, self._network
+        # Test pictures too: one pass, and a damaged one is found now and not at the end.
+        rows = self._features(SPLITS)
+        if not self._team.is_chief:
+            return
+        train, val = rows["train"], rows["val"]
+        old = plan.start if plan.config.add else None
+        classes = plan.dataset.classes
+        if old is not None and old.memory is not None:
+            train, val = memory.join(
+                old.memory, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
+            )
+        # Before the training: a model that is saved on the way remembers too.
+        self._memory = memory.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
+        if plan.solver == "lbfgs":
+            self._keeper.snapshot = lambda: head_tensors(network.fc)
+            head, record, self._fitted = fit_path(plan, train, val, self._on_event)
+            network.fc.load_state_dict(head.state_dict())
+            self._keeper.keep(record)
+        else:
+            training = HeadTraining(plan, network.fc, train, val, is_fresh=self._head_is_fresh)
+            self._keeper.snapshot = lambda: head_tensors(training.raw_head())
+            self._fit(training.session, training.lesson(), found)
+        if old is not None and old.memory is not None:
+            self._retention = memory.retention(
+                old.memory, old.head, self._best_head(), old_classes=old.classes, classes=classes
+            )
+
+    def _probe(self) -> EpochRecord:
+        """Trains the head on frozen features; its answers on validation are epoch 0, and may be the best."""
+        rows = self._features(("train", "val"))
+        values: dict[str, Any] = {}
+        if self._team.is_chief:
+            head, record = fit_probe(self._plan, self._network.fc, rows["train"], rows["val"])
+            self._network.fc.load_state_dict(head.state_dict())
+            values = dataclasses.asdict(record)
+        record = EpochRecord(**self._team.tell(values))
+        self._on_event(EpochDone(record, self._keeper.keep(record)))
+        return record
+
+    def _fit(self, session: Session, lesson: Lesson, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
+        plan = self._plan
+        if found is not None:
+            checkpoint, warnings = found
+            self._restore(session, checkpoint)
+            self._on_event(Resumed(session.state.epoch, session.state.step, warnings))
+        session.state.elapsed_s += time.perf_counter() - self._began
+        self._session = session
+        course = Course(
+            epochs=plan.epochs,
+            seed=plan.config.seed,
+            schedule=plan.schedule,
+            warmup=plan.warmup,
+            clip_grad=plan.clip_grad,
+            average_from=plan.epochs - plan.average + 1 if plan.average else None,
+            # With a frozen backbone the time has chosen the mode; the head's steps are none of it.
+            max_time_s=None if plan.is_frozen else plan.config.max_time,
+            patience=plan.config.patience,
+            target=plan.config.target,
+        )
+        compute = dataclasses.replace(plan.compute, precision="fp32") if plan.is_frozen else plan.compute
+        # A head on features is trained by the chief alone: that takes seconds.
+        team = ALONE if plan.is_frozen else self._team
+        fit(session, lesson, course, compute=compute, keeper=self._keeper, on_event=self._hear, team=team)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, RateLowered) and self._session is not None and self._team.is_chief:
+            drop_after(self._folder.checkpoints_path, self._session.state.num_steps)
         self._on_event(event)
 
-    @property
-    def is_empty(self) -> bool:
-        return self._record is None
+    def _restore(self, session: Session, checkpoint: Checkpoint) -> None:
+        try:
+            session.restore(checkpoint)
+            self._keeper.restore(checkpoint)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{self._folder.checkpoints_path}: the newest checkpoint is not of this training ({error})",
+                hint="was its config.yaml changed? Start again: resnet-cli finetune DATA",
+            ) from error
 
     @property
-    def best_record(self) -> EpochRecord:
-        assert self._record is not None
-        return self._record
+    def _history(self) -> list[EpochRecord]:
+        return self._session.state.history if self._session is not None else self._fitted
 
-    def keep_head(self, record: EpochRecord, head: nn.Module) -> None:
-        self._keep(record, {f"fc.{name}": tensor for name, tensor in head.state_dict().items()})
-
-    def keep_network(self, record: EpochRecord) -> None:
-        self._keep(record, self._network.state_dict())
-
-    def save(self) -> Model:
-        """Writes the best model and makes its run the latest."""
-        assert self._state is not None
-        network = copy.deepcopy(self._network).cpu()
-        network.load_state_dict(network.state_dict() | self._state)
+    def _features(self, splits: Sequence[Split]) -> dict[Split, Rows]:
+        """The features of some splits; only the chief of a team gets them."""
         plan = self._plan
-        model = Model(
+        items = {split: plan.dataset.split(split) for split in splits}
+        all_items = [item for split in splits for item in items[split]]
+
+        def compute_rows(items: Sequence[Item]) -> Tensor:
+            return extract_features(
+                self._network,
+                items,
+                plan.preprocess,
+                plan.compute,
+                on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
+            )
+
+        if self._team.size > 1:
+            # Each process brings its share into the cache, and the chief finds all of them there.
+            compute_rows(self._team.share(all_items))
+            self._team.wait()
+        if not self._team.is_chief:
+            return {}
+        features = compute_rows(all_items)
+        parts = torch.split(features, [len(items[split]) for split in splits])
+        return {
+            split: (part, torch.tensor([item.label for item in items[split]], dtype=torch.int64))
+            for split, part in zip(splits, parts, strict=True)
+        }
+
+    def _judge(self) -> FinetuneResult:
+        plan, folder = self._plan, self._folder
+        assert self._keeper.best is not None
+        model = self._model(self._keeper.state, self._keeper.best)
+        val = self._evaluate(model, "val")
+        test = self._evaluate(model, "test") if plan.dataset.split("test") else None
+        seconds = time.perf_counter() - self._began
+        result = FinetuneResult(
+            folder, model, plan, tuple(self._history), self._keeper.best, val, test, seconds, self._retention
+        )
+        write_report(result)
+        return result
+
+    def _evaluate(self, model: Model, split: Split) -> Evaluation:
+        return evaluate(
+            model,
+            self._plan.dataset.split(split),
+            self._plan.compute,
+            on_progress=lambda done, total: self._on_event(WorkDone("evaluate", done, total)),
+        )
+
+    def _rescue(self) -> str:
+        """Saves what there is when a training ends early, and says so."""
+        best = self._keeper.best
+        if best is None:
+            if self._plan.mode == "full":
+                return "nothing to keep: the first epoch was not over"
+            return "features computed so far are kept, and the same command goes on from there"
+        self._keeper.save_model()
+        self._folder.write_history(self._history)
+        return (
+            f"kept {self._folder.model_path}, the best of {self._history[-1].epoch} epochs "
+            f"(validation top-1 {best.val_top1:.1%}){self._going_on()}"
+        )
+
+    def _going_on(self) -> str:
+        is_possible = list_checkpoints(self._folder.checkpoints_path)
+        return f"; go on with: {self._folder.resume_command}" if is_possible else ""
+
+    def _best_head(self) -> torch.nn.Module:
+        head = copy.deepcopy(self._network.fc).cpu()
+        head.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in self._keeper.state.items()})
+        return head
+
+    def _model(self, state: Mapping[str, Tensor], best: EpochRecord) -> Model:
+        network = copy.deepcopy(self._network).cpu()
+        network.load_state_dict(network.state_dict() | dict(state))
+        plan = self._plan
+        return Model(
             network=network.eval(),
             classes=plan.dataset.classes,
             preprocess=plan.preprocess,
             hidden=plan.hidden,
-            provenance=_provenance(plan, self.best_record),
+            provenance=_provenance(plan, best),
             path=self._folder.model_path,
+            memory=self._memory,
         )
-        model.save(self._folder.model_path)
+
+    def _write_model(self, state: Mapping[str, Tensor], best: EpochRecord) -> None:
+        """Writes the best model and makes its run the latest."""
+        self._model(state, best).save(self._folder.model_path)
         self._folder.mark_latest()
-        self._saved_at = time.perf_counter()
         self._on_event(Saved(self._folder.model_path))
-        return model
-
-    def rescue(self) -> str:
-        """Saves what there is when a training ends early, and says so."""
-        if self._record is None:
-            if self._plan.mode == "full":
-                return "nothing to keep: the first epoch was not over"
-            return "features computed so far are kept, and the same command goes on from there"
-        self.save()
-        self._folder.write_history(self.history)
-        return (
-            f"kept {self._folder.model_path}, the best of {len(self.history)} epochs "
-            f"(validation top-1 {self._record.val_top1:.1%})"
-        )
-
-    def _keep(self, record: EpochRecord, state: dict[str, torch.Tensor]) -> None:
-        self._state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        self._record = record
-        if time.perf_counter() - self._saved_at > SAVE_EVERY_S:
-            self.save()
 
 
 def start_network(plan: Plan) -> ResNet50:
-    """The network as training finds it: the plan's weights, a fresh head.
+    """The network as training finds it: the plan's weights, and a fresh head.
 
     Raises:
         ModelError: The weights file is damaged or of another architecture.
         UntrustedFileError: It would run code when loaded.
     """
     seed_everything(plan.config.seed)
+    if plan.config.deterministic:
+        make_deterministic()
     network = ResNet50(len(plan.dataset.classes), plan.hidden)
     load_backbone(network, plan.weights)
     return network
 
 
-def _train(plan: Plan, network: ResNet50, keeper: _Keeper) -> None:
-    if plan.mode == "full":
-        fit_network(plan, network, on_best=keeper.keep_network, on_event=keeper)
-        return
-    # Test pictures too: one pass, and a damaged one is found now and not at the end.
-    splits = {split: plan.dataset.split(split) for split in SPLITS}
-    features = extract_features(
-        network,
-        [item for items in splits.values() for item in items],
-        plan.preprocess,
-        plan.compute,
-        on_progress=lambda done, total: keeper(WorkDone("features", done, total)),
-    )
-    train, val, _ = torch.split(features, [len(items) for items in splits.values()])
-    fit_head(
-        plan,
-        network.fc,
-        (train, _labels(splits["train"])),
-        (val, _labels(splits["val"])),
-        on_best=keeper.keep_head,
-        on_event=keeper,
-    )
-
-
-def _evaluate_split(plan: Plan, model: Model, split: Split, on_event: OnEvent) -> Evaluation:
-    return evaluate(
-        model,
-        plan.dataset.split(split),
-        plan.compute,
-        on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
-    )
-
-
-def _write_report(result: FinetuneResult) -> None:
-    run, plan = result.run, result.plan
-    run.write_history(result.history)
-    run.write_metrics(
-        result.to_dict() | {"val": result.val.to_dict(), "test": result.test.to_dict() if result.test else None}
-    )
-    make_dir(run.plots_path)
-    points = [
-        CurvePoint(record.epoch, record.train_loss, record.val_loss, record.val_top1, record.train_top1)
-        for record in result.history
-    ]
-    plot_curves(points, run.plots_path / "curves.png", best_epoch=result.best.epoch)
-    judged = result.test or result.val
-    plot_confusion(judged.confusion, judged.classes, run.plots_path / "confusion.png")
-    items = plan.dataset.split("val")
-    order = np.random.default_rng(plan.config.seed).permutation(len(items))[:NUM_SHOWN]
-    probs = result.val.probs[order]
-    classes = result.model.classes
-    plot_predictions(
-        [_thumbnail(items[index]) for index in order],
-        [classes[items[index].label] for index in order],
-        [classes[index] for index in probs.argmax(axis=1)],
-        probs.max(axis=1).tolist(),
-        run.plots_path / "predictions.png",
-    )
-
-
-def _thumbnail(item: Item) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    image = item.open()
-    image.thumbnail((256, 256))
-    return np.asarray(image)
+def _run_bytes(plan: Plan) -> int:
+    """What the run folder will hold at most: the model and, where the backbone trains, two checkpoints and the next."""
+    model = 4 * 25_600_000
+    if plan.is_frozen:
+        return REPORT_BYTES + model + memory.max_bytes(len(plan.dataset.classes))
+    per_checkpoint = (3 if plan.rates.optimizer == "sgd" else 4) + (plan.ema is not None or plan.average is not None)
+    return REPORT_BYTES + 2 * model + (NUM_KEPT + 1) * per_checkpoint * model
 
 
 def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
@@ -297,10 +418,7 @@ def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"name": plan.dataset.name, "num_images": counts, "split": plan.dataset.split_note},
         "weights": Path(plan.weights.name).name,
-        "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in {"data", "weights"}},
+        "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},
+        "classes_kept_from": list(plan.start.classes) if plan.config.add and plan.start else [],
         "best": dataclasses.asdict(best),
     }
-
-
-def _labels(items: Sequence[Item]) -> torch.Tensor:
-    return torch.tensor([item.label for item in items], dtype=torch.int64)

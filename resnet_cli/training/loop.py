@@ -2,137 +2,395 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resnet_cli.device import Compute, memory_errors_named
-from resnet_cli.errors import DivergedError
-from resnet_cli.training.events import EpochDone, EpochRecord, OnEvent, StepDone
-from resnet_cli.training.schedule import cosine
+from resnet_cli.errors import DivergedError, Interrupted, MemoryExhausted
+from resnet_cli.training.events import EpochDone, EpochRecord, MemoryShort, OnEvent, RateLowered, StepDone, ignore
+from resnet_cli.training.interrupts import StopRequest, deferred_stop
+from resnet_cli.training.schedule import ScheduleName, multiplier
+from resnet_cli.training.session import Session
+from resnet_cli.training.team import ALONE, Team
 
-#: Share of all steps until the rate peaks.
-WARMUP_FRACTION = 0.1
+#: What a rate is multiplied by after a divergence, once.
+RETRY_RATE = 0.1
+#: Steps between two looks at a GPU's figures: each look waits for all that it has to do.
+GPU_STEPS_PER_LOOK = 16
 
 
-def make_optimizer(
-    kind: Literal["sgd", "adamw"], parts: Sequence[tuple[Iterable[nn.Parameter], float]], *, weight_decay: float
-) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; BatchNorm's parameters and biases (all vectors) do not decay.
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One optimizer step's pictures.
 
-    Args:
-        kind: Which of the two.
-        parts: Parameters and their peak rate.
-        weight_decay: Of the others.
-
-    Source: no decay of vectors: He et al. 2019, https://arxiv.org/abs/1812.01187, section 3.1.
+    Attributes:
+        inputs: [b x ...] on the device.
+        targets: int64 [b], or shares of the classes [b x k].
+        num_images: Of the whole step; more than b where several processes share it.
     """
-    groups: list[dict[str, Any]] = []
-    for part, lr in parts:
-        parameters = list(part)
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups += [
-            {"params": matrices, "lr": lr, "weight_decay": weight_decay},
-            {"params": vectors, "lr": lr, "weight_decay": 0.0},
-        ]
-    # Fused: one pass over 25 million weights instead of one for each term of the update.
-    fused = groups[0]["params"][0].device.type in {"cpu", "cuda"}
-    if kind == "adamw":
-        return torch.optim.AdamW(groups, fused=fused)
-    return torch.optim.SGD(groups, lr=parts[0][1], momentum=0.9, nesterov=True, fused=fused)
+
+    inputs: Tensor
+    targets: Tensor
+    num_images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What differs between a head on features and a network on pictures.
+
+    Attributes:
+        batches: (epoch from 1, steps to leave out) -> batches; a function of the seed and these two.
+        validate: -> (loss, top1) on the validation split, with the network as it is.
+        set_train_mode: Called with the epoch before it starts.
+        loss: (logits float32 [b x k], targets) -> mean.
+        steps_per_epoch: Batches an epoch.
+    """
+
+    batches: Callable[[int, int], Iterator[Batch]]
+    validate: Callable[[], tuple[float, float]]
+    set_train_mode: Callable[[int], None]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    steps_per_epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """How long, and at which rate when.
+
+    Attributes:
+        epochs: At least 1.
+        seed: Of dropout.
+        schedule: Of the rates.
+        warmup: Share of all steps until the rate peaks.
+        clip_grad: Largest norm of the gradient; None: any.
+        average_from: First epoch whose end is averaged (uniformly); None: never, or after every step.
+        max_time_s: Seconds of the run until the last validation; the schedule follows the clock then.
+        patience: Epochs without a better one until it stops.
+        target: Validation top-1 at which it stops.
+    """
+
+    epochs: int
+    seed: int = 0
+    schedule: ScheduleName = "cosine"
+    warmup: float = 0.1
+    clip_grad: float | None = None
+    average_from: int | None = None
+    max_time_s: float | None = None
+    patience: int | None = None
+    target: float | None = None
+
+
+class Keeper(Protocol):
+    """Keeps the best weights and the checkpoints."""
+
+    def keep(self, record: EpochRecord) -> bool:
+        """Called after each epoch with the weights in place; says whether it is the best so far."""
+
+    def after_step(self, session: Session) -> None:
+        """May write a checkpoint."""
+
+    def after_epoch(self, session: Session) -> None:
+        """May write a checkpoint."""
+
+    def save_now(self, session: Session) -> str:
+        """Writes a checkpoint and says in words what is kept."""
 
 
 def fit(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
-    validate: Callable[[], tuple[float, float]],
+    session: Session,
+    lesson: Lesson,
+    course: Course,
     *,
-    epochs: int,
-    steps_per_epoch: int,
     compute: Compute,
-    set_train_mode: Callable[[], None],
-    on_best: Callable[[EpochRecord], None],
+    keeper: Keeper,
     on_event: OnEvent,
-) -> list[EpochRecord]:
-    """Trains for a number of epochs and reports the best one on validation.
+    team: Team = ALONE,
+) -> None:
+    """Trains until the course is over; ``session.state.history`` tells how it went.
 
     Args:
-        network: Inputs -> logits [b x k].
-        optimizer: Each group's ``lr`` is its peak.
-        batches: Epoch (from 1) -> batches of (inputs on the device, labels int64 [b] on the device); the
-            order is a function of the seed and the epoch.
-        validate: -> (loss, top1) on the validation split.
-        epochs: At least 1.
-        steps_per_epoch: Batches an epoch.
+        session: Fresh, or restored from a checkpoint: then it goes on from there.
+        lesson: What is trained on.
+        course: How long.
         compute: Device and precision.
-        set_train_mode: Called before each epoch.
-        on_best: Called after an epoch that is the best so far (higher top1, then lower loss).
+        keeper: Told after each step and epoch.
         on_event: Told of every step and epoch.
-
-    Returns:
-        One record an epoch.
+        team: The processes that share it.
 
     Raises:
-        DivergedError: The loss is not finite; the step is not taken. Or that of the validation is not.
-        MemoryExhausted: A batch does not fit.
+        DivergedError: The loss or a gradient is not finite, also at a tenth of the rate. The step is not taken.
+        MemoryExhausted: Not even one picture fits.
+        Interrupted: A signal came; the step was ended and everything is saved.
     """
-    total_steps = epochs * steps_per_epoch
-    warmup_steps = min(math.ceil(WARMUP_FRACTION * total_steps), total_steps - 1)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    history: list[EpochRecord] = []
-    best: tuple[float, float] | None = None
-    for epoch in range(1, epochs + 1):
-        began = time.perf_counter()
-        set_train_mode()
-        loss_sum, num_right, num_seen = 0.0, 0, 0
-        for step, (inputs, labels) in enumerate(batches(epoch), start=1):
-            at = (epoch - 1) * steps_per_epoch + step - 1
-            multiplier = cosine(at, total_steps=total_steps, warmup_steps=warmup_steps)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * multiplier
-            with memory_errors_named(len(labels)):
-                with compute.autocast():
-                    logits = network(inputs)
-                loss = F.cross_entropy(logits.float(), labels)
-                value = loss.item()
-                _check_finite(value, f"the loss became {value} in epoch {epoch}, step {step}")
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-            # Sums divided once: the short last batch counts by its size.
-            loss_sum += value * len(labels)
-            num_right += int((logits.detach().argmax(dim=1) == labels).sum())
-            num_seen += len(labels)
-            rate = num_seen / (time.perf_counter() - began)
-            on_event(StepDone(epoch, step, steps_per_epoch, value, rate))
-        val_loss, val_top1 = validate()
-        # The epoch's last step has no later loss that would show it.
-        _check_finite(val_loss, f"the validation loss became {val_loss} after epoch {epoch}")
-        record = EpochRecord(
-            epoch=epoch,
-            train_loss=loss_sum / num_seen,
-            train_top1=num_right / num_seen,
-            val_loss=val_loss,
-            val_top1=val_top1,
-            lr=optimizer.param_groups[0]["lr"],
-            seconds=time.perf_counter() - began,
+    began = time.perf_counter() - session.state.elapsed_s
+    is_before_average = course.average_from is not None and session.state.epoch < course.average_from
+    if session.average is not None and is_before_average:
+        # There is one where a finished run is extended: of what were its last epochs.
+        session.average.num_updates = 0
+    good = session.capture(copy=True)
+    with deferred_stop() as stop:
+        trainer = _Trainer(session, lesson, course, compute, keeper, on_event, team, stop, began)
+        while session.state.epoch <= course.epochs and not trainer.is_over():
+            try:
+                trainer.run_epoch()
+            except DivergedError as error:
+                if session.state.num_retries:
+                    raise
+                reason = error.message
+            else:
+                good = session.capture(copy=True)
+                continue
+            session.restore(good)
+            session.state.num_retries += 1
+            session.state.rate *= RETRY_RATE
+            on_event(RateLowered(session.state.epoch, reason, session.state.rate))
+
+
+class StepTaker:
+    """Forward, backward, clip, step.
+
+    Args:
+        session: Is changed.
+        loss: (logits float32 [b x k], targets) -> mean.
+        compute: Device and precision.
+        seed: Of dropout.
+        clip_grad: Largest norm of the gradient; None: any.
+        on_event: Told when a batch does not fit.
+        team: The processes that share the step.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        compute: Compute,
+        *,
+        seed: int = 0,
+        clip_grad: float | None = None,
+        on_event: OnEvent = ignore,
+        team: Team = ALONE,
+    ) -> None:
+        self._session, self._loss, self._compute = session, loss, compute
+        self._seed, self._clip_grad, self._on_event, self._team = seed, clip_grad, on_event, team
+        self._scaler = session.scaler(compute.type, enabled=compute.precision == "fp16")
+
+    def take(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One optimizer step; halves what goes through the network at once until it fits.
+
+        Returns:
+            The batch's loss, and 1 where the step was not taken because something was not finite.
+        """
+        state = self._session.state
+        statistics = self._session.statistics.clone()
+        while True:
+            try:
+                seen = self._forward_backward(batch)
+            except MemoryExhausted:
+                if state.micro_batch <= 1:
+                    raise
+            else:
+                break
+            # Outside the except block: a live traceback would keep the tensors that filled the memory.
+            self._session.optimizer.zero_grad(set_to_none=True)
+            self._session.statistics.copy_(statistics)
+            state.micro_batch = math.ceil(min(state.micro_batch, len(batch.inputs)) / 2)
+            self._on_event(MemoryShort(state.epoch, state.micro_batch, batch.num_images))
+        # A step that ran out of memory may be half taken: it is never repeated.
+        with memory_errors_named(batch.num_images):
+            return self._clip_and_step(seen, batch.num_images, statistics)
+
+    def _forward_backward(self, batch: Batch) -> Tensor:
+        """Gives the gradients; returns this process's share of: mean loss, right answers, pictures."""
+        session, optimizer = self._session, self._session.optimizer
+        # Dropout is a function of (seed, step): nothing else draws from this generator while a step runs. The CPU's
+        # generator looks at 32 bits only.
+        mixed = np.random.SeedSequence((self._seed, session.state.num_steps)).generate_state(1)
+        torch.manual_seed(int(mixed[0]))
+        optimizer.zero_grad(set_to_none=True)
+        seen = torch.zeros_like(session.sums)
+        size = session.state.micro_batch
+        for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
+            with memory_errors_named(len(inputs)):
+                with self._compute.autocast():
+                    logits = session.network(inputs)
+                # A mean over the whole step's pictures, however many go through at once.
+                loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            right = logits.detach().argmax(dim=1) == (targets if targets.ndim == 1 else targets.argmax(dim=1))
+            seen += torch.stack([loss.detach(), right.sum(), torch.full_like(loss, len(inputs))])
+        return seen
+
+    def _clip_and_step(self, seen: Tensor, num_images: int, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        session, optimizer = self._session, self._session.optimizer
+        parameters = session.parameters()
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self._team.size > 1:
+            # Each process adds its share of the change: the statistics of a frozen BatchNorm stay the same bits.
+            change = (session.statistics - statistics) / self._team.size
+            self._team.sum_([*gradients, seen, change])
+            session.statistics.copy_(statistics + change)
+        total = seen[0]
+        session.sums += torch.stack([total * num_images, *seen[1:]])
+        # After the sum: a gradient that overflows in one process does so in all.
+        self._scaler.unscale_(optimizer)
+        norm = nn.utils.get_total_norm(gradients)
+        # In float16 a gradient that overflows is everyday: the scaler leaves that step out by itself.
+        is_sound = torch.isfinite(total) & (torch.isfinite(norm) | self._scaler.is_enabled())
+        if self._clip_grad is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self._clip_grad, norm)
+        if self._compute.type == "cuda":
+            # The fused optimizers look at this flag on the device: a bad step is left out without waiting for it.
+            optimizer.found_inf = (~is_sound).float()  # type: ignore[attr-defined]
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self._scaler.step(optimizer)
+            session.statistics.copy_(torch.where(is_sound, session.statistics, statistics))
+        elif bool(is_sound):
+            self._scaler.step(optimizer)
+        else:
+            session.statistics.copy_(statistics)
+        self._scaler.update()
+        return total, (~is_sound).float()
+
+
+@dataclasses.dataclass
+class _Trainer:
+    session: Session
+    lesson: Lesson
+    course: Course
+    compute: Compute
+    keeper: Keeper
+    on_event: OnEvent
+    team: Team
+    stop: StopRequest
+    began: float
+    validation_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.steps = StepTaker(
+            self.session,
+            self.lesson.loss,
+            self.compute,
+            seed=self.course.seed,
+            clip_grad=self.course.clip_grad,
+            on_event=self.on_event,
+            team=self.team,
         )
-        history.append(record)
-        is_best = best is None or (val_top1, -val_loss) > best
-        if is_best:
-            best = (val_top1, -val_loss)
-            on_best(record)
-        on_event(EpochDone(record, is_best))
-    return history
+        self.steps_per_look = GPU_STEPS_PER_LOOK if self.compute.type == "cuda" else 1
+
+    def is_over(self) -> bool:
+        """Whether the target is reached, the patience at its end, or the time."""
+        history, course = self.session.state.history, self.course
+        if not history:
+            return False
+        if course.target is not None and max(record.val_top1 for record in history) >= course.target:
+            return True
+        best = max(history, key=quality)
+        if course.patience is not None and history[-1].epoch - best.epoch >= course.patience:
+            return True
+        return self._time_is_up()
+
+    def run_epoch(self) -> None:
+        """Takes the steps that are left of the epoch under way, validates and records it."""
+        session, lesson, course = self.session, self.lesson, self.course
+        state, epoch = session.state, session.state.epoch
+        began = time.perf_counter()
+        num_before = float(session.sums[2])
+        lesson.set_train_mode(epoch)
+        num_bad = torch.zeros((), device=session.sums.device)
+        # A checkpoint of the epoch's last step leaves nothing to do but to validate.
+        lr = self._set_rates(state.num_steps - 1) if state.step else 0.0
+        for batch in lesson.batches(epoch, state.step):
+            lr = self._set_rates(state.num_steps)
+            loss, is_bad = self.steps.take(batch)
+            num_bad += is_bad
+            state.step += 1
+            state.num_steps += 1
+            if session.average is not None and course.average_from is None:
+                session.average.update(session.network)
+            stops = int(self.team.largest(self.stop.signal or 0))
+            ends = stops or self._time_is_up()
+            # Nothing is kept that was not looked at.
+            if ends or state.step % self.steps_per_look == 0 or state.step == lesson.steps_per_epoch:
+                _check_finite(float(num_bad), float(loss), f"in epoch {epoch}, step {state.step}")
+                seconds = time.perf_counter() - began
+                state.elapsed_s = time.perf_counter() - self.began
+                rate = (float(session.sums[2]) - num_before) / seconds
+                self.on_event(StepDone(epoch, state.step, lesson.steps_per_epoch, float(loss), rate))
+                self.keeper.after_step(session)
+            if stops:
+                raise Interrupted(self.keeper.save_now(session), signal=stops)
+            if ends:
+                break
+        self._end_epoch(lr, began)
+
+    def _end_epoch(self, lr: float, began: float) -> None:
+        session, course, state = self.session, self.course, self.session.state
+        if course.average_from is not None and session.average is not None and state.epoch >= course.average_from:
+            session.average.update(session.network)
+        loss_sum, num_right, num_seen = session.sums.tolist()
+        with session.averaged():
+            validation_began = time.perf_counter()
+            val_loss, val_top1 = self.lesson.validate()
+            self.validation_s = time.perf_counter() - validation_began
+            # The epoch's last step has no later loss that would show it.
+            _check_finite(
+                0.0 if math.isfinite(val_loss) else 1.0, val_loss, f"in the validation of epoch {state.epoch}"
+            )
+            record = EpochRecord(
+                epoch=state.epoch,
+                train_loss=loss_sum / num_seen,
+                train_top1=num_right / num_seen,
+                val_loss=val_loss,
+                val_top1=val_top1,
+                lr=lr,
+                seconds=time.perf_counter() - began,
+            )
+            is_best = self.keeper.keep(record)
+        state.history.append(record)
+        state.epoch, state.step = state.epoch + 1, 0
+        state.elapsed_s = time.perf_counter() - self.began
+        session.sums.zero_()
+        self.on_event(EpochDone(record, is_best))
+        self.keeper.after_epoch(session)
+        if signal := int(self.team.largest(self.stop.signal or 0)):
+            raise Interrupted(self.keeper.save_now(session), signal=signal)
+
+    def _set_rates(self, at: int) -> float:
+        """Gives each group its rate of a step; returns the first one's (the backbone's, if it is trained)."""
+        state, course = self.session.state, self.course
+        total = course.epochs * self.lesson.steps_per_epoch
+        if course.max_time_s is not None:
+            # One clock for all processes, or their rates would differ.
+            share = self.team.largest(time.perf_counter() - self.began) / course.max_time_s
+            at = min(total - 1, max(at, int(share * total)))
+        warmup = min(math.ceil(course.warmup * total), total - 1)
+        factor = state.rate * multiplier(course.schedule, at, total_steps=total, warmup_steps=warmup)
+        for group in self.session.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        return float(self.session.optimizer.param_groups[0]["lr"])
+
+    def _time_is_up(self) -> bool:
+        if self.course.max_time_s is None:
+            return False
+        left = self.course.max_time_s - (time.perf_counter() - self.began) - self.validation_s
+        return self.team.any(left <= 0)
 
 
-def _check_finite(loss: float, message: str) -> None:
-    if not math.isfinite(loss):
-        raise DivergedError(message, hint="try lower rates: --lr or --head-lr at a tenth of what the plan shows")
+def quality(record: EpochRecord) -> tuple[float, float]:
+    """Orders epochs: higher validation top-1 first, then lower validation loss."""
+    return record.val_top1, -record.val_loss
+
+
+def _check_finite(num_bad: float, loss: float, where: str) -> None:
+    if num_bad or not math.isfinite(loss):
+        what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient was not finite"
+        raise DivergedError(
+            f"{what} {where}", hint="try lower rates: --lr or --head-lr at a tenth of what the plan shows"
+        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_cli.config import FinetuneConfig, Resolved
-from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.findings import find_problems
+from resnet_cli.data.index import Picture
 from resnet_cli.data.inspection import Inspection, inspect_pictures
 from resnet_cli.data.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources import OnWork, open_dataset
-from resnet_cli.data.splits import complete_splits, limit_train
+from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError, ImageError
 
 #: Pictures that look the same are looked for before a training up to this many pictures (about a second).
@@ -29,20 +31,23 @@ class Prepared:
         skipped: Why the pictures that were left out cannot be read.
         checked: What the look at them showed, in a few words.
         warnings: What the user should know before the training starts.
+        fingerprint: Of the pictures, their classes and splits.
     """
 
     dataset: Dataset
     skipped: tuple[ImageError, ...]
     checked: str
     warnings: tuple[str, ...]
+    fingerprint: str
 
 
-def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepared:
+def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
     """Opens DATA, looks at every picture, and decides who trains, who chooses and who judges.
 
     Args:
         resolved: The config and who set each value.
         on_work: Told of downloads, of unpacking, and of the pictures looked at.
+        split_path: A run's ``split.csv``: then who does what was decided before.
 
     Raises:
         ConfigError: A flag that has no effect on this data.
@@ -51,6 +56,11 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepare
     """
     config = resolved.config
     dataset = open_dataset(config.data, config, on_work=on_work)
+    if split_path is not None:
+        dataset = apply_split_csv(dataset, split_path)
+        pictures = scan(dataset.items, looks=False, on_progress=lambda done, total: on_work("check", done, total))
+        leave_out_unreadable(dataset.items, pictures, "error")
+        return Prepared(dataset, (), "as when the run began", (), _fingerprint(dataset, dataset.items, pictures))
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
             f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
@@ -72,7 +82,13 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork) -> Prepare
         limit = config.limit or max(len(dataset.classes), round((config.fraction or 1) * num_train))
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     warnings = (*_warnings(inspection, len(skipped)), *torn)
-    return Prepared(dataset, tuple(skipped), _checked(inspection, len(skipped)), warnings)
+    fingerprint = _fingerprint(dataset, items, pictures)
+    return Prepared(dataset, tuple(skipped), _checked(inspection, len(skipped)), warnings, fingerprint)
+
+
+def _fingerprint(dataset: Dataset, items: Sequence[Item], pictures: Sequence[Picture]) -> str:
+    hashes = {item.name: picture.sha256 for item, picture in zip(items, pictures, strict=True)}
+    return dataset.fingerprint([hashes[item.name] for item in dataset.items])
 
 
 def _split(inspection: Inspection, config: FinetuneConfig) -> tuple[Dataset, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv,
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
 from resnet_cli.model import Model
 from resnet_cli.paths import make_dir, refuse_existing, write_bytes, write_text
+from resnet_cli.training.checkpoint import list_checkpoints
 from resnet_cli.training.events import EpochRecord
 from resnet_cli.weights import MODEL_FILE
 
@@ -84,9 +85,30 @@ class RunFolder:
         """The folder of PNGs."""
         return self.path / "plots"
 
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / "metrics.json").exists()
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with the training."""
+        return f"resnet-cli finetune --resume {shlex.quote(str(self.path))}"
+
+    def reopen(self) -> None:
+        """Makes the folder that of a training under way, and removes what a killed process has half written."""
+        for path in (self.path / "metrics.json", *self.path.glob(".*.tmp")):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def discard(self) -> None:
-        """Removes the folder unless it holds a model."""
-        if not self.model_path.exists():
+        """Removes the folder unless it holds a model, or something to go on from."""
+        if not self.model_path.exists() and not list_checkpoints(self.checkpoints_path):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def write_inputs(self, config: FinetuneConfig, dataset: Dataset, skipped: Sequence[ImageError] = ()) -> None:

@@ -1,0 +1,128 @@
+"""``events.jsonl``: a run as it goes, a line an event, for whoever watches it from outside; and TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+from resnet_cli.errors import ConfigError, DiskError, missing_extra
+from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone, WorkDone
+
+
+class Journal:
+    """Writes each event as one JSON line at once; a resumed run goes on in the same file.
+
+    While it is open no other process can open it: two that train the same run would spoil it.
+
+    Args:
+        path: ``events.jsonl`` of the run.
+        tensorboard: A folder for TensorBoard's files; None for none.
+
+    Raises:
+        ConfigError: Another process has it open.
+        DiskError: The file cannot be written.
+        SetupError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, path: Path, *, tensorboard: Path | None = None) -> None:
+        self._path = path
+        self._board: Any = None
+        if tensorboard is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
+            self._board = SummaryWriter(str(tensorboard))
+        try:
+            # Unbuffered: a line is there or not, also after kill -9, and closing has nothing left to write.
+            self._file = cast(BinaryIO, path.open("ab", buffering=0))
+            if not _lock(self._file):
+                self._file.close()
+                raise ConfigError(f"{path.parent}: another process is training it", hint="stop that one first")
+            _drop_torn_line(path)
+        except OSError as error:
+            raise DiskError(f"{path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def __call__(self, event: Event) -> None:
+        """Writes one event.
+
+        Raises:
+            DiskError: The disk is full.
+        """
+        if isinstance(event, PlanMade | WorkDone):
+            return
+        values: dict[str, Any] = {"event": type(event).__name__, "time": round(time.time(), 3)}
+        values |= dataclasses.asdict(event)
+        try:
+            line = json.dumps(values, default=str).encode() + b"\n"
+            if self._file.write(line) < len(line):
+                raise OSError("only a part could be written")
+        except OSError as error:
+            raise DiskError(f"{self._path}: {error.strerror or error}", hint="free some space") from error
+        if self._board is not None:
+            self._draw(event)
+
+    def _draw(self, event: Event) -> None:
+        if isinstance(event, StepDone):
+            at = (event.epoch - 1) * event.steps + event.step
+            self._board.add_scalar("train/step_loss", event.loss, at)
+            self._board.add_scalar("train/images_per_s", event.images_per_s, at)
+        elif isinstance(event, EpochDone):
+            record = event.record
+            for name, value in (
+                ("train/loss", record.train_loss),
+                ("train/top1", record.train_top1),
+                ("val/loss", record.val_loss),
+                ("val/top1", record.val_top1),
+                ("lr", record.lr),
+            ):
+                self._board.add_scalar(name, value, record.epoch)
+            self._board.flush()
+
+
+def is_open(path: Path) -> bool:
+    """Whether a process has this journal open; False where the file system cannot tell."""
+    try:
+        with path.open("rb") as file:
+            return not _lock(file)
+    except OSError:
+        return False
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Takes the lock, which the system frees when the process dies; False if another process has it."""
+    # Windows locks bytes, against readers too.
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A file system without locks.
+            return True
+    return True
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Removes what a full disk or a power cut has left of a last line."""
+    data = path.read_bytes()
+    if not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)

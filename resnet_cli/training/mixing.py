@@ -1,0 +1,84 @@
+"""Mixup and CutMix: each picture of a batch is blended with the one before it, and so is its label."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: How often CutMix is chosen where both are on. Source: timm.data.Mixup, ``switch_prob``.
+CUTMIX_SHARE = 0.5
+
+
+def mix(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    num_classes: int,
+    mixup: float,
+    cutmix: float,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Blends a whole batch by one share, drawn from a symmetric Beta distribution.
+
+    Neighbours of a shuffled batch are random pairs, so that only the share is drawn.
+
+    Args:
+        images: Floating point [b x 3 x h x w] on any device; is not changed.
+        labels: int64 [b] on the same device.
+        num_classes: k.
+        mixup: Alpha of the distribution for mixup; 0 is off.
+        cutmix: Likewise for CutMix; where both are on, a coin chooses.
+        rng: Where chance comes from.
+
+    Returns:
+        Images in the same memory format, and targets float32 [b x k] whose rows sum to 1.
+
+    Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412; Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899; pairs as in torchvision.transforms.v2.
+    """
+    targets = F.one_hot(labels, num_classes).float()
+    if not mixup and not cutmix:
+        return images, targets
+    use_cutmix = rng.random() < CUTMIX_SHARE if mixup and cutmix else bool(cutmix)
+    alpha = cutmix if use_cutmix else mixup
+    share = float(rng.beta(alpha, alpha))
+    if use_cutmix:
+        height, width = images.shape[-2:]
+        top, bottom, left, right = random_window(height, width, share, rng)
+        # What the rim of the picture cuts off the window was not pasted.
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+        mixed = images.clone()
+        mixed[..., top:bottom, left:right] = _previous(images[..., top:bottom, left:right])
+    else:
+        mixed = images.lerp(_previous(images), 1 - share)
+    return mixed, targets.lerp(_previous(targets), 1 - share)
+
+
+def random_window(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A window around a random centre that covers ``1 - share`` of a picture, less what lies outside.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Likewise.
+        share: Of the area that stays, in [0, 1].
+        rng: Where chance comes from.
+
+    Returns:
+        Top, bottom, left, right; may be empty.
+
+    Source: Yun et al. 2019, section 3.1, with the rounding of torchvision.transforms.v2.CutMix.
+    """
+    half = 0.5 * math.sqrt(1 - share)
+    half_height, half_width = int(half * height), int(half * width)
+    x, y = int(rng.integers(width)), int(rng.integers(height))
+    top, bottom = max(0, y - half_height), min(height, y + half_height)
+    return top, bottom, max(0, x - half_width), min(width, x + half_width)
+
+
+def _previous(batch: Tensor) -> Tensor:
+    """Each row's predecessor; torch.roll loses the channels-last format on a GPU."""
+    return torch.cat([batch[-1:], batch[:-1]])

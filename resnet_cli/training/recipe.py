@@ -1,0 +1,280 @@
+"""How a training is done: the user's values, else those of ``defaults.py``; and which of them cannot go together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from resnet_cli.config import FinetuneConfig, parse_head
+from resnet_cli.data import augment
+from resnet_cli.errors import ConfigError
+from resnet_cli.training import defaults
+from resnet_cli.training.defaults import Mode, Solver
+from resnet_cli.training.losses import Balance, LossName
+from resnet_cli.training.optimizers import STAGES, Rates
+from resnet_cli.training.schedule import ScheduleName
+
+#: Flags that say how steps are taken: an L-BFGS probe takes none.
+STEP_FLAGS = (
+    "epochs",
+    "patience",
+    "target",
+    "batch_size",
+    "accumulate",
+    "optimizer",
+    "head_lr",
+    "weight_decay",
+    "schedule",
+    "warmup",
+    "clip_grad",
+    "ema",
+    "average",
+    "checkpoint_every",
+)
+#: Flags that say how the backbone is trained, and what to use instead while it is frozen.
+BACKBONE_FLAGS = {
+    "lr": "--head-lr",
+    "layer_decay": "",
+    "unfreeze": "",
+    "progressive": "",
+    "augment": "",
+    "policy": "",
+    "erasing": "",
+    "mixup": "",
+    "cutmix": "",
+    "mix_off_epochs": "",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a training is done.
+
+    Attributes:
+        mode: ``frozen`` (a probe on cached features), ``full``, ``lp-ft`` (a probe, then everything from its head)
+            or ``gradual`` (likewise, stage by stage).
+        solver: Of the probe; None in mode ``full``.
+        stages: Of the backbone that train, from the input on; () when it is frozen.
+        hidden: Widths of the head's hidden layers.
+        epochs: Of steps.
+        batch_size: Images an optimizer step.
+        micro_batch: Images that go through the network at once.
+        rates: Peak rates and decays.
+        lr_is_auto: A range test will replace ``rates.lr``.
+        schedule: Of the rates.
+        warmup: Share of all steps until the peak.
+        clip_grad: Largest norm of the gradient; None: any.
+        loss: What is minimised.
+        label_smoothing: In [0, 1).
+        balance: What is done about classes of uneven size.
+        augment: None when the backbone is frozen (features are computed once).
+        mixup: Alpha; 0: off.
+        cutmix: Alpha; 0: off.
+        mix_off_epochs: So many epochs at the end are not mixed.
+        progressive: Size of the first epoch, in pixels; None: all epochs at the full size.
+        ema: Decay of the running average of the weights; None: none.
+        average: So many last epochs are averaged; None: none.
+        train_batchnorm: Whether BatchNorm of trained stages uses and updates batch statistics.
+    """
+
+    mode: Mode
+    solver: Solver | None
+    stages: tuple[str, ...]
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    micro_batch: int
+    rates: Rates
+    lr_is_auto: bool
+    schedule: ScheduleName
+    warmup: float
+    clip_grad: float | None
+    loss: LossName
+    label_smoothing: float
+    balance: Balance
+    augment: augment.Recipe | None
+    mixup: float
+    cutmix: float
+    mix_off_epochs: int
+    progressive: int | None
+    ema: float | None
+    average: int | None
+    train_batchnorm: bool
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether only the head trains."""
+        return self.mode == "frozen"
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether there are epochs; an L-BFGS probe has none."""
+        return not (self.is_frozen and self.solver == "lbfgs")
+
+    @property
+    def starts_with_probe(self) -> bool:
+        """Whether a head is trained on frozen features first."""
+        return self.mode in {"lp-ft", "gradual"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the defaults depend on.
+
+    Attributes:
+        num_train: Training pictures.
+        source_px: Median shorter side of the sources.
+        image_size: Pixels of the network's input.
+        random_start: Whether the backbone's weights are random.
+        mirror_safe: Whether a mirrored picture still belongs to its class.
+    """
+
+    num_train: int
+    source_px: int
+    image_size: int
+    random_start: bool
+    mirror_safe: bool
+
+
+def choose_recipe(config: FinetuneConfig, mode: Mode, facts: Facts) -> tuple[Recipe, str]:
+    """Fills in what the user left open.
+
+    Args:
+        config: As the user gave it.
+        mode: Decided already.
+        facts: Of data and weights.
+
+    Returns:
+        The recipe, and why this solver.
+
+    Raises:
+        ConfigError: Values that cannot go together.
+    """
+    hidden = parse_head(config.head)
+    random_start = facts.random_start
+    # What a model remembers of its old classes is far less than there is of the new ones.
+    loss, balance = config.loss or "ce", config.balance or ("logit-adjust" if config.add else "none")
+    solver: Solver | None = None
+    solver_why = ""
+    if mode != "full":
+        # In lp-ft the flags are about what follows the probe.
+        given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []
+        solver, solver_why = defaults.default_solver(not hidden, given, loss=loss, balance=balance)
+        if config.solver == "lbfgs" and solver == "sgd":
+            raise ConfigError(f"--solver lbfgs is not possible: {solver_why}", hint="leave one of the two away")
+        if config.solver != "auto":
+            solver, solver_why = config.solver, ""
+    batch_size = config.batch_size if isinstance(config.batch_size, int) else None
+    batch_size = batch_size or defaults.default_batch_size(mode, facts.num_train)
+    # Of one process, where several share a step.
+    micro_batch = math.ceil(batch_size / ((config.accumulate or 1) * (config.devices or 1)))
+    optimizer = config.optimizer or defaults.default_optimizer(mode, random_start=random_start)
+    lr = None
+    if mode != "frozen":
+        lr = config.lr if isinstance(config.lr, float) else None
+        lr = lr or defaults.default_lr(mode, optimizer, random_start=random_start)
+    head_lr = config.head_lr or defaults.default_head_lr(mode, optimizer, hidden, random_start=random_start)
+    weight_decay = config.weight_decay
+    if weight_decay is None:
+        weight_decay = defaults.default_weight_decay(mode, optimizer)
+    batchnorm = config.batchnorm
+    if batchnorm == "auto":
+        batchnorm = defaults.default_batchnorm(
+            mode, min(micro_batch, facts.num_train), num_train=facts.num_train, random_start=random_start
+        )
+    epochs = config.epochs or defaults.EPOCHS
+    _check(config, epochs, facts)
+    recipe = Recipe(
+        mode=mode,
+        solver=solver,
+        stages=() if mode == "frozen" else tuple(name for name in STAGES if name in (config.unfreeze or STAGES)),
+        hidden=hidden,
+        epochs=epochs,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        rates=Rates(optimizer, lr, head_lr, weight_decay, config.layer_decay or 1.0),
+        lr_is_auto=config.lr == "auto",
+        schedule=config.schedule or "cosine",
+        warmup=defaults.WARMUP if config.warmup is None else config.warmup,
+        clip_grad=config.clip_grad,
+        loss=loss,
+        label_smoothing=config.label_smoothing or 0.0,
+        balance=balance,
+        augment=None if mode == "frozen" else _choose_augment(config, facts),
+        mixup=config.mixup or 0.0,
+        cutmix=config.cutmix or 0.0,
+        mix_off_epochs=config.mix_off_epochs or 0,
+        progressive=config.progressive,
+        ema=config.ema,
+        average=config.average,
+        train_batchnorm=mode != "frozen" and batchnorm == "train",
+    )
+    return recipe, solver_why
+
+
+def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
+    """Refuses what was asked for and cannot change anything in this mode.
+
+    Args:
+        config: As the user gave it.
+        mode: Decided already.
+        why: That mode, where it was not the user who chose.
+
+    Raises:
+        ConfigError: There is such a value.
+    """
+    reason = f" (mode auto: {why})" if why else ""
+    if mode == "frozen":
+        for name, instead in BACKBONE_FLAGS.items():
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} has no effect while the backbone is frozen{reason}",
+                    hint=f"use {instead}, or train the backbone with --mode lp-ft"
+                    if instead
+                    else "train the backbone with --mode lp-ft",
+                )
+        if config.batchnorm != "auto":
+            raise ConfigError(
+                f"--batchnorm has no effect while the backbone is frozen{reason}",
+                hint="train the backbone with --mode lp-ft",
+            )
+        if config.max_time is not None and config.mode == "frozen":
+            raise ConfigError(
+                "--max-time has no effect in mode frozen: nearly all of its time is one pass over the pictures",
+                hint="leave it away, or leave --mode away and let the time decide",
+            )
+    elif config.add:
+        raise ConfigError(
+            f"--add needs a frozen backbone: what a model remembers are its features{reason}",
+            hint="use --mode frozen",
+        )
+    if mode == "full" and config.solver != "auto":
+        raise ConfigError(
+            "--solver has no effect in mode full: there is no probe", hint="use --mode lp-ft or leave it away"
+        )
+
+
+def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:
+    if config.ema is not None and config.average is not None:
+        raise ConfigError("--ema and --average: choose one", hint="--ema averages steps, --average epochs")
+    if config.average is not None and config.average > epochs:
+        raise ConfigError(f"--average {config.average}: there are only {epochs} epochs", hint="raise --epochs")
+    if config.mix_off_epochs is not None and not (config.mixup or config.cutmix):
+        raise ConfigError("--mix-off-epochs has no effect without --mixup or --cutmix", hint="add one: --mixup 0.2")
+    if config.progressive is not None and config.progressive >= facts.image_size:
+        raise ConfigError(
+            f"--progressive {config.progressive}: must be smaller than the image size, {facts.image_size}",
+            hint="name the size of the first epoch; --image-size is that of the last",
+        )
+    if config.schedule == "one-cycle" and config.warmup is not None:
+        raise ConfigError(
+            "--warmup has no effect with --schedule one-cycle, which has its own", hint="leave one of the two away"
+        )
+
+
+def _choose_augment(config: FinetuneConfig, facts: Facts) -> augment.Recipe:
+    tiny = facts.source_px <= augment.TINY_SOURCE_PX
+    strength = config.augment or defaults.default_augment(facts.source_px)
+    return augment.default_recipe(
+        strength, mirror=facts.mirror_safe, tiny=tiny, policy=config.policy, erasing=config.erasing
+    )

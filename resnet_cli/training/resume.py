@@ -1,0 +1,101 @@
+"""Going on with a run that was interrupted, or extending one that is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.data.sources import OnWork
+from resnet_cli.errors import ConfigError
+from resnet_cli.paths import user_path
+from resnet_cli.training.checkpoint import read_newest
+from resnet_cli.training.journal import is_open
+from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.run import LATEST, RUNS, RunFolder
+from resnet_cli.weights import MODEL_FILE
+
+#: What a finished run can be given to go on.
+EXTENDING = ("epochs", "max_time", "patience", "target")
+#: What may differ from the run's first part. Anything else would be another training.
+CHANGEABLE = (*EXTENDING, "fail_under", "checkpoint_every", "device", "offline")
+
+
+def find_run(path: Path | None) -> RunFolder:
+    """The run folder that a user means; by default the newest one that is not finished and not under way.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if path is None:
+        folders = [*RUNS.glob("*/"), *RUNS.glob("*/seed-*/")]
+        unfinished = [folder for folder in folders if not folder.is_symlink() and _is_interrupted(folder)]
+        if not unfinished:
+            raise ConfigError(
+                f"--resume: no run in {RUNS} was interrupted", hint="name one: resnet-cli finetune --resume runs/NAME"
+            )
+        return RunFolder(max(unfinished, key=lambda folder: (folder / "config.yaml").stat().st_mtime))
+    path = user_path(path)
+    if path.name == LATEST.name and path.is_file():
+        # Where links are not allowed it is a text file that names the run.
+        path = path.parent / path.read_text(encoding="utf-8", errors="replace").strip()
+    if path.name == MODEL_FILE:
+        path = path.parent
+    if not _is_run(path):
+        raise ConfigError(
+            f"--resume {path}: not a run folder", hint="it has a config.yaml and a split.csv; see the folder runs"
+        )
+    return RunFolder(path.resolve() if path.is_symlink() else path)
+
+
+def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork = lambda *_: None) -> Plan:
+    """Makes a run's plan again, on the same pictures.
+
+    A finished run goes on if it is given more epochs: the steps taken stay as they were, and from the next one on
+    the rate follows the schedule of the new length, as if it had been planned so from the start.
+
+    Args:
+        run: From :func:`find_run`.
+        changes: Field of the config -> value; only what :data:`CHANGEABLE` names.
+        on_work: Told of downloads and of the pictures looked at.
+
+    Raises:
+        ConfigError: The run is finished, or a change would make another training of it.
+        DataError: Its pictures are gone or have changed.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    refused = [name for name in given if name not in CHANGEABLE]
+    if refused:
+        raise ConfigError(
+            f"--{refused[0].replace('_', '-')} cannot change when a run is resumed",
+            hint="leave it away, or start a new run without --resume",
+        )
+    file = run.path / "config.yaml"
+    before = resolve(FinetuneConfig, {}, file).config
+    resolved = resolve(FinetuneConfig, given, file)
+    if run.is_finished:
+        _check_extension(run, before, resolved.config, given)
+    return make_plan(resolved, on_work=on_work, split_path=run.path / "split.csv")
+
+
+def _check_extension(run: RunFolder, before: FinetuneConfig, after: FinetuneConfig, given: Mapping[str, Any]) -> None:
+    if before.epochs is None:
+        raise ConfigError(f"{run.path} is finished: an L-BFGS probe has no epochs to go on with")
+    found = read_newest(run.checkpoints_path)
+    if found is None:
+        raise ConfigError(f"{run.path} is finished and has no checkpoint to go on from")
+    done = found[0].values["epoch"] - 1
+    if (after.epochs or 0) <= done or not any(name in given for name in EXTENDING):
+        raise ConfigError(
+            f"{run.path} is finished: {done} epochs",
+            hint=f"go on with more: {run.resume_command} --epochs {2 * done}",
+        )
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and (folder / "split.csv").is_file()
+
+
+def _is_interrupted(folder: Path) -> bool:
+    return _is_run(folder) and not RunFolder(folder).is_finished and not is_open(folder / "events.jsonl")

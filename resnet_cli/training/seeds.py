@@ -1,0 +1,74 @@
+"""The same training from several seeds: what of a result is the method's, and what is chance."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from resnet_cli.paths import refuse_existing
+from resnet_cli.training.events import OnEvent, PlanMade
+from resnet_cli.training.finetune import run_plan
+from resnet_cli.training.plan import Plan
+from resnet_cli.training.report import SCHEMA_VERSION, FinetuneResult
+from resnet_cli.training.run import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Top-1 over several seeds.
+
+    Attributes:
+        mean: Of the runs.
+        std: Sample standard deviation.
+        lowest: Of the runs.
+        highest: Of the runs.
+    """
+
+    mean: float
+    std: float
+    lowest: float
+    highest: float
+
+
+def run_seeds(plan: Plan, *, on_event: OnEvent) -> list[FinetuneResult]:
+    """Carries out a plan once for each seed, in one folder; the split stays the same.
+
+    Args:
+        plan: Its config says how many seeds, and the first.
+        on_event: Told of everything; each run begins with its plan.
+    """
+    refuse_existing(plan.config.out)
+    parent = RunFolder.create(plan.config.out, f"{plan.dataset.name}-seeds").path
+    results = []
+    for number in range(plan.config.seeds):
+        seed = plan.config.seed + number
+        config = plan.config.model_copy(update={"seed": seed, "seeds": 1, "out": parent / f"seed-{seed}"})
+        choices = (dataclasses.replace(x, value=str(seed)) if x.name == "seed" else x for x in plan.choices)
+        one = dataclasses.replace(plan, config=config, choices=tuple(choices))
+        on_event(PlanMade(one))
+        try:
+            results.append(run_plan(one, on_event=on_event))
+        finally:
+            # Without a run that is kept there is nothing in it.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+    return results
+
+
+def spread(results: Sequence[FinetuneResult]) -> Spread:
+    """Of the figure to quote: test's, where there is such a split."""
+    values = [result.judged.top1 for result in results]
+    std = statistics.stdev(values) if len(values) > 1 else 0.0
+    return Spread(statistics.fmean(values), std, min(values), max(values))
+
+
+def to_dict(results: Sequence[FinetuneResult]) -> dict[str, Any]:
+    """What ``finetune --seeds N --json`` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "top1": dataclasses.asdict(spread(results)),
+        "runs": [result.to_dict() for result in results],
+    }
