@@ -230,7 +230,7 @@ def test_a_probe_by_lbfgs_is_kept_with_its_penalty_and_remembers_its_classes(ful
     assert load_model(full_run.run).memory is None
 
 
-def test_without_a_test_split_of_steps_the_time_limit_that_froze_the_backbone_does_not_cut_its_head_short(
+def test_the_time_limit_that_froze_the_backbone_does_not_cut_its_head_short(
     full_run: Trained,
 ) -> None:
     values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "image_size": 64}

@@ -38,7 +38,6 @@ class Journal:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
-            self._board = SummaryWriter(str(tensorboard))
         try:
             # Unbuffered: a line is there or not, also after kill -9, and closing has nothing left to write.
             self._file = cast(BinaryIO, path.open("ab", buffering=0))
@@ -48,6 +47,8 @@ class Journal:
             _drop_torn_line(path)
         except OSError as error:
             raise DiskError(f"{path}: {error.strerror or error}") from error
+        if tensorboard is not None:
+            self._board = SummaryWriter(str(tensorboard))
 
     def __enter__(self) -> Self:
         return self

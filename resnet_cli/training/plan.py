@@ -88,11 +88,17 @@ class Plan(Recipe):
 
     def with_lr(self, lr: float) -> Plan:
         """The plan with another rate of the backbone, as a range test finds it."""
+        assert self.rates.lr is not None
+        # The test moved both at once; a rate that the user gave stays.
+        head_lr = self.config.head_lr or self.rates.head_lr * lr / self.rates.lr
+        found = {"lr": lr, "head-lr": head_lr}
         choices = [
-            dataclasses.replace(choice, value=f"{lr:.2g}", why="range test") if choice.name == "lr" else choice
+            dataclasses.replace(choice, value=f"{found[choice.name]:.2g}", why="range test")
+            if (choice.name in found and choice.origin == "auto") or choice.name == "lr"
+            else choice
             for choice in self.choices
         ]
-        rates = dataclasses.replace(self.rates, lr=lr)
+        rates = dataclasses.replace(self.rates, lr=lr, head_lr=head_lr)
         return dataclasses.replace(self, rates=rates, lr_is_auto=False, choices=tuple(choices))
 
     def resolved_config(self) -> FinetuneConfig:
