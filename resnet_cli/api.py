@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.sources import open_dataset
 from resnet_cli.device import choose_compute
-from resnet_cli.evaluation import Evaluation, Tta
-from resnet_cli.evaluation import evaluate as evaluate_items
+from resnet_cli.evaluation.answers import evaluate as evaluate_items
+from resnet_cli.evaluation.scores import Evaluation, Tta
 from resnet_cli.features import extract_features
 from resnet_cli.inference import Prediction
 from resnet_cli.inference import predict as predict_items

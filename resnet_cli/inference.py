@@ -9,7 +9,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import load_batches
 from resnet_cli.device import Compute
 from resnet_cli.errors import ImageError
-from resnet_cli.evaluation import head_probs
+from resnet_cli.evaluation.answers import head_probs
 from resnet_cli.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model import Model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -153,7 +154,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(here: Path, server: S
                 break
         # Into whatever comes next: the middle of a step, of a write, of the validation.
         time.sleep(chance.uniform(0, 0.03 if num_events else 1.0))
-        os.kill(child, signal.SIGKILL)
+        # It may have come to its end, and been waited for, a moment ago.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
         if server.wait() == 0:
             break
         num_kills += 1

@@ -24,7 +24,8 @@ from sklearn.metrics import (
 from torch import nn
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.evaluation import Evaluation, evaluate, head_probs, loss_and_top1, score
+from resnet_cli.evaluation.answers import evaluate, head_probs, loss_and_top1
+from resnet_cli.evaluation.scores import Evaluation, score
 from resnet_cli.model import NUM_FEATURES, Model, ResNet50, make_head
 from resnet_cli.preprocess import Preprocess
 

@@ -13,7 +13,7 @@ from running import CLASSES, FP32, Trained, run_cli
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
-from resnet_cli.evaluation import evaluate
+from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.inference import Prediction, predict
 from resnet_cli.model import Model
 from resnet_cli.weights import load_model

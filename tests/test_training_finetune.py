@@ -18,7 +18,7 @@ from running import TINY, Trained
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DivergedError, Interrupted, VerificationError
-from resnet_cli.evaluation import evaluate, head_probs
+from resnet_cli.evaluation.answers import Validation, evaluate, head_probs
 from resnet_cli.inference import predict
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.training import keeper
@@ -196,9 +196,9 @@ def test_the_stages_that_are_not_named_come_through_a_run_bit_by_bit(full_run: T
 def test_a_divergence_in_the_middle_leaves_a_whole_history(full_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     validate, calls = NetworkTraining._validate, itertools.count(1)
 
-    def poisoned(self: NetworkTraining) -> tuple[float, float]:
+    def poisoned(self: NetworkTraining) -> Validation:
         found = validate(self)
-        return (float("inf"), found[1]) if next(calls) == 2 else found
+        return found._replace(loss=float("inf")) if next(calls) == 2 else found
 
     monkeypatch.setattr(NetworkTraining, "_validate", poisoned)
     events: list[Event] = []

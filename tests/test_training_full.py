@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from resnet_cli.config import STAGES, FinetuneConfig, resolve
 from resnet_cli.errors import DataError, MemoryExhausted
+from resnet_cli.evaluation.answers import Validation
 from resnet_cli.model import ResNet50
 from resnet_cli.training.events import EpochRecord, Event, StepDone
 from resnet_cli.training.full import NetworkTraining, progressive_size, split_evenly, stages_in
@@ -172,7 +173,7 @@ def test_gradual_unfreezes_from_the_head_down(full_run: Trained, monkeypatch: py
     validate = NetworkTraining._validate
     before = state_of(network)
 
-    def look(training: NetworkTraining) -> tuple[float, float]:
+    def look(training: NetworkTraining) -> Validation:
         now = network.state_dict()
         changed.append({stage_of(name) for name in now if not torch.equal(before[name], now[name])})
         return validate(training)

@@ -27,7 +27,7 @@ from resnet_cli.training.journal import Journal
 
 pytest_plugins = ["small_runs"]
 
-RECORD = EpochRecord(2, 0.5, 0.75, 0.25, 0.875, 0.01, 1.5)
+RECORD = EpochRecord(2, 0.5, 0.75, 0.25, 0.875, 0.25, 0.01, 1.5)
 EVENTS: list[Event] = [
     StepDone(2, 3, 4, 0.5, 100.0),
     EpochDone(RECORD, is_best=True),

@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_cli.errors import DivergedError
-from resnet_cli.evaluation import head_probs, loss_and_top1
+from resnet_cli.evaluation.answers import head_probs, loss_and_top1
 from resnet_cli.model import NUM_FEATURES
 from resnet_cli.training import logistic
-from resnet_cli.training.logistic import PATIENCE, Candidate, Rows, best_scale, choose, fit_path, standardization
+from resnet_cli.training.logistic import PATIENCE, Candidate, Rows, choose, fit_path, standardization
 
 WIDTH = 24
 
@@ -186,25 +184,3 @@ def test_features_that_are_not_finite_are_named_as_the_cause(value: float, split
     rows[split] = features, rows[split][1]
     with pytest.raises(DivergedError, match="features are not finite"):
         path(rows["train"], rows["val"])
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))
-def test_no_other_scale_is_better(seed: int, size: float) -> None:
-    rng = np.random.default_rng(seed)
-    logits = torch.from_numpy(rng.normal(size=(400, 5)) * size).float()
-    labels = torch.from_numpy((np.asarray(logits) / size + rng.gumbel(size=(400, 5))).argmax(axis=1))
-    best = best_scale(logits, labels)
-
-    def loss(scale: float) -> float:
-        return float(F.cross_entropy(scale * logits, labels, label_smoothing=1 / 402))
-
-    assert all(loss(best) <= loss(best * factor) + 1e-6 for factor in (0.9, 0.99, 1.01, 1.1))
-    # The labels were drawn with the odds that logits / size say.
-    assert best * size == pytest.approx(1, abs=0.35)
-
-
-def test_few_right_answers_do_not_ask_for_certainty() -> None:
-    logits = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
-    scale = best_scale(logits, torch.tensor([0, 1]))
-    assert 0.5 < float(torch.softmax(scale * logits, dim=1)[0, 0]) < 0.95
-    assert np.isfinite(best_scale(torch.zeros(2, 2), torch.tensor([0, 1])))

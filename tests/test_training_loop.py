@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from running import FP32
+from running import FP32, scored
 from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
+from resnet_cli.evaluation.answers import Validation
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, EpochRecord, Event, MemoryShort, RateLowered, StepDone
 from resnet_cli.training.loop import RETRY_RATE, Batch, Course, Lesson, StepTaker, fit, quality
@@ -90,7 +91,7 @@ def run(
     session: Session,
     *,
     batches: Batches | None = None,
-    validate: Callable[[], tuple[float, float]] = lambda: (1.0, 0.5),
+    validate: Callable[[], Validation] = lambda: scored(1.0, 0.5),
     steps_per_epoch: int = 3,
     on_event: Callable[[Event], None] = lambda event: None,
     set_train_mode: Callable[[int], None] | None = None,
@@ -144,29 +145,30 @@ def test_the_rate_follows_the_schedule_over_all_steps(schedule: ScheduleName) ->
     assert rates == pytest.approx(wanted)
 
 
-def test_the_best_epoch_has_the_highest_top1_then_the_lowest_loss() -> None:
-    scores = iter([(2.0, 0.5), (1.0, 0.5), (1.5, 0.5), (3.0, 0.6), (0.1, 0.4), (3.0, 0.6)])
-    ran = run(session_of(linear()), validate=lambda: next(scores), epochs=6)
-    assert [record.epoch for record in ran.kept.records] == [1, 2, 4]
+def test_the_best_epoch_has_the_lowest_loss_at_its_best_temperature_then_the_highest_top1() -> None:
+    # An overconfident epoch (loss 9) that ranks better than the one before is better.
+    scores = iter([(2.0, 0.5, 2.0), (9.0, 0.5, 1.0), (1.0, 0.6, 1.0), (1.0, 0.9, 1.1), (0.9, 0.6, 1.0)])
+    ran = run(session_of(linear()), validate=lambda: Validation(*next(scores)), epochs=5)
+    assert [record.epoch for record in ran.kept.records] == [1, 2, 3]
     best = [event.is_best for event in ran.events if isinstance(event, EpochDone)]
-    assert best == [True, True, False, True, False, False]
+    assert best == [True, True, True, False, False]
 
 
 def test_patience_counts_epochs_since_the_best() -> None:
-    scores = iter([(1.0, 0.5), (1.0, 0.6), (1.0, 0.6), (2.0, 0.6), (1.0, 0.9)])
-    ran = run(session_of(linear()), validate=lambda: next(scores), epochs=5, patience=2)
+    scores = iter([(1.0, 0.5), (1.0, 0.6), (1.0, 0.6), (2.0, 0.6), (0.9, 0.9)])
+    ran = run(session_of(linear()), validate=lambda: scored(*next(scores)), epochs=5, patience=2)
     assert [record.epoch for record in ran.history] == [1, 2, 3, 4]
 
 
 def test_a_target_that_is_reached_ends_the_training() -> None:
     scores = iter([(1.0, 0.5), (1.0, 0.8), (1.0, 0.9)])
-    assert len(run(session_of(linear()), validate=lambda: next(scores), target=0.8).history) == 2
+    assert len(run(session_of(linear()), validate=lambda: scored(*next(scores)), target=0.8).history) == 2
 
 
 def test_a_probe_that_has_the_target_leaves_nothing_to_train() -> None:
     session = session_of(linear())
     before = {name: x.clone() for name, x in session.network.state_dict().items()}
-    session.state.history = [EpochRecord(0, 1.0, 0.9, 1.0, 0.9, 0.0, 1.0)]
+    session.state.history = [EpochRecord(0, 1.0, 0.9, 1.0, 0.9, 1.0, 0.0, 1.0)]
     ran = run(session, target=0.9)
     assert [record.epoch for record in ran.history] == [0]
     assert all(torch.equal(x, before[name]) for name, x in session.network.state_dict().items())
@@ -242,7 +244,7 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best() -> None:
     session = session_of(linear())
     kept: list[Event] = []
     with pytest.raises(DivergedError, match="validation"):
-        run(session, validate=lambda: (math.nan, 0.5), on_event=kept.append)
+        run(session, validate=lambda: scored(math.nan, 0.5), on_event=kept.append)
     assert not [event for event in kept if isinstance(event, EpochDone)]
     assert session.state.history == []
 
@@ -250,10 +252,10 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best() -> None:
 def test_the_network_is_set_to_train_mode_before_every_epoch() -> None:
     session, modes = session_of(linear()), list[object]()
 
-    def validate() -> tuple[float, float]:
+    def validate() -> Validation:
         modes.append(session.network.training)
         session.network.eval()
-        return 1.0, 0.5
+        return scored(1.0, 0.5)
 
     def set_train_mode(epoch: int) -> None:
         modes.append(epoch)
@@ -340,9 +342,9 @@ def test_dropout_is_a_function_of_seed_and_step() -> None:
 def test_the_averaged_weights_are_validated_and_kept_while_training_goes_on_with_its_own(decay: float | None) -> None:
     session, seen = session_of(linear(), decay=decay), list[Tensor]()
 
-    def validate() -> tuple[float, float]:
+    def validate() -> Validation:
         seen.append(session.network.state_dict()["weight"].clone())
-        return 1.0, len(seen) / 10
+        return scored(1.0, len(seen) / 10)
 
     plain = run(session_of(linear()))
     ran = run(session, validate=validate, average_from=2 if decay is None else None)
@@ -362,7 +364,7 @@ def test_a_session_put_aside_after_an_epochs_last_step_goes_on_with_its_validati
 
     whole = session_of(linear())
     keeper = Stopping(whole.network)
-    lesson = Lesson(batches_of(4), lambda: (1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
+    lesson = Lesson(batches_of(4), lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
     fit(whole, lesson, Course(epochs=3), compute=FP32, keeper=keeper, on_event=lambda event: None)
     assert keeper.saved is not None
     again = session_of(linear())

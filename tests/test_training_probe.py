@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.evaluation import head_probs, loss_and_top1
+from resnet_cli.evaluation.answers import head_probs, loss_and_top1
 from resnet_cli.model import NUM_FEATURES, make_head
 from resnet_cli.training.events import EpochDone, EpochRecord, Event
 from resnet_cli.training.logistic import fold_standardization

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from running import FP32, TINY, run_cli
+from running import FP32, TINY, run_cli, scored
 from torch import Tensor, nn
 
 from resnet_cli.config import FinetuneConfig, resolve
@@ -39,7 +39,7 @@ def lesson_on(inputs: Tensor) -> Lesson:
         for rows in torch.split(torch.arange(64), 16)[done:]:
             yield Batch(inputs[rows], LABELS[rows], 16)
 
-    return Lesson(batches, lambda: (1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 4)
+    return Lesson(batches, lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 4)
 
 
 def linear_session(peak: float = 0.01) -> Session:

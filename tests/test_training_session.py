@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from resnet_cli.device import Compute
 from resnet_cli.errors import DivergedError, MemoryExhausted
+from resnet_cli.evaluation.answers import Validation, validate
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.checkpoint import Checkpoint
 from resnet_cli.training.events import EpochRecord, Event, MemoryShort, RateLowered, StepDone, ignore
@@ -91,15 +92,12 @@ class Way:
             for name, parameter in network.named_parameters():
                 parameter.requires_grad_(not self.is_gradual or epoch > 1 or name.startswith("fc"))
 
-        def validate() -> tuple[float, float]:
+        def validate_network() -> Validation:
             network.eval()
             with torch.no_grad():
-                logits = network(IMAGES)
-            return float(nn.functional.cross_entropy(logits, LABELS)), float(
-                (logits.argmax(1) == LABELS).float().mean()
-            )
+                return validate(network(IMAGES).softmax(dim=1), LABELS)
 
-        return Lesson(batches, validate, set_train_mode, nn.functional.cross_entropy, STEPS)
+        return Lesson(batches, validate_network, set_train_mode, nn.functional.cross_entropy, STEPS)
 
     def course(self) -> Course:
         return Course(4, schedule=self.schedule, clip_grad=self.clip_grad, average_from=self.average_from)

@@ -85,11 +85,11 @@ def evaluate(
     if data is None:
         _refuse_data_flags(resolved)
     with output.status("loading torch", quiet=quiet or as_json):
-        from resnet_cli import evaluation
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.data.scan import leave_out_unreadable, scan
         from resnet_cli.data.sources import open_dataset
         from resnet_cli.device import choose_compute
+        from resnet_cli.evaluation.answers import evaluate as evaluate_items
         from resnet_cli.training.events import WorkDone
         from resnet_cli.training.run import LATEST, choose_items, count_trained, open_run_dataset
         from resnet_cli.weights import load_model
@@ -118,7 +118,7 @@ def evaluate(
                 output.warn(f"--tta flip: a mirrored picture of {dataset.name} may belong to another class or to none")
         if not quiet:
             output.note(f"{loaded.path}: {len(items):,} pictures of {dataset.name} ({note})")
-        scores = evaluation.evaluate(
+        scores = evaluate_items(
             loaded,
             items,
             compute,

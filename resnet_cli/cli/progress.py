@@ -161,7 +161,7 @@ class ProgressView:
 
     def _epoch(self, event: EpochDone) -> None:
         record = event.record
-        self._best = max(self._best, record.val_top1)
+        self._best = record.val_top1 if event.is_best else self._best
         best = " (best so far)" if event.is_best else ""
         if record.l2 is not None or record.epoch == 0:
             name = "probe" if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"

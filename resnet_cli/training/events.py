@@ -62,6 +62,7 @@ class EpochRecord:
         train_top1: Likewise.
         val_loss: On the whole validation split after the epoch.
         val_top1: Likewise.
+        val_fitted_loss: ``val_loss`` at the temperature that suits the split best: what chooses the epoch.
         lr: Of the stage nearest to the pictures that is trained, at the epoch's last step; 0 for L-BFGS.
         seconds: Wall time of the epoch, validation included.
         l2: The penalty of an L-BFGS probe; None for an epoch of steps.
@@ -72,6 +73,7 @@ class EpochRecord:
     train_top1: float
     val_loss: float
     val_top1: float
+    val_fitted_loss: float
     lr: float
     seconds: float
     l2: float | None = None

@@ -18,7 +18,8 @@ from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import SPLITS, Item, Split
 from resnet_cli.device import make_deterministic, seed_everything
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
-from resnet_cli.evaluation import Evaluation, evaluate
+from resnet_cli.evaluation.answers import evaluate
+from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.features import extract_features
 from resnet_cli.model import Memory, Model, ResNet50
 from resnet_cli.training import memory

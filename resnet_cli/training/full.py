@@ -16,7 +16,7 @@ from resnet_cli.data.scan import raise_unreadable
 from resnet_cli.data.views import to_device
 from resnet_cli.device import memory_errors_named
 from resnet_cli.errors import ConfigError, MemoryExhausted
-from resnet_cli.evaluation import head_probs, loss_and_top1
+from resnet_cli.evaluation.answers import Validation, head_probs, validate
 from resnet_cli.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model import ResNet50
 from resnet_cli.training.averaging import WeightAverage
@@ -166,7 +166,7 @@ class NetworkTraining:
                 module.momentum = plan.batchnorm_momentum
                 module.train(plan.train_batchnorm and stage_of(name) in trained)
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self) -> Validation:
         plan, val = self._plan, self._val
         backbone = FrozenBackbone(self._network, plan.preprocess, plan.compute)
         batch_size = inference_batch_size(plan.preprocess.crop_size, plan.compute)
@@ -181,7 +181,7 @@ class NetworkTraining:
         # Each picture is one process's: adding up zeros and answers gives all answers, none twice.
         probs = probs.to(plan.compute.device)
         self._team.sum_([probs])
-        return loss_and_top1(probs.cpu(), torch.tensor([item.label for item in val]))
+        return validate(probs.cpu(), torch.tensor([item.label for item in val]))
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:

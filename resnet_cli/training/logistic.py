@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from resnet_cli.device import memory_errors_named
 from resnet_cli.errors import DivergedError
-from resnet_cli.evaluation import loss_and_top1
+from resnet_cli.evaluation.answers import loss_and_top1
+from resnet_cli.evaluation.calibration import fit_temperature
 
 #: l2 penalties from strong to weak, as multiples of half the squared norm beside a mean over pictures. The best was
 #: 16 with five pictures of each of ten classes, 1 to 2 with 50 and 0.1 with 500. Source: tests/benchmarks/head.py.
@@ -37,10 +38,6 @@ TOLERANCE_GRADIENT = 1e-5
 TOLERANCE_CHANGE = 1e-7
 #: Pictures whose logits exist at once: those of a million and their gradients would not fit.
 ROWS_AT_ONCE = 16_384
-#: Between these the scale of a head is looked for, by halving the interval (of logarithms) so often.
-SCALES = (2.0**-4, 2.0**8)
-HALVINGS = 14
-
 Rows = tuple[Tensor, Tensor]
 
 
@@ -112,7 +109,7 @@ def fit_path(
         with memory_errors_named(ROWS_AT_ONCE):
             task.fit(l2)
             val_logits = task.logits(val_inputs)
-            scale = best_scale(val_logits, val_labels)
+            scale = 1 / fit_temperature(val_logits.cpu().numpy(), val[1].numpy())
             train_loss, train_top1 = loss_and_top1(torch.softmax(scale * task.logits(task.inputs), dim=1), task.labels)
         val_loss, val_top1 = loss_and_top1(torch.softmax(scale * val_logits, dim=1), val_labels)
         seconds = time.perf_counter() - began
@@ -212,32 +209,6 @@ class _Task:
     def _parts(self) -> Iterator[tuple[Tensor, ...]]:
         columns = (torch.split(column, ROWS_AT_ONCE) for column in (self.inputs, self.labels, self._shares))
         return zip(*columns, strict=True)
-
-
-def best_scale(logits: Tensor, labels: Tensor) -> float:
-    """The number that logits are multiplied by to give the lowest loss.
-
-    One picture's worth of doubt is spread over the targets, so that a few pictures that are all answered right do
-    not ask for certainty.
-
-    Args:
-        logits: [n x k].
-        labels: int64 [n].
-
-    Source: temperature scaling: Guo et al. 2017, https://arxiv.org/abs/1706.04599; doubt: Platt 1999, section 2.2.
-    """
-    doubt = 1 / (len(labels) + 2)
-    aims = (1 - doubt) * logits.gather(1, labels[:, None])[:, 0] + doubt * logits.mean(dim=1)
-    low, high = (math.log(scale) for scale in SCALES)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        # The loss is convex in the scale, with this slope.
-        expected = (torch.softmax(math.exp(middle) * logits, dim=1) * logits).sum(dim=1)
-        if float((expected - aims).mean()) < 0:
-            low = middle
-        else:
-            high = middle
-    return math.exp((low + high) / 2)
 
 
 def standardization(features: Tensor) -> tuple[Tensor, Tensor]:

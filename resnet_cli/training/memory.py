@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_cli.evaluation import head_probs
+from resnet_cli.evaluation.answers import head_probs
 from resnet_cli.model import NUM_FEATURES, Memory
 
 #: Training rows that a class keeps at the most: all pictures gain a point at the most. 4 KB each in float16.

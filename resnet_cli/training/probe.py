@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_cli.evaluation import head_probs, loss_and_top1
+from resnet_cli.evaluation.answers import Validation, head_probs, validate
 from resnet_cli.training import defaults, logistic
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, EpochRecord, OnEvent, ignore
@@ -82,12 +82,12 @@ class HeadTraining:
         def set_train_mode(epoch: int) -> None:
             self.head.train()
 
-        def validate() -> tuple[float, float]:
-            return loss_and_top1(head_probs(self.raw_head(), self._val[0]), self._val[1])
+        def validate_head() -> Validation:
+            return validate(head_probs(self.raw_head(), self._val[0]), self._val[1])
 
         return Lesson(
             batches,
-            validate,
+            validate_head,
             set_train_mode,
             loss,
             math.ceil(num_images / plan.batch_size),
@@ -130,6 +130,8 @@ def fit_path(plan: Plan, train: Rows, val: Rows, on_event: OnEvent) -> tuple[nn.
                 train_top1=candidate.train_top1,
                 val_loss=candidate.val_loss,
                 val_top1=candidate.val_top1,
+                # The head is scaled to fit already.
+                val_fitted_loss=candidate.val_loss,
                 lr=0.0,
                 seconds=candidate.seconds,
                 l2=candidate.l2,

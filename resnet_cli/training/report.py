@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_cli.data.dataset import SPLITS, Item
 from resnet_cli.errors import VerificationError
-from resnet_cli.evaluation import Evaluation
+from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model import Model
 from resnet_cli.paths import make_dir
 from resnet_cli.reporting.plots import CurvePoint, plot_confusion, plot_curves, plot_predictions

@@ -27,7 +27,7 @@ from torch import nn
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.folders import read_folder
 from resnet_cli.device import Compute, choose_compute
-from resnet_cli.evaluation import head_probs, loss_and_top1
+from resnet_cli.evaluation.answers import head_probs, loss_and_top1
 from resnet_cli.features import extract_features
 from resnet_cli.model import ResNet50, make_head
 from resnet_cli.training import logistic, probe

@@ -1,0 +1,1 @@
+"""How good a model is, how far its probabilities can be trusted, and where it is wrong."""
