@@ -14,21 +14,24 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resnet_cli.errors import ModelError
 from resnet_cli.paths import atomic_path
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.reliability import Reliability
 
 #: Width of the backbone's output: a feature is a row of this many numbers.
 NUM_FEATURES = 2048
 #: Version of the metadata inside a model file; raised when an old reader would misread it.
 SCHEMA_VERSION = 1
 METADATA_KEY = "resnet_cli"
-#: Begins the names of the tensors that are no part of the network.
-MEMORY_PREFIX = "memory."
+#: Begin the names of the tensors that are no part of the network.
+MEMORY_PREFIX, RELIABILITY_PREFIX = "memory.", "reliability."
 
 
 class Bottleneck(nn.Module):
@@ -143,10 +146,9 @@ def make_head(num_classes: int, hidden: tuple[int, ...]) -> nn.Module:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Memory:
-    """Features of a few pictures of each class, for whoever adds classes without having the pictures.
+    """Features of a few pictures of each class, exactly what this model's backbone makes of them.
 
-    They are exactly what this model's backbone makes of its pictures; only a model whose backbone was not trained
-    carries them.
+    They are for whoever adds classes without having the pictures, and tell what is unlike all of them.
 
     Attributes:
         features: [m x 2048], float16 or float32.
@@ -171,7 +173,8 @@ class Model:
         temperature: Logits are divided by it before softmax.
         provenance: Plain JSON values: version, data, weights, recipe, scores.
         path: The file it came from, if any.
-        memory: Features of a few pictures of each class; None if the backbone was trained.
+        memory: Features of a few pictures of each class; None for weights that are not ours.
+        reliability: How it answered its validation split; None likewise.
     """
 
     network: ResNet50
@@ -182,6 +185,14 @@ class Model:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     path: Path | None = None
     memory: Memory | None = None
+    reliability: Reliability | None = None
+
+    @property
+    def reference(self) -> NDArray[Any] | None:
+        """Features of training pictures that others are compared with, [m x 2048]; None if it remembers none."""
+        if self.memory is None or bool(self.memory.held_out.all()):
+            return None
+        return np.asarray(self.memory.features[~self.memory.held_out].numpy())
 
     def save(self, path: Path) -> None:
         """Writes the model file atomically: a reader sees the old file, the new one or none.
@@ -202,6 +213,8 @@ class Model:
         state = self.network.state_dict()
         if self.memory is not None:
             state |= {MEMORY_PREFIX + name: tensor for name, tensor in vars(self.memory).items()}
+        if self.reliability is not None:
+            state |= {RELIABILITY_PREFIX + name: torch.from_numpy(x) for name, x in vars(self.reliability).items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         # save_file would write mode 0600 and not flush to the disk; bytes go through our own atomic write.
         # One key, since safetensors writes several in random order: the same model is the same bytes.
@@ -241,26 +254,50 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
     classes, hidden = tuple(about["classes"]), tuple(about["hidden"])
     with torch.device("meta"):
         network = ResNet50(len(classes), hidden)
-    load_tensors(network, without_memory(tensors), path)
-    memory = _read_memory(tensors, len(classes), path)
-    return Model(network, classes, preprocess, hidden, float(about["temperature"]), about["provenance"], path, memory)
+    load_tensors(network, network_tensors(tensors), path)
+    return Model(
+        network,
+        classes,
+        preprocess,
+        hidden,
+        float(about["temperature"]),
+        about["provenance"],
+        path,
+        _read_memory(tensors, len(classes), path),
+        _read_reliability(tensors, path),
+    )
 
 
-def without_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The network's own tensors among those of a model file."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(MEMORY_PREFIX)}
+    others = (MEMORY_PREFIX, RELIABILITY_PREFIX)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
+
+
+def _read_part(tensors: Mapping[str, Tensor], prefix: str, kind: type[Any], path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a dataclass; None where there are none."""
+    # A copy: nothing may keep the file mapped.
+    found = {name.removeprefix(prefix): tensors[name].clone() for name in tensors if name.startswith(prefix)}
+    wanted = [field.name for field in dataclasses.fields(kind)]
+    if found and sorted(found) != sorted(wanted):
+        raise ModelError(f"{path}: damaged {prefix[:-1]}: not {', '.join(wanted)}, as this program writes it")
+    return found or None
+
+
+def _read_reliability(tensors: Mapping[str, Tensor], path: Path) -> Reliability | None:
+    found = _read_part(tensors, RELIABILITY_PREFIX, Reliability, path)
+    if found is None:
+        return None
+    reliability = Reliability(**{name: tensor.numpy() for name, tensor in found.items()})
+    if not reliability.is_sound():
+        raise ModelError(f"{path}: damaged reliability: values that cannot be")
+    return reliability
 
 
 def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Memory | None:
-    # A copy: nothing may keep the file mapped.
-    found = {
-        name.removeprefix(MEMORY_PREFIX): tensors[name].clone() for name in tensors.keys() - without_memory(tensors)
-    }
-    if not found:
+    found = _read_part(tensors, MEMORY_PREFIX, Memory, path)
+    if found is None:
         return None
-    wanted = [field.name for field in dataclasses.fields(Memory)]
-    if sorted(found) != sorted(wanted):
-        raise ModelError(f"{path}: damaged memory: not {', '.join(wanted)}, as this program writes it")
     memory = Memory(**found)
     features, labels, held_out = memory.features, memory.labels, memory.held_out
     fits = (
@@ -273,7 +310,7 @@ def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) ->
         and bool(((labels >= 0) & (labels < num_classes)).all())
     )
     if not fits:
-        shapes = ", ".join(f"{name} {tuple(found[name].shape)} {found[name].dtype}" for name in wanted)
+        shapes = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in found.items())
         raise ModelError(f"{path}: damaged memory: {shapes}, or values that cannot be")
     return memory
 

@@ -27,7 +27,7 @@ from resnet_cli.model import (
     ResNet50,
     load_tensors,
     model_from_tensors,
-    without_memory,
+    network_tensors,
 )
 from resnet_cli.paths import checkpoints_dir, user_path
 from resnet_cli.preprocess import Preprocess
@@ -76,7 +76,7 @@ class Start:
         hidden: Widths of the head's hidden layers.
         head: Raw features [b x 2048] -> logits [b x k], in eval mode.
         preprocess: What its memory's features were made with.
-        memory: Features of a few of its pictures; None if its backbone was trained, or in older files.
+        memory: Features of a few of its pictures; None in older files.
         is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
     """
 
@@ -131,7 +131,7 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
     """
     if weights.path is None:
         return
-    found = without_memory(read_tensors(weights.path))
+    found = network_tensors(read_tensors(weights.path))
     tensors = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
     head = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc.")}
     load_tensors(network, tensors | head, weights.path)

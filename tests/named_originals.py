@@ -43,7 +43,7 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
 
 
 def mat(**arrays: Any) -> bytes:
-    from scipy.io import savemat  # type: ignore[import-untyped]
+    from scipy.io import savemat
 
     buffer = io.BytesIO()
     savemat(buffer, arrays)

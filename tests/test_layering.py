@@ -23,7 +23,7 @@ LAYERS = (
     {"api"},
     {"training", "evaluation", "inference", "reporting"},
     {"catalog", "data", "features", "feature_cache", "model", "weights", "hub", "registry", "download", "transfer"},
-    {"addresses", "preprocess", "images", "device", "paths", "config", "threads"},
+    {"addresses", "preprocess", "reliability", "images", "device", "paths", "config", "threads"},
     {"errors"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

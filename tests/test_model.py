@@ -32,7 +32,7 @@ from resnet_cli.model import (
     load_tensors,
     make_head,
     model_from_tensors,
-    without_memory,
+    network_tensors,
 )
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.weights import (
@@ -509,7 +509,7 @@ def test_a_models_memory_comes_back_as_it_was(model: Model, tmp_path: Path, dtyp
         assert torch.equal(getattr(loaded, name), tensor) and getattr(loaded, name).dtype == tensor.dtype
 
 
-def test_a_file_without_memory_has_none(saved: Path) -> None:
+def test_a_file_network_tensors_has_none(saved: Path) -> None:
     assert load_model(saved).memory is None
 
 
@@ -528,7 +528,7 @@ def test_what_is_left_without_the_memory_loads_into_torchvision(
     dataclasses.replace(model, memory=make_memory()).save(path)
     tensors = load_file(path)
     twin = resnet50(num_classes=len(CLASSES))
-    twin.load_state_dict(without_memory(tensors))
+    twin.load_state_dict(network_tensors(tensors))
     assert_same_state(twin, network)
     left_over = twin.load_state_dict(tensors, strict=False)
     assert left_over.missing_keys == [] and all(name.startswith("memory.") for name in left_over.unexpected_keys)

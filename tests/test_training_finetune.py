@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import TINY, Trained
+from running import TINY, Trained, scored
 
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import Item
@@ -125,7 +125,7 @@ def test_a_diverging_training_leaves_no_run(here: Path, where: str, monkeypatch:
     if where == "step":
         plan = dataclasses.replace(plan, rates=Rates("sgd", 1e30, 1e30, 0.0))
     else:
-        monkeypatch.setattr(NetworkTraining, "_validate", lambda self: (float("nan"), 0.5))
+        monkeypatch.setattr(NetworkTraining, "_validate", lambda self: scored(float("nan"), 0.5))
     with pytest.raises(DivergedError, match=where):
         run_plan(plan, on_event=events.append)
     assert not (here / "run").exists()
@@ -227,7 +227,11 @@ def test_a_probe_by_lbfgs_is_kept_with_its_penalty_and_remembers_its_classes(ful
     held_out = remembered.held_out
     right = float((answers[held_out] == remembered.labels[held_out]).float().mean())
     assert right == pytest.approx(result.best.val_top1)
-    assert load_model(full_run.run).memory is None
+    # One that was trained remembers too: what its backbone makes of the pictures now.
+    trained = load_model(full_run.run)
+    assert trained.memory is not None and trained.reliability is not None
+    assert len(trained.reliability.confidence) == len(full_run.result.plan.dataset.split("val"))
+    assert trained.reliability.is_right.mean() == pytest.approx(full_run.result.val.top1)
 
 
 def test_the_time_limit_that_froze_the_backbone_does_not_cut_its_head_short(

@@ -16,6 +16,7 @@ from resnet_cli.evaluation.calibration import fit_temperature
 from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.features import Progress, extract_features
 from resnet_cli.model import Model
+from resnet_cli.reliability import novelty
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
         DataError: Pictures that cannot be read; all are named.
     """
     passes = (False, True) if tta == "flip" else (False,)
-    probs = []
+    probs, novel = [], None
     for index, mirrored in enumerate(passes):
 
         def of_all(done: int, total: int, before: int = index * len(items)) -> None:
@@ -45,10 +46,12 @@ def evaluate(
             model.network, items, model.preprocess, compute, mirrored=mirrored, on_progress=of_all
         )
         probs.append(head_probs(model.network.fc, features, model.temperature))
+        if not mirrored and model.reference is not None:
+            novel = novelty(features.numpy(), model.reference)
     mean = torch.stack(probs).mean(dim=0)
     labels = np.array([item.label for item in items], dtype=np.int64)
     scores = score(mean.numpy(), labels, model.classes, [item.name for item in items])
-    return dataclasses.replace(scores, tta=tta)
+    return dataclasses.replace(scores, tta=tta, novelty=novel)
 
 
 def head_probs(head: nn.Module, features: Tensor, temperature: float = 1.0) -> Tensor:

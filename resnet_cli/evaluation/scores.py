@@ -47,6 +47,7 @@ class Evaluation:
         weighted: Mean weighted by support.
         confusion: int64 [k x k], rows true, columns predicted.
         tta: How the probabilities were made.
+        novelty: How unlike the training pictures each picture is, float32 [n]; None if the model remembers none.
     """
 
     classes: tuple[str, ...]
@@ -61,6 +62,7 @@ class Evaluation:
     weighted: ClassScores
     confusion: NDArray[np.int64]
     tta: Tta = "none"
+    novelty: NDArray[np.float32] | None = None
 
     @property
     def num_images(self) -> int:

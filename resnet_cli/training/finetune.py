@@ -44,6 +44,7 @@ from resnet_cli.training.memory import Retention
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.probe import HeadTraining, Rows, fit_path, fit_probe
 from resnet_cli.training.range_test import find_lr
+from resnet_cli.training.reliable import make_reliable
 from resnet_cli.training.report import FinetuneResult, write_report
 from resnet_cli.training.run import RunFolder
 from resnet_cli.training.session import Session
@@ -321,10 +322,15 @@ class _Run:
             for split, part in zip(splits, parts, strict=True)
         }
 
+    def _on_evaluate(self, done: int, total: int) -> None:
+        self._on_event(WorkDone("evaluate", done, total))
+
     def _judge(self) -> FinetuneResult:
         plan, folder = self._plan, self._folder
         assert self._keeper.best is not None
         model = self._model(self._keeper.state, self._keeper.best)
+        model = make_reliable(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=self._on_evaluate)
+        model.save(folder.model_path)
         val = self._evaluate(model, "val")
         test = self._evaluate(model, "test") if plan.dataset.split("test") else None
         seconds = time.perf_counter() - self._began
@@ -339,7 +345,7 @@ class _Run:
             model,
             self._plan.dataset.split(split),
             self._plan.compute,
-            on_progress=lambda done, total: self._on_event(WorkDone("evaluate", done, total)),
+            on_progress=self._on_evaluate,
         )
 
     def _rescue(self) -> str:
@@ -403,9 +409,9 @@ def start_network(plan: Plan) -> ResNet50:
 
 def _run_bytes(plan: Plan) -> int:
     """What the run folder will hold at most: the model and, where the backbone trains, two checkpoints and the next."""
-    model = 4 * 25_600_000
+    model = 4 * 25_600_000 + memory.max_bytes(len(plan.dataset.classes))
     if plan.is_frozen:
-        return REPORT_BYTES + model + memory.max_bytes(len(plan.dataset.classes))
+        return REPORT_BYTES + model
     per_checkpoint = (3 if plan.rates.optimizer == "sgd" else 4) + (plan.ema is not None or plan.average is not None)
     return REPORT_BYTES + 2 * model + (NUM_KEPT + 1) * per_checkpoint * model
 

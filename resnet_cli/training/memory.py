@@ -26,6 +26,7 @@ Instead of logit adjustment, with 20 rows a class (2 + 2): nothing 36.2 (62.0), 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.answers import head_probs
 from resnet_cli.model import NUM_FEATURES, Memory
 
@@ -65,6 +67,23 @@ class Retention:
     num: int
     before: float
     after: float
+
+
+def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
+    """Random pictures of each class, about as many as a memory holds: all that is worth a forward pass.
+
+    Args:
+        items: Labels index the classes.
+        num_classes: Of the model.
+        seed: Of the choice.
+    """
+    most, taken = rows_per_class(num_classes), Counter[int]()
+    chosen = []
+    for index in np.random.default_rng(seed).permutation(len(items)).tolist():
+        if taken[items[index].label] < most:
+            taken[items[index].label] += 1
+            chosen.append(items[index])
+    return chosen
 
 
 def rows_per_class(num_classes: int) -> int:

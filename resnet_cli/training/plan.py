@@ -271,8 +271,8 @@ def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) 
     """
     if start is None or start.memory is None:
         raise ConfigError(
-            "--add needs a model of this program with a frozen backbone, which remembers its classes",
-            hint="name one: --weights runs/NAME (made with --mode frozen)",
+            "--add needs a model of this program, which remembers its classes",
+            hint="name one: --weights runs/NAME",
         )
     if preprocess != start.preprocess:
         raise ConfigError(

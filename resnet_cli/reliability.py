@@ -1,0 +1,207 @@
+"""When not to answer: answers that are too often wrong, and pictures unlike anything that was trained on. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.errors import ConfigError, ModelError
+
+#: Training pictures that a picture is compared with: the nearest ones of those that the model remembers.
+NUM_NEAREST = 10
+#: Share of validation pictures that count as known.
+KNOWN_SHARE = 0.95
+#: The chance that a promise about errors is kept, over the choice of the validation pictures.
+CERTAINTY = 0.95
+#: Pictures compared at once: their similarities to 2,000 remembered ones take 8 MB.
+ROWS_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reliability:
+    """How a model answered its validation split, which is all that is needed to say when it should not answer.
+
+    Attributes:
+        confidence: Probability of each picture's most probable class, at the model's temperature, float32 [v].
+        is_right: Whether that class is right, bool [v].
+        novelty: See :func:`novelty`, float32 [v].
+    """
+
+    confidence: NDArray[np.float32]
+    is_right: NDArray[np.bool_]
+    novelty: NDArray[np.float32]
+
+    def is_sound(self) -> bool:
+        """Whether this can be what a training wrote."""
+        shapes = {values.shape for values in vars(self).values()}
+        dtypes = [values.dtype for values in vars(self).values()]
+        return (
+            len(shapes) == 1
+            and self.confidence.ndim == 1
+            and len(self.confidence) > 0
+            and dtypes == [np.dtype(np.float32), np.dtype(np.bool_), np.dtype(np.float32)]
+            and bool(((self.confidence >= 0) & (self.confidence <= 1.00001)).all())
+            and bool(np.isfinite(self.novelty).all())
+        )
+
+    @property
+    def most_novel(self) -> float:
+        """The novelty up to which a picture counts as known: ``KNOWN_SHARE`` of validation pictures do.
+
+        Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, where there is one.
+        """
+        rank = min(len(self.novelty), math.ceil((len(self.novelty) + 1) * KNOWN_SHARE))
+        return float(np.sort(self.novelty)[rank - 1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Answer only what is at least this probable, and few answers are wrong.
+
+    Attributes:
+        min_prob: The threshold.
+        coverage: Share of validation pictures that reach it.
+        error: Share of those that are answered wrong.
+        error_bound: What the share of wrong answers among new pictures of the same kind stays below.
+    """
+
+    min_prob: float
+    coverage: float
+    error: float
+    error_bound: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Abstention:
+    """The rule by which a picture is not answered.
+
+    Attributes:
+        min_prob: Of the most probable class.
+        max_novelty: Of the picture; infinite: any.
+    """
+
+    min_prob: float = 0.0
+    max_novelty: float = math.inf
+
+    def reason(self, prob: float, novelty: float | None) -> str | None:
+        """Why a picture is not answered, in words; None if it is."""
+        if novelty is not None and novelty > self.max_novelty:
+            return "unlike the training pictures"
+        if prob < self.min_prob:
+            return f"only {100 * prob:.1f} % sure"
+        return None
+
+
+def abstention(reliability: Reliability | None, *, threshold: float = 0.0, target_error: float | None) -> Abstention:
+    """The rule of a model: unfamiliar pictures are not answered, nor those below a probability.
+
+    Args:
+        reliability: The model's; None where it has none.
+        threshold: Least probability that the user asks for.
+        target_error: Largest share of wrong answers among the answered; None: no such promise.
+
+    Raises:
+        ModelError: The model carries nothing to decide by.
+        ConfigError: Its validation split is too small, or its answers too bad, for the promise.
+    """
+    if reliability is None:
+        raise ModelError(
+            "the model does not know its own limits: it has no validation figures and remembers no pictures",
+            hint="train one with this version: resnet-cli finetune DATA",
+        )
+    if target_error is not None:
+        threshold = max(threshold, promise(reliability.confidence, reliability.is_right, target_error).min_prob)
+    return Abstention(threshold, reliability.most_novel)
+
+
+def novelty(features: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
+    """How unlike all training pictures each picture is: one minus the mean cosine to its nearest ones, in [0, 2].
+
+    On CIFAR-10's cats and dogs (500 pictures a class, 128 px) it tells the other eight classes from these two far
+    better than the probability of the answer. Source: deep nearest neighbours, Sun et al. 2022,
+    https://arxiv.org/abs/2204.06507.
+
+    Args:
+        features: [n x 2048] of any float dtype.
+        reference: Of training pictures, [m x 2048], m at least 1.
+    """
+    known = _units(reference).T
+    num_nearest = min(NUM_NEAREST, known.shape[1])
+    found = np.empty(len(features), dtype=np.float32)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        cosines = _units(features[start : start + ROWS_AT_ONCE]) @ known
+        nearest = np.partition(cosines, -num_nearest, axis=1)[:, -num_nearest:]
+        found[start : start + ROWS_AT_ONCE] = 1 - nearest.mean(axis=1)
+    return found
+
+
+def promise(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error: float) -> Selection:
+    """The lowest threshold at which wrong answers stay below a share, with a certainty of 95 %.
+
+    The bound holds for new pictures drawn as the validation pictures were, and for nothing else.
+
+    Args:
+        confidence: [v], probabilities of the answers to validation pictures.
+        is_right: [v].
+        target_error: In (0, 1).
+
+    Raises:
+        ConfigError: No threshold keeps it: too few pictures, or too many wrong ones.
+
+    Source: Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500, algorithm 1 (SGR), with the bound of Clopper
+    and Pearson 1934 for the share of errors.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    sorted_confidence, wrong = confidence[order], np.cumsum(~is_right[order])
+    num = len(order)
+    num_looks = max(1, math.ceil(math.log2(max(2, num))))
+    doubt = (1 - CERTAINTY) / num_looks
+    low, high, found = 1, num, None
+    for _ in range(num_looks + 1):
+        if low > high:
+            break
+        middle = (low + high) // 2
+        # All that are as probable as the last one are answered too.
+        num_answered = int(np.searchsorted(-sorted_confidence, -sorted_confidence[middle - 1], side="right"))
+        num_wrong = int(wrong[num_answered - 1])
+        bound = error_bound(num_wrong, num_answered, doubt)
+        if bound <= target_error:
+            found = Selection(float(sorted_confidence[middle - 1]), num_answered / num, num_wrong / num_answered, bound)
+            low = num_answered + 1
+        else:
+            high = middle - 1
+    if found is None:
+        needed = math.ceil(math.log(doubt) / math.log1p(-target_error))
+        reason = f"{num:,} validation pictures" if num < needed else "these answers"
+        raise ConfigError(
+            f"--target-error {target_error:.2%}: no threshold can promise that with {reason}",
+            hint=f"give it at least {needed:,} validation pictures, or ask for less"
+            if num < needed
+            else "ask for less, or train a better model",
+        )
+    return found
+
+
+def error_bound(num_wrong: int, num: int, doubt: float) -> float:
+    """The upper end of the one-sided Clopper-Pearson interval of a share.
+
+    Args:
+        num_wrong: Of ``num``.
+        num: At least 1.
+        doubt: The chance that the bound does not hold.
+    """
+    from scipy.stats import beta
+
+    return 1.0 if num_wrong == num else float(beta.ppf(1 - doubt, num_wrong + 1, num - num_wrong))
+
+
+def _units(rows: NDArray[Any]) -> NDArray[np.float32]:
+    exact = np.asarray(rows, dtype=np.float32)
+    # A dead feature row stays zero.
+    lengths = np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), np.float32(1e-12))
+    units: NDArray[np.float32] = exact / lengths
+    return units
