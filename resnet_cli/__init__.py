@@ -5,7 +5,8 @@ The names below are imported when they are first used: ``import resnet_cli`` alo
     import resnet_cli
     result = resnet_cli.finetune(data="photos", epochs=10)
     model = resnet_cli.load(result.run.path)
-    for prediction in resnet_cli.predict(model, ["a.jpg", "b.jpg"]):
+    print(model.predict("a.jpg")[0].label)
+    for prediction in resnet_cli.predict(model, ["a.jpg", pil_image, array]):
         print(prediction.path, prediction.label, prediction.prob)
 """
 
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnet_cli.api import evaluate, load, predict
+    from resnet_cli.prediction import Prediction
     from resnet_cli.training.finetune import finetune
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "finetune", "load", "predict"]
+__all__ = ["Prediction", "__version__", "evaluate", "finetune", "load", "predict"]
 
 _HOMES = {
+    "Prediction": "resnet_cli.prediction",
     "evaluate": "resnet_cli.api",
     "finetune": "resnet_cli.training.finetune",
     "load": "resnet_cli.api",

@@ -2,37 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.data.memory_pictures import to_item
 from resnet_cli.data.sources import open_dataset
-from resnet_cli.device import choose_compute
+from resnet_cli.device import Precision, choose_compute
 from resnet_cli.evaluation.answers import evaluate as evaluate_items
 from resnet_cli.evaluation.scores import Evaluation, Tta
 from resnet_cli.features import extract_features
-from resnet_cli.inference import Prediction
 from resnet_cli.inference import predict as predict_items
 from resnet_cli.model import Model
+from resnet_cli.prediction import Prediction, answer_rule
 from resnet_cli.training.run import LATEST, choose_items, open_run_dataset
 from resnet_cli.weights import load_imagenet, load_model
 
 OnProgress = Callable[[int, int], None]
 
 
-def load(path: str | PathLike[str] = LATEST) -> Model:
+class PredictOptions(TypedDict, total=False):
+    """The options of :func:`predict`, each with its default there."""
+
+    topk: int
+    device: str
+    precision: Precision
+    batch_size: int | None
+    abstain: bool
+    threshold: float
+    target_error: float | None
+    with_features: bool
+
+
+#: One picture: a path, a PIL image, or an array uint8 [h x w x 3] in RGB.
+Image: TypeAlias = str | PathLike[str] | PIL.Image.Image | NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel(Model):
+    """A model that answers when it is asked: what :func:`load` gives."""
+
+    def predict(self, images: Image | Iterable[Image], **options: Unpack[PredictOptions]) -> list[Prediction]:
+        """Answers pictures; for more than fit into a list there is :func:`resnet_cli.predict`, an iterator.
+
+        Args:
+            images: One picture or several: paths, PIL images, or arrays uint8 [h x w x 3] in RGB, also mixed.
+            **options: As for :func:`resnet_cli.predict`.
+
+        Returns:
+            One prediction a picture, in order, also for a single one.
+
+        Raises:
+            DataError: What is no picture at all: an array of another shape or type.
+            ModelError: To abstain, and the model has nothing to decide by.
+            ConfigError: An option that cannot be.
+        """
+        # A text is one path, and no list of letters; an array with a fourth dimension is several pictures.
+        is_single = isinstance(images, str | PathLike | PIL.Image.Image) or (
+            isinstance(images, np.ndarray) and images.ndim <= 3
+        )
+        several = [images] if is_single else images
+        return list(predict(self, cast("Iterable[Image]", several), **options))
+
+
+def load(path: str | PathLike[str] = LATEST) -> LoadedModel:
     """Loads a run folder, a model file, or ImageNet weights with 1,000 outputs.
 
     Raises:
         ConfigError: There is no such file.
         ModelError: It is damaged or of another architecture.
     """
-    return load_model(Path(path))
+    model = load_model(Path(path))
+    return LoadedModel(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model)})
 
 
 def evaluate(
@@ -80,15 +128,48 @@ def imagenet_features(
 
 
 def predict(
-    model: Model, images: Sequence[str | PathLike[str]], *, topk: int = 5, device: str = "auto"
+    model: Model,
+    images: Iterable[Image],
+    *,
+    topk: int = 5,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | None = None,
+    abstain: bool = False,
+    threshold: float = 0.0,
+    target_error: float | None = None,
+    with_features: bool = False,
 ) -> Iterator[Prediction]:
-    """Answers pictures in order; an unreadable one gets a prediction with an error.
+    """Answers pictures one after the other, any number of them, in bounded memory.
+
+    A file that cannot be read gets a prediction with an error, and the rest go on.
 
     Args:
         model: From :func:`load`.
-        images: Paths of files.
-        topk: Classes to name.
+        images: Paths, PIL images, or arrays uint8 [h x w x 3] in RGB, also mixed; an iterator is read as it goes.
+        topk: Classes to name, at most all.
         device: As for ``--device``.
+        precision: As for ``--precision``.
+        batch_size: Pictures a forward pass; the answer does not depend on it.
+        abstain: Leave pictures unanswered that are unlike all training pictures; ``unknown`` of a prediction says so.
+        threshold: Likewise those whose most probable class is less probable than this.
+        target_error: Likewise all that are not sure enough for this share of wrong answers, as in 0.01; abstains too.
+        with_features: Whether predictions carry the backbone's features.
+
+    Raises:
+        DataError: What is no picture at all: an array of another shape or type.
+        ModelError: To abstain, and the model has nothing to decide by.
+        ConfigError: A share that is none, or one that the model's validation split cannot promise.
     """
-    items = (Item(str(image), Path(image)) for image in images)
-    return predict_items(model, items, choose_compute(device), topk=topk)
+    rule = answer_rule(
+        model.reliability,
+        has_novelty=model.memory is not None,
+        abstain=abstain,
+        threshold=threshold,
+        target_error=target_error,
+    )
+    compute = choose_compute(device, precision)
+    items = (to_item(image, number) for number, image in enumerate(images))
+    return predict_items(
+        model, items, compute, topk=topk, batch_size=batch_size, rule=rule, with_features=with_features
+    )

@@ -173,6 +173,40 @@ class EvalConfig(_ComputeConfig, DataConfig):
 
     split: Literal["train", "val", "test", "all"] | None = None
     tta: Literal["none", "flip"] = "none"
+    slice: Annotated[str, pydantic.Field(min_length=1)] | None = None
+    target_error: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    fail_under: Share | None = None
+    save_predictions: Path | None = None
+    from_predictions: Path | None = None
+    out: Path | None = None
+    no_report: bool = False
+    learning_curve: bool = False
+    label_audit: bool = False
+    robustness: bool = False
+    max_images: Positive | None = None
+
+    @pydantic.field_validator("target_error", "fail_under", mode="before")
+    @classmethod
+    def _read_percent(cls, value: Any) -> Any:
+        # 1% and 0.01 mean the same; 95 alone would be read as either.
+        text = str(value).strip()
+        if not text.endswith("%"):
+            return value
+        try:
+            return float(text[:-1]) / 100
+        except ValueError:
+            raise ValueError("must be a share such as 1% or 0.01") from None
+
+    @pydantic.model_validator(mode="after")
+    def _check_effects(self) -> Self:
+        if self.out and self.no_report:
+            raise ConfigError(f"--out {self.out} has no effect with --no-report: choose one")
+        if self.target_error is not None and self.tta != "none":
+            raise ConfigError(
+                f"--target-error {self.target_error:g}: the promise is for single answers, not for --tta {self.tta}",
+                hint="leave one of the two away",
+            )
+        return self
 
 
 class InspectConfig(DataConfig):
@@ -195,9 +229,76 @@ class InspectConfig(DataConfig):
 
 
 class PredictConfig(_ComputeConfig):
-    """What ``predict`` can be told about reading pictures and computing."""
+    """What ``predict`` can be told about reading pictures, computing, and when not to answer."""
 
+    image_column: str | None = None
     max_pixels: MaxPixels | None = None
+    threshold: Share | None = None
+    abstain: bool = False
+    target_error: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+
+    @pydantic.field_validator("target_error", mode="before")
+    @classmethod
+    def _read_share(cls, value: Any) -> Any:
+        # 1% and 0.01.
+        text = str(value).strip()
+        try:
+            return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            raise ValueError("must be a share such as 1% or 0.01") from None
+
+
+class ExportConfig(_OfflineConfig):
+    """What ``export`` can be told, besides the model."""
+
+    format: Literal["onnx", "pt2", "safetensors", "openvino", "torchscript"] = "onnx"
+    input: Literal["picture", "tensor"] = "picture"
+    int8: bool = False
+    fp16: bool = False
+    novelty: bool = True
+    licence: Annotated[str, pydantic.Field(min_length=1, max_length=1000)] | None = None
+    verify_with: str | None = None
+    calibrate_with: str | None = None
+    max_drop: Share = 0.01
+    benchmark: bool = False
+    out: Path | None = None
+
+    @pydantic.field_validator("max_drop", mode="before")
+    @classmethod
+    def _read_percent(cls, value: Any) -> Any:
+        # 1% and 0.01 mean the same.
+        text = str(value).strip()
+        try:
+            return float(text[:-1]) / 100 if text.endswith("%") else value
+        except ValueError:
+            raise ValueError("must be a share such as 1% or 0.01") from None
+
+    @pydantic.model_validator(mode="after")
+    def _check_effects(self) -> Self:
+        given = self.model_fields_set
+        if self.format == "torchscript":
+            raise ConfigError(
+                "--format torchscript: torch has deprecated it, and its files run code when they are loaded",
+                hint="--format pt2 is its successor; --format onnx runs without torch",
+            )
+        if self.int8 and self.fp16:
+            raise ConfigError("--int8 and --fp16: choose one")
+        only_onnx = {"input": "--input", "int8": "--int8", "fp16": "--fp16"}
+        for field, flag in only_onnx.items():
+            if self.format != "onnx" and getattr(self, field) != type(self).model_fields[field].default:
+                raise ConfigError(f"{flag} has no effect on --format {self.format}", hint="leave one of the two away")
+        if self.format == "safetensors" and not self.novelty:
+            raise ConfigError("--no-novelty has no effect on --format safetensors, which never has it")
+        if self.benchmark:
+            for field in ("format", "input", "int8", "fp16", "novelty", "out", "licence"):
+                if field in given:
+                    flag = "no-novelty" if field == "novelty" else field
+                    raise ConfigError(f"--{flag} has no effect with --benchmark, which tries every format")
+        elif "max_drop" in given and not (self.int8 or self.fp16):
+            raise ConfigError("--max-drop has no effect without --int8 or --fp16: float32 may lose nothing")
+        elif self.calibrate_with is not None and not self.int8:
+            raise ConfigError("--calibrate-with has no effect without --int8")
+        return self
 
 
 def parse_head(text: str) -> tuple[int, ...]:

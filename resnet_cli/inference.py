@@ -1,60 +1,74 @@
-"""Answers to new pictures, one after the other, in the order they came."""
+"""Answers to new pictures with torch, one after the other, in the order they came."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+from PIL import Image
+
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.loading import load_batches
+from resnet_cli.data.loading import stack
 from resnet_cli.device import Compute
-from resnet_cli.errors import ImageError
 from resnet_cli.evaluation.answers import head_probs
 from resnet_cli.features import FrozenBackbone, inference_batch_size
+from resnet_cli.images import Pixels
 from resnet_cli.model import Model
+from resnet_cli.prediction import Answers, Prediction, answer
+from resnet_cli.reliability import Abstention, novelty
+
+__all__ = ["ModelAnswerer", "Prediction", "predict"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The answer to one picture, or why there is none.
+class ModelAnswerer:
+    """A model on its device, ready to answer; see :class:`~resnet_cli.prediction.Answerer`.
 
-    Attributes:
-        path: As it was given.
-        topk: (class, probability), most probable first; empty if the picture cannot be read.
-        error: Why there is no answer.
+    Args:
+        model: Network, classes, preprocessing, temperature, and what it remembers.
+        compute: Device and precision.
     """
 
-    path: str
-    topk: tuple[tuple[str, float], ...] = ()
-    error: ImageError | None = None
+    def __init__(self, model: Model, compute: Compute) -> None:
+        self.model = model
+        self.compute = compute
+        self.classes = model.classes
+        self.batch_size = answer_batch_size(model.preprocess.crop_size, compute)
+        self._backbone = FrozenBackbone(model.network, model.preprocess, compute)
+        reference = model.reference
+        # Chosen from the memory and made float32 once, not for every batch.
+        self._reference = None if reference is None else reference.astype(np.float32)
 
-    @property
-    def label(self) -> str:
-        """The most probable class.
+    def see(self, image: Image.Image) -> Pixels:
+        """The square that the network sees: uint8 [crop_size x crop_size x 3]."""
+        return self.model.preprocess(image)
 
-        Raises:
-            ImageError: The picture could not be read.
-        """
-        return self._first[0]
+    def answer(self, seen: list[Pixels]) -> Answers:
+        """Probabilities, novelty and features of at least one picture."""
+        features = self._backbone(stack(seen))
+        probs = head_probs(self.model.network.fc, features, self.model.temperature)
+        rows = features.numpy()
+        novel = None if self._reference is None else novelty(rows, self._reference)
+        return Answers(probs.numpy(), novel, rows)
 
-    @property
-    def prob(self) -> float:
-        """Its probability.
 
-        Raises:
-            ImageError: The picture could not be read.
-        """
-        return self._first[1]
+def answer_batch_size(crop_size: int, compute: Compute) -> int:
+    """Pictures a forward pass: on a CPU half of what a training's features take at once.
 
-    @property
-    def _first(self) -> tuple[str, float]:
-        if self.error is not None:
-            raise self.error
-        return self.topk[0]
+    A CPU is as fast with 16 pictures of 224 px as with 32, and the process stays 300 MB smaller (measured).
+    """
+    batch_size = inference_batch_size(crop_size, compute)
+    return max(1, batch_size // 2) if compute.type == "cpu" else batch_size
 
 
 def predict(
-    model: Model, items: Iterable[Item], compute: Compute, *, topk: int = 5, batch_size: int | None = None
+    model: Model,
+    items: Iterable[Item],
+    compute: Compute,
+    *,
+    topk: int = 5,
+    batch_size: int | None = None,
+    rule: Abstention | None = None,
+    with_features: bool = False,
 ) -> Iterator[Prediction]:
     """Answers any number of pictures in bounded memory; unreadable ones get a prediction with an error.
 
@@ -64,21 +78,16 @@ def predict(
         compute: Device and precision.
         topk: Classes to name, at most all.
         batch_size: Pictures a forward pass; the answer does not depend on it.
+        rule: When a picture is not answered; None: all are.
+        with_features: Whether predictions carry features.
     """
-    backbone = FrozenBackbone(model.network, model.preprocess, compute)
-    batch_size = batch_size or inference_batch_size(model.preprocess.crop_size, compute)
-    count = min(topk, len(model.classes))
-    for batch in load_batches(items, lambda item: model.preprocess(item.open()), batch_size=batch_size):
-        answers: Iterator[tuple[list[float], list[int]]] = iter(())
-        if len(batch.pixels):
-            probs, indices = head_probs(model.network.fc, backbone(batch.pixels), model.temperature).topk(
-                count, dim=1
-            )  # [b x count]
-            answers = zip(probs.tolist(), indices.tolist(), strict=True)
-        for position, item in enumerate(batch.items):
-            if position in batch.errors:
-                yield Prediction(item.name, error=batch.errors[position])
-            else:
-                row_probs, row_indices = next(answers)
-                names = (model.classes[index] for index in row_indices)
-                yield Prediction(item.name, tuple(zip(names, row_probs, strict=True)))
+    found = answer(
+        ModelAnswerer(model, compute),
+        items,
+        topk=topk,
+        batch_size=batch_size,
+        rule=rule,
+        with_features=with_features,
+    )
+    for answered in found:
+        yield answered.prediction

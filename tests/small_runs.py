@@ -32,8 +32,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thirds of the time of so small a run; the session's runs draw theirs."""
-    for name in ("plot_curves", "plot_confusion", "plot_predictions"):
-        monkeypatch.setattr(f"resnet_cli.training.report.{name}", lambda *_, **__: None)
+    monkeypatch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
+    monkeypatch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from running import CLASSES, COMMAND, Trained, command_environment, run_cli
+from PIL import Image
+from running import CLASSES, COMMAND, IMPORTED, Trained, command_environment, lines_until, run_cli, spawn
+from safetensors.numpy import load_file
 
 pytest_plugins = ["small_runs"]
 
@@ -177,3 +184,96 @@ def test_a_reader_that_leaves_early_ends_it_quietly(full_run: Trained) -> None:
         check=True,
     )
     assert b"Traceback" not in done.stderr
+
+
+def test_an_exported_model_answers_the_same_without_torch(full_run: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from resnet_cli.exporting.about import About
+    from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
+
+    model = full_run.result.model
+    about = About(
+        classes=model.classes,
+        preprocess=model.preprocess.to_dict(),
+        temperature=model.temperature,
+        takes="picture",
+        number="fp32",
+        provenance={},
+        licence="",
+        source_sha256="0" * 64,
+        version="0.1.0",
+        reliability=model.reliability,
+    )
+    exported = tmp_path / "model.onnx"
+    exported.write_bytes(finish(take_pictures(to_onnx(model), model.preprocess), about))
+    flags = ["pictures", "--json", "--abstain", "--sort-into", "sorted", "--annotate", "drawn"]
+    command = [sys.executable, "-c", IMPORTED, "predict", *flags, "--model", str(exported)]
+    done = subprocess.run(command, env=command_environment(), capture_output=True, text=True, check=True)
+    code, imported = json.loads(done.stderr.rpartition("\n")[2])
+    assert code == 0 and "onnxruntime" in imported, done.stderr
+    assert not {"torch", "torchvision", "sklearn"} & set(imported)
+    expected = rows("pictures", "--abstain", "--model", full_run.run, "--precision", "fp32")
+    for row, other in zip((json.loads(line) for line in done.stdout.splitlines()), expected, strict=True):
+        assert (row["path"], row["label"], row["unknown"]) == (other["path"], other["label"], other["unknown"])
+        assert row["prob"] == pytest.approx(other["prob"], abs=1e-3)
+        assert row["novelty"] == pytest.approx(other["novelty"], abs=1e-3)
+
+
+def test_features_have_a_row_for_each_readable_picture(full_run: Trained, pictures: Path) -> None:
+    (pictures / "broken.jpg").write_text("no picture")
+    flags = ("--model", full_run.run, "--precision", "fp32", "--embeddings")
+    assert run_cli("predict", "pictures", *flags, "f.npy", "--batch-size", 2).exit_code == 3
+    assert run_cli("predict", "pictures", *flags, "f.safetensors").exit_code == 3
+    found = np.load("f.npy")
+    assert found.shape == (3, 2048) and found.dtype == np.float32
+    assert load_file("f.safetensors")["features"] == pytest.approx(found, abs=1e-5)
+    names = Path("f.npy.names.csv").read_text().splitlines()
+    assert names == ["path", *(f"pictures/{name}.jpg" for name in CLASSES)]
+
+
+def test_what_spoke_for_an_answer_is_drawn(full_run: Trained) -> None:
+    assert run_cli("predict", "pictures", "--model", full_run.run, "--explain", "why").exit_code == 0
+    assert sorted(path.name for path in Path("why").iterdir()) == [f"{name}.jpg" for name in CLASSES]
+    with Image.open("why/red.jpg") as image:
+        assert image.size == (32, 32)
+
+
+def test_similar_pictures_are_ranked(full_run: Trained, pictures: Path) -> None:
+    shutil.copy("pictures/red.jpg", "pictures/again.jpg")
+    flags = ("predict", "--similar", "pictures/red.jpg", "--among", "pictures", "--model", full_run.run, "--topk", 2)
+    found = [json.loads(line) for line in run_cli(*flags, "--json").stdout.splitlines()]
+    assert [(row["rank"], row["query"]) for row in found] == [(1, "pictures/red.jpg"), (2, "pictures/red.jpg")]
+    assert found[0]["path"] == "pictures/again.jpg" and found[0]["similarity"] == pytest.approx(1, abs=1e-4)
+    assert run_cli(*flags).stdout.splitlines()[0].split("\t")[1:3] == ["1", "pictures/again.jpg"]
+    assert len(list(csv.DictReader(io.StringIO(run_cli(*flags, "--csv").stdout)))) == 2
+    (pictures / "broken.jpg").write_text("no picture")
+    assert run_cli(*flags).exit_code == 3
+
+
+def test_a_model_that_knows_no_limits_cannot_abstain(full_run: Trained, tmp_path: Path) -> None:
+    old = tmp_path / "old.safetensors"
+    dataclasses.replace(full_run.result.model, memory=None, reliability=None).save(old)
+    result = run_cli("predict", "pictures", "--model", old, "--abstain")
+    assert (result.exit_code, result.stdout) == (3, "") and "does not know its own limits" in result.stderr
+    assert rows("pictures/red.jpg", "--model", old, "--threshold", 1)[0]["unknown"]
+
+
+def test_a_watched_folder_is_answered_until_ctrl_c(full_run: Trained, pictures: Path) -> None:
+    flags = ["--model", full_run.run, "--output", "a.jsonl", "--embeddings", "f.npy"]
+    process = spawn(["predict", "--watch", "pictures", *flags], Path.cwd())
+    assert process.stderr
+    lines_until(iter(process.stderr), "watching pictures")
+    # The first look counts what is there already.
+    time.sleep(1)
+    shutil.copy("pictures/red.jpg", "new.jpg")
+    os.rename("new.jpg", "pictures/new.jpg")
+    until = time.monotonic() + 60
+    while not Path("a.jsonl").read_text() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [json.loads(line)["path"] for line in Path("a.jsonl").read_text().splitlines()] == ["pictures/new.jpg"]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted; the answers so far are in a.jsonl" in errors and "Traceback" not in errors
+    assert np.load("f.npy").shape == (1, 2048)

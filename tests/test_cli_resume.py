@@ -40,8 +40,8 @@ from resnet_cli.training import finetune, report, resume, seeds
 torch.set_num_threads(1)
 model._stage = narrow.stage
 sklearn.datasets.load_digits()
-for name in ("plot_curves", "plot_confusion", "plot_predictions"):
-    setattr(report, name, lambda *_, **__: None)
+report.overlays = lambda *_, **__: {}
+report.write_report_files = lambda *_, **__: None
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

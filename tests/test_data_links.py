@@ -15,8 +15,9 @@ from resnet_cli.config import DataConfig
 from resnet_cli.data import folders
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.folders import Tree, read_folder
+from resnet_cli.data.inputs import find_images
 from resnet_cli.data.scan import leave_out_unreadable, scan
-from resnet_cli.data.sources import find_images, open_dataset
+from resnet_cli.data.sources import open_dataset
 from resnet_cli.errors import DataError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -292,11 +293,11 @@ def test_pictures_to_predict_are_not_looked_for_behind_ways_out(pets: Path, else
     link(pets / "cat" / "leak.jpg", elsewhere / "000.jpg")
     link(pets / "cat" / "up", "..")
     with open(os.devnull, "rb") as stdin:
-        found = find_images([str(pets)], stdin=stdin)
+        found = find_images([str(pets)], stdin=stdin).items
         # But a link that is named is meant.
-        named = find_images([str(pets / "cat" / "leak.jpg"), str(pets / "cat" / "more")], stdin=stdin)
+        named = find_images([str(pets / "cat" / "leak.jpg"), str(pets / "cat" / "more")], stdin=stdin).items
     assert [os.path.relpath(item.location, pets) for item in found] == PETS
-    assert len(named) == 4
+    assert len(list(named)) == 4
 
 
 # Links to nothing

@@ -16,15 +16,22 @@ from numpy.typing import NDArray
 from running import FP32
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     classification_report,
+    cohen_kappa_score,
     confusion_matrix,
     log_loss,
+    matthews_corrcoef,
+    mean_squared_error,
+    recall_score,
+    roc_auc_score,
     top_k_accuracy_score,
 )
 from torch import nn
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.answers import evaluate, head_probs, loss_and_top1
+from resnet_cli.evaluation.coverage import answered_from, risk_coverage
 from resnet_cli.evaluation.scores import Evaluation, score
 from resnet_cli.model import NUM_FEATURES, Model, ResNet50, make_head
 from resnet_cli.preprocess import Preprocess
@@ -91,6 +98,36 @@ def test_per_class_figures_and_averages_are_scikit_learns(drawn: Answers) -> Non
 
 
 @given(answers())
+def test_figures_of_agreement_ranking_and_calibration_are_scikit_learns(drawn: Answers) -> None:
+    probs, labels = drawn
+    found = scored(probs, labels)
+    predicted, occurs = probs.argmax(axis=1), np.unique(labels)
+    if len(np.unique(np.concatenate([labels, predicted]))) > 1:
+        assert found.kappa == pytest.approx(cohen_kappa_score(labels, predicted), abs=1e-9)
+        assert found.mcc == pytest.approx(matthews_corrcoef(labels, predicted), abs=1e-9)
+    recalls = recall_score(labels, predicted, labels=occurs, average=None, zero_division=0.0)
+    assert found.balanced_accuracy == pytest.approx(recalls.mean())
+    certain = np.eye(probs.shape[1])[labels]
+    assert found.brier == pytest.approx(mean_squared_error(certain, probs) * probs.shape[1], rel=1e-5, abs=1e-6)
+    if len(occurs) == 1:
+        assert found.roc_auc is None and found.average_precision is None
+        return
+    ranked = [(labels == label, probs[:, label]) for label in occurs]
+    assert found.roc_auc == pytest.approx(np.mean([roc_auc_score(*pair) for pair in ranked]))
+    assert found.average_precision == pytest.approx(np.mean([average_precision_score(*pair) for pair in ranked]))
+
+
+@given(answers())
+def test_every_interval_holds_its_figure_and_stays_where_the_figure_can_be(drawn: Answers) -> None:
+    found = scored(*drawn)
+    values = found.to_dict() | {"macro_f1": found.macro.f1}
+    for name, (value, low, high) in found.intervals.items():
+        assert value == pytest.approx(values[name])
+        assert low <= value <= high
+        assert -1 <= low and (high <= 1 or name in {"loss", "brier"})
+
+
+@given(answers())
 def test_the_quick_figures_of_training_agree(drawn: Answers) -> None:
     probs, labels = drawn
     loss, top1 = loss_and_top1(torch.from_numpy(probs), torch.from_numpy(labels))
@@ -107,7 +144,9 @@ def test_absent_classes_and_certain_mistakes_are_finite_and_silent() -> None:
     values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert values["top1"] == 0.5
     assert 0 < values["loss"] < 100
-    assert values["per_class"]["class 3"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    nothing: dict[str, float | None] = {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    nothing |= {"recall_interval": None, "roc_auc": None, "average_precision": None}
+    assert values["per_class"]["class 3"] == nothing
     assert values["macro"]["recall"] == 0.5
 
 
@@ -125,9 +164,17 @@ def test_below_five_classes_there_is_no_top5() -> None:
 def test_json_has_the_promised_keys() -> None:
     values = scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).to_dict()
     figures = {"top1", "top5", "loss", "macro", "weighted", "per_class", "confusion"}
-    assert set(values) == figures | {"num_images", "tta"}
+    more = {"balanced_accuracy", "kappa", "mcc", "roc_auc", "average_precision", "brier", "ece", "intervals"}
+    trust = {"calibration", "risk_coverage", "unfamiliar", "slices"}
+    assert set(values) == figures | more | trust | {"num_images", "tta"}
+    named = {"top1", "top5", "balanced_accuracy", "macro_f1", "loss", "kappa", "mcc", "roc_auc", "brier"}
+    assert set(values["intervals"]) == named
+    assert set(values["calibration"]) == {"temperature", "chance_ece", "before", "after"}
+    assert len(values["calibration"]["after"]["bins"]) == 15
     assert list(values["per_class"]) == [f"class {index}" for index in range(5)]
-    assert set(values["macro"]) == set(values["per_class"]["class 0"]) == {"precision", "recall", "f1", "support"}
+    assert set(values["macro"]) == {"precision", "recall", "f1", "support"}
+    ranks = {"recall_interval", "roc_auc", "average_precision"}
+    assert set(values["per_class"]["class 0"]) == set(values["macro"]) | ranks
     assert [len(row) for row in values["confusion"]] == [5] * 5
 
 
@@ -172,3 +219,29 @@ def test_temperature_softens() -> None:
         head.bias[1] = 0.0  # type: ignore[operator]
     probs = head_probs(head, torch.zeros(1, NUM_FEATURES), temperature=2.0)
     assert float(probs[0, 0]) == pytest.approx(1 / (1 + math.exp(-0.5)))
+
+
+def test_slices_are_the_figures_of_each_group_alone_worst_first() -> None:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(3), size=60).astype(np.float32)
+    labels, groups = rng.integers(3, size=60), [("", "north", "south")[index % 3] for index in range(60)]
+    found = dataclasses.replace(scored(probs, labels), groups=tuple(groups)).slices
+    assert [one.top1.value for one in found] == sorted(one.top1.value for one in found)
+    for one in found:
+        inside = [group == one.group for group in groups]
+        alone = scored(probs[inside], labels[inside])
+        assert (one.num_images, one.top1) == (alone.num_images, alone.top1_interval)
+        assert one.loss == pytest.approx(alone.loss)
+    assert scored(probs, labels).slices == ()
+
+
+def test_risk_falls_with_coverage_where_confidence_says_something() -> None:
+    confidence = np.linspace(0.5, 1, 200)
+    is_right = np.arange(200) >= 20
+    rows = risk_coverage(confidence, is_right)
+    assert [round(row.coverage, 3) for row in rows] == [1, 0.95, 0.9, 0.8, 0.7, 0.5]
+    assert [row.error.value if row.error else None for row in rows] == pytest.approx([0.1, 10 / 190, 0, 0, 0, 0])
+    # What is equally probable is answered together, and no row is there twice.
+    (only,) = risk_coverage(np.full(10, 0.8), np.ones(10, dtype=bool))
+    assert (only.coverage, only.num_answered) == (1, 10)
+    assert answered_from(0.9, np.full(10, 0.8), np.ones(10, dtype=bool)).error is None

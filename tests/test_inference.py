@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,14 +87,23 @@ def test_the_epoch_that_was_kept_scored_what_the_model_scores(trained: Trained) 
     assert result.best.val_top1 == pytest.approx(result.val.top1)
 
 
+def near(value: Any) -> Any:
+    """Equal to what differs from it by less than the tolerance in every figure."""
+    if isinstance(value, dict):
+        return {name: near(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [near(part) for part in value]
+    return pytest.approx(value, abs=TOLERANCE) if isinstance(value, float) else value
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_the_eval_command_reports_the_runs_own_figures(trained: Trained, split: str) -> None:
     metrics = json.loads((trained.run / "metrics.json").read_text())
     found = run_cli("eval", trained.run, "--split", split, "--precision", "fp32", "--json")
     assert found.exit_code == 0, found.output
     scores = json.loads(found.stdout)
-    assert scores["loss"] == pytest.approx(metrics[split]["loss"], abs=TOLERANCE)
-    assert {**scores, "loss": 0} == {**scores, **metrics[split], "loss": 0}
+    # Other batches, other last digits.
+    assert {name: scores[name] for name in metrics[split]} == near(metrics[split])
 
 
 def test_the_predict_command_answers_as_training_did(trained: Trained, val: list[Item]) -> None:

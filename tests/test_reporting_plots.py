@@ -151,10 +151,11 @@ def test_pictures_of_any_size_fit_the_grid(tmp_path: Path, shape: tuple[int, ...
 def test_wrong_predictions_are_red_and_name_the_true_class(tmp_path: Path, figures: list[Figure]) -> None:
     pictures = [np.zeros((8, 8), np.uint8), np.zeros((99, 99), np.uint8)]
     plot_predictions(pictures, ["cat", "cat"], ["cat", "dog"], [0.934, 0.5], tmp_path / "grid.png")
-    right, wrong = figures[0].axes
-    assert (right.get_title(), wrong.get_title()) == ("cat 0.93", "dog 0.50\n(cat)")
-    assert right.title.get_color() != wrong.title.get_color()
-    assert [axes.images[0].get_interpolation() for axes in (right, wrong)] == ["nearest", "auto"]
+    (axes,) = figures[0].axes
+    right, wrong = axes.texts
+    assert (right.get_text(), wrong.get_text()) == ("cat 0.93", "dog 0.50\n(cat)")
+    assert right.get_color() != wrong.get_color()
+    assert [image.get_interpolation() for image in axes.images] == ["nearest", "auto"]
 
 
 def test_an_empty_or_uneven_grid_is_refused(tmp_path: Path) -> None:

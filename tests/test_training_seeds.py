@@ -34,8 +34,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinetuneResult
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("RESNET_CLI_CACHE", str(folder / "cache"))
-        for name in ("plot_curves", "plot_confusion", "plot_predictions"):
-            patch.setattr(f"resnet_cli.training.report.{name}", lambda *_, **__: None)
+        patch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
+        patch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
         values = {**DIGITS, "mode": "frozen", "epochs": 2, "seed": 5, "seeds": 3, "out": folder / "three"}
         return run_seeds(make_plan(resolve(FinetuneConfig, values)), on_event=events.append), events
 

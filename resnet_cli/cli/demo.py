@@ -141,7 +141,7 @@ def _show_next(folder: Path, run: Path, pictures: Path) -> None:
 
     files = [
         (str(run / "model.safetensors"), "the new model, one file"),
-        (str(run / "plots"), "curves, confusion and predictions"),
+        (str(run / "report.html"), "figures, mistakes and calibration to look at"),
         (str(pictures), "the pictures that were named"),
     ]
     commands = [

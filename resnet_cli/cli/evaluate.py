@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,19 +27,31 @@ from resnet_cli.cli.options import (
 
 if TYPE_CHECKING:
     from resnet_cli.config import EvalConfig, Resolved
-    from resnet_cli.model import Model
 
-LATEST_HELP = "A run folder or model file."
+SUBJECTS_HELP = (
+    "Models: run folders, .safetensors, .pth or .onnx files, names of weights; several are compared on the same "
+    "pictures. And the pictures, as for finetune: a folder, a table, an archive, an address, a name."
+)
+FIGURES_PANEL, FILES_PANEL, STUDIES_PANEL = "Figures", "Files", "Studies, instead of an evaluation"
+#: Studies that are made instead of an evaluation, and the flags that say something beside each.
+STUDIES = {"learning_curve": frozenset[str](), "label_audit": frozenset({"split", "out"})}
+STUDIES |= {"robustness": frozenset({"split", "max_images"})}
+#: Flags of an evaluation alone.
+OF_FIGURES = ("split", "tta", "slice", "target_error", "fail_under", "save_predictions", "out", "no_report")
+#: Flags that say something where answers come from a file.
+WITH_ANSWERS = frozenset({"slice", "fail_under", "from_predictions"})
+#: Flags about one model alone.
+FOR_ONE = ("slice", "target_error", "save_predictions", "out", "no_report", *STUDIES)
 
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str | None, typer.Argument(help=LATEST_HELP, show_default="runs/latest")] = None,
-    data: Annotated[
-        str | None,
+    subjects: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="As for finetune: a folder, a table, an archive, an address, a name.",
-            show_default="the run's own test pictures",
+            metavar="[MODEL]... [DATA]",
+            help=SUBJECTS_HELP,
+            show_default="runs/latest, and the pictures that its run set aside",
         ),
     ] = None,
     split: Annotated[
@@ -47,6 +61,70 @@ def evaluate(
     tta: Annotated[
         str | None,
         typer.Option(help="flip: the mean answer to a picture and its mirror image.", show_default="none"),
+    ] = None,
+    slice_by: Annotated[
+        str | None,
+        typer.Option(
+            "--slice",
+            help="Figures of each group: a column of the table, 'parent' (the folder), or an expression on names: "
+            "'camera([0-9]+)'.",
+            rich_help_panel=FIGURES_PANEL,
+        ),
+    ] = None,
+    target_error: Annotated[
+        str | None,
+        typer.Option(
+            help="Find, on validation, the probability from which at most so many answers are wrong: 1%.",
+            rich_help_panel=FIGURES_PANEL,
+        ),
+    ] = None,
+    fail_under: Annotated[
+        str | None,
+        typer.Option(help="Exit with 10 where top-1 is below: 95% or 0.95.", rich_help_panel=FIGURES_PANEL),
+    ] = None,
+    save_predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write every answer: .csv, .tsv, .jsonl or .parquet.", dir_okay=False, rich_help_panel=FILES_PANEL
+        ),
+    ] = None,
+    from_predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score such a file again, without model and pictures.", rich_help_panel=FILES_PANEL),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report.", show_default="eval/ in the run folder", rich_help_panel=FILES_PANEL),
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write none.", rich_help_panel=FILES_PANEL)] = False,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve", help="What more pictures of each class would bring.", rich_help_panel=STUDIES_PANEL
+        ),
+    ] = False,
+    label_audit: Annotated[
+        bool,
+        typer.Option(
+            "--label-audit",
+            help="Rank labels that are likely wrong; --out names the table to correct.",
+            rich_help_panel=STUDIES_PANEL,
+        ),
+    ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness", help="How many answers survive blur, noise, rotation...", rich_help_panel=STUDIES_PANEL
+        ),
+    ] = False,
+    max_images: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of more pictures --robustness draws so many.",
+            show_default="500",
+            rich_help_panel=STUDIES_PANEL,
+        ),
     ] = None,
     classes: ClassesOption = None,
     label_regex: LabelRegexOption = None,
@@ -62,12 +140,23 @@ def evaluate(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Score a model: top-1, top-5, loss, precision, recall and F1 per class, confusion."""
-    from resnet_cli.config import EvalConfig, resolve
+    """Score a model, with error bars, calibration and what it does not know; or compare several."""
+    from resnet_cli.config import DataConfig, EvalConfig, resolve
 
     flags = {
         "split": split,
         "tta": tta,
+        "slice": slice_by,
+        "target_error": target_error,
+        "fail_under": fail_under,
+        "save_predictions": save_predictions,
+        "from_predictions": from_predictions,
+        "out": out,
+        "no_report": no_report or None,
+        "learning_curve": learning_curve or None,
+        "label_audit": label_audit or None,
+        "robustness": robustness or None,
+        "max_images": max_images,
         "classes": classes,
         "label_regex": label_regex,
         "image_column": image_column,
@@ -81,82 +170,76 @@ def evaluate(
         "offline": offline or None,
     }
     resolved = resolve(EvalConfig, flags)
-    config = resolved.config
-    if data is None:
-        _refuse_data_flags(resolved)
+    study = _chosen_study(resolved)
+    words = subjects or []
+    if from_predictions is not None:
+        from resnet_cli.cli.judging import score_file
+
+        _refuse(resolved, set(EvalConfig.model_fields) - WITH_ANSWERS, "with --from-predictions", words)
+        return score_file(resolved.config, as_json=as_json, quiet=quiet)
     with output.status("loading torch", quiet=quiet or as_json):
-        from resnet_cli.cli.progress import ProgressView
-        from resnet_cli.data.scan import leave_out_unreadable, scan
-        from resnet_cli.data.sources import open_dataset
-        from resnet_cli.device import choose_compute
-        from resnet_cli.evaluation.answers import evaluate as evaluate_items
-        from resnet_cli.training.events import WorkDone
-        from resnet_cli.training.run import LATEST, choose_items, count_trained, open_run_dataset
-        from resnet_cli.weights import load_model
+        from resnet_cli.cli.judging import compare_models, judge
+        from resnet_cli.evaluation.subjects import sort_specs
+        from resnet_cli.training.run import LATEST
 
-    compute = choose_compute(config.device, config.precision)
-    with ProgressView(quiet=quiet) as view:
+    models, data = sort_specs(words)
+    if data is None:
+        own = set(DataConfig.model_fields) - {"classes", "offline", "on_bad_image"}
+        _refuse(resolved, own, "on the run's own pictures: name DATA")
+    if len(models) > 1:
+        _refuse(resolved, FOR_ONE, "where models are compared: give it one model")
+        return compare_models(models, data, resolved.config, as_json=as_json, quiet=quiet)
+    spec = models[0] if models else str(LATEST)
+    if study is not None:
+        from resnet_cli.cli.judging import make_study
 
-        def on_download(done: int, total: int | None) -> None:
-            view(WorkDone("download", done, total))
-
-        loaded = load_model(model or LATEST, offline=config.offline, on_download=on_download)
-        if data is None:
-            dataset = open_run_dataset(loaded, split=config.split, offline=config.offline)
-            dataset = dataset.select(config.classes) if config.classes else dataset
-        else:
-            dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
-        chosen, items = choose_items(dataset, loaded, config.split)
-        if config.on_bad_image == "skip":
-            items, _, skipped = leave_out_unreadable(items, scan(items, looks=False), "skip")
-            output.warn_each([f"left out: {error}" for error in skipped])
-        num_trained = count_trained(loaded, dataset.spec, items)
-        note = _split_note(loaded, chosen, own=data is None, num_trained=num_trained)
-        if config.tta == "flip":
-            note += "; tta flip: the mean of each picture and its mirror image"
-            if not dataset.mirror_safe:
-                output.warn(f"--tta flip: a mirrored picture of {dataset.name} may belong to another class or to none")
-        if not quiet:
-            output.note(f"{loaded.path}: {len(items):,} pictures of {dataset.name} ({note})")
-        scores = evaluate_items(
-            loaded,
-            items,
-            compute,
-            tta=config.tta,
-            on_progress=lambda done, total: view(WorkDone("evaluate", done, total)),
-        )
-    if as_json:
-        head = {"schema_version": 1, "model": str(loaded.path), "data": dataset.name, "split": chosen}
-        output.show_json(head | scores.to_dict())
-        return
-    from resnet_cli.cli.tables import evaluation_tables, percent
-
-    if quiet:
-        output.show_line(percent(scores.top1))
-        return
-    output.show(*evaluation_tables(scores, width=output.stdout().width))
+        return make_study(study, spec, data, resolved.config, as_json=as_json, quiet=quiet)
+    judge(spec, data, resolved.config, command=_command(words, flags), as_json=as_json, quiet=quiet)
 
 
-def _refuse_data_flags(resolved: Resolved[EvalConfig]) -> None:
-    """The run knows how its own pictures are read."""
-    from resnet_cli.config import DataConfig
+def _chosen_study(resolved: Resolved[EvalConfig]) -> str | None:
+    """The study that is asked for, if any.
+
+    Raises:
+        ConfigError: Two are, or a flag has no effect on it.
+    """
     from resnet_cli.errors import ConfigError
 
-    for field in DataConfig.model_fields.keys() - {"classes", "offline", "on_bad_image"}:
-        if resolved.origins[field] == "flag":
-            flag = field.replace("_", "-")
-            raise ConfigError(
-                f"--{flag} has no effect on the run's own pictures", hint=f"name DATA, or leave --{flag} away"
-            )
+    chosen = [name for name in STUDIES if getattr(resolved.config, name)]
+    if len(chosen) > 1:
+        raise ConfigError(f"{_flag(chosen[0])} and {_flag(chosen[1])}: choose one", hint="run one after the other")
+    if not chosen:
+        _refuse(resolved, ("max_images",), "without --robustness")
+        return None
+    idle = [*OF_FIGURES, "from_predictions", "max_images"]
+    _refuse(resolved, [name for name in idle if name not in STUDIES[chosen[0]]], f"with {_flag(chosen[0])}")
+    return chosen[0]
 
 
-def _split_note(model: Model, split: str, *, own: bool, num_trained: int) -> str:
-    """Says how far the figures can be trusted."""
-    if own and split == "val":
-        best = model.provenance.get("best", {}).get("epoch", "?")
-        return f"validation split; it chose the checkpoint (epoch {best}), so expect slightly less on new pictures"
-    if own and split == "test":
-        return "test split; the validation split chose the checkpoint, not this one"
-    name = "all pictures" if split == "all" else f"{split} split"
-    trained = f"; the model was trained on {num_trained:,} of them, so expect less on new ones" if num_trained else ""
-    return name + trained
+def _refuse(resolved: Resolved[EvalConfig], fields: Iterable[str], where: str, words: Sequence[str] = ()) -> None:
+    """Refuses flags that change nothing here.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    from resnet_cli.errors import ConfigError
+
+    given = [_flag(name) for name in sorted(fields) if resolved.origins[name] == "flag"]
+    for word in [*words, *given][:1]:
+        raise ConfigError(f"{word} has no effect {where}", hint=f"leave {word} away")
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _command(subjects: Sequence[str], flags: dict[str, Any]) -> str:
+    """What was typed, for the report."""
+    import shlex
+
+    words = ["resnet-cli", "eval", *subjects]
+    for name, value in flags.items():
+        if value is not None:
+            words.append(_flag(name))
+            words += [] if value is True else [str(value)]
+    return shlex.join(words)

@@ -508,8 +508,8 @@ def _show_result(result: FinetuneResult) -> None:
     width = output.stdout().width
     written = [
         (str(result.run.model_path), "the model: one file that travels alone"),
-        (str(result.run.plots_path), "curves, confusion, predictions as PNG"),
-        (str(run / "metrics.json"), "every figure; history, split and config beside it"),
+        (str(run / "report.html"), "figures, mistakes, calibration to look at"),
+        (str(run / "metrics.json"), "every figure; history, split, config, plots, model card beside it"),
     ]
     follow = [
         (f"resnet-cli eval {shlex.quote(str(run))}", "these figures, per class"),

@@ -9,7 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnet_cli.cli.tables import MAX_CLASS_ROWS, plain_table
+from resnet_cli.cli.evaluation_tables import MAX_CLASS_ROWS
+from resnet_cli.cli.tables import plain_table
 from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.findings import find_problems
 from resnet_cli.reporting.cells import printable

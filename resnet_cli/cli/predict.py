@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from resnet_cli.cli import app, output
+from resnet_cli.cli import app
 from resnet_cli.cli.options import (
+    DATA_PANEL,
     BatchSizeOption,
     DeviceOption,
+    ImageColumnOption,
     JsonFlag,
     MaxPixelsOption,
     OfflineFlag,
@@ -21,121 +21,164 @@ from resnet_cli.cli.options import (
     QuietFlag,
 )
 
-if TYPE_CHECKING:
-    from resnet_cli.inference import Prediction
-    from resnet_cli.model import Model
-
-EXIT_SOME_UNREADABLE = 3
+INPUT, ANSWER, OUTPUT, SIMILAR = DATA_PANEL, "Answers", "Output", "Similar pictures"
 
 
 @app.command()
 def predict(
     images: Annotated[
-        list[str],
-        typer.Argument(help="Files, folders, patterns such as 'images/*.png', or - for one picture on stdin."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, patterns such as 'images/**/*.png', tables with a column of paths, archives, "
+            "https:// addresses of pictures, or - for one picture on stdin.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A run folder or model file.", show_default="runs/latest, else ImageNet"),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A run folder, a model file, or an exported .onnx file, which needs no torch.",
+            show_default="runs/latest, else ImageNet",
+        ),
     ] = None,
-    topk: Annotated[int, typer.Option("--topk", "-k", min=1, help="Classes to name for each picture.")] = 3,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(help="A file with one path or address a line; - for stdin.", rich_help_panel=INPUT),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Its paths end with NUL: find -print0.", rich_help_panel=INPUT)
+    ] = False,
+    recursive: Annotated[
+        bool | None,
+        typer.Option(
+            "--recursive/--no-recursive",
+            help="Whether a folder stands also for the pictures of the folders in it.",
+            show_default="recursive",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    watch: Annotated[
+        str | None,
+        typer.Option(help="Answer new pictures of this folder as they arrive, until Ctrl-C.", rich_help_panel=INPUT),
+    ] = None,
+    image_column: ImageColumnOption = None,
     max_pixels: MaxPixelsOption = None,
+    topk: Annotated[
+        int | None,
+        typer.Option(
+            "--topk",
+            "-k",
+            min=1,
+            help="Classes to name for each picture.",
+            show_default="3; with --similar 10 pictures",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Answer 'unknown' below this probability, 0 to 1.", rich_help_panel=ANSWER),
+    ] = None,
+    abstain: Annotated[
+        bool,
+        typer.Option("--abstain", help="Answer 'unknown' to pictures unlike all in training.", rich_help_panel=ANSWER),
+    ] = False,
+    target_error: Annotated[
+        str | None,
+        typer.Option(
+            help="--abstain, and 'unknown' also where more than this share of answers would be wrong: 1%.",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV.", rich_help_panel=OUTPUT)] = False,
+    as_json: JsonFlag = False,
+    as_parquet: Annotated[
+        bool, typer.Option("--parquet", help="Write Parquet into --output.", rich_help_panel=OUTPUT)
+    ] = False,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A new .csv, .jsonl or .parquet file, instead of stdout.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with an --output file that is there.", rich_help_panel=OUTPUT),
+    ] = False,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write features [n x 2048] into a .npy, .safetensors or .parquet file; names beside them.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(help="Copy each picture into DIR/<class>/; overwrites nothing.", rich_help_panel=OUTPUT),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link instead of copying.", rich_help_panel=OUTPUT)] = False,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(help="Write pictures with their label drawn on them into DIR.", rich_help_panel=OUTPUT),
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(help="Write what spoke for each answer (Grad-CAM) into DIR.", rich_help_panel=OUTPUT),
+    ] = None,
+    similar: Annotated[
+        list[str] | None,
+        typer.Option(help="Find the nearest pictures of this one instead of answering.", rich_help_panel=SIMILAR),
+    ] = None,
+    among: Annotated[
+        list[str] | None,
+        typer.Option(help="Where to look for them: folders, tables, archives, ...", rich_help_panel=SIMILAR),
+    ] = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     offline: OfflineFlag = False,
-    as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Name what is in pictures. A picture that cannot be read is reported and the rest go on (exit code 3)."""
-    from resnet_cli.errors import ConfigError
+    from resnet_cli.cli.predict_request import Request, check
 
-    if as_csv and as_json:
-        raise ConfigError("--csv and --json: choose one")
+    kinds = {"csv": as_csv, "json": as_json, "parquet": as_parquet}
+    request = Request(
+        images=images or [],
+        files_from=files_from,
+        null=null,
+        recursive=recursive,
+        watch=watch,
+        topk=topk,
+        batch_size=batch_size,
+        formats=[kind for kind, is_asked in kinds.items() if is_asked],  # type: ignore[misc]
+        output=output_file,
+        resume=resume,
+        embeddings=embeddings,
+        sort_into=sort_into,
+        link=link,
+        annotate=annotate,
+        explain=explain,
+        similar=similar or [],
+        among=among or [],
+        quiet=quiet,
+    )
+    rule_flags = {"--threshold": threshold, "--abstain": abstain, "--target-error": target_error}
+    check(request, rule_flags, image_column)
     from resnet_cli.config import PredictConfig, resolve
-    from resnet_cli.data.sources import find_images
 
-    flags = {"device": device, "precision": precision, "offline": offline or None, "max_pixels": max_pixels}
-    config = resolve(PredictConfig, flags).config
-    items = find_images(images, stdin=sys.stdin.buffer, max_pixels=config.max_pixels)
-    with output.status("loading torch", quiet=quiet):
-        from resnet_cli.device import choose_compute
-        from resnet_cli.inference import predict as predict_images
+    flags = {
+        "device": device,
+        "precision": precision,
+        "offline": offline or None,
+        "max_pixels": max_pixels,
+        "image_column": image_column,
+        "threshold": threshold,
+        "abstain": abstain or None,
+        "target_error": target_error,
+    }
+    resolved = resolve(PredictConfig, flags)
+    from resnet_cli.cli.predict_run import run, run_similar
 
-    compute = choose_compute(config.device, config.precision)
-    loaded = _load(model, offline=config.offline, quiet=quiet)
-    predictions = predict_images(loaded, items, compute, topk=topk, batch_size=batch_size)
-    num_failed = 0
-
-    def answered() -> Iterator[Prediction]:
-        nonlocal num_failed
-        for prediction in predictions:
-            if prediction.error is None:
-                yield prediction
-            else:
-                num_failed += 1
-                output.warn(str(prediction.error))
-
-    _render(answered(), as_csv=as_csv, as_json=as_json)
-    if num_failed:
-        if not quiet:
-            output.note(f"{num_failed} of {len(items):,} pictures could not be read")
-        raise typer.Exit(EXIT_SOME_UNREADABLE)
-
-
-def _load(model: str | None, *, offline: bool, quiet: bool) -> Model:
-    from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.errors import ConfigError, NetworkError
-    from resnet_cli.training.events import WorkDone
-    from resnet_cli.training.run import LATEST
-    from resnet_cli.weights import load_imagenet, load_model
-
-    with ProgressView(quiet=quiet) as view:
-
-        def on_download(done: int, total: int | None) -> None:
-            view(WorkDone("download", done, total))
-
-        if model is not None or os.path.lexists(LATEST):
-            return load_model(model or LATEST, offline=offline, on_download=on_download)
-        try:
-            loaded = load_imagenet(offline=offline, on_download=on_download)
-        except NetworkError as error:
-            raise ConfigError(
-                f"there is no run in {LATEST.parent} to predict with, and no ImageNet weights either",
-                hint="train one: resnet-cli finetune DATA; or name one: --model RUN",
-            ) from error
-    if not quiet:
-        assert loaded.path is not None
-        output.note(f"no run in {LATEST.parent}: answering with ImageNet's 1,000 classes ({loaded.path.name})")
-    return loaded
-
-
-def _render(predictions: Iterable[Prediction], *, as_csv: bool, as_json: bool) -> None:
-    if as_json:
-        for prediction in predictions:
-            output.show_json(_to_dict(prediction))
-    elif as_csv:
-        output.show_csv(_csv_rows(predictions))
-    elif sys.stdout.isatty():
-        from resnet_cli.cli.tables import prediction_line
-
-        # A line each, as they come: a table would keep ten thousand answers back until the last.
-        for prediction in predictions:
-            output.show(prediction_line(prediction))
-    else:
-        for prediction in predictions:
-            pairs = (f"{name}\t{prob:.4f}" for name, prob in prediction.topk)
-            output.show_line("\t".join([prediction.path, *pairs]))
-
-
-def _csv_rows(predictions: Iterable[Prediction]) -> Iterator[Sequence[object]]:
-    yield ["path", "label", "prob", "topk"]
-    for prediction in predictions:
-        topk = json.dumps(dict(prediction.topk), ensure_ascii=False)
-        yield [prediction.path, prediction.label, f"{prediction.prob:.6f}", topk]
-
-
-def _to_dict(prediction: Prediction) -> dict[str, Any]:
-    topk = [{"label": name, "prob": prob} for name, prob in prediction.topk]
-    return {"path": prediction.path, "label": prediction.label, "prob": prediction.prob, "topk": topk}
+    (run_similar if request.similar else run)(request, resolved, model, stdin=sys.stdin.buffer)

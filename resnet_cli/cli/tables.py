@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 
-#: Per-class rows shown in a terminal; JSON has all of them.
-MAX_CLASS_ROWS = 30
-
 
 def plain_table(title: str, *columns: str) -> Table:
     """A table without lines; columns whose name starts with ``>`` are right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.caption_justify = "left"
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     return table
@@ -91,32 +89,6 @@ def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
     table.add_row("mean", percent(found.mean), "", "")
     table.add_row("std", f"{100 * found.std:.1f} points", "", f"{percent(found.lowest)} to {percent(found.highest)}")
     return table
-
-
-def evaluation_tables(scores: Evaluation, *, width: int) -> list[RenderableType]:
-    """Headline figures, per-class table and confusion of an evaluation."""
-    head = plain_table("Scores", "figure", ">value")
-    head.add_row("images", f"{scores.num_images:,}")
-    head.add_row("top-1", percent(scores.top1))
-    if scores.top5 is not None:
-        head.add_row("top-5", percent(scores.top5))
-    head.add_row("loss", f"{scores.loss:.4f}")
-    if scores.tta != "none":
-        head.add_row("tta", scores.tta)
-    classes = plain_table("Per class", "class", ">precision", ">recall", ">F1", ">images")
-    ranked = sorted(zip(scores.classes, scores.per_class, strict=True), key=lambda row: row[1].f1)
-    for name, row in (
-        ranked[:MAX_CLASS_ROWS] if len(ranked) > MAX_CLASS_ROWS else zip(scores.classes, scores.per_class, strict=True)
-    ):
-        # Recall of nothing is not 0 %.
-        shown = [percent(share) if row.support else "-" for share in (row.precision, row.recall, row.f1)]
-        classes.add_row(Text(printable(name)), *shown, f"{row.support:,}")
-    classes.add_section()
-    for name, row in (("macro average", scores.macro), ("weighted average", scores.weighted)):
-        classes.add_row(name, percent(row.precision), percent(row.recall), percent(row.f1), f"{row.support:,}")
-    if len(ranked) > MAX_CLASS_ROWS:
-        classes.caption = f"the {MAX_CLASS_ROWS} classes with the lowest F1 of {len(ranked)}; --json has all"
-    return [head, classes, *confusion_block(scores, width=width)]
 
 
 def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion") -> list[RenderableType]:

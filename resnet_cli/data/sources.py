@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data import archives, remote
-from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.folders import Tree, read_folder
+from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.folders import read_folder
 from resnet_cli.data.labelled import group_items
 from resnet_cli.data.listing import find_tables, read_listing
 from resnet_cli.data.tables import is_table_name
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
-from resnet_cli.images import MAX_PIXELS, is_image_name
+from resnet_cli.images import is_image_name
 from resnet_cli.paths import user_path
 from resnet_cli.registry import DATASETS
 
@@ -93,7 +92,7 @@ def _open_named(name: str, options: DataConfig, on_download: Progress) -> Datase
 def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, within: Path | None) -> Dataset:
     """Opens what lies on the disk; tables may name nothing outside ``within``."""
     if path.is_file() and archives.is_archive_name(path.name):
-        folder = archives.unpacked(path, wanted=_is_wanted, on_progress=lambda *n: on_work("unpack", *n))
+        folder = archives.unpacked(path, wanted=is_wanted_member, on_progress=lambda *n: on_work("unpack", *n))
         return dataclasses.replace(
             _open_path(folder, options, spec=spec, on_work=on_work, within=folder), name=_short_name(path.name)
         )
@@ -144,44 +143,9 @@ def _short_name(spec: str) -> str:
     return re.sub(r'[<>:"|?*\x00-\x1f]', "_", stem).rstrip(". ") or "data"
 
 
-def _is_wanted(name: str) -> bool:
+def is_wanted_member(name: str) -> bool:
     """Which members of an archive are of use."""
     return is_image_name(Path(name)) or is_table_name(Path(name))
-
-
-def find_images(specs: Sequence[str], *, stdin: BinaryIO, max_pixels: int | None = None) -> list[Item]:
-    """The pictures that a user means by files, folders, patterns and ``-``, in that order.
-
-    A folder stands for the pictures below it; a name with ``*``, ``?`` or ``[`` that is no file is a pattern
-    (for shells that do not expand them); ``-`` is one picture on stdin.
-
-    Args:
-        specs: As typed.
-        stdin: Read once for ``-``.
-        max_pixels: A larger picture counts as one that cannot be read; None for the usual limit.
-
-    Returns:
-        Items without labels; files that do not exist are among them, to be reported like damaged ones.
-
-    Raises:
-        DataError: A folder or pattern without pictures.
-    """
-    items: list[Item] = []
-    limit = max_pixels or MAX_PIXELS
-    for spec in specs:
-        path = user_path(spec)
-        if spec == "-":
-            items.append(Item("-", stdin.read(), max_pixels=limit))
-            continue
-        paths = [path]
-        if os.path.isdir(path):
-            paths = [file for file in Tree(path, follow_links=False).files_below(path) if is_image_name(file)]
-        elif not os.path.exists(path) and glob.has_magic(spec):
-            paths = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
-        if not paths:
-            raise DataError(f"{spec}: no pictures there", hint="name files, folders or patterns such as 'images/*.jpg'")
-        items += [Item(str(file), file, max_pixels=limit) for file in paths]
-    return items
 
 
 def describe(dataset: Dataset) -> str:

@@ -51,7 +51,10 @@ def evaluate(
     mean = torch.stack(probs).mean(dim=0)
     labels = np.array([item.label for item in items], dtype=np.int64)
     scores = score(mean.numpy(), labels, model.classes, [item.name for item in items])
-    return dataclasses.replace(scores, tta=tta, novelty=novel)
+    unfamiliar = None
+    if novel is not None and model.reliability is not None:
+        unfamiliar = novel > model.reliability.most_novel
+    return dataclasses.replace(scores, tta=tta, novelty=novel, temperature=model.temperature, is_unfamiliar=unfamiliar)
 
 
 def head_probs(head: nn.Module, features: Tensor, temperature: float = 1.0) -> Tensor:

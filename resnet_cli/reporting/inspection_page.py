@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from resnet_cli import __version__
 from resnet_cli.data.dataset import SPLITS, Item
-from resnet_cli.data.findings import Finding, find_problems
+from resnet_cli.data.findings import find_problems
 from resnet_cli.data.index import Picture
 from resnet_cli.data.inspection import KINDS, LONG_SHARE, Inspection, Leak
-from resnet_cli.reporting.cells import printable, shorten
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
+from resnet_cli.reporting.pages import environment, ranked, readable_size
 from resnet_cli.reporting.thumbnails import thumbnails
 
 #: With the largest thumbnail, what keeps a page below 5 MB. Galleries need at most 24 x 13, samples get what is left.
@@ -29,9 +25,6 @@ MAX_SAMPLES = 6
 #: Of a table, and findings: a page is for reading, and ``--json`` holds all.
 MAX_ROWS = 500
 
-#: What spoils a model or its figures, then what is worth some work; the rest is good to know.
-_SERIOUS = frozenset({"unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch"})
-_MODERATE = frozenset({"exact_duplicates", "tiny_classes", "imbalance"})
 #: Kind -> title, what becomes of such pictures, and what tells one from another.
 _KINDS: dict[str, tuple[str, str, Callable[[Picture], str]]] = {
     "rotated": (
@@ -121,12 +114,12 @@ def inspection_page(inspection: Inspection) -> str:
     small = thumbnails([dataset.items[position] for position in positions])
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
     splits = [split for split in SPLITS if any(counts[split])]
-    template = _environment().get_template("inspection.html.j2")
+    template = environment().get_template("inspection.html.j2")
     return template.render(
         version=__version__,
         dataset=dataset,
         tiles=_tiles(inspection, splits, leaks),
-        findings=_ranked(find_problems(inspection)),
+        findings=ranked(find_problems(inspection)),
         splits=splits,
         # Of each class in each used split: pictures and bytes.
         rows=[
@@ -145,12 +138,6 @@ def inspection_page(inspection: Inspection) -> str:
         passed_over=[(_PASSED_OVER.get(key, key), count) for key, count in dataset.passed_over.items() if count],
         max_rows=MAX_ROWS,
     )
-
-
-def _ranked(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
-    """Findings with their rank, 0 the worst; in the order that they came in within a rank."""
-    ranks = [0 if finding.code in _SERIOUS else 1 if finding.code in _MODERATE else 2 for finding in findings]
-    return sorted(zip(ranks, findings, strict=True), key=lambda pair: pair[0])
 
 
 def _histograms(inspection: Inspection) -> list[Histogram]:
@@ -269,33 +256,3 @@ def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak])
         {"name": "exact copies", "value": num_copies, "note": near, "rank": 1, "anchor": "exact_duplicates"},
         {"name": "leaks", "value": len(leaks), "note": f"{num_exact:,} exact", "rank": 0, "anchor": "leaks"},
     ]
-
-
-def readable_size(num_bytes: int) -> str:
-    """``1.4 MB``: with a decimal unit."""
-    if num_bytes < 1000:
-        return f"{num_bytes} B"
-    size, units = num_bytes / 1000, ["TB", "GB", "MB", "kB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        units.pop()
-    return f"{size:.1f} {units[-1]}" if size < 10 else f"{size:,.0f} {units[-1]}"
-
-
-@functools.cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("resnet_cli", "reporting/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_drawable,
-    )
-    environment.filters.update(shorten=shorten, size=readable_size)
-    return environment
-
-
-def _drawable(value: object) -> object:
-    # Every text of the page passes here: names of strangers hold line breaks, overrides and lone surrogates.
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
+from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
@@ -32,24 +33,37 @@ class Thumbnail(NamedTuple):
     is_tiny: bool = False
 
 
-def thumbnails(items: Sequence[Item]) -> list[Thumbnail]:
-    """Reads pictures again, on all cores, and shrinks them to ``THUMBNAIL_PX`` on their longer side."""
-    return list(map_threaded(_shrink, items))
+def thumbnails(
+    items: Sequence[Item], *, side_px: int = THUMBNAIL_PX, max_bytes: int = MAX_THUMBNAIL_BYTES
+) -> list[Thumbnail]:
+    """Reads pictures again, on all cores, and shrinks them.
+
+    Args:
+        items: Any; those that cannot be read any more have an empty thumbnail.
+        side_px: Of the longer side, at most.
+        max_bytes: Of the JPEG, but for pictures of little more than noise.
+    """
+
+    def make(item: Item) -> Thumbnail:
+        try:
+            return shrink(item.open(), side_px=side_px, max_bytes=max_bytes)
+        except ImageError:
+            return Thumbnail()
+
+    return list(map_threaded(make, items))
 
 
-def _shrink(item: Item) -> Thumbnail:
-    try:
-        image = item.open()
-    except ImageError:
-        return Thumbnail()
+def shrink(image: Image.Image, *, side_px: int = THUMBNAIL_PX, max_bytes: int = MAX_THUMBNAIL_BYTES) -> Thumbnail:
+    """Shrinks one picture; see :func:`thumbnails`."""
     is_tiny = max(image.size) <= PIXELATED_UP_TO_PX
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    small = image.copy()
+    small.thumbnail((side_px, side_px))
     data = b""
     for quality in _QUALITIES:
         buffer = io.BytesIO()
         # Colour at full resolution: at half of it, tiny pictures lose what tells them apart.
-        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if is_tiny else "4:2:0")
+        small.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if is_tiny else "4:2:0")
         data = buffer.getvalue()
-        if len(data) <= MAX_THUMBNAIL_BYTES:
+        if len(data) <= max_bytes:
             break
     return Thumbnail(Markup("data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")), is_tiny)

@@ -13,6 +13,7 @@ from typing import Any
 
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.findings import Finding
 from resnet_cli.data.sources import OnWork
 from resnet_cli.device import Compute, choose_compute
 from resnet_cli.errors import ConfigError, ImageError
@@ -60,6 +61,7 @@ class Plan(Recipe):
         warnings: What the user should know before it starts.
         skipped: Why the pictures that are left out cannot be read.
         fingerprint: Of the pictures, their classes and splits.
+        findings: What the look at the pictures found, for the report.
     """
 
     config: FinetuneConfig
@@ -72,6 +74,7 @@ class Plan(Recipe):
     warnings: tuple[str, ...]
     skipped: tuple[ImageError, ...]
     fingerprint: str
+    findings: tuple[Finding, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -243,6 +246,7 @@ def make_plan(
         warnings=(*prepared.warnings, *_weights_warnings(weights, mode)),
         skipped=prepared.skipped,
         fingerprint=prepared.fingerprint,
+        findings=prepared.findings,
     )
     return dataclasses.replace(plan, choices=tuple(_rows(plan, resolved.origins, notes)))
 

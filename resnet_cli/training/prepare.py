@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.findings import find_problems
+from resnet_cli.data.findings import Finding, find_problems
 from resnet_cli.data.index import Picture
 from resnet_cli.data.inspection import Inspection, inspect_pictures
 from resnet_cli.data.scan import leave_out_unreadable, scan
@@ -32,6 +32,7 @@ class Prepared:
         checked: What the look at them showed, in a few words.
         warnings: What the user should know before the training starts.
         fingerprint: Of the pictures, their classes and splits.
+        findings: What the look found, for the report.
     """
 
     dataset: Dataset
@@ -39,6 +40,7 @@ class Prepared:
     checked: str
     warnings: tuple[str, ...]
     fingerprint: str
+    findings: tuple[Finding, ...] = ()
 
 
 def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
@@ -81,9 +83,11 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
         num_train = len(dataset.split("train"))
         limit = config.limit or max(len(dataset.classes), round((config.fraction or 1) * num_train))
         dataset = limit_train(dataset, limit, seed=config.split_seed)
-    warnings = (*_warnings(inspection, len(skipped)), *torn)
+    findings = find_problems(inspection)
+    warnings = (*_warnings(findings, len(skipped)), *torn)
     fingerprint = _fingerprint(dataset, items, pictures)
-    return Prepared(dataset, tuple(skipped), _checked(inspection, len(skipped)), warnings, fingerprint)
+    checked = _checked(inspection, len(skipped))
+    return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings))
 
 
 def _fingerprint(dataset: Dataset, items: Sequence[Item], pictures: Sequence[Picture]) -> str:
@@ -132,9 +136,9 @@ def _checked(inspection: Inspection, num_skipped: int) -> str:
     return ", ".join(filter(None, facts))
 
 
-def _warnings(inspection: Inspection, num_skipped: int) -> tuple[str, ...]:
+def _warnings(findings: Sequence[Finding], num_skipped: int) -> tuple[str, ...]:
     left_out = [f"unreadable pictures are left out: {num_skipped:,}; the run's skipped.csv names them"]
-    problems = [problem for problem in find_problems(inspection) if problem.code not in _HANDLED]
+    problems = [problem for problem in findings if problem.code not in _HANDLED]
     return tuple(left_out[: min(1, num_skipped)]) + tuple(
         problem.message if problem.code == "note" else f"{problem.message}: {problem.fix}" for problem in problems
     )

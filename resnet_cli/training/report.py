@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import Any
 
-import numpy as np
-
-from resnet_cli.data.dataset import SPLITS, Item
+from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.explain import overlays
 from resnet_cli.model import Model
-from resnet_cli.paths import make_dir
-from resnet_cli.reporting.plots import CurvePoint, plot_confusion, plot_curves, plot_predictions
+from resnet_cli.reporting.plots import CurvePoint
+from resnet_cli.reporting.promises import promises
+from resnet_cli.reporting.report_files import write_report_files
+from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.training.events import EpochRecord
 from resnet_cli.training.memory import Retention
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.run import RunFolder
 
 SCHEMA_VERSION = 1
-#: Pictures in the plot of validation predictions.
-NUM_SHOWN = 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,45 +88,65 @@ class FinetuneResult:
 
 
 def write_report(result: FinetuneResult) -> None:
-    """Writes ``history.csv``, ``metrics.json`` and the plots into the run folder.
+    """Writes what a run folder holds besides the model: history, figures, plots, the report and the model card.
 
     Raises:
         DiskError: The disk is full.
     """
-    run, plan = result.run, result.plan
+    run = result.run
     run.write_history(result.history)
     run.write_metrics(
         result.to_dict() | {"val": result.val.to_dict(), "test": result.test.to_dict() if result.test else None}
     )
-    make_dir(run.plots_path)
-    points = [
+    write_report_files(run.path, report_content(result))
+
+
+def report_content(result: FinetuneResult) -> ReportContent:
+    """All that a run's report shows."""
+    plan, model, judged = result.plan, result.model, result.judged
+    split: Split = "test" if result.test else "val"
+    items = plan.dataset.split(split)
+    # Of the mistakes alone: each costs a forward pass.
+    mistakes = [position for position in shown_positions(judged) if not judged.is_right[position]]
+    return ReportContent(
+        title=f"{plan.dataset.name}, {'test' if result.test else 'validation'} split",
+        command=f"resnet-cli finetune --config {shlex.quote(str(result.run.path / 'config.yaml'))}",
+        facts=[(choice.name, choice.value, choice.why) for choice in plan.choices if choice.name != "out"],
+        evaluation=judged,
+        items=items,
+        data=plan.dataset.name,
+        split=split,
+        overlays=overlays(model, items, mistakes, plan.compute),
+        history=_curve(result),
+        best_epoch=result.best.epoch,
+        temperature=model.temperature,
+        selections=promises(model.reliability, judged),
+        most_novel=model.reliability.most_novel if model.reliability else None,
+        findings=plan.findings,
+        warnings=[_what_chose(result), *plan.warnings],
+        other=result.val if result.test else None,
+    )
+
+
+def _curve(result: FinetuneResult) -> list[CurvePoint]:
+    return [
         CurvePoint(
             record.epoch,
             record.train_loss,
             record.val_loss,
             record.val_top1,
             record.train_top1,
-            penalty=None if plan.takes_steps else record.l2,
+            penalty=None if result.plan.takes_steps else record.l2,
         )
         for record in result.history
     ]
-    plot_curves(points, run.plots_path / "curves.png", best_epoch=result.best.epoch)
-    judged = result.test or result.val
-    plot_confusion(judged.confusion, judged.classes, run.plots_path / "confusion.png")
-    items = plan.dataset.split("val")
-    order = np.random.default_rng(plan.config.seed).permutation(len(items))[:NUM_SHOWN]
-    probs = result.val.probs[order]
-    classes = result.model.classes
-    plot_predictions(
-        [_thumbnail(items[index]) for index in order],
-        [classes[items[index].label] for index in order],
-        [classes[index] for index in probs.argmax(axis=1)],
-        probs.max(axis=1).tolist(),
-        run.plots_path / "predictions.png",
+
+
+def _what_chose(result: FinetuneResult) -> str:
+    chosen = "the epoch" if result.plan.takes_steps else "the penalty of the weights"
+    if result.test:
+        return f"The validation split chose {chosen} and the temperature; the test split chose nothing."
+    return (
+        f"There is no test split: these pictures also chose {chosen} and the temperature, so the figures lean high. "
+        "Keep some pictures aside, in a folder named test."
     )
-
-
-def _thumbnail(item: Item) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    image = item.open()
-    image.thumbnail((256, 256))
-    return np.asarray(image)

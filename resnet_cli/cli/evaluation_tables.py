@@ -1,0 +1,222 @@
+"""What ``eval`` prints: one page that a reader takes in, everything else is in ``--json`` and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from resnet_cli.cli.tables import confusion_block, percent, plain_table
+from resnet_cli.reporting.cells import printable, shorten
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from resnet_cli.evaluation.comparison import Comparison
+    from resnet_cli.evaluation.coverage import CoverageRow, Target
+    from resnet_cli.evaluation.intervals import Interval
+    from resnet_cli.evaluation.scores import Evaluation
+
+#: Rows shown in a terminal; JSON has all of them.
+MAX_CLASS_ROWS = 30
+MAX_SLICE_ROWS = 20
+#: In narrower terminals the bars give way.
+MIN_WIDTH_WITH_BARS = 72
+BAR_WIDTH = 10
+BAR_STYLE = "#2171b5"
+MAX_NAME_WIDTH = 28
+#: Below this many pictures an interval says little, and the reader is told.
+FEW_PICTURES = 30
+#: A temperature so near to 1 changes nothing that could be seen.
+NO_CHANGE = 0.005
+
+
+def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width: int) -> list[RenderableType]:
+    """Figures with their intervals, calibration, classes, groups, confusion, and what is better left unanswered."""
+    blocks: list[RenderableType] = [_figures(scores), _calibration(scores), _classes(scores, width=width)]
+    if scores.slices:
+        blocks.append(_slices(scores, width=width))
+    blocks += confusion_block(scores, width=width)
+    return [*blocks, *_coverage(scores, target)]
+
+
+def comparison_tables(
+    found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison]
+) -> list[RenderableType]:
+    """Models side by side, and what the same pictures say about their difference.
+
+    Args:
+        found: Name and figures of each.
+        comparisons: Of the first with each of the others.
+    """
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    names = [letters[index] if index < len(letters) else str(index + 1) for index in range(len(found))]
+    table = plain_table(f"{found[0][1].num_images:,} pictures", "", ">top-1", ">95 %", ">loss", ">ECE", "model")
+    for name, (path, scores) in zip(names, found, strict=True):
+        cells = [percent(scores.top1), span(scores.top1_interval), f"{scores.loss:.3f}", percent(scores.ece)]
+        table.add_row(Text(name, style="bold"), *cells, Text(printable(path), style="dim"))
+    pairs = plain_table("Picture by picture", "", ">both right", ">only first", ">only second", ">neither", ">p")
+    lines: list[RenderableType] = []
+    for name, comparison in zip(names[1:], comparisons, strict=True):
+        counts = (comparison.both_right, comparison.only_first, comparison.only_second, comparison.both_wrong)
+        pairs.add_row(f"{names[0]}, {name}", *(f"{count:,}" for count in counts), f"{comparison.p_value:.2g}")
+        lines.append(Text(verdict(comparison, names[0], name)))
+    pairs.caption = "p: McNemar's exact test" + (f", each counted {len(comparisons)}-fold" if len(lines) > 1 else "")
+    return [table, pairs, *lines]
+
+
+def verdict(comparison: Comparison, first: str, second: str) -> str:
+    """In a sentence which of two models is better, or how many pictures it would take to tell."""
+    value, low, high = (100 * end for end in comparison.difference)
+    gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
+    if comparison.is_distinguishable:
+        better, worse = (second, first) if value > 0 else (first, second)
+        size = f"{abs(value):.1f} points ({min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f})"
+        return f"{better} is better than {worse}: top-1 higher by {size}"
+    start = f"{first} and {second} are not distinguishable with {comparison.num_images:,} pictures: {second} {gap}"
+    if comparison.num_needed is None:
+        return f"{start}; they are right equally often"
+    return f"{start}; about {_round(comparison.num_needed):,} would be needed"
+
+
+def span(interval: Interval) -> str:
+    """The ends of a share's interval: ``92.1 to 98.0 %``."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+
+
+def bar(share: float, width: int = BAR_WIDTH) -> Text:
+    """A share as a small bar."""
+    filled = round(share * width)
+    return Text.assemble(("█" * filled, BAR_STYLE), ("░" * (width - filled), "dim"))
+
+
+def _figures(scores: Evaluation) -> Table:
+    table = plain_table(f"Scores ({scores.num_images:,} pictures)", "figure", ">value", ">95 % interval")
+
+    def share(name: str, interval: Interval | None) -> None:
+        if interval is not None:
+            table.add_row(name, percent(interval.value), span(interval))
+
+    def number(name: str, interval: Interval | None) -> None:
+        if interval is not None:
+            ends = f"{interval.low:.3f} to {interval.high:.3f}"
+            table.add_row(name, f"{interval.value:.3f}", ends if scores.num_images > 1 else "")
+
+    share("top-1", scores.top1_interval)
+    share("top-5", scores.top5_interval)
+    share("balanced accuracy", scores.balanced_accuracy_interval)
+    share("macro F1", scores.macro_f1_interval)
+    number("loss", scores.loss_interval)
+    number("Cohen's kappa", scores.kappa_interval)
+    number("MCC", scores.mcc_interval)
+    number("ROC-AUC", scores.roc_auc_interval)
+    if scores.average_precision is not None:
+        table.add_row("average precision", f"{scores.average_precision:.3f}", "")
+    if scores.tta != "none":
+        table.add_row("tta", scores.tta, "")
+    if scores.num_images < FEW_PICTURES:
+        table.caption = f"{scores.num_images} pictures say little: the intervals are wide"
+    return table
+
+
+def _calibration(scores: Evaluation) -> Table:
+    table = plain_table("Calibration", "probabilities", ">ECE", ">Brier", ">loss")
+    rows = [("as they are answered", scores.calibration)]
+    if scores.uncalibrated is not None and abs(scores.temperature - 1) >= NO_CHANGE:
+        rows = [
+            ("of the bare network", scores.uncalibrated),
+            (f"at temperature {scores.temperature:.2f}", scores.calibration),
+        ]
+    for name, found in rows:
+        table.add_row(name, percent(found.ece), f"{found.brier:.3f}", f"{found.loss:.3f}")
+    verb = "more than" if scores.ece > scores.chance_ece else "no more than"
+    table.caption = f"the ECE is {verb} what chance makes of perfect probabilities: {percent(scores.chance_ece)}"
+    return table
+
+
+def _classes(scores: Evaluation, *, width: int) -> Table:
+    with_bars = width >= MIN_WIDTH_WITH_BARS
+    table = plain_table("Per class", "class", *["recall"] * with_bars, ">recall", ">precision", ">F1", ">images")
+    if with_bars:
+        table.columns[1].header = ""
+    labels: Sequence[int] = range(len(scores.classes))
+    if len(scores.classes) > MAX_CLASS_ROWS:
+        labels = sorted(labels, key=lambda label: scores.per_class[label].f1)[:MAX_CLASS_ROWS]
+        table.caption = f"the {MAX_CLASS_ROWS} classes with the lowest F1 of {len(scores.classes):,}; --json has all"
+    rows = [(Text(shorten(scores.classes[label], MAX_NAME_WIDTH)), scores.per_class[label]) for label in labels]
+    averages = [(Text("macro average"), scores.macro), (Text("weighted average"), scores.weighted)]
+    for index, (name, row) in enumerate([*rows, *averages]):
+        if index == len(rows):
+            table.add_section()
+        # Recall of nothing is not 0 %.
+        shown = [percent(figure) if row.support else "-" for figure in (row.recall, row.precision, row.f1)]
+        bars = [bar(row.recall) if row.support else Text()] * with_bars
+        table.add_row(name, *bars, *shown, f"{row.support:,}")
+    return table
+
+
+def _slices(scores: Evaluation, *, width: int) -> Table:
+    with_bars = width >= MIN_WIDTH_WITH_BARS
+    table = plain_table("Per group", "group", *["top-1"] * with_bars, ">top-1", ">95 % interval", ">loss", ">images")
+    if with_bars:
+        table.columns[1].header = ""
+    for one in scores.slices[:MAX_SLICE_ROWS]:
+        name = Text(shorten(one.group, MAX_NAME_WIDTH)) if one.group else Text("(no group)", style="dim")
+        cells = [percent(one.top1.value), span(one.top1), f"{one.loss:.3f}", f"{one.num_images:,}"]
+        table.add_row(name, *[bar(one.top1.value)] * with_bars, *cells)
+    if len(scores.slices) > MAX_SLICE_ROWS:
+        table.caption = f"the {MAX_SLICE_ROWS} lowest of {len(scores.slices):,} groups; --json has all"
+    return table
+
+
+def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]:
+    """How many answers are wrong if the doubtful ones are not given, and which pictures are unfamiliar."""
+    blocks: list[RenderableType] = []
+    rows = list(scores.risk_coverage)
+    if scores.top1 < 1 and len(rows) > 1:
+        table = plain_table("Answering less", ">answered", ">if at least", ">wrong of them", ">95 % interval")
+        for row in rows:
+            table.add_row(*_coverage_cells(row))
+        blocks += [Text(), table]
+    if target is not None:
+        blocks += [Text(), *_target_lines(target)]
+    unfamiliar = scores.unfamiliar_interval
+    if unfamiliar is not None:
+        num = round(unfamiliar.value * scores.num_images)
+        share = f"{num:,} of {scores.num_images:,} pictures ({percent(unfamiliar.value)})"
+        blocks += [
+            Text(),
+            Text(f"{share} are unlike the training pictures"),
+            Text("5 % of validation's are; predict --abstain answers them with 'unknown'", style="dim"),
+        ]
+    return blocks
+
+
+def _coverage_cells(row: CoverageRow) -> list[str]:
+    wrong = ["-", ""] if row.error is None else [percent(row.error.value), span(row.error)]
+    return [percent(row.coverage), percent(row.min_prob), *wrong]
+
+
+def _target_lines(target: Target) -> list[Text]:
+    promised, kept = target.promised, target.kept
+    wrong = "none is answered" if kept.error is None else f"{percent(kept.error.value)} wrong ({span(kept.error)})"
+    return [
+        Text(
+            f"At most {100 * target.target_error:g} % wrong: answer from a probability of {percent(promised.min_prob)}",
+            "bold",
+        ),
+        Text(
+            f"  on validation   {percent(promised.coverage)} answered, {percent(promised.error)} wrong "
+            f"(95 % sure: below {100 * promised.error_bound:.2f} %)"
+        ),
+        Text(f"  on these        {percent(kept.coverage)} answered, {wrong}"),
+        Text(f"  predict --abstain --target-error {100 * target.target_error:g}% does so", style="dim"),
+    ]
+
+
+def _round(number: int) -> int:
+    """To two digits: an estimate of an estimate."""
+    step = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // step) * step

@@ -1,0 +1,92 @@
+"""What ``export`` prints: what the gate saw, what was written, and all formats side by side."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from resnet_cli.cli.tables import files_block, percent, plain_table
+from resnet_cli.reporting.cells import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from resnet_cli.evaluation.intervals import Interval
+    from resnet_cli.exporting.benchmark import Row
+    from resnet_cli.exporting.export import ExportResult
+    from resnet_cli.exporting.parity import Parity
+
+BYTES_PER_MB = 1e6
+
+
+def parity_tables(parity: Parity) -> list[RenderableType]:
+    """The file against the model: each group of pictures, accuracy and speed, and what is answered differently."""
+    groups = plain_table("The file against the model", "pictures", ">number", ">largest difference", ">same class", "")
+    for check in parity.checks:
+        verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
+        groups.add_row(
+            check.name, f"{check.num_images:,}", f"{check.max_difference:.1e}", percent(check.agreement), verdict
+        )
+    figures = plain_table("", "", ">model", ">file")
+    figures.add_row("accuracy (95 % interval)", _share(parity.model_accuracy), _share(parity.file_accuracy))
+    for size, ms in parity.file_ms.items():
+        what = "a picture alone" if size == 1 else f"a picture, {size} at a time"
+        figures.add_row(what, f"{parity.model_ms[size]:.0f} ms", f"{ms:.0f} ms")
+    figures.caption = f"{printable(parity.data)}; torch and file on this machine's CPU, preprocessing included"
+    blocks: list[RenderableType] = [groups, figures]
+    if parity.differences:
+        table = plain_table("Answered differently", "picture", "model", "file")
+        for found in parity.differences:
+            expected = f"{printable(found.expected)} {percent(found.expected_prob)}"
+            table.add_row(printable(found.name), expected, f"{printable(found.found)} {percent(found.found_prob)}")
+        blocks.append(table)
+    return blocks
+
+
+def result_block(result: ExportResult, *, width: int) -> RenderableType:
+    """What was written, and what to do with it."""
+    path = str(result.path)
+    what = f"{result.num_bytes / BYTES_PER_MB:.1f} MB, SHA-256 {result.sha256[:16]}…"
+    blocks = [files_block(f"Written in {result.seconds:.0f} s", [(path, what)], width=width)]
+    if result.format == "onnx":
+        command = f"resnet-cli predict photo.jpg --model {shlex.quote(path)}"
+        blocks.append(files_block("Next", [(command, "answers without torch")], width=width))
+    return Group(*blocks)
+
+
+def benchmark_table(rows: Sequence[Row]) -> Table:
+    """All formats: size, accuracy, how far they differ, how fast they are."""
+    sizes = sorted({size for row in rows for size in row.ms})
+    table = plain_table(
+        "Formats on this machine",
+        "format",
+        ">MB",
+        ">accuracy",
+        ">largest difference",
+        ">same class",
+        *(f">ms at {size}" for size in sizes),
+        "",
+    )
+    for row in rows:
+        if row.accuracy is None:
+            table.add_row(row.name, *[""] * (4 + len(sizes)), Text(printable(row.note), style="dim"))
+            continue
+        table.add_row(
+            row.name,
+            f"{row.num_bytes / BYTES_PER_MB:.1f}",
+            _share(row.accuracy),
+            "" if row.max_difference is None else f"{row.max_difference:.1e}",
+            "" if row.agreement is None else percent(row.agreement),
+            *(f"{row.ms[size]:.0f}" for size in sizes),
+            Text(row.note, style="bold red"),
+        )
+    table.caption = "milliseconds a decoded picture, preprocessing included; nothing was kept"
+    return table
+
+
+def _share(accuracy: Interval) -> str:
+    return f"{percent(accuracy.value)} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"

@@ -1,0 +1,143 @@
+"""The studies of ``eval`` as tables and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from resnet_cli.cli.tables import percent, plain_table
+from resnet_cli.reporting.cells import printable
+
+if TYPE_CHECKING:
+    from resnet_cli.data.dataset import Item
+    from resnet_cli.evaluation.intervals import Interval
+    from resnet_cli.evaluation.label_audit import LabelAudit
+    from resnet_cli.evaluation.learning_curve import LearningCurve
+    from resnet_cli.evaluation.robustness import Robustness
+
+#: Rows of a table of pictures, and of any other; JSON and files have more.
+MAX_ROWS, MAX_FEW = 20, 5
+#: Columns of the bars.
+BAR_WIDTH = 24
+#: A gain below so many points is hardly worth as many pictures again; a loss above so many stands out.
+WORTH_POINTS, MUCH_POINTS = 1, 10
+
+
+def curve_blocks(curve: LearningCurve, judge: str) -> list[RenderableType]:
+    """The curve, the forecasts, and what they mean in a sentence."""
+    table = plain_table(
+        f"Learning curve ({curve.num_judged:,} {judge} pictures judge)", ">train images", ">top-1", "between", "errors"
+    )
+    most = max(step.error.value for step in curve.steps) or 1
+    for step in curve.steps:
+        spread = f"{percent(1 - step.error.high)} to {percent(1 - step.error.low)}" if step.num_draws > 1 else ""
+        bar = Text(_bar(step.error.value / most), style="cyan")
+        table.add_row(f"{step.num_images:,}", percent(1 - step.error.value), spread, bar)
+    table.caption = f"{curve.steps[0].num_draws} random parts of each size but the last"
+    if curve.steps[-1].num_images < curve.num_train:
+        table.caption += f"; {curve.steps[-1].num_images:,} of the {curve.num_train:,} images are enough for a curve"
+    more = plain_table("What more pictures of the same kind would bring", "with", ">images", ">top-1", ">gain", "95 %")
+    for found in curve.forecasts:
+        gain = f"{100 * found.gain.value:+.1f} points"
+        ends = f"{100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f}"
+        name = found.name + (" *" if found.is_guess else "")
+        more.add_row(name, f"{found.num_images:,}", percent(found.top1.value), gain, ends)
+    if any(found.is_guess for found in curve.forecasts):
+        more.caption = "* far ahead of what there is: a guess"
+    return [table, more, Text(curve_sentence(curve))]
+
+
+def curve_sentence(curve: LearningCurve) -> str:
+    """Whether more pictures are worth the work."""
+    twice = curve.twice
+    if twice.gain.low > 0:
+        return f"More pictures help: twice as many would bring about {100 * twice.gain.value:.1f} points."
+    if twice.gain.high < WORTH_POINTS / 100:
+        return "More pictures of the same kind would hardly help; look at wrong labels, or train more of the network."
+    return "It is not certain that more pictures would help: the gain may be nothing."
+
+
+def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableType]:
+    """The estimate, the worst labels, and which labels are mistaken for which."""
+    likely = audit.likely()
+    blocks: list[RenderableType] = [Text(audit_sentence(audit)), Text()]
+    title = "Likely wrong, the worst first" if likely else "The most doubtful ones"
+    table = plain_table(title, "picture", "label", ">prob", "looks like", ">prob")
+    for at in likely[:MAX_ROWS] or audit.order[:MAX_FEW].tolist():
+        table.add_row(
+            _name(items[at].name),
+            _name(audit.classes[audit.labels[at]]),
+            percent(audit.label_probs[at]),
+            _name(audit.classes[audit.suggested[at]]),
+            percent(audit.suggested_probs[at]),
+        )
+    if len(likely) > MAX_ROWS:
+        table.caption = f"the first {MAX_ROWS} of {len(likely):,}; the written files and --json have more"
+    if not likely:
+        return [*blocks, table]
+    pairs = Counter((int(audit.labels[at]), int(audit.suggested[at])) for at in likely)
+    mixed = plain_table("Labelled as, looks like", "label", "looks like", ">labels", "")
+    most = max(pairs.values())
+    for (label, suggested), count in pairs.most_common(MAX_FEW):
+        bar = Text(_bar(count / most), style="cyan")
+        mixed.add_row(_name(audit.classes[label]), _name(audit.classes[suggested]), f"{count:,}", bar)
+    return [*blocks, table, mixed]
+
+
+def audit_sentence(audit: LabelAudit) -> str:
+    """How many labels are wrong, about."""
+    value, low, high = (round(end) for end in audit.num_wrong)
+    judged = f"{len(audit.order):,} labels"
+    unjudged = f" {audit.num_unjudged:,} were not judged: too few of their class." if audit.num_unjudged else ""
+    if not value:
+        most = f"; up to {high:,} may be wrong all the same" if high else ""
+        return f"Of {judged} none stands out as wrong{most}.{unjudged}"
+    return (
+        f"Of {judged} about {value:,} ({100 * value / len(audit.order):.1f} %) are probably wrong, "
+        f"between {low:,} and {high:,}.{unjudged}"
+    )
+
+
+def robustness_blocks(found: Robustness) -> list[RenderableType]:
+    """Accuracy of each kind at each strength, and the worst in a sentence."""
+    num = (
+        f"{found.num_images:,}"
+        + (f" of {found.num_available:,}" if found.num_available > found.num_images else "")
+        + " pictures"
+    )
+    strengths = (f">{at + 1}" for at in range(len(found.kinds[0].cells)))
+    table = plain_table(f"Top-1 in % on damaged pictures ({num})", "damage", *strengths, ">mean", ">drop", "95 %")
+    for kind in sorted(found.kinds, key=lambda row: row.mean_top1):
+        cells = [
+            Text(f"{100 * cell.top1.value:.1f}", style="red" if 100 * cell.drop.value > MUCH_POINTS else "")
+            for cell in kind.cells
+        ]
+        lost = f"{100 * kind.drop.value:.1f}", f"{100 * kind.drop.low:.1f} to {100 * kind.drop.high:.1f}"
+        table.add_row(kind.name, *cells, f"{100 * kind.mean_top1:.1f}", *lost)
+    table.caption = "1 is the weakest damage; drop: points that the mean loses, with its 95 % interval"
+    clean = f"{percent(found.clean.value)} ({percent(found.clean.low)} to {percent(found.clean.high)})"
+    return [Text(f"Top-1 on the same pictures undamaged: {clean}"), Text(), table, Text(robustness_sentence(found))]
+
+
+def robustness_sentence(found: Robustness) -> str:
+    """What the model bears worst."""
+    worst = min(found.kinds, key=lambda kind: kind.mean_top1)
+    weakest = f"{100 * worst.cells[0].drop.value:.1f} at the weakest strength"
+    return f"It bears {worst.name} worst: {100 * worst.drop.value:.1f} points lost on average, {weakest}."
+
+
+def _bar(share: float) -> str:
+    return "█" * round(BAR_WIDTH * share)
+
+
+def points(gain: Interval) -> str:
+    """A gain in top-1 with its ends."""
+    return f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+
+
+def _name(name: str) -> Text:
+    return Text(printable(name))

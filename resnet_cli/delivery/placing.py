@@ -1,0 +1,171 @@
+"""Names for files that come from answers: harmless on every system, never taken twice, nothing overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from resnet_cli.errors import DiskError
+
+#: File systems allow 255 bytes; the mark of a name that is taken twice needs some.
+MAX_NAME_BYTES = 200
+# Source: Microsoft, "Naming Files, Paths, and Namespaces".
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
+
+
+def safe_name(name: str) -> str:
+    """A name that is one file or folder on every system: no separators, no dots alone, no devices, not too long."""
+    name = _UNSAFE.sub("_", name).rstrip(". ") or "_"
+    if _DEVICES.match(name) or name.startswith("."):
+        name = f"_{name}"
+    data = os.fsencode(name)
+    if len(data) <= MAX_NAME_BYTES:
+        return name
+    # The end says what kind of file it is.
+    stem, extension = os.path.splitext(name)
+    end = os.fsencode(extension)[:20]
+    return os.fsencode(stem)[: MAX_NAME_BYTES - len(end)].decode("utf-8", "ignore") + os.fsdecode(end)
+
+
+def folder_names(classes: Sequence[str], *, reserved: Sequence[str] = ()) -> dict[str, str]:
+    """Class -> a folder of its own, also where upper and lower case are the same.
+
+    Args:
+        classes: In index order.
+        reserved: Names that no class gets.
+    """
+    taken = {name.casefold() for name in reserved}
+    found = {}
+    for name in classes:
+        folder, number = safe_name(name), 2
+        while folder.casefold() in taken:
+            folder, number = f"{safe_name(name)}-{number}", number + 1
+        taken.add(folder.casefold())
+        found[name] = folder
+    return found
+
+
+def place(folder: Path, name: str, identity: str, write: Callable[[Path], None]) -> Path:
+    """Puts a new file into a folder under its name, or under one with a mark where another file has it.
+
+    Twice the same file under the same name is one: what was done before may be done again.
+
+    Args:
+        folder: Is made.
+        name: Wanted; see :func:`safe_name`.
+        identity: What the file comes from; its hash is the mark.
+        write: Fills a temporary file.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary_name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(temporary_name)
+        try:
+            write(temporary)
+            for candidate in _candidates(name, identity):
+                target = folder / candidate
+                if _claim(temporary, target) or _is_same(temporary, target):
+                    return target
+        finally:
+            temporary.unlink(missing_ok=True)
+    raise AssertionError("there is always a free name")
+
+
+def place_link(folder: Path, name: str, source: Path) -> Path:
+    """Puts a link to a file into a folder, named as :func:`place` names a copy.
+
+    Raises:
+        DiskError: It cannot be made.
+    """
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        absolute = os.path.abspath(source)
+        for candidate in _candidates(name, absolute):
+            target = folder / candidate
+            if os.path.islink(target) and os.readlink(target) == absolute:
+                return target
+            with contextlib.suppress(FileExistsError):
+                target.symlink_to(absolute)
+                return target
+    raise AssertionError("there is always a free name")
+
+
+def copy_file(source: Path) -> Callable[[Path], None]:
+    """Writes a copy that keeps the times of the original."""
+
+    def write(temporary: Path) -> None:
+        shutil.copyfile(source, temporary)
+        shutil.copystat(source, temporary)
+
+    return write
+
+
+def new_file(data: bytes) -> Callable[[Path], None]:
+    """Writes bytes as a new file of the user's."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        # Temporary files are for nobody else to read.
+        temporary.chmod(0o666 & ~umask)
+
+    return write
+
+
+def _candidates(name: str, identity: str) -> Iterator[str]:
+    """The name, the name with a mark, and the mark with numbers."""
+    stem, extension = os.path.splitext(name)
+    # Of what it comes from and not a number: a thousand files of one name need no thousand tries.
+    mark = hashlib.sha256(os.fsencode(identity)).hexdigest()[:8]
+    yield name
+    yield f"{stem}-{mark}{extension}"
+    number = 2
+    while True:
+        yield f"{stem}-{mark}-{number}{extension}"
+        number += 1
+
+
+def _claim(temporary: Path, target: Path) -> bool:
+    """Gives a finished file its name; False if something has it."""
+    if os.path.lexists(target):
+        return False
+    try:
+        # Unlike a rename, it fails where another process was quicker.
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links.
+        os.rename(temporary, target)
+    return True
+
+
+def _is_same(temporary: Path, target: Path) -> bool:
+    return os.path.isfile(target) and filecmp.cmp(temporary, target, shallow=False)
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"cannot write in {folder}: {error.strerror or error}",
+            hint="free its permissions or space, or name another",
+        ) from error

@@ -1,0 +1,72 @@
+"""One answer as a row: the same names and values on stdout, in CSV, in JSON lines and in Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from resnet_cli.prediction import Prediction
+
+COLUMNS = ("path", "label", "prob", "topk")
+#: Where a rule says which pictures are not answered.
+RULE_COLUMNS = ("unknown", "novelty")
+#: In files all of them stand, whatever was asked for: files of several calls fit together.
+FILE_COLUMNS = (*COLUMNS, *RULE_COLUMNS, "error", "made_by")
+
+
+def to_dict(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by: str = "") -> dict[str, Any]:
+    """An answer as plain values; what a picture that cannot be read lacks is None.
+
+    Args:
+        prediction: Any.
+        columns: From ``FILE_COLUMNS``.
+        made_by: What answered and by which rule.
+    """
+    is_read = prediction.error is None
+    values = {
+        "path": prediction.path,
+        "label": prediction.label if is_read else None,
+        "prob": prediction.prob if is_read else None,
+        "topk": [{"label": name, "prob": prob} for name, prob in prediction.topk],
+        "unknown": prediction.unknown,
+        "novelty": prediction.novelty,
+        "error": None if prediction.error is None else prediction.error.reason,
+        "made_by": made_by,
+    }
+    return {column: values[column] for column in columns}
+
+
+def to_cells(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by: str = "") -> list[object]:
+    """An answer as cells of CSV: numbers with six digits, the classes as a JSON object, nothing for None."""
+    values = to_dict(prediction, columns, made_by=made_by)
+    for column in {"prob", "novelty"} & values.keys():
+        values[column] = None if values[column] is None else f"{values[column]:.6f}"
+    if "topk" in values:
+        values["topk"] = json.dumps(dict(prediction.topk), ensure_ascii=False) if prediction.topk else None
+    return list(values.values())
+
+
+def to_json(values: dict[str, Any]) -> str:
+    """One line of JSON; a file name that is no UTF-8 is escaped, since JSON is UTF-8 throughout."""
+    line = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(values, allow_nan=False)
+    return line
+
+
+def as_utf8(text: str) -> str:
+    r"""A name for formats that hold UTF-8 alone: other bytes become ``\xe9``."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def to_arrow(predictions: Iterable[Prediction], made_by: str) -> dict[str, list[Any]]:
+    """Answers as columns of Parquet."""
+    rows = [to_dict(prediction, FILE_COLUMNS, made_by=made_by) for prediction in predictions]
+    columns = {column: [row[column] for row in rows] for column in FILE_COLUMNS}
+    for column in ("path", "error"):
+        columns[column] = [None if text is None else as_utf8(text) for text in columns[column]]
+    return columns

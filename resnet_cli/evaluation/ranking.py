@@ -1,0 +1,115 @@
+"""How well probabilities rank the pictures of a class before all others: ROC-AUC and average precision.
+
+scikit-learn's figures, class by class, with one sort a class: 1,000 classes of 50,000 pictures take seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.evaluation.intervals import Interval, Z, around
+
+#: Numbers for which the ROC-AUC gets an interval: of 50,000 pictures in 1,000 classes it would take longer than all
+#: the rest.
+MAX_CELLS = 10_000_000
+
+
+class Ranking(NamedTuple):
+    """One class against the rest; NaN for a class without pictures, or without any other.
+
+    Attributes:
+        roc_auc: The chance that a picture of the class gets a higher probability of it than another picture, [k].
+        average_precision: Mean over the pictures of the class of the precision where each is just found, [k].
+    """
+
+    roc_auc: NDArray[np.float64]
+    average_precision: NDArray[np.float64]
+
+
+def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Ranking:
+    """Ranks the pictures by each class's probability.
+
+    Args:
+        probs: [n x k].
+        labels: [n].
+
+    Source: as ``sklearn.metrics.roc_auc_score`` and ``average_precision_score``; equal probabilities count half.
+    """
+    num, num_classes = probs.shape
+    found = Ranking(np.full(num_classes, np.nan), np.full(num_classes, np.nan))
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(num_classes + 1))
+    for label in range(num_classes):
+        own = order[starts[label] : starts[label + 1]]
+        if not 0 < len(own) < num:
+            continue
+        column = np.sort(probs[:, label])
+        scores = np.sort(probs[own, label])
+        below, up_to = (np.searchsorted(column, scores, side=side) for side in ("left", "right"))
+        own_below, own_up_to = (np.searchsorted(scores, scores, side=side) for side in ("left", "right"))
+        # Of the other pictures: those below, and half of those that are equal.
+        beaten = (below - own_below) + ((up_to - below) - (own_up_to - own_below)) / 2
+        found.roc_auc[label] = beaten.mean() / (num - len(own))
+        found.average_precision[label] = ((len(own) - own_below) / (num - below)).mean()
+    return found
+
+
+def macro_roc_auc(
+    probs: NDArray[np.floating[Any]], labels: NDArray[np.int64], roc_auc: NDArray[np.float64]
+) -> Interval:
+    """The mean over the classes that have one, on the logit scale where it is neither 0 nor 1.
+
+    Args:
+        probs: [n x k].
+        labels: [n].
+        roc_auc: Of each class, [k], from :func:`rank_classes`; not all NaN.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595: the variance of a mean over
+    pictures; logit scale: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2. Where all pictures are
+    ranked right that variance is zero, and the interval is the mean of method 5 of Newcombe 2006,
+    https://doi.org/10.1002/sim.2324.
+    """
+    known = np.flatnonzero(~np.isnan(roc_auc))
+    value = float(roc_auc[known].mean())
+    influence = np.zeros(len(labels))
+    for label in known:
+        is_own = labels == label
+        own, others = np.sort(probs[is_own, label]), np.sort(probs[~is_own, label])
+        influence[is_own] += (_beaten(probs[is_own, label], others) - roc_auc[label]) / is_own.mean()
+        influence[~is_own] += (1 - _beaten(probs[~is_own, label], own) - roc_auc[label]) / (~is_own).mean()
+    # The variance of a mean of n influences.
+    deviation = float(np.sqrt((influence**2).sum()) / len(labels) / len(known))
+    if 0 < value < 1 and deviation > 0:
+        centre, half = np.log(value / (1 - value)), Z * deviation / (value * (1 - value))
+        return around(value, 1 / (1 + np.exp(half - centre)), 1 / (1 + np.exp(-half - centre)))
+    ends = [_newcombe(roc_auc[label], int((labels == label).sum()), len(labels)) for label in known]
+    low, high = np.mean(ends, axis=0)
+    return around(value, low, high)
+
+
+def _beaten(scores: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """The share of others (sorted) below each score; equal ones count half."""
+    below, up_to = (np.searchsorted(others, scores, side=side) for side in ("left", "right"))
+    shares: NDArray[np.float64] = (below + up_to) / (2 * len(others))
+    return shares
+
+
+def _newcombe(auc: float, num_own: int, num: int) -> tuple[float, float]:
+    """The values that are 1.96 of their own standard deviations away, found by halving."""
+    size = num / 2 - 1
+
+    def is_near(true: float) -> bool:
+        spread = 1 + size * ((1 - true) / (2 - true) + true / (1 + true))
+        return bool((auc - true) ** 2 <= Z**2 * true * (1 - true) * spread / (num_own * (num - num_own)))
+
+    ends = []
+    for far in (0.0, 1.0):
+        near = auc
+        for _ in range(40):
+            middle = (near + far) / 2
+            near, far = (middle, far) if is_near(middle) else (near, middle)
+        ends.append(near)
+    return ends[0], ends[1]

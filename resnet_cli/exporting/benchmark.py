@@ -1,0 +1,114 @@
+"""All formats side by side on this machine; nothing is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config import ExportConfig
+from resnet_cli.errors import ConfigError, SetupError
+from resnet_cli.evaluation.intervals import Interval
+from resnet_cli.exporting.export import Job, OnWork, answers_of, check, describe
+from resnet_cli.exporting.pictures import pictures_to_verify
+from resnet_cli.model import Model
+
+#: Name -> the options that make it.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "onnx": {},
+    "onnx fp16": {"fp16": True},
+    "onnx int8": {"int8": True},
+    "onnx --input tensor": {"input": "tensor"},
+    "pt2": {"format": "pt2"},
+    "safetensors": {"format": "safetensors"},
+    "openvino": {"format": "openvino"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One format.
+
+    Attributes:
+        name: Of the format.
+        num_bytes: Of all its files; 0 where it could not be made.
+        accuracy: With its 95 % interval; None likewise.
+        max_difference: Largest difference of a probability from the model's; None for the model itself.
+        agreement: Share of pictures with the model's class, ties aside.
+        ms: Batch size -> milliseconds a decoded picture, preprocessing included.
+        note: Why there are no figures, or that the gate would refuse the file.
+    """
+
+    name: str
+    num_bytes: int = 0
+    accuracy: Interval | None = None
+    max_difference: float | None = None
+    agreement: float | None = None
+    ms: dict[int, float] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        accuracy = None if self.accuracy is None else self.accuracy._asdict()
+        return dataclasses.asdict(self) | {"accuracy": accuracy, "ms": {str(size): ms for size, ms in self.ms.items()}}
+
+
+def benchmark(
+    model: Model, config: ExportConfig, *, on_work: OnWork | None = None, on_row: Callable[[Row], None] | None = None
+) -> list[Row]:
+    """Makes, checks and times every format; the first row is the model in torch.
+
+    Args:
+        model: To export.
+        config: Which pictures to use, and how much accuracy int8 may lose.
+        on_work: Told how far the pictures are.
+        on_row: Told of each row as it is there.
+
+    Raises:
+        ConfigError: There are no pictures.
+        DataError: They cannot be read.
+    """
+    pictures = pictures_to_verify(model, config)
+    expected = answers_of(model, pictures, on_work)
+    rows: list[Row] = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        if on_row:
+            on_row(row)
+
+    for name, options in VARIANTS.items():
+        tried = config.model_copy(update=options)
+        job = Job(model, tried, describe(model, tried))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            if tried.format in {"safetensors", "openvino"}:
+                path.mkdir()
+            try:
+                runtime = job.write(path)
+            except (SetupError, ConfigError) as error:
+                add(Row(name, note=error.message))
+                continue
+            parity = check(job, runtime, pictures, expected, on_work)
+            if not rows:
+                size = model.path.stat().st_size if model.path is not None else 0
+                add(Row("the model, in torch", size, parity.model_accuracy, None, None, parity.model_ms))
+            whole = parity.checks[0]
+            add(
+                Row(
+                    name,
+                    sum(file.stat().st_size for file in _files(path)),
+                    parity.file_accuracy,
+                    max(found.max_difference for found in parity.checks),
+                    whole.agreement,
+                    parity.file_ms,
+                    "" if parity.passed else "would be refused",
+                )
+            )
+    return rows
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return iter([path]) if path.is_file() else path.iterdir()

@@ -1,0 +1,276 @@
+"""From a model to a file that answers as it does, or to no file at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import resnet_cli
+from resnet_cli import registry
+from resnet_cli.config import ExportConfig, resolve
+from resnet_cli.errors import DiskError
+from resnet_cli.evaluation.answers import evaluate
+from resnet_cli.exporting import int8
+from resnet_cli.exporting.about import IMAGES, About, Number
+from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
+from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.exporting.openvino_folder import write_openvino
+from resnet_cli.exporting.parity import Parity, compare
+from resnet_cli.exporting.pictures import Pictures, pictures_to_calibrate, pictures_to_verify
+from resnet_cli.exporting.pt2 import write_pt2
+from resnet_cli.exporting.runtimes import REFERENCE, Answers, Runtime, TorchRuntime, squares
+from resnet_cli.exporting.timm_folder import write_timm
+from resnet_cli.model import Model
+from resnet_cli.paths import atomic_folder, atomic_path, make_dir, refuse_existing
+from resnet_cli.reliability import Reliability
+from resnet_cli.weights import MODEL_FILE
+
+#: (What is going on, pictures done, pictures in all).
+OnWork = Callable[[Literal["evaluate", "compare"], int, int], None]
+OnParity = Callable[[Parity], None]
+_FOLDERS = {"safetensors": "timm", "openvino": "openvino"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        path: A file, or a folder for ``safetensors`` and ``openvino``.
+        format: As for ``--format``.
+        number: How weights are kept.
+        num_bytes: Of all files.
+        sha256: Of the file; of a folder, of its largest file.
+        source_sha256: Of the model file that it was made from.
+        parity: What the gate saw.
+        seconds: Wall time.
+    """
+
+    path: Path
+    format: str
+    number: Number
+    num_bytes: int
+    sha256: str
+    source_sha256: str
+    parity: Parity
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self) | {"path": str(self.path), "parity": self.parity.to_dict()}
+
+
+def export_model(
+    model: Model, *, on_work: OnWork | None = None, on_parity: OnParity | None = None, **values: Any
+) -> ExportResult:
+    """Writes a model in another format, if that answers real pictures as the model does.
+
+    Args:
+        model: From :func:`resnet_cli.load`.
+        on_work: Told how far the pictures are.
+        on_parity: Told what the gate saw, also where it refuses.
+        **values: Fields of :class:`~resnet_cli.config.ExportConfig`, such as ``format="onnx", int8=True``.
+
+    Raises:
+        VerificationError: The file answers otherwise; nothing is written.
+        ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
+    """
+    began = time.monotonic()
+    config = resolve(ExportConfig, values).config
+    out = config.out or default_path(model, config)
+    if config.format in _FOLDERS:
+        refuse_existing(out)
+    pictures = pictures_to_verify(model, config)
+    job = Job(model, config, describe(model, config))
+    expected = answers_of(model, pictures, on_work)
+    make_dir(out.parent)
+    with _temporary(out, is_folder=config.format in _FOLDERS) as temporary:
+        parity = check(job, job.write(temporary), pictures, expected, on_work)
+        if on_parity:
+            on_parity(parity)
+        parity.require(job.name)
+        if job.number != "fp32" and pictures.is_validation and job.about.reliability is not None:
+            job.rewrite(temporary, measured(parity, pictures))
+        files = [temporary] if temporary.is_file() else sorted(temporary.iterdir())
+        num_bytes = sum(file.stat().st_size for file in files)
+        largest = max(files, key=lambda file: file.stat().st_size)
+        sha256 = sha256_of(largest)
+    return ExportResult(
+        path=out,
+        format=config.format,
+        number=job.number,
+        num_bytes=num_bytes,
+        sha256=sha256,
+        source_sha256=job.about.source_sha256,
+        parity=parity,
+        seconds=time.monotonic() - began,
+    )
+
+
+class Job:
+    """One file to make.
+
+    Args:
+        model: What it is made of.
+        config: The format and its options.
+        about: What the file says about itself.
+    """
+
+    def __init__(self, model: Model, config: ExportConfig, about: About) -> None:
+        self.model, self.config, self.about = model, config, about
+        self._onnx: Any = None
+
+    @property
+    def number(self) -> Number:
+        """How weights are kept."""
+        return self.about.number
+
+    @property
+    def name(self) -> str:
+        """For people: ``onnx int8``."""
+        return self.config.format + ("" if self.number == "fp32" else f" {self.number}")
+
+    def write(self, path: Path) -> Runtime:
+        """Writes the file, or fills the folder, and opens it in its own runtime."""
+        if self.config.format == "pt2":
+            return write_pt2(self.model, path, self.about, with_novelty=self.config.novelty)
+        if self.config.format == "safetensors":
+            return write_timm(self.model, path, self.about)
+        made = to_onnx(self.model, number=self.number, with_novelty=self.config.novelty)
+        if self.number == "int8":
+            made = int8.quantise(made, self._calibration())
+        self._onnx = take_pictures(made, self.model.preprocess) if self.about.takes == "picture" else made
+        data = finish(self._onnx, self.about)
+        if self.config.format == "openvino":
+            return write_openvino(data, path, self.about)
+        path.write_bytes(data)
+        return OnnxModel.load(path)
+
+    def rewrite(self, path: Path, reliability: Reliability) -> None:
+        """Writes an ONNX file again with what is now known about its own answers."""
+        self.about = dataclasses.replace(self.about, reliability=reliability)
+        path.write_bytes(finish(self._onnx, self.about))
+
+    def _calibration(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for item in pictures_to_calibrate(self.model, self.config):
+            yield {IMAGES: self.model.preprocess.normalize(squares(self.model, [item.open()])).contiguous().numpy()}
+
+
+def describe(model: Model, config: ExportConfig) -> About:
+    """What an exported file says about itself."""
+    return About(
+        classes=model.classes,
+        preprocess=model.preprocess.to_dict(),
+        temperature=model.temperature,
+        takes=config.input,
+        number="int8" if config.int8 else "fp16" if config.fp16 else "fp32",
+        provenance=model.provenance,
+        licence=config.licence or known_licence(model),
+        source_sha256=sha256_of(model.path) if model.path is not None else "",
+        version=resnet_cli.__version__,
+        reliability=model.reliability,
+    )
+
+
+def known_licence(model: Model) -> str:
+    """The licence of the weights that a model was trained from, as far as we know it."""
+    name = str(model.provenance.get("weights", model.path.name if model.path else ""))
+    for known, file in registry.WEIGHTS.items():
+        if name in {known, file.name}:
+            return f"weights: {file.licence}"
+    for known, weights in registry.HUB_WEIGHTS.items():
+        if name == known or name.startswith(f"hf:{weights.repo}"):
+            return f"weights: {weights.licence}"
+    return "not stated"
+
+
+def answers_of(model: Model, pictures: Pictures, on_work: OnWork | None) -> Answers:
+    """The model's own answers; features that a training cached are not computed again."""
+
+    def on_progress(done: int, total: int) -> None:
+        if on_work:
+            on_work("evaluate", done, total)
+
+    scores = evaluate(model, pictures.items, REFERENCE, on_progress=on_progress)
+    return scores.probs, scores.novelty
+
+
+def check(job: Job, file: Runtime, pictures: Pictures, expected: Answers, on_work: OnWork | None) -> Parity:
+    """The gate; see :mod:`resnet_cli.exporting.parity`."""
+
+    def on_progress(done: int, total: int) -> None:
+        if on_work:
+            on_work("compare", done, total)
+
+    return compare(
+        TorchRuntime(job.model),
+        file,
+        pictures.items,
+        classes=job.model.classes,
+        expected=expected,
+        number=job.number,
+        max_drop=0.0 if job.number == "fp32" else job.config.max_drop,
+        data=pictures.about,
+        on_progress=on_progress,
+    )
+
+
+def measured(parity: Parity, pictures: Pictures) -> Reliability:
+    """How the file itself answered the validation split: its thresholds come from its own answers."""
+    labels = np.array([item.label for item in pictures.items])
+    novel = parity.novelty if parity.novelty is not None else np.zeros(len(labels), dtype=np.float32)
+    return Reliability(
+        confidence=parity.probs.max(axis=1).astype(np.float32),
+        is_right=parity.probs.argmax(axis=1) == labels,
+        novelty=novel.astype(np.float32),
+    )
+
+
+def default_path(model: Model, config: ExportConfig) -> Path:
+    """Beside a model of ours; the current folder for weights that lie in a cache."""
+    is_ours = model.path is not None and model.path.name == MODEL_FILE
+    folder = model.path.parent if model.path is not None and is_ours else Path()
+    if config.format in _FOLDERS:
+        return folder / _FOLDERS[config.format]
+    stem = model.path.stem if model.path is not None else "model"
+    kind = "".join(f".{part}" for part in _parts(config))
+    return folder / f"{stem}{kind}.{config.format}"
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parts(config: ExportConfig) -> Iterator[str]:
+    if config.int8:
+        yield "int8"
+    if config.fp16:
+        yield "fp16"
+    if config.input == "tensor":
+        yield "tensor"
+
+
+@contextlib.contextmanager
+def _temporary(out: Path, *, is_folder: bool) -> Iterator[Path]:
+    """A name beside ``out`` that gets its name if all goes well."""
+    if not is_folder:
+        with atomic_path(out) as temporary:
+            yield temporary
+        return
+    try:
+        with atomic_folder(out) as temporary:
+            yield temporary
+    except OSError as error:
+        raise DiskError(
+            f"cannot write {out}: {error.strerror or error}", hint="choose another folder with --out"
+        ) from error

@@ -1,0 +1,88 @@
+"""A model as a program of torch: ``torch.export``, with any batch size.
+
+Reading such a file is for files that one trusts: torch says so itself of ``torch.export.load``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.export import Dim
+
+from resnet_cli.exporting.about import About
+from resnet_cli.exporting.runtimes import Answers, squares
+from resnet_cli.model import Model
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.reliability import NUM_NEAREST
+
+#: The file inside that holds the texts of :class:`~resnet_cli.exporting.about.About`.
+ABOUT_FILE = "resnet_cli.json"
+
+
+class _Program(nn.Module):
+    """Squares of pixels to probabilities and novelty."""
+
+    def __init__(self, model: Model, *, with_novelty: bool) -> None:
+        super().__init__()
+        self._network = model.network.folded().cpu()
+        self._preprocess: Preprocess = model.preprocess
+        self._temperature = model.temperature
+        reference = model.reference if with_novelty else None
+        known = None if reference is None else nn.functional.normalize(torch.from_numpy(reference).float(), dim=1)
+        self._known: Tensor | None
+        self.register_buffer("_known", None if known is None else known.half())
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Pixels uint8 [b x 3 x s x s] -> probabilities [b x k] and, where pictures are remembered, novelty [b]."""
+        mean, std = (torch.tensor(x).mul(255).view(1, 3, 1, 1) for x in (self._preprocess.mean, self._preprocess.std))
+        features = self._network.features(pixels.float().sub(mean).div(std))
+        probs = torch.softmax(self._network.fc(features) / self._temperature, dim=1)
+        if self._known is None:
+            return (probs,)
+        cosines = nn.functional.normalize(features, dim=1) @ self._known.float().T
+        nearest = cosines.topk(min(NUM_NEAREST, len(self._known)), dim=1).values
+        return probs, 1 - nearest.mean(dim=1)
+
+
+class Pt2Runtime:
+    """A ``.pt2`` file of ours, answered by torch.
+
+    Args:
+        path: A file that is trusted: it is run.
+        model: What it was made from, for the resizing, which is not inside.
+    """
+
+    def __init__(self, path: Path, model: Model) -> None:
+        self._program = torch.export.load(io.BytesIO(path.read_bytes())).module()
+        self._model = model
+
+    def answers(self, images: Sequence[Image.Image]) -> Answers:
+        """The answers, in order."""
+        with torch.inference_mode():
+            probs, *novelty = self._program(squares(self._model, images).contiguous())
+        return probs.numpy(), novelty[0].numpy() if novelty else None
+
+
+def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Runtime:
+    """Writes the program and reads it back.
+
+    Its input is ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of a picture. Normalisation, temperature
+    and softmax are inside.
+    """
+    side = model.preprocess.crop_size
+    program = torch.export.export(
+        _Program(model, with_novelty=with_novelty).eval(),
+        # Of two: from a batch of one torch concludes that there is never more.
+        (torch.zeros(2, 3, side, side, dtype=torch.uint8),),
+        dynamic_shapes={"pixels": {0: Dim.DYNAMIC}},
+    )
+    data = io.BytesIO()
+    torch.export.save(program, data, extra_files={ABOUT_FILE: json.dumps(about.to_texts())})
+    path.write_bytes(data.getvalue())
+    return Pt2Runtime(path, model)

@@ -1,0 +1,213 @@
+"""Pictures in, answers out: any number, in their order, in bounded memory. No torch: the network is whoever answers.
+
+``inference.py`` answers with torch, an exported model with ONNX Runtime; batching, decoding ahead, errors, top-k and
+"unknown" are the same for both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnet_cli.data.ahead import decode_ahead
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import ConfigError, ImageError, ModelError
+from resnet_cli.reliability import Abstention, Reliability, abstention
+
+#: The answer to a picture that is not answered. A class may have the same name: only ``Prediction.unknown`` tells.
+UNKNOWN = "unknown"
+
+Seen = TypeVar("Seen")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The answer to one picture, or why there is none.
+
+    Attributes:
+        path: As it was given.
+        topk: (class, probability), most probable first; empty if the picture cannot be read.
+        error: Why there is no answer.
+        unknown: Why the picture is not answered although it was looked at, in words; None if it is.
+        novelty: How unlike all training pictures it is, in [0, 2]; None where the model remembers none.
+        features: What the backbone made of it, [2048]; None unless asked for.
+    """
+
+    path: str
+    topk: tuple[tuple[str, float], ...] = ()
+    error: ImageError | None = None
+    unknown: str | None = None
+    novelty: float | None = None
+    features: NDArray[np.floating[Any]] | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The most probable class, or ``unknown``; what it would have been is in ``topk`` all the same.
+
+        Raises:
+            ImageError: The picture could not be read.
+        """
+        best, _ = self._first
+        return best if self.unknown is None else UNKNOWN
+
+    @property
+    def prob(self) -> float:
+        """The probability of the most probable class, be it answered or not.
+
+        Raises:
+            ImageError: The picture could not be read.
+        """
+        return self._first[1]
+
+    @property
+    def _first(self) -> tuple[str, float]:
+        if self.error is not None:
+            raise self.error
+        return self.topk[0]
+
+
+class Answers(NamedTuple):
+    """What is known about a batch.
+
+    Attributes:
+        probs: At the model's temperature, float32 [b x k].
+        novelty: float32 [b]; None where the model remembers no pictures.
+        features: [b x 2048]; None where they cannot be had.
+    """
+
+    probs: NDArray[np.float32]
+    novelty: NDArray[np.float32] | None = None
+    features: NDArray[np.floating[Any]] | None = None
+
+
+class Answerer(Protocol[Seen]):
+    """A network ready to answer."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In index order."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures a forward pass, unless the user wants another number."""
+
+    def see(self, image: Image.Image) -> Seen:
+        """What the network needs of one upright RGB picture; called on threads."""
+
+    def answer(self, seen: list[Seen]) -> Answers:
+        """Answers at least one picture."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answered(Generic[Seen]):
+    """One picture with its answer, for whoever copies, draws or explains it.
+
+    Attributes:
+        item: The picture.
+        prediction: The answer.
+        seen: What the network saw; None if the picture cannot be read.
+    """
+
+    item: Item
+    prediction: Prediction
+    seen: Seen | None = None
+
+
+def answer(
+    answerer: Answerer[Seen],
+    items: Iterable[Item],
+    *,
+    topk: int = 5,
+    batch_size: int | None = None,
+    rule: Abstention | None = None,
+    with_features: bool = False,
+) -> Iterator[Answered[Seen]]:
+    """Answers any number of pictures in order; unreadable ones get a prediction with an error.
+
+    Args:
+        answerer: The network.
+        items: Taken a few batches ahead; labels are not looked at.
+        topk: Classes to name, at most all.
+        batch_size: Pictures a forward pass; the answer does not depend on it.
+        rule: When a picture is not answered; None: all are.
+        with_features: Whether predictions carry features.
+    """
+    count = min(topk, len(answerer.classes))
+    groups = decode_ahead(items, lambda item: answerer.see(item.open()), batch_size=batch_size or answerer.batch_size)
+    try:
+        for group in groups:
+            answered = iter(_predict(answerer, group.decoded, count, rule, with_features=with_features))
+            for position, item in enumerate(group.items):
+                error = group.errors.get(position)
+                if error is not None:
+                    yield Answered(item, Prediction(item.name, error=error))
+                else:
+                    seen, prediction = next(answered)
+                    yield Answered(item, dataclasses.replace(prediction, path=item.name), seen)
+    finally:
+        groups.close()
+
+
+def answer_rule(
+    reliability: Reliability | None,
+    *,
+    has_novelty: bool,
+    abstain: bool = False,
+    threshold: float = 0.0,
+    target_error: float | None = None,
+) -> Abstention | None:
+    """When pictures are not answered; None where nothing of it is asked for.
+
+    Args:
+        reliability: The model's; a threshold alone needs none.
+        has_novelty: Whether its answers tell how unlike the training pictures a picture is.
+        abstain: Not what is unlike all training pictures.
+        threshold: Nor what is less probable than this, in [0, 1].
+        target_error: Nor what would be wrong more often than this, in (0, 1); abstains too.
+
+    Raises:
+        ModelError: To abstain, and the model has nothing to decide by.
+        ConfigError: A share that is none, or one that the model's validation split cannot promise.
+    """
+    if not 0 <= threshold <= 1 or not (target_error is None or 0 < target_error < 1):
+        shown = f"threshold {threshold}" if not 0 <= threshold <= 1 else f"target_error {target_error}"
+        raise ConfigError(f"{shown}: must be a share between 0 and 1")
+    if abstain and reliability is not None and not has_novelty:
+        raise ModelError(
+            "the model cannot tell what is unlike its training pictures: it remembers none of them",
+            hint="ask for --threshold or --target-error alone, or use the run that it came from",
+        )
+    if abstain or target_error is not None:
+        return abstention(reliability, threshold=threshold, target_error=target_error)
+    return Abstention(threshold) if threshold > 0 else None
+
+
+def _predict(
+    answerer: Answerer[Seen], seen: list[Seen], count: int, rule: Abstention | None, *, with_features: bool
+) -> Iterator[tuple[Seen, Prediction]]:
+    """Pictures with predictions that have no path yet."""
+    if not seen:
+        return
+    answers = answerer.answer(seen)
+    # Of equal probabilities the first class wins, on every machine.
+    order = np.argsort(-answers.probs, axis=1, kind="stable")[:, :count]  # [b x count]
+    for row, one in enumerate(seen):
+        names = [answerer.classes[index] for index in order[row].tolist()]
+        probs = answers.probs[row, order[row]].tolist()
+        novelty = None if answers.novelty is None else float(answers.novelty[row])
+        features = answers.features[row] if with_features and answers.features is not None else None
+        yield (
+            one,
+            Prediction(
+                "",
+                tuple(zip(names, probs, strict=True)),
+                unknown=None if rule is None else rule.reason(probs[0], novelty),
+                novelty=novelty,
+                features=features,
+            ),
+        )

@@ -1,0 +1,87 @@
+"""The review sheet of ``eval --label-audit``: likely wrong labels with their pictures, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from resnet_cli import __version__
+from resnet_cli.data.dataset import Item
+from resnet_cli.reporting.pages import environment
+from resnet_cli.reporting.thumbnails import Thumbnail, thumbnails
+
+if TYPE_CHECKING:
+    from resnet_cli.evaluation.label_audit import LabelAudit
+
+#: With the largest thumbnail and its text, what keeps a sheet below 3 MB; the table holds all.
+MAX_CARDS = 240
+#: A look at the worst is worth it also where the estimate says that there is nothing.
+MIN_CARDS = 24
+
+
+class Suspect(NamedTuple):
+    """One picture of the sheet.
+
+    Attributes:
+        rank: 1 is the worst.
+        label: As given.
+        label_prob: Of heads that did not see the picture.
+        suggested: The label that they give instead.
+        suggested_prob: Likewise.
+    """
+
+    rank: int
+    item: Item
+    thumbnail: Thumbnail
+    label: str
+    label_prob: float
+    suggested: str
+    suggested_prob: float
+
+
+def label_sheet(
+    audit: LabelAudit, items: Sequence[Item], *, name: str, table: str, note: str = "", has_files: bool = True
+) -> str:
+    """The HTML document, thumbnails included.
+
+    Pictures are read again for their thumbnails; one that cannot be read any more gets a placeholder.
+
+    Args:
+        audit: Of the items.
+        items: The pictures, [n].
+        name: Of the data set.
+        table: File name of the table that is to be edited.
+        note: What was used to judge, where that is worth a word.
+        has_files: Whether the pictures are files, so that the table is a data set of its own.
+    """
+    num_likely = round(audit.num_wrong.value)
+    shown = audit.order[: min(MAX_CARDS, max(MIN_CARDS, num_likely))]
+    small = thumbnails([items[at] for at in shown])
+    suspects = [
+        Suspect(
+            rank + 1,
+            items[at],
+            thumbnail,
+            audit.classes[audit.labels[at]],
+            float(audit.label_probs[at]),
+            audit.classes[audit.suggested[at]],
+            float(audit.suggested_probs[at]),
+        )
+        for rank, (at, thumbnail) in enumerate(zip(shown, small, strict=True))
+    ]
+    return (
+        environment()
+        .get_template("label_sheet.html.j2")
+        .render(
+            version=__version__,
+            name=name,
+            table=table,
+            note=note,
+            has_files=has_files,
+            num_judged=len(audit.order),
+            num_unjudged=audit.num_unjudged,
+            estimate=[round(end) for end in audit.num_wrong],
+            likely=suspects[:num_likely],
+            others=suspects[num_likely:],
+        )
+    )

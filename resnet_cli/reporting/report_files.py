@@ -1,0 +1,84 @@
+"""What a report writes into a folder: the page, the model card, the confusion matrix, and plots as PNG."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import ImageError
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.paths import make_dir, write_text
+from resnet_cli.reporting.calibration_plots import plot_reliability, plot_risk_coverage
+from resnet_cli.reporting.figures import before_temperature
+from resnet_cli.reporting.model_card import model_card
+from resnet_cli.reporting.plots import plot_confusion, plot_curves, plot_predictions
+from resnet_cli.reporting.report_page import ReportContent, report_page
+from resnet_cli.reporting.trust_charts import risk_line
+
+#: Pictures in the plot of predictions.
+NUM_SHOWN = 25
+_SHOWN_PX = 256
+
+
+def write_report_files(folder: Path, content: ReportContent) -> None:
+    """Writes ``report.html``, ``model_card.md``, ``confusion.csv`` and ``plots/``, each whole or not at all.
+
+    Args:
+        folder: Is there.
+        content: What they show.
+
+    Raises:
+        DiskError: They cannot be written.
+    """
+    evaluation = content.evaluation
+    plots = make_dir(folder / "plots")
+    write_text(folder / "confusion.csv", confusion_csv(evaluation))
+    plot_confusion(evaluation.confusion, evaluation.classes, plots / "confusion.png")
+    plot_reliability(before_temperature(evaluation), evaluation.calibration, plots / "reliability.png")
+    plot_risk_coverage(*risk_line(evaluation), plots / "risk_coverage.png")
+    if content.history:
+        plot_curves(content.history, plots / "curves.png", best_epoch=content.best_epoch)
+    _plot_predictions(content, plots / "predictions.png")
+    write_text(folder / "model_card.md", model_card(content))
+    write_text(folder / "report.html", report_page(content))
+
+
+def confusion_csv(evaluation: Evaluation) -> str:
+    """The counts as CSV: a row for each true class, a column for each predicted one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true / predicted", *evaluation.classes])
+    for name, counts in zip(evaluation.classes, evaluation.confusion.tolist(), strict=True):
+        writer.writerow([name, *counts])
+    return text.getvalue()
+
+
+def _plot_predictions(content: ReportContent, path: Path) -> None:
+    """A sample of pictures and answers; those that cannot be read any more are left out."""
+    evaluation = content.evaluation
+    order = np.random.default_rng(0).permutation(evaluation.num_images)[:NUM_SHOWN]
+    pictures = [(int(at), _small(content.items[at])) for at in order]
+    shown = [(at, pixels) for at, pixels in pictures if pixels is not None]
+    if shown:
+        plot_predictions(
+            [pixels for _, pixels in shown],
+            [evaluation.classes[evaluation.labels[at]] for at, _ in shown],
+            [evaluation.classes[evaluation.predicted[at]] for at, _ in shown],
+            [float(evaluation.confidence[at]) for at, _ in shown],
+            path,
+        )
+
+
+def _small(item: Item) -> NDArray[Any] | None:
+    try:
+        image = item.open()
+    except ImageError:
+        return None
+    image.thumbnail((_SHOWN_PX, _SHOWN_PX))
+    return np.asarray(image)

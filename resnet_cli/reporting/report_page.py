@@ -1,0 +1,240 @@
+"""The report of a training or an eval: one HTML file that holds all it shows and asks for no network."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from resnet_cli import __version__
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.findings import Finding
+from resnet_cli.evaluation.calibration import Calibration
+from resnet_cli.evaluation.coverage import Target
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.reporting.cells import row_shares
+from resnet_cli.reporting.charts import Chart
+from resnet_cli.reporting.curve_charts import curve_charts
+from resnet_cli.reporting.figures import before_temperature, class_figures, figures
+from resnet_cli.reporting.matrix import cell_data, most_confused, shades
+from resnet_cli.reporting.notes import notes_about
+from resnet_cli.reporting.pages import environment, ranked, source
+from resnet_cli.reporting.plots import CurvePoint
+from resnet_cli.reporting.shown import MAX_GALLERY, least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
+from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart
+
+#: Pictures of galleries are large enough to judge them by; with their heat maps at most 48, 0.9 MB.
+GALLERY_PX, GALLERY_BYTES = 224, 14_000
+#: Of the matrix's cells; at most 3.3 MB.
+CELL_PX, CELL_BYTES, MAX_CELL_PICTURES = 96, 4_000, 600
+#: With fewer pictures they may be larger.
+LARGE_CELL_PX, LARGE_CELL_BYTES, MAX_LARGE = 128, 7_000, 300
+#: A matrix of more classes is drawn, not written.
+MAX_WRITTEN_CLASSES = 32
+#: Pictures unlike the training ones that are shown.
+MAX_UNKNOWN = 6
+#: The figures at the top, beside top-1.
+TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """All that a report shows; results alone.
+
+    Attributes:
+        title: Such as ``ants_bees, test split``.
+        command: What reproduces it.
+        facts: (name, value, why) of what was trained on what.
+        evaluation: Of the judged split.
+        items: Its pictures, in the same order.
+        data: The data set's name.
+        split: What the judged pictures are: ``test``, ``val``, ``all``.
+        overlays: Position -> where the network looked, for some of the shown pictures.
+        history: Of the training; () for an eval.
+        best_epoch: The one that was kept.
+        temperature: The model's.
+        selections: What was promised about wrong answers on validation, and what became of it on these pictures.
+        most_novel: Above this novelty a picture counts as unknown.
+        findings: What was found about the data.
+        warnings: What readers should know first.
+        other: Figures of another split to set beside, such as validation.
+        other_split: What it is called.
+    """
+
+    title: str
+    command: str
+    facts: Sequence[tuple[str, str, str]]
+    evaluation: Evaluation
+    items: Sequence[Item]
+    data: str = ""
+    split: str = ""
+    overlays: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
+    history: Sequence[CurvePoint] = ()
+    best_epoch: int | None = None
+    temperature: float = 1.0
+    selections: Sequence[Target] = ()
+    most_novel: float | None = None
+    findings: Sequence[Finding] = ()
+    warnings: Sequence[str] = ()
+    other: Evaluation | None = None
+    other_split: str = "validation"
+
+
+class Shown(NamedTuple):
+    """One picture of a gallery.
+
+    Attributes:
+        position: In the evaluation.
+        name: Of the file.
+        true: The class it is of.
+        predicted: The answer.
+        prob: Of the answer.
+        true_prob: Of the true class.
+        novelty: None if it is not known.
+        picture: Small.
+        overlay: Where the network looked; None if that is not known.
+    """
+
+    position: int
+    name: str
+    true: str
+    predicted: str
+    prob: float
+    true_prob: float
+    novelty: float | None
+    picture: Thumbnail
+    overlay: Thumbnail | None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the answer is."""
+        return self.true == self.predicted
+
+
+def split_word(split: str) -> str:
+    """What stands before the word pictures: ``validation`` for val, nothing for all."""
+    return {"val": "validation", "all": ""}.get(split, split)
+
+
+def shown_positions(evaluation: Evaluation) -> list[int]:
+    """The pictures of the galleries, the worst mistakes first: those that a heat map may be made for."""
+    worst = worst_mistakes(evaluation)
+    return worst + least_certain(evaluation, worst)
+
+
+def report_page(content: ReportContent) -> str:
+    """The HTML document, pictures included; at most about 5 MB.
+
+    Pictures are read again; one that cannot be read any more gets a placeholder.
+
+    Args:
+        content: Any, of at least one picture.
+    """
+    evaluation = content.evaluation
+    worst = worst_mistakes(evaluation)
+    unsure = least_certain(evaluation, worst)
+    unknown = _most_novel(content)
+    gallery = _gallery(content, [*worst, *unsure, *unknown])
+    shown = [*worst, *unsure, *unknown]
+    in_cells = [at for at in of_cells(evaluation, MAX_CELL_PICTURES) if at not in shown]
+    side_px, max_bytes = (CELL_PX, CELL_BYTES) if len(in_cells) > MAX_LARGE else (LARGE_CELL_PX, LARGE_CELL_BYTES)
+    small = thumbnails([content.items[at] for at in in_cells], side_px=side_px, max_bytes=max_bytes)
+    num_classes = len(evaluation.classes)
+    all_figures = figures(evaluation)
+    script = source("report.js")
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            version=__version__,
+            content=content,
+            split=split_word(content.split),
+            evaluation=evaluation,
+            num_right=int(evaluation.is_right.sum()),
+            figures=all_figures,
+            tiles=[figure for figure in all_figures if figure.key in TILES],
+            other_figures={figure.key: figure for figure in figures(content.other)} if content.other else {},
+            notes=[*content.warnings, *notes_about(evaluation)],
+            findings=ranked(content.findings),
+            curves=curve_charts(content.history, content.best_epoch),
+            shares=row_shares(evaluation.confusion, evaluation.classes) if num_classes <= MAX_WRITTEN_CLASSES else None,
+            shades=shades(evaluation.confusion) if num_classes > MAX_WRITTEN_CLASSES else None,
+            confused=most_confused(evaluation),
+            rows=class_figures(evaluation),
+            worst=[gallery[at] for at in worst],
+            unsure=[gallery[at] for at in unsure],
+            unknown=[gallery[at] for at in unknown],
+            max_gallery=MAX_GALLERY,
+            calibration=_calibration(evaluation),
+            risk=risk_chart(evaluation),
+            novelty=_novelty(content),
+            data=cell_data(evaluation, shown, in_cells, small),
+            script=Markup(script),
+            # Nothing else may run, whatever a file name says.
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        )
+    )
+
+
+def _gallery(content: ReportContent, positions: Sequence[int]) -> dict[int, Shown]:
+    evaluation = content.evaluation
+    size: dict[str, Any] = {"side_px": GALLERY_PX, "max_bytes": GALLERY_BYTES}
+    pictures = thumbnails([content.items[at] for at in positions], **size)
+    found = {}
+    for at, picture in zip(positions, pictures, strict=True):
+        probs, label = evaluation.probs[at], int(evaluation.labels[at])
+        predicted = int(probs.argmax())
+        found[at] = Shown(
+            position=at,
+            name=evaluation.names[at],
+            true=evaluation.classes[label],
+            predicted=evaluation.classes[predicted],
+            prob=float(probs[predicted]),
+            true_prob=float(probs[label]),
+            novelty=None if evaluation.novelty is None else float(evaluation.novelty[at]),
+            picture=picture,
+            overlay=shrink(content.overlays[at], **size) if at in content.overlays else None,
+        )
+    return found
+
+
+def _most_novel(content: ReportContent) -> list[int]:
+    """Positions of the pictures most unlike the training ones, of those that count as unknown."""
+    novelty = content.evaluation.novelty
+    if novelty is None or content.most_novel is None:
+        return []
+    shown = shown_positions(content.evaluation)
+    order = [int(at) for at in np.argsort(-novelty, kind="stable")[: MAX_UNKNOWN + len(shown)]]
+    return [at for at in order if novelty[at] > content.most_novel and at not in shown][:MAX_UNKNOWN]
+
+
+def _calibration(evaluation: Evaluation) -> list[tuple[Chart, Calibration]]:
+    """How sure and how right, before and after the temperature; one chart where it changes nothing."""
+    before, after = before_temperature(evaluation), evaluation.calibration
+    if before is None:
+        return [(reliability_chart("As sure as right?", after), after)]
+    named = (("Before the temperature", before), ("After the temperature", after))
+    return [(reliability_chart(title, found), found) for title, found in named]
+
+
+def _novelty(content: ReportContent) -> dict[str, Any] | None:
+    """How many pictures count as unknown, and how often known and unknown ones are answered wrong."""
+    evaluation = content.evaluation
+    if evaluation.novelty is None:
+        return None
+    found: dict[str, Any] = {"chart": novelty_chart(evaluation.novelty, content.most_novel), "num_unknown": None}
+    if content.most_novel is not None:
+        is_unknown = evaluation.novelty > content.most_novel
+        found |= {
+            "num_unknown": int(is_unknown.sum()),
+            "unknown_error": float(1 - evaluation.is_right[is_unknown].mean()) if is_unknown.any() else None,
+            "known_error": float(1 - evaluation.is_right[~is_unknown].mean()) if not is_unknown.all() else None,
+        }
+    return found

@@ -1,0 +1,116 @@
+"""The charts of how far answers can be trusted: calibration, wrong answers at each coverage, novelty."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.evaluation.calibration import Calibration
+from resnet_cli.evaluation.intervals import wilson
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.reporting.charts import Chart, Dot, Line, Span, Tick, axis, chart_line, percent_ticks
+
+#: Places of a risk-coverage line; more cannot be told apart.
+MAX_PLACES = 300
+#: An error rate's axis is not drawn finer.
+_LEAST_RISK = 0.02
+#: Bars of the novelty chart.
+_NUM_BARS = 30
+
+
+def reliability_chart(title: str, calibration: Calibration) -> Chart:
+    """How often answers are right against how sure they are; on the diagonal one is the other."""
+    bins = [found for found in calibration.bins if found.num]
+    most = max(found.num for found in bins)
+    rights = [wilson(round(found.accuracy * found.num), found.num) for found in bins]
+    labels = [
+        f"{100 * found.low:.0f} to {100 * found.high:.0f} % sure: {found.num:,} answers, {100 * right.value:.1f} % "
+        f"right (95 %: {100 * right.low:.0f} to {100 * right.high:.0f})"
+        for found, right in zip(bins, rights, strict=True)
+    ]
+    dots = [Dot(found.confidence, right.value, label) for found, right, label in zip(bins, rights, labels, strict=True)]
+    return Chart(
+        title=title,
+        summary=f"{title}: expected calibration error {100 * calibration.ece:.1f} %. {'; '.join(labels)}",
+        x_title="how sure (probability of the answer)",
+        x_ticks=percent_ticks(),
+        y_ticks=percent_ticks(),
+        lines=[
+            Line("ideal", "as sure as right", [[(0.0, 0.0), (1.0, 1.0)]], []),
+            Line("val", "how often right", [[(dot.x, dot.y) for dot in dots]], dots),
+        ],
+        # A fifth of the height: how many answers stand behind each point.
+        bars=[
+            Span(found.low + 0.004, found.high - found.low - 0.008, 0.0, 0.2 * found.num / most, label)
+            for found, label in zip(bins, labels, strict=True)
+        ],
+        reaches=[
+            Span(found.confidence, 0.0, right.low, right.high - right.low)
+            for found, right in zip(bins, rights, strict=True)
+        ],
+    )
+
+
+def risk_line(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The share of pictures answered and of wrong ones among them, as the least probability falls.
+
+    Returns:
+        Coverage [m], rising to 1, and risk [m]; pictures that are equally sure are answered together.
+
+    Source: El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a.html.
+    """
+    order = np.argsort(-evaluation.confidence, kind="stable")
+    wrong = np.cumsum(~evaluation.is_right[order])
+    ends = np.append(np.flatnonzero(np.diff(evaluation.confidence[order])), len(order) - 1)
+    ends = ends[np.unique(np.linspace(0, len(ends) - 1, MAX_PLACES).round().astype(np.intp))]
+    return (ends + 1) / len(order), wrong[ends] / (ends + 1)
+
+
+def risk_chart(evaluation: Evaluation) -> Chart:
+    """Wrong answers among the answered as ever less sure pictures are answered too."""
+    coverage, risk = risk_line(evaluation)
+    _, top, y_ticks = axis([0.0, max(_LEAST_RISK, float(risk.max()))], is_share=True)
+    labels = [
+        f"{100 * part:.0f} % answered: {100 * wrong:.1f} % of them wrong"
+        for part, wrong in zip(coverage.tolist(), risk.tolist(), strict=True)
+    ]
+    half = min(int(np.searchsorted(coverage, 0.5)), len(labels) - 1)
+    return Chart(
+        title="Wrong answers among the answered",
+        summary=f"Risk against coverage: {labels[-1]}; {labels[half]}",
+        x_title="pictures answered, the surest first",
+        x_ticks=percent_ticks(),
+        y_ticks=y_ticks,
+        lines=[chart_line("val", "", coverage.tolist(), (risk / top).tolist(), labels)],
+    )
+
+
+def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Chart:
+    """How unlike the training pictures the judged ones are, and from where on they count as unknown."""
+    high = max(float(novelty.max()), (most_novel or 0.0)) * 1.05 + 1e-6
+    counts, edges = np.histogram(novelty, bins=_NUM_BARS, range=(0.0, high))
+    most = int(counts.max())
+    bars = [
+        Span(
+            edges[at] / high + 0.001,
+            (edges[at + 1] - edges[at]) / high - 0.002,
+            0.0,
+            0.96 * count / most,
+            f"{edges[at]:.3f} to {edges[at + 1]:.3f}: {count:,} pictures",
+            "train" if most_novel is not None and edges[at] >= most_novel else "val",
+        )
+        for at, count in enumerate(counts.tolist())
+        if count
+    ]
+    _, top, ticks = axis([0.0, high], is_share=False)
+    limit = "" if most_novel is None else f"; above {most_novel:.3f} they count as unknown"
+    return Chart(
+        title="How unlike the training pictures",
+        summary=f"Novelty of {len(novelty):,} pictures, from {novelty.min():.3f} to {novelty.max():.3f}{limit}",
+        x_title="novelty (1 - cosine to the nearest training pictures)",
+        x_ticks=[Tick(tick.place * top / high, tick.text) for tick in ticks if tick.place * top <= high],
+        y_ticks=[Tick(0.0, "0"), Tick(0.96, f"{most:,}")],
+        bars=bars,
+        mark=None if most_novel is None else most_novel / high,
+        mark_text="" if most_novel is None else "unknown from here",
+    )

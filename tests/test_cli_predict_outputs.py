@@ -1,0 +1,280 @@
+"""Where answers go: files that are gone on with, folders, and which flags fit together. No network answers here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mean_colours import CLASSES, COLOURS, MeanColours, paint, reliability
+from running import command_environment, run_cli
+from typer.testing import Result
+
+from resnet_cli.cli import predict_run
+from resnet_cli.cli.predict_models import Chosen
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands beside a folder with a picture of each colour, a grey and a broken one."""
+    folder = tmp_path / "here"
+    for name, colour in COLOURS.items():
+        paint(folder / "in" / f"{name}.png", colour)
+    paint(folder / "in" / "grey.png", (90, 91, 90))
+    (folder / "in" / "broken.png").write_text("no picture")
+    (folder / "model").write_bytes(b"weights")
+    monkeypatch.chdir(folder)
+    chosen = Chosen(MeanColours(), folder / "model", reliability(), has_novelty=True)
+    monkeypatch.setattr(predict_run, "choose_model", lambda *_, **__: chosen)
+    return folder
+
+
+GOOD = ["in/blue.png", "in/green.png", "in/grey.png", "in/red.png"]
+ALL = sorted([*GOOD, "in/broken.png"])
+
+
+def run(*arguments: object, exit_code: int = 0, stdin: bytes | None = None) -> Result:
+    result = run_cli("predict", *arguments, stdin=stdin)
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def json_rows(path: Path | str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_a_file_holds_every_picture_in_order_and_stdout_nothing(here: Path) -> None:
+    result = run("in", "--output", "a.jsonl", exit_code=3)
+    rows = json_rows("a.jsonl")
+    assert result.stdout == "" and "4 answers in a.jsonl" in result.stderr
+    assert [row["path"] for row in rows] == ALL
+    assert [row["error"] is None for row in rows] == [name != "in/broken.png" for name in ALL]
+    assert "warning: in/broken.png: not a picture" in result.stderr and "1 of 5 pictures" in result.stderr
+    assert len({row["made_by"] for row in rows}) == 1
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_resume_adds_what_is_missing_and_ends_as_uninterrupted(name: str) -> None:
+    run("in", "-o", "whole.jsonl" if name.endswith("l") else "whole.csv", exit_code=3)
+    whole = Path("whole" + name[1:]).read_bytes()
+    Path(name).write_bytes(whole[: len(whole) // 2])
+    result = run("in", "--output", name, "--resume", exit_code=3)
+    assert Path(name).read_bytes() == whole
+    assert "1 of 5 pictures" in result.stderr
+    run("in", "--output", name, "--resume", exit_code=3)
+    assert Path(name).read_bytes() == whole
+
+
+def test_resume_begins_a_file_that_is_not_there() -> None:
+    run(*GOOD, "--output", "a.csv", "--resume")
+    assert len(Path("a.csv").read_text().splitlines()) == 5
+
+
+def test_resume_refuses_another_models_file(here: Path) -> None:
+    run(*GOOD, "--output", "a.csv")
+    before = Path("a.csv").read_bytes()
+    assert "with other settings" in run(*GOOD, "-o", "a.csv", "--resume", "--topk", 1, exit_code=2).stderr
+    assert "with other settings" in run(*GOOD, "-o", "a.csv", "--resume", "--threshold", 0.4, exit_code=2).stderr
+    (here / "model").write_bytes(b"other")
+    assert "by another model" in run(*GOOD, "-o", "a.csv", "--resume", exit_code=2).stderr
+    assert Path("a.csv").read_bytes() == before
+
+
+def test_an_output_that_is_there_is_never_overwritten() -> None:
+    for name in ("a.csv", "a.parquet"):
+        Path(name).write_text("mine")
+        assert f"--output {name}: exists already" in run("in", "-o", name, exit_code=2).stderr
+        assert Path(name).read_text() == "mine"
+    assert "there is no folder" in run("in", "-o", "none/a.csv", exit_code=6).stderr
+
+
+def test_a_killed_process_leaves_rows_that_are_gone_on_with(here: Path) -> None:
+    for number in range(3000):
+        os.link(here / "in" / "red.png", here / "in" / f"{number:04d}.png")
+    (here / "in" / "broken.png").unlink()
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("mean_colours.py")),
+        "model",
+        "predict",
+        "in",
+        "--batch-size",
+    ]
+    command = [*program, "2", "--output", "a.jsonl", "--resume"]
+    environment = command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while (not Path("a.jsonl").exists() or not Path("a.jsonl").stat().st_size) and time.monotonic() < until:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    num_bytes = Path("a.jsonl").stat().st_size
+    assert num_bytes
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"answers in a.jsonl" in done.stderr
+    rows = json_rows("a.jsonl")
+    assert [row["path"] for row in rows] == sorted(str(path) for path in Path("in").iterdir())
+
+
+def test_a_terminated_process_says_how_to_go_on(here: Path) -> None:
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("mean_colours.py")),
+        "model",
+        "predict",
+        "--files-from",
+        "-",
+    ]
+    environment = command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [*program, "--output", "a.jsonl"], env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin
+    process.stdin.write(b"in/red.png\n" * 40)
+    process.stdin.flush()
+    until = time.monotonic() + 60
+    while not Path("a.jsonl").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert b"the answers so far are in a.jsonl; go on with --resume" in errors
+    assert len(json_rows("a.jsonl")) >= 4
+
+
+def test_csv_and_parquet_hold_what_json_holds() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        run("in", "-o", name, "--abstain", exit_code=3)
+    rows = json_rows("a.jsonl")
+    with open("a.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["path"], row["label"] or None, row["unknown"] or None) for row in table] == [
+        (row["path"], row["label"], row["unknown"]) for row in rows
+    ]
+    found = parquet.read_table("a.parquet").to_pylist()
+    assert [(row["path"], row["label"], row["error"]) for row in found] == [
+        (row["path"], row["label"], row["error"]) for row in rows
+    ]
+
+
+def test_unknown_is_an_answer_with_a_reason_everywhere() -> None:
+    flags = ("in/grey.png", "in/red.png", "--abstain")
+    (grey, red) = (json.loads(line) for line in run(*flags, "--json").stdout.splitlines())
+    assert (grey["label"], grey["unknown"]) == ("unknown", "unlike the training pictures")
+    assert (red["label"], red["unknown"]) == ("red", None) and red["novelty"] < grey["novelty"]
+    table = list(csv.DictReader(io.StringIO(run(*flags, "--csv").stdout)))
+    assert [row["label"] for row in table] == ["unknown", "red"] and table[0]["unknown"]
+    lines = [line.split("\t") for line in run(*flags).stdout.splitlines()]
+    assert lines[0][:4] == ["in/grey.png", "unknown", "unlike the training pictures", "green"]
+    assert lines[1][:2] == ["in/red.png", "red"] and len(lines[1]) == 7
+    assert run("in/red.png", "--threshold", 0.99).stdout.split("\t")[1:3] == ["unknown", "only 80.0 % sure"]
+    assert run("in/red.png", "--target-error", "10%").stdout.split("\t")[1] == "red"
+
+
+def test_inputs_come_from_lists_too() -> None:
+    data = b"in/red.png\nin/grey.png\n"
+    Path("list").write_bytes(data)
+    expected = ["in/blue.png", "in/red.png", "in/grey.png"]
+    for source, stdin in (("list", None), ("-", data)):
+        out = run("in/blue.png", "--files-from", source, "--json", stdin=stdin).stdout
+        assert [json.loads(line)["path"] for line in out.splitlines()] == expected
+    out = run("--files-from", "-", "-0", "--json", stdin=b"in/red.png\0in/blue.png\0").stdout
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["red", "blue"]
+    assert "no paths there" in run("--files-from", "-", stdin=b"\n", exit_code=3).stderr
+    assert "No such file" in run("--files-from", "none", exit_code=3).stderr
+
+
+def test_pictures_are_sorted_and_drawn_on(here: Path) -> None:
+    run("in", "--sort-into", "sorted", "--annotate", "drawn", "--abstain", exit_code=3)
+    assert sorted(path.relative_to("sorted").as_posix() for path in Path("sorted").rglob("*.png")) == [
+        "blue/blue.png",
+        "green/green.png",
+        "red/red.png",
+        "unknown/grey.png",
+    ]
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["blue.jpg", "green.jpg", "grey.jpg", "red.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_sorted_links() -> None:
+    run("in/red.png", "--sort-into", "sorted", "--link")
+    assert Path("sorted/red/red.png").resolve() == Path("in/red.png").resolve()
+
+
+def test_quiet_says_nothing_but_errors() -> None:
+    result = run("in", "-o", "a.csv", "--quiet", exit_code=3)
+    assert result.stdout == "" and result.stderr.splitlines() == [
+        "warning: in/broken.png: not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)"
+    ]
+
+
+WRONG: list[tuple[list[str], str]] = [
+    ([], "nothing to answer"),
+    (["in", "--csv", "--json"], "--csv and --json: choose one"),
+    (["in", "--csv", "--json", "--parquet"], "choose one"),
+    (["in", "--parquet"], "--output answers.parquet"),
+    (["in", "--output", "a.txt"], "its extension says nothing"),
+    (["in", "--output", "a.csv", "--json"], "its extension says csv"),
+    (["in", "--resume"], "--resume has no effect"),
+    (["in", "--resume", "--output", "a.parquet"], "there whole or not at all"),
+    (["in", "--resume", "--output", "a.csv", "--embeddings", "f.npy"], "--embeddings is there whole"),
+    (["-", "--resume", "--output", "a.csv"], "stdin has no name"),
+    (["in", "--link"], "--link has no effect"),
+    (["in", "--null"], "--null has no effect"),
+    (["-", "--files-from", "-"], "stdin can be only one"),
+    (["in/red.png", "--no-recursive"], "--no-recursive has no effect"),
+    (["in/red.png", "--recursive"], "--recursive has no effect"),
+    (["in/red.png", "--image-column", "path"], "--image-column has no effect"),
+    (["--files-from", "-", "--image-column", "path"], "--image-column has no effect"),
+    (["--similar", "in/red.png"], "belong together"),
+    (["--among", "in"], "belong together"),
+    (["in", "--similar", "in/red.png", "--among", "in"], "IMAGES has no effect"),
+    (["--similar", "in/red.png", "--among", "in", "--abstain"], "--abstain has no effect"),
+    (["--similar", "in/red.png", "--among", "in", "--threshold", "0"], "--threshold has no effect"),
+    (["--similar", "in/red.png", "--among", "in", "-o", "a.csv"], "--output has no effect"),
+    (["in", "--threshold", "1.5"], "--threshold 1.5"),
+    (["in", "--threshold", "nan"], "--threshold"),
+    (["in", "--target-error", "much"], "must be a share such as 1%"),
+    (["in", "--target-error", "100%"], "--target-error 1.0: should be less than 1"),
+    (["in", "--target-error", "0.01%"], "no threshold can promise that"),
+    (["in", "--embeddings", "f.txt"], "no known kind of file"),
+    (["in", "--sort-into", "model"], "--sort-into model: is no folder"),
+    (["--watch", "none"], "--watch none: no such folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_what_cannot_be_or_has_no_effect_is_named(arguments: list[str], named: str) -> None:
+    before = sorted(os.listdir())
+    result = run(*arguments, exit_code=2, stdin=b"")
+    assert named in result.stderr and result.stdout == "" and sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--device", "cpu"], ["--precision", "fp32"], ["--explain", "e"], ["--embeddings", "f.npy"]],
+    ids=" ".join,
+)
+def test_an_exported_model_refuses_what_it_cannot_do(arguments: list[str]) -> None:
+    assert arguments[0] in run("in", "--model", "m.onnx", *arguments, exit_code=2).stderr
+    similar = ("--similar", "in/red.png", "--among", "in")
+    assert "--similar" in run(*similar, "--model", "m.onnx", exit_code=2).stderr
+
+
+def test_features_are_refused_a_second_time(here: Path) -> None:
+    np.save("f.npy", np.zeros(3))
+    assert "exists already" in run("in", "--embeddings", "f.npy", exit_code=2).stderr
+    assert CLASSES == MeanColours.classes

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from running import FP32
+
+from resnet_cli.cli import studies
+from resnet_cli.cli.study_tables import curve_sentence
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.folders import read_folder
+from resnet_cli.data.sources import open_dataset
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.evaluation import learning_curve as curves
+from resnet_cli.evaluation.intervals import Interval
+from resnet_cli.evaluation.learning_curve import Forecast, LearningCurve, PowerLaw, Step
+from resnet_cli.evaluation.untrained import untrained_backbone
+from resnet_cli.model import Model, ResNet50, backbone_hash
+from resnet_cli.paths import write_text
+from resnet_cli.preprocess import Preprocess
+
+pytest_plugins = ["narrow"]
+
+
+@pytest.fixture
+def model(narrow: None) -> Model:
+    torch.manual_seed(0)
+    network = ResNet50(2).eval()
+    assert isinstance(network.fc, torch.nn.Linear)
+    torch.nn.init.normal_(network.fc.weight)
+    return Model(network, ("ants", "bees"), Preprocess(resize_size=32, crop_size=32))
+
+
+@pytest.fixture
+def photos(make_folder: Callable[..., Path]) -> Dataset:
+    counts = {"train": 8, "val": 4, "test": 4}
+    return read_folder(make_folder({split: {"ants": num, "bees": num} for split, num in counts.items()}, "colours"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_learning_curve_prints_steps_forecasts_and_a_sentence(
+    model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "NUM_DRAWS", 2)
+    studies.run_learning_curve(model, photos, FP32)
+    shown = capsys.readouterr()
+    assert "Learning curve (8 test pictures judge)" in shown.out and "twice the pictures" in shown.out
+    assert "100 more of each class" in shown.out and "a guess" in shown.out
+    assert "points" in shown.out and "evaluating" not in shown.out
+    assert max(map(len, shown.out.splitlines()[:-1])) <= 80
+    studies.run_learning_curve(model, photos, FP32, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema_version"] == 1 and found["judged"] == "test"
+    curve = found["learning_curve"]
+    assert curve["num_train"] == 16 and curve["steps"][-1]["num_images"] == 16
+    assert set(curve["law"]) == {"asymptote", "scale", "exponent"}
+    assert {"value", "low", "high"} == set(curve["forecasts"][0]["gain"])
+    studies.run_learning_curve(model, photos, FP32, quiet=True)
+    quiet = capsys.readouterr()
+    assert quiet.out.startswith("twice the pictures: ") and quiet.out.count("\n") == 1 and not quiet.err
+
+
+def test_data_without_splits_are_split_as_finetune_would(
+    model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "NUM_DRAWS", 2)
+    items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
+    studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), FP32, as_json=True)
+    assert json.loads(capsys.readouterr().out)["learning_curve"]["num_train"] == 32
+    with pytest.raises(DataError, match="too few for a learning curve"):
+        studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items[:8])), FP32)
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (Interval(0.02, 0.01, 0.03), "twice as many would bring about 2.0 points"),
+        (Interval(0.002, -0.01, 0.005), "would hardly help"),
+        (Interval(0.02, -0.01, 0.05), "not certain"),
+    ],
+)
+def test_the_sentence_follows_the_interval(gain: Interval, words: str) -> None:
+    twice = Forecast(curves.TWICE, 200, Interval(0.9, 0.8, 0.95), gain, is_guess=False)
+    step = Step(100, Interval(0.1, 0.1, 0.1), 1.0, 1)
+    assert words in curve_sentence(LearningCurve((step,), PowerLaw(0.0, 1.0, 0.5), (twice,), 50, 100))
+
+
+def test_label_audit_writes_a_table_that_opens_and_a_sheet(
+    model: Model, photos: Dataset, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies.run_label_audit(model, photos, FP32, split="train")
+    shown = capsys.readouterr().out
+    assert "Of 16 labels" in shown and "resnet-cli finetune colours-labels.csv" in shown
+    again = open_dataset(str(here / "colours-labels.csv"))
+    assert again.counts() == photos.counts(), "pictures of other splits are in the table too"
+    page = (here / "colours-labels.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and page.count("<figure") == 16 and "<script" not in page
+    assert "resnet-cli finetune colours-labels.csv" in page
+    with pytest.raises(ConfigError, match="exists already"):
+        studies.run_label_audit(model, photos, FP32)
+    studies.run_label_audit(model, photos, FP32, out=here / "all.csv", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["label_audit"]["num_judged"] == 32
+    assert found["written"] == [str(here / "all.html"), str(here / "all.csv")]
+    studies.run_label_audit(model, photos, FP32, out=here / "quiet.csv", quiet=True)
+    quiet = capsys.readouterr()
+    assert quiet.out.splitlines() == [str(here / "quiet.html"), str(here / "quiet.csv")] and not quiet.err
+
+
+def test_a_name_that_is_no_table_and_an_empty_split_are_refused(model: Model, photos: Dataset, here: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must end in \.csv"):
+        studies.run_label_audit(model, photos, FP32, out=here / "labels.txt")
+    items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
+    with pytest.raises(DataError, match="has no such pictures"):
+        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), FP32, split="test")
+    assert not list(here.iterdir())
+
+
+def test_pictures_in_memory_get_no_promise_that_finetune_reads_the_table(
+    model: Model, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [Item(f"<b>{at}</b>\n", noise(at), at % 2) for at in range(40)]
+    studies.run_label_audit(model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), FP32)
+    assert "finetune" not in capsys.readouterr().out
+    page = (here / "noise-labels.html").read_text(encoding="utf-8")
+    assert "these pictures are no files" in page and "<b>0" not in page and "<i>" not in page
+
+
+def test_robustness_prints_a_row_a_kind(model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    items = photos.split("test")
+    studies.run_robustness(model, items, FP32, name=photos.name, max_images=4)
+    shown = capsys.readouterr().out
+    assert "(4 of 8 pictures)" in shown and "It bears" in shown
+    for kind in ("brightness", "contrast", "blur", "noise", "jpeg", "rotation", "shift"):
+        assert f"\n {kind} " in shown
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
+    studies.run_robustness(model, items, FP32, name=photos.name, max_images=4, as_json=True)
+    found = json.loads(capsys.readouterr().out)["robustness"]
+    assert found["num_images"] == 4 and len(found["kinds"]) == 7 and len(found["kinds"][0]["strengths"]) == 5
+    studies.run_robustness(model, items, FP32, name=photos.name, max_images=4, quiet=True)
+    assert capsys.readouterr().out.strip() == f"{100 * found['mean_top1']:.1f} %"
+
+
+def test_a_frozen_backbone_judges_and_a_trained_one_gives_way_to_where_it_came_from(
+    model: Model, tmp_path: Path
+) -> None:
+    assert untrained_backbone(model).network is model.network and not untrained_backbone(model).note
+    frozen = dataclasses.replace(model, provenance={"recipe": {"mode": "frozen"}})
+    assert untrained_backbone(frozen).network is model.network
+    model.save(tmp_path / "start.safetensors")
+    write_text(tmp_path / "config.yaml", f"weights: {tmp_path / 'start.safetensors'}\nmode: full\n")
+    full = {"recipe": {"mode": "full"}, "weights": "none"}
+    trained = dataclasses.replace(model, provenance=full, path=tmp_path / "model.safetensors", network=ResNet50(2))
+    start = untrained_backbone(trained)
+    assert not start.has_seen and "that the training started from" in start.note
+    assert backbone_hash(start.network) == backbone_hash(model.network) != backbone_hash(trained.network)
+    for path in (None, tmp_path / "gone" / "model.safetensors"):
+        # Nothing is left of random weights.
+        own = untrained_backbone(dataclasses.replace(trained, path=path))
+        assert own.has_seen and own.network is trained.network and "these pictures trained" in own.note
+    (tmp_path / "start.safetensors").unlink()
+    assert "no such file" in untrained_backbone(trained).note
+
+
+def test_an_unreadable_picture_is_named(model: Model, here: Path) -> None:
+    for at in range(12):
+        Image.fromarray(noise(at)).save(here / f"{at}.png")
+    (here / "3.png").write_bytes(b"no picture")
+    items = tuple(Item(f"{at}.png", here / f"{at}.png", at % 2) for at in range(12))
+    with pytest.raises(DataError, match=r"3\.png"):
+        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), items), FP32)
+    assert not (here / "noise-labels.csv").exists()

@@ -1,0 +1,314 @@
+"""An exported ONNX file answers as the model does, says what it is, and needs neither torch nor onnx to be run."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from resnet_cli.errors import ModelError
+from resnet_cli.exporting import int8
+from resnet_cli.exporting.about import IMAGES, About, Input, Number
+from resnet_cli.exporting.graph import IR_VERSION, OPSET
+from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
+from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.exporting.runtimes import TorchRuntime, squares
+from resnet_cli.model import NUM_FEATURES, Memory, Model, ResNet50
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.reliability import Reliability
+
+pytest_plugins = ["narrow"]
+
+CLASSES = ("ant", "bee", "héron, gris")
+PREPROCESS = Preprocess(resize_size=36, crop_size=32)
+
+
+def made_up_model(hidden: tuple[int, ...] = (), *, remembers: bool = True) -> Model:
+    """Random weights whose answers depend on the picture, and what a training adds."""
+    torch.manual_seed(0)
+    network = ResNet50(len(CLASSES), hidden).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+            # The statistics of the one batch below: no channel is always 0.
+            module.momentum = 1
+        elif isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=2.5 * module.in_features**-0.5)
+    with torch.no_grad():
+        network(PREPROCESS.normalize(torch.stack([squares_of(picture) for picture in pictures()])))
+    rng = np.random.default_rng(0)
+    memory = Memory(torch.rand(24, NUM_FEATURES), torch.arange(24) // 8, torch.arange(24) % 4 == 3)
+    reliability = Reliability(
+        rng.uniform(0.4, 1, 9).astype(np.float32), rng.uniform(size=9) > 0.5, rng.uniform(size=9).astype(np.float32)
+    )
+    return Model(
+        network.eval(),
+        CLASSES,
+        PREPROCESS,
+        hidden,
+        temperature=1.7,
+        provenance={"data": {"name": "insects"}},
+        memory=memory if remembers else None,
+        reliability=reliability if remembers else None,
+    )
+
+
+def about(model: Model, *, takes: Input = "picture", number: Number = "fp32") -> About:
+    return About(
+        classes=model.classes,
+        preprocess=model.preprocess.to_dict(),
+        temperature=model.temperature,
+        takes=takes,
+        number=number,
+        provenance=model.provenance,
+        licence="CC0",
+        source_sha256="ab" * 32,
+        version="0.1.0",
+        reliability=model.reliability,
+    )
+
+
+def written(
+    model: Model, path: Path, *, takes: Input = "picture", number: Number = "fp32", with_novelty: bool = True
+) -> OnnxModel:
+    proto = to_onnx(model, number=number, with_novelty=with_novelty)
+    if number == "int8":
+        feeds = (
+            {IMAGES: model.preprocess.normalize(squares(model, [picture])).contiguous().numpy()}
+            for picture in pictures()
+        )
+        proto = int8.quantise(proto, feeds)
+    if takes == "picture":
+        proto = take_pictures(proto, model.preprocess)
+    path.write_bytes(finish(proto, about(model, takes=takes, number=number)))
+    return OnnxModel.load(path, threads=1)
+
+
+def squares_of(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(PREPROCESS(picture).copy()).permute(2, 0, 1)
+
+
+def pictures() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(50, 40), (40, 50), (50, 40), (1, 1), (3, 200), (33, 36), (50, 40)]
+    return [
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert("RGB")
+        for width, height in sizes
+    ]
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("takes", ["picture", "tensor"])
+@pytest.mark.parametrize("hidden", [(), (16, 8)], ids=["linear", "mlp"])
+def test_it_answers_as_the_model_does(tmp_path: Path, takes: Input, hidden: tuple[int, ...]) -> None:
+    model = made_up_model(hidden)
+    probs, novelty = written(model, tmp_path / "m.onnx", takes=takes).answers(pictures())
+    expected_probs, expected_novelty = TorchRuntime(model).answers(pictures())
+    assert probs.dtype == np.float32 and probs.shape == (7, 3)
+    np.testing.assert_allclose(probs, expected_probs, atol=1e-5)
+    assert novelty is not None and expected_novelty is not None
+    # The remembered pictures are kept in float16.
+    np.testing.assert_allclose(novelty, expected_novelty, atol=1e-4)
+    assert np.ptp(probs, axis=0).max() > 0.01
+
+
+def test_a_whole_resnet50_does_too(tmp_path: Path) -> None:
+    model = made_up_model(remembers=False)
+    found = written(model, tmp_path / "m.onnx")
+    probs, novelty = found.answers(pictures())
+    assert novelty is None and not found.has_novelty
+    np.testing.assert_allclose(probs, TorchRuntime(model).answers(pictures())[0], atol=1e-3)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_neither_order_nor_company_changes_an_answer(tmp_path: Path) -> None:
+    found = written(made_up_model(), tmp_path / "m.onnx")
+    together, _ = found.answers(pictures())
+    backwards, _ = found.answers(pictures()[::-1])
+    np.testing.assert_allclose(together, backwards[::-1], atol=1e-6)
+    for picture, row in zip(pictures(), together, strict=True):
+        np.testing.assert_allclose(found.answers([picture])[0][0], row, atol=1e-6)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_no_pictures_get_no_answers(tmp_path: Path) -> None:
+    probs, novelty = written(made_up_model(), tmp_path / "m.onnx").answers([])
+    assert probs.shape == (0, 3) and novelty is not None and novelty.shape == (0,)
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize(("number", "tolerance", "share"), [("fp16", 0.01, 0.6), ("int8", 0.1, 0.5)])
+def test_fewer_digits_take_less_room_and_answer_nearly_the_same(
+    tmp_path: Path, number: Number, tolerance: float, share: float
+) -> None:
+    model = made_up_model()
+    full = written(model, tmp_path / "full.onnx")
+    small = written(model, tmp_path / "small.onnx", number=number)
+    for found, expected in zip(small.answers(pictures()), full.answers(pictures()), strict=True):
+        assert found is not None and expected is not None
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+    assert small.about.number == number
+    # What is not weights stays: the preprocessing and the metadata.
+    fixed = len(finish(take_pictures(to_onnx(model), PREPROCESS), about(model))) - weight_bytes(tmp_path / "full.onnx")
+    assert (tmp_path / "small.onnx").stat().st_size - fixed < share * weight_bytes(tmp_path / "full.onnx") + 60_000
+
+
+def weight_bytes(path: Path) -> int:
+    return sum(len(tensor.raw_data) for tensor in onnx.load(path).graph.initializer)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    model = made_up_model()
+    found = written(model, tmp_path / "m.onnx")
+    assert found.classes == CLASSES
+    assert Preprocess.from_dict(found.preprocess) == PREPROCESS
+    assert found.source_hash == "ab" * 32
+    assert found.reliability is not None and model.reliability is not None
+    for name, values in vars(model.reliability).items():
+        assert (getattr(found.reliability, name) == values).all()
+    proto = onnx.load(tmp_path / "m.onnx")
+    assert (proto.ir_version, proto.opset_import[0].version) == (IR_VERSION, OPSET)
+    assert not any(tensor.external_data for tensor in proto.graph.initializer)
+    texts = {entry.key: entry.value for entry in proto.metadata_props}
+    assert json.loads(texts["classes"]) == list(CLASSES)
+    assert (texts["licence"], texts["temperature"], texts["resnet_cli_version"]) == ("CC0", "1.7", "0.1.0")
+    (picture,) = proto.graph.input
+    sizes = [size.dim_param or size.dim_value for size in picture.type.tensor_type.shape.dim]
+    assert (picture.name, sizes) == ("pictures", ["b", "h", "w", 3])
+    assert [output.name for output in proto.graph.output] == ["probs", "novelty"]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_same_model_is_the_same_bytes() -> None:
+    model = made_up_model()
+    first, second = (finish(take_pictures(to_onnx(model), PREPROCESS), about(model)) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.usefixtures("narrow")
+def test_without_novelty_no_picture_travels(tmp_path: Path) -> None:
+    model = made_up_model()
+    with_them = written(model, tmp_path / "with.onnx").path.stat().st_size
+    found = written(model, tmp_path / "without.onnx", with_novelty=False)
+    assert found.answers(pictures())[1] is None
+    assert with_them - found.path.stat().st_size > 18 * NUM_FEATURES * 2
+
+
+@pytest.fixture
+def whole(tmp_path: Path, narrow: None) -> Path:
+    written(made_up_model(), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x08\x08", b"PK\x03\x04"], ids=["empty", "page", "stub", "zip"])
+def test_what_is_no_onnx_file_is_a_model_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX file that can be run"):
+        OnnxModel.load(path)
+
+
+def test_a_cut_file_is_a_model_error(whole: Path) -> None:
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="not an ONNX file that can be run"):
+        OnnxModel.load(whole)
+
+
+def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none\.onnx"):
+        OnnxModel.load(tmp_path / "none.onnx")
+
+
+def test_a_file_of_another_program_is_refused_with_the_way_out(whole: Path) -> None:
+    proto = onnx.load(whole)
+    proto.producer_name = "pytorch"
+    onnx.save(proto, whole)
+    with pytest.raises(ModelError, match=r"none that this program wrote \(its producer is pytorch\)") as caught:
+        OnnxModel.load(whole)
+    assert caught.value.hint == "export one: resnet-cli export RUN"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": "2"},
+        {"schema_version": None},
+        {"classes": None},
+        {"classes": "[1, 2, 3]"},
+        {"classes": '["a", "a", "b"]'},
+        {"classes": '["a", "b"]'},
+        {"classes": "{"},
+        {"classes": "[" * 100_000},
+        {"preprocess": "[]"},
+        {"temperature": "0"},
+        {"temperature": "nan"},
+        {"takes": "tensor"},
+        {"number": "fp8"},
+        {"reliability": '{"confidence": "?", "is_right": "", "novelty": ""}'},
+        {"reliability": '{"confidence": "AAAA", "is_right": "", "novelty": ""}'},
+        {"reliability": "[]"},
+        {
+            "reliability": json.dumps(
+                dict.fromkeys(("confidence", "is_right", "novelty"), base64.b64encode(b"\xff" * 4).decode())
+            )
+        },
+    ],
+    ids=str,
+)
+def test_damaged_metadata_are_a_model_error(whole: Path, change: dict[str, Any]) -> None:
+    proto = onnx.load(whole)
+    texts = {entry.key: entry.value for entry in proto.metadata_props} | change
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {key: value for key, value in texts.items() if value is not None})
+    onnx.save(proto, whole)
+    with pytest.raises(ModelError, match=r"m\.onnx: (damaged|schema version)"):
+        OnnxModel.load(whole)
+
+
+#: Forbids what an exported file must not need, answers a picture, and says what was imported all the same.
+BLOCKED = """
+import sys
+class Forbid:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "onnx", "sklearn", "typer"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Forbid())
+from pathlib import Path
+from PIL import Image
+from resnet_cli.exporting.onnx_model import OnnxModel
+model = OnnxModel.load(Path(sys.argv[1]), threads=1)
+probs, novelty = model.answers([Image.new("RGB", (50, 40), "red")])
+print(probs.shape, novelty.shape, model.reliability.most_novel >= 0)
+"""
+
+
+def test_it_runs_without_torch_and_without_onnx(whole: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, whole], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(1, 3) (1,) True"
+
+
+def test_about_survives_its_texts() -> None:
+    model = made_up_model(remembers=True)
+    first = about(model)
+    again = About.from_texts(first.to_texts(), "m.onnx")
+    assert again.to_texts() == first.to_texts()
+    assert (again.classes, again.takes, again.number) == (CLASSES, "picture", "fp32")
+    without = dataclasses.replace(first, reliability=None)
+    assert About.from_texts(without.to_texts(), "m.onnx").reliability is None

@@ -1,0 +1,156 @@
+"""The gate lets through what answers as the model does, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import VerificationError
+from resnet_cli.exporting import parity
+from resnet_cli.exporting.about import Number
+from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
+from resnet_cli.exporting.pictures import _spread
+from resnet_cli.exporting.runtimes import Answers
+
+Change = Callable[[NDArray[np.float32], Sequence[Image.Image]], NDArray[np.float32]]
+
+
+class Colours:
+    """Answers with the share of each colour, changed as a test wants it."""
+
+    def __init__(self, change: Change | None = None) -> None:
+        self._change = change
+        self.batches: list[int] = []
+
+    def answers(self, images: Sequence[Image.Image]) -> Answers:
+        self.batches.append(len(images))
+        means = np.stack([np.asarray(image, dtype=np.float32).mean(axis=(0, 1)) + 1 for image in images])
+        probs = (means / means.sum(axis=1, keepdims=True)).astype(np.float32)
+        return probs if self._change is None else self._change(probs, images), means[:, 0] / 255
+
+
+def items(count: int = 40) -> list[Item]:
+    """Pictures of mostly one colour; every tenth is labelled wrongly."""
+    rng = np.random.default_rng(0)
+    made = []
+    for index in range(count):
+        pixels = rng.integers(0, 100, (8, 9, 3), dtype=np.uint8)
+        pixels[..., index % 3] += 100
+        label = (index + (index % 10 == 9)) % 3
+        made.append(Item(f"{index}.png", pixels, label))
+    return made
+
+
+def compared(change: Change | None = None, *, number: Number = "fp32", max_drop: float = 0.0) -> Parity:
+    pictures = items()
+    expected = Colours().answers([item.open() for item in pictures])
+    return compare(
+        Colours(),
+        Colours(change),
+        pictures,
+        classes=("red", "green", "blue"),
+        expected=expected,
+        number=number,
+        max_drop=max_drop,
+        data="made-up pictures",
+    )
+
+
+def test_the_same_answers_pass() -> None:
+    found = compared()
+    found.require("onnx")
+    assert found.passed and not found.differences
+    assert found.model_accuracy == found.file_accuracy
+    assert found.model_accuracy.value == 0.9
+    assert found.max_novelty_difference == 0
+    assert len(found.checks) == 1 + len(BATCHES) + len(ODD_SIZES)
+    assert set(found.file_ms) == {1, 32}
+
+
+def test_every_batch_size_is_tried_also_with_few_pictures() -> None:
+    file = Colours()
+    pictures = items(3)
+    compare(
+        Colours(), file, pictures, classes=("r", "g", "b"), expected=Colours().answers([x.open() for x in pictures])
+    )
+    assert set(BATCHES) <= set(file.batches)
+
+
+def test_a_difference_below_the_tolerance_passes() -> None:
+    assert compared(lambda probs, images: probs + np.float32(0.0009)).passed
+
+
+def test_a_difference_above_it_fails() -> None:
+    found = compared(lambda probs, images: probs + np.float32(0.0011))
+    with pytest.raises(VerificationError, match="largest difference 0.0011") as caught:
+        found.require("onnx")
+    assert "was not written" in caught.value.message and "bug" in str(caught.value.hint)
+
+
+def test_a_difference_only_in_batches_fails_and_is_named() -> None:
+    found = compared(lambda probs, images: probs[::-1] if len({i.size for i in images}) == 1 else probs)
+    assert not found.passed
+    assert {check.name for check in found.checks if not check.passed} >= {"a batch of 7"}
+
+
+def test_a_difference_only_in_small_pictures_fails_and_is_named() -> None:
+    found = compared(lambda probs, images: probs if images[0].width > 1 else probs + np.float32(0.1))
+    assert [check.name for check in found.checks if not check.passed] == ["1 x 1 pixels"]
+
+
+def test_no_number_at_all_fails() -> None:
+    assert not compared(lambda probs, images: np.full_like(probs, np.nan)).passed
+
+
+def test_pictures_between_two_classes_may_go_either_way() -> None:
+    expected = np.array([[0.50002, 0.49998], [0.6, 0.4]], dtype=np.float32)
+    found = np.array([[0.49999, 0.50001], [0.6, 0.4]], dtype=np.float32)
+    assert parity._same(expected, found).all()
+    assert parity._same(expected, expected[:, ::-1]).tolist() == [True, False]
+
+
+def wrong_for_one(probs: NDArray[np.float32], images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    """Another answer to the fourth picture of the first batch."""
+    if len(images) > 3 and images[0].size == (9, 8) and len(images) != 7:
+        probs = probs.copy()
+        probs[3] = np.roll(probs[3], 1)
+    return probs
+
+
+def test_int8_may_lose_what_it_is_allowed_and_names_what_it_answers_otherwise() -> None:
+    found = compared(wrong_for_one, number="int8", max_drop=0.05)
+    found.require("onnx int8")
+    assert found.drop == pytest.approx(2 / 40)
+    assert [difference.name for difference in found.differences][:1] == ["3.png"] or len(found.differences) == 2
+    difference = found.differences[0]
+    assert difference.expected != difference.found and difference.expected_prob > 0.4
+
+
+def test_int8_may_not_lose_more() -> None:
+    with pytest.raises(VerificationError, match=r"accuracy falls by 5\.00 points, 1 are allowed") as caught:
+        compared(wrong_for_one, number="int8", max_drop=0.01).require("onnx int8")
+    assert "--max-drop" in str(caught.value.hint)
+
+
+def test_the_figures_are_json() -> None:
+    found = compared().to_dict()
+    assert found["passed"] and found["checks"][0]["num_images"] == 40
+    assert set(found["file_ms"]) == {"1", "32"}
+    assert found["model_accuracy"]["value"] == 0.9
+
+
+@pytest.mark.parametrize("num", [1, 2, 5, 12, 100])
+def test_chosen_pictures_are_spread_over_the_classes(num: int) -> None:
+    many = [Item(str(index), b"", label) for index, label in enumerate([0] * 30 + [1] * 5 + [2] * 3)]
+    chosen = _spread(many, num)
+    counts = np.bincount([item.label for item in chosen], minlength=3)
+    assert len(chosen) == min(num, 38)
+    # No class goes short while a larger one has more than its share.
+    assert all(counts[label] >= min(size, counts.max() - 1) for label, size in enumerate((30, 5, 3)))
+    assert chosen == _spread(many, num)
+    assert [int(item.name) for item in chosen] == sorted(int(item.name) for item in chosen)

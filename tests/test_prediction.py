@@ -1,0 +1,121 @@
+"""Batching, order, errors, top-k and "unknown" are one thing, whoever computes the answers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mean_colours import COLOURS, MeanColours, reliability
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import ConfigError, ImageError, ModelError
+from resnet_cli.prediction import Answers, Prediction, answer, answer_rule
+from resnet_cli.reliability import Abstention
+
+
+def item(name: str, colour: tuple[int, int, int]) -> Item:
+    return Item(name, np.full((4, 5, 3), colour, dtype=np.uint8))
+
+
+RED, GREY = item("red", COLOURS["red"]), item("grey", (90, 91, 90))
+
+
+def predictions(items: list[Item], **options: object) -> list[Prediction]:
+    return [found.prediction for found in answer(MeanColours(), items, **options)]  # type: ignore[arg-type]
+
+
+@given(colours=st.lists(st.sampled_from([*COLOURS, "broken"]), max_size=17), batch_size=st.integers(1, 9))
+def test_each_picture_gets_its_own_answer_at_its_own_place(colours: list[str], batch_size: int) -> None:
+    items = [
+        Item(f"{index}", b"no picture") if colour == "broken" else item(f"{index}", COLOURS[colour])
+        for index, colour in enumerate(colours)
+    ]
+    found = predictions(items, batch_size=batch_size)
+    assert [prediction.path for prediction in found] == [one.name for one in items]
+    assert ["broken" if prediction.error else prediction.label for prediction in found] == colours
+    assert found == predictions(items, batch_size=1) or any(prediction.error for prediction in found)
+
+
+def test_an_unreadable_picture_has_no_label() -> None:
+    (found,) = predictions([Item("a.jpg", b"")])
+    assert (found.topk, found.unknown, found.novelty) == ((), None, None)
+    for name in ("label", "prob"):
+        with pytest.raises(ImageError, match=r"a\.jpg: the file is empty"):
+            getattr(found, name)
+
+
+def test_topk_is_sorted_cut_at_the_number_of_classes_and_stable_among_equals() -> None:
+    (found,) = predictions([item("", (50, 100, 50))], topk=99)
+    assert [name for name, _ in found.topk] == ["green", "red", "blue"]
+    (found,) = predictions([item("", (50, 100, 50))], topk=1)
+    assert (len(found.topk), found.label) == (1, "green") and found.prob == pytest.approx(0.5)
+
+
+def test_what_the_network_saw_and_features_come_along() -> None:
+    (found,) = answer(MeanColours(), [RED], with_features=True)
+    assert found.item is RED and found.prediction.features is not None and found.seen is not None
+    assert found.prediction.features.tolist() == np.repeat(found.seen, 4).tolist()
+    assert predictions([RED])[0].features is None
+
+
+def test_an_unknown_picture_keeps_its_classes_and_says_why() -> None:
+    rule = Abstention(min_prob=0.5, max_novelty=0.9)
+    red, grey = predictions([RED, GREY], rule=rule)
+    assert (red.label, red.unknown) == ("red", None)
+    assert (grey.label, grey.unknown) == ("unknown", "unlike the training pictures")
+    assert grey.topk[0][0] == "green" and grey.prob == grey.topk[0][1]
+    (grey,) = predictions([GREY], rule=Abstention(min_prob=0.5))
+    assert grey.unknown == "only 33.6 % sure"
+
+
+def test_only_a_few_batches_are_taken_ahead_and_the_threads_end() -> None:
+    taken = 0
+
+    def endless() -> Iterator[Item]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield RED
+
+    answers = answer(MeanColours(), endless(), batch_size=2)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert taken <= 8
+
+
+def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
+    class Never(MeanColours):
+        def answer(self, seen: list[NDArray[np.float32]]) -> Answers:
+            raise AssertionError
+
+    assert all(found.prediction.error for found in answer(Never(), [Item("a", b""), Item("b", b"x")]))
+
+
+def test_rules() -> None:
+    known = reliability()
+    rule = functools.partial(answer_rule, known, has_novelty=True)
+    assert answer_rule(None, has_novelty=False) is None and rule(threshold=0) is None
+    assert answer_rule(None, has_novelty=False, threshold=0.3) == Abstention(0.3)
+    assert rule(abstain=True) == Abstention(0.0, known.most_novel)
+    promised = rule(target_error=0.1, threshold=0.2)
+    assert promised is not None and promised.min_prob >= 0.5 and promised.max_novelty == known.most_novel
+    with pytest.raises(ModelError, match="does not know its own limits"):
+        answer_rule(None, has_novelty=True, abstain=True)
+    with pytest.raises(ModelError, match="remembers none of them"):
+        answer_rule(known, has_novelty=False, abstain=True)
+    with pytest.raises(ConfigError, match="no threshold can promise that"):
+        rule(target_error=0.0001)
+    for wrong in ({"threshold": 1.2}, {"threshold": float("nan")}, {"target_error": 0.0}, {"target_error": 1.0}):
+        with pytest.raises(ConfigError, match="must be a share"):
+            rule(**wrong)  # type: ignore[arg-type]
+
+
+def test_predictions_are_compared_without_their_features(tmp_path: Path) -> None:
+    one = Prediction("a", (("red", 1.0),), features=np.zeros(3))
+    assert one == Prediction("a", (("red", 1.0),)) and "features" not in repr(one)
