@@ -9,7 +9,7 @@ data=${1:-cifar10}
 # Where the first backbone comes from; see `resnet-cli finetune --help`.
 weights=${WEIGHTS:-auto}
 
-# The old job. The backbone stays frozen: only then does the model file remember features of its pictures.
+# The old job. The model file remembers features of some of its pictures.
 resnet-cli finetune "$data" --classes cat,dog --weights "$weights" --mode frozen --limit 1000 --out runs/cats_dogs
 
 # The farmer's job, with 20 labelled pictures: that backbone, a new head. The model knows horses and deer alone.

@@ -283,10 +283,10 @@ class ExportConfig(_OfflineConfig):
             )
         if self.int8 and self.fp16:
             raise ConfigError("--int8 and --fp16: choose one")
-        only_onnx = {"input": "--input", "int8": "--int8", "fp16": "--fp16"}
-        for field, flag in only_onnx.items():
-            if self.format != "onnx" and getattr(self, field) != type(self).model_fields[field].default:
-                raise ConfigError(f"{flag} has no effect on --format {self.format}", hint="leave one of the two away")
+        effective = {"input": {"onnx", "pt2"}, "int8": {"onnx"}, "fp16": {"onnx"}}
+        for field, formats in effective.items():
+            if self.format not in formats and getattr(self, field) != type(self).model_fields[field].default:
+                raise ConfigError(f"--{field} has no effect on --format {self.format}", hint="leave one of them away")
         if self.format == "safetensors" and not self.novelty:
             raise ConfigError("--no-novelty has no effect on --format safetensors, which never has it")
         if self.benchmark:

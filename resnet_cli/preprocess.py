@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import torch
 from PIL import Image
 
 from resnet_cli.errors import ModelError
 from resnet_cli.images import Pixels, decoder_version
+
+if TYPE_CHECKING:
+    import torch
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 Fit: TypeAlias = Literal["crop", "pad", "squash"]
@@ -127,6 +129,9 @@ class Preprocess:
         Returns:
             float32 [b x 3 x h x w].
         """
+        # Exported files are answered without torch, and resized by the same lines.
+        import torch
+
         mean = torch.tensor(self.mean, device=pixels.device).mul_(255).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).mul_(255).view(1, 3, 1, 1)
         return pixels.float().sub_(mean).div_(std)

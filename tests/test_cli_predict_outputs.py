@@ -21,6 +21,8 @@ from typer.testing import Result
 
 from resnet_cli.cli import predict_run
 from resnet_cli.cli.predict_models import Chosen
+from resnet_cli.cli.predict_outputs import answer_line
+from resnet_cli.prediction import Prediction
 
 
 @pytest.fixture(autouse=True)
@@ -278,3 +280,11 @@ def test_features_are_refused_a_second_time(here: Path) -> None:
     np.save("f.npy", np.zeros(3))
     assert "exists already" in run("in", "--embeddings", "f.npy", exit_code=2).stderr
     assert CLASSES == MeanColours.classes
+
+
+def test_a_terminal_gets_aligned_lines_and_no_escape_sequences_of_strangers() -> None:
+    topk = (("red", 0.5), ("green", 0.3))
+    known = answer_line(Prediction("a\x1b[31m.jpg", topk)).plain
+    unknown = answer_line(Prediction("b.jpg", topk, unknown="only 50.0 % sure")).plain
+    assert known.startswith(" 50.0 %  red  ") and "\x1b" not in known
+    assert unknown.startswith(" 50.0 %  unknown ") and unknown.endswith("only 50.0 % sure: red 50.0 %, green 30.0 %")

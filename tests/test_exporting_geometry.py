@@ -48,7 +48,8 @@ def in_graph(preprocess: Preprocess, pictures: Pixels) -> Pixels:
     levels = images.transpose(0, 2, 3, 1) * (255 * np.array(preprocess.std)) + 255 * np.array(preprocess.mean)
     whole = np.round(levels)
     assert np.abs(levels - whole).max() < 1e-3
-    return whole.astype(np.uint8)
+    found: Pixels = whole.astype(np.uint8)
+    return found
 
 
 def noise(width: int, height: int, seed: int = 0) -> Pixels:

@@ -17,13 +17,14 @@ import pytest
 import torch
 from PIL import Image
 
-from resnet_cli.errors import ModelError
+from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.exporting import int8
 from resnet_cli.exporting.about import IMAGES, About, Input, Number
 from resnet_cli.exporting.graph import IR_VERSION, OPSET
 from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
 from resnet_cli.exporting.onnx_model import OnnxModel
 from resnet_cli.exporting.runtimes import TorchRuntime, squares
+from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.model import NUM_FEATURES, Memory, Model, ResNet50
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.reliability import Reliability
@@ -205,6 +206,14 @@ def test_without_novelty_no_picture_travels(tmp_path: Path) -> None:
     found = written(model, tmp_path / "without.onnx", with_novelty=False)
     assert found.answers(pictures())[1] is None
     assert with_them - found.path.stat().st_size > 18 * NUM_FEATURES * 2
+
+
+@pytest.mark.usefixtures("narrow")
+def test_timms_resnet50_has_no_hidden_layers(tmp_path: Path) -> None:
+    model = made_up_model((16, 8))
+    with pytest.raises(ConfigError, match=r"hidden layers \(16, 8\)"):
+        write_timm(model, tmp_path, about(model))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

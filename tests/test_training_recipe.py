@@ -163,11 +163,14 @@ def test_adding_to_a_model_needs_a_frozen_backbone(mode: str, frozen_run: Traine
     assert (plan.mode, plan.balance) == ("frozen", "logit-adjust")
 
 
-@pytest.mark.parametrize("start", ["a model whose backbone was trained", "no model of ours"])
-def test_adding_to_what_remembers_nothing_is_refused(start: str, full_run: Trained) -> None:
-    weights = str(full_run.run) if start.startswith("a model") else "none"
-    error = refused("--add", "remembers its classes", weights=weights, add=True, image_size=None)
-    assert error.hint and "--mode frozen" in error.hint
+def test_adding_to_what_remembers_nothing_is_refused() -> None:
+    error = refused("--add", "remembers its classes", weights="none", add=True, image_size=None)
+    assert error.hint and "--weights runs/NAME" in error.hint
+
+
+def test_a_model_whose_backbone_was_trained_can_be_added_to(full_run: Trained) -> None:
+    plan = plan_with(weights=str(full_run.run), add=True, image_size=None)
+    assert (plan.mode, plan.start is not None and plan.start.memory is not None) == ("frozen", True)
 
 
 @pytest.mark.parametrize("values", [{"image_size": 64}, {"image_size": None, "fit": "pad"}], ids=str)

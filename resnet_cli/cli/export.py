@@ -42,7 +42,8 @@ def export(
         str | None,
         typer.Option(
             "--input",
-            help="picture: decoded pictures of any size, preprocessing inside; tensor: the network's normalised input.",
+            help="picture: decoded pictures of any size, preprocessing inside (pt2: resized ones); "
+            "tensor: the network's normalised input.",
             show_default="picture",
             rich_help_panel=ONNX_PANEL,
         ),

@@ -36,6 +36,9 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
     for size, ms in parity.file_ms.items():
         what = "a picture alone" if size == 1 else f"a picture, {size} at a time"
         figures.add_row(what, f"{parity.model_ms[size]:.0f} ms", f"{ms:.0f} ms")
+    if parity.max_novelty_difference is not None:
+        remark = "" if parity.is_novelty_close else "  differs"
+        figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
     figures.caption = f"{printable(parity.data)}; torch and file on this machine's CPU, preprocessing included"
     blocks: list[RenderableType] = [groups, figures]
     if parity.differences:

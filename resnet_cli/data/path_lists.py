@@ -71,17 +71,17 @@ def read_picture_column(path: Path, image_column: str | None = None) -> Iterator
             raise ConfigError(f"--image-column has no effect: {path} has no names of columns")
         yield from _read_list(path)
         return
-    source = tables._FORMATS[path.suffix.lower()](path)
+    source = tables.FORMATS[path.suffix.lower()](path)
     column = _find_column(path, source.columns, image_column)
     num_rows = 0
     for line, record in source.records([column]):
         num_rows += 1
         if column not in record:
-            raise tables._error(path, line, f"'{column}' is missing")
-        image, data = tables._picture(path, line, record[column])
+            raise tables.row_error(path, line, f"'{column}' is missing")
+        image, data = tables.picture_of(path, line, record[column])
         if not image.strip():
-            raise tables._error(path, line, "no image")
-        yield Row(tables._sound(path, line, "image", image), "", line=line, data=data)
+            raise tables.row_error(path, line, "no image")
+        yield Row(tables.checked_text(path, line, "image", image), "", line=line, data=data)
     if not num_rows:
         raise DataError(f"{path}: no rows in it", hint="its first line names the columns, and each line after it a row")
 
@@ -89,8 +89,8 @@ def read_picture_column(path: Path, image_column: str | None = None) -> Iterator
 def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
     if not columns:
         raise DataError(f"{path}: the table is empty")
-    _, known = tables._ROLES["image"]
-    found = tables._find(columns, known if asked is None else (asked,))
+    _, known = tables.ROLES["image"]
+    found = tables.find_column(columns, known if asked is None else (asked,))
     hint = f"its columns: {', '.join(columns)[:300]}"
     if found is None and asked is not None:
         raise ConfigError(f"--image-column {asked}: {path} has no such column", hint=hint)
@@ -104,7 +104,7 @@ def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
 def _read_list(path: Path) -> Iterator[Row]:
     """Lines of paths; of ``path label``, where only the first of the two ends like a picture."""
     num_rows = 0
-    for number, line in tables._lines(path):
+    for number, line in tables.lines_of(path):
         text = line.strip(" \t\r\n")
         if not text or text.startswith("#"):
             continue
@@ -112,6 +112,6 @@ def _read_list(path: Path) -> Iterator[Row]:
         image, blank, _ = text.rpartition("\t" if "\t" in text else " ")
         is_labelled = blank and not is_image_name(text) and is_image_name(image.rstrip(" \t"))
         name = image.rstrip(" \t") if is_labelled else text
-        yield Row(tables._sound(path, number, "image", name), "", line=number)
+        yield Row(tables.checked_text(path, number, "image", name), "", line=number)
     if not num_rows:
         raise DataError(f"{path}: no paths in it", hint="one path a line")

@@ -27,7 +27,7 @@ PARQUET_BATCH_BYTES = 8 * 1024**2
 _PARQUET_BUFFER_BYTES = 1024**2
 _PARQUET_BATCH_ROWS = 8192
 #: Role -> the flag that names its column, and the names that are known without it, the first one found wins.
-_ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
+ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "image": (
         "--image-column",
         ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img"),
@@ -115,9 +115,9 @@ def read_table(
         ConfigError: A column that is asked for is not there.
         SetupError: A Parquet file, and pyarrow is not installed.
     """
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise DataError(f"{path}: not a table", hint=f"a table's name ends in {', '.join(sorted(TABLE_EXTENSIONS))}")
-    source = _FORMATS[path.suffix.lower()](path)
+    source = FORMATS[path.suffix.lower()](path)
     if not source.columns:
         raise DataError(f"{path}: the table is empty", hint=_LAYOUT)
     asked = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
@@ -129,9 +129,9 @@ def _choose(path: Path, columns: Sequence[str], asked: Mapping[str, str | None])
     """Role -> column, for the roles that have one."""
     hint = f"its columns: {', '.join(columns)[:300]}"
     chosen = {}
-    for role, (flag, known) in _ROLES.items():
+    for role, (flag, known) in ROLES.items():
         name = asked[role]
-        found = _find(columns, known if name is None else (name,))
+        found = find_column(columns, known if name is None else (name,))
         if found is None and name is not None:
             raise ConfigError(f"{flag} {name}: {path} has no such column", hint=hint)
         if found is None and role in _NEEDED:
@@ -143,7 +143,8 @@ def _choose(path: Path, columns: Sequence[str], asked: Mapping[str, str | None])
     return chosen
 
 
-def _find(columns: Sequence[str], names: Sequence[str]) -> str | None:
+def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of the names that is a column, in any case; None if none is."""
     by_lower = {column.strip().lower(): column for column in reversed(columns)}
     for name in names:
         found = name if name in columns else by_lower.get(name.strip().lower())
@@ -161,24 +162,24 @@ def _rows(path: Path, source: _Source, chosen: dict[str, str], asked: Mapping[st
             raise DataError(f"{path}: more than {MAX_ROWS:,} rows")
         missing = [column for column in chosen.values() if column not in record]
         if missing:
-            raise _error(path, line, f"'{missing[0]}' is missing")
+            raise row_error(path, line, f"'{missing[0]}' is missing")
         # Objects of JSON lines need not have the same keys; a split that only some have must not be passed over.
         if not record.keys() <= known and _choose(path, tuple(record), asked) != chosen:
-            raise _error(path, line, "has other columns of pictures, labels, splits or groups than the first row")
+            raise row_error(path, line, "has other columns of pictures, labels, splits or groups than the first row")
         yield _row(path, line, {role: record[column] for role, column in chosen.items()})
     if not num_rows:
         raise DataError(f"{path}: no rows in it", hint=_LAYOUT)
 
 
 def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
-    image, data = _picture(path, line, values.pop("image"))
+    image, data = picture_of(path, line, values.pop("image"))
     texts = {role: _text(path, line, role, value) for role, value in values.items()}
     if not image.strip() or not texts["label"]:
-        raise _error(path, line, "no label" if image.strip() else "no image")
-    return Row(image=_sound(path, line, "image", image), line=line, data=data, **texts)
+        raise row_error(path, line, "no label" if image.strip() else "no image")
+    return Row(image=checked_text(path, line, "image", image), line=line, data=data, **texts)
 
 
-def _picture(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
+def picture_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
     """The name, and the bytes of a picture that is inside the table."""
     if isinstance(value, dict):
         # Source: Hugging Face datasets, features.Image: {"bytes": binary, "path": string}, either may be null.
@@ -186,7 +187,7 @@ def _picture(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
     else:
         data, name = (value, None) if isinstance(value, bytes) else (None, value)
     if name is not None and not isinstance(name, str):
-        raise _error(path, line, f"the image must be a path, not {_shown(name)}")
+        raise row_error(path, line, f"the image must be a path, not {_shown(name)}")
     if not isinstance(data, bytes):
         return name or "", None
     base = (name or "").replace("\\", "/").rpartition("/")[2]
@@ -197,19 +198,19 @@ def _text(path: Path, line: int, role: str, value: Any) -> str:
     """A cell as stripped text; what stands for nothing (null, NaN) is empty."""
     if isinstance(value, float):
         if math.isinf(value):
-            raise _error(path, line, f"the {role} must be text or a number, not {value}")
+            raise row_error(path, line, f"the {role} must be text or a number, not {value}")
         value = None if math.isnan(value) else int(value) if value.is_integer() else repr(value)
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _error(path, line, f"the {role} must be text or a number, not {_shown(value)}")
-    return _sound(path, line, role, str(value).strip())
+        raise row_error(path, line, f"the {role} must be text or a number, not {_shown(value)}")
+    return checked_text(path, line, role, str(value).strip())
 
 
-def _sound(path: Path, line: int, role: str, text: str) -> str:
+def checked_text(path: Path, line: int, role: str, text: str) -> str:
     """Refuses what no file name and no written file can hold."""
     if _UNWRITABLE.search(text):
-        raise _error(path, line, f"the {role} {_shown(text)} holds characters that no file name can have")
+        raise row_error(path, line, f"the {role} {_shown(text)} holds characters that no file name can have")
     return text
 
 
@@ -217,12 +218,13 @@ def _shown(value: Any) -> str:
     return ascii(value)[:60]
 
 
-def _error(path: Path, line: int, what: str, *, hint: str | None = None) -> DataError:
+def row_error(path: Path, line: int, what: str, *, hint: str | None = None) -> DataError:
+    """The error that names a row."""
     unit = "row" if path.suffix.lower() == ".parquet" else "line"
     return DataError(f"{path}: {unit} {line}: {what}", hint=hint)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers and ends; other bytes survive as surrogates."""
     try:
         with path.open("rb") as file:
@@ -231,7 +233,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise DataError(f"{path}: is UTF-16 text", hint="save it as UTF-8")
                 if len(line) > MAX_LINE_BYTES:
-                    raise _error(path, number, f"longer than {MAX_LINE_BYTES:,} bytes")
+                    raise row_error(path, number, f"longer than {MAX_LINE_BYTES:,} bytes")
                 if not line:
                     return
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -241,24 +243,24 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _open_csv(path: Path) -> _Source:
-    first = next((line for _, line in _lines(path) if line.strip()), "")
+    first = next((line for _, line in lines_of(path) if line.strip()), "")
     return _open_cells(path, ";" if ";" in first and "," not in first else ",")
 
 
 def _open_cells(path: Path, delimiter: str) -> _Source:
     _, header = next(_cells(path, delimiter), (0, []))
     has_header = not header or not is_image_name(Path(header[0].strip()))
-    if not has_header and len(header) > len(_ROLES):
+    if not has_header and len(header) > len(ROLES):
         raise DataError(
             f"{path}: the first line has {len(header)} cells and no names of columns",
             hint="put a line such as image,label before it",
         )
-    columns = tuple(header if has_header else [*_ROLES][: len(header)])
+    columns = tuple(header if has_header else [*ROLES][: len(header)])
 
     def records(_: Sequence[str]) -> Iterator[_Record]:
         for line, cells in itertools.islice(_cells(path, delimiter), int(has_header), None):
             if "".join(cells[len(columns) :]).strip():
-                raise _error(
+                raise row_error(
                     path,
                     line,
                     f"{len(cells)} cells under {len(columns)} columns",
@@ -275,10 +277,10 @@ def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
     def lines() -> Iterator[str]:
         nonlocal num_chars
-        for _, line in _lines(path):
+        for _, line in lines_of(path):
             num_chars += len(line)
             if num_chars > MAX_LINE_BYTES:
-                raise _error(path, start, f"a row longer than {MAX_LINE_BYTES:,} characters")
+                raise row_error(path, start, f"a row longer than {MAX_LINE_BYTES:,} characters")
             yield line
 
     # Strict: a quote that is never closed would take the rest of the file for one cell.
@@ -290,18 +292,18 @@ def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             start, num_chars = reader.line_num + 1, 0
     except csv.Error as error:
         hint = "look for a double quote that is not closed"
-        raise _error(path, start, f"not a row of a table: {error}", hint=hint) from error
+        raise row_error(path, start, f"not a row of a table: {error}", hint=hint) from error
 
 
 def _open_list(path: Path) -> _Source:
     def records(_: Sequence[str]) -> Iterator[_Record]:
-        for number, line in _lines(path):
+        for number, line in lines_of(path):
             # ASCII blanks alone: others are parts of names.
             text = line.strip(" \t\r\n")
             if text and not text.startswith("#"):
                 image, blank, label = text.rpartition("\t" if "\t" in text else " ")
                 if not blank:
-                    raise _error(path, number, f"no label after {_shown(text)}", hint="each line is: path label")
+                    raise row_error(path, number, f"no label after {_shown(text)}", hint="each line is: path label")
                 yield number, {"image": image.rstrip(" \t"), "label": label}
 
     return _Source(_NEEDED, records)
@@ -314,15 +316,15 @@ def _open_json_lines(path: Path) -> _Source:
 
 def _objects(path: Path) -> Iterator[_Record]:
     hint = 'each line is: {"image": "cat.jpg", "label": "cat"}'
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _error(path, number, f"not JSON: {error}", hint=hint) from error
+            raise row_error(path, number, f"not JSON: {error}", hint=hint) from error
         if not isinstance(value, dict):
-            raise _error(path, number, f"not a JSON object: {_shown(value)}", hint=hint)
+            raise row_error(path, number, f"not a JSON object: {_shown(value)}", hint=hint)
         yield number, value
 
 
@@ -388,11 +390,11 @@ def _class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
     if not isinstance(value, int):
         return value
     if not 0 <= value < len(names):
-        raise _error(path, row, f"label {value} is none of the {len(names)} classes that the file names")
+        raise row_error(path, row, f"label {value} is none of the {len(names)} classes that the file names")
     return names[value]
 
 
-_FORMATS: dict[str, Callable[[Path], _Source]] = {
+FORMATS: dict[str, Callable[[Path], _Source]] = {
     ".csv": _open_csv,
     ".tsv": functools.partial(_open_cells, delimiter="\t"),
     ".jsonl": _open_json_lines,
@@ -401,4 +403,4 @@ _FORMATS: dict[str, Callable[[Path], _Source]] = {
     ".txt": _open_list,
     ".lst": _open_list,
 }
-TABLE_EXTENSIONS = frozenset(_FORMATS)
+TABLE_EXTENSIONS = frozenset(FORMATS)

@@ -19,10 +19,10 @@ PRODUCER = "resnet-cli"
 #: Version of the texts below; raised when an old reader would misread them.
 SCHEMA_VERSION = 1
 #: Names of the graph's inputs and outputs.
-PICTURES, IMAGES, PROBS, NOVELTY = "pictures", "images", "probs", "novelty"
-#: ``picture``: decoded pictures, uint8 [b x h x w x 3] RGB, upright, of any size; ``tensor``: the network's own input,
-#: float32 [b x 3 x s x s], resized and normalised.
-Input: TypeAlias = Literal["picture", "tensor"]
+PICTURES, PIXELS, IMAGES, PROBS, NOVELTY = "pictures", "pixels", "images", "probs", "novelty"
+#: ``picture``: decoded pictures, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
+#: of them, uint8 [b x 3 x s x s]; ``tensor``: the network's own input, float32 [b x 3 x s x s], normalised.
+Input: TypeAlias = Literal["picture", "pixels", "tensor"]
 #: How the numbers are kept.
 Number: TypeAlias = Literal["fp32", "fp16", "int8"]
 _DTYPES = {"confidence": "<f4", "is_right": "?", "novelty": "<f4"}

@@ -20,7 +20,7 @@ from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.exporting import int8
 from resnet_cli.exporting.about import IMAGES, About, Number
-from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
+from resnet_cli.exporting.onnx_file import finish, take_pictures, take_pixels, to_onnx
 from resnet_cli.exporting.onnx_model import OnnxModel
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
@@ -65,7 +65,7 @@ class ExportResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return dataclasses.asdict(self) | {"path": str(self.path), "parity": self.parity.to_dict()}
+        return vars(self) | {"path": str(self.path), "parity": self.parity.to_dict()}
 
 
 def export_model(
@@ -147,10 +147,13 @@ class Job:
         made = to_onnx(self.model, number=self.number, with_novelty=self.config.novelty)
         if self.number == "int8":
             made = int8.quantise(made, self._calibration())
-        self._onnx = take_pictures(made, self.model.preprocess) if self.about.takes == "picture" else made
-        data = finish(self._onnx, self.about)
+        if self.about.takes != "tensor":
+            begin = take_pictures if self.about.takes == "picture" else take_pixels
+            made = begin(made, self.model.preprocess)
+        self._onnx = made
+        data = finish(made, self.about)
         if self.config.format == "openvino":
-            return write_openvino(data, path, self.about)
+            return write_openvino(data, path, self.about, self.model)
         path.write_bytes(data)
         return OnnxModel.load(path)
 
@@ -170,7 +173,7 @@ def describe(model: Model, config: ExportConfig) -> About:
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
         temperature=model.temperature,
-        takes=config.input,
+        takes=config.input if config.format == "onnx" or config.input == "tensor" else "pixels",
         number="int8" if config.int8 else "fp16" if config.fp16 else "fp32",
         provenance=model.provenance,
         licence=config.licence or known_licence(model),

@@ -5,68 +5,20 @@ picture's size, with Pillow's own bounds, weights of 22 bits and order of passes
 ``antialias`` was up to 9 levels off (bilinear, large reductions, ONNX Runtime 1.32), resizes what the crop then throws
 away, and is missing in several runtimes.
 
-Source: Pillow's ``src/libImaging/Resample.c`` (``precompute_coeffs``, ``normalize_coeffs_8bpc``,
-``ImagingResampleInner``) and its ``Image.resize``.
+Source: Pillow's ``src/libImaging/Resample.c`` (``ImagingResampleInner``) and its ``Image.resize``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import PIL
 
+from resnet_cli.exporting.filters import TILE, Axis, Weights, add_ratio, add_weights
 from resnet_cli.exporting.graph import GraphWriter
 from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
 
-#: Half the width of the filter, in pixels of the coarser grid.
-_SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
-#: The sharpness of Pillow's bicubic filter.
-_CUBIC_A = -0.5
-#: Bits of a weight behind the point.
-_PRECISION = 22
-#: Of these bits, the last ones that are summed apart: float32 then holds both sums without a rounding.
-_LOW_BITS = 10
-#: Output pixels computed together: each group of them looks at its own part of the picture only.
-_TILE = 32
 #: From this version on, Pillow resizes tall pictures vertically first.
 _PILLOW_ORDERS = 13
-
-
-class _Axis(NamedTuple):
-    """One axis of the picture; names of int64 scalars in the graph.
-
-    Attributes:
-        length: Pixels of the source.
-        resized: Pixels of the whole picture after resizing.
-        offset: Of the square's first pixel among those; negative where the square begins before the picture.
-        block: Source pixels that are averaged before the filter: 1, but for panoramas; None where it is never more.
-        is_part: Whether nothing but the square is resized, as for panoramas; None where that is never so.
-    """
-
-    length: str
-    resized: str
-    offset: str
-    block: str | None = None
-    is_part: str | None = None
-
-
-class _Weights(NamedTuple):
-    """How much each source pixel counts for each of the square's; names in the graph.
-
-    Attributes:
-        high: float32 [s x n], multiples of 2 ** -12; n is at least the length of the axis.
-        low: float32 [s x n], what is missing in ``high``.
-        starts: First source pixel that any of a tile's pixels looks at, int64 [tiles].
-        ends: The one after the last, int64 [tiles].
-        num_tiles: How many.
-    """
-
-    high: str
-    low: str
-    starts: str
-    ends: str
-    num_tiles: int
 
 
 def add_preprocessing(graph: GraphWriter, pictures: str, preprocess: Preprocess, *, name: str) -> None:
@@ -82,7 +34,7 @@ def add_preprocessing(graph: GraphWriter, pictures: str, preprocess: Preprocess,
     shape = graph.op("Shape", pictures)
     height, width = (graph.op("Gather", shape, np.int64(index)) for index in (1, 2))
     across, down = _axes(graph, width, height, preprocess)
-    columns, rows = (_weights(graph, axis, preprocess) for axis in (across, down))
+    columns, rows = (add_weights(graph, axis, preprocess) for axis in (across, down))
 
     def horizontal_first(branch: GraphWriter) -> str:
         return _second_pass(branch, _first_pass(branch, pictures, 2, columns, rows), 1, rows)
@@ -97,14 +49,26 @@ def add_preprocessing(graph: GraphWriter, pictures: str, preprocess: Preprocess,
         square = horizontal_first(graph)
     if preprocess.fit == "pad":
         square = _on_mean_colour(graph, square, across, down, preprocess)
+    add_normalisation(graph, square, preprocess, name=name)
+
+
+def add_normalisation(graph: GraphWriter, levels: str, preprocess: Preprocess, *, name: str) -> None:
+    """Adds mean and std.
+
+    Args:
+        graph: Is added to.
+        levels: Name of the float32 [b x 3 x s x s] values from 0 to 255.
+        preprocess: Gives both.
+        name: Of the result.
+    """
     mean, std = (
         np.array(values, dtype=np.float32).reshape(1, 3, 1, 1) * np.float32(255)
         for values in (preprocess.mean, preprocess.std)
     )
-    graph.op("Div", graph.op("Sub", square, mean), std, name=name)
+    graph.op("Div", graph.op("Sub", levels, mean), std, name=name)
 
 
-def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -> list[_Axis]:
+def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -> list[Axis]:
     """Where the square lies in the resized picture: the integers and roundings of ``Preprocess``."""
     side = np.int64(preprocess.crop_size)
     lengths = (width, height)
@@ -114,7 +78,7 @@ def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -
         resized = [graph.op("Div", graph.op("Mul", x, np.int64(preprocess.resize_size)), short) for x in lengths]
         is_part = graph.op("Greater", graph.op("Max", *resized), np.int64(MAX_ASPECT * preprocess.resize_size))
         for length, new in zip(lengths, resized, strict=True):
-            axes.append(_Axis(length, new, _half(graph, graph.op("Sub", new, side)), is_part=is_part))
+            axes.append(Axis(length, new, _half(graph, graph.op("Sub", new, side)), is_part=is_part))
         return axes
     is_panorama = graph.op("Greater", long, graph.op("Mul", short, np.int64(MAX_ASPECT)))
     for length in lengths:
@@ -125,13 +89,13 @@ def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -
             scaled = graph.op("Round", graph.op("Mul", graph.cast(length, np.float64), scale))
             new = graph.op("Max", graph.cast(scaled, np.int64), np.int64(1))
             offset = graph.op("Neg", _half(graph, graph.op("Sub", side, new)))
-        gaps = graph.op("Div", _ratio(graph, length, new), np.float64(REDUCING_GAP))
+        gaps = graph.op("Div", add_ratio(graph, length, new), np.float64(REDUCING_GAP))
         block = graph.op("Max", graph.cast(gaps, np.int64), np.int64(1))
-        axes.append(_Axis(length, new, offset, graph.op("Where", is_panorama, block, np.int64(1))))
+        axes.append(Axis(length, new, offset, graph.op("Where", is_panorama, block, np.int64(1))))
     return axes
 
 
-def _is_tall(graph: GraphWriter, across: _Axis, down: _Axis, preprocess: Preprocess) -> str:
+def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preprocess) -> str:
     """Whether the vertical pass comes first: the height loses more than twice the pixels that the width loses."""
     lost = []
     for axis in (across, down):
@@ -145,104 +109,7 @@ def _is_tall(graph: GraphWriter, across: _Axis, down: _Axis, preprocess: Preproc
     return graph.op("And", graph.op("Greater", lost[1], np.int64(0)), loses_more)
 
 
-def _weights(graph: GraphWriter, axis: _Axis, preprocess: Preprocess) -> _Weights:
-    """Pillow's bounds and weights, as matrices."""
-    steps = graph.op("Add", np.arange(preprocess.crop_size), axis.offset)
-    if preprocess.fit == "pad":
-        # Pixels beside the picture get the colour of its edge here, and the mean colour later.
-        last = graph.op("Sub", axis.resized, np.int64(1))
-        steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
-    length, reduction = axis.length, _ratio(graph, axis.length, axis.resized)
-    if axis.block is not None:
-        reduction = graph.op("Div", reduction, graph.cast(axis.block, np.float64))
-        length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
-    # Of each of the square's pixels, in source pixels (or blocks of them): float64 [s].
-    centres = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
-    if axis.is_part is not None:
-        part, step = _part(graph, axis, reduction, preprocess)
-        centres, reduction = (graph.op("Where", axis.is_part, x, y) for x, y in ((part, centres), (step, reduction)))
-    coarse = graph.op("Max", reduction, np.float64(1))
-    reach = graph.op("Mul", coarse, np.float64(_SUPPORT[preprocess.interpolation]))
-    half = np.float64(0.5)
-    low = graph.cast(graph.op("Add", graph.op("Sub", centres, reach), half), np.int64)
-    high = graph.cast(graph.op("Add", graph.op("Add", centres, reach), half), np.int64)
-    starts, ends = graph.op("Max", low, np.int64(0)), graph.op("Min", high, length)
-    # Every pixel looks at so many: [s x taps] is all there is to compute.
-    taps = graph.op("Add", graph.op("Mul", graph.cast(graph.op("Ceil", reach), np.int64), np.int64(2)), np.int64(1))
-    one = np.array([1])
-    places = graph.op(
-        "Add", graph.op("Unsqueeze", starts, one), graph.op("Range", np.int64(0), taps, np.int64(1))
-    )  # int64 [s x taps]
-    corners = graph.op("Unsqueeze", graph.op("Sub", centres, half), one)
-    away = graph.op("Abs", graph.op("Div", graph.op("Sub", graph.cast(places, np.float64), corners), coarse))
-    is_near = graph.op("Less", places, graph.op("Unsqueeze", ends, one))
-    values = graph.op("Where", is_near, _kernel(graph, away, preprocess), np.float64(0))
-    values = graph.op("Div", values, graph.op("ReduceSum", values, one, keepdims=1))
-    upper, lower = (_dense(graph, part, places, length, taps) for part in _parts(graph, values))
-    if axis.block is not None:
-        upper, lower = (_of_pixels(graph, weights, axis.length, axis.block) for weights in (upper, lower))
-        starts = graph.op("Mul", starts, axis.block)
-        ends = graph.op("Min", graph.op("Mul", ends, axis.block), axis.length)
-    heads = np.arange(0, preprocess.crop_size, _TILE)
-    tails = np.minimum(heads + _TILE, preprocess.crop_size) - 1
-    return _Weights(upper, lower, graph.op("Gather", starts, heads), graph.op("Gather", ends, tails), len(heads))
-
-
-def _part(graph: GraphWriter, axis: _Axis, reduction: str, preprocess: Preprocess) -> tuple[str, str]:
-    """Where only a part is resized: centres float64 [s] and reduction, from bounds that Pillow takes in float32."""
-    side = preprocess.crop_size
-    start = graph.op("Mul", graph.cast(axis.offset, np.float64), reduction)
-    stop = graph.op("Mul", graph.cast(graph.op("Add", axis.offset, np.int64(side)), np.float64), reduction)
-    stop = graph.op("Min", stop, graph.cast(axis.length, np.float64))
-    first, last = (graph.cast(x, np.float32) for x in (start, stop))
-    step = graph.op("Div", graph.cast(graph.op("Sub", last, first), np.float64), np.float64(side))
-    away = graph.op("Mul", np.arange(side) + 0.5, step)
-    return graph.op("Add", away, graph.cast(first, np.float64)), step
-
-
-def _kernel(graph: GraphWriter, t: str, preprocess: Preprocess) -> str:
-    """The filter at the distance ``t``, which is at least 0, in pixels of the coarser grid; float64."""
-    one = np.float64(1)
-    if preprocess.interpolation == "bilinear":
-        return graph.op("Max", graph.op("Sub", one, t), np.float64(0))
-    # Within 1: ((a + 2) t - (a + 3)) t t + 1; within 2: (((t - 5) t + 8) t - 4) a, which is 0 at 2.
-    inner = graph.op("Sub", graph.op("Mul", t, np.float64(_CUBIC_A + 2)), np.float64(_CUBIC_A + 3))
-    inner = graph.op("Add", graph.op("Mul", inner, graph.op("Mul", t, t)), one)
-    capped = graph.op("Min", t, np.float64(2))
-    outer = graph.op("Mul", graph.op("Sub", capped, np.float64(5)), capped)
-    outer = graph.op("Mul", graph.op("Add", outer, np.float64(8)), capped)
-    outer = graph.op("Mul", graph.op("Sub", outer, np.float64(4)), np.float64(_CUBIC_A))
-    return graph.op("Where", graph.op("Less", t, one), inner, outer)
-
-
-def _parts(graph: GraphWriter, weights: str) -> list[str]:
-    """Weights rounded to Pillow's bits, as the sum of two float32: upper bits and the rest."""
-    half = np.float64(0.5)
-    whole = graph.op("Floor", graph.op("Add", graph.op("Mul", weights, np.float64(2**_PRECISION)), half))
-    unit = np.float64(2**_LOW_BITS)
-    upper = graph.op("Mul", graph.op("Floor", graph.op("Add", graph.op("Div", whole, unit), half)), unit)
-    both = (upper, graph.op("Sub", whole, upper))
-    return [graph.cast(graph.op("Mul", part, np.float64(2.0**-_PRECISION)), np.float32) for part in both]
-
-
-def _dense(graph: GraphWriter, values: str, places: str, length: str, taps: str) -> str:
-    """Values [s x taps] at their places in a matrix of zeros [s x (length + taps)]."""
-    side = graph.op("Gather", graph.op("Shape", places), np.array([0]))
-    width = graph.op("Unsqueeze", graph.op("Add", length, taps), np.array([0]))
-    zeros = graph.op("Expand", np.float32(0), graph.op("Concat", side, width, axis=0))
-    return graph.op("ScatterElements", zeros, places, values, axis=1)
-
-
-def _of_pixels(graph: GraphWriter, weights: str, length: str, block: str) -> str:
-    """Weights of blocks as weights of their pixels: each block counts as one, the last one may be smaller."""
-    pixels = graph.op("Range", np.int64(0), length, np.int64(1))
-    blocks = graph.op("Div", pixels, block)
-    left = graph.op("Sub", length, graph.op("Mul", blocks, block))
-    sizes = graph.cast(graph.op("Min", left, block), np.float32)
-    return graph.op("Div", graph.op("Gather", weights, blocks, axis=1), sizes)
-
-
-def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: _Weights, other: _Weights) -> str:
+def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: Weights, other: Weights) -> str:
     """Resizes one axis, reading only what the result needs of the other.
 
     Args:
@@ -264,8 +131,8 @@ def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: _Weigh
         part = graph.op("Slice", pictures, *corners, axes)
         planes = graph.cast(graph.op("Transpose", part, perm=[0, 3, 1, 2]), np.float32)
         for weights, found in zip((along.high, along.low), sums, strict=True):
-            row = np.array([tile * _TILE])
-            low, high = (graph.op("Concat", x, y, axis=0) for x, y in ((row, start), (row + _TILE, end)))
+            row = np.array([tile * TILE])
+            low, high = (graph.op("Concat", x, y, axis=0) for x, y in ((row, start), (row + TILE, end)))
             matrix = graph.op("Slice", weights, low, high, np.array([0, 1]))
             if dimension == 2:
                 found.append(graph.op("MatMul", planes, graph.op("Transpose", matrix, perm=[1, 0])))
@@ -274,7 +141,7 @@ def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: _Weigh
     return _levels(graph, *(graph.op("Concat", *found, axis=dimension + 1) for found in sums))
 
 
-def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: _Weights) -> str:
+def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: Weights) -> str:
     """Resizes the other axis of float32 [b x 3 x h x w] planes that hold no more than it needs."""
     sums = []
     for weights in (along.high, along.low):
@@ -286,7 +153,7 @@ def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: _Weight
     return _levels(graph, *sums)
 
 
-def _bounds(graph: GraphWriter, weights: _Weights) -> list[str]:
+def _bounds(graph: GraphWriter, weights: Weights) -> list[str]:
     """The first source pixel that is looked at and the one after the last, int64 [1] each."""
     ends = ((weights.starts, 0), (weights.ends, weights.num_tiles - 1))
     return [graph.op("Gather", x, np.array([index])) for x, index in ends]
@@ -301,17 +168,12 @@ def _levels(graph: GraphWriter, high: str, low: str) -> str:
     return graph.op("Clip", graph.op("Add", whole, carry), np.float32(0), np.float32(255))
 
 
-def _ratio(graph: GraphWriter, above: str, below: str) -> str:
-    """Of two int64, in float64."""
-    return graph.op("Div", graph.cast(above, np.float64), graph.cast(below, np.float64))
-
-
 def _half(graph: GraphWriter, number: str) -> str:
     """Half of an int64, rounded to the even one as Python does."""
     return graph.cast(graph.op("Round", graph.op("Mul", graph.cast(number, np.float64), np.float64(0.5))), np.int64)
 
 
-def _on_mean_colour(graph: GraphWriter, square: str, across: _Axis, down: _Axis, preprocess: Preprocess) -> str:
+def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
     """Fills the square with the mean colour where there is no picture."""
     steps = np.arange(preprocess.crop_size)
     inside = []

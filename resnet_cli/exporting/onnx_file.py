@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import ModelProto, helper
+from onnx import GraphProto, ModelProto, helper
 
 import resnet_cli
-from resnet_cli.exporting.about import IMAGES, PICTURES, PRODUCER, About, Number
-from resnet_cli.exporting.geometry import add_preprocessing
+from resnet_cli.exporting.about import IMAGES, PICTURES, PIXELS, PRODUCER, About, Number
+from resnet_cli.exporting.geometry import add_normalisation, add_preprocessing
 from resnet_cli.exporting.graph import IR_VERSION, OPSET, GraphWriter
 from resnet_cli.exporting.network import add_features, add_novelty, add_probs
 from resnet_cli.model import Model
@@ -62,9 +62,23 @@ def take_pictures(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
     """
     before = GraphWriter()
     add_preprocessing(before, PICTURES, preprocess, name=IMAGES)
+    return _begin_with(before.build({PICTURES: (np.uint8, ["b", "h", "w", 3])}, {}), proto)
+
+
+def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
+    """Puts nothing but the normalisation before a graph that begins with the network's input.
+
+    Returns:
+        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of a picture.
+    """
+    before, side = GraphWriter("preprocess/"), preprocess.crop_size
+    add_normalisation(before, before.cast(PIXELS, np.float32), preprocess, name=IMAGES)
+    return _begin_with(before.build({PIXELS: (np.uint8, ["b", 3, side, side])}, {}), proto)
+
+
+def _begin_with(first: GraphProto, proto: ModelProto) -> ModelProto:
     made = ModelProto()
     made.CopyFrom(proto)
-    first = before.build({PICTURES: (np.uint8, ["b", "h", "w", 3])}, {})
     del made.graph.input[:], made.graph.node[:]
     made.graph.input.extend(first.input)
     made.graph.node.extend([*first.node, *proto.graph.node])

@@ -19,8 +19,12 @@ from resnet_cli.threads import num_threads
 if TYPE_CHECKING:
     import onnxruntime
 
-#: Decoded pixels that go through the graph at once: 32 MB, as much again for each of its copies.
+#: From so many pixels on, what a picture needed is given back to the system: 48 MP take 550 MB.
+LARGE_PIXELS = 4_000_000
+#: Decoded pixels of one size that go through the graph at once: 32 MB.
 MAX_BATCH_PIXELS = 32_000_000 // 3
+#: Squares of the network's size that go through it at once.
+MAX_BATCH_SQUARES = 64
 
 
 class OnnxModel:
@@ -118,10 +122,19 @@ class OnnxModel:
 
     def _run(self, images: list[Image.Image]) -> dict[str, NDArray[np.float32]]:
         if self.about.takes == "picture":
-            feed: dict[str, NDArray[Any]] = {PICTURES: np.stack([np.asarray(image) for image in images])}
+            arrays = [np.asarray(image) for image in images]
+            # A large picture is alone, and need not be copied.
+            feed: dict[str, NDArray[Any]] = {PICTURES: arrays[0][None] if len(arrays) == 1 else np.stack(arrays)}
         else:
             feed = {IMAGES: self._normalised(images)}
-        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        options = None
+        if sum(image.width * image.height for image in images) >= LARGE_PIXELS:
+            import onnxruntime
+
+            options = onnxruntime.RunOptions()
+            # Source: onnxruntime_run_options_config_keys.h.
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed, options), strict=True))
 
     def _normalised(self, images: list[Image.Image]) -> NDArray[np.float32]:
         """[b x 3 x s x s], for files whose graph begins after the preprocessing."""
@@ -138,7 +151,7 @@ def _batches(images: Sequence[Image.Image], *, whole: bool) -> list[list[int]]:
     size = (lambda index: (0, 0)) if whole else (lambda index: images[index].size)
     batches = []
     for (width, height), group in itertools.groupby(sorted(range(len(images)), key=size), key=size):
-        room = max(1, MAX_BATCH_PIXELS // max(1, width * height)) if not whole else 64
+        room = max(1, MAX_BATCH_PIXELS // max(1, width * height)) if not whole else MAX_BATCH_SQUARES
         positions = list(group)
         batches += [positions[start : start + room] for start in range(0, len(positions), room)]
     return batches
@@ -149,7 +162,12 @@ def _check_shape(session: onnxruntime.InferenceSession, about: About, path: Path
     inputs = {node.name for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
     wanted = PICTURES if about.takes == "picture" else IMAGES
-    if inputs != {wanted} or PROBS not in outputs or outputs[PROBS][1:] != [len(about.classes)]:
+    if (
+        about.takes == "pixels"
+        or inputs != {wanted}
+        or PROBS not in outputs
+        or outputs[PROBS][1:] != [len(about.classes)]
+    ):
         raise ModelError(f"{path}: damaged: its graph does not fit its metadata")
 
 

@@ -19,33 +19,40 @@ from resnet_cli.exporting.about import About
 from resnet_cli.exporting.runtimes import Answers, squares
 from resnet_cli.model import Model
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.reliability import NUM_NEAREST
+from resnet_cli.reliability import NUM_NEAREST, yardstick
 
 #: The file inside that holds the texts of :class:`~resnet_cli.exporting.about.About`.
 ABOUT_FILE = "resnet_cli.json"
 
 
 class _Program(nn.Module):
-    """Squares of pixels to probabilities and novelty."""
+    """What the network sees to probabilities and novelty."""
 
-    def __init__(self, model: Model, *, with_novelty: bool) -> None:
+    def __init__(self, model: Model, *, normalises: bool, with_novelty: bool) -> None:
         super().__init__()
+        self._normalises = normalises
         self._network = model.network.folded().cpu()
         self._preprocess: Preprocess = model.preprocess
         self._temperature = model.temperature
         reference = model.reference if with_novelty else None
-        known = None if reference is None else nn.functional.normalize(torch.from_numpy(reference).float(), dim=1)
+        scales, units = (None, None) if reference is None else map(torch.from_numpy, yardstick(reference))
+        self._scales: Tensor | None
         self._known: Tensor | None
-        self.register_buffer("_known", None if known is None else known.half())
+        self.register_buffer("_scales", scales)
+        self.register_buffer("_known", None if units is None else units.half())
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Pixels uint8 [b x 3 x s x s] -> probabilities [b x k] and, where pictures are remembered, novelty [b]."""
-        mean, std = (torch.tensor(x).mul(255).view(1, 3, 1, 1) for x in (self._preprocess.mean, self._preprocess.std))
-        features = self._network.features(pixels.float().sub(mean).div(std))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images [b x 3 x s x s] -> probabilities [b x k] and, where pictures are remembered, novelty [b]."""
+        if self._normalises:
+            mean, std = (
+                torch.tensor(x).mul(255).view(1, 3, 1, 1) for x in (self._preprocess.mean, self._preprocess.std)
+            )
+            images = images.float().sub(mean).div(std)
+        features = self._network.features(images)
         probs = torch.softmax(self._network.fc(features) / self._temperature, dim=1)
-        if self._known is None:
+        if self._known is None or self._scales is None:
             return (probs,)
-        cosines = nn.functional.normalize(features, dim=1) @ self._known.float().T
+        cosines = nn.functional.normalize(features / self._scales, dim=1) @ self._known.float().T
         nearest = cosines.topk(min(NUM_NEAREST, len(self._known)), dim=1).values
         return probs, 1 - nearest.mean(dim=1)
 
@@ -59,28 +66,34 @@ class Pt2Runtime:
     """
 
     def __init__(self, path: Path, model: Model) -> None:
-        self._program = torch.export.load(io.BytesIO(path.read_bytes())).module()
+        extra = {ABOUT_FILE: ""}
+        self._program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra).module()
+        self._about = About.from_texts(json.loads(extra[ABOUT_FILE]), str(path))
         self._model = model
 
     def answers(self, images: Sequence[Image.Image]) -> Answers:
         """The answers, in order."""
+        seen = squares(self._model, images)
+        if self._about.takes == "tensor":
+            seen = self._model.preprocess.normalize(seen)
         with torch.inference_mode():
-            probs, *novelty = self._program(squares(self._model, images).contiguous())
+            probs, *novelty = self._program(seen.contiguous())
         return probs.numpy(), novelty[0].numpy() if novelty else None
 
 
 def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Runtime:
     """Writes the program and reads it back.
 
-    Its input is ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of a picture. Normalisation, temperature
-    and softmax are inside.
+    Its input is ``images``: uint8 [b x 3 x s x s], what ``Preprocess`` makes of a picture, and then the normalisation
+    is inside; or float32 and normalised, where the file says that it takes tensors. Temperature and softmax are inside.
     """
     side = model.preprocess.crop_size
+    takes_pixels = about.takes == "pixels"
     program = torch.export.export(
-        _Program(model, with_novelty=with_novelty).eval(),
+        _Program(model, normalises=takes_pixels, with_novelty=with_novelty).eval(),
         # Of two: from a batch of one torch concludes that there is never more.
-        (torch.zeros(2, 3, side, side, dtype=torch.uint8),),
-        dynamic_shapes={"pixels": {0: Dim.DYNAMIC}},
+        (torch.zeros(2, 3, side, side, dtype=torch.uint8 if takes_pixels else torch.float32),),
+        dynamic_shapes={"images": {0: Dim.DYNAMIC}},
     )
     data = io.BytesIO()
     torch.export.save(program, data, extra_files={ABOUT_FILE: json.dumps(about.to_texts())})
