@@ -40,8 +40,8 @@ class GraphWriter:
         self.prefix = prefix
         #: Of the layers' weights.
         self.floats: type[np.floating[Any]] = np.float32
-        #: Whether the head's weights are kept as bytes.
-        self.small_head = False
+        #: Whether the convolutions will be int8; the head's weights are then kept as bytes.
+        self.for_int8 = False
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self._numbers = itertools.count()

@@ -23,10 +23,10 @@ from onnxruntime.quantization import (
 from resnet_cli.exporting.graph import IR_VERSION
 
 #: What is computed in int8; head, softmax and preprocessing stay float.
-_QUANTISED = ["Conv", "Relu", "Add", "MaxPool"]
+_QUANTISED = ["Conv", "Relu", "Add"]
 #: The first layer stays float too: it takes as long either way, and on CIFAR-10 at 64 px 94.5 % instead of 93.4 % of
 #: the answers are then the model's own.
-_STEM = {"conv1", "relu"}
+_STEM = {"conv1"}
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]

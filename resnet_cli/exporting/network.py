@@ -33,7 +33,11 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     graph.floats = np.float16 if half else np.float32
     x = graph.cast(images, np.float16, name="images.half") if half else images
     x = _add(graph, _add(graph, x, network.conv1, "conv1"), network.bn1, "bn1")
-    x = _add(graph, graph.op("Relu", x, name="relu"), network.maxpool, "maxpool")
+    if graph.for_int8:
+        # The same in the other order, and as an operator that no runtime moves into int8: there the pooling is slow.
+        x = graph.op("Max", _add(graph, x, network.maxpool, "maxpool"), np.float32(0), name="relu")
+    else:
+        x = _add(graph, graph.op("Relu", x, name="relu"), network.maxpool, "maxpool")
     for name in ("layer1", "layer2", "layer3", "layer4"):
         x = _add(graph, x, getattr(network, name), name)
     graph.floats = np.float32
@@ -122,7 +126,7 @@ def _constants(graph: GraphWriter, module: nn.Module, name: str, fields: tuple[s
     for field, tensor in tensors:
         if tensor is not None:
             array = tensor.detach().float().numpy()
-            if graph.small_head and name.startswith(HEAD) and field == "weight":
+            if graph.for_int8 and name.startswith(HEAD) and field == "weight":
                 found.append(_bytes(graph, array, f"{name}.{field}", axis=1))
             else:
                 found.append(graph.constant(array.astype(graph.floats), f"{name}.{field}"))

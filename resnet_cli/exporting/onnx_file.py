@@ -33,7 +33,7 @@ def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True)
     """
     side = model.preprocess.crop_size
     graph = GraphWriter()
-    graph.small_head = number == "int8"
+    graph.for_int8 = number == "int8"
     network = model.network.folded().cpu()
     features = add_features(graph, IMAGES, network, half=number == "fp16")
     outputs: dict[str, list[int | str]] = {
