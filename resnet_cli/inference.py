@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
@@ -15,7 +14,7 @@ from resnet_cli.features import FrozenBackbone, inference_batch_size
 from resnet_cli.images import Pixels
 from resnet_cli.model import Model
 from resnet_cli.prediction import Answers, Prediction, answer
-from resnet_cli.reliability import Abstention, novelty
+from resnet_cli.reliability import Abstention, Yardstick
 
 __all__ = ["ModelAnswerer", "Prediction", "predict"]
 
@@ -35,8 +34,7 @@ class ModelAnswerer:
         self.batch_size = answer_batch_size(model.preprocess.crop_size, compute)
         self._backbone = FrozenBackbone(model.network, model.preprocess, compute)
         reference = model.reference
-        # Chosen from the memory and made float32 once, not for every batch.
-        self._reference = None if reference is None else reference.astype(np.float32)
+        self._yardstick = None if reference is None else Yardstick(reference)
 
     def see(self, image: Image.Image) -> Pixels:
         """The square that the network sees: uint8 [crop_size x crop_size x 3]."""
@@ -47,7 +45,7 @@ class ModelAnswerer:
         features = self._backbone(stack(seen))
         probs = head_probs(self.model.network.fc, features, self.model.temperature)
         rows = features.numpy()
-        novel = None if self._reference is None else novelty(rows, self._reference)
+        novel = None if self._yardstick is None else self._yardstick.novelty(rows)
         return Answers(probs.numpy(), novel, rows)
 
 

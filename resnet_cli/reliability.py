@@ -139,31 +139,37 @@ def novelty(features: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float
 
     Source: Sun et al. 2022, https://arxiv.org/abs/2204.06507.
     """
-    scales, units = yardstick(reference)
-    num_nearest = min(NUM_NEAREST, len(units))
-    found = np.empty(len(features), dtype=np.float32)
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        cosines = _units(features[start : start + ROWS_AT_ONCE] / scales) @ units.T
-        nearest = np.partition(cosines, -num_nearest, axis=1)[:, -num_nearest:]
-        found[start : start + ROWS_AT_ONCE] = 1 - nearest.mean(axis=1)
-    return found
+    return Yardstick(reference).novelty(features)
 
 
-def yardstick(reference: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What pictures are compared with.
+class Yardstick:
+    """Training pictures, made ready once to compare any number of others with.
 
     Args:
-        reference: Features of training pictures, [m x 2048].
+        reference: Their features, [m x 2048].
 
-    Returns:
-        What each feature is divided by, [2048], and the reference divided by it, as rows of length 1, [m x 2048].
+    Attributes:
+        scales: What each feature is divided by, float32 [2048].
+        units: The reference divided by it, as rows of length 1, float32 [m x 2048].
     """
-    exact = np.asarray(reference, dtype=np.float32)
-    variance = exact.var(axis=0)
-    # Features that never vary leave nothing to divide by.
-    floored = np.maximum(variance + VARIANCE_FLOOR * variance.mean(), np.float32(1e-12))
-    scales: NDArray[np.float32] = np.sqrt(floored)
-    return scales, _units(exact / scales)
+
+    def __init__(self, reference: NDArray[Any]) -> None:
+        exact = np.asarray(reference, dtype=np.float32)
+        variance = exact.var(axis=0)
+        # Features that never vary leave nothing to divide by.
+        floored = np.maximum(variance + VARIANCE_FLOOR * variance.mean(), np.float32(1e-12))
+        self.scales: NDArray[np.float32] = np.sqrt(floored)
+        self.units = _units(exact / self.scales)
+
+    def novelty(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """See :func:`novelty`."""
+        num_nearest = min(NUM_NEAREST, len(self.units))
+        found = np.empty(len(features), dtype=np.float32)
+        for start in range(0, len(features), ROWS_AT_ONCE):
+            cosines = _units(features[start : start + ROWS_AT_ONCE] / self.scales) @ self.units.T
+            nearest = np.partition(cosines, -num_nearest, axis=1)[:, -num_nearest:]
+            found[start : start + ROWS_AT_ONCE] = 1 - nearest.mean(axis=1)
+        return found
 
 
 def promise(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error: float) -> Selection:

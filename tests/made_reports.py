@@ -59,7 +59,6 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
         overlays={at: heat for at in shown_positions(evaluation) if not evaluation.is_right[at]},
         history=[CurvePoint(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, 6)],
         best_epoch=4,
-        temperature=1.4,
         selections=[target] if target else [],
         most_novel=0.45,
         findings=[Finding("note", "something was noticed", "do nothing"), Finding("leaks", "one leak", "remove it")],

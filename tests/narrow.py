@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from resnet_cli import model
+from resnet_cli.preprocess import Preprocess
 
 
 def stage(num_in: int, width: int, *, num_blocks: int, stride: int) -> nn.Sequential:
@@ -18,3 +20,12 @@ def stage(num_in: int, width: int, *, num_blocks: int, stride: int) -> nn.Sequen
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network of the test is narrow."""
     monkeypatch.setattr(model, "_stage", stage)
+
+
+def narrow_model(classes: tuple[str, ...], preprocess: Preprocess) -> model.Model:
+    """A model with a linear head of random weights; for tests that use ``narrow``."""
+    torch.manual_seed(0)
+    network = model.ResNet50(len(classes)).eval()
+    assert isinstance(network.fc, nn.Linear)
+    nn.init.normal_(network.fc.weight)
+    return model.Model(network, classes, preprocess)

@@ -99,20 +99,17 @@ def test_an_output_that_is_there_is_never_overwritten() -> None:
     assert "there is no folder" in run("in", "-o", "none/a.csv", exit_code=6).stderr
 
 
+def mean_colours(*arguments: str) -> tuple[list[str], dict[str, str]]:
+    """The command with a model that answers by mean colours, and its environment."""
+    command = [sys.executable, str(Path(__file__).with_name("mean_colours.py")), "model", *arguments]
+    return command, command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def test_a_killed_process_leaves_rows_that_are_gone_on_with(here: Path) -> None:
     for number in range(3000):
         os.link(here / "in" / "red.png", here / "in" / f"{number:04d}.png")
     (here / "in" / "broken.png").unlink()
-    program = [
-        sys.executable,
-        str(Path(__file__).with_name("mean_colours.py")),
-        "model",
-        "predict",
-        "in",
-        "--batch-size",
-    ]
-    command = [*program, "2", "--output", "a.jsonl", "--resume"]
-    environment = command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command, environment = mean_colours("predict", "in", "--batch-size", "2", "--output", "a.jsonl", "--resume")
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
     while (not Path("a.jsonl").exists() or not Path("a.jsonl").stat().st_size) and time.monotonic() < until:
@@ -128,18 +125,8 @@ def test_a_killed_process_leaves_rows_that_are_gone_on_with(here: Path) -> None:
 
 
 def test_a_terminated_process_says_how_to_go_on(here: Path) -> None:
-    program = [
-        sys.executable,
-        str(Path(__file__).with_name("mean_colours.py")),
-        "model",
-        "predict",
-        "--files-from",
-        "-",
-    ]
-    environment = command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [*program, "--output", "a.jsonl"], env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    command, environment = mean_colours("predict", "--files-from", "-", "--output", "a.jsonl")
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin
     process.stdin.write(b"in/red.png\n" * 40)
     process.stdin.flush()

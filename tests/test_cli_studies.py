@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from narrow import narrow_model
 from PIL import Image
 from running import FP32
 
@@ -25,30 +25,18 @@ from resnet_cli.model import Model, ResNet50, backbone_hash
 from resnet_cli.paths import write_text
 from resnet_cli.preprocess import Preprocess
 
-pytest_plugins = ["narrow"]
+pytest_plugins = ["narrow", "small_runs"]
 
 
 @pytest.fixture
 def model(narrow: None) -> Model:
-    torch.manual_seed(0)
-    network = ResNet50(2).eval()
-    assert isinstance(network.fc, torch.nn.Linear)
-    torch.nn.init.normal_(network.fc.weight)
-    return Model(network, ("ants", "bees"), Preprocess(resize_size=32, crop_size=32))
+    return narrow_model(("ants", "bees"), Preprocess(resize_size=32, crop_size=32))
 
 
 @pytest.fixture
 def photos(make_folder: Callable[..., Path]) -> Dataset:
     counts = {"train": 8, "val": 4, "test": 4}
     return read_folder(make_folder({split: {"ants": num, "bees": num} for split, num in counts.items()}, "colours"))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_learning_curve_prints_steps_forecasts_and_a_sentence(

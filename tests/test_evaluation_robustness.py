@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from narrow import narrow_model
 from PIL import Image
 from running import FP32
 
@@ -13,7 +13,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.evaluation.robustness import KINDS, NUM_STRENGTHS, Kind, draw_items, robustness, summarize, working_size
-from resnet_cli.model import Model, ResNet50
+from resnet_cli.model import Model
 from resnet_cli.paths import features_dir
 from resnet_cli.preprocess import Preprocess
 
@@ -113,11 +113,7 @@ def test_figures_count_and_drops_are_paired() -> None:
 
 @pytest.fixture
 def model(narrow: None) -> Model:
-    torch.manual_seed(0)
-    network = ResNet50(2).eval()
-    assert isinstance(network.fc, torch.nn.Linear)
-    torch.nn.init.normal_(network.fc.weight)
-    return Model(network, ("a", "b"), PREPROCESS)
+    return narrow_model(("a", "b"), PREPROCESS)
 
 
 def test_undamaged_pictures_get_the_answers_of_eval_and_no_feature_is_cached(model: Model) -> None:

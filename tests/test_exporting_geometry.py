@@ -10,11 +10,10 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
 from PIL import Image
 
 from resnet_cli.exporting.geometry import add_preprocessing
-from resnet_cli.exporting.graph import IR_VERSION, OPSET, GraphWriter
+from resnet_cli.exporting.graph import GraphWriter
 from resnet_cli.images import Pixels
 from resnet_cli.preprocess import MAX_ASPECT, Fit, Interpolation, Preprocess
 
@@ -32,11 +31,7 @@ def session_of(preprocess: Preprocess) -> onnxruntime.InferenceSession:
     graph = GraphWriter()
     add_preprocessing(graph, "pictures", preprocess, name="images")
     side = preprocess.crop_size
-    made = helper.make_model(
-        graph.build({"pictures": (np.uint8, ["b", "h", "w", 3])}, {"images": ["b", 3, side, side]}),
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
+    made = graph.build({"pictures": (np.uint8, ["b", "h", "w", 3])}, {"images": ["b", 3, side, side]})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])

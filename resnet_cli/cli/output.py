@@ -53,13 +53,9 @@ def show_line(text: str) -> None:
 
 def show_json(value: dict[str, Any]) -> None:
     """Prints one JSON object on one line."""
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        # A file name that is no UTF-8 is escaped: JSON is UTF-8 throughout.
-        line = json.dumps(value, allow_nan=False)
-    show_line(line)
+    from resnet_cli.reporting.cells import json_line
+
+    show_line(json_line(value))
 
 
 def show_csv(rows: Iterable[Sequence[object]]) -> None:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from resnet_cli.delivery.rows import FILE_COLUMNS, to_arrow, to_cells, to_dict, to_json
+from resnet_cli.delivery.rows import FILE_COLUMNS, to_arrow, to_cells, to_dict
 from resnet_cli.errors import DiskError, ModelError, missing_extra
 from resnet_cli.paths import atomic_path
 from resnet_cli.prediction import Answered, Prediction
+from resnet_cli.reporting.cells import json_line
 
 #: Takes one answered picture.
 Write: TypeAlias = Callable[[Answered[Any]], None]
@@ -83,7 +84,7 @@ def growing_file(
             if kind == "csv":
                 line = _csv_line(to_cells(answered.prediction, FILE_COLUMNS, made_by=made_by))
             else:
-                line = (to_json(to_dict(answered.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
+                line = (json_line(to_dict(answered.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
             with _disk_errors(path):
                 file.write(line)
                 if time.monotonic() - flushed_at >= flush_every_s:

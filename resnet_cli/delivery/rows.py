@@ -48,16 +48,6 @@ def to_cells(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_b
     return list(values.values())
 
 
-def to_json(values: dict[str, Any]) -> str:
-    """One line of JSON; a file name that is no UTF-8 is escaped, since JSON is UTF-8 throughout."""
-    line = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        line = json.dumps(values, allow_nan=False)
-    return line
-
-
 def as_utf8(text: str) -> str:
     r"""A name for formats that hold UTF-8 alone: other bytes become ``\xe9``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

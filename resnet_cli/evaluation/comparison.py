@@ -13,8 +13,7 @@ from resnet_cli.evaluation.scores import Evaluation
 
 #: A p-value below it counts as a difference.
 SIGNIFICANCE = 0.05
-#: The chance of finding a difference that is there, for which a number of pictures is named.
-POWER = 0.8
+#: Of a chance of 80 % to find a difference that is there: for that a number of pictures is named.
 _Z_POWER = 0.8416212335729143
 
 

@@ -57,7 +57,7 @@ def report_content(
     items = jury.items_for(subject)
     heat = {}
     if subject.model is not None:
-        # Of the mistakes alone: each costs a forward and a backward pass.
+        # Of the mistakes alone: each costs a forward pass.
         mistakes = [position for position in shown_positions(scores) if not scores.is_right[position]]
         heat = overlays(subject.model, items, mistakes, compute, on_progress=on_progress)
     targets = {one.target_error: one for one in promises(subject.reliability, scores)}
@@ -72,7 +72,6 @@ def report_content(
         data=jury.dataset.name,
         split=jury.split,
         overlays=heat,
-        temperature=scores.temperature,
         selections=[targets[share] for share in sorted(targets, reverse=True)],
         most_novel=subject.reliability.most_novel if subject.reliability and scores.novelty is not None else None,
         warnings=warnings,

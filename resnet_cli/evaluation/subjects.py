@@ -232,7 +232,7 @@ class Jury:
 
     def count_trained(self, subject: Subject) -> int:
         """How many of the pictures a model was trained on, as far as its run folder tells."""
-        return count_trained(_as_model(subject), self.dataset.spec, self.items)
+        return count_trained(subject, self.dataset.spec, self.items)
 
 
 def open_data(
@@ -253,7 +253,7 @@ def open_data(
     """
     if data is not None:
         return open_dataset(data, config, on_work=on_work)
-    dataset = open_run_dataset(_as_model(subject), split=split, offline=config.offline)
+    dataset = open_run_dataset(subject, split=split, offline=config.offline)
     return dataset.select(config.classes) if config.classes else dataset
 
 
@@ -281,7 +281,7 @@ def choose_jury(
         DataError: The split is empty, or the model does not know a class.
     """
     dataset = open_data(subject, data, config, split=split, on_work=on_work)
-    chosen, items = choose_items(dataset, _as_model(subject), split)
+    chosen, items = choose_items(dataset, subject, split)
     skipped: Sequence[ImageError] = ()
     if config.on_bad_image == "skip":
         items, _, skipped = leave_out_unreadable(items, scan(items, looks=False), "skip")
@@ -315,8 +315,3 @@ def _own_source(subject: Subject) -> tuple[str, DataConfig]:
     assert subject.path is not None
     config = resolve(FinetuneConfig, {}, subject.path.resolve().parent / "config.yaml").config
     return config.data, config
-
-
-def _as_model(subject: Subject) -> Model:
-    """For functions that look at classes and path alone, which an exported file has too."""
-    return cast(Model, subject)

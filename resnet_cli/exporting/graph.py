@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+import resnet_cli
+from resnet_cli.exporting.about import PRODUCER
 
 #: Of the standard operators that our files use; ONNX Runtime reads it since 1.14 (2023).
 OPSET = 18
@@ -96,19 +99,26 @@ class GraphWriter:
 
     def build(
         self, inputs: dict[str, tuple[type[np.generic], list[int | str]]], outputs: dict[str, list[int | str]]
-    ) -> GraphProto:
-        """The finished graph; outputs are float32.
+    ) -> ModelProto:
+        """The finished graph, as a model of ours; outputs are float32.
 
         Args:
             inputs: Name -> type and shape; a text stands for a size that is known when the graph runs.
             outputs: Name -> shape.
         """
-        return helper.make_graph(
+        graph = helper.make_graph(
             self.nodes,
             "resnet50",
             [helper.make_tensor_value_info(name, _TYPES[np.dtype(t)], shape) for name, (t, shape) in inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
             list(self.constants.values()),
+        )
+        return helper.make_model(
+            graph,
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name=PRODUCER,
+            producer_version=resnet_cli.__version__,
         )
 
     def _name(self, kind: str) -> str:

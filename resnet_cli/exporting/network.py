@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resnet_cli.exporting.about import NOVELTY, PROBS
 from resnet_cli.exporting.graph import GraphWriter
 from resnet_cli.model import Bottleneck, ResNet50
-from resnet_cli.reliability import NUM_NEAREST, yardstick
+from resnet_cli.reliability import NUM_NEAREST, Yardstick
 
 #: Results that are called like the layer they come from, for whoever reads the file.
 FEATURES, HEAD = "features", "fc"
@@ -69,7 +69,8 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
         ``novelty``, float32 [b].
     """
     graph.prefix = "novelty/"
-    scales, units = yardstick(reference)
+    yardstick = Yardstick(reference)
+    scales, units = yardstick.scales, yardstick.units
     known = _bytes(graph, units.T, "reference", axis=0) if small else _halves(graph, units.T, "reference")
     scaled = graph.op("Div", features, scales)
     lengths = graph.op("ReduceL2", scaled, np.array([1]), keepdims=1)

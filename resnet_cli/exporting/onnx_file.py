@@ -6,10 +6,9 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, helper
 
-import resnet_cli
-from resnet_cli.exporting.about import IMAGES, PICTURES, PIXELS, PRODUCER, About, Number
+from resnet_cli.exporting.about import IMAGES, PICTURES, PIXELS, About, Number
 from resnet_cli.exporting.geometry import add_normalisation, add_preprocessing
-from resnet_cli.exporting.graph import IR_VERSION, OPSET, GraphWriter
+from resnet_cli.exporting.graph import GraphWriter
 from resnet_cli.exporting.network import add_features, add_novelty, add_probs
 from resnet_cli.model import Model
 from resnet_cli.preprocess import Preprocess
@@ -45,13 +44,7 @@ def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True)
             # Rows lie class by class: evenly spread, every class keeps its share.
             reference = reference[np.linspace(0, len(reference) - 1, MAX_SMALL_REFERENCE).round().astype(int)]
         outputs[add_novelty(graph, features, reference, small=number == "int8")] = ["b"]
-    return helper.make_model(
-        graph.build({IMAGES: (np.float32, ["b", 3, side, side])}, outputs),
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name=PRODUCER,
-        producer_version=resnet_cli.__version__,
-    )
+    return graph.build({IMAGES: (np.float32, ["b", 3, side, side])}, outputs)
 
 
 def take_pictures(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
@@ -62,7 +55,7 @@ def take_pictures(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
     """
     before = GraphWriter()
     add_preprocessing(before, PICTURES, preprocess, name=IMAGES)
-    return _begin_with(before.build({PICTURES: (np.uint8, ["b", "h", "w", 3])}, {}), proto)
+    return _begin_with(before.build({PICTURES: (np.uint8, ["b", "h", "w", 3])}, {}).graph, proto)
 
 
 def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
@@ -73,7 +66,7 @@ def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
     """
     before, side = GraphWriter("preprocess/"), preprocess.crop_size
     add_normalisation(before, before.cast(PIXELS, np.float32), preprocess, name=IMAGES)
-    return _begin_with(before.build({PIXELS: (np.uint8, ["b", 3, side, side])}, {}), proto)
+    return _begin_with(before.build({PIXELS: (np.uint8, ["b", 3, side, side])}, {}).graph, proto)
 
 
 def _begin_with(first: GraphProto, proto: ModelProto) -> ModelProto:

@@ -19,7 +19,7 @@ from resnet_cli.exporting.about import About
 from resnet_cli.exporting.runtimes import Answers, squares
 from resnet_cli.model import Model
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.reliability import NUM_NEAREST, yardstick
+from resnet_cli.reliability import NUM_NEAREST, Yardstick
 
 #: The file inside that holds the texts of :class:`~resnet_cli.exporting.about.About`.
 ABOUT_FILE = "resnet_cli.json"
@@ -35,11 +35,11 @@ class _Program(nn.Module):
         self._preprocess: Preprocess = model.preprocess
         self._temperature = model.temperature
         reference = model.reference if with_novelty else None
-        scales, units = (None, None) if reference is None else map(torch.from_numpy, yardstick(reference))
+        yardstick = None if reference is None else Yardstick(reference)
         self._scales: Tensor | None
         self._known: Tensor | None
-        self.register_buffer("_scales", scales)
-        self.register_buffer("_known", None if units is None else units.half())
+        self.register_buffer("_scales", None if yardstick is None else torch.from_numpy(yardstick.scales))
+        self.register_buffer("_known", None if yardstick is None else torch.from_numpy(yardstick.units).half())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images [b x 3 x s x s] -> probabilities [b x k] and, where pictures are remembered, novelty [b]."""

@@ -10,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_cli.data.loading import stack
 from resnet_cli.device import Compute
-from resnet_cli.evaluation.answers import head_probs
-from resnet_cli.features import FrozenBackbone
-from resnet_cli.images import Pixels
+from resnet_cli.inference import ModelAnswerer
 from resnet_cli.model import Model
-from resnet_cli.reliability import novelty
 
 #: Probabilities float32 [b x k] and novelty float32 [b], or None where nothing is remembered.
 Answers: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32] | None]
@@ -38,18 +36,14 @@ class TorchRuntime:
     """
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self._backbone = FrozenBackbone(model.network, model.preprocess, REFERENCE)
+        self._answerer = ModelAnswerer(model, REFERENCE)
 
     def answers(self, images: Sequence[Image.Image]) -> Answers:
         """The answers, in order."""
-        model = self._model
-        features = self._backbone(squares(model, images))
-        probs = head_probs(model.network.fc, features, model.temperature).numpy()
-        return probs, None if model.reference is None else novelty(features.numpy(), model.reference)
+        found = self._answerer.answer([self._answerer.see(image) for image in images])
+        return found.probs, found.novelty
 
 
 def squares(model: Model, images: Sequence[Image.Image]) -> torch.Tensor:
     """What the network sees of each picture: uint8 [b x 3 x s x s]."""
-    pixels: list[Pixels] = [model.preprocess(image) for image in images]
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+    return stack([model.preprocess(image) for image in images])

@@ -1,7 +1,8 @@
-"""What plots and terminal tables share: names cut to a width, counts as shares of their row."""
+"""What plots, tables and files share: names cut to a width, counts as shares of their row, values as a line of JSON."""
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,16 @@ def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> N
     shares = np.full(confusion.shape, np.nan)
     np.divide(confusion, totals, out=shares, where=totals > 0)
     return shares
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """One line of JSON; a file name that is no UTF-8 is escaped, since JSON is UTF-8 throughout."""
+    line = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(values, allow_nan=False)
+    return line
 
 
 def printable(name: str) -> str:

@@ -59,7 +59,6 @@ class ReportContent:
         overlays: Position -> where the network looked, for some of the shown pictures.
         history: Of the training; () for an eval.
         best_epoch: The one that was kept.
-        temperature: The model's.
         selections: What was promised about wrong answers on validation, and what became of it on these pictures.
         most_novel: Above this novelty a picture counts as unknown.
         findings: What was found about the data.
@@ -78,7 +77,6 @@ class ReportContent:
     overlays: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
     history: Sequence[CurvePoint] = ()
     best_epoch: int | None = None
-    temperature: float = 1.0
     selections: Sequence[Target] = ()
     most_novel: float | None = None
     findings: Sequence[Finding] = ()

@@ -38,6 +38,7 @@ TOLERANCE_GRADIENT = 1e-5
 TOLERANCE_CHANGE = 1e-7
 #: Pictures whose logits exist at once: those of a million and their gradients would not fit.
 ROWS_AT_ONCE = 16_384
+
 Rows = tuple[Tensor, Tensor]
 
 

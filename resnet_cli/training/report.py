@@ -119,7 +119,6 @@ def report_content(result: FinetuneResult) -> ReportContent:
         overlays=overlays(model, items, mistakes, plan.compute),
         history=_curve(result),
         best_epoch=result.best.epoch,
-        temperature=model.temperature,
         selections=promises(model.reliability, judged),
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,

@@ -14,14 +14,13 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
-from resnet_cli.model import Model
 from resnet_cli.paths import make_dir, refuse_existing, write_bytes, write_text
 from resnet_cli.training.checkpoint import list_checkpoints
 from resnet_cli.training.events import EpochRecord
@@ -29,6 +28,18 @@ from resnet_cli.weights import MODEL_FILE
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
+
+
+class Known(Protocol):
+    """What tells whose run and classes are meant: a model, or an exported file of one."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it came from, if any."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in index order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +90,6 @@ class RunFolder:
     def model_path(self) -> Path:
         """The model file."""
         return self.path / MODEL_FILE
-
-    @property
-    def plots_path(self) -> Path:
-        """The folder of PNGs."""
-        return self.path / "plots"
 
     @property
     def checkpoints_path(self) -> Path:
@@ -164,7 +170,7 @@ class RunFolder:
                 write_bytes(LATEST, target.encode())
 
 
-def open_run_dataset(model: Model, *, split: str | None = "all", offline: bool = False) -> Dataset:
+def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool = False) -> Dataset:
     """The data of the run that a model lies in, split as the run wrote it down.
 
     Args:
@@ -193,7 +199,7 @@ def open_run_dataset(model: Model, *, split: str | None = "all", offline: bool =
     return apply_split_csv(dataset, split_path, judged=split)
 
 
-def count_trained(model: Model, spec: str, items: Sequence[Item]) -> int:
+def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:
     """How many pictures the run's own training saw, as far as its folder tells.
 
     Args:
@@ -208,7 +214,7 @@ def count_trained(model: Model, spec: str, items: Sequence[Item]) -> int:
     return sum(item.name in trained for item in items)
 
 
-def _find_run_files(model: Model) -> tuple[FinetuneConfig, Path] | None:
+def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
     """The config and the split file of the run folder that a model lies in; None if it lies in none."""
     if model.path is None:
         return None
@@ -219,7 +225,7 @@ def _find_run_files(model: Model) -> tuple[FinetuneConfig, Path] | None:
     return resolve(FinetuneConfig, {}, config_path).config, split_path
 
 
-def choose_items(dataset: Dataset, model: Model, split: str | None) -> tuple[str, list[Item]]:
+def choose_items(dataset: Dataset, model: Known, split: str | None) -> tuple[str, list[Item]]:
     """The pictures to judge a model by, their labels aligned with the model's classes by name.
 
     Args:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_cli.exporting.export import export_model
-from resnet_cli.exporting.graph import IR_VERSION, OPSET, GraphWriter
+from resnet_cli.exporting.graph import GraphWriter
 from resnet_cli.exporting.onnx_model import OnnxModel
 from resnet_cli.images import read_image
 from resnet_cli.preprocess import Preprocess
@@ -56,18 +56,13 @@ def main() -> None:
 def compare_pixels(preprocess: Preprocess) -> None:
     """The graph's preprocessing against Pillow's, on noise: values that are the same, and milliseconds."""
     import onnxruntime
-    from onnx import helper
 
     from resnet_cli.exporting.geometry import add_preprocessing
 
     graph = GraphWriter()
     add_preprocessing(graph, "pictures", preprocess, name="images")
     side = preprocess.crop_size
-    made = helper.make_model(
-        graph.build({"pictures": (np.uint8, ["b", "h", "w", 3])}, {"images": ["b", 3, side, side]}),
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
+    made = graph.build({"pictures": (np.uint8, ["b", "h", "w", 3])}, {"images": ["b", 3, side, side]})
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     print(f"preprocessing to {side} px, {preprocess.fit}, {preprocess.interpolation}")
     for width, height in SIZES:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .peers import Peer, PeerError, install, write_checkpoints
+from .peers import ULTRALYTICS_YAML, Peer, PeerError, install, write_checkpoints
 from .table import Row
 
 BATCH_SIZE = 32
@@ -40,18 +40,10 @@ with open("answers.csv", "w") as file:
 print(len(found))
 """
 #: ``yolo predict`` from Python, as its docs have it for many pictures: stream=True.
-ULTRALYTICS = """
-import pathlib, sys
-from ultralytics import YOLO
+ULTRALYTICS = (
+    ULTRALYTICS_YAML
+    + """
 folder, size, batch, precision, weights = sys.argv[1:]
-yaml = pathlib.Path("resnet50-cls.yaml")
-yaml.write_text('''
-nc: 1000
-backbone:
-  - [-1, 1, TorchVision, [2048, "resnet50", "DEFAULT", True, 2, False]]
-head:
-  - [-1, 1, Classify, [nc]]
-''')
 model = YOLO(yaml, task="classify")
 with open("answers.txt", "w") as file:
     count = 0
@@ -61,6 +53,7 @@ with open("answers.txt", "w") as file:
         count += 1
 print(count)
 """
+)
 PEERS = (Peer("timm", TIMM), Peer("ultralytics", ULTRALYTICS))
 
 

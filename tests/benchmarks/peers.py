@@ -20,11 +20,10 @@ from typing import Any
 IMAGE_SIZE = 224
 BATCH_SIZE = 32
 
-#: freeze=1 is the backbone: it is the YAML's only layer before the head.
-ULTRALYTICS = """
-import sys, pathlib
+#: torchvision's backbone as one layer of a classifier of ultralytics.
+ULTRALYTICS_YAML = """
+import pathlib, sys
 from ultralytics import YOLO
-folder, mode, epochs, size, batch, precision, weights = sys.argv[1:]
 yaml = pathlib.Path("resnet50-cls.yaml")
 yaml.write_text('''
 nc: 1000
@@ -33,6 +32,10 @@ backbone:
 head:
   - [-1, 1, Classify, [nc]]
 ''')
+"""
+#: freeze=1 is the backbone: it is the YAML's only layer before the head.
+ULTRALYTICS = f"""{ULTRALYTICS_YAML}
+folder, mode, epochs, size, batch, precision, weights = sys.argv[1:]
 result = YOLO(yaml, task="classify").train(
     data=folder, epochs=int(epochs), imgsz=int(size), batch=int(batch), freeze=1 if mode == "frozen" else None,
     device="cpu", workers=2, plots=False, project=str(pathlib.Path("runs").absolute()),
