@@ -6,6 +6,7 @@ The names below are imported when they are first used: ``import resnet_cli`` alo
     result = resnet_cli.finetune(data="photos", epochs=10)
     model = resnet_cli.load(result.run.path)
     print(model.predict("a.jpg")[0].label)
+    resnet_cli.export(model, format="onnx", int8=True)
     for prediction in resnet_cli.predict(model, ["a.jpg", pil_image, array]):
         print(prediction.path, prediction.label, prediction.prob)
 """
@@ -16,18 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnet_cli.api import evaluate, load, predict
+    from resnet_cli.exporting.export import export_model as export
     from resnet_cli.prediction import Prediction
     from resnet_cli.training.finetune import finetune
 
 __version__ = "0.1.0"
-__all__ = ["Prediction", "__version__", "evaluate", "finetune", "load", "predict"]
+__all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load", "predict"]
 
+#: Name -> the module that has it, and what it is called there.
 _HOMES = {
-    "Prediction": "resnet_cli.prediction",
-    "evaluate": "resnet_cli.api",
-    "finetune": "resnet_cli.training.finetune",
-    "load": "resnet_cli.api",
-    "predict": "resnet_cli.api",
+    "Prediction": ("resnet_cli.prediction", "Prediction"),
+    "evaluate": ("resnet_cli.api", "evaluate"),
+    "export": ("resnet_cli.exporting.export", "export_model"),
+    "finetune": ("resnet_cli.training.finetune", "finetune"),
+    "load": ("resnet_cli.api", "load"),
+    "predict": ("resnet_cli.api", "predict"),
 }
 
 
@@ -36,4 +40,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'resnet_cli' has no attribute '{name}'")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

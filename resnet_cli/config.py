@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import difflib
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ Alpha = Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)]
 Size = Annotated[int, pydantic.Field(ge=32, le=1024)]
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
+_UNITS_BYTES = {"K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def _split_names(value: Any) -> Any:
@@ -60,6 +62,15 @@ def _seconds(value: Any) -> Any:
 
 
 Duration = Annotated[float, pydantic.BeforeValidator(_seconds), pydantic.Field(gt=0, allow_inf_nan=False)]
+
+
+def _share(value: Any) -> Any:
+    # 1% and 0.01 mean the same; 95 alone would be read as either.
+    text = str(value).strip()
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else value
+    except ValueError:
+        raise ValueError("must be a share such as 1% or 0.01") from None
 
 
 class _Config(pydantic.BaseModel):
@@ -135,6 +146,7 @@ class FinetuneConfig(_ComputeConfig, DataConfig):
     balance: Literal["none", "weights", "sampler", "logit-adjust"] | None = None
     image_size: Size | None = None
     progressive: Size | None = None
+    cached_views: Annotated[int, pydantic.Field(ge=0, le=10_000)] | Literal["auto"] | None = None
     fit: Literal["crop", "pad", "squash"] | None = None
     augment: Literal["none", "light", "standard", "strong"] | None = None
     policy: Literal["none", "randaugment", "trivialaugment"] | None = None
@@ -184,18 +196,12 @@ class EvalConfig(_ComputeConfig, DataConfig):
     label_audit: bool = False
     robustness: bool = False
     max_images: Positive | None = None
+    trust: bool = False
 
     @pydantic.field_validator("target_error", "fail_under", mode="before")
     @classmethod
     def _read_percent(cls, value: Any) -> Any:
-        # 1% and 0.01 mean the same; 95 alone would be read as either.
-        text = str(value).strip()
-        if not text.endswith("%"):
-            return value
-        try:
-            return float(text[:-1]) / 100
-        except ValueError:
-            raise ValueError("must be a share such as 1% or 0.01") from None
+        return _share(value)
 
     @pydantic.model_validator(mode="after")
     def _check_effects(self) -> Self:
@@ -231,6 +237,7 @@ class InspectConfig(DataConfig):
 class PredictConfig(_ComputeConfig):
     """What ``predict`` can be told about reading pictures, computing, and when not to answer."""
 
+    trust: bool = False
     image_column: str | None = None
     max_pixels: MaxPixels | None = None
     threshold: Share | None = None
@@ -248,6 +255,70 @@ class PredictConfig(_ComputeConfig):
             raise ValueError("must be a share such as 1% or 0.01") from None
 
 
+def _num_bytes(value: Any) -> Any:
+    # 10MB, 512kB and 10000000; decimal, as the shops count.
+    text = str(value).strip().upper().removesuffix("B")
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_BYTES else (text, "")
+    try:
+        return round(float(number) * _UNITS_BYTES.get(unit, 1))
+    except (ValueError, OverflowError):
+        raise ValueError("must be a size such as 10MB or 512kB") from None
+
+
+class ServeConfig(_ComputeConfig):
+    """What ``serve`` can be told, besides the model."""
+
+    trust: bool = False
+    host: Annotated[str, pydantic.Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, pydantic.Field(ge=0, le=65_535)] = 8000
+    token: Annotated[str, pydantic.Field(min_length=8, pattern=r"^[!-~]+$")] | None = None
+    runtime: Literal["onnx", "torch"] = "onnx"
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=256)] = 8
+    batch_wait_ms: Annotated[float, pydantic.Field(ge=0, le=1000, allow_inf_nan=False)] = 3.0
+    max_body: Annotated[int, pydantic.BeforeValidator(_num_bytes), pydantic.Field(ge=1_000, le=2 * 10**9)] = 10_000_000
+    max_pixels: MaxPixels | None = None
+    max_files: Annotated[int, pydantic.Field(ge=1, le=1_000)] = 16
+    max_requests: Annotated[int, pydantic.Field(ge=1, le=100_000)] = 128
+    timeout: Duration = 30.0
+    threshold: Share | None = None
+    target_error: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    abstain: bool = True
+
+    @pydantic.field_validator("target_error", mode="before")
+    @classmethod
+    def _read_percent(cls, value: Any) -> Any:
+        return _share(value)
+
+    @pydantic.model_validator(mode="after")
+    def _check_effects(self) -> Self:
+        if self.token is None and not is_loopback(self.host):
+            raise ConfigError(
+                f"--host {self.host}: other machines could ask, and there is no token",
+                hint="set one: RESNET_CLI_TOKEN=... resnet-cli serve --host " + self.host,
+            )
+        if self.runtime == "onnx":
+            for field in ("device", "precision"):
+                if field in self.model_fields_set:
+                    raise ConfigError(
+                        f"--{field} has no effect: ONNX Runtime computes on the CPU", hint="add --runtime torch"
+                    )
+        elif self.trust:
+            raise ConfigError("--trust has no effect with --runtime torch, which runs no exported files")
+        if self.target_error is not None and not self.abstain:
+            raise ConfigError("--target-error and --no-abstain: choose one")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or number of a host leads to this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 class ExportConfig(_OfflineConfig):
     """What ``export`` can be told, besides the model."""
 
@@ -262,6 +333,8 @@ class ExportConfig(_OfflineConfig):
     max_drop: Share = 0.01
     benchmark: bool = False
     out: Path | None = None
+    push: str | None = None
+    private: bool = False
 
     @pydantic.field_validator("max_drop", mode="before")
     @classmethod
@@ -290,7 +363,7 @@ class ExportConfig(_OfflineConfig):
         if self.format == "safetensors" and not self.novelty:
             raise ConfigError("--no-novelty has no effect on --format safetensors, which never has it")
         if self.benchmark:
-            for field in ("format", "input", "int8", "fp16", "novelty", "out", "licence"):
+            for field in ("format", "input", "int8", "fp16", "novelty", "out", "licence", "push", "private"):
                 if field in given:
                     flag = "no-novelty" if field == "novelty" else field
                     raise ConfigError(f"--{flag} has no effect with --benchmark, which tries every format")
@@ -298,6 +371,10 @@ class ExportConfig(_OfflineConfig):
             raise ConfigError("--max-drop has no effect without --int8 or --fp16: float32 may lose nothing")
         elif self.calibrate_with is not None and not self.int8:
             raise ConfigError("--calibrate-with has no effect without --int8")
+        if self.private and self.push is None:
+            raise ConfigError("--private has no effect without --push")
+        if self.push is not None and self.offline:
+            raise ConfigError("--push and --offline: choose one")
         return self
 
 

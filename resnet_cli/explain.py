@@ -12,44 +12,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import load_batches
 from resnet_cli.device import Compute, memory_errors_named
 from resnet_cli.features import inference_batch_size
+from resnet_cli.heat import heat_maps, overlay
 from resnet_cli.images import Pixels
 from resnet_cli.model import Model, ResNet50
 from resnet_cli.preprocess import Preprocess
-
-#: Pixels of the input for one cell of the last stage.
-STRIDE_PX = 32
-#: How far left and above of the cell's own square it looks. All stages pad their left edge and not always their right
-#: one: the exact centre of what cell i can see is at 32 * i. What it does see lies between. Plainly enlarged maps of 70
-#: ImageNet photos and of their mirror images disagree by 15.3 (standard error 1.5) pixels from left to right and by
-#: 12.9 (3.1) upside down, which is twice the offset.
-OFFSET_PX = 8
-#: Heat 0 to 1 in equal steps, RGB: matplotlib's ``inferno`` from 0.2 up. It gets lighter all the way, so that it
-#: also reads in a grey print and for every colour blindness.
-#: Source: Smith and van der Walt 2015, https://bids.github.io/colormap/.
-_HEAT = np.array(
-    [
-        (66, 10, 104),
-        (106, 23, 110),
-        (147, 38, 103),
-        (188, 55, 84),
-        (221, 81, 58),
-        (243, 120, 25),
-        (252, 165, 10),
-        (246, 215, 70),
-        (252, 255, 164),
-    ],
-    dtype=np.float32,
-)
-#: Share of the picture's own colour that is left under the map, and how much of the heat's colour covers it at most.
-_COLOUR_LEFT, _MOST_COVERED = 0.35, 0.6
-#: Weights of red, green and blue in brightness. Source: ITU-R BT.601.
-_BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
 
 class GradCam:
@@ -83,6 +54,10 @@ class GradCam:
         Returns:
             [b x h x w] in [0, 1]; all 0 where no place speaks for the class.
         """
+        return heat_maps(self.heat(pixels, targets), height=pixels.shape[2], width=pixels.shape[3])
+
+    def heat(self, pixels: Tensor, targets: Tensor | None = None) -> NDArray[np.float32]:
+        """The heat of each place of the last stage, [b x rows x columns], 0 and more; arguments as for :meth:`maps`."""
         with memory_errors_named(len(pixels)):
             with torch.no_grad(), self._compute.autocast():
                 features = self._network.features(self._preprocess.normalize(self._compute.place(pixels)))
@@ -94,45 +69,10 @@ class GradCam:
                 wanted = torch.where(targets.to(wanted.device) < 0, wanted, targets.to(wanted.device))
             (gradients,) = torch.autograd.grad(logits.gather(1, wanted[:, None]).sum(), features)  # [b x 2048]
             heat = torch.einsum("bchw,bc->bhw", activations, gradients).relu_()
-            large = enlarge(heat, height=pixels.shape[2], width=pixels.shape[3])
-            greatest = large.amax(dim=(1, 2), keepdim=True)
-            shares = large / greatest.clamp_min(torch.finfo(torch.float32).tiny)
-        return np.asarray(shares.clamp_(0, 1).cpu().numpy())
+        return np.asarray(heat.cpu().numpy())
 
     def _keep(self, module: object, inputs: object, output: Tensor) -> None:
         self._last_stage = output
-
-
-def enlarge(heat: Tensor, *, height: int, width: int) -> Tensor:
-    """Heat of the last stage [b x rows x columns] -> [b x height x width], each value where its cell looks."""
-    # F.interpolate wants a channel; a cell more is there to be cut at the right and below.
-    wide = F.pad(heat[:, None], (0, 1, 0, 1), mode="replicate")
-    large = F.interpolate(wide, scale_factor=STRIDE_PX, mode="bilinear", align_corners=False)[:, 0]
-    return large[:, OFFSET_PX : OFFSET_PX + height, OFFSET_PX : OFFSET_PX + width]
-
-
-def overlay(image: Image.Image, heat: NDArray[np.floating]) -> Image.Image:
-    """Lays a heat map over a picture: the hotter, the lighter and the more covered; the rest fades towards grey.
-
-    Args:
-        image: Mode RGB, what the network saw.
-        heat: [h x w] in [0, 1], of the picture's size.
-
-    Raises:
-        ValueError: The sizes differ.
-    """
-    if heat.shape != image.size[::-1]:
-        raise ValueError(f"a heat map of {heat.shape[1]} x {heat.shape[0]} for a picture of {image.size}")
-    colours = np.asarray(image, dtype=np.float32)  # [h x w x 3]
-    grey = (colours @ _BRIGHTNESS)[..., None]
-    faded = grey + _COLOUR_LEFT * (colours - grey)
-    place = np.clip(heat, 0, 1) * (len(_HEAT) - 1)
-    below = np.minimum(place.astype(np.intp), len(_HEAT) - 2)
-    part = (place - below)[..., None]
-    glow = _HEAT[below] * (1 - part) + _HEAT[below + 1] * part
-    covered = _MOST_COVERED * np.clip(heat, 0, 1)[..., None]
-    mixed = faded * (1 - covered) + glow * covered
-    return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
 def overlays(

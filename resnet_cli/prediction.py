@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -78,11 +78,18 @@ class Answers(NamedTuple):
         probs: At the model's temperature, float32 [b x k].
         novelty: float32 [b]; None where the model remembers no pictures.
         features: [b x 2048]; None where they cannot be had.
+        heat: Where each picture speaks for its most probable class, [b x rows x columns] of the last stage, not scaled;
+            None where that is not known without another pass.
     """
 
     probs: NDArray[np.float32]
     novelty: NDArray[np.float32] | None = None
     features: NDArray[np.floating[Any]] | None = None
+    heat: NDArray[np.float32] | None = None
+
+    def row(self, index: int) -> Answers:
+        """What is known about one picture, as a batch of one."""
+        return Answers(self.probs[index : index + 1], *(x if x is None else x[index : index + 1] for x in self[1:]))
 
 
 class Answerer(Protocol[Seen]):
@@ -111,11 +118,13 @@ class Answered(Generic[Seen]):
         item: The picture.
         prediction: The answer.
         seen: What the network saw; None if the picture cannot be read.
+        heat: Where the picture speaks for its most probable class, [rows x columns]; None where that is not known.
     """
 
     item: Item
     prediction: Prediction
     seen: Seen | None = None
+    heat: NDArray[np.float32] | None = None
 
 
 def answer(
@@ -137,18 +146,25 @@ def answer(
         rule: When a picture is not answered; None: all are.
         with_features: Whether predictions carry features.
     """
-    count = min(topk, len(answerer.classes))
     groups = decode_ahead(items, lambda item: answerer.see(item.open()), batch_size=batch_size or answerer.batch_size)
     try:
         for group in groups:
-            answered = iter(_predict(answerer, group.decoded, count, rule, with_features=with_features))
+            good = [item for position, item in enumerate(group.items) if position not in group.errors]
+            answers = (
+                answerer.answer(group.decoded) if good else Answers(np.empty((0, len(answerer.classes)), np.float32))
+            )
+            paths = [item.name for item in good]
+            predictions = read_answers(
+                answerer.classes, paths, answers, topk=topk, rule=rule, with_features=with_features
+            )
+            heats = [None] * len(good) if answers.heat is None else list(answers.heat)
+            rows = zip(good, predictions, group.decoded, heats, strict=True)
             for position, item in enumerate(group.items):
                 error = group.errors.get(position)
                 if error is not None:
                     yield Answered(item, Prediction(item.name, error=error))
                 else:
-                    seen, prediction = next(answered)
-                    yield Answered(item, dataclasses.replace(prediction, path=item.name), seen)
+                    yield Answered(*next(rows))
     finally:
         groups.close()
 
@@ -187,27 +203,40 @@ def answer_rule(
     return Abstention(threshold) if threshold > 0 else None
 
 
-def _predict(
-    answerer: Answerer[Seen], seen: list[Seen], count: int, rule: Abstention | None, *, with_features: bool
-) -> Iterator[tuple[Seen, Prediction]]:
-    """Pictures with predictions that have no path yet."""
-    if not seen:
-        return
-    answers = answerer.answer(seen)
+def read_answers(
+    classes: tuple[str, ...],
+    paths: Sequence[str],
+    answers: Answers,
+    *,
+    topk: int,
+    rule: Abstention | None = None,
+    with_features: bool = False,
+) -> list[Prediction]:
+    """What a network knows about a batch, as predictions.
+
+    Args:
+        classes: In index order.
+        paths: Of the pictures.
+        answers: Of the network.
+        topk: Classes to name, at most all.
+        rule: When a picture is not answered; None: all are.
+        with_features: Whether predictions carry features.
+    """
     # Of equal probabilities the first class wins, on every machine.
-    order = np.argsort(-answers.probs, axis=1, kind="stable")[:, :count]  # [b x count]
-    for row, one in enumerate(seen):
-        names = [answerer.classes[index] for index in order[row].tolist()]
-        probs = answers.probs[row, order[row]].tolist()
+    order = np.argsort(-answers.probs, axis=1, kind="stable")[:, :topk]  # [b x topk]
+    predictions = []
+    for row, best in enumerate(order):
+        names = [classes[index] for index in best.tolist()]
+        probs = answers.probs[row, best].tolist()
         novelty = None if answers.novelty is None else float(answers.novelty[row])
         features = answers.features[row] if with_features and answers.features is not None else None
-        yield (
-            one,
+        predictions.append(
             Prediction(
-                "",
+                paths[row],
                 tuple(zip(names, probs, strict=True)),
                 unknown=None if rule is None else rule.reason(probs[0], novelty),
                 novelty=novelty,
                 features=features,
-            ),
+            )
         )
+    return predictions

@@ -24,10 +24,11 @@ def num_threads() -> int:
 def map_threaded(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """``map`` on threads, results in order; an exception ends it no later than where its result would stand."""
     chunks = [items[start : start + CHUNK_ITEMS] for start in range(0, len(items), CHUNK_ITEMS)]
-    with ThreadPoolExecutor(num_threads(), thread_name_prefix="map") as pool:
-        try:
-            for results in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
-                yield from results
-        finally:
-            # An abandoned iterator (an interrupt) must not work on.
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ThreadPoolExecutor(num_threads(), thread_name_prefix="map")
+    try:
+        for results in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
+            yield from results
+    finally:
+        # An abandoned iterator (an interrupt) must not work on. Where the garbage collector closes it, it may do so in
+        # one of the threads themselves: nobody waits for them here.
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -17,6 +17,7 @@ from PIL import Image
 import resnet_cli
 from resnet_cli.api import LoadedModel, load, predict
 from resnet_cli.errors import ConfigError, DataError, ImageError, ModelError
+from resnet_cli.exporting.export import export_model
 from resnet_cli.model import NUM_FEATURES, Memory, Model, ResNet50
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.reliability import Reliability
@@ -160,6 +161,7 @@ def test_the_names_are_there_and_nothing_is_imported_before_they_are_used() -> N
         "import sys, resnet_cli; assert 'torch' not in sys.modules; resnet_cli.predict; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert resnet_cli.load is load and resnet_cli.predict is predict
+    assert resnet_cli.load is load and resnet_cli.predict is predict and resnet_cli.export is export_model
+    assert all(getattr(resnet_cli, name) for name in resnet_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         resnet_cli.nonsense  # noqa: B018

@@ -19,10 +19,11 @@ from PIL import Image
 from running import CLASSES, IMPORTED, Trained, command_environment, run_cli
 
 from resnet_cli.errors import SetupError
-from resnet_cli.exporting import benchmark, openvino_folder, parity
+from resnet_cli.exporting import benchmark, parity
 from resnet_cli.exporting.export import export_model, sha256_of
+from resnet_cli.exporting.exported import ABOUT_FILE
 from resnet_cli.exporting.onnx_model import OnnxModel
-from resnet_cli.exporting.pt2 import Pt2Runtime
+from resnet_cli.exporting.pt2 import Pt2Model
 from resnet_cli.exporting.runtimes import Answers, TorchRuntime
 from resnet_cli.weights import load_model
 
@@ -31,6 +32,7 @@ pytest_plugins = ["small_runs"]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_predict.py"
 RESULT_KEYS = {
     "schema_version", "model", "path", "format", "number", "num_bytes", "sha256", "source_sha256", "parity", "seconds",
+    "pushed",
 }  # fmt: skip
 #: Of an environment in which the example runs.
 NEEDED = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime")
@@ -188,7 +190,7 @@ def test_pt2_answers_as_the_model_does(full_run: Trained, takes: str) -> None:
     model = load_model(full_run.run)
     pictures = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue", "white", "black")]
     for found, expected in zip(
-        Pt2Runtime(Path("m.pt2"), model).answers(pictures), TorchRuntime(model).answers(pictures), strict=True
+        Pt2Model(Path("m.pt2")).answers(pictures), TorchRuntime(model).answers(pictures), strict=True
     ):
         assert found is not None and expected is not None
         np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -214,11 +216,55 @@ def test_a_timm_folder_is_one_that_timm_reads(full_run: Trained) -> None:
 def test_a_timm_folder_has_its_files_and_never_replaces_one(full_run: Trained) -> None:
     first = run_cli("export", full_run.run, "--format", "safetensors", "--out", "made")
     assert first.exit_code == 0, first.output
-    assert sorted(os.listdir("made")) == ["config.json", "model.safetensors"]
+    assert sorted(os.listdir("made")) == ["config.json", "model.safetensors", ABOUT_FILE]
     config = json.loads(Path("made/config.json").read_text())
     assert (config["architecture"], config["num_classes"], config["label_names"]) == ("resnet50", 3, list(CLASSES))
     second = run_cli("export", full_run.run, "--format", "safetensors", "--out", "made")
     assert second.exit_code == 2 and "exists already" in second.stderr
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2", "safetensors", "openvino"])
+def test_predict_and_eval_take_every_exported_file(full_run: Trained, photos: Path, kind: str) -> None:
+    if kind == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed")
+    made = "made" if kind in {"safetensors", "openvino"} else f"made.{kind}"
+    assert run_cli("export", full_run.run, "--format", kind, "--out", made).exit_code == 0
+    trust = ["--trust"] if kind == "pt2" else []
+    flags = ["predict", photos / "test", "--json", "--topk", 3, "--model"]
+    found = [json.loads(line) for line in run_cli(*flags, made, *trust).stdout.splitlines()]
+    expected = [json.loads(line) for line in run_cli(*flags, full_run.run, "--precision", "fp32").stdout.splitlines()]
+    assert [(row["path"], row["label"]) for row in found] == [(row["path"], row["label"]) for row in expected]
+    assert [row["prob"] for row in found] == pytest.approx([row["prob"] for row in expected], abs=1e-3)
+    flags = ["eval", photos, "--json", "--no-report"]
+    found, expected = (
+        json.loads(run_cli(*flags, *chosen).stdout)
+        for chosen in ([made, *trust], [full_run.run, "--precision", "fp32"])
+    )
+    assert found["top1"] == expected["top1"] and found["loss"] == pytest.approx(expected["loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize("command", [("predict", "x.jpg", "--model"), ("eval",), ("serve",)])
+def test_a_pt2_file_runs_only_where_it_is_trusted(here: Path, command: tuple[str, ...]) -> None:
+    Path("x.pt2").write_bytes(b"PK")
+    Path("x.jpg").write_bytes(b"")
+    done = run_cli(*command, "x.pt2")
+    assert done.exit_code == 9 and "--trust" in done.stderr
+    assert run_cli(*command, "x.pt2", "--trust").exit_code == 3
+    Path("x.onnx").write_bytes(b"")
+    refused = run_cli(*command, "x.onnx", "--trust")
+    assert refused.exit_code == 2 and "--trust has no effect" in refused.stderr
+
+
+def test_an_exported_file_shows_where_it_looked(full_run: Trained, photos: Path) -> None:
+    assert run_cli("export", full_run.run, "--out", "m.onnx").exit_code == 0
+    picture = next((photos / "test" / "red").glob("*.jpg"))
+    for model, folder in (("m.onnx", "one"), (full_run.run, "other")):
+        flags = ("--precision", "fp32") if folder == "other" else ()
+        assert run_cli("predict", picture, "--model", model, "--explain", folder, *flags).exit_code == 0
+    (drawn,), (expected,) = (list(Path(folder).iterdir()) for folder in ("one", "other"))
+    with Image.open(drawn) as image, Image.open(expected) as other:
+        difference = np.asarray(image, dtype=np.int64) - np.asarray(other)
+    assert np.abs(difference).mean() < 2
 
 
 def test_without_openvino_the_way_to_get_it_is_named(full_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +278,7 @@ def test_an_openvino_folder_answers_as_the_model_does(full_run: Trained) -> None
     pytest.importorskip("openvino", reason="openvino is not installed")
     result = run_cli("export", full_run.run, "--format", "openvino", "--out", "made", "--json")
     assert result.exit_code == 0, result.output
-    assert sorted(os.listdir("made")) == ["model.bin", "model.xml", openvino_folder.ABOUT_FILE]
+    assert sorted(os.listdir("made")) == ["model.bin", "model.xml", ABOUT_FILE]
 
 
 @pytest.fixture(scope="module")

@@ -189,24 +189,12 @@ def test_a_reader_that_leaves_early_ends_it_quietly(full_run: Trained) -> None:
 def test_an_exported_model_answers_the_same_without_torch(full_run: Trained, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from resnet_cli.exporting.about import About
-    from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
+    from resnet_cli.config import ExportConfig
+    from resnet_cli.exporting.export import Job, describe
 
     model = full_run.result.model
-    about = About(
-        classes=model.classes,
-        preprocess=model.preprocess.to_dict(),
-        temperature=model.temperature,
-        takes="picture",
-        number="fp32",
-        provenance={},
-        licence="",
-        source_sha256="0" * 64,
-        version="0.1.0",
-        reliability=model.reliability,
-    )
     exported = tmp_path / "model.onnx"
-    exported.write_bytes(finish(take_pictures(to_onnx(model), model.preprocess), about))
+    Job(model, ExportConfig(), describe(model, ExportConfig())).write(exported)
     flags = ["pictures", "--json", "--abstain", "--sort-into", "sorted", "--annotate", "drawn"]
     command = [sys.executable, "-c", IMPORTED, "predict", *flags, "--model", str(exported)]
     done = subprocess.run(command, env=command_environment(), capture_output=True, text=True, check=True)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import stack
-from resnet_cli.explain import OFFSET_PX, STRIDE_PX, GradCam, enlarge, overlay, overlays
+from resnet_cli.explain import GradCam, overlays
+from resnet_cli.heat import OFFSET_PX, STRIDE_PX, heat_maps, overlay
 from resnet_cli.model import Model, ResNet50
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.weights import load_model
@@ -53,8 +54,7 @@ def logit(net: ResNet50, activations: Tensor, targets: Tensor) -> Tensor:
 
 
 def scaled(heat: Tensor, pixels: Tensor) -> np.ndarray:
-    large = enlarge(torch.relu(heat), height=pixels.shape[2], width=pixels.shape[3])
-    return np.asarray((large / large.amax(dim=(1, 2), keepdim=True).clamp_min(1e-30)).numpy())
+    return heat_maps(torch.relu(heat).numpy(), height=pixels.shape[2], width=pixels.shape[3])
 
 
 @pytest.mark.usefixtures("narrow")
@@ -136,9 +136,9 @@ def test_where_nothing_speaks_for_a_class_the_map_is_empty() -> None:
 
 
 def test_each_cell_is_enlarged_to_where_it_looks() -> None:
-    heat = torch.zeros(1, 3, 3)
+    heat = np.zeros((1, 3, 3), dtype=np.float32)
     heat[0, 1, 2] = 1
-    large = enlarge(heat, height=96, width=80)
+    large = heat_maps(heat, height=96, width=80)
     assert large.shape == (1, 96, 80)
     row, column = divmod(int(large.argmax()), 80)
     # The centre of cell i's square, less the offset.

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
-from PIL import Image
+from made_models import CLASSES, PREPROCESS, made_up_model, pictures
+from running import FP32
 
 from resnet_cli.errors import ConfigError, ModelError
+from resnet_cli.explain import GradCam
 from resnet_cli.exporting import int8
 from resnet_cli.exporting.about import IMAGES, About, Input, Number
 from resnet_cli.exporting.graph import IR_VERSION, OPSET
@@ -25,45 +26,11 @@ from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
 from resnet_cli.exporting.onnx_model import OnnxModel
 from resnet_cli.exporting.runtimes import TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
-from resnet_cli.model import NUM_FEATURES, Memory, Model, ResNet50
+from resnet_cli.heat import heat_maps
+from resnet_cli.model import NUM_FEATURES, Model
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.reliability import Reliability
 
 pytest_plugins = ["narrow"]
-
-CLASSES = ("ant", "bee", "héron, gris")
-PREPROCESS = Preprocess(resize_size=36, crop_size=32)
-
-
-def made_up_model(hidden: tuple[int, ...] = (), *, remembers: bool = True) -> Model:
-    """Random weights whose answers depend on the picture, and what a training adds."""
-    torch.manual_seed(0)
-    network = ResNet50(len(CLASSES), hidden).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1)
-            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
-            # The statistics of the one batch below: no channel is always 0.
-            module.momentum = 1
-        elif isinstance(module, torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=2.5 * module.in_features**-0.5)
-    with torch.no_grad():
-        network(PREPROCESS.normalize(torch.stack([squares_of(picture) for picture in pictures()])))
-    rng = np.random.default_rng(0)
-    memory = Memory(torch.rand(24, NUM_FEATURES), torch.arange(24) // 8, torch.arange(24) % 4 == 3)
-    reliability = Reliability(
-        rng.uniform(0.4, 1, 9).astype(np.float32), rng.uniform(size=9) > 0.5, rng.uniform(size=9).astype(np.float32)
-    )
-    return Model(
-        network.eval(),
-        CLASSES,
-        PREPROCESS,
-        hidden,
-        temperature=1.7,
-        provenance={"data": {"name": "insects"}},
-        memory=memory if remembers else None,
-        reliability=reliability if remembers else None,
-    )
 
 
 def about(model: Model, *, takes: Input = "picture", number: Number = "fp32") -> About:
@@ -97,19 +64,6 @@ def written(
     return OnnxModel.load(path, threads=1)
 
 
-def squares_of(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(PREPROCESS(picture).copy()).permute(2, 0, 1)
-
-
-def pictures() -> list[Image.Image]:
-    rng = np.random.default_rng(0)
-    sizes = [(50, 40), (40, 50), (50, 40), (1, 1), (3, 200), (33, 36), (50, 40)]
-    return [
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert("RGB")
-        for width, height in sizes
-    ]
-
-
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("takes", ["picture", "tensor"])
 @pytest.mark.parametrize("hidden", [(), (16, 8)], ids=["linear", "mlp"])
@@ -123,6 +77,32 @@ def test_it_answers_as_the_model_does(tmp_path: Path, takes: Input, hidden: tupl
     # The remembered pictures are kept in float16.
     np.testing.assert_allclose(novelty, expected_novelty, atol=1e-4)
     assert np.ptp(probs, axis=0).max() > 0.01
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("hidden", [(), (16,), (16, 8)], ids=["linear", "mlp", "deep mlp"])
+def test_its_heat_is_that_of_the_model(tmp_path: Path, hidden: tuple[int, ...]) -> None:
+    model = made_up_model(hidden)
+    heat = written(model, tmp_path / "m.onnx").answer(pictures()).heat
+    assert heat is not None and heat.max() > 0
+    expected = GradCam(model.network, PREPROCESS, FP32).maps(squares(model, pictures()))
+    maps = heat_maps(heat, height=PREPROCESS.crop_size, width=PREPROCESS.crop_size)
+    np.testing.assert_allclose(maps, expected, atol=1e-3)
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("number", ["fp32", "fp16", "int8"])
+def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: Number) -> None:
+    path = tmp_path / "m.onnx"
+    whole = written(made_up_model(), path, number=number).answer(pictures())
+    cut = OnnxModel.load(path, threads=1, without_preprocessing=True)
+    assert cut.about.takes == "tensor"
+    squares = [cut.see(picture) for picture in pictures()]
+    for name, expected in whole._asdict().items():
+        found = getattr(cut.answer(squares), name)
+        assert (found is None) is (expected is None)
+        if found is not None:
+            np.testing.assert_allclose(found, expected, atol=1e-5 if number == "fp32" else 1e-3)
 
 
 def test_a_whole_resnet50_does_too(tmp_path: Path) -> None:
@@ -189,7 +169,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     (picture,) = proto.graph.input
     sizes = [size.dim_param or size.dim_value for size in picture.type.tensor_type.shape.dim]
     assert (picture.name, sizes) == ("pictures", ["b", "h", "w", 3])
-    assert [output.name for output in proto.graph.output] == ["probs", "novelty"]
+    assert [output.name for output in proto.graph.output] == ["probs", "novelty", "heat"]
 
 
 @pytest.mark.usefixtures("narrow")

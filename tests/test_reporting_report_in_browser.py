@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from made_reports import make_content
 
 from resnet_cli.reporting.report_page import report_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+pytest_plugins = ["browser"]
 
 WIDE, NARROW = (1280, 900), (400, 800)
 CLASSES = tuple(f"class {n}" for n in range(10))
@@ -25,19 +23,6 @@ HOSTILE = (
     "🐝蜜蜂" * 30,
     "مرحبا",
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium or Chrome is installed")
-    with playwright.sync_playwright() as runner:
-        # Containers run as root and have a small /dev/shm.
-        sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        started = runner.chromium.launch(executable_path=path, args=[*sandbox, "--disable-dev-shm-usage"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -27,4 +27,7 @@ def test_the_first_error_ends_it_and_no_thread_is_left() -> None:
         for value in results:
             got.append(value)
     assert got == list(range(len(got))) and len(got) <= 2 * CHUNK_ITEMS + 3
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("map")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("map"):
+            thread.join(10)
+            assert not thread.is_alive()

@@ -81,6 +81,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 # Registering the commands needs the app; this order is the order in --help.
-from resnet_cli.cli import demo, download, inspect, finetune, evaluate, predict, export  # noqa: E402, I001
+from resnet_cli.cli import demo, download, inspect, finetune, evaluate, predict, export, serve  # noqa: E402, I001
 
-__all__ = ["app", "demo", "download", "evaluate", "export", "finetune", "inspect", "main", "predict"]
+__all__ = ["app", "demo", "download", "evaluate", "export", "finetune", "inspect", "main", "predict", "serve"]

@@ -23,14 +23,15 @@ from resnet_cli.cli.options import (
     PrecisionOption,
     QuietFlag,
     SplitColumnOption,
+    TrustFlag,
 )
 
 if TYPE_CHECKING:
     from resnet_cli.config import EvalConfig, Resolved
 
 SUBJECTS_HELP = (
-    "Models: run folders, .safetensors, .pth or .onnx files, names of weights; several are compared on the same "
-    "pictures. And the pictures, as for finetune: a folder, a table, an archive, an address, a name."
+    "Models: run folders, .safetensors or .pth files, what was exported, names of weights; several are compared on the "
+    "same pictures. And the pictures, as for finetune: a folder, a table, an archive, an address, a name."
 )
 FIGURES_PANEL, FILES_PANEL, STUDIES_PANEL = "Figures", "Files", "Studies, instead of an evaluation"
 #: Studies that are made instead of an evaluation, and the flags that say something beside each.
@@ -137,6 +138,7 @@ def evaluate(
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     offline: OfflineFlag = False,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -168,6 +170,7 @@ def evaluate(
         "device": device,
         "precision": precision,
         "offline": offline or None,
+        "trust": trust or None,
     }
     resolved = resolve(EvalConfig, flags)
     study = _chosen_study(resolved)
@@ -180,9 +183,11 @@ def evaluate(
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.judging import compare_models, judge
         from resnet_cli.evaluation.subjects import sort_specs
+        from resnet_cli.exporting.opening import check_trust
         from resnet_cli.training.run import LATEST
 
     models, data = sort_specs(words)
+    check_trust(models, trusted=trust)
     if data is None:
         own = set(DataConfig.model_fields) - {"classes", "offline", "on_bad_image"}
         _refuse(resolved, own, "on the run's own pictures: name DATA")

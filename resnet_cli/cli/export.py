@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from resnet_cli.exporting.parity import Parity
     from resnet_cli.model import Model
 
-ONNX_PANEL, GATE_PANEL = "ONNX", "The gate"
+ONNX_PANEL, GATE_PANEL, HUB_PANEL = "ONNX", "The gate", "The Hugging Face Hub"
 
 
 @app.command()
@@ -89,12 +89,29 @@ def export(
         bool,
         typer.Option("--benchmark", help="Make, check and time every format; keep none.", rich_help_panel=GATE_PANEL),
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            help="Then upload it, with a model card and config.json: hf:OWNER/NAME. The token is that of HF_TOKEN.",
+            show_default=False,
+            rich_help_panel=HUB_PANEL,
+        ),
+    ] = None,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Only for you and your organisation, if --push makes a new repository.",
+            rich_help_panel=HUB_PANEL,
+        ),
+    ] = False,
     offline: OfflineFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Write a model as a file for elsewhere. A file that answers real pictures otherwise is refused (exit code 10)."""
     from resnet_cli.config import ExportConfig, resolve
+    from resnet_cli.exporting.destination import destination
 
     flags = {
         "format": format,
@@ -108,9 +125,13 @@ def export(
         "verify_with": verify_with,
         "max_drop": max_drop,
         "benchmark": benchmark or None,
+        "push": push,
+        "private": private or None,
         "offline": offline or None,
     }
     config = resolve(ExportConfig, flags).config
+    # Before anything that takes long.
+    destination(config)
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.export_tables import parity_tables, result_block
         from resnet_cli.cli.progress import ProgressView
@@ -127,18 +148,24 @@ def export(
         def on_parity(parity: Parity) -> None:
             if not quiet:
                 output.note(*parity_tables(parity))
+                if config.push is not None and parity.passed:
+                    output.note(f"pushing to {config.push}")
 
         loaded = load_model(model or LATEST, offline=config.offline)
         if config.benchmark:
             _compare_formats(loaded, config, on_work, as_json=as_json)
             return
         result = export_model(loaded, on_work=on_work, on_parity=on_parity, **flags)
+    if result.pushed and not result.pushed.is_card_complete:
+        output.warn(f"the model card at {result.pushed.url} has places to be filled in, its licence among them")
     if as_json:
         output.show_json({"schema_version": 1, "model": str(loaded.path)} | result.to_dict())
     elif quiet:
         output.show_line(str(result.path))
     else:
         output.show(result_block(result, width=output.stdout().width))
+        if result.pushed:
+            output.show(f"Pushed to {result.pushed.url}, commit {result.pushed.commit[:12]}")
 
 
 def _compare_formats(model: Model, config: ExportConfig, on_work: OnWork, *, as_json: bool) -> None:

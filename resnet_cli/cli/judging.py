@@ -37,7 +37,7 @@ class Trial:
         def on_download(done: int, total: int | None) -> None:
             self.view(WorkDone("download", done, total))
 
-        return load_subject(spec, offline=self.config.offline, on_download=on_download)
+        return load_subject(spec, offline=self.config.offline, trusted=self.config.trust, on_download=on_download)
 
     def on_work(self, *work: Any) -> None:
         """Shows how far a download or an archive is."""

@@ -85,6 +85,9 @@ PrecisionOption = Annotated[
         rich_help_panel="Machine",
     ),
 ]
+TrustFlag = Annotated[
+    bool, typer.Option("--trust", help="Load a .pt2 file, which may run any code that is in it.", show_default=False)
+]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never download anything.", rich_help_panel="Machine")]
 BatchSizeOption = Annotated[
     int | None,

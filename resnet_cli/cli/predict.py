@@ -19,6 +19,7 @@ from resnet_cli.cli.options import (
     OfflineFlag,
     PrecisionOption,
     QuietFlag,
+    TrustFlag,
 )
 
 INPUT, ANSWER, OUTPUT, SIMILAR = DATA_PANEL, "Answers", "Output", "Similar pictures"
@@ -39,7 +40,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="A run folder, a model file, or an exported .onnx file, which needs no torch.",
+            help="A run folder, a model file, or what was exported; an .onnx file needs no torch.",
             show_default="runs/latest, else ImageNet",
         ),
     ] = None,
@@ -99,7 +100,10 @@ def predict(
     output_file: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="A new .csv, .jsonl or .parquet file, instead of stdout.", rich_help_panel=OUTPUT
+            "--output",
+            "-o",
+            help="A new .csv, .jsonl or .parquet file, instead of stdout; with --engine ray a folder.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     resume: Annotated[
@@ -134,10 +138,26 @@ def predict(
         list[str] | None,
         typer.Option(help="Where to look for them: folders, tables, archives, ...", rich_help_panel=SIMILAR),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local, or ray: on every core or GPU of a Ray cluster, into a folder of parts.",
+            rich_help_panel="Machine",
+        ),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="host:port of the cluster's head, or auto.",
+            show_default="a cluster of this machine alone",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     offline: OfflineFlag = False,
+    trust: TrustFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Name what is in pictures. A picture that cannot be read is reported and the rest go on (exit code 3)."""
@@ -163,6 +183,8 @@ def predict(
         similar=similar or [],
         among=among or [],
         quiet=quiet,
+        engine=engine,
+        ray_address=ray_address,
     )
     rule_flags = {"--threshold": threshold, "--abstain": abstain, "--target-error": target_error}
     check(request, rule_flags, image_column)
@@ -177,8 +199,14 @@ def predict(
         "threshold": threshold,
         "abstain": abstain or None,
         "target_error": target_error,
+        "trust": trust or None,
     }
     resolved = resolve(PredictConfig, flags)
+    if engine == "ray":
+        from resnet_cli.cli.predict_ray import run_on_ray
+
+        run_on_ray(request, resolved, model, stdin=sys.stdin.buffer)
+        return
     from resnet_cli.cli.predict_run import run, run_similar
 
     (run_similar if request.similar else run)(request, resolved, model, stdin=sys.stdin.buffer)

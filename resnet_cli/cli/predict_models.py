@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from resnet_cli.config import PredictConfig
+    from resnet_cli.exporting.exported import ExportedModel
     from resnet_cli.inference import ModelAnswerer
     from resnet_cli.model import Model
-    from resnet_cli.prediction import Answered, Answerer, Answers
+    from resnet_cli.prediction import Answered, Answerer
     from resnet_cli.reliability import Reliability
-
-#: An exported model takes whole pictures, which may be 150 MB each.
-ONNX_BATCH_SIZE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +32,7 @@ class Chosen:
         reliability: What it knows about its own limits.
         has_novelty: Whether it tells how unlike the training pictures a picture is.
         torch: The same answerer where torch computes it; None for an exported model.
+        exported: The same answerer where it is one.
     """
 
     answerer: Answerer[Any]
@@ -41,14 +40,18 @@ class Chosen:
     reliability: Reliability | None
     has_novelty: bool
     torch: ModelAnswerer | None = None
+    exported: ExportedModel | None = None
 
 
-def is_onnx(model: str | None) -> bool:
-    """Whether the name of a model says that it is exported."""
-    return model is not None and model.lower().endswith(".onnx")
+def is_exported(model: str | None) -> bool:
+    """Whether ``--model`` names an exported file or folder."""
+    from resnet_cli.exporting.opening import exported_kind
+    from resnet_cli.paths import user_path
+
+    return model is not None and exported_kind(user_path(model)) is not None
 
 
-def check_onnx(config: PredictConfig, *, needs_torch: Mapping[str, object], origins: Mapping[str, str]) -> None:
+def check_exported(config: PredictConfig, *, needs_torch: Mapping[str, object], origins: Mapping[str, str]) -> None:
     """Refuses what an exported model cannot do.
 
     Raises:
@@ -56,33 +59,12 @@ def check_onnx(config: PredictConfig, *, needs_torch: Mapping[str, object], orig
     """
     for field in ("device", "precision"):
         if origins[field] == "flag":
-            raise ConfigError(f"--{field} has no effect: an .onnx file runs in ONNX Runtime, on the CPU")
+            raise ConfigError(f"--{field} has no effect: an exported model runs in its own runtime, on the CPU")
     for flag, value in needs_torch.items():
         if value:
             raise ConfigError(
-                f"{flag}: an .onnx file gives answers and nothing from inside", hint="use the run that it came from"
+                f"{flag}: an exported model gives answers and no features", hint="use the run that it came from"
             )
-
-
-class OnnxAnswerer:
-    """An exported model as an answerer; torch is not imported."""
-
-    batch_size = ONNX_BATCH_SIZE
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.classes: tuple[str, ...] = tuple(model.classes)
-
-    def see(self, image: Image.Image) -> Image.Image:
-        """The whole picture: resizing is part of the file."""
-        return image
-
-    def answer(self, seen: list[Image.Image]) -> Answers:
-        """Probabilities and novelty."""
-        from resnet_cli.prediction import Answers
-
-        probs, novelty = self._model.answers(seen)
-        return Answers(probs, novelty)
 
 
 def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Chosen:
@@ -91,17 +73,16 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
     Raises:
         ConfigError: There is none.
         ModelError: It is damaged.
+        UntrustedFileError: It may run code.
     """
-    if is_onnx(model):
-        from resnet_cli.exporting.onnx_model import OnnxModel
+    from resnet_cli.exporting.opening import check_trust, open_exported
+
+    check_trust([model or ""], trusted=config.trust)
+    if model is not None and is_exported(model):
         from resnet_cli.paths import user_path
 
-        assert model is not None
-        path = user_path(model)
-        if not path.is_file():
-            raise ConfigError(f"--model {path}: no such file", hint="make one: resnet-cli export RUN")
-        exported = OnnxModel.load(path)
-        return Chosen(OnnxAnswerer(exported), path, exported.reliability, exported.has_novelty)
+        exported = open_exported(user_path(model), trusted=config.trust)
+        return Chosen(exported, exported.path, exported.reliability, exported.has_novelty, exported=exported)
     with output.status("loading torch", quiet=quiet):
         from resnet_cli.device import choose_compute
         from resnet_cli.inference import ModelAnswerer
@@ -113,13 +94,21 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
     return Chosen(answerer, loaded.path, loaded.reliability, loaded.memory is not None, answerer)
 
 
-def explainer(answerer: ModelAnswerer) -> Callable[[Answered[Any]], Image.Image]:
-    """Draws what spoke for the most probable class of a picture."""
+def explainer(chosen: Chosen) -> Callable[[Answered[Any]], Image.Image]:
+    """Draws what spoke for the most probable class of a picture.
+
+    Raises:
+        ConfigError: An exported model does not tell.
+    """
+    return _explainer(chosen.torch) if chosen.torch is not None else _exported_explainer(chosen.exported)
+
+
+def _explainer(answerer: ModelAnswerer) -> Callable[[Answered[Any]], Image.Image]:
     import torch
-    from PIL import Image as PillowImage
 
     from resnet_cli.data.loading import stack
-    from resnet_cli.explain import GradCam, overlay
+    from resnet_cli.explain import GradCam
+    from resnet_cli.heat import explanation
 
     model = answerer.model
     cam = GradCam(model.network, model.preprocess, answerer.compute)
@@ -127,8 +116,23 @@ def explainer(answerer: ModelAnswerer) -> Callable[[Answered[Any]], Image.Image]
     def explain(answered: Answered[Any]) -> Image.Image:
         assert answered.seen is not None
         target = torch.tensor([model.classes.index(answered.prediction.topk[0][0])])
-        (heat,) = cam.maps(stack([answered.seen]), target)
-        return overlay(PillowImage.fromarray(answered.seen), heat)
+        return explanation(answered.seen, cam.heat(stack([answered.seen]), target)[0])
+
+    return explain
+
+
+def _exported_explainer(exported: ExportedModel | None) -> Callable[[Answered[Any]], Image.Image]:
+    from resnet_cli.heat import explanation
+
+    if exported is None or not exported.has_heat:
+        raise ConfigError(
+            "--explain: this file does not tell where it looked",
+            hint="export it anew, to --format onnx, or use the run",
+        )
+
+    def explain(answered: Answered[Any]) -> Image.Image:
+        assert answered.heat is not None
+        return explanation(exported.square(answered.seen), answered.heat)
 
     return explain
 

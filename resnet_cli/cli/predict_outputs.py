@@ -150,8 +150,7 @@ def _folders(request: Request, chosen: Chosen, *, has_rule: bool) -> Iterator[Wr
         from resnet_cli.cli.predict_models import explainer
         from resnet_cli.delivery.pictures import explain_into
 
-        assert chosen.torch is not None
-        yield explain_into(request.explain, explainer(chosen.torch))
+        yield explain_into(request.explain, explainer(chosen))
 
 
 def check_outputs(request: Request) -> None:

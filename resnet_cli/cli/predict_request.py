@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from resnet_cli.delivery.answer_kinds import Format, file_format
+from resnet_cli.delivery.answer_kinds import FORMATS, Format, file_format
 from resnet_cli.errors import ConfigError
 
+#: Who computes: this process, or the workers of a Ray cluster.
+ENGINES = ("local", "ray")
 #: Classes named for each picture, and pictures named for each one that is asked about.
 TOPK, TOPK_SIMILAR = 3, 10
 
@@ -35,10 +37,14 @@ class Request:
     similar: list[str]
     among: list[str]
     quiet: bool
+    engine: str
+    ray_address: str | None
 
     @property
     def kind(self) -> Format | None:
         """The format of the answers, wherever they go; None for lines."""
+        if self.engine == "ray":
+            return next(iter(self.formats), "parquet")
         if self.output is not None:
             return file_format(self.output, next(iter(self.formats), None))
         return next(iter(self.formats), None)
@@ -62,6 +68,12 @@ def check(request: Request, rule_flags: Mapping[str, object], image_column: str 
     """
     if len(request.formats) > 1:
         raise ConfigError(f"{' and '.join(f'--{kind}' for kind in request.formats)}: choose one")
+    if request.engine not in ENGINES:
+        raise ConfigError(f"--engine {request.engine}: is none", hint=f"use {' or '.join(ENGINES)}")
+    if request.engine == "ray":
+        _check_ray(request)
+    elif request.ray_address is not None:
+        raise _no_effect("--ray-address", "it says where --engine ray computes")
     _check_files(request)
     if request.similar or request.among:
         _check_similar(request, rule_flags)
@@ -86,10 +98,41 @@ def _check_files(request: Request) -> None:
         raise ConfigError(
             "--parquet: is no text for a terminal or a pipe", hint="name a file: --output answers.parquet"
         )
-    if request.output is not None:
+    if request.output is not None and request.engine == "local":
         file_format(request.output, next(iter(request.formats), None))
     if request.link and request.sort_into is None:
         raise _no_effect("--link", "it says how --sort-into puts pictures there")
+
+
+def _check_ray(request: Request) -> None:
+    if request.output is None:
+        raise ConfigError("--engine ray writes a folder of parts", hint="name one: --output DIR")
+    for flag, path in (("--output", request.output), ("--embeddings", request.embeddings)):
+        if path is not None and path.suffix.lower() in {*FORMATS, ".npy", ".safetensors"}:
+            raise ConfigError(f"{flag} {path}: with --engine ray it is a folder of parts", hint=f"{flag} {path.stem}")
+    if "csv" in request.formats:
+        raise ConfigError("--csv: --engine ray writes Parquet, or JSON lines with --json", hint="leave --csv away")
+    given = {
+        "--watch": request.watch,
+        "--sort-into": request.sort_into,
+        "--link": request.link,
+        "--annotate": request.annotate,
+        "--explain": request.explain,
+        "--similar": request.similar,
+        "--among": request.among,
+    }
+    for flag, value in given.items():
+        if value:
+            raise ConfigError(f"{flag}: --engine ray writes answers and features alone", hint="leave one of them away")
+    if request.resume:
+        raise _no_effect("--resume", "--engine ray goes on with a folder that is there")
+    if "-" in request.images:
+        raise ConfigError("--engine ray: a picture on stdin has no name to find it by", hint="give a file")
+    if request.ray_address is not None and "://" in request.ray_address:
+        raise ConfigError(
+            f"--ray-address {request.ray_address}: the command must run on a machine of the cluster",
+            hint="give host:port of its head, or auto",
+        )
 
 
 def _check_resume(request: Request) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import typer
 
 from resnet_cli.cli import output
-from resnet_cli.cli.predict_models import Chosen, check_onnx, choose_model, is_onnx
+from resnet_cli.cli.predict_models import Chosen, check_exported, choose_model, is_exported
 from resnet_cli.cli.predict_outputs import Counting, check_outputs, open_outputs, show_matches, summary
 from resnet_cli.cli.predict_request import TOPK, TOPK_SIMILAR, Request
 from resnet_cli.config import PredictConfig, Resolved
@@ -40,9 +40,8 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
         typer.Exit: Some pictures could not be read.
     """
     config = resolved.config
-    if is_onnx(model):
-        needs_torch = {"--embeddings": request.embeddings, "--explain": request.explain}
-        check_onnx(config, needs_torch=needs_torch, origins=resolved.origins)
+    if is_exported(model):
+        check_exported(config, needs_torch={"--embeddings": request.embeddings}, origins=resolved.origins)
     check_outputs(request)
     inputs = open_inputs(request, config, stdin)
     arriving = _arriving(request, config, known=None) if request.watch and not request.resume else None
@@ -243,8 +242,8 @@ def run_similar(request: Request, resolved: Resolved[PredictConfig], model: str 
         typer.Exit: Some pictures could not be read.
     """
     config = resolved.config
-    if is_onnx(model):
-        check_onnx(config, needs_torch={"--similar": request.similar}, origins=resolved.origins)
+    if is_exported(model):
+        check_exported(config, needs_torch={"--similar": request.similar}, origins=resolved.origins)
     if "-" in request.similar and "-" in request.among:
         raise ConfigError("--similar - and --among -: stdin can be only one of them")
     queries = list(find_images(request.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)

@@ -21,7 +21,8 @@ from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.evaluation.slices import named_slice
-from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.exporting.exported import ExportedModel
+from resnet_cli.exporting.opening import exported_kind, open_exported
 from resnet_cli.features import Progress
 from resnet_cli.model import Model
 from resnet_cli.paths import user_path
@@ -32,7 +33,7 @@ from resnet_cli.weights import MODEL_FILE, load_model
 
 #: Pictures that an exported model is given at once.
 EXPORTED_BATCH = 32
-MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".onnx"})
+MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Subject:
 
     name: str
     model: Model | None = None
-    exported: OnnxModel | None = None
+    exported: ExportedModel | None = None
 
     @property
     def path(self) -> Path | None:
@@ -75,11 +76,11 @@ class Subject:
         return self.model.temperature if self.model else self._known_exported.about.temperature
 
     @property
-    def _known(self) -> Model | OnnxModel:
+    def _known(self) -> Model | ExportedModel:
         return self.model or self._known_exported
 
     @property
-    def _known_exported(self) -> OnnxModel:
+    def _known_exported(self) -> ExportedModel:
         assert self.exported is not None
         return self.exported
 
@@ -105,8 +106,8 @@ class Subject:
 def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:
     """Tells models from data among what a user typed, in any order.
 
-    A model is a run folder, a file that ends in .safetensors, .pth or .onnx, or the name of weights. ``hf:OWNER/NAME``
-    may be either: it is the data where it comes last and a model comes before.
+    A model is a run folder, a file that ends in .safetensors or .pth, what was exported, or the name of weights.
+    ``hf:OWNER/NAME`` may be either: it is the data where it comes last and a model comes before.
 
     Args:
         specs: As typed.
@@ -125,7 +126,7 @@ def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:
     if len(data) > 1:
         raise ConfigError(
             f"{' and '.join(data)}: neither is a model, and only one can be DATA",
-            hint="a model is a run folder, a .safetensors, .pth or .onnx file, or the name of weights",
+            hint="a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights",
         )
     return models, next(iter(data), None)
 
@@ -136,7 +137,7 @@ def _is_model(spec: str, *, may_be_data: bool) -> bool:
     if spec.startswith("hf:"):
         return not may_be_data
     path = user_path(spec)
-    if path.suffix.lower() in MODEL_SUFFIXES or path.name == "latest":
+    if path.suffix.lower() in MODEL_SUFFIXES or path.name == "latest" or exported_kind(path):
         return True
     if os.path.isdir(path):
         # A run that was stopped has a config and no model yet.
@@ -145,28 +146,29 @@ def _is_model(spec: str, *, may_be_data: bool) -> bool:
         return False
     raise ConfigError(
         f"{spec}: no such model and no such data",
-        hint="a model is a run folder, a .safetensors, .pth or .onnx file, or the name of weights; DATA is a folder, a "
-        "table, an archive, an address or a name",
+        hint="a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights; DATA is a "
+        "folder, a table, an archive, an address or a name",
     )
 
 
-def load_subject(spec: str, *, offline: bool = False, on_download: Callable[[int, int | None], None]) -> Subject:
-    """Loads what MODEL names.
+def load_subject(
+    spec: str, *, offline: bool = False, trusted: bool = False, on_download: Callable[[int, int | None], None]
+) -> Subject:
+    """Loads what MODEL names; ``trusted`` lets an exported file run what code it has.
 
     Raises:
         ConfigError: There is no such file.
         ModelError: It is damaged or of another architecture.
         UntrustedFileError: It would run code when loaded.
     """
-    if spec.endswith(".onnx"):
-        path = user_path(spec)
-        if not os.path.isfile(path):
-            raise ConfigError(f"MODEL {spec}: no such file", hint="make one with: resnet-cli export RUN")
-        return Subject(spec, exported=OnnxModel.load(path))
+    if exported_kind(user_path(spec)):
+        return Subject(spec, exported=open_exported(user_path(spec), trusted=trusted))
     return Subject(spec, model=load_model(spec, offline=offline, on_download=on_download))
 
 
-def evaluate_exported(exported: OnnxModel, items: Sequence[Item], *, on_progress: Progress | None = None) -> Evaluation:
+def evaluate_exported(
+    exported: ExportedModel, items: Sequence[Item], *, on_progress: Progress | None = None
+) -> Evaluation:
     """Answers labelled pictures with an exported file.
 
     Args:

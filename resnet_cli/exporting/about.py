@@ -19,7 +19,7 @@ PRODUCER = "resnet-cli"
 #: Version of the texts below; raised when an old reader would misread them.
 SCHEMA_VERSION = 1
 #: Names of the graph's inputs and outputs.
-PICTURES, PIXELS, IMAGES, PROBS, NOVELTY = "pictures", "pixels", "images", "probs", "novelty"
+PICTURES, PIXELS, IMAGES, PROBS, NOVELTY, HEAT = "pictures", "pixels", "images", "probs", "novelty", "heat"
 #: ``picture``: decoded pictures, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
 #: of them, uint8 [b x 3 x s x s]; ``tensor``: the network's own input, float32 [b x 3 x s x s], normalised.
 Input: TypeAlias = Literal["picture", "pixels", "tensor"]

@@ -20,12 +20,14 @@ from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.exporting import int8
 from resnet_cli.exporting.about import IMAGES, About, Number
+from resnet_cli.exporting.destination import destination
 from resnet_cli.exporting.onnx_file import finish, take_pictures, take_pixels, to_onnx
 from resnet_cli.exporting.onnx_model import OnnxModel
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pictures import Pictures, pictures_to_calibrate, pictures_to_verify
 from resnet_cli.exporting.pt2 import write_pt2
+from resnet_cli.exporting.push import Push, Pushed
 from resnet_cli.exporting.runtimes import REFERENCE, Answers, Runtime, TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.model import Model
@@ -52,6 +54,7 @@ class ExportResult:
         source_sha256: Of the model file that it was made from.
         parity: What the gate saw.
         seconds: Wall time.
+        pushed: Where it is on the Hub; None if that was not asked for.
     """
 
     path: Path
@@ -62,10 +65,12 @@ class ExportResult:
     source_sha256: str
     parity: Parity
     seconds: float
+    pushed: Pushed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return vars(self) | {"path": str(self.path), "parity": self.parity.to_dict()}
+        pushed = None if self.pushed is None else dataclasses.asdict(self.pushed)
+        return vars(self) | {"path": str(self.path), "parity": self.parity.to_dict(), "pushed": pushed}
 
 
 def export_model(
@@ -80,11 +85,13 @@ def export_model(
         **values: Fields of :class:`~resnet_cli.config.ExportConfig`, such as ``format="onnx", int8=True``.
 
     Raises:
-        VerificationError: The file answers otherwise; nothing is written.
+        VerificationError: The file answers otherwise; nothing is written or pushed.
         ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
     """
     began = time.monotonic()
     config = resolve(ExportConfig, values).config
+    target = destination(config)
+    push = None if target is None else Push(target, model, config)
     out = config.out or default_path(model, config)
     if config.format in _FOLDERS:
         refuse_existing(out)
@@ -103,6 +110,10 @@ def export_model(
         num_bytes = sum(file.stat().st_size for file in files)
         largest = max(files, key=lambda file: file.stat().st_size)
         sha256 = sha256_of(largest)
+    pushed = None
+    if push is not None:
+        name = _file_name("model", config)
+        pushed = push.upload(out, name=name, num_bytes=num_bytes, sha256=sha256, about=job.about, parity=parity)
     return ExportResult(
         path=out,
         format=config.format,
@@ -112,6 +123,7 @@ def export_model(
         source_sha256=job.about.source_sha256,
         parity=parity,
         seconds=time.monotonic() - began,
+        pushed=pushed,
     )
 
 
@@ -144,7 +156,8 @@ class Job:
             return write_pt2(self.model, path, self.about, with_novelty=self.config.novelty)
         if self.config.format == "safetensors":
             return write_timm(self.model, path, self.about)
-        made = to_onnx(self.model, number=self.number, with_novelty=self.config.novelty)
+        is_onnx = self.config.format == "onnx"
+        made = to_onnx(self.model, number=self.number, with_novelty=self.config.novelty, with_heat=is_onnx)
         if self.number == "int8":
             made = int8.quantise(made, self._calibration())
         if self.about.takes != "tensor":
@@ -153,7 +166,7 @@ class Job:
         self._onnx = made
         data = finish(made, self.about)
         if self.config.format == "openvino":
-            return write_openvino(data, path, self.about, self.model)
+            return write_openvino(data, path, self.about)
         path.write_bytes(data)
         return OnnxModel.load(path)
 
@@ -244,8 +257,7 @@ def default_path(model: Model, config: ExportConfig) -> Path:
     if config.format in _FOLDERS:
         return folder / _FOLDERS[config.format]
     stem = model.path.stem if model.path is not None else "model"
-    kind = "".join(f".{part}" for part in _parts(config))
-    return folder / f"{stem}{kind}.{config.format}"
+    return folder / _file_name(stem, config)
 
 
 def sha256_of(path: Path) -> str:
@@ -254,13 +266,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parts(config: ExportConfig) -> Iterator[str]:
-    if config.int8:
-        yield "int8"
-    if config.fp16:
-        yield "fp16"
-    if config.input == "tensor":
-        yield "tensor"
+def _file_name(stem: str, config: ExportConfig) -> str:
+    given = {"int8": config.int8, "fp16": config.fp16, "tensor": config.input == "tensor"}
+    return ".".join([stem, *(kind for kind, is_asked in given.items() if is_asked), config.format])
 
 
 @contextlib.contextmanager

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnet_cli.exporting.about import NOVELTY, PROBS
+from resnet_cli.exporting.about import HEAT, NOVELTY, PROBS
 from resnet_cli.exporting.graph import GraphWriter
 from resnet_cli.model import Bottleneck, ResNet50
 from resnet_cli.reliability import NUM_NEAREST, Yardstick
 
 #: Results that are called like the layer they come from, for whoever reads the file.
-FEATURES, HEAD = "features", "fc"
+AVERAGE, FEATURES, HEAD = "avgpool", "features", "fc"
 
 
 def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bool = False) -> str:
@@ -43,7 +43,7 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     graph.floats = np.float32
     # 49 values of float16 would lose their last digits.
     x = graph.cast(x, np.float32, name="layer4.single") if half else x
-    return graph.op("Flatten", graph.op("GlobalAveragePool", x, name="avgpool"), axis=1, name=FEATURES)
+    return graph.op("Flatten", graph.op("GlobalAveragePool", x, name=AVERAGE), axis=1, name=FEATURES)
 
 
 def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: float) -> str:
@@ -78,6 +78,35 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
     num_nearest = np.array([min(NUM_NEAREST, len(reference))])
     nearest, _ = graph.op_many("TopK", cosines, num_nearest, outputs=2, axis=1)
     return graph.op("Sub", np.float32(1), graph.op("ReduceMean", nearest, np.array([1]), keepdims=0), name=NOVELTY)
+
+
+def add_heat(graph: GraphWriter, head: nn.Module) -> str:
+    """Adds where the picture speaks for its most probable class: Grad-CAM of the last stage, not scaled.
+
+    The gradient of that class's logit is the same at each place; see :class:`resnet_cli.explain.GradCam`.
+
+    Args:
+        graph: Is added to; backbone and head are in it.
+        head: Linear layers with ReLUs between them.
+
+    Returns:
+        ``heat``, float32 [b x rows x columns], 0 and more.
+    """
+    graph.prefix = "heat/"
+    (stage,) = (node.input[0] for node in graph.nodes if node.name == AVERAGE)
+    best = graph.op("ArgMax", PROBS, axis=1, keepdims=0)
+    if isinstance(head, nn.Linear):
+        gradient = graph.op("Gather", _constants(graph, head, HEAD, ("weight",))[0], best)  # [b x 2048]
+    else:
+        *before, last = ((f"{HEAD}.{name}", layer) for name, layer in head.named_children())
+        gradient = graph.op("Gather", _constants(graph, last[1], last[0], ("weight",))[0], best)
+        for name, layer in reversed(before):
+            if isinstance(layer, nn.ReLU):
+                gradient = graph.op("Mul", gradient, graph.op("Sign", name))
+            elif isinstance(layer, nn.Linear):
+                gradient = graph.op("MatMul", gradient, _constants(graph, layer, name, ("weight",))[0])
+    weighted = graph.op("Mul", stage, graph.op("Unsqueeze", gradient, np.array([2, 3])))
+    return graph.op("Relu", graph.op("ReduceSum", weighted, np.array([1]), keepdims=0), name=HEAT)
 
 
 def _add(graph: GraphWriter, x: str, module: nn.Module, name: str) -> str:

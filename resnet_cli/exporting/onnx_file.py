@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, helper
@@ -9,7 +11,8 @@ from onnx import GraphProto, ModelProto, helper
 from resnet_cli.exporting.about import IMAGES, PICTURES, PIXELS, About, Number
 from resnet_cli.exporting.geometry import add_normalisation, add_preprocessing
 from resnet_cli.exporting.graph import GraphWriter
-from resnet_cli.exporting.network import add_features, add_novelty, add_probs
+from resnet_cli.exporting.network import add_features, add_heat, add_novelty, add_probs
+from resnet_cli.heat import STRIDE_PX
 from resnet_cli.model import Model
 from resnet_cli.preprocess import Preprocess
 
@@ -17,7 +20,7 @@ from resnet_cli.preprocess import Preprocess
 MAX_SMALL_REFERENCE = 1_000
 
 
-def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True) -> ModelProto:
+def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True, with_heat: bool = True) -> ModelProto:
     """Writes a model as an ONNX graph that begins with the network's input.
 
     Args:
@@ -25,10 +28,11 @@ def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True)
         number: ``fp16`` computes the backbone in float16. ``int8`` keeps head and remembered pictures as bytes; the
             convolutions, still float32, become int8 in :func:`resnet_cli.exporting.int8.quantise`.
         with_novelty: Also answers how unlike the training pictures a picture is, where the model remembers any.
+        with_heat: Also answers where the picture speaks for its most probable class.
 
     Returns:
         A graph with the input ``images``, float32 [b x 3 x s x s], resized and normalised, and the outputs ``probs``
-        [b x k] and, where it can, ``novelty`` [b].
+        [b x k] and, where it can, ``novelty`` [b] and ``heat`` [b x s/32 x s/32].
     """
     side = model.preprocess.crop_size
     graph = GraphWriter()
@@ -44,6 +48,8 @@ def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True)
             # Rows lie class by class: evenly spread, every class keeps its share.
             reference = reference[np.linspace(0, len(reference) - 1, MAX_SMALL_REFERENCE).round().astype(int)]
         outputs[add_novelty(graph, features, reference, small=number == "int8")] = ["b"]
+    if with_heat:
+        outputs[add_heat(graph, network.fc)] = ["b", *[math.ceil(side / STRIDE_PX)] * 2]
     return graph.build({IMAGES: (np.float32, ["b", 3, side, side])}, outputs)
 
 

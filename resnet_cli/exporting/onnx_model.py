@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.errors import ModelError
-from resnet_cli.exporting.about import IMAGES, NOVELTY, PICTURES, PROBS, PRODUCER, About
-from resnet_cli.reliability import Reliability
+from resnet_cli.exporting.about import HEAT, IMAGES, NOVELTY, PICTURES, PROBS, PRODUCER, About
+from resnet_cli.exporting.exported import ExportedModel
+from resnet_cli.images import Pixels
+from resnet_cli.prediction import Answers
 from resnet_cli.threads import num_threads
 
 if TYPE_CHECKING:
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
 LARGE_PIXELS = 4_000_000
 #: Decoded pixels of one size that go through the graph at once: 32 MB.
 MAX_BATCH_PIXELS = 32_000_000 // 3
-#: Squares of the network's size that go through it at once.
-MAX_BATCH_SQUARES = 64
+#: Pictures that go through it at once.
+MAX_BATCH = 64
+
+#: A decoded picture, or the square of one.
+Seen: TypeAlias = Image.Image | Pixels
 
 
-class OnnxModel:
+class OnnxModel(ExportedModel):
     """An exported model, ready to answer.
 
     Args:
@@ -37,18 +42,24 @@ class OnnxModel:
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, about: About, path: Path) -> None:
-        self.about = about
-        self.path = path
+        super().__init__(about, path)
         self._session = session
-        self._outputs = [output.name for output in session.get_outputs()]
+        if about.takes == "picture":
+            # Each may be 150 MB.
+            self.batch_size = 4
+        self._outputs: dict[str, list[int]] = {output.name: output.shape[1:] for output in session.get_outputs()}
+        self.has_novelty = NOVELTY in self._outputs
+        self.has_heat = HEAT in self._outputs
 
     @classmethod
-    def load(cls, path: Path, *, threads: int | None = None) -> OnnxModel:
+    def load(cls, path: Path, *, threads: int | None = None, without_preprocessing: bool = False) -> OnnxModel:
         """Opens a file that ``resnet-cli export`` wrote.
 
         Args:
             path: The ``.onnx`` file.
             threads: To compute with; None for every core that the process may use.
+            without_preprocessing: Leave that part of the graph to ``Preprocess``: pictures of different sizes then fit
+                into one batch, and threads of their own resize them. Costs half a second at the start.
 
         Raises:
             ModelError: It is damaged, or not one of ours.
@@ -62,7 +73,13 @@ class OnnxModel:
         # Errors only: what a file makes the runtime say belongs in an error of ours.
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            source: str | bytes = str(path)
+            if without_preprocessing:
+                # Takes 0.5 s to import.
+                from resnet_cli.exporting.onnx_cut import cut_preprocessing
+
+                source = cut_preprocessing(path)
+            session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             # The bytes are a stranger's, and the runtime's own errors have no common parent but this.
             raise ModelError(f"{path}: not an ONNX file that can be run: {_first_line(error)}") from error
@@ -77,81 +94,50 @@ class OnnxModel:
         _check_shape(session, about, path)
         return cls(session, about, path)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names in index order."""
-        return self.about.classes
+    def see(self, image: Image.Image) -> Seen:
+        """The whole picture where resizing is part of the file, else the square that the network sees."""
+        return image if self.about.takes == "picture" else self._preprocess(image)
 
-    @property
-    def reliability(self) -> Reliability | None:
-        """How the model answered its validation split; None for weights that are not ours."""
-        return self.about.reliability
+    def answer(self, seen: Sequence[Seen]) -> Answers:
+        """Answers what :meth:`see` gave; novelty and heat where the file has them."""
+        made = {name: np.empty((len(seen), *shape), dtype=np.float32) for name, shape in self._outputs.items()}
+        for where in _batches(seen):
+            for name, rows in self._run([seen[index] for index in where]).items():
+                made[name][where] = rows
+        return Answers(made[PROBS], made.get(NOVELTY), heat=made.get(HEAT))
 
-    @property
-    def preprocess(self) -> dict[str, Any]:
-        """How a picture becomes the network's input; the graph does it."""
-        return dict(self.about.preprocess)
-
-    @property
-    def source_hash(self) -> str:
-        """SHA-256 of the model file that this was made from."""
-        return self.about.source_sha256
-
-    @property
-    def has_novelty(self) -> bool:
-        """Whether it tells how unlike the training pictures a picture is."""
-        return NOVELTY in self._outputs
-
-    def answers(self, images: Sequence[Image.Image]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Answers decoded pictures; neither order nor company changes an answer.
-
-        Args:
-            images: Mode RGB, upright (:func:`resnet_cli.images.decode`), of any sizes.
-
-        Returns:
-            Probabilities float32 [b x k], and the novelty float32 [b] or None where the file has none.
-        """
-        probs = np.empty((len(images), len(self.classes)), dtype=np.float32)
-        novelty = np.empty(len(images), dtype=np.float32) if self.has_novelty else None
-        for where in _batches(images, whole=self.about.takes == "tensor"):
-            found = self._run([images[index] for index in where])
-            probs[where] = found[PROBS]
-            if novelty is not None:
-                novelty[where] = found[NOVELTY]
-        return probs, novelty
-
-    def _run(self, images: list[Image.Image]) -> dict[str, NDArray[np.float32]]:
-        if self.about.takes == "picture":
-            arrays = [np.asarray(image) for image in images]
-            # A large picture is alone, and need not be copied.
-            feed: dict[str, NDArray[Any]] = {PICTURES: arrays[0][None] if len(arrays) == 1 else np.stack(arrays)}
-        else:
-            feed = {IMAGES: self._normalised(images)}
+    def _run(self, seen: list[Seen]) -> dict[str, NDArray[np.float32]]:
+        arrays = [np.asarray(one) for one in seen]
+        # A large picture is alone, and need not be copied.
+        pixels = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+        feed = {PICTURES: pixels} if self.about.takes == "picture" else {IMAGES: self._normalised(pixels)}
         options = None
-        if sum(image.width * image.height for image in images) >= LARGE_PIXELS:
+        if pixels.size >= LARGE_PIXELS * 3:
             import onnxruntime
 
             options = onnxruntime.RunOptions()
             # Source: onnxruntime_run_options_config_keys.h.
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        return dict(zip(self._outputs, self._session.run(self._outputs, feed, options), strict=True))
+        return dict(zip(self._outputs, self._session.run(list(self._outputs), feed, options), strict=True))
 
-    def _normalised(self, images: list[Image.Image]) -> NDArray[np.float32]:
-        """[b x 3 x s x s], for files whose graph begins after the preprocessing."""
-        from resnet_cli.preprocess import Preprocess
-
-        preprocess = Preprocess.from_dict(self.preprocess)
-        mean, std = (np.array(x, dtype=np.float32) * np.float32(255) for x in (preprocess.mean, preprocess.std))
-        pixels = np.stack([preprocess(image) for image in images]).astype(np.float32)
-        return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
+    def _normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[b x s x s x 3] -> [b x 3 x s x s], for files whose graph begins after the preprocessing."""
+        mean, std = (
+            np.array(x, dtype=np.float32) * np.float32(255) for x in (self._preprocess.mean, self._preprocess.std)
+        )
+        return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
 
 
-def _batches(images: Sequence[Image.Image], *, whole: bool) -> list[list[int]]:
-    """Positions that can go through the graph together: pictures of one size, or all of them."""
-    size = (lambda index: (0, 0)) if whole else (lambda index: images[index].size)
+def _batches(seen: Sequence[Seen]) -> list[list[int]]:
+    """Positions of what can go through the graph together: of one size, and not too many pixels."""
+
+    def size(index: int) -> tuple[int, int]:
+        one = seen[index]
+        return one.size if isinstance(one, Image.Image) else (one.shape[1], one.shape[0])
+
     batches = []
-    for (width, height), group in itertools.groupby(sorted(range(len(images)), key=size), key=size):
-        room = max(1, MAX_BATCH_PIXELS // max(1, width * height)) if not whole else MAX_BATCH_SQUARES
+    for (width, height), group in itertools.groupby(sorted(range(len(seen)), key=size), key=size):
+        room = max(1, min(MAX_BATCH, MAX_BATCH_PIXELS // max(1, width * height)))
         positions = list(group)
         batches += [positions[start : start + room] for start in range(0, len(positions), room)]
     return batches
@@ -167,6 +153,8 @@ def _check_shape(session: onnxruntime.InferenceSession, about: About, path: Path
         or inputs != {wanted}
         or PROBS not in outputs
         or outputs[PROBS][1:] != [len(about.classes)]
+        or not outputs.keys() <= {PROBS, NOVELTY, HEAT}
+        or not all(isinstance(size, int) for shape in outputs.values() for size in shape[1:])
     ):
         raise ModelError(f"{path}: damaged: its graph does not fit its metadata")
 

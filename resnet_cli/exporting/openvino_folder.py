@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from resnet_cli.errors import missing_extra
+from resnet_cli.errors import ModelError, missing_extra
 from resnet_cli.exporting.about import NOVELTY, PIXELS, PROBS, About
-from resnet_cli.exporting.runtimes import Answers, squares
-from resnet_cli.model import Model
+from resnet_cli.exporting.exported import ExportedModel, channels_first, read_about, write_about
+from resnet_cli.images import Pixels
+from resnet_cli.prediction import Answers
 
-MODEL_FILE, ABOUT_FILE = "model.xml", "resnet_cli.json"
+MODEL_FILE = "model.xml"
 
 
-class OpenVinoRuntime:
-    """The folder, answered by OpenVINO on the CPU in float32.
+class OpenVinoModel(ExportedModel):
+    """The folder, answered by OpenVINO on the CPU in float32; the resizing is not inside.
 
     Args:
-        folder: With all files.
-        model: What it was made from, for the resizing, which is not inside.
+        path: A folder with all files.
+
+    Raises:
+        ModelError: It is damaged.
+        SetupError: OpenVINO is not installed.
     """
 
-    def __init__(self, folder: Path, model: Model) -> None:
-        openvino = _openvino()
-        core = openvino.Core()
-        self._model = model
-        # Where a CPU has bfloat16, OpenVINO would otherwise compute in it.
-        self._compiled = core.compile_model(folder / MODEL_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    def __init__(self, path: Path) -> None:
+        super().__init__(read_about(path), path)
+        core = _openvino().Core()
+        try:
+            # Where a CPU has bfloat16, OpenVINO would otherwise compute in it.
+            self._compiled = core.compile_model(path / MODEL_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError as error:
+            raise ModelError(f"{path}: OpenVINO cannot read it: {str(error)[:100]}") from error
         self._names = [next(iter(output.get_names())) for output in self._compiled.outputs]
+        self.has_novelty = NOVELTY in self._names
 
-    def answers(self, images: Sequence[Image.Image]) -> Answers:
-        """The answers, in order."""
-        found = self._compiled({PIXELS: squares(self._model, images).numpy()})
+    def answer(self, seen: list[Pixels]) -> Answers:
+        """Probabilities, and novelty where the graph has it."""
+        found = self._compiled({PIXELS: channels_first(seen)})
         named = {name: np.array(found[index]) for index, name in enumerate(self._names)}
-        return named[PROBS], named.get(NOVELTY)
+        return Answers(named[PROBS], named.get(NOVELTY))
 
 
-def write_openvino(onnx: bytes, folder: Path, about: About, model: Model) -> OpenVinoRuntime:
+def write_openvino(onnx: bytes, folder: Path, about: About) -> OpenVinoModel:
     """Converts a graph of ours that takes ``pixels``, in float32.
 
     The resizing stays outside: OpenVINO 2026.4 answered the first picture of a graph that resizes otherwise than the
@@ -55,9 +59,8 @@ def write_openvino(onnx: bytes, folder: Path, about: About, model: Model) -> Ope
     source.write_bytes(onnx)
     openvino.save_model(openvino.convert_model(source), folder / MODEL_FILE, compress_to_fp16=False)
     source.unlink()
-    text = json.dumps(about.to_texts(), indent=2, ensure_ascii=False)
-    (folder / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
-    return OpenVinoRuntime(folder, model)
+    write_about(folder, about)
+    return OpenVinoModel(folder)
 
 
 def _openvino() -> Any:

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.export import Dim
 
+from resnet_cli.errors import ModelError
 from resnet_cli.exporting.about import About
-from resnet_cli.exporting.runtimes import Answers, squares
+from resnet_cli.exporting.exported import ABOUT_FILE, ExportedModel, channels_first
+from resnet_cli.images import Pixels
 from resnet_cli.model import Model
+from resnet_cli.prediction import Answers
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.reliability import NUM_NEAREST, Yardstick
-
-#: The file inside that holds the texts of :class:`~resnet_cli.exporting.about.About`.
-ABOUT_FILE = "resnet_cli.json"
 
 
 class _Program(nn.Module):
@@ -57,31 +55,38 @@ class _Program(nn.Module):
         return probs, 1 - nearest.mean(dim=1)
 
 
-class Pt2Runtime:
+class Pt2Model(ExportedModel):
     """A ``.pt2`` file of ours, answered by torch.
 
     Args:
         path: A file that is trusted: it is run.
-        model: What it was made from, for the resizing, which is not inside.
+
+    Raises:
+        ModelError: It is damaged, or not one of ours.
     """
 
-    def __init__(self, path: Path, model: Model) -> None:
+    def __init__(self, path: Path) -> None:
         extra = {ABOUT_FILE: ""}
-        self._program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra).module()
-        self._about = About.from_texts(json.loads(extra[ABOUT_FILE]), str(path))
-        self._model = model
+        try:
+            program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
+            texts = json.loads(extra[ABOUT_FILE])
+        except Exception as error:
+            # torch's own errors for what is no such file have no common parent but this.
+            raise ModelError(f"{path}: not a .pt2 file that this program wrote: {str(error)[:100]}") from error
+        super().__init__(About.from_texts(texts, str(path)), path)
+        self._program = program.module()
+        self.has_novelty = len(program.graph_signature.user_outputs) > 1
 
-    def answers(self, images: Sequence[Image.Image]) -> Answers:
-        """The answers, in order."""
-        seen = squares(self._model, images)
-        if self._about.takes == "tensor":
-            seen = self._model.preprocess.normalize(seen)
+    def answer(self, seen: list[Pixels]) -> Answers:
+        """Probabilities, and novelty where the program has it."""
+        pixels = torch.from_numpy(channels_first(seen))
         with torch.inference_mode():
-            probs, *novelty = self._program(seen.contiguous())
-        return probs.numpy(), novelty[0].numpy() if novelty else None
+            images = self._preprocess.normalize(pixels) if self.about.takes == "tensor" else pixels
+            probs, *novelty = self._program(images.contiguous())
+        return Answers(probs.numpy(), novelty[0].numpy() if novelty else None)
 
 
-def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Runtime:
+def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Model:
     """Writes the program and reads it back.
 
     Its input is ``images``: uint8 [b x 3 x s x s], what ``Preprocess`` makes of a picture, and then the normalisation
@@ -98,4 +103,4 @@ def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> 
     data = io.BytesIO()
     torch.export.save(program, data, extra_files={ABOUT_FILE: json.dumps(about.to_texts())})
     path.write_bytes(data.getvalue())
-    return Pt2Runtime(path, model)
+    return Pt2Model(path)

@@ -1,0 +1,217 @@
+"""``resnet-cli predict --engine ray``: the same answers from every core of a cluster, in parts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import typer
+
+from resnet_cli.cli import output
+from resnet_cli.cli.predict_models import Chosen, check_exported, choose_model, is_exported
+from resnet_cli.cli.predict_outputs import Counting
+from resnet_cli.cli.predict_request import TOPK, Request
+from resnet_cli.cli.predict_run import EXIT_SOME_UNREADABLE, open_inputs
+from resnet_cli.config import PredictConfig, Resolved
+from resnet_cli.delivery import parts, ray_blocks, ray_cluster
+from resnet_cli.download import is_offline
+from resnet_cli.errors import ConfigError, DiskError, Interrupted
+from resnet_cli.images import MAX_PIXELS
+from resnet_cli.prediction import Answerer, answer_rule
+
+if TYPE_CHECKING:
+    from resnet_cli.device import Precision
+    from resnet_cli.model import Model
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadTorch:
+    """Makes a model that has come through Ray ready, on the machine that it has come to.
+
+    Attributes:
+        model: On the CPU.
+        device: As asked for; what Ray gives a worker is all that it sees.
+        precision: As asked for.
+    """
+
+    model: Model
+    device: str
+    precision: Precision
+
+    def __call__(self, num_threads: int) -> Answerer[Any]:
+        """The network."""
+        import torch
+
+        from resnet_cli.device import choose_compute
+        from resnet_cli.inference import ModelAnswerer
+
+        torch.set_num_threads(num_threads)
+        return ModelAnswerer(self.model, choose_compute(self.device, self.precision))
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadOnnx:
+    """Opens an exported model whose file has come through Ray.
+
+    Attributes:
+        data: The file's bytes.
+    """
+
+    data: bytes
+
+    def __call__(self, num_threads: int) -> Answerer[Any]:
+        """The model."""
+        from resnet_cli.exporting.onnx_model import OnnxModel
+
+        with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(self.data)
+            return OnnxModel.load(path, threads=num_threads)
+
+
+def run_on_ray(request: Request, resolved: Resolved[PredictConfig], model: str | None, *, stdin: BinaryIO) -> None:
+    """Answers pictures on a cluster.
+
+    Raises:
+        ResnetCliError: As the core does.
+        typer.Exit: Some pictures could not be read.
+    """
+    config = resolved.config
+    if is_exported(model):
+        check_exported(config, needs_torch={"--embeddings": request.embeddings}, origins=resolved.origins)
+        if Path(str(model)).suffix.lower() != ".onnx":
+            raise ConfigError(
+                f"--model {model}: of what was exported --engine ray takes .onnx files", hint="or the run it came from"
+            )
+    _check_folders(request, config)
+    with output.status("loading Ray", quiet=request.quiet):
+        ray_cluster.load_ray()
+    inputs = open_inputs(request, config, stdin)
+    # Only to know the model: this machine may have no GPU where the others do.
+    chosen = choose_model(model, config.model_copy(update={"device": "cpu", "precision": "fp32"}), quiet=request.quiet)
+    task = _task(request, config, chosen)
+    _begin(request, config, task)
+    task.writer.tidy()
+    skipped: list[parts.Counts] = []
+    with (
+        _kept(request),
+        ray_cluster.cluster(request.ray_address) as ray,
+        Counting(inputs.total, quiet=request.quiet, is_shown=False) as counting,
+    ):
+        answered = ray_blocks.answer_blocks(
+            ray,
+            parts.unfinished(parts.blocks(inputs.items, block_size=parts.BLOCK_SIZE), task.writer, skipped),
+            load=_load(chosen, config),
+            task=task,
+            device=_device(config, chosen),
+        )
+        for counts in answered:
+            counting.num += counts.num
+            counting.num_failed += counts.num_failed
+            counting.num_unknown += counts.num_unknown
+            counting.show(counting.num)
+    task.writer.tidy()
+    _finish(request, counting, skipped)
+
+
+def _check_folders(request: Request, config: PredictConfig) -> None:
+    assert request.output is not None
+    if config.device not in DEVICES:
+        raise ConfigError(
+            f"--device {config.device}: with --engine ray it is one of {', '.join(DEVICES)}",
+            hint="Ray says which worker has which device",
+        )
+    for flag, path in (("--output", request.output), ("--embeddings", request.embeddings)):
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise DiskError(f"{flag} {path}: there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{flag} {path}: with --engine ray it is a folder", hint="name another")
+    if request.embeddings is not None and request.embeddings.absolute() == request.output.absolute():
+        raise ConfigError(f"--embeddings {request.embeddings}: holds the answers", hint="name another folder")
+
+
+def _task(request: Request, config: PredictConfig, chosen: Chosen) -> ray_blocks.Task:
+    from resnet_cli.delivery.answer_files import made_by
+
+    assert request.output is not None
+    rule = answer_rule(
+        chosen.reliability,
+        has_novelty=chosen.has_novelty,
+        abstain=config.abstain,
+        threshold=config.threshold or 0.0,
+        target_error=config.target_error,
+    )
+    topk = min(request.topk or TOPK, len(chosen.answerer.classes))
+    writer = parts.PartWriter(
+        request.output.absolute(), "json" if request.kind == "json" else "parquet", made_by(chosen.path, (topk, rule))
+    )
+    if request.embeddings is not None:
+        from resnet_cli.model import NUM_FEATURES
+
+        writer = dataclasses.replace(writer, features=request.embeddings.absolute(), num_features=NUM_FEATURES)
+    return ray_blocks.Task(
+        writer,
+        topk,
+        config.max_pixels or MAX_PIXELS,
+        batch_size=request.batch_size,
+        rule=rule,
+        offline=is_offline(config.offline),
+    )
+
+
+def _begin(request: Request, config: PredictConfig, task: ray_blocks.Task) -> None:
+    settings = {
+        "schema_version": 1,
+        "made_by": task.writer.made_by,
+        "precision": config.precision,
+        "max_pixels": task.max_pixels,
+        "block_size": parts.BLOCK_SIZE,
+    }
+    assert request.output is not None
+    parts.begin(request.output, "--output", {**settings, "format": task.writer.kind})
+    if request.embeddings is not None:
+        parts.begin(request.embeddings, "--embeddings", {**settings, "format": "features"})
+
+
+def _load(chosen: Chosen, config: PredictConfig) -> ray_blocks.Load:
+    if chosen.torch is None:
+        return LoadOnnx(chosen.path.read_bytes())
+    return LoadTorch(chosen.torch.model, config.device, config.precision)
+
+
+def _device(config: PredictConfig, chosen: Chosen) -> ray_cluster.Device:
+    if chosen.torch is None or config.device == "cpu":
+        return "cpu"
+    return "cuda" if config.device == "cuda" else "auto"
+
+
+@contextlib.contextmanager
+def _kept(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        kept = f"the finished parts are in {request.output}; the same command goes on with them"
+        raise Interrupted(kept, signal=getattr(interrupt, "signal", None)) from None
+
+
+def _finish(request: Request, counting: Counting, skipped: list[parts.Counts]) -> None:
+    failed_before = sum(counts.num_failed for counts in skipped)
+    num_before = sum(counts.num for counts in skipped)
+    num, num_failed = counting.num + num_before, counting.num_failed + failed_before
+    if not request.quiet:
+        unknown = f", {counting.num_unknown:,} of them unknown" if counting.num_unknown else ""
+        before = f", {num_before - failed_before:,} of them from before" if skipped else ""
+        output.note(f"{num - num_failed:,} answers in {request.output}{unknown}{before}")
+        if num_failed:
+            where = f"{request.output}/{parts.FAILED_FOLDER}"
+            output.note(f"{num_failed:,} of {num:,} pictures could not be read: {where} says why")
+    if num_failed:
+        raise typer.Exit(EXIT_SOME_UNREADABLE)

@@ -1,0 +1,196 @@
+"""``resnet-cli serve`` from its model to a server that listens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from resnet_cli.errors import Interrupted, missing_extra
+from resnet_cli.prediction import answer_rule
+from resnet_cli.reliability import Abstention, Reliability
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from resnet_cli.config import ServeConfig
+    from resnet_cli.images import Pixels
+    from resnet_cli.prediction import Answerer
+    from resnet_cli.serving.server import Address
+    from resnet_cli.serving.service import FindHeat
+
+#: The newest run; the same as for ``predict``, which finds it with torch.
+_LATEST = "runs/latest"
+
+
+class Opened(NamedTuple):
+    """A model that sees squares.
+
+    Attributes:
+        answerer: Of ONNX Runtime or torch.
+        name: For people.
+        sha256: Of the model file.
+        image_size: Pixels of the square.
+        reliability: What it knows about its own limits.
+        has_novelty: Whether it tells how unlike the training pictures a picture is.
+        can_explain: Whether heat can be had.
+        find_heat: Where answers bring none along.
+    """
+
+    answerer: Answerer[Pixels]
+    name: str
+    sha256: str
+    image_size: int
+    reliability: Reliability | None
+    has_novelty: bool
+    can_explain: bool
+    find_heat: FindHeat | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A server that listens, before it answers.
+
+    Attributes:
+        address: Where.
+        app: What answers.
+        about: For people.
+        grace_s: How long the last answers may take.
+    """
+
+    address: Address
+    app: Starlette
+    about: str
+    grace_s: float
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        return self.address.url
+
+    def serve(self) -> None:
+        """Answers until a signal comes.
+
+        Raises:
+            Interrupted: It came; what was taken is answered.
+        """
+        from resnet_cli.serving.server import serve
+
+        try:
+            serve(self.app, self.address, grace_s=self.grace_s)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted("what was taken is answered", signal=getattr(interrupt, "signal", None)) from None
+
+
+def run(model: str | None, config: ServeConfig) -> Started:
+    """Opens the model and takes the address.
+
+    Raises:
+        ResnetCliError: As the core does.
+    """
+    try:
+        import python_multipart  # noqa: F401
+
+        from resnet_cli.serving.app import Access, make_app
+        from resnet_cli.serving.server import listen
+    except ImportError as error:
+        raise missing_extra(f"serve needs {error.name}, which is not installed", "serve") from error
+    from resnet_cli.images import MAX_PIXELS
+    from resnet_cli.serving.limits import Limits
+    from resnet_cli.serving.messages import ModelInfo
+    from resnet_cli.serving.service import Service
+
+    # Before the model is opened: an address that is taken is told at once.
+    address = listen(config.host, config.port)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(address.listening)
+        opened = (_open_torch if config.runtime == "torch" else _open_onnx)(model, config)
+        rule = _rule(opened, config)
+        service = Service(
+            opened.answerer,
+            rule=rule,
+            limits=Limits(
+                max_body_bytes=config.max_body,
+                max_pixels=config.max_pixels or MAX_PIXELS,
+                max_files=config.max_files,
+                max_requests=config.max_requests,
+                timeout_s=config.timeout,
+            ),
+            max_batch=config.batch_size,
+            max_wait_s=config.batch_wait_ms / 1000,
+            find_heat=opened.find_heat,
+        )
+        stack.pop_all()
+    info = ModelInfo(
+        name=opened.name,
+        sha256=opened.sha256,
+        image_size=opened.image_size,
+        can_abstain=rule is not None,
+        can_explain=opened.can_explain,
+    )
+    num = len(opened.answerer.classes)
+    about = f"{opened.name}, {num:,} classes; a page to try it is at {address.url}; Ctrl-C ends it"
+    return Started(address, make_app(service, info, Access(config.token)), about, config.timeout)
+
+
+def _rule(opened: Opened, config: ServeConfig) -> Abstention | None:
+    # Without a word from the user a model abstains if it can.
+    can_abstain = opened.reliability is not None and opened.has_novelty
+    return answer_rule(
+        opened.reliability,
+        has_novelty=opened.has_novelty,
+        abstain=config.abstain and can_abstain,
+        threshold=config.threshold or 0.0,
+        target_error=config.target_error,
+    )
+
+
+def _open_onnx(model: str | None, config: ServeConfig) -> Opened:
+    from resnet_cli.exporting.for_serving import open_for_serving
+    from resnet_cli.exporting.opening import check_trust
+
+    spec = model or _LATEST
+    check_trust([spec], trusted=config.trust)
+    with tempfile.TemporaryDirectory(prefix="resnet-cli-") as scratch:
+        found = open_for_serving(spec, Path(scratch), offline=config.offline, trusted=config.trust)
+    return Opened(
+        answerer=found,
+        name=_short(spec),
+        sha256=found.source_hash,
+        image_size=int(found.preprocess["crop_size"]),
+        reliability=found.reliability,
+        has_novelty=found.has_novelty,
+        can_explain=found.has_heat,
+    )
+
+
+def _open_torch(model: str | None, config: ServeConfig) -> Opened:
+
+    from resnet_cli.data.loading import stack
+    from resnet_cli.device import choose_compute
+    from resnet_cli.explain import GradCam
+    from resnet_cli.exporting.export import sha256_of
+    from resnet_cli.inference import ModelAnswerer
+    from resnet_cli.weights import load_model
+
+    spec = model or _LATEST
+    compute = choose_compute(config.device, config.precision)
+    loaded = load_model(spec, offline=config.offline)
+    cam = GradCam(loaded.network, loaded.preprocess, compute)
+    return Opened(
+        answerer=ModelAnswerer(loaded, compute),
+        name=_short(spec),
+        sha256="" if loaded.path is None else sha256_of(loaded.path),
+        image_size=loaded.preprocess.crop_size,
+        reliability=loaded.reliability,
+        has_novelty=loaded.reference is not None,
+        can_explain=True,
+        find_heat=lambda pixels: cam.heat(stack([pixels]))[0],
+    )
+
+
+def _short(spec: str) -> str:
+    """The model's name for strangers: the last part of its path, behind any link."""
+    return Path(spec).expanduser().resolve().name if Path(spec).expanduser().exists() else spec

@@ -1,0 +1,1 @@
+"""A model behind HTTP, and a page to try it. No torch here: whoever answers is handed in."""

@@ -1,0 +1,201 @@
+"""The HTTP app: addresses, who may ask, and errors that tell people what to do and nothing about the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hmac
+import time
+from collections.abc import AsyncIterator
+from importlib import resources
+from typing import Any
+
+import pydantic
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from resnet_cli.config import is_loopback
+from resnet_cli.serving import messages
+from resnet_cli.serving.limits import read_pictures
+from resnet_cli.serving.metrics import Metrics
+from resnet_cli.serving.service import Full, Service
+
+#: Addresses that anyone may ask: the page is the same for all, and asks for the token itself.
+_OPEN = frozenset({"/", "/page.css", "/page.js", "/healthz"})
+_GUARDED = frozenset({"/predict", "/classes", "/metrics", "/openapi.json"})
+#: Seconds after which a client that found no place may try again.
+RETRY_AFTER_S = 1
+_TOPK = 5
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
+    "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        token: What guarded requests must carry; None: whoever reaches the address.
+    """
+
+    token: str | None = None
+
+    def require(self, request: Request) -> None:
+        """Lets a request through.
+
+        Raises:
+            HTTPException: 401 without the token; 421 where a name in the browser's address bar was made to lead here.
+        """
+        if self.token is None:
+            # Without a token only this machine can ask, and a page of a stranger that calls this machine by a name of
+            # its own (DNS rebinding) is not this machine.
+            if not is_loopback(request.url.hostname or ""):
+                raise HTTPException(421, "ask for localhost, or start the server with a token")
+            return
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if request.url.path not in _OPEN and not hmac.compare_digest(given, self.token.encode()):
+            headers = {"www-authenticate": "Bearer", "connection": "close"}
+            raise HTTPException(401, "the token is missing or wrong: Authorization: Bearer TOKEN", headers)
+
+
+def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Starlette:
+    """The app; it answers while its lifespan lasts.
+
+    Args:
+        service: Answers pictures.
+        model: Which model that is.
+        access: Who may ask.
+    """
+
+    async def predict(request: Request) -> Response:
+        access.require(request)
+        options = _options(request)
+        try:
+            with service.admitted():
+                uploads = await read_pictures(request, service.limits)
+                replies = await service.predict(uploads, **options)
+        except Full:
+            headers = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
+            raise HTTPException(503, "too many requests are waiting", headers) from None
+        found = [messages.Answer.of(reply.prediction, reply.explanation) for reply in replies]
+        if all(answer.error for answer in found):
+            raise HTTPException(422, "; ".join(f"{answer.name}: {answer.error}" for answer in found))
+        return _json(messages.Answers(model=model, predictions=found))
+
+    async def classes(request: Request) -> Response:
+        access.require(request)
+        return _json(messages.Classes(model=model, classes=list(service.classes)))
+
+    async def healthz(request: Request) -> Response:
+        return _json(messages.Health())
+
+    async def metrics(request: Request) -> Response:
+        access.require(request)
+        return Response(service.metrics.to_text(), media_type="text/plain; version=0.0.4")
+
+    async def openapi(request: Request) -> Response:
+        access.require(request)
+        needs_token = access.token is not None
+        return JSONResponse(messages.openapi(needs_token=needs_token, max_files=service.limits.max_files))
+
+    async def page(request: Request) -> Response:
+        access.require(request)
+        return files[request.url.path]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    files = _page_files()
+    return Starlette(
+        routes=[
+            Route("/predict", predict, methods=["POST"]),
+            Route("/classes", classes),
+            Route("/healthz", healthz),
+            Route("/metrics", metrics),
+            Route("/openapi.json", openapi),
+            *(Route(path, page) for path in files),
+        ],
+        middleware=[Middleware(_Watched, metrics=service.metrics)],
+        exception_handlers={HTTPException: _failed, Exception: _broken},
+        lifespan=lifespan,
+    )
+
+
+class _Watched:
+    """Counts and times requests, and adds the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Whatever else a stranger asks for must not become a series of its own.
+        path = scope["path"] if scope["path"] in _OPEN | _GUARDED else "other"
+        began, status = time.monotonic(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            self._metrics.requests.labels(path, str(status)).inc()
+            self._metrics.request_seconds.labels(path).observe(time.monotonic() - began)
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """``topk`` and ``explain`` of the address."""
+    given = request.query_params
+    unknown = sorted(set(given) - {"topk", "explain"})
+    topk = given.get("topk", str(_TOPK))
+    if unknown or not topk.isdecimal() or not 1 <= int(topk[:9]) or given.get("explain", "0") not in _BOOLEANS:
+        raise HTTPException(400, "known are ?topk=N, 1 and more, and ?explain=true", {"connection": "close"})
+    return {"topk": int(topk[:9]), "explain": _BOOLEANS[given.get("explain", "0")]}
+
+
+_BOOLEANS = {"0": False, "false": False, "": True, "1": True, "true": True}
+
+
+def _page_files() -> dict[str, Response]:
+    folder = resources.files("resnet_cli")
+    page, look = folder / "serving" / "page", folder / "reporting" / "templates" / "look.css"
+    css = look.read_text("utf-8") + (page / "page.css").read_text("utf-8")
+    return {
+        "/": Response((page / "index.html").read_text("utf-8"), media_type="text/html"),
+        "/page.css": Response(css, media_type="text/css"),
+        "/page.js": Response((page / "page.js").read_text("utf-8"), media_type="text/javascript"),
+    }
+
+
+def _json(message: pydantic.BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(message.model_dump_json(), status, headers, "application/json")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = messages.PROBLEMS.get(error.status_code, ("error", ""))[0]
+    failure = messages.Failure(error=messages.Problem(code=code, message=error.detail))
+    return _json(failure, error.status_code, dict(error.headers or {}))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    # The traceback is for the log alone.
+    return await _failed(request, HTTPException(500, "a bug in the server: its log says more"))

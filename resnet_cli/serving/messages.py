@@ -1,0 +1,168 @@
+"""The JSON that a server answers with, and its OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+from pydantic.json_schema import models_json_schema
+
+import resnet_cli
+from resnet_cli.prediction import Prediction
+
+#: Raised when an old client would misread an answer.
+SCHEMA_VERSION = 1
+
+
+class Share(pydantic.BaseModel):
+    """A class and how probable it is."""
+
+    label: str
+    prob: float = pydantic.Field(ge=0, le=1)
+
+
+class Answer(pydantic.BaseModel):
+    """The answer to one picture."""
+
+    name: str = pydantic.Field(description="The name that the picture came with.")
+    label: str | None = pydantic.Field(description="The class, or 'unknown'; null if the picture cannot be read.")
+    prob: float | None = pydantic.Field(description="Of the most probable class, whether it is answered or not.")
+    topk: list[Share] = pydantic.Field(description="Most probable first.")
+    unknown: str | None = pydantic.Field(description="Why the picture is not answered; null if it is.")
+    novelty: float | None = pydantic.Field(description="How unlike all training pictures it is, 0 to 2.")
+    error: str | None = pydantic.Field(description="Why the picture cannot be read.")
+    explanation: str | None = pydantic.Field(description="A JPEG as a data: address, if asked for: where it looked.")
+
+    @classmethod
+    def of(cls, prediction: Prediction, explanation: str | None) -> Answer:
+        """A prediction in this form."""
+        is_read = prediction.error is None
+        return cls(
+            name=prediction.path,
+            label=prediction.label if is_read else None,
+            prob=prediction.prob if is_read else None,
+            topk=[Share(label=name, prob=prob) for name, prob in prediction.topk],
+            unknown=prediction.unknown,
+            novelty=prediction.novelty,
+            error=None if prediction.error is None else prediction.error.reason,
+            explanation=explanation,
+        )
+
+
+class ModelInfo(pydantic.BaseModel):
+    """Which model answers."""
+
+    name: str
+    sha256: str = pydantic.Field(description="Of the model file that it was made from.")
+    image_size: int = pydantic.Field(description="Pixels of the square that the network sees.")
+    can_abstain: bool = pydantic.Field(description="Whether it may answer 'unknown'.")
+    can_explain: bool
+
+
+class Answers(pydantic.BaseModel):
+    """What POST /predict answers."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelInfo
+    predictions: list[Answer]
+
+
+class Classes(pydantic.BaseModel):
+    """What GET /classes answers."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelInfo
+    classes: list[str] = pydantic.Field(description="In index order.")
+
+
+class Problem(pydantic.BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class Failure(pydantic.BaseModel):
+    """Any answer with a status of 400 and more."""
+
+    schema_version: int = SCHEMA_VERSION
+    error: Problem
+
+
+class Health(pydantic.BaseModel):
+    """What GET /healthz answers."""
+
+    status: str = "ok"
+
+
+#: Status -> (code, when).
+PROBLEMS = {
+    400: ("bad_request", "The request cannot be understood."),
+    401: ("unauthorized", "The token is missing or wrong."),
+    404: ("not_found", "No such address."),
+    405: ("method_not_allowed", "Not with this method."),
+    408: ("timeout", "The body did not arrive in time."),
+    413: ("too_large", "The body is over the limit."),
+    415: ("unsupported_type", "Neither a picture nor a form with files."),
+    421: ("wrong_host", "The request was meant for another host."),
+    422: ("unreadable", "None of the pictures can be read."),
+    500: ("internal", "A bug."),
+    503: ("busy", "Too many requests are waiting; Retry-After says when to come back."),
+}
+
+
+def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
+    """The OpenAPI 3.1 description. Source: https://spec.openapis.org/oas/v3.1.0."""
+    models = (Answers, Classes, Failure, Health)
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
+    )
+
+    def good(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+        schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+        return {"description": model.__doc__, "content": {"application/json": {"schema": schema}}}
+
+    def failures(*statuses: int) -> dict[str, Any]:
+        return {str(status): good(Failure) | {"description": PROBLEMS[status][1]} for status in statuses}
+
+    def query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+        return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+    binary = {"type": "string", "format": "binary"}
+    files = {"type": "array", "items": binary, "minItems": 1, "maxItems": max_files}
+    form = {"type": "object", "properties": {"file": files}}
+    predict = {
+        "operationId": "predict",
+        "summary": "Name what is in pictures.",
+        "parameters": [
+            query("topk", {"type": "integer", "minimum": 1, "default": 5}, "Classes to name for each picture."),
+            query("explain", {"type": "boolean", "default": False}, "Also draw where the network looked."),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"image/*": {"schema": binary}, "multipart/form-data": {"schema": form}},
+        },
+        "responses": {"200": good(Answers)} | failures(400, 401, 408, 413, 415, 422, 500, 503),
+    }
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "resnet-cli serve", "version": resnet_cli.__version__},
+        "paths": {
+            "/predict": {"post": predict},
+            "/classes": {"get": _get("classes", "The classes and the model.", {"200": good(Classes)} | failures(401))},
+            "/healthz": {"get": _get("healthz", "Whether it answers.", {"200": good(Health)}) | {"security": []}},
+            "/metrics": {"get": _get("metrics", "For Prometheus.", {"200": _TEXT} | failures(401))},
+        },
+        "components": {"schemas": schemas["$defs"]},
+    }
+    if needs_token:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+_TEXT = {"description": "Counters.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def _get(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"operationId": name, "summary": summary, "responses": responses}

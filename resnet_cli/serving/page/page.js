@@ -1,0 +1,219 @@
+"use strict";
+
+(() => {
+  const at = (id) => document.getElementById(id);
+  const make = (tag, text = "", kind = "") => {
+    const made = document.createElement(tag);
+    made.textContent = text;
+    if (kind) made.className = kind;
+    return made;
+  };
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+  // Fast clicks must not fill the server's queue: one picture at a time, in order.
+  const waiting = [];
+  let isWorking = false;
+  let token = sessionStorage.getItem("token") || "";
+
+  const ask = async (address, options = {}) => {
+    const headers = { ...options.headers };
+    if (token) headers.authorization = `Bearer ${token}`;
+    for (let attempt = 0; ; attempt += 1) {
+      const response = await fetch(address, { ...options, headers });
+      if (response.status !== 503 || attempt === 5) return response;
+      await wait(Number(response.headers.get("retry-after")) || 1);
+    }
+  };
+
+  const failure = async (response) => {
+    try {
+      return (await response.json()).error.message;
+    } catch {
+      return `the server answered ${response.status}`;
+    }
+  };
+
+  const describe = async () => {
+    const response = await ask("classes");
+    at("token-form").hidden = response.status !== 401;
+    at("drop").hidden = response.status === 401;
+    if (response.status === 401) {
+      at("status").textContent = token ? "That token is wrong." : "";
+      at("token").focus();
+      return;
+    }
+    if (!response.ok) {
+      at("status").textContent = await failure(response);
+      return;
+    }
+    at("status").textContent = "";
+    const { model, classes } = await response.json();
+    const num = classes.length.toLocaleString("en");
+    at("about").textContent = `${model.name} knows ${num} ${classes.length === 1 ? "class" : "classes"}`
+      + (model.can_abstain ? ", and says so when a picture is probably none of them." : ".");
+    at("known").hidden = false;
+    at("known").querySelector("summary").textContent = `The ${num} classes`;
+    at("known").querySelector("ul").replaceChildren(...classes.map((name) => {
+      const item = make("li");
+      item.append(make("bdi", name));
+      return item;
+    }));
+  };
+
+  const bars = (topk) => {
+    const list = make("ol", "", "bars");
+    for (const { label, prob } of topk) {
+      const item = make("li");
+      const bar = make("span", "", "bar");
+      bar.style.setProperty("--share", percent(prob).replace(" ", ""));
+      bar.setAttribute("aria-hidden", "true");
+      item.append(make("bdi", label), make("span", percent(prob), "share"), bar);
+      list.append(item);
+    }
+    return list;
+  };
+
+  const showError = (card, text) => {
+    card.classList.add("is-error");
+    card.querySelector(".said").replaceChildren(make("h2", "No answer"), make("p", text, "why"));
+    at("status").textContent = `No answer: ${text}`;
+  };
+
+  const showAnswer = (card, answer) => {
+    const said = card.querySelector(".said");
+    const title = make("h2");
+    title.append(make("bdi", answer.label));
+    said.replaceChildren(title);
+    if (answer.unknown === null) {
+      title.append(" ", make("span", percent(answer.prob), "prob"));
+    } else {
+      card.classList.add("is-unknown");
+      said.append(make("p", `${answer.unknown}. If it is one of the classes after all:`, "why"));
+    }
+    said.append(bars(answer.topk));
+    at("status").textContent = answer.unknown === null
+      ? `${answer.name}: ${answer.label}, ${percent(answer.prob)}` : `${answer.name}: unknown, ${answer.unknown}`;
+    if (answer.explanation) offerExplanation(card, answer);
+  };
+
+  const offerExplanation = (card, answer) => {
+    const image = card.querySelector("img");
+    const plain = { src: image.src, alt: image.alt };
+    const best = answer.topk[0].label;
+    const button = make("button", "Where it looked", "button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      const isOn = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(isOn));
+      button.textContent = isOn ? "Show the picture" : "Where it looked";
+      image.src = isOn ? answer.explanation : plain.src;
+      image.alt = isOn ? `${plain.alt}, light where it speaks for ${best}` : plain.alt;
+    });
+    card.querySelector(".shown").append(button);
+  };
+
+  const look = async ({ card, file, name }) => {
+    at("status").textContent = `Looking at ${name} …`;
+    try {
+      const form = new FormData();
+      form.append("file", file, name);
+      const response = await ask("predict?topk=5&explain=true", { method: "POST", body: form });
+      if (response.ok) showAnswer(card, (await response.json()).predictions[0]);
+      else showError(card, await failure(response));
+      if (response.status === 401) await describe();
+    } catch {
+      showError(card, "the server cannot be reached, or the picture cannot be read from this device");
+    }
+  };
+
+  const add = (file) => {
+    const name = file.name || "pasted picture";
+    const card = make("li", "", "answer");
+    const shown = make("div", "", "shown");
+    const image = make("img");
+    image.src = URL.createObjectURL(file);
+    image.alt = name;
+    // Browsers cannot show a TIFF, which the server can read.
+    image.addEventListener("error", () => { image.hidden = true; });
+    image.addEventListener("load", () => { image.hidden = false; });
+    shown.append(image);
+    const side = make("div");
+    const label = make("p", "", "name");
+    label.append(make("bdi", name));
+    const said = make("div", "", "said");
+    said.append(make("p", "Looking …", "muted"));
+    side.append(label, said);
+    card.append(shown, side);
+    at("results").prepend(card);
+    waiting.push({ card, file, name });
+  };
+
+  const work = async (files) => {
+    for (const file of files) add(file);
+    if (isWorking) return;
+    isWorking = true;
+    while (waiting.length) await look(waiting.shift());
+    isWorking = false;
+  };
+
+  const drop = at("drop");
+  for (const kind of ["dragenter", "dragover"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    work([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length) work([...event.clipboardData.files]);
+  });
+  for (const id of ["files", "photo"]) {
+    at(id).addEventListener("change", (event) => {
+      work([...event.target.files]);
+      event.target.value = "";
+    });
+  }
+
+  const camera = at("camera");
+  const video = camera.querySelector("video");
+  const stopCamera = () => {
+    for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+    video.srcObject = null;
+  };
+  at("camera-open").addEventListener("click", async () => {
+    try {
+      // Only over https and on this machine itself; elsewhere a phone's own camera is asked.
+      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch {
+      at("photo").click();
+      return;
+    }
+    camera.showModal();
+    await video.play();
+  });
+  at("shoot").addEventListener("click", () => {
+    const canvas = make("canvas");
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    camera.close();
+    canvas.toBlob((blob) => work([new File([blob], "photo.jpg", { type: "image/jpeg" })]), "image/jpeg", 0.92);
+  });
+  at("camera-close").addEventListener("click", () => camera.close());
+  camera.addEventListener("close", stopCamera);
+
+  at("token-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    token = at("token").value;
+    sessionStorage.setItem("token", token);
+    describe();
+  });
+  describe().catch(() => { at("status").textContent = "The server cannot be reached."; });
+})();

@@ -1,0 +1,149 @@
+"""From the bytes of pictures to answers, for many requests at once and in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import io
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.errors import ImageError
+from resnet_cli.heat import explanation
+from resnet_cli.images import Pixels, decode
+from resnet_cli.prediction import Answerer, Answers, Prediction, read_answers
+from resnet_cli.reliability import Abstention
+from resnet_cli.serving.batching import Batcher
+from resnet_cli.serving.limits import Limits, Upload
+from resnet_cli.serving.metrics import Metrics
+from resnet_cli.threads import num_threads
+
+#: Finds the heat of one square, [rows x columns], where the answer did not bring it along.
+FindHeat = Callable[[Pixels], NDArray[np.float32]]
+
+
+class Full(Exception):
+    """As many requests are being answered as may be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """The answer to one picture.
+
+    Attributes:
+        prediction: Its ``path`` is the name that the picture came with.
+        explanation: The square that the network saw, with heat where it speaks for its class, as a ``data:`` address;
+            None unless asked for and known.
+    """
+
+    prediction: Prediction
+    explanation: str | None = None
+
+
+class Service:
+    """A model that answers many at once.
+
+    Args:
+        answerer: The model; what it sees are squares.
+        rule: When a picture is not answered.
+        limits: How much may be under way.
+        max_batch: Pictures a forward pass.
+        max_wait_s: How long pictures wait for company.
+        find_heat: For a model whose answers bring no heat along; None: there is none.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer[Pixels],
+        *,
+        rule: Abstention | None,
+        limits: Limits,
+        max_batch: int,
+        max_wait_s: float,
+        find_heat: FindHeat | None = None,
+    ) -> None:
+        self.classes = answerer.classes
+        self.limits = limits
+        self.metrics = Metrics()
+        self._answerer, self._rule, self._find_heat = answerer, rule, find_heat
+        self._decoders = ThreadPoolExecutor(num_threads(), thread_name_prefix="decode")
+        self._num_requests = 0
+        self._batcher = Batcher(
+            answerer, max_batch=max_batch, max_wait_s=max_wait_s, on_batch=self.metrics.batch_pictures.observe
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answers while the block runs."""
+        work = asyncio.create_task(self._batcher.run())
+        try:
+            yield
+        finally:
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            self._batcher.close()
+            self._decoders.shutdown(wait=True, cancel_futures=True)
+
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A place for a request, from before its body is read until it is answered.
+
+        Raises:
+            Full: There is none.
+        """
+        if self._num_requests >= self.limits.max_requests:
+            raise Full
+        self._num_requests += 1
+        self.metrics.requests_under_way.inc()
+        try:
+            yield
+        finally:
+            self._num_requests -= 1
+            self.metrics.requests_under_way.dec()
+
+    async def predict(self, uploads: Sequence[Upload], *, topk: int, explain: bool) -> list[Reply]:
+        """Answers pictures in order; one that cannot be read gets a prediction with an error."""
+        return list(await asyncio.gather(*(self._reply(upload, topk, explain=explain) for upload in uploads)))
+
+    async def _reply(self, upload: Upload, topk: int, *, explain: bool) -> Reply:
+        try:
+            pixels = await self._decode(upload)
+        except ImageError as error:
+            self.metrics.pictures.labels("unreadable").inc()
+            return Reply(Prediction(upload.name, error=error))
+        answers = await self._batcher.answer(pixels)
+        (prediction,) = read_answers(self.classes, [upload.name], answers, topk=topk, rule=self._rule)
+        self.metrics.pictures.labels("answered" if prediction.unknown is None else "unknown").inc()
+        return Reply(prediction, await self._explain(pixels, answers) if explain else None)
+
+    async def _decode(self, upload: Upload) -> Pixels:
+        self._batcher.num_coming += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, self._see, upload)
+        finally:
+            self._batcher.num_coming -= 1
+
+    def _see(self, upload: Upload) -> Pixels:
+        return self._answerer.see(decode(upload.data, upload.name, max_pixels=self.limits.max_pixels))
+
+    async def _explain(self, pixels: Pixels, answers: Answers) -> str | None:
+        find = self._find_heat
+        if answers.heat is not None:
+            heat = answers.heat[0]
+        elif find is not None:
+            heat = await self._batcher.compute(lambda: find(pixels))
+        else:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, _drawn, pixels, heat)
+
+
+def _drawn(pixels: Pixels, heat: NDArray[np.float32]) -> str:
+    file = io.BytesIO()
+    explanation(pixels, heat).save(file, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

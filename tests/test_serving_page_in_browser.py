@@ -1,0 +1,197 @@
+"""The server's page as people meet it: pictures dropped, chosen, pasted and photographed, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_models import CLASSES, pictures
+from served import Server, png, post, serving
+
+pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
+pytest_plugins = ["browser", "insects"]
+
+TOKEN = "correct-horse"
+PICTURE = png(pictures()[4])
+
+
+@pytest.fixture(scope="module")
+def server(made_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    # Some of the pictures are answered, some are not.
+    with serving(made_onnx, "--threshold", 0.4, cwd=tmp_path_factory.mktemp("here")) as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """Opens the page; at the end nothing may have been complained about or asked of another server."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_page(**options: Any) -> Any:
+        context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: _note(message.text, faults))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("request", lambda request: _note_request(request.url, server.url, faults))
+        page.goto(server.url)
+        page.get_by_text("knows 3 classes").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def _note(text: str, faults: list[str]) -> None:
+    # Chromium's own word on an answer of 422, which the page shows.
+    if "422" not in text:
+        faults.append(f"console: {text}")
+
+
+def _note_request(url: str, own: str, faults: list[str]) -> None:
+    if not url.startswith((own, "blob:", "data:")):
+        faults.append(f"request: {url}")
+
+
+def drop(page: Any, kind: str = "drop") -> None:
+    """A real file into the page, as a hand would put it there."""
+    page.evaluate(
+        """([kind, data]) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], "ant.png", { type: "image/png" }));
+          const event = kind === "drop"
+            ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
+            : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true });
+          document.getElementById("drop").dispatchEvent(event);
+        }""",
+        [kind, base64.b64encode(PICTURE).decode()],
+    )
+
+
+def read_answer(page: Any) -> tuple[str, dict[str, str]]:
+    """The heading of the newest answer, and what its bars say."""
+    card = page.locator(".answer").first
+    card.locator("h2").wait_for()
+    names, shares = (card.locator(f".bars {part}").all_inner_texts() for part in ("bdi", ".share"))
+    return card.locator("h2").inner_text(), dict(zip(names, shares, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_that_is_dropped_or_pasted_is_answered(visit: Callable[..., Any], server: Server, kind: str) -> None:
+    page = visit()
+    drop(page, kind)
+    title, bars = read_answer(page)
+    (answer,) = post(server, PICTURE).json["predictions"]
+    assert title.startswith(answer["label"])
+    assert bars == {share["label"]: f"{100 * share['prob']:.1f} %" for share in answer["topk"]}
+    assert answer["label"] in page.get_by_role("status").inner_text()
+
+
+def test_unknown_is_said_with_its_reason(visit: Callable[..., Any], server: Server) -> None:
+    answers = {data: post(server, data).json["predictions"][0] for data in map(png, pictures())}
+    unlike, reason = next((data, answer["unknown"]) for data, answer in answers.items() if answer["unknown"])
+    page = visit()
+    page.set_input_files("#files", [{"name": "x.png", "mimeType": "image/png", "buffer": unlike}])
+    title, bars = read_answer(page)
+    assert title == "unknown" and len(bars) == len(CLASSES)
+    assert page.locator(".answer .why").inner_text().startswith(reason)
+
+
+def test_where_it_looked_is_shown_by_keyboard(visit: Callable[..., Any]) -> None:
+    page = visit()
+    drop(page)
+    read_answer(page)
+    button = page.get_by_role("button", name="Where it looked")
+    button.focus()
+    page.keyboard.press("Enter")
+    pressed = page.get_by_role("button", name="Show the picture")
+    assert pressed.get_attribute("aria-pressed") == "true"
+    image = page.locator(".answer img")
+    assert image.get_attribute("src").startswith("data:image/jpeg") and "light where" in image.get_attribute("alt")
+    page.keyboard.press("Space")
+    assert image.get_attribute("src").startswith("blob:")
+
+
+def test_the_chooser_opens_by_keyboard(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files([{"name": "ant.png", "mimeType": "image/png", "buffer": PICTURE}])
+    assert read_answer(page)[1]
+
+
+def test_a_photo_is_taken_and_answered(visit: Callable[..., Any], server: Server) -> None:
+    page = visit(permissions=["camera"])
+    page.get_by_role("button", name="Take a photo").click()
+    page.get_by_role("button", name="Take the photo").click()
+    assert read_answer(page)[1]
+    assert not page.locator("dialog").is_visible()
+
+
+def test_what_cannot_be_read_is_told_and_the_next_picture_goes_on(visit: Callable[..., Any]) -> None:
+    page = visit()
+    files = [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in [("a", b"x"), ("b", PICTURE)]]
+    page.set_input_files("#files", files)
+    page.locator(".answer .bars").wait_for()
+    broken = page.locator(".answer.is-error")
+    assert "not a picture" in broken.inner_text() and not broken.locator("img").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overflows_on_a_phone_and_all_can_be_read(visit: Callable[..., Any], scheme: str) -> None:
+    page = visit(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    drop(page)
+    read_answer(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    low = page.evaluate(CONTRASTS)
+    assert not low, f"hard to read: {low}"
+
+
+#: Texts whose contrast with their ground is below 4.5 to 1. Source: WCAG 2.2, 1.4.3.
+CONTRASTS = """() => {
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((x) => x / 255)
+      .map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(colour)) return light(colour);
+    }
+    return 1;
+  };
+  return [...document.querySelectorAll("h1, h2, p, .button, .name, .share, bdi, summary")]
+    .filter((element) => element.offsetParent && element.innerText.trim())
+    .map((element) => {
+      const [a, b] = [light(getComputedStyle(element).color), ground(element)].sort((x, y) => y - x);
+      return [element.innerText.slice(0, 30), (a + 0.05) / (b + 0.05)];
+    })
+    .filter(([, contrast]) => contrast < 4.5);
+}"""
+
+
+def test_a_token_is_asked_for_and_kept(browser: Any, made_onnx: Path, tmp_path: Path) -> None:
+    with serving(made_onnx, "--token", TOKEN, cwd=tmp_path) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        field = page.get_by_label("This server wants a token")
+        field.fill("wrong-token")
+        page.keyboard.press("Enter")
+        page.get_by_text("That token is wrong.").wait_for()
+        field.fill(TOKEN)
+        page.keyboard.press("Enter")
+        page.get_by_text("knows 3 classes").wait_for()
+        page.reload()
+        page.get_by_text("knows 3 classes").wait_for()
+        drop(page)
+        assert read_answer(page)[1]
+        page.close()
