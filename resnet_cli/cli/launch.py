@@ -41,15 +41,22 @@ def num_members() -> int | None:
 
 
 def is_started_again(out: Path | None) -> bool:
-    """Whether ``torchrun --max-restarts`` has started this process in place of one that was killed in a run."""
-    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return num_members() is not None and count != "0" and out is not None and (out / "split.csv").is_file()
+    """Whether ``torchrun`` has started the processes again, in place of ones that were killed in the run ``out``.
+
+    To be asked once, by all of them: they wait for each other.
+
+    Raises:
+        SetupError: The others do not come.
+    """
+    from resnet_cli.cli import rounds
+
+    return num_members() is not None and rounds.has_rounds() and rounds.begin_round(out)
 
 
 @contextlib.contextmanager
 def joined(members: int | None) -> Iterator[Team]:
     """The team of this process, in which only the chief says why it ends."""
-    from resnet_cli.training.team import ALONE, join_team
+    from resnet_cli.training.team import ALONE, PeerLost, join_team
 
     if members is None or members == 1:
         yield ALONE
@@ -61,6 +68,8 @@ def joined(members: int | None) -> Iterator[Team]:
             yield team
     except (ResnetCliError, KeyboardInterrupt) as error:
         if not is_silent:
+            if isinstance(error, PeerLost) and error.hint is None:
+                error.hint = "if it is not started again: torchrun ... -m resnet_cli finetune --resume RUN"
             raise
         raise typer.Exit(getattr(error, "exit_code", EXIT_INTERRUPTED)) from None
 
