@@ -45,6 +45,7 @@ MODES: dict[str, dict[str, Any]] = {
     "full, balanced, averaged": {"mode": "full", "balance": "sampler", "average": 2, "optimizer": "sgd"},
     "full, growing, strong": {"mode": "full", "image_size": 64, "progressive": 32, "augment": "strong", "erasing": 0.5},
     "lp-ft": {"mode": "lp-ft", "solver": "sgd", "layer_decay": 0.7, "label_smoothing": 0.1},
+    "cached views": {"mode": "full", "unfreeze": "layer4", "cached_views": 2, "ema": 0.9},
     "gradual": {"mode": "gradual", "unfreeze": "layer3,layer4", "loss": "focal", "balance": "weights"},
 }
 

@@ -8,13 +8,10 @@ import time
 import torch
 
 from resnet_cli.features import FrozenBackbone, inference_batch_size
+from resnet_cli.training.cached_views import STAGE_SHARES, num_forwards
 from resnet_cli.training.finetune import start_network
 from resnet_cli.training.plan import Plan
 
-#: A training step is a forward pass and a backward pass of twice its work.
-TRAIN_OVER_FORWARD = 3
-#: Of the work of a forward pass: 4.09 billion products, of which the stem has 0.12 (counted, 224 px).
-STAGE_SHARES = {"stem": 0.03, "layer1": 0.16, "layer2": 0.25, "layer3": 0.36, "layer4": 0.20}
 #: Bytes that one picture of 224 px keeps until its backward pass in float32: 11.1 million activations, each
 #: stored once as an input of a convolution and once of a BatchNorm (activations: timm's model table).
 TRAIN_BYTES_PER_IMAGE = 11_100_000 * 4 * 2
@@ -56,10 +53,12 @@ def estimate(plan: Plan) -> Estimate:
         memory = NETWORK_BYTES * 2 + batch_size * scale * TRAIN_BYTES_PER_IMAGE / 8 + num_all * 2048 * 4 * 3
         return Estimate(num_all * per_image, int(BASE_BYTES + memory))
     num_val = len(plan.dataset.split("val"))
-    # Stages that do not train have no backward pass, which is two thirds of a step.
     trained = sum(STAGE_SHARES[name] for name in plan.stages)
-    per_step = 1 + (TRAIN_OVER_FORWARD - 1) * trained
-    forwards = plan.epochs * (num_train * per_step + num_val) + num_all - num_train
+    forwards = (
+        num_all
+        - num_train
+        + num_forwards(plan.cached_views, plan.stages, epochs=plan.epochs, num_train=num_train, num_val=num_val)
+    )
     if plan.starts_with_probe:
         forwards += num_train + num_val
     memory = NETWORK_BYTES * 5 + plan.micro_batch * scale * TRAIN_BYTES_PER_IMAGE * trained
