@@ -1,1 +1,1 @@
-"""Measurements that are run by hand; nothing here is collected by pytest."""
+"""Measurements: ``python -m tests.benchmarks``, or one by its own name; nothing here is collected by pytest."""

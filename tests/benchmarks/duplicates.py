@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
+import statistics
 import tarfile
 import time
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,6 +24,9 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from resnet_cli.data.duplicates import SIGNATURE_BYTES, NearPair, find_near, signature
 from resnet_cli.images import decode
+
+from .setting import Setting, alone
+from .table import Row, show, spread
 
 Change: TypeAlias = Callable[[Image.Image, np.random.Generator], Image.Image]
 FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
@@ -100,25 +103,25 @@ def table(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
 
 def plant(
     name: str, images: list[Image.Image], changes: dict[str, Change], per_change: int, sheets: Path | None
-) -> None:
-    """Adds copies of random pictures and prints what is found."""
+) -> Iterator[Row]:
+    """Adds copies of random pictures; what is found of them, and which pairs are no copies."""
     rng = np.random.default_rng(0)
     copies, origin, kind = [], list(range(len(images))), []
     for change in changes:
-        for row in rng.choice(len(images), per_change, replace=False).tolist():
+        for row in rng.choice(len(images), min(per_change, len(images)), replace=False).tolist():
             copies.append(changes[change](images[row], rng))
             origin.append(row)
             kind.append(change)
     pairs = find_near(table([*images, *copies]))
     found = {pair[:2] for pair in pairs}
     hits = [(origin[len(images) + row], len(images) + row) in found for row in range(len(copies))]
-    print(f"\n{name}: {len(images):,} pictures, {len(copies):,} planted copies")
+    details: dict[str, object] = {"pictures": len(images), "n": len(copies)}
     for change in changes:
         of_kind = [hit for hit, other in zip(hits, kind, strict=True) if other == change]
-        print(f"  {change:<26} {sum(of_kind):>5} of {len(of_kind):>5}  {100 * np.mean(of_kind):5.1f} %")
-    print(f"  {'all':<26} {sum(hits):>5} of {len(hits):>5}  {100 * np.mean(hits):5.1f} %")
+        details[change] = f"{100 * np.mean(of_kind):.1f} %"
+    yield Row(f"planted copies found, {name}", 100 * float(np.mean(hits)), "%", details=details)
     strange = [pair for pair in pairs if origin[pair.first] != origin[pair.second]]
-    print(f"  pairs found {len(pairs):,}, of two different originals {len(strange)}")
+    yield Row(f"pairs of two different originals, {name}", len(strange), "pairs", details={"of": len(pairs)})
     if sheets:
         write_sheet(sheets / f"{name.replace(' ', '_')}.png", [*images, *copies], strange)
 
@@ -135,47 +138,57 @@ def write_sheet(path: Path, images: Sequence[Image.Image], pairs: Sequence[NearP
     sheet.save(path)
 
 
-def time_signature(data: bytes, name: str) -> None:
-    """Prints the cost of a signature beside that of the decode."""
+def time_signature(data: bytes, name: str) -> Row:
+    """The cost of a signature over that of the decode."""
     image, count = decode(data, name), max(1, 1_000_000 // len(data))
-    decoding = min(timeit.repeat(lambda: decode(data, name), number=count, repeat=7)) / count
-    signing = min(timeit.repeat(lambda: signature(image), number=count, repeat=7)) / count
-    print(f"  {name:<12} decode {1e6 * decoding:9.0f} us   signature {1e6 * signing:7.0f} us")
+    decoding, signing = [], []
+    for _ in range(7):
+        decoding.append(1e6 * timeit.timeit(lambda: decode(data, name), number=count) / count)
+        signing.append(1e6 * timeit.timeit(lambda: signature(image), number=count) / count)
+    ratios = [ours / bare for ours, bare in zip(signing, decoding, strict=True)]
+    details = {"signature_us": statistics.median(signing), "decode_us": statistics.median(decoding)} | spread(ratios)
+    return Row(f"signature over decode, {name}", statistics.median(ratios), "x", details=details)
 
 
-def main() -> None:
-    """Prints everything."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sheet", type=Path, help="folder for contact sheets of pairs of two different originals")
-    sheets: Path | None = parser.parse_args().sheet
-    assets = Path(os.environ["RESNET_CLI_ASSETS"])
-    with tarfile.open(assets / "cifar10-jpeg.tar.gz") as archive:
+def measure(setting: Setting, *, sheets: Path | None = None) -> Iterator[Row]:
+    """Copies of small pictures and of photos, the cost of a signature, and of the search."""
+    with tarfile.open(setting.assets / "cifar10-jpeg.tar.gz") as archive:
         files = [file.read() for member in archive if member.isfile() and (file := archive.extractfile(member))]
-    paths = sorted(path for path in (assets / "photos").rglob("*") if path.is_file())
+    paths = sorted(path for path in (setting.assets / "photos").rglob("*") if path.is_file())
+    files, paths = (files[::30], paths[::10]) if setting.quick else (files, paths)
     small = [decode(data, "cifar") for data in files]
     large = [decode(path.read_bytes(), path.name) for path in paths]
     order = np.random.default_rng(0).permutation(len(small))
 
-    plant("CIFAR-10", [small[row] for row in order[:1860]], SMALL, 20, sheets)
-    plant("CIFAR-10 with more copies", [small[row] for row in order[-10_000:]], SMALL, 500, sheets)
-    plant("photos", large, LARGE, 200, sheets)
+    yield from plant("CIFAR-10", [small[row] for row in order[:1860]], SMALL, 20, sheets)
+    if not setting.quick:
+        yield from plant("10,000 of CIFAR-10", [small[row] for row in order[-10_000:]], SMALL, 500, sheets)
+    yield from plant("photos", large, LARGE, 20 if setting.quick else 200, sheets)
 
-    print("\ncost of one picture")
-    time_signature(files[0], "32 px")
-    time_signature(paths[0].read_bytes(), "about 500 px")
     huge = io.BytesIO()
     large[0].resize((4000, 3000)).save(huge, "JPEG", quality=90)
-    time_signature(huge.getvalue(), "12 MP")
+    for data, name in ((files[0], "32 px"), (paths[0].read_bytes(), "about 500 px"), (huge.getvalue(), "12 MP")):
+        yield time_signature(data, name)
 
     signatures = table([small[row] for row in order])
-    print("\nunmodified CIFAR-10")
-    for count in (2_000, 20_000, 60_000):
+    for count in (2_000,) if setting.quick else (2_000, 20_000, 60_000):
         began = time.perf_counter()
         pairs = find_near(signatures[:count])
         seconds = time.perf_counter() - began
-        print(f"  {count:>6,} pictures: {len(pairs):>5,} pairs in {seconds:6.2f} s")
+        yield Row(f"search among {count:,} signatures", seconds, "s", details={"pairs": len(pairs), "n": 1})
     if sheets:
         write_sheet(sheets / "cifar10_itself.png", [small[row] for row in order], pairs)
+
+
+def main() -> None:
+    """Prints everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sheet", type=Path, help="folder for contact sheets of pairs of two different originals")
+    parser.add_argument("--quick", action="store_true", help="few pictures")
+    chosen = parser.parse_args()
+    sheets = chosen.sheet.absolute() if chosen.sheet else None
+    with alone(quick=chosen.quick) as setting:
+        show(measure(setting, sheets=sheets))
 
 
 if __name__ == "__main__":

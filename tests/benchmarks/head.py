@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import os
 import statistics
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +36,9 @@ from resnet_cli.training.logistic import Candidate, Rows
 from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
 from resnet_cli.weights import find_weights, load_backbone
+
+from .setting import Setting, alone
+from .table import Row, show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,16 +106,17 @@ def top1(head: nn.Module, rows: Rows) -> float:
     return loss_and_top1(head_probs(head, rows[0]), rows[1])[1]
 
 
-def show(setting: str, tasks: list[Task], scores: list[float], seconds: float) -> None:
-    """One row: the mean of each kind of task."""
-    names = dict.fromkeys(task.name for task in tasks)
-    means = [
-        statistics.mean(score for task, score in zip(tasks, scores, strict=True) if task.name == name) for name in names
-    ]
-    print(f"{setting:34} " + " ".join(f"{mean:11.4f}" for mean in means) + f" {seconds:8.1f}", flush=True)
+def to_row(what: str, tasks: list[Task], scores: list[float], seconds: float) -> Row:
+    """The mean of all tasks, and of each kind of task."""
+    details: dict[str, Any] = {}
+    for name in dict.fromkeys(task.name for task in tasks):
+        of_kind = [100 * score for task, score in zip(tasks, scores, strict=True) if task.name == name]
+        details[name] = statistics.mean(of_kind)
+    mean = statistics.mean(details.values())
+    return Row(f"head: {what}, test top-1", mean, "%", details=details | {"seconds": seconds})
 
 
-def by_lbfgs(tasks: list[Task], device: str) -> None:
+def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
     """Three ways to choose from the path, for three floors; the last one sees the test pictures and is no way."""
     kept = logistic.VARIANCE_FLOOR
     for floor in (0.03, kept, 0.3):
@@ -126,13 +130,13 @@ def by_lbfgs(tasks: list[Task], device: str) -> None:
         coarse = [max(path, key=lambda found: (found.val_top1, -found.val_loss)) for path in paths]
         for name, heads in (("val loss", chosen), ("val top1", coarse)):
             scores = [top1(found.head, task.test) for found, task in zip(heads, tasks, strict=True)]
-            show(f"L-BFGS, floor {floor:g}, by {name}", tasks, scores, seconds)
+            yield to_row(f"L-BFGS, floor {floor:g}, by {name}", tasks, scores, seconds)
         scores = [max(top1(found.head, task.test) for found in path) for path, task in zip(paths, tasks, strict=True)]
-        show(f"L-BFGS, floor {floor:g}, best on test", tasks, scores, seconds)
+        yield to_row(f"L-BFGS, floor {floor:g}, best on test", tasks, scores, seconds)
     logistic.VARIANCE_FLOOR = kept
 
 
-def by_sgd(tasks: list[Task]) -> None:
+def by_sgd(tasks: list[Task]) -> Iterator[Row]:
     """The epoch that validation chooses, one row a setting."""
     values = {"data": "digits", "weights": "none", "mode": "frozen", "solver": "sgd", "epochs": 10}
     base = make_plan(resolve(FinetuneConfig, values))
@@ -143,29 +147,28 @@ def by_sgd(tasks: list[Task]) -> None:
         began = time.perf_counter()
         heads = [probe.fit_steps(plan, make_head(task.num_classes, ()), task.train, task.val)[0] for task in tasks]
         scores = [top1(head, task.test) for head, task in zip(heads, tasks, strict=True)]
-        show(f"SGD {lr:g}, batch {batch_size}, decay {decay:g}", tasks, scores, time.perf_counter() - began)
+        yield to_row(f"SGD {lr:g}, batch {batch_size}, decay {decay:g}", tasks, scores, time.perf_counter() - began)
+
+
+def measure(setting: Setting, *, sgd: bool = False) -> Iterator[Row]:
+    """One row a setting of the solver."""
+    weights, compute = str(setting.weights), choose_compute()
+    tasks = [
+        *cifar_tasks(setting.assets / "cifar10-jpeg.tar.gz", weights, compute),
+        *photo_tasks(setting.photos, weights, compute),
+    ]
+    yield from by_lbfgs(tasks, compute.device)
+    if sgd:
+        yield from by_sgd(tasks)
 
 
 def main() -> None:
     """Prints one row a setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sgd", action="store_true", help="also the grid over SGD")
-    arguments = parser.parse_args()
-    assets = Path(os.environ["RESNET_CLI_ASSETS"])
-    weights = str(next((assets / "weights").glob("*.safetensors")))
-    compute = choose_compute()
-    tasks = [
-        *cifar_tasks(assets / "cifar10-jpeg.tar.gz", weights, compute),
-        *photo_tasks(assets / "photos" / "ants_bees", weights, compute),
-    ]
-    print(
-        f"{'top-1 on test':34} "
-        + " ".join(f"{name:>11}" for name in dict.fromkeys(task.name for task in tasks))
-        + "  seconds"
-    )
-    by_lbfgs(tasks, compute.device)
-    if arguments.sgd:
-        by_sgd(tasks)
+    chosen = parser.parse_args()
+    with alone(keeps_cache=True) as setting:
+        show(measure(setting, sgd=chosen.sgd))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ installed command in a process of its own. The two take turns, and the figure is
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +25,10 @@ from resnet_cli.device import Compute, choose_compute
 from resnet_cli.features import inference_batch_size
 from resnet_cli.model import Model
 
-from . import main_job
 from .peer_inference import PEERS, measure_peer
-from .table import Row, head
+from .processes import run
+from .setting import Setting, alone
+from .table import Row, show, spread
 
 #: Few large photos decode as long as many small ones; these are the tutorial's, 500 x 375 pixels and less.
 PHOTOS = ("photos", "ants_bees")
@@ -39,6 +37,8 @@ FEW, MANY = 1_000, 20_000
 MAX_GB = 1.5
 #: What the memory of 20,000 pictures may exceed that of 1,000 by: the allocator's noise.
 MAX_GROWTH = 1.1
+#: Photos of a look that everything runs.
+QUICK_PHOTOS = 128
 
 
 def photos(assets: Path, count: int, folder: Path) -> Path:
@@ -68,10 +68,12 @@ class BarePass:
         """Images/s over about so many."""
         num_batches = max(2, round(num_images / len(self._batch)))
         with torch.inference_mode(), self._compute.autocast():
-            self._network(self._batch)
+            # A GPU is done when a number of its last answer is here.
+            self._network(self._batch)[0, 0].item()
             began = time.perf_counter()
             for _ in range(num_batches):
-                self._network(self._batch)
+                logits = self._network(self._batch)
+            logits[0, 0].item()
         return num_batches * len(self._batch) / (time.perf_counter() - began)
 
 
@@ -87,7 +89,7 @@ def measure_rate(weights: Path, folder: Path, *, pairs: int) -> Row:
     model, compute, files = load(weights), choose_compute("cpu"), sorted(folder.iterdir())
     bare = BarePass(model, compute)
     bare.rate(len(files) // 4)
-    ours, alone = [], []
+    ours, bare_rates = [], []
     part = min(len(files), max(64, len(files) // pairs))
     for index in range(pairs):
         # Few files are answered more than once.
@@ -95,16 +97,16 @@ def measure_rate(weights: Path, folder: Path, *, pairs: int) -> Row:
         # Between two halves of the bare pass: a machine that others use drifts.
         before = bare.rate(part // 2)
         ours.append(our_rate(model, files[start : start + part], compute))
-        alone.append((before + bare.rate(part // 2)) / 2)
+        bare_rates.append((before + bare.rate(part // 2)) / 2)
     details = {
         "ours": statistics.median(ours),
-        "bare": statistics.median(alone),
-        "pairs": pairs,
+        "bare": statistics.median(bare_rates),
         "images": len(files),
         "precision": compute.precision,
     }
-    ratio = statistics.median(a / b for a, b in zip(ours, alone, strict=True))
-    return Row("predict, 224 px, decode included, over bare", ratio, "x", at_least=0.9, details=details)
+    ratios = [a / b for a, b in zip(ours, bare_rates, strict=True)]
+    what = "predict, 224 px, decode included, over bare"
+    return Row(what, statistics.median(ratios), "x", at_least=0.9, details=details | spread(ratios))
 
 
 def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, int]) -> Iterator[Row]:
@@ -114,7 +116,7 @@ def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, 
     for count in counts:
         folder, out = photos(assets, count, scratch / f"photos-{count}"), scratch / f"{count}.jsonl"
         command = ("resnet-cli", "predict", str(folder), "--model", str(model), "--output", str(out), "--quiet")
-        seconds, peak, _ = main_job.run(*command, env=env)
+        seconds, peak, _ = run(*command, env=env)
         num_rows = sum(1 for _ in out.open())
         peaks.append(peak)
         details = {"rows": num_rows, "seconds": seconds, "images_per_s": count / seconds}
@@ -128,26 +130,30 @@ def measure_onnx(model: Path, picture: Path, scratch: Path) -> Row:
     """Seconds in which an exported model answers one picture, from the start of the process."""
     env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
     command = ("resnet-cli", "predict", str(picture), "--model", str(model), "--quiet")
-    seconds = sorted(main_job.run(*command, env=env)[0] for _ in range(5))
-    details = {"runs": len(seconds), "fastest": seconds[0]}
-    return Row("one picture from a cold .onnx", statistics.median(seconds), "s", at_most=1.5, details=details)
+    seconds = [run(*command, env=env)[0] for _ in range(5)]
+    return Row("one picture from a cold .onnx", statistics.median(seconds), "s", at_most=1.5, details=spread(seconds))
 
 
-def rows(chosen: argparse.Namespace, assets: Path, scratch: Path) -> Iterator[Row]:
-    """The measurements that were asked for.
+def on_cpu(setting: Setting) -> Iterator[Row]:
+    """Photos answered beside the bare network."""
+    count = QUICK_PHOTOS if setting.quick else 2_000
+    folder = photos(setting.assets, count, setting.empty())
+    yield measure_rate(setting.weights, folder, pairs=2 if setting.quick else 5)
 
-    Processes of their own come first: Linux counts the memory of whoever starts one as the new one's peak.
-    """
-    weights = next((assets / "weights").glob("*.safetensors"))
-    folder = photos(assets, chosen.images, scratch / "photos")
+
+def rows(chosen: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """The measurements that were asked for."""
+    weights, scratch = setting.weights, setting.scratch
+    folder = photos(setting.assets, chosen.images, scratch / "photos")
     if chosen.memory:
-        yield from measure_memory(chosen.model or weights, assets, scratch, (100, 400) if chosen.quick else (FEW, MANY))
+        counts = (100, 400) if chosen.quick else (FEW, MANY)
+        yield from measure_memory(chosen.model or weights, setting.assets, scratch, counts)
     if chosen.onnx is not None:
         yield measure_onnx(chosen.onnx, next(folder.iterdir()), scratch)
     if chosen.peers:
         env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
         command = ("resnet-cli", "predict", str(folder), "--model", str(weights), "--csv", "--quiet")
-        seconds = main_job.run(*command, env=env)[0]
+        seconds = run(*command, env=env)[0]
         yield Row("resnet-cli predict, process", chosen.images / seconds, "images/s", details={"seconds": seconds})
         for peer in PEERS:
             yield measure_peer(peer, chosen.peers, folder, weights, choose_compute("cpu").precision, scratch)
@@ -165,16 +171,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
+    for name in ("model", "onnx", "peers", "json"):
+        # The measurements work in a folder of their own.
+        setattr(chosen, name, path.absolute() if (path := getattr(chosen, name)) else None)
     chosen.images = min(chosen.images, 200) if chosen.quick else chosen.images
-    about = head(gpu=False) | {"command": " ".join(["python -m tests.benchmarks.inference", *sys.argv[1:]])}
-    print("\n".join(f"{name:<9} {text}" for name, text in about.items()))
-    found = []
-    with tempfile.TemporaryDirectory() as name:
-        for row in rows(chosen, Path(os.environ["RESNET_CLI_ASSETS"]), Path(name)):
-            found.append(row)
-            print(row, flush=True)
-    if chosen.json:
-        chosen.json.write_text(json.dumps({**about, "rows": [vars(row) for row in found]}, indent=2) + "\n")
+    with alone(quick=chosen.quick) as setting:
+        show(rows(chosen, setting), report=chosen.json)
 
 
 if __name__ == "__main__":

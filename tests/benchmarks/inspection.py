@@ -15,38 +15,48 @@ import io
 import json
 import os
 import random
+import statistics
 import struct
-import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from .processes import run
+from .setting import Setting, alone
+from .table import Row, show, spread
+
 NUM_PICTURES = 2000
 
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="leave the folder with the planted faults here")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["RESNET_CLI_CACHE"] = str(Path(scratch) / "cache")
-        everything = Path(scratch) / "cifar"
-        with tarfile.open(Path(os.environ["RESNET_CLI_ASSETS"]) / "cifar10-jpeg.tar.gz") as archive:
-            archive.extractall(everything, filter="data")
-        folder = arguments.keep or Path(scratch) / "planted"
-        planted = plant(everything, folder, random.Random(arguments.seed))
-        measure_faults(folder, planted)
-        measure_second_look(everything)
+    parser.add_argument("--quick", action="store_true", help="one pair of times, and 2,000 pictures twice")
+    chosen = parser.parse_args()
+    folder = chosen.keep.absolute() if chosen.keep else None
+    with alone(quick=chosen.quick) as setting:
+        show(measure(setting, seed=chosen.seed, folder=folder))
+
+
+def measure(setting: Setting, *, seed: int = 0, folder: Path | None = None) -> Iterator[Row]:
+    """What is found of what was planted, and how long looking takes, the first time and the second."""
+    os.environ["RESNET_CLI_CACHE"] = str(setting.empty())
+    everything = setting.empty()
+    with tarfile.open(setting.assets / "cifar10-jpeg.tar.gz") as archive:
+        archive.extractall(everything, filter="data")
+    planted_in = folder or setting.empty()
+    planted = plant(everything, planted_in, random.Random(seed))
+    yield from measure_faults(planted_in, planted, pairs=1 if setting.quick else 5)
+    yield from measure_second_look(planted_in if setting.quick else everything)
 
 
 def plant(everything: Path, folder: Path, rng: random.Random) -> dict[str, list[Any]]:
@@ -124,7 +134,7 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def measure_faults(folder: Path, planted: dict[str, list[Any]]) -> None:
+def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -> Iterator[Row]:
     """What inspect finds of what was planted, and how long it takes against the bare decode."""
     from resnet_cli.data.findings import to_report
     from resnet_cli.data.inspection import inspect_pictures
@@ -132,59 +142,61 @@ def measure_faults(folder: Path, planted: dict[str, list[Any]]) -> None:
     from resnet_cli.data.sources import open_dataset
 
     paths = [str(path) for path in folder.rglob("*") if path.is_file()]
-    ratios = []
-    for _ in range(5):
+    ratios, times = [], []
+    for _ in range(pairs):
         bare = timed(lambda: bare_decode(paths))
-        for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("pictures-*"):
-            index.unlink()
+        forget_index()
         began = time.perf_counter()
         dataset = open_dataset(str(folder))
         report = to_report(inspect_pictures(dataset, scan(dataset.items)))
-        whole = time.perf_counter() - began
-        ratios.append((whole / bare, whole, bare))
+        times.append((1000 * (time.perf_counter() - began), 1000 * bare))
+        ratios.append(times[-1][0] / times[-1][1])
     unreadable = {entry["path"] for entry in report["unreadable"]}
-    exact = {tuple(group) for group in report["exact_duplicates"]}
     near = {tuple(sorted(pair["paths"])) for pair in report["near_duplicates"]}
+    leaks = {tuple(sorted(leak["paths"])) for leak in report["leaks"]}
     modes = {name for names in report["modes"].values() for name in names}
-    rows = {
-        "exact copies": found(planted["exact"], exact),
-        "near copies": found(planted["near"], near),
-        "truncated": found(planted["truncated"], unreadable),
-        "bombs": found(planted["bomb"], unreadable),
-        "EXIF-rotated": found(planted["rotated"], set(report["modes"]["rotated"])),
-        "other modes": found(planted["mode"], modes),
-        "copies among the leaks": found(
-            planted["exact"] + planted["near"], {tuple(sorted(leak["paths"])) for leak in report["leaks"]}
-        ),
-        "unreadable and not planted": str(len(unreadable - {*planted["truncated"], *planted["bomb"]})),
-    }
-    for what, shown in rows.items():
-        print(f"{what:32} {shown}")
+    yield found("exact copies", planted["exact"], {tuple(group) for group in report["exact_duplicates"]}, 100)
+    yield found("near copies", planted["near"], near, 90)
+    yield found("truncated files", planted["truncated"], unreadable, 100)
+    yield found("bombs", planted["bomb"], unreadable, 100)
+    yield found("EXIF-rotated pictures", planted["rotated"], set(report["modes"]["rotated"]), None)
+    yield found("pictures in other modes", planted["mode"], modes, None)
+    yield found("copies among the leaks", planted["exact"] + planted["near"], leaks, None)
     others = sorted(near - set(planted["near"]))
-    print(f"{'near pairs that were not planted':32} {len(others)} of {len(near)}: {others}")
-    ratio, whole, bare = sorted(ratios)[len(ratios) // 2]
-    print(f"{'inspect against bare decode':32} {ratio:.2f} ({whole * 1e3:.0f} ms, {bare * 1e3:.0f} ms; median of 5)")
-    command = [str(Path(sys.executable).with_name("resnet-cli")), "inspect", str(folder), "--json"]
-    for what in ("the command, first time", "the command, second time"):
-        if what.endswith("first time"):
-            for path in Path(os.environ["RESNET_CLI_CACHE"]).glob("pictures-*"):
-                path.unlink()
-        print(f"{what:32} {timed(lambda: void(subprocess.run(command, check=True, capture_output=True))):.2f} s")
+    for pair in others:
+        print(f"to look at: {' and '.join(pair)}", file=sys.stderr)
+    yield Row("inspect: near pairs that were not planted", len(others), "pairs", details={"of": len(near)})
+    wrong = unreadable - {*planted["truncated"], *planted["bomb"]}
+    yield Row("inspect: unreadable and not planted", len(wrong), "files", at_most=0, details={"of": len(paths)})
+    whole, bare = (statistics.median(column) for column in zip(*times, strict=True))
+    details = {"ours_ms": whole, "bare_ms": bare, "images": len(paths)} | spread(ratios)
+    yield Row("inspect over the bare decode", statistics.median(ratios), "x", at_most=3, details=details)
 
 
-def measure_second_look(everything: Path) -> None:
-    """60,000 pictures: the first look, the second, and the command."""
+def measure_second_look(folder: Path) -> Iterator[Row]:
+    """The first look at many pictures, the second, and the command both times."""
     from resnet_cli.data.scan import scan
     from resnet_cli.data.sources import open_dataset
 
-    for what in ("60,000, first scan", "60,000, second scan"):
-        seconds = timed(lambda: void(scan(open_dataset(str(everything)).items)))
-        print(f"{what:32} {seconds:.2f} s")
-    command = [str(Path(sys.executable).with_name("resnet-cli")), "inspect", str(everything), "--json"]
-    began = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    pairs = len(json.loads(done.stdout)["near_duplicates"])
-    print(f"{'60,000, the whole command':32} {time.perf_counter() - began:.2f} s ({pairs:,} near pairs)")
+    forget_index()
+    dataset = open_dataset(str(folder))
+    num = len(dataset.items)
+    first, second = (timed(lambda: void(scan(open_dataset(str(folder)).items))) for _ in range(2))
+    details = {"first_s": first, "n": 1}
+    yield Row(f"scanning {num:,} pictures the second time", second, "s", at_most=3, details=details)
+    forget_index()
+    spent = []
+    for _ in range(2):
+        seconds, _, text = run("resnet-cli", "inspect", str(folder), "--json", env=dict(os.environ))
+        spent.append(seconds)
+    details = {"again_s": spent[1], "near pairs": len(json.loads(text)["near_duplicates"]), "n": 1}
+    yield Row(f"inspect, {num:,} pictures, process", spent[0], "s", details=details)
+
+
+def forget_index() -> None:
+    """The next scan looks at every file."""
+    for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("pictures-*"):
+        index.unlink()
 
 
 def bare_decode(paths: list[str]) -> None:
@@ -204,9 +216,11 @@ def decode(path: str) -> None:
         pass
 
 
-def found(planted: list[Any], reported: set[Any]) -> str:
+def found(what: str, planted: list[Any], reported: set[Any], at_least: float | None) -> Row:
     """How many of the planted are reported."""
-    return f"{sum(thing in reported for thing in planted)} of {len(planted)}"
+    num = sum(thing in reported for thing in planted)
+    details = {"found": num, "n": len(planted)}
+    return Row(f"inspect finds {what}", 100 * num / len(planted), "%", at_least=at_least, details=details)
 
 
 def timed(work: Callable[[], None]) -> float:

@@ -8,9 +8,7 @@ replaced by another class at random. Precision is the share of planted ones amon
 
 from __future__ import annotations
 
-import os
-import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +17,15 @@ from resnet_cli.device import choose_compute
 from resnet_cli.evaluation.label_audit import LabelAudit, audit_labels
 
 from .cifar import cifar_features
+from .setting import Setting, alone
+from .table import Row, show, spread
 
 PER_CLASS, NUM_CLASSES = 500, 10
-#: What the audit must find of 5 % planted.
-BAR = 0.7
+QUICK_PER_CLASS = 20
+#: Share of labels that are made wrong, and how often.
+DRAWS = ((0.05, 3), (0.0, 1), (0.01, 1), (0.1, 1), (0.2, 1))
+#: What the audit must find of 5 % planted, in percent.
+BAR = 70
 
 
 def plant(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
@@ -49,29 +52,41 @@ def scores(audit: LabelAudit) -> dict[str, NDArray[np.floating]]:
     }
 
 
+def measure(setting: Setting) -> Iterator[Row]:
+    """A row a share: the mean precision over its draws, of the score that the audit ranks by."""
+    per_class = QUICK_PER_CLASS if setting.quick else PER_CLASS
+    rows, labels = cifar_features(setting.assets, {"train": per_class}, choose_compute())["train"]
+    truth = labels.numpy()
+    for share, num_draws in ((0.05, 1),) if setting.quick else DRAWS:
+        precisions: dict[str, list[float]] = {}
+        estimates, right = [], []
+        for seed in range(num_draws):
+            planted = plant(truth, share, seed)
+            audit = audit_labels(rows, planted, [str(label) for label in range(NUM_CLASSES)], seed=seed)
+            wrong = planted != truth
+            for name, score in scores(audit).items():
+                first = np.argsort(score, kind="stable")[: wrong.sum()]
+                precisions.setdefault(name, []).append(100 * float(wrong[first].mean()) if share else 0.0)
+            estimates.append("{} ({} to {})".format(*map(round, audit.num_wrong)))
+            suspects = audit.order[: wrong.sum()]
+            suspects = suspects[wrong[suspects]]
+            right.append(float((audit.suggested[suspects] == truth[suspects]).mean()) if share else 0.0)
+        details = {"pictures": len(truth), "planted": round(share * len(truth)), "estimate": " and ".join(estimates)}
+        if not share:
+            yield Row("label audit, nothing planted", None, "%", details=details)
+            continue
+        own = precisions.pop("self-confidence")
+        details |= {"suggestion right %": 100 * float(np.mean(right))} | spread(own)
+        details |= {name: float(np.mean(values)) for name, values in precisions.items()}
+        bar = BAR if share == 0.05 and not setting.quick else None
+        what = f"label audit, {share:.0%} planted: share of planted among the first"
+        yield Row(what, float(np.mean(own)), "%", at_least=bar, details=details)
+
+
 def main() -> None:
-    """Prints one row a share and seed."""
-    rows, truth = cifar_features(Path(os.environ["RESNET_CLI_ASSETS"]), {"train": PER_CLASS}, choose_compute())["train"]
-    found = []
-    for share, seeds in ((0.05, range(3)), (0.0, range(1)), (0.01, range(1)), (0.1, range(1)), (0.2, range(1))):
-        for seed in seeds:
-            labels = plant(truth.numpy(), share, seed)
-            began = time.perf_counter()
-            audit = audit_labels(rows, labels, [str(label) for label in range(NUM_CLASSES)], seed=seed)
-            seconds = time.perf_counter() - began
-            wrong = labels != truth.numpy()
-            value, low, high = (round(end) for end in audit.num_wrong)
-            print(f"{wrong.sum()} planted: estimate {value} ({low} to {high}), {seconds:.0f} s", flush=True)
-            for name, score in scores(audit).items() if share else ():
-                precision = wrong[np.argsort(score, kind="stable")[: wrong.sum()]].mean()
-                print(f"    {name:18} {precision:.3f}", flush=True)
-                found += [precision] if (share, name) == (0.05, "self-confidence") else []
-            right = audit.suggested[audit.order[: wrong.sum()]] == truth.numpy()[audit.order[: wrong.sum()]]
-            if share:
-                print(
-                    f"    suggested label right for {right[wrong[audit.order[: wrong.sum()]]].mean():.3f} of the found"
-                )
-    print(f"5 % planted, self-confidence: {np.mean(found):.3f} (bar {BAR}): {'met' if min(found) >= BAR else 'MISSED'}")
+    """Prints one row a share."""
+    with alone(keeps_cache=True) as setting:
+        show(measure(setting))
 
 
 if __name__ == "__main__":

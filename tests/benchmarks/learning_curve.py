@@ -10,8 +10,8 @@ from the cache after the first run.
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
+import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from resnet_cli.evaluation.learning_curve import MORE_PER_CLASS, Rows, learning_
 from resnet_cli.training import logistic
 
 from .cifar import cifar_features, take
+from .setting import Setting, alone
+from .table import Row, show
 
 NUM_CLASSES = 10
 TEST_PER_CLASS = 200
@@ -75,34 +77,35 @@ def trials(train: Rows, test: Rows, num: int, seed: int) -> list[Trial]:
     return found
 
 
-def main() -> None:
-    """Prints one row a forecast, and how many came true."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--per-class", type=int, default=1000, help="CIFAR-10 train pictures a class, all in all")
-    arguments = parser.parse_args()
-    assets = Path(os.environ["RESNET_CLI_ASSETS"])
-    counts = {"train": arguments.per_class, "test": TEST_PER_CLASS}
-    parts = cifar_features(assets, counts, choose_compute())
-    train, test = parts["train"], parts["test"]
+def measure(setting: Setting, *, per_class: int = 1000) -> Iterator[Row]:
+    """How many forecasts came true, of each kind."""
+    counts = {"train": 60, "test": 20} if setting.quick else {"train": per_class, "test": TEST_PER_CLASS}
+    parts = cifar_features(setting.assets, counts, choose_compute())
     done: list[Trial] = []
-    print(f"{'gain in top-1, points':44} forecast      interval      true", flush=True)
     for num, repeats in POOLS.items():
-        if 2.1 * num > arguments.per_class:
+        if 2.1 * num > counts["train"]:
             continue
-        for seed in range(repeats):
-            for trial in trials(train, test, num, seed):
-                done.append(trial)
-                shown = [f"{100 * value:+6.1f}" for value in trial[1:5]]
-                print(f"{trial.name:44} {shown[0]}   {shown[1]} to {shown[2]}   {shown[3]}", flush=True)
+        for seed in range(1 if setting.quick else repeats):
+            done += trials(parts["train"], parts["test"], num, seed)
+    for trial in done:
+        gains = ", ".join(f"{100 * value:+.1f}" for value in trial[1:5])
+        print(f"{trial.name}: forecast, low, high, true: {gains} points", file=sys.stderr)
     for word in ("twice", str(MORE_PER_CLASS)):
         some = [trial for trial in done if word in trial.name.partition(",")[2]]
         if some:
-            off = np.array([trial.expected - trial.true for trial in some])
+            off = 100 * np.array([trial.expected - trial.true for trial in some])
             held = sum(trial.holds for trial in some)
-            print(
-                f"'{word}': {held} of {len(some)} intervals hold; off by {100 * np.abs(off).mean():.1f} points, "
-                f"{100 * off.mean():+.1f} on average"
-            )
+            details = {"held": held, "n": len(some), "off by": float(np.abs(off).mean()), "bias": float(off.mean())}
+            yield Row(f"learning curve, '{word}': intervals that hold", 100 * held / len(some), "%", details=details)
+
+
+def main() -> None:
+    """Prints one row a kind of forecast."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--per-class", type=int, default=1000, help="CIFAR-10 train pictures a class, all in all")
+    chosen = parser.parse_args()
+    with alone(keeps_cache=True) as setting:
+        show(measure(setting, per_class=chosen.per_class))
 
 
 if __name__ == "__main__":

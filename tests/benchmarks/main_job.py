@@ -1,6 +1,6 @@
-"""Measures the main job on real photos: accuracy, time against one bare forward pass, peak memory, start-up.
+"""Measures the main job on real photos: accuracy, time against one bare forward pass, peak memory.
 
-    RESNET_CLI_ASSETS=... python -m tests.benchmarks.main_job [--cifar]
+    RESNET_CLI_ASSETS=... python -m tests.benchmarks.main_job [--cifar] [--quick]
 
 Everything is measured as a user meets it: the installed ``resnet-cli`` in a process of its own, an empty feature
 cache, start-up included. Ratios are between runs of the same minute on the same machine.
@@ -9,117 +9,116 @@ cache, start-up included. Ratios are between runs of the same minute on the same
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import subprocess
+import statistics
 import sys
-import tarfile
-import tempfile
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-#: A process that does what any tool must: import torch, decode nothing, run the bare network over n pictures.
-BARE = """
-import sys, time, torch, torchvision
-n, size, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-net = torchvision.models.resnet50().eval().to(memory_format=torch.channels_last)
-x = torch.rand(32, 3, size, size).contiguous(memory_format=torch.channels_last)
-with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
-    done = 0
-    while done < n:
-        net(x[: n - done])
-        done += 32
-"""
-HELLO = """
-import typer
-app = typer.Typer()
-@app.command()
-def hello(name: str): print(name)
-@app.command()
-def bye(name: str): print(name)
-app()
-"""
+from .processes import BARE, finetune, run
+from .setting import Setting, alone
+from .table import Row, show
+
+IMAGE_SIZE_PX, CIFAR_SIZE_PX = 224, 128
+#: Of a look that everything runs.
+QUICK_SIZE_PX, QUICK_PHOTOS, QUICK_PER_CLASS = 128, 64, 20
 
 
-def run(*command: str, env: dict[str, str]) -> tuple[float, int, str]:
-    """Runs a command; returns wall seconds, peak resident bytes and stdout."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True)
-    assert process.stdout is not None
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024, text
+def measure_photos(setting: Setting) -> Iterator[Row]:
+    """Ants and bees, frozen: with nothing cached, and again with another seed."""
+    from resnet_cli.device import choose_compute
 
+    side = QUICK_SIZE_PX if setting.quick else IMAGE_SIZE_PX
+    photos = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.photos
+    num_images = len(list(photos.glob("*/*/*")))
+    num_val = len(list(photos.glob("val/*/*")))
+    env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
+    flags = ("--mode", "frozen", "--weights", str(setting.weights), "--image-size", str(side))
 
-def finetune(data: Path, *arguments: str, env: dict[str, str], out: Path) -> tuple[float, int, dict[str, Any]]:
-    """Runs a finetune; returns wall seconds, peak bytes and its summary."""
-    seconds, memory, text = run(
-        "resnet-cli", "finetune", str(data), "--json", "--quiet", "--out", str(out), *arguments, env=env
+    def bare(precision: str) -> float:
+        return run(sys.executable, "-c", BARE, str(num_images), str(side), precision, env=env)[0]
+
+    # Emulated bfloat16 is several times slower: a bare pass in it would flatter us.
+    kinds = {"fp32", choose_compute("cpu").precision}
+    before = {kind: bare(kind) for kind in kinds}
+    precision = min(before, key=before.__getitem__)
+    cold_s, memory, first = finetune(photos, *flags, env=env, out=setting.empty())
+    alone_s = statistics.mean([before[precision], bare(precision)])
+    warm_s, _, second = finetune(photos, *flags, "--seed", "1", env=env, out=setting.empty())
+    top1 = [100 * found["val_top1"] for found in (first, second)]
+    yield Row(
+        "ants/bees, frozen, validation top-1",
+        min(top1),
+        "%",
+        at_least=None if setting.quick else 95.4,
+        details={"seeds 0 and 1": " and ".join(f"{value:.1f}" for value in top1), "n": num_val},
     )
-    return seconds, memory, json.loads(text)
+    details = {"ours_s": cold_s, "bare_s": alone_s, "precision": precision, "images": num_images}
+    yield Row("ants/bees, frozen, over one bare forward pass", cold_s / alone_s, "x", at_most=1.3, details=details)
+    yield Row("ants/bees, frozen, again with another seed, features cached", warm_s, "s", at_most=20, details={"n": 1})
+    yield Row(
+        "ants/bees, frozen, peak memory, nothing cached",
+        memory / 1e9,
+        "GB",
+        at_most=2.5,
+        details={"images": num_images},
+    )
+
+
+def measure_cifar(setting: Setting) -> Iterator[Row]:
+    """CIFAR-10, 500 pictures a class, frozen; 100 others a class choose."""
+    count, others = (QUICK_PER_CLASS, QUICK_PER_CLASS) if setting.quick else (500, 100)
+    data = setting.cifar(train=("train", slice(count)), val=("test", slice(others)))
+    env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
+    flags = ("--mode", "frozen", "--image-size", str(CIFAR_SIZE_PX), "--weights", str(setting.weights))
+    seconds, memory, result = finetune(data, *flags, env=env, out=setting.empty())
+    details = {"a class": count, "n": 10 * others, "seconds": seconds}
+    what = f"CIFAR-10 at {CIFAR_SIZE_PX} px, frozen"
+    yield Row(
+        f"{what}, validation top-1",
+        100 * result["val_top1"],
+        "%",
+        at_least=None if setting.quick else 79,
+        details=details,
+    )
+    yield Row(f"{what}, peak memory", memory / 1e9, "GB", at_most=2.5, details={"images": 10 * (count + others)})
+
+
+def measure_all_cifar(setting: Setting) -> Iterator[Row]:
+    """All 60,000 pictures of CIFAR-10, ten epochs, evaluation and report, from a cold cache and from a warm one."""
+    part = slice(QUICK_PER_CLASS if setting.quick else None)
+    data = setting.cifar(train=("train", part), test=("test", part))
+    num_images = len(list(data.glob("*/*/*")))
+    env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
+    flags = (
+        "--mode",
+        "frozen",
+        "--epochs",
+        "10",
+        "--image-size",
+        str(CIFAR_SIZE_PX),
+        "--weights",
+        str(setting.weights),
+    )
+    what = f"CIFAR-10 at {CIFAR_SIZE_PX} px, {num_images:,} pictures, frozen, 10 epochs"
+    peaks = []
+    for cache, most in (("cold", 20 * 60), ("warm", 60)):
+        seconds, memory, result = finetune(data, *flags, env=env, out=setting.empty())
+        peaks.append(memory)
+        details = {"test top-1 %": 100 * result["test_top1"], "images/s": num_images / seconds, "n": 1}
+        yield Row(f"{what}, {cache} cache", seconds, "s", at_most=most, details=details)
+    yield Row(f"{what}, peak memory", max(peaks) / 1e9, "GB", at_most=3, details={"images": num_images})
 
 
 def main() -> None:
     """Prints one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", action="store_true", help="also CIFAR-10, 500 a class at 128 px (minutes)")
+    parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
     chosen = parser.parse_args()
-    assets = Path(os.environ["RESNET_CLI_ASSETS"])
-    weights = ["--weights", str(next((assets / "weights").glob("*.safetensors")))]
-    import torch
-
-    from resnet_cli.device import choose_compute
-
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.chdir(folder)
-        env = os.environ | {"RESNET_CLI_CACHE": str(folder / "cache")}
-        photos = assets / "photos" / "ants_bees"
-        # Emulated bfloat16 is several times slower: a bare pass in it would flatter us.
-        kinds = {"fp32", choose_compute("cpu").precision}
-        bare = {kind: run(sys.executable, "-c", BARE, "398", "224", kind, env=env)[0] for kind in kinds}
-        cold, memory, first = finetune(photos, "--mode", "frozen", *weights, env=env, out=folder / "first")
-        again = run(sys.executable, "-c", BARE, "398", "224", min(bare, key=bare.__getitem__), env=env)[0]
-        warm, _, second = finetune(photos, "--mode", "frozen", "--seed", "1", *weights, env=env, out=folder / "second")
-        best = (min(bare.values()) + again) / 2
-        print(f"ants/bees frozen: top-1 {first['val_top1']:.4f} (seed 1: {second['val_top1']:.4f}) of 153")
-        print(f"  bare forward over 398 photos, process included: {bare} s, again {again:.1f} s")
-        print(f"  ours, cold {cold:.1f} s = {cold / best:.2f} x the faster bare pass; warm {warm:.1f} s")
-        print(f"  peak memory {memory / 2**30:.2f} GB")
-        startup = [
-            (run("resnet-cli", flag, env=env)[0], run(sys.executable, "-c", HELLO, "--help", env=env)[0])
-            for flag in ("--help", "--version") * 5
-        ]
-        ratios = sorted(ours / theirs for ours, theirs in startup)
-        print(
-            f"start-up over a two-command Typer program: median {ratios[len(ratios) // 2]:.2f} of {len(ratios)} pairs"
-        )
+    with alone(quick=chosen.quick) as setting:
+        show(measure_photos(setting))
         if chosen.cifar:
-            cifar = folder / "cifar"
-            with tarfile.open(assets / "cifar10-jpeg.tar.gz") as archive:
-                archive.extractall(cifar, filter="data")
-            data = _subset(cifar, folder / "subset")
-            seconds, memory, result = finetune(
-                data, "--mode", "frozen", "--image-size", "128", *weights, env=env, out=folder / "cifar-run"
-            )
-            print(f"CIFAR-10, 500 a class at 128 px, frozen, 100 a class to choose: top-1 {result['val_top1']:.4f}")
-            print(f"  {seconds:.0f} s, peak memory {memory / 2**30:.2f} GB for 6,000 pictures")
-
-
-def _subset(cifar: Path, out: Path) -> Path:
-    """Links the first 500 train and 100 test pictures of each class as train and val."""
-    for split, target, count in (("train", "train", 500), ("test", "val", 100)):
-        for folder in sorted((cifar / split).iterdir()):
-            (out / target / folder.name).mkdir(parents=True)
-            for path in sorted(folder.iterdir())[:count]:
-                (out / target / folder.name / path.name).symlink_to(path)
-    return out
+            show(measure_cifar(setting))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ Both get the same photos, the same backbone and weights, 224 px and 32 pictures 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import time
 from pathlib import Path
 
-from .peers import ULTRALYTICS_YAML, Peer, PeerError, install, write_checkpoints
+from .peer_scripts import ULTRALYTICS_YAML
+from .peers import Peer, PeerError, checkpoint, drive, install, write_checkpoints
 from .table import Row
 
 BATCH_SIZE = 32
@@ -69,34 +67,28 @@ def measure_peer(peer: Peer, venvs: Path, folder: Path, weights: Path, precision
         scratch: Holds what the peer reads and writes.
     """
     what = f"{peer.package}, process"
-    home = scratch / "torch_home"
-    if not home.exists():
-        write_checkpoints(weights, home)
-    place = scratch / f"{peer.package}-predict"
-    place.mkdir()
-    driver = place / "driver.py"
-    # Workers of a data loader may be started by importing the script again.
-    driver.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in peer.driver.splitlines()))
-    # Neither settings nor calls home: a peer must leave this machine as it is.
-    env = os.environ | {
-        "TORCH_HOME": str(home),
-        "HF_HUB_OFFLINE": "1",
-        "YOLO_CONFIG_DIR": str(scratch),
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-    }
-    checkpoint = next((home / "hub" / "checkpoints").iterdir())
+    if not (scratch / "torch_home").exists():
+        write_checkpoints(weights, scratch / "torch_home")
     try:
-        python = install(peer, venvs)
-        began = time.perf_counter()
-        arguments = [folder, 224, BATCH_SIZE, precision, checkpoint]
-        command = [str(python), str(driver), *map(str, arguments)]
-        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=True)
-        seconds = time.perf_counter() - began
+        seconds, num = answer_all(peer, install(peer, venvs), folder, precision, scratch)
     except PeerError as error:
         return Row(what, None, "images/s", details={"failed": str(error)})
-    except subprocess.CalledProcessError as error:
-        last = " / ".join(error.stderr.strip().splitlines()[-3:])
-        return Row(what, None, "images/s", details={"failed": f"ended with {error.returncode}: {last}"})
-    num = int(done.stdout.strip().splitlines()[-1])
     return Row(what, num / seconds, "images/s", details={"seconds": seconds, "images": num})
+
+
+def answer_all(peer: Peer, python: Path, folder: Path, precision: str, scratch: Path) -> tuple[float, int]:
+    """Wall seconds in which a peer answers a folder, its process included, and how many pictures it answered.
+
+    Args:
+        peer: Which one.
+        python: From :func:`~tests.benchmarks.peers.install`.
+        folder: Of photos.
+        precision: ``fp32`` or ``bf16``, for those who can on a CPU.
+        scratch: Holds ``torch_home`` of :func:`~tests.benchmarks.peers.write_checkpoints`.
+
+    Raises:
+        PeerError: It did not run to its end.
+    """
+    arguments = (folder, 224, BATCH_SIZE, precision, checkpoint(scratch))
+    seconds, text = drive(python, peer.driver, *map(str, arguments), scratch=scratch)
+    return seconds, int(text.strip().splitlines()[-1])

@@ -14,17 +14,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import os
-import random
 import shutil
 import statistics
 import sys
-import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,80 +28,20 @@ from resnet_cli.device import choose_compute
 from resnet_cli.paths import cache_dir
 from resnet_cli.training.finetune import finetune
 
-from . import main_job
 from .peers import IMAGE_SIZE, PEERS, PeerError, install, run_peer, write_checkpoints
+from .processes import BARE, run
+from .setting import Setting as Setting
+from .setting import alone
 from .steps import BareLoop, Watch
-from .table import Row, head
+from .table import Row, show, spread
 
 NUM_CLASSES = 10
 STEP_BATCH, STEP_SIZE_PX = 32, 128
 #: Pictures of CIFAR-10's train split that choose the epoch; the others train, as in the published figures.
 GPU_VAL_FRACTION = 0.04
 BARE_GPU_STEPS = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """Where things are.
-
-    Attributes:
-        assets: See CONTRIBUTING.md.
-        scratch: Removed at the end.
-        quick: Only a look that everything runs; the figures mean nothing.
-    """
-
-    assets: Path
-    scratch: Path
-    quick: bool
-
-    @property
-    def weights(self) -> Path:
-        """ImageNet weights."""
-        return next((self.assets / "weights").glob("*.safetensors"))
-
-    @property
-    def photos(self) -> Path:
-        """Ants and bees: train and val."""
-        return self.assets / "photos" / "ants_bees"
-
-    def empty(self) -> Path:
-        """A name in the scratch folder that is free."""
-        return Path(tempfile.mkdtemp(dir=self.scratch)) / "new"
-
-    def cifar(self, **splits: tuple[str, slice]) -> Path:
-        """Unpacks a part of CIFAR-10: split -> (split of the archive, pictures of each class)."""
-        folder = self.empty()
-        with tarfile.open(self.assets / "cifar10-jpeg.tar.gz") as archive:
-            parts: dict[tuple[str, str], list[str]] = {}
-            archive.extractall(folder / "all", filter="data")
-        for path in sorted((folder / "all").rglob("*.jpg")):
-            parts.setdefault((path.parts[-3], path.parts[-2]), []).append(str(path))
-        for split, (source, chosen) in splits.items():
-            for (of_split, name), paths in parts.items():
-                if of_split == source:
-                    (folder / split / name).mkdir(parents=True)
-                    for path in map(Path, paths[chosen]):
-                        path.rename(folder / split / name / path.name)
-        shutil.rmtree(folder / "all")
-        return folder
-
-    def arrange(self, splits: Iterable[str]) -> Path:
-        """Copies ants and bees, in a shuffled order that is always the same, one to each split that is named."""
-        folder = self.empty()
-        pictures = sorted(self.photos.glob("*/*/*"))
-        random.Random(0).shuffle(pictures)
-        for path, split in zip(pictures, splits, strict=False):
-            target = folder / split / path.parent.name / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        return folder
-
-    def run(self, data: Path, *arguments: str) -> tuple[float, dict[str, Any]]:
-        """Runs our command with the given weights and an empty cache; returns wall seconds and its summary."""
-        env = os.environ | {"RESNET_CLI_CACHE": str(self.empty())}
-        chosen = ("--weights", str(self.weights), *arguments)
-        seconds, _, summary = main_job.finetune(data, *chosen, env=env, out=self.empty())
-        return seconds, summary
+#: Photos of a look that everything runs.
+QUICK_PHOTOS = 64
 
 
 def measure_step(setting: Setting, name: str, data: Path, *, at_least: float | None) -> Row:
@@ -132,33 +67,36 @@ def measure_step(setting: Setting, name: str, data: Path, *, at_least: float | N
     details = {
         "ours": statistics.median(ours),
         "bare": statistics.median(bare),
-        "pairs": num_pairs,
         "batch": STEP_BATCH,
         "precision": watch.plan.compute.precision,
         "optimizer": watch.plan.rates.optimizer,
     }
-    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
-    return Row(f"training step, {name} at {STEP_SIZE_PX} px", ratio, "x", at_least=at_least, details=details)
+    ratios = [a / b for a, b in zip(ours, bare, strict=True)]
+    what = f"training step over a bare loop, {name} at {STEP_SIZE_PX} px"
+    return Row(what, statistics.median(ratios), "x", at_least=at_least, details=details | spread(ratios))
 
 
 def measure_frozen(setting: Setting) -> Row:
     """Ten frozen epochs with an empty feature cache over a bare forward pass; both are processes of their own."""
     precision, num_pairs = choose_compute("cpu").precision, 1 if setting.quick else 3
-    num_images = len(list(setting.photos.glob("*/*/*")))
+    photos = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.photos
+    num_images = len(list(photos.glob("*/*/*")))
     ours, bare = [], []
     for _ in range(num_pairs):
-        command = (sys.executable, "-c", main_job.BARE, str(num_images), "224", precision)
-        bare.append(main_job.run(*command, env=dict(os.environ))[0])
-        ours.append(setting.run(setting.photos, "--mode", "frozen", "--epochs", "10")[0])
-    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+        command = (sys.executable, "-c", BARE, str(num_images), "224", precision)
+        bare.append(run(*command, env=dict(os.environ))[0])
+        ours.append(setting.run(photos, "--mode", "frozen", "--epochs", "10")[0])
+    ratios = [a / b for a, b in zip(ours, bare, strict=True)]
     details = {
         "ours_s": statistics.median(ours),
         "bare_s": statistics.median(bare),
-        "pairs": num_pairs,
         "images": num_images,
         "precision": precision,
     }
-    return Row("frozen, 10 epochs, over one forward pass", ratio, "x", at_most=1.15, details=details)
+    # Start-up is most of the time that few pictures take.
+    bar = None if setting.quick else 1.15
+    what = "frozen, 10 epochs, over one forward pass"
+    return Row(what, statistics.median(ratios), "x", at_most=bar, details=details | spread(ratios))
 
 
 def measure_accuracy(setting: Setting, data: Path, mode: str, *, at_least: float) -> Row:
@@ -236,14 +174,18 @@ def measure_gpu(setting: Setting, data: Path, mode: str, device: str, epochs: in
     return Row(what, statistics.median(watch.rates), "images/s", at_least=3500, details=details)
 
 
-def on_cpu(setting: Setting) -> Iterator[Row]:
-    """The two measurements of speed."""
-    per_class, num_batches = (16, 3) if setting.quick else (64, 12)
+def on_steps(setting: Setting) -> Iterator[Row]:
+    """Training steps on small pictures and, since decoding counts, on photos."""
+    per_class, num_batches = (10, 2) if setting.quick else (64, 12)
     cifar = setting.cifar(train=("train", slice(per_class)), val=("test", slice(10)))
     yield measure_step(setting, "32 px JPEGs", cifar, at_least=0.95)
     # Whole batches; the few others validate.
     photos = setting.arrange(["train"] * num_batches * STEP_BATCH + ["val"] * STEP_BATCH)
     yield measure_step(setting, "photos", photos, at_least=None)
+
+
+def on_frozen(setting: Setting) -> Iterator[Row]:
+    """:func:`measure_frozen`, as the other measurements are called."""
     yield measure_frozen(setting)
 
 
@@ -279,14 +221,12 @@ def on_peers(setting: Setting, peers_dir: Path) -> Iterator[Row]:
         yield measure_peer(setting, peer.package, peers_dir, data, mode)
 
 
-def on_gpu(setting: Setting, device: str, limit: int | None, epochs: int) -> Iterator[Row]:
+def on_gpu(setting: Setting, *, limit: int | None = None, epochs: int = 10) -> Iterator[Row]:
     """CIFAR-10 at 224 px, the whole network and from a probe."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("--gpu: torch sees no CUDA device here; run it on a machine that has one")
     per_class = slice(None if limit is None else max(1, limit // NUM_CLASSES))
     data = setting.cifar(train=("train", per_class), test=("test", per_class))
     for mode in ("full", "lp-ft"):
-        yield measure_gpu(setting, data, mode, device, epochs)
+        yield measure_gpu(setting, data, mode, setting.device, epochs)
 
 
 def main() -> None:
@@ -305,22 +245,15 @@ def main() -> None:
     chosen = parser.parse_args()
     report: Path | None = chosen.json.absolute() if chosen.json else None
     peers_dir: Path = chosen.peers_dir.absolute()
-    info = head(chosen.gpu)
-    print("\n".join(f"{name:<9} {value}" for name, value in info.items()), flush=True)
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name:
-        setting = Setting(Path(os.environ["RESNET_CLI_ASSETS"]).resolve(), Path(name).resolve(), chosen.quick)
-        os.environ["RESNET_CLI_CACHE"] = str(setting.scratch / "cache")
-        os.chdir(setting.scratch)
-        parts = [on_gpu(setting, chosen.device, chosen.limit, chosen.epochs)] if chosen.gpu else [on_cpu(setting)]
+    if chosen.gpu and chosen.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--gpu: torch sees no CUDA device here; run it on a machine that has one")
+    with alone(quick=chosen.quick) as found:
+        setting = dataclasses.replace(found, device=chosen.device)
+        gpu = on_gpu(setting, limit=chosen.limit, epochs=chosen.epochs)
+        parts = [gpu] if chosen.gpu else [on_steps(setting), on_frozen(setting)]
         parts += [on_accuracy(setting)] if chosen.accuracy else []
         parts += [on_peers(setting, peers_dir)] if chosen.peers else []
-        for row in itertools.chain.from_iterable(parts):
-            print(row, flush=True)
-            rows.append(row)
-            if report:
-                results = [dataclasses.asdict(row) | {"verdict": row.verdict} for row in rows]
-                report.write_text(json.dumps(info | {"rows": results}, indent=2) + "\n")
+        show(itertools.chain.from_iterable(parts), gpu=chosen.gpu, report=report)
 
 
 if __name__ == "__main__":

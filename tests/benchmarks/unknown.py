@@ -8,10 +8,7 @@ cats and dogs, and on 250 of each other class. About five minutes on two cores, 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -23,8 +20,8 @@ from resnet_cli.device import choose_compute
 from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.reliability import abstention
 
-from .table import Row, head
-from .training import Setting
+from .setting import Setting, alone
+from .table import Row, show
 
 OWN = ("cat", "dog")
 PER_OTHER_CLASS = 250
@@ -70,14 +67,8 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 def main() -> None:
     """Prints one table."""
-    info = head(False) | {"command": "python -m tests.benchmarks.unknown"}
-    print("\n".join(f"{name:<9} {value}" for name, value in info.items()), flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        setting = Setting(Path(os.environ["RESNET_CLI_ASSETS"]).resolve(), Path(name).resolve(), False)
-        os.environ.setdefault("RESNET_CLI_CACHE", str(setting.scratch / "cache"))
-        os.chdir(setting.scratch)
-        for row in measure(setting):
-            print(row, flush=True)
+    with alone(keeps_cache=True) as setting:
+        show(measure(setting))
 
 
 if __name__ == "__main__":
