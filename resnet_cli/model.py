@@ -80,6 +80,10 @@ class ResNet50(nn.Module):
         self.layer3 = _stage(512, 256, num_blocks=6, stride=2)
         self.layer4 = _stage(1024, 512, num_blocks=3, stride=2)
         self.fc = make_head(num_classes, hidden)
+        if self.conv1.weight.is_meta:
+            # There is nothing to start from, and on that device it would cost the seconds that torch's compiler takes to
+            # be imported.
+            return
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,69 @@
+"""Each command loads what it uses and nothing more: seconds of its start are imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import IMPORTED, Trained, command_environment
+
+pytest_plugins = ["insects", "small_runs"]
+
+#: What takes long to import, or much memory; sympy stands for torch's compiler, which brings it along.
+HEAVY = {
+    "torch",
+    "torchvision",
+    "sympy",
+    "numpy",
+    "PIL",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "jinja2",
+    "huggingface_hub",
+    "pyarrow",
+    "starlette",
+    "uvicorn",
+    "ray",
+}
+PICTURES = {"numpy", "PIL"}
+#: scikit-learn looks at the two tables itself where they are installed.
+METRICS = {"sklearn", "scipy", "pandas", "pyarrow"}
+ALLOWED = {
+    "predict PICTURE --model RUN": PICTURES | {"torch", "safetensors"},
+    "predict PICTURE --model ONNX": PICTURES | {"onnxruntime"},
+    "eval RUN --no-report": PICTURES | {"torch", "safetensors"} | METRICS,
+    "eval ONNX PHOTOS --no-report": PICTURES | {"torch", "safetensors", "onnxruntime"} | METRICS,
+    "inspect PHOTOS": PICTURES,
+    "download --list": PICTURES | {"huggingface_hub"},
+    "serve --host 0.0.0.0": set(),
+    "export --format torchscript": set(),
+    "finetune --epochs 0": set(),
+}
+
+
+@pytest.mark.parametrize("typed", ALLOWED)
+def test_a_command_imports_only_what_it_uses(
+    typed: str, full_run: Trained, photos: Path, made_onnx: Path, here: Path
+) -> None:
+    names = {
+        "PICTURE": next((photos / "test" / "red").iterdir()),
+        "RUN": full_run.run,
+        "ONNX": made_onnx,
+        "PHOTOS": photos,
+    }
+    words = [str(names.get(word, word)) for word in typed.split()]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *words], env=command_environment(), capture_output=True, text=True, check=True
+    )
+    code, imported = json.loads(done.stderr.rpartition("\n")[2])
+    # The made-up model knows other classes than the photos: it is loaded and then refused.
+    assert code == {"eval ONNX PHOTOS --no-report": 3}.get(typed, 2 if not ALLOWED[typed] else 0), done.stderr
+    assert set(imported) & HEAVY <= ALLOWED[typed]
