@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from running import IMPORTED, Trained, command_environment
+import typer
+from running import IMPORTED, Trained, command_environment, run_cli
+from typer.core import TyperGroup
+
+from resnet_cli.cli import COMMANDS, app
 
 pytest_plugins = ["insects", "small_runs"]
 
@@ -67,3 +72,17 @@ def test_a_command_imports_only_what_it_uses(
     # The made-up model knows other classes than the photos: it is loaded and then refused.
     assert code == {"eval ONNX PHOTOS --no-report": 3}.get(typed, 2 if not ALLOWED[typed] else 0), done.stderr
     assert set(imported) & HEAVY <= ALLOWED[typed]
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, (module, _) in COMMANDS.items():
+        importlib.import_module(f"resnet_cli.cli.{module}")
+        # Called once, it is no longer only a line in the list.
+        assert run_cli(name, "--help").exit_code == 0
+    called = typer.main.get_command(app)
+    assert isinstance(called, TyperGroup)
+    assert list(called.commands) == list(COMMANDS)
+    assert {name: command.help for name, command in called.commands.items()} == {
+        name: about for name, (_, about) in COMMANDS.items()
+    }
+    assert all(command.params for command in called.commands.values())

@@ -1,16 +1,18 @@
 """The command line: the app, and the one place where errors become messages and exit codes.
 
-Nothing heavy is imported here or at the top of any command module: ``--help`` costs what Typer costs.
+Nothing heavy is imported here or at the top of any command module, and a command's own module only when it is called:
+``--help`` costs what Typer costs.
 """
 
 from __future__ import annotations
 
+import importlib
 import signal
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from resnet_cli import __version__
 from resnet_cli.errors import Interrupted, ResnetCliError
@@ -18,8 +20,63 @@ from resnet_cli.errors import Interrupted, ResnetCliError
 EXIT_INTERRUPTED = 130
 
 
+#: Name -> its module, and the first words of its help; in the order of --help.
+COMMANDS = {
+    "demo": (
+        "demo",
+        "Take a three-minute tour: train on handwritten digits 0-4, then transfer that to 5-9 with few labels.",
+    ),
+    "download": (
+        "download",
+        "Download weights and data sets, or check those that are here. What was cut off goes on where it stopped.",
+    ),
+    "inspect": (
+        "inspect",
+        "Look at every picture of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes.",
+    ),
+    "finetune": ("finetune", "Fine-tune a ResNet-50 on DATA and write a run folder."),
+    "eval": (
+        "evaluate",
+        "Score a model, with error bars, calibration and what it does not know; or compare several.",
+    ),
+    "predict": (
+        "predict",
+        "Name what is in pictures. A picture that cannot be read is reported and the rest go on (exit code 3).",
+    ),
+    "export": (
+        "export",
+        "Write a model as a file for elsewhere. A file that answers real pictures otherwise is refused (exit code 10).",
+    ),
+    "serve": (
+        "serve",
+        "Answer pictures over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends.",
+    ),
+}
+
+
 class ErrorBoundary(TyperGroup):
-    """Turns our errors into a message on stderr and their exit code; bugs keep their traceback."""
+    """Turns our errors into a message on stderr and their exit code; bugs keep their traceback.
+
+    Commands that are not called are names with a line of help: reading the parameters of all of them takes as long as
+    the rest of a start.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        known = self.commands
+        self.commands = {
+            name: known.get(name) or TyperCommand(name, help=about) for name, (_, about) in COMMANDS.items()
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command that is called, and loads it."""
+        if args and args[0] in COMMANDS:
+            importlib.import_module(f"{__name__}.{COMMANDS[args[0]][0]}")
+            # The app knows it now.
+            called = typer.main.get_command(app)
+            assert isinstance(called, TyperGroup)
+            self.commands = {**self.commands, args[0]: called.commands[args[0]]}
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
@@ -78,9 +135,3 @@ def main() -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Interrupted("", signal=number)
-
-
-# Registering the commands needs the app; this order is the order in --help.
-from resnet_cli.cli import demo, download, inspect, finetune, evaluate, predict, export, serve  # noqa: E402, I001
-
-__all__ = ["app", "demo", "download", "evaluate", "export", "finetune", "inspect", "main", "predict", "serve"]
