@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # A process a core, a thread a process: small networks gain nothing by more threads.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo test check format clean
+.PHONY: demo test check check-all format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/resnet-cli demo
@@ -20,6 +20,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST)
+
+# Before a release: also what takes long and is proved on a smaller case by the others.
+check-all: $(VENV)/.installed-dev
+	$(PYTEST) --slow
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

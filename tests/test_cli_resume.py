@@ -182,6 +182,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(here: Path, server: S
 
 
 @posix
+@pytest.mark.slow
 def test_the_installed_command_killed_in_a_real_network_goes_on_to_the_same_bits(here: Path) -> None:
     arguments = ("finetune", *DIGITS, "--mode", "full", "--epochs", "1")
     result = run_cli(*arguments, "--out", "whole", "--quiet")
