@@ -62,6 +62,7 @@ def test_two_processes_give_one_run_and_one_result_and_keep_their_exit_code(here
 
 
 @pytest.mark.skipif(not Path(CHILDREN.format(os.getpid())).exists(), reason="finds the processes through Linux's /proc")
+@pytest.mark.slow
 def test_a_killed_process_is_replaced_and_the_run_goes_on_until_sigterm(here: Path, photos: Path) -> None:
     arguments = ("finetune", photos, "--devices", "2", "--mode", "full", "--epochs", "1000", "--out", "run")
     with spawn([*arguments, *STEPS, "--checkpoint-every", "0.001s"], here) as process:

@@ -148,6 +148,7 @@ def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     assert (here / "runs" / "latest").resolve() == here / "run"
 
 
+@pytest.mark.slow
 def test_the_second_ctrl_c_leaves_at_once(here: Path) -> None:
     # The first one comes while a step waits for nothing: without the second it would go on for a minute.
     with start(STUCK, *LONG) as process:
@@ -168,7 +169,9 @@ def test_the_second_ctrl_c_leaves_at_once(here: Path) -> None:
     [
         ("check", (), "the pictures checked so far will not be checked again"),
         ("features", ("--mode", "frozen"), "features computed so far are kept"),
-        ("evaluate", ("--mode", "full", "--epochs", "1"), "kept run/model.safetensors"),
+        pytest.param(
+            "evaluate", ("--mode", "full", "--epochs", "1"), "kept run/model.safetensors", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_sigterm_outside_of_the_epochs_ends_with_143(here: Path, task: str, flags: tuple[str, ...], kept: str) -> None:

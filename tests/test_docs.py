@@ -90,6 +90,7 @@ def test_the_library_example_runs(
     assert "validation top-1" in printed and "images/1.png: " in printed and "No such file" in printed
 
 
+@pytest.mark.slow
 def test_the_story_runs_as_a_script(tour: Path, stand_in: Path, make_folder: Callable[..., Path]) -> None:
     make_folder(dict.fromkeys(("cat", "deer", "dog", "horse"), 8), "four")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
