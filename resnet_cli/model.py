@@ -81,8 +81,8 @@ class ResNet50(nn.Module):
         self.layer4 = _stage(1024, 512, num_blocks=3, stride=2)
         self.fc = make_head(num_classes, hidden)
         if self.conv1.weight.is_meta:
-            # There is nothing to start from, and on that device it would cost the seconds that torch's compiler takes to
-            # be imported.
+            # There is nothing to start, and on that device it would take the seconds in which torch's compiler is
+            # imported.
             return
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

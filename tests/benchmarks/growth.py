@@ -25,6 +25,8 @@ COUNTS, QUICK_COUNTS = (1_000, 10_000, 50_000), (500, 1_000, 2_000)
 IMAGE_SIZE_PX, NUM_CLASSES = 32, 10
 #: The last number of pictures over the one before: time a picture, and memory.
 MAX_TIME, MAX_MEMORY = 1.15, 1.1
+#: Of two starts; a smaller difference says nothing about the pictures.
+NOISE_S = 0.5
 COMMANDS = ("finetune", "eval", "predict", "inspect")
 
 
@@ -77,7 +79,8 @@ def to_rows(name: str, spent: list[Spent]) -> Iterator[Row]:
     step = f"{many.num_images:,} over {few.num_images:,} pictures"
     details: dict[str, Any] = {f"{one.num_images:,}": f"{one.seconds:.1f} s" for one in spent}
     # Start-up is a smaller part of many pictures' time; without it:
-    details["slope"] = slope(few, many) / slope(least, few)
+    if few.seconds - least.seconds > NOISE_S:
+        details["slope"] = slope(few, many) / slope(least, few)
     yield Row(
         f"{name}: time a picture, {step}",
         many.ms / few.ms,
