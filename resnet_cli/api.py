@@ -21,8 +21,9 @@ from resnet_cli.evaluation.scores import Evaluation, Tta
 from resnet_cli.features import extract_features
 from resnet_cli.inference import predict as predict_items
 from resnet_cli.model import Model
+from resnet_cli.paths import LATEST
 from resnet_cli.prediction import Prediction, answer_rule
-from resnet_cli.training.run import LATEST, choose_items, open_run_dataset
+from resnet_cli.training.run import choose_items, open_run_dataset
 from resnet_cli.weights import load_imagenet, load_model
 
 OnProgress = Callable[[int, int], None]

@@ -339,12 +339,7 @@ class ExportConfig(_OfflineConfig):
     @pydantic.field_validator("max_drop", mode="before")
     @classmethod
     def _read_percent(cls, value: Any) -> Any:
-        # 1% and 0.01 mean the same.
-        text = str(value).strip()
-        try:
-            return float(text[:-1]) / 100 if text.endswith("%") else value
-        except ValueError:
-            raise ValueError("must be a share such as 1% or 0.01") from None
+        return _share(value)
 
     @pydantic.model_validator(mode="after")
     def _check_effects(self) -> Self:

@@ -18,6 +18,10 @@ from pathlib import Path
 
 from resnet_cli.errors import ConfigError, DiskError
 
+#: Where runs are written unless a user says otherwise, and what names the newest of them.
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+
 
 def cache_dir() -> Path:
     """The folder of our own caches: ``RESNET_CLI_CACHE``, else the platform's cache folder."""

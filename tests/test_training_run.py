@@ -11,7 +11,8 @@ import pytest
 from running import CLASSES, PER_CLASS, Trained
 
 from resnet_cli.errors import ConfigError, DataError, DiskError
-from resnet_cli.training.run import LATEST, RunFolder, open_run_dataset
+from resnet_cli.paths import LATEST
+from resnet_cli.training.run import RunFolder, open_run_dataset
 from resnet_cli.weights import load_model, resolve_model_path
 
 pytest_plugins = ["small_runs"]

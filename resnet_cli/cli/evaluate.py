@@ -184,7 +184,7 @@ def evaluate(
         from resnet_cli.cli.judging import compare_models, judge
         from resnet_cli.evaluation.subjects import sort_specs
         from resnet_cli.exporting.opening import check_trust
-        from resnet_cli.training.run import LATEST
+        from resnet_cli.paths import LATEST
 
     models, data = sort_specs(words)
     check_trust(models, trusted=trust)

@@ -136,8 +136,8 @@ def export(
         from resnet_cli.cli.export_tables import parity_tables, result_block
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.exporting.export import export_model
+        from resnet_cli.paths import LATEST
         from resnet_cli.training.events import WorkDone
-        from resnet_cli.training.run import LATEST
         from resnet_cli.weights import load_model
 
     with ProgressView(quiet=quiet) as view:

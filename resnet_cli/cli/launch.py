@@ -137,7 +137,7 @@ def _check_devices(num: int, device: str) -> None:
 
 
 def _new_folder(data: str) -> Path:
-    from resnet_cli.training.run import RUNS
+    from resnet_cli.paths import RUNS
 
     name = re.sub(r"[^\w.-]+", "-", Path(data).absolute().stem) or "data"
     # The process's number: the folder is made later, and nobody else's may have the name by then.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from resnet_cli.inference import ModelAnswerer
     from resnet_cli.model import Model
     from resnet_cli.prediction import Answered, Answerer
-    from resnet_cli.reliability import Reliability
+    from resnet_cli.reliability import Abstention, Reliability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,18 @@ class Chosen:
     has_novelty: bool
     torch: ModelAnswerer | None = None
     exported: ExportedModel | None = None
+
+    def rule(self, config: PredictConfig) -> Abstention | None:
+        """When pictures are not answered; see :func:`resnet_cli.prediction.answer_rule`."""
+        from resnet_cli.prediction import answer_rule
+
+        return answer_rule(
+            self.reliability,
+            has_novelty=self.has_novelty,
+            abstain=config.abstain,
+            threshold=config.threshold or 0.0,
+            target_error=config.target_error,
+        )
 
 
 def is_exported(model: str | None) -> bool:
@@ -140,8 +152,8 @@ def _exported_explainer(exported: ExportedModel | None) -> Callable[[Answered[An
 def _load(model: str | None, *, offline: bool, quiet: bool) -> Model:
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.errors import NetworkError
+    from resnet_cli.paths import LATEST
     from resnet_cli.training.events import WorkDone
-    from resnet_cli.training.run import LATEST
     from resnet_cli.weights import load_imagenet, load_model
 
     with ProgressView(quiet=quiet) as view:

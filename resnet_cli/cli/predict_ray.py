@@ -21,7 +21,7 @@ from resnet_cli.delivery import parts, ray_blocks, ray_cluster
 from resnet_cli.download import is_offline
 from resnet_cli.errors import ConfigError, DiskError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.prediction import Answerer, answer_rule
+from resnet_cli.prediction import Answerer
 
 if TYPE_CHECKING:
     from resnet_cli.device import Precision
@@ -142,13 +142,7 @@ def _task(request: Request, config: PredictConfig, chosen: Chosen) -> ray_blocks
     from resnet_cli.delivery.answer_files import made_by
 
     assert request.output is not None
-    rule = answer_rule(
-        chosen.reliability,
-        has_novelty=chosen.has_novelty,
-        abstain=config.abstain,
-        threshold=config.threshold or 0.0,
-        target_error=config.target_error,
-    )
+    rule = chosen.rule(config)
     topk = min(request.topk or TOPK, len(chosen.answerer.classes))
     writer = parts.PartWriter(
         request.output.absolute(), "json" if request.kind == "json" else "parquet", made_by(chosen.path, (topk, rule))

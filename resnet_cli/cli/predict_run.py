@@ -21,7 +21,7 @@ from resnet_cli.data.inputs import InputOptions, Inputs, find_images, listed_ima
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.paths import user_path
-from resnet_cli.prediction import answer, answer_rule
+from resnet_cli.prediction import answer
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
@@ -46,13 +46,7 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
     inputs = open_inputs(request, config, stdin)
     arriving = _arriving(request, config, known=None) if request.watch and not request.resume else None
     chosen = choose_model(model, config, quiet=request.quiet)
-    rule = answer_rule(
-        chosen.reliability,
-        has_novelty=chosen.has_novelty,
-        abstain=config.abstain,
-        threshold=config.threshold or 0.0,
-        target_error=config.target_error,
-    )
+    rule = chosen.rule(config)
     topk = min(request.topk or TOPK, len(chosen.answerer.classes))
     made_by, done = _past(request, chosen, rule, topk)
     if request.watch and arriving is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_cli.errors import Interrupted, missing_extra
+from resnet_cli.paths import LATEST
 from resnet_cli.prediction import answer_rule
 from resnet_cli.reliability import Abstention, Reliability
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from resnet_cli.prediction import Answerer
     from resnet_cli.serving.server import Address
     from resnet_cli.serving.service import FindHeat
-
-#: The newest run; the same as for ``predict``, which finds it with torch.
-_LATEST = "runs/latest"
 
 
 class Opened(NamedTuple):
@@ -151,7 +149,7 @@ def _open_onnx(model: str | None, config: ServeConfig) -> Opened:
     from resnet_cli.exporting.for_serving import open_for_serving
     from resnet_cli.exporting.opening import check_trust
 
-    spec = model or _LATEST
+    spec = model or str(LATEST)
     check_trust([spec], trusted=config.trust)
     with tempfile.TemporaryDirectory(prefix="resnet-cli-") as scratch:
         found = open_for_serving(spec, Path(scratch), offline=config.offline, trusted=config.trust)
@@ -175,7 +173,7 @@ def _open_torch(model: str | None, config: ServeConfig) -> Opened:
     from resnet_cli.inference import ModelAnswerer
     from resnet_cli.weights import load_model
 
-    spec = model or _LATEST
+    spec = model or str(LATEST)
     compute = choose_compute(config.device, config.precision)
     loaded = load_model(spec, offline=config.offline)
     cam = GradCam(loaded.network, loaded.preprocess, compute)

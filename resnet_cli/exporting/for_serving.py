@@ -17,6 +17,7 @@ from resnet_cli.exporting.opening import exported_kind, open_exported
 from resnet_cli.paths import user_path
 
 if TYPE_CHECKING:
+    from resnet_cli.exporting.runtimes import Runtime
     from resnet_cli.model import Model
 
 #: What ``resnet-cli export`` calls the file beside a model.
@@ -59,12 +60,11 @@ def _make(model: str, made: Path, *, offline: bool) -> Path:
     beside = loaded.path.with_name(_EXPORTED) if loaded.path is not None else made
     if beside.is_file() and _is_of(beside, job.about.source_sha256):
         return beside
-    job.write(made)
-    _require_same_answers(loaded, OnnxModel.load(made))
+    _require_same_answers(loaded, job.write(made))
     return made
 
 
-def _require_same_answers(model: Model, made: OnnxModel) -> None:
+def _require_same_answers(model: Model, made: Runtime) -> None:
     """The gate where there need not be real pictures: noise of a few sizes."""
     from resnet_cli.exporting.parity import TOLERANCE
     from resnet_cli.exporting.runtimes import TorchRuntime

@@ -8,10 +8,13 @@ import pydantic
 from pydantic.json_schema import models_json_schema
 
 import resnet_cli
+from resnet_cli.delivery.rows import to_dict
 from resnet_cli.prediction import Prediction
 
 #: Raised when an old client would misread an answer.
 SCHEMA_VERSION = 1
+#: Of an answer, under the names that `predict` gives them.
+_COLUMNS = ("label", "prob", "topk", "unknown", "novelty", "error")
 
 
 class Share(pydantic.BaseModel):
@@ -36,17 +39,7 @@ class Answer(pydantic.BaseModel):
     @classmethod
     def of(cls, prediction: Prediction, explanation: str | None) -> Answer:
         """A prediction in this form."""
-        is_read = prediction.error is None
-        return cls(
-            name=prediction.path,
-            label=prediction.label if is_read else None,
-            prob=prediction.prob if is_read else None,
-            topk=[Share(label=name, prob=prob) for name, prob in prediction.topk],
-            unknown=prediction.unknown,
-            novelty=prediction.novelty,
-            error=None if prediction.error is None else prediction.error.reason,
-            explanation=explanation,
-        )
+        return cls(name=prediction.path, explanation=explanation, **to_dict(prediction, _COLUMNS))
 
 
 class ModelInfo(pydantic.BaseModel):

@@ -21,13 +21,10 @@ from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
-from resnet_cli.paths import make_dir, refuse_existing, write_bytes, write_text
+from resnet_cli.paths import LATEST, RUNS, make_dir, refuse_existing, write_bytes, write_text
 from resnet_cli.training.checkpoint import list_checkpoints
 from resnet_cli.training.events import EpochRecord
 from resnet_cli.weights import MODEL_FILE
-
-RUNS = Path("runs")
-LATEST = RUNS / "latest"
 
 
 class Known(Protocol):
