@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from resnet_cli.training.full import NetworkTraining
 from resnet_cli.training.loop import Course, fit
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.session import Session
-from resnet_cli.training.team import ALONE, Team, join_team
+from resnet_cli.training.team import ALONE, LINGER, Team, join_team
 
 pytest_plugins = ["small_runs"]
 
@@ -110,7 +111,11 @@ def main() -> None:
             out["resumed"] = train(photos, team, batchnorm="train", out_of=folder / "checkpoints")
             if not team.is_chief:
                 raise DataError("a picture is gone", hint="bring it back")
-            team.wait()
+            began = time.monotonic()
+            try:
+                team.wait()
+            finally:
+                out["waited_s"] = time.monotonic() - began
     except ResnetCliError as error:
         out["error"] = [type(error).__name__, error.message, error.hint]
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(out))
@@ -173,6 +178,8 @@ def test_a_process_that_runs_out_of_memory_alone_keeps_step(both: list[dict[str,
 def test_the_chief_says_why_another_process_ended(both: list[dict[str, Any]]) -> None:
     assert both[0]["error"] == ["DataError", "a picture is gone (process 1)", "bring it back"]
     assert both[1]["error"][1] == "a picture is gone"
+    # It hears of it when it happens, and not when the other one has waited long enough.
+    assert both[0]["waited_s"] < LINGER.total_seconds() / 2
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -157,6 +157,10 @@ def join_team() -> Iterator[Team]:
     Raises:
         SetupError: The others cannot be reached.
     """
+    # The defaults of its functions hold the group that is there when torch imports it, which it does by itself in the
+    # middle of a training: the connections would stay open after the group's end, and nobody notice who has failed.
+    import torch.distributed.nn.functional
+
     # A build of torch may be without them.
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
