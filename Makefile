@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# A process a core, a thread a process: small networks gain nothing by more threads.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# A process a core, a thread a process: small networks gain nothing by more threads. A hundred of the tests start the
+# command: it must find its bytecode, whatever the surroundings say about writing it.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: demo test check check-all format clean
 
@@ -18,7 +19,7 @@ test: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 	$(PYTEST)
 
 # Before a release: also what takes long and is proved on a smaller case by the others.

@@ -22,6 +22,13 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "_stage", stage)
 
 
+@pytest.fixture
+def narrow_unless_trained(request: pytest.FixtureRequest) -> None:
+    """The same for tests that do without the session's runs, whose network is a whole one."""
+    if not {"full_run", "frozen_run"} & {*request.fixturenames}:
+        request.getfixturevalue("narrow")
+
+
 def narrow_model(classes: tuple[str, ...], preprocess: Preprocess) -> model.Model:
     """A model with a linear head of random weights; for tests that use ``narrow``."""
     torch.manual_seed(0)

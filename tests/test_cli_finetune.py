@@ -14,8 +14,8 @@ from running import TINY_FLAGS, Trained, run_cli
 
 from resnet_cli.config import FinetuneConfig
 
-pytest_plugins = ["small_runs"]
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
 
 MODES = ("frozen", "full", "lp-ft", "gradual")
 WITHOUT_STEPS = ("digits", "--classes", "0,1,2", "--limit", "12", "--val-fraction", "0.05", *TINY_FLAGS)

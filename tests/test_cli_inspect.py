@@ -23,8 +23,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.index import Index, Picture, stamp_file
 from resnet_cli.images import MAX_PIXELS
 
-pytest_plugins = ["small_runs"]
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and names")
 FROZEN = ("--mode", "frozen", "--epochs", "1", *TINY_FLAGS)

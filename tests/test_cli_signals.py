@@ -11,17 +11,25 @@ import time
 from pathlib import Path
 
 import pytest
-from running import TINY_FLAGS, command_environment, lines_until, spawn
+from running import TINY_FLAGS, command_environment, lines_until
 
 from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.weights import load_model
 
-pytest_plugins = ["small_runs"]
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="POSIX signals"), pytest.mark.usefixtures("narrow")]
 
 LONG = ("finetune", "digits", "--classes", "0,1", "--limit", "16", "--mode", "full", "--val-fraction", "0.05",
         "--epochs", "1000", "--out", "run", *TINY_FLAGS)  # fmt: skip
 
+#: Comes first in each of them. What a signal does to a run does not hang on the size of its network.
+NARROW = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import narrow
+from resnet_cli import model
+model._stage = narrow.stage
+"""
 #: The command, but with the best model written after every epoch that is the best so far.
 EAGER = """
 from resnet_cli.training import keeper
@@ -62,6 +70,11 @@ def take(self, batch):
 loop.StepTaker.take = take
 main()
 """
+#: The command as it is.
+COMMAND = """
+from resnet_cli.cli import main
+main()
+"""
 #: Nothing but saves, one after the other, of models that differ.
 SAVER = """
 import sys, torch
@@ -83,7 +96,7 @@ def in_an_empty_folder(here: Path) -> None:
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", NARROW + code, str(Path(__file__).parent), *arguments],
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -120,7 +133,7 @@ def test_kill_9_during_a_finetune_leaves_a_model_that_loads_or_none(here: Path) 
 
 
 def test_kill_9_before_the_first_save_leaves_no_model(here: Path) -> None:
-    with spawn(LONG, here) as process:
+    with start(COMMAND, *LONG) as process:
         assert process.stderr
         lines_until(process.stderr, "epoch 1")
         process.kill()
@@ -190,7 +203,7 @@ def test_sigterm_outside_of_the_epochs_ends_with_143(here: Path, task: str, flag
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(here: Path) -> None:
-    with spawn(LONG, here) as process:
+    with start(COMMAND, *LONG) as process:
         assert process.stderr
         lines_until(process.stderr, "seed")
         process.send_signal(signal.SIGINT)

@@ -55,7 +55,7 @@ def tour(tmp_path: Path, make_folder: Callable[..., Path], stand_in: Path, monke
     monkeypatch.setattr(download, "find_cached", lambda file, folder: stand_in)
     # Training everything on 224 px would take a minute; the choice itself is tested with the plan.
     monkeypatch.setattr(defaults, "AUTO_FULL_CPU_S", 0)
-    monkeypatch.setattr(defaults, "default_image_size", lambda *_: (64, "as the tests want it"))
+    monkeypatch.setattr(defaults, "default_image_size", lambda *_: (32, "as the tests want it"))
     return tmp_path
 
 

@@ -122,6 +122,8 @@ def test_where_it_looked_is_shown_by_keyboard(visit: Callable[..., Any]) -> None
 def test_the_chooser_opens_by_keyboard(visit: Callable[..., Any]) -> None:
     page = visit()
     page.keyboard.press("Tab")
+    # On a busy machine Enter may be there before the focus is.
+    page.wait_for_function("document.activeElement.id === 'files'")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files([{"name": "ant.png", "mimeType": "image/png", "buffer": PICTURE}])

@@ -31,8 +31,8 @@ from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.weights import load_model
 
-pytest_plugins = ["small_runs"]
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
 
 DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_fraction": 0.05, **TINY}
 

@@ -23,7 +23,8 @@ from resnet_cli.training.optimizers import stage_of
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.weights import load_backbone
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = pytest.mark.usefixtures("narrow_unless_trained")
 
 
 def digits_plan(**values: Any) -> Plan:

@@ -23,7 +23,8 @@ from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.range_test import HIGHEST, LOWEST, SAFETY, find_lr
 from resnet_cli.training.session import Session
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = pytest.mark.usefixtures("narrow_unless_trained")
 
 INPUTS = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 LABELS = (INPUTS[:, 0] > 0).long()

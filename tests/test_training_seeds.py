@@ -12,6 +12,7 @@ import yaml
 from running import TINY, TINY_FLAGS, run_cli
 from safetensors.torch import load_file
 
+from resnet_cli import model
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import ConfigError, DivergedError
 from resnet_cli.training import seeds
@@ -20,8 +21,8 @@ from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.seeds import run_seeds, spread, to_dict
 
-pytest_plugins = ["small_runs"]
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytest_plugins = ["narrow", "small_runs"]
+pytestmark = pytest.mark.usefixtures("narrow", "no_plots")
 
 DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_fraction": 0.05, **TINY}
 FLAGS = ("digits", "--classes", "0,1", "--limit", 12, "--val-fraction", 0.05, "--mode", "frozen", *TINY_FLAGS)
@@ -30,10 +31,13 @@ FLAGS = ("digits", "--classes", "0,1", "--limit", 12, "--val-fraction", 0.05, "-
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinetuneResult], list[Event]]:
     events: list[Event] = []
+    from narrow import stage
+
     folder = tmp_path_factory.mktemp("seeds")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("RESNET_CLI_CACHE", str(folder / "cache"))
+        patch.setattr(model, "_stage", stage)
         patch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
         patch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
         values = {**DIGITS, "mode": "frozen", "epochs": 2, "seed": 5, "seeds": 3, "out": folder / "three"}

@@ -40,14 +40,15 @@ def estimate(plan: Plan) -> Estimate:
         ModelError: The weights file is damaged or of another architecture.
     """
     size = plan.preprocess.crop_size
-    batch_size = inference_batch_size(size, plan.compute)
+    num_all, num_train = len(plan.dataset.items), len(plan.dataset.split("train"))
+    # A few pictures are not worth the time of hundreds.
+    batch_size = min(inference_batch_size(size, plan.compute), num_all)
     backbone = FrozenBackbone(start_network(plan), plan.preprocess, plan.compute)
     pixels = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
     backbone(pixels)
     began = time.perf_counter()
     backbone(pixels)
     per_image = (time.perf_counter() - began) / batch_size
-    num_all, num_train = len(plan.dataset.items), len(plan.dataset.split("train"))
     scale = (size / 224) ** 2
     if plan.is_frozen:
         memory = NETWORK_BYTES * 2 + batch_size * scale * TRAIN_BYTES_PER_IMAGE / 8 + num_all * 2048 * 4 * 3
