@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnet_cli.device import Compute, memory_errors_named
-from resnet_cli.features import feature_dtype, inference_batch_size
+from resnet_cli.features import feature_dtype, folded_for, inference_batch_size
 from resnet_cli.model import ResNet50
+from resnet_cli.packed import packs
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.training.cached_views import activation_shape, frozen_stages
 from resnet_cli.training.optimizers import STAGES, stage_of
 
 #: Raised when the same pictures would give other activations.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Activations: TypeAlias = NDArray[np.float16]
 
@@ -39,10 +40,9 @@ class FrozenStages:
         stages = frozen_stages(first)
         self.shape = activation_shape(first, preprocess.crop_size)
         self.group_size = inference_batch_size(preprocess.crop_size, compute)
-        folded = network.folded().to(compute.device)
+        folded = folded_for(network, preprocess.crop_size, compute)
         stem = nn.Sequential(folded.conv1, folded.bn1, nn.ReLU(inplace=True), folded.maxpool)
-        frozen = nn.Sequential(stem, *(getattr(folded, name) for name in stages[1:]))
-        self._frozen = frozen.to(memory_format=torch.channels_last)
+        self._frozen = nn.Sequential(stem, *(getattr(folded, name) for name in stages[1:]))
         self.key = repr(
             (
                 FORMAT_VERSION,
@@ -50,6 +50,7 @@ class FrozenStages:
                 preprocess.fingerprint(),
                 compute.type,
                 compute.precision,
+                packs(compute),
                 self.group_size,
             )
         )
