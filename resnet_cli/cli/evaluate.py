@@ -143,8 +143,6 @@ def evaluate(
     quiet: QuietFlag = False,
 ) -> None:
     """Score a model, with error bars, calibration and what it does not know; or compare several."""
-    from resnet_cli.config import DataConfig, EvalConfig, resolve
-
     flags = {
         "split": split,
         "tta": tta,
@@ -172,7 +170,10 @@ def evaluate(
         "offline": offline or None,
         "trust": trust or None,
     }
-    resolved = resolve(EvalConfig, flags)
+    with output.status("loading", quiet=quiet or as_json):
+        from resnet_cli.config import DataConfig, EvalConfig, resolve
+
+        resolved = resolve(EvalConfig, flags)
     study = _chosen_study(resolved)
     words = subjects or []
     if from_predictions is not None:

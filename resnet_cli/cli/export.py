@@ -110,9 +110,6 @@ def export(
     quiet: QuietFlag = False,
 ) -> None:
     """Write a model as a file for elsewhere. A file that answers real pictures otherwise is refused (exit code 10)."""
-    from resnet_cli.config import ExportConfig, resolve
-    from resnet_cli.exporting.destination import destination
-
     flags = {
         "format": format,
         "out": out,
@@ -129,10 +126,13 @@ def export(
         "private": private or None,
         "offline": offline or None,
     }
-    config = resolve(ExportConfig, flags).config
-    # Before anything that takes long.
-    destination(config)
     with output.status("loading torch", quiet=quiet or as_json):
+        from resnet_cli.config import ExportConfig, resolve
+        from resnet_cli.exporting.destination import destination
+
+        config = resolve(ExportConfig, flags).config
+        # Before anything that takes long.
+        destination(config)
         from resnet_cli.cli.export_tables import parity_tables, result_block
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.exporting.export import export_model

@@ -390,15 +390,15 @@ def finetune(
 ) -> None:
     """Fine-tune a ResNet-50 on DATA and write a run folder."""
     flags = {name: value for name, value in locals().items() if name not in NOT_CONFIG and value is not False}
-    from resnet_cli.config import FinetuneConfig, resolve
-
     members = launch.num_members()
     if members and devices:
         raise ConfigError(f"--devices {devices} has no effect under torchrun, which has started {members} processes")
     if launch.is_started_again(out):
         data, resume, config, flags = str(out), True, None, {}
-    resolved = None if resume else resolve(FinetuneConfig, flags | {"devices": members or devices}, config)
     with output.status("loading torch", quiet=quiet or as_json):
+        from resnet_cli.config import FinetuneConfig, resolve
+
+        resolved = None if resume else resolve(FinetuneConfig, flags | {"devices": members or devices}, config)
         from resnet_cli.training.resume import find_run
 
     run = find_run(None if data is None else Path(data)) if resume else None

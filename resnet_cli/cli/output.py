@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,10 @@ def status(text: str, *, quiet: bool = False) -> Iterator[None]:
     if quiet or not sys.stderr.isatty():
         yield
         return
+    if os.environ.get("TERM") not in {"dumb", "unknown"}:
+        # It takes 40 ms until the spinner turns, in this line: what draws it is imported first.
+        sys.stderr.write(f"{text}\r")
+        sys.stderr.flush()
     with stderr().status(text):
         yield
 

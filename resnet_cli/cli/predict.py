@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_cli.cli import app
+from resnet_cli.cli import app, output
 from resnet_cli.cli.options import (
     DATA_PANEL,
     BatchSizeOption,
@@ -188,8 +188,6 @@ def predict(
     )
     rule_flags = {"--threshold": threshold, "--abstain": abstain, "--target-error": target_error}
     check(request, rule_flags, image_column)
-    from resnet_cli.config import PredictConfig, resolve
-
     flags = {
         "device": device,
         "precision": precision,
@@ -201,12 +199,14 @@ def predict(
         "target_error": target_error,
         "trust": trust or None,
     }
-    resolved = resolve(PredictConfig, flags)
-    if engine == "ray":
-        from resnet_cli.cli.predict_ray import run_on_ray
+    with output.status("loading", quiet=quiet):
+        from resnet_cli.config import PredictConfig, resolve
 
-        run_on_ray(request, resolved, model, stdin=sys.stdin.buffer)
-        return
-    from resnet_cli.cli.predict_run import run, run_similar
-
-    (run_similar if request.similar else run)(request, resolved, model, stdin=sys.stdin.buffer)
+        resolved = resolve(PredictConfig, flags)
+        if engine == "ray":
+            from resnet_cli.cli.predict_ray import run_on_ray as carry_out
+        elif request.similar:
+            from resnet_cli.cli.predict_run import run_similar as carry_out
+        else:
+            from resnet_cli.cli.predict_run import run as carry_out
+    carry_out(request, resolved, model, stdin=sys.stdin.buffer)

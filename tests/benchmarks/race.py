@@ -13,7 +13,7 @@ import dataclasses
 import os
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from resnet_cli.paths import cache_dir
@@ -47,6 +47,16 @@ QUICK_PHOTOS = 48
 
 def on_training(setting: Setting) -> Iterator[Row]:
     """Ten epochs of ants and bees with a frozen backbone: wall time of each peer over ours."""
+    return race(setting, PEERS)
+
+
+def on_whole_training(setting: Setting) -> Iterator[Row]:
+    """The same for who cannot freeze a backbone and brings a torch of its own: gigabytes and more than an hour."""
+    return race(setting, (WHOLE_ONLY,))
+
+
+def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
+    """Wall time of each peer over ours, which runs before and after it."""
     from resnet_cli.device import choose_compute
 
     precision = choose_compute("cpu").precision
@@ -55,7 +65,7 @@ def on_training(setting: Setting) -> Iterator[Row]:
     if not setting.quick:
         shutil.copytree(setting.photos, data, copy_function=shutil.copyfile)
     write_checkpoints(setting.weights, setting.scratch / "torch_home")
-    for peer in (*PEERS, WHOLE_ONLY):
+    for peer in peers:
         what = f"frozen, {EPOCHS} epochs: times as fast as {peer.package}"
         try:
             python = install(peer, venvs(setting))
@@ -176,7 +186,7 @@ def main() -> None:
     peers_dir = chosen.peers_dir.absolute()
     with alone(quick=chosen.quick) as found:
         setting = dataclasses.replace(found, peers_dir=peers_dir)
-        show(row for part in (on_help, on_predict, on_training) for row in part(setting))
+        show(row for part in (on_help, on_predict, on_training, on_whole_training) for row in part(setting))
 
 
 if __name__ == "__main__":

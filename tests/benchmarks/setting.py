@@ -109,6 +109,8 @@ def find_assets() -> Path:
 def work_in_scratch(setting: Setting) -> Iterator[Setting]:
     """The same in an empty working folder that goes away; folder and environment are then as they were."""
     before, place = dict(os.environ), Path.cwd()
+    # What is installed has its bytecode beside it, wherever it is measured.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(dir=setting.scratch) as name:
         os.chdir(name)
         try:

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.startup [--quick]
 
 Both are processes of their own and take turns; the figure is the median of the ratios. The small program has the same
-to do: it, too, shows a version, refuses a flag that it does not have, and completes its commands.
+to do: it, too, shows a version, refuses a flag that it does not have, and completes its commands. Commands that load
+torch say so first: how much later than the small program says anything, on a terminal.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .processes import Ended, launch
+from .processes import COMMAND, CommandError, Ended, launch
 from .setting import Setting, alone
 from .table import Row, show, spread
 
@@ -38,6 +41,10 @@ app(prog_name="hello")
 """
 #: Start-up may take so many times as long.
 BAR = 1.2
+#: What is loading is said so many milliseconds after the small program has said all that it has to say.
+MAX_SILENCE_MS = 100
+#: Each loads torch; there is nothing for them to work on, which they find out afterwards.
+LOADING = (("finetune", "nowhere"), ("eval", "nowhere"), ("predict", "nowhere.jpg"), ("export", "nowhere"))
 
 
 class Case(NamedTuple):
@@ -101,13 +108,49 @@ def measure(setting: Setting) -> Iterator[Row]:
         yield Row(what, statistics.median(ratios), "x", at_most=BAR, details=details | spread(ratios))
 
 
+def first_words(*command: str, words: bytes) -> float:
+    """Seconds until a command shows ``words`` on a terminal; it is not let go on.
+
+    Raises:
+        CommandError: It ends without them.
+    """
+    mine, its = os.openpty()
+    began, seen = time.perf_counter(), b""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=its, stderr=its) as process:
+        os.close(its)
+        try:
+            while words not in seen:
+                seen += os.read(mine, 4096)
+            return time.perf_counter() - began
+        # What Linux says where nobody holds the other end.
+        except OSError as error:
+            raise CommandError(f"{' '.join(command)} showed {seen!r}") from error
+        finally:
+            process.kill()
+            os.close(mine)
+
+
+def measure_silence(setting: Setting) -> Iterator[Row]:
+    """A row for each command that loads torch."""
+    script = setting.scratch / "hello.py"
+    script.write_text(HELLO)
+    for words in LOADING:
+        late = []
+        for _ in range(4 if setting.quick else 12):
+            hello = first_words(sys.executable, str(script), "hello", "you", words=b"you")
+            late.append(1000 * (first_words(COMMAND, *words, words=b"loading") - hello))
+        what = f"start-up, {words[0]} says that it loads, after a Typer program"
+        # The first pair fills the disk's cache.
+        yield Row(what, statistics.median(late[1:]), "ms", at_most=MAX_SILENCE_MS, details=spread(late[1:]))
+
+
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three pairs")
     quick = parser.parse_args().quick
     with alone(quick=quick) as setting:
-        show(measure(setting))
+        show(row for part in (measure, measure_silence) for row in part(setting))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class Measurement:
 #: In the order of the table; the short ones first.
 MEASUREMENTS = (
     Measurement("start-up", "startup:measure"),
+    Measurement("silence", "startup:measure_silence"),
     Measurement("main-job", "main_job:measure_photos"),
     Measurement("frozen", "training:on_frozen"),
     Measurement("forward", "borrowed:on_forward"),
@@ -67,6 +68,7 @@ MEASUREMENTS = (
     Measurement("peer-help", "race:on_help", "peers"),
     Measurement("peer-predict", "race:on_predict", "peers"),
     Measurement("peer-training", "race:on_training", "peers"),
+    Measurement("peer-whole", "race:on_whole_training", "peers", in_quick=False),
 )
 NAMES = tuple(measurement.name for measurement in MEASUREMENTS)
 
