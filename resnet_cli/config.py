@@ -29,8 +29,6 @@ Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 #: Up to a billion: 3 GB as RGB.
 MaxPixels = Annotated[int, pydantic.Field(ge=1, le=10**9)]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
-#: From 0 (off) to 1.
-Share = Annotated[float, pydantic.Field(ge=0, le=1, allow_inf_nan=False)]
 #: Shape of a beta distribution; 0 is off.
 Alpha = Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)]
 Size = Annotated[int, pydantic.Field(ge=32, le=1024)]
@@ -68,9 +66,15 @@ def _share(value: Any) -> Any:
     # 1% and 0.01 mean the same; 95 alone would be read as either.
     text = str(value).strip()
     try:
-        return float(text[:-1]) / 100 if text.endswith("%") else value
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         raise ValueError("must be a share such as 1% or 0.01") from None
+
+
+#: From 0 (off) to 1, or in percent.
+Share = Annotated[float, pydantic.BeforeValidator(_share), pydantic.Field(ge=0, le=1, allow_inf_nan=False)]
+#: Of answers that may be wrong.
+TargetError = Annotated[float, pydantic.BeforeValidator(_share), pydantic.Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
 class _Config(pydantic.BaseModel):
@@ -186,7 +190,7 @@ class EvalConfig(_ComputeConfig, DataConfig):
     split: Literal["train", "val", "test", "all"] | None = None
     tta: Literal["none", "flip"] = "none"
     slice: Annotated[str, pydantic.Field(min_length=1)] | None = None
-    target_error: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    target_error: TargetError | None = None
     fail_under: Share | None = None
     save_predictions: Path | None = None
     from_predictions: Path | None = None
@@ -197,11 +201,6 @@ class EvalConfig(_ComputeConfig, DataConfig):
     robustness: bool = False
     max_images: Positive | None = None
     trust: bool = False
-
-    @pydantic.field_validator("target_error", "fail_under", mode="before")
-    @classmethod
-    def _read_percent(cls, value: Any) -> Any:
-        return _share(value)
 
     @pydantic.model_validator(mode="after")
     def _check_effects(self) -> Self:
@@ -242,17 +241,7 @@ class PredictConfig(_ComputeConfig):
     max_pixels: MaxPixels | None = None
     threshold: Share | None = None
     abstain: bool = False
-    target_error: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
-
-    @pydantic.field_validator("target_error", mode="before")
-    @classmethod
-    def _read_share(cls, value: Any) -> Any:
-        # 1% and 0.01.
-        text = str(value).strip()
-        try:
-            return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            raise ValueError("must be a share such as 1% or 0.01") from None
+    target_error: TargetError | None = None
 
 
 def _num_bytes(value: Any) -> Any:
@@ -281,13 +270,8 @@ class ServeConfig(_ComputeConfig):
     max_requests: Annotated[int, pydantic.Field(ge=1, le=100_000)] = 128
     timeout: Duration = 30.0
     threshold: Share | None = None
-    target_error: Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    target_error: TargetError | None = None
     abstain: bool = True
-
-    @pydantic.field_validator("target_error", mode="before")
-    @classmethod
-    def _read_percent(cls, value: Any) -> Any:
-        return _share(value)
 
     @pydantic.model_validator(mode="after")
     def _check_effects(self) -> Self:
@@ -335,11 +319,6 @@ class ExportConfig(_OfflineConfig):
     out: Path | None = None
     push: str | None = None
     private: bool = False
-
-    @pydantic.field_validator("max_drop", mode="before")
-    @classmethod
-    def _read_percent(cls, value: Any) -> Any:
-        return _share(value)
 
     @pydantic.model_validator(mode="after")
     def _check_effects(self) -> Self:

@@ -235,7 +235,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["in", "--threshold", "1.5"], "--threshold 1.5"),
     (["in", "--threshold", "nan"], "--threshold"),
     (["in", "--target-error", "much"], "must be a share such as 1%"),
-    (["in", "--target-error", "100%"], "--target-error 1.0: should be less than 1"),
+    (["in", "--target-error", "100%"], "--target-error 100%: should be less than 1"),
     (["in", "--target-error", "0.01%"], "no threshold can promise that"),
     (["in", "--embeddings", "f.txt"], "no known kind of file"),
     (["in", "--sort-into", "model"], "--sort-into model: is no folder"),
