@@ -4,7 +4,7 @@
     RESNET_CLI_ASSETS=... python -m tests.benchmarks --gpu|--peers [--quick] [--only NAME,...] [--json FILE]
     python -m tests.benchmarks --readme FILE
 
---quick takes about five minutes on two cores and its figures are rough; --full takes hours and can be had in pieces:
+--quick takes ten minutes or more on two cores and its figures are rough; --full takes hours and can be had in pieces:
 a FILE that is there keeps the figures of what is not measured again. --peers installs the others first, each into a
 venv of its own. --readme writes the figures of a FILE into README.md.
 """
