@@ -28,6 +28,14 @@ PER_CLASS = {"train": 8, "val": 5, "test": 3}
 TINY: dict[str, Any] = {"weights": "none", "image_size": 32, "precision": "fp32", "device": "cpu"}
 TINY_FLAGS = ("--weights", "none", "--image-size", "32", "--precision", "fp32", "--device", "cpu")
 
+#: The start of a program whose networks are narrow: what a signal or restart does to a run does not hang on their size.
+NARROW = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import narrow
+from resnet_cli import model
+model._stage = narrow.stage
+"""
 #: A program that runs the command and then says, in the last line of stderr, its exit code and what was imported.
 IMPORTED = """
 import json, sys

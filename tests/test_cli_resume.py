@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import TINY_FLAGS, command_environment, run_cli, spawn
+from running import NARROW, TINY_FLAGS, command_environment, run_cli, spawn
 from safetensors.torch import load_file
 
 from resnet_cli.training.checkpoint import list_checkpoints, read_newest
@@ -29,18 +29,14 @@ NUM_KILLS = 8
 DIGITS = ("digits", "--classes", "0,1", "--limit", "12", "--val-fraction", "0.05", "--batch-size", "4", *TINY_FLAGS)
 EACH_STEP = ("--checkpoint-every", "0.001s")
 #: A process that has imported everything and is the command as often as it is asked to, each time in a child.
-SERVER = """
-import json, os, sys
-sys.path.insert(0, sys.argv[1])
+SERVER = f"""{NARROW}
+import json, os
 import sklearn.datasets, sklearn.metrics, torch, torch._dynamo
-import narrow
-from resnet_cli import model
 from resnet_cli.cli import main, progress
 from resnet_cli.training import finetune, report, resume, seeds
 torch.set_num_threads(1)
-model._stage = narrow.stage
 sklearn.datasets.load_digits()
-report.overlays = lambda *_, **__: {}
+report.overlays = lambda *_, **__: {{}}
 report.write_report_files = lambda *_, **__: None
 for line in sys.stdin:
     child = os.fork()
@@ -88,7 +84,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(Path(__file__).parent)],
+        [sys.executable, "-c", SERVER],
         env=command_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -11,34 +11,28 @@ import time
 from pathlib import Path
 
 import pytest
-from running import TINY_FLAGS, command_environment, lines_until
+from running import NARROW, TINY_FLAGS, command_environment, lines_until
 
 from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.weights import load_model
 
 pytest_plugins = ["narrow", "small_runs"]
-pytestmark = [pytest.mark.skipif(os.name == "nt", reason="POSIX signals"), pytest.mark.usefixtures("narrow")]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+#: For tests that load what a narrow program has written.
+narrow = pytest.mark.usefixtures("narrow")
 
 LONG = ("finetune", "digits", "--classes", "0,1", "--limit", "16", "--mode", "full", "--val-fraction", "0.05",
         "--epochs", "1000", "--out", "run", *TINY_FLAGS)  # fmt: skip
 
-#: Comes first in each of them. What a signal does to a run does not hang on the size of its network.
-NARROW = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-import narrow
-from resnet_cli import model
-model._stage = narrow.stage
-"""
 #: The command, but with the best model written after every epoch that is the best so far.
-EAGER = """
+EAGER = f"""{NARROW}
 from resnet_cli.training import keeper
 keeper.MODEL_EVERY_S = -1
 from resnet_cli.cli import main
 main()
 """
 #: The command, which waits where the task that the first argument names begins.
-WAITING = """
+WAITING = f"""{NARROW}
 import sys, time
 task = sys.argv.pop(1)
 from resnet_cli.cli import main, progress
@@ -52,13 +46,13 @@ progress.ProgressView.__call__ = wait
 main()
 """
 #: The command, but with a line for every step and epoch.
-CHATTY = """
+CHATTY = f"""{NARROW}
 from resnet_cli.cli import main, progress
 progress.LINE_EVERY_S = 0
 main()
 """
 #: The command, whose second step takes a minute.
-STUCK = """
+STUCK = f"""{NARROW}
 import sys, time
 from resnet_cli.cli import main
 from resnet_cli.training import loop
@@ -71,11 +65,11 @@ loop.StepTaker.take = take
 main()
 """
 #: The command as it is.
-COMMAND = """
+PLAIN = f"""{NARROW}
 from resnet_cli.cli import main
 main()
 """
-#: Nothing but saves, one after the other, of models that differ.
+#: Nothing but saves, one after the other, of models that differ; of the whole size, so that a save takes its time.
 SAVER = """
 import sys, torch
 from pathlib import Path
@@ -96,7 +90,7 @@ def in_an_empty_folder(here: Path) -> None:
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", NARROW + code, str(Path(__file__).parent), *arguments],
+        [sys.executable, "-c", code, *arguments],
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -114,6 +108,7 @@ def test_kill_9_while_a_model_is_saved_leaves_one_that_loads(delay_s: float) -> 
     assert load_model(Path("model.safetensors")).classes == ("a", "b")
 
 
+@narrow
 def test_kill_9_during_a_finetune_leaves_a_model_that_loads_or_none(here: Path) -> None:
     model = here / "run" / "model.safetensors"
     with start(EAGER, *LONG) as process:
@@ -133,7 +128,7 @@ def test_kill_9_during_a_finetune_leaves_a_model_that_loads_or_none(here: Path) 
 
 
 def test_kill_9_before_the_first_save_leaves_no_model(here: Path) -> None:
-    with start(COMMAND, *LONG) as process:
+    with start(PLAIN, *LONG) as process:
         assert process.stderr
         lines_until(process.stderr, "epoch 1")
         process.kill()
@@ -141,6 +136,7 @@ def test_kill_9_before_the_first_save_leaves_no_model(here: Path) -> None:
     assert not (here / "runs").exists()
 
 
+@narrow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     here: Path, number: signal.Signals, code: int
@@ -177,6 +173,7 @@ def test_the_second_ctrl_c_leaves_at_once(here: Path) -> None:
     assert not (here / "run").exists()
 
 
+@narrow
 @pytest.mark.parametrize(
     ("task", "flags", "kept"),
     [
@@ -203,7 +200,7 @@ def test_sigterm_outside_of_the_epochs_ends_with_143(here: Path, task: str, flag
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(here: Path) -> None:
-    with start(COMMAND, *LONG) as process:
+    with start(PLAIN, *LONG) as process:
         assert process.stderr
         lines_until(process.stderr, "seed")
         process.send_signal(signal.SIGINT)

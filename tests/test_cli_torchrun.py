@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import TINY_FLAGS, command_environment
+from running import NARROW, TINY_FLAGS, command_environment
 from safetensors.torch import load_file
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -25,14 +25,9 @@ from resnet_cli.training.checkpoint import list_checkpoints
 pytest_plugins = ["small_runs"]
 
 #: The command with a narrow network and without plots.
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-import narrow
-from resnet_cli import model
+SCRIPT = f"""{NARROW}
 from resnet_cli.cli import main
 from resnet_cli.training import report
-model._stage = narrow.stage
 report.overlays = lambda *_, **__: {{}}
 report.write_report_files = lambda *_, **__: None
 main()
@@ -54,7 +49,7 @@ pytestmark = [
 @pytest.fixture
 def start(here: Path) -> Iterator[Start]:
     """Starts Python on a command line in an environment; what still runs in the end is ended."""
-    (here / "command.py").write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    (here / "command.py").write_text(SCRIPT)
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, **environment: object) -> subprocess.Popen[str]:

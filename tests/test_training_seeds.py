@@ -30,9 +30,10 @@ FLAGS = ("digits", "--classes", "0,1", "--limit", 12, "--val-fraction", 0.05, "-
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinetuneResult], list[Event]]:
-    events: list[Event] = []
+    # Not before pytest has prepared it as a plugin.
     from narrow import stage
 
+    events: list[Event] = []
     folder = tmp_path_factory.mktemp("seeds")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
