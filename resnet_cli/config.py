@@ -87,7 +87,7 @@ class _OfflineConfig(_Config):
 
 class _ComputeConfig(_OfflineConfig):
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
 
 
 class DataConfig(_OfflineConfig):
@@ -151,6 +151,8 @@ class FinetuneConfig(_ComputeConfig, DataConfig):
     image_size: Size | None = None
     progressive: Size | None = None
     cached_views: Annotated[int, pydantic.Field(ge=0, le=10_000)] | Literal["auto"] | None = None
+    step_precision: Literal["fp32", "bf16", "fp16"] | None = None
+    threads: Annotated[int, pydantic.Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     fit: Literal["crop", "pad", "squash"] | None = None
     augment: Literal["none", "light", "standard", "strong"] | None = None
     policy: Literal["none", "randaugment", "trivialaugment"] | None = None

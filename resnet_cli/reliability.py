@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
 
+#: Precisions whose answers stay within 5e-3 of float32 in every probability; coarser ones are named beside every figure
+#: that they made. Source: tests/benchmarks/precisions.py.
+EXACT = frozenset({"fp32", "tf32"})
 #: Training pictures that a picture is compared with: the nearest ones of those that the model remembers.
 NUM_NEAREST = 20
 #: Share of the mean variance added to each feature's own, so that features that hardly vary count little.
@@ -101,6 +105,32 @@ class Abstention:
         if prob < self.min_prob:
             return f"only {100 * prob:.1f} % sure"
         return None
+
+
+def made_in(provenance: Mapping[str, Any]) -> str | None:
+    """The precision in which a model's validation figures, temperature and thresholds were made; None: not known."""
+    recipe = provenance.get("recipe")
+    found = recipe.get("precision") if isinstance(recipe, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | None:
+    """What to say where a model answers in another precision than the one in which it got to know its limits.
+
+    Args:
+        provenance: Of the model.
+        precision: In which it answers.
+
+    Returns:
+        A sentence; None where the two give the same answers, or nothing is known.
+    """
+    made = made_in(provenance)
+    if made is None or made == precision or EXACT >= {made, precision}:
+        return None
+    return (
+        f"the model's validation figures, temperature and thresholds were computed in {made}, these answers in "
+        f"{precision}: probabilities may differ by some hundredths"
+    )
 
 
 def abstention(reliability: Reliability | None, *, threshold: float = 0.0, target_error: float | None) -> Abstention:

@@ -31,6 +31,7 @@ from resnet_cli.model import (
 )
 from resnet_cli.paths import checkpoints_dir, user_path
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.reliability import made_in
 
 MODEL_FILE = "model.safetensors"
 Progress = Callable[[int, int | None], None]
@@ -77,6 +78,7 @@ class Start:
         head: Raw features [b x 2048] -> logits [b x k], in eval mode.
         preprocess: What its memory's features were made with.
         memory: Features of a few of its pictures; None in older files.
+        precision: In which these were computed; None: not known.
         is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
     """
 
@@ -85,6 +87,7 @@ class Start:
     head: nn.Module
     preprocess: Preprocess
     memory: Memory | None
+    precision: str | None
     is_backbone_trained: bool
 
 
@@ -150,7 +153,8 @@ def read_start(weights: Weights) -> Start | None:
     recipe = model.provenance.get("recipe")
     is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
     head = model.network.fc.eval()
-    return Start(model.classes, model.hidden, head, model.preprocess, model.memory, not is_frozen)
+    precision = made_in(model.provenance)
+    return Start(model.classes, model.hidden, head, model.preprocess, model.memory, precision, not is_frozen)
 
 
 def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:

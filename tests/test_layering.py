@@ -47,7 +47,7 @@ LAYERS = (
         "download",
         "transfer",
     },
-    {"addresses", "preprocess", "reliability", "heat", "images", "device", "paths", "config", "threads"},
+    {"addresses", "preprocess", "reliability", "heat", "images", "device", "paths", "config", "threads", "intraop"},
     {"errors"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

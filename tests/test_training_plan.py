@@ -133,6 +133,8 @@ ASKED: dict[str, Any] = {
     "out": Path("there"),
     "device": "cpu",
     "precision": "fp32",
+    "step_precision": "bf16",
+    "threads": 1,
     "offline": True,
 }
 #: Those that do not go with the ones above, or not with these data.

@@ -18,6 +18,7 @@ pytest_plugins = ["small_runs"]
 #: A value for each flag that some mode refuses.
 VALUES: dict[str, Any] = {
     "epochs": 3,
+    "step_precision": "bf16",
     "patience": 2,
     "target": 0.99,
     "batch_size": 7,
@@ -50,7 +51,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "cached_views": {"unfreeze": "layer4"},
 }
 #: Flags whose effect is in the course of the training, not in the recipe; tests of the loop and the keeper show it.
-IN_THE_CONFIG = {"patience", "target", "checkpoint_every"}
+IN_THE_CONFIG = {"patience", "target", "checkpoint_every", "step_precision"}
 
 
 def plan_with(**values: Any) -> Plan:

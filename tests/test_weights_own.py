@@ -27,7 +27,7 @@ def make_start(hidden: tuple[int, ...] = (), *, seed: int = 0) -> Start:
     generator = torch.Generator().manual_seed(seed)
     for parameter in head.parameters():
         nn.init.normal_(parameter, 0, 0.1, generator=generator)
-    return Start(CLASSES, hidden, head, PREPROCESS, None, False)
+    return Start(CLASSES, hidden, head, PREPROCESS, None, "fp32", False)
 
 
 def answer(head: nn.Module) -> torch.Tensor:

@@ -137,6 +137,7 @@ def export(
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.exporting.export import export_model
         from resnet_cli.paths import LATEST
+        from resnet_cli.reliability import precision_conflict
         from resnet_cli.training.events import WorkDone
         from resnet_cli.weights import load_model
 
@@ -147,7 +148,7 @@ def export(
 
         def on_parity(parity: Parity) -> None:
             if not quiet:
-                output.note(*parity_tables(parity))
+                output.note(*parity_tables(parity, conflict=precision_conflict(loaded.provenance, "fp32")))
                 if config.push is not None and parity.passed:
                     output.note(f"pushing to {config.push}")
 

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 BYTES_PER_MB = 1e6
 
 
-def parity_tables(parity: Parity) -> list[RenderableType]:
-    """The file against the model: each group of pictures, accuracy and speed, and what is answered differently."""
+def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[RenderableType]:
+    """The file against the model: each group of pictures, accuracy and speed, and what is answered differently.
+
+    Args:
+        parity: What the gate saw.
+        conflict: What to say where the model got to know its limits in another precision.
+    """
     groups = plain_table("The file against the model", "pictures", ">number", ">largest difference", ">same class", "")
     for check in parity.checks:
         verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
@@ -40,6 +45,8 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
         remark = "" if parity.is_novelty_close else "  differs"
         figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
     figures.caption = f"{printable(parity.data)}; torch and file on this machine's CPU, preprocessing included"
+    if conflict:
+        figures.caption += f"\n{conflict}"
     blocks: list[RenderableType] = [groups, figures]
     if parity.differences:
         table = plain_table("Answered differently", "picture", "model", "file")

@@ -375,6 +375,23 @@ def finetune(
     ] = False,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    step_precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Precision of the training steps alone: fp32, bf16 or fp16.",
+            show_default="as --precision; without it bf16 where the hardware is faster with it",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            help="Number of CPU threads that share each operation. By default the clock decides, and decides again "
+            "when other processes take or free the cores; the run records it.",
+            show_default="auto",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     devices: Annotated[
         int | None,
         typer.Option(
@@ -412,7 +429,8 @@ def finetune(
     changes = flags | {"data": None, "devices": None, "config": config}
     with launch.joined(members) as team:
         plan = team.in_turn(lambda: _make_plan(resolved, run, changes, quiet=quiet or not team.is_chief))
-        plan = dataclasses.replace(plan, compute=team.place(plan.compute))
+        compute, step_compute = team.place(plan.compute), team.place(plan.step_compute)
+        plan = dataclasses.replace(plan, compute=compute, step_compute=step_compute)
         if dry_run:
             return _show_dry_run(plan, as_json=as_json, quiet=quiet) if team.is_chief else None
         results = _carry_out(plan, run, team, quiet=quiet)

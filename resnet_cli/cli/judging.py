@@ -65,12 +65,20 @@ class Trial:
 
     def answer(self, subject: Subject, jury: Jury) -> tuple[Evaluation, str]:
         """The figures, and how far they can be trusted."""
+        from resnet_cli.reliability import EXACT
         from resnet_cli.training.events import WorkDone
 
         items = jury.items_for(subject)
         note = _split_note(subject, jury)
         if self.config.tta == "flip":
             note += "; tta flip: the mean of each picture and its mirror image"
+        precision = subject.precision(self.compute)
+        if precision not in EXACT:
+            note += f"; computed in {precision}, coarser than float32"
+        conflict = subject.precision_conflict(self.compute)
+        if conflict:
+            output.warn(f"{subject.path}: {conflict}")
+            note += f"; {conflict}"
         if not self.quiet:
             output.note(f"{subject.path}: {len(items):,} pictures of {jury.dataset.name} ({note})")
         scores = subject.evaluate(
@@ -116,6 +124,7 @@ def judge(spec: str, data: str | None, config: EvalConfig, *, command: str, as_j
         page = _write_report(trial, subject, jury, scores, target, command=command, note=note)
         written += [(str(page), "the report")] if page else []
     head = {"schema_version": SCHEMA_VERSION, "model": str(subject.path), "data": jury.dataset.name}
+    head["precision"] = subject.precision(trial.compute)
     tail = {"target": target.to_dict() if target else None, "report": str(page) if page else None}
     _show(head | {"split": jury.split}, scores, tail, target, written, as_json=as_json, quiet=quiet)
     _check({str(subject.path): scores}, config.fail_under)
@@ -235,7 +244,7 @@ def score_file(config: EvalConfig, *, as_json: bool, quiet: bool) -> None:
     if config.slice is not None:
         scores = regroup(scores, config.slice)
     name = str(config.from_predictions)
-    head = {"schema_version": SCHEMA_VERSION, "model": None, "data": name, "split": None}
+    head = {"schema_version": SCHEMA_VERSION, "model": None, "data": name, "precision": None, "split": None}
     _show(head, scores, {"target": None, "report": None}, None, [], as_json=as_json, quiet=quiet)
     _check({name: scores}, config.fail_under)
 

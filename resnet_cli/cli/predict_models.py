@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_cli.cli import output
 from resnet_cli.errors import ConfigError
+from resnet_cli.reliability import precision_conflict
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,6 +34,8 @@ class Chosen:
         has_novelty: Whether it tells how unlike the training pictures a picture is.
         torch: The same answerer where torch computes it; None for an exported model.
         exported: The same answerer where it is one.
+        precision: In which it answers.
+        precision_conflict: What to say where the model got to know its limits in another precision.
     """
 
     answerer: Answerer[Any]
@@ -41,6 +44,8 @@ class Chosen:
     has_novelty: bool
     torch: ModelAnswerer | None = None
     exported: ExportedModel | None = None
+    precision: str = "fp32"
+    precision_conflict: str | None = None
 
     def rule(self, config: PredictConfig) -> Abstention | None:
         """When pictures are not answered; see :func:`resnet_cli.prediction.answer_rule`."""
@@ -94,7 +99,15 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
         from resnet_cli.paths import user_path
 
         exported = open_exported(user_path(model), trusted=config.trust)
-        return Chosen(exported, exported.path, exported.reliability, exported.has_novelty, exported=exported)
+        return Chosen(
+            exported,
+            exported.path,
+            exported.reliability,
+            exported.has_novelty,
+            exported=exported,
+            precision=exported.about.number,
+            precision_conflict=exported.precision_conflict,
+        )
     with output.status("loading torch", quiet=quiet):
         from resnet_cli.device import choose_compute
         from resnet_cli.inference import ModelAnswerer
@@ -103,7 +116,15 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
     loaded = _load(model, offline=config.offline, quiet=quiet)
     assert loaded.path is not None
     answerer = ModelAnswerer(loaded, compute)
-    return Chosen(answerer, loaded.path, loaded.reliability, loaded.memory is not None, answerer)
+    return Chosen(
+        answerer,
+        loaded.path,
+        loaded.reliability,
+        loaded.memory is not None,
+        answerer,
+        precision=compute.precision,
+        precision_conflict=precision_conflict(loaded.provenance, compute.precision),
+    )
 
 
 def explainer(chosen: Chosen) -> Callable[[Answered[Any]], Image.Image]:

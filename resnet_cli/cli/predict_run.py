@@ -22,6 +22,7 @@ from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.paths import user_path
 from resnet_cli.prediction import answer
+from resnet_cli.reliability import EXACT
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
@@ -47,6 +48,8 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
     arriving = _arriving(request, config, known=None) if request.watch and not request.resume else None
     chosen = choose_model(model, config, quiet=request.quiet)
     rule = chosen.rule(config)
+    if not request.quiet:
+        _note_precision(chosen)
     topk = min(request.topk or TOPK, len(chosen.answerer.classes))
     made_by, done = _past(request, chosen, rule, topk)
     if request.watch and arriving is None:
@@ -72,6 +75,13 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
                 if stop is not None and stop.signal is not None:
                     break
     _finish(request, counting, done)
+
+
+def _note_precision(chosen: Chosen) -> None:
+    if chosen.precision not in EXACT:
+        output.note(f"answers are computed in {chosen.precision}, coarser than float32")
+    if chosen.precision_conflict:
+        output.warn(chosen.precision_conflict)
 
 
 def open_inputs(request: Request, config: PredictConfig, stdin: BinaryIO) -> Inputs:
@@ -146,7 +156,9 @@ def _past(request: Request, chosen: Chosen, rule: Abstention | None, topk: int) 
     from resnet_cli.delivery.answer_files import made_by
     from resnet_cli.delivery.past_answers import read_done
 
-    name = made_by(chosen.path, (topk, rule))
+    # Answers of two precisions are never mixed in a file.
+    precision = () if chosen.precision in EXACT else (chosen.precision,)
+    name = made_by(chosen.path, (topk, rule, *precision))
     kind = request.kind
     if kind == "parquet" or kind is None or not (request.resume and request.output.exists()):
         return name, None

@@ -19,6 +19,7 @@ from resnet_cli.training.events import (
     RateLowered,
     Resumed,
     StepDone,
+    ThreadsChanged,
     WorkDone,
 )
 
@@ -93,6 +94,9 @@ class ProgressView:
                 f"{event.batch_size} pictures at once do not fit into memory: now {event.micro_batch}; "
                 "a step still is all of them"
             )
+        elif isinstance(event, ThreadsChanged):
+            why = "the cores are shared with other work" if event.count < event.most else "the cores are free again"
+            self._line(f"epoch {event.epoch}: now {event.count} of {event.most} threads, {why}", force=True)
         elif isinstance(event, Resumed):
             for warning in event.warnings:
                 output.warn(f"{warning}; the checkpoint before it is used")

@@ -138,4 +138,6 @@ def serve(
     output.show_line(started.url)
     if not quiet:
         output.note(started.about)
+        if started.warning:
+            output.warn(started.warning)
     started.serve()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resnet_cli.errors import Interrupted, missing_extra
 from resnet_cli.paths import LATEST
 from resnet_cli.prediction import answer_rule
-from resnet_cli.reliability import Abstention, Reliability
+from resnet_cli.reliability import EXACT, Abstention, Reliability, precision_conflict
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -34,6 +34,8 @@ class Opened(NamedTuple):
         reliability: What it knows about its own limits.
         has_novelty: Whether it tells how unlike the training pictures a picture is.
         can_explain: Whether heat can be had.
+        precision: In which it answers.
+        precision_conflict: What to say where the model got to know its limits in another one.
         find_heat: Where answers bring none along.
     """
 
@@ -44,6 +46,8 @@ class Opened(NamedTuple):
     reliability: Reliability | None
     has_novelty: bool
     can_explain: bool
+    precision: str
+    precision_conflict: str | None
     find_heat: FindHeat | None = None
 
 
@@ -55,12 +59,14 @@ class Started:
         address: Where.
         app: What answers.
         about: For people.
+        warning: What they should know first, if anything.
         grace_s: How long the last answers may take.
     """
 
     address: Address
     app: Starlette
     about: str
+    warning: str | None
     grace_s: float
 
     @property
@@ -129,8 +135,10 @@ def run(model: str | None, config: ServeConfig) -> Started:
         can_explain=opened.can_explain,
     )
     num = len(opened.answerer.classes)
-    about = f"{opened.name}, {num:,} classes; a page to try it is at {address.url}; Ctrl-C ends it"
-    return Started(address, make_app(service, info, Access(config.token)), about, config.timeout)
+    precision = "" if opened.precision in EXACT else f", computed in {opened.precision}"
+    about = f"{opened.name}, {num:,} classes{precision}; a page to try it is at {address.url}; Ctrl-C ends it"
+    app = make_app(service, info, Access(config.token))
+    return Started(address, app, about, opened.precision_conflict, config.timeout)
 
 
 def _rule(opened: Opened, config: ServeConfig) -> Abstention | None:
@@ -161,6 +169,8 @@ def _open_onnx(model: str | None, config: ServeConfig) -> Opened:
         reliability=found.reliability,
         has_novelty=found.has_novelty,
         can_explain=found.has_heat,
+        precision=found.about.number,
+        precision_conflict=found.precision_conflict,
     )
 
 
@@ -185,6 +195,8 @@ def _open_torch(model: str | None, config: ServeConfig) -> Opened:
         reliability=loaded.reliability,
         has_novelty=loaded.reference is not None,
         can_explain=True,
+        precision=compute.precision,
+        precision_conflict=precision_conflict(loaded.provenance, compute.precision),
         find_heat=lambda pixels: cam.heat(stack([pixels]))[0],
     )
 

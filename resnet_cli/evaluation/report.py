@@ -90,7 +90,11 @@ def _facts(subject: Subject, jury: Jury, scores: Evaluation, compute: Compute) -
         ("weights", str(about.get("weights", "")), ""),
         ("temperature", f"{scores.temperature:.3g}", "fitted on validation" if subject.reliability else ""),
         ("tta", scores.tta, "") if scores.tta != "none" else ("tta", "", ""),
-        ("computed on", f"{compute.device}, {compute.precision}", f"torch {torch.__version__}, {platform.machine()}"),
+        (
+            "computed on",
+            f"{compute.device}, {subject.precision(compute)}",
+            f"torch {torch.__version__}, {platform.machine()}",
+        ),
         ("resnet-cli", __version__, ""),
     ]
     return [fact for fact in facts if fact[1]]

@@ -27,7 +27,7 @@ from resnet_cli.features import Progress
 from resnet_cli.model import Model
 from resnet_cli.paths import user_path
 from resnet_cli.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
-from resnet_cli.reliability import Reliability
+from resnet_cli.reliability import Reliability, precision_conflict
 from resnet_cli.training.run import choose_items, count_trained, open_run_dataset
 from resnet_cli.weights import MODEL_FILE, load_model
 
@@ -74,6 +74,16 @@ class Subject:
     def temperature(self) -> float:
         """Logits are divided by it."""
         return self.model.temperature if self.model else self._known_exported.about.temperature
+
+    def precision(self, compute: Compute) -> str:
+        """In which it answers: an exported file has its own, whatever is asked for."""
+        return compute.precision if self.model else self._known_exported.about.number
+
+    def precision_conflict(self, compute: Compute) -> str | None:
+        """What to say where its limits were found in another precision than it answers in."""
+        if self.exported is not None:
+            return self.exported.precision_conflict
+        return precision_conflict(self.provenance, compute.precision)
 
     @property
     def _known(self) -> Model | ExportedModel:

@@ -17,7 +17,7 @@ from resnet_cli.exporting.about import About
 from resnet_cli.images import Pixels
 from resnet_cli.prediction import Answers
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.reliability import Reliability
+from resnet_cli.reliability import Reliability, precision_conflict
 
 #: Beside the files of a folder, and inside a ``.pt2``: the texts of :class:`~resnet_cli.exporting.about.About`.
 ABOUT_FILE = "resnet_cli.json"
@@ -52,6 +52,14 @@ class ExportedModel(abc.ABC):
     def reliability(self) -> Reliability | None:
         """How the model answered its validation split; None for weights that are not ours."""
         return self.about.reliability
+
+    @property
+    def precision_conflict(self) -> str | None:
+        """What to say where the model got to know its limits in another precision than the file answers in.
+
+        Files of other numbers than float32 were measured anew when they were written.
+        """
+        return precision_conflict(self.about.provenance, "fp32") if self.about.number == "fp32" else None
 
     @property
     def preprocess(self) -> dict[str, Any]:

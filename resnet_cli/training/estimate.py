@@ -7,7 +7,9 @@ import time
 
 import torch
 
+from resnet_cli.device import Compute
 from resnet_cli.features import FrozenBackbone, inference_batch_size
+from resnet_cli.model import ResNet50
 from resnet_cli.training.cached_views import STAGE_SHARES, num_forwards
 from resnet_cli.training.finetune import start_network
 from resnet_cli.training.plan import Plan
@@ -43,27 +45,40 @@ def estimate(plan: Plan) -> Estimate:
     num_all, num_train = len(plan.dataset.items), len(plan.dataset.split("train"))
     # A few pictures are not worth the time of hundreds.
     batch_size = min(inference_batch_size(size, plan.compute), num_all)
-    backbone = FrozenBackbone(start_network(plan), plan.preprocess, plan.compute)
-    pixels = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
-    backbone(pixels)
-    began = time.perf_counter()
-    backbone(pixels)
-    per_image = (time.perf_counter() - began) / batch_size
+    network = start_network(plan)
+    per_image = _seconds_per_image(network, plan, plan.compute, batch_size)
     scale = (size / 224) ** 2
     if plan.is_frozen:
         memory = NETWORK_BYTES * 2 + batch_size * scale * TRAIN_BYTES_PER_IMAGE / 8 + num_all * 2048 * 4 * 3
         return Estimate(num_all * per_image, int(BASE_BYTES + memory))
     num_val = len(plan.dataset.split("val"))
     trained = sum(STAGE_SHARES[name] for name in plan.stages)
-    forwards = (
-        num_all
-        - num_train
-        + num_forwards(plan.cached_views, plan.stages, epochs=plan.epochs, num_train=num_train, num_val=num_val)
+    per_step_image = per_image
+    if plan.step_compute.precision != plan.compute.precision:
+        per_step_image = _seconds_per_image(network, plan, plan.step_compute, batch_size)
+
+    def epochs_s(num_train: int, num_val: int, per_image: float) -> float:
+        views, epochs = plan.cached_views, plan.epochs
+        return per_image * num_forwards(views, plan.stages, epochs=epochs, num_train=num_train, num_val=num_val)
+
+    seconds = (
+        (num_all - num_train) * per_image + epochs_s(num_train, 0, per_step_image) + epochs_s(0, num_val, per_image)
     )
     if plan.starts_with_probe:
-        forwards += num_train + num_val
+        seconds += (num_train + num_val) * per_image
     memory = NETWORK_BYTES * 5 + plan.micro_batch * scale * TRAIN_BYTES_PER_IMAGE * trained
-    seconds = forwards * per_image / (plan.config.devices or 1)
+    seconds /= plan.config.devices or 1
     if plan.config.max_time is not None:
         seconds = min(seconds, plan.config.max_time)
     return Estimate(seconds, int(BASE_BYTES + memory))
+
+
+def _seconds_per_image(network: ResNet50, plan: Plan, compute: Compute, batch_size: int) -> float:
+    """Of a forward pass, measured once after a first one that allocates."""
+    backbone = FrozenBackbone(network, plan.preprocess, compute)
+    size = plan.preprocess.crop_size
+    pixels = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
+    backbone(pixels)
+    began = time.perf_counter()
+    backbone(pixels)
+    return (time.perf_counter() - began) / batch_size

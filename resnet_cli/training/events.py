@@ -118,6 +118,21 @@ class MemoryShort:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThreadsChanged:
+    """The clock says that another number of threads is faster.
+
+    Attributes:
+        epoch: The one under way.
+        count: Threads that share an operation from the next step on.
+        most: Threads that it may use.
+    """
+
+    epoch: int
+    count: int
+    most: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Resumed:
     """A training goes on from a checkpoint.
 
@@ -139,7 +154,9 @@ class Saved:
     path: Path
 
 
-Event: TypeAlias = PlanMade | WorkDone | StepDone | EpochDone | RateLowered | MemoryShort | Resumed | Saved
+Event: TypeAlias = (
+    PlanMade | WorkDone | StepDone | EpochDone | RateLowered | MemoryShort | ThreadsChanged | Resumed | Saved
+)
 OnEvent: TypeAlias = Callable[[Event], None]
 
 

@@ -21,6 +21,7 @@ from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.answers import evaluate
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.features import extract_features
+from resnet_cli.intraop import fixed_threads
 from resnet_cli.model import Memory, Model, ResNet50
 from resnet_cli.training import memory
 from resnet_cli.training.checkpoint import NUM_KEPT, Checkpoint, drop_after, list_checkpoints, read_newest
@@ -100,7 +101,8 @@ def run_plan(plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, 
                 on_event(event)
 
             team.tell(str(folder.path))
-            return _Run(plan, folder, notify, team).carry_out()
+            with fixed_threads(plan.threads):
+                return _Run(plan, folder, notify, team).carry_out()
     finally:
         if is_new:
             folder.discard()
@@ -117,7 +119,9 @@ def assist(plan: Plan, team: Team) -> None:
         ResnetCliError: See ``resnet_cli.errors``.
         Interrupted: A signal reached any of the processes.
     """
-    _Run(plan, RunFolder(Path(team.tell(""))), ignore, team).assist()
+    folder = RunFolder(Path(team.tell("")))
+    with fixed_threads(plan.threads):
+        _Run(plan, folder, ignore, team).assist()
 
 
 class _Run:
@@ -138,6 +142,7 @@ class _Run:
         self._head_is_fresh = not kept
         self._session: Session | None = None
         self._fitted: list[EpochRecord] = []
+        self._head_threads: list[list[int]] = []
         self._memory: Memory | None = None
         self._retention: Retention | None = None
         self._keeper = RunKeeper(
@@ -207,7 +212,7 @@ class _Run:
         """The range test, on whole batches of which nobody else takes a share."""
         training = NetworkTraining(self._plan, self._network, on_event=self._on_event)
         training.session.state.micro_batch = micro_batch
-        return find_lr(training.session, training.lesson(), compute=self._plan.compute)
+        return find_lr(training.session, training.lesson(), compute=self._plan.step_compute)
 
     def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
         plan, network = self._plan, self._network
@@ -226,7 +231,7 @@ class _Run:
         self._memory = memory.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._keeper.snapshot = lambda: head_tensors(network.fc)
-            head, record, self._fitted = fit_path(plan, train, val, self._on_event)
+            head, record, self._fitted = fit_path(plan, train, val, self._on_event, self._head_threads)
             network.fc.load_state_dict(head.state_dict())
             self._keeper.keep(record)
         else:
@@ -270,10 +275,9 @@ class _Run:
             patience=plan.config.patience,
             target=plan.config.target,
         )
-        compute = dataclasses.replace(plan.compute, precision="fp32") if plan.is_frozen else plan.compute
         # A head on features is trained by the chief alone: that takes seconds.
         team = ALONE if plan.is_frozen else self._team
-        fit(session, lesson, course, compute=compute, keeper=self._keeper, on_event=self._hear, team=team)
+        fit(session, lesson, course, compute=plan.step_compute, keeper=self._keeper, on_event=self._hear, team=team)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, RateLowered) and self._session is not None and self._team.is_chief:
@@ -293,6 +297,10 @@ class _Run:
     @property
     def _history(self) -> list[EpochRecord]:
         return self._session.state.history if self._session is not None else self._fitted
+
+    @property
+    def _threads(self) -> list[list[int]]:
+        return self._session.state.threads if self._session is not None else self._head_threads
 
     def _features(self, splits: Sequence[Split]) -> dict[Split, Rows]:
         """The features of some splits; only the chief of a team gets them."""
@@ -335,7 +343,16 @@ class _Run:
         test = self._evaluate(model, "test") if plan.dataset.split("test") else None
         seconds = time.perf_counter() - self._began
         result = FinetuneResult(
-            folder, model, plan, tuple(self._history), self._keeper.best, val, test, seconds, self._retention
+            folder,
+            model,
+            plan,
+            tuple(self._history),
+            self._keeper.best,
+            val,
+            test,
+            seconds,
+            self._retention,
+            self._threads,
         )
         write_report(result)
         return result

@@ -112,7 +112,7 @@ class NetworkTraining:
             try:
                 with memory_errors_named(num_images):
                     images = plan.compute.place(torch.zeros(num_images, 3, size, size, dtype=torch.uint8))
-                    with plan.compute.autocast():
+                    with plan.step_compute.autocast():
                         logits = self._network(plan.preprocess.normalize(images))
                     logits.float().sum().backward()
                 fits = True
@@ -181,7 +181,10 @@ class NetworkTraining:
     def _kept(self) -> tuple[list[KeptView], KeptView]:
         """What the frozen stages make of the train pictures, a view each, and of the validation pictures."""
         plan = self._plan
-        frozen = FrozenStages(self._network, plan.stages[0], plan.preprocess, plan.compute)
+        trained, judged = (
+            FrozenStages(self._network, plan.stages[0], plan.preprocess, compute)
+            for compute in (plan.step_compute, plan.compute)
+        )
         train_hashes, val_hashes = ([x.sha256 for x in scan(items, looks=False)] for items in (self._train, self._val))
         total = plan.cached_views * len(train_hashes) + len(val_hashes)
 
@@ -189,6 +192,7 @@ class NetworkTraining:
             def on_progress(done: int) -> None:
                 self._on_event(WorkDone("features", number * len(train_hashes) + done, total))
 
+            frozen = trained if view else judged
             return KeptView(frozen, show, len(hashes), key=repr((hashes, *view)), on_progress=on_progress)
 
         def show_epoch(number: int) -> Show:

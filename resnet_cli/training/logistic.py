@@ -21,6 +21,7 @@ from resnet_cli.device import memory_errors_named
 from resnet_cli.errors import DivergedError
 from resnet_cli.evaluation.answers import loss_and_top1
 from resnet_cli.evaluation.calibration import fit_temperature
+from resnet_cli.intraop import ThreadTuner
 
 #: l2 penalties from strong to weak, as multiples of half the squared norm beside a mean over pictures. The best was
 #: 16 with five pictures of each of ten classes, 1 to 2 with 50 and 0.1 with 500. Source: tests/benchmarks/head.py.
@@ -77,6 +78,7 @@ def fit_path(
     logit_offsets: Tensor | None = None,
     device: str,
     penalties: Sequence[float] = PENALTIES,
+    tuner: ThreadTuner | None = None,
 ) -> Iterator[Candidate]:
     """Fits multinomial logistic regression along a path of penalties, and stops where validation has got worse.
 
@@ -91,6 +93,7 @@ def fit_path(
         logit_offsets: [k], added to the logits in training only.
         device: Where to compute.
         penalties: Decreasing.
+        tuner: Chooses the threads; None: the clock decides and nobody is told.
 
     Yields:
         One candidate a penalty.
@@ -102,7 +105,7 @@ def fit_path(
     Source: warm starts along a path: Friedman et al. 2010, https://doi.org/10.18637/jss.v033.i01, section 2.5.
     """
     with memory_errors_named(len(train[0])):
-        task = _Task(train, num_classes, sample_weights, label_smoothing, logit_offsets, device)
+        task = _Task(train, num_classes, sample_weights, label_smoothing, logit_offsets, device, tuner)
         val_inputs, val_labels = task.standardized(val[0]), val[1].to(device)
     lowest, num_worse = math.inf, 0
     for l2 in penalties:
@@ -144,6 +147,7 @@ class _Task:
         label_smoothing: float,
         logit_offsets: Tensor | None,
         device: str,
+        tuner: ThreadTuner | None,
     ) -> None:
         self.labels = train[1].to(device)
         # One copy, changed in place: with a million pictures it takes 8 GB.
@@ -156,6 +160,7 @@ class _Task:
         self._label_smoothing = label_smoothing
         self._offsets = torch.zeros(num_classes) if logit_offsets is None else logit_offsets.float()
         self._offsets = self._offsets.to(device)
+        self._tuner = tuner or ThreadTuner(is_fixed=device != "cpu")
         self._head = nn.Linear(self.inputs.shape[1], num_classes, device=device)
         nn.init.zeros_(self._head.weight)
         nn.init.zeros_(self._head.bias)
@@ -190,7 +195,16 @@ class _Task:
                 total = total.detach() + loss.detach()
             return total
 
-        optimizer.step(objective)  # type: ignore[no-untyped-call]
+        def timed_objective() -> Tensor:
+            # The same objective at the same place: what a trial computes is not kept.
+            while self._tuner.wants_trial:
+                with self._tuner.trial():
+                    objective()
+            with self._tuner.timed():
+                return objective()
+
+        with self._tuner.held():
+            optimizer.step(timed_objective)  # type: ignore[no-untyped-call]
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Standardised features [n x 2048] -> [n x k], without offsets."""

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 from resnet_cli.device import Compute, memory_errors_named
 from resnet_cli.errors import DivergedError, Interrupted, MemoryExhausted
 from resnet_cli.evaluation.answers import Validation
-from resnet_cli.training.events import EpochDone, EpochRecord, MemoryShort, OnEvent, RateLowered, StepDone, ignore
+from resnet_cli.intraop import ThreadTuner
+from resnet_cli.training.events import (
+    EpochDone,
+    EpochRecord,
+    MemoryShort,
+    OnEvent,
+    RateLowered,
+    StepDone,
+    ThreadsChanged,
+    ignore,
+)
 from resnet_cli.training.interrupts import StopRequest, deferred_stop
 from resnet_cli.training.schedule import ScheduleName, multiplier
 from resnet_cli.training.session import Session
@@ -137,9 +147,10 @@ def fit(
     if session.average is not None and is_before_average:
         # There is one where a finished run is extended: of what were its last epochs.
         session.average.num_updates = 0
+    tuner = _make_tuner(session, compute, on_event, team)
     good = session.capture(copy=True)
-    with deferred_stop() as stop:
-        trainer = _Trainer(session, lesson, course, compute, keeper, on_event, team, stop, began)
+    with deferred_stop() as stop, tuner.held():
+        trainer = _Trainer(session, lesson, course, compute, keeper, on_event, team, stop, tuner, began)
         while session.state.epoch <= course.epochs and not trainer.is_over():
             try:
                 trainer.run_epoch()
@@ -151,9 +162,27 @@ def fit(
                 good = session.capture(copy=True)
                 continue
             session.restore(good)
+            if session.state.threads and session.state.threads[-1][1] != tuner.count:
+                session.use_threads(tuner.count)
             session.state.num_retries += 1
             session.state.rate *= RETRY_RATE
             on_event(RateLowered(session.state.epoch, reason, session.state.rate))
+
+
+def _make_tuner(session: Session, compute: Compute, on_event: OnEvent, team: Team) -> ThreadTuner:
+    """Goes on with the number of threads that a checkpoint knows: it shapes sums, and a resumed run keeps its bits."""
+
+    def note(count: int) -> None:
+        session.use_threads(count)
+        on_event(ThreadsChanged(session.state.epoch, count, tuner.most))
+
+    known = [count for _, count in session.state.threads]
+    # Processes that share a step wait for each other: their times say nothing about one of them.
+    is_fixed = compute.type != "cpu" or team.size > 1
+    tuner = ThreadTuner(count=known[-1] if known else None, is_fixed=is_fixed, on_change=note)
+    if not known and compute.type == "cpu":
+        session.use_threads(tuner.count)
+    return tuner
 
 
 class StepTaker:
@@ -168,6 +197,7 @@ class StepTaker:
         clip_grad: Largest norm of the gradient; None: any.
         on_event: Told when a batch does not fit.
         team: The processes that share the step.
+        tuner: Chooses the threads; None: they stay as they are.
     """
 
     def __init__(
@@ -181,7 +211,9 @@ class StepTaker:
         clip_grad: float | None = None,
         on_event: OnEvent = ignore,
         team: Team = ALONE,
+        tuner: ThreadTuner | None = None,
     ) -> None:
+        self._tuner = tuner or ThreadTuner(is_fixed=True)
         self._session, self._loss, self._compute = session, loss, compute
         self._forward = forward or session.network
         self._seed, self._clip_grad, self._on_event, self._team = seed, clip_grad, on_event, team
@@ -197,7 +229,7 @@ class StepTaker:
         statistics = self._session.statistics.clone()
         while True:
             try:
-                seen = self._forward_backward(batch)
+                seen = self._timed_gradients(batch, statistics)
             except MemoryExhausted:
                 if state.micro_batch <= 1:
                     raise
@@ -211,6 +243,15 @@ class StepTaker:
         # A step that ran out of memory may be half taken: it is never repeated.
         with memory_errors_named(batch.num_images):
             return self._clip_and_step(seen, batch.num_images, statistics)
+
+    def _timed_gradients(self, batch: Batch, statistics: Tensor) -> Tensor:
+        """Gives the gradients; the step may first be tried with another number of threads, which leaves no trace."""
+        while self._tuner.wants_trial:
+            with self._tuner.trial():
+                self._forward_backward(batch)
+            self._session.statistics.copy_(statistics)
+        with self._tuner.timed():
+            return self._forward_backward(batch)
 
     def _forward_backward(self, batch: Batch) -> Tensor:
         """Gives the gradients; returns this process's share of: mean loss, right answers, pictures."""
@@ -275,6 +316,7 @@ class _Trainer:
     on_event: OnEvent
     team: Team
     stop: StopRequest
+    tuner: ThreadTuner
     began: float
     validation_s: float = 0.0
 
@@ -288,6 +330,7 @@ class _Trainer:
             clip_grad=self.course.clip_grad,
             on_event=self.on_event,
             team=self.team,
+            tuner=self.tuner,
         )
         self.steps_per_look = GPU_STEPS_PER_LOOK if self.compute.type == "cuda" else 1
 

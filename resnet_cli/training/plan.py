@@ -15,10 +15,12 @@ from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.findings import Finding
 from resnet_cli.data.sources import OnWork
-from resnet_cli.device import Compute, choose_compute
+from resnet_cli.device import Compute, choose_compute, choose_step_compute
 from resnet_cli.errors import ConfigError, ImageError
+from resnet_cli.intraop import given_threads
 from resnet_cli.paths import refuse_existing
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.reliability import EXACT
 from resnet_cli.training import defaults
 from resnet_cli.training.cached_views import Setting, choose_cached_views
 from resnet_cli.training.kept_views import room_bytes
@@ -57,7 +59,8 @@ class Plan(Recipe):
         dataset: With its splits, train already limited.
         weights: Where the backbone starts.
         start: What a model of ours brings besides its backbone; None for other weights.
-        compute: Device and precision.
+        compute: Device and precision of answers: features, validation and all figures.
+        step_compute: Device and precision of the forward and backward passes that train the network.
         preprocess: Stored in the model.
         choices: The rows to show.
         warnings: What the user should know before it starts.
@@ -71,6 +74,7 @@ class Plan(Recipe):
     weights: Weights
     start: Start | None
     compute: Compute
+    step_compute: Compute
     preprocess: Preprocess
     choices: tuple[Choice, ...]
     warnings: tuple[str, ...]
@@ -85,6 +89,11 @@ class Plan(Recipe):
         # One picture has no batch statistics.
         most = num_train // 2 if self.train_batchnorm else num_train
         return max(1, min(math.ceil(num_train / self.batch_size), most))
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that the user asks for; None: the clock decides."""
+        return None if self.config.threads == "auto" else self.config.threads
 
     @property
     def batchnorm_momentum(self) -> float:
@@ -144,6 +153,7 @@ class Plan(Recipe):
                 "layer_decay": self.rates.layer_decay,
                 "unfreeze": self.stages,
                 "cached_views": self.cached_views,
+                "step_precision": self.step_compute.precision if self.step_compute != self.compute else None,
                 "augment": self.augment.strength,
                 "policy": self.augment.policy,
                 "erasing": self.augment.erasing,
@@ -173,6 +183,8 @@ def make_plan(
     if config.limit and config.fraction:
         raise ConfigError(f"--limit {config.limit} and --fraction {config.fraction:g}: choose one")
     compute = choose_compute(config.device, config.precision)
+    if compute.type != "cpu" and config.threads != "auto":
+        raise ConfigError(f"--threads {config.threads} has no effect: {compute.device} computes")
     prepared = prepare_data(resolved, on_work, split_path=split_path)
     dataset = prepared.dataset
     num_train = len(dataset.split("train"))
@@ -220,6 +232,7 @@ def make_plan(
         preprocess = start.preprocess
     if config.add:
         dataset = _add_classes(dataset, start, preprocess)
+        compute = _compute_as_remembered(compute, config, start)
     refuse_ineffective(config, mode, mode_why)
     random_start = weights.path is None
     facts = Facts(
@@ -230,6 +243,9 @@ def make_plan(
         mirror_safe=dataset.mirror_safe,
     )
     recipe, solver_why = choose_recipe(config, mode, facts)
+    # A head on features is small: it is always trained in float32.
+    asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
+    step_compute = choose_step_compute(compute, *asked)
     views_why = ""
     if not recipe.is_frozen:
         setting = Setting(
@@ -258,6 +274,7 @@ def make_plan(
         weights=weights,
         start=start,
         compute=compute,
+        step_compute=step_compute,
         preprocess=preprocess,
         choices=(),
         warnings=(*prepared.warnings, *_weights_warnings(weights, mode)),
@@ -303,6 +320,23 @@ def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) 
     return dataset.relabel(joint_classes(start.classes, dataset.classes))
 
 
+def _compute_as_remembered(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
+    """The precision of the features that a model remembers: new ones are trained on beside them.
+
+    Raises:
+        ConfigError: The user asks for another one.
+    """
+    made = start.precision if start else None
+    if made is None or made == compute.precision or EXACT >= {made, compute.precision}:
+        return compute
+    if config.precision != "auto":
+        raise ConfigError(
+            f"--add: the model's features were computed in {made}, not in {compute.precision}",
+            hint=f"use --precision {made}",
+        )
+    return dataclasses.replace(choose_compute(config.device, made), reason="as in that model")  # type: ignore[arg-type]
+
+
 def _rows(plan: Plan, origins: dict[str, str], notes: dict[str, str]) -> list[Choice]:
     """What is shown of a plan: what matters always, and everything that the user set."""
     config, dataset = plan.config, plan.dataset
@@ -340,6 +374,7 @@ def _rows(plan: Plan, origins: dict[str, str], notes: dict[str, str]) -> list[Ch
         *([row("fit", plan.preprocess.fit)] if config.fit or plan.preprocess.fit != "crop" else []),
         row("device", plan.compute.device),
         row("precision", plan.compute.precision, plan.compute.reason),
+        *([row("threads", plan.threads or given_threads(), _threads_why(plan))] if plan.compute.type == "cpu" else []),
     ]
     rows += extra("loss", plan.loss) + extra("label-smoothing", plan.label_smoothing) + extra("balance", plan.balance)
     if plan.takes_steps:
@@ -351,6 +386,14 @@ def _rows(plan: Plan, origins: dict[str, str], notes: dict[str, str]) -> list[Ch
         if name not in shown and value != about.default:
             rows.append(row(name, ", ".join(value) if isinstance(value, tuple) else value))
     return rows
+
+
+def _threads_why(plan: Plan) -> str:
+    if plan.threads is not None:
+        return ""
+    if (plan.config.devices or 1) > 1:
+        return "of each process"
+    return "fewer while other work holds the cores" if given_threads() > 1 else ""
 
 
 def _step_rows(plan: Plan, row: Any, extra: Any) -> list[Choice]:
@@ -378,6 +421,7 @@ def _step_rows(plan: Plan, row: Any, extra: Any) -> list[Choice]:
             *([row("cached-views", plan.cached_views)] if "stem" not in plan.stages else []),
             row("optimizer", rates.optimizer, random_why),
             row("lr", "auto" if plan.lr_is_auto else f"{rates.lr:g}", f"backbone; {peak}{decay}"),
+            row("step-precision", plan.step_compute.precision, plan.step_compute.reason),
             row("augment", plan.augment.strength, ", ".join(varied) if varied != ["none"] else ""),
             *extra("mixup", plan.mixup),
             *extra("cutmix", plan.cutmix),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_cli.evaluation.answers import Validation, head_probs, validate
+from resnet_cli.intraop import ThreadTuner
 from resnet_cli.training import defaults, logistic
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, EpochRecord, OnEvent, ignore
@@ -95,7 +96,9 @@ class HeadTraining:
         )
 
 
-def fit_path(plan: Plan, train: Rows, val: Rows, on_event: OnEvent) -> tuple[nn.Module, EpochRecord, list[EpochRecord]]:
+def fit_path(
+    plan: Plan, train: Rows, val: Rows, on_event: OnEvent, threads: list[list[int]] | None = None
+) -> tuple[nn.Module, EpochRecord, list[EpochRecord]]:
     """Fits a linear head by L-BFGS, once for each penalty of a path, and chooses one on validation.
 
     Args:
@@ -103,6 +106,7 @@ def fit_path(plan: Plan, train: Rows, val: Rows, on_event: OnEvent) -> tuple[nn.
         train: Features [n x 2048], labels int64 [n].
         val: Likewise.
         on_event: Told of each fit as of an epoch.
+        threads: Filled with how many threads share an operation since which penalty (from 0).
 
     Returns:
         The chosen head (for raw features, on the CPU), its record, and the records of all fits.
@@ -113,7 +117,13 @@ def fit_path(plan: Plan, train: Rows, val: Rows, on_event: OnEvent) -> tuple[nn.
         balance=plan.balance,
         device=plan.compute.device,
     )
-    candidates, records = [], []
+    candidates: list[logistic.Candidate] = []
+    records: list[EpochRecord] = []
+    threads = [] if threads is None else threads
+    tuner = ThreadTuner(
+        is_fixed=plan.compute.type != "cpu", on_change=lambda count: threads.append([len(candidates), count])
+    )
+    threads.append([0, tuner.count])
     for candidate in logistic.fit_path(
         train,
         val,
@@ -122,6 +132,7 @@ def fit_path(plan: Plan, train: Rows, val: Rows, on_event: OnEvent) -> tuple[nn.
         logit_offsets=loss.offsets,
         label_smoothing=plan.label_smoothing,
         device=plan.compute.device,
+        tuner=tuner,
     ):
         candidates.append(candidate)
         records.append(

@@ -34,6 +34,7 @@ STEP_FLAGS = (
 #: Flags that say how the backbone is trained, and what to use instead while it is frozen.
 BACKBONE_FLAGS = {
     "lr": "--head-lr",
+    "step_precision": "--precision",
     "layer_decay": "",
     "unfreeze": "",
     "progressive": "",

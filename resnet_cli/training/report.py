@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from resnet_cli.data.dataset import SPLITS, Split
@@ -37,6 +38,8 @@ class FinetuneResult:
         test: On the test split, which chose nothing; None if there is none.
         seconds: Wall time from the plan to the last evaluation.
         retention: How well the classes of the model that was added to are still known; None without ``add``.
+        threads: Since which step (from 0) how many threads shared an operation, which shapes the last digits of sums;
+            of L-BFGS since which penalty. Empty on a GPU.
     """
 
     run: RunFolder
@@ -48,6 +51,7 @@ class FinetuneResult:
     test: Evaluation | None
     seconds: float
     retention: Retention | None = None
+    threads: Sequence[Sequence[int]] = ()
 
     @property
     def judged(self) -> Evaluation:
@@ -75,10 +79,12 @@ class FinetuneResult:
             "model": str(self.run.model_path),
             "mode": self.plan.mode,
             "weights": self.plan.weights.name,
+            "precision": self.plan.compute.precision,
             "num_classes": len(self.model.classes),
             "num_skipped": len(self.plan.skipped),
             "num_images": {split: len(self.plan.dataset.split(split)) for split in SPLITS},
             "epochs": max(record.epoch for record in self.history),
+            "threads": [list(since) for since in self.threads],
             "best_epoch": self.best.epoch,
             "val_top1": self.val.top1,
             "test_top1": self.test.top1 if self.test else None,

@@ -26,6 +26,7 @@ class State:
         rate: What every rate is multiplied by; below 1 after a divergence.
         num_retries: Divergences so far.
         micro_batch: Pictures that go through the network at once.
+        threads: Since which step (from 0) how many threads share an operation, on a CPU: they shape sums' last digits.
         elapsed_s: Wall time of the run before this process's ``fit``, and then of all of it.
         history: One record an epoch; a probe before the first is epoch 0.
     """
@@ -36,6 +37,7 @@ class State:
     rate: float = 1.0
     num_retries: int = 0
     micro_batch: int = 0
+    threads: list[list[int]] = dataclasses.field(default_factory=list)
     elapsed_s: float = 0.0
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
 
@@ -82,6 +84,10 @@ class Session:
         if copy:
             tensors = {name: x.detach().clone() for name, x in tensors.items()}
         return Checkpoint(tensors, values)
+
+    def use_threads(self, count: int) -> None:
+        """Notes how many threads share an operation from the next step on."""
+        self.state.threads.append([self.state.num_steps, count])
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes up a state that :meth:`capture` gave, of a network and an optimizer of the same making."""
