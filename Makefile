@@ -7,7 +7,12 @@ BIN = $(VENV)/bin
 # command: it must find its bytecode, whatever the surroundings say about writing it.
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo test check check-all format clean
+# What computes: tested once more in bfloat16, which is emulated where the processor lacks it, and once on a processor
+# that is held down to AVX2.
+NUMERICAL = $(addprefix tests/test_, inference.py features.py packed.py explain.py evaluation.py exporting_parity.py \
+	training_loop.py training_session.py training_averaging.py training_optimizers.py training_full.py intraop.py)
+
+.PHONY: demo test lanes check check-all format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/resnet-cli demo
@@ -15,7 +20,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(PYTEST)
 
-# Exactly what CI runs.
+lanes: $(VENV)/.installed-dev
+	RESNET_CLI_TEST_PRECISION=bf16 $(PYTEST) $(NUMERICAL)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) $(NUMERICAL)
+
+# CI runs this, and `make lanes`.
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ class _OfflineConfig(_Config):
 
 class _ComputeConfig(_OfflineConfig):
     device: str = "auto"
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
 
 class DataConfig(_OfflineConfig):

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
 
-#: Precisions whose answers stay within 5e-3 of float32 in every probability; coarser ones are named beside every figure
-#: that they made. Source: tests/benchmarks/precisions.py.
-EXACT = frozenset({"fp32", "tf32"})
 #: Training pictures that a picture is compared with: the nearest ones of those that the model remembers.
 NUM_NEAREST = 20
 #: Share of the mean variance added to each feature's own, so that features that hardly vary count little.
@@ -122,10 +119,10 @@ def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | N
         precision: In which it answers.
 
     Returns:
-        A sentence; None where the two give the same answers, or nothing is known.
+        A sentence; None where the two are the same, or nothing is known.
     """
     made = made_in(provenance)
-    if made is None or made == precision or EXACT >= {made, precision}:
+    if made is None or made == precision:
         return None
     return (
         f"the model's validation figures, temperature and thresholds were computed in {made}, these answers in "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,13 @@ settings.load_profile("law")
 # Before torch is imported: threads of networks this small wait for each other longer than they compute, most
 # of all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Where the suite runs in the background of a script (as in cron and some CI), SIGINT is ignored, and so it would be in
+# every command that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Modules of tests import these before pytest loads them as plugins.
+pytest.register_assert_rewrite("narrow", "small_runs")
 
 PHOTO_SIZE = (48, 40)
 

@@ -41,9 +41,9 @@ class Reply(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(*arguments: object, cwd: Path) -> Iterator[Server]:
+def serving(*arguments: object, cwd: Path, within: Sequence[str] = ()) -> Iterator[Server]:
     """The installed command, from its first answer until the block ends."""
-    with spawn(["serve", *arguments, "--port", "0"], cwd) as process:
+    with spawn(["serve", *arguments, "--port", "0"], cwd, within=within) as process:
         try:
             assert process.stdout and process.stderr
             url = process.stdout.readline().strip()

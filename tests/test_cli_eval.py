@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import CLASSES, TINY, Trained, run_cli
+from running import CLASSES, PRECISION, TINY, Trained, run_cli
 
 from resnet_cli.reliability import Reliability
 from resnet_cli.training.finetune import finetune
@@ -37,7 +37,7 @@ KEYS = {"schema_version", "model", "data", "precision", "split", "tta", "target"
 
 def evaluated(*arguments: object) -> Any:
     """The JSON of an eval that writes no report."""
-    result = run_cli("eval", *arguments, "--no-report", "--json", "--precision", "fp32")
+    result = run_cli("eval", *arguments, "--no-report", "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -50,7 +50,7 @@ def copy_of(run: Path, folder: Path) -> Path:
 
 @pytest.mark.usefixtures("latest")
 def test_it_judges_the_latest_run_on_its_own_test_pictures(full_run: Trained) -> None:
-    result = run_cli("eval", "--no-report", "--json", "--precision", "fp32")
+    result = run_cli("eval", "--no-report", "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
     found = json.loads(line)
@@ -94,8 +94,8 @@ def test_a_plain_eval_shows_scores_classes_and_confusion(full_run: Trained) -> N
 
 
 def test_flip_is_said_wherever_figures_are(full_run: Trained) -> None:
-    plain = json.loads(run_cli("eval", "--no-report", full_run.run, "--json").stdout)
-    result = run_cli("eval", "--no-report", full_run.run, "--tta", "flip", "--json")
+    plain = evaluated(full_run.run)
+    result = run_cli("eval", "--no-report", full_run.run, "--tta", "flip", "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["tta"], found["num_images"]) == ("flip", plain["num_images"])
@@ -116,7 +116,7 @@ def test_flip_warns_where_mirrored_pictures_are_others(tmp_path: Path) -> None:
 
 
 def test_quiet_prints_top1_alone(full_run: Trained) -> None:
-    result = run_cli("eval", "--no-report", full_run.run, "--quiet")
+    result = run_cli("eval", "--no-report", full_run.run, "--quiet", "--precision", PRECISION)
     assert full_run.result.test is not None
     assert (result.stdout, result.stderr) == (f"{100 * full_run.result.test.top1:.1f} %\n", "")
 
@@ -125,7 +125,7 @@ def test_classes_are_aligned_by_name_and_may_be_a_part(full_run: Trained, photos
     folder = tmp_path / "two"
     for name in ("red", "green"):
         shutil.copytree(photos / "test" / name, folder / name)
-    result = run_cli("eval", "--no-report", full_run.run, folder, "--json", "--precision", "fp32")
+    result = run_cli("eval", "--no-report", full_run.run, folder, "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert full_run.result.test is not None
@@ -264,7 +264,7 @@ def test_fail_under_shows_everything_and_then_fails(full_run: Trained, photos: P
 
 
 def test_models_are_compared_on_the_same_pictures(full_run: Trained, frozen_run: Trained) -> None:
-    result = run_cli("eval", full_run.run, frozen_run.run, "--json", "--precision", "fp32")
+    result = run_cli("eval", full_run.run, frozen_run.run, "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     (comparison,) = found["comparisons"]

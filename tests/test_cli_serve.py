@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from made_models import CLASSES, pictures
 from PIL import Image
-from running import Trained, run_cli
+from running import IGNORING_SIGINT, Trained, run_cli
 from served import BOUNDARY, Reply, Server, ask, form, png, post, serving
 
 from resnet_cli.exporting.onnx_model import OnnxModel
@@ -275,6 +276,18 @@ def test_what_was_taken_is_answered_before_it_ends(
         assert replies and all(reply.status == 200 for reply in replies)
         assert server.process.returncode == code
         assert "what was taken is answered" in stderr and "Traceback" not in stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ignored_by_the_parent_sigint_stays_ignored_and_sigterm_ends_it(made_onnx: Path, tmp_path: Path) -> None:
+    with serving(made_onnx, cwd=tmp_path, within=IGNORING_SIGINT) as server:
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert post(server, FILES[0]).status == 200
+        server.process.send_signal(signal.SIGTERM)
+        _, stderr = server.process.communicate(timeout=60)
+        assert server.process.returncode == 143, stderr
+        assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from running import NARROW, TINY_FLAGS, command_environment, lines_until
+from running import IGNORING_SIGINT, NARROW, TINY_FLAGS, command_environment, lines_until
 
 from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.weights import load_model
@@ -88,9 +89,9 @@ def in_an_empty_folder(here: Path) -> None:
     pass
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+def start(code: str, *arguments: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [*within, sys.executable, "-c", code, *arguments],
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -155,6 +156,19 @@ def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     assert found and found[0].values["num_steps"] >= 2
     assert load_model(here / "run").classes == ("0", "1")
     assert (here / "runs" / "latest").resolve() == here / "run"
+
+
+def test_ignored_by_the_parent_sigint_stays_ignored_and_sigterm_ends_it() -> None:
+    with start(CHATTY, *LONG, within=IGNORING_SIGINT) as process:
+        assert process.stderr
+        lines_until(process.stderr, "epoch 2 of")
+        process.send_signal(signal.SIGINT)
+        for epoch in (3, 4, 5):
+            lines_until(process.stderr, f"epoch {epoch} of")
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "interrupted; kept run/model.safetensors" in stderr and "Traceback" not in stderr
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from narrow import narrow_model
 from PIL import Image
-from running import FP32
+from running import COMPUTE
 
 from resnet_cli.cli import studies
 from resnet_cli.cli.study_tables import curve_sentence
@@ -43,20 +43,20 @@ def test_learning_curve_prints_steps_forecasts_and_a_sentence(
     model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "NUM_DRAWS", 2)
-    studies.run_learning_curve(model, photos, FP32)
+    studies.run_learning_curve(model, photos, COMPUTE)
     shown = capsys.readouterr()
     assert "Learning curve (8 test pictures judge)" in shown.out and "twice the pictures" in shown.out
     assert "100 more of each class" in shown.out and "a guess" in shown.out
     assert "points" in shown.out and "evaluating" not in shown.out
     assert max(map(len, shown.out.splitlines()[:-1])) <= 80
-    studies.run_learning_curve(model, photos, FP32, as_json=True)
+    studies.run_learning_curve(model, photos, COMPUTE, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["schema_version"] == 1 and found["judged"] == "test"
     curve = found["learning_curve"]
     assert curve["num_train"] == 16 and curve["steps"][-1]["num_images"] == 16
     assert set(curve["law"]) == {"asymptote", "scale", "exponent"}
     assert {"value", "low", "high"} == set(curve["forecasts"][0]["gain"])
-    studies.run_learning_curve(model, photos, FP32, quiet=True)
+    studies.run_learning_curve(model, photos, COMPUTE, quiet=True)
     quiet = capsys.readouterr()
     assert quiet.out.startswith("twice the pictures: ") and quiet.out.count("\n") == 1 and not quiet.err
 
@@ -66,10 +66,10 @@ def test_data_without_splits_are_split_as_finetune_would(
 ) -> None:
     monkeypatch.setattr(curves, "NUM_DRAWS", 2)
     items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
-    studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), FP32, as_json=True)
+    studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, as_json=True)
     assert json.loads(capsys.readouterr().out)["learning_curve"]["num_train"] == 32
     with pytest.raises(DataError, match="too few for a learning curve"):
-        studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items[:8])), FP32)
+        studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items[:8])), COMPUTE)
 
 
 def noise(seed: int) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_the_sentence_follows_the_interval(gain: Interval, words: str) -> None:
 def test_label_audit_writes_a_table_that_opens_and_a_sheet(
     model: Model, photos: Dataset, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    studies.run_label_audit(model, photos, FP32, split="train")
+    studies.run_label_audit(model, photos, COMPUTE, split="train")
     shown = capsys.readouterr().out
     assert "Of 16 labels" in shown and "resnet-cli finetune colours-labels.csv" in shown
     again = open_dataset(str(here / "colours-labels.csv"))
@@ -102,22 +102,22 @@ def test_label_audit_writes_a_table_that_opens_and_a_sheet(
     assert page.startswith("<!DOCTYPE html>") and page.count("<figure") == 16 and "<script" not in page
     assert "resnet-cli finetune colours-labels.csv" in page
     with pytest.raises(ConfigError, match="exists already"):
-        studies.run_label_audit(model, photos, FP32)
-    studies.run_label_audit(model, photos, FP32, out=here / "all.csv", as_json=True)
+        studies.run_label_audit(model, photos, COMPUTE)
+    studies.run_label_audit(model, photos, COMPUTE, out=here / "all.csv", as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["label_audit"]["num_judged"] == 32
     assert found["written"] == [str(here / "all.html"), str(here / "all.csv")]
-    studies.run_label_audit(model, photos, FP32, out=here / "quiet.csv", quiet=True)
+    studies.run_label_audit(model, photos, COMPUTE, out=here / "quiet.csv", quiet=True)
     quiet = capsys.readouterr()
     assert quiet.out.splitlines() == [str(here / "quiet.html"), str(here / "quiet.csv")] and not quiet.err
 
 
 def test_a_name_that_is_no_table_and_an_empty_split_are_refused(model: Model, photos: Dataset, here: Path) -> None:
     with pytest.raises(ConfigError, match=r"must end in \.csv"):
-        studies.run_label_audit(model, photos, FP32, out=here / "labels.txt")
+        studies.run_label_audit(model, photos, COMPUTE, out=here / "labels.txt")
     items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
     with pytest.raises(DataError, match="has no such pictures"):
-        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), FP32, split="test")
+        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, split="test")
     assert not list(here.iterdir())
 
 
@@ -125,7 +125,7 @@ def test_pictures_in_memory_get_no_promise_that_finetune_reads_the_table(
     model: Model, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     items = [Item(f"<b>{at}</b>\n", noise(at), at % 2) for at in range(40)]
-    studies.run_label_audit(model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), FP32)
+    studies.run_label_audit(model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), COMPUTE)
     assert "finetune" not in capsys.readouterr().out
     page = (here / "noise-labels.html").read_text(encoding="utf-8")
     assert "these pictures are no files" in page and "<b>0" not in page and "<i>" not in page
@@ -133,16 +133,16 @@ def test_pictures_in_memory_get_no_promise_that_finetune_reads_the_table(
 
 def test_robustness_prints_a_row_a_kind(model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     items = photos.split("test")
-    studies.run_robustness(model, items, FP32, name=photos.name, max_images=4)
+    studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4)
     shown = capsys.readouterr().out
     assert "(4 of 8 pictures)" in shown and "It bears" in shown
     for kind in ("brightness", "contrast", "blur", "noise", "jpeg", "rotation", "shift"):
         assert f"\n {kind} " in shown
     assert max(map(len, shown.splitlines()[:-1])) <= 80
-    studies.run_robustness(model, items, FP32, name=photos.name, max_images=4, as_json=True)
+    studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4, as_json=True)
     found = json.loads(capsys.readouterr().out)["robustness"]
     assert found["num_images"] == 4 and len(found["kinds"]) == 7 and len(found["kinds"][0]["strengths"]) == 5
-    studies.run_robustness(model, items, FP32, name=photos.name, max_images=4, quiet=True)
+    studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4, quiet=True)
     assert capsys.readouterr().out.strip() == f"{100 * found['mean_top1']:.1f} %"
 
 
@@ -173,5 +173,5 @@ def test_an_unreadable_picture_is_named(model: Model, here: Path) -> None:
     (here / "3.png").write_bytes(b"no picture")
     items = tuple(Item(f"{at}.png", here / f"{at}.png", at % 2) for at in range(12))
     with pytest.raises(DataError, match=r"3\.png"):
-        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), items), FP32)
+        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), items), COMPUTE)
     assert not (here / "noise-labels.csv").exists()

@@ -116,7 +116,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         "cut.jpg": "damaged: ",
         "gone.jpg": "No such file",
         "folder.jpg": "not a file",
-        "nul\0.jpg": "null byte",
+        "nul\0.jpg": "embedded null",
     }
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from running import FP32
+from running import COMPUTE
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -202,11 +202,11 @@ def test_flip_takes_the_mean_of_both_sides() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     items = [Item(f"{index}.png", one, label=index % 3) for index, one in enumerate(pixels)]
     turned = [dataclasses.replace(item, source=one[:, ::-1].copy()) for item, one in zip(items, pixels, strict=True)]
-    plain, other = evaluate(model, items, FP32), evaluate(model, turned, FP32)
+    plain, other = evaluate(model, items, COMPUTE), evaluate(model, turned, COMPUTE)
     seen: list[tuple[int, int]] = []
-    both = evaluate(model, items, FP32, tta="flip", on_progress=lambda *done: seen.append(done))
+    both = evaluate(model, items, COMPUTE, tta="flip", on_progress=lambda *done: seen.append(done))
     assert np.array_equal(both.probs, (plain.probs + other.probs) / 2)
-    assert both.probs == pytest.approx(evaluate(model, turned, FP32, tta="flip").probs)
+    assert both.probs == pytest.approx(evaluate(model, turned, COMPUTE, tta="flip").probs)
     assert (plain.tta, both.tta, both.to_dict()["tta"]) == ("none", "flip", "flip")
     assert [total for _, total in seen] == [10] * len(seen)
     assert seen == sorted(seen) and seen[-1] == (10, 10)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from narrow import narrow_model
 from PIL import Image
-from running import FP32
+from running import COMPUTE
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DataError
@@ -119,15 +119,15 @@ def model(narrow: None) -> Model:
 def test_undamaged_pictures_get_the_answers_of_eval_and_no_feature_is_cached(model: Model) -> None:
     items = [Item(f"{at}", np.asarray(photo(at, (120, 80))), at % 2) for at in range(7)]
     seen: list[tuple[int, int]] = []
-    found = robustness(model, items, FP32, on_progress=lambda *done: seen.append(done))
+    found = robustness(model, items, COMPUTE, on_progress=lambda *done: seen.append(done))
     assert seen[-1] == (7, 7) and not features_dir().exists()
-    assert found.clean.value == pytest.approx(evaluate(model, items, FP32).top1)
-    assert len(found.kinds) == 7 and found == robustness(model, items, FP32)
-    assert robustness(model, items, FP32, max_images=3).num_images == 3
+    assert found.clean.value == pytest.approx(evaluate(model, items, COMPUTE).top1)
+    assert len(found.kinds) == 7 and found == robustness(model, items, COMPUTE)
+    assert robustness(model, items, COMPUTE, max_images=3).num_images == 3
 
 
 def test_one_picture_is_enough(model: Model) -> None:
-    found = robustness(model, [Item("0", np.asarray(photo()), 0)], FP32)
+    found = robustness(model, [Item("0", np.asarray(photo()), 0)], COMPUTE)
     assert found.clean.value in {0, 1} and found.num_images == 1
 
 
@@ -135,4 +135,4 @@ def test_an_unreadable_picture_is_named(model: Model, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"bad\.jpg"):
-        robustness(model, [Item("bad.jpg", bad)], FP32)
+        robustness(model, [Item("bad.jpg", bad)], COMPUTE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import FP32
+from running import COMPUTE, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.data.dataset import Item
@@ -18,6 +18,7 @@ from resnet_cli.preprocess import Preprocess
 from resnet_cli.weights import load_model
 
 pytest_plugins = ["narrow"]
+ROUNDING = tolerance(2e-4)
 PREPROCESS = Preprocess(resize_size=96, crop_size=96)
 
 
@@ -63,7 +64,7 @@ def test_maps_equal_those_of_finite_differences_of_the_last_stage(hidden: tuple[
     net, pixels, step = network(hidden), pictures(1, size=64), 1e-4
     # Of the most probable class some place speaks for it.
     target = int(net(PREPROCESS.normalize(pixels)).argmax())
-    maps = GradCam(net, PREPROCESS, FP32).maps(pixels, torch.tensor([target]))
+    maps = GradCam(net, PREPROCESS, COMPUTE).maps(pixels, torch.tensor([target]))
     activations = last_stage(net, pixels).double()  # [1 x 2048 x 2 x 2]
     exact = net.double()
     gradients = torch.zeros_like(activations[0])
@@ -80,7 +81,7 @@ def test_maps_equal_those_of_finite_differences_of_the_last_stage(hidden: tuple[
     # A channel's weight is the mean of its gradient over the places (equation 1 of the paper).
     heat = torch.einsum("bchw,c->bhw", activations, gradients.mean(dim=(1, 2)))
     assert maps.any()
-    np.testing.assert_allclose(maps, scaled(heat, pixels), atol=2e-4)
+    np.testing.assert_allclose(maps, scaled(heat, pixels), atol=ROUNDING)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -90,8 +91,8 @@ def test_maps_equal_grad_cam_by_a_backward_pass_from_the_logit(hidden: tuple[int
     activations = last_stage(net, pixels).requires_grad_()
     (gradients,) = torch.autograd.grad(logit(net, activations, targets).sum(), activations)
     heat = (gradients.mean(dim=(2, 3), keepdim=True) * activations).sum(dim=1).detach()
-    maps = GradCam(net, PREPROCESS, FP32).maps(pixels, targets)
-    np.testing.assert_allclose(maps, scaled(heat, pixels), atol=2e-4)
+    maps = GradCam(net, PREPROCESS, COMPUTE).maps(pixels, targets)
+    np.testing.assert_allclose(maps, scaled(heat, pixels), atol=ROUNDING)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -99,7 +100,9 @@ def test_with_a_linear_head_the_map_is_the_class_activation_map() -> None:
     net, pixels, targets = network(), pictures(), torch.tensor([2, 2, 0])
     assert isinstance(net.fc, nn.Linear)
     heat = torch.einsum("bchw,bc->bhw", last_stage(net, pixels), net.fc.weight[targets]).detach()
-    np.testing.assert_allclose(GradCam(net, PREPROCESS, FP32).maps(pixels, targets), scaled(heat, pixels), atol=2e-4)
+    np.testing.assert_allclose(
+        GradCam(net, PREPROCESS, COMPUTE).maps(pixels, targets), scaled(heat, pixels), atol=tolerance(2e-4)
+    )
 
 
 @pytest.mark.usefixtures("narrow")
@@ -107,7 +110,7 @@ def test_without_targets_the_most_probable_class_is_explained() -> None:
     net, pixels = network(), pictures()
     with torch.no_grad():
         best = net(PREPROCESS.normalize(pixels)).argmax(dim=1)
-    cam = GradCam(net, PREPROCESS, FP32)
+    cam = GradCam(net, PREPROCESS, COMPUTE)
     maps = cam.maps(pixels)
     assert maps.shape == (3, 96, 96) and maps.dtype == np.float32
     assert maps.min() >= 0 and maps.max() <= 1
@@ -121,7 +124,7 @@ def test_the_network_is_left_as_it_was() -> None:
     net = network()
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    GradCam(net, PREPROCESS, FP32).maps(pictures(1))
+    GradCam(net, PREPROCESS, COMPUTE).maps(pictures(1))
     assert net.training and not net.layer4._forward_hooks
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -132,7 +135,7 @@ def test_where_nothing_speaks_for_a_class_the_map_is_empty() -> None:
     net = network()
     assert isinstance(net.fc, nn.Linear)
     nn.init.constant_(net.fc.weight, -1.0)
-    assert not GradCam(net, PREPROCESS, FP32).maps(pictures(2)).any()
+    assert not GradCam(net, PREPROCESS, COMPUTE).maps(pictures(2)).any()
 
 
 def test_each_cell_is_enlarged_to_where_it_looks() -> None:
@@ -176,14 +179,14 @@ def test_overlays_show_what_the_network_saw_and_leave_out_what_cannot_be_read(tm
     items[3] = Item("gone", tmp_path / "gone.jpg")
     model = Model(network(), ("a", "b", "c", "d"), PREPROCESS)
     seen: list[tuple[int, int]] = []
-    made = overlays(model, items, [4, 3, 0], FP32, targets=[2, 1, -1], on_progress=lambda *done: seen.append(done))
+    made = overlays(model, items, [4, 3, 0], COMPUTE, targets=[2, 1, -1], on_progress=lambda *done: seen.append(done))
     assert sorted(made) == [0, 4] and seen[-1] == (3, 3)
     assert all(image.size == (96, 96) and image.mode == "RGB" for image in made.values())
     pixels = stack([PREPROCESS(items[4].open())])
-    heat = GradCam(model.network, PREPROCESS, FP32).maps(pixels, torch.tensor([2]))[0]
+    heat = GradCam(model.network, PREPROCESS, COMPUTE).maps(pixels, torch.tensor([2]))[0]
     expected = overlay(Image.fromarray(PREPROCESS(items[4].open())), heat)
     assert np.abs(np.asarray(made[4]).astype(int) - np.asarray(expected)).max() <= 1
-    assert overlays(model, items, [], FP32) == {}
+    assert overlays(model, items, [], COMPUTE) == {}
 
 
 def test_a_golf_ball_is_found_where_it_lies(assets: Path) -> None:
@@ -195,7 +198,7 @@ def test_a_golf_ball_is_found_where_it_lies(assets: Path) -> None:
     # Pasted into an empty corner, the ball takes the heat with it.
     plain = np.full_like(pixels, model.preprocess.mean_colour)
     plain[:112, :112] = pixels[::2, ::2]
-    heat = GradCam(model.network, model.preprocess, FP32).maps(stack([plain]))[0]
+    heat = GradCam(model.network, model.preprocess, COMPUTE).maps(stack([plain]))[0]
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert row < 112 and column < 112
     assert heat[:112, :112].sum() > 0.6 * heat.sum()

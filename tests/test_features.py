@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from running import FP32, command_environment
+from running import COMPUTE, FP32, command_environment, tolerance
 
 from resnet_cli import feature_cache, features
 from resnet_cli.data.dataset import Item
@@ -63,60 +63,61 @@ def shards() -> list[Path]:
 
 def test_features_are_the_networks_own(network: ResNet50) -> None:
     items = make_items(3)
-    found = extract_features(network, items, SMALL, FP32)
+    found = extract_features(network, items, SMALL, COMPUTE)
     pixels = torch.stack([torch.from_numpy(SMALL(item.open()).copy()).permute(2, 0, 1) for item in items])
     with torch.inference_mode():
         expected = network.features(SMALL.normalize(pixels))
-    assert found.dtype == torch.float32
-    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert found.dtype == features.feature_dtype(COMPUTE)
+    allowed = tolerance(1e-4)
+    assert torch.allclose(found.float(), expected, rtol=allowed, atol=allowed * float(expected.abs().max()))
 
 
 def test_a_second_extraction_runs_no_forward_pass(network: ResNet50, passes: list[int]) -> None:
     items = make_items(10)
-    first = extract_features(network, items, SMALL, FP32)
+    first = extract_features(network, items, SMALL, COMPUTE)
     assert sum(passes) == 10
     passes.clear()
-    assert torch.equal(extract_features(network, items, SMALL, FP32), first)
+    assert torch.equal(extract_features(network, items, SMALL, COMPUTE), first)
     assert passes == []
 
 
 def test_rows_align_with_items_in_any_order_and_with_duplicates(network: ResNet50, passes: list[int]) -> None:
     items = make_items(6)
-    first = extract_features(network, items, SMALL, FP32)
+    first = extract_features(network, items, SMALL, COMPUTE)
     passes.clear()
     more = make_items(2, seed=1)
     order = [5, 0, 0, 3, 5, 1]
-    found = extract_features(network, [more[0], *(items[i] for i in order), more[1], more[0]], SMALL, FP32)
+    found = extract_features(network, [more[0], *(items[i] for i in order), more[1], more[0]], SMALL, COMPUTE)
     assert torch.equal(found[1:7], first[order])
     assert torch.equal(found[0], found[8])
     assert sum(passes) == 2
 
 
 def test_another_head_hits_the_cache(network: ResNet50, passes: list[int]) -> None:
-    extract_features(network, make_items(3), SMALL, FP32)
+    extract_features(network, make_items(3), SMALL, COMPUTE)
     passes.clear()
     other = ResNet50(7, (16,))
     other.load_state_dict(network.backbone_state(), strict=False)
     other.fc = make_head(5, ())
-    extract_features(other, make_items(3), SMALL, FP32)
+    extract_features(other, make_items(3), SMALL, COMPUTE)
     assert passes == []
 
 
 def test_other_weights_preprocessing_or_precision_miss(network: ResNet50, passes: list[int]) -> None:
     items = make_items(2)
-    first = extract_features(network, items, SMALL, FP32)
+    first = extract_features(network, items, SMALL, COMPUTE)
     other = ResNet50(2).eval()
     other.load_state_dict(network.state_dict())
     with torch.no_grad():
         other.bn1.bias[0] += 1e-2
     for changed in (
-        (other, SMALL, FP32),
-        (network, dataclasses.replace(SMALL, interpolation="bicubic"), FP32),
-        (network, dataclasses.replace(SMALL, mean=(0.5, 0.5, 0.5)), FP32),
-        (network, SMALL, dataclasses.replace(FP32, precision="bf16")),
+        (other, SMALL, COMPUTE),
+        (network, dataclasses.replace(SMALL, interpolation="bicubic"), COMPUTE),
+        (network, dataclasses.replace(SMALL, mean=(0.5, 0.5, 0.5)), COMPUTE),
+        (network, SMALL, dataclasses.replace(COMPUTE, precision="bf16" if COMPUTE == FP32 else "fp32")),
     ):
         passes.clear()
-        assert not torch.equal(extract_features(changed[0], items, changed[1], changed[2]).float(), first)
+        assert not torch.equal(extract_features(changed[0], items, changed[1], changed[2]).float(), first.float())
         assert sum(passes) == 2
 
 
@@ -126,26 +127,26 @@ def test_mirrored_features_are_those_of_mirrored_pictures_and_are_cached_apart(
     square = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     items = [Item(f"{index}.png", pixels) for index, pixels in enumerate(square)]
     turned = [Item(item.name, pixels[:, ::-1].copy()) for item, pixels in zip(items, square, strict=True)]
-    plain = extract_features(network, items, SMALL, FP32)
-    mirrored = extract_features(network, items, SMALL, FP32, mirrored=True)
+    plain = extract_features(network, items, SMALL, COMPUTE)
+    mirrored = extract_features(network, items, SMALL, COMPUTE, mirrored=True)
     assert sum(passes) == 6
-    assert torch.equal(mirrored, extract_features(network, turned, SMALL, FP32))
+    assert torch.equal(mirrored, extract_features(network, turned, SMALL, COMPUTE))
     assert not torch.allclose(mirrored, plain)
     passes.clear()
-    assert torch.equal(extract_features(network, items, SMALL, FP32, mirrored=True), mirrored)
-    assert torch.equal(extract_features(network, items, SMALL, FP32), plain)
+    assert torch.equal(extract_features(network, items, SMALL, COMPUTE, mirrored=True), mirrored)
+    assert torch.equal(extract_features(network, items, SMALL, COMPUTE), plain)
     assert passes == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_a_damaged_shard_is_dropped_and_computed_again(network: ResNet50, passes: list[int], damage: str) -> None:
     items = make_items(4)
-    first = extract_features(network, items, SMALL, FP32)
+    first = extract_features(network, items, SMALL, COMPUTE)
     (shard,) = shards()
     whole = shard.read_bytes()
     shard.write_bytes({"cut": whole[:-100], "empty": b"", "other": b"x" * len(whole)}[damage])
     passes.clear()
-    assert torch.equal(extract_features(network, items, SMALL, FP32), first)
+    assert torch.equal(extract_features(network, items, SMALL, COMPUTE), first)
     assert sum(passes) == 4
     assert shard.read_bytes() == whole
 
@@ -162,11 +163,11 @@ def test_an_interrupted_extraction_keeps_what_it_computed(
 
     items = make_items(20)
     with pytest.raises(KeyboardInterrupt):
-        extract_features(network, items, SMALL, FP32, on_progress=interrupt)
+        extract_features(network, items, SMALL, COMPUTE, on_progress=interrupt)
     assert len(shards()) == 2
     passes.clear()
     seen: list[tuple[int, int]] = []
-    extract_features(network, items, SMALL, FP32, on_progress=lambda done, total: seen.append((done, total)))
+    extract_features(network, items, SMALL, COMPUTE, on_progress=lambda done, total: seen.append((done, total)))
     assert sum(passes) == 8
     assert seen == [(12, 20), (16, 20), (20, 20)]
 
@@ -179,7 +180,7 @@ def test_unreadable_pictures_are_all_named_before_any_forward_pass(
     (folder / "cat" / "empty.jpg").touch()
     items = [Item(path.name, path) for path in sorted((folder / "cat").iterdir())]
     with pytest.raises(DataError, match=r"2 of 5 pictures cannot be read") as caught:
-        extract_features(network, items, SMALL, FP32)
+        extract_features(network, items, SMALL, COMPUTE)
     assert "bad.jpg" in caught.value.message and "empty.jpg" in caught.value.message
     assert passes == []
     assert shards() == []
@@ -191,30 +192,30 @@ def test_the_shards_that_were_not_used_for_longest_are_dropped(
     groups = [make_items(2, seed=seed) for seed in range(3)]
     for age, group in zip((300, 200, 100), groups, strict=True):
         before = set(shards())
-        extract_features(network, group, SMALL, FP32)
+        extract_features(network, group, SMALL, COMPUTE)
         (new,) = set(shards()) - before
         os.utime(new, (1e9 - age, 1e9 - age))
     # Reading makes a shard young again: the second group is now the oldest.
-    extract_features(network, groups[0], SMALL, FP32)
+    extract_features(network, groups[0], SMALL, COMPUTE)
     size = shards()[0].stat().st_size
     monkeypatch.setattr(feature_cache, "MAX_CACHE_BYTES", 3 * size)
-    extract_features(network, make_items(2, seed=3), SMALL, FP32)
+    extract_features(network, make_items(2, seed=3), SMALL, COMPUTE)
     passes.clear()
     for seed in (0, 2, 3):
-        extract_features(network, make_items(2, seed=seed), SMALL, FP32)
+        extract_features(network, make_items(2, seed=seed), SMALL, COMPUTE)
     assert passes == []
-    extract_features(network, groups[1], SMALL, FP32)
+    extract_features(network, groups[1], SMALL, COMPUTE)
     assert sum(passes) == 2
 
 
 WRITER = """
 import sys, torch
-from running import FP32
+from running import COMPUTE
 from test_features import SMALL, make_items
 from resnet_cli.features import extract_features
 from resnet_cli.model import ResNet50
 torch.manual_seed(0)
-torch.save(extract_features(ResNet50(2).eval(), make_items(24), SMALL, FP32), sys.argv[1])
+torch.save(extract_features(ResNet50(2).eval(), make_items(24), SMALL, COMPUTE), sys.argv[1])
 """
 
 
@@ -227,14 +228,14 @@ def test_two_processes_that_write_at_once_both_end_right(network: ResNet50, tmp_
         for file in files
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
-    here = extract_features(network, make_items(24), SMALL, FP32)
+    here = extract_features(network, make_items(24), SMALL, COMPUTE)
     for file in files:
         assert torch.equal(torch.load(file, weights_only=True), here)
 
 
 def test_batch_size_and_order_do_not_change_features(network: ResNet50) -> None:
     pixels = torch.stack([torch.from_numpy(SMALL(item.open()).copy()).permute(2, 0, 1) for item in make_items(13)])
-    backbone = FrozenBackbone(network, SMALL, FP32)
+    backbone = FrozenBackbone(network, SMALL, COMPUTE)
     whole = backbone(pixels)
     scale = float(whole.abs().max())
     for size in (1, 4, 7):
@@ -244,4 +245,4 @@ def test_batch_size_and_order_do_not_change_features(network: ResNet50) -> None:
 
 
 def test_no_items_give_no_rows(network: ResNet50) -> None:
-    assert extract_features(network, [], SMALL, FP32).shape == (0, 2048)
+    assert extract_features(network, [], SMALL, COMPUTE).shape == (0, 2048)

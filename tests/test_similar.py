@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from running import FP32
+from running import COMPUTE
 
 from resnet_cli import similar
 from resnet_cli.data.dataset import Item
@@ -40,9 +40,9 @@ def test_they_are_those_with_the_largest_cosine(
     model: Model, items: list[Item], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similar, "CHUNK_PICTURES", chunk)
-    rows = extract_features(model.network, items, model.preprocess, FP32).double().numpy()
+    rows = extract_features(model.network, items, model.preprocess, COMPUTE).double().numpy()
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = find_similar(model, items[:2], iter(items), FP32, topk=4)
+    found = find_similar(model, items[:2], iter(items), COMPUTE, topk=4)
     for query in range(2):
         cosines = rows @ rows[query]
         expected = [other for other in np.argsort(-cosines) if other != query][:4]
@@ -56,7 +56,7 @@ def test_they_are_those_with_the_largest_cosine(
 def test_a_copy_is_found_and_the_picture_itself_is_not(model: Model, items: list[Item], tmp_path: Path) -> None:
     assert isinstance(items[0].source, Path)
     copy = Item("copy", Path(shutil.copy(items[0].source, tmp_path / "copy.jpg")))
-    found = find_similar(model, items[:1], [*items, copy], FP32, topk=99)
+    found = find_similar(model, items[:1], [*items, copy], COMPUTE, topk=99)
     assert found.matches[0].path == "copy" and found.matches[0].similarity == pytest.approx(1, abs=1e-5)
     assert len(found.matches) == 12
 
@@ -66,10 +66,10 @@ def test_unreadable_pictures_are_reported_and_the_rest_compared(
 ) -> None:
     broken = Item("broken", tmp_path / "gone.jpg")
     done: list[int] = []
-    found = find_similar(model, items[:1], [broken, *items], FP32, on_progress=done.append)
+    found = find_similar(model, items[:1], [broken, *items], COMPUTE, on_progress=done.append)
     assert [error.path for error in found.errors] == [str(tmp_path / "gone.jpg")] and len(found.matches) == 10
     assert done[-1] == 12
     with pytest.raises(DataError, match="no picture there can be read"):
-        find_similar(model, items[:1], [broken], FP32)
+        find_similar(model, items[:1], [broken], COMPUTE)
     with pytest.raises(DataError, match=r"gone\.jpg"):
-        find_similar(model, [broken], items, FP32)
+        find_similar(model, [broken], items, COMPUTE)

@@ -143,7 +143,8 @@ def test_the_shape_is_known_before_anything_is_computed(size: int) -> None:
 def test_what_float16_cannot_hold_stays_finite() -> None:
     network = ResNet50(2)
     nn.init.constant_(network.bn1.bias, 1e6)
-    assert np.isfinite(FrozenStages(network, "layer1", PREPROCESS, FP32)(PIXELS)).all()
+    for compute in (FP32, dataclasses.replace(FP32, precision="bf16")):
+        assert np.isfinite(FrozenStages(network, "layer1", PREPROCESS, compute)(PIXELS)).all()
 
 
 class Killed(BaseException):

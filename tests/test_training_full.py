@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import TINY, IgnoringKeeper, Trained
+from running import TINY, IgnoringKeeper, Trained, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.config import STAGES, FinetuneConfig, resolve
@@ -44,7 +44,7 @@ def train(plan: Plan, network: ResNet50) -> tuple[list[EpochRecord], list[StepDo
     training = NetworkTraining(plan, network)
     course = Course(epochs=plan.epochs, seed=plan.config.seed)
     keeper = IgnoringKeeper()
-    fit(training.session, training.lesson(), course, compute=plan.compute, keeper=keeper, on_event=events.append)
+    fit(training.session, training.lesson(), course, compute=plan.step_compute, keeper=keeper, on_event=events.append)
     return training.session.state.history, [event for event in events if isinstance(event, StepDone)]
 
 
@@ -221,13 +221,15 @@ def test_accumulated_parts_make_the_undivided_step(full_run: Trained) -> None:
         (batch,) = lesson.batches(1, 0)
         for group in training.session.optimizer.param_groups:
             group["lr"] = group["peak"]
-        losses.append(float(StepTaker(training.session, lesson.loss, plan.compute).take(batch)[0]))
+        losses.append(float(StepTaker(training.session, lesson.loss, plan.step_compute).take(batch)[0]))
         states.append(state_of(network))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance(1e-5))
     start = state_of(with_a_head(fresh(plan)))
+    # A gradient is a sum of many rounded parts.
+    allowed = 1e-3 if plan.step_compute.precision == "fp32" else 0.2
     for name, tensor in states[0].items():
         step = (tensor - start[name]).float().norm()
-        assert float((tensor - states[1][name]).float().norm()) <= 1e-3 * float(step) + 1e-7, name
+        assert float((tensor - states[1][name]).float().norm()) <= allowed * float(step) + 1e-7, name
 
 
 def test_what_goes_through_at_once_is_halved_until_a_step_fits_and_nothing_else_changes(

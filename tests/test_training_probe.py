@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from running import FP32, TINY, IgnoringKeeper, Trained
+from running import COMPUTE, TINY, IgnoringKeeper, Trained
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -74,7 +74,7 @@ def fit_steps(
         schedule=plan.schedule,
         average_from=plan.epochs - plan.average + 1 if plan.average else None,
     )
-    fit(training.session, training.lesson(), course, compute=FP32, keeper=keeper, on_event=lambda event: None)
+    fit(training.session, training.lesson(), course, compute=COMPUTE, keeper=keeper, on_event=lambda event: None)
     assert keeper.head is not None
     return training.session.state.history, keeper.head, training.session
 

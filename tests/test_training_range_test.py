@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from running import FP32, TINY, run_cli, scored
+from running import COMPUTE, TINY, run_cli, scored
 from torch import Tensor, nn
 
 from resnet_cli.config import FinetuneConfig, resolve
@@ -74,12 +74,12 @@ def test_network_optimizer_and_batchnorm_are_as_before_bit_by_bit(monkeypatch: p
 
 def test_the_rate_that_it_finds_trains_better_than_far_lower_and_far_higher_ones() -> None:
     lesson = lesson_on(INPUTS)
-    found = find_lr(linear_session(), lesson, compute=FP32)
+    found = find_lr(linear_session(), lesson, compute=COMPUTE)
     assert LOWEST * SAFETY <= found <= HIGHEST * SAFETY
 
     def loss_after_training(lr: float) -> float:
         session = linear_session()
-        taker = StepTaker(session, lesson.loss, FP32)
+        taker = StepTaker(session, lesson.loss, COMPUTE)
         for group in session.optimizer.param_groups:
             group["lr"] = lr
         for _ in range(5):
@@ -90,7 +90,7 @@ def test_the_rate_that_it_finds_trains_better_than_far_lower_and_far_higher_ones
 
     assert loss_after_training(found) < loss_after_training(found / 100)
     # Inputs a thousand times as large want a far lower rate.
-    assert find_lr(linear_session(), lesson_on(1000 * INPUTS), compute=FP32) < found / 10
+    assert find_lr(linear_session(), lesson_on(1000 * INPUTS), compute=COMPUTE) < found / 10
 
 
 def test_the_other_groups_keep_their_ratio_to_the_backbones() -> None:
@@ -105,7 +105,7 @@ def test_the_other_groups_keep_their_ratio_to_the_backbones() -> None:
     session.optimizer.register_step_pre_hook(
         lambda optimizer, *_: seen.append(optimizer.param_groups[1]["lr"] / optimizer.param_groups[0]["lr"])
     )
-    find_lr(session, lesson_on(INPUTS), compute=FP32)
+    find_lr(session, lesson_on(INPUTS), compute=COMPUTE)
     assert seen == pytest.approx([10.0] * len(seen))
 
 
@@ -113,7 +113,7 @@ def test_no_finite_loss_at_all_is_an_error_and_still_leaves_nothing() -> None:
     session = linear_session()
     before = session.capture(copy=True)
     with pytest.raises(DivergedError) as caught:
-        find_lr(session, lesson_on(torch.full_like(INPUTS, math.nan)), compute=FP32)
+        find_lr(session, lesson_on(torch.full_like(INPUTS, math.nan)), compute=COMPUTE)
     assert caught.value.hint and "--lr" in caught.value.hint
     assert all(torch.equal(x, before.tensors[name]) for name, x in session.capture().tensors.items())
 

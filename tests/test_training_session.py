@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import FP32
+from running import COMPUTE, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.device import Compute
@@ -63,7 +63,7 @@ class Way:
     is_gradual: bool = False
     is_mixed: bool = False
 
-    def session(self, compute: Compute = FP32) -> Session:
+    def session(self, compute: Compute = COMPUTE) -> Session:
         torch.manual_seed(0)
         network = Tiny()
         averages = self.decay is not None or self.average_from is not None
@@ -134,7 +134,7 @@ class Keeper:
 def run(
     way: Way,
     *stops: int,
-    compute: Compute = FP32,
+    compute: Compute = COMPUTE,
     poison: dict[tuple[int, int], float] | None = None,
     on_event: Any = ignore,
 ) -> Session:
@@ -196,13 +196,13 @@ def test_a_poisoned_step_is_as_if_its_epoch_began_again_at_a_tenth(
     twin, keeper = way.session(), Keeper((epoch - 1) * (STEPS + 1) - 1)
     if epoch > 1:
         with pytest.raises(Stopped):
-            fit(twin, way.lesson(twin), way.course(), compute=FP32, keeper=keeper, on_event=ignore)
+            fit(twin, way.lesson(twin), way.course(), compute=COMPUTE, keeper=keeper, on_event=ignore)
     twin.state.rate, twin.state.num_retries = 0.1, 1
-    fit(twin, way.lesson(twin), way.course(), compute=FP32, keeper=Keeper(), on_event=ignore)
+    fit(twin, way.lesson(twin), way.course(), compute=COMPUTE, keeper=Keeper(), on_event=ignore)
     assert_same(session, twin)
 
 
-@pytest.mark.parametrize("compute", [FP32, LIKE_CUDA], ids=["looked at each step", "deferred"])
+@pytest.mark.parametrize("compute", [COMPUTE, LIKE_CUDA], ids=["looked at each step", "deferred"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("at", [0, 3], ids=["the first step", "a later step"])
 def test_a_poisoned_step_changes_nothing(compute: Compute, optimizer: Literal["sgd", "adamw"], at: int) -> None:
@@ -318,11 +318,11 @@ def test_parts_that_fit_make_the_same_step_and_their_size_is_kept(room: int) -> 
     events: list[Event] = []
     short, whole = narrow_session(room), narrow_session(16)
     for session in (short, whole):
-        taker = StepTaker(session, nn.functional.cross_entropy, FP32, on_event=events.append)
+        taker = StepTaker(session, nn.functional.cross_entropy, COMPUTE, on_event=events.append)
         taker.take(Batch(IMAGES, LABELS, 16))
     ours, theirs = short.capture(), whole.capture()
     for name, tensor in ours.tensors.items():
-        torch.testing.assert_close(tensor, theirs.tensors[name], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(tensor, theirs.tensors[name], rtol=tolerance(1e-4), atol=tolerance(1e-6))
     sizes = [event.micro_batch for event in events if isinstance(event, MemoryShort)]
     assert sizes == [size for size in (8, 4, 2, 1) if 2 * size > room]
     assert ours.values["micro_batch"] == sizes[-1]
@@ -335,7 +335,7 @@ def test_not_even_one_picture_is_an_error_that_leaves_the_weights() -> None:
     session = narrow_session(0)
     before = session.capture(copy=True)
     with pytest.raises(MemoryExhausted) as caught:
-        StepTaker(session, nn.functional.cross_entropy, FP32).take(Batch(IMAGES, LABELS, 16))
+        StepTaker(session, nn.functional.cross_entropy, COMPUTE).take(Batch(IMAGES, LABELS, 16))
     assert caught.value.exit_code == 8 and caught.value.hint
     assert all(torch.equal(x, before.tensors[name]) for name, x in session.capture().tensors.items())
 
@@ -351,7 +351,7 @@ def test_memory_that_ends_in_the_optimizer_is_named_and_the_step_is_not_repeated
 
     monkeypatch.setattr(session.optimizer, "step", step)
     with pytest.raises(MemoryExhausted):
-        StepTaker(session, nn.functional.cross_entropy, FP32).take(Batch(IMAGES, LABELS, 16))
+        StepTaker(session, nn.functional.cross_entropy, COMPUTE).take(Batch(IMAGES, LABELS, 16))
     assert calls == [1]
 
 
@@ -360,7 +360,7 @@ def test_a_captured_copy_does_not_change_with_the_training() -> None:
     session = way.session()
     before = session.capture(copy=True)
     kept = {name: x.clone() for name, x in before.tensors.items()}
-    fit(session, way.lesson(session), way.course(), compute=FP32, keeper=Keeper(), on_event=ignore)
+    fit(session, way.lesson(session), way.course(), compute=COMPUTE, keeper=Keeper(), on_event=ignore)
     assert all(torch.equal(x, kept[name]) for name, x in before.tensors.items())
     session.restore(before)
     assert_same(session, way.session())

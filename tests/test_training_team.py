@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import TINY, command_environment
+from running import TINY, command_environment, tolerance
 
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import DataError, ResnetCliError
@@ -151,10 +151,12 @@ def test_losses_of_two_processes_are_those_of_one(both: list[dict[str, Any]], ph
     alone = train(str(photos), ALONE, batchnorm="eval")
     assert len(alone["losses"]) == 4
     for each in both:
-        assert each["eval"]["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+        assert each["eval"]["losses"] == pytest.approx(alone["losses"], rel=tolerance(1e-4))
         for record, expected in zip(each["eval"]["history"], alone["history"], strict=True):
             numbers = [name for name in expected if name != "l2"]
-            assert [record[name] for name in numbers] == pytest.approx([expected[name] for name in numbers], rel=1e-4)
+            assert [record[name] for name in numbers] == pytest.approx(
+                [expected[name] for name in numbers], rel=tolerance(1e-4)
+            )
 
 
 def test_weights_and_statistics_are_the_same_in_all_processes(both: list[dict[str, Any]]) -> None:

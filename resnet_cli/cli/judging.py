@@ -65,7 +65,6 @@ class Trial:
 
     def answer(self, subject: Subject, jury: Jury) -> tuple[Evaluation, str]:
         """The figures, and how far they can be trusted."""
-        from resnet_cli.reliability import EXACT
         from resnet_cli.training.events import WorkDone
 
         items = jury.items_for(subject)
@@ -73,7 +72,7 @@ class Trial:
         if self.config.tta == "flip":
             note += "; tta flip: the mean of each picture and its mirror image"
         precision = subject.precision(self.compute)
-        if precision not in EXACT:
+        if precision != "fp32":
             note += f"; computed in {precision}, coarser than float32"
         conflict = subject.precision_conflict(self.compute)
         if conflict:

@@ -80,7 +80,7 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     str | None,
     typer.Option(
-        help="Precision of features, answers and all figures: auto, fp32, tf32, bf16 or fp16. auto gives the same "
+        help="Precision of features, answers and all figures: auto, fp32, bf16 or fp16. auto is fp32, the same "
         "answers on every machine; bf16 and fp16 are faster and coarser.",
         show_default="auto",
         rich_help_panel="Machine",

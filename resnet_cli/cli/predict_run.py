@@ -22,7 +22,6 @@ from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.paths import user_path
 from resnet_cli.prediction import answer
-from resnet_cli.reliability import EXACT
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
@@ -78,7 +77,7 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
 
 
 def _note_precision(chosen: Chosen) -> None:
-    if chosen.precision not in EXACT:
+    if chosen.precision != "fp32":
         output.note(f"answers are computed in {chosen.precision}, coarser than float32")
     if chosen.precision_conflict:
         output.warn(chosen.precision_conflict)
@@ -157,7 +156,7 @@ def _past(request: Request, chosen: Chosen, rule: Abstention | None, topk: int) 
     from resnet_cli.delivery.past_answers import read_done
 
     # Answers of two precisions are never mixed in a file.
-    precision = () if chosen.precision in EXACT else (chosen.precision,)
+    precision = () if chosen.precision == "fp32" else (chosen.precision,)
     name = made_by(chosen.path, (topk, rule, *precision))
     kind = request.kind
     if kind == "parquet" or kind is None or not (request.resume and request.output.exists()):

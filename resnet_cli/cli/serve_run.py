@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resnet_cli.errors import Interrupted, missing_extra
 from resnet_cli.paths import LATEST
 from resnet_cli.prediction import answer_rule
-from resnet_cli.reliability import EXACT, Abstention, Reliability, precision_conflict
+from resnet_cli.reliability import Abstention, Reliability, precision_conflict
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -135,7 +135,7 @@ def run(model: str | None, config: ServeConfig) -> Started:
         can_explain=opened.can_explain,
     )
     num = len(opened.answerer.classes)
-    precision = "" if opened.precision in EXACT else f", computed in {opened.precision}"
+    precision = "" if opened.precision == "fp32" else f", computed in {opened.precision}"
     about = f"{opened.name}, {num:,} classes{precision}; a page to try it is at {address.url}; Ctrl-C ends it"
     app = make_app(service, info, Access(config.token))
     return Started(address, app, about, opened.precision_conflict, config.timeout)

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
-from resnet_cli.reliability import EXACT
 from resnet_cli.reporting.cells import printable
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def result_table(result: FinetuneResult) -> Table:
         if scores is not None:
             top5 = [] if scores.top5 is None else [percent(scores.top5)]
             table.add_row(name, f"{scores.num_images:,}", percent(scores.top1), *top5, f"{scores.loss:.3f}", part)
-    if (precision := result.plan.compute.precision) not in EXACT:
+    if (precision := result.plan.compute.precision) != "fp32":
         table.caption = f"computed in {precision}, coarser than float32"
     return table
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from types import FrameType
 from typing import NamedTuple
 
 import uvicorn
@@ -65,4 +67,17 @@ def serve(app: Starlette, address: Address, *, grace_s: float) -> None:
         timeout_graceful_shutdown=round(grace_s),
     )
     with address.listening:
-        uvicorn.Server(config).run(sockets=[address.listening])
+        _Server(config).run(sockets=[address.listening])
+
+
+class _Server(uvicorn.Server):
+    """Leaves a signal alone that the parent process has set to be ignored, as a shell does in the background."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._is_sigint_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to end."""
+        if not (sig == signal.SIGINT and self._is_sigint_ignored):
+            super().handle_exit(sig, frame)

@@ -60,7 +60,8 @@ class FrozenStages:
         with torch.inference_mode(), self.compute.autocast(), memory_errors_named(len(pixels)):
             made = self._frozen(self._preprocess.normalize(self.compute.place(pixels)))
             # What float16 cannot hold would be infinite.
-            made = made.clamp_(max=torch.finfo(torch.float16).max).to(torch.float16)
+            # (The largest float16 is infinite itself once bfloat16 has rounded it.)
+            made = made.float().clamp_(max=torch.finfo(torch.float16).max).to(torch.float16)
         rows: Activations = made.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         return rows
 

@@ -25,7 +25,8 @@ class StopRequest:
 def deferred_stop() -> Iterator[StopRequest]:
     """Notes the first SIGINT or SIGTERM instead of raising; a second one raises Interrupted at once.
 
-    Only the main thread can do that; anywhere else (a notebook's worker) signals stay as they are.
+    Only the main thread can do that; anywhere else (a notebook's worker) signals stay as they are. A signal that the
+    parent process has set to be ignored stays ignored, as in ``nohup`` and in the background of a script.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -37,7 +38,9 @@ def deferred_stop() -> Iterator[StopRequest]:
             raise Interrupted("left at once; what was saved before stands", signal=number)
         request.signal = signal.Signals(number)
 
-    before: dict[signal.Signals, Any] = {number: signal.signal(number, note) for number in _SIGNALS}
+    before: dict[signal.Signals, Any] = {
+        number: signal.signal(number, note) for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield request
     finally:

@@ -247,9 +247,13 @@ class StepTaker:
     def _timed_gradients(self, batch: Batch, statistics: Tensor) -> Tensor:
         """Gives the gradients; the step may first be tried with another number of threads, which leaves no trace."""
         while self._tuner.wants_trial:
+            counters = [x for x in self._session.network.buffers() if x.dtype == torch.int64]
+            before = [x.clone() for x in counters]
             with self._tuner.trial():
                 self._forward_backward(batch)
             self._session.statistics.copy_(statistics)
+            for counter, count in zip(counters, before, strict=True):
+                counter.copy_(count)
         with self._tuner.timed():
             return self._forward_backward(batch)
 

@@ -20,7 +20,6 @@ from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.intraop import given_threads
 from resnet_cli.paths import refuse_existing
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.reliability import EXACT
 from resnet_cli.training import defaults
 from resnet_cli.training.cached_views import Setting, choose_cached_views
 from resnet_cli.training.kept_views import room_bytes
@@ -327,7 +326,7 @@ def _compute_as_remembered(compute: Compute, config: FinetuneConfig, start: Star
         ConfigError: The user asks for another one.
     """
     made = start.precision if start else None
-    if made is None or made == compute.precision or EXACT >= {made, compute.precision}:
+    if made is None or made == compute.precision:
         return compute
     if config.precision != "auto":
         raise ConfigError(

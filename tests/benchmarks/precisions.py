@@ -40,9 +40,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
     torch.set_grad_enabled(False)
     model = load_model(str(setting.weights))
-    pixels = torch.stack(
-        [torch.from_numpy(model.preprocess(_open(path))).permute(2, 0, 1) for path in _photos(setting)]
-    )
+    pixels = torch.stack([torch.tensor(model.preprocess(_open(path))).permute(2, 0, 1) for path in _photos(setting)])
     fp32, bf16 = Compute("cpu", "fp32", ""), Compute("cpu", "bf16", "")
     plain = model.network.folded().to(memory_format=torch.channels_last)
 
@@ -52,7 +50,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "fp32, oneDNN's order (the default on a CPU)": own(folded_for(model.network, model.preprocess.crop_size, fp32)),
         "bf16 autocast (--precision bf16)": FrozenBackbone(model.network, model.preprocess, bf16),
-        "TF32, emulated (the default on a GPU since Ampere)": own(_rounded(model.network.folded(), _to_tf32)),
+        "TF32, emulated (convolutions on a GPU by torch's default)": own(_rounded(model.network.folded(), _to_tf32)),
         "fp16, emulated": own(_rounded(model.network.folded(), _to_fp16, also_outputs=True)),
     }
     expected, expected_s = _answers(own(plain), model.network.fc, pixels)
@@ -61,7 +59,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         details = (
             {"images": len(pixels)} if "emulated" in name else {"images": len(pixels), "speed": expected_s / seconds}
         )
-        is_default = "default" in name
+        is_default = "the default" in name
         yield from _compare(name, expected, found, details, has_bar=is_default)
 
 

@@ -49,6 +49,8 @@ MEASUREMENTS = (
     Measurement("forward", "borrowed:on_forward"),
     Measurement("step", "training:on_steps"),
     Measurement("predict", "inference:on_cpu"),
+    Measurement("precisions", "precisions:measure"),
+    Measurement("answers", "precisions:measure_commands"),
     Measurement("export", "export:measure"),
     Measurement("serving", "borrowed:on_serving"),
     Measurement("views", "borrowed:on_boundary"),
