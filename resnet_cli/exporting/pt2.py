@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -68,7 +69,10 @@ class Pt2Model(ExportedModel):
     def __init__(self, path: Path) -> None:
         extra = {ABOUT_FILE: ""}
         try:
-            program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
+            with warnings.catch_warnings():
+                # Torch 2.11 warns of its own buffers.
+                warnings.filterwarnings("ignore", message="The given buffer is not writable")
+                program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
             texts = json.loads(extra[ABOUT_FILE])
         except Exception as error:
             # torch's own errors for what is no such file have no common parent but this.
