@@ -196,8 +196,15 @@
       at("photo").click();
       return;
     }
+    // Before the first frame there is nothing to take.
+    at("shoot").disabled = true;
     camera.showModal();
-    await video.play();
+    try {
+      await video.play();
+    } catch {
+      return;  // It was closed before.
+    }
+    at("shoot").disabled = false;
   });
   at("shoot").addEventListener("click", () => {
     const canvas = make("canvas");
