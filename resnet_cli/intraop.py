@@ -36,7 +36,7 @@ class ThreadTuner:
     """Chooses the number of threads for pieces of one kind of work, by how long they take.
 
     Args:
-        most: At most so many; None: those that torch may use, which ``OMP_NUM_THREADS`` may say.
+        most: Upper limit; None: what torch may use, which ``OMP_NUM_THREADS`` may say.
         count: To begin with; None: those that torch uses now, which may be fewer inside of :meth:`held`.
         is_fixed: Never changes the number.
         on_change: Called with the new number.

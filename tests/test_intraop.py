@@ -39,7 +39,7 @@ class Machine:
         return self.thread_s
 
     def work(self, seconds: float) -> None:
-        """An operation that takes one thread of a free machine so long."""
+        """An operation that takes one thread this time on a free machine."""
         count = torch.get_num_threads()
         given = min(1.0, CORES / (count + self.num_others))
         # Each waits for its core, and then for the others.
@@ -195,7 +195,7 @@ def test_a_run_notes_since_which_step_how_many_threads_worked(
     assert made.capture().values["threads"] == made.state.threads
 
 
-def test_a_resumed_run_goes_on_with_its_number_of_threads(machine: Machine) -> None:
+def test_a_resumed_run_keeps_its_number_of_threads(machine: Machine) -> None:
     made = session()
     trained(made, epochs=1, on_event=lambda event: None)
     made.state.threads.append([3, 1])

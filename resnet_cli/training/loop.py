@@ -170,7 +170,7 @@ def fit(
 
 
 def _make_tuner(session: Session, compute: Compute, on_event: OnEvent, team: Team) -> ThreadTuner:
-    """Goes on with the number of threads that a checkpoint knows: it shapes sums, and a resumed run keeps its bits."""
+    """Starts with the number of threads that a checkpoint records: it shapes sums, and a resumed run keeps its bits."""
 
     def note(count: int) -> None:
         session.use_threads(count)
