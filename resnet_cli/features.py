@@ -24,7 +24,7 @@ from resnet_cli.data.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.device import Compute, memory_errors_named
 from resnet_cli.errors import DiskError
 from resnet_cli.feature_cache import FeatureCache
-from resnet_cli.intraop import shared_tuner
+from resnet_cli.intraop import given_threads, shared_tuner
 from resnet_cli.model import NUM_FEATURES, ResNet50, backbone_hash
 from resnet_cli.packed import pack, packs
 from resnet_cli.preprocess import Preprocess
@@ -67,7 +67,7 @@ class FrozenBackbone:
         self._features = folded_for(network, preprocess.crop_size, compute).features
         self._preprocess = preprocess
         self._compute = compute
-        self._tuner = shared_tuner("features", preprocess.crop_size, compute)
+        self._tuner = shared_tuner(given_threads(), preprocess.crop_size, compute)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels uint8 [b x 3 x h x w] -> features [b x 2048] on the CPU, rounded as the cache rounds them."""

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from resnet_cli.device import Compute
+
 #: Fewer threads are tried where the process gets less than this share of the processor time that its threads could use.
 SHARED_BELOW = 0.85
 #: More threads are tried where the calling thread gets at least this share of its core.
@@ -173,6 +175,12 @@ def _fixed() -> int | None:
 
 
 @functools.lru_cache(maxsize=16)
-def shared_tuner(*kind: object) -> ThreadTuner:
-    """The tuner that all work of a kind in this process shares: what it has found out is not found out again."""
-    return ThreadTuner()
+def shared_tuner(most: int, image_size: int, compute: Compute) -> ThreadTuner:
+    """The tuner that all forward passes of a kind in this process share: what it has found out is not found out again.
+
+    Args:
+        most: From :func:`given_threads`.
+        image_size: Pixels of the images' side.
+        compute: Device and precision; only a CPU's threads are tuned.
+    """
+    return ThreadTuner(most, is_fixed=compute.type != "cpu")
