@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes long: make check-all runs it"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def isolated_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of a whole module compute goes there too: the user may have no home to write in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESNET_CLI_CACHE", str(tmp_path_factory.mktemp("session") / "cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)
