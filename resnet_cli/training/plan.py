@@ -147,12 +147,13 @@ class Plan(Recipe):
             # What it decided is decided; with the mode given it would be refused.
             values["max_time"] = None
         if self.augment is not None:
+            step_precision = self.step_compute.precision
             values |= {
                 "lr": "auto" if self.lr_is_auto else self.rates.lr,
                 "layer_decay": self.rates.layer_decay,
                 "unfreeze": self.stages,
                 "cached_views": self.cached_views,
-                "step_precision": self.step_compute.precision if self.step_compute != self.compute else None,
+                "step_precision": None if step_precision == self.compute.precision else step_precision,
                 "augment": self.augment.strength,
                 "policy": self.augment.policy,
                 "erasing": self.augment.erasing,
