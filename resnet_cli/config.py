@@ -33,6 +33,11 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
 Alpha = Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)]
 Size = Annotated[int, pydantic.Field(ge=32, le=1024)]
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
+#: Removed fields: the values (as YAML has them) that turned the feature off, and what is done instead of it.
+#: The ``config.yaml`` of an older run names them, since a run writes down every field: these values are still accepted.
+RETIRED: dict[str, tuple[tuple[str | None, ...], str]] = {
+    "cached_views": ((None, "0", "auto"), "frozen stages are computed in every epoch"),
+}
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 _UNITS_BYTES = {"K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -150,7 +155,6 @@ class FinetuneConfig(_ComputeConfig, DataConfig):
     balance: Literal["none", "weights", "sampler", "logit-adjust"] | None = None
     image_size: Size | None = None
     progressive: Size | None = None
-    cached_views: Annotated[int, pydantic.Field(ge=0, le=10_000)] | Literal["auto"] | None = None
     step_precision: Literal["fp32", "bf16", "fp16"] | None = None
     threads: Annotated[int, pydantic.Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     fit: Literal["crop", "pad", "squash"] | None = None
@@ -387,21 +391,29 @@ class Resolved(Generic[ConfigT]):
     origins: dict[str, str]
 
 
-def resolve(model: type[ConfigT], flags: Mapping[str, Any], file: Path | None = None) -> Resolved[ConfigT]:
+def resolve(
+    model: type[ConfigT], flags: Mapping[str, Any], file: Path | None = None, *, is_record: bool = False
+) -> Resolved[ConfigT]:
     """Merges defaults, a YAML file and flags, in that order.
 
     Args:
         model: The command's config.
         flags: Field name -> value; None where the user said nothing.
         file: A YAML file whose keys are field names (dashes or underscores).
+        is_record: The file only tells how a model was trained, nothing is trained from it: retired fields may have any
+            value.
 
     Raises:
-        ConfigError: An unknown key, or a value that cannot be; the message names the flag or the file.
+        ConfigError: An unknown or retired key, or a value that cannot be; the message names the flag or the file.
     """
     written = read_yaml(file) if file else {}
     values = {key.replace("-", "_"): value for key, value in written.items()}
     if len(values) < len(written):
         raise ConfigError(f"{file}: a key is there twice, once with dashes and once with underscores")
+    for name in RETIRED.keys() & values.keys():
+        allowed, reason = RETIRED[name]
+        if values.pop(name) not in allowed and not is_record:
+            raise ConfigError(f"{file}: {name} was removed: {reason}", hint=f"remove {name} from the file")
     unknown = sorted(set(values) - set(model.model_fields))
     if unknown:
         raise ConfigError(f"{file}: unknown key '{unknown[0]}'", hint=_did_you_mean(unknown[0], model))

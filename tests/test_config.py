@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.config import MAX_YAML_BYTES, STAGES, FinetuneConfig, parse_head, read_yaml, resolve, to_yaml
+from resnet_cli.config import MAX_YAML_BYTES, RETIRED, STAGES, FinetuneConfig, parse_head, read_yaml, resolve, to_yaml
 from resnet_cli.errors import ConfigError
 
 
@@ -304,6 +304,28 @@ def test_stages_are_a_list_or_words_with_commas(file: Path) -> None:
     assert resolve(FinetuneConfig, {"unfreeze": "layer3, layer4"}).config.unfreeze == wanted
     assert resolved(file, "unfreeze: [layer3, layer4]").unfreeze == wanted
     assert resolved(file, "unfreeze: null").unfreeze is None
+
+
+@pytest.mark.parametrize("value", ["null", "", "0", "auto", "'0'"])
+@pytest.mark.parametrize("key", ["cached_views", "cached-views"])
+def test_a_retired_key_that_is_off_is_still_read(key: str, value: str, file: Path) -> None:
+    file.write_text(f"epochs: 3\n{key}: {value}\n")
+    result = resolve(FinetuneConfig, {}, file)
+    assert result.config == FinetuneConfig(epochs=3)
+    assert result.origins.keys() == FinetuneConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("value", ["4", "1", "[0]", "no"])
+def test_a_retired_key_that_would_change_the_training_is_an_error(value: str, file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe.yaml: cached_views was removed: frozen stages") as caught:
+        resolved(file, f"cached_views: {value}")
+    assert caught.value.hint and caught.value.exit_code == 2
+    # What was trained with it can still be read.
+    assert resolve(FinetuneConfig, {}, file, is_record=True).config == FinetuneConfig()
+
+
+def test_retired_keys_are_no_fields() -> None:
+    assert not RETIRED.keys() & FinetuneConfig.model_fields.keys()
 
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)

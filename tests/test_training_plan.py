@@ -14,6 +14,8 @@ from running import TINY, Trained
 
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.errors import ModelError, NetworkError
+from resnet_cli.training.estimate import STAGE_SHARES
+from resnet_cli.training.optimizers import STAGES
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.recipe import Recipe
 
@@ -116,7 +118,6 @@ ASKED: dict[str, Any] = {
     "balance": "weights",
     "image_size": 64,
     "progressive": 32,
-    "cached_views": 0,
     "fit": "pad",
     "augment": "strong",
     "policy": "randaugment",
@@ -195,6 +196,11 @@ def test_a_resolved_config_makes_the_same_plan_again(name: str, request: pytest.
     assert [(choice.name, choice.value) for choice in again.choices if choice.name in SHOWN] == [
         (choice.name, choice.value) for choice in plan.choices if choice.name in SHOWN
     ]
+
+
+def test_the_stages_are_all_of_a_forward_pass() -> None:
+    assert tuple(STAGE_SHARES) == STAGES
+    assert sum(STAGE_SHARES.values()) == pytest.approx(1)
 
 
 def test_a_resolved_config_names_weights_and_data_for_good(

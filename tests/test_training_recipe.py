@@ -42,13 +42,11 @@ VALUES: dict[str, Any] = {
     "mixup": 0.3,
     "cutmix": 0.6,
     "mix_off_epochs": 1,
-    "cached_views": 1,
 }
 #: What a flag needs beside it to have an effect.
 BESIDE: dict[str, dict[str, Any]] = {
     "progressive": {"image_size": 64},
     "mix_off_epochs": {"mixup": 0.3},
-    "cached_views": {"unfreeze": "layer4"},
 }
 #: Flags whose effect is in the course of the training, not in the recipe; tests of the loop and the keeper show it.
 IN_THE_CONFIG = {"patience", "target", "checkpoint_every", "step_precision"}

@@ -45,7 +45,6 @@ MODES: dict[str, dict[str, Any]] = {
     "full, balanced, averaged": {"mode": "full", "balance": "sampler", "average": 2, "optimizer": "sgd"},
     "full, growing, strong": {"mode": "full", "image_size": 64, "progressive": 32, "augment": "strong", "erasing": 0.5},
     "lp-ft": {"mode": "lp-ft", "solver": "sgd", "layer_decay": 0.7, "label_smoothing": 0.1},
-    "cached views": {"mode": "full", "unfreeze": "layer4", "cached_views": 2, "ema": 0.9},
     "gradual": {"mode": "gradual", "unfreeze": "layer3,layer4", "loss": "focal", "balance": "weights"},
 }
 
@@ -409,6 +408,21 @@ def test_changed_pictures_are_an_error(make_folder: Callable[..., Path]) -> None
     # Pictures that came later take no part.
     (photos / "dog" / "new.jpg").write_bytes(data[:-1] + b"x")
     assert len(resume().history) == 3
+
+
+def test_a_run_of_an_earlier_version_is_resumed_unless_it_kept_views() -> None:
+    values = {**DIGITS, "mode": "full", "unfreeze": "layer4"}
+    finetune(out=Path("whole"), **values)
+    stop(4, **values)
+    config = Path("run/config.yaml")
+    now = config.read_text()
+    config.write_text(now + "cached_views: 3\n")
+    with pytest.raises(ConfigError, match="cached_views was removed"):
+        resume()
+    config.write_text(now + "cached_views: 0\n")
+    resume()
+    assert_same_runs("whole", "run")
+    assert "cached_views" not in config.read_text()
 
 
 def test_a_checkpoint_of_another_network_is_an_error() -> None:

@@ -117,6 +117,16 @@ def test_a_model_outside_of_a_run_does_not_know_its_data(full_run: Trained, tmp_
     assert caught.value.hint and f"eval {alone} DATA" in caught.value.hint
 
 
+def test_a_run_of_an_earlier_version_still_knows_its_data(full_run: Trained, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("model.safetensors", "config.yaml", "split.csv"):
+        (run / name).write_bytes((full_run.run / name).read_bytes())
+    with (run / "config.yaml").open("a") as file:
+        file.write("cached_views: 3\n")
+    assert open_run_dataset(load_model(run)).items == open_run_dataset(load_model(full_run.run)).items
+
+
 def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

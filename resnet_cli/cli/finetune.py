@@ -287,15 +287,6 @@ def finetune(
             rich_help_panel=RECIPE_PANEL,
         ),
     ] = None,
-    cached_views: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep what frozen stages make of so many views of each picture: epochs cost only the stages that "
-            "train, and share the views. 0 is off, auto: if it pays.",
-            show_default="auto",
-            rich_help_panel=RECIPE_PANEL,
-        ),
-    ] = None,
     ema: Annotated[
         float | None,
         typer.Option(

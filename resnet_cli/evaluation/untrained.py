@@ -43,7 +43,7 @@ def untrained_backbone(model: Model, *, offline: bool = False, on_download: Prog
         if config_path is None or not config_path.is_file():
             spec = str(model.provenance.get("weights", ""))
         else:
-            spec = resolve(FinetuneConfig, {}, config_path).config.weights
+            spec = resolve(FinetuneConfig, {}, config_path, is_record=True).config.weights
         found = find_weights(spec, mode="full", offline=offline, on_download=on_download)
         if found.path is None:
             return Untrained(model.network, "the model's own backbone, which these pictures trained", True)

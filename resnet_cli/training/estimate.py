@@ -10,10 +10,13 @@ import torch
 from resnet_cli.device import Compute
 from resnet_cli.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model import ResNet50
-from resnet_cli.training.cached_views import STAGE_SHARES, num_forwards
 from resnet_cli.training.finetune import start_network
 from resnet_cli.training.plan import Plan
 
+#: Of the work of a forward pass: 4.09 billion products, of which the stem has 0.12 (counted, 224 px).
+STAGE_SHARES = {"stem": 0.03, "layer1": 0.16, "layer2": 0.25, "layer3": 0.36, "layer4": 0.20}
+#: A training step is a forward pass and a backward pass of twice its work.
+TRAIN_OVER_FORWARD = 3
 #: Bytes that one picture of 224 px keeps until its backward pass in float32: 11.1 million activations, each
 #: stored once as an input of a convolution and once of a BatchNorm (activations: timm's model table).
 TRAIN_BYTES_PER_IMAGE = 11_100_000 * 4 * 2
@@ -56,14 +59,10 @@ def estimate(plan: Plan) -> Estimate:
     per_step_image = per_image
     if plan.step_compute.precision != plan.compute.precision:
         per_step_image = _seconds_per_image(network, plan, plan.step_compute, batch_size)
-
-    def epochs_s(num_train: int, num_val: int, per_image: float) -> float:
-        views, epochs = plan.cached_views, plan.epochs
-        return per_image * num_forwards(views, plan.stages, epochs=epochs, num_train=num_train, num_val=num_val)
-
-    seconds = (
-        (num_all - num_train) * per_image + epochs_s(num_train, 0, per_step_image) + epochs_s(0, num_val, per_image)
-    )
+    # Stages that do not train have no backward pass, which is two thirds of a step.
+    forwards_per_step_image = 1 + (TRAIN_OVER_FORWARD - 1) * trained
+    epoch_s = num_train * forwards_per_step_image * per_step_image + num_val * per_image
+    seconds = (num_all - num_train) * per_image + plan.epochs * epoch_s
     if plan.starts_with_probe:
         seconds += (num_train + num_val) * per_image
     memory = NETWORK_BYTES * 5 + plan.micro_batch * scale * TRAIN_BYTES_PER_IMAGE * trained

@@ -192,7 +192,7 @@ class _Run:
         history = []
         if plan.starts_with_probe and found is None:
             self._fitted = history = [self._probe()]
-        training = NetworkTraining(plan, self._network, self._team, on_event=self._on_event)
+        training = NetworkTraining(plan, self._network, self._team)
         if plan.config.batch_size == "auto" or plan.compute.type == "cuda":
             training.fit_memory()
         if plan.lr_is_auto and found is None:
@@ -201,7 +201,7 @@ class _Run:
             plan = self._plan = plan.with_lr(lr)
             if self._team.is_chief:
                 self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
-            training = NetworkTraining(plan, self._network, self._team, on_event=self._on_event)
+            training = NetworkTraining(plan, self._network, self._team)
             training.session.state.micro_batch = micro_batch
         # The same seed gives the same weights, but not under every build of torch, and the probe is the chief's.
         self._team.copy_(list(self._network.state_dict().values()))
@@ -210,7 +210,7 @@ class _Run:
 
     def _find_lr(self, micro_batch: int) -> float:
         """The range test, on whole batches of which nobody else takes a share."""
-        training = NetworkTraining(self._plan, self._network, on_event=self._on_event)
+        training = NetworkTraining(self._plan, self._network)
         training.session.state.micro_batch = micro_batch
         return find_lr(training.session, training.lesson(), compute=self._plan.step_compute)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from resnet_cli.data.loading import load_batches
 from resnet_cli.data.resident import Place, Views, open_views
-from resnet_cli.data.scan import raise_unreadable, scan
+from resnet_cli.data.scan import raise_unreadable
 from resnet_cli.data.views import to_device
 from resnet_cli.device import memory_errors_named
 from resnet_cli.errors import ConfigError, MemoryExhausted
@@ -20,9 +20,6 @@ from resnet_cli.evaluation.answers import Validation, head_probs, validate
 from resnet_cli.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model import ResNet50
 from resnet_cli.training.averaging import WeightAverage
-from resnet_cli.training.boundary import FrozenStages, TrainedStages, features_from
-from resnet_cli.training.events import OnEvent, WorkDone, ignore
-from resnet_cli.training.kept_views import KeptView, Show
 from resnet_cli.training.loop import Batch, Lesson
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.mixing import mix
@@ -46,27 +43,17 @@ class NetworkTraining:
         network: Is changed.
         team: The processes that share the training.
         pictures: Where the train pictures are taken from; ``auto`` finds the best place.
-        on_event: Told of what frozen stages compute before the first step.
 
     Raises:
         ConfigError: There are more processes than a batch has pictures for.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        network: ResNet50,
-        team: Team = ALONE,
-        *,
-        pictures: Place = "auto",
-        on_event: OnEvent = ignore,
-    ) -> None:
+    def __init__(self, plan: Plan, network: ResNet50, team: Team = ALONE, *, pictures: Place = "auto") -> None:
         network.to(plan.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(stage_of(name) in {*plan.stages, "fc"})
         averages = plan.ema is not None or plan.average is not None
         self._plan, self._network, self._team, self._pictures = plan, network, team, pictures
-        self._on_event = on_event
         self._train, self._val = plan.dataset.split("train"), plan.dataset.split("val")
         smallest = len(self._train) // plan.steps_per_epoch
         # One picture has no batch statistics.
@@ -86,7 +73,7 @@ class NetworkTraining:
         """What the loop needs; the train pictures are brought to their place."""
         plan = self._plan
         # Now, and not in the first step: an interrupt is not deferred yet, and fit_memory has taken what it needs.
-        _ = self._kept if plan.cached_views else self._views
+        _ = self._views
         loss = make_loss(
             plan.loss,
             label_smoothing=plan.label_smoothing,
@@ -94,8 +81,7 @@ class NetworkTraining:
             balance=plan.balance,
             device=plan.compute.device,
         )
-        forward = self._forward_from if plan.cached_views else None
-        return Lesson(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch, forward)
+        return Lesson(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
 
     def fit_memory(self) -> None:
         """Halves what goes through the network at once until a whole step fits the device.
@@ -137,32 +123,18 @@ class NetworkTraining:
         chunks = split_evenly(order, plan.steps_per_epoch)[done:]
         shares = [list(self._team.share(chunk)) for chunk in chunks]
         is_mixed = bool(plan.mixup or plan.cutmix) and epoch <= plan.epochs - plan.mix_off_epochs
-        all_inputs = self._inputs(shares, epoch)
-        for step, (chunk, share, inputs) in enumerate(zip(chunks, shares, all_inputs, strict=True), start=done):
+        views = self._views.batches(shares, epoch=epoch, size=self._size(epoch))
+        for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
             labels = to_device(torch.tensor([train[index].label for index in share]), torch.device(device))
+            with memory_errors_named(len(labels)):
+                images = plan.preprocess.normalize(plan.compute.place(pixels))
             if is_mixed:
                 mixing = np.random.default_rng((seed, epoch, step, self._team.rank))
                 num_classes = len(plan.dataset.classes)
-                inputs, labels = mix(
-                    inputs, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
+                images, labels = mix(
+                    images, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
                 )
-            yield Batch(inputs, labels, len(chunk))
-
-    def _inputs(self, shares: Sequence[Sequence[int]], epoch: int) -> Iterator[Tensor]:
-        """Normalised pictures [b x 3 x h x w], or what the frozen stages made of them before."""
-        plan = self._plan
-        if plan.cached_views:
-            kept, _ = self._kept
-            yield from kept[(epoch - 1) % plan.cached_views].rows(shares)
-            return
-        for pixels in self._views.batches(shares, epoch=epoch, size=self._size(epoch)):
-            with memory_errors_named(len(pixels)):
-                images = plan.preprocess.normalize(plan.compute.place(pixels))
-            yield images
-
-    def _forward_from(self, activations: Tensor) -> Tensor:
-        logits: Tensor = self._network.fc(features_from(self._network, self._plan.stages[0], activations))
-        return logits
+            yield Batch(images, labels, len(chunk))
 
     @functools.cached_property
     def _views(self) -> Views:
@@ -176,42 +148,6 @@ class NetworkTraining:
             device=plan.compute.device,
             place=self._pictures,
         )
-
-    @functools.cached_property
-    def _kept(self) -> tuple[list[KeptView], KeptView]:
-        """What the frozen stages make of the train pictures, a view each, and of the validation pictures."""
-        plan = self._plan
-        trained, judged = (
-            FrozenStages(self._network, plan.stages[0], plan.preprocess, compute)
-            for compute in (plan.step_compute, plan.compute)
-        )
-        train_hashes, val_hashes = ([x.sha256 for x in scan(items, looks=False)] for items in (self._train, self._val))
-        total = plan.cached_views * len(train_hashes) + len(val_hashes)
-
-        def keep(number: int, hashes: list[bytes], show: Show, *view: object) -> KeptView:
-            def on_progress(done: int) -> None:
-                self._on_event(WorkDone("features", number * len(train_hashes) + done, total))
-
-            frozen = trained if view else judged
-            return KeptView(frozen, show, len(hashes), key=repr((hashes, *view)), on_progress=on_progress)
-
-        def show_epoch(number: int) -> Show:
-            return lambda groups: self._views.batches(groups, epoch=number + 1, size=plan.preprocess.crop_size)
-
-        train = [
-            keep(number, train_hashes, show_epoch(number), plan.augment, plan.config.seed, number)
-            for number in range(plan.cached_views)
-        ]
-        return train, keep(plan.cached_views, val_hashes, self._show_val)
-
-    def _show_val(self, groups: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-        """Validation pictures as they are, uint8 [b x 3 x h x w], a group at a time."""
-        plan, val = self._plan, self._val
-        items = [val[index] for group in groups for index in group]
-        sizes = [len(group) for group in groups]
-        for batch in load_batches(items, lambda item: plan.preprocess(item.open()), batch_size=sizes):
-            raise_unreadable(list(batch.errors.values()), len(val))
-            yield batch.pixels
 
     def _size(self, epoch: int) -> int:
         plan = self._plan
@@ -232,27 +168,20 @@ class NetworkTraining:
 
     def _validate(self) -> Validation:
         plan, val = self._plan, self._val
+        backbone = FrozenBackbone(self._network, plan.preprocess, plan.compute)
         batch_size = inference_batch_size(plan.preprocess.crop_size, plan.compute)
         rows = list(self._team.share(range(len(val))))
-        groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
         probs = torch.zeros(len(val), len(plan.dataset.classes))
-        for group, features in zip(groups, self._val_features(groups), strict=True):
-            probs[group] = head_probs(self._network.fc, features)
+        at = 0
+        mine = [val[row] for row in rows]
+        for batch in load_batches(mine, lambda item: plan.preprocess(item.open()), batch_size=batch_size):
+            raise_unreadable(list(batch.errors.values()), len(val))
+            probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, backbone(batch.pixels))
+            at += len(batch.items)
         # Each picture is one process's: adding up zeros and answers gives all answers, none twice.
         probs = probs.to(plan.compute.device)
         self._team.sum_([probs])
         return validate(probs.cpu(), torch.tensor([item.label for item in val]))
-
-    def _val_features(self, groups: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-        """Features of validation pictures [b x 2048], a group at a time."""
-        plan = self._plan
-        if plan.cached_views:
-            _, kept = self._kept
-            rest = TrainedStages(self._network, plan.stages[0], plan.compute)
-            yield from map(rest, kept.rows(groups))
-            return
-        backbone = FrozenBackbone(self._network, plan.preprocess, plan.compute)
-        yield from map(backbone, self._show_val(groups))
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:

@@ -62,7 +62,6 @@ class Lesson:
         set_train_mode: Called with the epoch before it starts.
         loss: (logits float32 [b x k], targets) -> mean.
         steps_per_epoch: Batches an epoch.
-        forward: (inputs) -> logits; None: the whole network, from pictures on.
     """
 
     batches: Callable[[int, int], Iterator[Batch]]
@@ -70,7 +69,6 @@ class Lesson:
     set_train_mode: Callable[[int], None]
     loss: Callable[[Tensor, Tensor], Tensor]
     steps_per_epoch: int
-    forward: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +190,6 @@ class StepTaker:
         session: Is changed.
         loss: (logits float32 [b x k], targets) -> mean.
         compute: Device and precision.
-        forward: (inputs) -> logits; None: the whole network.
         seed: Of dropout.
         clip_grad: Largest norm of the gradient; None: any.
         on_event: Told when a batch does not fit.
@@ -206,7 +203,6 @@ class StepTaker:
         loss: Callable[[Tensor, Tensor], Tensor],
         compute: Compute,
         *,
-        forward: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         clip_grad: float | None = None,
         on_event: OnEvent = ignore,
@@ -215,7 +211,6 @@ class StepTaker:
     ) -> None:
         self._tuner = tuner or ThreadTuner(is_fixed=True)
         self._session, self._loss, self._compute = session, loss, compute
-        self._forward = forward or session.network
         self._seed, self._clip_grad, self._on_event, self._team = seed, clip_grad, on_event, team
         self._scaler = session.scaler(compute.type, enabled=compute.precision == "fp16")
 
@@ -270,7 +265,7 @@ class StepTaker:
         for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
             with memory_errors_named(len(inputs)):
                 with self._compute.autocast():
-                    logits = self._forward(inputs)
+                    logits = session.network(inputs)
                 # A mean over the whole step's pictures, however many go through at once.
                 loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -329,7 +324,6 @@ class _Trainer:
             self.session,
             self.lesson.loss,
             self.compute,
-            forward=self.lesson.forward,
             seed=self.course.seed,
             clip_grad=self.course.clip_grad,
             on_event=self.on_event,

@@ -21,8 +21,6 @@ from resnet_cli.intraop import given_threads
 from resnet_cli.paths import refuse_existing
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.training import defaults
-from resnet_cli.training.cached_views import Setting, choose_cached_views
-from resnet_cli.training.kept_views import room_bytes
 from resnet_cli.training.memory import joint_classes
 from resnet_cli.training.prepare import prepare_data
 from resnet_cli.training.recipe import STEP_FLAGS, Facts, Recipe, choose_recipe, refuse_ineffective
@@ -152,7 +150,6 @@ class Plan(Recipe):
                 "lr": "auto" if self.lr_is_auto else self.rates.lr,
                 "layer_decay": self.rates.layer_decay,
                 "unfreeze": self.stages,
-                "cached_views": self.cached_views,
                 "step_precision": None if step_precision == self.compute.precision else step_precision,
                 "augment": self.augment.strength,
                 "policy": self.augment.policy,
@@ -246,26 +243,12 @@ def make_plan(
     # A head on features is small: it is always trained in float32.
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
-    views_why = ""
-    if not recipe.is_frozen:
-        setting = Setting(
-            num_train=num_train,
-            num_val=len(dataset.split("val")),
-            image_size=image_size,
-            device_type=compute.type,
-            num_processes=config.devices or 1,
-            has_clock=config.max_time is not None,
-            room_bytes=room_bytes(),
-        )
-        num_views, views_why = choose_cached_views(config.cached_views, recipe, setting)
-        recipe = dataclasses.replace(recipe, cached_views=num_views)
     notes = {
         "check": prepared.checked,
         "mode": mode_why,
         "solver": solver_why,
         "image-size": size_why or defaults.enlarged_note(source_px, image_size),
         "fit": fit_why,
-        "cached-views": views_why,
     }
     plan = Plan(
         **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)},
@@ -417,8 +400,6 @@ def _step_rows(plan: Plan, row: Any, extra: Any) -> list[Choice]:
         small = "" if plan.train_batchnorm else "the weights' own statistics stay"
         rows += [
             *extra("unfreeze", ", ".join(plan.stages)),
-            # With a stem that trains there is nothing to choose.
-            *([row("cached-views", plan.cached_views)] if "stem" not in plan.stages else []),
             row("optimizer", rates.optimizer, random_why),
             row("lr", "auto" if plan.lr_is_auto else f"{rates.lr:g}", f"backbone; {peak}{decay}"),
             row("step-precision", plan.step_compute.precision, plan.step_compute.reason),

@@ -38,7 +38,7 @@ def find_lr(session: Session, lesson: Lesson, *, compute: Compute) -> float:
     reference = max(
         peak for peak, group in zip(peaks, session.optimizer.param_groups, strict=True) if group["name"] != "fc"
     )
-    taker = StepTaker(session, lesson.loss, compute, forward=lesson.forward)
+    taker = StepTaker(session, lesson.loss, compute)
     lesson.set_train_mode(1)
     smoothed, best, best_lr = 0.0, math.inf, 0.0
     try:

@@ -38,7 +38,6 @@ BACKBONE_FLAGS = {
     "layer_decay": "",
     "unfreeze": "",
     "progressive": "",
-    "cached_views": "",
     "augment": "",
     "policy": "",
     "erasing": "",
@@ -77,8 +76,6 @@ class Recipe:
         ema: Decay of the running average of the weights; None: none.
         average: So many last epochs are averaged; None: none.
         train_batchnorm: Whether BatchNorm of trained stages uses and updates batch statistics.
-        cached_views: So many views of each picture are shared by the epochs, and what frozen stages make of them is
-            kept; 0: each epoch has its own.
     """
 
     mode: Mode
@@ -104,7 +101,6 @@ class Recipe:
     ema: float | None
     average: int | None
     train_batchnorm: bool
-    cached_views: int = 0
 
     @property
     def is_frozen(self) -> bool:

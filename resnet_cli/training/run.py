@@ -219,7 +219,7 @@ def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
     config_path, split_path = folder / "config.yaml", folder / "split.csv"
     if not config_path.is_file() or not split_path.is_file():
         return None
-    return resolve(FinetuneConfig, {}, config_path).config, split_path
+    return resolve(FinetuneConfig, {}, config_path, is_record=True).config, split_path
 
 
 def choose_items(dataset: Dataset, model: Known, split: str | None) -> tuple[str, list[Item]]:

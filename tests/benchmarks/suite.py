@@ -53,7 +53,6 @@ MEASUREMENTS = (
     Measurement("answers", "precisions:measure_commands"),
     Measurement("export", "export:measure"),
     Measurement("serving", "borrowed:on_serving"),
-    Measurement("views", "borrowed:on_boundary"),
     Measurement("report", "report:measure"),
     Measurement("inspect", "inspection:measure"),
     Measurement("duplicates", "duplicates:measure"),
