@@ -16,10 +16,15 @@ def stage(num_in: int, width: int, *, num_blocks: int, stride: int) -> nn.Sequen
     return nn.Sequential(conv, nn.BatchNorm2d(4 * width), nn.ReLU())
 
 
+def make_narrow(patch: pytest.MonkeyPatch) -> None:
+    """Every network that is built until the patch is undone is narrow."""
+    patch.setattr(model, "_stage", stage)
+
+
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network of the test is narrow."""
-    monkeypatch.setattr(model, "_stage", stage)
+    make_narrow(monkeypatch)
 
 
 @pytest.fixture
