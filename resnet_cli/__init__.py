@@ -15,23 +15,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnet_cli.version import __version__
+
 if TYPE_CHECKING:
-    from resnet_cli.api import evaluate, load, predict
+    from resnet_cli.commands.api import evaluate, load, predict
     from resnet_cli.exporting.export import export_model as export
     from resnet_cli.prediction import Prediction
     from resnet_cli.training.finetune import finetune
 
-__version__ = "0.1.0"
 __all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load", "predict"]
 
 #: Name -> the module that has it, and what it is called there.
 _HOMES = {
     "Prediction": ("resnet_cli.prediction", "Prediction"),
-    "evaluate": ("resnet_cli.api", "evaluate"),
+    "evaluate": ("resnet_cli.commands.api", "evaluate"),
     "export": ("resnet_cli.exporting.export", "export_model"),
     "finetune": ("resnet_cli.training.finetune", "finetune"),
-    "load": ("resnet_cli.api", "load"),
-    "predict": ("resnet_cli.api", "predict"),
+    "load": ("resnet_cli.commands.api", "load"),
+    "predict": ("resnet_cli.commands.api", "predict"),
 }
 
 

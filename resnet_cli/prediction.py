@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli.data.ahead import decode_ahead
 from resnet_cli.data.dataset import Item
+from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError, ImageError, ModelError
-from resnet_cli.reliability import Abstention, Reliability, abstention
+from resnet_cli.model.reliability import Abstention, Reliability, abstention
 
 #: The answer to a picture that is not answered. A class may have the same name: only ``Prediction.unknown`` tells.
 UNKNOWN = "unknown"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from benchmarks import __main__ as entry
 from benchmarks import figures, growth, suite
 from benchmarks.processes import CommandError, launch, run

@@ -24,15 +24,15 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from narrow import make_narrow
-from planted import cut, picture, write_folder
-from running import CLASSES, run_cli
-from small_runs import write_picture
+from support.narrow_network import make_narrow
+from support.planted_faults import cut, picture, write_folder
+from support.running import CLASSES, run_cli
+from support.small_runs import write_picture
 from typer.core import TyperGroup
 
 from resnet_cli.cli import COMMANDS, app
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 
 CONTRACT = Path(__file__).with_name("cli_contract.json")
 #: Part -> name -> one entry per line of the file.

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from running import TINY_FLAGS, run_cli, spawn
+from support.running import TINY_FLAGS, run_cli, spawn
 
 from resnet_cli.cli import launch
-from resnet_cli.training.checkpoint import list_checkpoints
+from resnet_cli.runs import list_checkpoints
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 #: Of Linux: the processes that one has started.
 CHILDREN = "/proc/{0}/task/{0}/children"

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from file_server import BODY, CUT, Server, cut, stall, status
-from hub_server import COMMIT, HubServer
-from running import COMMAND, command_environment, run_cli
+from support.file_server import BODY, CUT, Server, cut, stall, status
+from support.hub_server import COMMIT, HubServer
+from support.running import COMMAND, command_environment, run_cli
 
-from resnet_cli import registry
-from resnet_cli.paths import checkpoints_dir, data_dir
-from resnet_cli.transfer import RemoteFile
+from resnet_cli.network import registry
+from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.system.paths import checkpoints_dir, data_dir
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["support.server_fixtures"]
 pytestmark = pytest.mark.usefixtures("quick_and_direct")
 
 NAME = "weights.pth"
@@ -190,8 +190,8 @@ def test_a_refusal_leaves_what_came_before_it(published: Server) -> None:
 
 WITHOUT_TORCH = f"""
 import sys
-from resnet_cli import registry
-from resnet_cli.transfer import RemoteFile
+from resnet_cli.network import registry
+from resnet_cli.network.transfer import RemoteFile
 url, sha256, num_bytes, *arguments = sys.argv[1:]
 registry.WEIGHTS["imagenet-v1"] = RemoteFile(name="{NAME}", url=url, num_bytes=int(num_bytes), sha256=sha256)
 sys.argv[1:] = arguments

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from running import TINY_FLAGS, run_cli
 from safetensors.torch import save_file
+from support.running import TINY_FLAGS, run_cli
 from typer.testing import Result
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 FROZEN = ("--mode", "frozen", *TINY_FLAGS)
 FULL = ("--mode", "full", *TINY_FLAGS)

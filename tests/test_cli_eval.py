@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import CLASSES, PRECISION, TINY, Trained, run_cli
+from support.running import CLASSES, PRECISION, TINY, Trained, run_cli
 
-from resnet_cli.reliability import Reliability
+from resnet_cli.model.reliability import Reliability
 from resnet_cli.training.finetune import finetune
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 
 @pytest.fixture(autouse=True)

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from running import CLASSES, IMPORTED, Trained, command_environment, run_cli
+from support.running import CLASSES, IMPORTED, Trained, command_environment, run_cli
 
 from resnet_cli.errors import SetupError
+from resnet_cli.exported.base import ABOUT_FILE
+from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting import benchmark, parity
 from resnet_cli.exporting.export import export_model, sha256_of
-from resnet_cli.exporting.exported import ABOUT_FILE
-from resnet_cli.exporting.onnx_model import OnnxModel
-from resnet_cli.exporting.pt2 import Pt2Model
 from resnet_cli.exporting.runtimes import Answers, TorchRuntime
-from resnet_cli.weights import load_model
+from resnet_cli.model.weights import load_model
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_predict.py"
 RESULT_KEYS = {

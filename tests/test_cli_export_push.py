@@ -16,23 +16,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hub_server import COMMIT
-from hub_uploads import TOKEN, UploadServer
 from PIL import Image
-from running import COMMAND, command_environment, run_cli
+from support.hub_server import COMMIT
+from support.hub_uploads import TOKEN, UploadServer
+from support.running import COMMAND, command_environment, run_cli
 from typer.testing import Result
 
-from resnet_cli import hub
 from resnet_cli.errors import Interrupted
+from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting import parity
-from resnet_cli.exporting.onnx_model import OnnxModel
-from resnet_cli.exporting.push import Push
-from resnet_cli.model import Model, ResNet50
+from resnet_cli.exporting.hub.push import Push
+from resnet_cli.model.network import Model, ResNet50
+from resnet_cli.network import hub
 from resnet_cli.preprocess import Preprocess
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 
-pytest_plugins = ["narrow"]
+pytest_plugins = ["support.narrow_network"]
 
 PREPROCESS = Preprocess(resize_size=36, crop_size=32)
 SPEC = "hf:someone/insects"
@@ -80,7 +80,7 @@ def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run(narrow: None, tmp_path: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model with a card beside it, and pictures to check it with."""
-    from narrow import narrow_model
+    from support.narrow_network import narrow_model
 
     make_folder({"ant": 3, "bee": 3})
     folder = tmp_path / "run"

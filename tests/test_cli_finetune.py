@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from running import TINY_FLAGS, Trained, run_cli
+from support.running import TINY_FLAGS, Trained, run_cli
 
 from resnet_cli.config import FinetuneConfig
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
 
 MODES = ("frozen", "full", "lp-ft", "gradual")
@@ -27,7 +27,7 @@ def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A dry run measures one batch; a small one will do.
     monkeypatch.setattr("resnet_cli.training.estimate.inference_batch_size", lambda *_: 4)
     # Half a gigabyte each; tests/test_training_resume.py is about them.
-    monkeypatch.setattr("resnet_cli.training.keeper.write_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr("resnet_cli.training.callback.write_checkpoint", lambda *_, **__: None)
 
 
 def finetune_json(*flags: object) -> dict[str, Any]:

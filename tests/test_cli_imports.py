@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from running import IMPORTED, Trained, command_environment, run_cli
+from support.running import IMPORTED, Trained, command_environment, run_cli
 from typer.core import TyperGroup
 
 from resnet_cli.cli import COMMANDS, app
 
-pytest_plugins = ["insects", "small_runs"]
+pytest_plugins = ["support.exported_model", "support.small_runs"]
 
 #: What takes long to import, or much memory; sympy stands for torch's compiler, which brings it along.
 HEAVY = {

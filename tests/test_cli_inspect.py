@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import contents, cut, one_bit_png, picture, write_folder
-from running import IMPORTED, PRECISION, TINY_FLAGS, lines_until, run_cli, spawn, tolerance
+from support.planted_faults import contents, cut, one_bit_png, picture, write_folder
+from support.running import IMPORTED, PRECISION, TINY_FLAGS, lines_until, run_cli, spawn, tolerance
 
-from resnet_cli.data import scan as scanning
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.index import Index, Picture, stamp_file
+from resnet_cli.data.inspection import scan as scanning
+from resnet_cli.data.inspection.index import Index, Picture, stamp_file
 from resnet_cli.images import MAX_PIXELS
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and names")
@@ -177,7 +177,7 @@ def test_deep_asks_the_backbone_about_every_readable_picture(faulty: Path, monke
         found[asked["names"].index("train/dog/000.jpg")] = found[asked["names"].index("train/dog/001.jpg")]
         return found
 
-    monkeypatch.setattr("resnet_cli.api.imagenet_features", features)
+    monkeypatch.setattr("resnet_cli.commands.api.imagenet_features", features)
     found = report_of(faulty, "--deep", "--device", "cpu", "--offline")
     assert len(asked["names"]) == 32 and (asked["device"], asked["offline"]) == ("cpu", True)
     near = {tuple(row["paths"]) for row in found["near_duplicates"]}

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import TINY_FLAGS, run_cli
+from support.running import TINY_FLAGS, run_cli
 
-from resnet_cli import device
+from resnet_cli.system import device
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow", "no_plots")
 
 SMALL = ("--weights", "none", "--image-size", "32", "--device", "cpu")

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from running import CLASSES, COMMAND, IMPORTED, Trained, command_environment, lines_until, run_cli, spawn
 from safetensors.numpy import load_file
+from support.running import CLASSES, COMMAND, IMPORTED, Trained, command_environment, lines_until, run_cli, spawn
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 
 @pytest.fixture(autouse=True)

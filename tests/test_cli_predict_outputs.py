@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mean_colours import CLASSES, COLOURS, MeanColours, paint, reliability
-from running import command_environment, run_cli
+from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, reliability
+from support.running import command_environment, run_cli
 from typer.testing import Result
 
 from resnet_cli.cli import predict_run
@@ -101,7 +101,7 @@ def test_an_output_that_is_there_is_never_overwritten() -> None:
 
 def mean_colours(*arguments: str) -> tuple[list[str], dict[str, str]]:
     """The command with a model that answers by mean colours, and its environment."""
-    command = [sys.executable, str(Path(__file__).with_name("mean_colours.py")), "model", *arguments]
+    command = [sys.executable, str(Path(__file__).parent / "support" / "mean_colours.py"), "model", *arguments]
     return command, command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 

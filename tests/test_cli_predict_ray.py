@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from narrow import narrow_model, stage
 from PIL import Image
-from running import COMMAND, command_environment, run_cli, spawn
+from support.narrow_network import narrow_model, stage
+from support.running import COMMAND, command_environment, run_cli, spawn
 
-from resnet_cli import model as models
 from resnet_cli.config import ExportConfig
-from resnet_cli.delivery import parts
 from resnet_cli.errors import SetupError
 from resnet_cli.exporting.export import Job, describe
+from resnet_cli.model import network as models
+from resnet_cli.outputs import shards
 from resnet_cli.prediction import Answered
 from resnet_cli.preprocess import Preprocess
 
@@ -109,7 +109,7 @@ def address(head: subprocess.Popen[bytes]) -> str:
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve pictures in a folder below the one that the test stands in; blocks are of five."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parts, "BLOCK_SIZE", 5)
+    monkeypatch.setattr(shards, "BLOCK_SIZE", 5)
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(12):
@@ -172,7 +172,7 @@ def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
 def test_a_worker_that_is_killed_costs_nothing(
     head: subprocess.Popen[bytes], address: str, exported: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "BLOCK_SIZE", 10)
+    monkeypatch.setattr(shards, "BLOCK_SIZE", 10)
     for index in range(12):
         write_picture(pictures / "large.jpg", index, 300)
         for copy in range(20):
@@ -336,8 +336,8 @@ def test_what_cannot_be_is_refused(arguments: tuple[str, ...], why: str, exporte
 
 
 def test_a_block_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
-    writer = parts.PartWriter(tmp_path, "json", "test")
-    for _ in range(parts.MAX_ATTEMPTS):
+    writer = shards.PartWriter(tmp_path, "json", "test")
+    for _ in range(shards.MAX_ATTEMPTS):
         with pytest.raises(KeyboardInterrupt):
             writer.write("part-000000-0123456789ab", killed())
     with pytest.raises(SetupError, match="6 workers died over the pictures of part-000000-0123456789ab"):

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import NARROW, TINY_FLAGS, command_environment, run_cli, spawn
 from safetensors.torch import load_file
+from support.running import NARROW, TINY_FLAGS, command_environment, run_cli, spawn
 
-from resnet_cli.training.checkpoint import list_checkpoints, read_newest
-from resnet_cli.weights import load_model
+from resnet_cli.model.weights import load_model
+from resnet_cli.runs import list_checkpoints
+from resnet_cli.training.checkpoint import read_newest
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 NUM_KILLS = 8
@@ -33,7 +34,10 @@ SERVER = f"""{NARROW}
 import json, os
 import sklearn.datasets, sklearn.metrics, torch, torch._dynamo
 from resnet_cli.cli import main, progress
-from resnet_cli.training import finetune, report, resume, seeds
+from resnet_cli.training import finetune
+from resnet_cli.training import report
+from resnet_cli.training import resume
+from resnet_cli.training import seeds
 torch.set_num_threads(1)
 sklearn.datasets.load_digits()
 report.overlays = lambda *_, **__: {{}}
@@ -336,7 +340,7 @@ def test_a_time_limit_is_kept_and_the_rate_ends_near_zero(here: Path) -> None:
 def test_a_step_that_does_not_fit_is_taken_in_parts_and_the_run_says_so(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resnet_cli.model import ResNet50
+    from resnet_cli.model.network import ResNet50
 
     forward, room = ResNet50.forward, [2]
 

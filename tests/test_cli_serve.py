@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_models import CLASSES, pictures
 from PIL import Image
-from running import IGNORING_SIGINT, Trained, run_cli
-from served import BOUNDARY, Reply, Server, ask, form, png, post, serving
+from support.live_server import BOUNDARY, Reply, Server, ask, form, png, post, serving
+from support.running import IGNORING_SIGINT, Trained, run_cli
+from support.synthetic_models import CLASSES, pictures
 
-from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.exported.onnx import OnnxModel
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
-pytest_plugins = ["insects", "small_runs"]
+pytest_plugins = ["support.exported_model", "support.small_runs"]
 
 FILES = [png(picture) for picture in pictures()]
 LIMITS = ("--max-body", "200kB", "--max-pixels", 1_000_000, "--max-files", 8, "--timeout", "1s")

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from running import IGNORING_SIGINT, NARROW, TINY_FLAGS, command_environment, lines_until
+from support.running import IGNORING_SIGINT, NARROW, TINY_FLAGS, command_environment, lines_until
 
+from resnet_cli.model.weights import load_model
 from resnet_cli.training.checkpoint import read_newest
-from resnet_cli.weights import load_model
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 #: For tests that load what a narrow program has written.
 narrow = pytest.mark.usefixtures("narrow")
@@ -27,7 +27,7 @@ LONG = ("finetune", "digits", "--classes", "0,1", "--limit", "16", "--mode", "fu
 
 #: The command, but with the best model written after every epoch that is the best so far.
 EAGER = f"""{NARROW}
-from resnet_cli.training import keeper
+from resnet_cli.training import callback as keeper
 keeper.MODEL_EVERY_S = -1
 from resnet_cli.cli import main
 main()
@@ -74,7 +74,7 @@ main()
 SAVER = """
 import sys, torch
 from pathlib import Path
-from resnet_cli.model import Model, ResNet50
+from resnet_cli.model.network import Model, ResNet50
 from resnet_cli.preprocess import Preprocess
 network = ResNet50(2)
 while True:

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from narrow import narrow_model
 from PIL import Image
-from running import COMPUTE
+from support.narrow_network import narrow_model
+from support.running import COMPUTE
 
 from resnet_cli.cli import studies
 from resnet_cli.cli.study_tables import curve_sentence
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.folders import read_folder
-from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
-from resnet_cli.evaluation import learning_curve as curves
 from resnet_cli.evaluation.intervals import Interval
-from resnet_cli.evaluation.learning_curve import Forecast, LearningCurve, PowerLaw, Step
-from resnet_cli.evaluation.untrained import untrained_backbone
-from resnet_cli.model import Model, ResNet50, backbone_hash
-from resnet_cli.paths import write_text
+from resnet_cli.model.network import Model, ResNet50, backbone_hash
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.studies import learning_curve as curves
+from resnet_cli.studies.clean_backbone import untrained_backbone
+from resnet_cli.studies.learning_curve import Forecast, LearningCurve, PowerLaw, Step
+from resnet_cli.system.paths import write_text
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 
 
 @pytest.fixture

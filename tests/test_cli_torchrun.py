@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 import torch
-from running import NARROW, TINY_FLAGS, command_environment
 from safetensors.torch import load_file
+from support.running import NARROW, TINY_FLAGS, command_environment
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from resnet_cli.cli import rounds
-from resnet_cli.training.checkpoint import list_checkpoints
+from resnet_cli.runs import list_checkpoints
+from resnet_cli.training import restarts
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 #: The command with a narrow network and without plots.
 SCRIPT = f"""{NARROW}
@@ -132,8 +132,8 @@ def test_a_round_finds_its_own_processes_and_never_takes_a_folder_of_others(
         place = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": job.port}
         for name, value in {**place, "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_USE_AGENT_STORE": True}.items():
             monkeypatch.setenv(name, str(value))
-        goes_on = rounds.begin_round(out)
-        assert os.environ["MASTER_PORT"] != str(job.port) and not rounds.has_rounds()
+        goes_on = restarts.begin_round(out)
+        assert os.environ["MASTER_PORT"] != str(job.port) and not restarts.has_rounds()
         return goes_on
 
     out = here / "run"
@@ -146,6 +146,6 @@ def test_a_round_finds_its_own_processes_and_never_takes_a_folder_of_others(
     assert begin(out)
     (here / "others").mkdir()
     (here / "others" / "split.csv").touch()
-    job.delete_key(rounds.WAS_THERE)
+    job.delete_key(restarts.WAS_THERE)
     assert not begin(here / "others") and not begin(here / "others")
     assert (here / "others" / "split.csv").exists() and not begin(None)

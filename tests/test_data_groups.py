@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
-from resnet_cli.data.labelled import group_items
-from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.sources.labelled_image import group_items
+from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError
 

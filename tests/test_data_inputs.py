@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from file_server import BODY, Server, cut, status
-from mean_colours import COLOURS, paint
+from support.file_server import BODY, Server, cut, status
+from support.mean_colours import COLOURS, paint
 
-from resnet_cli.data.inputs import InputOptions, find_images, listed_images
-from resnet_cli.data.path_lists import read_paths
-from resnet_cli.data.walking import matching, pictures_below
-from resnet_cli.data.web_pictures import downloaded, web_item
+from resnet_cli.data.inputs.file_walk import matching, pictures_below
+from resnet_cli.data.inputs.opening import InputOptions, find_images, listed_images
+from resnet_cli.data.inputs.path_lists import read_paths
+from resnet_cli.data.inputs.web import downloaded, web_item
 from resnet_cli.errors import ConfigError, DataError, ImageError, NetworkError
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["support.server_fixtures"]
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 NAMES = ["b.png", "a.JPG", "c/2.png", "c/1.png", "c/d/3.png", "e f/[x].png", "readme.md", ".hidden.png", ".git/x.png"]
@@ -230,7 +230,7 @@ def test_what_goes_wrong_on_the_network_is_the_error_of_one_picture(
     server.script = []
     with pytest.raises(ImageError, match="not a picture in a known format"):
         web_item(f"{server.url}/text.png", max_pixels=100).open()
-    monkeypatch.setattr("resnet_cli.data.web_pictures.MAX_BYTES", len(BODY) - 1)
+    monkeypatch.setattr("resnet_cli.data.inputs.web.MAX_BYTES", len(BODY) - 1)
     with pytest.raises(ImageError, match="more than 1 MB"):
         web_item(f"{server.url}/large.png", max_pixels=100).open()
     with pytest.raises(ImageError, match="not encrypted"):
@@ -253,7 +253,7 @@ def test_offline_a_named_address_is_refused_at_once(server: Server) -> None:
 
 
 def test_a_table_of_strangers_does_not_lead_out(here: Path) -> None:
-    from resnet_cli.data.inputs import _table_items
+    from resnet_cli.data.inputs.opening import _table_items
 
     (here / "t.jsonl").write_text(json.dumps({"image": "../secret.png"}) + "\n")
     with pytest.raises(DataError, match="leads out of"):

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from planted import cut, one_bit_png, picture, write_folder
+from support.planted_faults import cut, one_bit_png, picture, write_folder
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
-from resnet_cli.data.findings import find_problems, to_report
-from resnet_cli.data.folders import read_folder
-from resnet_cli.data.index import Picture
-from resnet_cli.data.inspection import Inspection, connected, inspect_pictures
-from resnet_cli.data.labelled import group_items
-from resnet_cli.data.scan import scan
-from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.inspection.findings import find_problems, to_report
+from resnet_cli.data.inspection.index import Picture
+from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_pictures
+from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.labelled_image import group_items
+from resnet_cli.data.sources.opening import open_dataset
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")
 LAYOUT = {"train/cat": 14, "train/dog": 14, "val/cat": 4, "val/dog": 4, "test/cat": 4, "test/dog": 4}

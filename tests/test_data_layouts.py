@@ -28,11 +28,11 @@ import pytest
 from PIL import Image
 
 from resnet_cli.config import DataConfig
-from resnet_cli.data import sources
 from resnet_cli.data.dataset import Dataset, Split
-from resnet_cli.data.folders import read_folder
-from resnet_cli.data.listing import read_listing
-from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.sources import opening as opening_module
+from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.sources.table_dataset import read_listing
 from resnet_cli.errors import ConfigError, DataError
 
 #: With a blank, with an accent, in odd case; upper case sorts before lower case everywhere.
@@ -1028,7 +1028,7 @@ def test_names_of_items_are_the_same_on_every_system(tmp_path: Path) -> None:
     ],
 )
 def test_a_data_sets_short_name_is_a_folder_name_on_every_system(spec: str, name: str) -> None:
-    assert sources._short_name(spec) == name
+    assert opening_module._short_name(spec) == name
 
 
 @pytest.mark.parametrize("name", ["folder", "csv, the folder given"])

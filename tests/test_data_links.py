@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from resnet_cli.config import DataConfig
-from resnet_cli.data import folders
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.folders import Tree, read_folder
-from resnet_cli.data.inputs import find_images
-from resnet_cli.data.scan import leave_out_unreadable, scan
-from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.inputs.opening import find_images
+from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.sources import folders
+from resnet_cli.data.sources.folders import Tree, read_folder
+from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -380,7 +380,7 @@ def test_a_table_elsewhere_may_not_either(monkeypatch: pytest.MonkeyPatch, pets:
 
 def test_a_link_in_the_cache_is_no_way_out_for_a_strangers_table(pets: Path, elsewhere: Path, tmp_path: Path) -> None:
     """The readers do not rely on archives to be unpacked without links."""
-    from resnet_cli.data.listing import read_listing
+    from resnet_cli.data.sources.table_dataset import read_listing
 
     link(pets / "cat" / "leak.jpg", elsewhere / "000.jpg")
     link(pets / "more", elsewhere)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resnet_cli.data.inspection.scan import raise_unreadable
 from resnet_cli.data.loading import PREFETCH_BATCHES, load_batches
-from resnet_cli.data.scan import raise_unreadable
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import Pixels
 

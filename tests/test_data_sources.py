@@ -11,9 +11,9 @@ import pytest
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.folders import read_folder
-from resnet_cli.data.labelled import SPLIT_NAMES
-from resnet_cli.data.sources import open_dataset
+from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
+from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError
 
 MakeFolder = Callable[..., Path]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import Dataset, Item, Split
-from resnet_cli.data.folders import read_folder
+from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train, split_csv
 from resnet_cli.errors import DataError
-from resnet_cli.paths import write_text
+from resnet_cli.system.paths import write_text
 from resnet_cli.training.prepare import prepare_data
 
 MakeFolder = Callable[..., Path]

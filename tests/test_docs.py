@@ -17,11 +17,11 @@ import torch
 from typer.testing import CliRunner
 
 import resnet_cli
-from resnet_cli import download, registry
 from resnet_cli.cli import app
-from resnet_cli.model import ResNet50
+from resnet_cli.model.network import ResNet50
+from resnet_cli.model.weights import load_model
+from resnet_cli.network import download, registry
 from resnet_cli.training import defaults
-from resnet_cli.weights import load_model
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

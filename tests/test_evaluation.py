@@ -13,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from running import COMPUTE
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -27,13 +26,15 @@ from sklearn.metrics import (
     roc_auc_score,
     top_k_accuracy_score,
 )
+from support.running import COMPUTE
 from torch import nn
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.evaluation.answers import evaluate, head_probs, loss_and_top1
 from resnet_cli.evaluation.coverage import answered_from, risk_coverage
+from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.evaluation.scores import Evaluation, score
-from resnet_cli.model import NUM_FEATURES, Model, ResNet50, make_head
+from resnet_cli.heads.probabilities import head_probs, loss_and_top1
+from resnet_cli.model.network import NUM_FEATURES, Model, ResNet50, make_head
 from resnet_cli.preprocess import Preprocess
 
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from torch.nn import functional as F
 
-from resnet_cli.evaluation.calibration import NUM_BINS, bin_of, calibration, fit_temperature, rescale, softmax
+from resnet_cli.evaluation.calibration import NUM_BINS, bin_of, calibration, rescale
+from resnet_cli.heads.temperature import fit_temperature, softmax
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))

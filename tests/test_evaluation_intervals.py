@@ -21,11 +21,12 @@ from sklearn.metrics import (
 )
 
 from resnet_cli.evaluation.agreement import confusion_intervals
-from resnet_cli.evaluation.calibration import chance_ece, softmax
+from resnet_cli.evaluation.calibration import chance_ece
 from resnet_cli.evaluation.comparison import compare
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import macro_roc_auc, rank_classes
 from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.heads.temperature import softmax
 
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]
 #: The band that is promised, widened by two standard deviations of so few trials.

@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from made_models import CLASSES, PREPROCESS, made_up_model, pictures
-from running import FP32
+from support.running import FP32
+from support.synthetic_models import CLASSES, PREPROCESS, made_up_model, pictures
 
 from resnet_cli.errors import ConfigError, ModelError
-from resnet_cli.explain import GradCam
-from resnet_cli.exporting import int8
-from resnet_cli.exporting.about import IMAGES, About, Input, Number
-from resnet_cli.exporting.graph import IR_VERSION, OPSET
-from resnet_cli.exporting.onnx_file import finish, take_pictures, to_onnx
-from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.exported.metadata import IMAGES, About, Input, Number
+from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exporting.onnx_writer import int8
+from resnet_cli.exporting.onnx_writer.file import finish, take_pictures, to_onnx
+from resnet_cli.exporting.onnx_writer.graph import IR_VERSION, OPSET
 from resnet_cli.exporting.runtimes import TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
-from resnet_cli.heat import heat_maps
-from resnet_cli.model import NUM_FEATURES, Model
+from resnet_cli.model.explain import GradCam
+from resnet_cli.model.heatmap import heat_maps
+from resnet_cli.model.network import NUM_FEATURES, Model
 from resnet_cli.preprocess import Preprocess
 
-pytest_plugins = ["narrow"]
+pytest_plugins = ["support.narrow_network"]
 
 
 def about(model: Model, *, takes: Input = "picture", number: Number = "fp32") -> About:
@@ -278,7 +278,7 @@ class Forbid:
 sys.meta_path.insert(0, Forbid())
 from pathlib import Path
 from PIL import Image
-from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.exported.onnx import OnnxModel
 model = OnnxModel.load(Path(sys.argv[1]), threads=1)
 probs, novelty = model.answers([Image.new("RGB", (50, 40), "red")])
 print(probs.shape, novelty.shape, model.reliability.most_novel >= 0)

@@ -11,11 +11,11 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import VerificationError
+from resnet_cli.exported.metadata import Number
 from resnet_cli.exporting import parity
-from resnet_cli.exporting.about import Number
 from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
-from resnet_cli.exporting.pictures import _spread
 from resnet_cli.exporting.runtimes import Answers
+from resnet_cli.exporting.verification_data import _spread
 
 Change = Callable[[NDArray[np.float32], Sequence[Image.Image]], NDArray[np.float32]]
 

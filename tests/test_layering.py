@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import IMPORTED
+from support.running import IMPORTED
 
 import resnet_cli
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mean_colours import COLOURS, MeanColours, reliability
 from numpy.typing import NDArray
+from support.mean_colours import COLOURS, MeanColours, reliability
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, ImageError, ModelError
+from resnet_cli.model.reliability import Abstention
 from resnet_cli.prediction import Answers, Prediction, answer, answer_rule
-from resnet_cli.reliability import Abstention
 
 
 def item(name: str, colour: tuple[int, int, int]) -> Item:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resnet_cli import features
+from resnet_cli.model import features
 from resnet_cli.training.finetune import finetune
 
 

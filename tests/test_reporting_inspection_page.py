@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from html_page import Page, assert_self_contained
 from PIL import Image
+from support.html_page import Page, assert_self_contained
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
-from resnet_cli.data.duplicates import NearPair
-from resnet_cli.data.findings import find_problems
-from resnet_cli.data.folders import read_folder
-from resnet_cli.data.inspection import Inspection, inspect_pictures
-from resnet_cli.data.scan import look, scan
+from resnet_cli.data.inspection.duplicates import NearPair
+from resnet_cli.data.inspection.findings import find_problems
+from resnet_cli.data.inspection.inspect import Inspection, inspect_pictures
+from resnet_cli.data.inspection.scan import look, scan
+from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.inspection_page import MAX_THUMBNAILS, inspection_page
-from resnet_cli.reporting.pages import readable_size
+from resnet_cli.reporting.templating import readable_size
 from resnet_cli.reporting.thumbnails import MAX_THUMBNAIL_BYTES, THUMBNAIL_PX, thumbnails
 
 MAX_PAGE_BYTES = 5_000_000

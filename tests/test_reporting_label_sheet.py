@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.evaluation.label_audit import LabelAudit, rank
 from resnet_cli.reporting.label_sheet import MAX_CARDS, MIN_CARDS, label_sheet
+from resnet_cli.studies.label_audit import LabelAudit, rank
 
 MAX_PAGE_BYTES = 5_000_000
 

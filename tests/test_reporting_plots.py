@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from resnet_cli.errors import DiskError
-from resnet_cli.reporting.cells import display_width, row_shares, shorten
 from resnet_cli.reporting.plots import DPI, CurvePoint, plot_confusion, plot_curves, plot_predictions
+from resnet_cli.text import display_width, row_shares, shorten
 
 HOSTILE = ["[red]x[/red]", r"$\frac$", "🐝 蜜蜂", "n" * 200, "a\nb\x1b[31m", "\udcff_", "", "$x_"]
 

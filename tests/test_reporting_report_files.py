@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_reports import make_content, make_evaluation
 from matplotlib.figure import Figure
 from PIL import Image
+from support.synthetic_reports import make_content, make_evaluation
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError

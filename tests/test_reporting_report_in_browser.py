@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_reports import make_content
+from support.synthetic_reports import make_content
 
 from resnet_cli.reporting.report_page import report_page
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["support.browser"]
 
 WIDE, NARROW = (1280, 900), (400, 800)
 CLASSES = tuple(f"class {n}" for n in range(10))

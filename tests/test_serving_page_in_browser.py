@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_models import CLASSES, pictures
-from served import Server, png, post, serving
+from support.live_server import Server, png, post, serving
+from support.synthetic_models import CLASSES, pictures
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
-pytest_plugins = ["browser", "insects"]
+pytest_plugins = ["support.browser", "support.exported_model"]
 
 TOKEN = "correct-horse"
 PICTURE = png(pictures()[4])

@@ -15,14 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resnet_cli.errors import DiskError, ModelError
-from resnet_cli.training.checkpoint import (
-    Checkpoint,
-    drop_after,
-    list_checkpoints,
-    prune,
-    read_newest,
-    write_checkpoint,
-)
+from resnet_cli.runs import list_checkpoints
+from resnet_cli.training.checkpoint import Checkpoint, drop_after, prune, read_newest, write_checkpoint
 
 VALUES = {"epoch": 3, "rate": 0.1, "history": [{"val_loss": 0.1 + 0.2, "l2": None}], "scaler": {"scale": 65536.0}}
 TENSORS = {

@@ -13,25 +13,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import TINY, Trained, scored
+from support.running import TINY, Trained, scored
 
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DivergedError, Interrupted, VerificationError
-from resnet_cli.evaluation.answers import Validation, evaluate, head_probs
-from resnet_cli.inference import predict
+from resnet_cli.evaluation.evaluate import evaluate
+from resnet_cli.heads.probabilities import Validation, head_probs
+from resnet_cli.model.weights import load_model
+from resnet_cli.predictor import predict
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.training import keeper
+from resnet_cli.training import callback
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone, WorkDone
 from resnet_cli.training.finetune import finetune, run_plan
-from resnet_cli.training.full import NetworkTraining
 from resnet_cli.training.loop import quality
 from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
-from resnet_cli.weights import load_model
+from resnet_cli.training.task_network import NetworkTraining
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")
 
 DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_fraction": 0.05, **TINY}
@@ -40,7 +41,7 @@ DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Half a gigabyte each; tests/test_training_resume.py is about them.
-    monkeypatch.setattr(keeper, "write_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr(callback, "write_checkpoint", lambda *_, **__: None)
 
 
 def test_it_tells_everything_in_order(here: Path) -> None:
@@ -56,7 +57,7 @@ def test_it_tells_everything_in_order(here: Path) -> None:
 
 
 def test_another_seed_or_head_of_a_frozen_run_computes_no_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet_cli.features import FrozenBackbone
+    from resnet_cli.model.features import FrozenBackbone
 
     # Random weights are drawn from the seed; a file is what the next run shares.
     first = finetune(mode="frozen", epochs=1, **DIGITS)
@@ -106,7 +107,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_no_run(here: Path) -> None:
 
 
 def test_an_epoch_that_is_worse_does_not_replace_the_best(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "MODEL_EVERY_S", -1)
+    monkeypatch.setattr(callback, "MODEL_EVERY_S", -1)
     saved: list[float] = []
 
     def hear(event: Event) -> None:
@@ -147,7 +148,7 @@ def test_the_test_split_chooses_nothing(full_run: Trained, tmp_path: Path) -> No
 
 
 def test_the_best_is_on_disk_at_least_every_so_often(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "MODEL_EVERY_S", -1)
+    monkeypatch.setattr(callback, "MODEL_EVERY_S", -1)
     events: list[Event] = []
     finetune(on_event=events.append, mode="frozen", epochs=3, **DIGITS)
     kinds = [type(event) for event in events]

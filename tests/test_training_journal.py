@@ -9,23 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import TINY_FLAGS, Trained, run_cli
+from support.running import TINY_FLAGS, Trained, run_cli
 
 from resnet_cli.errors import DiskError, SetupError
-from resnet_cli.training.events import (
-    EpochDone,
-    EpochRecord,
-    Event,
-    MemoryShort,
-    RateLowered,
-    Resumed,
-    Saved,
-    StepDone,
-    WorkDone,
-)
+from resnet_cli.runs import EpochRecord
+from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, Resumed, Saved, StepDone, WorkDone
 from resnet_cli.training.journal import Journal
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 RECORD = EpochRecord(2, 0.5, 0.75, 0.25, 0.875, 0.25, 0.01, 1.5)
 EVENTS: list[Event] = [

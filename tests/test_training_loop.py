@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from running import COMPUTE, scored, tolerance
+from support.running import COMPUTE, scored, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
-from resnet_cli.evaluation.answers import Validation
+from resnet_cli.heads.probabilities import Validation
+from resnet_cli.runs import EpochRecord
 from resnet_cli.training.averaging import WeightAverage
-from resnet_cli.training.events import EpochDone, EpochRecord, Event, MemoryShort, RateLowered, StepDone
+from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone
 from resnet_cli.training.loop import RETRY_RATE, Batch, Course, Lesson, StepTaker, fit, quality
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.schedule import ScheduleName, multiplier
-from resnet_cli.training.session import Session
+from resnet_cli.training.state import Session
 
 INPUTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 LABELS = (INPUTS[:, 0] > 0).long()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_cli.model import NUM_FEATURES, ResNet50, make_head
+from resnet_cli.model.network import NUM_FEATURES, ResNet50, make_head
 from resnet_cli.training.optimizers import (
     STAGES,
     OptimizerName,

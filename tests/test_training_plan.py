@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from running import TINY, Trained
+from support.running import TINY, Trained
 
 from resnet_cli.config import FinetuneConfig, resolve, to_yaml
 from resnet_cli.errors import ModelError, NetworkError
@@ -19,7 +19,7 @@ from resnet_cli.training.optimizers import STAGES
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.recipe import Recipe
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 
 MODES = ("frozen", "full", "lp-ft", "gradual")

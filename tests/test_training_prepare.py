@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from planted import cut, one_bit_png, picture, write, write_folder
+from support.planted_faults import cut, one_bit_png, picture, write, write_folder
 
 from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.data import index
 from resnet_cli.data.dataset import SPLITS, Dataset
+from resnet_cli.data.inspection import index
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.training import prepare
 from resnet_cli.training.prepare import Prepared, prepare_data

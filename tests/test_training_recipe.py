@@ -6,14 +6,14 @@ import dataclasses
 from typing import Any
 
 import pytest
-from running import TINY, Trained
+from support.running import TINY, Trained
 
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import ConfigError
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.recipe import BACKBONE_FLAGS, STEP_FLAGS, Recipe
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["support.small_runs"]
 
 #: A value for each flag that some mode refuses.
 VALUES: dict[str, Any] = {

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from html_page import Page, assert_self_contained
 from PIL import Image
-from running import TINY
+from support.html_page import Page, assert_self_contained
+from support.running import TINY
 
 from resnet_cli.training.finetune import finetune
 from resnet_cli.training.report import FinetuneResult, report_content
 
-pytest_plugins = ("narrow", "small_runs")
+pytest_plugins = ("support.narrow_network", "support.small_runs")
 pytestmark = pytest.mark.usefixtures("narrow", "here")
 
 COUNTS = {"ants": 12, "bees": 10}

@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 import torch
-from running import TINY
+from support.running import TINY
 from torch import Tensor
 
 from resnet_cli.data import loading
 from resnet_cli.errors import ConfigError, DataError, Interrupted, ModelError
-from resnet_cli.training.checkpoint import Checkpoint, list_checkpoints, read_newest
+from resnet_cli.model.weights import load_model
+from resnet_cli.runs import RunFolder, list_checkpoints
+from resnet_cli.training.checkpoint import Checkpoint, read_newest
 from resnet_cli.training.events import EpochDone, Event, Resumed, Saved, StepDone, WorkDone
 from resnet_cli.training.finetune import finetune, run_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed
-from resnet_cli.training.run import RunFolder
-from resnet_cli.weights import load_model
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("no_plots", "here", "narrow")
 
 #: 12 pictures in 3 steps an epoch.
@@ -193,7 +193,7 @@ def test_a_signal_during_the_features_leaves_no_run_and_says_what_is_kept(mode: 
 
 
 def test_an_interrupted_extraction_goes_on_where_it_was(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnet_cli.features.inference_batch_size", lambda *_: 8)
+    monkeypatch.setattr("resnet_cli.model.features.inference_batch_size", lambda *_: 8)
     seen: list[list[int]] = []
 
     def stop_at(least: int) -> Callable[[Event], None]:

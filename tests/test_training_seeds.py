@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 import yaml
-from running import TINY, TINY_FLAGS, run_cli
 from safetensors.torch import load_file
+from support.running import TINY, TINY_FLAGS, run_cli
 
-from resnet_cli import model
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import ConfigError, DivergedError
+from resnet_cli.model import network as network_module
 from resnet_cli.training import seeds
 from resnet_cli.training.events import Event, PlanMade
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.seeds import run_seeds, spread, to_dict
 
-pytest_plugins = ["narrow", "small_runs"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow", "no_plots")
 
 DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_fraction": 0.05, **TINY}
@@ -31,14 +31,14 @@ FLAGS = ("digits", "--classes", "0,1", "--limit", 12, "--val-fraction", 0.05, "-
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinetuneResult], list[Event]]:
     # Not before pytest has prepared it as a plugin.
-    from narrow import stage
+    from support.narrow_network import stage
 
     events: list[Event] = []
     folder = tmp_path_factory.mktemp("seeds")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("RESNET_CLI_CACHE", str(folder / "cache"))
-        patch.setattr(model, "_stage", stage)
+        patch.setattr(network_module, "_stage", stage)
         patch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
         patch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
         values = {**DIGITS, "mode": "frozen", "epochs": 2, "seed": 5, "seeds": 3, "out": folder / "three"}
@@ -83,7 +83,7 @@ def test_a_run_of_its_own_with_the_same_seed_is_the_same_run(
     config = results[1].run.path / "config.yaml"
     result = run_cli("finetune", "--config", config, "--out", "again", "--quiet")
     assert result.exit_code == 0, result.output
-    one, other = load_file(results[1].run.model_path), load_file("again/model.safetensors")
+    one, other = load_file(results[1].run.model_path), load_file("again/network_module.safetensors")
     assert all(one[name].equal(other[name]) for name in one)
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from hub_server import COMMIT, HubServer
 from safetensors.torch import save
+from support.hub_server import COMMIT, HubServer
 
-from resnet_cli import hub
 from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, SetupError, UntrustedFileError
-from resnet_cli.model import ResNet50
+from resnet_cli.model.network import ResNet50
+from resnet_cli.model.weights import find_weights, imagenet_classes, load_backbone, load_model
+from resnet_cli.network import hub
+from resnet_cli.network.registry import HUB_WEIGHTS
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.registry import HUB_WEIGHTS
-from resnet_cli.weights import find_weights, imagenet_classes, load_backbone, load_model
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 

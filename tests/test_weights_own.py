@@ -13,9 +13,9 @@ from safetensors.torch import save
 from torch import nn
 
 from resnet_cli.errors import ModelError
-from resnet_cli.model import NUM_FEATURES, Memory, Model, ResNet50, make_head
+from resnet_cli.model.network import NUM_FEATURES, Memory, Model, ResNet50, make_head
+from resnet_cli.model.weights import Start, Weights, find_weights, read_start, start_head
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.weights import Start, Weights, find_weights, read_start, start_head
 
 CLASSES = ("cat", "dog", "horse")
 PREPROCESS = Preprocess(resize_size=73, crop_size=64, interpolation="bicubic")

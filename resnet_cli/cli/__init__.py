@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from resnet_cli import __version__
 from resnet_cli.errors import Interrupted, ResnetCliError
+from resnet_cli.version import __version__
 
 EXIT_INTERRUPTED = 130
 

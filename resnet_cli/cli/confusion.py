@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from resnet_cli.reporting.cells import display_width, row_shares, shorten
+from resnet_cli.text import display_width, row_shares, shorten
 
 Counts = NDArray[np.integer[Any]]
 

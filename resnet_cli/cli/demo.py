@@ -62,9 +62,9 @@ def demo(
 
 def _starting_weights() -> str:
     """ImageNet weights if they are here or come within seconds, else none; says which in plain words."""
-    from resnet_cli import download, registry
     from resnet_cli.errors import NetworkError
-    from resnet_cli.paths import checkpoints_dir
+    from resnet_cli.network import download, registry
+    from resnet_cli.system.paths import checkpoints_dir
 
     file, folder = registry.WEIGHTS["imagenet-v1"], checkpoints_dir()
     began = time.perf_counter()
@@ -124,9 +124,9 @@ def _write_pictures(run: Path, folder: Path) -> None:
     """Writes one test picture of each class as PNG."""
     from PIL import Image
 
-    from resnet_cli.paths import make_dir
-    from resnet_cli.training.run import open_run_dataset
-    from resnet_cli.weights import load_model
+    from resnet_cli.model.weights import load_model
+    from resnet_cli.runs import open_run_dataset
+    from resnet_cli.system.paths import make_dir
 
     dataset = open_run_dataset(load_model(run))
     first = {item.label: item for item in reversed(dataset.split("test"))}

@@ -15,7 +15,7 @@ from resnet_cli.cli.options import JsonFlag, OfflineFlag, QuietFlag
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from resnet_cli.catalog import Entry, Got
+    from resnet_cli.commands.catalog import Entry, Got
 
 _MIRROR = "RESNET_CLI_MIRROR"
 
@@ -44,7 +44,7 @@ def download(
         raise ConfigError("name what to download", hint="see what there is: resnet-cli download --list")
     if show_list and (offline or mirror):
         raise ConfigError("--list never uses the network: --offline and --mirror have no effect with it")
-    from resnet_cli import catalog
+    from resnet_cli.commands import catalog
 
     if show_list:
         _show_list([catalog.find(name) for name in names or []] or catalog.entries(), as_json=as_json)
@@ -69,8 +69,8 @@ def download(
 
 
 def _check_mirror(mirror: str | None, chosen: list[Entry], *, offline: bool) -> None:
-    from resnet_cli import addresses
     from resnet_cli.errors import ConfigError
+    from resnet_cli.network import addresses
 
     if mirror is None:
         return
@@ -97,8 +97,8 @@ def _mirrored(url: str | None) -> Iterator[None]:
 
 
 def _get(entry: Entry, *, offline: bool, quiet: bool) -> Got:
-    from resnet_cli import catalog
     from resnet_cli.cli.progress import ProgressView
+    from resnet_cli.commands import catalog
 
     with ProgressView(quiet=quiet) as view:
         return catalog.get(entry, offline=offline, on_progress=view.download)

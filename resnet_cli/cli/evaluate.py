@@ -184,8 +184,8 @@ def evaluate(
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.judging import compare_models, judge
         from resnet_cli.evaluation.subjects import sort_specs
-        from resnet_cli.exporting.opening import check_trust
-        from resnet_cli.paths import LATEST
+        from resnet_cli.exported.opening import check_trust
+        from resnet_cli.system.paths import LATEST
 
     models, data = sort_specs(words)
     check_trust(models, trusted=trust)

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import confusion_block, percent, plain_table
-from resnet_cli.reporting.cells import printable, shorten
+from resnet_cli.text import printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resnet_cli.config import ExportConfig
     from resnet_cli.exporting.export import OnWork
     from resnet_cli.exporting.parity import Parity
-    from resnet_cli.model import Model
+    from resnet_cli.model.network import Model
 
 ONNX_PANEL, GATE_PANEL, HUB_PANEL = "ONNX", "The gate", "The Hugging Face Hub"
 
@@ -128,7 +128,7 @@ def export(
     }
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.config import ExportConfig, resolve
-        from resnet_cli.exporting.destination import destination
+        from resnet_cli.exporting.hub.destination import destination
 
         config = resolve(ExportConfig, flags).config
         # Before anything that takes long.
@@ -136,10 +136,10 @@ def export(
         from resnet_cli.cli.export_tables import parity_tables, result_block
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.exporting.export import export_model
-        from resnet_cli.paths import LATEST
-        from resnet_cli.reliability import precision_conflict
+        from resnet_cli.model.reliability import precision_conflict
+        from resnet_cli.model.weights import load_model
+        from resnet_cli.system.paths import LATEST
         from resnet_cli.training.events import WorkDone
-        from resnet_cli.weights import load_model
 
     with ProgressView(quiet=quiet) as view:
 

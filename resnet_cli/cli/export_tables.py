@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import files_block, percent, plain_table
-from resnet_cli.reporting.cells import printable
+from resnet_cli.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

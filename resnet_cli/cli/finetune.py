@@ -32,10 +32,10 @@ from resnet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_cli.config import FinetuneConfig, Resolved
+    from resnet_cli.runs import RunFolder
+    from resnet_cli.training.distributed import Team
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
-    from resnet_cli.training.run import RunFolder
-    from resnet_cli.training.team import Team
 
 TRAINING_PANEL, RECIPE_PANEL, STOPPING_PANEL, RUN_PANEL = "Training", "Recipe", "Stopping", "Run"
 #: Parameters of the command that are no fields of the config.

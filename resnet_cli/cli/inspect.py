@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from resnet_cli.config import InspectConfig
     from resnet_cli.data.dataset import Dataset
-    from resnet_cli.data.index import Picture
-    from resnet_cli.data.inspection import Inspection
+    from resnet_cli.data.inspection.index import Picture
+    from resnet_cli.data.inspection.inspect import Inspection
 
 
 @app.command()
@@ -84,9 +84,9 @@ def inspect(
 
     config = resolve(InspectConfig, flags).config
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.data.inspection import inspect_pictures
-    from resnet_cli.data.scan import scan
-    from resnet_cli.data.sources import open_dataset
+    from resnet_cli.data.inspection.inspect import inspect_pictures
+    from resnet_cli.data.inspection.scan import scan
+    from resnet_cli.data.sources.opening import open_dataset
     from resnet_cli.training.events import WorkDone
 
     with ProgressView(quiet=quiet) as view:
@@ -100,7 +100,7 @@ def inspect(
         )
     written = _write_files(inspection, table, config.html)
     if as_json:
-        from resnet_cli.data.findings import to_report
+        from resnet_cli.data.inspection.findings import to_report
 
         output.show_json(to_report(inspection) | {"written": [path for path, _ in written]})
     elif quiet:
@@ -119,7 +119,7 @@ def _features(
     dataset: Dataset, pictures: list[Picture], config: InspectConfig, *, quiet: bool
 ) -> NDArray[np.floating[Any]] | None:
     """What a backbone sees in each picture, where it is asked for or known already; zeros for unreadable ones."""
-    from resnet_cli.feature_cache import MAX_SEARCH, find_features
+    from resnet_cli.model.feature_cache import MAX_SEARCH, find_features
 
     good = [position for position, picture in enumerate(pictures) if not picture.error]
     if not config.deep:
@@ -128,8 +128,8 @@ def _features(
     if not good:
         return None
     with output.status("loading torch", quiet=quiet):
-        from resnet_cli.api import imagenet_features
         from resnet_cli.cli.progress import ProgressView
+        from resnet_cli.commands.api import imagenet_features
         from resnet_cli.training.events import WorkDone
 
     with ProgressView(quiet=quiet) as view:
@@ -154,9 +154,9 @@ def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:
     """Where ``--fix`` writes; what would refuse it is known before any picture is looked at."""
     if not config.fix:
         return None
-    from resnet_cli.data.cleaning import refuse_unnamed
+    from resnet_cli.data.inspection.cleaning import refuse_unnamed
     from resnet_cli.errors import ConfigError
-    from resnet_cli.paths import refuse_existing
+    from resnet_cli.system.paths import refuse_existing
 
     path = config.out or Path(f"{dataset.name}-clean.csv")
     if path.suffix.lower() != ".csv":
@@ -167,11 +167,11 @@ def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:
 
 
 def _write_files(inspection: Inspection, table: Path | None, html: Path | None) -> list[tuple[str, str]]:
-    from resnet_cli.paths import write_text
+    from resnet_cli.system.paths import write_text
 
     written = []
     if table:
-        from resnet_cli.data.cleaning import clean_table
+        from resnet_cli.data.inspection.cleaning import clean_table
 
         text, dropped = clean_table(inspection, table)
         write_text(table, text)

@@ -12,11 +12,11 @@ from rich.text import Text
 from resnet_cli.cli.evaluation_tables import MAX_CLASS_ROWS
 from resnet_cli.cli.tables import plain_table
 from resnet_cli.data.dataset import SPLITS
-from resnet_cli.data.findings import find_problems
-from resnet_cli.reporting.cells import printable
+from resnet_cli.data.inspection.findings import find_problems
+from resnet_cli.text import printable
 
 if TYPE_CHECKING:
-    from resnet_cli.data.inspection import Inspection
+    from resnet_cli.data.inspection.inspect import Inspection
 
 #: Lines of each list, names of one group of copies, and findings; --json and --html have more.
 MAX_LINES = 8

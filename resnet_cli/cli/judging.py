@@ -12,10 +12,10 @@ from resnet_cli.cli import output
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.config import EvalConfig
-    from resnet_cli.device import Compute
     from resnet_cli.evaluation.coverage import Target
     from resnet_cli.evaluation.scores import Evaluation
     from resnet_cli.evaluation.subjects import Jury, Subject
+    from resnet_cli.system.device import Compute
 
 SCHEMA_VERSION = 1
 
@@ -94,9 +94,9 @@ class Trial:
 def judge(spec: str, data: str | None, config: EvalConfig, *, command: str, as_json: bool, quiet: bool) -> None:
     """One model."""
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.device import choose_compute
-    from resnet_cli.evaluation.answers_file import check_name, write_answers
     from resnet_cli.evaluation.coverage import aim_at, promise_by
+    from resnet_cli.evaluation.predictions_file import check_name, write_answers
+    from resnet_cli.system.device import choose_compute
 
     if config.save_predictions is not None:
         check_name(config.save_predictions, "--save-predictions")
@@ -132,9 +132,9 @@ def judge(spec: str, data: str | None, config: EvalConfig, *, command: str, as_j
 def _write_report(
     trial: Trial, subject: Subject, jury: Jury, scores: Evaluation, target: Target | None, *, command: str, note: str
 ) -> Path | None:
-    from resnet_cli.evaluation.report import report_content, report_folder
-    from resnet_cli.paths import make_dir
+    from resnet_cli.commands.evaluation_report import report_content, report_folder
     from resnet_cli.reporting.report_files import write_report_files
+    from resnet_cli.system.paths import make_dir
 
     folder = trial.config.out or report_folder(subject, jury)
     if folder is None:
@@ -149,8 +149,8 @@ def _write_report(
 def compare_models(specs: Sequence[str], data: str | None, config: EvalConfig, *, as_json: bool, quiet: bool) -> None:
     """Several models on the same pictures, each against the first."""
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.device import choose_compute
     from resnet_cli.evaluation.comparison import compare
+    from resnet_cli.system.device import choose_compute
 
     with ProgressView(quiet=quiet) as view:
         trial = Trial(config, choose_compute(config.device, config.precision), view, quiet)
@@ -195,9 +195,9 @@ def make_study(study: str, spec: str, data: str | None, config: EvalConfig, *, a
     """
     from resnet_cli.cli import studies
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.device import choose_compute
     from resnet_cli.errors import ConfigError
     from resnet_cli.evaluation.subjects import open_data
+    from resnet_cli.system.device import choose_compute
 
     compute = choose_compute(config.device, config.precision)
     with ProgressView(quiet=quiet) as view:
@@ -236,7 +236,7 @@ def make_study(study: str, spec: str, data: str | None, config: EvalConfig, *, a
 
 def score_file(config: EvalConfig, *, as_json: bool, quiet: bool) -> None:
     """Answers from a file; nothing here loads torch."""
-    from resnet_cli.evaluation.answers_file import read_answers, regroup
+    from resnet_cli.evaluation.predictions_file import read_answers, regroup
 
     assert config.from_predictions is not None
     scores = read_answers(config.from_predictions)

@@ -22,8 +22,8 @@ from resnet_cli.errors import ConfigError, ResnetCliError, SetupError
 
 if TYPE_CHECKING:
     from resnet_cli.config import FinetuneConfig
-    from resnet_cli.training.run import RunFolder
-    from resnet_cli.training.team import Team
+    from resnet_cli.runs import RunFolder
+    from resnet_cli.training.distributed import Team
 
 #: As ``torchrun --max-restarts`` has it where elastic training is shown.
 MAX_RESTARTS = 3
@@ -48,15 +48,15 @@ def is_started_again(out: Path | None) -> bool:
     Raises:
         SetupError: The others do not come.
     """
-    from resnet_cli.cli import rounds
+    from resnet_cli.training import restarts
 
-    return num_members() is not None and rounds.has_rounds() and rounds.begin_round(out)
+    return num_members() is not None and restarts.has_rounds() and restarts.begin_round(out)
 
 
 @contextlib.contextmanager
 def joined(members: int | None) -> Iterator[Team]:
     """The team of this process, in which only the chief says why it ends."""
-    from resnet_cli.training.team import ALONE, PeerLost, join_team
+    from resnet_cli.training.distributed import ALONE, PeerLost, join_team
 
     if members is None or members == 1:
         yield ALONE
@@ -91,9 +91,9 @@ def launch(num: int, arguments: Mapping[str, Any], config: FinetuneConfig, *, ru
         SetupError: Processes were killed again and again.
     """
     _check_devices(num, config.device)
-    from resnet_cli.paths import refuse_existing
-    from resnet_cli.threads import num_threads
-    from resnet_cli.training.run import RunFolder
+    from resnet_cli.runs import RunFolder
+    from resnet_cli.system.paths import refuse_existing
+    from resnet_cli.system.threads import num_threads
 
     refuse_existing(config.out)
     folder = run or RunFolder(config.out or _new_folder(config.data))
@@ -121,8 +121,8 @@ def launch(num: int, arguments: Mapping[str, Any], config: FinetuneConfig, *, ru
 
 
 def _check_devices(num: int, device: str) -> None:
-    from resnet_cli.device import choose_compute
-    from resnet_cli.training.team import count_devices
+    from resnet_cli.system.device import choose_compute
+    from resnet_cli.training.distributed import count_devices
 
     if ":" in device:
         raise ConfigError(f"--device {device} is one device, --devices {num}: choose one of the two flags")
@@ -137,7 +137,7 @@ def _check_devices(num: int, device: str) -> None:
 
 
 def _new_folder(data: str) -> Path:
-    from resnet_cli.paths import RUNS
+    from resnet_cli.system.paths import RUNS
 
     name = re.sub(r"[^\w.-]+", "-", Path(data).absolute().stem) or "data"
     # The process's number: the folder is made later, and nobody else's may have the name by then.

@@ -54,7 +54,7 @@ def show_line(text: str) -> None:
 
 def show_json(value: dict[str, Any]) -> None:
     """Prints one JSON object on one line."""
-    from resnet_cli.reporting.cells import json_line
+    from resnet_cli.text import json_line
 
     show_line(json_line(value))
 
@@ -120,7 +120,7 @@ def show_interrupt(kept: str | None) -> None:
 
 def _harmless(text: str) -> str:
     """Takes escape sequences out of what may quote a stranger's file name; line breaks of ours stay."""
-    from resnet_cli.reporting.cells import printable
+    from resnet_cli.text import printable
 
     return "\n".join(printable(line) for line in text.split("\n"))
 

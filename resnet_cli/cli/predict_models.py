@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_cli.cli import output
 from resnet_cli.errors import ConfigError
-from resnet_cli.reliability import precision_conflict
+from resnet_cli.model.reliability import precision_conflict
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from resnet_cli.config import PredictConfig
-    from resnet_cli.exporting.exported import ExportedModel
-    from resnet_cli.inference import ModelAnswerer
-    from resnet_cli.model import Model
+    from resnet_cli.exported.base import ExportedModel
+    from resnet_cli.model.network import Model
+    from resnet_cli.model.reliability import Abstention, Reliability
     from resnet_cli.prediction import Answered, Answerer
-    from resnet_cli.reliability import Abstention, Reliability
+    from resnet_cli.predictor import ModelAnswerer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Chosen:
 
 def is_exported(model: str | None) -> bool:
     """Whether ``--model`` names an exported file or folder."""
-    from resnet_cli.exporting.opening import exported_kind
-    from resnet_cli.paths import user_path
+    from resnet_cli.exported.opening import exported_kind
+    from resnet_cli.system.paths import user_path
 
     return model is not None and exported_kind(user_path(model)) is not None
 
@@ -92,11 +92,11 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
         ModelError: It is damaged.
         UntrustedFileError: It may run code.
     """
-    from resnet_cli.exporting.opening import check_trust, open_exported
+    from resnet_cli.exported.opening import check_trust, open_exported
 
     check_trust([model or ""], trusted=config.trust)
     if model is not None and is_exported(model):
-        from resnet_cli.paths import user_path
+        from resnet_cli.system.paths import user_path
 
         exported = open_exported(user_path(model), trusted=config.trust)
         return Chosen(
@@ -109,8 +109,8 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
             precision_conflict=exported.precision_conflict,
         )
     with output.status("loading torch", quiet=quiet):
-        from resnet_cli.device import choose_compute
-        from resnet_cli.inference import ModelAnswerer
+        from resnet_cli.predictor import ModelAnswerer
+        from resnet_cli.system.device import choose_compute
 
     compute = choose_compute(config.device, config.precision)
     loaded = _load(model, offline=config.offline, quiet=quiet)
@@ -140,8 +140,8 @@ def _explainer(answerer: ModelAnswerer) -> Callable[[Answered[Any]], Image.Image
     import torch
 
     from resnet_cli.data.loading import stack
-    from resnet_cli.explain import GradCam
-    from resnet_cli.heat import explanation
+    from resnet_cli.model.explain import GradCam
+    from resnet_cli.model.heatmap import explanation
 
     model = answerer.model
     cam = GradCam(model.network, model.preprocess, answerer.compute)
@@ -155,7 +155,7 @@ def _explainer(answerer: ModelAnswerer) -> Callable[[Answered[Any]], Image.Image
 
 
 def _exported_explainer(exported: ExportedModel | None) -> Callable[[Answered[Any]], Image.Image]:
-    from resnet_cli.heat import explanation
+    from resnet_cli.model.heatmap import explanation
 
     if exported is None or not exported.has_heat:
         raise ConfigError(
@@ -173,9 +173,9 @@ def _exported_explainer(exported: ExportedModel | None) -> Callable[[Answered[An
 def _load(model: str | None, *, offline: bool, quiet: bool) -> Model:
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.errors import NetworkError
-    from resnet_cli.paths import LATEST
+    from resnet_cli.model.weights import load_imagenet, load_model
+    from resnet_cli.system.paths import LATEST
     from resnet_cli.training.events import WorkDone
-    from resnet_cli.weights import load_imagenet, load_model
 
     with ProgressView(quiet=quiet) as view:
 

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from resnet_cli.cli import output
-from resnet_cli.delivery.rows import COLUMNS, RULE_COLUMNS, to_cells, to_dict
+from resnet_cli.outputs.schema import COLUMNS, RULE_COLUMNS, to_cells, to_dict
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from resnet_cli.cli.predict_models import Chosen
     from resnet_cli.cli.predict_request import Request
-    from resnet_cli.delivery.answer_kinds import Format
-    from resnet_cli.delivery.past_answers import Done
+    from resnet_cli.model.similar import Match
+    from resnet_cli.outputs.formats import Format
+    from resnet_cli.outputs.resume import Done
     from resnet_cli.prediction import Answered, Prediction
-    from resnet_cli.similar import Match
 
 #: Off a terminal at most one line in this time.
 LINE_EVERY_S = 5
@@ -55,7 +55,7 @@ def answer_line(prediction: Prediction) -> Text:
     from rich.text import Text
 
     from resnet_cli.cli.tables import percent, prediction_line
-    from resnet_cli.reporting.cells import printable
+    from resnet_cli.text import printable
 
     if prediction.unknown is None:
         return prediction_line(prediction)
@@ -96,7 +96,7 @@ def open_outputs(
         DiskError: Something cannot be written.
         ConfigError: A file that is there already.
     """
-    from resnet_cli.delivery.answer_files import FLUSH_EVERY_S, growing_file, parquet_file
+    from resnet_cli.outputs.prediction_files import FLUSH_EVERY_S, growing_file, parquet_file
 
     writers: list[Write] = []
     with contextlib.ExitStack() as stack:
@@ -129,8 +129,8 @@ def open_outputs(
 def _embeddings(request: Request, chosen: Chosen) -> contextlib.AbstractContextManager[Write]:
     import numpy as np
 
-    from resnet_cli.delivery.embeddings import embeddings_file
-    from resnet_cli.model import NUM_FEATURES
+    from resnet_cli.model.network import NUM_FEATURES
+    from resnet_cli.outputs.embeddings import embeddings_file
 
     assert request.embeddings is not None and chosen.torch is not None
     dtype = np.float32 if chosen.torch.compute.precision == "fp32" else np.float16
@@ -139,16 +139,16 @@ def _embeddings(request: Request, chosen: Chosen) -> contextlib.AbstractContextM
 
 def _folders(request: Request, chosen: Chosen, *, has_rule: bool) -> Iterator[Write]:
     if request.sort_into is not None:
-        from resnet_cli.delivery.sorting import sort_into
+        from resnet_cli.outputs.sorting import sort_into
 
         yield sort_into(request.sort_into, chosen.answerer.classes, abstains=has_rule, link=request.link)
     if request.annotate is not None:
-        from resnet_cli.delivery.pictures import annotate_into
+        from resnet_cli.outputs.annotated import annotate_into
 
         yield annotate_into(request.annotate)
     if request.explain is not None:
         from resnet_cli.cli.predict_models import explainer
-        from resnet_cli.delivery.pictures import explain_into
+        from resnet_cli.outputs.annotated import explain_into
 
         yield explain_into(request.explain, explainer(chosen))
 
@@ -172,7 +172,7 @@ def check_outputs(request: Request) -> None:
             hint=way_out if request.kind == "parquet" else f"go on with it: --resume; or {way_out}",
         )
     if request.embeddings is not None:
-        from resnet_cli.delivery.embeddings import check_embeddings_path
+        from resnet_cli.outputs.embeddings import check_embeddings_path
 
         check_embeddings_path(request.embeddings)
     for flag, folder in (
@@ -246,7 +246,7 @@ def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
     for match in matches:
         cells = [match.query, str(match.rank), match.path, f"{match.similarity:.4f}"]
         if sys.stdout.isatty():
-            from resnet_cli.reporting.cells import printable
+            from resnet_cli.text import printable
 
             output.show(f"{cells[3]:>7}  {cells[1]:>3}  {printable(match.path)}  ({printable(match.query)})")
         else:

@@ -17,15 +17,15 @@ from resnet_cli.cli.predict_outputs import Counting
 from resnet_cli.cli.predict_request import TOPK, Request
 from resnet_cli.cli.predict_run import EXIT_SOME_UNREADABLE, open_inputs
 from resnet_cli.config import PredictConfig, Resolved
-from resnet_cli.delivery import parts, ray_blocks, ray_cluster
-from resnet_cli.download import is_offline
 from resnet_cli.errors import ConfigError, DiskError, Interrupted
 from resnet_cli.images import MAX_PIXELS
+from resnet_cli.network.download import is_offline
+from resnet_cli.outputs import ray_blocks, ray_cluster, shards
 from resnet_cli.prediction import Answerer
 
 if TYPE_CHECKING:
-    from resnet_cli.device import Precision
-    from resnet_cli.model import Model
+    from resnet_cli.model.network import Model
+    from resnet_cli.system.device import Precision
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -48,8 +48,8 @@ class LoadTorch:
         """The network."""
         import torch
 
-        from resnet_cli.device import choose_compute
-        from resnet_cli.inference import ModelAnswerer
+        from resnet_cli.predictor import ModelAnswerer
+        from resnet_cli.system.device import choose_compute
 
         torch.set_num_threads(num_threads)
         return ModelAnswerer(self.model, choose_compute(self.device, self.precision))
@@ -67,7 +67,7 @@ class LoadOnnx:
 
     def __call__(self, num_threads: int) -> Answerer[Any]:
         """The model."""
-        from resnet_cli.exporting.onnx_model import OnnxModel
+        from resnet_cli.exported.onnx import OnnxModel
 
         with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
             path = Path(folder) / "model.onnx"
@@ -98,7 +98,7 @@ def run_on_ray(request: Request, resolved: Resolved[PredictConfig], model: str |
     task = _task(request, config, chosen)
     _begin(request, config, task)
     task.writer.tidy()
-    skipped: list[parts.Counts] = []
+    skipped: list[shards.Counts] = []
     with (
         _kept(request),
         ray_cluster.cluster(request.ray_address) as ray,
@@ -106,7 +106,7 @@ def run_on_ray(request: Request, resolved: Resolved[PredictConfig], model: str |
     ):
         answered = ray_blocks.answer_blocks(
             ray,
-            parts.unfinished(parts.blocks(inputs.items, block_size=parts.BLOCK_SIZE), task.writer, skipped),
+            shards.unfinished(shards.blocks(inputs.items, block_size=shards.BLOCK_SIZE), task.writer, skipped),
             load=_load(chosen, config),
             task=task,
             device=_device(config, chosen),
@@ -139,16 +139,16 @@ def _check_folders(request: Request, config: PredictConfig) -> None:
 
 
 def _task(request: Request, config: PredictConfig, chosen: Chosen) -> ray_blocks.Task:
-    from resnet_cli.delivery.answer_files import made_by
+    from resnet_cli.outputs.prediction_files import made_by
 
     assert request.output is not None
     rule = chosen.rule(config)
     topk = min(request.topk or TOPK, len(chosen.answerer.classes))
-    writer = parts.PartWriter(
+    writer = shards.PartWriter(
         request.output.absolute(), "json" if request.kind == "json" else "parquet", made_by(chosen.path, (topk, rule))
     )
     if request.embeddings is not None:
-        from resnet_cli.model import NUM_FEATURES
+        from resnet_cli.model.network import NUM_FEATURES
 
         writer = dataclasses.replace(writer, features=request.embeddings.absolute(), num_features=NUM_FEATURES)
     return ray_blocks.Task(
@@ -167,12 +167,12 @@ def _begin(request: Request, config: PredictConfig, task: ray_blocks.Task) -> No
         "made_by": task.writer.made_by,
         "precision": config.precision,
         "max_pixels": task.max_pixels,
-        "block_size": parts.BLOCK_SIZE,
+        "block_size": shards.BLOCK_SIZE,
     }
     assert request.output is not None
-    parts.begin(request.output, "--output", {**settings, "format": task.writer.kind})
+    shards.begin(request.output, "--output", {**settings, "format": task.writer.kind})
     if request.embeddings is not None:
-        parts.begin(request.embeddings, "--embeddings", {**settings, "format": "features"})
+        shards.begin(request.embeddings, "--embeddings", {**settings, "format": "features"})
 
 
 def _load(chosen: Chosen, config: PredictConfig) -> ray_blocks.Load:
@@ -196,7 +196,7 @@ def _kept(request: Request) -> Iterator[None]:
         raise Interrupted(kept, signal=getattr(interrupt, "signal", None)) from None
 
 
-def _finish(request: Request, counting: Counting, skipped: list[parts.Counts]) -> None:
+def _finish(request: Request, counting: Counting, skipped: list[shards.Counts]) -> None:
     failed_before = sum(counts.num_failed for counts in skipped)
     num_before = sum(counts.num for counts in skipped)
     num, num_failed = counting.num + num_before, counting.num_failed + failed_before
@@ -205,7 +205,7 @@ def _finish(request: Request, counting: Counting, skipped: list[parts.Counts]) -
         before = f", {num_before - failed_before:,} of them from before" if skipped else ""
         output.note(f"{num - num_failed:,} answers in {request.output}{unknown}{before}")
         if num_failed:
-            where = f"{request.output}/{parts.FAILED_FOLDER}"
+            where = f"{request.output}/{shards.FAILED_FOLDER}"
             output.note(f"{num_failed:,} of {num:,} pictures could not be read: {where} says why")
     if num_failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)

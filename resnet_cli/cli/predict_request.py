@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from resnet_cli.delivery.answer_kinds import FORMATS, Format, file_format
 from resnet_cli.errors import ConfigError
+from resnet_cli.outputs.formats import FORMATS, Format, file_format
 
 #: Who computes: this process, or the workers of a Ray cluster.
 ENGINES = ("local", "ray")

@@ -17,16 +17,16 @@ from resnet_cli.cli.predict_outputs import Counting, check_outputs, open_outputs
 from resnet_cli.cli.predict_request import TOPK, TOPK_SIMILAR, Request
 from resnet_cli.config import PredictConfig, Resolved
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inputs import InputOptions, Inputs, find_images, listed_images
+from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.paths import user_path
 from resnet_cli.prediction import answer
+from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.delivery.past_answers import Done
-    from resnet_cli.reliability import Abstention
+    from resnet_cli.model.reliability import Abstention
+    from resnet_cli.outputs.resume import Done
     from resnet_cli.training.interrupts import StopRequest
 
 EXIT_SOME_UNREADABLE = 3
@@ -125,7 +125,7 @@ def _find(specs: list[str], request: Request, options: InputOptions, stdin: Bina
 
 
 def _paths(request: Request, stdin: BinaryIO) -> Iterator[str]:
-    from resnet_cli.data.path_lists import read_paths
+    from resnet_cli.data.inputs.path_lists import read_paths
 
     assert request.files_from is not None
     if request.files_from == "-":
@@ -152,8 +152,8 @@ def _past(request: Request, chosen: Chosen, rule: Abstention | None, topk: int) 
     """What names this model and these settings in the rows of a file, and what the file holds already."""
     if request.output is None:
         return "", None
-    from resnet_cli.delivery.answer_files import made_by
-    from resnet_cli.delivery.past_answers import read_done
+    from resnet_cli.outputs.prediction_files import made_by
+    from resnet_cli.outputs.resume import read_done
 
     # Answers of two precisions are never mixed in a file.
     precision = () if chosen.precision == "fp32" else (chosen.precision,)
@@ -165,14 +165,14 @@ def _past(request: Request, chosen: Chosen, rule: Abstention | None, topk: int) 
 
 
 def _nothing() -> Done:
-    from resnet_cli.delivery.past_answers import Done
+    from resnet_cli.outputs.resume import Done
 
     return Done()
 
 
 def _arriving(request: Request, config: PredictConfig, known: Done | None) -> Iterator[list[Item]]:
     """What comes from now on; with ``--resume`` also what is there and has no answer yet."""
-    from resnet_cli.watching import watch
+    from resnet_cli.data.inputs.watch import watch
 
     assert request.watch is not None
     max_pixels = config.max_pixels or MAX_PIXELS
@@ -255,7 +255,7 @@ def run_similar(request: Request, resolved: Resolved[PredictConfig], model: str 
     among = _find(request.among, request, _options(request, config), stdin)
     chosen = choose_model(model, config, quiet=request.quiet)
     assert chosen.torch is not None
-    from resnet_cli.similar import find_similar
+    from resnet_cli.model.similar import find_similar
 
     with Counting(None, quiet=request.quiet, is_shown=False) as counting:
         found = find_similar(

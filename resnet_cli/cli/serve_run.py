@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_cli.errors import Interrupted, missing_extra
-from resnet_cli.paths import LATEST
+from resnet_cli.model.reliability import Abstention, Reliability, precision_conflict
 from resnet_cli.prediction import answer_rule
-from resnet_cli.reliability import Abstention, Reliability, precision_conflict
+from resnet_cli.system.paths import LATEST
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -154,8 +154,8 @@ def _rule(opened: Opened, config: ServeConfig) -> Abstention | None:
 
 
 def _open_onnx(model: str | None, config: ServeConfig) -> Opened:
-    from resnet_cli.exporting.for_serving import open_for_serving
-    from resnet_cli.exporting.opening import check_trust
+    from resnet_cli.exported.opening import check_trust
+    from resnet_cli.exporting.serving_model import open_for_serving
 
     spec = model or str(LATEST)
     check_trust([spec], trusted=config.trust)
@@ -177,11 +177,11 @@ def _open_onnx(model: str | None, config: ServeConfig) -> Opened:
 def _open_torch(model: str | None, config: ServeConfig) -> Opened:
 
     from resnet_cli.data.loading import stack
-    from resnet_cli.device import choose_compute
-    from resnet_cli.explain import GradCam
     from resnet_cli.exporting.export import sha256_of
-    from resnet_cli.inference import ModelAnswerer
-    from resnet_cli.weights import load_model
+    from resnet_cli.model.explain import GradCam
+    from resnet_cli.model.weights import load_model
+    from resnet_cli.predictor import ModelAnswerer
+    from resnet_cli.system.device import choose_compute
 
     spec = model or str(LATEST)
     compute = choose_compute(config.device, config.precision)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.data.dataset import Dataset, Item
-    from resnet_cli.device import Compute
-    from resnet_cli.evaluation.label_audit import LabelAudit
-    from resnet_cli.evaluation.learning_curve import LearningCurve
-    from resnet_cli.evaluation.robustness import Robustness
-    from resnet_cli.model import Model
+    from resnet_cli.model.network import Model
+    from resnet_cli.studies.label_audit import LabelAudit
+    from resnet_cli.studies.learning_curve import LearningCurve
+    from resnet_cli.studies.robustness import Robustness
+    from resnet_cli.system.device import Compute
 
 SCHEMA_VERSION = 1
 
@@ -47,7 +47,7 @@ def run_learning_curve(
     """
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.data.splits import complete_splits
-    from resnet_cli.evaluation.learning_curve import learning_curve, part_sizes
+    from resnet_cli.studies.learning_curve import learning_curve, part_sizes
 
     if not dataset.split("val") or not dataset.split("train"):
         # As finetune would: a tenth of each class chooses, and where there is no test split another one judges.
@@ -108,9 +108,9 @@ def run_label_audit(
         DataError: Too few pictures to judge, or pictures that cannot be read.
     """
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.evaluation.label_audit import audit_labels, audit_table
-    from resnet_cli.paths import write_text
     from resnet_cli.reporting.label_sheet import label_sheet
+    from resnet_cli.studies.label_audit import audit_labels, audit_table
+    from resnet_cli.system.paths import write_text
 
     table, sheet = audit_paths(dataset, out)
     items = [item for item in dataset.items if split in {None, "all", item.split}]
@@ -177,7 +177,7 @@ def run_robustness(
     """
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.cli.tables import percent
-    from resnet_cli.evaluation.robustness import MAX_IMAGES, robustness
+    from resnet_cli.studies.robustness import MAX_IMAGES, robustness
 
     with ProgressView(quiet=quiet or as_json) as view:
         found = robustness(model, items, compute, max_images=max_images or MAX_IMAGES, on_progress=_show_on(view))
@@ -199,7 +199,7 @@ def audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
         ConfigError: ``out`` is no CSV, or a file of these names exists.
     """
     from resnet_cli.errors import ConfigError
-    from resnet_cli.paths import refuse_existing
+    from resnet_cli.system.paths import refuse_existing
 
     table = out or Path(f"{dataset.name}-labels.csv")
     if table.suffix.lower() != ".csv":
@@ -216,8 +216,8 @@ def _rows(
     """Features and labels for a study of the data, and a note on the backbone; from the cache where they are known."""
     import torch
 
-    from resnet_cli.evaluation.untrained import untrained_backbone
-    from resnet_cli.features import extract_features
+    from resnet_cli.model.features import extract_features
+    from resnet_cli.studies.clean_backbone import untrained_backbone
     from resnet_cli.training.events import WorkDone
 
     backbone = untrained_backbone(

@@ -10,14 +10,14 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import percent, plain_table
-from resnet_cli.reporting.cells import printable
+from resnet_cli.text import printable
 
 if TYPE_CHECKING:
     from resnet_cli.data.dataset import Item
     from resnet_cli.evaluation.intervals import Interval
-    from resnet_cli.evaluation.label_audit import LabelAudit
-    from resnet_cli.evaluation.learning_curve import LearningCurve
-    from resnet_cli.evaluation.robustness import Robustness
+    from resnet_cli.studies.label_audit import LabelAudit
+    from resnet_cli.studies.learning_curve import LearningCurve
+    from resnet_cli.studies.robustness import Robustness
 
 #: Rows of a table of pictures, and of any other; JSON and files have more.
 MAX_ROWS, MAX_FEW = 20, 5

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
-from resnet_cli.reporting.cells import printable
+from resnet_cli.text import printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.scores import Evaluation
-    from resnet_cli.inference import Prediction
+    from resnet_cli.predictor import Prediction
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 

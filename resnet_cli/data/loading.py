@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from resnet_cli.data.ahead import PREFETCH_BATCHES, decode_ahead
+from resnet_cli.data.prefetch import PREFETCH_BATCHES, decode_ahead
 from resnet_cli.errors import ImageError
 from resnet_cli.images import Pixels
-from resnet_cli.threads import num_threads
+from resnet_cli.system.threads import num_threads
 
 __all__ = ["PREFETCH_BATCHES", "Batch", "load_batches", "stack"]
 

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import NUMBERS_AT_ONCE, resamples_for
+from resnet_cli.heads.temperature import TINY, softmax
 
-#: Between these the scale of logits (one over the temperature) is looked for, by halving the interval of logarithms
-#: so often.
-SCALES = (2.0**-4, 2.0**8)
-HALVINGS = 20
 #: Bins of equal width over the probability of the answer. Source: Guo et al. 2017, section 2.
 NUM_BINS = 15
-#: What stands for a probability of zero where its logarithm is taken.
-TINY = float(np.finfo(np.float32).tiny)
-
-
-FloatT = TypeVar("FloatT", bound=np.floating[Any])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,37 +150,3 @@ def rescale(probs: NDArray[np.floating[Any]], scale: float) -> NDArray[np.float3
 
 def _slices(probs: NDArray[np.floating[Any]]) -> list[NDArray[np.floating[Any]]]:
     return np.array_split(probs, max(1, probs.size // 2_000_000))
-
-
-def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
-    """The number that logits are divided by to give the lowest loss.
-
-    One picture's worth of doubt is spread over the targets, so that a few pictures that are all answered right do
-    not ask for certainty.
-
-    Args:
-        logits: [n x k], or logarithms of probabilities: softmax of both is the same.
-        labels: [n].
-
-    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2; doubt: Platt 1999, section 2.2.
-    """
-    exact = np.asarray(logits, dtype=np.float64)
-    doubt = 1 / (len(labels) + 2)
-    aims = (1 - doubt) * exact[np.arange(len(labels)), labels] + doubt * exact.mean(axis=1)
-    low, high = (math.log(scale) for scale in SCALES)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        # The loss is convex in the scale, with this slope.
-        expected = (softmax(math.exp(middle) * exact) * exact).sum(axis=1)
-        if float((expected - aims).mean()) < 0:
-            low = middle
-        else:
-            high = middle
-    return math.exp(-(low + high) / 2)
-
-
-def softmax(logits: NDArray[FloatT]) -> NDArray[FloatT]:
-    """Logits [n x k] -> probabilities [n x k]."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[FloatT] = odds / odds.sum(axis=1, keepdims=True)
-    return shares

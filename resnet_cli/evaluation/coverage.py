@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.evaluation.intervals import Interval, wilson
-from resnet_cli.reliability import Reliability, Selection, promise
+from resnet_cli.model.reliability import Reliability, Selection, promise
 
 #: Shares of pictures that are answered, of which a table says how many are wrong.
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)

@@ -11,25 +11,25 @@ from typing import Any, cast
 import numpy as np
 
 from resnet_cli.config import DataConfig, FinetuneConfig, resolve
-from resnet_cli.data.ahead import decode_ahead
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.remote import is_remote
-from resnet_cli.data.scan import leave_out_unreadable, raise_unreadable, scan
-from resnet_cli.data.sources import OnWork, open_dataset
-from resnet_cli.device import Compute
+from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
+from resnet_cli.data.prefetch import decode_ahead
+from resnet_cli.data.sources.opening import OnWork, open_dataset
+from resnet_cli.data.sources.remote import is_remote
 from resnet_cli.errors import ConfigError, ImageError
-from resnet_cli.evaluation.answers import evaluate
+from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.evaluation.slices import named_slice
-from resnet_cli.exporting.exported import ExportedModel
-from resnet_cli.exporting.opening import exported_kind, open_exported
-from resnet_cli.features import Progress
-from resnet_cli.model import Model
-from resnet_cli.paths import user_path
-from resnet_cli.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
-from resnet_cli.reliability import Reliability, precision_conflict
-from resnet_cli.training.run import choose_items, count_trained, open_run_dataset
-from resnet_cli.weights import MODEL_FILE, load_model
+from resnet_cli.exported.base import ExportedModel
+from resnet_cli.exported.opening import exported_kind, open_exported
+from resnet_cli.model.features import Progress
+from resnet_cli.model.network import Model
+from resnet_cli.model.reliability import Reliability, precision_conflict
+from resnet_cli.model.weights import MODEL_FILE, load_model
+from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
+from resnet_cli.runs import choose_items, count_trained, open_run_dataset
+from resnet_cli.system.device import Compute
+from resnet_cli.system.paths import user_path
 
 #: Pictures that an exported model is given at once.
 EXPORTED_BATCH = 32
@@ -308,7 +308,7 @@ def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) 
 
     Args:
         items: Of the data set that ``spec`` opens.
-        spec: As :func:`~resnet_cli.data.sources.open_dataset` takes it.
+        spec: As :func:`~resnet_cli.data.sources.opening.open_dataset` takes it.
         by: A column of the table that it is, ``parent`` (the folder), or an expression on the pictures' names.
         options: How the data set was read.
 

@@ -12,8 +12,8 @@ from resnet_cli.config import ExportConfig
 from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, OnWork, answers_of, check, describe
-from resnet_cli.exporting.pictures import pictures_to_verify
-from resnet_cli.model import Model
+from resnet_cli.exporting.verification_data import pictures_to_verify
+from resnet_cli.model.network import Model
 
 #: Name -> the options that make it.
 VARIANTS: dict[str, dict[str, Any]] = {

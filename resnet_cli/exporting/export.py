@@ -13,27 +13,28 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import resnet_cli
-from resnet_cli import registry
 from resnet_cli.config import ExportConfig, resolve
 from resnet_cli.errors import DiskError
-from resnet_cli.evaluation.answers import evaluate
-from resnet_cli.exporting import int8
-from resnet_cli.exporting.about import IMAGES, About, Number
-from resnet_cli.exporting.destination import destination
-from resnet_cli.exporting.onnx_file import finish, take_pictures, take_pixels, to_onnx
-from resnet_cli.exporting.onnx_model import OnnxModel
+from resnet_cli.evaluation.evaluate import evaluate
+from resnet_cli.exported.metadata import IMAGES, About, Number
+from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exporting.hub.destination import destination
+from resnet_cli.exporting.hub.push import Push, Pushed
+from resnet_cli.exporting.onnx_writer import int8
+from resnet_cli.exporting.onnx_writer.file import finish, take_pictures, take_pixels, to_onnx
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
-from resnet_cli.exporting.pictures import Pictures, pictures_to_calibrate, pictures_to_verify
 from resnet_cli.exporting.pt2 import write_pt2
-from resnet_cli.exporting.push import Push, Pushed
-from resnet_cli.exporting.runtimes import REFERENCE, Answers, Runtime, TorchRuntime, squares
+from resnet_cli.exporting.runtimes import Answers, Runtime, TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
-from resnet_cli.model import Model
-from resnet_cli.paths import atomic_folder, atomic_path, make_dir, refuse_existing
-from resnet_cli.reliability import Reliability
-from resnet_cli.weights import MODEL_FILE
+from resnet_cli.exporting.verification_data import Pictures, pictures_to_calibrate, pictures_to_verify
+from resnet_cli.model.network import Model
+from resnet_cli.model.reliability import Reliability
+from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.network import registry
+from resnet_cli.system.device import REFERENCE
+from resnet_cli.system.paths import atomic_folder, atomic_path, make_dir, refuse_existing
+from resnet_cli.version import __version__
 
 #: (What is going on, pictures done, pictures in all).
 OnWork = Callable[[Literal["evaluate", "compare"], int, int], None]
@@ -191,7 +192,7 @@ def describe(model: Model, config: ExportConfig) -> About:
         provenance=model.provenance,
         licence=config.licence or known_licence(model),
         source_sha256=sha256_of(model.path) if model.path is not None else "",
-        version=resnet_cli.__version__,
+        version=__version__,
         reliability=model.reliability,
     )
 

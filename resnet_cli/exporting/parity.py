@@ -15,7 +15,7 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.intervals import Interval, wilson
-from resnet_cli.exporting.about import Number
+from resnet_cli.exported.metadata import Number
 from resnet_cli.exporting.runtimes import Answers, Runtime
 
 #: Largest difference of a probability, by how the numbers are kept; int8 is judged by its accuracy.

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from resnet_cli.errors import ModelError
-from resnet_cli.exporting.about import About
-from resnet_cli.exporting.exported import ABOUT_FILE, ExportedModel, channels_first
-from resnet_cli.images import Pixels
-from resnet_cli.model import Model
-from resnet_cli.prediction import Answers
+from resnet_cli.exported.base import ABOUT_FILE
+from resnet_cli.exported.metadata import About
+from resnet_cli.exported.pt2 import Pt2Model
+from resnet_cli.model.network import Model
+from resnet_cli.model.reliability import NUM_NEAREST, Yardstick
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.reliability import NUM_NEAREST, Yardstick
 
 
 class _Program(nn.Module):
@@ -54,40 +51,6 @@ class _Program(nn.Module):
         cosines = nn.functional.normalize(features / self._scales, dim=1) @ self._known.float().T
         nearest = cosines.topk(min(NUM_NEAREST, len(self._known)), dim=1).values
         return probs, 1 - nearest.mean(dim=1)
-
-
-class Pt2Model(ExportedModel):
-    """A ``.pt2`` file of ours, answered by torch.
-
-    Args:
-        path: A file that is trusted: it is run.
-
-    Raises:
-        ModelError: It is damaged, or not one of ours.
-    """
-
-    def __init__(self, path: Path) -> None:
-        extra = {ABOUT_FILE: ""}
-        try:
-            with warnings.catch_warnings():
-                # Torch 2.11 warns of its own buffers.
-                warnings.filterwarnings("ignore", message="The given buffer is not writable")
-                program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
-            texts = json.loads(extra[ABOUT_FILE])
-        except Exception as error:
-            # torch's own errors for what is no such file have no common parent but this.
-            raise ModelError(f"{path}: not a .pt2 file that this program wrote: {str(error)[:100]}") from error
-        super().__init__(About.from_texts(texts, str(path)), path)
-        self._program = program.module()
-        self.has_novelty = len(program.graph_signature.user_outputs) > 1
-
-    def answer(self, seen: list[Pixels]) -> Answers:
-        """Probabilities, and novelty where the program has it."""
-        pixels = torch.from_numpy(channels_first(seen))
-        with torch.inference_mode():
-            images = self._preprocess.normalize(pixels) if self.about.takes == "tensor" else pixels
-            probs, *novelty = self._program(images.contiguous())
-        return Answers(probs.numpy(), novelty[0].numpy() if novelty else None)
 
 
 def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Model:

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.loading import stack
-from resnet_cli.device import Compute
-from resnet_cli.inference import ModelAnswerer
-from resnet_cli.model import Model
+from resnet_cli.model.network import Model
+from resnet_cli.predictor import ModelAnswerer
+from resnet_cli.system.device import REFERENCE
 
 #: Probabilities float32 [b x k] and novelty float32 [b], or None where nothing is remembered.
 Answers: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-#: What exports are measured against: the CPU in float32, which is what they compute.
-REFERENCE = Compute("cpu", "fp32", "what an exported file computes")
 
 
 class Runtime(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from resnet_cli.reporting.cells import printable
+from resnet_cli.text import printable
 
 #: A caption of fewer pixels across cannot be read; smaller pictures are enlarged, by whole numbers.
 MIN_WIDTH_PX, MIN_HEIGHT_PX = 224, 64

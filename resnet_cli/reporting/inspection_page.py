@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from resnet_cli import __version__
 from resnet_cli.data.dataset import SPLITS, Item
-from resnet_cli.data.findings import find_problems
-from resnet_cli.data.index import Picture
-from resnet_cli.data.inspection import KINDS, LONG_SHARE, Inspection, Leak
+from resnet_cli.data.inspection.findings import find_problems
+from resnet_cli.data.inspection.index import Picture
+from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
-from resnet_cli.reporting.pages import environment, ranked, readable_size
+from resnet_cli.reporting.templating import environment, ranked, readable_size
 from resnet_cli.reporting.thumbnails import thumbnails
+from resnet_cli.version import __version__
 
 #: With the largest thumbnail, what keeps a page below 5 MB. Galleries need at most 24 x 13, samples get what is left.
 MAX_THUMBNAILS = 400

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from resnet_cli import __version__
 from resnet_cli.data.dataset import Item
-from resnet_cli.reporting.pages import environment
+from resnet_cli.reporting.templating import environment
 from resnet_cli.reporting.thumbnails import Thumbnail, thumbnails
+from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
-    from resnet_cli.evaluation.label_audit import LabelAudit
+    from resnet_cli.studies.label_audit import LabelAudit
 
 #: With the largest thumbnail and its text, what keeps a sheet below 3 MB; the table holds all.
 MAX_CARDS = 240

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from resnet_cli import __version__
-from resnet_cli.reporting.cells import shorten
+from resnet_cli.reporting.caveats import notes_about
+from resnet_cli.reporting.confusion_page import most_confused
 from resnet_cli.reporting.figures import class_figures, figures, percent, percent_range
-from resnet_cli.reporting.matrix import most_confused
-from resnet_cli.reporting.notes import notes_about
 from resnet_cli.reporting.report_page import ReportContent, split_word
+from resnet_cli.text import shorten
+from resnet_cli.version import __version__
 
 #: Stands where there is no figure.
 NONE = "\N{EN DASH}"

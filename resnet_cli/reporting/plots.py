@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.paths import atomic_path
-from resnet_cli.reporting.cells import display_width, row_shares, shorten
+from resnet_cli.system.paths import atomic_path
+from resnet_cli.text import display_width, row_shares, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.paths import make_dir, write_text
 from resnet_cli.reporting.calibration_plots import plot_reliability, plot_risk_coverage
 from resnet_cli.reporting.figures import before_temperature
 from resnet_cli.reporting.model_card import model_card
 from resnet_cli.reporting.plots import plot_confusion, plot_curves, plot_predictions
 from resnet_cli.reporting.report_page import ReportContent, report_page
 from resnet_cli.reporting.trust_charts import risk_line
+from resnet_cli.system.paths import make_dir, write_text
 
 #: Pictures in the plot of predictions.
 NUM_SHOWN = 25

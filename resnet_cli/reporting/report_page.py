@@ -12,23 +12,23 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from resnet_cli import __version__
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.findings import Finding
+from resnet_cli.data.inspection.findings import Finding
 from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.reporting.cells import row_shares
+from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.charts import Chart
+from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
 from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.figures import before_temperature, class_figures, figures
-from resnet_cli.reporting.matrix import cell_data, most_confused, shades
-from resnet_cli.reporting.notes import notes_about
-from resnet_cli.reporting.pages import environment, ranked, source
+from resnet_cli.reporting.gallery_selection import MAX_GALLERY, least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.plots import CurvePoint
-from resnet_cli.reporting.shown import MAX_GALLERY, least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.templating import environment, ranked, source
 from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart
+from resnet_cli.text import row_shares
+from resnet_cli.version import __version__
 
 #: Pictures of galleries are large enough to judge them by; with their heat maps at most 48, 0.9 MB.
 GALLERY_PX, GALLERY_BYTES = 224, 14_000

@@ -7,9 +7,9 @@ from typing import Any
 import pydantic
 from pydantic.json_schema import models_json_schema
 
-import resnet_cli
-from resnet_cli.delivery.rows import to_dict
+from resnet_cli.outputs.schema import to_dict
 from resnet_cli.prediction import Prediction
+from resnet_cli.version import __version__
 
 #: Raised when an old client would misread an answer.
 SCHEMA_VERSION = 1
@@ -139,7 +139,7 @@ def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
     }
     described: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "resnet-cli serve", "version": resnet_cli.__version__},
+        "info": {"title": "resnet-cli serve", "version": __version__},
         "paths": {
             "/predict": {"post": predict},
             "/classes": {"get": _get("classes", "The classes and the model.", {"200": good(Classes)} | failures(401))},

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.errors import ImageError
-from resnet_cli.heat import explanation
 from resnet_cli.images import Pixels, decode
+from resnet_cli.model.heatmap import explanation
+from resnet_cli.model.reliability import Abstention
 from resnet_cli.prediction import Answerer, Answers, Prediction, read_answers
-from resnet_cli.reliability import Abstention
 from resnet_cli.serving.batching import Batcher
 from resnet_cli.serving.limits import Limits, Upload
 from resnet_cli.serving.metrics import Metrics
-from resnet_cli.threads import num_threads
+from resnet_cli.system.threads import num_threads
 
 #: Finds the heat of one square, [rows x columns], where the answer did not bring it along.
 FindHeat = Callable[[Pixels], NDArray[np.float32]]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from resnet_cli.errors import DiskError, ModelError
-from resnet_cli.paths import make_dir, write_bytes
+from resnet_cli.runs import list_checkpoints
+from resnet_cli.system.paths import make_dir, write_bytes
 
 #: Raised when an old reader would misread it.
 SCHEMA_VERSION = 1
@@ -74,11 +75,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, num_steps: int) ->
     drop_after(folder, num_steps)
     prune(folder, keep=NUM_KEPT)
     return path
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, newest first."""
-    return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
 def prune(folder: Path, *, keep: int) -> None:

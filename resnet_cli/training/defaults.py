@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-from resnet_cli.data.augment import TINY_SOURCE_PX, Strength
+from resnet_cli.data.views.augment import TINY_SOURCE_PX, Strength
+from resnet_cli.model.weights import IMAGENET_PREPROCESS
 from resnet_cli.preprocess import Fit, Preprocess
 from resnet_cli.training.optimizers import OptimizerName
-from resnet_cli.weights import IMAGENET_PREPROCESS
 
 Mode = Literal["frozen", "full", "lp-ft", "gradual"]
 Solver = Literal["lbfgs", "sgd"]
@@ -78,7 +78,7 @@ def default_mode(
 def default_batch_size(mode: Mode, num_train: int) -> int:
     """64 features a step; 32 pictures, or 128 where that leaves enough steps.
 
-    Source: frozen: tests/benchmarks/head.py.
+    Source: frozen: benchmarks/head.py.
     """
     if mode == "frozen":
         return 64
@@ -107,7 +107,7 @@ def default_lr(mode: Mode, optimizer: OptimizerName, *, random_start: bool) -> f
 def default_head_lr(mode: Mode, optimizer: OptimizerName, hidden: tuple[int, ...], *, random_start: bool) -> float:
     """Peak rate of the head: a fresh one is faster than a trained backbone, one from a probe is not.
 
-    Source: ten times: TLlib's finetuning recipe. Frozen: tests/benchmarks/head.py; an MLP: measured on ants/bees.
+    Source: ten times: TLlib's finetuning recipe. Frozen: benchmarks/head.py; an MLP: measured on ants/bees.
     """
     if mode == "frozen":
         return 0.003 if not hidden else 0.03
@@ -118,7 +118,7 @@ def default_head_lr(mode: Mode, optimizer: OptimizerName, hidden: tuple[int, ...
 def default_weight_decay(mode: Mode, optimizer: OptimizerName) -> float:
     """A head on features needs far more than a network: 2,048 features are often more than there are pictures.
 
-    Source: frozen: tests/benchmarks/head.py (ten epochs of 0.1 reach what L-BFGS reaches with its best penalty);
+    Source: frozen: benchmarks/head.py (ten epochs of 0.1 reach what L-BFGS reaches with its best penalty);
     SGD: He et al. 2016, section 3.4; AdamW: torch's default.
     """
     if mode == "frozen":

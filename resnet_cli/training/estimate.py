@@ -7,9 +7,9 @@ import time
 
 import torch
 
-from resnet_cli.device import Compute
-from resnet_cli.features import FrozenBackbone, inference_batch_size
-from resnet_cli.model import ResNet50
+from resnet_cli.model.features import FrozenBackbone, inference_batch_size
+from resnet_cli.model.network import ResNet50
+from resnet_cli.system.device import Compute
 from resnet_cli.training.finetune import start_network
 from resnet_cli.training.plan import Plan
 

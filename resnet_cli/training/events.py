@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from resnet_cli.runs import EpochRecord
     from resnet_cli.training.plan import Plan
 
 
@@ -50,33 +51,6 @@ class StepDone:
     steps: int
     loss: float
     images_per_s: float
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochRecord:
-    """One row of ``history.csv``.
-
-    Attributes:
-        epoch: From 1; 0 is the probe that a finetune starts from. Of an L-BFGS probe: the number of the penalty.
-        train_loss: Mean over the epoch's pictures, as seen in training (augmented, dropout on).
-        train_top1: Likewise.
-        val_loss: On the whole validation split after the epoch.
-        val_top1: Likewise.
-        val_fitted_loss: ``val_loss`` at the temperature that suits the split best: what chooses the epoch.
-        lr: Of the stage nearest to the pictures that is trained, at the epoch's last step; 0 for L-BFGS.
-        seconds: Wall time of the epoch, validation included.
-        l2: The penalty of an L-BFGS probe; None for an epoch of steps.
-    """
-
-    epoch: int
-    train_loss: float
-    train_top1: float
-    val_loss: float
-    val_top1: float
-    val_fitted_loss: float
-    lr: float
-    seconds: float
-    l2: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,21 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import resnet_cli
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import SPLITS, Item, Split
-from resnet_cli.device import make_deterministic, seed_everything
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
-from resnet_cli.evaluation.answers import evaluate
+from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.features import extract_features
-from resnet_cli.intraop import fixed_threads
-from resnet_cli.model import Memory, Model, ResNet50
-from resnet_cli.training import memory
-from resnet_cli.training.checkpoint import NUM_KEPT, Checkpoint, drop_after, list_checkpoints, read_newest
+from resnet_cli.model.features import extract_features
+from resnet_cli.model.network import Memory, Model, ResNet50
+from resnet_cli.model.weights import load_backbone, start_head
+from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
+from resnet_cli.system.device import make_deterministic, seed_everything
+from resnet_cli.system.intraop import fixed_threads
+from resnet_cli.training import exemplars
+from resnet_cli.training.calibrate import make_reliable
+from resnet_cli.training.callback import RunKeeper, head_tensors
+from resnet_cli.training.checkpoint import NUM_KEPT, Checkpoint, drop_after, read_newest
+from resnet_cli.training.distributed import ALONE, Team
 from resnet_cli.training.events import (
     EpochDone,
-    EpochRecord,
     Event,
     OnEvent,
     PlanMade,
@@ -37,20 +40,16 @@ from resnet_cli.training.events import (
     WorkDone,
     ignore,
 )
-from resnet_cli.training.full import NetworkTraining
+from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.journal import Journal
-from resnet_cli.training.keeper import RunKeeper, head_tensors
 from resnet_cli.training.loop import Course, Lesson, fit
-from resnet_cli.training.memory import Retention
+from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan, make_plan
-from resnet_cli.training.probe import HeadTraining, Rows, fit_path, fit_probe
-from resnet_cli.training.range_test import find_lr
-from resnet_cli.training.reliable import make_reliable
 from resnet_cli.training.report import FinetuneResult, write_report
-from resnet_cli.training.run import RunFolder
-from resnet_cli.training.session import Session
-from resnet_cli.training.team import ALONE, Team
-from resnet_cli.weights import load_backbone, start_head
+from resnet_cli.training.state import Session
+from resnet_cli.training.task_head import HeadTraining, Rows, fit_path, fit_probe
+from resnet_cli.training.task_network import NetworkTraining
+from resnet_cli.version import __version__
 
 #: Rows of a plan that may name places on this machine.
 _PATHS = {"data", "weights", "out"}
@@ -224,11 +223,11 @@ class _Run:
         old = plan.start if plan.config.add else None
         classes = plan.dataset.classes
         if old is not None and old.memory is not None:
-            train, val = memory.join(
+            train, val = exemplars.join(
                 old.memory, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
             )
         # Before the training: a model that is saved on the way remembers too.
-        self._memory = memory.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
+        self._memory = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._keeper.snapshot = lambda: head_tensors(network.fc)
             head, record, self._fitted = fit_path(plan, train, val, self._on_event, self._head_threads)
@@ -239,7 +238,7 @@ class _Run:
             self._keeper.snapshot = lambda: head_tensors(training.raw_head())
             self._fit(training.session, training.lesson(), found)
         if old is not None and old.memory is not None:
-            self._retention = memory.retention(
+            self._retention = exemplars.retention(
                 old.memory, old.head, self._best_head(), old_classes=old.classes, classes=classes
             )
 
@@ -426,7 +425,7 @@ def start_network(plan: Plan) -> ResNet50:
 
 def _run_bytes(plan: Plan) -> int:
     """What the run folder will hold at most: the model and, where the backbone trains, two checkpoints and the next."""
-    model = 4 * 25_600_000 + memory.max_bytes(len(plan.dataset.classes))
+    model = 4 * 25_600_000 + exemplars.max_bytes(len(plan.dataset.classes))
     if plan.is_frozen:
         return REPORT_BYTES + model
     per_checkpoint = (3 if plan.rates.optimizer == "sgd" else 4) + (plan.ema is not None or plan.average is not None)
@@ -437,7 +436,7 @@ def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
     """What is worth knowing about a model file that travels alone; no paths of the machine it was made on."""
     counts = {split: sum(per_class) for split, per_class in plan.dataset.counts().items()}
     return {
-        "resnet_cli": resnet_cli.__version__,
+        "resnet_cli": __version__,
         "torch": str(torch.__version__),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"name": plan.dataset.name, "num_images": counts, "split": plan.dataset.split_note},

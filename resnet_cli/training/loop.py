@@ -12,24 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_cli.device import Compute, memory_errors_named
 from resnet_cli.errors import DivergedError, Interrupted, MemoryExhausted
-from resnet_cli.evaluation.answers import Validation
-from resnet_cli.intraop import ThreadTuner
-from resnet_cli.training.events import (
-    EpochDone,
-    EpochRecord,
-    MemoryShort,
-    OnEvent,
-    RateLowered,
-    StepDone,
-    ThreadsChanged,
-    ignore,
-)
+from resnet_cli.heads.probabilities import Validation
+from resnet_cli.runs import EpochRecord
+from resnet_cli.system.device import Compute, memory_errors_named
+from resnet_cli.system.intraop import ThreadTuner
+from resnet_cli.training.distributed import ALONE, Team
+from resnet_cli.training.events import EpochDone, MemoryShort, OnEvent, RateLowered, StepDone, ThreadsChanged, ignore
 from resnet_cli.training.interrupts import StopRequest, deferred_stop
 from resnet_cli.training.schedule import ScheduleName, multiplier
-from resnet_cli.training.session import Session
-from resnet_cli.training.team import ALONE, Team
+from resnet_cli.training.state import Session
 
 #: What a rate is multiplied by after a divergence, once.
 RETRY_RATE = 0.1

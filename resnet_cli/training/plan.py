@@ -13,18 +13,18 @@ from typing import Any
 
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.findings import Finding
-from resnet_cli.data.sources import OnWork
-from resnet_cli.device import Compute, choose_compute, choose_step_compute
+from resnet_cli.data.inspection.findings import Finding
+from resnet_cli.data.sources.opening import OnWork
 from resnet_cli.errors import ConfigError, ImageError
-from resnet_cli.intraop import given_threads
-from resnet_cli.paths import refuse_existing
+from resnet_cli.model.weights import IMAGENET_PREPROCESS, Start, Weights, find_weights, read_start
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.device import Compute, choose_compute, choose_step_compute
+from resnet_cli.system.intraop import given_threads
+from resnet_cli.system.paths import refuse_existing
 from resnet_cli.training import defaults
-from resnet_cli.training.memory import joint_classes
+from resnet_cli.training.exemplars import joint_classes
 from resnet_cli.training.prepare import prepare_data
 from resnet_cli.training.recipe import STEP_FLAGS, Facts, Recipe, choose_recipe, refuse_ineffective
-from resnet_cli.weights import IMAGENET_PREPROCESS, Start, Weights, find_weights, read_start
 
 #: Pictures looked at to learn the sources' size and shape.
 SIZE_SAMPLE = 32

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.findings import Finding, find_problems
-from resnet_cli.data.index import Picture
-from resnet_cli.data.inspection import Inspection, inspect_pictures
-from resnet_cli.data.scan import leave_out_unreadable, scan
-from resnet_cli.data.sources import OnWork, open_dataset
+from resnet_cli.data.inspection.findings import Finding, find_problems
+from resnet_cli.data.inspection.index import Picture
+from resnet_cli.data.inspection.inspect import Inspection, inspect_pictures
+from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.sources.opening import OnWork, open_dataset
 from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError, ImageError
 

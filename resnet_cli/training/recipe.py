@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from resnet_cli.config import FinetuneConfig, parse_head
-from resnet_cli.data import augment
+from resnet_cli.data.views import augment
 from resnet_cli.errors import ConfigError
 from resnet_cli.training import defaults
 from resnet_cli.training.defaults import Mode, Solver

@@ -10,16 +10,15 @@ from typing import Any
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.explain import overlays
-from resnet_cli.model import Model
+from resnet_cli.model.explain import overlays
+from resnet_cli.model.network import Model
+from resnet_cli.reporting.error_targets import promises
 from resnet_cli.reporting.plots import CurvePoint
-from resnet_cli.reporting.promises import promises
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
-from resnet_cli.training.events import EpochRecord
-from resnet_cli.training.memory import Retention
+from resnet_cli.runs import EpochRecord, RunFolder
+from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.plan import Plan
-from resnet_cli.training.run import RunFolder
 
 SCHEMA_VERSION = 1
 

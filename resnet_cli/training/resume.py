@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.data.sources import OnWork
+from resnet_cli.data.sources.opening import OnWork
 from resnet_cli.errors import ConfigError
-from resnet_cli.paths import LATEST, RUNS, user_path
+from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.runs import RunFolder
+from resnet_cli.system.paths import LATEST, RUNS, user_path
 from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.training.journal import is_open
 from resnet_cli.training.plan import Plan, make_plan
-from resnet_cli.training.run import RunFolder
-from resnet_cli.weights import MODEL_FILE
 
 #: What a finished run can be given to go on.
 EXTENDING = ("epochs", "max_time", "patience", "target")

@@ -8,12 +8,12 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from resnet_cli.paths import refuse_existing
+from resnet_cli.runs import RunFolder
+from resnet_cli.system.paths import refuse_existing
 from resnet_cli.training.events import OnEvent, PlanMade
 from resnet_cli.training.finetune import run_plan
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import SCHEMA_VERSION, FinetuneResult
-from resnet_cli.training.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Measures resnet-cli: every benchmark of this folder by one command, one table, and JSON beside it.
+
+    RESNET_CLI_ASSETS=... python -m benchmarks --quick|--full [--only NAME,...] [--json FILE]
+    RESNET_CLI_ASSETS=... python -m benchmarks --gpu|--peers [--quick] [--only NAME,...] [--json FILE]
+    python -m benchmarks --readme FILE
+
+--quick takes ten minutes or more on two cores and its figures are rough; --full takes hours and can be had in pieces:
+a FILE that is there keeps the figures of what is not measured again. --peers installs the others first, each into a
+venv of its own. --readme writes the figures of a FILE into README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.system.paths import cache_dir, write_text
+
+from . import figures, suite
+from .setting import Setting, find_assets
+from .table import Row, head, print_head
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, or writes into the README."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"NAME is one of: {', '.join(suite.NAMES)}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="few pictures: whether it runs, and roughly how well")
+    size.add_argument("--full", action="store_true", help="all that is measured on the CPU")
+    parser.add_argument("--gpu", action="store_true", help="training and inference on a GPU")
+    parser.add_argument("--peers", action="store_true", help="ultralytics, timm, fastai and others, beside ours")
+    parser.add_argument("--only", type=_names, default=(), metavar="NAME,...", help="these of them")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures there, and keep others that it has"
+    )
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="measure nothing; FILE's figures go into README.md")
+    parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
+    parser.add_argument("--device", default="cuda", help="what --gpu takes for one")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.readme:
+            text = figures.README.read_text(encoding="utf-8")
+            write_text(figures.README, figures.update(text, figures.read(chosen.readme)))
+            return
+        if not (chosen.quick or chosen.full or chosen.gpu or chosen.peers):
+            parser.error("one of --quick, --full, --gpu, --peers or --readme says what to do")
+        wanted: dict[suite.Group, bool] = {"gpu": chosen.gpu, "peers": chosen.peers}
+        groups = [group for group, is_wanted in wanted.items() if is_wanted]
+        measurements = suite.choose(groups or ["cpu"], quick=chosen.quick, only=chosen.only)
+        known = figures.read(chosen.json) if chosen.json else {}
+    except (figures.FiguresError, ValueError) as error:
+        parser.error(str(error))
+    run(measurements, known, chosen)
+
+
+def run(measurements: Sequence[suite.Measurement], known: dict[str, Any], chosen: argparse.Namespace) -> None:
+    """Measures one after another; the file is rewritten with every row: a peer takes a quarter of an hour."""
+    report: Path | None = chosen.json.absolute() if chosen.json else None
+    assets, peers_dir = find_assets(), chosen.peers_dir.absolute()
+    print_head(head(chosen.gpu))
+    done: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name).resolve()
+        setting = Setting(assets, scratch, chosen.quick, peers_dir, chosen.device)
+        # Studies of the same frozen features share them; what must be cold takes a cache of its own.
+        os.environ["RESNET_CLI_CACHE"] = str(scratch / "cache")
+        for measurement in measurements:
+            about, began = head(measurement.group == "gpu"), time.perf_counter()
+            mode = {"cpu": "--full", "gpu": "--gpu", "peers": "--peers"}[measurement.group]
+            if chosen.quick:
+                mode = "--quick" if measurement.group == "cpu" else f"{mode} --quick"
+            rows = []
+            print(f"\n{measurement.name}", flush=True)
+            for row in suite.measure(measurement, setting):
+                print(row, flush=True)
+                rows.append(row)
+                known = known | {measurement.name: figures.to_entry(about, mode, time.perf_counter() - began, rows)}
+                if report:
+                    figures.write(report, known)
+            done += rows
+    print()
+    print_head(head(chosen.gpu))
+    print("\n".join(map(str, done)))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Measures what `export` makes of a run: pixels against Pillow, int8 against float32, start-up.
+
+    RESNET_CLI_ASSETS=... python -m benchmarks.export [RUN PICTURE] [--formats] [--quick]
+
+Without RUN one is made of ants and bees first. Times of two files are taken in turns, run by run, so that a busy
+machine slows both. `--formats` also prints what `resnet-cli export RUN --benchmark` prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exporting.export import export_model
+from resnet_cli.exporting.onnx_writer.graph import GraphWriter
+from resnet_cli.images import read_image
+from resnet_cli.model.weights import load_model
+from resnet_cli.preprocess import Preprocess
+
+from .processes import COMMAND, finetune, run
+from .setting import Setting, alone
+from .table import Row, show, spread
+
+SIZES = ((320, 240), (500, 375), (1920, 1080), (4000, 3000))
+NUM_TURNS = 25
+NUM_STARTS = 9
+#: Photos of a look that everything runs.
+QUICK_PHOTOS = 48
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("picture", type=Path, nargs="?")
+    parser.add_argument("--formats", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    chosen = parser.parse_args()
+    of_run, picture = (path.absolute() if path else None for path in (chosen.run, chosen.picture))
+    with alone(quick=chosen.quick) as setting:
+        of_run = of_run or make_run(setting)
+        show(measure(setting, of_run=of_run, picture=picture))
+        if chosen.formats:
+            subprocess.run([COMMAND, "export", str(of_run), "--benchmark"], check=True)
+
+
+def make_run(setting: Setting) -> Path:
+    """A frozen run of ants and bees."""
+    out = setting.empty()
+    photos = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.photos
+    finetune(photos, "--mode", "frozen", "--weights", str(setting.weights), env=dict(os.environ), out=out)
+    return out
+
+
+def measure(setting: Setting, *, of_run: Path | None = None, picture: Path | None = None) -> Iterator[Row]:
+    """Pixels, times in turns, and start-up of the files of one run."""
+    of_run = of_run or make_run(setting)
+    picture = picture or min(setting.photos.glob("val/*/*"))
+    model = load_model(of_run)
+    yield from compare_pixels(model.preprocess)
+    files = {name: setting.scratch / f"{name}.onnx" for name in ("fp32", "fp16", "int8")}
+    for name, path in files.items():
+        # Few pictures say little about how much accuracy is lost.
+        drop: dict[str, Any] = {"max_drop": 0.5} if setting.quick and name != "fp32" else {}
+        export_model(model, out=path, fp16=name == "fp16", int8=name == "int8", **drop)
+    yield from compare_times(files, read_image(picture), num_turns=5 if setting.quick else NUM_TURNS)
+    for name in ("fp32", "int8"):
+        yield time_starts(name, files[name], picture, num_starts=3 if setting.quick else NUM_STARTS)
+
+
+def compare_pixels(preprocess: Preprocess) -> Iterator[Row]:
+    """The graph's preprocessing against Pillow's, on noise: values that are the same, and milliseconds."""
+    import onnxruntime
+
+    from resnet_cli.exporting.onnx_writer.geometry import add_preprocessing
+
+    graph = GraphWriter()
+    add_preprocessing(graph, "pictures", preprocess, name="images")
+    side = preprocess.crop_size
+    made = graph.build({"pictures": (np.uint8, ["b", "h", "w", 3])}, {"images": ["b", 3, side, side]})
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    for width, height in SIZES:
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels)
+        (found,) = session.run(None, {"pictures": pixels[None]})
+        std, mean = (255 * np.array(values) for values in (preprocess.std, preprocess.mean))
+        same = np.mean(np.round(found[0].transpose(1, 2, 0) * std + mean) == preprocess(image))
+        graph_ms = _least_ms(session.run, None, {"pictures": pixels[None]})
+        details = {"graph_ms": graph_ms, "pillow_ms": _least_ms(preprocess, image), "px": side, "fit": preprocess.fit}
+        yield Row(f"exported resize of {width} x {height}: as Pillow's", 100 * float(same), "%", details=details)
+
+
+def compare_times(files: dict[str, Path], image: Image.Image, *, num_turns: int) -> Iterator[Row]:
+    """One picture at a time, in turns: how many times as fast as float32."""
+    models = {name: OnnxModel.load(path) for name, path in files.items()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(num_turns + 1):
+        for name, model in models.items():
+            began = time.perf_counter()
+            model.answers([image])
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - began))
+    for name, found in times.items():
+        ratios = [slow / fast for slow, fast in zip(times["fp32"], found, strict=True)]
+        details = {"median_ms": statistics.median(found), "MB": files[name].stat().st_size / 1e6} | spread(ratios)
+        bar = 2 if name == "int8" else None
+        what = f"{name}.onnx, one picture, speed over fp32"
+        yield Row(what, statistics.median(ratios), "x", at_least=bar, details=details)
+
+
+def time_starts(name: str, path: Path, picture: Path, *, num_starts: int) -> Row:
+    """Seconds of `resnet-cli predict` from process start to end."""
+    command = ("resnet-cli", "predict", str(picture), "--model", str(path))
+    seconds = [run(*command, env=dict(os.environ))[0] for _ in range(num_starts)]
+    bar = 1.5 if name == "fp32" else None
+    what = f"one picture from a cold {name}.onnx, process"
+    return Row(what, statistics.median(seconds), "s", at_most=bar, details=spread(seconds))
+
+
+def _least_ms(call: Callable[..., object], *arguments: object) -> float:
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        call(*arguments)
+        times.append(time.perf_counter() - began)
+    return 1000 * min(times)
+
+
+if __name__ == "__main__":
+    main()

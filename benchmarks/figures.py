@@ -1,0 +1,109 @@
+"""The JSON beside the table, measured in one go or in pieces, and the README's section that is made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.system.paths import write_text
+
+from .suite import NAMES
+from .table import Row, from_json, to_json, to_text
+
+#: What the README shows.
+FIGURES = Path(__file__).with_name("figures.json")
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+_BAR_WORDS = {"ok": "met", "missed": "missed", "": "not measured"}
+
+
+class FiguresError(Exception):
+    """A file that holds no figures, or no place for them; the text says which."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a file has so far: name of a measurement -> its head, mode, seconds and rows. Nothing where there is none.
+
+    Raises:
+        FiguresError: It is another file.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["measurements"]
+        for entry in found.values():
+            rows(entry)
+            _key(entry)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FiguresError(f"{path} holds no figures of these benchmarks: {error!r}") from None
+    return found
+
+
+def write(path: Path, measurements: dict[str, Any]) -> None:
+    """All or nothing, in the order of the list; names that the list no longer has come last."""
+    order = {name: place for place, name in enumerate(NAMES)}
+    names = sorted(measurements, key=lambda name: order.get(name, len(order)))
+    write_text(path, to_text({"measurements": {name: measurements[name] for name in names}}))
+
+
+def to_entry(about: dict[str, str], mode: str, seconds: float, found: Iterable[Row]) -> dict[str, Any]:
+    """One measurement.
+
+    Args:
+        about: From :func:`~benchmarks.table.head`.
+        mode: The flags that say how much is measured: ``--full``.
+        seconds: Wall time of it all.
+        found: Its rows.
+    """
+    return about | {"mode": mode, "seconds": round(seconds, 1), "rows": [to_json(row) for row in found]}
+
+
+def rows(entry: dict[str, Any]) -> list[Row]:
+    """Of one measurement."""
+    return [from_json(values) for values in entry["rows"]]
+
+
+def render(measurements: dict[str, Any]) -> str:
+    """Markdown: a table for each machine, versions and mode, below a line that says so."""
+    parts: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for entry in measurements.values():
+        parts.setdefault(_key(entry), []).append(entry)
+    return "\n\n".join(_render_part(*key, entries) for key, entries in parts.items()) + "\n"
+
+
+def update(text: str, measurements: dict[str, Any]) -> str:
+    """A README with its figures replaced.
+
+    Raises:
+        FiguresError: It has no place for them.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise FiguresError(f"no {BEGIN} and {END} lines are in it")
+    return f"{before}{BEGIN}\n{render(measurements)}{END}{after}"
+
+
+def _key(entry: dict[str, Any]) -> tuple[str, str, str]:
+    return entry["machine"], entry["versions"], entry["mode"]
+
+
+def _render_part(machine: str, versions: str, mode: str, entries: list[dict[str, Any]]) -> str:
+    loads = [float(entry["load"].split()[0]) for entry in entries]
+    command = f"RESNET_CLI_ASSETS=... python -m benchmarks {mode}"
+    head = f"{machine} (load {min(loads):g} to {max(loads):g} before each); {versions}; by `{command}`:"
+    lines = [_cells(row) for entry in entries for row in rows(entry)]
+    return "\n".join([head, "", "| what | figure | bar |", "|---|---|---|", *lines])
+
+
+def _cells(row: Row) -> str:
+    figure = f"{row.figure} {row.unit}".strip()
+    seen = f" ({row.seen})" if row.seen else ""
+    bar = f"{row.bar}: {_BAR_WORDS[row.verdict]}" if row.bar else ""
+    # A bar or a line's end would end the cell, and < might begin a tag.
+    cells = [
+        cell.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;") for cell in (row.what, figure + seen, bar)
+    ]
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,183 @@
+"""Measures predict: images/s against a bare forward pass, memory over many pictures, start-up, and peers.
+
+    RESNET_CLI_ASSETS=... python -m benchmarks.inference [--images 2000] [--memory] [--peers] [--onnx FILE]
+        [--quick] [--json FILE]
+
+The bare pass is the same network in the same precision on the same cores, channels last, its tensors ready: no file is
+read. Ours is the time in which :func:`resnet_cli.predict` answers files of photos, decode included, and for memory the
+installed command in a process of its own. The two take turns, and the figure is the median of the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from resnet_cli.commands.api import load, predict
+from resnet_cli.model.features import inference_batch_size
+from resnet_cli.model.network import Model
+from resnet_cli.system.device import Compute, choose_compute
+
+from .peer_inference import PEERS, measure_peer
+from .processes import run
+from .setting import Setting, alone
+from .table import Row, show, spread
+
+#: Few large photos decode as long as many small ones; these are the tutorial's, 500 x 375 pixels and less.
+PHOTOS = ("photos", "ants_bees")
+FEW, MANY = 1_000, 20_000
+#: Memory that predict may take, all in all.
+MAX_GB = 1.5
+#: What the memory of 20,000 pictures may exceed that of 1,000 by: the allocator's noise.
+MAX_GROWTH = 1.1
+#: Photos of a look that everything runs.
+QUICK_PHOTOS = 128
+
+
+def photos(assets: Path, count: int, folder: Path) -> Path:
+    """A folder of so many photos; there are a few hundred, copied once and then linked under many names."""
+    folder.mkdir()
+    sources = sorted(assets.joinpath(*PHOTOS).rglob("*.jpg"))
+    for number in range(count):
+        path = folder / f"{number:06d}.jpg"
+        if number < len(sources):
+            shutil.copyfile(sources[number], path)
+        else:
+            os.link(folder / f"{number % len(sources):06d}.jpg", path)
+    return folder
+
+
+class BarePass:
+    """The network alone, on one batch again and again."""
+
+    def __init__(self, model: Model, compute: Compute) -> None:
+        # As it is: folding its BatchNorms is part of what ours does better.
+        self._network = model.network.eval().to(compute.device).to(memory_format=torch.channels_last)
+        self._compute = compute
+        side = model.preprocess.crop_size
+        self._batch = compute.place(torch.rand(inference_batch_size(side, compute), 3, side, side))
+
+    def rate(self, num_images: int) -> float:
+        """Images/s over about so many."""
+        num_batches = max(2, round(num_images / len(self._batch)))
+        with torch.inference_mode(), self._compute.autocast():
+            # A GPU is done when a number of its last answer is here.
+            self._network(self._batch)[0, 0].item()
+            began = time.perf_counter()
+            for _ in range(num_batches):
+                logits = self._network(self._batch)
+            logits[0, 0].item()
+        return num_batches * len(self._batch) / (time.perf_counter() - began)
+
+
+def our_rate(model: Model, files: list[Path], compute: Compute) -> float:
+    """Images/s of predict over files, from the call to the last answer."""
+    began = time.perf_counter()
+    num = sum(1 for _ in predict(model, iter(files), device=compute.device, precision=compute.precision))
+    return num / (time.perf_counter() - began)
+
+
+def measure_rate(weights: Path, folder: Path, *, pairs: int) -> Row:
+    """Images/s of ours over those of the bare pass, in turn, in one process."""
+    model, compute, files = load(weights), choose_compute("cpu"), sorted(folder.iterdir())
+    bare = BarePass(model, compute)
+    bare.rate(len(files) // 4)
+    ours, bare_rates = [], []
+    part = min(len(files), max(64, len(files) // pairs))
+    for index in range(pairs):
+        # Few files are answered more than once.
+        start = min(index * part, len(files) - part)
+        # Between two halves of the bare pass: a machine that others use drifts.
+        before = bare.rate(part // 2)
+        ours.append(our_rate(model, files[start : start + part], compute))
+        bare_rates.append((before + bare.rate(part // 2)) / 2)
+    details = {
+        "ours": statistics.median(ours),
+        "bare": statistics.median(bare_rates),
+        "images": len(files),
+        "precision": compute.precision,
+    }
+    ratios = [a / b for a, b in zip(ours, bare_rates, strict=True)]
+    what = "predict, 224 px, decode included, over bare"
+    return Row(what, statistics.median(ratios), "x", at_least=0.9, details=details | spread(ratios))
+
+
+def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, int]) -> Iterator[Row]:
+    """Peak memory of the command over few and over many pictures."""
+    env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
+    peaks = []
+    for count in counts:
+        folder, out = photos(assets, count, scratch / f"photos-{count}"), scratch / f"{count}.jsonl"
+        command = ("resnet-cli", "predict", str(folder), "--model", str(model), "--output", str(out), "--quiet")
+        seconds, peak, _ = run(*command, env=env)
+        num_rows = sum(1 for _ in out.open())
+        peaks.append(peak)
+        details = {"rows": num_rows, "seconds": seconds, "images_per_s": count / seconds}
+        yield Row(f"peak memory over {count:,} images", peak / 1e9, "GB", at_most=MAX_GB, details=details)
+        shutil.rmtree(folder)
+    growth = f"its growth from {counts[0]:,} to {counts[1]:,}"
+    yield Row(growth, peaks[1] / peaks[0], "x", at_most=MAX_GROWTH)
+
+
+def measure_onnx(model: Path, picture: Path, scratch: Path) -> Row:
+    """Seconds in which an exported model answers one picture, from the start of the process."""
+    env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
+    command = ("resnet-cli", "predict", str(picture), "--model", str(model), "--quiet")
+    seconds = [run(*command, env=env)[0] for _ in range(5)]
+    return Row("one picture from a cold .onnx", statistics.median(seconds), "s", at_most=1.5, details=spread(seconds))
+
+
+def on_cpu(setting: Setting) -> Iterator[Row]:
+    """Photos answered beside the bare network."""
+    count = QUICK_PHOTOS if setting.quick else 2_000
+    folder = photos(setting.assets, count, setting.empty())
+    yield measure_rate(setting.weights, folder, pairs=2 if setting.quick else 5)
+
+
+def rows(chosen: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """The measurements that were asked for."""
+    weights, scratch = setting.weights, setting.scratch
+    folder = photos(setting.assets, chosen.images, scratch / "photos")
+    if chosen.memory:
+        counts = (100, 400) if chosen.quick else (FEW, MANY)
+        yield from measure_memory(chosen.model or weights, setting.assets, scratch, counts)
+    if chosen.onnx is not None:
+        yield measure_onnx(chosen.onnx, next(folder.iterdir()), scratch)
+    if chosen.peers:
+        env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
+        command = ("resnet-cli", "predict", str(folder), "--model", str(weights), "--csv", "--quiet")
+        seconds = run(*command, env=env)[0]
+        yield Row("resnet-cli predict, process", chosen.images / seconds, "images/s", details={"seconds": seconds})
+        for peer in PEERS:
+            yield measure_peer(peer, chosen.peers, folder, weights, choose_compute("cpu").precision, scratch)
+    yield measure_rate(weights, folder, pairs=2 if chosen.quick else 5)
+
+
+def main() -> None:
+    """Prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2_000, help="photos to answer")
+    parser.add_argument("--memory", action="store_true", help="also memory from 1,000 to 20,000 pictures (long)")
+    parser.add_argument("--model", type=Path, help="with --memory: a smaller model, where an hour is too long")
+    parser.add_argument("--onnx", type=Path, help="also one picture from this exported file")
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="also timm and ultralytics, in venvs in this folder")
+    parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
+    parser.add_argument("--json", type=Path, help="write the rows there too")
+    chosen = parser.parse_args()
+    for name in ("model", "onnx", "peers", "json"):
+        # The measurements work in a folder of their own.
+        setattr(chosen, name, path.absolute() if (path := getattr(chosen, name)) else None)
+    chosen.images = min(chosen.images, 200) if chosen.quick else chosen.images
+    with alone(quick=chosen.quick) as setting:
+        show(rows(chosen, setting), report=chosen.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Measures ours against the peers, each in a venv of its own: training on frozen features, prediction, start-up.
+
+    RESNET_CLI_ASSETS=... python -m benchmarks.race [--peers-dir DIR] [--quick]
+
+Same pictures, weights, number of epochs, size and batch; every one is a process of its own, start-up included, and ours
+runs before and after each of them. A peer that does not install beside this torch, or fails, is a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from resnet_cli.system.paths import cache_dir
+
+from . import peer_inference
+from .inference import photos
+from .peers import (
+    IMAGE_SIZE,
+    PEERS,
+    WHOLE_ONLY,
+    Peer,
+    PeerError,
+    PeerRun,
+    install,
+    peer_env,
+    run_peer,
+    version_of,
+    write_checkpoints,
+)
+from .processes import CommandError, run
+from .setting import Setting, alone
+from .table import Row, show, spread
+
+EPOCHS = 10
+#: How many times as fast ours must be in training; the others have no bar.
+TRAINING_BARS = {"ultralytics": 20, "fastai": 20}
+PREDICT_BAR, HELP_BAR = 3, 10
+NUM_PHOTOS = 1_000
+QUICK_PHOTOS = 48
+
+
+def on_training(setting: Setting) -> Iterator[Row]:
+    """Ten epochs of ants and bees with a frozen backbone: wall time of each peer over ours."""
+    return race(setting, PEERS)
+
+
+def on_whole_training(setting: Setting) -> Iterator[Row]:
+    """The same for who cannot freeze a backbone and brings a torch of its own: gigabytes and more than an hour."""
+    return race(setting, (WHOLE_ONLY,))
+
+
+def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
+    """Wall time of each peer over ours, which runs before and after it."""
+    from resnet_cli.system.device import choose_compute
+
+    precision = choose_compute("cpu").precision
+    # The peers write caches beside the pictures.
+    data = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.empty()
+    if not setting.quick:
+        shutil.copytree(setting.photos, data, copy_function=shutil.copyfile)
+    write_checkpoints(setting.weights, setting.scratch / "torch_home")
+    for peer in peers:
+        what = f"frozen, {EPOCHS} epochs: times as fast as {peer.package}"
+        try:
+            python = install(peer, venvs(setting))
+            before = train_ours(setting, data)
+            seen, epochs = train_peer(setting, peer, python, data, precision)
+            after = train_ours(setting, data)
+        except PeerError as error:
+            yield Row(what, None, "x", details={"failed": str(error)})
+            continue
+        ours = statistics.mean([before[0], after[0]])
+        details = {
+            "ours_s": ours,
+            "peer_s": seen.seconds,
+            "ours top-1 %": after[1],
+            "peer top-1 %": 100 * seen.top1,
+            "version": seen.version,
+            "epochs": epochs,
+            "images": sum(1 for _ in data.glob("*/*/*.jpg")),
+            "precision": precision,
+            "n": 1,
+        } | ({"but": peer.note} if peer.note else {})
+        # Start-up is most of the time that few pictures take.
+        bar = None if setting.quick else TRAINING_BARS.get(peer.package)
+        yield Row(what, seen.seconds / ours, "x", at_least=bar, details=details)
+
+
+def train_ours(setting: Setting, data: Path) -> tuple[float, float]:
+    """Wall seconds and validation top-1 in percent, nothing cached."""
+    flags = ("--mode", "frozen", "--epochs", str(EPOCHS), "--image-size", str(IMAGE_SIZE))
+    seconds, summary = setting.run(data, *flags)
+    return seconds, 100 * summary["val_top1"]
+
+
+def train_peer(setting: Setting, peer: Peer, python: Path, data: Path, precision: str) -> tuple[PeerRun, str]:
+    """All epochs; or where it is only a look, one and two, and from their difference what ten would take."""
+
+    def train(epochs: int) -> PeerRun:
+        return run_peer(peer, python, data, mode="frozen", epochs=epochs, precision=precision, scratch=setting.scratch)
+
+    if not setting.quick:
+        return train(EPOCHS), str(EPOCHS)
+    one, two = train(1), train(2)
+    seconds = one.seconds + (EPOCHS - 1) * max(0.0, two.seconds - one.seconds)
+    return dataclasses.replace(two, seconds=seconds), f"{EPOCHS}, scaled from runs of 1 and 2"
+
+
+def on_predict(setting: Setting) -> Iterator[Row]:
+    """A thousand photos answered: wall time of each peer over ours."""
+    from resnet_cli.system.device import choose_compute
+
+    precision = choose_compute("cpu").precision
+    folder = photos(setting.assets, QUICK_PHOTOS if setting.quick else NUM_PHOTOS, setting.scratch / "photos")
+    num_images = sum(1 for _ in folder.iterdir())
+    env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
+    command = ("resnet-cli", "predict", str(folder), "--model", str(setting.weights), "--csv", "--quiet")
+    write_checkpoints(setting.weights, setting.scratch / "torch_home")
+    for peer in peer_inference.PEERS:
+        what = f"predict, {num_images:,} photos: times as fast as {peer.package}"
+        ours, theirs = [], []
+        try:
+            python = install(peer, venvs(setting))
+            for _ in range(1 if setting.quick else 3):
+                ours.append(run(*command, env=env)[0])
+                seconds, num = peer_inference.answer_all(peer, python, folder, precision, setting.scratch)
+                if num != num_images:
+                    raise PeerError(f"answered {num} of {num_images} photos")
+                theirs.append(seconds)
+            version = version_of(peer, python)
+        except PeerError as error:
+            yield Row(what, None, "x", details={"failed": str(error)})
+            continue
+        ratios = [peer_s / our_s for peer_s, our_s in zip(theirs, ours, strict=True)]
+        details = {
+            "ours_s": statistics.median(ours),
+            "peer_s": statistics.median(theirs),
+            "version": version,
+            "precision": precision,
+        }
+        bar = None if setting.quick else PREDICT_BAR
+        yield Row(what, statistics.median(ratios), "x", at_least=bar, details=details | spread(ratios))
+
+
+def on_help(setting: Setting) -> Iterator[Row]:
+    """``yolo help`` over ``resnet-cli --help``."""
+    what = "--help: times as fast as yolo help"
+    peer = next(peer for peer in PEERS if peer.package == "ultralytics")
+    ours, theirs = [], []
+    try:
+        python = install(peer, venvs(setting))
+        # One more than count: the first pair fills the disk's cache.
+        for _ in range(2 if setting.quick else 8):
+            ours.append(run("resnet-cli", "--help", env=dict(os.environ))[0])
+            theirs.append(run(str(python.with_name("yolo")), "help", env=peer_env(setting.scratch))[0])
+        version = version_of(peer, python)
+    except (PeerError, CommandError) as error:
+        yield Row(what, None, "x", details={"failed": str(error)})
+        return
+    ratios = [peer_s / our_s for peer_s, our_s in zip(theirs[1:], ours[1:], strict=True)]
+    details = {
+        "ours_s": statistics.median(ours[1:]),
+        "peer_s": statistics.median(theirs[1:]),
+        "version": version,
+    }
+    yield Row(what, statistics.median(ratios), "x", at_least=HELP_BAR, details=details | spread(ratios))
+
+
+def venvs(setting: Setting) -> Path:
+    """The folder of the peers' venvs; they stay, since installing takes minutes."""
+    return setting.peers_dir or cache_dir() / "benchmark-peers"
+
+
+def main() -> None:
+    """Prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
+    parser.add_argument("--quick", action="store_true", help="few photos; ten epochs scaled from one and two")
+    chosen = parser.parse_args()
+    peers_dir = chosen.peers_dir.absolute()
+    with alone(quick=chosen.quick) as found:
+        setting = dataclasses.replace(found, peers_dir=peers_dir)
+        show(row for part in (on_help, on_predict, on_training, on_whole_training) for row in part(setting))
+
+
+if __name__ == "__main__":
+    main()

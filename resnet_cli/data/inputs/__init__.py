@@ -1,0 +1,1 @@
+"""Images to predict on, however they are named."""

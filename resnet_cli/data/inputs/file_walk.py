@@ -1,0 +1,136 @@
+"""Files of folders and of patterns as they are found: sorted folder by folder, never as one list.
+
+Of a folder only the names are held while it is gone through: 80 MB for a million files in it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from resnet_cli.data.sources.folders import IGNORED_FOLDERS, MAX_DEPTH
+from resnet_cli.errors import DataError
+from resnet_cli.images import is_image_name
+
+
+class Listing(NamedTuple):
+    """Names in one folder, sorted."""
+
+    files: list[str]
+    folders: list[str]
+
+
+def pictures_below(folder: str, *, recursive: bool = True, patient: bool = False) -> Iterator[str]:
+    """The pictures of a folder, and after them those of the folders in it; hidden ones are passed over.
+
+    Links are followed to files that lie in the folder itself, and nowhere else. A link to nothing that has a
+    picture's name counts, so that it is reported.
+
+    Args:
+        folder: Exists.
+        recursive: Also those of the folders in it.
+        patient: A folder that is gone or cannot be read is passed over; somebody may be working there.
+
+    Raises:
+        DataError: A folder cannot be read, or folders lie too deep in each other.
+    """
+    return _below(folder, os.path.join(os.path.realpath(folder), ""), MAX_DEPTH if recursive else 0, recursive, patient)
+
+
+def _below(folder: str, root: str, depth_left: int, recursive: bool, patient: bool) -> Iterator[str]:
+    try:
+        names = _list(folder, root)
+    except OSError as error:
+        if patient:
+            return
+        raise DataError(f"{folder}: {error.strerror or error}") from error
+    for name in names.files:
+        yield os.path.join(folder, name)
+    if not recursive:
+        return
+    if names.folders and not depth_left:
+        raise DataError(f"{folder}: folders in folders more than {MAX_DEPTH} deep")
+    for name in names.folders:
+        yield from _below(os.path.join(folder, name), root, depth_left - 1, recursive, patient)
+
+
+def _list(folder: str, root: str) -> Listing:
+    """The pictures and the folders in a folder."""
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name.lower() not in IGNORED_FOLDERS:
+                    folders.append(entry.name)
+            elif is_image_name(entry.name) and _is_ours(entry, root):
+                files.append(entry.name)
+    return Listing(sorted(files), sorted(folders))
+
+
+def _is_ours(entry: os.DirEntry[str], root: str) -> bool:
+    if not entry.is_symlink():
+        return entry.is_file(follow_symlinks=False)
+    if not os.path.exists(entry.path):
+        return True
+    return os.path.isfile(entry.path) and os.path.realpath(entry.path).startswith(root)
+
+
+def is_pattern(spec: str) -> bool:
+    """Whether a name holds ``*``, ``?`` or ``[``."""
+    return glob.has_magic(spec)
+
+
+def matching(pattern: str) -> Iterator[str]:
+    r"""The files that a pattern names, sorted folder by folder; ``**`` stands for any number of folders.
+
+    As in a shell, ``*`` does not stand for names that begin with a dot.
+
+    Args:
+        pattern: With ``/``, on Windows also with ``\\``.
+    """
+    drive, rest = os.path.splitdrive(pattern)
+    rest = rest.replace(os.sep, "/")
+    top = drive + (os.sep if rest.startswith("/") else "")
+    parts = [part for part in rest.split("/") if part]
+    return _match(top, parts)
+
+
+def _match(folder: str, parts: list[str]) -> Iterator[str]:
+    first, rest = parts[0], parts[1:]
+    if first == "**":
+        # A file right here, then in every folder below.
+        yield from _match(folder, rest or ["*"])
+        for name in _names(folder, folders=True, hidden=False):
+            yield from _match(os.path.join(folder, name), parts)
+        return
+    if not glob.has_magic(first):
+        names = [first]
+    else:
+        found = _names(folder, folders=False, hidden=first.startswith("."))
+        names = [name for name in found if fnmatch.fnmatchcase(os.path.normcase(name), os.path.normcase(first))]
+    for name in names:
+        path = os.path.join(folder, name)
+        if rest:
+            if os.path.isdir(path):
+                yield from _match(path, rest)
+        elif os.path.isfile(path):
+            yield path
+
+
+def _names(folder: str, *, folders: bool, hidden: bool) -> list[str]:
+    """Sorted names in a folder; of one that cannot be read none, as a shell does it."""
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                # ** follows no links: one to a folder around it would be followed without end.
+                if (not folders or entry.is_dir(follow_symlinks=False)) and (hidden or not entry.name.startswith("."))
+            )
+    except OSError:
+        return []

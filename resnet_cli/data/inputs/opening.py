@@ -1,0 +1,220 @@
+"""Pictures to answer, from whatever a user names them by: an iterator and never a list."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inputs.file_walk import is_pattern, matching, pictures_below
+from resnet_cli.errors import ConfigError, DataError, NetworkError
+from resnet_cli.images import MAX_PIXELS, is_image_name
+from resnet_cli.system.paths import user_path
+
+#: Told of ``download`` and ``unpack``: bytes done, bytes in all.
+OnWork: TypeAlias = Callable[[Literal["download", "unpack"], int, int | None], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class InputOptions:
+    """How inputs are read.
+
+    Attributes:
+        recursive: Whether a folder stands also for the pictures of the folders in it.
+        image_column: Of tables; None: found by its name.
+        max_pixels: A larger picture counts as one that cannot be read.
+        offline: Never use the network.
+    """
+
+    recursive: bool = True
+    image_column: str | None = None
+    max_pixels: int = MAX_PIXELS
+    offline: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Pictures without labels, in the order in which they were named.
+
+    Attributes:
+        items: One pass over them; files that do not exist are among them, to be reported like damaged ones.
+        total: How many, where that is known without looking for them.
+        has_folder: Whether there may be folders in something that was named.
+    """
+
+    items: Iterator[Item]
+    total: int | None
+    has_folder: bool = False
+
+
+def find_images(
+    specs: Sequence[str],
+    *,
+    stdin: BinaryIO,
+    options: InputOptions | None = None,
+    on_work: OnWork = lambda *_: None,
+) -> Inputs:
+    """The pictures that a user means, in that order.
+
+    A folder stands for the pictures below it, a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.txt``) for
+    those that its column names, an archive for those in it; a name with ``*``, ``?`` or ``[`` that is no file is a
+    pattern; ``https://...`` is one picture, unless it ends like an archive or a table; ``-`` is one picture on stdin.
+
+    Args:
+        specs: As typed.
+        stdin: Read once for ``-``.
+        options: How they are read.
+        on_work: Told what is downloaded and unpacked before the first picture.
+
+    Raises:
+        DataError: A folder, pattern, table or archive without pictures; the iterator raises it for what is found
+            wrong only later.
+        NetworkError: An address, and the network must not be used.
+    """
+    options = options or InputOptions()
+    sources = [_open(spec, stdin, options, on_work) for spec in specs]
+    if options.image_column is not None and not any(source.is_table for source in sources):
+        raise ConfigError("--image-column has no effect: no table is among the inputs", hint="leave it away")
+    total = sum(source.num for source in sources) if all(source.num for source in sources) else None
+    has_folder = any(source.is_folder for source in sources)
+    return Inputs(itertools.chain.from_iterable(source.items() for source in sources), total, has_folder)
+
+
+def listed_images(paths: Iterable[str], *, options: InputOptions, base: str = "") -> Iterator[Item]:
+    """Pictures whose paths or addresses somebody has listed.
+
+    Args:
+        paths: Any number.
+        options: How they are read.
+        base: The folder that they are relative to.
+    """
+    for path in paths:
+        if _is_web(path) and not os.path.lexists(path):
+            yield _web_item(path, options)
+        else:
+            file = os.path.join(base, path)
+            yield Item(file, Path(file), max_pixels=options.max_pixels)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """One thing that a user named.
+
+    Attributes:
+        items: Begins a pass over its pictures.
+        num: How many; 0 where nobody knows.
+        is_table: Whether a column of it is read.
+        is_folder: Whether it may hold folders.
+    """
+
+    items: Callable[[], Iterator[Item]]
+    num: int = 0
+    is_table: bool = False
+    is_folder: bool = False
+
+
+def _open(spec: str, stdin: BinaryIO, options: InputOptions, on_work: OnWork) -> _Source:
+    if not spec:
+        raise DataError("an input is empty", hint="is a shell variable unset?")
+    if spec == "-":
+        return _Source(lambda: iter([Item("-", stdin.read(), max_pixels=options.max_pixels)]), 1)
+    path = user_path(spec)
+    if not os.path.lexists(path):
+        # Only now, for `scheme://` and `hf:` may be the beginning of a file's name.
+        if _is_elsewhere(spec):
+            return _open_elsewhere(spec, options, on_work)
+        if is_pattern(spec):
+            return _checked(spec, lambda: listed_images(matching(str(path)), options=options))
+    return _open_path(spec, path, options, on_work)
+
+
+def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *, within: Path | None = None) -> _Source:
+    if os.path.isdir(path):
+        walk = lambda: listed_images(pictures_below(str(path), recursive=options.recursive), options=options)  # noqa: E731
+        return dataclasses.replace(_checked(spec, walk), is_folder=True)
+    if os.path.isfile(path) and not is_image_name(path):
+        from resnet_cli.data.sources.archives import is_archive_name
+        from resnet_cli.data.sources.tables import is_table_name
+
+        if is_archive_name(path.name):
+            return _open_archive(spec, path, options, on_work)
+        if is_table_name(path):
+            rows = _checked(spec, lambda: _table_items(path, options, within))
+            return dataclasses.replace(rows, is_table=True)
+    return _Source(lambda: iter([Item(str(path), path, max_pixels=options.max_pixels)]), 1)
+
+
+def _checked(spec: str, items: Callable[[], Iterator[Item]]) -> _Source:
+    """Looks for the first picture, so that an empty input is reported before anything is computed."""
+    if next(items(), None) is None:
+        raise DataError(f"{spec}: no pictures there", hint="name files, folders or patterns such as 'images/*.jpg'")
+    return _Source(items)
+
+
+def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork) -> _Source:
+    from resnet_cli.data.sources.archives import unpacked
+    from resnet_cli.data.sources.opening import is_wanted_member
+
+    folder = str(unpacked(path, wanted=is_wanted_member, on_progress=lambda *counts: on_work("unpack", *counts)))
+
+    def items() -> Iterator[Item]:
+        for file in pictures_below(folder, recursive=options.recursive):
+            # Named as they are in the archive: nobody knows the folder of the cache.
+            inside = os.path.relpath(file, folder).replace(os.sep, "/")
+            yield Item(f"{spec}/{inside}", Path(file), max_pixels=options.max_pixels)
+
+    return dataclasses.replace(_checked(spec, items), is_folder=True)
+
+
+def _table_items(path: Path, options: InputOptions, within: Path | None) -> Iterator[Item]:
+    from resnet_cli.data.inputs.path_lists import read_picture_column
+
+    fence = None if within is None else os.path.join(os.path.realpath(within), "")
+    for row in read_picture_column(path, options.image_column):
+        if row.data is not None:
+            yield Item(f"{path}/{row.image}", row.data, max_pixels=options.max_pixels)
+        elif _is_web(row.image):
+            yield _web_item(row.image, options)
+        else:
+            # Tables that were written on Windows have backslashes.
+            file = os.path.normpath(os.path.join(path.parent, row.image.replace("\\", "/")))
+            if fence and not os.path.realpath(file).startswith(fence):
+                raise DataError(f"{path}, line {row.line}: '{row.image}' leads out of {path.parent.name}")
+            yield Item(file, Path(file), max_pixels=options.max_pixels)
+
+
+def _is_web(spec: str) -> bool:
+    return spec.startswith(("http://", "https://"))
+
+
+def _is_elsewhere(spec: str) -> bool:
+    return "://" in spec or spec.startswith("hf:")
+
+
+def _open_elsewhere(spec: str, options: InputOptions, on_work: OnWork) -> _Source:
+    from resnet_cli.data.sources import remote
+    from resnet_cli.data.sources.archives import is_archive_name
+    from resnet_cli.data.sources.tables import is_table_name
+    from resnet_cli.network.download import is_offline
+
+    address = spec.partition("#")[0].partition("?")[0]
+    last = address.rstrip("/").rpartition("/")[2]
+    if _is_web(spec) and not address.endswith("/") and not is_archive_name(last) and not is_table_name(Path(last)):
+        if is_offline(options.offline):
+            raise NetworkError(f"offline, and {address} is on the network", hint="leave --offline away, or give a file")
+        return _Source(lambda: iter([_web_item(spec, options)]), 1)
+    columns = {"image_column": options.image_column}
+    path = remote.localize(
+        spec, offline=options.offline, columns=columns, on_progress=lambda *counts: on_work("download", *counts)
+    )
+    return _open_path(spec, path, options, on_work, within=path.parent)
+
+
+def _web_item(url: str, options: InputOptions) -> Item:
+    from resnet_cli.data.inputs.web import web_item
+
+    return web_item(url, max_pixels=options.max_pixels, offline=options.offline)

@@ -1,0 +1,1 @@
+"""What a data set looks like: every image scanned, duplicates, findings, cleaning."""

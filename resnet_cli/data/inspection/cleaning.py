@@ -1,0 +1,141 @@
+"""A cleaned table of a data set: the files stay as they are, the table leaves out what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_pictures
+from resnet_cli.data.splits import write_rows
+from resnet_cli.errors import DataError
+
+#: Which copy of a picture in several splits is worth most: what judges stays whole.
+_WORTH = {"train": 0, "val": 1, "test": 2}
+#: Searches for what still looks the same in two splits; a film of thousands of frames is then taken as a whole.
+MAX_ROUNDS = 4
+
+
+def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, str]]]:
+    """What is left of a data set without what is wrong with it, and what was left out and why.
+
+    Unreadable pictures go, and all copies of a picture with several labels (nobody knows the right one). Of other
+    copies one stays: the one in the split that judges most strictly. Of a group in several splits, and of pictures
+    that look the same, those in the strictest split stay. Pictures of one split that look the same get one group, so
+    that no later split tears them apart.
+    """
+    dropped: list[tuple[Item, str]] = []
+    for round_number in itertools.count(1):
+        dataset, pictures = inspection.dataset, inspection.pictures
+        why = _faults(inspection, hang_together=round_number > MAX_ROUNDS)
+        dropped += [(dataset.items[position], reason) for position, reason in sorted(why.items())]
+        groups = _groups(inspection, why)
+        left = [position for position in range(len(pictures)) if position not in why]
+        kept = [dataclasses.replace(dataset.items[at], group=groups.get(at, "")) for at in left]
+        if all(leak.is_exact for leak in inspection.leaks):
+            break
+        # A picture with very many look-alikes was paired with the closest alone: the others show now.
+        inspection = inspect_pictures(dataclasses.replace(dataset, items=tuple(kept)), [pictures[at] for at in left])
+    return kept, dropped
+
+
+def _faults(inspection: Inspection, *, hang_together: bool) -> dict[int, str]:
+    """Position of each picture that has to go -> the reason.
+
+    Args:
+        inspection: What is known.
+        hang_together: Pictures that look the same only through others count as the same too.
+    """
+    items = inspection.dataset.items
+    why = {position: picture.error for position, picture in enumerate(inspection.pictures) if picture.error}
+    for group in inspection.exact:
+        if len({items[position].label for position in group}) > 1:
+            why |= dict.fromkeys(group, "the same picture has several labels")
+        else:
+            kept = max(group, key=lambda position: (_WORTH[items[position].split], -position))
+            why |= {other: f"a copy of {items[kept].name}" for other in group if other != kept}
+
+    def keep_strictest(block: Sequence[int], reason: Callable[[Item], str]) -> None:
+        best = max(block, key=lambda at: _WORTH[items[at].split])
+        why.update({at: reason(items[best]) for at in block if items[at].split != items[best].split})
+
+    for members in _source_groups(inspection, why):
+        keep_strictest(members, lambda best: f"its group '{best.group}' is in {best.split} too")
+    pairs: Sequence[Sequence[int]] = [pair[:2] for pair in inspection.near]
+    for pair in connected(pairs) if hang_together else pairs:
+        if both := _standing(inspection, pair, why):
+            keep_strictest(both, lambda best: f"looks the same as {best.name}")
+    return why
+
+
+def _groups(inspection: Inspection, why: Container[int]) -> dict[int, str]:
+    """Position -> group; groups that share a look become one. Frames of a film get none: some must validate."""
+    items, films = inspection.dataset.items, inspection.films
+    near = [pair[:2] for pair in inspection.near if films.isdisjoint(items[at].label for at in pair[:2])]
+    alike = [_standing(inspection, pair, why) for pair in near]
+    together = [*(both for both in alike if len(both) > 1), *_source_groups(inspection, why)]
+    names: dict[int, str] = {}
+    for block in connected(together):
+        name = next((items[at].group for at in block if items[at].group), f"like {items[block[0]].name}")
+        names |= dict.fromkeys(block, name)
+    return names
+
+
+def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int]]:
+    groups: dict[str, list[int]] = defaultdict(list)
+    for position, item in enumerate(inspection.dataset.items):
+        if item.group and position not in why:
+            groups[item.group].append(position)
+    return list(groups.values())
+
+
+def _standing(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
+    """What is left of some pictures: each itself, or else one of its copies."""
+    copies = (inspection.copies.get(position, (position,)) for position in positions)
+    return [left[0] for group in copies if (left := [at for at in group if at not in why])]
+
+
+def refuse_unnamed(dataset: Dataset) -> None:
+    """Refuses a data set of which no table can name the pictures.
+
+    Raises:
+        DataError: It lives in memory.
+    """
+    if not all(isinstance(item.source, Path) for item in dataset.items):
+        raise DataError(
+            f"{dataset.name} is no set of files, so no table can name its pictures",
+            hint="finetune uses it as it is; --on-bad-image skip leaves unreadable pictures out",
+        )
+
+
+def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Item, str]]]:
+    """The cleaned data set as CSV text (``image,label,split,group``), and what was left out and why.
+
+    Args:
+        inspection: Of a data set of files.
+        path: Where the table will lie: pictures below its folder are named relative to it.
+
+    Raises:
+        DataError: The data set lives in memory, or nothing is left of it.
+    """
+    refuse_unnamed(inspection.dataset)
+    kept, dropped = clean_items(inspection)
+    if not kept:
+        raise DataError(f"{inspection.dataset.name}: nothing would be left")
+    has_splits = any(item.split != "train" for item in kept)
+    folder = os.path.realpath(path.parent)
+    text = io.StringIO()
+    rows = [["image", "label", "split", "group"]]
+    for item in kept:
+        assert isinstance(item.source, Path)
+        file = os.path.realpath(item.source)
+        shown = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
+        label = inspection.dataset.classes[item.label]
+        rows.append([Path(shown).as_posix(), label, item.split if has_splits else "", item.group])
+    write_rows(text, rows)
+    return text.getvalue(), dropped

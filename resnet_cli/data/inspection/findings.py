@@ -1,0 +1,227 @@
+"""What an inspection means: sentences with a fix for people, one object for programs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.inspection.inspect import KINDS, Inspection, Leak
+from resnet_cli.data.splits import plain_name
+
+SCHEMA_VERSION = 1
+#: A class with fewer train pictures is called tiny.
+TINY_CLASS = 10
+#: The largest class may have so many times the pictures of the smallest without a word.
+MAX_IMBALANCE = 5
+#: Long pictures are worth a word above this share.
+MANY_LONG = 0.05
+#: Names in one sentence.
+MAX_NAMES = 5
+
+
+class Finding(NamedTuple):
+    """Something the user should know before training.
+
+    Attributes:
+        code: For programs: ``unreadable``, ``leaks``, ...
+        message: One sentence with numbers.
+        fix: What to do about it.
+    """
+
+    code: str
+    message: str
+    fix: str
+
+
+def find_problems(inspection: Inspection) -> list[Finding]:
+    """What the user should know, the worst first, each with a plain fix."""
+    dataset = inspection.dataset
+    return [
+        *_unreadable(inspection),
+        *_label_conflicts(inspection),
+        *_leaks(inspection),
+        *_torn_groups(inspection),
+        *_class_mismatches(dataset),
+        *_copies(inspection),
+        *_class_sizes(dataset),
+        *_long(inspection),
+        *(Finding("note", note, "nothing to do if that is meant") for note in dataset.notes),
+    ]
+
+
+def to_report(inspection: Inspection) -> dict[str, Any]:
+    """What ``inspect --json`` prints."""
+    dataset, items = inspection.dataset, inspection.dataset.items
+    counts, num_bytes = dataset.counts(), inspection.num_bytes()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "data": dataset.name,
+        "num_images": len(items),
+        "fingerprint": dataset.fingerprint([picture.sha256 for picture in inspection.pictures]),
+        "classes": [
+            {
+                "name": name,
+                "num_images": {split: counts[split][label] for split in SPLITS},
+                "num_bytes": {split: num_bytes[split][label] for split in SPLITS},
+            }
+            for label, name in enumerate(dataset.classes)
+        ],
+        "sizes": inspection.sizes(),
+        "passed_over": dict(dataset.passed_over),
+        "unreadable": [{"path": item.name, "reason": reason} for item, reason in inspection.unreadable],
+        "modes": {name: [item.name for item in inspection.with_mode(name)] for name in KINDS},
+        "exact_duplicates": [[items[position].name for position in group] for group in inspection.exact],
+        "near_duplicates": [
+            {"paths": [items[pair.first].name, items[pair.second].name], "score": round(pair.score, 4)}
+            for pair in inspection.near
+        ],
+        "near_duplicates_by": inspection.near_by,
+        "leaks": [
+            _shown(leak, dataset) | {"splits": [items[position].split for position in leak.positions]}
+            for leak in inspection.leaks
+        ],
+        "label_conflicts": [
+            _shown(leak, dataset) | {"labels": [dataset.classes[items[position].label] for position in leak.positions]}
+            for leak in inspection.label_conflicts
+        ],
+        "torn_groups": [{"group": group, "splits": splits} for group, splits in inspection.torn_groups().items()],
+        "warnings": [finding._asdict() for finding in find_problems(inspection)],
+    }
+
+
+def _shown(leak: Leak, dataset: Dataset) -> dict[str, Any]:
+    return {"paths": [dataset.items[position].name for position in leak.positions], "exact": leak.is_exact}
+
+
+def _unreadable(inspection: Inspection) -> Iterator[Finding]:
+    bad = inspection.unreadable
+    if bad:
+        item, reason = bad[0]
+        yield Finding(
+            "unreadable",
+            f"{_pictures(len(bad))} cannot be read, such as {item.name} ({reason})",
+            "replace or remove them, or leave them out: resnet-cli finetune --on-bad-image skip",
+        )
+
+
+def _label_conflicts(inspection: Inspection) -> Iterator[Finding]:
+    fix = "keep each in the class it belongs to; resnet-cli inspect --fix leaves exact copies out"
+    for leaks, names in _shared(inspection, inspection.label_conflicts, lambda item: item.label):
+        yield Finding("label_conflicts", f"{leaks} under several labels, such as {names}", fix)
+
+
+def _leaks(inspection: Inspection) -> Iterator[Finding]:
+    fix = "keep each in one split; resnet-cli inspect --fix keeps the one that judges"
+    for leaks, names in _shared(inspection, inspection.leaks, lambda item: item.split):
+        yield Finding(
+            "leaks", f"{leaks} in several splits, so scores will look better than they are, such as {names}", fix
+        )
+
+
+def _shared(inspection: Inspection, leaks: Sequence[Leak], key: Callable[[Item], object]) -> Iterator[tuple[str, str]]:
+    """How many there are, exact ones first, and the names of two pictures that should not be apart."""
+    items = inspection.dataset.items
+    for is_exact, count_of in ((True, _pictures), (False, _pairs)):
+        matching = [leak.positions for leak in leaks if leak.is_exact == is_exact]
+        if matching:
+            first = items[matching[0][0]]
+            # Of many copies the first two may well be together.
+            other = next(items[at] for at in matching[0] if key(items[at]) != key(first))
+            yield f"{count_of(len(matching))} {'is' if len(matching) == 1 else 'are'}", f"{first.name} and {other.name}"
+
+
+def _torn_groups(inspection: Inspection) -> Iterator[Finding]:
+    torn = inspection.torn_groups()
+    if torn:
+        group, splits = next(iter(torn.items()))
+        yield Finding(
+            "torn_groups",
+            f"groups in several splits: {len(torn):,}, such as '{group}' in {' and '.join(splits)}",
+            "move each group into one split; resnet-cli inspect --fix keeps its part in the one that judges",
+        )
+
+
+def _copies(inspection: Inspection) -> Iterator[Finding]:
+    items = inspection.dataset.items
+    num_copies = sum(len(group) - 1 for group in inspection.exact)
+    if num_copies:
+        yield Finding(
+            "exact_duplicates",
+            f"{_pictures(num_copies)} {'is a copy' if num_copies == 1 else 'are copies'} of another",
+            "remove the copies, or resnet-cli inspect --fix; a split made by finetune keeps them together",
+        )
+    if inspection.near:
+        first, second, _ = inspection.near[0]
+        yield Finding(
+            "near_duplicates",
+            f"{_pairs(len(inspection.near))}, such as {items[first].name} and {items[second].name}",
+            "a split made by finetune keeps them together",
+        )
+
+
+def _long(inspection: Inspection) -> Iterator[Finding]:
+    sizes = inspection.sizes()
+    num_long = sizes["cut_by_centre_square"]["num_over_half"] if sizes else 0
+    if num_long > MANY_LONG * len(inspection.pictures):
+        yield Finding(
+            "long",
+            f"{_pictures(num_long)} {'loses' if num_long == 1 else 'lose'} more than half to a centre square",
+            "crop them around what matters",
+        )
+
+
+def _class_mismatches(dataset: Dataset) -> Iterator[Finding]:
+    counts = dataset.counts()
+    used = [split for split in SPLITS if sum(counts[split])]
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in dataset.classes:
+        alike[plain_name(name)].append(name)
+    missing: dict[str, list[tuple[bool, str]]] = defaultdict(list)
+    for label, name in enumerate(dataset.classes):
+        absent = " and ".join(split for split in used if not counts[split][label])
+        if absent:
+            meant = [other for other in alike[plain_name(name)] if other != name]
+            missing[absent].append((not meant, f"'{name}'" + (f" (the same as '{meant[0]}'?)" if meant else "")))
+    for absent, found in missing.items():
+        # Those that are only misspelt come first.
+        names = [name for _, name in sorted(found)]
+        more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+        which = f"{', '.join(names[:MAX_NAMES])}{more}"
+        subject = f"the class {which} has" if len(names) == 1 else f"{len(names):,} classes have"
+        listed = "" if len(names) == 1 else f": {which}"
+        yield Finding(
+            "class_mismatch",
+            f"{subject} no pictures in {absent}{listed}",
+            "name the classes the same in each split, or leave them out with --classes",
+        )
+
+
+def _class_sizes(dataset: Dataset) -> Iterator[Finding]:
+    train = dataset.counts()["train"]
+    sizes = sorted((count, name) for count, name in zip(train, dataset.classes, strict=True) if count)
+    tiny = [name for count, name in sizes if count < TINY_CLASS]
+    if tiny:
+        yield Finding(
+            "tiny_classes",
+            f"classes with fewer than {TINY_CLASS} train pictures: {len(tiny):,}, such as "
+            + ", ".join(tiny[:MAX_NAMES]),
+            "add pictures; 50 or more a class make figures that mean something",
+        )
+    if sizes and sizes[-1][0] > MAX_IMBALANCE * sizes[0][0]:
+        (smallest, small), (largest, large) = sizes[0], sizes[-1]
+        yield Finding(
+            "imbalance",
+            f"classes are uneven: {smallest:,} train {'picture' if smallest == 1 else 'pictures'} of '{small}', "
+            f"{largest:,} of '{large}'",
+            "add pictures to the small ones, or judge by the per-class figures and not by top-1",
+        )
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count:,} pictures"
+
+
+def _pairs(count: int) -> str:
+    return "1 pair of pictures that look the same" if count == 1 else f"{count:,} pairs of pictures that look the same"

@@ -1,0 +1,210 @@
+"""What earlier looks at picture files showed: one SQLite file in the cache, found by path, size and times.
+
+A cache and nothing more: whatever is wrong with it, the pictures are looked at again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_cli.errors import DiskError
+from resnet_cli.images import decoder_version
+from resnet_cli.system.paths import cache_dir, make_dir
+
+if TYPE_CHECKING:
+    from typing import Self
+
+#: Raised when the same file would give another record.
+INDEX_VERSION = 2
+#: Rows kept; the oldest go. About 1 GB.
+MAX_ROWS = 2_000_000
+#: A file that changed so shortly before the look may change again within one tick of its clock, unseen.
+#: Source: git's "racy" index entries, Documentation/technical/racy-git.txt; Linux stamps files with the tick's time.
+RACY_NS = 50_000_000
+#: What is over by itself (another process, the disk, permissions). After any other error the file is of no use.
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+#: An index of another version or decoder goes after so long without use.
+STALE_S = 30 * 24 * 3600
+
+
+class Picture(NamedTuple):
+    """What one look at a picture showed.
+
+    Attributes:
+        sha256: Of the file's bytes; of pixels and their shape for a set that lives in memory.
+        num_bytes: Length of the file, or of the pixels.
+        width: Upright, in pixels; 0 if it cannot be read.
+        height: Likewise.
+        format: ``JPEG``, ``PNG``, ...; empty for pixels.
+        mode: Of the file's own pixels, as Pillow calls it.
+        orientation: Of the EXIF block, 1 (upright) to 8.
+        transparent: Whether the file has transparency (1 where it comes from the index).
+        signature: Its look, for near duplicates; empty if it cannot be read.
+        error: Why it cannot be read; empty if it can.
+    """
+
+    sha256: bytes
+    num_bytes: int
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    orientation: int = 1
+    transparent: bool = False
+    signature: bytes = b""
+    error: str = ""
+
+
+_COLUMNS = ("checksum", "path", "state", *Picture._fields)
+
+
+class Stamp(NamedTuple):
+    """A file as it was looked at.
+
+    Attributes:
+        path: Absolute, as the system's bytes.
+        state: Size, inode, modification and change time, and the pixel limit: another state is another picture.
+        is_racy: Changed so lately that the state may not tell the next change.
+    """
+
+    path: bytes
+    state: str
+    is_racy: bool
+
+
+def stamp_file(path: Path, max_pixels: int) -> Stamp | None:
+    """The state of a file now; None if it cannot be asked for."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    state = f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns} {max_pixels}"
+    is_racy = time.time_ns() - max(about.st_mtime_ns, about.st_ctime_ns) < RACY_NS
+    return Stamp(os.fsencode(os.path.abspath(path)), state, is_racy)
+
+
+class Index:
+    """The records on disk; use it as a context manager. Never raises for what is wrong with the file."""
+
+    def __init__(self) -> None:
+        version = hashlib.sha256(f"{INDEX_VERSION} {decoder_version()}".encode()).hexdigest()[:12]
+        self.path = cache_dir() / f"pictures-{version}.sqlite"
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        with self._forgiving():
+            make_dir(self.path.parent)
+            self._connection = sqlite3.connect(self.path, timeout=5)
+            # A crash may lose the last rows, never the file.
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS pictures ({', '.join(_COLUMNS)}, PRIMARY KEY (path))")
+            self._drop_stale()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def load(self, stamps: Sequence[Stamp | None]) -> dict[bytes, Picture]:
+        """The records of the files whose state is still the same: path -> picture."""
+        wanted = {stamp.path: stamp.state for stamp in stamps if stamp is not None}
+        found: dict[bytes, Picture] = {}
+        with self._forgiving():
+            for checksum, *row in self._rows(list(wanted)):
+                if wanted.get(row[0]) == row[1] and checksum == _checksum(row):
+                    found[row[0]] = Picture(*row[2:])
+        return found
+
+    def store(self, rows: Iterable[tuple[Stamp, Picture]]) -> None:
+        """Adds records; those of files that may be changing right now are left out."""
+        values = [
+            # As SQLite will give it back: True as 1.
+            [stamp.path, stamp.state, *(int(field) if isinstance(field, bool) else field for field in picture)]
+            for stamp, picture in rows
+            if not stamp.is_racy
+        ]
+        with self._forgiving():
+            if self._connection is not None and values:
+                with self._connection:
+                    columns, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
+                    self._connection.executemany(
+                        f"INSERT OR REPLACE INTO pictures ({columns}) VALUES ({marks})",
+                        ([_checksum(row), *row] for row in values),
+                    )
+                    self._connection.execute(
+                        "DELETE FROM pictures WHERE rowid <= (SELECT max(rowid) FROM pictures) - ?", (MAX_ROWS,)
+                    )
+
+    def _rows(self, paths: list[bytes]) -> Iterator[tuple[Any, ...]]:
+        """All rows below the folder that the paths share: one range of the key, whatever their number."""
+        if self._connection is None or not paths:
+            return iter(())
+        query = f"SELECT {', '.join(_COLUMNS)} FROM pictures"
+        if len(paths) == 1:
+            return self._connection.execute(f"{query} WHERE path = ?", paths)
+        try:
+            below = os.path.join(os.path.commonpath([min(paths), max(paths)]), b"")
+        except ValueError:  # On several drives.
+            return self._connection.execute(query)
+        after = below[:-1] + bytes([below[-1] + 1])
+        return self._connection.execute(f"{query} WHERE path >= ? AND path < ?", (below, after))
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._close()
+            # The low byte is the code, the rest its details.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
+                _delete(self.path)
+        except (DiskError, OSError, ValueError):
+            # ValueError: text that is no UTF-8.
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _drop_stale(self) -> None:
+        for path in self.path.parent.glob("pictures-*.sqlite"):
+            with contextlib.suppress(OSError):
+                if path != self.path and time.time() - path.stat().st_mtime > STALE_S:
+                    _delete(path)
+
+
+def _checksum(row: Sequence[object]) -> int:
+    """Tells a row from one of which a byte was changed on the disk, which SQLite does not notice."""
+    return zlib.crc32(repr(row).encode())
+
+
+def _delete(path: Path) -> None:
+    # A log that outlives its database would be taken for the next one's.
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            os.unlink(f"{path}{suffix}")

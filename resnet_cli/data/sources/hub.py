@@ -1,0 +1,286 @@
+"""``hf:OWNER/NAME``: the data files of a data set on the Hugging Face Hub; its loading scripts are never run.
+
+Files land in the Hub's own cache, so that other tools share them. What the local readers need lies in ours, for
+each commit: real files instead of the cache's links, and the pictures that Parquet files hold as files beside
+one table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from resnet_cli.data.sources.archives import is_archive_name
+from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
+from resnet_cli.data.sources.mirror import check_space
+from resnet_cli.data.sources.shards import TABLE_NAME, link_files, made_once, unpack_shards
+from resnet_cli.data.sources.table_dataset import NOT_LOOKED_FOR
+from resnet_cli.data.sources.tables import TABLE_EXTENSIONS, is_table_name, read_table
+from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
+from resnet_cli.images import EXTENSIONS, is_image_name
+from resnet_cli.network.hub import quiet_retries
+from resnet_cli.network.retry import explain
+from resnet_cli.network.transfer import OnProgress
+
+_SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/(?P<name>[\w.-]+))(?P<part>(?:/[^@/\\]+)*)/?(?:@(?P<revision>[^@\s]+))?")
+_USAGE = "write hf:OWNER/NAME, hf:OWNER/NAME/FOLDER or hf:OWNER/NAME@REVISION"
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst")
+
+
+@dataclass(frozen=True)
+class _Repo:
+    """A data set on the Hub, or one folder or archive of it."""
+
+    id: str
+    name: str
+    part: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return f"hf:{self.id}" + (f"/{self.part}" if self.part else "") + (f"@{self.revision}" if self.revision else "")
+
+
+def localize_hub(
+    spec: str, *, offline: bool, on_progress: OnProgress | None, columns: Mapping[str, str | None]
+) -> Path:
+    """Brings a data set of the Hub into the cache.
+
+    Of several configurations (folders with Parquet files of their own) ``default`` is taken. Parquet files whose
+    names mean no split are passed over where others do. A table that is made here has the columns under the names
+    that ``columns`` ask for.
+
+    Args:
+        spec: ``hf:OWNER/NAME[/FOLDER or archive][@REVISION]``.
+        offline: Use only what the Hub's cache holds.
+        on_progress: Called with the bytes that have come and the total.
+        columns: Passed on to :func:`~resnet_cli.data.sources.tables.read_table`.
+
+    Returns:
+        A local folder, archive or table.
+
+    Raises:
+        DataError: No such data set, several configurations, or nothing of use in it.
+        NetworkError: It cannot be had.
+        SetupError: A package is not installed.
+        DiskError: The cache cannot be written or has no room.
+        ConfigError: A column that is asked for is not there.
+    """
+    repo = _parse(spec)
+    quiet_retries()
+    with _explained(repo):
+        if offline:
+            part, snapshot = _find_snapshot(repo)
+        else:
+            part, sizes = _choose_part(repo)
+            check_space(_hub_cache(), sum(sizes))
+            snapshot = _download(repo, part, _bar(on_progress, sum(sizes)))
+    found = [path for path in _walk(snapshot / part) if _is_data((snapshot / part / path).name)]
+    return _settle(repo, part, snapshot, found, columns)
+
+
+def _parse(spec: str) -> _Repo:
+    found = _SPEC.fullmatch(spec)
+    part = found["part"].strip("/") if found else ""
+    if not found or {".", ".."} & {found["name"], *part.split("/")}:
+        raise DataError(f"DATA {spec[:200]!a}: not a data set of the Hub", hint=_USAGE)
+    return _Repo(found["repo"], found["name"], part, found["revision"])
+
+
+def is_wanted(path: Path) -> bool:
+    """Whether a folder's reader has a use for a file of that name: a picture, or a table that may label pictures."""
+    return is_image_name(path) or (is_table_name(path) and path.suffix.lower() not in NOT_LOOKED_FOR)
+
+
+def _is_data(path: str) -> bool:
+    return is_wanted(Path(path)) or is_archive_name(Path(path).name)
+
+
+def _choose_part(repo: _Repo) -> tuple[str, list[int]]:
+    """What to download: the folder or archive, and the sizes of its files."""
+    from huggingface_hub import HfApi
+
+    listing = HfApi().list_repo_tree(repo.id, repo_type="dataset", revision=repo.revision, recursive=True)
+    sizes = {file.path: file.size for file in listing if hasattr(file, "size") and _is_data(file.path)}
+    part = _config(repo, (path for path in sizes if _is_below(path, repo.part))) or repo.part
+    chosen = [size or 0 for path, size in sizes.items() if _is_below(path, part)]
+    if not chosen:
+        raise DataError(f"DATA {repo}: no pictures, tables or archives there", hint=_USAGE)
+    return part, chosen
+
+
+def _is_below(path: str, part: str) -> bool:
+    return not part or path == part or path.startswith(f"{part}/")
+
+
+def _config(repo: _Repo, paths: Iterable[str]) -> str:
+    """The folder of the only configuration; empty where nothing is to be chosen."""
+    folders = sorted({_config_folder(path) for path in paths if path.lower().endswith(".parquet")})
+    if len(folders) < 2:
+        return ""
+    default = [folder for folder in folders if PurePosixPath(folder).name == "default"]
+    if len(default) != 1:
+        raise DataError(
+            f"DATA {repo}: has {len(folders)} configurations: {', '.join(name or '(top)' for name in folders[:20])}",
+            hint=f"choose one: hf:{repo.id}/{next(filter(None, folders))}",
+        )
+    return default[0]
+
+
+def _config_folder(path: str) -> str:
+    """``CONFIG/train-00000-of-00001.parquet`` and ``CONFIG/train/0000.parquet`` are of one configuration."""
+    folder = PurePosixPath(path).parent
+    while folder.name.lower() in SPLIT_NAMES:
+        folder = folder.parent
+    return "" if folder == PurePosixPath(".") else folder.as_posix()
+
+
+def _patterns(part: str) -> list[str]:
+    """What to ask the Hub for: ``*.[jJ][pP][gG]`` and so on, since its patterns know upper from lower case."""
+    if is_archive_name(PurePosixPath(part).name):
+        return [_literal(part)]
+    prefix = _literal(f"{part}/") if part else ""
+    extensions = sorted(EXTENSIONS | TABLE_EXTENSIONS - NOT_LOOKED_FOR | set(_ARCHIVES))
+    either = ("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in extension) for extension in extensions)
+    return [f"{prefix}*{extension}" for extension in either]
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _download(repo: _Repo, part: str, bar: type[Any], *, offline: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(
+            repo.id,
+            repo_type="dataset",
+            revision=repo.revision,
+            allow_patterns=_patterns(part),
+            local_files_only=offline,
+            tqdm_class=bar,
+        )
+    )
+
+
+def _find_snapshot(repo: _Repo) -> tuple[str, Path]:
+    """What is in the Hub's cache; of several configurations only one may be there."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot = _download(repo, repo.part, _bar(None, 0), offline=True)
+    except LocalEntryNotFoundError:
+        if repo.part:
+            raise
+        return "default", _download(repo, "default", _bar(None, 0), offline=True)
+    paths = (path.as_posix() for path in _walk(snapshot))
+    return _config(repo, (path for path in paths if _is_below(path, repo.part))) or repo.part, snapshot
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def _bar(on_progress: OnProgress | None, total: int) -> type[Any]:
+    """A class in the place of the Hub's progress bars, which draws nothing and reports the bytes."""
+    # The package's attribute of this name is the module or the class, as it happens to have been loaded.
+    base: Any = importlib.import_module("huggingface_hub.utils.tqdm").tqdm
+
+    lock = threading.Lock()
+    num_bytes = 0
+
+    class Bar(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            # One of its bars counts bytes from the network, another bytes on the disk, a third files.
+            self.counts = options.get("unit") == "B" and "total" in str(options.get("desc"))
+            super().__init__(*args, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            nonlocal num_bytes
+            if self.counts and on_progress:
+                with lock:
+                    num_bytes = min(num_bytes + int(n or 0), total)
+                    on_progress(num_bytes, total)
+
+    return Bar
+
+
+@contextlib.contextmanager
+def _explained(repo: _Repo) -> Iterator[None]:
+    """The Hub's errors as ours."""
+    try:
+        from huggingface_hub import errors
+    except ImportError as error:
+        raise missing_extra(f"{repo} needs huggingface_hub, which is not installed", "hub") from error
+    sign_in = "hf auth login, or export HF_TOKEN=..."
+    unknown = DataError(
+        f"DATA {repo}: no such data set on the Hub, or a private one",
+        hint=f"check the name; a private one needs {sign_in}",
+    )
+    try:
+        yield
+    except ResnetCliError:
+        raise
+    except errors.GatedRepoError as error:
+        raise NetworkError(
+            f"{repo}: its owner asks to accept terms first", hint=f"accept them on its page, then {sign_in}"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise unknown from error
+    except (errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise DataError(f"DATA {repo}: no such revision or name", hint=_USAGE) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise NetworkError(
+            f"{repo}: not all of it is in the Hub's cache, and the Hub is not reached",
+            hint="run it once with a network and without --offline",
+        ) from error
+    except Exception as error:  # what its HTTP library raises depends on its version
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 404):
+            raise unknown from error
+        if isinstance(status, int):
+            raise NetworkError(f"{repo}: HTTP {status}", hint=f"if it is private: {sign_in}") from error
+        raise explain(error, str(repo)) from error
+
+
+def _walk(folder: Path) -> list[Path]:
+    """All files below a folder, relative to it; the one file, if it is one."""
+    if folder.is_file():
+        return [Path()]
+    found = (Path(root, file) for root, _, files in os.walk(folder) for file in files)
+    return sorted(path.relative_to(folder) for path in found)
+
+
+def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], columns: Mapping[str, str | None]) -> Path:
+    """What the local readers are given: an archive, the table of unpacked pictures, or a folder of real files."""
+    base = snapshot / part
+    # The readers refuse links, of which the Hub's cache consists.
+    files = {path.as_posix(): base / path for path in found}
+    shards = [name for name in files if name.lower().endswith(".parquet")]
+    archives = [name for name in files if is_archive_name((base / name).name)]
+    pictures = [name for name in files if is_image_name(Path(name))]
+    key = f"hf:{repo.id}/{part}@{snapshot.name}"
+    if shards and next(read_table(files[shards[0]], **columns).rows).data is not None:
+        key += repr(sorted((role, name) for role, name in columns.items() if name))
+        held = {name: files[name] for name in shards}
+        return made_once(key, repo.name, lambda folder: unpack_shards(held, folder, columns)) / TABLE_NAME
+    if archives and not pictures:
+        if len(archives) > 1:
+            raise DataError(
+                f"DATA {repo}: has {len(archives)} archives: {', '.join(archives[:20])}",
+                hint=f"choose one: hf:{repo.id}/{'/'.join(filter(None, (part, archives[0])))}",
+            )
+        (archive,) = (base / name for name in archives)
+        return made_once(key, repo.name, lambda folder: link_files({archive.name: archive}, folder)) / archive.name
+    if not pictures and not shards:
+        raise DataError(f"DATA {repo}: no pictures, Parquet files or archives there", hint=_USAGE)
+    return made_once(key, repo.name, lambda folder: link_files(files, folder))

@@ -1,0 +1,154 @@
+"""From what a user types as DATA to a :class:`Dataset`: the one door for every kind of source."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from resnet_cli.config import DataConfig
+from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.sources import archives, remote
+from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.labelled_image import group_items
+from resnet_cli.data.sources.table_dataset import find_tables, read_listing
+from resnet_cli.data.sources.tables import is_table_name
+from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
+from resnet_cli.images import is_image_name
+from resnet_cli.network.registry import DATASETS
+from resnet_cli.system.paths import user_path
+
+Progress = Callable[[int, int | None], None]
+#: Told of a task, how much of it is done and how much there is.
+OnWork = Callable[[Literal["download", "unpack", "check"], int, int | None], None]
+
+#: Flags that only a table gives a meaning.
+COLUMN_FLAGS = ("image_column", "label_column", "split_column")
+
+
+def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWork = lambda *_: None) -> Dataset:
+    """Opens a data set with the splits its source has; a source without splits is all ``train``.
+
+    Args:
+        spec: A folder, a table, an archive of either, the address of any of these, or the name of a set in the
+            registry.
+        options: How it is read.
+        on_work: Told of ``download`` and ``unpack``: bytes done, bytes in all.
+
+    Raises:
+        ConfigError: A flag that has no effect on this kind of source.
+        DataError: Nothing there, or not a usable layout.
+        NetworkError: It has to be downloaded and cannot be.
+    """
+    options = options or DataConfig()
+    if not spec.strip():
+        raise DataError("DATA is empty", hint="name a folder, a table, an archive or a set; is a shell variable unset?")
+
+    def on_download(done: int, total: int | None) -> None:
+        on_work("download", done, total)
+
+    # os.path and not Path: a name that is too long is a folder that is not there, not an OSError.
+    if spec in DATASETS and not os.path.isdir(user_path(spec)):
+        dataset = _open_named(spec, options, on_download)
+    elif remote.is_remote(spec):
+        path = remote.localize(
+            spec,
+            columns={field: getattr(options, field) for field in COLUMN_FLAGS},
+            offline=options.offline,
+            on_progress=on_download,
+        )
+        dataset = _open_path(path, options, spec=spec, on_work=on_work, within=path if path.is_dir() else path.parent)
+        dataset = dataclasses.replace(dataset, name=_short_name(spec))
+    else:
+        path = user_path(spec)
+        if not os.path.exists(path):
+            raise DataError(
+                f"DATA {spec}: no such folder or file",
+                hint="give a folder with one sub-folder a class, a table, an archive, an address, or a name: "
+                f"{', '.join(DATASETS)}",
+            )
+        # A table that is a link names pictures beside the link.
+        absolute = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+        dataset = _open_path(path, options, spec=str(absolute), on_work=on_work, within=None)
+    if options.group_by and not any(item.group for item in dataset.items):
+        dataset = group_items(dataset, options.group_by)
+    return dataset.select(options.classes) if options.classes else dataset
+
+
+def _open_named(name: str, options: DataConfig, on_download: Progress) -> Dataset:
+    from resnet_cli.data.sources import named
+
+    _refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has labels of its own")
+    dataset = named.open_named(name, offline=options.offline, on_download=on_download)
+    if options.max_pixels is None:
+        return dataset
+    limited = tuple(dataclasses.replace(item, max_pixels=options.max_pixels) for item in dataset.items)
+    return dataclasses.replace(dataset, items=limited)
+
+
+def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, within: Path | None) -> Dataset:
+    """Opens what lies on the disk; tables may name nothing outside ``within``."""
+    if path.is_file() and archives.is_archive_name(path.name):
+        folder = archives.unpacked(path, wanted=is_wanted_member, on_progress=lambda *n: on_work("unpack", *n))
+        return dataclasses.replace(
+            _open_path(folder, options, spec=spec, on_work=on_work, within=folder), name=_short_name(path.name)
+        )
+    if within is not None:
+        _refuse_without_effect(options, ("follow_links",), f"what comes out of {spec} are no links")
+    refusals: list[ResnetCliError] = []
+    if path.is_dir():
+        tables, refusals = ([], []) if options.label_regex else find_tables(path, options)
+    elif path.is_file() and is_table_name(path):
+        tables = [path]
+    else:
+        raise DataError(
+            f"DATA {spec}: not a folder, a table or an archive",
+            hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
+            ".tar.zst; for the class of one picture: resnet-cli predict",
+        )
+    if tables:
+        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names pictures and labels")
+        return read_listing(tables, path, options, spec=spec, within=within)
+    if refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
+        raise refusals[0]
+    _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is no table")
+    try:
+        return read_folder(path, options, spec=spec)
+    except DataError as error:
+        # Most likely the table that cannot be used was the point of the folder.
+        if not refusals:
+            raise
+        if isinstance(refusals[0], SetupError):
+            raise refusals[0] from error
+        hint = f"{refusals[0].message}; {refusals[0].hint or error.hint}"
+        raise DataError(error.message, hint=hint) from error
+
+
+def _refuse_without_effect(options: DataConfig, fields: Sequence[str], why: str) -> None:
+    for field in fields:
+        if getattr(options, field):
+            flag = field.replace("_", "-")
+            raise ConfigError(f"--{flag} has no effect: {why}", hint=f"leave --{flag} away")
+
+
+def _short_name(spec: str) -> str:
+    """``https://host/pets.tar.gz?x=1`` -> ``pets``; ``hf:owner/pets@main`` -> ``pets``."""
+    path = re.split("[?#@]", spec.rstrip("/"))[0] if remote.is_remote(spec) else spec
+    last = re.split("[/\\\\]", path.rstrip("/"))[-1]
+    stem = re.split(r"\.(?:zip|t[a-z]+2?|csv|jsonl|ndjson|parquet)\b", last, flags=re.IGNORECASE)[0]
+    # Runs get the name, and Windows knows no such folders.
+    return re.sub(r'[<>:"|?*\x00-\x1f]', "_", stem).rstrip(". ") or "data"
+
+
+def is_wanted_member(name: str) -> bool:
+    """Which members of an archive are of use."""
+    return is_image_name(Path(name)) or is_table_name(Path(name))
+
+
+def describe(dataset: Dataset) -> str:
+    """One line of counts: ``245 train, 153 val``."""
+    counts = dataset.counts()
+    return ", ".join(f"{sum(per_class):,} {split}" for split, per_class in counts.items() if sum(per_class))

@@ -1,0 +1,302 @@
+"""DATA that lives elsewhere becomes a local folder, archive or table; the readers of local data take over there.
+
+Archives behind http(s) are one download (``download.py``), ``hf:`` is the Hugging Face Hub (``hub.py``), and all
+else, such as s3:// and gs:// buckets or web folders, is copied through fsspec. Nobody's password is asked for or
+kept: each library finds its own in the environment or its own files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, unquote_to_bytes, urljoin
+
+from resnet_cli.data.sources.archives import is_archive_name
+from resnet_cli.data.sources.hub import is_wanted, localize_hub
+from resnet_cli.data.sources.mirror import (
+    MAX_FILES,
+    NUM_THREADS,
+    Copy,
+    Remote,
+    alone,
+    check_name,
+    copy_folder,
+    plain,
+)
+from resnet_cli.data.sources.tables import is_table_name, read_table
+from resnet_cli.errors import DataError, NetworkError, SetupError, missing_extra
+from resnet_cli.network import addresses
+from resnet_cli.network.download import fetch_url, is_offline
+from resnet_cli.network.retry import attempt, explain, public
+from resnet_cli.network.transfer import OnProgress
+
+MAX_DEPTH = 64
+_TIMEOUT_S = 60
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_WEB = frozenset({"http", "https"})
+#: Whose drivers the extra installs.
+_IN_EXTRA = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "memory"})
+#: What is no place elsewhere, or has a better name here.
+_INSTEAD = {
+    "file": "give the path itself",
+    "local": "give the path itself",
+    "hf": "write hf:OWNER/NAME",
+    "ftp": "it is not encrypted: give an https:// address",
+    "zip": "give the archive itself",
+    "tar": "give the archive itself",
+}
+
+
+def is_remote(spec: str) -> bool:
+    """Whether DATA names something elsewhere: ``hf:...`` or ``scheme://...`` (a Windows drive is no scheme)."""
+    return spec.startswith("hf:") or _SCHEME.match(spec) is not None
+
+
+def localize(
+    spec: str,
+    *,
+    offline: bool = False,
+    on_progress: OnProgress | None = None,
+    columns: Mapping[str, str | None] | None = None,
+) -> Path:
+    """Brings what a spec names into the cache, as far as it is not there yet.
+
+    A folder's copy has its pictures and tables under the same names, a table's copy has the pictures that the
+    table names beside it; a picture that a table names and that is not there is left for the reader to report.
+    Each call looks again and fetches what has changed; an interrupted one is gone on with. Of a picture in a web
+    folder or of a table only the name is known, so one that is here stays.
+
+    Args:
+        spec: ``hf:OWNER/NAME``, or the address of a folder, a table or an archive.
+        offline: Use the whole copy of an earlier call, and fail without one.
+        on_progress: Called with the bytes that are here and the total, None where it is not known.
+        columns: Passed on to :func:`~resnet_cli.data.sources.tables.read_table`.
+
+    Returns:
+        A local folder, archive or table.
+
+    Raises:
+        DataError: It is not there, holds nothing of use, or has names that would leave its folder.
+        NetworkError: It cannot be had, or only without encryption.
+        SetupError: A package is not installed.
+        DiskError: The cache cannot be written or has no room.
+        ConfigError: No such address, or a column that is asked for is not there.
+    """
+    offline = is_offline(offline)
+    if spec.startswith("hf:") and not spec.startswith("hf://"):
+        return localize_hub(spec, offline=offline, on_progress=on_progress, columns=columns or {})
+    scheme = _scheme(spec)
+    address, last = _web_address(spec) if scheme in _WEB else (spec, plain(spec.rstrip("/").rpartition("/")[2]))
+    if scheme in _WEB and is_archive_name(last):
+        return fetch_url(spec, offline=offline, on_progress=on_progress)
+    key = spec.rstrip("/")
+    if offline:
+        copy = Copy(key, last)
+        if copy.complete and (copy.folder / last).exists():
+            return copy.folder / last
+        raise NetworkError(f"offline, and no whole copy of {copy.shown} is here", hint="run it once with a network")
+    filesystem, root = _open(address, scheme)
+    source = _Source(filesystem, root, public(spec), is_web=scheme in _WEB)
+    with alone(copy_folder(key, last)):
+        copy = Copy(key, last)
+        if is_archive_name(last) or is_table_name(Path(last)):
+            return _bring_file(copy, source, last, on_progress, columns or {})
+        return _bring_folder(copy, source, last, on_progress)
+
+
+def _scheme(spec: str) -> str:
+    found = _SCHEME.match(spec)
+    if not found:
+        raise DataError(f"DATA {public(spec)}: not an address", hint="write scheme://place/folder or hf:OWNER/NAME")
+    scheme = found[1].lower()
+    if scheme in _INSTEAD:
+        raise DataError(f"DATA {public(spec)}: {scheme}:// is not for data elsewhere", hint=_INSTEAD[scheme])
+    return scheme
+
+
+def _web_address(spec: str) -> tuple[str, str]:
+    """The quoted address, and the name of the folder or file."""
+    parts, _ = addresses.parse(spec)
+    path = unquote(parts.path).rstrip("/") or parts.hostname or ""
+    last = plain(path.rpartition("/")[2])
+    if is_archive_name(last):
+        return spec, last
+    if parts.query or "#" in spec:
+        raise DataError(
+            f"DATA {public(spec)}: only an archive's address may hold '?' or '#'",
+            hint="give the address of a folder, a table or an archive",
+        )
+    if not addresses.is_private(spec):
+        raise NetworkError(f"{public(spec)} is not encrypted; refused", hint="write https://")
+    return parts.geturl(), last
+
+
+class _Source:
+    """A folder of an fsspec filesystem, or one file there."""
+
+    def __init__(self, filesystem: Any, root: str, shown: str, *, is_web: bool) -> None:
+        self.filesystem = filesystem
+        self.root = root
+        self.shown = shown
+        self.is_web = is_web
+
+    def info(self) -> Mapping[str, Any]:
+        """What is known about the one file; empty if it would not say."""
+        try:
+            found: Mapping[str, Any] = attempt(lambda: self.filesystem.info(self.root), self.shown)
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def beside(self, name: str) -> str:
+        """The address of a file that has a name relative to this one."""
+        parent = self.root.rpartition("/")[0]
+        return f"{parent}/{quote(os.fsencode(name))}" if self.is_web else f"{parent}/{name}"
+
+    def files(self) -> Iterator[Remote]:
+        """The pictures and tables below, named relative to the folder; hidden ones are passed over."""
+        folders = [self.root + "/" if self.is_web else self.root]
+        num_entries = 0
+        with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="list") as pool:
+            for _ in range(MAX_DEPTH):
+                # fsspec's own find() would follow a web page's links to '..' and '.'.
+                listings = pool.map(self._entries, folders)
+                folders = []
+                for entry, is_folder in itertools.chain.from_iterable(listings):
+                    num_entries += 1
+                    if num_entries > MAX_FILES:
+                        raise DataError(f"{self.shown}: more than {MAX_FILES:,} files")
+                    if is_folder:
+                        folders.append(entry.address)
+                    else:
+                        yield entry
+                if not folders:
+                    return
+        raise DataError(f"{self.shown}: more than {MAX_DEPTH} folders in each other")
+
+    def _entries(self, folder: str) -> list[tuple[Remote, bool]]:
+        """What is of use in one folder, and whether it is a folder."""
+        try:
+            listing = attempt(lambda: self.filesystem.ls(folder, detail=True), self.shown)
+        except FileNotFoundError as error:
+            raise DataError(f"DATA {self.shown}: not there", hint="check the address") from error
+        found = []
+        for info in listing:
+            address = html.unescape(info["name"]) if self.is_web else str(info["name"])
+            name = self._name(address)
+            is_folder = info.get("type") == "directory"
+            # A web page may link to anything; its links up are no part of the folder.
+            is_link_up = self.is_web and is_folder and ".." in name.split("/")
+            last = Path(name.rpartition("/")[2])
+            if not is_link_up and (not last.name.startswith(".") if is_folder else is_wanted(last)) and last.name:
+                found.append((Remote.of(check_name(name, self.shown), address, info), is_folder))
+        return found
+
+    def _name(self, address: str) -> str:
+        """Relative to the folder; empty for the folder itself and for what is not below it."""
+        root = self.root + "/"
+        if not address.startswith(root) or (self.is_web and {"?", "#"} & set(address)):
+            return ""
+        name = address.removeprefix(root).rstrip("/")
+        return os.fsdecode(unquote_to_bytes(name)) if self.is_web else name
+
+
+def _open(address: str, scheme: str) -> tuple[Any, str]:
+    """An fsspec filesystem and what it calls the folder or file."""
+    shown = public(address)
+    try:
+        import fsspec
+
+        kind = fsspec.get_filesystem_class(scheme)
+        options: dict[str, Any] = {}
+        if scheme in _WEB:
+            # Compressed on the way, a file has another length than the server says.
+            headers = {"Accept-Encoding": "identity"}
+            options = {"get_client": _web_client, "simple_links": False, "headers": headers}
+    except ImportError as error:
+        what = f"{scheme}:// needs a package that is not installed: {error}"
+        raise missing_extra(what, "cloud") if scheme in _IN_EXTRA else SetupError(what) from error
+    except ValueError as error:
+        raise DataError(
+            f"DATA {shown}: {scheme}:// is not known", hint="such as s3://, gs://, https:// or hf:OWNER/NAME"
+        ) from error
+    try:
+        # Not the cached instance: its listings would be of an earlier call.
+        filesystem = kind(**kind._get_kwargs_from_urls(address), **options, skip_instance_cache=True)
+        return filesystem, str(kind._strip_protocol(address)).rstrip("/")
+    except Exception as error:  # every filesystem has errors of its own
+        raise explain(error, shown) from error
+
+
+async def _web_client(**options: Any) -> Any:
+    """A session that finds proxies and passwords where curl does, and follows no redirect to an open connection."""
+    import aiohttp
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_check_redirect)
+    # A large file may take hours; only silence is a failure.
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
+    return aiohttp.ClientSession(trust_env=True, timeout=timeout, trace_configs=[trace], **options)
+
+
+async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
+    target = urljoin(str(redirect.url), redirect.response.headers.get("Location", ""))
+    if not addresses.is_private(target):
+        raise NetworkError(
+            f"{public(str(redirect.url))} redirects to {public(target)}, which is not encrypted; refused",
+            hint="a login page of the network may be in the way: open the address in a browser",
+        )
+
+
+def _bring_file(
+    copy: Copy, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
+) -> Path:
+    """An archive, or a table and then the pictures that it names."""
+    info = source.info()
+    file = Remote.of(last, source.root, info)
+    if copy.bring(source.filesystem, [file], on_progress=on_progress, again=not info):
+        raise DataError(f"DATA {copy.shown}: not there", hint="check the address")
+    names = {last}
+    if is_table_name(Path(last)):
+        named = {
+            check_name(row.image, copy.shown): None
+            for row in read_table(copy.folder / last, **columns).rows
+            if row.data is None
+        }
+        if len(named) > MAX_FILES:
+            raise DataError(f"{copy.shown}: more than {MAX_FILES:,} pictures")
+        pictures = [Remote(name, source.beside(name)) for name in named if name != last]
+        missing = copy.bring(source.filesystem, pictures, on_progress=on_progress)
+        if pictures and len(missing) == len(pictures):
+            raise DataError(
+                f"DATA {copy.shown}: none of the {len(pictures):,} pictures that it names is there, such as "
+                f"{missing[0][:200]}",
+                hint="paths in a table are relative to its folder",
+            )
+        names |= {picture.name for picture in pictures}
+    copy.finish(names)
+    return copy.folder / last
+
+
+def _bring_folder(copy: Copy, source: _Source, last: str, on_progress: OnProgress | None) -> Path:
+    files = [dataclasses.replace(file, name=f"{last}/{file.name}") for file in source.files()]
+    if not files:
+        raise DataError(
+            f"DATA {copy.shown}: no pictures or tables there",
+            hint="check the address; a web folder needs a page that lists its files",
+        )
+    missing = copy.bring(source.filesystem, files, on_progress=on_progress)
+    if missing:
+        raise DataError(
+            f"DATA {copy.shown}: {len(missing)} files are listed but not there, such as {missing[0][:200]}",
+            hint="run it again if the folder is just changing",
+        )
+    copy.finish({file.name for file in files})
+    return copy.folder / last

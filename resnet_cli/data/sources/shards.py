@@ -1,0 +1,117 @@
+"""Files of another tool's cache as the local readers want them: real files, and pictures out of Parquet shards."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+
+from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
+from resnet_cli.data.sources.mirror import MAX_FILES, alone, check_space, copy_folder, plain
+from resnet_cli.data.sources.tables import read_table
+from resnet_cli.errors import DataError
+from resnet_cli.system.paths import atomic_folder, make_dir
+
+#: The table of unpacked pictures.
+TABLE_NAME = "pictures.csv"
+_COLUMNS = {"image_column": "image", "label_column": "label", "split_column": "split", "group_column": "group"}
+#: Source: the signatures of the formats' specifications, as `file` and Python's former imghdr know them.
+_SIGNATURES = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tiff",
+    b"MM\0*": ".tiff",
+    b"RIFF": ".webp",
+}
+
+
+def made_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder of the cache that is built whole or not at all, and only once.
+
+    Args:
+        key: Says all that its content depends on.
+        name: The folder's name, for people.
+        build: Fills the empty folder that it is given.
+
+    Raises:
+        DiskError: The cache cannot be written.
+    """
+    folder = copy_folder(key, name) / plain(name)
+    with alone(folder.parent):
+        if folder.exists():
+            return folder
+        make_dir(folder.parent)
+        with atomic_folder(folder) as temporary:
+            build(temporary)
+    return folder
+
+
+def link_files(files: Mapping[str, Path], folder: Path) -> None:
+    """Puts files into a folder without taking their space twice, where the file system can do that.
+
+    Args:
+        files: Path below the folder -> the file, or a link to it.
+        folder: An empty folder.
+    """
+    for name, source in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        real = os.path.realpath(source)
+        try:
+            os.link(real, target)
+        except OSError:
+            shutil.copyfile(real, target)
+
+
+def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str, str | None]) -> None:
+    """Writes the pictures inside Parquet files as ``SPLIT/ROW.EXTENSION``, and a table of them.
+
+    The split is what a shard's name or folder says, else ``train``; shards that say none are passed over where
+    others do. A picture that is missing or of an unknown format is written as it is, for the check to report.
+
+    Args:
+        shards: Path in the data set -> the file.
+        folder: An empty folder.
+        columns: As for :func:`~resnet_cli.data.sources.tables.read_table`; the table's columns get the same names.
+
+    Raises:
+        DataError: A shard is damaged, or holds no pictures.
+    """
+    check_space(folder, sum(shard.stat().st_size for shard in shards.values()))
+    splits = {name: split_of(name) for name in shards}
+    header = [columns.get(role) or name for role, name in _COLUMNS.items()]
+    rows: Counter[str] = Counter()
+    with (folder / TABLE_NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        for name, shard in shards.items():
+            if any(splits.values()) and not splits[name]:
+                continue
+            split = splits[name] or "train"
+            (folder / split).mkdir(exist_ok=True)
+            for row in read_table(shard, **columns).rows:
+                data = row.data or b""
+                image = f"{split}/{rows[split]:07d}{_extension(data)}"
+                rows[split] += 1
+                if rows.total() > MAX_FILES:
+                    raise DataError(f"{shard}: more than {MAX_FILES:,} pictures")
+                (folder / image).write_bytes(data)
+                table.writerow([image, row.label, row.split or split, row.group])
+
+
+def split_of(shard: str) -> str:
+    """The split that a shard's name or folder means: ``data/test-00000-of-00001.parquet``; empty for none."""
+    path = PurePosixPath(shard.lower())
+    words = [re.split(r"[^a-z]", path.name)[0], *reversed(path.parent.parts)]
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
+
+
+def _extension(data: bytes) -> str:
+    # Anything else is for the decoder to explain, which looks at the bytes and not at the name.
+    return next((extension for start, extension in _SIGNATURES.items() if data.startswith(start)), ".jpg")

@@ -1,0 +1,202 @@
+"""Tables of pictures as data sets: which tables of a folder label its pictures, and what they say."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from resnet_cli.config import DataConfig
+from resnet_cli.data.dataset import Dataset, Split
+from resnet_cli.data.sources.folders import MAX_WRAPPERS, Tree, name_below
+from resnet_cli.data.sources.labelled_image import SPLIT_NAMES, Labelled, Passed, read_split, to_dataset
+from resnet_cli.data.sources.tables import Row, Table, is_table_name, read_table
+from resnet_cli.errors import DataError, ResnetCliError
+
+#: Text files in a folder are notes and requirements; as DATA itself they are lists of pictures.
+NOT_LOOKED_FOR = frozenset({".txt", ".lst"})
+
+
+def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[ResnetCliError]]:
+    """The table that labels the pictures of a folder, or one for each split; none where folders tell the classes.
+
+    A table counts if its first row names a file that is there; so a stray one does no harm.
+
+    Returns:
+        The tables, and why others do not count.
+
+    Raises:
+        DataError: Several tables do, and their names are no splits.
+    """
+    tree = Tree(folder, follow_links=options.follow_links)
+    found: list[Path] = []
+    refusals: list[ResnetCliError] = []
+    for _ in range(MAX_WRAPPERS):
+        for path in tree.files_in(folder):
+            if is_table_name(path) and path.suffix.lower() not in NOT_LOOKED_FOR:
+                refusal = _why_not(path, options)
+                if refusal:
+                    refusals.append(refusal)
+                else:
+                    found.append(path)
+        children = tree.folders(folder)
+        if found or len(children) != 1 or tree.pictures_in(folder):
+            break
+        (folder,) = children
+    if len(found) > 1 and not all(path.stem.lower() in SPLIT_NAMES for path in found):
+        raise DataError(
+            f"{folder}: several tables name its pictures: {', '.join(path.name for path in found)}",
+            hint=f"give one of them as DATA: {found[0]}",
+        )
+    return found, refusals
+
+
+def read_listing(
+    tables: Sequence[Path], origin: Path, options: DataConfig, *, spec: str, within: Path | None
+) -> Dataset:
+    """Reads one table, or one for each split.
+
+    A picture that several rows name with the same label counts once.
+
+    Args:
+        tables: Paths of pictures in them are relative to the table.
+        origin: What the user gave; items are named relative to its folder.
+        options: Names of columns, how to group.
+        spec: Opens the same pictures again.
+        within: No path may lead out of it; None for a table that the user wrote.
+
+    Raises:
+        ConfigError: A column that a flag names is not there.
+        DataError: A damaged table, one without rows, or a picture with two labels or splits.
+    """
+    top = Path(os.path.normpath(origin if origin.is_dir() else origin.parent))
+    is_inside = _fence(within or top)
+    found: dict[str, Labelled] = {}
+    num_repeated = 0
+    has_splits = len(tables) > 1
+    for path in tables:
+        default: Split = SPLIT_NAMES.get(path.stem.lower(), "train") if len(tables) > 1 else "train"
+        table, keep_groups = _open_table(path, options)
+        for row in table.rows:
+            where = f"{path}, line {row.line}"
+            file = _resolve(row, path)
+            if within is not None and not is_inside(file):
+                raise DataError(
+                    f"{where}: '{row.image}' leads out of {within.name}", hint="use paths relative to the table"
+                )
+            has_splits = has_splits or bool(row.split)
+            picture = Labelled(
+                name=_name(file, top),
+                source=file if row.data is None else row.data,
+                label=row.label,
+                split=read_split(row.split, where) if row.split else default,
+                group=row.group if keep_groups else "",
+            )
+            if (earlier := found.setdefault(picture.name, picture)) is not picture:
+                _refuse_contradiction(earlier, picture, where)
+                num_repeated += 1
+    if not found:
+        raise DataError(f"{tables[0]}: no row names a picture", hint="a table needs the columns image,label and rows")
+    _refuse_nowhere(tables[0], [picture.source for picture in found.values()])
+    notes = [f"rows that repeat another: {num_repeated}"] if num_repeated else []
+    num_elsewhere = _count_elsewhere(found.values())
+    if num_elsewhere:
+        shown = ", ".join(path.name for path in tables)
+        notes.append(f"pictures in the folder of another class than {shown} says: {num_elsewhere}")
+    return to_dataset(
+        found.values(),
+        name=(origin.resolve().name if origin.is_dir() else origin.name.partition(".")[0]) or "data",
+        spec=spec,
+        max_pixels=options.max_pixels,
+        passed=Passed(),
+        notes=notes,
+        split_note="as the table says" if has_splits else "",
+    )
+
+
+def _open_table(path: Path, options: DataConfig) -> tuple[Table, bool]:
+    """The table, and whether its own groups are wanted."""
+    columns = {
+        "image_column": options.image_column,
+        "label_column": options.label_column,
+        "split_column": options.split_column,
+    }
+    group_by = options.group_by
+    table = read_table(path, **columns)
+    if group_by is None:
+        return table, True
+    # Anything that is no column is for `group_items`.
+    is_column = group_by.strip().lower() in {column.strip().lower() for column in table.columns}
+    return (read_table(path, **columns, group_column=group_by), True) if is_column else (table, False)
+
+
+def _why_not(path: Path, options: DataConfig) -> ResnetCliError | None:
+    """Why a table does not label pictures; None if it does."""
+    try:
+        row = next(_open_table(path, options)[0].rows)
+        if row.data is not None or _resolve(row, path).is_file():
+            return None
+    except ResnetCliError as error:
+        return error
+    except OSError as error:
+        return DataError(f"{path}: {error.strerror or error}")
+    return DataError(
+        f"{path}: its first picture '{row.image}' is not there", hint="paths in a table are relative to its folder"
+    )
+
+
+def _resolve(row: Row, table: Path) -> Path:
+    # Tables that were written on Windows have backslashes; a file's own name has none on other systems.
+    text = os.path.normpath(row.image.replace("\\", "/"))
+    folder = os.path.dirname(table)
+    # The folder above a link is not the one above its target.
+    return Path(os.path.normpath(os.path.join(os.path.realpath(folder) if text.startswith("..") else folder, text)))
+
+
+def _fence(top: Path) -> Callable[[Path], bool]:
+    """What says whether a file lies below a folder wherever links lead; each folder is looked at once."""
+    inside = os.path.join(os.path.realpath(top), "")
+    real_folder = functools.cache(os.path.realpath)
+
+    def is_inside(file: Path) -> bool:
+        folder, name = os.path.split(file)
+        real = os.path.realpath(file) if os.path.islink(file) else os.path.join(real_folder(folder), name)
+        return os.path.join(real, "").startswith(inside)
+
+    return is_inside
+
+
+def _name(file: Path, top: Path) -> str:
+    """As a folder of the same pictures would call it, else the whole path; the same wherever one stands."""
+    folder = os.path.join(top, "") if top.parts else ""
+    if str(file).startswith(folder) and (folder or not file.is_absolute()):
+        return name_below(file, top)
+    real, real_top = Path(os.path.realpath(file.parent), file.name), os.path.realpath(top)
+    return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
+
+
+def _refuse_nowhere(table: Path, sources: Sequence[Path | bytes]) -> None:
+    """A table in the wrong folder is one mistake, not as many as it has rows."""
+    if not any(isinstance(source, bytes) or os.path.lexists(source) for source in sources):
+        raise DataError(
+            f"{table}: none of the {len(sources):,} pictures that it names is there, such as {sources[0]!s}",
+            hint="paths in a table are relative to its folder",
+        )
+
+
+def _count_elsewhere(pictures: Collection[Labelled]) -> int:
+    """Pictures in a folder with the name of a class that is not theirs."""
+    classes = {picture.label for picture in pictures}
+    folders = ((picture.label, picture.name.split("/")[:-1]) for picture in pictures)
+    return sum(label not in parts and not classes.isdisjoint(parts) for label, parts in folders)
+
+
+def _refuse_contradiction(earlier: Labelled, later: Labelled, where: str) -> None:
+    for field in ("label", "split"):
+        first, second = getattr(earlier, field), getattr(later, field)
+        if first != second:
+            raise DataError(
+                f"{where}: {later.name} has the {field} '{second}', an earlier row says '{first}'",
+                hint="keep one of the two rows",
+            )

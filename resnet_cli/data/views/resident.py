@@ -1,0 +1,229 @@
+"""Where training pictures come from: from the device's memory, from a mapped file, or from threads that decode.
+
+All three show the same views, of a function of (seed, epoch, index); they differ by the resampling of what is stored.
+A process that is resumed gets the same bits as long as it finds its pictures in the same place.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
+from resnet_cli.data.loading import load_batches
+from resnet_cli.data.views.augment import TINY_SOURCE_PX, Augment, Recipe, draw_view
+from resnet_cli.data.views.batched import show, to_device
+from resnet_cli.data.views.image_cache import Layout, choose_layout, decode_all, open_mapped
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.device import memory_errors_named
+
+Place: TypeAlias = Literal["auto", "resident", "mapped", "threads"]
+
+#: Share of a GPU's free memory that pictures may take: the rest is for activations.
+MEMORY_SHARE = 1 / 3
+#: Longer side over shorter of the median picture, above which a crop of a squashed one is too soft.
+MAX_SQUASHED_ASPECT = 2.0
+
+
+class Views(Protocol):
+    """The train split, as training sees it."""
+
+    def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
+        """Views of the pictures of each share, in order.
+
+        Args:
+            shares: Indices into the train split, one batch each.
+            epoch: From 1.
+            size: Pixels of the square, for progressive resizing.
+
+        Returns:
+            uint8 [b x 3 x size x size], channels last in memory, on the device or in memory that it can read.
+
+        Raises:
+            DataError: A picture can no longer be read.
+        """
+
+
+class Stored(Protocol):
+    """Pictures that are decoded already."""
+
+    def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        """The pictures of each share as uint8 [b x height x width x 3] on the device."""
+
+
+class ResidentPictures:
+    """Pictures that lie on the device, decoded once.
+
+    Args:
+        items: In the order of their indices.
+        layout: Their form.
+        device: Where.
+
+    Raises:
+        DataError: A picture can no longer be read.
+        MemoryExhausted: They do not fit.
+    """
+
+    def __init__(self, items: Sequence[Item], layout: Layout, device: torch.device) -> None:
+        shape = (len(items), layout.height, layout.width, 3)
+        with memory_errors_named(len(items)):
+            self._pictures = torch.empty(shape, dtype=torch.uint8, device=device)
+        at = 0
+        for pictures in decode_all(items, layout):
+            self._pictures[at : at + len(pictures)] = to_device(pictures, device)
+            at += len(pictures)
+
+    def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        """The pictures of each share as uint8 [b x height x width x 3] on the device."""
+        for share in shares:
+            yield self._pictures[to_device(torch.tensor(share, dtype=torch.int64), device)]
+
+
+class StoredViews:
+    """Views of stored pictures, made in whole batches on the device.
+
+    Args:
+        stored: The pictures.
+        layout: Their form.
+        sizes: Width and height of each source.
+        recipe: What varies; without a policy.
+        seed: Of the training.
+        device: Where views are made.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        layout: Layout,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._stored, self._layout, self._sizes = stored, layout, sizes
+        self._recipe, self._seed, self._device = recipe, seed, device
+
+    def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
+        """See :class:`Views`."""
+        preprocess = self._layout.preprocess.with_size(size)
+        for share, pixels in zip(shares, self._stored.rows(shares, self._device), strict=True):
+            sizes = [self._sizes[index] for index in share]
+            views = [
+                draw_view(self._recipe, preprocess, source, key=(self._seed, epoch, index))
+                for index, source in zip(share, sizes, strict=True)
+            ]
+            frames = [self._layout.frame(view, source, preprocess) for view, source in zip(views, sizes, strict=True)]
+            with memory_errors_named(len(share)):
+                shown = show(pixels, views, frames, preprocess)
+            yield shown
+
+
+class ThreadedViews:
+    """Views that are decoded anew each time, on threads and a few batches ahead.
+
+    Args:
+        items: In the order of their indices.
+        preprocess: At its full size.
+        recipe: What varies.
+        seed: Of the training.
+        device: Where views go.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], preprocess: Preprocess, *, recipe: Recipe, seed: int, device: torch.device
+    ) -> None:
+        self._items, self._preprocess = items, preprocess
+        self._recipe, self._seed, self._device = recipe, seed, device
+
+    def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
+        """See :class:`Views`."""
+        augment = Augment(self._preprocess, self._recipe, seed=self._seed, epoch=epoch, size=size)
+        loaded = load_batches(
+            [index for share in shares for index in share],
+            lambda index: augment(index, self._items[index]),
+            batch_size=[len(share) for share in shares],
+        )
+        for batch in loaded:
+            raise_unreadable(list(batch.errors.values()), len(self._items))
+            with memory_errors_named(len(batch.items)):
+                pixels = to_device(batch.pixels, self._device)
+            yield pixels
+
+
+def open_views(
+    items: Sequence[Item],
+    preprocess: Preprocess,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    place: Place = "auto",
+) -> Views:
+    """Finds the best place for the train split and brings its pictures there.
+
+    Args:
+        items: In the order of their indices.
+        preprocess: At its full size.
+        recipe: What varies.
+        seed: Of the training.
+        device: As torch spells it.
+        place: ``auto``: on a CUDA device in its memory, else in a mapped file, else on threads; elsewhere on threads,
+            where decoding is a small share of the time. Another place is taken if the recipe and the disk allow.
+
+    Raises:
+        DataError: Pictures that cannot be read.
+    """
+    on = torch.device(device)
+    threads = ThreadedViews(items, preprocess, recipe=recipe, seed=seed, device=on)
+    if place == "threads" or (place == "auto" and on.type != "cuda"):
+        return threads
+    pictures = scan(items, looks=False)
+    leave_out_unreadable(items, pictures, "error")
+    sizes = [(picture.width, picture.height) for picture in pictures]
+    layout = choose_layout(recipe, sizes, preprocess)
+    if why_not_resident(recipe, layout, sizes):
+        return threads
+    stored: Stored | None
+    if place == "resident" or (place == "auto" and fits(len(items), layout, on)):
+        stored = ResidentPictures(items, layout, on)
+    else:
+        stored = open_mapped(items, [picture.sha256 for picture in pictures], layout)
+    return StoredViews(stored, layout, sizes, recipe=recipe, seed=seed, device=on) if stored else threads
+
+
+def why_not_resident(recipe: Recipe, layout: Layout, sizes: Sequence[tuple[int, int]]) -> str:
+    """Why views of stored pictures cannot be those of a recipe; empty if they can.
+
+    Args:
+        recipe: What varies.
+        layout: In which they would be stored.
+        sizes: Width and height of each source.
+    """
+    if recipe.policy != "none":
+        return f"{recipe.policy} varies one picture at a time"
+    if recipe.source_pad and layout.kind != "source" and min(map(min, sizes)) <= TINY_SOURCE_PX:
+        return "tiny pictures of several sizes are each shifted by pixels of their own"
+    typical = statistics.median(max(size) / min(size) for size in sizes)
+    if layout.kind == "square" and layout.preprocess.fit == "crop" and typical > MAX_SQUASHED_ASPECT:
+        return f"parts of pictures {typical:.1f} times as long as wide need more pixels than a square keeps"
+    return ""
+
+
+def fits(num_images: int, layout: Layout, device: torch.device, *, free_bytes: int | None = None) -> bool:
+    """Whether pictures leave enough of the device's memory to training.
+
+    Args:
+        num_images: Pictures.
+        layout: Their form.
+        device: Where they would lie.
+        free_bytes: Its free memory; None: what a CUDA device says, 0 for any other.
+    """
+    if free_bytes is None:
+        free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    return num_images * layout.num_bytes <= MEMORY_SHARE * free_bytes

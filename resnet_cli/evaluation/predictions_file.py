@@ -1,0 +1,336 @@
+"""A model's answers to labelled pictures as a file: figures again without the model, the pictures or torch.
+
+One row a picture: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
+``temperature``, ``tta``, then a column ``prob:CLASS`` for each class. Of a file that another program wrote only
+``path``, ``label`` and the classes' columns are needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.errors import ConfigError, DataError, missing_extra
+from resnet_cli.evaluation.scores import Evaluation, Tta, score
+from resnet_cli.evaluation.slices import slice_items
+from resnet_cli.system.paths import atomic_path
+
+#: Names of formats.
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+#: Before the name of a class, in its column.
+PREFIX = "prob:"
+#: The column of groups.
+GROUP = "group"
+#: A longer line is no row: 1,000 classes take 30 KB.
+MAX_LINE_CHARS = 10_000_000
+#: How far probabilities of one picture may be from adding up to 1: other programs round them.
+TOLERANCE = 1e-3
+#: Rows written or read at once.
+ROWS_AT_ONCE = 1024
+#: So many digits are read back as the same float32. Source: IEEE 754-2019, 5.12.2.
+_DIGITS = "%.9g"
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+#: A row as read: column -> text, or a value of JSON or Parquet.
+_Row: TypeAlias = dict[str, Any]
+
+
+def check_name(path: Path, flag: str) -> None:
+    """Refuses a file name that says no format.
+
+    Raises:
+        ConfigError: It ends in something else.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{flag} {path}: not a name for answers", hint=f"end it in {', '.join(SUFFIXES)}")
+
+
+def write_answers(path: Path, scores: Evaluation) -> None:
+    """Writes the answers, all or nothing.
+
+    Args:
+        path: Its extension is the format: .csv, .tsv, .jsonl or .parquet.
+        scores: Holds them.
+
+    Raises:
+        ConfigError: Another extension.
+        SetupError: Parquet, and pyarrow is not installed.
+        DiskError: It cannot be written.
+    """
+    check_name(path, "--save-predictions")
+    suffix = path.suffix.lower()
+    with atomic_path(path) as temporary:
+        if suffix == ".parquet":
+            _write_parquet(temporary, scores)
+            return
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.writelines(_json_lines(scores) if suffix == ".jsonl" else _lines(scores, _DELIMITERS[suffix]))
+
+
+def read_answers(path: Path) -> Evaluation:
+    """Reads answers and scores them again.
+
+    Args:
+        path: As :func:`write_answers` wrote it.
+
+    Raises:
+        ConfigError: No such format.
+        DataError: Not such a file, damaged, or numbers that are no probabilities.
+        SetupError: Parquet, and pyarrow is not installed.
+    """
+    check_name(path, "--from-predictions")
+    suffix = path.suffix.lower()
+    rows = {".jsonl": _read_json_lines, ".parquet": _read_parquet}.get(suffix, _read_cells)(path)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(
+            f"{path}: no answers in it", hint="write it with: resnet-cli eval MODEL --save-predictions FILE"
+        )
+    columns = [name for name in first[1] if name.startswith(PREFIX)]
+    missing = [name for name in ("path", "label") if name not in first[1]]
+    if missing or len(columns) < 1:
+        raise DataError(
+            f"{path}: no column '{missing[0] if missing else PREFIX + 'CLASS'}'",
+            hint="write it with: resnet-cli eval MODEL --save-predictions FILE",
+        )
+    return _gather(path, itertools.chain([first], rows), columns)
+
+
+def regroup(scores: Evaluation, by: str) -> Evaluation:
+    """Gives answers from a file other groups, or insists on those that it has.
+
+    Args:
+        scores: From :func:`read_answers`.
+        by: ``group``: the file's own; ``parent`` (the folder), or an expression on the pictures' names.
+
+    Raises:
+        ConfigError: The file has no groups, or this is no expression.
+        DataError: It matches no picture.
+    """
+    if by == GROUP:
+        if scores.groups is None:
+            raise ConfigError(
+                "--slice group: the file has no groups",
+                hint="save them: resnet-cli eval --slice ... --save-predictions",
+            )
+        return scores
+    items = tuple(Item(name, b"") for name in scores.names)
+    grouped = slice_items(Dataset("the file", "", scores.classes, items), by)
+    return dataclasses.replace(scores, groups=tuple(item.group for item in grouped.items))
+
+
+def _columns(scores: Evaluation) -> dict[str, Sequence[Any]]:
+    """Every column but the classes', by name."""
+    num = scores.num_images
+    return {
+        "path": scores.names,
+        "label": [scores.classes[label] for label in scores.labels],
+        "predicted": [scores.classes[label] for label in scores.predicted],
+        "prob": scores.probs.max(axis=1),
+        "novelty": [None] * num if scores.novelty is None else scores.novelty,
+        "unfamiliar": [None] * num if scores.is_unfamiliar is None else scores.is_unfamiliar.tolist(),
+        "group": [""] * num if scores.groups is None else scores.groups,
+        "temperature": [scores.temperature] * num,
+        "tta": [scores.tta] * num,
+    }
+
+
+def _lines(scores: Evaluation, delimiter: str) -> Iterator[str]:
+    columns, text = _columns(scores), io.StringIO()
+    # Quoted: names may hold anything, and a carriage return alone would otherwise be left as it is.
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow([*columns, *(PREFIX + name for name in scores.classes)])
+    yield text.getvalue() + "\n"
+    numbers = (delimiter + _DIGITS) * len(scores.classes) + "\n"
+    for cells, probs in zip(zip(*columns.values(), strict=True), scores.probs, strict=True):
+        text.seek(0)
+        text.truncate()
+        writer.writerow(["" if cell is None else _plain(cell) for cell in cells])
+        yield text.getvalue() + numbers % tuple(probs.tolist())
+
+
+def _json_lines(scores: Evaluation) -> Iterator[str]:
+    columns = _columns(scores)
+    keys = (json.dumps(PREFIX + name).replace("%", "%%") for name in scores.classes)
+    numbers = "".join(f", {key}: {_DIGITS}" for key in keys) + "}\n"
+    for cells, probs in zip(zip(*columns.values(), strict=True), scores.probs, strict=True):
+        row = dict(zip(columns, map(_plain, cells), strict=True))
+        yield json.dumps(row)[:-1] + numbers % tuple(probs.tolist())
+
+
+def _plain(cell: Any) -> Any:
+    """A float32 as the float of its own few digits."""
+    return float(_DIGITS % cell) if isinstance(cell, np.float32) else cell
+
+
+def _write_parquet(path: Path, scores: Evaluation) -> None:
+    pyarrow, parquet = _arrow(path)
+    try:
+        columns = {name: pyarrow.array(values, _type(pyarrow, name)) for name, values in _columns(scores).items()}
+        for label, name in enumerate(scores.classes):
+            columns[PREFIX + name] = pyarrow.array(scores.probs[:, label])
+        parquet.write_table(pyarrow.table(columns), path)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"--save-predictions: a name that is not UTF-8 cannot be in a Parquet file: {error.object[:80]!r}",
+            hint="write .csv instead",
+        ) from error
+
+
+def _type(pyarrow: Any, column: str) -> Any:
+    kinds = {"novelty": pyarrow.float32(), "prob": pyarrow.float32(), "unfamiliar": pyarrow.bool_()}
+    return kinds.get(column, pyarrow.float64() if column == "temperature" else pyarrow.string())
+
+
+def _arrow(path: Path) -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise missing_extra(f"{path}: Parquet needs pyarrow, which is not installed", "parquet") from error
+    return pyarrow, parquet
+
+
+def _read_cells(path: Path) -> Iterator[tuple[int, _Row]]:
+    with _opened(path) as file:
+        reader = csv.reader(_bounded(path, file), delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+        try:
+            header = next(reader, [])
+            _refuse_twice(path, header)
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise _wrong(path, reader.line_num, f"{len(cells)} cells under {len(header)} columns")
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+        except (csv.Error, OSError) as error:
+            raise _wrong(path, reader.line_num, f"not a row of a table: {error}") from error
+
+
+def _read_json_lines(path: Path) -> Iterator[tuple[int, _Row]]:
+    with _opened(path) as file:
+        for number, line in enumerate(_bounded(path, file), 1):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _wrong(path, number, f"not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise _wrong(path, number, "not a JSON object")
+            yield number, row
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, _Row]]:
+    pyarrow, parquet = _arrow(path)
+    number = itertools.count(1)
+    try:
+        with path.open("rb") as file, parquet.ParquetFile(file, page_checksum_verification=True) as opened:
+            _refuse_twice(path, opened.schema_arrow.names)
+            for batch in opened.iter_batches(ROWS_AT_ONCE, use_threads=False):
+                for row in batch.to_pylist():
+                    yield next(number), row
+    except (pyarrow.ArrowException, OSError, ValueError, ArithmeticError, MemoryError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or f'damaged: {error}'}") from error
+
+
+def _opened(path: Path) -> io.TextIOWrapper:
+    try:
+        return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    except OSError as error:
+        raise DataError(f"--from-predictions {path}: {error.strerror or error}") from error
+
+
+def _bounded(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
+    try:
+        while line := file.readline(MAX_LINE_CHARS + 1):
+            if len(line) > MAX_LINE_CHARS:
+                raise DataError(f"{path}: a line longer than {MAX_LINE_CHARS:,} characters")
+            yield line
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"{path}: the column '{twice[0][:80]}' is there twice")
+
+
+def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str]) -> Evaluation:
+    classes = [column.removeprefix(PREFIX) for column in columns]
+    index = {name: label for label, name in enumerate(classes)}
+    names, labels, blocks, block = [], [], [], []
+    extras: dict[str, list[Any]] = {name: [] for name in ("novelty", "unfamiliar", "group", "temperature", "tta")}
+    for number, row in rows:
+        label = index.get(str(row.get("label")))
+        if label is None:
+            raise _wrong(path, number, f"the label '{str(row.get('label'))[:80]}' is no class of the file")
+        names.append(str(row.get("path")))
+        labels.append(label)
+        block.append([_number(path, number, column, row.get(column)) for column in columns])
+        for name, values in extras.items():
+            values.append(row.get(name))
+        if len(block) == ROWS_AT_ONCE:
+            blocks.append(_as_probs(path, block, len(labels)))
+            block = []
+    blocks += [_as_probs(path, block, len(labels))] if block else []
+    scores = score(np.concatenate(blocks), np.array(labels, dtype=np.int64), classes, names)
+    return dataclasses.replace(scores, **_read_extras(path, extras))
+
+
+def _as_probs(path: Path, block: list[list[float]], last: int) -> NDArray[np.float32]:
+    probs = np.array(block, dtype=np.float32)
+    off = np.abs(probs.sum(axis=1, dtype=np.float64) - 1) > TOLERANCE
+    if off.any():
+        first = last - len(block) + int(off.argmax()) + 1
+        raise DataError(f"{path}: the probabilities of picture {first} add up to {probs[off][0].sum():g}, not to 1")
+    return probs
+
+
+def _number(path: Path, row: int, column: str, value: Any, *, most: float = 1 + TOLERANCE) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= most:
+        raise _wrong(path, row, f"'{column[:80]}' is {str(value)[:40]!r}, not a number from 0 to {most:.0f}")
+    return number
+
+
+def _read_extras(path: Path, extras: dict[str, list[Any]]) -> dict[str, Any]:
+    """What a file says besides answers; a column that is empty throughout says nothing."""
+    is_there = {name: any(value not in (None, "") for value in values) for name, values in extras.items()}
+    found: dict[str, Any] = {}
+    if is_there["novelty"]:
+        rows = enumerate(extras["novelty"], 1)
+        found["novelty"] = np.array([_number(path, row, "novelty", x, most=2.001) for row, x in rows], np.float32)
+    if is_there["unfamiliar"]:
+        words = {"true": True, "false": False}
+        flags = [words.get(str(value).lower()) for value in extras["unfamiliar"]]
+        if None in flags:
+            raise _wrong(path, flags.index(None) + 1, "'unfamiliar' is neither True nor False")
+        found["is_unfamiliar"] = np.array(flags, dtype=np.bool_)
+    if is_there["group"]:
+        found["groups"] = tuple("" if value is None else str(value) for value in extras["group"])
+    if is_there["temperature"]:
+        temperatures = {_number(path, 1, "temperature", value, most=1e6) for value in extras["temperature"]}
+        if len(temperatures) > 1 or 0 in temperatures:
+            raise DataError(f"{path}: 'temperature' must be one number above 0 for all pictures")
+        found["temperature"] = temperatures.pop()
+    if is_there["tta"]:
+        if len(set(map(str, extras["tta"]))) > 1 or extras["tta"][0] not in get_args(Tta):
+            raise DataError(f"{path}: 'tta' must be the same for all pictures: {' or '.join(get_args(Tta))}")
+        found["tta"] = extras["tta"][0]
+    return found
+
+
+def _wrong(path: Path, row: int, what: str) -> DataError:
+    return DataError(f"{path}: row {row}: {what}", hint="write it again with --save-predictions")

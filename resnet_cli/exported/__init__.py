@@ -1,0 +1,1 @@
+"""Exported files of every format, opened and run. Only what opens a format imports its runtime."""

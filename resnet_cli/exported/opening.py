@@ -1,0 +1,73 @@
+"""An exported file of any format by its path. Only what opens a format imports its runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from resnet_cli.errors import ConfigError, ModelError, UntrustedFileError
+from resnet_cli.exported.base import ABOUT_FILE, ExportedModel
+
+Kind = Literal["onnx", "pt2", "openvino", "timm"]
+
+
+def exported_kind(spec: str | os.PathLike[str]) -> Kind | None:
+    """What kind of exported model a path names; None: it is none."""
+    path = Path(spec)
+    if path.suffix.lower() in {".onnx", ".pt2"}:
+        return "onnx" if path.suffix.lower() == ".onnx" else "pt2"
+    if os.path.isfile(path / ABOUT_FILE):
+        return "openvino" if os.path.isfile(path / "model.xml") else "timm"
+    return None
+
+
+def check_trust(specs: Sequence[str], *, trusted: bool) -> None:
+    """Refuses ``--trust`` where there is nothing to trust.
+
+    Raises:
+        ConfigError: None of the models is a ``.pt2`` file.
+    """
+    if trusted and "pt2" not in map(exported_kind, specs):
+        raise ConfigError("--trust has no effect: no model is a .pt2 file", hint="leave it away")
+
+
+def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
+    """Opens what ``resnet-cli export`` wrote.
+
+    Args:
+        path: For which :func:`exported_kind` knows the kind.
+        trusted: Whether code in the file may run; of all kinds only a ``.pt2`` has any.
+
+    Raises:
+        ConfigError: There is no such file.
+        ModelError: It is damaged, or not one of ours.
+        UntrustedFileError: It may run code, and is not trusted.
+        SetupError: Its runtime is not installed.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file", hint="make one: resnet-cli export RUN")
+    kind = exported_kind(path)
+    if kind == "onnx":
+        from resnet_cli.exported.onnx import OnnxModel
+
+        return OnnxModel.load(path)
+    if kind == "pt2":
+        if not trusted:
+            raise UntrustedFileError(
+                f"{path}: loading a .pt2 file may run any code that is in it",
+                hint="add --trust if you made it yourself; an .onnx file needs no trust",
+            )
+        from resnet_cli.exported.pt2 import Pt2Model
+
+        return Pt2Model(path)
+    if kind == "openvino":
+        from resnet_cli.exported.openvino import OpenVinoModel
+
+        return OpenVinoModel(path)
+    if kind == "timm":
+        from resnet_cli.exported.timm import TimmModel
+
+        return TimmModel(path)
+    raise ModelError(f"{path}: no exported model")

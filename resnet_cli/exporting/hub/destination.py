@@ -1,0 +1,84 @@
+"""Where ``--push`` goes, and with whose token; known before anything is made. No torch here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+
+from resnet_cli.config import ExportConfig
+from resnet_cli.errors import ConfigError, NetworkError, SetupError, missing_extra
+from resnet_cli.network import addresses, hub
+from resnet_cli.network.download import is_offline
+from resnet_cli.text import shorten
+
+#: Of the environment: the only place that a token is taken from.
+TOKEN = "HF_TOKEN"
+TOKENS_PAGE = "https://huggingface.co/settings/tokens"
+
+
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """A repository to write to.
+
+    Attributes:
+        repo: ``OWNER/NAME``.
+        endpoint: Address of the Hub, maybe with a password.
+        token: Never shown.
+    """
+
+    repo: str
+    endpoint: str = dataclasses.field(repr=False)
+    token: str = dataclasses.field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """Of the repository's page, as it may be shown."""
+        return f"{addresses.shown(self.endpoint)}/{self.repo}"
+
+
+def destination(config: ExportConfig) -> Destination | None:
+    """Where ``--push`` says; None without it. Asks nobody, and loads nothing that takes long.
+
+    Raises:
+        ConfigError: No name of a repository.
+        NetworkError: The environment forbids the network.
+        SetupError: huggingface_hub is not installed, or there is no token.
+    """
+    if config.push is None:
+        return None
+    try:
+        weights = hub.parse(config.push) if config.push.startswith("hf:") else None
+    except ConfigError:
+        weights = None
+    if weights is None or weights.revision is not None:
+        raise ConfigError(
+            f"--push {shorten(config.push, 200)}: not the name of a repository", hint="write hf:OWNER/NAME"
+        )
+    try:
+        from huggingface_hub import constants
+    except ImportError as error:
+        raise missing_extra("--push needs huggingface_hub, which is not installed", "hub") from error
+    for name, value in {"RESNET_CLI_OFFLINE": is_offline(False), "HF_HUB_OFFLINE": constants.HF_HUB_OFFLINE}.items():
+        if value:
+            raise NetworkError(f"--push {config.push}: offline ({name} is set)", hint=f"unset {name}")
+    endpoint = constants.ENDPOINT
+    if not addresses.is_private(endpoint):
+        raise ConfigError(
+            f"HF_ENDPOINT {addresses.shown(endpoint)}: the token would travel there for all to read",
+            hint="use its https:// address",
+        )
+    return Destination(weights.repo, endpoint, _token(config.push))
+
+
+def _token(spec: str) -> str:
+    token = os.environ.get(TOKEN, "").strip()
+    if not token:
+        raise SetupError(
+            f"--push {spec} needs a token in the environment: {TOKEN} is not set",
+            hint=f"make one that may write ({TOKENS_PAGE}), then: export {TOKEN}=hf_...",
+        )
+    # What no header can hold would come back in the HTTP library's error, token and all.
+    if not re.fullmatch("[!-~]+", token):
+        raise SetupError(f"{TOKEN} holds characters that no token has", hint=f"copy it again from {TOKENS_PAGE}")
+    return token

@@ -1,0 +1,183 @@
+"""``--push hf:OWNER/NAME``: an exported file, its card and its description, to the Hugging Face Hub in one commit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import shlex
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config import ExportConfig
+from resnet_cli.errors import ConfigError, Interrupted, NetworkError
+from resnet_cli.exported.metadata import About
+from resnet_cli.exporting.hub.card import Card, Exported, hub_config, hub_readme, is_to_be_filled_in, read_card
+from resnet_cli.exporting.hub.destination import TOKEN, TOKENS_PAGE, Destination
+from resnet_cli.exporting.parity import Parity
+from resnet_cli.model.network import Model
+from resnet_cli.network import hub
+from resnet_cli.text import shorten
+from resnet_cli.version import __version__
+
+README, CONFIG = "README.md", "config.json"
+#: What the Hub answers where a token is wrong, or not for this repository.
+_REFUSED = {401, 403}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """Where a file is now.
+
+    Attributes:
+        url: Of the repository's page.
+        commit: That has the file.
+        is_card_complete: Whether the card has no places left that only people can fill in.
+    """
+
+    url: str
+    commit: str
+    is_card_complete: bool
+
+
+class Push:
+    """A file that is to be pushed once it has passed the gate.
+
+    Args:
+        to: From :func:`~resnet_cli.exporting.hub.destination.destination`.
+        model: What the file is made of.
+        config: Of the export.
+
+    Raises:
+        ConfigError: The run's model card cannot be read.
+    """
+
+    def __init__(self, to: Destination, model: Model, config: ExportConfig) -> None:
+        self._to, self._model, self._config = to, model, config
+        self._card: Card | None = read_card(model)
+
+    def upload(self, path: Path, *, name: str, num_bytes: int, sha256: str, about: About, parity: Parity) -> Pushed:
+        """Makes the repository if need be, and commits all files at once.
+
+        Args:
+            path: The file or folder, which stays.
+            name: Of the file in the repository; files of a folder keep theirs.
+            num_bytes: Of all files.
+            sha256: Of the largest one.
+            about: What it says about itself.
+            parity: What the gate saw.
+
+        Raises:
+            ConfigError: The Hub does not take the card, or ``--private`` is asked for and the repository is public.
+            NetworkError: The Hub cannot be reached or refuses; nothing has changed there, but for a new repository.
+            Interrupted: A signal; likewise.
+        """
+        files = {file.name: file for file in path.iterdir()} if path.is_dir() else {name: path}
+        exported = Exported(
+            repo=self._to.repo,
+            files=tuple(sorted(files, key=lambda name: files[name].stat().st_size)),
+            format=self._config.format,
+            num_bytes=num_bytes,
+            sha256=sha256,
+            about=about,
+            parity=parity,
+            licence=self._config.licence,
+        )
+        readme = hub_readme(self._card, exported)
+        contents: dict[str, bytes | str] = {README: readme.encode(), CONFIG: hub_config(exported)}
+        # timm's folder has a config.json of its own.
+        contents |= {name: str(file) for name, file in files.items()}
+        summary = f"{self._config.format} in {about.number}, by resnet-cli {__version__}"
+        try:
+            commit = self._commit(contents, summary)
+        except KeyboardInterrupt as stop:
+            signal = stop.signal if isinstance(stop, Interrupted) else None
+            raise Interrupted(f"{path} is kept, not pushed; push again: {self._again(path)}", signal=signal) from None
+        except ConfigError as error:
+            raise ConfigError(f"{error.message}; {path} is kept", hint=error.hint) from None
+        # What its HTTP library raises depends on the version. Not chained: a server's text may quote the token.
+        except Exception as error:  # noqa: BLE001
+            raise self._explained(error, path) from None
+        return Pushed(self._to.url, commit, not is_to_be_filled_in(readme))
+
+    def _commit(self, contents: dict[str, bytes | str], summary: str) -> str:
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        repo = self._to.repo
+        with _silent():
+            api = HfApi(self._to.endpoint, self._to.token, library_name="resnet-cli", library_version=__version__)
+            api.create_repo(repo, private=self._config.private or None, exist_ok=True)
+            if self._config.private and not api.repo_info(repo).private:
+                raise ConfigError(
+                    f"--private: {self._to.url} is there already, and open to all; nothing was pushed",
+                    hint="make it private on its settings page, or leave --private away",
+                )
+            operations = [
+                CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in contents.items()
+            ]
+            try:
+                made = api.create_commit(repo, operations, commit_message=summary)
+            except ValueError as error:
+                if README not in str(error):
+                    raise
+                raise ConfigError(f"the Hub does not take the model card: {self._one_line(error)}") from None
+        return str(made.oid)
+
+    def _explained(self, error: BaseException, path: Path) -> NetworkError:
+        chain = list(_causes(error))
+        again = f"push again: {self._again(path)}"
+        for cause in chain:
+            status = getattr(getattr(cause, "response", None), "status_code", None)
+            if status is not None:
+                reason = f"HTTP {status}, {self._one_line(getattr(cause, 'server_message', None) or cause)}"
+                break
+        else:
+            status, reason = None, f"{self._to.url}: {self._one_line(chain[-1])}"
+        if status in _REFUSED:
+            reason = f"the token in {TOKEN} may not write there ({reason})"
+            again = f"set {TOKEN} to one that may ({TOKENS_PAGE}), then {again}"
+        return NetworkError(f"cannot push to hf:{self._to.repo}: {reason}; {path} is kept", hint=again)
+
+    def _one_line(self, text: object) -> str:
+        line = " ".join(str(text).split()) or type(text).__name__
+        return shorten(line.replace(self._to.token, "..."), 300)
+
+    def _again(self, path: Path) -> str:
+        """The command that makes and pushes the file once more."""
+        words = ["resnet-cli", "export", *([str(self._model.path)] if self._model.path is not None else [])]
+        for name, field in ExportConfig.model_fields.items():
+            value = getattr(self._config, name)
+            if value == field.default:
+                continue
+            flag = name.replace("_", "-")
+            words += (
+                [f"--{flag}"] if value is True else ["--no-novelty"] if value is False else [f"--{flag}", str(value)]
+            )
+        # A folder is never replaced.
+        first = f"rm -r {shlex.quote(str(path))} && " if path.is_dir() else ""
+        return first + shlex.join(words)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps the Hub's library from drawing bars and from printing warnings and retries."""
+    # Its stubs hide these.
+    utils: Any = importlib.import_module("huggingface_hub.utils")
+    hub.quiet_retries()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        draws = not utils.are_progress_bars_disabled()
+        utils.disable_progress_bars()
+        try:
+            yield
+        finally:
+            if draws:
+                utils.enable_progress_bars()

@@ -1,0 +1,94 @@
+"""A model as one ``.onnx`` file that needs nothing beside it: preprocessing, classes and temperature are inside."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, helper
+
+from resnet_cli.exported.metadata import IMAGES, PICTURES, PIXELS, About, Number
+from resnet_cli.exporting.onnx_writer.geometry import add_normalisation, add_preprocessing
+from resnet_cli.exporting.onnx_writer.graph import GraphWriter
+from resnet_cli.exporting.onnx_writer.network import add_features, add_heat, add_novelty, add_probs
+from resnet_cli.model.heatmap import STRIDE_PX
+from resnet_cli.model.network import Model
+from resnet_cli.preprocess import Preprocess
+
+#: Remembered pictures that an int8 file is compared with: 1,000 take 2 MB beside the network's 23.6.
+MAX_SMALL_REFERENCE = 1_000
+
+
+def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True, with_heat: bool = True) -> ModelProto:
+    """Writes a model as an ONNX graph that begins with the network's input.
+
+    Args:
+        model: Any; its network is copied and its BatchNorms are folded.
+        number: ``fp16`` computes the backbone in float16. ``int8`` keeps head and remembered pictures as bytes; the
+            convolutions, still float32, become int8 in :func:`resnet_cli.exporting.onnx_writer.int8.quantise`.
+        with_novelty: Also answers how unlike the training pictures a picture is, where the model remembers any.
+        with_heat: Also answers where the picture speaks for its most probable class.
+
+    Returns:
+        A graph with the input ``images``, float32 [b x 3 x s x s], resized and normalised, and the outputs ``probs``
+        [b x k] and, where it can, ``novelty`` [b] and ``heat`` [b x s/32 x s/32].
+    """
+    side = model.preprocess.crop_size
+    graph = GraphWriter()
+    graph.for_int8 = number == "int8"
+    network = model.network.folded().cpu()
+    features = add_features(graph, IMAGES, network, half=number == "fp16")
+    outputs: dict[str, list[int | str]] = {
+        add_probs(graph, features, network.fc, model.temperature): ["b", len(model.classes)]
+    }
+    reference = model.reference
+    if with_novelty and reference is not None:
+        if number == "int8" and len(reference) > MAX_SMALL_REFERENCE:
+            # Rows lie class by class: evenly spread, every class keeps its share.
+            reference = reference[np.linspace(0, len(reference) - 1, MAX_SMALL_REFERENCE).round().astype(int)]
+        outputs[add_novelty(graph, features, reference, small=number == "int8")] = ["b"]
+    if with_heat:
+        outputs[add_heat(graph, network.fc)] = ["b", *[math.ceil(side / STRIDE_PX)] * 2]
+    return graph.build({IMAGES: (np.float32, ["b", 3, side, side])}, outputs)
+
+
+def take_pictures(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
+    """Puts the preprocessing before a graph that begins with the network's input.
+
+    Returns:
+        A graph with the input ``pictures``, uint8 [b x h x w x 3] RGB, upright, of any size.
+    """
+    before = GraphWriter()
+    add_preprocessing(before, PICTURES, preprocess, name=IMAGES)
+    return _begin_with(before.build({PICTURES: (np.uint8, ["b", "h", "w", 3])}, {}).graph, proto)
+
+
+def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
+    """Puts nothing but the normalisation before a graph that begins with the network's input.
+
+    Returns:
+        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of a picture.
+    """
+    before, side = GraphWriter("preprocess/"), preprocess.crop_size
+    add_normalisation(before, before.cast(PIXELS, np.float32), preprocess, name=IMAGES)
+    return _begin_with(before.build({PIXELS: (np.uint8, ["b", 3, side, side])}, {}).graph, proto)
+
+
+def _begin_with(first: GraphProto, proto: ModelProto) -> ModelProto:
+    made = ModelProto()
+    made.CopyFrom(proto)
+    del made.graph.input[:], made.graph.node[:]
+    made.graph.input.extend(first.input)
+    made.graph.node.extend([*first.node, *proto.graph.node])
+    made.graph.initializer.extend(first.initializer)
+    return made
+
+
+def finish(proto: ModelProto, about: About) -> bytes:
+    """Adds the metadata, checks the file as a whole and gives its bytes."""
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, about.to_texts())
+    onnx.checker.check_model(proto, full_check=True)
+    data: bytes = proto.SerializeToString()
+    return data

@@ -1,0 +1,162 @@
+"""How much each pixel of a picture counts for each pixel of the resized one: Pillow's filters as nodes of a graph.
+
+Source: Pillow's ``src/libImaging/Resample.c``: ``precompute_coeffs``, ``normalize_coeffs_8bpc``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet_cli.exporting.onnx_writer.graph import GraphWriter
+from resnet_cli.preprocess import Preprocess
+
+#: Half the width of the filter, in pixels of the coarser grid.
+_SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
+#: The sharpness of Pillow's bicubic filter.
+_CUBIC_A = -0.5
+#: Bits of a weight behind the point.
+_PRECISION = 22
+#: Of these bits, the last ones that are summed apart: float32 then holds both sums without a rounding.
+_LOW_BITS = 10
+#: Output pixels computed together: each group of them looks at its own part of the picture only.
+TILE = 32
+
+
+class Axis(NamedTuple):
+    """One axis of the picture; names of int64 scalars in the graph.
+
+    Attributes:
+        length: Pixels of the source.
+        resized: Pixels of the whole picture after resizing.
+        offset: Of the square's first pixel among those; negative where the square begins before the picture.
+        block: Source pixels that are averaged before the filter: 1, but for panoramas; None where it is never more.
+        is_part: Whether nothing but the square is resized, as for panoramas; None where that is never so.
+    """
+
+    length: str
+    resized: str
+    offset: str
+    block: str | None = None
+    is_part: str | None = None
+
+
+class Weights(NamedTuple):
+    """How much each source pixel counts for each of the square's; names in the graph.
+
+    Attributes:
+        high: float32 [s x n], multiples of 2 ** -12; n is at least the length of the axis.
+        low: float32 [s x n], what is missing in ``high``.
+        starts: First source pixel that any of a tile's pixels looks at, int64 [tiles].
+        ends: The one after the last, int64 [tiles].
+        num_tiles: How many.
+    """
+
+    high: str
+    low: str
+    starts: str
+    ends: str
+    num_tiles: int
+
+
+def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Weights:
+    """Pillow's bounds and weights, as matrices."""
+    steps = graph.op("Add", np.arange(preprocess.crop_size), axis.offset)
+    if preprocess.fit == "pad":
+        # Pixels beside the picture get the colour of its edge here, and the mean colour later.
+        last = graph.op("Sub", axis.resized, np.int64(1))
+        steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
+    length, reduction = axis.length, add_ratio(graph, axis.length, axis.resized)
+    if axis.block is not None:
+        reduction = graph.op("Div", reduction, graph.cast(axis.block, np.float64))
+        length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
+    # Of each of the square's pixels, in source pixels (or blocks of them): float64 [s].
+    centres = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
+    if axis.is_part is not None:
+        part, step = _part(graph, axis, reduction, preprocess)
+        centres, reduction = (graph.op("Where", axis.is_part, x, y) for x, y in ((part, centres), (step, reduction)))
+    coarse = graph.op("Max", reduction, np.float64(1))
+    reach = graph.op("Mul", coarse, np.float64(_SUPPORT[preprocess.interpolation]))
+    half = np.float64(0.5)
+    low = graph.cast(graph.op("Add", graph.op("Sub", centres, reach), half), np.int64)
+    high = graph.cast(graph.op("Add", graph.op("Add", centres, reach), half), np.int64)
+    starts, ends = graph.op("Max", low, np.int64(0)), graph.op("Min", high, length)
+    # Every pixel looks at so many: [s x taps] is all there is to compute.
+    taps = graph.op("Add", graph.op("Mul", graph.cast(graph.op("Ceil", reach), np.int64), np.int64(2)), np.int64(1))
+    one = np.array([1])
+    places = graph.op(
+        "Add", graph.op("Unsqueeze", starts, one), graph.op("Range", np.int64(0), taps, np.int64(1))
+    )  # int64 [s x taps]
+    corners = graph.op("Unsqueeze", graph.op("Sub", centres, half), one)
+    away = graph.op("Abs", graph.op("Div", graph.op("Sub", graph.cast(places, np.float64), corners), coarse))
+    is_near = graph.op("Less", places, graph.op("Unsqueeze", ends, one))
+    values = graph.op("Where", is_near, _kernel(graph, away, preprocess), np.float64(0))
+    values = graph.op("Div", values, graph.op("ReduceSum", values, one, keepdims=1))
+    upper, lower = (_dense(graph, part, places, length, taps) for part in _parts(graph, values))
+    if axis.block is not None:
+        upper, lower = (_of_pixels(graph, weights, axis.length, axis.block) for weights in (upper, lower))
+        starts = graph.op("Mul", starts, axis.block)
+        ends = graph.op("Min", graph.op("Mul", ends, axis.block), axis.length)
+    heads = np.arange(0, preprocess.crop_size, TILE)
+    tails = np.minimum(heads + TILE, preprocess.crop_size) - 1
+    return Weights(upper, lower, graph.op("Gather", starts, heads), graph.op("Gather", ends, tails), len(heads))
+
+
+def _part(graph: GraphWriter, axis: Axis, reduction: str, preprocess: Preprocess) -> tuple[str, str]:
+    """Where only a part is resized: centres float64 [s] and reduction, from bounds that Pillow takes in float32."""
+    side = preprocess.crop_size
+    start = graph.op("Mul", graph.cast(axis.offset, np.float64), reduction)
+    stop = graph.op("Mul", graph.cast(graph.op("Add", axis.offset, np.int64(side)), np.float64), reduction)
+    stop = graph.op("Min", stop, graph.cast(axis.length, np.float64))
+    first, last = (graph.cast(x, np.float32) for x in (start, stop))
+    step = graph.op("Div", graph.cast(graph.op("Sub", last, first), np.float64), np.float64(side))
+    away = graph.op("Mul", np.arange(side) + 0.5, step)
+    return graph.op("Add", away, graph.cast(first, np.float64)), step
+
+
+def _kernel(graph: GraphWriter, t: str, preprocess: Preprocess) -> str:
+    """The filter at the distance ``t``, which is at least 0, in pixels of the coarser grid; float64."""
+    one = np.float64(1)
+    if preprocess.interpolation == "bilinear":
+        return graph.op("Max", graph.op("Sub", one, t), np.float64(0))
+    # Within 1: ((a + 2) t - (a + 3)) t t + 1; within 2: (((t - 5) t + 8) t - 4) a, which is 0 at 2.
+    inner = graph.op("Sub", graph.op("Mul", t, np.float64(_CUBIC_A + 2)), np.float64(_CUBIC_A + 3))
+    inner = graph.op("Add", graph.op("Mul", inner, graph.op("Mul", t, t)), one)
+    capped = graph.op("Min", t, np.float64(2))
+    outer = graph.op("Mul", graph.op("Sub", capped, np.float64(5)), capped)
+    outer = graph.op("Mul", graph.op("Add", outer, np.float64(8)), capped)
+    outer = graph.op("Mul", graph.op("Sub", outer, np.float64(4)), np.float64(_CUBIC_A))
+    return graph.op("Where", graph.op("Less", t, one), inner, outer)
+
+
+def _parts(graph: GraphWriter, weights: str) -> list[str]:
+    """Weights rounded to Pillow's bits, as the sum of two float32: upper bits and the rest."""
+    half = np.float64(0.5)
+    whole = graph.op("Floor", graph.op("Add", graph.op("Mul", weights, np.float64(2**_PRECISION)), half))
+    unit = np.float64(2**_LOW_BITS)
+    upper = graph.op("Mul", graph.op("Floor", graph.op("Add", graph.op("Div", whole, unit), half)), unit)
+    both = (upper, graph.op("Sub", whole, upper))
+    return [graph.cast(graph.op("Mul", part, np.float64(2.0**-_PRECISION)), np.float32) for part in both]
+
+
+def _dense(graph: GraphWriter, values: str, places: str, length: str, taps: str) -> str:
+    """Values [s x taps] at their places in a matrix of zeros [s x (length + taps)]."""
+    side = graph.op("Gather", graph.op("Shape", places), np.array([0]))
+    width = graph.op("Unsqueeze", graph.op("Add", length, taps), np.array([0]))
+    zeros = graph.op("Expand", np.float32(0), graph.op("Concat", side, width, axis=0))
+    return graph.op("ScatterElements", zeros, places, values, axis=1)
+
+
+def _of_pixels(graph: GraphWriter, weights: str, length: str, block: str) -> str:
+    """Weights of blocks as weights of their pixels: each block counts as one, the last one may be smaller."""
+    pixels = graph.op("Range", np.int64(0), length, np.int64(1))
+    blocks = graph.op("Div", pixels, block)
+    left = graph.op("Sub", length, graph.op("Mul", blocks, block))
+    sizes = graph.cast(graph.op("Min", left, block), np.float32)
+    return graph.op("Div", graph.op("Gather", weights, blocks, axis=1), sizes)
+
+
+def add_ratio(graph: GraphWriter, above: str, below: str) -> str:
+    """Of two int64, in float64."""
+    return graph.op("Div", graph.cast(above, np.float64), graph.cast(below, np.float64))

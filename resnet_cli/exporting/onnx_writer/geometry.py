@@ -1,0 +1,185 @@
+"""A decoded picture to the network's input, as nodes of a graph: what ``Preprocess`` does, and Pillow's pixels exactly.
+
+Resizing is two matrix products with rounding to whole levels after each. The matrices are made in the graph from the
+picture's size, with Pillow's own bounds, weights of 22 bits and order of passes. The operator ``Resize`` with
+``antialias`` was up to 9 levels off (bilinear, large reductions, ONNX Runtime 1.32), resizes what the crop then throws
+away, and is missing in several runtimes.
+
+Source: Pillow's ``src/libImaging/Resample.c`` (``ImagingResampleInner``) and its ``Image.resize``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import PIL
+
+from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, Weights, add_ratio, add_weights
+from resnet_cli.exporting.onnx_writer.graph import GraphWriter
+from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
+
+#: From this version on, Pillow resizes tall pictures vertically first.
+_PILLOW_ORDERS = 13
+
+
+def add_preprocessing(graph: GraphWriter, pictures: str, preprocess: Preprocess, *, name: str) -> None:
+    """Adds the way from pictures to the network's input.
+
+    Args:
+        graph: Is added to.
+        pictures: Name of the uint8 [b x h x w x 3] input, RGB.
+        preprocess: Fit, sizes, filter, mean and std.
+        name: Of the float32 [b x 3 x s x s] result.
+    """
+    graph.prefix = "preprocess/"
+    shape = graph.op("Shape", pictures)
+    height, width = (graph.op("Gather", shape, np.int64(index)) for index in (1, 2))
+    across, down = _axes(graph, width, height, preprocess)
+    columns, rows = (add_weights(graph, axis, preprocess) for axis in (across, down))
+
+    def horizontal_first(branch: GraphWriter) -> str:
+        return _second_pass(branch, _first_pass(branch, pictures, 2, columns, rows), 1, rows)
+
+    def vertical_first(branch: GraphWriter) -> str:
+        return _second_pass(branch, _first_pass(branch, pictures, 1, rows, columns), 2, columns)
+
+    if int(PIL.__version__.partition(".")[0]) >= _PILLOW_ORDERS:
+        is_tall = _is_tall(graph, across, down, preprocess)
+        square = graph.op_if(is_tall, vertical_first, horizontal_first)
+    else:
+        square = horizontal_first(graph)
+    if preprocess.fit == "pad":
+        square = _on_mean_colour(graph, square, across, down, preprocess)
+    add_normalisation(graph, square, preprocess, name=name)
+
+
+def add_normalisation(graph: GraphWriter, levels: str, preprocess: Preprocess, *, name: str) -> None:
+    """Adds mean and std.
+
+    Args:
+        graph: Is added to.
+        levels: Name of the float32 [b x 3 x s x s] values from 0 to 255.
+        preprocess: Gives both.
+        name: Of the result.
+    """
+    mean, std = (
+        np.array(values, dtype=np.float32).reshape(1, 3, 1, 1) * np.float32(255)
+        for values in (preprocess.mean, preprocess.std)
+    )
+    graph.op("Div", graph.op("Sub", levels, mean), std, name=name)
+
+
+def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -> list[Axis]:
+    """Where the square lies in the resized picture: the integers and roundings of ``Preprocess``."""
+    side = np.int64(preprocess.crop_size)
+    lengths = (width, height)
+    short, long = (graph.op(kind, width, height) for kind in ("Min", "Max"))
+    axes = []
+    if preprocess.fit == "crop":
+        resized = [graph.op("Div", graph.op("Mul", x, np.int64(preprocess.resize_size)), short) for x in lengths]
+        is_part = graph.op("Greater", graph.op("Max", *resized), np.int64(MAX_ASPECT * preprocess.resize_size))
+        for length, new in zip(lengths, resized, strict=True):
+            axes.append(Axis(length, new, _half(graph, graph.op("Sub", new, side)), is_part=is_part))
+        return axes
+    is_panorama = graph.op("Greater", long, graph.op("Mul", short, np.int64(MAX_ASPECT)))
+    for length in lengths:
+        new, offset = graph.constant(side), graph.constant(np.int64(0))
+        if preprocess.fit == "pad":
+            # In double, as Python has it: 45 * (224 / 320) is less than 31.5.
+            scale = graph.op("Div", np.float64(side), graph.cast(long, np.float64))
+            scaled = graph.op("Round", graph.op("Mul", graph.cast(length, np.float64), scale))
+            new = graph.op("Max", graph.cast(scaled, np.int64), np.int64(1))
+            offset = graph.op("Neg", _half(graph, graph.op("Sub", side, new)))
+        gaps = graph.op("Div", add_ratio(graph, length, new), np.float64(REDUCING_GAP))
+        block = graph.op("Max", graph.cast(gaps, np.int64), np.int64(1))
+        axes.append(Axis(length, new, offset, graph.op("Where", is_panorama, block, np.int64(1))))
+    return axes
+
+
+def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preprocess) -> str:
+    """Whether the vertical pass comes first: the height loses more than twice the pixels that the width loses."""
+    lost = []
+    for axis in (across, down):
+        length, resized = axis.length, axis.resized
+        if axis.block is not None:
+            length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
+        if axis.is_part is not None:
+            resized = graph.op("Where", axis.is_part, np.int64(preprocess.crop_size), resized)
+        lost.append(graph.op("Sub", length, resized))
+    loses_more = graph.op("Greater", lost[1], graph.op("Mul", lost[0], np.int64(2)))
+    return graph.op("And", graph.op("Greater", lost[1], np.int64(0)), loses_more)
+
+
+def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: Weights, other: Weights) -> str:
+    """Resizes one axis, reading only what the result needs of the other.
+
+    Args:
+        graph: Is added to.
+        pictures: uint8 [b x h x w x 3].
+        dimension: 2 for columns, 1 for rows.
+        along: Of that axis.
+        other: Of the other axis.
+
+    Returns:
+        Whole levels, float32 [b x 3 x h' x s] or [b x 3 x s x w'].
+    """
+    first, last = _bounds(graph, other)
+    axes = np.array([dimension, 3 - dimension])
+    sums: tuple[list[str], list[str]] = ([], [])
+    for tile in range(along.num_tiles):
+        start, end = (graph.op("Gather", x, np.array([tile])) for x in (along.starts, along.ends))
+        corners = (graph.op("Concat", x, y, axis=0) for x, y in ((start, first), (end, last)))
+        part = graph.op("Slice", pictures, *corners, axes)
+        planes = graph.cast(graph.op("Transpose", part, perm=[0, 3, 1, 2]), np.float32)
+        for weights, found in zip((along.high, along.low), sums, strict=True):
+            row = np.array([tile * TILE])
+            low, high = (graph.op("Concat", x, y, axis=0) for x, y in ((row, start), (row + TILE, end)))
+            matrix = graph.op("Slice", weights, low, high, np.array([0, 1]))
+            if dimension == 2:
+                found.append(graph.op("MatMul", planes, graph.op("Transpose", matrix, perm=[1, 0])))
+            else:
+                found.append(graph.op("MatMul", matrix, planes))
+    return _levels(graph, *(graph.op("Concat", *found, axis=dimension + 1) for found in sums))
+
+
+def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: Weights) -> str:
+    """Resizes the other axis of float32 [b x 3 x h x w] planes that hold no more than it needs."""
+    sums = []
+    for weights in (along.high, along.low):
+        matrix = graph.op("Slice", weights, *_bounds(graph, along), np.array([1]))
+        if dimension == 2:
+            sums.append(graph.op("MatMul", planes, graph.op("Transpose", matrix, perm=[1, 0])))
+        else:
+            sums.append(graph.op("MatMul", matrix, planes))
+    return _levels(graph, *sums)
+
+
+def _bounds(graph: GraphWriter, weights: Weights) -> list[str]:
+    """The first source pixel that is looked at and the one after the last, int64 [1] each."""
+    ends = ((weights.starts, 0), (weights.ends, weights.num_tiles - 1))
+    return [graph.op("Gather", x, np.array([index])) for x, index in ends]
+
+
+def _levels(graph: GraphWriter, high: str, low: str) -> str:
+    """Adds two exact sums and rounds to whole levels, halves up; the bicubic filter also leaves the range."""
+    raised = graph.op("Add", high, np.float32(0.5))
+    whole = graph.op("Floor", raised)
+    # What is behind the point first: beside whole levels the last bits of the sum would be rounded away.
+    carry = graph.op("Floor", graph.op("Add", graph.op("Sub", raised, whole), low))
+    return graph.op("Clip", graph.op("Add", whole, carry), np.float32(0), np.float32(255))
+
+
+def _half(graph: GraphWriter, number: str) -> str:
+    """Half of an int64, rounded to the even one as Python does."""
+    return graph.cast(graph.op("Round", graph.op("Mul", graph.cast(number, np.float64), np.float64(0.5))), np.int64)
+
+
+def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
+    """Fills the square with the mean colour where there is no picture."""
+    steps = np.arange(preprocess.crop_size)
+    inside = []
+    for axis, dimension in ((across, 0), (down, 1)):
+        index = graph.op("Add", steps, axis.offset)
+        within = graph.op("And", graph.op("Greater", index, np.int64(-1)), graph.op("Less", index, axis.resized))
+        inside.append(graph.op("Unsqueeze", within, np.array([dimension])))
+    colour = np.array(preprocess.mean_colour, dtype=np.float32).reshape(1, 3, 1, 1)
+    return graph.op("Where", graph.op("And", *inside), square, colour)

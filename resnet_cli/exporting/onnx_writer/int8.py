@@ -1,0 +1,85 @@
+"""A float graph's convolutions in whole numbers of 8 bits, with ranges seen on training pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from resnet_cli.exporting.onnx_writer.graph import IR_VERSION
+
+#: What is computed in int8; head, softmax and preprocessing stay float.
+_QUANTISED = ["Conv", "Relu", "Add"]
+#: The first layer stays float too: it takes as long either way, and on CIFAR-10 at 64 px 94.5 % instead of 93.4 % of
+#: the answers are then the model's own.
+_STEM = {"conv1"}
+
+
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, feeds: Iterable[dict[str, NDArray[Any]]]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        return next(self._feeds, None)
+
+
+def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> ModelProto:
+    """Quantises the convolutions and what lies between them: weights by channel, activations by tensor.
+
+    Weights keep 7 of their 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits overflow.
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When and why do I need to
+    try U8U8", and ``reduce_range``.
+
+    Args:
+        proto: Float32, from :func:`resnet_cli.exporting.onnx_writer.file.to_onnx`.
+        feeds: Inputs of the graph, each of one training picture.
+    """
+    stay = [node.name for node in proto.graph.node if node.op_type not in _QUANTISED or node.name in _STEM]
+    # The quantiser moves the weights of what it is given into a file of its own.
+    copied = ModelProto()
+    copied.CopyFrom(proto)
+    with tempfile.TemporaryDirectory() as folder, _without_advice():
+        made = Path(folder) / "int8.onnx"
+        quantize_static(
+            copied,
+            made,
+            _Feeds(feeds),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_QUANTISED,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=stay,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        found = onnx.load(made)
+    found.ir_version = IR_VERSION
+    found.producer_name, found.producer_version = proto.producer_name, proto.producer_version
+    return found
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """The quantiser advises on the root logger to prepare a graph that is prepared already."""
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

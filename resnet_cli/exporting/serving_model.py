@@ -1,0 +1,88 @@
+"""A model as an ONNX file for a server, made in a process of its own: the server never loads torch."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from resnet_cli.errors import ModelError, VerificationError
+from resnet_cli.exported.base import ExportedModel
+from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exported.opening import exported_kind, open_exported
+from resnet_cli.system.paths import user_path
+
+if TYPE_CHECKING:
+    from resnet_cli.exporting.runtimes import Runtime
+    from resnet_cli.model.network import Model
+
+#: What ``resnet-cli export`` calls the file beside a model.
+_EXPORTED = "model.onnx"
+
+
+def open_for_serving(model: str, scratch: Path, *, offline: bool = False, trusted: bool = False) -> ExportedModel:
+    """Opens a model of any kind, in ONNX Runtime unless it was exported for another, to be given squares.
+
+    Args:
+        model: An exported file or folder, or what :func:`resnet_cli.model.weights.load_model` reads. The ``model.onnx``
+            beside that is taken where it was made from that very model in float32; else one is made.
+        scratch: An empty folder, which may go once this returns.
+        offline: Never download weights.
+        trusted: Whether an exported file may run what code it has.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``.
+    """
+    path = user_path(model)
+    if exported_kind(path) == "onnx" and path.is_file():
+        return OnnxModel.load(path, without_preprocessing=True)
+    if exported_kind(path):
+        return open_exported(path, trusted=trusted)
+    made = scratch / _EXPORTED
+    # Not forked: torch and ONNX Runtime have threads.
+    spawning = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawning) as pool:
+        return OnnxModel.load(pool.submit(_make, model, made, offline=offline).result(), without_preprocessing=True)
+
+
+def _make(model: str, made: Path, *, offline: bool) -> Path:
+    """The file to open; runs in the other process."""
+    from resnet_cli.config import ExportConfig
+    from resnet_cli.exporting.export import Job, describe
+    from resnet_cli.model.weights import load_model
+
+    loaded = load_model(model, offline=offline)
+    job = Job(loaded, ExportConfig(), describe(loaded, ExportConfig()))
+    beside = loaded.path.with_name(_EXPORTED) if loaded.path is not None else made
+    if beside.is_file() and _is_of(beside, job.about.source_sha256):
+        return beside
+    _require_same_answers(loaded, job.write(made))
+    return made
+
+
+def _require_same_answers(model: Model, made: Runtime) -> None:
+    """The gate where there need not be real pictures: noise of a few sizes."""
+    from resnet_cli.exporting.parity import TOLERANCE
+    from resnet_cli.exporting.runtimes import TorchRuntime
+
+    rng = np.random.default_rng(0)
+    sizes = [(300, 200), (64, 64), (1, 40)]
+    images = [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+    difference = float(np.abs(TorchRuntime(model).answers(images)[0] - made.answers(images)[0]).max())
+    if not difference <= TOLERANCE["fp32"]:
+        raise VerificationError(
+            f"the ONNX file made for this server answers otherwise than the model, by up to {difference:.2g}",
+            hint="serve with --runtime torch, and please report this",
+        )
+
+
+def _is_of(path: Path, source_sha256: str) -> bool:
+    try:
+        found = OnnxModel.load(path)
+    except ModelError:
+        return False
+    return found.source_hash == source_sha256 and found.about.number == "fp32"

@@ -1,0 +1,87 @@
+"""Which pictures a file is calibrated on and checked with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.config import ExportConfig
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.errors import ConfigError, ResnetCliError
+from resnet_cli.model.network import Model
+from resnet_cli.runs import open_run_dataset
+
+#: Of a run's validation split; a folder that is named is taken whole.
+MAX_IMAGES = 1_000
+#: Training pictures whose ranges int8 takes over.
+NUM_CALIBRATION = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures to check a file with.
+
+    Attributes:
+        items: At least one; labels index the model's classes.
+        about: Which they are, for people.
+        is_validation: Whether they are the model's own validation split.
+    """
+
+    items: list[Item]
+    about: str
+    is_validation: bool
+
+
+def pictures_to_verify(model: Model, config: ExportConfig) -> Pictures:
+    """The pictures of ``--verify-with``, else the run's validation split.
+
+    Raises:
+        ConfigError: There are none.
+        DataError: They cannot be read, or are of classes that the model does not know.
+    """
+    if config.verify_with is not None:
+        dataset = open_dataset(config.verify_with).relabel(model.classes)
+        return Pictures(list(dataset.items), f"all {len(dataset.items):,} pictures of {dataset.name}", False)
+    dataset = _run_dataset(model, config, "--verify-with DATA, labelled pictures of its classes")
+    items = dataset.split("val")
+    if not items:
+        raise ConfigError(f"{dataset.name} has no validation split", hint="name pictures: --verify-with DATA")
+    chosen = _spread(items, MAX_IMAGES)
+    which = f"{len(chosen):,} of {len(items):,}" if len(chosen) < len(items) else f"all {len(items):,}"
+    return Pictures(chosen, f"{which} validation pictures of {dataset.name}", True)
+
+
+def pictures_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
+    """Pictures of ``--calibrate-with``, else of the run's training split, spread over the classes.
+
+    Raises:
+        ConfigError: There are none.
+        DataError: They cannot be read.
+    """
+    if config.calibrate_with is not None:
+        items: Sequence[Item] = open_dataset(config.calibrate_with).items
+    else:
+        items = _run_dataset(model, config, "--calibrate-with DATA, pictures like those of its training").split("train")
+    return _spread(items, NUM_CALIBRATION)
+
+
+def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
+    try:
+        return open_run_dataset(model, offline=config.offline).relabel(model.classes)
+    except ResnetCliError as error:
+        raise ConfigError(f"no pictures to work with: {error.message}", hint=f"name some: {instead}") from error
+
+
+def _spread(items: Sequence[Item], num: int) -> list[Item]:
+    """At most so many, as many of each class as there are; always the same ones, in their order."""
+    labels: NDArray[np.int64] = np.array([item.label for item in items], dtype=np.int64)
+    order = np.random.default_rng(0).permutation(len(items))
+    rank = np.empty(len(items), dtype=np.int64)
+    for label in np.unique(labels):
+        mine = order[labels[order] == label]
+        rank[mine] = np.arange(len(mine))
+    return [items[index] for index in sorted(order[np.argsort(rank[order], kind="stable")][:num])]

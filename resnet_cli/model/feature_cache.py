@@ -1,0 +1,130 @@
+"""Frozen features on disk, found by the content of the picture; no torch.
+
+A cache is a folder of immutable shards, written atomically: several processes may read and write it at once,
+and what an interrupted pass has computed is there for the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.errors import DiskError
+from resnet_cli.system.paths import features_dir, make_dir, write_bytes
+
+#: The oldest shards go when the cache outgrows this (2.5 million pictures in half precision).
+MAX_CACHE_BYTES = 10 * 2**30
+#: So many pictures are compared by features without being asked (a second a 5,000, growing with the square).
+MAX_SEARCH = 10_000
+
+#: Of a backbone that is good for looks at most this share of pairs is above this cosine. Seen: none of 79,003 pairs of
+#: photos with ImageNet weights, 0.3 % and more with finetuned ones, 15 % with random ones.
+MAX_ALIKE, MIN_COSINE = 1e-3, 0.92
+#: Pictures of which all pairs are looked at for that.
+SAMPLE = 1000
+
+Features: TypeAlias = NDArray[np.floating[Any]]
+
+
+class FeatureCache:
+    """Features of one backbone, preprocessing and precision.
+
+    Args:
+        key: Names the three.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.folder = features_dir() / key
+
+    def load(self, keys: Set[bytes]) -> dict[bytes, Features]:
+        """The features that are known, by content hash; damaged shards are dropped."""
+        from safetensors import SafetensorError, safe_open
+
+        found: dict[bytes, Features] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="np") as shard:
+                    names = shard.get_tensor("keys")  # [n x 32]
+                    wanted = [(row, key) for row, name in enumerate(names) if (key := name.tobytes()) in keys]
+                    if wanted:
+                        features = shard.get_tensor("features")
+                        found |= {key: features[row].copy() for row, key in wanted}
+                        # The modification time says when a shard was last of use.
+                        with contextlib.suppress(OSError):
+                            os.utime(path)
+            except (SafetensorError, ValueError):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            except OSError:
+                continue
+        return found
+
+    def store(self, rows: Mapping[bytes, Features]) -> None:
+        """Adds one shard.
+
+        Raises:
+            DiskError: The cache folder cannot be written.
+        """
+        from safetensors.numpy import save
+
+        if not rows:
+            return
+        keys = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1)
+        name = hashlib.sha256(b"".join(rows)).hexdigest()[:32]
+        data = save({"keys": keys, "features": np.stack(list(rows.values()))})
+        try:
+            write_bytes(make_dir(self.folder) / f"{name}.safetensors", data)
+        except DiskError as error:
+            raise DiskError(
+                error.message, hint="free some space, or set RESNET_CLI_CACHE to a folder on another disk"
+            ) from error
+        _drop_oldest(MAX_CACHE_BYTES)
+
+
+def find_features(keys: Sequence[bytes]) -> Features | None:
+    """Features of all these pictures by a backbone that has seen them all and tells them apart: [n x 2048], else None.
+
+    For looks alone, where it does not matter which ImageNet backbone looked. To one that was never trained, or was
+    trained for few classes, many pictures are the same.
+    """
+    wanted = set(keys)
+    try:
+        folders = sorted(path for path in features_dir().iterdir() if path.is_dir())
+    except OSError:
+        return None
+    for folder in folders:
+        found = FeatureCache(folder.name).load(wanted)
+        if wanted and len(found) == len(wanted):
+            features = np.stack([found[key] for key in keys])
+            if _tells_apart(features):
+                return features
+    return None
+
+
+def _tells_apart(features: Features) -> bool:
+    sample = features[:: max(1, len(features) // SAMPLE)][:SAMPLE].astype(np.float32)
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True).clip(1e-12)
+    alike = np.triu(sample @ sample.T > MIN_COSINE, k=1)
+    return bool(alike.sum() <= MAX_ALIKE * alike.size / 2)
+
+
+def _drop_oldest(max_bytes: int) -> None:
+    """Deletes the shards that were not used for longest until the cache fits."""
+    shards = []
+    for path in features_dir().glob("*/*.safetensors"):
+        # Another process may be dropping shards too.
+        with contextlib.suppress(OSError):
+            shards.append((path.stat(), path))
+    excess = sum(stat.st_size for stat, _ in shards) - max_bytes
+    for stat, path in sorted(shards, key=lambda shard: shard[0].st_mtime):
+        if excess <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        excess -= stat.st_size

@@ -1,0 +1,187 @@
+"""Frozen features: each picture goes through the backbone once, ever.
+
+On disk (``feature_cache.py``) a feature is found by what it is a function of: the picture's bytes, the
+backbone's weights, the preprocessing, the precision. Another head, seed, split or epoch count asks for the same
+features and gets them without a forward pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
+from resnet_cli.data.loading import load_batches
+from resnet_cli.errors import DiskError
+from resnet_cli.model.feature_cache import FeatureCache
+from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash
+from resnet_cli.model.onednn import pack, packs
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.device import Compute, memory_errors_named
+from resnet_cli.system.intraop import given_threads, shared_tuner
+
+#: Raised when the same inputs would give other features (a change in the forward pass).
+CACHE_VERSION = 2
+#: A shard is written after so many pictures: what an interrupt can cost at most.
+SHARD_IMAGES = 512
+
+Progress = Callable[[int, int], None]
+
+
+def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:
+    """A copy of a network that is ready for inference: BatchNorm folded, on its device.
+
+    Where :func:`~resnet_cli.model.onednn.packs` says so its layers are packed. That takes up to 0.3 s more to make ready,
+    which a few pictures win back (measured). One picture goes that way too: two forwards would differ in last digits.
+
+    Args:
+        network: Is not changed.
+        side: Pixels of the pictures' side.
+        compute: Device and precision.
+    """
+    folded = network.folded().to(compute.device)
+    if packs(compute):
+        return pack(folded, side, inference_batch_size(side, compute))
+    return folded.to(memory_format=torch.channels_last)
+
+
+class FrozenBackbone:
+    """A backbone ready for inference, in its precision.
+
+    Args:
+        network: Is copied, not changed.
+        preprocess: Gives the normalisation.
+        compute: Device and precision.
+    """
+
+    def __init__(self, network: ResNet50, preprocess: Preprocess, compute: Compute) -> None:
+        self._features = folded_for(network, preprocess.crop_size, compute).features
+        self._preprocess = preprocess
+        self._compute = compute
+        self._tuner = shared_tuner(given_threads(), preprocess.crop_size, compute)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pixels uint8 [b x 3 x h x w] -> features [b x 2048] on the CPU, rounded as the cache rounds them."""
+        with (
+            self._tuner.piece(len(pixels)),
+            torch.inference_mode(),
+            self._compute.autocast(),
+            memory_errors_named(len(pixels)),
+        ):
+            features = self._features(self._preprocess.normalize(self._compute.place(pixels)))
+        return features.to(feature_dtype(self._compute)).cpu()
+
+
+def feature_dtype(compute: Compute) -> torch.dtype:
+    """How features are kept: float16 has all the digits that a bfloat16 pass gives, in half the space."""
+    return torch.float32 if compute.precision == "fp32" else torch.float16
+
+
+def inference_batch_size(crop_size: int, compute: Compute) -> int:
+    """Pictures a forward pass: about 100 MB for the largest activation on a CPU, more on a GPU."""
+    at_224 = 32 if compute.type == "cpu" else 256
+    return max(8, min(512, round(at_224 * (224 / crop_size) ** 2)))
+
+
+def extract_features(
+    network: ResNet50,
+    items: Sequence[Item],
+    preprocess: Preprocess,
+    compute: Compute,
+    *,
+    mirrored: bool = False,
+    on_progress: Progress | None = None,
+    on_check: Progress | None = None,
+) -> Tensor:
+    """Features of every item, from the cache where they are known.
+
+    Every picture that was not looked at before is decoded once before the first forward pass, so that a damaged
+    file is reported in the first seconds and not after an hour.
+
+    Args:
+        network: Its backbone is used in eval mode.
+        items: Rows of the result, in order.
+        preprocess: Geometry and normalisation.
+        compute: Device and precision.
+        mirrored: Of what the network would see of each picture, left and right exchanged.
+        on_progress: Called with (pictures done, pictures in all).
+        on_check: Likewise, while the pictures are checked.
+
+    Returns:
+        [n x 2048] on the CPU, of the dtype that :func:`feature_dtype` says.
+
+    Raises:
+        DataError: Pictures that cannot be read; all are named.
+    """
+    cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored))
+    pictures = scan(items, looks=False, on_progress=on_check)
+    leave_out_unreadable(items, pictures, "error")
+    rows: dict[bytes, list[int]] = {}
+    for row, picture in enumerate(pictures):
+        rows.setdefault(picture.sha256, []).append(row)
+    # Filled row by row: of a million pictures there is not room for everything twice.
+    features = torch.empty(len(items), NUM_FEATURES, dtype=feature_dtype(compute))
+    known = cache.load(rows.keys())
+    missing = {key: items[where[0]] for key, where in rows.items() if key not in known}
+    while known:
+        key, array = known.popitem()
+        features[rows[key]] = torch.from_numpy(array)
+    num_done = len(items) - len(missing)
+    if on_progress:
+        on_progress(num_done, len(items))
+    unsaved: dict[bytes, Tensor] = {}
+    try:
+        for new in _compute(network, missing, preprocess, compute, mirrored=mirrored):
+            unsaved |= new
+            for key, feature in new.items():
+                features[rows[key]] = feature
+            if len(unsaved) >= SHARD_IMAGES:
+                cache.store(_arrays(unsaved))
+                unsaved = {}
+            if on_progress:
+                num_done += len(new)
+                on_progress(num_done, len(items))
+    except BaseException:
+        # What stopped the pass is the news, not that the cache is full too.
+        with contextlib.suppress(DiskError):
+            cache.store(_arrays(unsaved))
+        raise
+    cache.store(_arrays(unsaved))
+    return features
+
+
+def _compute(
+    network: ResNet50, missing: dict[bytes, Item], preprocess: Preprocess, compute: Compute, *, mirrored: bool
+) -> Iterator[dict[bytes, Tensor]]:
+    """Yields the features of each batch: content hash -> [2048]."""
+    if not missing:
+        return
+    backbone = FrozenBackbone(network, preprocess, compute)
+    batch_size = inference_batch_size(preprocess.crop_size, compute)
+    keys = iter(missing)
+    for batch in load_batches(missing.values(), lambda item: preprocess(item.open()), batch_size=batch_size):
+        # Readable a moment ago: the file was changed or removed in between.
+        raise_unreadable(list(batch.errors.values()), len(missing))
+        features = backbone(batch.pixels.flip(3) if mirrored else batch.pixels)
+        yield dict(zip(itertools.islice(keys, len(features)), features, strict=True))
+
+
+def cache_key(network: ResNet50, preprocess: Preprocess, compute: Compute, *, mirrored: bool = False) -> str:
+    """Names everything but the picture that a feature is a function of."""
+    parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(), compute.type, compute.precision]
+    # Nothing where there is no mirror: what was cached before there was one stays known.
+    parts += ["mirrored"] * mirrored
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _arrays(rows: Mapping[bytes, Tensor]) -> dict[bytes, NDArray[np.floating[Any]]]:
+    return {key: row.numpy() for key, row in rows.items()}

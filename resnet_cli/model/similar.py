@@ -1,0 +1,151 @@
+"""The nearest pictures: those that a backbone sees as most alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inputs.web import downloaded
+from resnet_cli.data.inspection.scan import scan
+from resnet_cli.errors import DataError, ImageError
+from resnet_cli.model.features import extract_features
+from resnet_cli.model.network import Model
+from resnet_cli.system.device import Compute
+
+#: Pictures whose features are held at once: 64 MB in half precision.
+CHUNK_PICTURES = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A picture that is like another.
+
+    Attributes:
+        query: The picture that was asked about, as it was named.
+        rank: From 1.
+        path: The picture that is like it.
+        similarity: Cosine of their features, in [-1, 1].
+    """
+
+    query: str
+    rank: int
+    path: str
+    similarity: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Similar:
+    """What was found.
+
+    Attributes:
+        matches: Query by query, the most similar first.
+        errors: Pictures that could not be read.
+        num: Pictures that were compared with.
+    """
+
+    matches: tuple[Match, ...]
+    errors: tuple[ImageError, ...]
+    num: int
+
+
+def find_similar(
+    model: Model,
+    queries: Sequence[Item],
+    among: Iterable[Item],
+    compute: Compute,
+    *,
+    topk: int = 10,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Similar:
+    """Finds the pictures whose features have the largest cosine with a query's; features are cached.
+
+    The query's own file is not among them; a copy of it under another name is.
+
+    Args:
+        model: Its backbone looks.
+        queries: At least one.
+        among: Any number, of which a part is held at a time.
+        compute: Device and precision.
+        topk: Matches for each query.
+        on_progress: Called with the number of pictures done.
+
+    Raises:
+        DataError: A query cannot be read, or none of the others.
+    """
+    rows = extract_features(model.network, [downloaded(query) for query in queries], model.preprocess, compute)
+    asked = _units(rows.numpy())
+    own = [_real_path(query) for query in queries]
+    # The number breaks ties: of equals the first one stays.
+    best: list[list[tuple[float, int, str]]] = [[] for _ in queries]
+    errors: list[ImageError] = []
+    num = 0
+    for chunk in _chunks(among):
+        good = _readable(chunk, errors)
+        if good:
+            before = num
+
+            def of_all(done: int, _: int, before: int = before) -> None:
+                on_progress(before + done)
+
+            features = extract_features(model.network, good, model.preprocess, compute, on_progress=of_all)
+            cosines = asked @ _units(features.numpy()).T  # [queries x pictures]
+            paths = [_real_path(item) for item in good]
+            for row, heap in enumerate(best):
+                for column in np.argsort(-cosines[row], kind="stable")[: topk + 1].tolist():
+                    if paths[column] is None or paths[column] != own[row]:
+                        _keep(heap, (float(cosines[row, column]), -(num + column), good[column].name), topk)
+        num += len(good)
+    if not num:
+        raise DataError("--among: no picture there can be read", hint="name a folder of pictures")
+    matches = [
+        Match(query.name, rank, path, similarity)
+        for query, heap in zip(queries, best, strict=True)
+        for rank, (similarity, _, path) in enumerate(sorted(heap, reverse=True), start=1)
+    ]
+    return Similar(tuple(matches), tuple(errors), num)
+
+
+def _readable(items: Sequence[Item], errors: list[ImageError]) -> list[Item]:
+    """Those that can be read; the others' errors are added to ``errors``."""
+    here = []
+    for item in items:
+        try:
+            here.append(downloaded(item))
+        except ImageError as error:
+            errors.append(error)
+    pairs = list(zip(here, scan(here, looks=False), strict=True))
+    errors += [ImageError(item.location, picture.error) for item, picture in pairs if picture.error]
+    return [item for item, picture in pairs if not picture.error]
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    waiting = iter(items)
+    while chunk := list(itertools.islice(waiting, CHUNK_PICTURES)):
+        yield chunk
+
+
+def _keep(heap: list[tuple[float, int, str]], match: tuple[float, int, str], most: int) -> None:
+    if len(heap) < most:
+        heapq.heappush(heap, match)
+    else:
+        heapq.heappushpop(heap, match)
+
+
+def _real_path(item: Item) -> str | None:
+    return os.path.realpath(item.source) if isinstance(item.source, Path) else None
+
+
+def _units(rows: NDArray[Any]) -> NDArray[np.float32]:
+    exact = rows.astype(np.float32)
+    # A dead row is like nothing.
+    units: NDArray[np.float32] = exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), np.float32(1e-12))
+    return units

@@ -1,0 +1,387 @@
+"""Weights in: ImageNet files from the shared cache or the network, users' files, and models of ours.
+
+Nothing a stranger hands us is unpickled: safetensors, or ``.pth`` with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import pickle
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
+from resnet_cli.model.network import (
+    METADATA_KEY,
+    Memory,
+    Model,
+    ResNet50,
+    load_tensors,
+    model_from_tensors,
+    network_tensors,
+)
+from resnet_cli.model.reliability import made_in
+from resnet_cli.network import download, hub, registry
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.paths import checkpoints_dir, user_path
+
+MODEL_FILE = "model.safetensors"
+Progress = Callable[[int, int | None], None]
+
+#: How torchvision evaluates its two files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
+#: resizes to 232).
+IMAGENET_PREPROCESS = {
+    "imagenet-v1": Preprocess(resize_size=256, crop_size=224),
+    "imagenet-v2": Preprocess(resize_size=232, crop_size=224),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Where a training starts.
+
+    Attributes:
+        name: For people: ``imagenet-v1``, ``hf:OWNER/NAME@COMMIT``, a file name, ``none``.
+        preprocess: What these weights were made for; None for random ones.
+        path: The file; None for random weights.
+        why: Why these, in words for the plan.
+    """
+
+    name: str
+    preprocess: Preprocess | None
+    path: Path | None
+    why: str
+
+    @property
+    def spec(self) -> str:
+        """What ``--weights`` takes to find them again, from any folder."""
+        if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
+            return self.name
+        return str(self.path.resolve())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """What a model of ours brings to a training that starts from it, besides its backbone.
+
+    Attributes:
+        classes: Of its head, in index order.
+        hidden: Widths of the head's hidden layers.
+        head: Raw features [b x 2048] -> logits [b x k], in eval mode.
+        preprocess: What its memory's features were made with.
+        memory: Features of a few of its pictures; None in older files.
+        precision: In which these were computed; None: not known.
+        is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
+    """
+
+    classes: tuple[str, ...]
+    hidden: tuple[int, ...]
+    head: nn.Module
+    preprocess: Preprocess
+    memory: Memory | None
+    precision: str | None
+    is_backbone_trained: bool
+
+
+def find_weights(
+    spec: str, *, mode: Literal["frozen", "full"], offline: bool = False, on_download: Progress | None = None
+) -> Weights:
+    """Finds, and if need be downloads, the weights that ``--weights`` names.
+
+    Args:
+        spec: ``auto``, ``imagenet-v1``, ``imagenet-v2``, ``none``, weights of the Hub (``timm-a1``,
+            ``hf:OWNER/NAME``), a ``.pth`` or ``.safetensors`` file, or a run folder.
+        mode: ``auto`` takes V1 for a frozen backbone and V2 to train all of it.
+        offline: Never download.
+        on_download: Called with (bytes done, bytes in all).
+
+    Raises:
+        ConfigError: No such file or name.
+        NetworkError: They have to be downloaded and cannot be.
+        ModelError: They are of another architecture.
+        SetupError: They are on the Hub, and huggingface_hub is not installed.
+    """
+    if spec == "none":
+        return Weights("none", None, None, "random initialisation, as asked for")
+    if spec in registry.WEIGHTS:
+        path = download.fetch(registry.WEIGHTS[spec], checkpoints_dir(), on_progress=on_download, offline=offline)
+        return Weights(spec, IMAGENET_PREPROCESS[spec], path, "asked for")
+    if hub.is_spec(spec):
+        found = hub.fetch_weights(hub.parse(spec), offline=offline, on_progress=on_download)
+        return Weights(found.name, Preprocess.from_dict(found.preprocess), found.path, "asked for")
+    if spec == "auto":
+        return _auto_weights(mode, offline=offline, on_download=on_download)
+    path = resolve_model_path(Path(spec), "--weights")
+    about = read_metadata(path)
+    preprocess = Preprocess.from_dict(about["preprocess"]) if about else IMAGENET_PREPROCESS["imagenet-v1"]
+    return Weights(str(spec), preprocess, path, "the backbone of that model" if about else "that file")
+
+
+def load_backbone(network: ResNet50, weights: Weights) -> None:
+    """Fills a network's backbone; the head keeps its fresh weights.
+
+    Raises:
+        ModelError: The file is damaged or of another architecture.
+        UntrustedFileError: The file would run code when loaded.
+    """
+    if weights.path is None:
+        return
+    found = network_tensors(read_tensors(weights.path))
+    tensors = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
+    head = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc.")}
+    load_tensors(network, tensors | head, weights.path)
+
+
+def read_start(weights: Weights) -> Start | None:
+    """Reads what a model of ours brings; None for other weights.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    about = read_metadata(weights.path) if weights.path else None
+    if about is None or weights.path is None:
+        return None
+    model = model_from_tensors(read_tensors(weights.path), about, weights.path)
+    recipe = model.provenance.get("recipe")
+    is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
+    head = model.network.fc.eval()
+    precision = made_in(model.provenance)
+    return Start(model.classes, model.hidden, head, model.preprocess, model.memory, precision, not is_frozen)
+
+
+def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:
+    """Copies what an old head knows about classes of the same name into a fresh one for raw features.
+
+    Hidden layers come with it where both heads have the same. The rows of other classes stay as they are, which is
+    zero. A head of ours is trained from zero with softmax, so its rows add up to zero: on any picture a zero row
+    stands where the mean old class stands. Kept classes therefore answer as before; a picture of a new class first
+    gets a confident old answer, and the first steps go into that. A head that converges ends at the same place from
+    any start. Frozen, SGD, 10 epochs, cat and dog kept beside horse and deer of CIFAR-10 (and three such choices):
+    with 10 pictures a class (10 steps) 67.2 % (a fresh head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
+
+    Where a head is trained on standardised features (x - mean) / std, the copied rows have to be brought there first:
+    weight * std, bias + weight @ mean; as they are they cost up to 16 points in that measurement.
+
+    Args:
+        head: Is changed, unless its hidden layers are others than the old head's or no class is kept.
+        start: From :func:`read_start`.
+        classes: Of ``head``, in index order.
+
+    Returns:
+        The classes whose rows were kept, in the order of ``classes``.
+    """
+    ours, theirs = _linears(head), _linears(start.head)
+    kept = [name for name in classes if name in start.classes]
+    if not kept or [layer.out_features for layer in ours[:-1]] != list(start.hidden):
+        return ()
+    new_rows = [list(classes).index(name) for name in kept]
+    old_rows = [start.classes.index(name) for name in kept]
+    with torch.no_grad():
+        for layer, old in zip(ours[:-1], theirs[:-1], strict=True):
+            layer.weight.copy_(old.weight)
+            layer.bias.copy_(old.bias)
+        ours[-1].weight[new_rows] = theirs[-1].weight[old_rows].to(ours[-1].weight.device)
+        ours[-1].bias[new_rows] = theirs[-1].bias[old_rows].to(ours[-1].bias.device)
+    return tuple(kept)
+
+
+def _linears(head: nn.Module) -> list[nn.Linear]:
+    return [module for module in head.modules() if isinstance(module, nn.Linear)]
+
+
+def load_model(path: str | Path, *, offline: bool = False, on_download: Progress | None = None) -> Model:
+    """Loads a model of ours, or plain ImageNet weights with their 1,000 classes.
+
+    Args:
+        path: A run folder, a ``model.safetensors``, ``imagenet-v1`` or ``imagenet-v2``, weights of the Hub
+            (``timm-a1``, ``hf:OWNER/NAME``), or a ResNet-50 weights file with 1,000 outputs.
+        offline: Never download.
+        on_download: Called with (bytes done, bytes in all).
+
+    Raises:
+        ConfigError: There is no such file.
+        ModelError: It is damaged or of another architecture.
+        UntrustedFileError: It would run code when loaded.
+    """
+    if str(path) in registry.WEIGHTS or hub.is_spec(str(path)):
+        found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
+        return _load_imagenet(found)
+    file = resolve_model_path(Path(path), "MODEL")
+    about = read_metadata(file)
+    tensors = read_tensors(file)
+    if about is not None:
+        return model_from_tensors(tensors, about, file)
+    return _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
+
+
+def load_imagenet(*, offline: bool = False, on_download: Progress | None = None) -> Model:
+    """The 1,000-class ImageNet model: a cached V2 or V1 file, else a download of V2 (the more accurate).
+
+    Raises:
+        NetworkError: Neither is cached and the download fails.
+    """
+    return _load_imagenet(_auto_weights("full", offline=offline, on_download=on_download))
+
+
+def resolve_model_path(path: Path, what: str) -> Path:
+    """Finds the weights file that a user means by a file or a run folder.
+
+    Raises:
+        ConfigError: There is none; ``what`` names the flag.
+    """
+    path = user_path(path)
+    if os.path.isdir(path) or path.name == "latest":
+        # Where links are not allowed (Windows), `latest` is a text file that names the run.
+        if os.path.isfile(path):
+            path = path.parent / path.read_text(encoding="utf-8").strip()
+        path = path / MODEL_FILE
+    if not os.path.isfile(path):
+        names = "auto, none, " if what == "--weights" else ""
+        raise ConfigError(
+            f"{what} {path}: no such file",
+            hint="make one with: resnet-cli finetune DATA"
+            if path.name == MODEL_FILE
+            else f"give {names}imagenet-v1, imagenet-v2, hf:OWNER/NAME, a .pth or .safetensors file, or a run folder",
+        )
+    return path
+
+
+def read_metadata(path: Path) -> dict[str, Any] | None:
+    """Our metadata in a safetensors file; None where there is none.
+
+    Raises:
+        ModelError: The file is not whole.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+        about = None if text is None else json.loads(text)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({error})") from error
+    if about is not None and not (isinstance(about, dict) and isinstance(about.get("preprocess"), dict)):
+        raise ModelError(f"{path}: damaged metadata")
+    return about
+
+
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Every tensor of a ``.safetensors`` or ``.pth`` file, on the CPU.
+
+    Raises:
+        ModelError: The file is not whole, or holds something else.
+        UntrustedFileError: A ``.pth`` that would run code when loaded.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors: Any = load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"{path}: not a whole safetensors file ({error})") from error
+        return dict(tensors)
+    _check_magic(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UntrustedFileError(
+            f"{path}: holds more than tensors and could run code when loaded; refused",
+            hint="ask for it as .safetensors, or save its state_dict() alone",
+        ) from error
+    except Exception as error:
+        # The bytes are a stranger's: torch's reader fails in more ways than it documents.
+        raise ModelError(f"{path}: not a whole .pth file ({error})") from error
+    state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
+        raise ModelError(f"{path}: not a state dict of tensors")
+    # DistributedDataParallel prefixes every name.
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _check_magic(path: Path) -> None:
+    """Tells a web page or a pointer saved as ``.pth`` from a file that could run code."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from error
+    # A zip file, or a pickle of protocol 2 or later.
+    if start != b"PK" and start[:1] != b"\x80":
+        raise ModelError(
+            f"{path}: not a .pth file, whatever its name says",
+            hint="it may be a saved web page or a pointer to the real file: look into it, and download it again",
+        )
+
+
+def _is_plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not (value.is_complex() or value.is_quantized)
+    )
+
+
+@functools.cache
+def imagenet_classes() -> tuple[str, ...]:
+    """ImageNet-1k's class names in index order. Source: torchvision's weights metadata."""
+    from torchvision.models import ResNet50_Weights
+
+    return _made_unique(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+def _made_unique(names: list[str]) -> tuple[str, ...]:
+    # "crane" (bird, machine) and "maillot" (two garments) are there twice.
+    return tuple(f"{name} ({index})" if names.count(name) > 1 else name for index, name in enumerate(names))
+
+
+def _load_imagenet(weights: Weights) -> Model:
+    assert weights.path is not None and weights.preprocess is not None
+    return _imagenet_model(read_tensors(weights.path), weights.preprocess, weights.path)
+
+
+def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path: Path) -> Model:
+    num_classes = tensors["fc.bias"].numel() if "fc.bias" in tensors else 0
+    if num_classes != 1000:
+        raise ModelError(
+            f"{path}: weights with {num_classes} outputs and no class names; only models of this program and "
+            "ImageNet weights with 1,000 outputs can answer",
+            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(path))}",
+        )
+    with torch.device("meta"):
+        network = ResNet50(1000)
+    load_tensors(network, tensors, path)
+    return Model(network, imagenet_classes(), preprocess, path=path)
+
+
+def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download: Progress | None) -> Weights:
+    # V1 makes the better frozen features, V2 often finetunes better: pytorch/vision#8382.
+    names = ["imagenet-v1", "imagenet-v2"] if mode == "frozen" else ["imagenet-v2", "imagenet-v1"]
+    better = "better frozen features" if mode == "frozen" else "the more accurate weights to start from"
+    for name in names:
+        path = download.find_cached(registry.WEIGHTS[name], checkpoints_dir())
+        if path:
+            why = f"{better}, found in {path.parent}" if name == names[0] else f"found in {path.parent}"
+            return Weights(name, IMAGENET_PREPROCESS[name], path, why)
+    remote = registry.WEIGHTS[names[0]]
+    try:
+        path = download.fetch(remote, checkpoints_dir(), on_progress=on_download, offline=offline)
+    except NetworkError as error:
+        raise NetworkError(
+            f"no ImageNet weights on this machine, and they cannot be downloaded: {error.message}",
+            hint=f"three ways out: (1) put {remote.name} into {checkpoints_dir()}; "
+            "(2) name a ResNet-50 file: --weights FILE.pth or FILE.safetensors; "
+            "(3) start from random weights, which takes far more data: --weights none",
+        ) from error
+    return Weights(names[0], IMAGENET_PREPROCESS[names[0]], path, f"{better}, downloaded")

@@ -1,0 +1,1 @@
+"""Transfers, retries, and what is published under a name."""

@@ -1,0 +1,196 @@
+"""One verified, resumable fetch.
+
+A file appears under its name only once its hash is right; how its bytes come is in ``transfer.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from resnet_cli.errors import ConfigError, DiskError, NetworkError
+from resnet_cli.network import addresses
+from resnet_cli.network.transfer import MORE_ROOM, OnProgress, RemoteFile, Transfer, by_hand
+from resnet_cli.system.paths import atomic_path, cache_dir, data_dir, locked, make_dir, write_text
+
+
+def is_offline(asked: bool) -> bool:
+    """Whether the network must not be used: ``asked``, or ``RESNET_CLI_OFFLINE=1``."""
+    return asked or os.environ.get("RESNET_CLI_OFFLINE", "0") not in ("", "0")
+
+
+def find_cached(file: RemoteFile, folder: Path) -> Path | None:
+    """The file in ``folder`` if it is there and its hash is right, else None.
+
+    A file that was found right and has not changed since is not read again.
+
+    Raises:
+        DiskError: The file is there but cannot be read.
+    """
+    path = folder / file.name
+    try:
+        if not path.is_file() or file.num_bytes not in (None, path.stat().st_size):
+            return None
+        return path if is_sound(file, path) else None
+    except OSError as error:
+        raise DiskError(
+            f"cannot read {path}: {error.strerror or error}", hint="check its owner and permissions"
+        ) from error
+
+
+def is_sound(file: RemoteFile, path: Path) -> bool:
+    """Whether the bytes at ``path`` have the file's hash.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    if not file.checksum:
+        return True
+    state, record = _state(file, path), _record(path)
+    with contextlib.suppress(OSError, ValueError):
+        if record.read_text("utf-8") == state:
+            return True
+    if file.mismatch(path) is not None:
+        return False
+    if _state(file, path) == state:
+        _remember(file, path)
+    return True
+
+
+def forget(file: RemoteFile) -> None:
+    """Lets the next look at this file read all of it again, wherever it lies."""
+    for record in _records(file):
+        with contextlib.suppress(OSError):
+            record.unlink()
+
+
+def was_verified(file: RemoteFile) -> bool:
+    """Whether the file was found right since :func:`forget`, somewhere."""
+    return bool(_records(file))
+
+
+def fetch(
+    file: RemoteFile,
+    folder: Path,
+    *,
+    on_progress: OnProgress | None = None,
+    offline: bool = False,
+    timeout_s: float = 20,
+    retries: int = 4,
+    mirrored: bool = True,
+) -> Path:
+    """Returns the path of a verified copy in ``folder``, downloading or finishing it where needed.
+
+    A file of that name with other bytes stays until a verified one replaces it. Proxies are used as urllib
+    finds them. ``RESNET_CLI_MIRROR`` is a base URL to fetch from instead (the hash still decides), and
+    ``RESNET_CLI_OFFLINE=1`` is the same as ``offline=True``.
+
+    Args:
+        file: What to fetch.
+        folder: Where it goes; made if it is not there.
+        on_progress: Called with the bytes that are there and the total, None if the server does not say.
+        offline: Fail instead of using the network.
+        timeout_s: The longest wait for a connection or for the next bytes, in seconds.
+        retries: How often in a row to try again after a failure that may pass.
+        mirrored: Whether ``RESNET_CLI_MIRROR`` may stand in for the file's own address.
+
+    Raises:
+        ConfigError: The mirror is no http(s) address.
+        NetworkError: It could not be had, or its bytes are not the expected ones.
+        DiskError: The folder cannot be written or has no room.
+    """
+    target = folder / file.name
+    if find_cached(file, folder):
+        return target
+    if is_offline(offline):
+        state = "is there with other bytes" if target.exists() else "is missing"
+        raise NetworkError(f"offline, and {target} {state}", hint=by_hand(file, folder))
+    url = _mirror_url(file) if mirrored else file.url
+    make_dir(folder)
+    try:
+        with locked(folder / f"{file.name}.lock"):
+            # Another process may have brought it while this one waited for the lock.
+            if find_cached(file, folder) is None:
+                transfer = Transfer(file, url, folder, on_progress or (lambda *_: None), timeout_s)
+                transfer.run(retries)
+                with atomic_path(target) as temporary:
+                    os.replace(transfer.part, temporary)
+                transfer.validator.unlink(missing_ok=True)
+                _remember(file, target)
+    except OSError as error:
+        raise DiskError(f"cannot write {target}: {error.strerror or error}", hint=MORE_ROOM) from error
+    return target
+
+
+def fetch_url(url: str, *, offline: bool = False, on_progress: OnProgress | None = None) -> Path:
+    """Fetches what a user's own address names, once; later calls find the copy without the network.
+
+    With ``#sha256=HEX`` behind the address the hash decides, without it the length that the server states. A
+    mirror is never asked: it cannot know the address.
+
+    Args:
+        url: ``https://``; ``http://`` only for this machine, or with a hash.
+        offline: Never use the network.
+        on_progress: Called with the bytes that are there and the total, None if the server does not say.
+
+    Returns:
+        The file, under its own name in a folder of its own below :func:`resnet_cli.system.paths.data_dir`.
+
+    Raises:
+        ConfigError: It is no such address.
+        NetworkError: It could not be had, or its bytes are not the expected ones.
+        DiskError: The folder cannot be written or has no room.
+    """
+    parts, sha256 = addresses.parse(url)
+    address = parts.geturl()
+    if not (sha256 or addresses.is_private(address)):
+        raise NetworkError(
+            f"{addresses.shown(address)} is not encrypted, and no hash says what should come; refused",
+            hint=addresses.ADD_HASH,
+        )
+    file = RemoteFile(name=addresses.file_name(parts), url=address, sha256=sha256)
+    key = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return fetch(file, data_dir() / "urls" / key, on_progress=on_progress, offline=offline, mirrored=False)
+
+
+def _mirror_url(file: RemoteFile) -> str:
+    mirror = os.environ.get("RESNET_CLI_MIRROR")
+    if not mirror:
+        return file.url
+    try:
+        base, _ = addresses.parse(mirror)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the mirror is wrong: {error.message}", hint="export RESNET_CLI_MIRROR=https://host/folder, or unset it"
+        ) from error
+    return f"{base.geturl().rstrip('/')}/{quote(file.name)}"
+
+
+def _record(path: Path) -> Path:
+    """Where it is noted that the file at ``path`` was found right."""
+    place = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
+    return cache_dir() / "verified" / f"{path.name}-{place}"
+
+
+def _records(file: RemoteFile) -> list[Path]:
+    return list((cache_dir() / "verified").glob(f"{glob.escape(file.name)}-{'?' * 16}"))
+
+
+def _state(file: RemoteFile, path: Path) -> str:
+    """What changes whenever the bytes do: also when somebody sets the modification time back."""
+    found = path.stat()
+    return f"{file.checksum} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
+def _remember(file: RemoteFile, path: Path) -> None:
+    if not file.checksum:
+        return
+    # A cache that cannot be written costs time, nothing else.
+    with contextlib.suppress(DiskError):
+        record = _record(path)
+        make_dir(record.parent)
+        write_text(record, _state(file, path))

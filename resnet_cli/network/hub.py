@@ -1,0 +1,251 @@
+"""ResNet-50 weights of the Hugging Face Hub: ``hf:OWNER/NAME[@REVISION]`` and the short names of the registry.
+
+Only safetensors are taken, and only of timm's plain ResNet-50, whose tensors have torchvision's names. The files
+land in the Hub's own cache, so that other tools share them. No torch here.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import inspect
+import json
+import logging
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, UntrustedFileError, missing_extra
+from resnet_cli.network.download import is_offline, is_sound
+from resnet_cli.network.registry import HUB_WEIGHTS, HubWeights
+from resnet_cli.network.transfer import MORE_ROOM, OnProgress, RemoteFile
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+ARCHITECTURE = "resnet50"
+#: Source: timm/data/constants.py.
+_DEFAULT_CROP_PCT = 0.875
+_DEFAULT_INTERPOLATION = "bicubic"
+# Source: huggingface_hub/utils/_validators.py (validate_repo_id).
+_SPEC = re.compile(
+    r"hf:(?!.*(?:--|\.\.|\.git(?:@|$)))(?P<repo>\b[\w.-]{1,96}\b/\b[\w.-]{1,96}\b)(?:@(?P<revision>\w[\w./-]*))?",
+    re.ASCII,
+)
+_COMMIT = re.compile("[0-9a-f]{40}")
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """Weights that are here.
+
+    Attributes:
+        path: The safetensors file, in the Hub's cache.
+        name: ``hf:OWNER/NAME@COMMIT``: names these bytes for ever.
+        preprocess: What ``Preprocess.from_dict`` takes; not checked yet.
+    """
+
+    path: Path
+    name: str
+    preprocess: dict[str, Any]
+
+
+def is_spec(text: str) -> bool:
+    """Whether a user means weights of the Hub."""
+    return text in HUB_WEIGHTS or text.startswith("hf:")
+
+
+def parse(spec: str) -> HubWeights:
+    """Reads a short name of the registry, or ``hf:OWNER/NAME[@REVISION]``.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if spec in HUB_WEIGHTS:
+        return HUB_WEIGHTS[spec]
+    found = _SPEC.fullmatch(spec)
+    if not found:
+        raise ConfigError(
+            f"{spec[:200]}: not the name of weights on the Hub", hint="write hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
+        )
+    return HubWeights(repo=found["repo"], revision=found["revision"])
+
+
+def find_cached(weights: HubWeights) -> Path | None:
+    """The weights file in the Hub's cache, not verified; None without it or without huggingface_hub."""
+    try:
+        return _cached(weights.repo, WEIGHTS_FILE, weights.revision)
+    except ImportError:
+        return None
+
+
+def fetch_weights(weights: HubWeights, *, offline: bool = False, on_progress: OnProgress | None = None) -> HubFile:
+    """Finds weights in the Hub's cache, or brings them there.
+
+    Args:
+        weights: From :func:`parse`.
+        offline: Use only what is in the cache.
+        on_progress: Called with the bytes of the weights that have come, and the total.
+
+    Raises:
+        SetupError: huggingface_hub is not installed.
+        ConfigError: No such repository or revision.
+        NetworkError: The files cannot be had, or have the wrong bytes.
+        ModelError: They are of another architecture.
+        UntrustedFileError: The repository has no safetensors.
+        DiskError: The cache cannot be written.
+    """
+    config = _download(weights, CONFIG_FILE, weights.revision, offline=is_offline(offline))
+    preprocess = _read_config(config, weights)
+    # From the commit that the description came from, whatever the branch does in between.
+    commit = config.parent.name
+    path = _download(weights, WEIGHTS_FILE, commit, offline=is_offline(offline), on_progress=on_progress)
+    _check_hash(path, weights)
+    return HubFile(path, f"hf:{weights.repo}@{commit}", preprocess)
+
+
+def known_bytes(weights: HubWeights, path: Path) -> RemoteFile:
+    """What the file at ``path`` must be: the Hub's cache names large files after their SHA-256."""
+    blob = path.resolve().name
+    sha256 = weights.sha256 or (blob if re.fullmatch("[0-9a-f]{64}", blob) else None)
+    return RemoteFile(name=blob, url="", sha256=sha256)
+
+
+def _check_hash(path: Path, weights: HubWeights) -> None:
+    blob = path.resolve()
+    try:
+        sound = is_sound(known_bytes(weights, path), blob)
+    except OSError as error:
+        raise DiskError(f"cannot read {blob}: {error.strerror or error}") from error
+    if not sound:
+        raise NetworkError(
+            f"{weights.spec}: {blob} has the wrong bytes",
+            hint=f"remove it and run this again: rm {shlex.quote(str(blob))} {shlex.quote(str(path))}",
+        )
+
+
+def _download(
+    weights: HubWeights, name: str, revision: str | None, *, offline: bool, on_progress: OnProgress | None = None
+) -> Path:
+    quiet_retries()
+    try:
+        from huggingface_hub import errors, hf_hub_download
+
+        cached = _cached(weights.repo, name, revision)
+    except ImportError as error:
+        raise missing_extra(f"{weights.spec} needs huggingface_hub, which is not installed", "hub") from error
+    if cached and (offline or _COMMIT.fullmatch(revision or "")):
+        return cached
+    if offline:
+        # Not asked for with local_files_only: versions from 2.4 on ask the Hub about the user's agent even then.
+        raise _unreachable(weights, "offline, and it is not in the Hub's cache")
+    # Versions before 1.0 draw a bar of their own.
+    takes_bar = "tqdm_class" in inspect.signature(hf_hub_download).parameters
+    options: dict[str, Any] = {"tqdm_class": _bar(on_progress)} if takes_bar else {}
+    try:
+        return Path(hf_hub_download(weights.repo, name, revision=revision, **options))
+    except errors.LocalEntryNotFoundError as error:
+        raise _unreachable(weights, "not in the Hub's cache, and the Hub cannot be reached") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise ConfigError(
+            f"{weights.spec}: no such repository or revision, or one that is not open to all",
+            hint="check the name; for a private or gated one: hf auth login",
+        ) from error
+    except errors.EntryNotFoundError as error:
+        if name == CONFIG_FILE:
+            raise _not_timm(weights, f"it has no {CONFIG_FILE}") from error
+        raise UntrustedFileError(
+            f"{weights.spec} has no {WEIGHTS_FILE}; .bin and .pth files of the Hub could run code and are not taken",
+            hint="ask its owner for safetensors, or choose from: resnet-cli download --list",
+        ) from error
+    except Exception as error:
+        # What its HTTP library raises depends on the version.
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise DiskError(f"cannot write the Hub's cache: {error.strerror}", hint=MORE_ROOM) from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise NetworkError(f"cannot download {weights.spec}: {reason}", hint="run it again") from error
+
+
+def quiet_retries() -> None:
+    """Keeps the Hub's library from printing each of its retries; what failed in the end is our error."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _cached(repo: str, name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, name, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _unreachable(weights: HubWeights, reason: str) -> NetworkError:
+    return NetworkError(f"{weights.spec}: {reason}", hint=f"with a network: resnet-cli download {weights.spec}")
+
+
+def _bar(on_progress: OnProgress | None) -> type[Any]:
+    """A class in the place of the Hub's progress bars that draws nothing and reports the bytes."""
+    # It comes with huggingface_hub, and without types.
+    base: Any = importlib.import_module("tqdm").tqdm
+
+    class Bar(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": True})
+            self._total: int | None = options.get("total")
+            self._done = int(options.get("initial") or 0)
+            # Its other protocol has a second bar, for the same bytes on the network.
+            self._counts = "downloading bytes" not in str(options.get("desc"))
+            self.update(0)
+
+        def update(self, n: float | None = 1) -> None:
+            self._done += int(n or 0)
+            if on_progress and self._counts:
+                on_progress(self._done, self._total)
+
+    return Bar
+
+
+def _read_config(path: Path, weights: HubWeights) -> dict[str, Any]:
+    """The preprocessing that timm's description of a model asks for, at the size that its accuracy is given for.
+
+    Raises:
+        ModelError: Another architecture, or a description that cannot be read.
+    """
+    try:
+        config = json.loads(path.read_bytes())
+        architecture, about = config["architecture"], config["pretrained_cfg"]
+        is_changed = bool(config.get("model_args"))
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise _not_timm(weights, f"its {CONFIG_FILE} is none of timm's") from error
+    if architecture != ARCHITECTURE:
+        raise _not_timm(weights, f"it is a {str(architecture)[:80]}")
+    if is_changed:
+        raise _not_timm(weights, "parts of the network are changed (model_args)")
+    try:
+        return _preprocess_of(about)
+    except (ValueError, OverflowError, LookupError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise ModelError(f"{weights.spec}: its preprocessing cannot be read: {error}") from error
+
+
+def _preprocess_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    # Source: timm/data/config.py (resolve_data_config with use_test_size) and transforms_factory.py, which floors.
+    channels, height, width = about.get("test_input_size") or about["input_size"]
+    crop_pct = about.get("test_crop_pct") or about.get("crop_pct") or _DEFAULT_CROP_PCT
+    if channels != 3 or height != width or (about.get("crop_mode") or "center") != "center":
+        raise ValueError("only square centre crops of RGB pictures are known")
+    preprocess: dict[str, Any] = {
+        "resize_size": math.floor(height / crop_pct),
+        "crop_size": height,
+        "interpolation": about.get("interpolation") or _DEFAULT_INTERPOLATION,
+    }
+    return preprocess | {key: about[key] for key in ("mean", "std") if about.get(key)}
+
+
+def _not_timm(weights: HubWeights, reason: str) -> ModelError:
+    return ModelError(
+        f"{weights.spec} is no plain ResNet-50 of timm: {reason}",
+        hint="choose from: resnet-cli download --list; a variant such as resnet50d or resnet50_gn has other tensors",
+    )

@@ -1,0 +1,151 @@
+"""Features in a file that numpy, safetensors or Parquet open; written row by row, there only once it is whole.
+
+The number of rows stands in the beginning of the file and is known only at its end: a header of the same length is
+written first and put right at last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.errors import ConfigError, missing_extra
+from resnet_cli.outputs.prediction_files import Write
+from resnet_cli.outputs.schema import as_utf8
+from resnet_cli.prediction import Answered
+from resnet_cli.system.paths import atomic_path
+
+EXTENSIONS = (".npy", ".safetensors", ".parquet")
+#: Of the safetensors header; the JSON in it is padded with blanks. Source: the format's README.
+_HEADER_BYTES = 256
+#: Rows of a row group of Parquet: 8 MB.
+_GROUP_ROWS = 1024
+_CSV: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
+def check_embeddings_path(path: Path) -> None:
+    """Refuses what cannot be written, before anything is computed.
+
+    Raises:
+        ConfigError: No known extension, or the file or that of the names is there.
+        SetupError: Parquet, and pyarrow is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise ConfigError(f"--embeddings {path}: no known kind of file", hint=f"end it in {', '.join(EXTENSIONS)}")
+    for taken in (path, names_path(path)):
+        if os.path.lexists(taken):
+            raise ConfigError(f"--embeddings: {taken} exists already", hint="choose another name, or remove it first")
+    if suffix == ".parquet":
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise missing_extra(f"{path}: writing Parquet needs pyarrow, which is not installed", "parquet") from error
+
+
+def names_path(path: Path) -> Path:
+    """Where the names of the rows stand: ``a.npy`` -> ``a.npy.names.csv``; in Parquet they stand in the file itself."""
+    return path if path.suffix.lower() == ".parquet" else path.with_name(path.name + ".names.csv")
+
+
+@contextlib.contextmanager
+def embeddings_file(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
+    """A file of features, a row a picture in the order of the answers; pictures that cannot be read have none.
+
+    Args:
+        path: See :func:`check_embeddings_path`.
+        num_features: Columns.
+        dtype: Of the rows, float16 or float32; Parquet always holds float32.
+
+    Yields:
+        Adds one row.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    opened = _parquet(path, num_features) if path.suffix.lower() == ".parquet" else _raw(path, num_features, dtype)
+    with opened as write:
+        yield write
+
+
+@contextlib.contextmanager
+def _raw(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
+    kind = np.dtype(dtype).newbyteorder("<")
+    header = _npy_header if path.suffix.lower() == ".npy" else _safetensors_header
+    num_rows = 0
+    # The names first: where the features are, they are too.
+    with atomic_path(path) as temporary, atomic_path(names_path(path)) as names_temporary:
+        with temporary.open("wb") as file, names_temporary.open("w", **_CSV) as names:
+            file.write(header(0, num_features, kind))
+            rows = csv.writer(names, lineterminator="\n")
+            rows.writerow(["path"])
+
+            def write(answered: Answered[Any]) -> None:
+                nonlocal num_rows
+                features = answered.prediction.features
+                if features is not None:
+                    file.write(np.ascontiguousarray(features, dtype=kind).data)
+                    rows.writerow([answered.prediction.path])
+                    num_rows += 1
+
+            yield write
+            _put_right(file, header(num_rows, num_features, kind))
+
+
+def _put_right(file: BinaryIO, header: bytes) -> None:
+    file.seek(0)
+    file.write(header)
+
+
+def _npy_header(num_rows: int, num_features: int, dtype: np.dtype[Any]) -> bytes:
+    # numpy leaves room for the first number to grow, so that all these headers have one length.
+    text = io.BytesIO()
+    described = {"descr": dtype.str, "fortran_order": False, "shape": (num_rows, num_features)}
+    np.lib.format.write_array_header_1_0(text, described)
+    return text.getvalue()
+
+
+def _safetensors_header(num_rows: int, num_features: int, dtype: np.dtype[Any]) -> bytes:
+    name = {2: "F16", 4: "F32"}[dtype.itemsize]
+    num_bytes = num_rows * num_features * dtype.itemsize
+    tensor = {"dtype": name, "shape": [num_rows, num_features], "data_offsets": [0, num_bytes]}
+    text = json.dumps({"features": tensor}).encode().ljust(_HEADER_BYTES)
+    return len(text).to_bytes(8, "little") + text
+
+
+@contextlib.contextmanager
+def _parquet(path: Path, num_features: int) -> Iterator[Write]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([("path", pa.string()), ("features", pa.list_(pa.float32(), num_features))])
+    paths: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+
+        def write_group() -> None:
+            values = pa.array(np.concatenate(rows) if rows else np.empty(0, np.float32))
+            features = pa.FixedSizeListArray.from_arrays(values, num_features)
+            writer.write_table(pa.table([pa.array(paths, pa.string()), features], schema=schema))
+            paths.clear()
+            rows.clear()
+
+        def write(answered: Answered[Any]) -> None:
+            features = answered.prediction.features
+            if features is not None:
+                paths.append(as_utf8(answered.prediction.path))
+                rows.append(np.asarray(features, dtype=np.float32))
+            if len(rows) >= _GROUP_ROWS:
+                write_group()
+
+        yield write
+        write_group()

@@ -1,0 +1,164 @@
+"""Answers in files: CSV and JSON lines that grow row by row and can be gone on with, and Parquet in one piece.
+
+Each row says in ``made_by`` which model answered and by which rule, so that a file tells by itself, wherever it is
+moved, whether it may be gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from resnet_cli.errors import DiskError, ModelError, missing_extra
+from resnet_cli.outputs.schema import FILE_COLUMNS, to_arrow, to_cells, to_dict
+from resnet_cli.prediction import Answered, Prediction
+from resnet_cli.system.paths import atomic_path
+from resnet_cli.text import json_line
+
+#: Takes one answered picture.
+Write: TypeAlias = Callable[[Answered[Any]], None]
+#: What has been answered is on its way to the disk after so long: what a kill can cost.
+FLUSH_EVERY_S = 1.0
+#: Rows that are held until they become a row group of Parquet.
+GROUP_ROWS = 8192
+
+
+def made_by(model_file: Path, settings: object) -> str:
+    """Names a model and how it was asked: 16 hex digits of the file's SHA-256, a dash, and 8 of the settings'.
+
+    Raises:
+        ModelError: The file cannot be read.
+    """
+    try:
+        with model_file.open("rb") as file:
+            model = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{model_file}: {error.strerror or error}") from error
+    return f"{model[:16]}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
+
+
+@contextlib.contextmanager
+def growing_file(
+    path: Path,
+    kind: Literal["csv", "json"],
+    made_by: str,
+    *,
+    num_bytes: int = 0,
+    flush_every_s: float = FLUSH_EVERY_S,
+) -> Iterator[Write]:
+    """A file of CSV or JSON lines that grows; a kill leaves whole rows and at most one that is cut.
+
+    Args:
+        path: New, or what :func:`~resnet_cli.outputs.resume.read_done` has looked at.
+        kind: How rows look.
+        made_by: From :func:`made_by`.
+        num_bytes: What of it stays; what a kill has left behind that is removed.
+        flush_every_s: 0 where others follow the file as it grows.
+
+    Yields:
+        Adds one row.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    with _disk_errors(path):
+        file = path.open("ab")
+    with file:
+        with _disk_errors(path):
+            file.truncate(num_bytes)
+            if kind == "csv" and not num_bytes:
+                file.write(_csv_line(list(FILE_COLUMNS)))
+            file.flush()
+        flushed_at = time.monotonic()
+
+        def write(answered: Answered[Any]) -> None:
+            nonlocal flushed_at
+            if kind == "csv":
+                line = _csv_line(to_cells(answered.prediction, FILE_COLUMNS, made_by=made_by))
+            else:
+                line = (json_line(to_dict(answered.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
+            with _disk_errors(path):
+                file.write(line)
+                if time.monotonic() - flushed_at >= flush_every_s:
+                    file.flush()
+                    flushed_at = time.monotonic()
+
+        try:
+            yield write
+        finally:
+            with _disk_errors(path):
+                file.flush()
+                os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
+    """A Parquet file of answers, there only once it is whole; rows are held a group at a time.
+
+    Args:
+        path: New.
+        made_by: From :func:`made_by`.
+
+    Yields:
+        Adds one row.
+
+    Raises:
+        DiskError: It cannot be written.
+        SetupError: pyarrow is not installed.
+    """
+    schema = _schema(path)
+    import pyarrow
+    from pyarrow import parquet
+
+    rows: list[Prediction] = []
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+
+        def write_group() -> None:
+            writer.write_table(pyarrow.table(to_arrow(rows, made_by), schema=schema))
+            rows.clear()
+
+        def write(answered: Answered[Any]) -> None:
+            rows.append(dataclasses.replace(answered.prediction, features=None))
+            if len(rows) >= GROUP_ROWS:
+                with _disk_errors(path):
+                    write_group()
+
+        yield write
+        write_group()
+
+
+def _schema(path: Path) -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise missing_extra(f"{path}: writing Parquet needs pyarrow, which is not installed", "parquet") from error
+    answer = pa.struct([("label", pa.string()), ("prob", pa.float32())])
+    kinds = {"prob": pa.float32(), "novelty": pa.float32(), "topk": pa.list_(answer)}
+    return pa.schema([(column, kinds.get(column, pa.string())) for column in FILE_COLUMNS])
+
+
+def _csv_line(cells: list[object] | list[str]) -> bytes:
+    text = io.StringIO()
+    # Left to itself, a writer does not quote a carriage return, which no reader takes then.
+    has_return = any("\r" in str(cell) for cell in cells)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerow(cells)
+    # File names that are not UTF-8 come out as the bytes they are.
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"cannot write {path}: {error.strerror or error}", hint="free some space, or name another file"
+        ) from error

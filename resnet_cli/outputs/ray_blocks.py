@@ -1,0 +1,239 @@
+"""Blocks of pictures answered on a Ray cluster: a network in each worker, and parts written where they are computed.
+
+Ray Data hands blocks to the workers, a few ahead of what they do, and hands the block of a worker that dies to another.
+What travels is names, and what comes back is counts.
+
+Source: https://docs.ray.io/en/latest/data/transforming-data.html, "Stateful transforms".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from resnet_cli import errors
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inputs.web import WebItem, web_item
+from resnet_cli.errors import DataError, DiskError, ResnetCliError, SetupError
+from resnet_cli.model.reliability import Abstention
+from resnet_cli.outputs.ray_cluster import Device, divide, explained, load_ray
+from resnet_cli.outputs.shards import JOB_FILE, Block, Counts, PartWriter
+from resnet_cli.prediction import Answered, Answerer, answer
+from resnet_cli.version import __version__
+
+#: Makes the network in a worker, for so many threads.
+Load: TypeAlias = Callable[[int], Answerer[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a worker does with every block.
+
+    Attributes:
+        writer: Takes the answers.
+        topk: Classes to name.
+        max_pixels: A larger picture counts as one that cannot be read.
+        batch_size: Pictures a forward pass; None: as the network likes.
+        rule: When a picture is not answered.
+        offline: Never use the network.
+        home: The machine that the command runs on.
+        witness: A picture that is there; None where there is none in a file.
+        version: Of this program.
+    """
+
+    writer: PartWriter
+    topk: int
+    max_pixels: int
+    batch_size: int | None = None
+    rule: Abstention | None = None
+    offline: bool = False
+    home: str = ""
+    witness: str | None = None
+    version: str = __version__
+
+
+def answer_blocks(
+    ray: Any, found: Iterable[Block], *, load: Load, task: Task, device: Device = "auto"
+) -> Iterator[Counts]:
+    """Answers blocks in any order; the part of each is on the disk when its counts come.
+
+    Args:
+        ray: Connected.
+        found: All of them are listed before the first is answered; Ray's object store holds their names.
+        load: Makes the network in a worker; sent there.
+        task: What to do.
+        device: See :func:`~resnet_cli.outputs.ray_cluster.divide`.
+
+    Raises:
+        ResnetCliError: As a worker met it.
+        SetupError: The cluster fails, or has no room.
+    """
+    refs, witness = [], None
+    for block in found:
+        witness = witness or _witness(block)
+        refs.append(ray.put(_to_table(block)))
+    if not refs:
+        return
+    workers = divide(ray, device, len(refs))
+    task = dataclasses.replace(task, home=ray.get_runtime_context().get_node_id(), witness=witness)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    answered = ray.data.from_arrow_refs(refs).map_batches(
+        _Worker,
+        fn_constructor_args=(ray.put(load), task, workers.num_cpus),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=workers.num),
+        num_cpus=workers.num_cpus,
+        num_gpus=workers.num_gpus,
+    )
+    try:
+        for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in batch.to_pylist():
+                yield _counts(row)
+    except ray.exceptions.RayError as error:
+        raise explained(ray, error) from error
+
+
+class _Worker:
+    """Answers blocks one by one; made once a worker, and its network with its first block."""
+
+    def __init__(self, load: Any, task: Task, num_threads: int) -> None:
+        self._load = load
+        self._task = task
+        self._num_threads = num_threads
+        self._turns = threading.Semaphore(num_threads)
+        self._answerer: Answerer[Any] | None = None
+
+    def __call__(self, batch: Any) -> Any:
+        """A row of counts for each row of names; an error of ours travels as a value, for Ray would wrap it."""
+        import pyarrow
+
+        return pyarrow.Table.from_pylist([self._answer(row) for row in batch.to_pylist()])
+
+    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            _check_machine(self._task)
+            counts = self._task.writer.write(row["name"], self._answers(row))
+            return {**dataclasses.asdict(counts), "error": ""}
+        except ResnetCliError as error:
+            told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+            return {**dataclasses.asdict(Counts(0, 0, 0)), "error": json.dumps(told)}
+
+    def _answers(self, row: dict[str, Any]) -> Iterator[Answered[Any]]:
+        task = self._task
+        # Only now, where it counts as an attempt: a network that does not fit into the memory kills a worker too.
+        if self._answerer is None:
+            ray = load_ray()
+            load = ray.get(self._load) if isinstance(self._load, ray.ObjectRef) else self._load
+            self._answerer = load(self._num_threads)
+        yield from answer(
+            self._answerer,
+            _to_items(row, task, self._turns),
+            topk=task.topk,
+            batch_size=task.batch_size,
+            rule=task.rule,
+            with_features=task.writer.features is not None,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _InTurn(Item):
+    """A picture that is decoded when one of its worker's threads is free: the other cores have workers of their own.
+
+    Attributes:
+        turns: As many as the worker has threads.
+    """
+
+    turns: threading.Semaphore = dataclasses.field(default_factory=threading.Semaphore)
+
+    def open(self) -> Image.Image:
+        """The upright RGB image.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        with self.turns:
+            return Item.open(self)
+
+
+def _to_table(block: Block) -> Any:
+    """Names and where the pictures are; only the pictures of a table that holds them itself travel as bytes."""
+    import pyarrow
+
+    rows = []
+    for item in block.items:
+        if isinstance(item, WebItem) and item.picture is not None:
+            # What it is fetched by may hold a password: it stays in memory.
+            rows.append((item.name, "web", item.picture.url))
+        elif isinstance(item.source, Path):
+            # Workers stand in another folder.
+            rows.append((item.name, "file", os.path.abspath(item.source)))
+        else:
+            rows.append((item.name, "data", ""))
+    # Consecutive paths have much in common: a tenth of their size is left.
+    listing = zlib.compress(json.dumps(rows).encode())
+    data = [item.source for item in block.items if isinstance(item.source, bytes) and not isinstance(item, WebItem)]
+    return pyarrow.table(
+        {
+            "name": [block.name],
+            "listing": pyarrow.array([listing], pyarrow.large_binary()),
+            "data": pyarrow.array([data], pyarrow.large_list(pyarrow.large_binary())),
+        }
+    )
+
+
+def _to_items(row: dict[str, Any], task: Task, turns: threading.Semaphore) -> Iterator[Item]:
+    data = iter(row["data"])
+    for name, kind, where in json.loads(zlib.decompress(row["listing"])):
+        if kind == "web":
+            # Not in turn: it waits for the network.
+            yield web_item(where, max_pixels=task.max_pixels, offline=task.offline)
+        else:
+            source = next(data) if kind == "data" else Path(where)
+            yield _InTurn(name, source, max_pixels=task.max_pixels, turns=turns)
+
+
+def _witness(block: Block) -> str | None:
+    """A picture that is there, for other machines to look for."""
+    paths = (os.path.abspath(item.source) for item in block.items if isinstance(item.source, Path))
+    return next((path for path in paths if os.path.exists(path)), None)
+
+
+def _check_machine(task: Task) -> None:
+    """Refuses to work where pictures or parts would be others than on the machine of the command."""
+    context = load_ray().get_runtime_context()
+    if task.version != __version__:
+        raise SetupError(
+            f"a machine of the cluster has resnet-cli {__version__}, and this one {task.version}",
+            hint=f"pip install 'resnet-cli[ray]=={task.version}' there",
+        )
+    if context.get_node_id() == task.home:
+        return
+    if task.witness is not None and not os.path.exists(task.witness):
+        raise DataError(
+            f"{task.witness}: a machine of the cluster does not see it",
+            hint="put pictures where every machine finds them under the same path; what is downloaded or unpacked "
+            "first goes into RESNET_CLI_CACHE",
+        )
+    if not (task.writer.folder / JOB_FILE).exists():
+        raise DiskError(
+            f"--output {task.writer.folder}: a machine of the cluster does not see it",
+            hint="name a folder that every machine finds under the same path",
+        )
+
+
+def _counts(row: dict[str, Any]) -> Counts:
+    if row["error"]:
+        told = json.loads(row["error"])
+        kind = getattr(errors, told["kind"], ResnetCliError)
+        raise kind(told["message"], hint=told["hint"])
+    return Counts(row["num"], row["num_failed"], row["num_unknown"])

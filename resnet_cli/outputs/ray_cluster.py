@@ -1,0 +1,184 @@
+"""A Ray cluster: joined or made, kept quiet, divided into workers, and its failures put into words. Ray comes in here.
+
+Source: https://docs.ray.io/en/latest/ray-core/configure.html, and "Token authentication" there for RAY_AUTH_MODE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+from resnet_cli.errors import SetupError, missing_extra
+from resnet_cli.system.threads import num_threads
+from resnet_cli.version import __version__
+
+#: ``auto`` takes GPUs where the cluster has any.
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+CONNECT_TIMEOUT_S = 10
+#: Of a cluster of this machine alone: it holds names and one copy of the model.
+_STORE_BYTES = 1_000_000_000
+#: Ray reports to its makers, and says much on stderr and on stdout, unless it is told not to.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # On stdout, which is for results: every death of a worker.
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".?",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """How a cluster is divided.
+
+    Attributes:
+        num: Workers.
+        num_cpus: Cores of each, and its threads.
+        num_gpus: GPUs of each, 0 or 1.
+    """
+
+    num: int
+    num_cpus: int
+    num_gpus: int
+
+
+def load_ray() -> Any:
+    """Imports Ray and keeps it quiet.
+
+    Raises:
+        SetupError: It is not installed.
+    """
+    os.environ.update(_ENVIRONMENT)
+    try:
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.data")
+    except ImportError as error:
+        raise missing_extra("--engine ray needs Ray, which is not installed", "ray") from error
+    return ray
+
+
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[Any]:
+    """Joins a cluster, or makes one of this machine alone.
+
+    Args:
+        address: ``host:port``, or ``auto`` for the cluster that this machine belongs to; None: a new one.
+
+    Yields:
+        Ray.
+
+    Raises:
+        SetupError: There is none, or it is of another version.
+    """
+    ray = load_ray()
+    if address is not None and address != "auto":
+        _check_reachable(address)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        options |= {"num_cpus": num_threads(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    try:
+        with _own_signals(), _muted():
+            ray.init(address=address or "local", **options)
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
+        if address is None:
+            raise SetupError(f"Ray cannot be started: {_first_line(error)}") from error
+        raise _no_cluster(address, error) from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> SetupError:
+    return SetupError(
+        f"--ray-address {address}: no cluster there: {_first_line(error)}",
+        hint="start one: ray start --head; this command must run on one of its machines, and with RAY_AUTH_MODE=token "
+        "where the cluster asks for a token",
+    )
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray puts a handler of its own in the place of the command's."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """What Ray's C++ part says on stderr while it starts, be it only how little it is going to say."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def divide(ray: Any, device: Device, num_blocks: int) -> Workers:
+    """A worker a GPU where there are any, else one a core.
+
+    Args:
+        ray: Connected.
+        device: ``cpu`` leaves GPUs alone.
+        num_blocks: More workers would have nothing to do.
+
+    Raises:
+        SetupError: The cluster has no GPU, or no core.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1] if device != "cpu" else []
+    if with_gpus:
+        num_cpus = max(1, min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpus))
+        return Workers(min(num_blocks, sum(int(node["GPU"]) for node in with_gpus)), num_cpus, 1)
+    if device == "cuda":
+        raise SetupError("--device cuda: the cluster has no GPU", hint="leave --device away")
+    num_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
+    if not num_cpus:
+        raise SetupError("the cluster has no CPU to compute on", hint="ray status shows what it has")
+    return Workers(min(num_blocks, num_cpus), 1, 0)
+
+
+def explained(ray: Any, error: Exception) -> Exception:
+    """What a failure of the cluster is for the user; a failure of our own code stays what it is."""
+    if "No module named 'resnet_cli'" in str(error):
+        return SetupError(
+            f"a machine of the cluster has no resnet-cli {__version__}",
+            hint=f"install it there, as here: pip install 'resnet-cli[ray]=={__version__}'",
+        )
+    if isinstance(error, ray.exceptions.RayTaskError | ray.exceptions.UserCodeException):
+        return error  # type: ignore[no-any-return]
+    return SetupError(
+        f"the cluster failed: {_first_line(error)}", hint="ray status says how it is; the same command goes on"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]

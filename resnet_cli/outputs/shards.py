@@ -1,0 +1,291 @@
+"""A folder of answers in parts, each written whole by whoever computed it, so that a run can die anywhere and go on.
+
+``part-000012-3fa9c1d2e4b5.parquet`` holds the answers to block 12 of the pictures; the digits behind it are the hash
+of their names. The part is the last file of its block that is written, so that a part that is there is finished:
+its pictures that could not be read (``failed/``) and its features are there too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import ConfigError, DataError, DiskError, SetupError
+from resnet_cli.outputs.prediction_files import Write, growing_file, parquet_file
+from resnet_cli.prediction import Answered
+from resnet_cli.system.paths import atomic_path, make_dir, write_text
+
+#: Pictures of a part: half a minute of a core, which is what a killed worker costs.
+BLOCK_SIZE = 1000
+#: How often a block may be begun before it is taken for the reason that its workers die; machines that come and go
+#: take a few.
+MAX_ATTEMPTS = 6
+#: What a folder's parts have in common.
+JOB_FILE = "job.json"
+#: Pictures that could not be read, in JSON lines of the parts' columns.
+FAILED_FOLDER = "failed"
+PartFormat: TypeAlias = Literal["json", "parquet"]
+_SUFFIX: dict[PartFormat, str] = {"json": ".jsonl", "parquet": ".parquet"}
+_PART = re.compile(r"part-(\d{6,})-([0-9a-f]{12})\.(?:jsonl|parquet)")
+_LEFT_BEHIND = ".part-*.tmp"
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Consecutive pictures of the inputs.
+
+    Attributes:
+        index: Its place among the blocks, from 0.
+        items: At most ``BLOCK_SIZE``; only the last block has fewer.
+    """
+
+    index: int
+    items: list[Item]
+
+    @property
+    def name(self) -> str:
+        """Of its files, without extension: tells it from a block of other pictures in the same place."""
+        digest = hashlib.blake2b(digest_size=6)
+        for item in self.items:
+            digest.update(os.fsencode(item.name) + b"\0")
+        return f"part-{self.index:06d}-{digest.hexdigest()}"
+
+
+def blocks(items: Iterable[Item], *, block_size: int) -> Iterator[Block]:
+    """Cuts pictures into blocks: a function of their order alone, whoever computes them."""
+    waiting = iter(items)
+    for index in itertools.count():
+        taken = list(itertools.islice(waiting, block_size))
+        if not taken:
+            return
+        yield Block(index, taken)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartWriter:
+    """Writes the parts of a job; small, and sent to every worker.
+
+    Attributes:
+        folder: Of the parts.
+        kind: How they look.
+        made_by: For the rows; see :func:`~resnet_cli.outputs.prediction_files.made_by`.
+        features: The folder of features; None: they are not written.
+        num_features: Of a picture.
+    """
+
+    folder: Path
+    kind: PartFormat
+    made_by: str
+    features: Path | None = None
+    num_features: int = 0
+
+    def part(self, name: str) -> Path:
+        """Where the answers of a block stand."""
+        return self.folder / f"{name}{_SUFFIX[self.kind]}"
+
+    def failed(self, name: str) -> Path:
+        """Where its pictures that could not be read stand."""
+        return self.folder / FAILED_FOLDER / f"{name}.jsonl"
+
+    def is_finished(self, name: str) -> bool:
+        """Whether nothing of a block is left to do."""
+        return self.part(name).exists() and (self.features is None or self._features(name).exists())
+
+    def num_failed(self, name: str) -> int:
+        """Pictures of a finished block that could not be read."""
+        try:
+            with self.failed(name).open("rb") as file:
+                return sum(1 for _ in file)
+        except FileNotFoundError:
+            return 0
+
+    def write(self, name: str, found: Iterable[Answered[Any]]) -> Counts:
+        """Writes one block; twice the same block is the same files.
+
+        Raises:
+            DiskError: A file cannot be written.
+            SetupError: So many workers have died over this block that one more would die too.
+        """
+        with self._attempt(name):
+            return self._write(name, found)
+
+    @contextlib.contextmanager
+    def _attempt(self, name: str) -> Iterator[None]:
+        """Counts how often a block is begun, in a file of as many bytes: whoever is killed cannot tell."""
+        attempts = self.folder / f".{name}.attempts.tmp"
+        with _disk_errors(attempts):
+            with attempts.open("ab") as file:
+                file.write(b".")
+            num = attempts.stat().st_size
+        if num > MAX_ATTEMPTS:
+            raise SetupError(
+                f"{MAX_ATTEMPTS} workers died over the pictures of {name}",
+                hint="if memory was short, give each worker more of it: ray start --num-cpus with fewer cores; "
+                "the same command goes on",
+            )
+        yield
+        attempts.unlink(missing_ok=True)
+
+    def _write(self, name: str, found: Iterable[Answered[Any]]) -> Counts:
+        num = num_failed = num_unknown = 0
+        # What an attempt that was killed has left: this time all may be well.
+        self.failed(name).unlink(missing_ok=True)
+        with contextlib.ExitStack() as stack:
+            # The first to be opened is the last to be closed: what is there under its name is finished.
+            writers = [stack.enter_context(self._open_part(self.part(name)))]
+            if self.features is not None:
+                writers.append(stack.enter_context(self._open_features(name)))
+            write_failed: Write | None = None
+            for answered in found:
+                num += 1
+                num_unknown += answered.prediction.unknown is not None
+                if answered.prediction.error is not None:
+                    num_failed += 1
+                    write_failed = write_failed or stack.enter_context(self._open_failed(name))
+                    write_failed(answered)
+                    continue
+                for write in writers:
+                    write(answered)
+        return Counts(num, num_failed, num_unknown)
+
+    def tidy(self) -> None:
+        """Removes what killed workers have left, while none is at work."""
+        folders = [self.folder, self.folder / FAILED_FOLDER, *([self.features] if self.features else [])]
+        for path in itertools.chain.from_iterable(folder.glob(_LEFT_BEHIND) for folder in folders):
+            path.unlink(missing_ok=True)
+
+    def _features(self, name: str) -> Path:
+        assert self.features is not None
+        return self.features / f"{name}.parquet"
+
+    def _open_part(self, path: Path) -> contextlib.AbstractContextManager[Write]:
+        return parquet_file(path, self.made_by) if self.kind == "parquet" else _json_part(path, self.made_by)
+
+    def _open_failed(self, name: str) -> contextlib.AbstractContextManager[Write]:
+        path = self.failed(name)
+        make_dir(path.parent)
+        return _json_part(path, self.made_by)
+
+    def _open_features(self, name: str) -> contextlib.AbstractContextManager[Write]:
+        import numpy as np
+
+        from resnet_cli.outputs.embeddings import embeddings_file
+
+        return embeddings_file(self._features(name), self.num_features, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Pictures of a block: all, those that could not be read, those that were not answered by the rule."""
+
+    num: int
+    num_failed: int
+    num_unknown: int
+
+
+def begin(folder: Path, flag: str, settings: Mapping[str, object]) -> None:
+    """Makes the folder of a job, or finds that it is the same job's.
+
+    Args:
+        folder: Its parent is there.
+        flag: Names it in messages.
+        settings: What its parts have in common, as plain JSON values.
+
+    Raises:
+        ConfigError: It holds another job's parts or other files.
+        DataError: Its job file is damaged.
+        DiskError: It cannot be made.
+    """
+    file = folder / JOB_FILE
+    if file.exists():
+        _check_same(folder, flag, settings)
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{flag} {folder}: holds other files than parts of answers", hint="name a new folder")
+    make_dir(folder)
+    write_text(file, json.dumps(settings, indent=2) + "\n")
+
+
+def _check_same(folder: Path, flag: str, settings: Mapping[str, object]) -> None:
+    try:
+        found = json.loads((folder / JOB_FILE).read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{folder / JOB_FILE}: damaged: {error}", hint=f"name a new folder with {flag}") from error
+    other = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
+    if other:
+        changed = ", ".join(f"{key} {str(found.get(key))[:60]}, now {settings.get(key)}" for key in other)
+        raise ConfigError(
+            f"{flag} {folder} was begun by another model or with other settings: {changed}",
+            hint="name a new folder, or give the model and the flags that it was begun with",
+        )
+
+
+def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]) -> Iterator[Block]:
+    """The blocks that are left to do, after which it is known that all parts are of these pictures.
+
+    Args:
+        found: All blocks.
+        writer: Of the parts.
+        skipped: Gets the counts of the others.
+
+    Raises:
+        ConfigError: A part is of other pictures.
+    """
+    parts = _parts(writer.folder)
+    num_blocks = 0
+    for block in found:
+        num_blocks += 1
+        there = parts.get(block.index, block.name)
+        if there != block.name:
+            raise _other_pictures(writer.folder, there)
+        if block.index in parts and writer.is_finished(block.name):
+            skipped.append(Counts(len(block.items), writer.num_failed(block.name), 0))
+        else:
+            yield block
+    if parts and max(parts) >= num_blocks:
+        raise _other_pictures(writer.folder, parts[max(parts)])
+
+
+def _parts(folder: Path) -> dict[int, str]:
+    """Index -> name of the parts that are there."""
+    found: dict[int, str] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _PART.fullmatch(entry.name)
+            if match:
+                name = os.path.splitext(entry.name)[0]
+                if found.setdefault(int(match[1]), name) != name:
+                    raise _other_pictures(folder, name)
+    return found
+
+
+def _other_pictures(folder: Path, name: str) -> ConfigError:
+    return ConfigError(
+        f"--output {folder} was begun with other pictures: {name} is of none of these blocks",
+        hint="name a new folder, or give the inputs that it was begun with, in the same order",
+    )
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _json_part(path: Path, made_by: str) -> Iterator[Write]:
+    with atomic_path(path) as temporary, growing_file(temporary, "json", made_by) as write:
+        yield write

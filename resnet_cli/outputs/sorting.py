@@ -1,0 +1,74 @@
+"""Pictures into folders of their classes, as copies or as links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.errors import ImageError
+from resnet_cli.outputs.prediction_files import Write
+from resnet_cli.outputs.safe_files import copy_file, folder_names, new_file, place, place_link, safe_name
+from resnet_cli.prediction import UNKNOWN, Answered
+from resnet_cli.system.paths import cache_dir
+
+
+def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: bool = False) -> Write:
+    """Puts each picture into ``folder/<class>/<its name>``; what is there already stays as it is.
+
+    Of two files with one name the later one gets a mark in its name. The same bytes under the same name are one
+    picture, so the same call again changes nothing. Pictures that cannot be read stay where they are.
+
+    Args:
+        folder: Is made.
+        classes: All that can be answered.
+        abstains: Whether pictures may be ``unknown``, which is a folder then.
+        link: Symbolic links instead of copies; what is no file of the user's own (stdin, the network, an archive)
+            is copied all the same.
+
+    Returns:
+        Takes one answered picture; raises DiskError where a file cannot be written.
+    """
+    names = folder_names(classes, reserved=[UNKNOWN] if abstains else [])
+
+    def write(answered: Answered[Any]) -> None:
+        prediction, item = answered.prediction, answered.item
+        if prediction.error is not None:
+            return
+        into = folder / (UNKNOWN if prediction.unknown is not None else names[prediction.topk[0][0]])
+        name = file_name(item)
+        if link and isinstance(item.source, Path) and not _is_cached(item.source):
+            place_link(into, name, item.source)
+        elif isinstance(item.source, Path):
+            place(into, name, os.path.abspath(item.source), copy_file(item.source))
+        else:
+            place(into, name, item.name, new_file(encoded(item)))
+
+    return write
+
+
+def file_name(item: Item) -> str:
+    """The last part of a picture's name, harmless on every system; ``stdin`` for the one without a name."""
+    last = item.name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return "stdin" if item.name == "-" else safe_name(last)
+
+
+def encoded(item: Item) -> bytes:
+    """The bytes of a picture's file, wherever it is.
+
+    Raises:
+        ImageError: It cannot be read any more.
+    """
+    from resnet_cli.data.inputs.web import downloaded
+
+    source = downloaded(item).source
+    if isinstance(source, bytes):
+        return source
+    raise ImageError(item.name, "no file")
+
+
+def _is_cached(path: Path) -> bool:
+    # What came out of an archive goes when the cache is emptied.
+    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(cache_dir()), ""))

@@ -1,0 +1,276 @@
+"""The run folder: what a finetune writes, and how it is found again."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from resnet_cli.config import FinetuneConfig, resolve, to_yaml
+from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
+from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
+from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.system.paths import LATEST, RUNS, make_dir, refuse_existing, write_bytes, write_text
+
+
+class Known(Protocol):
+    """What tells whose run and classes are meant: a model, or an exported file of one."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it came from, if any."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in index order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochRecord:
+    """One row of ``history.csv``.
+
+    Attributes:
+        epoch: From 1; 0 is the probe that a finetune starts from. Of an L-BFGS probe: the number of the penalty.
+        train_loss: Mean over the epoch's pictures, as seen in training (augmented, dropout on).
+        train_top1: Likewise.
+        val_loss: On the whole validation split after the epoch.
+        val_top1: Likewise.
+        val_fitted_loss: ``val_loss`` at the temperature that suits the split best: what chooses the epoch.
+        lr: Of the stage nearest to the pictures that is trained, at the epoch's last step; 0 for L-BFGS.
+        seconds: Wall time of the epoch, validation included.
+        l2: The penalty of an L-BFGS probe; None for an epoch of steps.
+    """
+
+    epoch: int
+    train_loss: float
+    train_top1: float
+    val_loss: float
+    val_top1: float
+    val_fitted_loss: float
+    lr: float
+    seconds: float
+    l2: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A folder with a model, its config, split, history, metrics and plots."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, out: Path | None, data_name: str, *, num_bytes: int = 0) -> RunFolder:
+        """Claims a new folder: ``out``, else ``runs/<data>-<time>``; two processes never get the same.
+
+        Args:
+            out: As the user asked.
+            data_name: Of the data set.
+            num_bytes: What will be written; checked now and not after the training.
+
+        Raises:
+            ConfigError: ``out`` exists.
+            DiskError: It cannot be made, or the disk is too full.
+        """
+        refuse_existing(out)
+        name = f"{data_name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        path = out or RUNS / next(names)
+        make_dir(path.parent)
+        left = shutil.disk_usage(path.parent).free
+        if left < num_bytes:
+            raise DiskError(
+                f"{path.parent}: {left / 1e6:.0f} MB free, the run needs {num_bytes / 1e6:.0f} MB",
+                hint="free some space, or choose another disk with --out",
+            )
+        while True:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                if out is not None:
+                    raise ConfigError(
+                        f"--out {out}: another run has just taken it", hint="choose another name"
+                    ) from None
+                path = RUNS / next(names)
+            except OSError as error:
+                raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
+            else:
+                return cls(path)
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.path / MODEL_FILE
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / "metrics.json").exists()
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with the training."""
+        return f"resnet-cli finetune --resume {shlex.quote(str(self.path))}"
+
+    def reopen(self) -> None:
+        """Makes the folder that of a training under way, and removes what a killed process has half written."""
+        for path in (self.path / "metrics.json", *self.path.glob(".*.tmp")):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def discard(self) -> None:
+        """Removes the folder unless it holds a model, or something to go on from."""
+        if not self.model_path.exists() and not list_checkpoints(self.checkpoints_path):
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_inputs(self, config: FinetuneConfig, dataset: Dataset, skipped: Sequence[ImageError] = ()) -> None:
+        """Writes ``config.yaml``, ``split.csv`` and, where pictures were left out, ``skipped.csv``.
+
+        Raises:
+            DiskError: They cannot be written.
+        """
+        write_text(self.path / "config.yaml", to_yaml(config))
+        write_text(self.path / "split.csv", split_csv(dataset))
+        if skipped:
+            text = io.StringIO()
+            rows = [("path", "reason"), *((error.path, error.reason) for error in skipped)]
+            write_rows(text, rows)
+            write_text(self.path / "skipped.csv", text.getvalue())
+
+    def write_history(self, history: Sequence[EpochRecord]) -> None:
+        """Writes ``history.csv``, one row an epoch.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        text = io.StringIO()
+        names = [field.name for field in dataclasses.fields(EpochRecord)]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(record) for record in history)
+        write_text(self.path / "history.csv", text.getvalue())
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Writes ``metrics.json``.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        write_text(self.path / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+    def mark_latest(self) -> None:
+        """Lets ``runs/latest`` name this run: a link, or a text file where links are not allowed.
+
+        It is a convenience: where ``runs`` cannot be written, the run stands all the same.
+        """
+        temporary = RUNS / f".latest.{os.getpid()}.tmp"
+        with contextlib.suppress(DiskError):
+            make_dir(RUNS)
+            target = os.path.relpath(self.path.resolve(), RUNS.resolve())
+            try:
+                temporary.unlink(missing_ok=True)
+                temporary.symlink_to(target, target_is_directory=True)
+                os.replace(temporary, LATEST)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                write_bytes(LATEST, target.encode())
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool = False) -> Dataset:
+    """The data of the run that a model lies in, split as the run wrote it down.
+
+    Args:
+        model: Loaded from a run folder.
+        split: The one that will be judged, of which no picture may be gone; None: test, else val, else all.
+        offline: Never download.
+
+    Raises:
+        ConfigError: The model lies in no run folder.
+        DataError: Its data are gone or have changed.
+    """
+    found = _find_run_files(model)
+    if found is None:
+        raise ConfigError(
+            f"{model.path} lies in no run folder, so its own test pictures are not known",
+            hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
+        )
+    config, split_path = found
+    try:
+        dataset = open_dataset(config.data, config.model_copy(update={"offline": offline or config.offline}))
+    except DataError as error:
+        raise DataError(
+            f"the pictures that {split_path.parent} was trained on cannot be used any more: {error.message}",
+            hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
+        ) from error
+    return apply_split_csv(dataset, split_path, judged=split)
+
+
+def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:
+    """How many pictures the run's own training saw, as far as its folder tells.
+
+    Args:
+        model: Loaded from a run folder, or from anywhere (then nothing is known: 0).
+        spec: Of the data set that the items come from.
+        items: The pictures.
+    """
+    found = _find_run_files(model)
+    if found is None or found[0].data != spec:
+        return 0
+    trained = read_split_names(found[1], "train")
+    return sum(item.name in trained for item in items)
+
+
+def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
+    """The config and the split file of the run folder that a model lies in; None if it lies in none."""
+    if model.path is None:
+        return None
+    folder = model.path.resolve().parent
+    config_path, split_path = folder / "config.yaml", folder / "split.csv"
+    if not config_path.is_file() or not split_path.is_file():
+        return None
+    return resolve(FinetuneConfig, {}, config_path, is_record=True).config, split_path
+
+
+def choose_items(dataset: Dataset, model: Known, split: str | None) -> tuple[str, list[Item]]:
+    """The pictures to judge a model by, their labels aligned with the model's classes by name.
+
+    Args:
+        dataset: Any, of which the model knows all classes.
+        model: Gives the classes.
+        split: None takes test, else val, else all.
+
+    Returns:
+        The split's name and its items.
+
+    Raises:
+        DataError: The split is empty, or the model does not know a class.
+    """
+    aligned = dataset.relabel(model.classes)
+    found = [name for name in SPLITS if aligned.split(name)]
+    if split is None:
+        split = next((name for name in ("test", "val") if name in found), "all")
+    items = [item for item in aligned.items if split in {"all", item.split}]
+    if not items:
+        raise DataError(f"--split {split}: {dataset.name} has only {', '.join(found)}", hint="or use --split all")
+    return split, items

@@ -1,0 +1,1 @@
+"""Studies of a data set and a model: label audit, learning curve, robustness."""

@@ -1,0 +1,57 @@
+"""The backbone for studies of the data: one that was not trained on the labels in question."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.errors import ResnetCliError
+from resnet_cli.model.network import Model, ResNet50
+from resnet_cli.model.weights import Progress, find_weights, load_backbone
+
+
+class Untrained(NamedTuple):
+    """A backbone, and what to know about it.
+
+    Attributes:
+        network: Its head is of no use.
+        note: What it is, in words; empty where it is the model's own and that is as it should be.
+        has_seen: Whether it was trained on the pictures all the same, as no other is to be had.
+    """
+
+    network: ResNet50
+    note: str
+    has_seen: bool
+
+
+def untrained_backbone(model: Model, *, offline: bool = False, on_download: Progress | None = None) -> Untrained:
+    """The model's own backbone if it stayed frozen, else the one that its training started from.
+
+    A backbone that was trained on a picture has learnt its label, also a wrong one, and features of training pictures
+    are better than any new picture's: heads on them would find few wrong labels, and expect nothing of more pictures.
+
+    Args:
+        model: Of a run, or weights that are not ours (which saw none of these pictures).
+        offline: Never download.
+        on_download: Called with (bytes done, bytes in all).
+    """
+    recipe = model.provenance.get("recipe")
+    if not isinstance(recipe, dict) or recipe.get("mode") == "frozen":
+        return Untrained(model.network, "", False)
+    config_path = model.path.resolve().parent / "config.yaml" if model.path else None
+    try:
+        if config_path is None or not config_path.is_file():
+            spec = str(model.provenance.get("weights", ""))
+        else:
+            spec = resolve(FinetuneConfig, {}, config_path, is_record=True).config.weights
+        found = find_weights(spec, mode="full", offline=offline, on_download=on_download)
+        if found.path is None:
+            return Untrained(model.network, "the model's own backbone, which these pictures trained", True)
+        network = ResNet50(2)
+        load_backbone(network, found)
+    except ResnetCliError as error:
+        # The study is still worth something, and says what it is worth.
+        return Untrained(
+            model.network, f"the model's own backbone, which these pictures trained ({error.message})", True
+        )
+    return Untrained(network, f"the backbone that the training started from ({found.name})", False)

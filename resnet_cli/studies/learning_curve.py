@@ -1,0 +1,332 @@
+"""What more pictures would bring: heads trained on nested parts of the train split, a power law through their errors.
+
+Features are computed once, so that a head is a matter of seconds. The law ``a + b * n ** -c`` is fitted to the error
+on pictures that no head has seen, and followed to more pictures than there are.
+
+Held against the truth on CIFAR-10 (25 to 450 pictures a class at 128 px, the compressed weights that the README names,
+2,000 test pictures; benchmarks/learning_curve.py) 16 of 18 intervals for twice the pictures hold; the gain is off
+by 0.8 points on average, 0.3 points too high in the mean. Few pictures promise rather too much: from 25 a class to 125
+by 2.4 points. What a class has gained so far says nothing about what it will gain (correlation -0.1), so none is named.
+
+Sources: the law: Cortes et al. 1993, "Learning curves: asymptotic values and rate of convergence"; Hestness et al.
+2017, https://arxiv.org/abs/1712.00409. Its limits: Viering and Loog 2022, https://arxiv.org/abs/2103.10948.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_cli.errors import DataError
+from resnet_cli.evaluation.intervals import Interval, around
+from resnet_cli.heads import logistic
+from resnet_cli.heads.probabilities import head_probs
+
+#: Sizes of the nested parts, in equal ratios from the smallest to all pictures: each doubles the one before.
+NUM_SIZES = 6
+#: The smallest part is this share of all pictures, but at least so many a class.
+SMALLEST_SHARE = 1 / 32
+MIN_PER_CLASS = 2
+#: All pictures must be so many times the smallest part, or there is no curve to see.
+MIN_RANGE = 4
+#: Random parts of each size; of all pictures there is but one.
+NUM_DRAWS = 5
+#: Pictures of the largest part: with more, a curve takes hours and its end is flat.
+MAX_IMAGES = 20_000
+#: What is forecast beside twice the pictures.
+MORE_PER_CLASS = 100
+TWICE = "twice the pictures"
+#: Samples with replacement of the judged pictures and of the draws.
+NUM_RESAMPLES = 1000
+#: Exponents that are tried. Source: between 0.07 and 0.5 in Hestness et al. 2017; heads on frozen features reach 1.
+EXPONENTS = np.geomspace(0.05, 2, 48)
+#: A forecast for more than so many times the pictures is a guess. Source: benchmarks/learning_curve.py.
+MAX_REACH = 4.0
+
+Rows = tuple[Tensor, Tensor]
+Errors = NDArray[np.float64]
+
+
+class PowerLaw(NamedTuple):
+    """The error with n pictures: ``asymptote + scale * n ** -exponent``; each a number or an array of them."""
+
+    asymptote: Any
+    scale: Any
+    exponent: Any
+
+    def error(self, num_images: float) -> Any:
+        """The expected share of wrong answers of a head trained on so many pictures."""
+        return self.asymptote + self.scale * num_images**-self.exponent
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The heads trained on one number of pictures.
+
+    Attributes:
+        num_images: Pictures of each part.
+        error: Mean share of wrong answers, and between which the heads' own lie.
+        l2: The penalty that the validation split chose.
+        num_draws: How many parts of this size.
+    """
+
+    num_images: int
+    error: Interval
+    l2: float
+    num_draws: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """What would be reached with more pictures of the same kind.
+
+    Attributes:
+        name: In words: ``TWICE``, or how many more.
+        num_images: In all.
+        top1: Expected share of right answers.
+        gain: In top-1, against what is reached with the pictures that are there.
+        is_guess: Whether it lies further ahead than such forecasts hold.
+    """
+
+    name: str
+    num_images: int
+    top1: Interval
+    gain: Interval
+    is_guess: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningCurve:
+    """How the error falls with the number of pictures, and where it goes from there.
+
+    Attributes:
+        steps: From few pictures to all.
+        law: Fitted to them.
+        forecasts: For more pictures.
+        num_judged: Pictures that every head was judged by.
+        num_train: Pictures of the train split, of which the largest part may be fewer.
+    """
+
+    steps: tuple[Step, ...]
+    law: PowerLaw
+    forecasts: tuple[Forecast, ...]
+    num_judged: int
+    num_train: int
+
+    @property
+    def top1(self) -> float:
+        """With the largest part."""
+        return 1 - self.steps[-1].error.value
+
+    @property
+    def twice(self) -> Forecast:
+        """The forecast for twice the pictures."""
+        return next(found for found in self.forecasts if found.name == TWICE)
+
+
+def learning_curve(
+    train: Rows,
+    val: Rows,
+    judged: Rows,
+    num_classes: int,
+    *,
+    groups: Sequence[str] = (),
+    device: str = "cpu",
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LearningCurve:
+    """Trains heads on nested parts of the train split and forecasts what more pictures would bring.
+
+    Args:
+        train: Features [n x 2048] of any float dtype, labels int64 [n].
+        val: Likewise; chooses each size's penalty.
+        judged: Likewise; the test split, or else the validation split again.
+        num_classes: Outputs of a head.
+        groups: The group of each train picture, which is taken as a whole as far as possible; empty: of no group.
+        device: Where heads are trained.
+        seed: Chooses the parts.
+        on_progress: Called with (pictures trained on, of all heads together).
+
+    Raises:
+        DataError: There are too few train pictures for a curve.
+    """
+    labels = train[1].numpy()
+    num_used = len(np.unique(labels))
+    sizes = part_sizes(len(labels), num_used)
+    orders = [nested_order(labels, groups, seed=seed + draw) for draw in range(NUM_DRAWS)]
+    num_done, num_all = 0, NUM_DRAWS * sum(sizes[:-1]) + sizes[-1]
+    steps, rights = [], []
+    for size in sizes:
+        penalties: Sequence[float] = logistic.PENALTIES
+        found = []
+        for order in orders if size < sizes[-1] else orders[:1]:
+            # In the order of the features: neighbours in memory are read together.
+            rows = torch.from_numpy(np.sort(order[:size]))
+            part = train[0][rows], train[1][rows]
+            path = logistic.fit_path(part, val, num_classes, device=device, penalties=penalties)
+            chosen = logistic.choose(list(path))
+            # The first part of a size chooses its penalty: a path takes ten times as long as one fit.
+            penalties = (chosen.l2,)
+            found.append((head_probs(chosen.head, judged[0]).argmax(dim=1) == judged[1]).numpy())
+            num_done += size
+            if on_progress:
+                on_progress(num_done, num_all)
+        rights.append(np.array(found))  # [draws x t]
+        steps.append(_step(size, rights[-1], penalties[0]))
+    return _follow(steps, rights, num_train=len(labels), num_used=num_used, seed=seed)
+
+
+def part_sizes(num_images: int, num_classes: int) -> list[int]:
+    """How many pictures each part has, from few to all.
+
+    Args:
+        num_images: Of the train split.
+        num_classes: Classes that occur in it.
+
+    Raises:
+        DataError: Too few for a curve.
+    """
+    largest = min(num_images, MAX_IMAGES)
+    smallest = max(MIN_PER_CLASS * num_classes, round(SMALLEST_SHARE * largest))
+    if not num_images or largest < MIN_RANGE * smallest:
+        raise DataError(
+            f"{num_images:,} train pictures of {num_classes:,} classes are too few for a learning curve",
+            hint=f"it takes {MIN_RANGE * MIN_PER_CLASS} of each class at the least; until then, more pictures help",
+        )
+    return [int(size) for size in np.unique(np.geomspace(smallest, largest, NUM_SIZES).round())]
+
+
+def nested_order(labels: NDArray[np.int64], groups: Sequence[str], *, seed: int) -> NDArray[np.intp]:
+    """Positions in an order of which every beginning holds the classes in the proportions of the whole.
+
+    Each class's first picture comes before all others. A group's pictures of a class follow each other.
+
+    Args:
+        labels: [n].
+        groups: Of each picture, or none; empty: of no group.
+        seed: Of the order.
+    """
+    rng = np.random.default_rng(seed)
+    chance = rng.random(len(labels))
+    if any(groups):
+        names, inverse = np.unique(
+            [f"group {group}" if group else f"picture {at}" for at, group in enumerate(groups)], return_inverse=True
+        )
+        chance = rng.permutation(len(names))[inverse] + chance
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(chance[rows])]
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[0]] = 0
+    return np.lexsort((chance, place))
+
+
+def fit_power_law(sizes: Sequence[int], errors: Errors) -> PowerLaw:
+    """The law with the least squared distance to errors; a part counts by its size, as its error varies the less.
+
+    Args:
+        sizes: [s], at least 3.
+        errors: [... x s].
+
+    Returns:
+        Three arrays [...], none below 0.
+    """
+    weights = np.array(sizes, dtype=np.float64)
+    weights /= weights.sum()
+    # Sizes are relative to the largest: the scale is then of the order of the errors.
+    falls = (np.array(sizes) / sizes[-1]) ** -EXPONENTS[:, None]  # [c x s]
+    targets = np.asarray(errors)[..., None, :]  # [... x 1 x s]
+    mean_fall = falls @ weights  # [c]
+    mean_error = targets @ weights  # [... x 1]
+    spread = ((falls - mean_fall[:, None]) ** 2) @ weights
+    slope = ((targets - mean_error[..., None]) * (falls - mean_fall[:, None])) @ weights / spread  # [... x c]
+    scale = np.maximum(slope, 0)
+    asymptote = mean_error - scale * mean_fall
+    # Where the best asymptote would be below 0, the best line through 0.
+    through_zero = (targets * falls) @ weights / (falls**2 @ weights)
+    scale = np.where(asymptote < 0, np.maximum(through_zero, 0), scale)
+    asymptote = np.maximum(asymptote, 0)
+    off = ((asymptote[..., None] + scale[..., None] * falls - targets) ** 2) @ weights  # [... x c]
+    best = off.argmin(axis=-1)
+    exponent = EXPONENTS[best]
+    chosen = np.take_along_axis(scale, best[..., None], axis=-1)[..., 0]
+    return PowerLaw(
+        np.take_along_axis(asymptote, best[..., None], axis=-1)[..., 0], chosen * sizes[-1] ** exponent, exponent
+    )
+
+
+def _step(size: int, is_right: NDArray[np.bool_], l2: float) -> Step:
+    errors = 1 - is_right.mean(axis=1)
+    return Step(size, Interval(float(errors.mean()), float(errors.min()), float(errors.max())), l2, len(is_right))
+
+
+def _follow(
+    steps: Sequence[Step], rights: Sequence[NDArray[np.bool_]], *, num_train: int, num_used: int, seed: int
+) -> LearningCurve:
+    """Fits the law and follows it; ``rights`` says of each step's heads what they answered right, [draws x t]."""
+    sizes = [step.num_images for step in steps]
+    resampled = _Resampled(sizes, rights, np.random.default_rng(seed))
+    law = fit_power_law(sizes, np.array([step.error.value for step in steps]))
+    wanted = {MORE_PER_CLASS * num_used + sizes[-1]: f"{MORE_PER_CLASS} more of each class", 2 * sizes[-1]: TWICE}
+    forecasts = [_forecast(name, num, steps[-1], law, resampled) for num, name in sorted(wanted.items())]
+    return LearningCurve(
+        tuple(steps),
+        PowerLaw(*(float(part) for part in law)),
+        tuple(forecasts),
+        rights[0].shape[1],
+        num_train,
+    )
+
+
+class _Resampled:
+    """What the errors could have been with other judged pictures and other parts, and the laws through them."""
+
+    def __init__(self, sizes: Sequence[int], rights: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> None:
+        num_judged = rights[0].shape[1]
+        # The same judged pictures for all sizes: that some are hard is no news about the curve's slope.
+        counts = rng.multinomial(num_judged, np.full(num_judged, 1 / num_judged), size=NUM_RESAMPLES)
+        by_draw = [1 - counts @ right.T.astype(np.float64) / num_judged for right in rights]  # [resamples x draws]
+        # How far one draw lies off its size's mean, for a part of one picture: it shrinks with the root of the size.
+        spread = [
+            (1 - right.mean(axis=1) - (1 - right.mean())) * math.sqrt(size * len(right) / (len(right) - 1))
+            for size, right in zip(sizes, rights, strict=True)
+            if len(right) > 1
+        ]
+        self._luck = np.concatenate(spread)
+        self._rng = rng
+        means = [
+            found[_rows(found), rng.integers(found.shape[1], size=found.T.shape).T].mean(axis=1) for found in by_draw
+        ]
+        self.now = by_draw[-1][:, 0]
+        means[-1] = means[-1] + self.luck(sizes[-1])
+        self.laws = fit_power_law(sizes, np.stack(means, axis=1))
+
+    def luck(self, num_images: int) -> Errors:
+        """What a training split of this size adds by chance, [resamples]."""
+        return self._rng.choice(self._luck, size=NUM_RESAMPLES) / math.sqrt(num_images)
+
+
+def _rows(found: Errors) -> NDArray[np.intp]:
+    return np.arange(len(found))[:, None]
+
+
+def _forecast(name: str, num_images: int, last: Step, law: PowerLaw, resampled: _Resampled) -> Forecast:
+    error = float(law.error(num_images))
+    errors = resampled.laws.error(num_images) + resampled.luck(num_images)
+    low, high = np.quantile(errors, (0.025, 0.975))
+    gains = np.quantile(resampled.now - errors, (0.025, 0.975))
+    return Forecast(
+        name,
+        num_images,
+        around(1 - error, 1 - high, 1 - low),
+        around(last.error.value - error, *gains, least=-1.0),
+        num_images > MAX_REACH * last.num_images,
+    )

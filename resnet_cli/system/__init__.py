@@ -1,0 +1,1 @@
+"""This machine: files and caches, devices, threads."""

@@ -1,0 +1,192 @@
+"""Which device to compute on, in which precision, with which seed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from resnet_cli.errors import ConfigError, MemoryExhausted, SetupError
+
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+StepPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """Where and how tensors are computed.
+
+    Attributes:
+        device: As torch spells it: ``cpu``, ``cuda:0``, ``mps``, ``xpu``.
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast (weights stay float32).
+        reason: Why this precision, in words for the plan.
+    """
+
+    device: str
+    precision: Literal["fp32", "bf16", "fp16"]
+    reason: str
+
+    @property
+    def type(self) -> str:
+        """The kind of device, without its number."""
+        return self.device.partition(":")[0]
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network's forward pass runs."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.type, dtype=dtype, enabled=self.precision != "fp32")
+
+    def place(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Moves a batch [b x 3 x h x w] to the device, channels last (faster for convolutions everywhere)."""
+        return pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+
+
+#: What exports are measured against: the CPU in float32, which is what they compute.
+REFERENCE = Compute("cpu", "fp32", "what an exported file computes")
+
+
+def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compute:
+    """Finds the device, and the precision in which answers are computed: features, probabilities and all figures.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        precision: ``auto`` is float32, so that a model gives the same answer on every machine. Over 253 photos and
+            1,000 classes bfloat16 moves probabilities by up to 0.11, and also TF32 and float16 by more than 5e-3
+            (benchmarks/precisions.py).
+
+    Raises:
+        ConfigError: The name is not a device.
+        SetupError: The device is not on this machine.
+    """
+    name = _find_device(device)
+    if name == "cpu":
+        keep_freed_memory()
+    if name.startswith("cuda"):
+        _compute_convolutions_in_float32()
+    if precision == "auto":
+        precision, reason = "fp32", "the same answers on every machine"
+    else:
+        reason = "asked for" + ("" if precision == "fp32" else ": every figure is computed in it, coarser than float32")
+    return Compute(name, precision, reason)
+
+
+def choose_step_compute(answers: Compute, asked: Precision, step_precision: StepPrecision | None) -> Compute:
+    """The precision of forward and backward passes in training, on the device that answers.
+
+    Args:
+        answers: From :func:`choose_compute`.
+        asked: What ``--precision`` asks for.
+        step_precision: What ``--step-precision`` asks for. None takes the other one; where that is ``auto``, bfloat16
+            if the hardware multiplies it natively (emulated, it is several times slower than float32).
+    """
+    if step_precision is not None:
+        return dataclasses.replace(answers, precision=step_precision, reason="asked for")
+    if asked != "auto":
+        return dataclasses.replace(answers, precision=asked)
+    native, reason = _bf16_is_native(answers.device)
+    return dataclasses.replace(answers, precision="bf16" if native else answers.precision, reason=reason)
+
+
+def _compute_convolutions_in_float32() -> None:
+    """By default torch lets them use TF32 on GPUs that have it, also where float32 is asked for.
+
+    The setting of all of cuDNN (``torch.backends.cudnn.fp32_precision``) does not reach its convolutions in torch 2.11.
+    """
+    cudnn: Any = torch.backends.cudnn
+    cudnn.conv.fp32_precision = "ieee"
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds torch's generators: weights drawn after this are a function of the seed."""
+    torch.manual_seed(seed)
+
+
+def make_deterministic() -> None:
+    """Lets torch use only operations that give the same bits each time; slower on a GPU.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/randomness.html.
+    """
+    # cuBLAS reads it when it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Lets glibc keep large freed blocks for the next batch instead of returning them to the system.
+
+    By default every activation of a forward pass is mapped, zeroed by the kernel and unmapped again; without
+    that a batch of 32 pictures of 224 px takes a quarter less processor time, for about 250 MB more memory
+    (measured). Does nothing where the C library is another one.
+
+    Source: mallopt(3), M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for option in (-3, -1):
+        libc.mallopt(option, 2**30)
+
+
+@contextlib.contextmanager
+def memory_errors_named(batch_size: int) -> Iterator[None]:
+    """Turns an out-of-memory failure inside the block into :class:`MemoryExhausted`."""
+    exhausted = False
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        exhausted = True
+    except RuntimeError as error:
+        # Plain RuntimeErrors: "DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory".
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        exhausted = True
+    # Raised outside the except block: a live traceback would keep the tensors that filled the memory.
+    if exhausted:
+        raise MemoryExhausted(
+            f"no memory left for a batch of {batch_size}",
+            hint=f"try --batch-size {max(1, batch_size // 2)} or a smaller --image-size",
+        )
+
+
+def _find_device(device: str) -> str:
+    kind, _, number = device.partition(":")
+    if kind not in {"auto", "cpu", "cuda", "mps", "xpu"} or (number and not number.isdecimal()):
+        raise ConfigError(f"--device {device}: not a device", hint="use auto, cpu, cuda, cuda:1, mps or xpu")
+    available = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "xpu": torch.xpu.device_count() if torch.xpu.is_available() else 0,
+        "cpu": 1,
+    }
+    if kind == "auto":
+        kind = next(name for name, count in available.items() if count)
+    if int(number or 0) >= available[kind]:
+        there = ", ".join(f"{name} ({count})" for name, count in available.items() if count)
+        raise SetupError(
+            f"--device {device}: this machine and this build of torch have only {there}",
+            hint="leave --device away to use the best that is there",
+        )
+    return kind if kind in {"cpu", "mps"} else f"{kind}:{number or 0}"
+
+
+def _bf16_is_native(device: str) -> tuple[bool, str]:
+    if device.startswith("cuda"):
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+        return native, f"{torch.cuda.get_device_name(device)} {'has' if native else 'lacks'} native bfloat16"
+    if device.startswith("xpu"):
+        return True, "Intel GPUs multiply bfloat16 natively"
+    if device == "mps":
+        return False, "float32 is the safe choice on Apple GPUs"
+    # Private names: a torch without them computes in float32, which is right everywhere.
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    native = any(check() for check in checks if check)
+    return native, f"this CPU {'has' if native else 'lacks'} native bfloat16"

@@ -1,0 +1,58 @@
+"""After the training: what the model needs to be honest about its answers, from the validation split alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from resnet_cli.data.dataset import Dataset
+from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.heads.temperature import fit_temperature
+from resnet_cli.model.features import Progress, extract_features
+from resnet_cli.model.network import Model
+from resnet_cli.model.reliability import Reliability, novelty
+from resnet_cli.system.device import Compute
+from resnet_cli.training import exemplars
+
+
+def make_reliable(
+    model: Model, dataset: Dataset, compute: Compute, *, seed: int, on_progress: Progress | None = None
+) -> Model:
+    """The model with a temperature, a memory of its pictures, and how it answered its validation split.
+
+    Args:
+        model: As the training left it; a memory that it has already is kept.
+        dataset: Its ``val`` gives the figures; of ``train`` only a sample is looked at, and only where there is no
+            memory yet.
+        compute: Device and precision.
+        seed: Of what is remembered.
+        on_progress: Called with (pictures done, pictures in all).
+
+    Raises:
+        DataError: A picture cannot be read any more.
+    """
+    val = dataset.split("val")
+    remembered = model.memory
+    new = [] if remembered else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
+    features = extract_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
+    val_rows = features[: len(val)], torch.tensor([item.label for item in val])
+    if remembered is None:
+        train_rows = features[len(val) :], torch.tensor([item.label for item in new])
+        remembered = exemplars.remember(train_rows, val_rows, num_classes=len(model.classes), seed=seed)
+    probs = head_probs(model.network.fc, val_rows[0]).double()
+    labels = val_rows[1].numpy()
+    logits = probs.clamp_min(torch.finfo(torch.float32).tiny).log()
+    temperature = fit_temperature(logits.numpy(), labels)
+    confidence, answers = torch.softmax(logits / temperature, dim=1).max(dim=1)
+    known = dataclasses.replace(model, temperature=temperature, memory=remembered)
+    assert known.reference is not None
+    return dataclasses.replace(
+        known,
+        reliability=Reliability(
+            confidence.float().numpy(),
+            np.asarray(answers.numpy() == labels),
+            novelty(val_rows[0].numpy(), known.reference),
+        ),
+    )

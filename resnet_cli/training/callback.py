@@ -1,0 +1,153 @@
+"""What a training keeps while it goes on: the best epoch's weights, the history, and checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnet_cli.errors import DataError
+from resnet_cli.runs import EpochRecord, RunFolder
+from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
+from resnet_cli.training.loop import quality
+from resnet_cli.training.state import Session
+
+#: Checkpoints at the end of an epoch may take this share of the time; a long epoch always gets one.
+CHECKPOINT_SHARE = 0.05
+#: A checkpoint is written within an epoch when the last one is this old.
+CHECKPOINT_EVERY_S = 600.0
+#: The best model so far is written this often: `predict` can use it while the training goes on.
+MODEL_EVERY_S = 60.0
+
+
+class RunKeeper:
+    """Keeps the best epoch in memory, and everything else in the run folder.
+
+    Args:
+        folder: Of the run.
+        snapshot: -> the tensors of the model that differ from where training started, as it is now.
+        write_model: Writes the model file from such tensors.
+        data: Fingerprint of the pictures; a checkpoint carries it.
+        every_s: Seconds between checkpoints within an epoch; None for the default.
+        writes: False in all processes of a team but one.
+
+    Attributes:
+        best: The record of the best epoch; None before the first.
+        state: Its tensors, on the CPU.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        snapshot: Callable[[], Mapping[str, Tensor]],
+        write_model: Callable[[Mapping[str, Tensor], EpochRecord], object],
+        data: str = "",
+        every_s: float | None = None,
+        writes: bool = True,
+    ) -> None:
+        self.best: EpochRecord | None = None
+        self.snapshot = snapshot
+        self._folder = folder
+        self._write_model = write_model
+        self._every_s = CHECKPOINT_EVERY_S if every_s is None else every_s
+        self._always = every_s is not None
+        self._data = data
+        self._writes = writes
+        self.state: dict[str, Tensor] = {}
+        self._checkpoint_at = self._model_at = time.perf_counter()
+        self._checkpoint_s = 0.0
+        self._model_is_best = False
+        self._saved_at: tuple[int, int] | None = None
+
+    def keep(self, record: EpochRecord) -> bool:
+        """Keeps the weights as they are now, if the epoch is the best so far."""
+        if self.best is not None and quality(record) <= quality(self.best):
+            return False
+        self.best = record
+        self.state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.snapshot().items()}
+        self._model_is_best = False
+        return True
+
+    def after_step(self, session: Session) -> None:
+        """Writes a checkpoint if the last one is old enough."""
+        if time.perf_counter() - self._checkpoint_at >= self._every_s:
+            self._write_checkpoint(session)
+
+    def after_epoch(self, session: Session) -> None:
+        """Writes the history, and a checkpoint and the model unless that would slow the training down."""
+        if self._writes:
+            self._folder.write_history(session.state.history)
+        now = time.perf_counter()
+        if self._always or CHECKPOINT_SHARE * (now - self._checkpoint_at) >= self._checkpoint_s:
+            self._write_checkpoint(session)
+        if now - self._model_at >= MODEL_EVERY_S and not self._model_is_best:
+            self.save_model()
+
+    def save_now(self, session: Session) -> str:
+        """Writes a checkpoint, the history and the best model, and says what is kept."""
+        self._write_checkpoint(session)
+        state = session.state
+        if self._writes:
+            self._folder.write_history(state.history)
+        going_on = f"go on with: {self._folder.resume_command}"
+        if self.best is None:
+            return f"kept {self._folder.path} after step {state.num_steps}; {going_on}"
+        self.save_model()
+        return (
+            f"kept {self._folder.model_path}, the best of {state.history[-1].epoch} epochs "
+            f"(validation top-1 {self.best.val_top1:.1%}); {going_on}"
+        )
+
+    def save_model(self) -> None:
+        """Writes the best model so far."""
+        assert self.best is not None
+        if self._writes:
+            self._write_model(self.state, self.best)
+        self._model_at, self._model_is_best = time.perf_counter(), True
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes up what :meth:`after_step` wrote into a checkpoint.
+
+        Raises:
+            DataError: The checkpoint is of other pictures.
+        """
+        if checkpoint.values["data"] != self._data:
+            raise DataError(
+                "the pictures have changed since this run began: going on would be another training",
+                hint="start a new run: resnet-cli finetune DATA",
+            )
+        self.state = checkpoint.part("best.")
+        best = checkpoint.values.get("best")
+        self.best = EpochRecord(**best) if best else None
+        self._saved_at = checkpoint.values["epoch"], checkpoint.values["step"]
+
+    def finish(self, session: Session) -> None:
+        """Leaves one checkpoint, that of the end, for a training that is to be extended."""
+        if self._saved_at != (session.state.epoch, session.state.step):
+            self._write_checkpoint(session)
+        if self._writes:
+            prune(self._folder.checkpoints_path, keep=1)
+
+    def _write_checkpoint(self, session: Session) -> None:
+        began = time.perf_counter()
+        if self._writes:
+            state = session.capture()
+            best = dataclasses.asdict(self.best) if self.best else None
+            values: dict[str, Any] = {**state.values, "best": best, "data": self._data}
+            tensors = {**state.tensors, **{f"best.{name}": x for name, x in self.state.items()}}
+            write_checkpoint(
+                self._folder.checkpoints_path, Checkpoint(tensors, values), num_steps=session.state.num_steps
+            )
+        self._saved_at = session.state.epoch, session.state.step
+        self._checkpoint_at = time.perf_counter()
+        self._checkpoint_s = self._checkpoint_at - began
+
+
+def head_tensors(head: torch.nn.Module) -> dict[str, Tensor]:
+    """A head's tensors under the names that they have in the network."""
+    return {f"fc.{name}": tensor for name, tensor in head.state_dict().items()}

@@ -1,0 +1,242 @@
+"""The processes that train one network together; usually there is one.
+
+Each step's batch is shared out, gradients are added up, and so every process holds the same weights all the time.
+BatchNorm normalises by a process's own pictures, as it does in torch's DistributedDataParallel; its running
+statistics are the mean over the processes.
+
+One process, the chief, writes files and talks; if another one fails, the chief says why.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from resnet_cli.errors import ResnetCliError, SetupError
+from resnet_cli.system.device import Compute
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import PrefixStore
+
+#: How long a process waits for the first message of the others.
+JOINING = datetime.timedelta(minutes=10)
+#: How long it waits for what they do: a download, or a pass over all pictures. One that has died is noticed
+#: by its closed connection, and by who started it.
+PATIENCE = datetime.timedelta(days=1)
+#: How long one that failed waits until the chief has saved its work and said why: whoever started them ends all
+#: when the first one ends.
+LINGER = datetime.timedelta(seconds=60)
+
+T = TypeVar("T")
+
+
+class PeerLost(SetupError):
+    """Another process has ended in the middle of something that all of them do together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """One process's place among those that share a training.
+
+    Attributes:
+        rank: From 0; the first one, the chief, writes files and talks.
+        size: Processes in all.
+        local_rank: From 0 on each machine: the number of its GPU.
+
+    Every method but :meth:`share` and :meth:`place` must be called by all processes, in the same order, and raises
+    PeerLost when one of them has ended.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of a batch; together the parts are the whole, each item once."""
+        return items[self.rank :: self.size]
+
+    def place(self, compute: Compute) -> Compute:
+        """Gives each process of a machine a GPU of its own.
+
+        Raises:
+            SetupError: There are fewer GPUs, or none of a kind that processes can share work on.
+        """
+        if self.size == 1 or compute.type == "cpu":
+            return compute
+        count = count_devices(compute)
+        if self.local_rank >= count:
+            raise SetupError(f"process {self.local_rank + 1} of this machine finds {count} usable GPUs")
+        torch.cuda.set_device(self.local_rank)
+        return dataclasses.replace(compute, device=f"cuda:{self.local_rank}")
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Adds up tensors over all processes, in place, one message for each dtype."""
+        self._exchange(tensors, lambda flat: distributed.all_reduce(flat))
+
+    def copy_(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrites tensors with the chief's, one message for each dtype."""
+        self._exchange(tensors, lambda flat: distributed.broadcast(flat, src=0))
+
+    def largest(self, value: float) -> float:
+        """The largest of the processes' values."""
+        if self.size == 1:
+            return value
+        # On the CPU also where gradients lie on a GPU: nobody has to wait for what that still has to do.
+        found = torch.tensor(value, dtype=torch.float64)
+        with _peers_needed():
+            distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
+        return found.item()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        return self.largest(float(flag)) > 0
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.largest(0.0)
+
+    def tell(self, value: T) -> T:
+        """The chief's value, which JSON can hold; what the others give is not looked at."""
+        if self.size == 1:
+            return value
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        length = torch.tensor(len(data))
+        self.copy_([length])
+        data = data if self.is_chief else torch.empty(int(length), dtype=torch.uint8)
+        self.copy_([data])
+        told: T = json.loads(bytes(data.tolist()))
+        return told
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """Does the work in one process of each machine, and then in the others, which find its downloads and caches."""
+        if self.local_rank == 0:
+            result = work()
+            self.wait()
+        else:
+            self.wait()
+            result = work()
+        # What comes next may change what the last one is still looking at.
+        self.wait()
+        return result
+
+    def _exchange(self, tensors: Sequence[Tensor], send: Callable[[Tensor], Any]) -> None:
+        if self.size == 1:
+            return
+        for kind in sorted({(str(tensor.dtype), tensor.device.type) for tensor in tensors}):
+            group = [tensor for tensor in tensors if (str(tensor.dtype), tensor.device.type) == kind]
+            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            with _peers_needed():
+                send(flat)
+            for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Team()
+
+
+@contextlib.contextmanager
+def join_team() -> Iterator[Team]:
+    """Joins the processes that ``torchrun`` has started with this one, and leaves them in the end.
+
+    Whatever ends one of them ends all, the chief last and with the reason of the one that failed.
+
+    Raises:
+        SetupError: The others cannot be reached.
+    """
+    # The defaults of its functions hold the group that is there when torch imports it, which it does by itself in the
+    # middle of a training: the connections would stay open after the group's end, and nobody notice who has failed.
+    import torch.distributed.nn.functional
+
+    # A build of torch may be without them.
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    has_gpu = torch.cuda.is_available()
+    try:
+        store, rank, size = next(rendezvous("env://", timeout=JOINING))
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if has_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
+        )
+    except (RuntimeError, ValueError) as error:
+        raise SetupError(f"cannot reach the other processes of this training: {error}") from error
+    notes = PrefixStore(f"resnet-cli/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    team = Team(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+    if team.is_chief:
+        # After its last word, which comes after this block.
+        atexit.register(_leave_note, notes, "over", {})
+    try:
+        yield team
+    except PeerLost:
+        distributed.destroy_process_group()
+        if team.is_chief and (reason := _read_reason(notes)):
+            raise reason from None
+        _wait_for_chief(team, notes)
+        raise
+    except BaseException as error:
+        if not team.is_chief:
+            _leave_note(notes, "failed", _describe(rank, error))
+        distributed.destroy_process_group()
+        _wait_for_chief(team, notes)
+        raise
+    distributed.destroy_process_group()
+
+
+def count_devices(compute: Compute) -> int:
+    """Devices of this kind on this machine that processes can share work on; a CPU counts as many."""
+    if compute.type == "cpu":
+        return 2**16
+    return torch.cuda.device_count() if compute.type == "cuda" else 0
+
+
+@contextlib.contextmanager
+def _peers_needed() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # "[/build/.../pair.cc:561] Connection closed by peer [127.0.0.1]:57759. This is typically ..."
+        reason = str(error).split("\n")[0].partition(". ")[0].rpartition("] ")[2]
+        raise PeerLost(f"another process of this training has ended ({reason})") from error
+
+
+def _describe(rank: int, error: BaseException) -> dict[str, Any]:
+    if isinstance(error, ResnetCliError):
+        return {"code": error.code, "message": f"{error.message} (process {rank})", "hint": error.hint}
+    return {"code": "", "message": f"process {rank}: {error!r}", "hint": None}
+
+
+def _leave_note(notes: PrefixStore, name: str, value: dict[str, Any]) -> None:
+    # The store may be gone with the process that had it.
+    with contextlib.suppress(RuntimeError):
+        notes.set(name, json.dumps(value))
+
+
+def _read_reason(notes: PrefixStore) -> ResnetCliError | None:
+    """What another process said before it ended; None if it was killed."""
+    try:
+        if not notes.check(["failed"]):
+            return None
+        value = json.loads(notes.get("failed"))
+    except RuntimeError:
+        return None
+    kinds = {kind.code: kind for kind in ResnetCliError.__subclasses__()}
+    return kinds.get(value["code"], ResnetCliError)(value["message"], hint=value["hint"])
+
+
+def _wait_for_chief(team: Team, notes: PrefixStore) -> None:
+    if not team.is_chief:
+        with contextlib.suppress(RuntimeError):
+            notes.wait(["over"], LINGER)

@@ -1,0 +1,161 @@
+"""What changes while a network is trained, and how it is put aside and taken up again, bit by bit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_cli.runs import EpochRecord
+from resnet_cli.training.averaging import WeightAverage
+from resnet_cli.training.checkpoint import Checkpoint
+
+
+@dataclasses.dataclass
+class State:
+    """Where a training stands.
+
+    Attributes:
+        epoch: The one under way, from 1.
+        step: Steps of it that are done.
+        num_steps: Steps since the first.
+        rate: What every rate is multiplied by; below 1 after a divergence.
+        num_retries: Divergences so far.
+        micro_batch: Pictures that go through the network at once.
+        threads: Since which step (from 0) how many threads share an operation, on a CPU: they shape sums' last digits.
+        elapsed_s: Wall time of the run before this process's ``fit``, and then of all of it.
+        history: One record an epoch; a probe before the first is epoch 0.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    num_steps: int = 0
+    rate: float = 1.0
+    num_retries: int = 0
+    micro_batch: int = 0
+    threads: list[list[int]] = dataclasses.field(default_factory=list)
+    elapsed_s: float = 0.0
+    history: list[EpochRecord] = dataclasses.field(default_factory=list)
+
+
+class Session:
+    """A network, its optimizer, the average of its weights, and the state.
+
+    Args:
+        network: On its device.
+        optimizer: Of the network's parameters.
+        average: None where weights are not averaged.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.average = average
+        self.state = State()
+        self._scaler: torch.amp.GradScaler | None = None
+        self._scaler_values: dict[str, Any] = {}
+        device = next(network.parameters()).device
+        #: Of the epoch under way: loss x pictures, right answers, pictures.
+        self.sums = torch.zeros(3, device=device)
+        self.statistics = _pool_statistics(network)
+
+    def capture(self, *, copy: bool = False) -> Checkpoint:
+        """The whole state.
+
+        Args:
+            copy: Also of the tensors, which the training would change otherwise.
+        """
+        tensors: dict[str, Tensor] = {f"network.{name}": x for name, x in self.network.state_dict().items()}
+        for index, parameter in enumerate(self._parameters()):
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{key}"] = value
+        values: dict[str, Any] = dataclasses.asdict(self.state)
+        if self.average is not None:
+            tensors |= {f"average.{name}": x for name, x in self.average.state().items()}
+            values["num_averaged"] = self.average.num_updates
+        if scaler_values := self._scaler.state_dict() if self._scaler else self._scaler_values:
+            values["scaler"] = scaler_values
+        tensors["sums"] = self.sums
+        if copy:
+            tensors = {name: x.detach().clone() for name, x in tensors.items()}
+        return Checkpoint(tensors, values)
+
+    def use_threads(self, count: int) -> None:
+        """Notes how many threads share an operation from the next step on."""
+        self.state.threads.append([self.state.num_steps, count])
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes up a state that :meth:`capture` gave, of a network and an optimizer of the same making."""
+        values = dict(checkpoint.values)
+        num_averaged = values.pop("num_averaged", 0)
+        self._scaler_values = values.pop("scaler", {})
+        if self._scaler and self._scaler_values:
+            self._scaler.load_state_dict(self._scaler_values)
+        history = [EpochRecord(**record) for record in values.pop("history")]
+        names = {field.name for field in dataclasses.fields(State)}
+        self.state = State(**{name: x for name, x in values.items() if name in names}, history=history)
+        self.network.load_state_dict(checkpoint.part("network."))
+        self.optimizer.state.clear()
+        saved = checkpoint.part("optimizer.")
+        parameters = self._parameters()
+        for name, value in saved.items():
+            index, _, key = name.partition(".")
+            parameter = parameters[int(index)]
+            # Momentum lies in memory as its weights do (channels last), or the update would take another path.
+            like = parameter if value.shape == parameter.shape else value
+            self.optimizer.state[parameter][key] = torch.empty_like(
+                like, dtype=value.dtype, device=parameter.device
+            ).copy_(value)
+        if self.average is not None:
+            self.average.load(checkpoint.part("average."), num_averaged)
+        self.sums.copy_(checkpoint.tensors["sums"])
+
+    def scaler(self, device_type: str, *, enabled: bool) -> torch.amp.GradScaler:
+        """The one scaler of float16 gradients, whoever takes the steps."""
+        if self._scaler is None:
+            self._scaler = torch.amp.GradScaler(device_type, enabled=enabled)
+            if self._scaler_values:
+                self._scaler.load_state_dict(self._scaler_values)
+        return self._scaler
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that have a gradient."""
+        return [parameter for parameter in self._parameters() if parameter.grad is not None]
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network holds the averaged weights inside the block, where there are any."""
+        if self.average is None or not self.average.num_updates:
+            yield
+            return
+        with self.average.applied(self.network):
+            yield
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def _pool_statistics(network: nn.Module) -> Tensor:
+    """Lays all running means and variances of BatchNorm side by side in one tensor, which the layers then share.
+
+    One poisoned forward pass spoils them for good, so they are copied before every step: one copy instead of
+    106 small ones.
+    """
+    owners = [
+        (module, name)
+        for module in network.modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for name in ("running_mean", "running_var")
+    ]
+    tensors = [getattr(module, name) for module, name in owners]
+    if not tensors:
+        return torch.empty(0)
+    pool = torch.cat(tensors)
+    for (module, name), part in zip(owners, torch.split(pool, [len(x) for x in tensors]), strict=True):
+        setattr(module, name, part)
+    return pool

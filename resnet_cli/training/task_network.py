@@ -1,0 +1,217 @@
+"""Training the network, or its last stages, on varied pictures."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnet_cli.data.inspection.scan import raise_unreadable
+from resnet_cli.data.loading import load_batches
+from resnet_cli.data.views.batched import to_device
+from resnet_cli.data.views.resident import Place, Views, open_views
+from resnet_cli.errors import ConfigError, MemoryExhausted
+from resnet_cli.heads.probabilities import Validation, head_probs, validate
+from resnet_cli.model.features import FrozenBackbone, inference_batch_size
+from resnet_cli.model.network import ResNet50
+from resnet_cli.system.device import memory_errors_named
+from resnet_cli.training.averaging import WeightAverage
+from resnet_cli.training.distributed import ALONE, Team
+from resnet_cli.training.loop import Batch, Lesson
+from resnet_cli.training.losses import balanced_order, make_loss
+from resnet_cli.training.mixing import mix
+from resnet_cli.training.optimizers import STAGES, make_optimizer, stage_of
+from resnet_cli.training.plan import Plan
+from resnet_cli.training.state import Session
+
+#: Sizes of progressive resizing: the network halves its input five times.
+SIZE_STEP_PX = 32
+#: Share of the epochs until the full size is reached: BatchNorm and head settle on it in the rest.
+#: Source: Howard 2018 (DAWNBench) and FFCV's rn50 configs, which end at the full size.
+GROWING_SHARE = 0.6
+
+
+class NetworkTraining:
+    """A network and how its stages are trained on pictures.
+
+    Args:
+        plan: Data, preprocessing, augmentation, rates, epochs, seed.
+        network: Is changed.
+        team: The processes that share the training.
+        pictures: Where the train pictures are taken from; ``auto`` finds the best place.
+
+    Raises:
+        ConfigError: There are more processes than a batch has pictures for.
+    """
+
+    def __init__(self, plan: Plan, network: ResNet50, team: Team = ALONE, *, pictures: Place = "auto") -> None:
+        network.to(plan.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(stage_of(name) in {*plan.stages, "fc"})
+        averages = plan.ema is not None or plan.average is not None
+        self._plan, self._network, self._team, self._pictures = plan, network, team, pictures
+        self._train, self._val = plan.dataset.split("train"), plan.dataset.split("val")
+        smallest = len(self._train) // plan.steps_per_epoch
+        # One picture has no batch statistics.
+        if smallest < team.size * (2 if plan.train_batchnorm else 1) and team.size > 1:
+            raise ConfigError(
+                f"batches of {smallest} pictures are too small for {team.size} processes",
+                hint="use a larger --batch-size, or fewer --devices",
+            )
+        self.session = Session(
+            network,
+            make_optimizer(network, plan.rates),
+            WeightAverage(network, decay=plan.ema) if averages else None,
+        )
+        self.session.state.micro_batch = plan.micro_batch
+
+    def lesson(self) -> Lesson:
+        """What the loop needs; the train pictures are brought to their place."""
+        plan = self._plan
+        # Now, and not in the first step: an interrupt is not deferred yet, and fit_memory has taken what it needs.
+        _ = self._views
+        loss = make_loss(
+            plan.loss,
+            label_smoothing=plan.label_smoothing,
+            class_counts=plan.dataset.counts()["train"],
+            balance=plan.balance,
+            device=plan.compute.device,
+        )
+        return Lesson(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
+
+    def fit_memory(self) -> None:
+        """Halves what goes through the network at once until a whole step fits the device.
+
+        Raises:
+            MemoryExhausted: Not even one picture fits.
+        """
+        plan, session = self._plan, self.session
+        statistics = session.statistics.clone()
+        size = plan.preprocess.crop_size
+        self._set_train_mode(plan.epochs)
+        while True:
+            num_images = min(session.state.micro_batch, plan.batch_size)
+            try:
+                with memory_errors_named(num_images):
+                    images = plan.compute.place(torch.zeros(num_images, 3, size, size, dtype=torch.uint8))
+                    with plan.step_compute.autocast():
+                        logits = self._network(plan.preprocess.normalize(images))
+                    logits.float().sum().backward()
+                fits = True
+            except MemoryExhausted:
+                if num_images <= 1:
+                    raise
+                fits = False
+            session.optimizer.zero_grad(set_to_none=True)
+            session.statistics.copy_(statistics)
+            if fits:
+                return
+            session.state.micro_batch = math.ceil(num_images / 2)
+
+    def _batches(self, epoch: int, done: int) -> Iterator[Batch]:
+        plan, train, device = self._plan, self._train, self._plan.compute.device
+        seed = plan.config.seed
+        rng = np.random.default_rng((seed, epoch))
+        if plan.balance == "sampler":
+            order = balanced_order([item.label for item in train], len(train), rng)
+        else:
+            order = rng.permutation(len(train)).tolist()
+        chunks = split_evenly(order, plan.steps_per_epoch)[done:]
+        shares = [list(self._team.share(chunk)) for chunk in chunks]
+        is_mixed = bool(plan.mixup or plan.cutmix) and epoch <= plan.epochs - plan.mix_off_epochs
+        views = self._views.batches(shares, epoch=epoch, size=self._size(epoch))
+        for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
+            labels = to_device(torch.tensor([train[index].label for index in share]), torch.device(device))
+            with memory_errors_named(len(labels)):
+                images = plan.preprocess.normalize(plan.compute.place(pixels))
+            if is_mixed:
+                mixing = np.random.default_rng((seed, epoch, step, self._team.rank))
+                num_classes = len(plan.dataset.classes)
+                images, labels = mix(
+                    images, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
+                )
+            yield Batch(images, labels, len(chunk))
+
+    @functools.cached_property
+    def _views(self) -> Views:
+        plan = self._plan
+        assert plan.augment is not None
+        return open_views(
+            self._train,
+            plan.preprocess,
+            plan.augment,
+            seed=plan.config.seed,
+            device=plan.compute.device,
+            place=self._pictures,
+        )
+
+    def _size(self, epoch: int) -> int:
+        plan = self._plan
+        if plan.progressive is None:
+            return plan.preprocess.crop_size
+        return progressive_size(epoch, epochs=plan.epochs, start=plan.progressive, full=plan.preprocess.crop_size)
+
+    def _set_train_mode(self, epoch: int) -> None:
+        plan = self._plan
+        trained = {*stages_in(plan.mode, plan.stages, epoch=epoch, epochs=plan.epochs), "fc"}
+        self._network.train()
+        for name, parameter in self._network.named_parameters():
+            parameter.requires_grad_(stage_of(name) in trained)
+        for name, module in self._network.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = plan.batchnorm_momentum
+                module.train(plan.train_batchnorm and stage_of(name) in trained)
+
+    def _validate(self) -> Validation:
+        plan, val = self._plan, self._val
+        backbone = FrozenBackbone(self._network, plan.preprocess, plan.compute)
+        batch_size = inference_batch_size(plan.preprocess.crop_size, plan.compute)
+        rows = list(self._team.share(range(len(val))))
+        probs = torch.zeros(len(val), len(plan.dataset.classes))
+        at = 0
+        mine = [val[row] for row in rows]
+        for batch in load_batches(mine, lambda item: plan.preprocess(item.open()), batch_size=batch_size):
+            raise_unreadable(list(batch.errors.values()), len(val))
+            probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, backbone(batch.pixels))
+            at += len(batch.items)
+        # Each picture is one process's: adding up zeros and answers gives all answers, none twice.
+        probs = probs.to(plan.compute.device)
+        self._team.sum_([probs])
+        return validate(probs.cpu(), torch.tensor([item.label for item in val]))
+
+
+def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:
+    """Parts whose sizes differ by one at the most.
+
+    33 pictures in batches of 32 are 17 and 16, not 32 and 1, which BatchNorm cannot bear.
+    """
+    smaller, num_larger = divmod(len(order), num_parts)
+    ends = np.cumsum([smaller + (part < num_larger) for part in range(num_parts)]).tolist()
+    return [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def stages_in(mode: str, stages: tuple[str, ...], *, epoch: int, epochs: int) -> tuple[str, ...]:
+    """The stages that train in an epoch: all of them, or in mode ``gradual`` one more, from the head down.
+
+    Source: Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.3, spread over the epochs.
+    """
+    if mode != "gradual":
+        return stages
+    from_head = sorted(stages, key=STAGES.index, reverse=True)
+    return tuple(from_head[: min(len(stages), 1 + (epoch - 1) * len(stages) // epochs)])
+
+
+def progressive_size(epoch: int, *, epochs: int, start: int, full: int) -> int:
+    """The size that an epoch trains at: grows from ``start`` in steps of 32 pixels, ``full`` for the last epochs.
+
+    Source: Touvron et al. 2019, https://arxiv.org/abs/1906.06423, and FFCV's progressive resizing.
+    """
+    growing = max(1, round(GROWING_SHARE * epochs))
+    if epoch > growing:
+        return full
+    size = start + (full - start) * (epoch - 1) / growing
+    return min(full, SIZE_STEP_PX * round(size / SIZE_STEP_PX))

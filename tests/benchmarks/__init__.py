@@ -1,1 +1,0 @@
-"""Measurements: ``python -m tests.benchmarks``, or one by its own name; nothing here is collected by pytest."""

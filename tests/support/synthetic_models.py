@@ -1,0 +1,58 @@
+"""A model that nobody trained, with everything that a training adds, and pictures that it answers differently."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from resnet_cli.model.network import NUM_FEATURES, Memory, Model, ResNet50
+from resnet_cli.model.reliability import Reliability
+from resnet_cli.preprocess import Preprocess
+
+CLASSES = ("ant", "bee", "héron, gris")
+PREPROCESS = Preprocess(resize_size=36, crop_size=32)
+
+
+def made_up_model(hidden: tuple[int, ...] = (), *, remembers: bool = True) -> Model:
+    """Random weights whose answers depend on the picture, and what a training adds."""
+    torch.manual_seed(0)
+    network = ResNet50(len(CLASSES), hidden).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+            # The statistics of the one batch below: no channel is always 0.
+            module.momentum = 1
+        elif isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=2.5 * module.in_features**-0.5)
+    with torch.no_grad():
+        network(PREPROCESS.normalize(torch.stack([squares_of(picture) for picture in pictures()])))
+    rng = np.random.default_rng(0)
+    memory = Memory(torch.rand(24, NUM_FEATURES), torch.arange(24) // 8, torch.arange(24) % 4 == 3)
+    reliability = Reliability(
+        rng.uniform(0.4, 1, 9).astype(np.float32), rng.uniform(size=9) > 0.5, rng.uniform(size=9).astype(np.float32)
+    )
+    return Model(
+        network.eval(),
+        CLASSES,
+        PREPROCESS,
+        hidden,
+        temperature=1.7,
+        provenance={"data": {"name": "insects"}},
+        memory=memory if remembers else None,
+        reliability=reliability if remembers else None,
+    )
+
+
+def squares_of(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(PREPROCESS(picture).copy()).permute(2, 0, 1)
+
+
+def pictures() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(50, 40), (40, 50), (50, 40), (1, 1), (3, 200), (33, 36), (50, 40)]
+    return [
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert("RGB")
+        for width, height in sizes
+    ]

@@ -1,0 +1,68 @@
+"""Contents of reports, made up: answers of a model that is right as often as wanted, and pictures in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.findings import Finding
+from resnet_cli.evaluation.coverage import aim_at
+from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.model.reliability import Reliability
+from resnet_cli.reporting.plots import CurvePoint
+from resnet_cli.reporting.report_page import ReportContent, shown_positions
+
+
+def make_evaluation(
+    classes: Sequence[str], num: int, *, strength: float = 2.0, names: Sequence[str] | None = None, seed: int = 0
+) -> Evaluation:
+    """Answers to ``num`` pictures; the larger ``strength``, the more of them are right."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num, dtype=np.int64) % len(classes)
+    logits = rng.normal(size=(num, len(classes)))
+    logits[np.arange(num), labels] += strength
+    odds = np.exp(logits)
+    probs = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    scores = score(probs, labels, classes, names or [f"test/{classes[n % len(classes)]}/{n}.jpg" for n in range(num)])
+    novelty = rng.uniform(0.1, 0.5, num).astype(np.float32)
+    return dataclasses.replace(scores, novelty=novelty, is_unfamiliar=novelty > 0.45, temperature=1.4)
+
+
+def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strength: float = 2.0, **changes: Any) -> Any:
+    """A report of a training with everything in it."""
+    evaluation = make_evaluation(classes, num, strength=strength)
+    rng = np.random.default_rng(1)
+    # A few pictures serve all items: what is in them is of no interest, that each is read is.
+    pixels = [rng.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8) for _ in range(min(num, 50))]
+    items = [
+        Item(name, pixels[n % len(pixels)], int(label), "test")
+        for n, (name, label) in enumerate(zip(evaluation.names, evaluation.labels, strict=True))
+    ]
+    known = Reliability(
+        evaluation.confidence.astype(np.float32), evaluation.is_right, np.asarray(evaluation.novelty, np.float32)
+    )
+    target = aim_at(0.9, known, evaluation.confidence, evaluation.is_right) if num > 100 else None
+    heat = Image.new("RGB", (64, 64), "purple")
+    content = ReportContent(
+        title="pets, test split",
+        command="resnet-cli finetune --config 'runs/my pets/config.yaml'",
+        facts=[("data", "pets", "60 train, 20 val"), ("weights", "imagenet-v1", "for a frozen backbone")],
+        evaluation=evaluation,
+        items=items,
+        data="pets",
+        split="test",
+        overlays={at: heat for at in shown_positions(evaluation) if not evaluation.is_right[at]},
+        history=[CurvePoint(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, 6)],
+        best_epoch=4,
+        selections=[target] if target else [],
+        most_novel=0.45,
+        findings=[Finding("note", "something was noticed", "do nothing"), Finding("leaks", "one leak", "remove it")],
+        warnings=["the test split chose nothing"],
+        other=make_evaluation(classes, num, strength=strength, seed=3),
+    )
+    return dataclasses.replace(content, **changes)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resnet_cli.errors import DiskError
+from resnet_cli.system.paths import (
+    atomic_path,
+    cache_dir,
+    checkpoints_dir,
+    data_dir,
+    features_dir,
+    make_dir,
+    write_bytes,
+    write_text,
+)
+
+linux_only = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc, where nobody can make files")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    return path
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no umask")
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_a_written_file_holds_the_bytes_and_nothing_stays_beside_it(old: Path) -> None:
+    write_bytes(old, b"new")
+    assert old.read_bytes() == b"new"
+    assert list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_body_that_fails_leaves_the_old_file_and_no_other(old: Path, failure: type[BaseException]) -> None:
+    with pytest.raises(failure), atomic_path(old) as temporary:
+        temporary.write_text("half of the ne")
+        raise failure
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_full_disk_is_a_disk_error_and_leaves_the_old_file(old: Path) -> None:
+    with pytest.raises(DiskError, match="No space left") as caught, atomic_path(old) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert caught.value.exit_code == 6 and str(old) in caught.value.message
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(old: Path) -> None:
+    with atomic_path(old) as temporary:
+        temporary.write_text("new")
+        assert old.read_text() == "old"
+        assert temporary.parent == old.parent
+    assert old.read_text() == "new"
+
+
+def test_the_data_is_on_the_disk_before_the_name_is(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def spy(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*args: Any) -> None:
+            calls.append(name)
+            real(*args)
+
+        monkeypatch.setattr(os, name, call)
+
+    spy("fsync")
+    spy("replace")
+    write_bytes(old, b"new")
+    assert calls[:2] == ["fsync", "replace"]
+
+
+def test_the_mode_is_what_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+    for name in ("fresh", "again"):
+        write_bytes(tmp_path / name, b"x")
+        write_bytes(tmp_path / name, b"y")
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+    now = os.umask(umask)
+    assert now == umask
+
+
+def test_text_is_utf8_with_unix_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "grün\n猫\n")
+    assert (tmp_path / "a.txt").read_bytes() == "grün\n猫\n".encode()
+
+
+def test_a_file_name_that_is_not_utf8_is_written_as_its_bytes(tmp_path: Path) -> None:
+    write_text(tmp_path / "names.txt", os.fsdecode(b"caf\xe9.jpg"))
+    assert (tmp_path / "names.txt").read_bytes() == b"caf\xe9.jpg"
+
+
+def test_a_target_that_cannot_be_is_a_disk_error(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "gone" / "a", tmp_path / "file" / "a", tmp_path / "folder", tmp_path / ("n" * 300)):
+        with pytest.raises(DiskError):
+            write_bytes(path, b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@linux_only
+def test_a_folder_that_nobody_can_write_is_a_disk_error() -> None:
+    with pytest.raises(DiskError, match="cannot write in /proc"):
+        write_bytes(Path("/proc/file"), b"x")
+    with pytest.raises(DiskError, match="cannot create the folder /proc/new"):
+        make_dir(Path("/proc/new"))
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_a_disk_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DiskError, match="Permission denied"):
+        write_bytes(tmp_path / "file", b"x")
+
+
+def test_a_folder_is_made_with_its_parents_and_may_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    assert make_dir(path) == path and path.is_dir()
+    assert make_dir(path) == path
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DiskError, match="cannot create"):
+        make_dir(tmp_path / "file")
+
+
+def test_our_caches_lie_below_resnet_cli_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    assert data_dir().parent == features_dir().parent == tmp_path
+    monkeypatch.setenv("RESNET_CLI_CACHE", "~/mine")
+    assert cache_dir() == Path.home() / "mine"
+
+
+@pytest.mark.parametrize("unset", [False, True], ids=["empty", "unset"])
+def test_without_it_they_lie_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, unset: bool) -> None:
+    monkeypatch.setenv("RESNET_CLI_CACHE", "")
+    if unset:
+        monkeypatch.delenv("RESNET_CLI_CACHE")
+    assert "resnet-cli" in cache_dir().parts
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"TORCH_HOME": "/somewhere/torch"},
+        {"TORCH_HOME": "~/torch"},
+        {"XDG_CACHE_HOME": "/somewhere/cache"},
+        {"XDG_CACHE_HOME": "~/cache"},
+        {"TORCH_HOME": "/somewhere/torch", "XDG_CACHE_HOME": "/elsewhere"},
+    ],
+    ids=str,
+)
+def test_weights_lie_where_torch_hub_looks_for_them(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert checkpoints_dir() == Path(torch.hub.get_dir()) / "checkpoints"
