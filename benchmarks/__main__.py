@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="few pictures: whether it runs, and roughly how well")
+    size.add_argument("--quick", action="store_true", help="few images: whether it runs, and roughly how well")
     size.add_argument("--full", action="store_true", help="all that is measured on the CPU")
     parser.add_argument("--gpu", action="store_true", help="training and inference on a GPU")
     parser.add_argument("--peers", action="store_true", help="ultralytics, timm, fastai and others, beside ours")

@@ -21,11 +21,11 @@ IMAGE_SIZE_PX, SOURCE_PX = 128, 32
 
 
 def cifar_features(assets: Path, per_class: Mapping[str, int], compute: Compute) -> dict[str, Rows]:
-    """Features [n x 2048] and labels [n] of the first pictures of each class.
+    """Features [n x 2048] and labels [n] of the first images of each class.
 
     Args:
         assets: The folder of real photos and weights.
-        per_class: ``train`` or ``test`` -> pictures a class.
+        per_class: ``train`` or ``test`` -> images a class.
         compute: Device and precision.
     """
     found = find_weights(str(next((assets / "weights").glob("*.safetensors"))), mode="frozen")

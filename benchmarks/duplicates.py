@@ -2,7 +2,7 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.duplicates [--sheet FOLDER]
 
-Copies are planted among CIFAR-10 pictures and among photos. A pair of two different originals is counted apart:
+Copies are planted among CIFAR-10 images and among photos. A pair of two different originals is counted apart:
 CIFAR-10 has doubles of its own, so such pairs are to be judged by eye, on the contact sheets that ``--sheet`` writes.
 """
 
@@ -34,14 +34,14 @@ THUMB_PX = 64
 
 
 def saved(image: Image.Image, quality: int) -> Image.Image:
-    """The picture as it comes back from a JPEG."""
+    """The image as it comes back from a JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return decode(file.getvalue(), "copy.jpg")
 
 
 def resized(image: Image.Image, longer: int, rng: np.random.Generator) -> Image.Image:
-    """The picture with a longer side of so many pixels, by any filter."""
+    """The image with a longer side of so many pixels, by any filter."""
     factor = longer / max(image.size)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, FILTERS[rng.integers(len(FILTERS))])
@@ -104,7 +104,7 @@ def table(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
 def plant(
     name: str, images: list[Image.Image], changes: dict[str, Change], per_change: int, sheets: Path | None
 ) -> Iterator[Row]:
-    """Adds copies of random pictures; what is found of them, and which pairs are no copies."""
+    """Adds copies of random images; what is found of them, and which pairs are no copies."""
     rng = np.random.default_rng(0)
     copies, origin, kind = [], list(range(len(images))), []
     for change in changes:
@@ -115,7 +115,7 @@ def plant(
     pairs = find_near(table([*images, *copies]))
     found = {pair[:2] for pair in pairs}
     hits = [(origin[len(images) + row], len(images) + row) in found for row in range(len(copies))]
-    details: dict[str, object] = {"pictures": len(images), "n": len(copies)}
+    details: dict[str, object] = {"images": len(images), "n": len(copies)}
     for change in changes:
         of_kind = [hit for hit, other in zip(hits, kind, strict=True) if other == change]
         details[change] = f"{100 * np.mean(of_kind):.1f} %"
@@ -151,7 +151,7 @@ def time_signature(data: bytes, name: str) -> Row:
 
 
 def measure(setting: Setting, *, sheets: Path | None = None) -> Iterator[Row]:
-    """Copies of small pictures and of photos, the cost of a signature, and of the search."""
+    """Copies of small images and of photos, the cost of a signature, and of the search."""
     with tarfile.open(setting.assets / "cifar10-jpeg.tar.gz") as archive:
         files = [file.read() for member in archive if member.isfile() and (file := archive.extractfile(member))]
     paths = sorted(path for path in (setting.assets / "photos").rglob("*") if path.is_file())
@@ -184,7 +184,7 @@ def main() -> None:
     """Prints everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets of pairs of two different originals")
-    parser.add_argument("--quick", action="store_true", help="few pictures")
+    parser.add_argument("--quick", action="store_true", help="few images")
     chosen = parser.parse_args()
     sheets = chosen.sheet.absolute() if chosen.sheet else None
     with alone(quick=chosen.quick) as setting:

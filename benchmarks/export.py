@@ -1,6 +1,6 @@
 """Measures what `export` makes of a run: pixels against Pillow, int8 against float32, start-up.
 
-    RESNET_CLI_ASSETS=... python -m benchmarks.export [RUN PICTURE] [--formats] [--quick]
+    RESNET_CLI_ASSETS=... python -m benchmarks.export [RUN IMAGE] [--formats] [--quick]
 
 Without RUN one is made of ants and bees first. Times of two files are taken in turns, run by run, so that a busy
 machine slows both. `--formats` also prints what `resnet-cli export RUN --benchmark` prints.
@@ -46,10 +46,10 @@ def main() -> None:
     parser.add_argument("--formats", action="store_true")
     parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args()
-    of_run, picture = (path.absolute() if path else None for path in (chosen.run, chosen.picture))
+    of_run, image = (path.absolute() if path else None for path in (chosen.run, chosen.image))
     with alone(quick=chosen.quick) as setting:
         of_run = of_run or make_run(setting)
-        show(measure(setting, of_run=of_run, picture=picture))
+        show(measure(setting, of_run=of_run, image=image))
         if chosen.formats:
             subprocess.run([COMMAND, "export", str(of_run), "--benchmark"], check=True)
 
@@ -62,20 +62,20 @@ def make_run(setting: Setting) -> Path:
     return out
 
 
-def measure(setting: Setting, *, of_run: Path | None = None, picture: Path | None = None) -> Iterator[Row]:
+def measure(setting: Setting, *, of_run: Path | None = None, image: Path | None = None) -> Iterator[Row]:
     """Pixels, times in turns, and start-up of the files of one run."""
     of_run = of_run or make_run(setting)
-    picture = picture or min(setting.photos.glob("val/*/*"))
+    image = image or min(setting.photos.glob("val/*/*"))
     model = load_model(of_run)
     yield from compare_pixels(model.preprocess)
     files = {name: setting.scratch / f"{name}.onnx" for name in ("fp32", "fp16", "int8")}
     for name, path in files.items():
-        # Few pictures say little about how much accuracy is lost.
+        # Few images say little about how much accuracy is lost.
         drop: dict[str, Any] = {"max_drop": 0.5} if setting.quick and name != "fp32" else {}
         export_model(model, out=path, fp16=name == "fp16", int8=name == "int8", **drop)
-    yield from compare_times(files, read_image(picture), num_turns=5 if setting.quick else NUM_TURNS)
+    yield from compare_times(files, read_image(image), num_turns=5 if setting.quick else NUM_TURNS)
     for name in ("fp32", "int8"):
-        yield time_starts(name, files[name], picture, num_starts=3 if setting.quick else NUM_STARTS)
+        yield time_starts(name, files[name], image, num_starts=3 if setting.quick else NUM_STARTS)
 
 
 def compare_pixels(preprocess: Preprocess) -> Iterator[Row]:
@@ -101,7 +101,7 @@ def compare_pixels(preprocess: Preprocess) -> Iterator[Row]:
 
 
 def compare_times(files: dict[str, Path], image: Image.Image, *, num_turns: int) -> Iterator[Row]:
-    """One picture at a time, in turns: how many times as fast as float32."""
+    """One image at a time, in turns: how many times as fast as float32."""
     models = {name: OnnxModel.load(path) for name, path in files.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(num_turns + 1):
@@ -114,16 +114,16 @@ def compare_times(files: dict[str, Path], image: Image.Image, *, num_turns: int)
         ratios = [slow / fast for slow, fast in zip(times["fp32"], found, strict=True)]
         details = {"median_ms": statistics.median(found), "MB": files[name].stat().st_size / 1e6} | spread(ratios)
         bar = 2 if name == "int8" else None
-        what = f"{name}.onnx, one picture, speed over fp32"
+        what = f"{name}.onnx, one image, speed over fp32"
         yield Row(what, statistics.median(ratios), "x", at_least=bar, details=details)
 
 
-def time_starts(name: str, path: Path, picture: Path, *, num_starts: int) -> Row:
+def time_starts(name: str, path: Path, image: Path, *, num_starts: int) -> Row:
     """Seconds of `resnet-cli predict` from process start to end."""
-    command = ("resnet-cli", "predict", str(picture), "--model", str(path))
+    command = ("resnet-cli", "predict", str(image), "--model", str(path))
     seconds = [run(*command, env=dict(os.environ))[0] for _ in range(num_starts)]
     bar = 1.5 if name == "fp32" else None
-    what = f"one picture from a cold {name}.onnx, process"
+    what = f"one image from a cold {name}.onnx, process"
     return Row(what, statistics.median(seconds), "s", at_most=bar, details=spread(seconds))
 
 

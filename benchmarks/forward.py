@@ -149,7 +149,7 @@ def photos(assets: Path, count: int, preprocess: Preprocess) -> Tensor:
 
 
 def time_of(way: Way, images: Tensor, num_passes: int) -> tuple[float, float]:
-    """Seconds a picture, of the clock and of the processors."""
+    """Seconds an image, of the clock and of the processors."""
     way.run(images)
     clock, processor = time.perf_counter(), time.process_time()
     for _ in range(num_passes):
@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, help="to compute with; all by default")
     parser.add_argument("--sides", type=int, nargs="+", default=[224, 128, 64], help="pixels")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 32], help="pictures a forward pass")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 32], help="images a forward pass")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every way")
     parser.add_argument("--photos", type=int, default=200, help="whose answers are compared")
     parser.add_argument("--compile", action="store_true", help="also torch.compile (a minute each)")

@@ -2,7 +2,7 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.gpu [--quick] [--device cuda]
 
-Training is ``training.py``'s. Inference is a pass over pictures for their features, as finetune, eval and predict make
+Training is ``training.py``'s. Inference is a pass over images for their features, as finetune, eval and predict make
 it, in the precision that the device chooses; the bare network has its tensors ready.
 """
 
@@ -18,7 +18,7 @@ from .setting import Setting, alone
 from .table import Row, show, spread
 
 IMAGE_SIZE = 224
-#: Pictures a class, of 6,000; few where it is only a look.
+#: Images a class, of 6,000; few where it is only a look.
 QUICK_PER_CLASS = 20
 NUM_PHOTOS, QUICK_PHOTOS = 4_000, 64
 
@@ -45,7 +45,7 @@ def on_training(setting: Setting) -> Iterator[Row]:
 
 
 def on_inference(setting: Setting) -> Iterator[Row]:
-    """Images/s over small pictures that decode fast, and over photos that do not, beside the bare network."""
+    """Images/s over small images that decode fast, and over photos that do not, beside the bare network."""
     if row := refusal(setting):
         yield row
         return

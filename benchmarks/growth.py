@@ -1,10 +1,10 @@
-"""Measures growth: time and peak memory of finetune, eval, predict and inspect from 1,000 to 50,000 pictures.
+"""Measures growth: time and peak memory of finetune, eval, predict and inspect from 1,000 to 50,000 images.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.growth [--quick]
 
 CIFAR-10's JPEGs at 32 px, eight tenths to train, a tenth each to choose and to judge; eval and predict take all of
-them. Each command is a process of its own with an empty cache, once for each number of pictures: about half an hour on
-two cores. At a larger size the network takes longer, and all that grows with the number of pictures stays as it is.
+them. Each command is a process of its own with an empty cache, once for each number of images: about half an hour on
+two cores. At a larger size the network takes longer, and all that grows with the number of images stays as it is.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .table import Row, show
 
 COUNTS, QUICK_COUNTS = (1_000, 10_000, 50_000), (500, 1_000, 2_000)
 IMAGE_SIZE_PX, NUM_CLASSES = 32, 10
-#: The last number of pictures over the one before: time a picture, and memory.
+#: The last number of images over the one before: time an image, and memory.
 MAX_TIME, MAX_MEMORY = 1.15, 1.1
-#: Of two starts; a smaller difference says nothing about the pictures.
+#: Of two starts; a smaller difference says nothing about the images.
 NOISE_S = 0.5
 COMMANDS = ("finetune", "eval", "predict", "inspect")
 
@@ -40,12 +40,12 @@ class Spent:
 
     @property
     def ms(self) -> float:
-        """Milliseconds a picture."""
+        """Milliseconds an image."""
         return 1000 * self.seconds / self.num_images
 
 
 def take(setting: Setting, num_images: int) -> Path:
-    """A folder of so many pictures in three splits."""
+    """A folder of so many images in three splits."""
     first, second, third = (num_images * part // (10 * NUM_CLASSES) for part in (8, 9, 10))
     parts = {"train": slice(first), "val": slice(first, second), "test": slice(second, third)}
     return setting.cifar(**{split: ("train", part) for split, part in parts.items()})
@@ -68,25 +68,25 @@ def spend(setting: Setting, data: Path) -> dict[str, Spent]:
         env = os.environ | {"RESNET_CLI_CACHE": str(cache)}
         seconds, peak, _ = run("resnet-cli", name, *arguments[name], "--quiet", env=env)
         found[name] = Spent(num_images, seconds, peak)
-        # 50,000 pictures have 200 MB of features.
+        # 50,000 images have 200 MB of features.
         shutil.rmtree(cache, ignore_errors=True)
     return found
 
 
 def to_rows(name: str, spent: list[Spent]) -> Iterator[Row]:
-    """Time a picture and memory of the largest number of pictures over those of the one before."""
+    """Time an image and memory of the largest number of images over those of the one before."""
     least, few, many = spent
-    step = f"{many.num_images:,} over {few.num_images:,} pictures"
+    step = f"{many.num_images:,} over {few.num_images:,} images"
     details: dict[str, Any] = {f"{one.num_images:,}": f"{one.seconds:.1f} s" for one in spent}
-    # Start-up is a smaller part of many pictures' time; without it:
+    # Start-up is a smaller part of many images' time; without it:
     if few.seconds - least.seconds > NOISE_S:
         details["slope"] = slope(few, many) / slope(least, few)
     yield Row(
-        f"{name}: time a picture, {step}",
+        f"{name}: time an image, {step}",
         many.ms / few.ms,
         "x",
         at_most=MAX_TIME,
-        details=details | {"ms a picture": many.ms, "px": IMAGE_SIZE_PX, "n": 1},
+        details=details | {"ms an image": many.ms, "px": IMAGE_SIZE_PX, "n": 1},
     )
     details = {f"{one.num_images:,}": f"{one.peak_bytes / 1e9:.2f} GB" for one in spent}
     memory = many.peak_bytes / few.peak_bytes
@@ -94,7 +94,7 @@ def to_rows(name: str, spent: list[Spent]) -> Iterator[Row]:
 
 
 def slope(few: Spent, many: Spent) -> float:
-    """Seconds that one more picture takes."""
+    """Seconds that one more image takes."""
     return (many.seconds - few.seconds) / (many.num_images - few.num_images)
 
 
@@ -113,7 +113,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="500, 1,000 and 2,000 pictures")
+    parser.add_argument("--quick", action="store_true", help="500, 1,000 and 2,000 images")
     quick = parser.parse_args().quick
     with alone(quick=quick) as setting:
         show(measure(setting))

@@ -2,8 +2,8 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.head [--sgd]
 
-CIFAR-10 at 128 px, 500, 50 and 5 pictures a class to train, 100, 10 and 1 others a class to choose by, and 200 of test
-a class to judge; ants/bees at 224 px in four folds, 30 pictures of the rest to choose by. ``--sgd`` adds a grid over
+CIFAR-10 at 128 px, 500, 50 and 5 images a class to train, 100, 10 and 1 others a class to choose by, and 200 of test
+a class to judge; ants/bees at 224 px in four folds, 30 images of the rest to choose by. ``--sgd`` adds a grid over
 SGD's rate, batch size and weight decay. Features come from the cache after the first run (about four minutes on two
 cores).
 """
@@ -44,7 +44,7 @@ from .table import Row, show
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Pictures to learn from, to choose by, and to judge."""
+    """Images to learn from, to choose by, and to judge."""
 
     name: str
     train: Rows
@@ -70,7 +70,7 @@ def take(rows: Rows, index: torch.Tensor) -> Rows:
 
 
 def cifar_tasks(archive: Path, weights: str, compute: Compute) -> Iterator[Task]:
-    """500, 50 and 5 pictures a class."""
+    """500, 50 and 5 images a class."""
     with tempfile.TemporaryDirectory() as name, tarfile.open(archive) as tar:
         tar.extractall(name, filter="data")
         parts = []
@@ -118,7 +118,7 @@ def to_row(what: str, tasks: list[Task], scores: list[float], seconds: float) ->
 
 
 def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
-    """Three ways to choose from the path, for three floors; the last one sees the test pictures and is no way."""
+    """Three ways to choose from the path, for three floors; the last one sees the test images and is no way."""
     kept = logistic.VARIANCE_FLOOR
     for floor in (0.03, kept, 0.3):
         logistic.VARIANCE_FLOOR = floor

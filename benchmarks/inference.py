@@ -1,4 +1,4 @@
-"""Measures predict: images/s against a bare forward pass, memory over many pictures, start-up, and peers.
+"""Measures predict: images/s against a bare forward pass, memory over many images, start-up, and peers.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.inference [--images 2000] [--memory] [--peers] [--onnx FILE]
         [--quick] [--json FILE]
@@ -33,9 +33,9 @@ from .table import Row, show, spread
 #: Few large photos decode as long as many small ones; these are the tutorial's, 500 x 375 pixels and less.
 PHOTOS = ("photos", "ants_bees")
 FEW, MANY = 1_000, 20_000
-#: Memory that predict may take, all in all.
+#: Exemplars that predict may take, all in all.
 MAX_GB = 1.5
-#: What the memory of 20,000 pictures may exceed that of 1,000 by: the allocator's noise.
+#: What the memory of 20,000 images may exceed that of 1,000 by: the allocator's noise.
 MAX_GROWTH = 1.1
 #: Photos of a look that everything runs.
 QUICK_PHOTOS = 128
@@ -110,7 +110,7 @@ def measure_rate(weights: Path, folder: Path, *, pairs: int) -> Row:
 
 
 def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, int]) -> Iterator[Row]:
-    """Peak memory of the command over few and over many pictures."""
+    """Peak memory of the command over few and over many images."""
     env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
     peaks = []
     for count in counts:
@@ -126,12 +126,12 @@ def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, 
     yield Row(growth, peaks[1] / peaks[0], "x", at_most=MAX_GROWTH)
 
 
-def measure_onnx(model: Path, picture: Path, scratch: Path) -> Row:
-    """Seconds in which an exported model answers one picture, from the start of the process."""
+def measure_onnx(model: Path, image: Path, scratch: Path) -> Row:
+    """Seconds in which an exported model answers one image, from the start of the process."""
     env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
-    command = ("resnet-cli", "predict", str(picture), "--model", str(model), "--quiet")
+    command = ("resnet-cli", "predict", str(image), "--model", str(model), "--quiet")
     seconds = [run(*command, env=env)[0] for _ in range(5)]
-    return Row("one picture from a cold .onnx", statistics.median(seconds), "s", at_most=1.5, details=spread(seconds))
+    return Row("one image from a cold .onnx", statistics.median(seconds), "s", at_most=1.5, details=spread(seconds))
 
 
 def on_cpu(setting: Setting) -> Iterator[Row]:
@@ -145,7 +145,7 @@ def rows(chosen: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     """The measurements that were asked for."""
     weights, scratch = setting.weights, setting.scratch
     folder = photos(setting.assets, chosen.images, scratch / "photos")
-    if chosen.memory:
+    if chosen.exemplars:
         counts = (100, 400) if chosen.quick else (FEW, MANY)
         yield from measure_memory(chosen.model or weights, setting.assets, scratch, counts)
     if chosen.onnx is not None:
@@ -164,9 +164,9 @@ def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2_000, help="photos to answer")
-    parser.add_argument("--memory", action="store_true", help="also memory from 1,000 to 20,000 pictures (long)")
+    parser.add_argument("--memory", action="store_true", help="also memory from 1,000 to 20,000 images (long)")
     parser.add_argument("--model", type=Path, help="with --memory: a smaller model, where an hour is too long")
-    parser.add_argument("--onnx", type=Path, help="also one picture from this exported file")
+    parser.add_argument("--onnx", type=Path, help="also one image from this exported file")
     parser.add_argument("--peers", type=Path, metavar="DIR", help="also timm and ultralytics, in venvs in this folder")
     parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
     parser.add_argument("--json", type=Path, help="write the rows there too")

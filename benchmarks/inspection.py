@@ -2,8 +2,8 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.inspection
 
-Two thousand CIFAR-10 pictures get 20 exact copies and 20 near copies in the other split, 10 truncated files, 5
-bombs, 10 EXIF-rotated and 5 pictures in other modes. False pairs are those between two pictures that were not
+Two thousand CIFAR-10 images get 20 exact copies and 20 near copies in the other split, 10 truncated files, 5
+bombs, 10 EXIF-rotated and 5 images in other modes. False pairs are those between two images that were not
 planted and that the whole of CIFAR-10's own duplicates do not explain: they are written out to be looked at.
 """
 
@@ -32,7 +32,7 @@ from .processes import run
 from .setting import Setting, alone
 from .table import Row, show, spread
 
-NUM_PICTURES = 2000
+NUM_IMAGES = 2000
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="leave the folder with the planted faults here")
-    parser.add_argument("--quick", action="store_true", help="one pair of times, and 2,000 pictures twice")
+    parser.add_argument("--quick", action="store_true", help="one pair of times, and 2,000 images twice")
     chosen = parser.parse_args()
     folder = chosen.keep.absolute() if chosen.keep else None
     with alone(quick=chosen.quick) as setting:
@@ -62,7 +62,7 @@ def measure(setting: Setting, *, seed: int = 0, folder: Path | None = None) -> I
 def plant(everything: Path, folder: Path, rng: random.Random) -> dict[str, list[Any]]:
     """Writes the folder; kind of fault -> names, or pairs of names."""
     sources = sorted(everything.rglob("*.jpg"))
-    for path in rng.sample(sources, NUM_PICTURES):
+    for path in rng.sample(sources, NUM_IMAGES):
         target = folder / path.relative_to(everything)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
@@ -108,7 +108,7 @@ def plant(everything: Path, folder: Path, rng: random.Random) -> dict[str, list[
 
 
 def near_copy(source: Path, target: Path, index: int, rng: random.Random) -> None:
-    """Saves a picture again: at another quality, another size, slightly cropped, or all of it."""
+    """Saves an image again: at another quality, another size, slightly cropped, or all of it."""
     image = Image.open(source).convert("RGB")
     kind = index % 4
     if kind in {1, 3}:
@@ -137,7 +137,7 @@ def bomb() -> bytes:
 def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -> Iterator[Row]:
     """What inspect finds of what was planted, and how long it takes against the bare decode."""
     from resnet_cli.data.inspection.findings import to_report
-    from resnet_cli.data.inspection.inspect import inspect_pictures
+    from resnet_cli.data.inspection.inspect import inspect_images
     from resnet_cli.data.inspection.scan import scan
     from resnet_cli.data.sources.opening import open_dataset
 
@@ -148,7 +148,7 @@ def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -
         forget_index()
         began = time.perf_counter()
         dataset = open_dataset(str(folder))
-        report = to_report(inspect_pictures(dataset, scan(dataset.items)))
+        report = to_report(inspect_images(dataset, scan(dataset.items)))
         times.append((1000 * (time.perf_counter() - began), 1000 * bare))
         ratios.append(times[-1][0] / times[-1][1])
     unreadable = {entry["path"] for entry in report["unreadable"]}
@@ -159,8 +159,8 @@ def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -
     yield found("near copies", planted["near"], near, 90)
     yield found("truncated files", planted["truncated"], unreadable, 100)
     yield found("bombs", planted["bomb"], unreadable, 100)
-    yield found("EXIF-rotated pictures", planted["rotated"], set(report["modes"]["rotated"]), None)
-    yield found("pictures in other modes", planted["mode"], modes, None)
+    yield found("EXIF-rotated images", planted["rotated"], set(report["modes"]["rotated"]), None)
+    yield found("images in other modes", planted["mode"], modes, None)
     yield found("copies among the leaks", planted["exact"] + planted["near"], leaks, None)
     others = sorted(near - set(planted["near"]))
     for pair in others:
@@ -174,7 +174,7 @@ def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -
 
 
 def measure_second_look(folder: Path) -> Iterator[Row]:
-    """The first look at many pictures, the second, and the command both times."""
+    """The first look at many images, the second, and the command both times."""
     from resnet_cli.data.inspection.scan import scan
     from resnet_cli.data.sources.opening import open_dataset
 
@@ -183,19 +183,19 @@ def measure_second_look(folder: Path) -> Iterator[Row]:
     num = len(dataset.items)
     first, second = (timed(lambda: void(scan(open_dataset(str(folder)).items))) for _ in range(2))
     details = {"first_s": first, "n": 1}
-    yield Row(f"scanning {num:,} pictures the second time", second, "s", at_most=3, details=details)
+    yield Row(f"scanning {num:,} images the second time", second, "s", at_most=3, details=details)
     forget_index()
     spent = []
     for _ in range(2):
         seconds, _, text = run("resnet-cli", "inspect", str(folder), "--json", env=dict(os.environ))
         spent.append(seconds)
     details = {"again_s": spent[1], "near pairs": len(json.loads(text)["near_duplicates"]), "n": 1}
-    yield Row(f"inspect, {num:,} pictures, process", spent[0], "s", details=details)
+    yield Row(f"inspect, {num:,} images, process", spent[0], "s", details=details)
 
 
 def forget_index() -> None:
     """The next scan looks at every file."""
-    for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("pictures-*"):
+    for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("images-*"):
         index.unlink()
 
 
@@ -206,7 +206,7 @@ def bare_decode(paths: list[str]) -> None:
 
 
 def decode(path: str) -> None:
-    """One picture, or nothing where it is damaged."""
+    """One image, or nothing where it is damaged."""
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as image:

@@ -2,7 +2,7 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.label_audit
 
-CIFAR-10, 500 pictures a class, frozen features at 128 px (from the cache after the first run). A share of all labels is
+CIFAR-10, 500 images a class, frozen features at 128 px (from the cache after the first run). A share of all labels is
 replaced by another class at random. Precision is the share of planted ones among as many of the first as were planted.
 """
 
@@ -71,7 +71,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             suspects = audit.order[: wrong.sum()]
             suspects = suspects[wrong[suspects]]
             right.append(float((audit.suggested[suspects] == truth[suspects]).mean()) if share else 0.0)
-        details = {"pictures": len(truth), "planted": round(share * len(truth)), "estimate": " and ".join(estimates)}
+        details = {"images": len(truth), "planted": round(share * len(truth)), "estimate": " and ".join(estimates)}
         if not share:
             yield Row("label audit, nothing planted", None, "%", details=details)
             continue

@@ -1,9 +1,9 @@
-"""Whether the forecasts of ``eval --learning-curve`` come true: most of CIFAR-10's pictures are hidden from it.
+"""Whether the forecasts of ``eval --learning-curve`` come true: most of CIFAR-10's images are hidden from it.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.learning_curve [--per-class 1000]
 
-From pools of few pictures a class it forecasts what twice as many and what 100 more a class would bring. Then the head
-is trained on so many, judged by the same test pictures, and both are compared. Frozen features at 128 px; they come
+From pools of few images a class it forecasts what twice as many and what 100 more a class would bring. Then the head
+is trained on so many, judged by the same test images, and both are compared. Frozen features at 128 px; they come
 from the cache after the first run.
 """
 
@@ -30,7 +30,7 @@ NUM_CLASSES = 10
 TEST_PER_CLASS = 200
 #: A tenth of each class chooses the penalty, as ``--val-fraction`` does.
 VAL_SHARE = 0.1
-#: Pictures a class that the curve may see, and how many pools of each are tried.
+#: Images a class that the curve may see, and how many pools of each are tried.
 POOLS = {25: 4, 50: 4, 100: 4, 225: 4, 450: 2}
 
 
@@ -50,13 +50,13 @@ class Trial(NamedTuple):
 
 
 def right(train: Rows, val: Rows, test: Rows) -> np.ndarray:
-    """Which test pictures a head answers right whose penalty validation chooses."""
+    """Which test images a head answers right whose penalty validation chooses."""
     chosen = logistic.choose(list(logistic.fit_path(train, val, NUM_CLASSES, device="cpu")))
     return (head_probs(chosen.head, test[0]).argmax(dim=1) == test[1]).numpy()
 
 
 def trials(train: Rows, test: Rows, num: int, seed: int) -> list[Trial]:
-    """Forecasts from ``num`` pictures a class and ``VAL_SHARE`` as many to choose by, and what comes true."""
+    """Forecasts from ``num`` images a class and ``VAL_SHARE`` as many to choose by, and what comes true."""
     rng = np.random.default_rng((seed, num))
     by_class = [rng.permutation(np.flatnonzero(train[1].numpy() == label)) for label in range(NUM_CLASSES)]
     num_val = max(1, round(VAL_SHARE * num))
@@ -102,7 +102,7 @@ def measure(setting: Setting, *, per_class: int = 1000) -> Iterator[Row]:
 def main() -> None:
     """Prints one row a kind of forecast."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--per-class", type=int, default=1000, help="CIFAR-10 train pictures a class, all in all")
+    parser.add_argument("--per-class", type=int, default=1000, help="CIFAR-10 train images a class, all in all")
     chosen = parser.parse_args()
     with alone(keeps_cache=True) as setting:
         show(measure(setting, per_class=chosen.per_class))

@@ -23,15 +23,15 @@ def main() -> None:
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--requests", type=int, required=True)
     arguments = parser.parse_args()
-    pictures = [path.read_bytes() for path in sorted(arguments.folder.rglob("*.jp*g"))]
+    images = [path.read_bytes() for path in sorted(arguments.folder.rglob("*.jp*g"))]
     seconds, statuses, total = asyncio.run(
-        ask(f"{arguments.url}/predict", pictures, arguments.connections, arguments.requests)
+        ask(f"{arguments.url}/predict", images, arguments.connections, arguments.requests)
     )
     print(json.dumps({"seconds": seconds, "statuses": statuses, "total": total}))
 
 
 async def ask(
-    url: str, pictures: list[bytes], num_connections: int, num_requests: int
+    url: str, images: list[bytes], num_connections: int, num_requests: int
 ) -> tuple[list[float], list[int], float]:
     """Seconds and status of each request, and the wall time of them all."""
     seconds, statuses, numbers = [], [], itertools.count()
@@ -41,7 +41,7 @@ async def ask(
     async def keep_busy(session: aiohttp.ClientSession) -> None:
         while (number := next(numbers)) < num_requests:
             began = time.perf_counter()
-            async with session.post(url, data=pictures[number % len(pictures)], headers=headers) as response:
+            async with session.post(url, data=images[number % len(images)], headers=headers) as response:
                 await response.read()
             seconds.append(time.perf_counter() - began)
             statuses.append(response.status)

@@ -65,7 +65,7 @@ def measure_photos(setting: Setting) -> Iterator[Row]:
 
 
 def measure_cifar(setting: Setting) -> Iterator[Row]:
-    """CIFAR-10, 500 pictures a class, frozen; 100 others a class choose."""
+    """CIFAR-10, 500 images a class, frozen; 100 others a class choose."""
     count, others = (QUICK_PER_CLASS, QUICK_PER_CLASS) if setting.quick else (500, 100)
     data = setting.cifar(train=("train", slice(count)), val=("test", slice(others)))
     env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
@@ -84,7 +84,7 @@ def measure_cifar(setting: Setting) -> Iterator[Row]:
 
 
 def measure_all_cifar(setting: Setting) -> Iterator[Row]:
-    """All 60,000 pictures of CIFAR-10, ten epochs, evaluation and report, from a cold cache and from a warm one."""
+    """All 60,000 images of CIFAR-10, ten epochs, evaluation and report, from a cold cache and from a warm one."""
     part = slice(QUICK_PER_CLASS if setting.quick else None)
     data = setting.cifar(train=("train", part), test=("test", part))
     num_images = len(list(data.glob("*/*/*")))
@@ -99,7 +99,7 @@ def measure_all_cifar(setting: Setting) -> Iterator[Row]:
         "--weights",
         str(setting.weights),
     )
-    what = f"CIFAR-10 at {CIFAR_SIZE_PX} px, {num_images:,} pictures, frozen, 10 epochs"
+    what = f"CIFAR-10 at {CIFAR_SIZE_PX} px, {num_images:,} images, frozen, 10 epochs"
     peaks = []
     for cache, most in (("cold", 20 * 60), ("warm", 60)):
         seconds, memory, result = finetune(data, *flags, env=env, out=setting.empty())

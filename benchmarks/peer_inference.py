@@ -1,6 +1,6 @@
 """The peers that the inference benchmark measures, each in a venv of its own: timm's inference and ``yolo predict``.
 
-Both get the same photos, the same backbone and weights, 224 px and 32 pictures a pass, and write what they answer.
+Both get the same photos, the same backbone and weights, 224 px and 32 images a pass, and write what they answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ with open("answers.csv", "w") as file:
     csv.writer(file).writerows([name, *values, *indices] for name, (values, indices) in zip(names, found))
 print(len(found))
 """
-#: ``yolo predict`` from Python, as its docs have it for many pictures: stream=True.
+#: ``yolo predict`` from Python, as its docs have it for many images: stream=True.
 ULTRALYTICS = (
     ULTRALYTICS_YAML
     + """
@@ -77,7 +77,7 @@ def measure_peer(peer: Peer, venvs: Path, folder: Path, weights: Path, precision
 
 
 def answer_all(peer: Peer, python: Path, folder: Path, precision: str, scratch: Path) -> tuple[float, int]:
-    """Wall seconds in which a peer answers a folder, its process included, and how many pictures it answered.
+    """Wall seconds in which a peer answers a folder, its process included, and how many images it answered.
 
     Args:
         peer: Which one.

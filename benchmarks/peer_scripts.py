@@ -37,7 +37,7 @@ learn = vision_learner(dls, resnet50, metrics=accuracy)
 learn.fit_one_cycle(int(epochs)) if mode == "frozen" else learn.fine_tune(int(epochs) - 1)
 top1 = float(learn.validate()[1])
 """
-#: The steps and defaults of timm's train.py, which its package does not hold: SGD at 0.1 for 256 pictures, cosine, no
+#: The steps and defaults of timm's train.py, which its package does not hold: SGD at 0.1 for 256 images, cosine, no
 #: warm-up (its five epochs are longer than the budget), smoothing 0.1, crops from 8 % of the area, colour jitter.
 TIMM = """
 import pathlib, sys, timm, torch
@@ -85,7 +85,7 @@ for epoch in range(int(epochs)):
             right += int((model(images.contiguous(memory_format=torch.channels_last)).argmax(1) == labels).sum())
     top1 = max(top1, right / len(val.dataset))
 """
-#: The transfer-learning tutorial of torchvision, whose pictures ants and bees are: its transforms, rates and schedule.
+#: The transfer-learning tutorial of torchvision, whose images ants and bees are: its transforms, rates and schedule.
 #: Source: https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html
 TORCHVISION = """
 import sys, torch, torchvision
@@ -128,7 +128,7 @@ for epoch in range(int(epochs)):
             right += int((model(images).argmax(1) == labels).sum())
     top1 = max(top1, right / len(data["val"]))
 """
-#: AutoMM's own defaults around timm's network. It has no way to freeze a backbone of pictures: it trains all of it.
+#: AutoMM's own defaults around timm's network. It has no way to freeze a backbone of images: it trains all of it.
 AUTOGLUON = """
 import pathlib, sys, timm
 folder, mode, epochs, size, batch, precision, weights = sys.argv[1:]

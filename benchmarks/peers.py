@@ -1,6 +1,6 @@
 """The peers that the training benchmark measures: each installed into a venv of its own, and run as its docs say.
 
-A peer gets the pictures, weights and number of epochs that we get, at 224 px and 32 pictures a step, its own
+A peer gets the images, weights and number of epochs that we get, at 224 px and 32 images a step, its own
 defaults for the rest, and a process of its own. Each one finds the weights where it would have downloaded them.
 """
 
@@ -53,7 +53,7 @@ WHOLE_ONLY = Peer("autogluon.multimodal", AUTOGLUON, shares_torch=False, note="t
 
 @dataclasses.dataclass(frozen=True)
 class PeerRun:
-    """What a peer reached on the validation pictures, and its wall time, start-up included."""
+    """What a peer reached on the validation images, and its wall time, start-up included."""
 
     version: str
     top1: float

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 #: The installed command that belongs to this Python.
 COMMAND = str(Path(sys.executable).with_name("resnet-cli"))
-#: A process that does what any tool must: import torch, decode nothing, run the bare network over n pictures.
+#: A process that does what any tool must: import torch, decode nothing, run the bare network over n images.
 BARE = """
 import sys, time, torch, torchvision
 n, size, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -2,7 +2,7 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.race [--peers-dir DIR] [--quick]
 
-Same pictures, weights, number of epochs, size and batch; every one is a process of its own, start-up included, and ours
+Same images, weights, number of epochs, size and batch; every one is a process of its own, start-up included, and ours
 runs before and after each of them. A peer that does not install beside this torch, or fails, is a row that says so.
 """
 
@@ -60,7 +60,7 @@ def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
     from resnet_cli.system.device import choose_compute
 
     precision = choose_compute("cpu").precision
-    # The peers write caches beside the pictures.
+    # The peers write caches beside the images.
     data = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.empty()
     if not setting.quick:
         shutil.copytree(setting.photos, data, copy_function=shutil.copyfile)
@@ -87,7 +87,7 @@ def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
             "precision": precision,
             "n": 1,
         } | ({"but": peer.note} if peer.note else {})
-        # Start-up is most of the time that few pictures take.
+        # Start-up is most of the time that few images take.
         bar = None if setting.quick else TRAINING_BARS.get(peer.package)
         yield Row(what, seen.seconds / ours, "x", at_least=bar, details=details)
 

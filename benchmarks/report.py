@@ -1,4 +1,4 @@
-"""Measures the report page: its size, and the processor time to make it, on made-up answers and pictures of noise.
+"""Measures the report page: its size, and the processor time to make it, on made-up answers and images of noise.
 
     python -m benchmarks.report
 
@@ -21,7 +21,7 @@ from resnet_cli.reporting.report_page import report_page
 from .setting import Setting
 from .table import Row, show
 
-#: Classes, pictures, side of a picture in pixels.
+#: Classes, images, side of an image in pixels.
 CASES = ((2, 200, 500), (10, 1_000, 500), (100, 10_000, 500), (1_000, 20_000, 300))
 
 
@@ -33,7 +33,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         text = report_page(content)
         spent = time.process_time() - began
         details = {"cpu_s": spent, "top-1 %": 100 * content.evaluation.top1, "n": 1}
-        what = f"report of {num:,} pictures of {num_classes:,} classes"
+        what = f"report of {num:,} images of {num_classes:,} classes"
         yield Row(what, len(text.encode()) / 1e6, "MB", details=details)
 
 

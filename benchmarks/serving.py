@@ -78,8 +78,8 @@ def main() -> None:
     rows = []
     with Server(arguments.model) as server:
         rows += measure_rates(server, arguments.model, arguments.folder, requests=arguments.requests)
-        if arguments.memory:
-            rows.append(measure_memory(server, arguments.folder, requests=arguments.memory))
+        if arguments.exemplars:
+            rows.append(measure_memory(server, arguments.folder, requests=arguments.exemplars))
     for row in rows:
         print(row)
     if arguments.json:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def measure_rates(server: Server, model: str, folder: Path, *, requests: int) -> list[Row]:
-    """Pictures/s of the server over those of its network alone, at several numbers of connections."""
+    """Images/s of the server over those of its network alone, at several numbers of connections."""
     with tempfile.TemporaryDirectory() as scratch:
         alone = open_for_serving(model, Path(scratch), offline=True)
     server.load(folder, connections=4, requests=20)

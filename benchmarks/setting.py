@@ -1,4 +1,4 @@
-"""Where a benchmark finds its pictures and weights, and an empty place to work in."""
+"""Where a benchmark finds its images and weights, and an empty place to work in."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Setting:
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "new"
 
     def cifar(self, **splits: tuple[str, slice]) -> Path:
-        """Unpacks a part of CIFAR-10: split -> (split of the archive, pictures of each class)."""
+        """Unpacks a part of CIFAR-10: split -> (split of the archive, images of each class)."""
         folder = self.empty()
         parts: dict[tuple[str, str], list[str]] = {}
         with tarfile.open(self.assets / "cifar10-jpeg.tar.gz") as archive:
@@ -74,9 +74,9 @@ class Setting:
     def arrange(self, splits: Iterable[str]) -> Path:
         """Copies ants and bees, in a shuffled order that is always the same, one to each split that is named."""
         folder = self.empty()
-        pictures = sorted(self.photos.glob("*/*/*"))
-        random.Random(0).shuffle(pictures)
-        for path, split in zip(pictures, splits, strict=False):
+        images = sorted(self.photos.glob("*/*/*"))
+        random.Random(0).shuffle(images)
+        for path, split in zip(images, splits, strict=False):
             target = folder / split / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

@@ -1,4 +1,4 @@
-"""How many pictures a second a finetune trains on, and a loop that does nothing else; for ``training.py``."""
+"""How many images a second a finetune trains on, and a loop that does nothing else; for ``training.py``."""
 
 from __future__ import annotations
 

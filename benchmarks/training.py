@@ -4,7 +4,7 @@
     RESNET_CLI_ASSETS=... python -m benchmarks.training --gpu [--json FILE]
 
 On two cores the two measurements of speed take about ten minutes, ``--accuracy`` an hour and more (lp-ft: ten epochs
-of 5,000 pictures), ``--peers`` half an hour; ``--gpu`` replaces the measurements on the CPU. Ours is always a real
+of 5,000 images), ``--peers`` half an hour; ``--gpu`` replaces the measurements on the CPU. Ours is always a real
 finetune of a folder of JPEGs: a process of its own for wall time and accuracy, and for images/s the events of a
 finetune in this process, decode included, its first step left out. The bare loop has its tensors ready.
 """
@@ -37,7 +37,7 @@ from .table import Row, show, spread
 
 NUM_CLASSES = 10
 STEP_BATCH, STEP_SIZE_PX = 32, 128
-#: Pictures of CIFAR-10's train split that choose the epoch; the others train, as in the published figures.
+#: Images of CIFAR-10's train split that choose the epoch; the others train, as in the published figures.
 GPU_VAL_FRACTION = 0.04
 BARE_GPU_STEPS = 100
 #: Photos of a look that everything runs.
@@ -93,14 +93,14 @@ def measure_frozen(setting: Setting) -> Row:
         "images": num_images,
         "precision": precision,
     }
-    # Start-up is most of the time that few pictures take.
+    # Start-up is most of the time that few images take.
     bar = None if setting.quick else 1.15
     what = "frozen, 10 epochs, over one forward pass"
     return Row(what, statistics.median(ratios), "x", at_most=bar, details=details | spread(ratios))
 
 
 def measure_accuracy(setting: Setting, data: Path, mode: str, *, at_least: float) -> Row:
-    """Top-1 on test pictures that chose nothing, of CIFAR-10 at 128 px; ten epochs where there are any."""
+    """Top-1 on test images that chose nothing, of CIFAR-10 at 128 px; ten epochs where there are any."""
     # A probe by L-BFGS, the default, has no epochs.
     epochs = () if mode == "frozen" else ("--epochs", "1" if setting.quick else "10")
     seconds, summary = setting.run(data, "--mode", mode, *epochs, "--image-size", str(STEP_SIZE_PX))
@@ -175,7 +175,7 @@ def measure_gpu(setting: Setting, data: Path, mode: str, device: str, epochs: in
 
 
 def on_steps(setting: Setting) -> Iterator[Row]:
-    """Training steps on small pictures and, since decoding counts, on photos."""
+    """Training steps on small images and, since decoding counts, on photos."""
     per_class, num_batches = (10, 2) if setting.quick else (64, 12)
     cifar = setting.cifar(train=("train", slice(per_class)), val=("test", slice(10)))
     yield measure_step(setting, "32 px JPEGs", cifar, at_least=0.95)
@@ -213,7 +213,7 @@ def on_peers(setting: Setting, peers_dir: Path) -> Iterator[Row]:
     if not setting.quick:
         yield measure_ours(setting, "full", "--epochs", "2")
         yield measure_ours(setting, "lp-ft", "--epochs", "2")
-    # The peers write caches beside the pictures.
+    # The peers write caches beside the images.
     data = setting.empty()
     shutil.copytree(setting.photos, data, copy_function=shutil.copyfile)
     write_checkpoints(setting.weights, setting.scratch / "torch_home")
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="also the peers, each in a venv of its own")
     parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
     parser.add_argument("--gpu", action="store_true", help="CIFAR-10 at 224 px on a GPU, instead of the CPU's")
-    parser.add_argument("--quick", action="store_true", help="few pictures: whether it runs, not how well")
+    parser.add_argument("--quick", action="store_true", help="few images: whether it runs, not how well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
     # To try --gpu where there is none.
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)

@@ -2,7 +2,7 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.unknown
 
-CIFAR-10 at 128 px, 500 pictures of cats and dogs each to train, 100 to choose; judged on all 2,000 test pictures of
+CIFAR-10 at 128 px, 500 images of cats and dogs each to train, 100 to choose; judged on all 2,000 test images of
 cats and dogs, and on 250 of each other class. About five minutes on two cores, features included.
 """
 
@@ -42,8 +42,8 @@ def measure(setting: Setting) -> Iterator[Row]:
     assert own is not None and own.novelty is not None and model.reliability is not None
     raw = own.uncalibrated or own.calibration
     for path in (folder / "test").iterdir():
-        for picture in sorted(path.iterdir())[0 if path.name in OWN else PER_OTHER_CLASS :]:
-            picture.unlink()
+        for image in sorted(path.iterdir())[0 if path.name in OWN else PER_OTHER_CLASS :]:
+            image.unlink()
     for name in OWN:
         (folder / "test" / name).rmdir()
     # Without labels: none of the model's classes is right.
@@ -62,7 +62,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     }
     yield Row("AUROC of novelty, cats and dogs against 8 classes", novelty, "", at_least=0.84, details=details)
     details = {"without temperature": raw.ece, "top-1": own.top1, "T": model.temperature}
-    yield Row("ECE on its own test pictures", own.calibration.ece, "", at_most=0.03, details=details)
+    yield Row("ECE on its own test images", own.calibration.ece, "", at_most=0.03, details=details)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Train, judge and use a model from Python.
 
-Usage: python examples/library.py PHOTOS PICTURE [PICTURE ...]
+Usage: python examples/library.py PHOTOS IMAGE [IMAGE ...]
 """
 
 import sys
@@ -8,8 +8,8 @@ import sys
 import resnet_cli
 
 
-def main(photos: str, pictures: list[str]) -> None:
-    """Fine-tunes on a folder of class folders, scores the result and names some pictures."""
+def main(photos: str, images: list[str]) -> None:
+    """Fine-tunes on a folder of class folders, scores the result and names some images."""
     result = resnet_cli.finetune(data=photos, mode="frozen", epochs=10)
     print(f"validation top-1 {result.val.top1:.1%}, kept in {result.run.path}")
 
@@ -18,7 +18,7 @@ def main(photos: str, pictures: list[str]) -> None:
     for name, row in zip(scores.classes, scores.per_class, strict=True):
         print(f"{name}: recall {row.recall:.1%} of {row.support}")
 
-    for prediction in resnet_cli.predict(model, pictures):
+    for prediction in resnet_cli.predict(model, images):
         if prediction.error is None:
             print(f"{prediction.path}: {prediction.label} ({prediction.prob:.1%})")
         else:

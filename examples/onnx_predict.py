@@ -1,6 +1,6 @@
-"""Name what is in pictures with an exported model, onnxruntime, numpy and Pillow; nothing of resnet-cli, no torch.
+"""Name what is in images with an exported model, onnxruntime, numpy and Pillow; nothing of resnet-cli, no torch.
 
-Usage: python examples/onnx_predict.py model.onnx PICTURE [PICTURE ...]
+Usage: python examples/onnx_predict.py model.onnx IMAGE [IMAGE ...]
 """
 
 import json

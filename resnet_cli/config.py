@@ -231,7 +231,7 @@ class InspectConfig(DataConfig):
 
     @pydantic.model_validator(mode="after")
     def _check_effects(self) -> Self:
-        # Read before any picture is.
+        # Read before any image is.
         if self.out and not self.fix:
             raise ConfigError(f"--out {self.out} has no effect without --fix")
         if self.device and not self.deep:
@@ -240,7 +240,7 @@ class InspectConfig(DataConfig):
 
 
 class PredictConfig(_ComputeConfig):
-    """What ``predict`` can be told about reading pictures, computing, and when not to answer."""
+    """What ``predict`` can be told about reading images, computing, and when not to answer."""
 
     trust: bool = False
     image_column: str | None = None

@@ -5,7 +5,7 @@ The tree (exit code in brackets; the codes are a stable contract):
     ResnetCliError
     ├── ConfigError         [2]  a flag, a YAML key or a combination that cannot be
     ├── DataError           [3]  a data set that cannot be used
-    │   └── ImageError      [3]  one picture that cannot be read
+    │   └── ImageError      [3]  one image that cannot be read
     ├── ModelError          [3]  a weights or model file that does not fit
     ├── SetupError          [4]  a device, library or system part that is not there
     ├── NetworkError        [5]  a download that failed or whose bytes are wrong
@@ -55,7 +55,7 @@ class DataError(ResnetCliError):
 
 
 class ImageError(DataError):
-    """One picture that cannot be read; ``message`` is the reason, ``path`` names the file."""
+    """One image that cannot be read; ``message`` is the reason, ``path`` names the file."""
 
     code = "image"
 

@@ -1,4 +1,4 @@
-"""One way to read a picture: bytes in, an upright RGB image out, or an error that names the file.
+"""One way to read an image: bytes in, an upright RGB image out, or an error that names the file.
 
 Training, evaluation, prediction and every later reader go through :func:`decode`, so the same file always
 gives the same pixels.
@@ -24,9 +24,9 @@ Pixels: TypeAlias = NDArray[np.uint8]
 #: Pillow's decoders that may be used at all; others (EPS, PDF, ...) start programs or are rarely fuzzed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-#: Above this many pixels a picture is refused before it is decoded: 50 MP is 150 MB as RGB.
+#: Above this many pixels an image is refused before it is decoded: 50 MP is 150 MB as RGB.
 MAX_PIXELS = 50_000_000
-#: EXIF orientation -> what turns the picture upright. Source: Exif 2.32, section 4.6.4.
+#: EXIF orientation -> what turns the image upright. Source: Exif 2.32, section 4.6.4.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,7 +39,7 @@ _TURNS = {
 
 
 def is_image_name(path: Path | str) -> bool:
-    """Whether a file's name says that it is a picture (hidden files never are)."""
+    """Whether a file's name says that it is an image (hidden files never are)."""
     # Text alone: a folder of millions is listed in seconds, and Path's parts would double them.
     name = os.path.basename(path)
     return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
@@ -53,10 +53,10 @@ def decoder_version() -> str:
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Reads a picture file; see :func:`decode`.
+    """Reads an image file; see :func:`decode`.
 
     Raises:
-        ImageError: The file cannot be read or is not a whole picture.
+        ImageError: The file cannot be read or is not a whole image.
     """
     try:
         data = path.read_bytes()
@@ -66,7 +66,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 class Decoded(NamedTuple):
-    """A picture and what its file had to say.
+    """An image and what its file had to say.
 
     Attributes:
         image: Mode RGB, upright, at least 1 x 1.
@@ -85,7 +85,7 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture alone; see :func:`decode_whole`.
+    """The image alone; see :func:`decode_whole`.
 
     Raises:
         ImageError: Empty, truncated, too large, or not one of the known formats.
@@ -94,7 +94,7 @@ def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
 
 
 def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Decodes the bytes of a picture file.
+    """Decodes the bytes of an image file.
 
     EXIF orientation is applied, the first frame is taken, transparency is laid over white, 16-bit gray is
     scaled to 8 bits (Pillow alone would clip it), CMYK and palettes become RGB.
@@ -102,7 +102,7 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
     Args:
         data: The whole file.
         path: The name used in errors.
-        max_pixels: Larger pictures are refused before they are decoded.
+        max_pixels: Larger images are refused before they are decoded.
 
     Raises:
         ImageError: Empty, truncated, too large, or not one of the known formats.
@@ -130,7 +130,7 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(path, f"more pixels than the limit of {max_pixels:,}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(path, "not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)") from error
+        raise ImageError(path, "not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)") from error
     except MemoryError as error:
         raise ImageError(path, "too large for this machine's memory") from error
     except Exception as error:
@@ -176,7 +176,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         is_8_bit = image.mode == "I" and wide.max() <= 255
         image = Image.fromarray(np.clip(wide if is_8_bit else wide // 256, 0, 255).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("floating-point pictures have no agreed brightness range")
+        raise ValueError("floating-point images have no agreed brightness range")
     if _has_alpha(image):
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -188,5 +188,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _treat_bombs_as_errors() -> None:
     # Once for the process and not around each call: warnings.catch_warnings is not thread-safe.
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-    # Damaged EXIF in a sound picture is common and harmless.
+    # Damaged EXIF in a sound image is common and harmless.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")

@@ -1,4 +1,4 @@
-"""Pictures in, answers out: any number, in their order, in bounded memory. No torch: the network is whoever answers.
+"""Images in, answers out: any number, in their order, in bounded memory. No torch: the network is whoever answers.
 
 ``inference.py`` answers with torch, an exported model with ONNX Runtime; batching, decoding ahead, errors, top-k and
 "unknown" are the same for both.
@@ -19,7 +19,7 @@ from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError, ImageError, ModelError
 from resnet_cli.model.reliability import Abstention, Reliability, abstention
 
-#: The answer to a picture that is not answered. A class may have the same name: only ``Prediction.unknown`` tells.
+#: The answer to an image that is not answered. A class may have the same name: only ``Prediction.unknown`` tells.
 UNKNOWN = "unknown"
 
 Seen = TypeVar("Seen")
@@ -27,14 +27,14 @@ Seen = TypeVar("Seen")
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The answer to one picture, or why there is none.
+    """The answer to one image, or why there is none.
 
     Attributes:
         path: As it was given.
-        topk: (class, probability), most probable first; empty if the picture cannot be read.
+        topk: (class, probability), most probable first; empty if the image cannot be read.
         error: Why there is no answer.
-        unknown: Why the picture is not answered although it was looked at, in words; None if it is.
-        novelty: How unlike all training pictures it is, in [0, 2]; None where the model remembers none.
+        unknown: Why the image is not answered although it was looked at, in words; None if it is.
+        novelty: How unlike all training images it is, in [0, 2]; None where the model remembers none.
         features: What the backbone made of it, [2048]; None unless asked for.
     """
 
@@ -50,7 +50,7 @@ class Prediction:
         """The most probable class, or ``unknown``; what it would have been is in ``topk`` all the same.
 
         Raises:
-            ImageError: The picture could not be read.
+            ImageError: The image could not be read.
         """
         best, _ = self._first
         return best if self.unknown is None else UNKNOWN
@@ -60,7 +60,7 @@ class Prediction:
         """The probability of the most probable class, be it answered or not.
 
         Raises:
-            ImageError: The picture could not be read.
+            ImageError: The image could not be read.
         """
         return self._first[1]
 
@@ -76,9 +76,9 @@ class Answers(NamedTuple):
 
     Attributes:
         probs: At the model's temperature, float32 [b x k].
-        novelty: float32 [b]; None where the model remembers no pictures.
+        novelty: float32 [b]; None where the model remembers no images.
         features: [b x 2048]; None where they cannot be had.
-        heat: Where each picture speaks for its most probable class, [b x rows x columns] of the last stage, not scaled;
+        heat: Where each image speaks for its most probable class, [b x rows x columns] of the last stage, not scaled;
             None where that is not known without another pass.
     """
 
@@ -88,7 +88,7 @@ class Answers(NamedTuple):
     heat: NDArray[np.float32] | None = None
 
     def row(self, index: int) -> Answers:
-        """What is known about one picture, as a batch of one."""
+        """What is known about one image, as a batch of one."""
         return Answers(self.probs[index : index + 1], *(x if x is None else x[index : index + 1] for x in self[1:]))
 
 
@@ -101,24 +101,24 @@ class Answerer(Protocol[Seen]):
 
     @property
     def batch_size(self) -> int:
-        """Pictures a forward pass, unless the user wants another number."""
+        """Images a forward pass, unless the user wants another number."""
 
     def see(self, image: Image.Image) -> Seen:
-        """What the network needs of one upright RGB picture; called on threads."""
+        """What the network needs of one upright RGB image; called on threads."""
 
     def answer(self, seen: list[Seen]) -> Answers:
-        """Answers at least one picture."""
+        """Answers at least one image."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answered(Generic[Seen]):
-    """One picture with its answer, for whoever copies, draws or explains it.
+    """One image with its answer, for whoever copies, draws or explains it.
 
     Attributes:
-        item: The picture.
+        item: The image.
         prediction: The answer.
-        seen: What the network saw; None if the picture cannot be read.
-        heat: Where the picture speaks for its most probable class, [rows x columns]; None where that is not known.
+        seen: What the network saw; None if the image cannot be read.
+        heat: Where the image speaks for its most probable class, [rows x columns]; None where that is not known.
     """
 
     item: Item
@@ -136,14 +136,14 @@ def answer(
     rule: Abstention | None = None,
     with_features: bool = False,
 ) -> Iterator[Answered[Seen]]:
-    """Answers any number of pictures in order; unreadable ones get a prediction with an error.
+    """Answers any number of images in order; unreadable ones get a prediction with an error.
 
     Args:
         answerer: The network.
         items: Taken a few batches ahead; labels are not looked at.
         topk: Classes to name, at most all.
-        batch_size: Pictures a forward pass; the answer does not depend on it.
-        rule: When a picture is not answered; None: all are.
+        batch_size: Images a forward pass; the answer does not depend on it.
+        rule: When an image is not answered; None: all are.
         with_features: Whether predictions carry features.
     """
     groups = decode_ahead(items, lambda item: answerer.see(item.open()), batch_size=batch_size or answerer.batch_size)
@@ -177,12 +177,12 @@ def answer_rule(
     threshold: float = 0.0,
     target_error: float | None = None,
 ) -> Abstention | None:
-    """When pictures are not answered; None where nothing of it is asked for.
+    """When images are not answered; None where nothing of it is asked for.
 
     Args:
         reliability: The model's; a threshold alone needs none.
-        has_novelty: Whether its answers tell how unlike the training pictures a picture is.
-        abstain: Not what is unlike all training pictures.
+        has_novelty: Whether its answers tell how unlike the training images an image is.
+        abstain: Not what is unlike all training images.
         threshold: Nor what is less probable than this, in [0, 1].
         target_error: Nor what would be wrong more often than this, in (0, 1); abstains too.
 
@@ -195,7 +195,7 @@ def answer_rule(
         raise ConfigError(f"{shown}: must be a share between 0 and 1")
     if abstain and reliability is not None and not has_novelty:
         raise ModelError(
-            "the model cannot tell what is unlike its training pictures: it remembers none of them",
+            "the model cannot tell what is unlike its training images: it remembers none of them",
             hint="ask for --threshold or --target-error alone, or use the run that it came from",
         )
     if abstain or target_error is not None:
@@ -216,10 +216,10 @@ def read_answers(
 
     Args:
         classes: In index order.
-        paths: Of the pictures.
+        paths: Of the images.
         answers: Of the network.
         topk: Classes to name, at most all.
-        rule: When a picture is not answered; None: all are.
+        rule: When an image is not answered; None: all are.
         with_features: Whether predictions carry features.
     """
     # Of equal probabilities the first class wins, on every machine.

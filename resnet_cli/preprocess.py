@@ -1,4 +1,4 @@
-"""The one description of how a picture becomes the network's input.
+"""The one description of how an image becomes the network's input.
 
 It travels inside the model file. Training, evaluation, prediction and exports all read this object; no other
 place keeps a size, a mean or a standard deviation.
@@ -26,7 +26,7 @@ Fit: TypeAlias = Literal["crop", "pad", "squash"]
 #: Source: torchvision.transforms._presets.ImageClassification, the statistics of ImageNet-1k's train split.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Longer side over shorter: above it a picture is not resized as a whole.
+#: Longer side over shorter: above it an image is not resized as a whole.
 MAX_ASPECT = 8
 #: How much of a panorama's enlargement or reduction is left to the filter once whole pixels are averaged.
 #: Source: Pillow's documentation of Image.resize: from 3.0 on, nearly the result of the filter alone.
@@ -36,7 +36,7 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """A picture to a square of ``crop_size``, then (x / 255 - mean) / std.
+    """An image to a square of ``crop_size``, then (x / 255 - mean) / std.
 
     Resizing is antialiased and done by Pillow on uint8, two passes with rounding between them.
 
@@ -44,8 +44,8 @@ class Preprocess:
         resize_size: Pixels of the shorter side before the centre crop; at least ``crop_size``, and no other than
             it where nothing is cropped.
         crop_size: Pixels of the square that the network sees.
-        fit: ``crop``: shorter side to ``resize_size``, then the centre; ``pad``: the whole picture, longer side
-            to ``crop_size``, on a square of the mean colour; ``squash``: the whole picture, whatever its aspect.
+        fit: ``crop``: shorter side to ``resize_size``, then the centre; ``pad``: the whole image, longer side
+            to ``crop_size``, on a square of the mean colour; ``squash``: the whole image, whatever its aspect.
         interpolation: ``bilinear``, or ``bicubic`` for sources that are enlarged.
         mean: Per RGB channel, of values in [0, 1].
         std: Per RGB channel, of values in [0, 1].
@@ -60,7 +60,7 @@ class Preprocess:
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:
-        """RGB in [0, 255] that is about 0 after normalisation: what fills where there is no picture."""
+        """RGB in [0, 255] that is about 0 after normalisation: what fills where there is no image."""
         red, green, blue = (round(255 * value) for value in self.mean)
         return red, green, blue
 

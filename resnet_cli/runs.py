@@ -43,12 +43,12 @@ class EpochRecord:
 
     Attributes:
         epoch: From 1; 0 is the probe that a finetune starts from. Of an L-BFGS probe: the number of the penalty.
-        train_loss: Mean over the epoch's pictures, as seen in training (augmented, dropout on).
+        train_loss: Mean over the epoch's images, as seen in training (augmented, dropout on).
         train_top1: Likewise.
         val_loss: On the whole validation split after the epoch.
         val_top1: Likewise.
         val_fitted_loss: ``val_loss`` at the temperature that suits the split best: what chooses the epoch.
-        lr: Of the stage nearest to the pictures that is trained, at the epoch's last step; 0 for L-BFGS.
+        lr: Of the stage nearest to the images that is trained, at the epoch's last step; 0 for L-BFGS.
         seconds: Wall time of the epoch, validation included.
         l2: The penalty of an L-BFGS probe; None for an epoch of steps.
     """
@@ -140,7 +140,7 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def write_inputs(self, config: FinetuneConfig, dataset: Dataset, skipped: Sequence[ImageError] = ()) -> None:
-        """Writes ``config.yaml``, ``split.csv`` and, where pictures were left out, ``skipped.csv``.
+        """Writes ``config.yaml``, ``split.csv`` and, where images were left out, ``skipped.csv``.
 
         Raises:
             DiskError: They cannot be written.
@@ -202,7 +202,7 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
 
     Args:
         model: Loaded from a run folder.
-        split: The one that will be judged, of which no picture may be gone; None: test, else val, else all.
+        split: The one that will be judged, of which no image may be gone; None: test, else val, else all.
         offline: Never download.
 
     Raises:
@@ -212,7 +212,7 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
     found = _find_run_files(model)
     if found is None:
         raise ConfigError(
-            f"{model.path} lies in no run folder, so its own test pictures are not known",
+            f"{model.path} lies in no run folder, so its own test images are not known",
             hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         )
     config, split_path = found
@@ -220,19 +220,19 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
         dataset = open_dataset(config.data, config.model_copy(update={"offline": offline or config.offline}))
     except DataError as error:
         raise DataError(
-            f"the pictures that {split_path.parent} was trained on cannot be used any more: {error.message}",
+            f"the images that {split_path.parent} was trained on cannot be used any more: {error.message}",
             hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         ) from error
     return apply_split_csv(dataset, split_path, judged=split)
 
 
 def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:
-    """How many pictures the run's own training saw, as far as its folder tells.
+    """How many images the run's own training saw, as far as its folder tells.
 
     Args:
         model: Loaded from a run folder, or from anywhere (then nothing is known: 0).
         spec: Of the data set that the items come from.
-        items: The pictures.
+        items: The images.
     """
     found = _find_run_files(model)
     if found is None or found[0].data != spec:
@@ -253,7 +253,7 @@ def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
 
 
 def choose_items(dataset: Dataset, model: Known, split: str | None) -> tuple[str, list[Item]]:
-    """The pictures to judge a model by, their labels aligned with the model's classes by name.
+    """The images to judge a model by, their labels aligned with the model's classes by name.
 
     Args:
         dataset: Any, of which the model knows all classes.

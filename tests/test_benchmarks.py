@@ -186,7 +186,7 @@ def test_a_quick_look_leaves_the_long_ones_out_unless_they_are_named() -> None:
     assert suite.choose(["cpu"], quick=True, only=[long.name]) == [long]
 
 
-def test_growth_compares_the_most_pictures_with_fewer() -> None:
+def test_growth_compares_the_most_images_with_fewer() -> None:
     spent = [growth.Spent(100, 11.0, 50), growth.Spent(1_000, 20.0, 60), growth.Spent(5_000, 60.0, 66)]
     time, memory = growth.to_rows("eval", spent)
     assert time.value == pytest.approx(0.6) and time.details["slope"] == pytest.approx(1.0)

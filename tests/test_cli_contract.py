@@ -25,9 +25,9 @@ import pytest
 import typer
 import yaml
 from support.narrow_network import make_narrow
-from support.planted_faults import cut, picture, write_folder
+from support.planted_faults import cut, photo, write_folder
 from support.running import CLASSES, run_cli
-from support.small_runs import write_picture
+from support.small_runs import write_image
 from typer.core import TyperGroup
 
 from resnet_cli.cli import COMMANDS, app
@@ -160,9 +160,9 @@ def write_photos(root: Path) -> None:
             folder = root / split / name
             folder.mkdir(parents=True)
             for index in range(count):
-                write_picture(folder, split, label, index)
+                write_image(folder, split, label, index)
             if split == "train":
-                write_picture(folder, split, (label + 1) % len(CLASSES), count)
+                write_image(folder, split, (label + 1) % len(CLASSES), count)
 
 
 def write_faulty(root: Path) -> None:
@@ -171,7 +171,7 @@ def write_faulty(root: Path) -> None:
     red = root / "train" / "red"
     shutil.copy(red / "000.jpg", root / "test" / "red" / "leak.jpg")
     shutil.copy(red / "001.jpg", root / "train" / "green" / "conflict.jpg")
-    picture(2).resize((50, 40)).save(red / "near.jpg", quality=60)
+    photo(2).resize((50, 40)).save(red / "near.jpg", quality=60)
     cut(red / "003.jpg", red / "003.jpg")
     (red / "empty.jpg").touch()
     (red / "notes.txt").write_text("no image")

@@ -53,12 +53,12 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_an_empty_folder_shows_the_layout_it_wants(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
-    fails(run_cli("finetune", folder, *FROZEN), 3, folder, "no pictures", "DATA/cat/1.jpg")
+    fails(run_cli("finetune", folder, *FROZEN), 3, folder, "no images", "DATA/cat/1.jpg")
 
 
-def test_pictures_without_class_folders_are_counted(make_folder: Callable[..., Path]) -> None:
+def test_images_without_class_folders_are_counted(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"cat": 3}) / "cat"
-    fails(run_cli("finetune", folder, *FROZEN), 3, folder, "3 pictures but no class folders")
+    fails(run_cli("finetune", folder, *FROZEN), 3, folder, "3 images but no class folders")
 
 
 def test_one_class_is_not_enough(make_folder: Callable[..., Path]) -> None:
@@ -67,7 +67,7 @@ def test_one_class_is_not_enough(make_folder: Callable[..., Path]) -> None:
 
 def test_a_class_with_one_image_is_named_with_the_way_out(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"cat": 4, "dog": 1, "owl": 4})
-    fails(run_cli("finetune", folder, *FROZEN), 3, "'dog' has 1 picture", "--classes cat,owl")
+    fails(run_cli("finetune", folder, *FROZEN), 3, "'dog' has 1 image", "--classes cat,owl")
 
 
 def test_a_text_file_among_the_images_is_passed_over_and_noted(make_folder: Callable[..., Path]) -> None:
@@ -75,19 +75,19 @@ def test_a_text_file_among_the_images_is_passed_over_and_noted(make_folder: Call
     (folder / "cat" / "notes.txt").write_text("a cat")
     result = run_cli("finetune", folder, *FROZEN, "--dry-run", "--json")
     assert result.exit_code == 0, result.output
-    assert any("not pictures were passed over" in warning for warning in json.loads(result.stdout)["warnings"])
+    assert any("not images were passed over" in warning for warning in json.loads(result.stdout)["warnings"])
 
 
 @pytest.mark.parametrize("mode", [FROZEN, FULL], ids=["frozen", "full"])
-def test_every_unreadable_picture_is_named_with_its_reason(make_folder: Callable[..., Path], mode: Any) -> None:
+def test_every_unreadable_image_is_named_with_its_reason(make_folder: Callable[..., Path], mode: Any) -> None:
     folder = make_folder({"cat": 5, "dog": 5})
-    (folder / "cat" / "text.jpg").write_text("not a picture")
+    (folder / "cat" / "text.jpg").write_text("not an image")
     (folder / "dog" / "empty.png").touch()
     cut = folder / "dog" / "cut.jpg"
     whole = (folder / "dog" / "000.jpg").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
-    message = fails(run_cli("finetune", folder, *mode, "--epochs", 1), 3, "3 of 13 pictures", "try:")
-    assert f"{folder / 'cat' / 'text.jpg'}: not a picture" in message
+    message = fails(run_cli("finetune", folder, *mode, "--epochs", 1), 3, "3 of 13 images", "try:")
+    assert f"{folder / 'cat' / 'text.jpg'}: not an image" in message
     assert f"{folder / 'dog' / 'empty.png'}: the file is empty" in message
     assert f"{cut}: damaged" in message
 

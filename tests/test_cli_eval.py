@@ -49,7 +49,7 @@ def copy_of(run: Path, folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("latest")
-def test_it_judges_the_latest_run_on_its_own_test_pictures(full_run: Trained) -> None:
+def test_it_judges_the_latest_run_on_its_own_test_images(full_run: Trained) -> None:
     result = run_cli("eval", "--no-report", "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
@@ -107,12 +107,12 @@ def test_flip_is_said_wherever_figures_are(full_run: Trained) -> None:
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_flip_warns_where_mirrored_pictures_are_others(tmp_path: Path) -> None:
+def test_flip_warns_where_mirrored_images_are_others(tmp_path: Path) -> None:
     # A network that answers by chance will do.
     result = finetune(data="digits", out=tmp_path / "run", mode="frozen", limit=40, epochs=1, **TINY)
     found = run_cli("eval", "--no-report", result.run.path, "--tta", "flip", "--quiet")
     assert found.exit_code == 0, found.output
-    assert "a mirrored picture of digits may belong to another class" in found.stderr
+    assert "a mirrored image of digits may belong to another class" in found.stderr
 
 
 def test_quiet_prints_top1_alone(full_run: Trained) -> None:
@@ -134,7 +134,7 @@ def test_classes_are_aligned_by_name_and_may_be_a_part(full_run: Trained, photos
     assert found["confusion"] == [[0, 0, 0], *expected[1:].tolist()]
 
 
-def test_classes_narrow_the_runs_own_pictures_too(full_run: Trained) -> None:
+def test_classes_narrow_the_runs_own_images_too(full_run: Trained) -> None:
     result = run_cli("eval", "--no-report", full_run.run, "--classes", "red,green", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["num_images"] == 6
@@ -165,7 +165,7 @@ def test_an_empty_split_names_those_that_are_there(full_run: Trained, photos: Pa
     assert "--split best" in result.stderr
 
 
-def test_an_unreadable_picture_is_named(full_run: Trained, photos: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(full_run: Trained, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos / "test", tmp_path / "data")
     broken = tmp_path / "data" / "red" / "broken.jpg"
     broken.write_text("no")
@@ -174,7 +174,7 @@ def test_an_unreadable_picture_is_named(full_run: Trained, photos: Path, tmp_pat
     assert str(broken) in json.loads(result.stderr.splitlines()[-1])["error"]["message"]
 
 
-def test_a_run_still_knows_its_pictures_from_another_folder(
+def test_a_run_still_knows_its_images_from_another_folder(
     full_run: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
@@ -223,7 +223,7 @@ def test_a_slice_may_be_a_column_of_the_table(full_run: Trained, photos: Path, t
     assert missing.exit_code == 3 and "--slice site" in missing.stderr and "group-by" not in missing.stderr
 
 
-def test_a_target_is_found_on_validation_and_tried_on_the_judged_pictures(full_run: Trained, tmp_path: Path) -> None:
+def test_a_target_is_found_on_validation_and_tried_on_the_judged_images(full_run: Trained, tmp_path: Path) -> None:
     run = copy_of(full_run.run, tmp_path / "run")
     known = Reliability(
         np.linspace(0.3, 1, 100, dtype=np.float32), np.ones(100, dtype=bool), np.full(100, 2, dtype=np.float32)
@@ -237,20 +237,20 @@ def test_a_target_is_found_on_validation_and_tried_on_the_judged_pictures(full_r
     assert target["judged"]["num_answered"] <= 9
     assert found["unfamiliar"] == {"share": 0, "interval": [0, pytest.approx(0.299, abs=0.001)]}
     refused = run_cli("eval", run, "--target-error", "0.1%", "--no-report")
-    assert refused.exit_code == 2 and "100 validation pictures" in refused.stderr
+    assert refused.exit_code == 2 and "100 validation images" in refused.stderr
     shown = run_cli("eval", run, "--target-error", "5%", "--no-report")
     assert "on validation" in shown.stdout and "At most 5 % wrong" in shown.stdout
-    assert "very pictures" not in shown.stderr
+    assert "very images" not in shown.stderr
     own = run_cli("eval", run, "--split", "val", "--target-error", "5%", "--no-report")
-    assert "found on these very pictures" in own.stderr
-    dataclasses.replace(full_run.result.model, reliability=None, memory=None).save(run / "model.safetensors")
+    assert "found on these very images" in own.stderr
+    dataclasses.replace(full_run.result.model, reliability=None, exemplars=None).save(run / "model.safetensors")
     refused = run_cli("eval", run, "--target-error", "5%", "--no-report")
     assert refused.exit_code == 3 and "no validation figures" in refused.stderr
     assert evaluated(run)["unfamiliar"] is None
 
 
 def test_fail_under_shows_everything_and_then_fails(full_run: Trained, photos: Path, tmp_path: Path) -> None:
-    # The same pictures under two names: at most half the answers are right.
+    # The same images under two names: at most half the answers are right.
     for name in ("red", "green"):
         shutil.copytree(photos / "test" / "red", tmp_path / "twice" / name)
     flags = [full_run.run, tmp_path / "twice", "--no-report"]
@@ -263,7 +263,7 @@ def test_fail_under_shows_everything_and_then_fails(full_run: Trained, photos: P
     assert run_cli("eval", *flags, "--fail-under", "0%").exit_code == 0
 
 
-def test_models_are_compared_on_the_same_pictures(full_run: Trained, frozen_run: Trained) -> None:
+def test_models_are_compared_on_the_same_images(full_run: Trained, frozen_run: Trained) -> None:
     result = run_cli("eval", full_run.run, frozen_run.run, "--json", "--precision", PRECISION)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -275,7 +275,7 @@ def test_models_are_compared_on_the_same_pictures(full_run: Trained, frozen_run:
     shown = run_cli("eval", full_run.run, frozen_run.run, full_run.run)
     assert shown.exit_code == 0, shown.output
     assert "A, B" in shown.stdout and "A, C" in shown.stdout and "McNemar" in shown.stdout
-    assert "A and C are not distinguishable with 9 pictures" in shown.stdout
+    assert "A and C are not distinguishable with 9 images" in shown.stdout
     assert run_cli("eval", full_run.run, frozen_run.run, "--quiet").stdout.count("%") == 2
 
 

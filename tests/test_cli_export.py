@@ -84,7 +84,7 @@ def test_it_says_what_was_written_and_what_the_gate_saw(full_run: Trained) -> No
     assert (found["schema_version"], found["path"], found["number"]) == (1, str(Path("made/m.onnx")), "fp32")
     assert found["sha256"] == sha256_of(Path("made/m.onnx"))
     assert found["source_sha256"] == sha256_of(full_run.run / "model.safetensors")
-    assert found["parity"]["passed"] and found["parity"]["data"] == "all 15 validation pictures of colours"
+    assert found["parity"]["passed"] and found["parity"]["data"] == "all 15 validation images of colours"
     assert all(check["agreement"] == 1 and check["max_difference"] < 1e-3 for check in found["parity"]["checks"])
     assert "The file against the model" in result.stderr
     assert os.listdir("made") == ["m.onnx"]
@@ -129,7 +129,7 @@ def test_an_export_killed_before_the_gate_leaves_the_old_file(full_run: Trained)
 
 
 def test_int8_is_small_and_knows_its_own_answers(full_run: Trained) -> None:
-    # Of a network of three epochs on 24 pictures, the answers are close calls.
+    # Of a network of three epochs on 24 images, the answers are close calls.
     result = run_cli("export", full_run.run, "--int8", "--out", "m.onnx", "--json", "--max-drop", "100%")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -139,18 +139,18 @@ def test_int8_is_small_and_knows_its_own_answers(full_run: Trained) -> None:
     assert model.reliability.is_right.mean() == pytest.approx(found["parity"]["file_accuracy"]["value"])
 
 
-def test_pictures_to_check_with_can_be_named(full_run: Trained) -> None:
+def test_images_to_check_with_can_be_named(full_run: Trained) -> None:
     test_split = full_run.photos / "test"
     result = run_cli("export", full_run.run, "--out", "m.onnx", "--verify-with", test_split, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["parity"]["data"] == "all 9 pictures of test"
+    assert json.loads(result.stdout)["parity"]["data"] == "all 9 images of test"
 
 
-def test_without_a_run_pictures_must_be_named(full_run: Trained) -> None:
+def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
     Path("alone.safetensors").write_bytes((full_run.run / "model.safetensors").read_bytes())
     result = run_cli("export", "alone.safetensors", "--out", "m.onnx")
     assert result.exit_code == 2
-    assert "no pictures to work with" in result.stderr and "--verify-with DATA" in result.stderr
+    assert "no images to work with" in result.stderr and "--verify-with DATA" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_pt2_answers_as_the_model_does(full_run: Trained, takes: str) -> None:
     result = run_cli("export", full_run.run, "--format", "pt2", "--input", takes, "--out", "m.pt2", "--json")
     assert result.exit_code == 0, result.output
     model = load_model(full_run.run)
-    pictures = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue", "white", "black")]
+    photos = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue", "white", "black")]
     for found, expected in zip(
-        Pt2Model(Path("m.pt2")).answers(pictures), TorchRuntime(model).answers(pictures), strict=True
+        Pt2Model(Path("m.pt2")).answers(photos), TorchRuntime(model).answers(photos), strict=True
     ):
         assert found is not None and expected is not None
         np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -206,10 +206,10 @@ def test_a_timm_folder_is_one_that_timm_reads(full_run: Trained) -> None:
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
     model = load_model(full_run.run)
     paths = sorted((full_run.photos / "test").rglob("*.jpg"))
-    pictures = [Image.open(path).convert("RGB") for path in paths]
+    photos = [Image.open(path).convert("RGB") for path in paths]
     with torch.inference_mode():
-        probs = torch.softmax(network(torch.stack([transform(picture) for picture in pictures])), dim=1)
-    np.testing.assert_allclose(probs.numpy(), TorchRuntime(model).answers(pictures)[0], atol=1e-3)
+        probs = torch.softmax(network(torch.stack([transform(photo) for photo in photos])), dim=1)
+    np.testing.assert_allclose(probs.numpy(), TorchRuntime(model).answers(photos)[0], atol=1e-3)
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
 
@@ -257,10 +257,10 @@ def test_a_pt2_file_runs_only_where_it_is_trusted(here: Path, command: tuple[str
 
 def test_an_exported_file_shows_where_it_looked(full_run: Trained, photos: Path) -> None:
     assert run_cli("export", full_run.run, "--out", "m.onnx").exit_code == 0
-    picture = next((photos / "test" / "red").glob("*.jpg"))
+    photo = next((photos / "test" / "red").glob("*.jpg"))
     for model, folder in (("m.onnx", "one"), (full_run.run, "other")):
         flags = ("--precision", "fp32") if folder == "other" else ()
-        assert run_cli("predict", picture, "--model", model, "--explain", folder, *flags).exit_code == 0
+        assert run_cli("predict", photo, "--model", model, "--explain", folder, *flags).exit_code == 0
     (drawn,), (expected,) = (list(Path(folder).iterdir()) for folder in ("one", "other"))
     with Image.open(drawn) as image, Image.open(expected) as other:
         difference = np.asarray(image, dtype=np.int64) - np.asarray(other)
@@ -301,11 +301,11 @@ def test_the_example_gives_the_same_answers_where_there_is_no_torch(
     full_run: Trained, exported: Path, elsewhere: Path
 ) -> None:
     assert subprocess.run([elsewhere, "-c", "import torch"], capture_output=True, check=False).returncode == 1
-    pictures = [str(path) for path in sorted((full_run.photos / "test").rglob("*.jpg"))]
-    command = [str(elsewhere), str(EXAMPLE), str(exported), *pictures]
+    photos = [str(path) for path in sorted((full_run.photos / "test").rglob("*.jpg"))]
+    command = [str(elsewhere), str(EXAMPLE), str(exported), *photos]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=command_environment())
     assert done.returncode == 0, done.stderr
-    expected = run_cli("predict", *pictures, "--model", full_run.run, "--topk", "1", "--precision", "fp32", "--csv")
+    expected = run_cli("predict", *photos, "--model", full_run.run, "--topk", "1", "--precision", "fp32", "--csv")
     rows = list(csv.DictReader(expected.stdout.splitlines()))
     found = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[:2] for line in found] == [[row["path"], row["label"]] for row in rows]

@@ -79,7 +79,7 @@ def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(narrow: None, tmp_path: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model with a card beside it, and pictures to check it with."""
+    """A model with a card beside it, and images to check it with."""
     from support.narrow_network import narrow_model
 
     make_folder({"ant": 3, "bee": 3})
@@ -150,7 +150,7 @@ def test_the_card_is_the_runs_own_with_what_is_true_of_the_file(run: Path, serve
         "## Licences"
     )
     assert "model.safetensors" not in text and f"hf download {REPO} model.onnx" in text
-    assert "all 6 pictures of photos" in text
+    assert "all 6 images of photos" in text
     hub_library = pytest.importorskip("huggingface_hub")
     card = hub_library.ModelCard(text, ignore_metadata_errors=False)
     assert card.data.eval_results[0].metric_value == 0.9

@@ -115,7 +115,7 @@ def test_a_dry_run_writes_nothing(mode: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "cache"))
 
     def written() -> list[Path]:
-        # What the look at the pictures showed is kept; it is no part of a run.
+        # What the look at the images showed is kept; it is no part of a run.
         return sorted(path for path in tmp_path.rglob("*") if tmp_path / "cache" not in [path, *path.parents])
 
     before = written()

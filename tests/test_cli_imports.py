@@ -38,16 +38,16 @@ HEAVY = {
     "uvicorn",
     "ray",
 }
-PICTURES = {"numpy", "PIL"}
+IMAGES = {"numpy", "PIL"}
 #: scikit-learn looks at the two tables itself where they are installed.
 METRICS = {"sklearn", "scipy", "pandas", "pyarrow"}
 ALLOWED = {
-    "predict PICTURE --model RUN": PICTURES | {"torch", "safetensors"},
-    "predict PICTURE --model ONNX": PICTURES | {"onnxruntime"},
-    "eval RUN --no-report": PICTURES | {"torch", "safetensors"} | METRICS,
-    "eval ONNX PHOTOS --no-report": PICTURES | {"torch", "safetensors", "onnxruntime"} | METRICS,
-    "inspect PHOTOS": PICTURES,
-    "download --list": PICTURES | {"huggingface_hub"},
+    "predict IMAGE --model RUN": IMAGES | {"torch", "safetensors"},
+    "predict IMAGE --model ONNX": IMAGES | {"onnxruntime"},
+    "eval RUN --no-report": IMAGES | {"torch", "safetensors"} | METRICS,
+    "eval ONNX PHOTOS --no-report": IMAGES | {"torch", "safetensors", "onnxruntime"} | METRICS,
+    "inspect PHOTOS": IMAGES,
+    "download --list": IMAGES | {"huggingface_hub"},
     "serve --host 0.0.0.0": set(),
     "export --format torchscript": set(),
     "finetune --epochs 0": set(),
@@ -59,7 +59,7 @@ def test_a_command_imports_only_what_it_uses(
     typed: str, full_run: Trained, photos: Path, made_onnx: Path, here: Path
 ) -> None:
     names = {
-        "PICTURE": next((photos / "test" / "red").iterdir()),
+        "IMAGE": next((photos / "test" / "red").iterdir()),
         "RUN": full_run.run,
         "ONNX": made_onnx,
         "PHOTOS": photos,

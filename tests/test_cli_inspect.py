@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.planted_faults import contents, cut, one_bit_png, picture, write_folder
+from support.planted_faults import contents, cut, one_bit_png, photo, write_folder
 from support.running import IMPORTED, PRECISION, TINY_FLAGS, lines_until, run_cli, spawn, tolerance
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection import scan as scanning
-from resnet_cli.data.inspection.index import Index, Picture, stamp_file
+from resnet_cli.data.inspection.index import Index, ScannedImage, stamp_file
 from resnet_cli.images import MAX_PIXELS
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
@@ -47,7 +47,7 @@ def faulty(tmp_path: Path) -> Path:
     cat = root / "train" / "cat"
     shutil.copy(cat / "000.jpg", root / "test" / "cat" / "leak.jpg")
     shutil.copy(cat / "001.jpg", cat / "copy.jpg")
-    picture(2).resize((50, 40)).save(cat / "near.jpg", quality=60)
+    photo(2).resize((50, 40)).save(cat / "near.jpg", quality=60)
     cut(cat / "003.jpg", cat / "003.jpg")
     (cat / "empty.jpg").touch()
     return root
@@ -77,7 +77,7 @@ def test_the_tables_are_on_stdout_and_say_what_is_wrong_and_what_to_do(faulty: P
     result = run_cli("inspect", faulty)
     assert result.exit_code == 0, result.output
     for text in (
-        "pets: 34 pictures",
+        "pets: 34 images",
         "1.33 (median), 1.25 to 1.33",
         "Unreadable (2)",
         "train/cat/empty.jpg: the file is empty",
@@ -87,7 +87,7 @@ def test_the_tables_are_on_stdout_and_say_what_is_wrong_and_what_to_do(faulty: P
         "train/cat/001.jpg = train/cat/copy.jpg",
         "train/cat/002.jpg ~ train/cat/near.jpg",
         "What to do",
-        "2 pictures cannot be read",
+        "2 images cannot be read",
         "resnet-cli inspect --fix",
     ):
         assert text in result.stdout, text
@@ -140,7 +140,7 @@ def test_the_lists_are_short_and_the_worst_comes_first(tmp_path: Path) -> None:
     assert lines[start + 1].endswith("and 4 more  (train, val)")
     assert lines[start + 2].endswith("and 3 more")
     assert lines[start + 9] == "  and 4 more; --json and --html have them"
-    assert "5 pictures are copies" not in lines
+    assert "5 images are copies" not in lines
 
 
 @POSIX
@@ -152,7 +152,7 @@ def test_names_are_neither_cut_nor_read_as_markup_or_orders(tmp_path: Path) -> N
         (nasty / folder / name / "000.jpg").write_bytes(b"")
     result = run_cli("inspect", nasty)
     assert result.exit_code == 0, result.output
-    assert "[bold]x: 2 pictures" in result.stdout
+    assert "[bold]x: 2 images" in result.stdout
     assert "long" * 40 in result.stdout
     assert "\x1b" not in result.output and "\x07" not in result.output
 
@@ -167,7 +167,7 @@ def test_names_that_are_not_utf_8_come_out_whole(tmp_path: Path) -> None:
     assert os.fsencode(group[1]) == b"cat/\xff.jpg"
 
 
-def test_deep_asks_the_backbone_about_every_readable_picture(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deep_asks_the_backbone_about_every_readable_image(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
     def features(items: list[Item], **options: Any) -> np.ndarray:
@@ -191,7 +191,7 @@ def test_deep_without_weights_says_how_to_get_them(pets: Path) -> None:
 
 def test_features_of_an_untrained_backbone_prove_nothing(pets: Path) -> None:
     assert run_cli("finetune", pets, *FROZEN, "--quiet").exit_code == 0
-    # To random weights all pictures look the same.
+    # To random weights all images look the same.
     assert report_of(pets)["near_duplicates"] == []
 
 
@@ -202,7 +202,7 @@ def test_fix_writes_a_table_that_finetune_takes_and_touches_nothing(faulty: Path
     before = contents(faulty)
     result = run_cli("inspect", faulty, "--fix")
     assert result.exit_code == 0, result.output
-    assert "30 pictures; 4 left out; next: resnet-cli finetune pets-clean.csv" in result.stdout
+    assert "30 images; 4 left out; next: resnet-cli finetune pets-clean.csv" in result.stdout
     assert contents(faulty) == before
     again = report_of("pets-clean.csv")
     assert again["num_images"] == 30
@@ -224,7 +224,7 @@ def test_fix_says_in_json_what_it_wrote(faulty: Path) -> None:
     assert Path("mine.csv").is_file()
 
 
-def test_an_existing_table_is_left_as_it_is_and_no_picture_is_looked_at(
+def test_an_existing_table_is_left_as_it_is_and_no_image_is_looked_at(
     faulty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("pets-clean.csv").write_text("mine")
@@ -318,7 +318,7 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "many"
-    picture(0, (2000, 1500)).save(tmp_path / "one.jpg", quality=30)
+    photo(0, (2000, 1500)).save(tmp_path / "one.jpg", quality=30)
     data = (tmp_path / "one.jpg").read_bytes()
     files = [root / "ab"[number % 2] / f"{number:04d}.jpg" for number in range(1000)]
     for name in "ab":
@@ -327,11 +327,11 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
         path.write_bytes(data + number.to_bytes(2, "big"))
     with spawn(["inspect", root], here) as process:
         assert process.stderr
-        lines_until(process.stderr, "checking pictures")
+        lines_until(process.stderr, "checking images")
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
-    assert "interrupted; the pictures checked so far will not be checked again" in stderr
+    assert "interrupted; the images checked so far will not be checked again" in stderr
     assert "Traceback" not in stderr
     with Index() as index:
         known = index.load([stamp_file(path, MAX_PIXELS) for path in files])
@@ -341,7 +341,7 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
     looked_at: list[str] = []
     look = scanning.look
 
-    def look_and_note(item: Item, *, looks: bool = True) -> Picture:
+    def look_and_note(item: Item, *, looks: bool = True) -> ScannedImage:
         looked_at.append(item.name)
         return look(item, looks=looks)
 
@@ -350,11 +350,11 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
     assert sorted(looked_at) == [str(path) for path in new]
 
 
-# Pictures that cannot be read, in the other commands.
+# Images that cannot be read, in the other commands.
 
 
 def spoil(root: Path) -> list[str]:
-    """Makes three pictures unreadable."""
+    """Makes three images unreadable."""
     cut(root / "cat" / "003.jpg", root / "cat" / "003.jpg")
     (root / "cat" / "009.jpg").write_bytes(b"")
     (root / "dog" / "000.jpg").write_text("a dog")
@@ -366,7 +366,7 @@ def test_finetune_stops_before_anything_is_written(pets: Path, mode: str) -> Non
     bad = spoil(pets)
     for name in bad:
         fails(3, "finetune", pets, "--mode", mode, *TINY_FLAGS, named=str(pets / name))
-    fails(3, "finetune", pets, "--mode", mode, *TINY_FLAGS, named="3 of 24 pictures cannot be read")
+    fails(3, "finetune", pets, "--mode", mode, *TINY_FLAGS, named="3 of 24 images cannot be read")
 
 
 def test_finetune_without_them_writes_down_which_and_eval_gives_the_same_figures(pets: Path) -> None:
@@ -390,19 +390,19 @@ def test_finetune_without_them_writes_down_which_and_eval_gives_the_same_figures
     assert found["loss"] == pytest.approx(metrics["test"]["loss"], abs=tolerance(1e-6))
 
 
-def test_a_run_without_unreadable_pictures_has_no_list_of_them(pets: Path) -> None:
+def test_a_run_without_unreadable_images_has_no_list_of_them(pets: Path) -> None:
     result = run_cli("finetune", pets, *FROZEN, "--on-bad-image", "skip", "--out", "run", "--quiet")
     assert result.exit_code == 0, result.output
     assert not Path("run/skipped.csv").exists()
     assert json.loads(Path("run/metrics.json").read_text())["num_skipped"] == 0
 
 
-def test_eval_stops_at_an_unreadable_picture_or_goes_on_without_it(pets: Path, tmp_path: Path) -> None:
+def test_eval_stops_at_an_unreadable_image_or_goes_on_without_it(pets: Path, tmp_path: Path) -> None:
     assert run_cli("finetune", pets, *FROZEN, "--out", "run", "--quiet").exit_code == 0
     twin = shutil.copytree(pets, tmp_path / "twin")
     bad = spoil(twin)
     result = run_cli("eval", "run", twin, "--json")
-    assert result.exit_code == 3 and "3 of 24 pictures cannot be read" in result.stderr
+    assert result.exit_code == 3 and "3 of 24 images cannot be read" in result.stderr
     result = run_cli("eval", "run", twin, "--on-bad-image", "skip", "--json")
     assert result.exit_code == 0, result.output
     assert all(str(twin / name) in result.stderr for name in bad)

@@ -57,35 +57,35 @@ def test_bf16_is_named_beside_every_figure_that_it_made(photos: Path) -> None:
     stdout, stderr = succeeds("eval", "run", "--no-report", "--precision", "bf16", "--json")
     assert json.loads(stdout)["precision"] == "bf16"
     assert "computed in bf16, coarser than float32" in stderr and "warning" not in stderr
-    picture = next(photos.rglob("*.jpg"))
-    _, stderr = succeeds("predict", picture, "--model", "run", "--precision", "bf16")
+    image = next(photos.rglob("*.jpg"))
+    _, stderr = succeeds("predict", image, "--model", "run", "--precision", "bf16")
     assert "answers are computed in bf16, coarser than float32" in stderr and "warning" not in stderr
 
 
 def test_it_is_said_where_a_model_got_to_know_its_limits_in_another_precision(photos: Path) -> None:
     made(photos, "--precision", "bf16")
-    picture = next(photos.rglob("*.jpg"))
+    image = next(photos.rglob("*.jpg"))
     assert CONFLICT in succeeds("eval", "run", "--no-report")[1]
-    assert CONFLICT in succeeds("predict", picture, "--model", "run")[1]
+    assert CONFLICT in succeeds("predict", image, "--model", "run")[1]
     assert CONFLICT in succeeds("export", "run")[1]
     for command in (
         ("eval", "run/model.onnx", photos, "--no-report"),
-        ("predict", picture, "--model", "run/model.onnx"),
+        ("predict", image, "--model", "run/model.onnx"),
     ):
         assert CONFLICT in succeeds(*command)[1]
     succeeds("eval", "run", "--out", "report")
     assert CONFLICT in " ".join(Path("report/report.html").read_text().split())
     made(photos, "--precision", "fp32", out="exact")
     assert "computed in" not in succeeds("eval", "exact", "--no-report")[1]
-    assert "computed in" not in succeeds("predict", picture, "--model", "exact")[1]
+    assert "computed in" not in succeeds("predict", image, "--model", "exact")[1]
     assert "computed in" not in succeeds("export", "exact")[1]
 
 
 def test_rows_of_two_precisions_are_never_in_one_file(photos: Path) -> None:
     made(photos)
-    pictures = photos / "test" / "red"
-    succeeds("predict", pictures, "--model", "run", "--precision", "bf16", "--output", "answers.jsonl")
-    result = run_cli("predict", pictures, "--model", "run", "--output", "answers.jsonl", "--resume")
+    images = photos / "test" / "red"
+    succeeds("predict", images, "--model", "run", "--precision", "bf16", "--output", "answers.jsonl")
+    result = run_cli("predict", images, "--model", "run", "--output", "answers.jsonl", "--resume")
     assert result.exit_code == 2 and "Traceback" not in result.output
 
 

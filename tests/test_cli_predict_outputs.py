@@ -27,12 +27,12 @@ from resnet_cli.prediction import Prediction
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands beside a folder with a picture of each colour, a grey and a broken one."""
+    """Stands beside a folder with an image of each colour, a grey and a broken one."""
     folder = tmp_path / "here"
     for name, colour in COLOURS.items():
         paint(folder / "in" / f"{name}.png", colour)
     paint(folder / "in" / "grey.png", (90, 91, 90))
-    (folder / "in" / "broken.png").write_text("no picture")
+    (folder / "in" / "broken.png").write_text("no image")
     (folder / "model").write_bytes(b"weights")
     monkeypatch.chdir(folder)
     chosen = Chosen(MeanColours(), folder / "model", reliability(), has_novelty=True)
@@ -54,13 +54,13 @@ def json_rows(path: Path | str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def test_a_file_holds_every_picture_in_order_and_stdout_nothing(here: Path) -> None:
+def test_a_file_holds_every_image_in_order_and_stdout_nothing(here: Path) -> None:
     result = run("in", "--output", "a.jsonl", exit_code=3)
     rows = json_rows("a.jsonl")
     assert result.stdout == "" and "4 answers in a.jsonl" in result.stderr
     assert [row["path"] for row in rows] == ALL
     assert [row["error"] is None for row in rows] == [name != "in/broken.png" for name in ALL]
-    assert "warning: in/broken.png: not a picture" in result.stderr and "1 of 5 pictures" in result.stderr
+    assert "warning: in/broken.png: not an image" in result.stderr and "1 of 5 images" in result.stderr
     assert len({row["made_by"] for row in rows}) == 1
 
 
@@ -71,7 +71,7 @@ def test_resume_adds_what_is_missing_and_ends_as_uninterrupted(name: str) -> Non
     Path(name).write_bytes(whole[: len(whole) // 2])
     result = run("in", "--output", name, "--resume", exit_code=3)
     assert Path(name).read_bytes() == whole
-    assert "1 of 5 pictures" in result.stderr
+    assert "1 of 5 images" in result.stderr
     run("in", "--output", name, "--resume", exit_code=3)
     assert Path(name).read_bytes() == whole
 
@@ -160,12 +160,12 @@ def test_csv_and_parquet_hold_what_json_holds() -> None:
 def test_unknown_is_an_answer_with_a_reason_everywhere() -> None:
     flags = ("in/grey.png", "in/red.png", "--abstain")
     (grey, red) = (json.loads(line) for line in run(*flags, "--json").stdout.splitlines())
-    assert (grey["label"], grey["unknown"]) == ("unknown", "unlike the training pictures")
+    assert (grey["label"], grey["unknown"]) == ("unknown", "unlike the training images")
     assert (red["label"], red["unknown"]) == ("red", None) and red["novelty"] < grey["novelty"]
     table = list(csv.DictReader(io.StringIO(run(*flags, "--csv").stdout)))
     assert [row["label"] for row in table] == ["unknown", "red"] and table[0]["unknown"]
     lines = [line.split("\t") for line in run(*flags).stdout.splitlines()]
-    assert lines[0][:4] == ["in/grey.png", "unknown", "unlike the training pictures", "green"]
+    assert lines[0][:4] == ["in/grey.png", "unknown", "unlike the training images", "green"]
     assert lines[1][:2] == ["in/red.png", "red"] and len(lines[1]) == 7
     assert run("in/red.png", "--threshold", 0.99).stdout.split("\t")[1:3] == ["unknown", "only 80.0 % sure"]
     assert run("in/red.png", "--target-error", "10%").stdout.split("\t")[1] == "red"
@@ -184,7 +184,7 @@ def test_inputs_come_from_lists_too() -> None:
     assert "No such file" in run("--files-from", "none", exit_code=3).stderr
 
 
-def test_pictures_are_sorted_and_drawn_on(here: Path) -> None:
+def test_images_are_sorted_and_drawn_on(here: Path) -> None:
     run("in", "--sort-into", "sorted", "--annotate", "drawn", "--abstain", exit_code=3)
     assert sorted(path.relative_to("sorted").as_posix() for path in Path("sorted").rglob("*.png")) == [
         "blue/blue.png",
@@ -204,7 +204,7 @@ def test_sorted_links() -> None:
 def test_quiet_says_nothing_but_errors() -> None:
     result = run("in", "-o", "a.csv", "--quiet", exit_code=3)
     assert result.stdout == "" and result.stderr.splitlines() == [
-        "warning: in/broken.png: not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)"
+        "warning: in/broken.png: not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)"
     ]
 
 

@@ -106,14 +106,14 @@ def address(head: subprocess.Popen[bytes]) -> str:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Twelve pictures in a folder below the one that the test stands in; blocks are of five."""
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve images in a folder below the one that the test stands in; blocks are of five."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shards, "BLOCK_SIZE", 5)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for index in range(12):
-        write_picture(folder / f"{index:02d}.jpg", index, 50)
+        write_image(folder / f"{index:02d}.jpg", index, 50)
     return folder
 
 
@@ -123,7 +123,7 @@ def needs_ray() -> None:
         pytest.skip("Ray is not installed: pip install 'ray[data]'")
 
 
-def write_picture(path: Path, seed: int, side: int) -> None:
+def write_image(path: Path, seed: int, side: int) -> None:
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     Image.fromarray(colours).resize((side, side)).save(path, quality=90)
@@ -170,25 +170,25 @@ def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
 
 
 def test_a_worker_that_is_killed_costs_nothing(
-    head: subprocess.Popen[bytes], address: str, exported: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    head: subprocess.Popen[bytes], address: str, exported: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "BLOCK_SIZE", 10)
     for index in range(12):
-        write_picture(pictures / "large.jpg", index, 300)
+        write_image(images / "large.jpg", index, 300)
         for copy in range(20):
-            os.link(pictures / "large.jpg", pictures / f"large-{copy:02d}-{index:02d}.jpg")
-        (pictures / "large.jpg").unlink()
+            os.link(images / "large.jpg", images / f"large-{copy:02d}-{index:02d}.jpg")
+        (images / "large.jpg").unlink()
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker, args=(head.pid, Path("out"), killed), daemon=True)
     killer.start()
-    text = on_ray(address, "pictures", "--model", exported / "model.onnx")
+    text = on_ray(address, "images", "--model", exported / "model.onnx")
     killer.join(1)
     # That was in the middle: a part was there, and many were not.
     assert killed and 1 <= killed[0] <= 20
     assert "252 answers in out" in text
     found = part_rows()
     assert len({row["path"] for row in found}) == len(found) == 252
-    assert_same(found, alone("pictures", "--model", exported / "model.onnx"))
+    assert_same(found, alone("images", "--model", exported / "model.onnx"))
     assert not list(Path("out").glob(".*"))
 
 
@@ -220,11 +220,11 @@ def title(pid: int) -> str:
     return ""
 
 
-def test_a_second_run_does_only_what_is_left(address: str, exported: Path, pictures: Path) -> None:
-    (pictures / "03.jpg").write_text("no picture")
-    arguments = ("pictures", "gone.jpg", "--model", exported / "model.onnx", "--json", "--topk", 2)
+def test_a_second_run_does_only_what_is_left(address: str, exported: Path, images: Path) -> None:
+    (images / "03.jpg").write_text("no image")
+    arguments = ("images", "gone.jpg", "--model", exported / "model.onnx", "--json", "--topk", 2)
     text = on_ray(address, *arguments, exit_code=3)
-    assert "11 answers in out" in text and "2 of 13 pictures could not be read: out/failed" in text
+    assert "11 answers in out" in text and "2 of 13 images could not be read: out/failed" in text
     written = sorted(Path("out").glob("part-*.jsonl"))
     failed = sorted(Path("out/failed").iterdir())
     assert [len(json_rows(path)) for path in written] == [4, 5, 2]
@@ -235,7 +235,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, pictu
     times = [path.stat().st_mtime_ns for path in written]
     written[1].unlink()
     text = on_ray(address, *arguments, exit_code=3)
-    assert "11 answers in out, 6 of them from before" in text and "2 of 13 pictures could not be read" in text
+    assert "11 answers in out, 6 of them from before" in text and "2 of 13 images could not be read" in text
     again = [path.stat().st_mtime_ns for path in written]
     assert [one == other for one, other in zip(times, again, strict=True)] == [True, False, True]
 
@@ -245,19 +245,19 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, pictu
         (("--parquet",), "choose one"),
     ):
         assert why in on_ray(address, *arguments, *other, exit_code=2)
-    (pictures / "00a.jpg").write_bytes((pictures / "00.jpg").read_bytes())
-    assert "out was begun with other pictures" in on_ray(address, *arguments, exit_code=2)
+    (images / "00a.jpg").write_bytes((images / "00.jpg").read_bytes())
+    assert "out was begun with other images" in on_ray(address, *arguments, exit_code=2)
 
 
-def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Path, pictures: Path) -> None:
+def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Path, images: Path) -> None:
     from pyarrow import parquet
 
     model = ("--model", exported / "model.safetensors", "--precision", "fp32", "--device", "cpu")
-    probs = sorted(row["prob"] for row in alone("pictures", *model, name="all"))
+    probs = sorted(row["prob"] for row in alone("images", *model, name="all"))
     rule = ("--threshold", (probs[5] + probs[6]) / 2)
-    text = on_ray(address, "pictures", *model, *rule, "--embeddings", "features")
+    text = on_ray(address, "images", *model, *rule, "--embeddings", "features")
     assert "12 answers in out, 6 of them unknown" in text
-    expected = alone("pictures", *model, *rule, "--embeddings", "alone.parquet")
+    expected = alone("images", *model, *rule, "--embeddings", "alone.parquet")
     assert sum(row["label"] == "unknown" for row in expected) == 6
     assert_same(part_rows(), expected)
     found = [row for path in sorted(Path("features").glob("part-*")) for row in parquet.read_table(path).to_pylist()]
@@ -268,14 +268,14 @@ def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Pat
     )
 
 
-def test_pictures_in_tables_and_archives_are_answered(address: str, exported: Path, pictures: Path) -> None:
+def test_images_in_tables_and_archives_are_answered(address: str, exported: Path, images: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    shutil.make_archive("packed", "zip", "pictures")
-    data = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(pictures.iterdir())]
+    shutil.make_archive("packed", "zip", "images")
+    data = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(images.iterdir())]
     parquet.write_table(pa.table({"image": data[:3]}), "held.parquet")
-    Path("named.csv").write_text("image\npictures/05.jpg\nhttps://127.0.0.1:1/away.jpg\n")
+    Path("named.csv").write_text("image\nimages/05.jpg\nhttps://127.0.0.1:1/away.jpg\n")
     arguments = ("held.parquet", "packed.zip", "named.csv", "--model", exported / "model.onnx")
     on_ray(address, *arguments, exit_code=3)
     expected = alone(*arguments, exit_code=3)
@@ -284,21 +284,21 @@ def test_pictures_in_tables_and_archives_are_answered(address: str, exported: Pa
     assert failed == expected[-1] and failed["path"] == "https://127.0.0.1:1/away.jpg"
 
 
-def test_a_run_by_itself_says_nothing(exported: Path, pictures: Path) -> None:
+def test_a_run_by_itself_says_nothing(exported: Path, images: Path) -> None:
     needs_ray()
-    arguments = ["predict", "pictures", "--model", exported / "model.onnx", "--engine", "ray", "--output", "out", "-q"]
+    arguments = ["predict", "images", "--model", exported / "model.onnx", "--engine", "ray", "--output", "out", "-q"]
     done = subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, env=command_environment())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(part_rows()) == 12
 
 
 def test_a_run_that_is_stopped_says_how_to_go_on(
-    head: subprocess.Popen[bytes], address: str, exported: Path, pictures: Path
+    head: subprocess.Popen[bytes], address: str, exported: Path, images: Path
 ) -> None:
     for index in range(3000):
-        os.link(pictures / "00.jpg", pictures / f"link-{index}.jpg")
+        os.link(images / "00.jpg", images / f"link-{index}.jpg")
     flags = ["--model", exported / "model.onnx", "--engine", "ray", "--ray-address", address, "--output", "out"]
-    process = spawn(["predict", "pictures", *flags], Path.cwd())
+    process = spawn(["predict", "images", *flags], Path.cwd())
     while not workers_of(head.pid):
         assert process.poll() is None
         time.sleep(0.01)
@@ -323,16 +323,16 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         (("--output", "out", "-"), "on stdin has no name"),
         (("--output", "out", "--ray-address", "ray://there:10001"), "host:port"),
         (("--output", "out", "--device", "mps"), "auto, cpu, cuda"),
-        (("--output", "pictures"), "holds other files"),
+        (("--output", "images"), "holds other files"),
         (("--output", "out", "--embeddings", "out"), "--embeddings out: holds the answers"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_is_refused(arguments: tuple[str, ...], why: str, exported: Path, pictures: Path) -> None:
-    if arguments == ("--output", "pictures"):
+def test_what_cannot_be_is_refused(arguments: tuple[str, ...], why: str, exported: Path, images: Path) -> None:
+    if arguments == ("--output", "images"):
         needs_ray()
     model = ("--model", exported / "model.safetensors")
-    assert why in predict("pictures", *model, "--engine", "ray", *arguments, exit_code=2)
+    assert why in predict("images", *model, "--engine", "ray", *arguments, exit_code=2)
 
 
 def test_a_block_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_a_block_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
     for _ in range(shards.MAX_ATTEMPTS):
         with pytest.raises(KeyboardInterrupt):
             writer.write("part-000000-0123456789ab", killed())
-    with pytest.raises(SetupError, match="6 workers died over the pictures of part-000000-0123456789ab"):
+    with pytest.raises(SetupError, match="6 workers died over the images of part-000000-0123456789ab"):
         writer.write("part-000000-0123456789ab", iter([]))
     assert not writer.is_finished("part-000000-0123456789ab")
     # Whoever starts it again may have more memory.
@@ -355,25 +355,25 @@ def killed() -> Iterator[Answered[Any]]:
     yield
 
 
-def test_flags_of_another_engine_are_refused(pictures: Path) -> None:
-    assert "--ray-address has no effect" in predict("pictures", "--ray-address", "auto", exit_code=2)
-    assert "--engine spark: is none" in predict("pictures", "--engine", "spark", exit_code=2)
+def test_flags_of_another_engine_are_refused(images: Path) -> None:
+    assert "--ray-address has no effect" in predict("images", "--ray-address", "auto", exit_code=2)
+    assert "--engine spark: is none" in predict("images", "--engine", "spark", exit_code=2)
 
 
-def test_of_exported_models_only_onnx_is_taken(pictures: Path) -> None:
+def test_of_exported_models_only_onnx_is_taken(images: Path) -> None:
     arguments = ("--model", "model.pt2", "--engine", "ray", "--output", "out")
-    assert "--engine ray takes .onnx files" in predict("pictures", *arguments, exit_code=2)
+    assert "--engine ray takes .onnx files" in predict("images", *arguments, exit_code=2)
 
 
-def test_without_ray_the_way_to_it_is_shown(pictures: Path, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_way_to_it_is_shown(images: Path, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     model = ("--model", exported / "model.onnx")
-    text = predict("pictures", *model, "--engine", "ray", "--output", "out", exit_code=4)
+    text = predict("images", *model, "--engine", "ray", "--output", "out", exit_code=4)
     assert "--engine ray needs Ray" in text and "pipx install --force 'resnet-cli[ray]'" in text
     assert not Path("out").exists()
 
 
-def test_a_cluster_that_is_not_there_is_an_error(pictures: Path, exported: Path) -> None:
+def test_a_cluster_that_is_not_there_is_an_error(images: Path, exported: Path) -> None:
     needs_ray()
-    arguments = ("pictures", "--model", exported / "model.onnx", "--engine", "ray", "--output", "out")
+    arguments = ("images", "--model", exported / "model.onnx", "--engine", "ray", "--output", "out")
     assert "no cluster there" in predict(*arguments, "--ray-address", "127.0.0.1:1", exit_code=4)

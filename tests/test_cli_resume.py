@@ -353,7 +353,7 @@ def test_a_step_that_does_not_fit_is_taken_in_parts_and_the_run_says_so(
     flags = (*DIGITS, "--mode", "full", "--epochs", "1")
     code, _, stderr = finetune(*flags, "--out", "run")
     assert code == 0, stderr
-    assert "4 pictures at once do not fit into memory: now 2" in stderr
+    assert "4 images at once do not fit into memory: now 2" in stderr
     found = read_newest(here / "run" / "checkpoints")
     assert found and found[0].values["micro_batch"] == 2
     fitted = [flag if flag != "4" else "auto" for flag in flags]

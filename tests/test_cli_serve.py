@@ -20,14 +20,14 @@ import pytest
 from PIL import Image
 from support.live_server import BOUNDARY, Reply, Server, ask, form, png, post, serving
 from support.running import IGNORING_SIGINT, Trained, run_cli
-from support.synthetic_models import CLASSES, pictures
+from support.synthetic_models import CLASSES, images
 
 from resnet_cli.exported.onnx import OnnxModel
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
 pytest_plugins = ["support.exported_model", "support.small_runs"]
 
-FILES = [png(picture) for picture in pictures()]
+FILES = [png(image) for image in images()]
 LIMITS = ("--max-body", "200kB", "--max-pixels", 1_000_000, "--max-files", 8, "--timeout", "1s")
 
 
@@ -39,7 +39,7 @@ def server(made_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def expected(made_onnx: Path) -> np.ndarray:
-    return OnnxModel.load(made_onnx, threads=1).answers(pictures())[0]
+    return OnnxModel.load(made_onnx, threads=1).answers(images())[0]
 
 
 def probs(answer: dict[str, Any]) -> list[float]:
@@ -57,7 +57,7 @@ def is_problem(reply: Reply) -> bool:
     return 400 <= reply.status < 500 and bool(message) and not any(text in message for text in told)
 
 
-def test_a_picture_gets_the_answer_that_the_file_gives(server: Server, expected: np.ndarray) -> None:
+def test_an_image_gets_the_answer_that_the_file_gives(server: Server, expected: np.ndarray) -> None:
     for data, row in zip(FILES, expected, strict=True):
         reply = post(server, data)
         assert reply.status == 200 and reply.headers["content-type"] == "application/json"
@@ -67,7 +67,7 @@ def test_a_picture_gets_the_answer_that_the_file_gives(server: Server, expected:
         assert answer["label"] == (CLASSES[int(np.argmax(row))] if answer["unknown"] is None else "unknown")
 
 
-def test_many_pictures_get_an_answer_each_in_order(server: Server, expected: np.ndarray) -> None:
+def test_many_images_get_an_answer_each_in_order(server: Server, expected: np.ndarray) -> None:
     reply = post(server, *FILES, query="?topk=3")
     answers = reply.json["predictions"]
     assert [answer["name"] for answer in answers] == [f"{number}.png" for number in range(len(FILES))]
@@ -84,12 +84,12 @@ def test_nobody_gets_the_answer_of_another(server: Server, expected: np.ndarray)
     np.testing.assert_allclose([probs(reply.json["predictions"][0]) for reply in replies], expected[order], atol=1e-4)
 
 
-def test_one_broken_picture_spoils_no_other(server: Server) -> None:
-    reply = post(server, FILES[0], b"no picture", FILES[1])
+def test_one_broken_image_spoils_no_other(server: Server) -> None:
+    reply = post(server, FILES[0], b"no image", FILES[1])
     assert reply.status == 200
     good, broken, other = reply.json["predictions"]
     assert good["error"] is other["error"] is None and good["topk"] and other["topk"]
-    assert broken["error"].startswith("not a picture") and broken["label"] is None and broken["topk"] == []
+    assert broken["error"].startswith("not an image") and broken["label"] is None and broken["topk"] == []
 
 
 def test_topk_and_explain_are_asked_for(server: Server) -> None:
@@ -115,8 +115,8 @@ def bomb() -> bytes:
 
 HOSTILE: dict[str, tuple[bytes, dict[str, str], int]] = {
     "a bomb": (bomb(), {}, 422),
-    "a cut picture": (FILES[0][:100], {}, 422),
-    "no picture": (b"hello", {}, 422),
+    "a cut image": (FILES[0][:100], {}, 422),
+    "no image": (b"hello", {}, 422),
     "an empty body": (b"", {}, 400),
     "too long": (bytes(300_000), {}, 413),
     "JSON": (b"{}", {"Content-Type": "application/json"}, 415),
@@ -294,13 +294,13 @@ def test_ignored_by_the_parent_sigint_stays_ignored_and_sigterm_ends_it(made_onn
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
 def test_a_run_is_served_as_it_predicts(full_run: Trained, here: Path, photos: Path, runtime: str) -> None:
-    picture = next((photos / "test" / "red").iterdir())
+    image = next((photos / "test" / "red").iterdir())
     (expected,) = [json.loads(line) for line in run_cli(
-        "predict", picture, "--model", full_run.run, "--json", "--precision", "fp32"
+        "predict", image, "--model", full_run.run, "--json", "--precision", "fp32"
     ).stdout.splitlines()]  # fmt: skip
     flags = ("--device", "cpu", "--precision", "fp32") if runtime == "torch" else ()
     with serving(full_run.run, "--runtime", runtime, "--no-abstain", *flags, cwd=here) as server:
-        reply = post(server, picture.read_bytes(), query="?topk=3&explain=1")
+        reply = post(server, image.read_bytes(), query="?topk=3&explain=1")
     (answer,) = reply.json["predictions"]
     assert answer["label"] == expected["label"] and answer["explanation"]
     assert answer["prob"] == pytest.approx(expected["prob"], abs=1e-3)

@@ -191,7 +191,7 @@ def test_the_second_ctrl_c_leaves_at_once(here: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "flags", "kept"),
     [
-        ("check", (), "the pictures checked so far will not be checked again"),
+        ("check", (), "the images checked so far will not be checked again"),
         ("features", ("--mode", "frozen"), "features computed so far are kept"),
         pytest.param(
             "evaluate", ("--mode", "full", "--epochs", "1"), "kept run/model.safetensors", marks=pytest.mark.slow

@@ -45,7 +45,7 @@ def test_learning_curve_prints_steps_forecasts_and_a_sentence(
     monkeypatch.setattr(curves, "NUM_DRAWS", 2)
     studies.run_learning_curve(model, photos, COMPUTE)
     shown = capsys.readouterr()
-    assert "Learning curve (8 test pictures judge)" in shown.out and "twice the pictures" in shown.out
+    assert "Learning curve (8 test images judge)" in shown.out and "twice the images" in shown.out
     assert "100 more of each class" in shown.out and "a guess" in shown.out
     assert "points" in shown.out and "evaluating" not in shown.out
     assert max(map(len, shown.out.splitlines()[:-1])) <= 80
@@ -58,7 +58,7 @@ def test_learning_curve_prints_steps_forecasts_and_a_sentence(
     assert {"value", "low", "high"} == set(curve["forecasts"][0]["gain"])
     studies.run_learning_curve(model, photos, COMPUTE, quiet=True)
     quiet = capsys.readouterr()
-    assert quiet.out.startswith("twice the pictures: ") and quiet.out.count("\n") == 1 and not quiet.err
+    assert quiet.out.startswith("twice the images: ") and quiet.out.count("\n") == 1 and not quiet.err
 
 
 def test_data_without_splits_are_split_as_finetune_would(
@@ -97,7 +97,7 @@ def test_label_audit_writes_a_table_that_opens_and_a_sheet(
     shown = capsys.readouterr().out
     assert "Of 16 labels" in shown and "resnet-cli finetune colours-labels.csv" in shown
     again = open_dataset(str(here / "colours-labels.csv"))
-    assert again.counts() == photos.counts(), "pictures of other splits are in the table too"
+    assert again.counts() == photos.counts(), "images of other splits are in the table too"
     page = (here / "colours-labels.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>") and page.count("<figure") == 16 and "<script" not in page
     assert "resnet-cli finetune colours-labels.csv" in page
@@ -116,26 +116,26 @@ def test_a_name_that_is_no_table_and_an_empty_split_are_refused(model: Model, ph
     with pytest.raises(ConfigError, match=r"must end in \.csv"):
         studies.run_label_audit(model, photos, COMPUTE, out=here / "labels.txt")
     items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
-    with pytest.raises(DataError, match="has no such pictures"):
+    with pytest.raises(DataError, match="has no such images"):
         studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, split="test")
     assert not list(here.iterdir())
 
 
-def test_pictures_in_memory_get_no_promise_that_finetune_reads_the_table(
+def test_images_in_memory_get_no_promise_that_finetune_reads_the_table(
     model: Model, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     items = [Item(f"<b>{at}</b>\n", noise(at), at % 2) for at in range(40)]
     studies.run_label_audit(model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), COMPUTE)
     assert "finetune" not in capsys.readouterr().out
     page = (here / "noise-labels.html").read_text(encoding="utf-8")
-    assert "these pictures are no files" in page and "<b>0" not in page and "<i>" not in page
+    assert "these images are no files" in page and "<b>0" not in page and "<i>" not in page
 
 
 def test_robustness_prints_a_row_a_kind(model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     items = photos.split("test")
     studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4)
     shown = capsys.readouterr().out
-    assert "(4 of 8 pictures)" in shown and "It bears" in shown
+    assert "(4 of 8 images)" in shown and "It bears" in shown
     for kind in ("brightness", "contrast", "blur", "noise", "jpeg", "rotation", "shift"):
         assert f"\n {kind} " in shown
     assert max(map(len, shown.splitlines()[:-1])) <= 80
@@ -162,15 +162,15 @@ def test_a_frozen_backbone_judges_and_a_trained_one_gives_way_to_where_it_came_f
     for path in (None, tmp_path / "gone" / "model.safetensors"):
         # Nothing is left of random weights.
         own = untrained_backbone(dataclasses.replace(trained, path=path))
-        assert own.has_seen and own.network is trained.network and "these pictures trained" in own.note
+        assert own.has_seen and own.network is trained.network and "these images trained" in own.note
     (tmp_path / "start.safetensors").unlink()
     assert "no such file" in untrained_backbone(trained).note
 
 
-def test_an_unreadable_picture_is_named(model: Model, here: Path) -> None:
+def test_an_unreadable_image_is_named(model: Model, here: Path) -> None:
     for at in range(12):
         Image.fromarray(noise(at)).save(here / f"{at}.png")
-    (here / "3.png").write_bytes(b"no picture")
+    (here / "3.png").write_bytes(b"no image")
     items = tuple(Item(f"{at}.png", here / f"{at}.png", at % 2) for at in range(12))
     with pytest.raises(DataError, match=r"3\.png"):
         studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), items), COMPUTE)

@@ -1,4 +1,4 @@
-"""The Python API: a path, a PIL image and an array of one picture get one answer."""
+"""The Python API: a path, a PIL image and an array of one image get one answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import resnet_cli
 from resnet_cli.commands.api import LoadedModel, load, predict
 from resnet_cli.errors import ConfigError, DataError, ImageError, ModelError
 from resnet_cli.exporting.export import export_model
-from resnet_cli.model.network import NUM_FEATURES, Memory, Model, ResNet50
+from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 
@@ -38,14 +38,14 @@ def model(narrow: None, tmp_path: Path) -> LoadedModel:
         scale = network.features(torch.rand(8, 3, 32, 32)).norm(dim=1).mean()
     # Answers that are neither certain nor all alike: a law that holds for constants says nothing.
     torch.nn.init.normal_(network.fc.weight, std=float(3 / scale))  # type: ignore[arg-type]
-    memory = Memory(torch.rand(20, NUM_FEATURES), torch.arange(20) % 3, torch.arange(20) < 5)
+    exemplars = Exemplars(torch.rand(20, NUM_FEATURES), torch.arange(20) % 3, torch.arange(20) < 5)
     shares = np.linspace(0.3, 0.9, 50, dtype=np.float32)
     made = Model(
         network,
         CLASSES,
         Preprocess(resize_size=36, crop_size=32),
         temperature=1.5,
-        memory=memory,
+        exemplars=exemplars,
         reliability=Reliability(shares, np.ones(50, dtype=bool), shares * np.float32(1e-3)),
     )
     made.save(tmp_path / "model.safetensors")
@@ -69,7 +69,7 @@ def test_a_loaded_model_is_a_model(model: LoadedModel, tmp_path: Path) -> None:
     assert dataclasses.replace(model, temperature=1.0).predict([]) == []
 
 
-def test_paths_images_and_arrays_of_one_picture_get_one_answer(model: LoadedModel, photo: Path) -> None:
+def test_paths_images_and_arrays_of_one_image_get_one_answer(model: LoadedModel, photo: Path) -> None:
     with Image.open(photo) as opened:
         upright = np.asarray(opened.transpose(Image.Transpose.ROTATE_270))
         answers = model.predict([photo, str(photo), opened, Image.fromarray(upright), upright], **CPU)
@@ -102,7 +102,7 @@ def test_an_image_of_any_mode_gets_the_answer_of_its_file(model: LoadedModel, tm
     assert of_file.error is None and of_file.topk == of_image.topk
 
 
-def test_one_picture_is_a_list_of_one(model: LoadedModel, photo: Path) -> None:
+def test_one_image_is_a_list_of_one(model: LoadedModel, photo: Path) -> None:
     array = np.zeros((5, 6, 3), dtype=np.uint8)
     for one in (photo, str(photo), Image.fromarray(array), array):
         assert len(model.predict(one, **CPU)) == 1
@@ -123,7 +123,7 @@ def test_predict_is_an_iterator_over_any_number(model: LoadedModel, photo: Path)
     answers.close()  # type: ignore[attr-defined]
 
 
-def test_pictures_that_cannot_be_read_keep_their_place(model: LoadedModel, photo: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_keep_their_place(model: LoadedModel, photo: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(photo.read_bytes()[:900])
     with Image.open(cut) as opened:
@@ -138,7 +138,7 @@ def test_pictures_that_cannot_be_read_keep_their_place(model: LoadedModel, photo
     [np.zeros((5, 6, 3)), np.zeros((5, 6), np.uint8), np.zeros((3, 5, 6), np.uint8), np.zeros((0, 6, 3), np.uint8)],
     ids=str,
 )
-def test_an_array_that_is_no_picture_is_refused(model: LoadedModel, wrong: np.ndarray[Any, Any]) -> None:
+def test_an_array_that_is_no_image_is_refused(model: LoadedModel, wrong: np.ndarray[Any, Any]) -> None:
     with pytest.raises(DataError, match=r"image 0: an array of .*, not uint8 \[h x w x 3\]"):
         model.predict([wrong], **CPU)
     with pytest.raises(DataError, match="a NoneType is no path"):
@@ -149,7 +149,7 @@ def test_unknown_novelty_and_features(model: LoadedModel, photo: Path) -> None:
     (plain,) = model.predict(photo, **CPU)
     assert plain.unknown is None and plain.novelty is not None and plain.features is None
     (found,) = model.predict(photo, abstain=True, with_features=True, **CPU)
-    assert (found.label, found.unknown) == ("unknown", "unlike the training pictures")
+    assert (found.label, found.unknown) == ("unknown", "unlike the training images")
     assert found.topk == plain.topk and found.features is not None and found.features.shape == (NUM_FEATURES,)
     (found,) = model.predict(photo, threshold=0.999, topk=1, **CPU)
     assert found.unknown and found.unknown.startswith("only ") and len(found.topk) == 1

@@ -1,4 +1,4 @@
-"""Groups: pictures of one patient, scene or film never cross a split that is made here."""
+"""Groups: images of one patient, scene or film never cross a split that is made here."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_split_is_a_function_of_seed_and_names(members: list[Member], seed: 
 
 
 @given(sizes=SIZES, seed=st.integers(0, 9))
-def test_one_more_picture_of_a_group_moves_hardly_any_other(sizes: dict[int, list[int]], seed: int) -> None:
+def test_one_more_image_of_a_group_moves_hardly_any_other(sizes: dict[int, list[int]], seed: int) -> None:
     many = {label: [*groups, *([2] * 10)] for label, groups in sizes.items()}
     grown = grouped([*of_sizes(many), (min(many), f"{min(many)}/0")])
     before = dataclasses.replace(grown, items=grown.items[:-1])
@@ -217,7 +217,7 @@ def test_copies_hold_two_groups_together() -> None:
         assert splits["00"] == splits["01"] == splits["02"] and splits["10"] == splits["11"]
 
 
-def test_a_chain_of_copies_through_the_test_split_holds_train_pictures_together() -> None:
+def test_a_chain_of_copies_through_the_test_split_holds_train_images_together() -> None:
     members = [(label, "") for label in (0, 1) for _ in range(8)]
     splits: list[Split] = ["test" if index in (0, 8) else "train" for index in range(16)]
     for seed in range(10):
@@ -233,7 +233,7 @@ def test_no_groups_are_as_good_as_none_named() -> None:
     assert after.counts()["val"] == [4, 4]
 
 
-def test_fifty_thousand_pictures_in_ten_thousand_groups_are_no_problem() -> None:
+def test_fifty_thousand_images_in_ten_thousand_groups_are_no_problem() -> None:
     """Quadratic work would take hours."""
     members = [(index % 4, f"group {index // 5}") for index in range(50_000)]
     before = grouped(members)

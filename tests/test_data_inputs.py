@@ -1,4 +1,4 @@
-"""What a user names becomes pictures: an iterator, in a stable order, with errors before anything is computed."""
+"""What a user names becomes images: an iterator, in a stable order, with errors before anything is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from support.file_server import BODY, Server, cut, status
 from support.mean_colours import COLOURS, paint
 
-from resnet_cli.data.inputs.file_walk import matching, pictures_below
+from resnet_cli.data.inputs.file_walk import images_below, matching
 from resnet_cli.data.inputs.opening import InputOptions, find_images, listed_images
 from resnet_cli.data.inputs.path_lists import read_paths
 from resnet_cli.data.inputs.web import downloaded, web_item
@@ -25,12 +25,12 @@ pytest_plugins = ["support.server_fixtures"]
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 NAMES = ["b.png", "a.JPG", "c/2.png", "c/1.png", "c/d/3.png", "e f/[x].png", "readme.md", ".hidden.png", ".git/x.png"]
-PICTURES = ["a.JPG", "b.png", "c/1.png", "c/2.png", "c/d/3.png", "e f/[x].png"]
+IMAGES = ["a.JPG", "b.png", "c/1.png", "c/2.png", "c/d/3.png", "e f/[x].png"]
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands in a folder with pictures in folders, and others."""
+    """Stands in a folder with images in folders, and others."""
     for name in NAMES:
         path = tmp_path / "here" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,12 +45,12 @@ def names(*specs: str, stdin: bytes = b"", **options: object) -> list[str]:
     return [item.name.replace(os.sep, "/") for item in found.items]
 
 
-def test_a_folder_stands_for_the_pictures_below_it(here: Path) -> None:
-    assert names(".") == [f"./{name}" for name in PICTURES]
+def test_a_folder_stands_for_the_images_below_it(here: Path) -> None:
+    assert names(".") == [f"./{name}" for name in IMAGES]
     assert names("c", ".", recursive=False) == ["c/1.png", "c/2.png", "./a.JPG", "./b.png"]
 
 
-def test_the_pictures_of_a_folder_come_one_after_the_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_images_of_a_folder_come_one_after_the_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     scandir = os.scandir
 
@@ -59,7 +59,7 @@ def test_the_pictures_of_a_folder_come_one_after_the_other(here: Path, monkeypat
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", counted)
-    next(pictures_below("."))
+    next(images_below("."))
     assert opened == ["."]
 
 
@@ -91,7 +91,7 @@ def test_links_out_of_a_folder_are_not_followed_but_those_to_nothing_are_reporte
         "loop": here,
     }.items():
         (here / name).symlink_to(target)
-    assert set(names(".")) == {f"./{name}" for name in [*PICTURES, "in.png", "dead.png"]}
+    assert set(names(".")) == {f"./{name}" for name in [*IMAGES, "in.png", "dead.png"]}
     assert list(matching("**/x.png")) == []
     assert list(matching("dir/*.png")) == ["dir/x.png"]
 
@@ -104,7 +104,7 @@ def test_files_and_stdin_are_counted_beforehand(here: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["empty", "*.tif", "none/*.png", "list.txt", "a.zip", ""])
-def test_an_input_without_pictures_is_reported_at_once(here: Path, spec: str) -> None:
+def test_an_input_without_images_is_reported_at_once(here: Path, spec: str) -> None:
     (here / "empty").mkdir()
     (here / "list.txt").write_text("# nothing\n")
     with zipfile.ZipFile("a.zip", "w") as archive:
@@ -124,13 +124,13 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_names_pictures_relative_to_itself(here: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_names_images_relative_to_itself(here: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / name).write_text(TABLES[name])
     monkeypatch.chdir(here.parent)
     assert names(f"here/{name}") == ["here/c/1.png", "here/b.png"]
 
 
-def test_a_parquet_table_may_hold_the_pictures_themselves(here: Path) -> None:
+def test_a_parquet_table_may_hold_the_images_themselves(here: Path) -> None:
     parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
     data = (here / "b.png").read_bytes()
     parquet.write_table(arrow.table({"image": [{"bytes": data, "path": "x.png"}]}), "t.parquet")
@@ -153,9 +153,9 @@ def test_the_column_can_be_named(here: Path) -> None:
 
 def test_an_archive_is_unpacked_once_and_named_as_the_user_did(here: Path) -> None:
     with zipfile.ZipFile("a.zip", "w") as archive:
-        for name in PICTURES:
+        for name in IMAGES:
             archive.write(name)
-    assert names("a.zip") == names("a.zip") == [f"a.zip/{name}" for name in PICTURES]
+    assert names("a.zip") == names("a.zip") == [f"a.zip/{name}" for name in IMAGES]
     (first, *_) = find_images(["a.zip"], stdin=io.BytesIO()).items
     assert isinstance(first.source, Path) and first.source.is_file()
 
@@ -194,22 +194,22 @@ def test_a_list_is_read_only_as_far_as_it_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def picture(server: Server, tmp_path: Path) -> bytes:
+def image(server: Server, tmp_path: Path) -> bytes:
     server.body = paint(tmp_path / "web.png", COLOURS["blue"]).read_bytes()
     return server.body
 
 
 @pytest.mark.usefixtures("quick_and_direct")
-def test_an_address_is_a_picture_that_is_fetched_once_and_not_before_its_turn(server: Server, picture: bytes) -> None:
+def test_an_address_is_an_image_that_is_fetched_once_and_not_before_its_turn(server: Server, image: bytes) -> None:
     (item,) = find_images([f"{server.url}/a/b.png?size=2"], stdin=io.BytesIO()).items
     assert server.requests == []
     assert item.open().getpixel((0, 0)) == COLOURS["blue"]
-    assert downloaded(item).source == picture
+    assert downloaded(item).source == image
     assert item.name == f"{server.url}/a/b.png?size=2" and [path for path, _ in server.requests] == ["/a/b.png?size=2"]
 
 
 @pytest.mark.usefixtures("quick_and_direct")
-def test_addresses_may_stand_in_lists_and_tables(server: Server, picture: bytes, here: Path) -> None:
+def test_addresses_may_stand_in_lists_and_tables(server: Server, image: bytes, here: Path) -> None:
     (here / "t.csv").write_text(f"image\n{server.url}/x.png\n")
     (item,) = find_images(["t.csv"], stdin=io.BytesIO()).items
     assert item.open().size == (12, 10)
@@ -218,7 +218,7 @@ def test_addresses_may_stand_in_lists_and_tables(server: Server, picture: bytes,
 
 
 @pytest.mark.usefixtures("quick_and_direct")
-def test_what_goes_wrong_on_the_network_is_the_error_of_one_picture(
+def test_what_goes_wrong_on_the_network_is_the_error_of_one_image(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.script = [status(404)]
@@ -228,7 +228,7 @@ def test_what_goes_wrong_on_the_network_is_the_error_of_one_picture(
     with pytest.raises(ImageError, match="cannot download"):
         web_item(f"{server.url}/cut.png", max_pixels=100).open()
     server.script = []
-    with pytest.raises(ImageError, match="not a picture in a known format"):
+    with pytest.raises(ImageError, match="not an image in a known format"):
         web_item(f"{server.url}/text.png", max_pixels=100).open()
     monkeypatch.setattr("resnet_cli.data.inputs.web.MAX_BYTES", len(BODY) - 1)
     with pytest.raises(ImageError, match="more than 1 MB"):

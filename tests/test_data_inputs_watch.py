@@ -1,4 +1,4 @@
-"""New pictures of a folder come once, whole, and in order."""
+"""New images of a folder come once, whole, and in order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_only_what_arrives_is_new_and_it_comes_once_and_sorted(folder: Path) -> 
     assert looks(found, 3) == []
 
 
-def test_a_picture_that_is_being_written_is_waited_for(folder: Path) -> None:
+def test_an_image_that_is_being_written_is_waited_for(folder: Path) -> None:
     data = (folder / "old.png").read_bytes()
     found = watching(folder)
     looks(found, 1)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.planted_faults import cut, one_bit_png, picture, write_folder
+from support.planted_faults import cut, one_bit_png, photo, write_folder
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.inspection.findings import find_problems, to_report
-from resnet_cli.data.inspection.index import Picture
-from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_pictures
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_images
 from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.labelled_image import group_items
@@ -33,7 +33,7 @@ KEYS = {"schema_version", "num_images", "classes", "unreadable", "exact_duplicat
 
 def inspect_data(data: Path | Dataset, **options: Any) -> Inspection:
     dataset = data if isinstance(data, Dataset) else open_dataset(str(data), DataConfig(**options))
-    return inspect_pictures(dataset, scan(dataset.items))
+    return inspect_images(dataset, scan(dataset.items))
 
 
 def codes(inspection: Inspection) -> list[str]:
@@ -53,7 +53,7 @@ def names(inspection: Inspection, groups: Sequence[Sequence[int]]) -> list[list[
 
 def changed(seed: int, path: Path) -> None:
     """A near copy: cropped, smaller, saved again."""
-    image = picture(seed)
+    image = photo(seed)
     image = image.crop((2, 2, image.width - 1, image.height - 2)).resize((52, 40))
     image.save(path, quality=60) if path.suffix == ".jpg" else image.save(path)
 
@@ -137,7 +137,7 @@ def test_a_second_inspection_says_the_same(faulty: Path) -> None:
     assert to_report(inspect_data(faulty)) == to_report(inspect_data(faulty))
 
 
-def test_the_fingerprint_is_that_of_the_pictures(clean: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_is_that_of_the_images(clean: Path, tmp_path: Path) -> None:
     twin = shutil.copytree(clean, tmp_path / "twin")
     prints = [to_report(inspect_data(folder))["fingerprint"] for folder in (clean, twin)]
     assert prints[0] == prints[1]
@@ -149,7 +149,7 @@ def test_the_fingerprint_is_that_of_the_pictures(clean: Path, tmp_path: Path) ->
 
 
 def save_mode(name: str, path: Path) -> None:
-    image = picture(99)
+    image = photo(99)
     if name.startswith("orientation"):
         exif = Image.Exif()
         exif[0x0112] = int(name[-1])
@@ -191,21 +191,21 @@ def test_what_decoding_changes_is_found(clean: Path, name: str) -> None:
     assert all(Path(path).stem == "odd" for paths in report["modes"].values() for path in paths)
 
 
-def test_sizes_are_those_of_the_upright_picture(tmp_path: Path) -> None:
+def test_sizes_are_those_of_the_upright_image(tmp_path: Path) -> None:
     root = tmp_path / "sizes"
     for number, (size, orientation) in enumerate([((40, 20), 1), ((20, 40), 6), ((100, 10), 1)]):
         exif = Image.Exif()
         exif[0x0112] = orientation
         path = root / "ab"[number % 2] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture(number, size).save(path, exif=exif)
+        photo(number, size).save(path, exif=exif)
     inspection = inspect_data(root)
     sizes = inspection.sizes()
     assert sizes["shorter_side_px"] == {"min": 10, "median": 20, "max": 20}
     assert sizes["longer_side_px"] == {"min": 40, "median": 40, "max": 100}
     assert sizes["aspect"] == {"min": 2, "median": 2, "max": 10}
     assert sizes["cut_by_centre_square"] == {"median": 0.5, "max": 0.9, "num_over_half": 1}
-    assert message(inspection, "long").startswith("1 picture loses more than half")
+    assert message(inspection, "long").startswith("1 image loses more than half")
 
 
 def test_nothing_readable_is_still_a_report(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_nothing_readable_is_still_a_report(tmp_path: Path) -> None:
     report = to_report(inspect_data(tmp_path / "x"))
     assert report["sizes"] == {}
     assert [row["path"] for row in report["unreadable"]] == ["a/1.jpg", "b/1.jpg"]
-    # The same nothing in two classes is no picture in two classes.
+    # The same nothing in two classes is no image in two classes.
     assert report["exact_duplicates"] == report["label_conflicts"] == []
 
 
@@ -230,7 +230,7 @@ def test_near_copies_of_exact_copies_are_said_once(tmp_path: Path) -> None:
     inspection = inspect_data(root)
     assert names(inspection, inspection.exact) == [["a/000.jpg", *(f"a/copy{number}.jpg" for number in range(3))]]
     assert names(inspection, [pair[:2] for pair in inspection.near]) == [["a/000.jpg", "a/near.jpg"]]
-    assert message(inspection, "exact_duplicates").startswith("3 pictures are copies")
+    assert message(inspection, "exact_duplicates").startswith("3 images are copies")
 
 
 @pytest.mark.parametrize("place", ["test", "val"])
@@ -249,7 +249,7 @@ def test_the_example_of_a_leak_names_two_splits(clean: Path) -> None:
     for name in ("train/cat/0-a.jpg", "train/cat/0-b.jpg", "val/cat/z.jpg"):
         shutil.copy(clean / "train" / "cat" / "000.jpg", clean / name)
     text = message(inspect_data(clean), "leaks")
-    assert text.startswith("1 picture is in several splits") and text.endswith("and val/cat/z.jpg")
+    assert text.startswith("1 image is in several splits") and text.endswith("and val/cat/z.jpg")
 
 
 def test_the_example_of_a_conflict_names_two_classes(clean: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_example_of_a_conflict_names_two_classes(clean: Path) -> None:
 
 def test_near_copies_are_not_looked_for_unless_asked(faulty: Path) -> None:
     dataset = read_folder(faulty)
-    inspection = inspect_pictures(dataset, scan(dataset.items), near=False)
+    inspection = inspect_images(dataset, scan(dataset.items), near=False)
     assert (inspection.near, inspection.near_by) == ((), "")
     assert all(leak.is_exact for leak in inspection.leaks)
 
@@ -270,13 +270,13 @@ def test_features_add_what_the_look_does_not_show(clean: Path) -> None:
     changed(5, clean / "train" / "cat" / "near.jpg")
     (clean / "train" / "cat" / "zz.jpg").touch()
     dataset = read_folder(clean)
-    pictures = scan(dataset.items)
-    features = np.random.default_rng(0).normal(size=(len(pictures), 64)).astype(np.float32)
-    # An unreadable picture has no features; a picture of each class that a network takes for the same.
+    photos = scan(dataset.items)
+    features = np.random.default_rng(0).normal(size=(len(photos), 64)).astype(np.float32)
+    # An unreadable image has no features; an image of each class that a network takes for the same.
     position = {item.name: number for number, item in enumerate(dataset.items)}
     features[position["train/cat/zz.jpg"]] = features[position["train/cat/000.jpg"]]
     features[position["train/dog/000.jpg"]] = features[position["train/cat/001.jpg"]]
-    inspection = inspect_pictures(dataset, pictures, features=features)
+    inspection = inspect_images(dataset, photos, features=features)
     assert {frozenset(pair) for pair in names(inspection, [pair[:2] for pair in inspection.near])} == {
         frozenset({"train/cat/005.jpg", "train/cat/near.jpg"}),
         frozenset({"train/cat/001.jpg", "train/dog/000.jpg"}),
@@ -306,7 +306,7 @@ def test_a_long_chain_is_joined_quickly() -> None:
 
 
 def labelled(counts: dict[str, dict[Split, int]], groups: Callable[[Item], str] = lambda _: "") -> Inspection:
-    """Readable pictures without files, each of its own content; looks are not compared."""
+    """Readable images without files, each of its own content; looks are not compared."""
     classes = tuple(sorted(counts))
     items = [
         Item(f"{split}/{name}/{number}.jpg", b"", classes.index(name), split)
@@ -315,8 +315,8 @@ def labelled(counts: dict[str, dict[Split, int]], groups: Callable[[Item], str] 
         for number in range(count)
     ]
     items = [dataclasses.replace(item, group=groups(item)) for item in items]
-    pictures = [Picture(item.name.encode(), 1, 10, 10, "JPEG", "RGB") for item in items]
-    return inspect_pictures(Dataset("x", "x", classes, tuple(items)), pictures, near=False)
+    photos = [ScannedImage(item.name.encode(), 1, 10, 10, "JPEG", "RGB") for item in items]
+    return inspect_images(Dataset("x", "x", classes, tuple(items)), photos, near=False)
 
 
 def test_a_class_that_is_spelt_otherwise_in_another_split_is_named_with_its_like(tmp_path: Path) -> None:
@@ -324,8 +324,8 @@ def test_a_class_that_is_spelt_otherwise_in_another_split_is_named_with_its_like
     inspection = inspect_data(write_folder(tmp_path / "x", layout))
     found = [finding.message for finding in find_problems(inspection)]
     assert found == [
-        "the class 'Cat' (the same as 'cat'?) has no pictures in val",
-        "the class 'cat' (the same as 'Cat'?) has no pictures in train",
+        "the class 'Cat' (the same as 'cat'?) has no images in val",
+        "the class 'cat' (the same as 'Cat'?) has no images in train",
     ]
 
 
@@ -348,24 +348,24 @@ def test_case_blanks_and_dashes_in_a_name_make_no_other_class_unnoticed(tmp_path
 def test_a_class_that_only_one_split_has_is_named() -> None:
     inspection = labelled({"a": {"train": 12, "val": 2, "test": 2}, "b": {"train": 12}, "c": {"train": 12, "test": 1}})
     found = [finding.message for finding in find_problems(inspection)]
-    assert found == ["the class 'b' has no pictures in val and test", "the class 'c' has no pictures in val"]
+    assert found == ["the class 'b' has no images in val and test", "the class 'c' has no images in val"]
 
 
-def test_a_thousand_classes_without_pictures_are_one_finding_and_the_misspelt_come_first() -> None:
+def test_a_thousand_classes_without_images_are_one_finding_and_the_misspelt_come_first() -> None:
     counts: dict[str, dict[Split, int]] = {f"class {number:04d}": {"train": 12} for number in range(2000)}
     counts |= {"zebra": {"train": 12}, "Zebra": {"val": 12}}
     inspection = labelled(counts)
     found = [finding.message for finding in find_problems(inspection)]
     assert len(found) == 2
-    assert found[0].startswith("the class 'Zebra' (the same as 'zebra'?) has no pictures in train")
-    assert found[1].startswith("2,001 classes have no pictures in val: 'zebra' (the same as 'Zebra'?), 'class 0000'")
+    assert found[0].startswith("the class 'Zebra' (the same as 'zebra'?) has no images in train")
+    assert found[1].startswith("2,001 classes have no images in val: 'zebra' (the same as 'Zebra'?), 'class 0000'")
     assert found[1].endswith("and 1,996 more")
 
 
 def test_uneven_and_tiny_classes_are_found() -> None:
     assert codes(labelled({"a": {"train": 60}, "b": {"train": 12}})) == []
     uneven = labelled({"a": {"train": 61}, "b": {"train": 12}})
-    assert message(uneven, "imbalance") == "classes are uneven: 12 train pictures of 'b', 61 of 'a'"
+    assert message(uneven, "imbalance") == "classes are uneven: 12 train images of 'b', 61 of 'a'"
     tiny = labelled({"a": {"train": 12}, "b": {"train": 9}})
     assert codes(tiny) == ["tiny_classes"]
     assert message(tiny, "tiny_classes").endswith(" 1, such as b")
@@ -425,7 +425,7 @@ def test_faults_among_real_photos_are_found(assets: Path, tmp_path: Path) -> Non
 
 
 def test_the_records_of_a_set_in_memory_are_inspected_too() -> None:
-    pixels = [np.asarray(picture(seed)) for seed in range(24)]
+    pixels = [np.asarray(photo(seed)) for seed in range(24)]
     splits: tuple[Split, ...] = ("train", "test")
     items = [Item(f"{n}", pixels[n % 23], n % 2, splits[n == 23]) for n in range(24)]
     report = to_report(inspect_data(Dataset("x", "x", ("a", "b"), tuple(items))))

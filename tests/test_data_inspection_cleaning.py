@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
-from support.planted_faults import contents, cut, one_bit_png, picture, write, write_folder
+from support.planted_faults import contents, cut, one_bit_png, photo, write, write_folder
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.cleaning import clean_items, clean_table
 from resnet_cli.data.inspection.duplicates import signature
-from resnet_cli.data.inspection.index import Picture
-from resnet_cli.data.inspection.inspect import Inspection, inspect_pictures
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.labelled_image import group_items
@@ -43,11 +43,11 @@ CHANGES: list[Callable[[Image.Image], Image.Image]] = [
 
 def look(data: Path | Dataset) -> Inspection:
     dataset = data if isinstance(data, Dataset) else open_dataset(str(data))
-    return inspect_pictures(dataset, scan(dataset.items))
+    return inspect_images(dataset, scan(dataset.items))
 
 
 def clean(data: Path | Dataset, table: Path) -> tuple[Inspection, dict[str, str]]:
-    """Writes the cleaned table and looks at it: what that shows, and why each other picture was left out."""
+    """Writes the cleaned table and looks at it: what that shows, and why each other image was left out."""
     text, dropped = clean_table(look(data), table)
     write_text(table, text)
     return look(table), {item.name: reason for item, reason in dropped}
@@ -88,8 +88,8 @@ def test_the_cleaned_table_has_no_fault_and_keeps_all_that_is_right(faulty: Path
         "train/cat/000.jpg": "a copy of test/cat/leak.jpg",
         "val/cat/leak.jpg": "a copy of test/cat/leak.jpg",
         "train/cat/copy.jpg": "a copy of train/cat/001.jpg",
-        "train/cat/002.jpg": "the same picture has several labels",
-        "train/dog/conflict.jpg": "the same picture has several labels",
+        "train/cat/002.jpg": "the same image has several labels",
+        "train/dog/conflict.jpg": "the same image has several labels",
         "train/dog/001.jpg": "looks the same as val/dog/near.jpg",
         "val/dog/001.jpg": "looks the same as test/dog/near.jpg",
         "train/cat/004.jpg": why["train/cat/004.jpg"],
@@ -117,8 +117,7 @@ def test_a_clean_set_comes_out_whole(tmp_path: Path) -> None:
     inspection, why = clean(root, tmp_path / "clean.csv")
     assert why == {} and is_clean(inspection)
     fingerprints = [
-        look(data).dataset.fingerprint([p.sha256 for p in look(data).pictures])
-        for data in (root, tmp_path / "clean.csv")
+        look(data).dataset.fingerprint([p.sha256 for p in look(data).images]) for data in (root, tmp_path / "clean.csv")
     ]
     assert fingerprints[0] == fingerprints[1]
 
@@ -150,7 +149,7 @@ def rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_pictures_below_the_tables_folder_are_named_relative_to_it_and_others_absolutely(tmp_path: Path) -> None:
+def test_images_below_the_tables_folder_are_named_relative_to_it_and_others_absolutely(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
     (tmp_path / "elsewhere").mkdir()
     for table, first in {
@@ -163,11 +162,11 @@ def test_pictures_below_the_tables_folder_are_named_relative_to_it_and_others_ab
         table.parent.mkdir(exist_ok=True)
         inspection, _ = clean(root, table)
         assert rows(table)[0]["image"] == first
-        assert is_clean(inspection) and len(inspection.pictures) == 4
+        assert is_clean(inspection) and len(inspection.images) == 4
         table.unlink()
 
 
-def test_a_table_beside_the_pictures_moves_with_them(tmp_path: Path) -> None:
+def test_a_table_beside_the_images_moves_with_them(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
     clean(root, root / "clean.csv")
     moved = root.rename(tmp_path / "moved")
@@ -194,7 +193,7 @@ def test_links_are_followed_to_the_files_themselves(tmp_path: Path) -> None:
     here.symlink_to(tmp_path, target_is_directory=True)
     dataset = read_folder(root, DataConfig(follow_links=True))
     inspection, why = clean(dataset, here / "clean.csv")
-    assert is_clean(inspection) and len(inspection.pictures) == 6
+    assert is_clean(inspection) and len(inspection.images) == 6
     assert list(why.values()) == ["a copy of cat/0.jpg"]
     assert rows(tmp_path / "clean.csv")[0]["image"] == "blobs/all/000.jpg"
 
@@ -228,7 +227,7 @@ def test_names_with_anything_in_them_survive(tmp_path: Path) -> None:
 def test_look_alikes_get_one_group_even_through_a_chain(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pets", {"cat": 8, "dog": 8})
     for change in range(3):
-        image = CHANGES[change](picture(0))
+        image = CHANGES[change](photo(0))
         image.save(root / "cat" / f"z{change}.png")
     dataset = group_items(read_folder(root), "cat/(z)[12]|dog/(0)")
     # Two groups of the source that a look joins, and one that it does not.
@@ -257,20 +256,20 @@ def test_of_a_group_in_several_splits_the_part_that_judges_stays(tmp_path: Path)
 @pytest.mark.parametrize("num_frames", [40, 100, 300])
 def test_the_frames_of_one_film_are_in_one_split(tmp_path: Path, num_frames: int) -> None:
     rng = np.random.default_rng(0)
-    scene = np.asarray(picture(77)).astype(np.int16)
+    scene = np.asarray(photo(77)).astype(np.int16)
 
     def frame(brighter: int = 0) -> Image.Image:
         return Image.fromarray(np.clip(scene + brighter + rng.integers(-4, 5, scene.shape), 0, 255).astype(np.uint8))
 
     # Each frame has more look-alikes that train than it is paired with, and all are closer than the one that judges.
-    images = [frame() for _ in range(num_frames)] + [frame(10), picture(1), picture(2)]
+    images = [frame() for _ in range(num_frames)] + [frame(10), photo(1), photo(2)]
     places = ["train"] * num_frames + ["val", "train", "val"]
     items = [Item(f"{n:03d}.png", Path("nowhere"), 0, place) for n, place in enumerate(places)]  # type: ignore[arg-type]
-    pictures = [
-        Picture(bytes([n % 256, n // 256]), 1, 64, 48, "PNG", "RGB", signature=signature(image))
+    photos = [
+        ScannedImage(bytes([n % 256, n // 256]), 1, 64, 48, "PNG", "RGB", signature=signature(image))
         for n, image in enumerate(images)
     ]
-    kept, dropped = clean_items(inspect_pictures(Dataset("x", "x", ("a",), tuple(items)), pictures))
+    kept, dropped = clean_items(inspect_images(Dataset("x", "x", ("a",), tuple(items)), photos))
     assert sorted(item.name for item, _ in dropped) == [item.name for item in items[:num_frames]]
     assert [item.name for item in kept] == [item.name for item in items[num_frames:]]
 
@@ -279,7 +278,7 @@ def test_the_frames_of_one_film_are_in_one_split(tmp_path: Path, num_frames: int
 
 
 def test_pixels_and_bytes_are_refused(tmp_path: Path) -> None:
-    pixels = np.asarray(picture(0))
+    pixels = np.asarray(photo(0))
     for source in (pixels, b"bytes"):
         dataset = Dataset("digits", "digits", ("0", "1"), (Item("0", source),))
         with pytest.raises(DataError, match="digits is no set of files") as caught:
@@ -299,13 +298,13 @@ def test_nothing_left_is_refused(tmp_path: Path) -> None:
 
 @functools.cache
 def looks() -> list[bytes]:
-    """Twelve signatures: four scenes that look nothing alike, three pictures of each that look the same."""
-    return [signature(change(picture(scene))) for scene in range(4) for change in CHANGES]
+    """Twelve signatures: four scenes that look nothing alike, three images of each that look the same."""
+    return [signature(change(photo(scene))) for scene in range(4) for change in CHANGES]
 
 
 FAULTS = st.lists(
     st.tuples(
-        st.integers(0, 11),  # Which picture; a third of it is its scene.
+        st.integers(0, 11),  # Which image; a third of it is its scene.
         st.sampled_from(SPLITS),
         st.integers(0, 1),
         st.sampled_from(["", "", "", "g1", "g2"]),
@@ -320,27 +319,27 @@ FAULTS = st.lists(
 def test_any_mixture_of_faults_is_cleaned_and_nothing_goes_without_a_reason(
     faults: list[tuple[int, str, int, str, bool]],
 ) -> None:
-    items, pictures = [], []
+    items, photos = [], []
     for number, (which, split, label, group, is_readable) in enumerate(faults):
         items.append(Item(f"{number:02d}.jpg", Path("nowhere"), label, split, group))  # type: ignore[arg-type]
-        record = Picture(bytes([which]), 1, 64, 48, "JPEG", "RGB", signature=looks()[which])
-        pictures.append(record if is_readable else Picture(bytes([which]), 1, error="damaged"))
+        record = ScannedImage(bytes([which]), 1, 64, 48, "JPEG", "RGB", signature=looks()[which])
+        photos.append(record if is_readable else ScannedImage(bytes([which]), 1, error="damaged"))
     dataset = Dataset("x", "x", ("a", "b"), tuple(items))
-    before = inspect_pictures(dataset, pictures)
+    before = inspect_images(dataset, photos)
     kept, dropped = clean_items(before)
     names = [item.name for item in kept]
     assert sorted(names + [item.name for item, _ in dropped]) == [item.name for item in items]
     assert names == sorted(names)
-    sources = {item.name: (item, record) for item, record in zip(items, pictures, strict=True)}
+    sources = {item.name: (item, record) for item, record in zip(items, photos, strict=True)}
     for item in kept:
         assert dataclasses.replace(item, group=sources[item.name][0].group) == sources[item.name][0]
-    after = inspect_pictures(dataclasses.replace(dataset, items=tuple(kept)), [sources[name][1] for name in names])
+    after = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), [sources[name][1] for name in names])
     assert is_clean(after)
     # Frames of a film get no group: some of them must validate.
     films = before.films | after.films
     pairs = [(kept[pair.first], kept[pair.second]) for pair in after.near]
     assert all(one.group == two.group != "" for one, two in pairs if films.isdisjoint({one.label, two.label}))
-    scenes = Counter(record.sha256[0] // len(CHANGES) for record in pictures)
+    scenes = Counter(record.sha256[0] // len(CHANGES) for record in photos)
     num_grouped = sum(bool(item.group) for item in items)
     for dropped_item, reason in dropped:
         item, record = sources[dropped_item.name]

@@ -32,8 +32,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    return planted_faults.picture(seed, size)
+def photo(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    return planted_faults.photo(seed, size)
 
 
 def saved(image: Image.Image, quality: int) -> Image.Image:
@@ -57,7 +57,7 @@ def rows(pairs: list[NearPair]) -> set[tuple[int, int]]:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_copy_is_found(name: str) -> None:
-    images = [picture(seed) for seed in range(20)]
+    images = [photo(seed) for seed in range(20)]
     changed = [CHANGES[name](image) for image in images]
     pairs = find_near(table([*images, *changed]))
     assert rows(pairs) == {(row, row + 20) for row in range(20)}
@@ -66,34 +66,34 @@ def test_a_changed_copy_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("size", [(20, 20), (32, 32), (48, 30), (640, 480)])
 def test_a_copy_is_found_at_any_size(size: tuple[int, int]) -> None:
-    images = [picture(seed, size) for seed in range(5)]
+    images = [photo(seed, size) for seed in range(5)]
     copies = [saved(image.resize((32, 32), Image.Resampling.BICUBIC), 80) for image in images]
     assert rows(find_near(table([*images, *copies]))) == {(row, row + 5) for row in range(5)}
 
 
-def test_different_pictures_are_not_near() -> None:
-    assert find_near(table([picture(seed) for seed in range(300)])) == []
+def test_different_images_are_not_near() -> None:
+    assert find_near(table([photo(seed) for seed in range(300)])) == []
 
 
-def test_a_picture_in_other_colours_is_another() -> None:
-    image = picture(0)
+def test_an_image_in_other_colours_is_another() -> None:
+    image = photo(0)
     red, green, blue = image.split()
     assert find_near(table([image, Image.merge("RGB", (blue, green, red))])) == []
 
 
-def test_the_same_shape_in_another_light_is_another_picture() -> None:
+def test_the_same_shape_in_another_light_is_another_image() -> None:
     ramp = np.tile(np.linspace(0, 20, 64), (48, 1))[..., None].repeat(3, 2)
     dark, light = (Image.fromarray((ramp + level).astype(np.uint8)) for level in (10, 200))
     assert find_near(table([dark, light])) == []
 
 
-def test_an_identical_picture_has_score_one() -> None:
-    (pair,) = find_near(table([picture(1), picture(2), picture(1)]))
+def test_an_identical_image_has_score_one() -> None:
+    (pair,) = find_near(table([photo(1), photo(2), photo(1)]))
     assert pair[:2] == (0, 2)
     assert pair.score == pytest.approx(1, abs=1e-4)
 
 
-def test_blank_pictures_are_near_where_their_colour_is() -> None:
+def test_blank_images_are_near_where_their_colour_is() -> None:
     images = [plain(250, 250, 250), plain(20, 60, 200), saved(plain(250, 250, 250), 30), plain(250, 230, 250)]
     images += [saved(plain(20, 60, 200, size=(200, 31)), 50), plain(0, 0, 0), plain(1, 0, 1)]
     pairs = find_near(table(images))
@@ -101,7 +101,7 @@ def test_blank_pictures_are_near_where_their_colour_is() -> None:
     assert all(0.98 < score <= 1 for _, _, score in pairs)
 
 
-def test_noise_does_not_decide_about_blank_pictures() -> None:
+def test_noise_does_not_decide_about_blank_images() -> None:
     rng = np.random.default_rng(0)
 
     def noisy(level: int) -> Image.Image:
@@ -111,7 +111,7 @@ def test_noise_does_not_decide_about_blank_pictures() -> None:
     assert rows(pairs) == {(0, 1), (2, 3), (4, 5)}
 
 
-def test_a_small_thing_on_white_is_not_a_blank_picture() -> None:
+def test_a_small_thing_on_white_is_not_a_blank_image() -> None:
     images = [plain(255, 255, 255, size=(128, 128)) for _ in range(4)]
     images[1].paste((40, 40, 40), (20, 20, 36, 36))
     images[2].paste((40, 40, 40), (80, 70, 96, 86))
@@ -126,21 +126,21 @@ def test_no_copy_falls_between_flat_and_textured() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (3000, 2), (16, 16), (5000, 4000)])
-def test_a_picture_of_any_shape_has_a_signature(size: tuple[int, int]) -> None:
-    data = signature(picture(0, size))
+def test_an_image_of_any_shape_has_a_signature(size: tuple[int, int]) -> None:
+    data = signature(photo(0, size))
     assert len(data) == SIGNATURE_BYTES
     assert rows(find_near(np.frombuffer(data * 2, np.uint8).reshape(2, -1))) == {(0, 1)}
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_is_near_where_there_are_no_two(count: int) -> None:
-    assert find_near(table([picture(0)] * count)) == []
+    assert find_near(table([photo(0)] * count)) == []
     assert find_near_by_features(np.ones((count, 2048), np.float32)) == []
 
 
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(random: object) -> None:
-    images = [picture(seed) for seed in range(6)]
+    images = [photo(seed) for seed in range(6)]
     signatures = table([*images, *(saved(image, 60) for image in images[:4]), plain(9, 9, 9), plain(9, 9, 9)])
     order = list(range(len(signatures)))
     random.shuffle(order)  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ def test_the_order_of_the_rows_does_not_matter(random: object) -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_the_result_does_not_depend_on_the_block_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [picture(seed) for seed in range(30)]
+    images = [photo(seed) for seed in range(30)]
     signatures = table([*images, *(saved(image, 50) for image in images), *[plain(5, 5, 5)] * 3])
     features = np.random.default_rng(0).normal(size=(50, 8))
     expected = find_near(signatures), find_near_by_features(features)
@@ -165,9 +165,9 @@ def test_the_result_does_not_depend_on_the_block_size(block: int, monkeypatch: p
         assert [pair.score for pair in found] == pytest.approx([pair.score for pair in wanted], abs=1e-5)
 
 
-def test_many_copies_of_one_picture_stay_connected_at_a_bounded_cost() -> None:
+def test_many_copies_of_one_image_stay_connected_at_a_bounded_cost() -> None:
     count = 300
-    pairs = find_near(table([picture(0)] * count)) + find_near(table([plain(7, 7, 7)] * count))
+    pairs = find_near(table([photo(0)] * count)) + find_near(table([plain(7, 7, 7)] * count))
     assert len(pairs) <= 2 * 32 * count
     for found in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
         # Every copy but the last is tied to a later one, so all of them hang together.
@@ -205,12 +205,12 @@ def test_empty_and_broken_features_are_near_to_nothing() -> None:
 
 def test_progress_reaches_the_total() -> None:
     seen: list[tuple[int, int]] = []
-    find_near(table([picture(0)] * 9), on_progress=lambda *now: seen.append(now))
+    find_near(table([photo(0)] * 9), on_progress=lambda *now: seen.append(now))
     find_near_by_features(np.ones((9, 4)), on_progress=lambda *now: seen.append(now))
     assert seen == [(9, 9), (9, 9)]
 
 
-def test_copies_among_real_small_pictures_are_found_and_nothing_else(assets: Path) -> None:
+def test_copies_among_real_small_images_are_found_and_nothing_else(assets: Path) -> None:
     images: list[Image.Image] = []
     with tarfile.open(assets / "cifar10-jpeg.tar.gz") as archive:
         for member in archive:

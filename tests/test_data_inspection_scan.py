@@ -1,4 +1,4 @@
-"""One look at every picture, and the index that saves the second look."""
+"""One look at every image, and the index that saves the second look."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.planted_faults import cut, one_bit_png, picture, write
+from support.planted_faults import cut, one_bit_png, photo, write
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection import index, scan
 from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES
-from resnet_cli.data.inspection.index import Index, Picture
+from resnet_cli.data.inspection.index import Index, ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable
 from resnet_cli.errors import DataError, ImageError, Interrupted
 from resnet_cli.images import MAX_PIXELS, decode_whole
@@ -63,11 +63,11 @@ def items_of(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[Item]:
     return [Item(path.name, path, max_pixels=max_pixels) for path in files]
 
 
-def scan_files(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[Picture]:
+def scan_files(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[ScannedImage]:
     return scan.scan(items_of(files, max_pixels))
 
 
-def look_at_all(files: list[Path]) -> list[Picture]:
+def look_at_all(files: list[Path]) -> list[ScannedImage]:
     """The truth: no index."""
     return [scan.look(item) for item in items_of(files)]
 
@@ -80,7 +80,7 @@ def index_path() -> Path:
 
 
 def test_there_is_one_record_an_item_in_order_whatever_it_is(files: list[Path]) -> None:
-    pixels = np.asarray(picture(1))
+    pixels = np.asarray(photo(1))
     items = [*items_of(files[:3]), Item("bytes", files[3].read_bytes()), Item("pixels", pixels)]
     found = scan.scan(items)
     assert [record.sha256 for record in found] == [item.content_hash() for item in items]
@@ -105,13 +105,13 @@ def test_progress_counts_what_was_known_before(files: list[Path]) -> None:
 def broken_files(folder: Path) -> dict[str, str]:
     """Name -> part of the reason."""
     (folder / "empty.jpg").touch()
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     (folder / "bomb.png").write_bytes(one_bit_png(10_000, 6_000))
     cut(folder / "00.jpg", folder / "cut.jpg")
     (folder / "folder.jpg").mkdir()
     return {
         "empty.jpg": "the file is empty",
-        "text.jpg": "not a picture in a known format",
+        "text.jpg": "not an image in a known format",
         "bomb.png": "more than the limit of 50,000,000",
         "cut.jpg": "damaged: ",
         "gone.jpg": "No such file",
@@ -142,7 +142,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert found.error == "not a file"
 
 
-def test_a_picture_that_does_not_fit_into_memory_has_a_reason(
+def test_an_image_that_does_not_fit_into_memory_has_a_reason(
     files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Path) -> bytes:
@@ -300,7 +300,7 @@ def raising(error: Exception, cause: Exception | None = None) -> Callable[..., b
     return fail
 
 
-# Whatever is wrong with the index, the pictures are looked at again.
+# Whatever is wrong with the index, the images are looked at again.
 
 
 def foreign_columns(path: Path) -> None:
@@ -428,7 +428,7 @@ scan.SAVE_EVERY = 5
 files = sorted(Path(sys.argv[1]).iterdir())
 for _ in range(2):
     found = scan.scan([Item(path.name, path) for path in files])
-print(repr([(picture.sha256, picture.width, picture.error) for picture in found]))
+print(repr([(image.sha256, image.width, image.error) for image in found]))
 """
 
 
@@ -481,7 +481,7 @@ def test_by_default_all_that_cannot_be_read_is_named_up_to_ten(files: list[Path]
     with pytest.raises(DataError) as caught:
         leave_out_unreadable(items, scan.scan(items), "error")
     message = caught.value.message
-    assert message.startswith("12 of 18 pictures cannot be read:")
+    assert message.startswith("12 of 18 images cannot be read:")
     assert [str(path) in message for path in bad] == [True] * 10 + [False] * 2
     assert message.endswith("and 2 more")
     assert "--on-bad-image skip" in (caught.value.hint or "")
@@ -491,9 +491,9 @@ def test_skipping_keeps_the_others_as_they_are(files: list[Path]) -> None:
     items = [Item(path.name, path, label=number) for number, path in enumerate(files)]
     files[1].write_text("damaged")
     files[4].unlink()
-    kept, pictures, errors = leave_out_unreadable(items, scan.scan(items), "skip")
+    kept, images, errors = leave_out_unreadable(items, scan.scan(items), "skip")
     assert kept == [items[number] for number in (0, 2, 3, 5)]
-    assert pictures == [scan.look(item) for item in kept]
+    assert images == [scan.look(item) for item in kept]
     assert [error.path for error in errors] == [str(files[1]), str(files[4])]
 
 
@@ -501,6 +501,6 @@ def test_nothing_to_read_at_all_is_an_error_even_when_skipping(files: list[Path]
     items = items_of(files)
     for path in files:
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="6 of 6 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match="6 of 6 images cannot be read") as caught:
         leave_out_unreadable(items, scan.scan(items), "skip")
     assert "skip" not in (caught.value.hint or "")

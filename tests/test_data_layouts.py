@@ -1,4 +1,4 @@
-"""One set of pictures in every layout that people have is one data set, and another set is another one."""
+"""One set of images in every layout that people have is one data set, and another set is another one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ accents_kept = pytest.mark.skipif(sys.platform == "darwin", reason="the file sys
 
 
 class Photo(NamedTuple):
-    """One picture of the set; ``path`` is its name in the plainest layout."""
+    """One image of the set; ``path`` is its name in the plainest layout."""
 
     path: str
     data: bytes
@@ -75,7 +75,7 @@ def _photo(split: str, label: str, index: int) -> Photo:
 PHOTOS = tuple(
     _photo(split, label, index) for split, count in PER_SPLIT.items() for label in CLASSES for index in range(count)
 )
-#: The same set without splits: only the train pictures, in class folders.
+#: The same set without splits: only the train images, in class folders.
 UNSPLIT = tuple(photo._replace(path=photo.path.removeprefix("train/")) for photo in PHOTOS if photo.split == "train")
 
 
@@ -171,8 +171,8 @@ def fingerprint(dataset: Dataset) -> str:
     return dataset.fingerprint(content_hashes(dataset))
 
 
-def pictures(dataset: Dataset) -> Counter[tuple[str, str, bytes]]:
-    """Split, class and content of each picture, in whatever order."""
+def images(dataset: Dataset) -> Counter[tuple[str, str, bytes]]:
+    """Split, class and content of each image, in whatever order."""
     return Counter(
         (item.split, dataset.classes[item.label], sha256)
         for item, sha256 in zip(dataset.items, content_hashes(dataset), strict=True)
@@ -181,7 +181,7 @@ def pictures(dataset: Dataset) -> Counter[tuple[str, str, bytes]]:
 
 def assert_same(dataset: Dataset, expected: Dataset, *, keeps_names: bool) -> None:
     assert dataset.classes == expected.classes == CLASSES
-    assert pictures(dataset) == pictures(expected)
+    assert images(dataset) == images(expected)
     assert fingerprint(dataset) == fingerprint(expected)
     for item in dataset.items:
         assert "\\" not in item.name
@@ -398,22 +398,22 @@ def _flat(photo: Photo) -> str:
     return f"images/{PHOTOS.index(photo):04d}.{photo.path.rpartition('.')[2]}"
 
 
-def _flat_pictures(folder: Path) -> Layout:
+def _flat_images(folder: Path) -> Layout:
     photos = moved(PHOTOS, _flat)
     pets = write(folder / "pets", photos)
     write_cells(pets / "labels.csv", rows(photos))
     return Layout(pets, keeps_names=False)
 
 
-def _flat_pictures_and_a_wrapper(folder: Path) -> Layout:
-    pets = Path(_flat_pictures(folder).spec)
+def _flat_images_and_a_wrapper(folder: Path) -> Layout:
+    pets = Path(_flat_images(folder).spec)
     pets.rename(folder / "pets-v1")
     (folder / "outer").mkdir()
     (folder / "pets-v1").rename(folder / "outer" / "pets-v1")
     return Layout(folder / "outer", keeps_names=False)
 
 
-def _table_beside_pictures(folder: Path) -> Layout:
+def _table_beside_images(folder: Path) -> Layout:
     photos = moved(PHOTOS, lambda photo: _flat(photo).removeprefix("images/"))
     pets = write(folder / "pets", photos)
     write_json_lines(pets / "labels.jsonl", rows(photos))
@@ -435,7 +435,7 @@ def _one_table_a_split(names: Mapping[str, str], suffix: str = ".csv") -> Build:
     return build
 
 
-def _parquet_with_pictures(folder: Path) -> Layout:
+def _parquet_with_images(folder: Path) -> Layout:
     records = [
         {"image": {"bytes": photo.data, "path": _flat(photo)}, "label": photo.label, "split": photo.split}
         for photo in PHOTOS
@@ -526,15 +526,15 @@ LAYOUTS: dict[str, Build] = {
     "ndjson, the folder given": _table("labels.ndjson", write_json_lines, give_folder=True),
     "parquet of paths": _table("labels.parquet", write_parquet),
     "parquet of paths, the folder given": _table("labels.parquet", write_parquet, give_folder=True),
-    "parquet of pictures": _parquet_with_pictures,
-    "parquet of pictures, one a split": _parquet_with_bytes_in_a_folder,
+    "parquet of images": _parquet_with_images,
+    "parquet of images, one a split": _parquet_with_bytes_in_a_folder,
     "columns by flags": _columns_by_flags,
     "columns by flags, the folder given": _columns_by_flags_in_a_folder,
     "absolute paths": _absolute_paths,
     "table in another folder": _table_elsewhere,
-    "table and flat pictures": _flat_pictures,
-    "table and flat pictures, wrapped": _flat_pictures_and_a_wrapper,
-    "table beside its pictures": _table_beside_pictures,
+    "table and flat images": _flat_images,
+    "table and flat images, wrapped": _flat_images_and_a_wrapper,
+    "table beside its images": _table_beside_images,
     "one table a split": _one_table_a_split({"train": "train", "val": "val", "test": "test"}),
     "one table a split, other words": _one_table_a_split({"train": "Training", "val": "valid", "test": "TEST"}),
     "one parquet a split": _one_table_a_split({"train": "train", "val": "dev", "test": "test"}, ".parquet"),
@@ -577,7 +577,7 @@ def check(build: Build, tmp_path: Path, expected: Dataset) -> None:
     dataset = open_dataset(str(layout.spec), layout.options)
     assert_same(dataset, expected, keeps_names=layout.keeps_names)
     assert dataset.split_note
-    # What a run writes down opens the same pictures under the same names again.
+    # What a run writes down opens the same images under the same names again.
     again = open_dataset(dataset.spec, layout.options)
     assert_same(again, dataset, keeps_names=True)
     assert (again.name, again.notes) == (dataset.name, dataset.notes)
@@ -624,7 +624,7 @@ def test_a_path_relative_to_here_is_the_same_data_set(
 
 
 @pytest.mark.parametrize("name", ["table in another folder", "csv"])
-def test_a_table_names_its_pictures_the_same_from_everywhere(
+def test_a_table_names_its_images_the_same_from_everywhere(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "given").mkdir()
@@ -659,7 +659,7 @@ def bucket() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["folder", "nested folders in a class", "hidden and other files", "csv", "table and flat pictures", "zip"]
+    "name", ["folder", "nested folders in a class", "hidden and other files", "csv", "table and flat images", "zip"]
 )
 def test_a_bucket_is_the_same_data_set(
     tmp_path: Path, expected: Dataset, bucket: Any, name: str, monkeypatch: pytest.MonkeyPatch
@@ -815,12 +815,12 @@ def test_the_order_in_a_table_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_class_that_is_left_out_leaves_the_others_as_they_are(tmp_path: Path) -> None:
-    for name in ("folder", "csv", "zip", "parquet of pictures"):
+    for name in ("folder", "csv", "zip", "parquet of images"):
         (tmp_path / name).mkdir()
     options = DataConfig(classes=("hot dog", "Gänse"))
     found = [
         open_dataset(str(LAYOUTS[name](tmp_path / name).spec), options)
-        for name in ("folder", "csv", "zip", "parquet of pictures")
+        for name in ("folder", "csv", "zip", "parquet of images")
     ]
     assert found[0].classes == ("hot dog", "Gänse")
     assert len({fingerprint(dataset) for dataset in found}) == 1
@@ -847,22 +847,22 @@ def test_a_table_that_disagrees_with_the_folders_is_noted(tmp_path: Path) -> Non
     assert "labels.csv" in note and "1" in note
 
 
-def test_several_tables_of_the_same_pictures_are_refused(tmp_path: Path) -> None:
-    pets = Path(_flat_pictures(tmp_path).spec)
+def test_several_tables_of_the_same_images_are_refused(tmp_path: Path) -> None:
+    pets = Path(_flat_images(tmp_path).spec)
     shutil.copyfile(pets / "labels.csv", pets / "labels2.csv")
-    with pytest.raises(DataError, match=r"several tables name its pictures: labels\.csv, labels2\.csv") as caught:
+    with pytest.raises(DataError, match=r"several tables name its images: labels\.csv, labels2\.csv") as caught:
         open_dataset(str(pets))
     assert str(pets / "labels.csv") in (caught.value.hint or "")
 
 
-def test_a_picture_in_two_splits_of_a_table_is_refused(tmp_path: Path) -> None:
+def test_an_image_in_two_splits_of_a_table_is_refused(tmp_path: Path) -> None:
     pets = Path(_one_table_a_split({"train": "train", "val": "val", "test": "test"})(tmp_path).spec)
     shutil.copyfile(pets / "train.csv", pets / "val.csv")
     with pytest.raises(DataError, match=r"val\.csv, line 2: images/0000\.png has the split 'val', .*'train'"):
         open_dataset(str(pets))
 
 
-def test_a_picture_with_two_labels_in_a_table_is_refused(tmp_path: Path) -> None:
+def test_an_image_with_two_labels_in_a_table_is_refused(tmp_path: Path) -> None:
     pets = write(tmp_path / "pets", UNSPLIT)
     records = [*rows(UNSPLIT), {**rows(UNSPLIT)[0], "image": f"./{UNSPLIT[0].path}", "label": "OWL"}]
     with pytest.raises(DataError, match=r"line 11: .* has the label 'OWL', an earlier row says 'Gänse'"):
@@ -870,7 +870,7 @@ def test_a_picture_with_two_labels_in_a_table_is_refused(tmp_path: Path) -> None
 
 
 def test_a_test_table_without_labels_is_passed_over(tmp_path: Path, expected: Dataset) -> None:
-    pets = Path(_flat_pictures(tmp_path).spec)
+    pets = Path(_flat_images(tmp_path).spec)
     (pets / "labels.csv").rename(pets / "train.csv")
     (pets / "test.csv").write_text("id,image\n1,images/0000.png\n")
     (pets / "sample_submission.csv").write_text("image,label\nimages/9999.png,OWL\n")
@@ -893,7 +893,7 @@ FLAGS: dict[str, DataConfig] = {
         ("zip", ("--image-column", "--label-column", "--split-column", "--follow-links")),
         ("zip of a table", ("--follow-links",)),
         ("csv", ("--label-regex", "--follow-links")),
-        ("parquet of pictures", ("--label-regex", "--follow-links")),
+        ("parquet of images", ("--label-regex", "--follow-links")),
         ("csv, the folder given", ("--follow-links",)),
         ("digits", tuple(FLAGS)),
     ],
@@ -907,7 +907,7 @@ def test_a_flag_without_effect_is_an_error(tmp_path: Path, layout: str, flags: t
 
 
 def test_a_column_that_no_table_of_the_folder_has_is_named(tmp_path: Path) -> None:
-    pets = Path(_flat_pictures(tmp_path).spec)
+    pets = Path(_flat_images(tmp_path).spec)
     with pytest.raises(ConfigError, match=r"--label-column bred: .*labels\.csv has no such column") as caught:
         open_dataset(str(pets), DataConfig(label_column="bred"))
     assert "its columns: image, label, split" in (caught.value.hint or "")
@@ -917,32 +917,32 @@ def test_why_a_table_was_not_taken_is_said_where_nothing_else_is_there(tmp_path:
     photos = moved(UNSPLIT, lambda photo: f"{photo.label}{photo.file}")
     pets = write(tmp_path / "pets", photos)
     write_cells(pets / "labels.csv", [{"id": photo.path, "breed": photo.label} for photo in photos])
-    with pytest.raises(DataError, match="9 pictures but no class folders") as caught:
+    with pytest.raises(DataError, match="9 images but no class folders") as caught:
         open_dataset(str(pets))
     assert "no column is called 'image'" in (caught.value.hint or "") and "labels.csv" in (caught.value.hint or "")
     write_cells(pets / "labels.csv", [{"image": f"x/{photo.path}", "label": photo.label} for photo in photos])
-    with pytest.raises(DataError, match="9 pictures but no class folders") as caught:
+    with pytest.raises(DataError, match="9 images but no class folders") as caught:
         open_dataset(str(pets))
     assert "labels.csv" in (caught.value.hint or "") and f"x/{photos[0].path}" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("files", [{}, {"a.zip": b"PK"}, {"README.md": b"x"}, {"cat/readme.txt": b"x"}], ids=str)
-def test_an_archive_without_pictures_is_named_as_it_was_given(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_an_archive_without_images_is_named_as_it_was_given(tmp_path: Path, files: dict[str, bytes]) -> None:
     archive = write_zip(tmp_path / "pets.zip", files)
-    with pytest.raises(DataError, match="no pictures in it") as caught:
+    with pytest.raises(DataError, match="no images in it") as caught:
         open_dataset(str(archive))
     assert caught.value.message.startswith(str(archive)) and caught.value.hint
 
 
-def test_a_table_of_pictures_that_are_not_there_says_where_they_were_looked_for(tmp_path: Path) -> None:
+def test_a_table_of_images_that_are_not_there_says_where_they_were_looked_for(tmp_path: Path) -> None:
     table = write_cells(tmp_path / "labels.csv", rows(PHOTOS))
-    with pytest.raises(DataError, match=r"labels\.csv: none of the 18 pictures that it names is there") as caught:
+    with pytest.raises(DataError, match=r"labels\.csv: none of the 18 images that it names is there") as caught:
         open_dataset(str(table))
     assert str(tmp_path / "train") in caught.value.message
     assert "relative" in (caught.value.hint or "")
 
 
-def test_a_picture_of_a_table_that_is_not_there_is_left_to_the_check(tmp_path: Path) -> None:
+def test_an_image_of_a_table_that_is_not_there_is_left_to_the_check(tmp_path: Path) -> None:
     pets = write(tmp_path / "pets", PHOTOS)
     (pets / PHOTOS[0].path).unlink()
     dataset = open_dataset(str(write_cells(pets / "labels.csv", rows(PHOTOS))))
@@ -1042,12 +1042,12 @@ def test_a_table_is_read_from_where_it_lies_not_from_where_one_stands(
 ) -> None:
     pets = write(tmp_path / "pets", PHOTOS)
     table = write_cells(pets / "labels.csv", rows(PHOTOS))
-    write(tmp_path / "here", [photo._replace(data=b"another picture") for photo in PHOTOS])
+    write(tmp_path / "here", [photo._replace(data=b"another image") for photo in PHOTOS])
     monkeypatch.chdir(tmp_path / "here")
     assert all(item.open() for item in open_dataset(str(table)).items)
 
 
-def test_groups_of_a_table_come_with_its_pictures(tmp_path: Path) -> None:
+def test_groups_of_a_table_come_with_its_images(tmp_path: Path) -> None:
     pets = write(tmp_path / "pets", UNSPLIT)
     table = write_cells(pets / "a.csv", [{**row, "group": row["image"][:3]} for row in rows(UNSPLIT)])
     dataset = read_listing([table], table, DataConfig(), spec=str(table), within=None)

@@ -43,7 +43,7 @@ def pets(make_folder: MakeFolder) -> Path:
 
 @pytest.fixture
 def elsewhere(make_folder: MakeFolder) -> Path:
-    """Pictures that are none of the data set's business."""
+    """Images that are none of the data set's business."""
     return make_folder({"secret": 3}, name="elsewhere") / "secret"
 
 
@@ -90,7 +90,7 @@ CIRCLES = [_self, _itself_by_name, _parent, _root, _top, _through_a_link, _nowhe
 
 @pytest.mark.parametrize("make", CIRCLES)
 @pytest.mark.parametrize("options", [DataConfig(), FOLLOW], ids=["as usual", "followed"])
-def test_a_circle_adds_no_picture(pets: Path, make: Callable[[Path], None], options: DataConfig) -> None:
+def test_a_circle_adds_no_image(pets: Path, make: Callable[[Path], None], options: DataConfig) -> None:
     make(pets)
     dataset = read_folder(pets, options)
     assert names(dataset) == PETS
@@ -131,7 +131,7 @@ def test_two_classes_that_link_to_each_other_end(pets: Path) -> None:
     link(pets / "cat" / "dogs", pets / "dog")
     link(pets / "dog" / "cats", pets / "cat")
     dataset = read_folder(pets, FOLLOW)
-    # That one picture is in both classes is what the links say; inspect reports it.
+    # That one image is in both classes is what the links say; inspect reports it.
     assert dataset.counts()["train"] == [4, 4]
     assert len(set(names(dataset))) == 8
 
@@ -152,7 +152,7 @@ def test_a_chain_of_links_is_followed_to_its_end(pets: Path, elsewhere: Path) ->
     assert read_folder(pets).classes == ("cat", "dog")
 
 
-def test_a_chain_without_end_is_no_folder_and_no_picture(pets: Path) -> None:
+def test_a_chain_without_end_is_no_folder_and_no_image(pets: Path) -> None:
     # Source: Linux refuses a path with more than 40 links, path_resolution(7).
     target: Path = pets / "dog"
     for index in range(60):
@@ -246,7 +246,7 @@ def test_a_split_that_is_a_way_out_is_not_taken(make_folder: MakeFolder) -> None
     assert read_folder(pets, FOLLOW).counts()["val"] == [1, 1]
 
 
-def test_a_link_to_a_file_that_is_no_picture_is_no_picture(pets: Path) -> None:
+def test_a_link_to_a_file_that_is_no_image_is_no_image(pets: Path) -> None:
     link(pets / "cat" / "notes.txt", "/etc/passwd")
     assert names(read_folder(pets)) == PETS
     assert "links" not in read_folder(pets).passed_over
@@ -270,7 +270,7 @@ def test_a_folder_of_nothing_but_ways_out_says_how_to_take_them(tmp_path: Path, 
 
 def test_nobody_is_told_to_follow_links_who_does(tmp_path: Path) -> None:
     link(tmp_path / "links" / "cat" / "up", "..")
-    with pytest.raises(DataError, match="no pictures") as caught:
+    with pytest.raises(DataError, match="no images") as caught:
         open_dataset(str(tmp_path / "links"), FOLLOW)
     assert "--follow-links" not in (caught.value.hint or "")
 
@@ -280,7 +280,7 @@ def test_a_link_that_is_data_itself_is_no_way_out(tmp_path: Path, pets: Path) ->
     assert names(open_dataset(str(link(tmp_path / "data", pets)))) == PETS
 
 
-def test_links_within_the_data_are_pictures_like_others(pets: Path) -> None:
+def test_links_within_the_data_are_images_like_others(pets: Path) -> None:
     link(pets / "owl" / "1.jpg", "../cat/000.jpg")
     link(pets / "owl" / "2.jpg", pets / "cat" / "001.jpg")
     dataset = read_folder(pets)
@@ -288,7 +288,7 @@ def test_links_within_the_data_are_pictures_like_others(pets: Path) -> None:
     assert "links" not in dataset.passed_over
 
 
-def test_pictures_to_predict_are_not_looked_for_behind_ways_out(pets: Path, elsewhere: Path) -> None:
+def test_images_to_predict_are_not_looked_for_behind_ways_out(pets: Path, elsewhere: Path) -> None:
     link(pets / "cat" / "more", elsewhere)
     link(pets / "cat" / "leak.jpg", elsewhere / "000.jpg")
     link(pets / "cat" / "up", "..")
@@ -305,12 +305,12 @@ def test_pictures_to_predict_are_not_looked_for_behind_ways_out(pets: Path, else
 
 @pytest.mark.parametrize("target", ["gone.jpg", "/nowhere/gone.jpg", "dangling.jpg"])
 @pytest.mark.parametrize("options", [DataConfig(), FOLLOW], ids=["as usual", "followed"])
-def test_a_link_to_nothing_is_a_picture_that_cannot_be_read(pets: Path, target: str, options: DataConfig) -> None:
+def test_a_link_to_nothing_is_an_image_that_cannot_be_read(pets: Path, target: str, options: DataConfig) -> None:
     path = link(pets / "cat" / "dangling.jpg", target)
     dataset = read_folder(pets, options)
     assert names(dataset) == sorted([*PETS, "cat/dangling.jpg"])
     looked_at = scan(dataset.items)
-    with pytest.raises(DataError, match="1 of 5 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match="1 of 5 images cannot be read") as caught:
         leave_out_unreadable(dataset.items, looked_at, "error")
     assert str(path) in caught.value.message
     kept, _, errors = leave_out_unreadable(dataset.items, looked_at, "skip")
@@ -318,7 +318,7 @@ def test_a_link_to_nothing_is_a_picture_that_cannot_be_read(pets: Path, target: 
     assert [error.path for error in errors] == [str(path)]
 
 
-def test_a_link_to_nothing_without_a_pictures_name_is_nothing(pets: Path) -> None:
+def test_a_link_to_nothing_without_an_images_name_is_nothing(pets: Path) -> None:
     link(pets / "cat" / "gone", "nowhere")
     link(pets / "owl", "nowhere")
     dataset = read_folder(pets)
@@ -353,9 +353,9 @@ def test_a_strangers_table_may_not(pets: Path, elsewhere: Path, tmp_path: Path, 
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(pets, arcname=".")
     if name == ".":
-        # The folder itself: no way out, and no picture.
+        # The folder itself: no way out, and no image.
         dataset = open_dataset(str(archive))
-        assert [bool(picture.error) for picture in scan(dataset.items)] == [False, True]
+        assert [bool(image.error) for image in scan(dataset.items)] == [False, True]
         return
     with pytest.raises(DataError, match=r"line 3: .* leads out of pets") as caught:
         open_dataset(str(archive))
@@ -408,7 +408,7 @@ def test_a_folder_that_goes_away_is_an_error_that_names_it(tmp_path: Path) -> No
         Tree(tmp_path, follow_links=False).files_in(tmp_path / "gone")
 
 
-def test_pipes_and_sockets_are_no_pictures(pets: Path) -> None:
+def test_pipes_and_sockets_are_no_images(pets: Path) -> None:
     os.mkfifo(pets / "cat" / "pipe.jpg")
     assert names(read_folder(pets)) == PETS
     link(pets / "cat" / "link.jpg", "pipe.jpg")

@@ -17,7 +17,7 @@ from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import Pixels
 
 
-def picture(value: int) -> Pixels:
+def image(value: int) -> Pixels:
     return np.full((2, 3, 3), value % 256, dtype=np.uint8)
 
 
@@ -30,7 +30,7 @@ def test_order_is_kept_and_errors_stand_at_their_position(count: int, batch_size
     def transform(item: int) -> Pixels:
         if item in broken:
             raise ImageError(str(item), "broken")
-        return picture(item)
+        return image(item)
 
     batches = list(load_batches(range(count), transform, batch_size=batch_size))
     assert [item for batch in batches for item in batch.items] == list(range(count))
@@ -42,19 +42,19 @@ def test_order_is_kept_and_errors_stand_at_their_position(count: int, batch_size
         assert batch.pixels.shape == ((len(batch.good), 3, 2, 3) if batch.good else (0, 3, 0, 0))
 
 
-def test_a_slow_picture_does_not_overtake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_image_does_not_overtake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resnet_cli.data.loading.num_threads", lambda: 4)
 
     def transform(item: int) -> Pixels:
         time.sleep(0.02 if item % 3 == 0 else 0)
-        return picture(item)
+        return image(item)
 
     found = [value for batch in load_batches(range(20), transform, batch_size=3) for value in batch.pixels[:, 0, 0, 0]]
     assert found == list(range(20))
 
 
 def test_each_batch_may_have_a_size_of_its_own() -> None:
-    batches = list(load_batches(range(9), picture, batch_size=[4, 3, 2]))
+    batches = list(load_batches(range(9), image, batch_size=[4, 3, 2]))
     assert [batch.items for batch in batches] == [[0, 1, 2, 3], [4, 5, 6], [7, 8]]
 
 
@@ -68,17 +68,17 @@ def test_only_a_few_batches_are_taken_ahead() -> None:
             yield item
 
     batch_size, most_ahead = 10, 0
-    for number, _ in enumerate(load_batches(many(), picture, batch_size=batch_size), start=1):
+    for number, _ in enumerate(load_batches(many(), image, batch_size=batch_size), start=1):
         most_ahead = max(most_ahead, taken - number * batch_size)
     assert taken == 10_000
     assert most_ahead <= PREFETCH_BATCHES * batch_size
 
 
-def test_an_error_that_is_not_about_a_picture_is_raised_where_it_belongs() -> None:
+def test_an_error_that_is_not_about_an_image_is_raised_where_it_belongs() -> None:
     def transform(item: int) -> Pixels:
         if item == 7:
             raise ZeroDivisionError("a bug")
-        return picture(item)
+        return image(item)
 
     batches = load_batches(range(100), transform, batch_size=3)
     assert [next(batches).items[0], next(batches).items[0]] == [0, 3]
@@ -93,7 +93,7 @@ def test_an_abandoned_iterator_stops_its_threads() -> None:
     def transform(item: int) -> Pixels:
         time.sleep(0.005)
         decoded.append(item)
-        return picture(item)
+        return image(item)
 
     batches = load_batches(range(1000), transform, batch_size=20)
     next(batches)
@@ -105,18 +105,18 @@ def test_an_abandoned_iterator_stops_its_threads() -> None:
 
 
 def test_pixels_are_channels_last_in_memory() -> None:
-    (batch,) = load_batches(range(4), picture, batch_size=4)
+    (batch,) = load_batches(range(4), image, batch_size=4)
     assert batch.pixels.permute(0, 2, 3, 1).is_contiguous()
 
 
 @pytest.mark.parametrize("count", [1, 10, 25])
-def test_up_to_ten_unreadable_pictures_are_named_and_the_rest_counted(count: int) -> None:
+def test_up_to_ten_unreadable_images_are_named_and_the_rest_counted(count: int) -> None:
     raise_unreadable([], 100)
     errors = [ImageError(f"{index}.jpg", "the file is empty") for index in range(count)]
     with pytest.raises(DataError) as caught:
         raise_unreadable(errors, 1000)
     message = caught.value.message
-    assert f"{count} of 1,000 pictures" in message
+    assert f"{count} of 1,000 images" in message
     assert message.count(".jpg: the file is empty") == min(count, 10)
     assert ("and 15 more" in message) == (count == 25)
     assert caught.value.hint

@@ -20,7 +20,7 @@ MakeFolder = Callable[..., Path]
 
 
 def counts(dataset: Dataset) -> dict[str, list[int]]:
-    """Split -> pictures of each class, without the empty splits."""
+    """Split -> images of each class, without the empty splits."""
     return {split: per_class for split, per_class in dataset.counts().items() if any(per_class)}
 
 
@@ -75,7 +75,7 @@ def test_split_names_without_train_are_classes(make_folder: MakeFolder) -> None:
     assert read_folder(make_folder({"test": 2, "val": 2})).classes == ("test", "val")
 
 
-def test_pictures_in_folders_below_a_class_belong_to_it(make_folder: MakeFolder) -> None:
+def test_images_in_folders_below_a_class_belong_to_it(make_folder: MakeFolder) -> None:
     folder = make_folder({"cat": 1, "dog": 1, "cat/indoors/night": 2, "cat/.trash": 1})
     dataset = read_folder(folder)
     assert dataset.classes == ("cat", "dog")
@@ -83,7 +83,7 @@ def test_pictures_in_folders_below_a_class_belong_to_it(make_folder: MakeFolder)
     assert "cat/indoors/night/001.jpg" in [item.name for item in dataset.items]
 
 
-def test_what_systems_leave_behind_is_no_picture_and_no_class(make_folder: MakeFolder) -> None:
+def test_what_systems_leave_behind_is_no_image_and_no_class(make_folder: MakeFolder) -> None:
     folder = make_folder({"cat": 2, "dog": 2, ".git": 1, "__MACOSX": 1, "@eaDir": 1, "__pycache__": 1})
     for name in (".DS_Store", "._000.jpg", ".hidden.jpg"):
         (folder / "cat" / name).write_bytes(b"x")
@@ -100,13 +100,13 @@ def test_other_files_are_passed_over_and_counted(make_folder: MakeFolder, num_fi
         (folder / "cat" / f"notes{index}.txt").write_text("x")
     dataset = read_folder(folder)
     assert len(dataset.items) == 4
-    assert dataset.notes == (f"files that are not pictures were passed over: {num_files}",)
+    assert dataset.notes == (f"files that are not images were passed over: {num_files}",)
 
 
-def test_a_folder_without_pictures_is_noted_and_no_class(make_folder: MakeFolder) -> None:
+def test_a_folder_without_images_is_noted_and_no_class(make_folder: MakeFolder) -> None:
     dataset = read_folder(make_folder({"train": {"cat": 2, "dog": 2, "owl": 0}, "val": {"cat": 1}}))
     assert dataset.classes == ("cat", "dog")
-    assert dataset.notes == ("the folder train/owl holds no pictures",)
+    assert dataset.notes == ("the folder train/owl holds no images",)
 
 
 @pytest.mark.parametrize("names", [("hot dog", "Gänse"), ("猫", "🐝"), ("[red]", "a,b"), ("10", "9")])
@@ -139,14 +139,14 @@ def test_two_folders_for_one_split_are_refused(make_folder: MakeFolder) -> None:
 
 
 @pytest.mark.parametrize("layout", [{}, {"cat": 0, "dog": 0}, {"train": {"cat": 0}, "val": {}}], ids=str)
-def test_a_folder_without_any_picture_is_refused(make_folder: MakeFolder, layout: dict[str, int]) -> None:
-    with pytest.raises(DataError, match="no pictures") as caught:
+def test_a_folder_without_any_image_is_refused(make_folder: MakeFolder, layout: dict[str, int]) -> None:
+    with pytest.raises(DataError, match="no images") as caught:
         read_folder(make_folder(layout))
     assert caught.value.hint is not None and "DATA/cat/1.jpg" in caught.value.hint
 
 
-def test_loose_pictures_are_counted_and_refused(make_folder: MakeFolder) -> None:
-    with pytest.raises(DataError, match="3 pictures but no class folders"):
+def test_loose_images_are_counted_and_refused(make_folder: MakeFolder) -> None:
+    with pytest.raises(DataError, match="3 images but no class folders"):
         read_folder(make_folder({"photos": 3}) / "photos")
 
 
@@ -223,7 +223,7 @@ def test_what_lies_beside_the_splits_or_the_classes_is_noted(make_folder: MakeFo
     assert read_folder(split).notes == ("folders beside train were passed over: vall",)
     flat = make_folder({"cat": 2, "dog": 2}, name="flat")
     shutil.copy(flat / "cat" / "000.jpg", flat / "loose.jpg")
-    assert read_folder(flat).notes == ("pictures in no class were passed over: 1",)
+    assert read_folder(flat).notes == ("images in no class were passed over: 1",)
 
 
 def test_folders_that_only_wrap_a_data_set_are_looked_through(make_folder: MakeFolder) -> None:

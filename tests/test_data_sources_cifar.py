@@ -1,4 +1,4 @@
-"""The binary CIFAR archives: bytes in, pictures and labels out, or an error that names the file."""
+"""The binary CIFAR archives: bytes in, images and labels out, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CIFAR10_NAMES = [f"class{i}" for i in range(10)]
 CIFAR100_NAMES = [f"class{i}" for i in range(100)]
 
 
-def picture(seed: int) -> NDArray[np.uint8]:
-    """A random picture [32 x 32 x 3]."""
+def image(seed: int) -> NDArray[np.uint8]:
+    """A random image [32 x 32 x 3]."""
     return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
@@ -31,10 +31,10 @@ def record(labels: list[int], image: NDArray[np.uint8]) -> bytes:
 
 def cifar10_members() -> dict[str, bytes]:
     members = {
-        f"cifar-10-batches-bin/data_batch_{i}.bin": record([i], picture(i)) + record([9], picture(10 + i))
+        f"cifar-10-batches-bin/data_batch_{i}.bin": record([i], image(i)) + record([9], image(10 + i))
         for i in range(1, 6)
     }
-    members["cifar-10-batches-bin/test_batch.bin"] = record([0], picture(100))
+    members["cifar-10-batches-bin/test_batch.bin"] = record([0], image(100))
     # The published file ends in an empty line.
     members["cifar-10-batches-bin/batches.meta.txt"] = ("\n".join(CIFAR10_NAMES) + "\n\n").encode()
     members["cifar-10-batches-bin/readme.html"] = b"<html>"
@@ -43,8 +43,8 @@ def cifar10_members() -> dict[str, bytes]:
 
 def cifar100_members() -> dict[str, bytes]:
     return {
-        "cifar-100-binary/train.bin": b"".join(record([19, 90 + i], picture(i)) for i in range(3)),
-        "cifar-100-binary/test.bin": record([3, 99], picture(100)),
+        "cifar-100-binary/train.bin": b"".join(record([19, 90 + i], image(i)) for i in range(3)),
+        "cifar-100-binary/test.bin": record([3, 99], image(100)),
         "cifar-100-binary/fine_label_names.txt": "\n".join(CIFAR100_NAMES).encode(),
         "cifar-100-binary/coarse_label_names.txt": b"ignored",
     }
@@ -63,7 +63,7 @@ def write_archive(path: Path, members: dict[str, bytes], *, links: dict[str, str
     return path
 
 
-def test_cifar10_gives_pictures_labels_and_classes_in_the_order_of_the_batches(tmp_path: Path) -> None:
+def test_cifar10_gives_images_labels_and_classes_in_the_order_of_the_batches(tmp_path: Path) -> None:
     members = cifar10_members()
     # The order inside the archive must not matter.
     archive = write_archive(tmp_path / "c10.tar.gz", dict(reversed(members.items())))
@@ -73,9 +73,9 @@ def test_cifar10_gives_pictures_labels_and_classes_in_the_order_of_the_batches(t
     assert arrays.train_labels.dtype == np.int64
     assert arrays.train_labels.tolist() == [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]
     for i in range(1, 6):
-        np.testing.assert_array_equal(arrays.train_images[2 * (i - 1)], picture(i))
-        np.testing.assert_array_equal(arrays.train_images[2 * (i - 1) + 1], picture(10 + i))
-    np.testing.assert_array_equal(arrays.test_images, picture(100)[None])
+        np.testing.assert_array_equal(arrays.train_images[2 * (i - 1)], image(i))
+        np.testing.assert_array_equal(arrays.train_images[2 * (i - 1) + 1], image(10 + i))
+    np.testing.assert_array_equal(arrays.test_images, image(100)[None])
     assert arrays.test_labels.tolist() == [0]
 
 
@@ -84,7 +84,7 @@ def test_cifar100_uses_the_fine_label(tmp_path: Path) -> None:
     assert arrays.classes == tuple(CIFAR100_NAMES)
     assert arrays.train_labels.tolist() == [90, 91, 92]
     assert arrays.test_labels.tolist() == [99]
-    np.testing.assert_array_equal(arrays.train_images[2], picture(2))
+    np.testing.assert_array_equal(arrays.train_images[2], image(2))
 
 
 def test_a_leading_dot_in_member_names_does_not_matter(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_a_leading_dot_in_member_names_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "data", "reason"),
     [
-        ("data_batch_3.bin", record([1], picture(0))[:-1], "whole number of 3073-byte records"),
+        ("data_batch_3.bin", record([1], image(0))[:-1], "whole number of 3073-byte records"),
         ("data_batch_3.bin", b"", "whole number"),
-        ("data_batch_3.bin", record([10], picture(0)), "label 10"),
+        ("data_batch_3.bin", record([10], image(0)), "label 10"),
         ("batches.meta.txt", b"cat\ndog\n", "2 different classes"),
         ("batches.meta.txt", "\n".join([*CIFAR10_NAMES[:9], "class0"]).encode(), "9 different classes"),
         ("batches.meta.txt", b"\xff\xfe", "not text"),

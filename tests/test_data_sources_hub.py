@@ -110,11 +110,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     yield from serving(server)
 
 
-def pictures_of(folder: Path) -> dict[str, bytes]:
+def images_of(folder: Path) -> dict[str, bytes]:
     return dict(sorted(contents(folder).items()))
 
 
-def shard(pictures: list[bytes | None], labels: list[int], *, names: tuple[str, str] = ("image", "label")) -> bytes:
+def shard(images: list[bytes | None], labels: list[int], *, names: tuple[str, str] = ("image", "label")) -> bytes:
     """A Parquet file as the `datasets` library writes it."""
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -122,7 +122,7 @@ def shard(pictures: list[bytes | None], labels: list[int], *, names: tuple[str, 
     image, label = names
     features = {image: {"_type": "Image"}, label: {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     table = pyarrow.table(
-        {image: [{"bytes": data, "path": None} for data in pictures], label: labels}
+        {image: [{"bytes": data, "path": None} for data in images], label: labels}
     ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     sink = io.BytesIO()
     parquet.write_table(table, sink)
@@ -168,9 +168,9 @@ def test_a_hub_download_goes_on_where_it_stopped_and_ends_offline(hub: HubServer
     assert contents(newer) == hub.files and contents(folder) == whole
 
 
-def test_parquet_shards_become_pictures_and_one_table(hub: HubServer, make_folder: MakeFolder) -> None:
+def test_parquet_shards_become_images_and_one_table(hub: HubServer, make_folder: MakeFolder) -> None:
     local = make_folder({"cat": 3, "dog": 3})
-    cats, dogs = (list(pictures_of(local / name).values()) for name in ("cat", "dog"))
+    cats, dogs = (list(images_of(local / name).values()) for name in ("cat", "dog"))
     hub.files = {
         "data/train-00000-of-00002.parquet": shard([cats[0], dogs[0]], [0, 1]),
         "data/train-00001-of-00002.parquet": shard([cats[1]], [0]),
@@ -179,7 +179,7 @@ def test_parquet_shards_become_pictures_and_one_table(hub: HubServer, make_folde
         "data/extra-00000-of-00001.parquet": shard([dogs[2]], [1]),
     }
     table = remote.localize("hf:owner/pets")
-    assert (table.name, table.parent.name) == ("pictures.csv", "pets")
+    assert (table.name, table.parent.name) == ("images.csv", "pets")
     found = [(row["image"], row["label"], row["split"]) for row in rows(table)]
     assert found == [
         ("test/0000000.jpg", "cat", "test"),
@@ -199,8 +199,8 @@ def test_parquet_shards_become_pictures_and_one_table(hub: HubServer, make_folde
 
 
 def test_the_columns_of_shards_may_have_any_name(hub: HubServer, make_folder: MakeFolder) -> None:
-    pictures = list(pictures_of(make_folder({"cat": 2})).values())
-    hub.files = {"train.parquet": shard([*pictures], [0, 1], names=("pixels", "fine_label"))}
+    images = list(images_of(make_folder({"cat": 2})).values())
+    hub.files = {"train.parquet": shard([*images], [0, 1], names=("pixels", "fine_label"))}
     with pytest.raises(DataError, match="column"):
         remote.localize("hf:owner/pets")
     columns = {"image_column": "pixels", "label_column": "fine_label", "split_column": None}
@@ -210,8 +210,8 @@ def test_the_columns_of_shards_may_have_any_name(hub: HubServer, make_folder: Ma
 
 
 def test_a_damaged_shard_leaves_nothing_behind(hub: HubServer, make_folder: MakeFolder) -> None:
-    pictures = list(pictures_of(make_folder({"cat": 2})).values())
-    hub.files = {"a-train.parquet": shard([*pictures], [0, 1]), "b-train.parquet": b"PAR1 and no more"}
+    images = list(images_of(make_folder({"cat": 2})).values())
+    hub.files = {"a-train.parquet": shard([*images], [0, 1]), "b-train.parquet": b"PAR1 and no more"}
     with pytest.raises(DataError, match="b-train"):
         remote.localize("hf:owner/pets")
     assert not list(data_dir().rglob("*.jpg")) and leftovers() == []
@@ -220,8 +220,8 @@ def test_a_damaged_shard_leaves_nothing_behind(hub: HubServer, make_folder: Make
 def test_an_interrupted_unpacking_leaves_nothing_behind(
     hub: HubServer, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = list(pictures_of(make_folder({"cat": 2})).values())
-    hub.files = {"train.parquet": shard([*pictures], [0, 1])}
+    images = list(images_of(make_folder({"cat": 2})).values())
+    hub.files = {"train.parquet": shard([*images], [0, 1])}
     written: list[Path] = []
     original = Path.write_bytes
 
@@ -240,9 +240,9 @@ def test_an_interrupted_unpacking_leaves_nothing_behind(
 
 
 def test_one_of_several_configurations_has_to_be_chosen(hub: HubServer, make_folder: MakeFolder) -> None:
-    pictures = list(pictures_of(make_folder({"cat": 3})).values())
+    images = list(images_of(make_folder({"cat": 3})).values())
     hub.files = {
-        f"{name}/{split}/0000.parquet": shard([pictures[index]] * count, [index] * count)
+        f"{name}/{split}/0000.parquet": shard([images[index]] * count, [index] * count)
         for index, name in enumerate(["full", "small"])
         for count, split in enumerate(["train", "test"], start=1)
     }
@@ -257,7 +257,7 @@ def test_one_of_several_configurations_has_to_be_chosen(hub: HubServer, make_fol
     with pytest.raises(NetworkError):
         remote.localize("hf:owner/pets/full", offline=True)
     hub.commit = "e" * 40
-    hub.files["default/train/0000.parquet"] = shard([pictures[2]], [0])
+    hub.files["default/train/0000.parquet"] = shard([images[2]], [0])
     table = remote.localize("hf:owner/pets")
     assert [row["label"] for row in rows(table)] == ["cat"]
     assert remote.localize("hf:owner/pets", offline=True) == table
@@ -306,7 +306,7 @@ def test_the_hubs_errors_become_ours(
 @pytest.mark.parametrize("part", ["", "/nowhere"])
 def test_a_data_set_without_data_is_refused(hub: HubServer, part: str) -> None:
     hub.files = {"README.md": b"x", "script.py": b"x", **({"a/1.jpg": b"x"} if part else {})}
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         remote.localize(f"hf:owner/pets{part}")
 
 

@@ -277,7 +277,7 @@ def test_a_torchvision_that_renamed_something_is_named(publish: Publish, monkeyp
     publish("dtd")
     layout = torchvision_sets._LAYOUTS["dtd"]
     version = re.escape(torchvision.__version__)
-    monkeypatch.setitem(torchvision_sets._LAYOUTS, "dtd", dataclasses.replace(layout, pictures="_gone"))
+    monkeypatch.setitem(torchvision_sets._LAYOUTS, "dtd", dataclasses.replace(layout, images="_gone"))
     with pytest.raises(SetupError, match=rf"torchvision {version} has no DTD\._gone"):
         named.open_named("dtd")
     monkeypatch.delattr(tv, "DTD")

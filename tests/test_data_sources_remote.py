@@ -249,7 +249,7 @@ def test_a_damaged_index_costs_nothing_but_time(bucket: Any, text: str) -> None:
 @pytest.mark.parametrize("spec", ["memory://nowhere", "memory://photos/pets", "memory://photos/pets.csv"])
 def test_a_place_without_data_is_a_data_error(bucket: Any, spec: str) -> None:
     upload(bucket, {"notes.pdf": b"x"})
-    with pytest.raises(DataError, match=r"not there|no pictures or tables"):
+    with pytest.raises(DataError, match=r"not there|no images or tables"):
         remote.localize(spec)
 
 
@@ -289,7 +289,7 @@ def test_too_many_files_are_refused(bucket: Any, monkeypatch: pytest.MonkeyPatch
 TABLE = b"image,label,split\ncat/1.jpg,cat,train\n./dog/2.jpg,dog,val\ncat/1.jpg,cat,train\n"
 
 
-def test_a_table_brings_the_pictures_that_it_names_and_no_others(bucket: Any, asked: list[str]) -> None:
+def test_a_table_brings_the_images_that_it_names_and_no_others(bucket: Any, asked: list[str]) -> None:
     upload(bucket, {"pets.csv": TABLE, "cat/1.jpg": b"one", "dog/2.jpg": b"two", "dog/3.jpg": b"three"})
     table = remote.localize("memory://photos/pets/pets.csv")
     assert table.name == "pets.csv"
@@ -310,13 +310,13 @@ def test_a_tables_columns_may_have_any_name(bucket: Any) -> None:
     assert "cat.jpg" in contents(remote.localize("memory://photos/pets/pets.csv", columns=columns).parent)
 
 
-def test_a_picture_that_only_the_table_knows_is_left_to_the_reader(bucket: Any) -> None:
+def test_an_image_that_only_the_table_knows_is_left_to_the_reader(bucket: Any) -> None:
     upload(bucket, {"pets.csv": TABLE, "cat/1.jpg": b"one"})
     table = remote.localize("memory://photos/pets/pets.csv")
     assert set(contents(table.parent)) == {"pets.csv", "cat/1.jpg"}
     bucket.rm("/photos/pets/cat/1.jpg")
     upload(bucket, {"others.csv": TABLE})
-    with pytest.raises(DataError, match="none of the 2 pictures"):
+    with pytest.raises(DataError, match="none of the 2 images"):
         remote.localize("memory://photos/pets/others.csv")
 
 
@@ -463,7 +463,7 @@ def test_a_connection_that_breaks_is_tried_again(web: WebServer, make_folder: Ma
     assert contents(remote.localize(f"{web.url}/pets/")) == contents(local)
 
 
-def test_a_listed_picture_that_is_not_there_is_named(web: WebServer, make_folder: MakeFolder) -> None:
+def test_a_listed_image_that_is_not_there_is_named(web: WebServer, make_folder: MakeFolder) -> None:
     make_folder({"cat": 2}, name="web/pets")
     web.behaviours["/pets/cat/001.jpg"] = status(404)
     with pytest.raises(DataError, match=r"1 files are listed but not there, such as pets/cat/001\.jpg"):
@@ -496,13 +496,13 @@ def test_links_that_lead_out_of_a_web_folder_are_not_followed(web: WebServer) ->
         "javascript:x()", "./cat/", "cat/?sort=size",
     )  # fmt: skip
     web.behaviours["/pets/cat/"] = web.behaviours["/pets/./cat/"] = page("1.jpg", "1.jpg?download=1", "./", "../")
-    web.behaviours["/pets/cat/1.jpg"] = web.behaviours["/pets/./cat/1.jpg"] = page("the picture")
+    web.behaviours["/pets/cat/1.jpg"] = web.behaviours["/pets/./cat/1.jpg"] = page("the image")
     assert set(contents(remote.localize(f"{web.url}/pets/"))) == {"cat/1.jpg"}
     assert not [path for path in web.requests if "others" in path]
 
 
 @pytest.mark.parametrize("link", ["../1.jpg", "cat/..%2f..%2f1.jpg", "%5c..%5c1.jpg", "%2fetc%2f1.jpg", "1%00.jpg"])
-def test_a_picture_of_a_web_page_that_would_leave_is_refused(web: WebServer, link: str) -> None:
+def test_an_image_of_a_web_page_that_would_leave_is_refused(web: WebServer, link: str) -> None:
     web.behaviours["/pets/"] = page(link)
     with pytest.raises(DataError, match="refused"):
         remote.localize(f"{web.url}/pets/")
@@ -517,7 +517,7 @@ def test_no_redirect_leads_to_an_open_connection(web: WebServer, make_folder: Ma
     assert "secret" not in caught.value.message
 
 
-def test_a_web_table_brings_its_pictures(web: WebServer, tmp_path: Path, make_folder: MakeFolder) -> None:
+def test_a_web_table_brings_its_images(web: WebServer, tmp_path: Path, make_folder: MakeFolder) -> None:
     local = make_folder({"cat": 2, "dog": 2}, name="web/pets")
     names = [*sorted(contents(local)), "50%25 #1.jpg"]
     shutil.copyfile(local / names[0], local / names[-1])

@@ -329,7 +329,7 @@ def test_a_row_of_endless_lines_is_refused(tmp_path: Path) -> None:
 
 def test_a_table_may_be_longer_than_a_row(tmp_path: Path) -> None:
     num_rows = 60_000
-    path = written(tmp_path / "t.csv", "image,label\n" + "a folder/picture.jpg,cat\n" * num_rows)
+    path = written(tmp_path / "t.csv", "image,label\n" + "a folder/image.jpg,cat\n" * num_rows)
     assert path.stat().st_size > tables.MAX_LINE_BYTES
     assert sum(1 for _ in read_table(path).rows) == num_rows
 
@@ -372,16 +372,16 @@ def test_another_extension_is_refused(tmp_path: Path) -> None:
 HF_NAMES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
 
 
-def test_labels_of_a_hugging_face_table_are_class_names_and_its_pictures_are_inside(tmp_path: Path) -> None:
+def test_labels_of_a_hugging_face_table_are_class_names_and_its_images_are_inside(tmp_path: Path) -> None:
     path = tmp_path / "train-00000-of-00001.parquet"
-    pictures = [
+    images = [
         {"bytes": b"\xff\xd81", "path": "deep/in/a b.jpg"},
         {"bytes": b"2", "path": None},
         {"bytes": b"3", "path": "c:\\d\\e.png"},
         {"bytes": b"4", "path": "folder/.."},
         {"bytes": None, "path": "beside/f.jpg"},
     ]
-    write_parquet(path, {"img": pictures, "label": [0, 1, 1, 0, 0]}, {"huggingface": json.dumps(HF_NAMES)})
+    write_parquet(path, {"img": images, "label": [0, 1, 1, 0, 0]}, {"huggingface": json.dumps(HF_NAMES)})
     assert [(row.image, row.label, row.data) for row in read_table(path).rows] == [
         ("a b.jpg", "cat", b"\xff\xd81"),
         ("row000002", "dog", b"2"),
@@ -392,7 +392,7 @@ def test_labels_of_a_hugging_face_table_are_class_names_and_its_pictures_are_ins
     assert read_table(path).columns == ("img", "label")
 
 
-def test_a_column_of_bytes_holds_the_pictures(tmp_path: Path) -> None:
+def test_a_column_of_bytes_holds_the_images(tmp_path: Path) -> None:
     write_parquet(tmp_path / "t.parquet", {"image": [b"x", b""], "label": ["cat", "dog"]})
     rows = list(read_table(tmp_path / "t.parquet").rows)
     assert [(row.image, row.data, row.line) for row in rows] == [("row000001", b"x", 1), ("row000002", b"", 2)]
@@ -517,8 +517,8 @@ def test_any_bytes_are_rows_or_one_of_our_errors(tmp_path: Path, suffix: str, st
 
 @pytest.fixture
 def parquet_bytes(tmp_path: Path) -> bytes:
-    pictures = [{"bytes": bytes([i]) * 20, "path": f"{i}.jpg"} for i in range(8)]
-    columns = {"image": pictures, "label": [0, 1] * 4, "split": ["train", "val"] * 4}
+    images = [{"bytes": bytes([i]) * 20, "path": f"{i}.jpg"} for i in range(8)]
+    columns = {"image": images, "label": [0, 1] * 4, "split": ["train", "val"] * 4}
     write_parquet(tmp_path / "whole.parquet", columns, {"huggingface": json.dumps(HF_NAMES)})
     return (tmp_path / "whole.parquet").read_bytes()
 

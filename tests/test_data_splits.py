@@ -22,7 +22,7 @@ MakeFolder = Callable[..., Path]
 Counts = dict[str, int]
 
 
-def pictures(train: Counts, **others: Counts) -> Dataset:
+def images(train: Counts, **others: Counts) -> Dataset:
     """A data set of names alone; no file is there, since splitting opens none."""
     layout = {"train": train, **others}
     classes = tuple(sorted({name for counts in layout.values() for name in counts}))
@@ -46,9 +46,9 @@ CLASS_SIZES = st.dictionaries(st.sampled_from("abcdef"), st.integers(2, 60), min
 def test_every_class_gives_the_same_share_and_keeps_some_to_train_on(
     counts: Counts, val_fraction: float, seed: int
 ) -> None:
-    before = pictures(counts)
+    before = images(counts)
     after = complete_splits(before, val_fraction=val_fraction, seed=seed)
-    # No picture is lost, added, renamed or moved; each has one split, so the splits are disjoint.
+    # No image is lost, added, renamed or moved; each has one split, so the splits are disjoint.
     assert [dataclasses.replace(item, split="train") for item in after.items] == list(before.items)
     per_split = after.counts()
     for label, name in enumerate(after.classes):
@@ -60,32 +60,32 @@ def test_every_class_gives_the_same_share_and_keeps_some_to_train_on(
 
 @given(counts=CLASS_SIZES, seed=st.integers(0, 9))
 def test_the_split_is_a_function_of_seed_and_names(counts: Counts, seed: int) -> None:
-    dataset = pictures(counts)
+    dataset = images(counts)
     backwards = dataclasses.replace(dataset, items=dataset.items[::-1])
     split = split_of(complete_splits(dataset, val_fraction=0.2, seed=seed))
     assert split == split_of(complete_splits(dataset, val_fraction=0.2, seed=seed))
     assert split == split_of(complete_splits(backwards, val_fraction=0.2, seed=seed))
 
 
-def test_another_seed_chooses_other_pictures() -> None:
-    dataset = pictures({"cat": 50, "dog": 50})
+def test_another_seed_chooses_other_images() -> None:
+    dataset = images({"cat": 50, "dog": 50})
     splits = [split_of(complete_splits(dataset, val_fraction=0.2, seed=seed)) for seed in range(2)]
     assert splits[0] != splits[1]
     assert Counter(splits[0].values()) == Counter(splits[1].values())
 
 
 @given(counts=CLASS_SIZES, val_fraction=st.floats(0.05, 0.45))
-def test_one_more_picture_moves_hardly_any_other(counts: Counts, val_fraction: float) -> None:
-    before = split_of(complete_splits(pictures(counts), val_fraction=val_fraction, seed=0))
+def test_one_more_image_moves_hardly_any_other(counts: Counts, val_fraction: float) -> None:
+    before = split_of(complete_splits(images(counts), val_fraction=val_fraction, seed=0))
     grown = {**counts, "a": counts.get("a", 2) + 1}
-    after = split_of(complete_splits(pictures(grown), val_fraction=val_fraction, seed=0))
+    after = split_of(complete_splits(images(grown), val_fraction=val_fraction, seed=0))
     moved = [name for name in before if after[name] != before[name]]
     # One may cross the border of each held-out part, and a second where that part grows by one.
     assert len(moved) <= 3 and all(name.startswith("train/a/") for name in moved)
 
 
 def test_a_test_split_that_is_there_is_never_touched() -> None:
-    dataset = pictures({"cat": 20, "dog": 20}, test={"cat": 5, "dog": 5})
+    dataset = images({"cat": 20, "dog": 20}, test={"cat": 5, "dog": 5})
     after = complete_splits(dataset, val_fraction=0.1, seed=0)
     assert after.counts() == {"train": [18, 18], "val": [2, 2], "test": [5, 5]}
     assert [item.name for item in after.split("test")] == [item.name for item in dataset.split("test")]
@@ -94,30 +94,30 @@ def test_a_test_split_that_is_there_is_never_touched() -> None:
 
 @pytest.mark.parametrize("others", [["val"], ["val", "test"]])
 def test_a_validation_split_that_is_there_is_all_it_takes(others: list[str]) -> None:
-    dataset = pictures({"cat": 20, "dog": 20}, **{split: {"cat": 5, "dog": 5} for split in others})
+    dataset = images({"cat": 20, "dog": 20}, **{split: {"cat": 5, "dog": 5} for split in others})
     assert complete_splits(dataset, val_fraction=0.1, seed=0) == dataset
 
 
 def test_the_note_says_how_the_split_came_about() -> None:
-    note = complete_splits(pictures({"cat": 9, "dog": 9}), val_fraction=0.15, seed=7).split_note
+    note = complete_splits(images({"cat": 9, "dog": 9}), val_fraction=0.15, seed=7).split_note
     assert "15%" in note and "seed 7" in note
 
 
 @pytest.mark.parametrize("num_images", [2, 3])
 def test_the_smallest_classes_train_and_validate_first(num_images: int) -> None:
-    after = complete_splits(pictures({"cat": num_images, "dog": 50}), val_fraction=0.1, seed=0)
+    after = complete_splits(images({"cat": num_images, "dog": 50}), val_fraction=0.1, seed=0)
     assert [after.counts()[split][0] for split in ("train", "val", "test")] == [1, 1, num_images - 2]
 
 
 @pytest.mark.parametrize(
     ("dataset", "reason"),
     [
-        (pictures({"cat": 9}), "only one class, 'cat'"),
-        (pictures({"cat": 9, "dog": 1}), "'dog' has 1 picture"),
-        (pictures({"cat": 9}, val={"cat": 2, "dog": 2}), "'dog' has no picture"),
-        (pictures({"cat": 9}, test={"cat": 2, "dog": 2}), "'dog' has no picture"),
+        (images({"cat": 9}), "only one class, 'cat'"),
+        (images({"cat": 9, "dog": 1}), "'dog' has 1 image"),
+        (images({"cat": 9}, val={"cat": 2, "dog": 2}), "'dog' has no image"),
+        (images({"cat": 9}, test={"cat": 2, "dog": 2}), "'dog' has no image"),
     ],
-    ids=["one class", "one picture", "only in val", "only in test"],
+    ids=["one class", "one image", "only in val", "only in test"],
 )
 def test_what_cannot_be_trained_on_is_named(dataset: Dataset, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
@@ -127,7 +127,7 @@ def test_what_cannot_be_trained_on_is_named(dataset: Dataset, reason: str) -> No
 
 @given(counts=CLASS_SIZES, seed=st.integers(0, 9), data=st.data())
 def test_a_smaller_limit_keeps_a_subset_with_every_class(counts: Counts, seed: int, data: st.DataObject) -> None:
-    dataset = pictures(counts, val=dict.fromkeys(counts, 2), test=dict.fromkeys(counts, 3))
+    dataset = images(counts, val=dict.fromkeys(counts, 2), test=dict.fromkeys(counts, 3))
     total = sum(counts.values())
     limits = sorted(data.draw(st.integers(len(counts), total + 5)) for _ in range(2))
     small, large = (limit_train(dataset, limit, seed=seed) for limit in limits)
@@ -136,15 +136,15 @@ def test_a_smaller_limit_keeps_a_subset_with_every_class(counts: Counts, seed: i
         assert sum(per_class) == min(limit, total)
         for name, kept in zip(limited.classes, per_class, strict=True):
             assert kept >= 1
-            # In proportion, but for the first picture that every class has.
+            # In proportion, but for the first image that every class has.
             assert abs(kept - limit * counts[name] / total) <= len(counts) or limit >= total
         assert limited.split("val") + limited.split("test") == dataset.split("val") + dataset.split("test")
     assert set(split_of(small)) <= set(split_of(large)) <= set(split_of(dataset))
 
 
-def test_a_limit_below_one_picture_a_class_is_refused() -> None:
+def test_a_limit_below_one_image_a_class_is_refused() -> None:
     with pytest.raises(DataError, match=r"--limit 1: .* 2 classes"):
-        limit_train(pictures({"cat": 5, "dog": 5}), 1, seed=0)
+        limit_train(images({"cat": 5, "dog": 5}), 1, seed=0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -178,16 +178,16 @@ def test_a_split_survives_its_csv_file(make_folder: MakeFolder, tmp_path: Path) 
     assert str(path) in read.split_note
 
 
-def test_a_picture_that_the_run_never_saw_is_left_out(tmp_path: Path) -> None:
-    seen = complete_splits(pictures({"cat": 4, "dog": 4}), val_fraction=0.25, seed=0)
+def test_an_image_that_the_run_never_saw_is_left_out(tmp_path: Path) -> None:
+    seen = complete_splits(images({"cat": 4, "dog": 4}), val_fraction=0.25, seed=0)
     write_text(tmp_path / "split.csv", split_csv(seen))
-    assert apply_split_csv(pictures({"cat": 6, "dog": 5}), tmp_path / "split.csv").items == seen.items
+    assert apply_split_csv(images({"cat": 6, "dog": 5}), tmp_path / "split.csv").items == seen.items
 
 
-def test_a_picture_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    write_text(tmp_path / "split.csv", split_csv(pictures({"cat": 4, "dog": 4})))
+def test_an_image_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    write_text(tmp_path / "split.csv", split_csv(images({"cat": 4, "dog": 4})))
     with pytest.raises(DataError, match=r"gone from .*: 2, such as"):
-        apply_split_csv(pictures({"cat": 4, "dog": 2}), tmp_path / "split.csv")
+        apply_split_csv(images({"cat": 4, "dog": 2}), tmp_path / "split.csv")
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_a_picture_that_is_gone_is_an_error(tmp_path: Path) -> None:
 def test_a_damaged_split_file_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "split.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError):
-        apply_split_csv(pictures({"cat": 4, "dog": 4}), tmp_path / "split.csv")
+        apply_split_csv(images({"cat": 4, "dog": 4}), tmp_path / "split.csv")
 
 
 def test_a_missing_split_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a split file"):
-        apply_split_csv(pictures({"cat": 4, "dog": 4}), tmp_path / "split.csv")
+        apply_split_csv(images({"cat": 4, "dog": 4}), tmp_path / "split.csv")

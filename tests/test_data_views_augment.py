@@ -1,4 +1,4 @@
-"""A varied picture is a function of (seed, epoch, index) and nothing else."""
+"""A varied image is a function of (seed, epoch, index) and nothing else."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_tiny_source_is_shifted_by_whole_pixels_of_its_own(index: int, side: i
     assert np.array_equal(enlarged, same_size.with_size(4 * side)(Image.fromarray(moved)))
 
 
-def test_a_larger_picture_among_tiny_ones_is_shifted_as_the_network_sees_it() -> None:
+def test_a_larger_image_among_tiny_ones_is_shifted_as_the_network_sees_it() -> None:
     item = gradient(500, 500)
     for source_pad in (False, True):
         augment = Augment(PREPROCESS, recipe("light", source_pad=source_pad), seed=3, epoch=1)
@@ -144,10 +144,10 @@ def test_a_larger_picture_among_tiny_ones_is_shifted_as_the_network_sees_it() ->
 
 @pytest.mark.parametrize("strength", ["standard", "strong"])
 @given(index=st.integers(0, 1000))
-def test_a_padded_view_is_a_part_of_the_picture_padded_as_the_whole_is(strength: Strength, index: int) -> None:
+def test_a_padded_view_is_a_part_of_the_image_padded_as_the_whole_is(strength: Strength, index: int) -> None:
     preprocess = PREPROCESS.with_fit("pad")
     pixels = Augment(preprocess, recipe(strength), seed=0, epoch=1)(index, gradient(40, 160))
-    # Blue is 0 in the picture and never in the mean colour.
+    # Blue is 0 in the image and never in the mean colour.
     rows = np.flatnonzero((pixels[..., 2] == 0).any(axis=1))
     part = pixels[rows[0] : rows[-1] + 1]
     assert (part[..., 2] == 0).all()
@@ -158,15 +158,15 @@ def test_a_padded_view_is_a_part_of_the_picture_padded_as_the_whole_is(strength:
 
 @pytest.mark.parametrize("strength", ["standard", "strong"])
 @given(index=st.integers(0, 1000))
-def test_a_squashed_view_is_as_squashed_as_the_whole_picture(strength: Strength, index: int) -> None:
+def test_a_squashed_view_is_as_squashed_as_the_whole_image(strength: Strength, index: int) -> None:
     preprocess = PREPROCESS.with_fit("squash")
     pixels = Augment(preprocess, recipe(strength), seed=0, epoch=1)(index, gradient(40, 400)).astype(int)
-    # Red and green grow by 255 over the squashed picture's width and height: their slopes are the box's sides.
+    # Red and green grow by 255 over the squashed image's width and height: their slopes are the box's sides.
     width, height = (pixels[16, 28, 0] - pixels[16, 4, 0]), (pixels[28, 16, 1] - pixels[4, 16, 1])
     assert CROP_ASPECT[0] * 0.9 < width / height < CROP_ASPECT[1] * 1.1
 
 
-def test_views_of_strong_show_less_of_the_picture_than_standards() -> None:
+def test_views_of_strong_show_less_of_the_image_than_standards() -> None:
     def smallest(strength: Strength) -> int:
         augment = Augment(PREPROCESS, recipe(strength), seed=0, epoch=1)
         views = (augment(index, gradient(400, 400)).astype(int) for index in range(200))
@@ -219,7 +219,7 @@ def test_progressive_resizing_shows_the_same_part_smaller() -> None:
 
 
 @given(width=st.integers(1, 5000), height=st.integers(1, 5000), seed=st.integers(0, 1000))
-def test_the_box_lies_inside_the_picture(width: int, height: int, seed: int) -> None:
+def test_the_box_lies_inside_the_image(width: int, height: int, seed: int) -> None:
     left, top, right, bottom = random_box((width, height), np.random.default_rng(seed))
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
@@ -231,7 +231,7 @@ def test_the_box_of_a_square_keeps_area_and_aspect_in_range(side: int, seed: int
     left, top, right, bottom = random_box((side, side), np.random.default_rng(seed))
     aspect = (right - left) / (bottom - top)
     assert CROP_ASPECT[0] - 1e-6 <= aspect <= CROP_ASPECT[1] + 1e-6
-    # Clipping may only cost what the aspect asks beyond the picture.
+    # Clipping may only cost what the aspect asks beyond the image.
     assert (right - left) * (bottom - top) >= CROP_AREA[0] * CROP_ASPECT[0] * side**2
 
 

@@ -20,7 +20,7 @@ FILL = (124, 116, 104)
 POLICIES: tuple[Policy, ...] = ("randaugment", "trivialaugment")
 
 
-def picture(width: int, height: int, kind: str = "noise") -> Image.Image:
+def photo(width: int, height: int, kind: str = "noise") -> Image.Image:
     rng = np.random.default_rng(width * 1000 + height)
     side = {"noise": (height, width), "blobs": (5, 5), "flat": (1, 1)}[kind]
     pixels = rng.integers(10, 200, (*side, 3), dtype=np.uint8)
@@ -53,7 +53,7 @@ def test_the_magnitudes_are_torchvisions(policy: Policy, size: tuple[int, int]) 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("kind", ["noise", "blobs", "flat"])
 def test_an_operation_is_torchvisions_bit_by_bit(name: str, policy: Policy, kind: str) -> None:
-    for image in (picture(64, 64, kind), picture(61, 47, kind)):
+    for image in (photo(64, 64, kind), photo(61, 47, kind)):
         magnitudes, signed = table(policy, *image.size)[name]
         for value in magnitudes.reshape(-1).tolist():
             for signed_value in (value, -value) if signed else (value,):
@@ -64,7 +64,7 @@ def test_an_operation_is_torchvisions_bit_by_bit(name: str, policy: Policy, kind
 
 @pytest.mark.parametrize("policy", get_args(Policy))
 def test_a_policy_leaves_its_input_and_the_size_alone(policy: Policy) -> None:
-    image = picture(40, 30)
+    image = photo(40, 30)
     before = image.tobytes()
     for seed in range(100):
         result = apply_policy(policy, image, np.random.default_rng(seed), fill=FILL)
@@ -74,16 +74,16 @@ def test_a_policy_leaves_its_input_and_the_size_alone(policy: Policy) -> None:
 
 @given(policy=st.sampled_from(POLICIES), seed=st.integers(0, 2**32 - 1))
 def test_a_policy_is_a_function_of_its_generator_alone(policy: Policy, seed: int) -> None:
-    image = picture(24, 24)
+    image = photo(24, 24)
     first = apply_policy(policy, image, np.random.default_rng(seed), fill=FILL)
     torch.rand(1)
     apply_policy(policy, image, np.random.default_rng(seed + 1), fill=FILL)
     assert apply_policy(policy, image, np.random.default_rng(seed), fill=FILL).tobytes() == first.tobytes()
 
 
-@pytest.mark.parametrize(("policy", "per_picture"), [("randaugment", 2), ("trivialaugment", 1)])
+@pytest.mark.parametrize(("policy", "per_image"), [("randaugment", 2), ("trivialaugment", 1)])
 def test_every_operation_is_as_likely_as_any_other_and_half_are_negative(
-    policy: Policy, per_picture: int, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, per_image: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[tuple[str, float]] = []
 
@@ -91,13 +91,13 @@ def test_every_operation_is_as_likely_as_any_other_and_half_are_negative(
         return lambda image, value, _: used.append((name, value)) or image  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(autoaugment, "OPERATIONS", {name: note(name) for name in OPERATIONS})
-    rng, image = np.random.default_rng(0), picture(8, 8)
+    rng, image = np.random.default_rng(0), photo(8, 8)
     for _ in range(2800):
         apply_policy(policy, image, rng, fill=FILL)
-    assert len(used) == 2800 * per_picture
+    assert len(used) == 2800 * per_image
     for name in OPERATIONS:
         values = [value for used_name, value in used if used_name == name]
-        assert 140 * per_picture < len(values) < 260 * per_picture, name
+        assert 140 * per_image < len(values) < 260 * per_image, name
         if name in SIGNED:
             negative = np.mean([value < 0 for value in values])
             assert 0.35 < negative < 0.6, name
@@ -106,6 +106,6 @@ def test_every_operation_is_as_likely_as_any_other_and_half_are_negative(
         assert num_levels > 25 if has_levels else num_levels <= 7, name
 
 
-def test_none_is_the_picture_itself() -> None:
-    image = picture(9, 9)
+def test_none_is_the_image_itself() -> None:
+    image = photo(9, 9)
     assert apply_policy("none", image, np.random.default_rng(0), fill=FILL) is image

@@ -1,4 +1,4 @@
-"""Views of stored pictures are those of Pillow, wherever they lie; a file of them is whole or not there."""
+"""Views of stored images are those of Pillow, wherever they lie; a file of them is whole or not there."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.views import image_cache
 from resnet_cli.data.views.augment import Recipe, Strength, default_recipe
 from resnet_cli.data.views.batched import resample, target_of, whole_box
-from resnet_cli.data.views.image_cache import MappedPictures, choose_layout, open_mapped
+from resnet_cli.data.views.image_cache import MappedImages, choose_layout, open_mapped
 from resnet_cli.data.views.resident import MEMORY_SHARE, Place, ThreadedViews, fits, open_views, why_not_resident
 from resnet_cli.errors import DataError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Fit, Interpolation, Preprocess
-from resnet_cli.training.distributed import ALONE, Team
+from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.loop import Batch
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.task_network import NetworkTraining
@@ -44,7 +44,7 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 PHOTO_SIZES = ((120, 90), (90, 130), (200, 150), (80, 80), (300, 210))
 
 
-def soft_picture(width: int, height: int, seed: int) -> np.ndarray:
+def soft_image(width: int, height: int, seed: int) -> np.ndarray:
     """Noise without the finest detail, as photos are."""
     rng = np.random.default_rng((seed, width, height))
     coarse = Image.fromarray(rng.integers(0, 256, (max(2, height // 6), max(2, width // 6), 3), dtype=np.uint8))
@@ -52,7 +52,7 @@ def soft_picture(width: int, height: int, seed: int) -> np.ndarray:
 
 
 def make_items(sizes: Sequence[tuple[int, int]]) -> list[Item]:
-    return [Item(f"{at}", soft_picture(*size, seed=at)) for at, size in enumerate(sizes)]
+    return [Item(f"{at}", soft_image(*size, seed=at)) for at, size in enumerate(sizes)]
 
 
 TINY = make_items([(32, 32)] * 12)
@@ -96,7 +96,7 @@ def distance(one: Tensor, other: Tensor) -> tuple[float, int]:
 def test_a_part_is_resampled_as_pillow_does_it(
     width: int, height: int, side: int, seed: int, interpolation: Interpolation
 ) -> None:
-    pixels = soft_picture(width, height, seed)
+    pixels = soft_image(width, height, seed)
     rng = np.random.default_rng(seed)
     left, top = rng.uniform(0, width * 0.9), rng.uniform(0, height * 0.9)
     right, bottom = rng.uniform(left + 0.05, width), rng.uniform(top + 0.05, height)
@@ -109,7 +109,7 @@ def test_a_part_is_resampled_as_pillow_does_it(
         interpolation,
     )
     mean, largest = distance(found, torch.from_numpy(np.array(expected)))
-    # Of upright pictures Pillow may resize the height first: then it rounds, and clips overshoots, elsewhere.
+    # Of upright images Pillow may resize the height first: then it rounds, and clips overshoots, elsewhere.
     assert (mean <= 0.01 or largest <= 1) if width >= height else mean <= 1
 
 
@@ -120,7 +120,7 @@ def test_the_box_and_the_target_are_those_of_the_preprocessing(
 ) -> None:
     width, height = min(width, 8 * height), min(height, 8 * width)
     preprocess = Preprocess(resize_size=crop + margin, crop_size=crop).with_fit(fit)
-    pixels = soft_picture(width, height, seed=crop)
+    pixels = soft_image(width, height, seed=crop)
     box = whole_box((width, height), preprocess)
     left, top, right, bottom = target = target_of(box, preprocess)
     (found,) = resample(
@@ -234,7 +234,7 @@ def test_what_cannot_be_stored_says_why_and_takes_the_threads() -> None:
     assert isinstance(forced, ThreadedViews)
 
 
-def test_pictures_fit_if_they_leave_most_of_the_memory() -> None:
+def test_images_fit_if_they_leave_most_of_the_memory() -> None:
     layout = choose_layout(light(tiny=True), [(32, 32)], PREPROCESS)
     assert (layout.kind, layout.num_bytes) == ("source", 3 * 32 * 32)
     needed = 1000 * layout.num_bytes
@@ -243,8 +243,8 @@ def test_pictures_fit_if_they_leave_most_of_the_memory() -> None:
     assert not fits(1, layout, CPU)
 
 
-def test_a_picture_that_is_gone_is_named(tmp_path: Path) -> None:
-    Image.fromarray(soft_picture(40, 40, 0)).save(tmp_path / "a.png")
+def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
+    Image.fromarray(soft_image(40, 40, 0)).save(tmp_path / "a.png")
     items = [Item("a.png", tmp_path / "a.png"), Item("gone.png", tmp_path / "gone.png")]
     for place in ("resident", "mapped"):
         with pytest.raises(DataError, match=r"gone\.png: No such file"):
@@ -252,13 +252,13 @@ def test_a_picture_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["resident", "mapped"])
-def test_training_resumes_and_shares_its_batches_wherever_pictures_lie(place: Place) -> None:
+def test_training_resumes_and_shares_its_batches_wherever_images_lie(place: Place) -> None:
     values = {"data": "digits", "mode": "full", "limit": 22, "batch_size": 6, "augment": "light", "val_fraction": 0.05}
     plan = make_plan(resolve(FinetuneConfig, SMALL | values))
     network = ResNet50(len(plan.dataset.classes))
 
-    def batches(place: Place, *, done: int = 0, team: Team = ALONE) -> list[Batch]:
-        return list(NetworkTraining(plan, network, team, pictures=place).lesson().batches(2, done))
+    def batches(place: Place, *, done: int = 0, team: Distributed = SINGLE_PROCESS) -> list[Batch]:
+        return list(NetworkTraining(plan, network, team, image_source=place).task().batches(2, done))
 
     whole = batches(place)
     for found, expected in zip(whole, batches("threads"), strict=True):
@@ -268,7 +268,7 @@ def test_training_resumes_and_shares_its_batches_wherever_pictures_lie(place: Pl
     for found, expected in zip(batches(place, done=2), whole[2:], strict=True):
         assert torch.equal(found.inputs, expected.inputs)
     for rank in (0, 1):
-        for found, expected in zip(batches(place, team=Team(rank, 2)), whole, strict=True):
+        for found, expected in zip(batches(place, team=Distributed(rank, 2)), whole, strict=True):
             assert torch.equal(found.inputs, expected.inputs[rank::2])
             assert found.num_images == expected.num_images
 
@@ -283,7 +283,7 @@ def folder() -> Path:
 
 @pytest.fixture
 def num_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one entry for each picture that is put into its stored form."""
+    """Grows by one entry for each image that is put into its stored form."""
     seen: list[int] = []
     really = image_cache.Layout.store
 
@@ -300,15 +300,15 @@ LAYOUT = choose_layout(RECIPE, PHOTO_SIZES, PREPROCESS)
 HASHES = [item.content_hash() for item in PHOTOS]
 
 
-def pictures_in(mapped: MappedPictures | None) -> Tensor:
+def images_in(mapped: MappedImages | None) -> Tensor:
     assert mapped is not None
     return torch.cat(list(mapped.rows([range(len(PHOTOS))], CPU)))
 
 
 def test_the_second_open_decodes_nothing(num_decoded: list[int], folder: Path) -> None:
-    first = pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT))
+    first = images_in(open_mapped(PHOTOS, HASHES, LAYOUT))
     assert len(num_decoded) == len(PHOTOS)
-    assert torch.equal(pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
+    assert torch.equal(images_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
     assert len(num_decoded) == len(PHOTOS)
     assert [path.suffix for path in sorted(folder.iterdir())] == ["", ".u8"]
     for row, item in zip(first, PHOTOS, strict=True):
@@ -317,7 +317,7 @@ def test_the_second_open_decodes_nothing(num_decoded: list[int], folder: Path) -
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "seal", "sums", "empty"])
 def test_a_file_that_is_not_whole_is_written_again(damage: str, num_decoded: list[int], folder: Path) -> None:
-    first = pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT))
+    first = images_in(open_mapped(PHOTOS, HASHES, LAYOUT))
     (path,) = folder.glob("*.u8")
     whole = path.read_bytes()
     footer = len(PHOTOS) * LAYOUT.num_bytes
@@ -329,13 +329,13 @@ def test_a_file_that_is_not_whole_is_written_again(damage: str, num_decoded: lis
         "empty": b"",
     }
     path.write_bytes(broken[damage])
-    assert torch.equal(pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
+    assert torch.equal(images_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
     assert len(num_decoded) == 2 * len(PHOTOS)
     assert path.read_bytes() == whole
 
 
-def test_a_picture_that_the_disk_has_damaged_is_decoded_again(num_decoded: list[int], folder: Path) -> None:
-    first = pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT))
+def test_an_image_that_the_disk_has_damaged_is_decoded_again(num_decoded: list[int], folder: Path) -> None:
+    first = images_in(open_mapped(PHOTOS, HASHES, LAYOUT))
     (path,) = folder.glob("*.u8")
     with path.open("r+b") as file:
         file.seek(2 * LAYOUT.num_bytes + 5)
@@ -343,22 +343,22 @@ def test_a_picture_that_the_disk_has_damaged_is_decoded_again(num_decoded: list[
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([value ^ 255]))
     num_decoded.clear()
-    assert torch.equal(pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
+    assert torch.equal(images_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
     assert len(num_decoded) == 1
     assert not path.exists()
-    assert torch.equal(pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
+    assert torch.equal(images_in(open_mapped(PHOTOS, HASHES, LAYOUT)), first)
     assert len(num_decoded) == 1 + len(PHOTOS)
 
 
-def test_other_pictures_another_form_or_another_decoder_never_read_the_file(
+def test_other_images_another_form_or_another_decoder_never_read_the_file(
     num_decoded: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT))
+    images_in(open_mapped(PHOTOS, HASHES, LAYOUT))
     (path,) = folder.glob("*.u8")
     taller = dataclasses.replace(LAYOUT, width=LAYOUT.width // 2, height=LAYOUT.height * 2)
     for items, layout in ((PHOTOS[:-1], LAYOUT), (PHOTOS, taller)):
         with pytest.raises(ValueError, match=r"length|sealed"):
-            MappedPictures(path, items, layout, image_cache._key(HASHES[: len(items)], layout))
+            MappedImages(path, items, layout, image_cache._key(HASHES[: len(items)], layout))
     keys = {image_cache._key(HASHES, LAYOUT), image_cache._key(HASHES[::-1], LAYOUT), image_cache._key(HASHES, taller)}
     monkeypatch.setattr("resnet_cli.preprocess.decoder_version", lambda: "newer")
     assert len(keys | {image_cache._key(HASHES, LAYOUT)}) == 4
@@ -403,7 +403,7 @@ def test_the_file_that_was_not_used_for_longest_makes_room(monkeypatch: pytest.M
 WRITER = """
 import sys, time
 from test_data_views_resident import HASHES, LAYOUT, PHOTOS
-from resnet_cli.data.views import image_cache as decoded
+from resnet_cli.data.views import image_cache
 really = image_cache.decode_all
 def slowly(items, layout):
     yield from really(items, layout)
@@ -427,7 +427,7 @@ def test_a_killed_writer_leaves_nothing_that_is_read_and_the_next_one_cleans_up(
     process.stdout.close()
     assert list(folder.glob("*.u8")) == []
     assert len(list(folder.glob(".*.tmp"))) == 1
-    pictures_in(open_mapped(PHOTOS, HASHES, LAYOUT))
+    images_in(open_mapped(PHOTOS, HASHES, LAYOUT))
     assert len(num_decoded) == len(PHOTOS)
     assert len(list(folder.glob("*.u8"))) == 1
     assert list(folder.glob(".*.tmp")) == []

@@ -106,9 +106,10 @@ def test_the_story_runs_as_a_script(tour: Path, stand_in: Path, make_folder: Cal
     assert load_model(tour / "runs" / "all_four").classes == ("cat", "dog", "deer", "horse")
 
 
-def test_the_tree_of_the_readme_is_the_tree() -> None:
-    block = README.split("## The tree")[1].split("```text")[1].split("```")[0]
-    for name in re.findall(r"^  (\S+)  ", block, re.M):
+def test_the_tree_of_contributing_is_the_tree() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.split("## The tree")[1].split("```text")[1].split("```")[0]
+    for name in re.findall(r"^  (\w\S+)  ", block, re.M):
         assert (ROOT / "resnet_cli" / name).exists(), name
     for path in (ROOT / "resnet_cli").glob("*.py"):
         assert path.name.startswith("__") or path.name in block, path.name

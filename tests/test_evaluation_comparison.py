@@ -1,4 +1,4 @@
-"""Two models: what chance can explain is not called a difference, and the pictures that are named are enough."""
+"""Two models: what chance can explain is not called a difference, and the images that are named are enough."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def test_counts_differences_and_p_values_are_the_definitions(both: int, first: i
 def test_a_large_difference_is_told_and_a_small_one_is_not() -> None:
     assert compared(70, 2, 25, 3).is_distinguishable
     assert not compared(90, 2, 5, 3).is_distinguishable
-    # The same pictures say less where many models are compared.
+    # The same images say less where many models are compared.
     one, other = from_counts(85, 2, 12, 1)
     assert compare(one, other).is_distinguishable
     assert not compare(one, other, num_compared=10).is_distinguishable
 
 
-def test_equal_models_have_a_difference_of_some_width_and_no_number_of_pictures() -> None:
+def test_equal_models_have_a_difference_of_some_width_and_no_number_of_images() -> None:
     found = compared(50, 0, 0, 10)
     assert (found.p_value, found.num_needed) == (1, None)
     assert found.difference.low < 0 < found.difference.high
 
 
-def test_the_number_of_pictures_that_is_named_finds_the_difference_about_80_times_of_100() -> None:
+def test_the_number_of_images_that_is_named_finds_the_difference_about_80_times_of_100() -> None:
     found = compared(160, 10, 16, 14)
     needed = found.num_needed
     assert needed is not None and needed > found.num_images
@@ -62,8 +62,8 @@ def test_the_number_of_pictures_that_is_named_finds_the_difference_about_80_time
     assert 0.74 <= power <= 0.86
 
 
-def test_other_pictures_are_refused() -> None:
+def test_other_images_are_refused() -> None:
     one, _ = from_counts(3, 1, 1, 1)
     other, _ = from_counts(2, 1, 1, 1)
-    with pytest.raises(ValueError, match="different pictures"):
+    with pytest.raises(ValueError, match="different images"):
         compare(one, other)

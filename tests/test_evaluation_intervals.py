@@ -178,7 +178,7 @@ def test_the_same_answers_have_the_same_intervals() -> None:
     assert scored(probs, labels).intervals == scored(probs.copy(), labels.copy()).intervals
 
 
-def test_one_picture_is_answered_without_complaint() -> None:
+def test_one_image_is_answered_without_complaint() -> None:
     found = scored(np.array([[0.7, 0.3]], dtype=np.float32), np.array([0]))
     assert found.top1_interval.low < 0.3
     assert found.loss_interval.high == np.inf

@@ -87,7 +87,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "nan": (HEAD + "1.jpg,cat,nan,0.5\n", "'nan', not a number"),
     "infinite": (HEAD + "1.jpg,cat,inf,0.5\n", "not a number"),
     "negative": (HEAD + "1.jpg,cat,-0.5,1\n", "not a number"),
-    "not adding up": (HEAD + "1.jpg,cat,0.5,0.5\n2.jpg,cat,0.5,0.1\n", "picture 2 add up to 0.6"),
+    "not adding up": (HEAD + "1.jpg,cat,0.5,0.5\n2.jpg,cat,0.5,0.1\n", "image 2 add up to 0.6"),
     "cells missing": (HEAD + "1.jpg,cat,1\n", "3 cells under 4 columns"),
     "a class twice": ("path,label,prob:cat,prob:cat\n1.jpg,cat,0.5,0.5\n", "'prob:cat' is there twice"),
     "an open quote": (HEAD + '"1.jpg,cat,0.5,0.5\n', "not a row"),

@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 import pytest
 from support.running import FP32
-from support.synthetic_models import CLASSES, PREPROCESS, made_up_model, pictures
+from support.synthetic_models import CLASSES, PREPROCESS, images, made_up_model
 
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.exported.metadata import IMAGES, About, Input, Number
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.onnx_writer import int8
-from resnet_cli.exporting.onnx_writer.file import finish, take_pictures, to_onnx
+from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
 from resnet_cli.exporting.onnx_writer.graph import IR_VERSION, OPSET
 from resnet_cli.exporting.runtimes import TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
@@ -54,12 +54,11 @@ def written(
     proto = to_onnx(model, number=number, with_novelty=with_novelty)
     if number == "int8":
         feeds = (
-            {IMAGES: model.preprocess.normalize(squares(model, [picture])).contiguous().numpy()}
-            for picture in pictures()
+            {IMAGES: model.preprocess.normalize(squares(model, [image])).contiguous().numpy()} for image in images()
         )
         proto = int8.quantise(proto, feeds)
     if takes == "picture":
-        proto = take_pictures(proto, model.preprocess)
+        proto = take_images(proto, model.preprocess)
     path.write_bytes(finish(proto, about(model, takes=takes, number=number)))
     return OnnxModel.load(path, threads=1)
 
@@ -69,12 +68,12 @@ def written(
 @pytest.mark.parametrize("hidden", [(), (16, 8)], ids=["linear", "mlp"])
 def test_it_answers_as_the_model_does(tmp_path: Path, takes: Input, hidden: tuple[int, ...]) -> None:
     model = made_up_model(hidden)
-    probs, novelty = written(model, tmp_path / "m.onnx", takes=takes).answers(pictures())
-    expected_probs, expected_novelty = TorchRuntime(model).answers(pictures())
+    probs, novelty = written(model, tmp_path / "m.onnx", takes=takes).answers(images())
+    expected_probs, expected_novelty = TorchRuntime(model).answers(images())
     assert probs.dtype == np.float32 and probs.shape == (7, 3)
     np.testing.assert_allclose(probs, expected_probs, atol=1e-5)
     assert novelty is not None and expected_novelty is not None
-    # The remembered pictures are kept in float16.
+    # The remembered images are kept in float16.
     np.testing.assert_allclose(novelty, expected_novelty, atol=1e-4)
     assert np.ptp(probs, axis=0).max() > 0.01
 
@@ -83,9 +82,9 @@ def test_it_answers_as_the_model_does(tmp_path: Path, takes: Input, hidden: tupl
 @pytest.mark.parametrize("hidden", [(), (16,), (16, 8)], ids=["linear", "mlp", "deep mlp"])
 def test_its_heat_is_that_of_the_model(tmp_path: Path, hidden: tuple[int, ...]) -> None:
     model = made_up_model(hidden)
-    heat = written(model, tmp_path / "m.onnx").answer(pictures()).heat
+    heat = written(model, tmp_path / "m.onnx").answer(images()).heat
     assert heat is not None and heat.max() > 0
-    expected = GradCam(model.network, PREPROCESS, FP32).maps(squares(model, pictures()))
+    expected = GradCam(model.network, PREPROCESS, FP32).maps(squares(model, images()))
     maps = heat_maps(heat, height=PREPROCESS.crop_size, width=PREPROCESS.crop_size)
     np.testing.assert_allclose(maps, expected, atol=1e-3)
 
@@ -94,10 +93,10 @@ def test_its_heat_is_that_of_the_model(tmp_path: Path, hidden: tuple[int, ...]) 
 @pytest.mark.parametrize("number", ["fp32", "fp16", "int8"])
 def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: Number) -> None:
     path = tmp_path / "m.onnx"
-    whole = written(made_up_model(), path, number=number).answer(pictures())
+    whole = written(made_up_model(), path, number=number).answer(images())
     cut = OnnxModel.load(path, threads=1, without_preprocessing=True)
     assert cut.about.takes == "tensor"
-    squares = [cut.see(picture) for picture in pictures()]
+    squares = [cut.see(image) for image in images()]
     for name, expected in whole._asdict().items():
         found = getattr(cut.answer(squares), name)
         assert (found is None) is (expected is None)
@@ -108,23 +107,23 @@ def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: N
 def test_a_whole_resnet50_does_too(tmp_path: Path) -> None:
     model = made_up_model(remembers=False)
     found = written(model, tmp_path / "m.onnx")
-    probs, novelty = found.answers(pictures())
+    probs, novelty = found.answers(images())
     assert novelty is None and not found.has_novelty
-    np.testing.assert_allclose(probs, TorchRuntime(model).answers(pictures())[0], atol=1e-3)
+    np.testing.assert_allclose(probs, TorchRuntime(model).answers(images())[0], atol=1e-3)
 
 
 @pytest.mark.usefixtures("narrow")
 def test_neither_order_nor_company_changes_an_answer(tmp_path: Path) -> None:
     found = written(made_up_model(), tmp_path / "m.onnx")
-    together, _ = found.answers(pictures())
-    backwards, _ = found.answers(pictures()[::-1])
+    together, _ = found.answers(images())
+    backwards, _ = found.answers(images()[::-1])
     np.testing.assert_allclose(together, backwards[::-1], atol=1e-6)
-    for picture, row in zip(pictures(), together, strict=True):
-        np.testing.assert_allclose(found.answers([picture])[0][0], row, atol=1e-6)
+    for image, row in zip(images(), together, strict=True):
+        np.testing.assert_allclose(found.answers([image])[0][0], row, atol=1e-6)
 
 
 @pytest.mark.usefixtures("narrow")
-def test_no_pictures_get_no_answers(tmp_path: Path) -> None:
+def test_no_images_get_no_answers(tmp_path: Path) -> None:
     probs, novelty = written(made_up_model(), tmp_path / "m.onnx").answers([])
     assert probs.shape == (0, 3) and novelty is not None and novelty.shape == (0,)
 
@@ -137,12 +136,12 @@ def test_fewer_digits_take_less_room_and_answer_nearly_the_same(
     model = made_up_model()
     full = written(model, tmp_path / "full.onnx")
     small = written(model, tmp_path / "small.onnx", number=number)
-    for found, expected in zip(small.answers(pictures()), full.answers(pictures()), strict=True):
+    for found, expected in zip(small.answers(images()), full.answers(images()), strict=True):
         assert found is not None and expected is not None
         np.testing.assert_allclose(found, expected, atol=tolerance)
     assert small.about.number == number
     # What is not weights stays: the preprocessing and the metadata.
-    fixed = len(finish(take_pictures(to_onnx(model), PREPROCESS), about(model))) - weight_bytes(tmp_path / "full.onnx")
+    fixed = len(finish(take_images(to_onnx(model), PREPROCESS), about(model))) - weight_bytes(tmp_path / "full.onnx")
     assert (tmp_path / "small.onnx").stat().st_size - fixed < share * weight_bytes(tmp_path / "full.onnx") + 60_000
 
 
@@ -166,25 +165,25 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     texts = {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(texts["classes"]) == list(CLASSES)
     assert (texts["licence"], texts["temperature"], texts["resnet_cli_version"]) == ("CC0", "1.7", "0.1.0")
-    (picture,) = proto.graph.input
-    sizes = [size.dim_param or size.dim_value for size in picture.type.tensor_type.shape.dim]
-    assert (picture.name, sizes) == ("pictures", ["b", "h", "w", 3])
+    (image,) = proto.graph.input
+    sizes = [size.dim_param or size.dim_value for size in image.type.tensor_type.shape.dim]
+    assert (image.name, sizes) == ("pictures", ["b", "h", "w", 3])
     assert [output.name for output in proto.graph.output] == ["probs", "novelty", "heat"]
 
 
 @pytest.mark.usefixtures("narrow")
 def test_the_same_model_is_the_same_bytes() -> None:
     model = made_up_model()
-    first, second = (finish(take_pictures(to_onnx(model), PREPROCESS), about(model)) for _ in range(2))
+    first, second = (finish(take_images(to_onnx(model), PREPROCESS), about(model)) for _ in range(2))
     assert first == second
 
 
 @pytest.mark.usefixtures("narrow")
-def test_without_novelty_no_picture_travels(tmp_path: Path) -> None:
+def test_without_novelty_no_image_travels(tmp_path: Path) -> None:
     model = made_up_model()
     with_them = written(model, tmp_path / "with.onnx").path.stat().st_size
     found = written(model, tmp_path / "without.onnx", with_novelty=False)
-    assert found.answers(pictures())[1] is None
+    assert found.answers(images())[1] is None
     assert with_them - found.path.stat().st_size > 18 * NUM_FEATURES * 2
 
 
@@ -268,7 +267,7 @@ def test_damaged_metadata_are_a_model_error(whole: Path, change: dict[str, Any])
         OnnxModel.load(whole)
 
 
-#: Forbids what an exported file must not need, answers a picture, and says what was imported all the same.
+#: Forbids what an exported file must not need, answers an image, and says what was imported all the same.
 BLOCKED = """
 import sys
 class Forbid:

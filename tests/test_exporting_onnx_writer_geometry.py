@@ -37,9 +37,9 @@ def session_of(preprocess: Preprocess) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def in_graph(preprocess: Preprocess, pictures: Pixels) -> Pixels:
+def in_graph(preprocess: Preprocess, photos: Pixels) -> Pixels:
     """Whole levels [b x s x s x 3]: what the graph normalised, taken back."""
-    (images,) = session_of(preprocess).run(None, {"pictures": pictures})
+    (images,) = session_of(preprocess).run(None, {"pictures": photos})
     levels = images.transpose(0, 2, 3, 1) * (255 * np.array(preprocess.std)) + 255 * np.array(preprocess.mean)
     whole = np.round(levels)
     assert np.abs(levels - whole).max() < 1e-3
@@ -95,14 +95,14 @@ def test_whole_panoramas_are_at_most_two_levels_off(
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_pictures_of_a_batch_do_not_see_each_other(fit: Fit) -> None:
-    pictures = np.stack([noise(70, 50, seed) for seed in range(3)])
-    together = in_graph(described(fit), pictures)
-    for picture, found in zip(pictures, together, strict=True):
-        assert (in_graph(described(fit), picture[None])[0] == found).all()
+def test_images_of_a_batch_do_not_see_each_other(fit: Fit) -> None:
+    photos = np.stack([noise(70, 50, seed) for seed in range(3)])
+    together = in_graph(described(fit), photos)
+    for photo, found in zip(photos, together, strict=True):
+        assert (in_graph(described(fit), photo[None])[0] == found).all()
 
 
-def test_before_pillow_13_every_picture_is_resized_horizontally_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_pillow_13_every_image_is_resized_horizontally_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def operators(version: str) -> set[str]:
         monkeypatch.setattr("PIL.__version__", version)
         graph = GraphWriter()

@@ -35,7 +35,7 @@ class Colours:
 
 
 def items(count: int = 40) -> list[Item]:
-    """Pictures of mostly one colour; every tenth is labelled wrongly."""
+    """Images of mostly one colour; every tenth is labelled wrongly."""
     rng = np.random.default_rng(0)
     made = []
     for index in range(count):
@@ -47,17 +47,17 @@ def items(count: int = 40) -> list[Item]:
 
 
 def compared(change: Change | None = None, *, number: Number = "fp32", max_drop: float = 0.0) -> Parity:
-    pictures = items()
-    expected = Colours().answers([item.open() for item in pictures])
+    images = items()
+    expected = Colours().answers([item.open() for item in images])
     return compare(
         Colours(),
         Colours(change),
-        pictures,
+        images,
         classes=("red", "green", "blue"),
         expected=expected,
         number=number,
         max_drop=max_drop,
-        data="made-up pictures",
+        data="made-up images",
     )
 
 
@@ -72,12 +72,10 @@ def test_the_same_answers_pass() -> None:
     assert set(found.file_ms) == {1, 32}
 
 
-def test_every_batch_size_is_tried_also_with_few_pictures() -> None:
+def test_every_batch_size_is_tried_also_with_few_images() -> None:
     file = Colours()
-    pictures = items(3)
-    compare(
-        Colours(), file, pictures, classes=("r", "g", "b"), expected=Colours().answers([x.open() for x in pictures])
-    )
+    images = items(3)
+    compare(Colours(), file, images, classes=("r", "g", "b"), expected=Colours().answers([x.open() for x in images]))
     assert set(BATCHES) <= set(file.batches)
 
 
@@ -98,7 +96,7 @@ def test_a_difference_only_in_batches_fails_and_is_named() -> None:
     assert {check.name for check in found.checks if not check.passed} >= {"a batch of 7"}
 
 
-def test_a_difference_only_in_small_pictures_fails_and_is_named() -> None:
+def test_a_difference_only_in_small_images_fails_and_is_named() -> None:
     found = compared(lambda probs, images: probs if images[0].width > 1 else probs + np.float32(0.1))
     assert [check.name for check in found.checks if not check.passed] == ["1 x 1 pixels"]
 
@@ -107,7 +105,7 @@ def test_no_number_at_all_fails() -> None:
     assert not compared(lambda probs, images: np.full_like(probs, np.nan)).passed
 
 
-def test_pictures_between_two_classes_may_go_either_way() -> None:
+def test_images_between_two_classes_may_go_either_way() -> None:
     expected = np.array([[0.50002, 0.49998], [0.6, 0.4]], dtype=np.float32)
     found = np.array([[0.49999, 0.50001], [0.6, 0.4]], dtype=np.float32)
     assert parity._same(expected, found).all()
@@ -115,7 +113,7 @@ def test_pictures_between_two_classes_may_go_either_way() -> None:
 
 
 def wrong_for_one(probs: NDArray[np.float32], images: Sequence[Image.Image]) -> NDArray[np.float32]:
-    """Another answer to the fourth picture of the first batch."""
+    """Another answer to the fourth image of the first batch."""
     if len(images) > 3 and images[0].size == (9, 8) and len(images) != 7:
         probs = probs.copy()
         probs[3] = np.roll(probs[3], 1)
@@ -145,7 +143,7 @@ def test_the_figures_are_json() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 2, 5, 12, 100])
-def test_chosen_pictures_are_spread_over_the_classes(num: int) -> None:
+def test_chosen_images_are_spread_over_the_classes(num: int) -> None:
     many = [Item(str(index), b"", label) for index, label in enumerate([0] * 30 + [1] * 5 + [2] * 3)]
     chosen = _spread(many, num)
     counts = np.bincount([item.label for item in chosen], minlength=3)

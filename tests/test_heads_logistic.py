@@ -142,11 +142,11 @@ def test_of_equal_losses_the_strongest_penalty_is_chosen() -> None:
 
 
 TINY = {
-    "two pictures": ([0, 1], 2),
-    "a class with one picture": ([0, 0, 0, 0, 1, 2, 2, 2], 3),
+    "two images": ([0, 1], 2),
+    "a class with one image": ([0, 0, 0, 0, 1, 2, 2, 2], 3),
     "a class without any": ([0, 0, 2, 2, 2], 4),
     "one class alone": ([1, 1, 1], 2),
-    "one picture": ([0], 2),
+    "one image": ([0], 2),
 }
 
 
@@ -163,13 +163,13 @@ def test_tiny_sets_have_finite_heads(labels: list[int], num_classes: int, consta
         assert chosen.train_top1 == 1
 
 
-def test_fewer_pictures_than_features_are_enough() -> None:
+def test_fewer_images_than_features_are_enough() -> None:
     train, val = clusters(60, 2, width=NUM_FEATURES), clusters(90, 3, width=NUM_FEATURES)
     assert choose(path(train, val)).val_top1 > 0.95
 
 
-def test_many_pictures_need_no_table_of_all_pairs() -> None:
-    # Of 200,000 pictures it would take 160 GB.
+def test_many_images_need_no_table_of_all_pairs() -> None:
+    # Of 200,000 images it would take 160 GB.
     train = clusters(200_000, 2, width=4)
     (found,) = path(train, clusters(30, 3, width=4), penalties=[0.01])
     assert found.train_top1 > 0.4

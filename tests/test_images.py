@@ -97,7 +97,7 @@ ROTATED = (0x0112, 3, 1, 6)
     ],
     ids=["no header", "unknown orientation", "text orientation", "nonsense", "cut"],
 )
-def test_a_damaged_exif_block_does_not_spoil_a_sound_picture(file_format: str, exif: bytes) -> None:
+def test_a_damaged_exif_block_does_not_spoil_a_sound_image(file_format: str, exif: bytes) -> None:
     assert decoded(encode(Image.fromarray(noise()), file_format, exif=exif)).shape == (20, 30, 3)
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_exif_block_does_not_spoil_a_sound_picture(file_format: str, e
     [(0x010F, 5, 1, 8), (0x011A, 2, 4, 0x41), (0x0128, 4, 1, 2**31)],
     ids=["rational maker", "text resolution", "huge unit"],
 )
-def test_a_rotated_picture_with_odd_exif_tags_is_still_turned(odd: tuple[int, int, int, int]) -> None:
+def test_a_rotated_image_with_odd_exif_tags_is_still_turned(odd: tuple[int, int, int, int]) -> None:
     exif = exif_block(*sorted([odd, ROTATED]), tail=bytes(range(64)))
     data = encode(Image.fromarray(noise()), exif=exif)
     np.testing.assert_array_equal(decoded(data), UPRIGHT[6](noise()))
@@ -197,7 +197,7 @@ def test_a_jpeg_gives_the_pixels_that_pillow_reads() -> None:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_cut_file_is_refused_or_gives_the_whole_picture(file_format: str) -> None:
+def test_a_cut_file_is_refused_or_gives_the_whole_image(file_format: str) -> None:
     whole = encode(Image.fromarray(noise(64, 64)), file_format)
     expected = decoded(whole)
     cuts = sorted({*range(40), *range(0, len(whole), len(whole) // 40), *range(len(whole) - 10, len(whole))})
@@ -220,7 +220,7 @@ SOUND_FILES = {name: encode(Image.fromarray(noise(16, 16)), name) for name in FO
 @given(
     name=st.sampled_from(FORMATS), edits=st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=8)), max_size=6)
 )
-def test_altered_bytes_give_a_picture_or_an_image_error(name: str, edits: list[tuple[int, bytes]]) -> None:
+def test_altered_bytes_give_an_image_or_an_image_error(name: str, edits: list[tuple[int, bytes]]) -> None:
     data = bytearray(SOUND_FILES[name])
     for position, patch in edits:
         start = position % len(data)
@@ -233,7 +233,7 @@ def test_altered_bytes_give_a_picture_or_an_image_error(name: str, edits: list[t
 
 
 @pytest.mark.parametrize("data", [b"hello\n" * 40, b"%PDF-1.4\n%%EOF", b"<svg xmlns='x'/>", bytes(1000), b"\xff\xd8"])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_what_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match=r"^x: "):
         decode(data, "x")
 
@@ -245,7 +245,7 @@ def test_an_empty_file_is_called_empty() -> None:
 
 @pytest.mark.parametrize("file_format", ["EPS", "PPM", "ICO", "TGA", "PCX", "JPEG2000"])
 def test_formats_off_the_list_are_refused_though_pillow_knows_them(file_format: str) -> None:
-    with pytest.raises(ImageError, match="not a picture in a known format"):
+    with pytest.raises(ImageError, match="not an image in a known format"):
         decode(encode(Image.fromarray(noise()), file_format), "x")
 
 
@@ -294,7 +294,7 @@ def test_reading_a_file_is_decoding_its_bytes(tmp_path: Path) -> None:
     ("name", "expected"),
     [("a.jpg", True), ("A.JPEG", True), ("a.b.webp", True), (".a.jpg", False), ("a.txt", False), ("jpg", False)],
 )
-def test_pictures_are_known_by_their_extension(name: str, expected: bool) -> None:
+def test_images_are_known_by_their_extension(name: str, expected: bool) -> None:
     assert is_image_name(Path("folder") / name) is expected
 
 

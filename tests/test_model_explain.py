@@ -36,7 +36,7 @@ def network(hidden: tuple[int, ...] = ()) -> ResNet50:
     return made.eval()
 
 
-def pictures(num: int = 3, size: int = 96) -> Tensor:
+def images(num: int = 3, size: int = 96) -> Tensor:
     return torch.randint(0, 256, (num, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -61,7 +61,7 @@ def scaled(heat: Tensor, pixels: Tensor) -> np.ndarray:
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("hidden", [(), (16,), (16, 8)], ids=["linear", "mlp", "deep mlp"])
 def test_maps_equal_those_of_finite_differences_of_the_last_stage(hidden: tuple[int, ...]) -> None:
-    net, pixels, step = network(hidden), pictures(1, size=64), 1e-4
+    net, pixels, step = network(hidden), images(1, size=64), 1e-4
     # Of the most probable class some place speaks for it.
     target = int(net(PREPROCESS.normalize(pixels)).argmax())
     maps = GradCam(net, PREPROCESS, COMPUTE).maps(pixels, torch.tensor([target]))
@@ -87,7 +87,7 @@ def test_maps_equal_those_of_finite_differences_of_the_last_stage(hidden: tuple[
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("hidden", [(), (16,)], ids=["linear", "mlp"])
 def test_maps_equal_grad_cam_by_a_backward_pass_from_the_logit(hidden: tuple[int, ...]) -> None:
-    net, pixels, targets = network(hidden), pictures(), torch.tensor([0, 1, 3])
+    net, pixels, targets = network(hidden), images(), torch.tensor([0, 1, 3])
     activations = last_stage(net, pixels).requires_grad_()
     (gradients,) = torch.autograd.grad(logit(net, activations, targets).sum(), activations)
     heat = (gradients.mean(dim=(2, 3), keepdim=True) * activations).sum(dim=1).detach()
@@ -97,7 +97,7 @@ def test_maps_equal_grad_cam_by_a_backward_pass_from_the_logit(hidden: tuple[int
 
 @pytest.mark.usefixtures("narrow")
 def test_with_a_linear_head_the_map_is_the_class_activation_map() -> None:
-    net, pixels, targets = network(), pictures(), torch.tensor([2, 2, 0])
+    net, pixels, targets = network(), images(), torch.tensor([2, 2, 0])
     assert isinstance(net.fc, nn.Linear)
     heat = torch.einsum("bchw,bc->bhw", last_stage(net, pixels), net.fc.weight[targets]).detach()
     np.testing.assert_allclose(
@@ -107,7 +107,7 @@ def test_with_a_linear_head_the_map_is_the_class_activation_map() -> None:
 
 @pytest.mark.usefixtures("narrow")
 def test_without_targets_the_most_probable_class_is_explained() -> None:
-    net, pixels = network(), pictures()
+    net, pixels = network(), images()
     with torch.no_grad():
         best = net(PREPROCESS.normalize(pixels)).argmax(dim=1)
     cam = GradCam(net, PREPROCESS, COMPUTE)
@@ -116,7 +116,7 @@ def test_without_targets_the_most_probable_class_is_explained() -> None:
     assert maps.min() >= 0 and maps.max() <= 1
     assert np.array_equal(maps, cam.maps(pixels, best))
     assert np.array_equal(maps, cam.maps(pixels, torch.tensor([-1, -1, -1])))
-    assert np.allclose(maps[:1], cam.maps(pixels[:1]), atol=1e-5), "a picture's map does not depend on its batch"
+    assert np.allclose(maps[:1], cam.maps(pixels[:1]), atol=1e-5), "an image's map does not depend on its batch"
 
 
 @pytest.mark.usefixtures("narrow")
@@ -124,7 +124,7 @@ def test_the_network_is_left_as_it_was() -> None:
     net = network()
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    GradCam(net, PREPROCESS, COMPUTE).maps(pictures(1))
+    GradCam(net, PREPROCESS, COMPUTE).maps(images(1))
     assert net.training and not net.layer4._forward_hooks
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -135,7 +135,7 @@ def test_where_nothing_speaks_for_a_class_the_map_is_empty() -> None:
     net = network()
     assert isinstance(net.fc, nn.Linear)
     nn.init.constant_(net.fc.weight, -1.0)
-    assert not GradCam(net, PREPROCESS, COMPUTE).maps(pictures(2)).any()
+    assert not GradCam(net, PREPROCESS, COMPUTE).maps(images(2)).any()
 
 
 def test_each_cell_is_enlarged_to_where_it_looks() -> None:
@@ -149,7 +149,7 @@ def test_each_cell_is_enlarged_to_where_it_looks() -> None:
     assert abs(column - (2.5 * STRIDE_PX - OFFSET_PX)) <= 1
 
 
-def test_an_overlay_shows_the_picture_where_it_is_cold_and_is_lighter_where_it_is_hot() -> None:
+def test_an_overlay_shows_the_image_where_it_is_cold_and_is_lighter_where_it_is_hot() -> None:
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 160, (40, 60, 3), dtype=np.uint8))
     heat = np.zeros((40, 60), dtype=np.float32)
@@ -158,7 +158,7 @@ def test_an_overlay_shows_the_picture_where_it_is_cold_and_is_lighter_where_it_i
     after = np.asarray(overlay(image, heat).convert("L")).astype(float)
     assert np.abs(after[:, :30] - before[:, :30]).max() <= 2, "its brightness stays, so it can be recognised"
     assert after[:, 30:].mean() > before[:, 30:].mean() + 60, "it also reads in grey"
-    assert np.corrcoef(after[:, 30:].ravel(), before[:, 30:].ravel())[0, 1] > 0.99, "and the picture shines through"
+    assert np.corrcoef(after[:, 30:].ravel(), before[:, 30:].ravel())[0, 1] > 0.99, "and the image shines through"
 
 
 def test_the_colours_of_heat_get_lighter_all_the_way() -> None:

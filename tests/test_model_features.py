@@ -1,4 +1,4 @@
-"""Each picture goes through the backbone once, ever; and the cache never changes an answer."""
+"""Each image goes through the backbone once, ever; and the cache never changes an answer."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_other_weights_preprocessing_or_precision_miss(network: ResNet50, passes
         assert sum(passes) == 2
 
 
-def test_mirrored_features_are_those_of_mirrored_pictures_and_are_cached_apart(
+def test_mirrored_features_are_those_of_mirrored_images_and_are_cached_apart(
     network: ResNet50, passes: list[int]
 ) -> None:
     square = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -172,14 +172,14 @@ def test_an_interrupted_extraction_keeps_what_it_computed(
     assert seen == [(12, 20), (16, 20), (20, 20)]
 
 
-def test_unreadable_pictures_are_all_named_before_any_forward_pass(
+def test_unreadable_images_are_all_named_before_any_forward_pass(
     network: ResNet50, passes: list[int], make_folder: Callable[..., Path]
 ) -> None:
     folder = make_folder({"cat": 3})
     (folder / "cat" / "bad.jpg").write_text("x")
     (folder / "cat" / "empty.jpg").touch()
     items = [Item(path.name, path) for path in sorted((folder / "cat").iterdir())]
-    with pytest.raises(DataError, match=r"2 of 5 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match=r"2 of 5 images cannot be read") as caught:
         extract_features(network, items, SMALL, COMPUTE)
     assert "bad.jpg" in caught.value.message and "empty.jpg" in caught.value.message
     assert passes == []

@@ -25,7 +25,7 @@ from resnet_cli.images import read_image
 from resnet_cli.model.network import (
     METADATA_KEY,
     NUM_FEATURES,
-    Memory,
+    Exemplars,
     Model,
     ResNet50,
     backbone_hash,
@@ -489,33 +489,33 @@ def test_weights_without_step_counters_load(tmp_path: Path, network: ResNet50) -
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in state.items())
 
 
-def make_memory(dtype: torch.dtype = torch.float16) -> Memory:
+def make_memory(dtype: torch.dtype = torch.float16) -> Exemplars:
     features = torch.randn(6, NUM_FEATURES, generator=torch.Generator().manual_seed(3))
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
-    return Memory(features.to(dtype), labels, torch.tensor([False, True] * 3))
+    return Exemplars(features.to(dtype), labels, torch.tensor([False, True] * 3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_a_models_memory_comes_back_as_it_was(model: Model, tmp_path: Path, dtype: torch.dtype) -> None:
-    memory = make_memory(dtype)
+    exemplars = make_memory(dtype)
     path = tmp_path / "model.safetensors"
-    dataclasses.replace(model, memory=memory).save(path)
-    loaded = load_model(path).memory
+    dataclasses.replace(model, exemplars=exemplars).save(path)
+    loaded = load_model(path).exemplars
     # Not a view of the file, which may change.
     with path.open("r+b") as file:
         file.write(b"\xff" * path.stat().st_size)
     assert loaded is not None
-    for name, tensor in vars(memory).items():
+    for name, tensor in vars(exemplars).items():
         assert torch.equal(getattr(loaded, name), tensor) and getattr(loaded, name).dtype == tensor.dtype
 
 
 def test_a_file_network_tensors_has_none(saved: Path) -> None:
-    assert load_model(saved).memory is None
+    assert load_model(saved).exemplars is None
 
 
 def test_a_backbone_loads_from_a_model_with_memory(model: Model, network: ResNet50, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    dataclasses.replace(model, memory=make_memory()).save(path)
+    dataclasses.replace(model, exemplars=make_memory()).save(path)
     fresh = ResNet50(7)
     load_backbone(fresh, Weights("model.safetensors", None, path, ""))
     assert backbone_hash(fresh) == backbone_hash(network)
@@ -525,7 +525,7 @@ def test_what_is_left_without_the_memory_loads_into_torchvision(
     model: Model, network: ResNet50, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
-    dataclasses.replace(model, memory=make_memory()).save(path)
+    dataclasses.replace(model, exemplars=make_memory()).save(path)
     tensors = load_file(path)
     twin = resnet50(num_classes=len(CLASSES))
     twin.load_state_dict(network_tensors(tensors))
@@ -555,6 +555,6 @@ def test_a_damaged_memory_is_a_model_error(
     content: tuple[dict[str, Tensor], dict[str, Any]], change: dict[str, Tensor | None]
 ) -> None:
     tensors, about = content
-    memory = {name: tensor for name, tensor in {**vars(make_memory()), **change}.items() if tensor is not None}
+    exemplars = {name: tensor for name, tensor in {**vars(make_memory()), **change}.items() if tensor is not None}
     with pytest.raises(ModelError, match="damaged memory"):
-        model_from_tensors(tensors | {f"memory.{name}": tensor for name, tensor in memory.items()}, about, Path("x"))
+        model_from_tensors(tensors | {f"memory.{name}": tensor for name, tensor in exemplars.items()}, about, Path("x"))

@@ -55,10 +55,10 @@ def test_features_are_the_networks_own_at_any_size_and_batch_size(network: ResNe
             expected, found = network.features(batch), layers.features(batch)
         assert found.dtype == torch.float32 and found.shape == (count, 2048)
         assert float((found - expected).abs().max() / expected.abs().max()) < TOLERANCE
-        assert torch.equal(batch, before), "the caller's pictures are not written over"
+        assert torch.equal(batch, before), "the caller's images are not written over"
 
 
-def test_the_same_pictures_give_the_same_bits(network: ResNet50) -> None:
+def test_the_same_images_give_the_same_bits(network: ResNet50) -> None:
     can_pack()
     batch = images(5, 64, 64)
     with torch.inference_mode():

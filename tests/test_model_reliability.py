@@ -1,4 +1,4 @@
-"""A promise about wrong answers is kept, asks for no more pictures than it must, and is refused where it cannot be."""
+"""A promise about wrong answers is kept, asks for no more images than it must, and is refused where it cannot be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_cli.model.reliability import (
     abstention,
     error_bound,
     novelty,
-    promise,
+    select_threshold,
 )
 
 #: What the chance of a mistake is at a probability.
@@ -47,28 +47,28 @@ def test_a_promise_is_broken_at_most_5_times_of_100(kind: str, ties: bool) -> No
     for _ in range(num_trials):
         confidence = draw(400)
         try:
-            found = promise(confidence, rng.random(400) >= risk(confidence), target)
+            found = select_threshold(confidence, rng.random(400) >= risk(confidence), target)
         except ConfigError:
             continue
         num_broken += risk(everyone[everyone >= found.min_prob]).mean() > target
     assert num_broken <= 0.05 * num_trials
 
 
-def test_it_takes_the_fewest_pictures_that_can_be_enough() -> None:
+def test_it_takes_the_fewest_images_that_can_be_enough() -> None:
     confidence = np.linspace(0.5, 1, 300, dtype=np.float32)
     # (1 - 0.02) ** n = 0.05 / 3
     enough = math.ceil(math.log(0.05 / 3) / math.log(0.98))
-    found = promise(confidence[:enough], np.ones(enough, dtype=bool), 0.02)
+    found = select_threshold(confidence[:enough], np.ones(enough, dtype=bool), 0.02)
     assert (found.coverage, found.error) == (1, 0) and found.error_bound <= 0.02
-    with pytest.raises(ConfigError, match="validation pictures") as refused:
-        promise(confidence[: enough - 1], np.ones(enough - 1, dtype=bool), 0.02)
+    with pytest.raises(ConfigError, match="validation images") as refused:
+        select_threshold(confidence[: enough - 1], np.ones(enough - 1, dtype=bool), 0.02)
     assert refused.value.hint is not None and f"at least {enough} " in refused.value.hint
 
 
 def test_mistakes_among_the_unsure_do_not_stop_the_sure_from_being_answered() -> None:
     confidence = np.linspace(1, 0.3, 1000, dtype=np.float32)
     is_right = np.arange(1000) < 600
-    found = promise(confidence, is_right, 0.02)
+    found = select_threshold(confidence, is_right, 0.02)
     assert 0.55 < found.coverage < 0.62 and found.error_bound <= 0.02
     assert found.min_prob == pytest.approx(confidence[round(found.coverage * 1000) - 1])
 
@@ -77,19 +77,19 @@ def test_what_is_equally_probable_is_answered_together() -> None:
     confidence = np.array([0.9] * 300 + [0.8] * 300, dtype=np.float32)
     is_right = np.ones(600, dtype=bool)
     is_right[300:350] = False
-    found = promise(confidence, is_right, 0.05)
+    found = select_threshold(confidence, is_right, 0.05)
     assert found.min_prob == pytest.approx(0.9) and found.coverage == 0.5
 
 
 @pytest.mark.parametrize("num", [1, 2, 3])
-def test_a_handful_of_pictures_promises_nothing(num: int) -> None:
+def test_a_handful_of_images_promises_nothing(num: int) -> None:
     with pytest.raises(ConfigError):
-        promise(np.ones(num, dtype=np.float32), np.ones(num, dtype=bool), 0.01)
+        select_threshold(np.ones(num, dtype=np.float32), np.ones(num, dtype=bool), 0.01)
 
 
 def test_answers_that_are_too_often_wrong_are_named_as_the_reason() -> None:
     with pytest.raises(ConfigError, match="with these answers"):
-        promise(np.linspace(0, 1, 2000, dtype=np.float32), np.arange(2000) % 2 == 0, 0.05)
+        select_threshold(np.linspace(0, 1, 2000, dtype=np.float32), np.arange(2000) % 2 == 0, 0.05)
 
 
 @given(st.integers(1, 400), st.data())
@@ -105,7 +105,7 @@ def reliability(num: int) -> Reliability:
     return Reliability(confidence, np.ones(num, dtype=bool), rng.random(num).astype(np.float32))
 
 
-def test_nearly_all_known_pictures_count_as_known() -> None:
+def test_nearly_all_known_images_count_as_known() -> None:
     known = reliability(1000)
     assert np.mean(known.novelty <= known.most_novel) == pytest.approx(KNOWN_SHARE, abs=0.002)
     # Of so few there is no rank beyond the last.
@@ -116,7 +116,7 @@ def test_a_rule_names_its_reason() -> None:
     rule = abstention(reliability(1000), threshold=0.9, target_error=None)
     assert rule.reason(0.95, 0.0) is None
     assert rule.reason(0.5, 0.0) == "only 50.0 % sure"
-    assert rule.reason(1.0, 2.0) == "unlike the training pictures"
+    assert rule.reason(1.0, 2.0) == "unlike the training images"
     assert abstention(reliability(1000), target_error=0.05).min_prob <= 0.9
     with pytest.raises(ModelError):
         abstention(None, target_error=None)

@@ -1,4 +1,4 @@
-"""The nearest pictures are those with the largest cosine, in any chunks, without the picture itself."""
+"""The nearest images are those with the largest cosine, in any chunks, without the image itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def items(make_folder: Callable[..., Path]) -> list[Item]:
 def test_they_are_those_with_the_largest_cosine(
     model: Model, items: list[Item], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(similar, "CHUNK_PICTURES", chunk)
+    monkeypatch.setattr(similar, "CHUNK_IMAGES", chunk)
     rows = extract_features(model.network, items, model.preprocess, COMPUTE).double().numpy()
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     found = find_similar(model, items[:2], iter(items), COMPUTE, topk=4)
@@ -53,7 +53,7 @@ def test_they_are_those_with_the_largest_cosine(
     assert found.num == 12
 
 
-def test_a_copy_is_found_and_the_picture_itself_is_not(model: Model, items: list[Item], tmp_path: Path) -> None:
+def test_a_copy_is_found_and_the_image_itself_is_not(model: Model, items: list[Item], tmp_path: Path) -> None:
     assert isinstance(items[0].source, Path)
     copy = Item("copy", Path(shutil.copy(items[0].source, tmp_path / "copy.jpg")))
     found = find_similar(model, items[:1], [*items, copy], COMPUTE, topk=99)
@@ -61,15 +61,13 @@ def test_a_copy_is_found_and_the_picture_itself_is_not(model: Model, items: list
     assert len(found.matches) == 12
 
 
-def test_unreadable_pictures_are_reported_and_the_rest_compared(
-    model: Model, items: list[Item], tmp_path: Path
-) -> None:
+def test_unreadable_images_are_reported_and_the_rest_compared(model: Model, items: list[Item], tmp_path: Path) -> None:
     broken = Item("broken", tmp_path / "gone.jpg")
     done: list[int] = []
     found = find_similar(model, items[:1], [broken, *items], COMPUTE, on_progress=done.append)
     assert [error.path for error in found.errors] == [str(tmp_path / "gone.jpg")] and len(found.matches) == 10
     assert done[-1] == 12
-    with pytest.raises(DataError, match="no picture there can be read"):
+    with pytest.raises(DataError, match="no image there can be read"):
         find_similar(model, items[:1], [broken], COMPUTE)
     with pytest.raises(DataError, match=r"gone\.jpg"):
         find_similar(model, [broken], items, COMPUTE)

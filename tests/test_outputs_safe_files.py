@@ -1,4 +1,4 @@
-"""Sorted, drawn on and explained pictures: nothing is overwritten, nothing is lost, no name leaves its folder."""
+"""Sorted, drawn on and explained images: nothing is overwritten, nothing is lost, no name leaves its folder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_class_has_a_folder_of_its_own() -> None:
     assert (found["a/b"], found["Cat"], found["unknown"]) == ("a_b", "Cat", "unknown-2")
 
 
-def test_pictures_are_copied_by_class(tmp_path: Path) -> None:
+def test_images_are_copied_by_class(tmp_path: Path) -> None:
     red, blue = paint(tmp_path / "in" / "1.png", COLOURS["red"]), paint(tmp_path / "in" / "2.png", COLOURS["blue"])
     write = sort_into(tmp_path / "out", CLASSES, abstains=True)
     write(at(red))
@@ -70,7 +70,7 @@ def test_pictures_are_copied_by_class(tmp_path: Path) -> None:
     assert red.exists() and blue.exists()
 
 
-def test_pictures_of_one_name_are_all_kept_and_a_second_time_changes_nothing(tmp_path: Path) -> None:
+def test_images_of_one_name_are_all_kept_and_a_second_time_changes_nothing(tmp_path: Path) -> None:
     sources = [paint(tmp_path / folder / "a.png", (number, 0, 0)) for number, folder in enumerate("xyz")]
     for _ in range(2):
         write = sort_into(tmp_path / "out", CLASSES, abstains=False)
@@ -90,7 +90,7 @@ def test_a_file_of_the_users_is_never_overwritten(tmp_path: Path) -> None:
 
 
 @links
-def test_links_lead_to_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_lead_to_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sources = [paint(Path(folder) / "a.png", (number, 0, 0)) for number, folder in enumerate("xy")]
     for _ in range(2):
@@ -126,10 +126,10 @@ def test_a_file_in_the_way_of_a_folder_is_a_disk_error(tmp_path: Path) -> None:
         sort_into(tmp_path, CLASSES, abstains=False)(at(paint(tmp_path / "a.png", COLOURS["red"])))
 
 
-# Pictures about answers
+# Images about answers
 
 
-def test_drawn_and_explained_pictures_are_jpegs_under_the_name_of_their_picture(tmp_path: Path) -> None:
+def test_drawn_and_explained_images_are_jpegs_under_the_name_of_their_image(tmp_path: Path) -> None:
     source = paint(tmp_path / "in" / "a.png", COLOURS["red"], size=(300, 200))
     for _ in range(2):
         annotate_into(tmp_path / "drawn")(at(source))
@@ -138,7 +138,7 @@ def test_drawn_and_explained_pictures_are_jpegs_under_the_name_of_their_picture(
         assert [path.name for path in (tmp_path / "explained").iterdir()] == ["a.jpg"]
     with Image.open(tmp_path / "drawn" / "a.jpg") as image:
         assert image.size == (300, 200)
-        # The upper half is the picture as it was.
+        # The upper half is the image as it was.
         assert np.abs(np.asarray(image)[:100].mean(axis=(0, 1)) - COLOURS["red"]).max() < 3
 
 

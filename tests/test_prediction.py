@@ -31,9 +31,9 @@ def predictions(items: list[Item], **options: object) -> list[Prediction]:
 
 
 @given(colours=st.lists(st.sampled_from([*COLOURS, "broken"]), max_size=17), batch_size=st.integers(1, 9))
-def test_each_picture_gets_its_own_answer_at_its_own_place(colours: list[str], batch_size: int) -> None:
+def test_each_image_gets_its_own_answer_at_its_own_place(colours: list[str], batch_size: int) -> None:
     items = [
-        Item(f"{index}", b"no picture") if colour == "broken" else item(f"{index}", COLOURS[colour])
+        Item(f"{index}", b"no image") if colour == "broken" else item(f"{index}", COLOURS[colour])
         for index, colour in enumerate(colours)
     ]
     found = predictions(items, batch_size=batch_size)
@@ -42,7 +42,7 @@ def test_each_picture_gets_its_own_answer_at_its_own_place(colours: list[str], b
     assert found == predictions(items, batch_size=1) or any(prediction.error for prediction in found)
 
 
-def test_an_unreadable_picture_has_no_label() -> None:
+def test_an_unreadable_image_has_no_label() -> None:
     (found,) = predictions([Item("a.jpg", b"")])
     assert (found.topk, found.unknown, found.novelty) == ((), None, None)
     for name in ("label", "prob"):
@@ -64,11 +64,11 @@ def test_what_the_network_saw_and_features_come_along() -> None:
     assert predictions([RED])[0].features is None
 
 
-def test_an_unknown_picture_keeps_its_classes_and_says_why() -> None:
+def test_an_unknown_image_keeps_its_classes_and_says_why() -> None:
     rule = Abstention(min_prob=0.5, max_novelty=0.9)
     red, grey = predictions([RED, GREY], rule=rule)
     assert (red.label, red.unknown) == ("red", None)
-    assert (grey.label, grey.unknown) == ("unknown", "unlike the training pictures")
+    assert (grey.label, grey.unknown) == ("unknown", "unlike the training images")
     assert grey.topk[0][0] == "green" and grey.prob == grey.topk[0][1]
     (grey,) = predictions([GREY], rule=Abstention(min_prob=0.5))
     assert grey.unknown == "only 33.6 % sure"
@@ -89,7 +89,7 @@ def test_only_a_few_batches_are_taken_ahead_and_the_threads_end() -> None:
     assert taken <= 8
 
 
-def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
+def test_a_batch_without_a_readable_image_is_not_computed() -> None:
     class Never(MeanColours):
         def answer(self, seen: list[NDArray[np.float32]]) -> Answers:
             raise AssertionError

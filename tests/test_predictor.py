@@ -18,7 +18,7 @@ from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.predictor import Prediction, predict
-from resnet_cli.training.loop import quality
+from resnet_cli.training.loop import selection_key
 
 pytest_plugins = ["support.small_runs"]
 
@@ -81,7 +81,7 @@ def test_a_saved_model_answers_as_the_one_in_memory(trained: Trained, val: list[
 
 def test_the_epoch_that_was_kept_scored_what_the_model_scores(trained: Trained) -> None:
     result = trained.result
-    assert result.best == max(result.history, key=quality)
+    assert result.best == max(result.history, key=selection_key)
     # The model answers at the temperature that suits its validation split best.
     assert result.best.val_fitted_loss == pytest.approx(result.val.loss, abs=ROUNDING)
     assert result.best.val_top1 == pytest.approx(result.val.top1)
@@ -117,12 +117,12 @@ def test_the_predict_command_answers_as_training_did(trained: Trained, val: list
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_an_unreadable_picture_keeps_its_place_and_shifts_no_answer(
+def test_an_unreadable_image_keeps_its_place_and_shifts_no_answer(
     full_run: Trained, tmp_path: Path, batch_size: int
 ) -> None:
     val = full_run.result.plan.dataset.split("val")
     broken = [Item(name, tmp_path / name) for name in ("first.jpg", "middle.jpg", "more.jpg", "last.jpg")]
-    broken[1].source.write_text("no picture")  # type: ignore[union-attr]
+    broken[1].source.write_text("no image")  # type: ignore[union-attr]
     mixed = [broken[0], *val[:4], *broken[1:3], *val[4:], broken[3]]
     found = list(predict(full_run.result.model, mixed, COMPUTE, topk=3, batch_size=batch_size))
     assert [prediction.path for prediction in found] == [item.name for item in mixed]

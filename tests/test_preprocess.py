@@ -50,7 +50,7 @@ def test_it_is_torchvisions_resize_and_centre_crop_bit_by_bit(
         np.testing.assert_array_equal(preprocess(image), torchvisions(preprocess, image))
 
 
-def test_a_picture_of_the_right_size_is_left_alone() -> None:
+def test_an_image_of_the_right_size_is_left_alone() -> None:
     image = noise(224, 224)
     np.testing.assert_array_equal(Preprocess(resize_size=224, crop_size=224)(image), np.asarray(image))
 
@@ -62,7 +62,7 @@ def test_one_pixel_fills_the_crop() -> None:
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_pad_keeps_the_whole_picture_and_its_aspect_on_the_mean_colour(
+def test_pad_keeps_the_whole_image_and_its_aspect_on_the_mean_colour(
     size: tuple[int, int], interpolation: Interpolation
 ) -> None:
     preprocess = Preprocess(resize_size=224, crop_size=224, interpolation=interpolation, fit="pad")
@@ -96,7 +96,7 @@ def test_a_square_without_margin_is_the_same_whatever_the_fit(fit: Fit) -> None:
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("size", [(1, 1_000_000), (1_000_000, 1), (50, 50_000)], ids=str)
-def test_a_panorama_is_as_cheap_as_any_other_picture(size: tuple[int, int], fit: Fit) -> None:
+def test_a_panorama_is_as_cheap_as_any_other_image(size: tuple[int, int], fit: Fit) -> None:
     """Resized as a whole, its shorter side to 256, it would fill 262 GB; squashed in one go, 900 MB on the way."""
     image = blobs(*size)
     start = time.process_time()

@@ -16,7 +16,7 @@ from support.html_page import Page, assert_self_contained
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.duplicates import NearPair
 from resnet_cli.data.inspection.findings import find_problems
-from resnet_cli.data.inspection.inspect import Inspection, inspect_pictures
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import look, scan
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
@@ -28,7 +28,7 @@ MAX_PAGE_BYTES = 5_000_000
 
 
 def inspect(dataset: Dataset) -> Inspection:
-    return inspect_pictures(dataset, [look(item) for item in dataset.items])
+    return inspect_images(dataset, [look(item) for item in dataset.items])
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 30)) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -42,15 +42,15 @@ def png(image: Image.Image, **options: Any) -> bytes:
 
 
 def pets(sources: Sequence[Any], **changes: Any) -> Dataset:
-    """Pictures of cats and dogs in turn, all in train unless changed."""
-    items = tuple(Item(f"picture{n}.png", source, n % 2) for n, source in enumerate(sources))
+    """Images of cats and dogs in turn, all in train unless changed."""
+    items = tuple(Item(f"image{n}.png", source, n % 2) for n, source in enumerate(sources))
     return dataclasses.replace(Dataset("pets", "pets", ("cat", "dog"), items), **changes)
 
 
 def test_the_page_is_one_valid_file_that_asks_for_nothing(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"train": {"ants": 12, "bees": 11}, "val": {"ants": 3, "bees": 4}})
     dataset = read_folder(folder)
-    text = inspection_page(inspect_pictures(dataset, scan(dataset.items)))
+    text = inspection_page(inspect_images(dataset, scan(dataset.items)))
     page = Page(text)
     assert_self_contained(page)
     assert "script" not in page.tags
@@ -80,24 +80,24 @@ def test_planted_faults_appear_with_counts_and_fixes(make_folder: Callable[..., 
     rgba.putalpha(100)
     rgba.save(folder / "train/bees/clear.png")
     Image.fromarray(noise(6, (200, 20))).save(folder / "train/bees/panorama.png")
-    (folder / "train/ants/notes.txt").write_text("no picture")
+    (folder / "train/ants/notes.txt").write_text("no image")
     dataset = read_folder(folder)
-    inspection = inspect_pictures(dataset, scan(dataset.items))
+    inspection = inspect_images(dataset, scan(dataset.items))
     page = Page(inspection_page(inspection))
     assert_self_contained(page)
     for finding in find_problems(inspection):
         assert finding.message in page.text and finding.fix in page.text
     titles = "Unreadable files 1|Label conflicts 1|Leaks between splits 1|Exact duplicates 2|Rotated by EXIF 1"
-    for title in f"{titles}|Transparent 1|Gray 2|16-bit 1|CMYK 1|Long pictures 1".split("|"):
+    for title in f"{titles}|Transparent 1|Gray 2|16-bit 1|CMYK 1|Long images 1".split("|"):
         assert title in page.text
     assert "1 unreadable" in page.text and "2 exact copies" in page.text and "1 leaks" in page.text
     assert "train/ants/cut.jpg" in page.text and "damaged" in page.text
     assert "orientation 6" in page.text and "90 % cut" in page.text
-    assert "Files that are not pictures by their name: 1" in page.text
+    assert "Files that are not images by their name: 1" in page.text
 
 
 def test_the_worst_findings_come_first() -> None:
-    dataset = pets([noise(n) for n in range(30)] + [b"no picture"], notes=("something was noticed",))
+    dataset = pets([noise(n) for n in range(30)] + [b"no image"], notes=("something was noticed",))
     page = Page(inspection_page(inspect(dataset)))
     assert page.text.index("Fix first") < page.text.index("Good to know")
     assert page.text.index("cannot be read, such as") < page.text.index("something was noticed")
@@ -108,12 +108,12 @@ def test_near_duplicates_stand_side_by_side_with_their_score() -> None:
     inspection = dataclasses.replace(inspection, near=(NearPair(0, 2, 0.9512),))
     page = Page(inspection_page(inspection))
     assert "Near duplicates 1" in page.text and "95.1 %" in page.text
-    assert page.values("img", "alt").count("picture0.png") == page.values("img", "alt").count("picture2.png") == 1
+    assert page.values("img", "alt").count("image0.png") == page.values("img", "alt").count("image2.png") == 1
 
 
 def test_near_duplicates_that_were_not_looked_for_are_not_called_absent() -> None:
     dataset = pets([noise(0), noise(1)])
-    inspection = inspect_pictures(dataset, [look(item) for item in dataset.items], near=False)
+    inspection = inspect_images(dataset, [look(item) for item in dataset.items], near=False)
     text = Page(inspection_page(inspection)).text
     assert "not looked for" in text and "0 near pairs" not in text
 
@@ -141,7 +141,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_of_strangers_are_text_and_nothing_else(name: str) -> None:
     same = png(Image.fromarray(noise(0)))
-    sources = [same, png(Image.fromarray(noise(1)), transparency=(0, 0, 0)), same, b"no picture", same]
+    sources = [same, png(Image.fromarray(noise(1)), transparency=(0, 0, 0)), same, b"no image", same]
     items = tuple(Item(f"{name}{n}", source, n % 2, SPLITS[n % 3], name) for n, source in enumerate(sources))
     dataset = Dataset(name, name, (name, name + "'"), items, notes=(name,), split_note=name, passed_over={name: 1})
     text = inspection_page(inspect(dataset))
@@ -155,10 +155,10 @@ def test_names_of_strangers_are_text_and_nothing_else(name: str) -> None:
         assert name in page.text
 
 
-def test_a_picture_that_vanished_after_the_scan_leaves_a_placeholder(make_folder: Callable[..., Path]) -> None:
+def test_an_image_that_vanished_after_the_scan_leaves_a_placeholder(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"ants": 4, "bees": 4})
     dataset = read_folder(folder)
-    inspection = inspect_pictures(dataset, scan(dataset.items))
+    inspection = inspect_images(dataset, scan(dataset.items))
     (folder / "ants/001.jpg").unlink()
     (folder / "bees/002.jpg").write_bytes(b"something else now")
     page = Page(inspection_page(inspection))
@@ -167,9 +167,9 @@ def test_a_picture_that_vanished_after_the_scan_leaves_a_placeholder(make_folder
 
 
 def test_a_data_set_that_cannot_be_read_at_all_still_has_a_page() -> None:
-    page = Page(inspection_page(inspect(pets([b"no", b"picture"]))))
+    page = Page(inspection_page(inspect(pets([b"no", b"image"]))))
     assert_self_contained(page)
-    assert page.tags["svg"] == page.tags["img"] == 0 and "no picture to show" in page.text
+    assert page.tags["svg"] == page.tags["img"] == 0 and "no image to show" in page.text
 
 
 def test_pixels_in_memory_are_shown_as_pixels() -> None:
@@ -185,22 +185,22 @@ def test_many_classes_are_folded_and_sampled() -> None:
     assert page.tags["img"] == 40
 
 
-def test_the_page_is_bounded_for_thousands_of_pictures_with_hundreds_of_duplicates() -> None:
+def test_the_page_is_bounded_for_thousands_of_images_with_hundreds_of_duplicates() -> None:
     # Noise above the thumbnail's side, turned by EXIF and long: everything that fills galleries.
     exif = Image.Exif()
     exif[0x0112] = 6
     gray = Image.fromarray(noise(0, (400, 150))[..., 0])
     files = [png(Image.fromarray(noise(n, (400, 150))), exif=exif) for n in range(60)] + [png(gray, exif=exif)] * 40
-    pictures = [look(Item("", file)) for file in files]
+    images = [look(Item("", file)) for file in files]
     items, found = [], []
     for n in range(3_000):
         file = n % len(files)
         items.append(Item(f"{'long name ' * 20}{n}.png", files[file], n % 30, SPLITS[n % 3]))
         # 500 copies; the others only look like copies here so that their files need not differ.
         sha256 = (n % 2_500).to_bytes(32, "big")
-        found.append(pictures[file]._replace(sha256=sha256, signature=b""))
+        found.append(images[file]._replace(sha256=sha256, signature=b""))
     classes = tuple(f"{'class ' * 30}{n}" for n in range(30))
-    inspection = inspect_pictures(Dataset("large", "large", classes, tuple(items)), found, near=False)
+    inspection = inspect_images(Dataset("large", "large", classes, tuple(items)), found, near=False)
     inspection = dataclasses.replace(inspection, near=tuple(NearPair(n, n + 1, 0.9) for n in range(0, 2_000, 2)))
     assert len(inspection.exact) == 500
     text = inspection_page(inspection)
@@ -231,14 +231,14 @@ def test_a_thumbnail_is_small_and_keeps_its_shape() -> None:
         cut_histogram([0.0, 0.25, 0.25, 0.9999]),
     ],
 )
-def test_a_histogram_counts_every_picture_inside_its_frame(histogram: Histogram) -> None:
+def test_a_histogram_counts_every_image_inside_its_frame(histogram: Histogram) -> None:
     counted = sum(round(bar.height * histogram.peak) for bar in histogram.bars)
-    assert f"of {counted} pictures" in histogram.summary
+    assert f"of {counted} images" in histogram.summary
     assert all(0 <= bar.left and bar.left + bar.width <= 1 + 1e-9 and 0 < bar.height <= 1 for bar in histogram.bars)
     assert 2 <= len(histogram.ticks) <= 9 and all(-1e-9 <= place <= 1 + 1e-9 for place, _ in histogram.ticks)
 
 
-def test_square_pictures_stand_in_the_middle() -> None:
+def test_square_images_stand_in_the_middle() -> None:
     (bar,) = aspect_histogram([1.0, 1.0]).bars
     assert bar.left + bar.width / 2 == pytest.approx(0.5)
 

@@ -136,12 +136,12 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path: Path, figures: list[Figur
     assert labels[4] == "a\ufffdb\ufffd[31m"
     width, height = png_size(tmp_path / "c.png")
     assert width < 1500 and height < 1500
-    pictures = [np.zeros((9, 9, 3), np.uint8)] * len(HOSTILE)
-    plot_predictions(pictures, HOSTILE, HOSTILE[::-1], [0.5] * len(HOSTILE), tmp_path / "p.png")
+    images = [np.zeros((9, 9, 3), np.uint8)] * len(HOSTILE)
+    plot_predictions(images, HOSTILE, HOSTILE[::-1], [0.5] * len(HOSTILE), tmp_path / "p.png")
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (1, 300, 3), (500, 333, 3)])
-def test_pictures_of_any_size_fit_the_grid(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_images_of_any_size_fit_the_grid(tmp_path: Path, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     plot_predictions([image] * 7, ["a"] * 7, ["b"] * 7, [0.5] * 7, tmp_path / "grid.png")
     width, height = png_size(tmp_path / "grid.png")
@@ -149,8 +149,8 @@ def test_pictures_of_any_size_fit_the_grid(tmp_path: Path, shape: tuple[int, ...
 
 
 def test_wrong_predictions_are_red_and_name_the_true_class(tmp_path: Path, figures: list[Figure]) -> None:
-    pictures = [np.zeros((8, 8), np.uint8), np.zeros((99, 99), np.uint8)]
-    plot_predictions(pictures, ["cat", "cat"], ["cat", "dog"], [0.934, 0.5], tmp_path / "grid.png")
+    images = [np.zeros((8, 8), np.uint8), np.zeros((99, 99), np.uint8)]
+    plot_predictions(images, ["cat", "cat"], ["cat", "dog"], [0.934, 0.5], tmp_path / "grid.png")
     (axes,) = figures[0].axes
     right, wrong = axes.texts
     assert (right.get_text(), wrong.get_text()) == ("cat 0.93", "dog 0.50\n(cat)")

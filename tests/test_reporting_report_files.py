@@ -47,7 +47,7 @@ def test_a_folder_holds_the_page_the_card_the_counts_and_every_plot(tmp_path: Pa
             assert image.format == "PNG" and min(image.size) > 300
 
 
-def test_an_eval_has_no_curves_and_pictures_that_are_gone_are_no_trouble(tmp_path: Path) -> None:
+def test_an_eval_has_no_curves_and_images_that_are_gone_are_no_trouble(tmp_path: Path) -> None:
     content = make_content(PETS, 30)
     items = [Item(item.name, tmp_path / "gone.jpg", item.label) for item in content.items]
     write_report_files(tmp_path, dataclasses.replace(content, items=items, history=()))
@@ -120,7 +120,7 @@ def test_the_card_tells_use_data_figures_limits_and_what_is_to_be_filled_in() ->
     rows = table_rows(card)
     for figure in figures(content.evaluation):
         assert [figure.name, figure.text] == next(row[:2] for row in rows if row[0] == figure.name)
-    assert "Most often it takes" in card and "temperature" in card and "pictures unlike its training pictures" in card
+    assert "Most often it takes" in card and "temperature" in card and "images unlike its training images" in card
     assert "the test split chose nothing" in card and card.count("ill in") >= 5
 
 

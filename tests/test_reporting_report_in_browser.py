@@ -85,13 +85,13 @@ def test_nothing_overflows_or_complains(visit: Callable[..., Any], name: str, si
     assert not cut
 
 
-def test_a_click_on_a_cell_shows_its_pictures(visit: Callable[..., Any]) -> None:
+def test_a_click_on_a_cell_shows_its_images(visit: Callable[..., Any]) -> None:
     page = visit("ten")
     cell = page.locator('td.cell.is-wrong[data-row="3"]').first
     num, column = int(cell.inner_text()), cell.get_attribute("data-column")
     cell.click()
     assert page.locator("#cell h3").inner_text() == f"class 3 → class {column}"
-    assert f"{num} of 40 pictures of class 3 are answered as class {column}" in page.locator("#cell").inner_text()
+    assert f"{num} of 40 images of class 3 are answered as class {column}" in page.locator("#cell").inner_text()
     assert page.locator("#cell img").count() == num
     assert all(page.evaluate("[...document.querySelectorAll('#cell img')].map((i) => i.naturalWidth > 0)"))
     assert cell.get_attribute("aria-selected") == "true"
@@ -103,7 +103,7 @@ def test_hover_tells_counts_and_share(visit: Callable[..., Any]) -> None:
     assert not page.locator("#tip").is_visible()
     page.locator('td.cell[data-row="2"][data-column="2"]').hover()
     assert page.locator("#tip").is_visible()
-    assert "of 40 pictures of class 2 are answered right (" in page.locator("#tip").inner_text()
+    assert "of 40 images of class 2 are answered right (" in page.locator("#tip").inner_text()
 
 
 def test_the_matrix_works_by_keyboard_alone(visit: Callable[..., Any]) -> None:
@@ -138,7 +138,7 @@ def test_a_drawn_matrix_answers_to_mouse_and_keyboard(visit: Callable[..., Any])
     assert page.locator("#cell h3").inner_text() == "class 50"
     page.locator("#map").focus()
     page.keyboard.press("ArrowRight")
-    assert "pictures of class 50 are answered as class 51" in page.locator("#said").text_content()
+    assert "images of class 50 are answered as class 51" in page.locator("#said").text_content()
     page.keyboard.press("Enter")
     assert page.locator("#cell h3").inner_text() == "class 50 → class 51"
 
@@ -174,7 +174,7 @@ def test_the_command_is_copied(visit: Callable[..., Any]) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == "resnet-cli finetune --config 'runs/my pets/config.yaml'"
 
 
-def test_without_a_script_the_page_still_tells_everything_but_a_cells_pictures(visit: Callable[..., Any]) -> None:
+def test_without_a_script_the_page_still_tells_everything_but_a_cells_images(visit: Callable[..., Any]) -> None:
     page = visit("ten", java_script_enabled=False)
     assert page.locator("#grid td.cell").count() == 100 and page.locator("#worst img").count() > 0
     assert "shown by a script" in page.locator("#cell").inner_text()

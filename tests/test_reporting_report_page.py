@@ -23,7 +23,7 @@ from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.figures import class_figures, figures, percent
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.plots import CurvePoint
-from resnet_cli.reporting.report_page import MAX_CELL_PICTURES, report_page, shown_positions
+from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart, risk_line
 
 MAX_PAGE_BYTES = 5_000_000
@@ -66,7 +66,7 @@ def test_no_script_but_our_own_may_run() -> None:
 def test_every_figure_stands_in_the_page_with_its_interval_and_n() -> None:
     content = make_content(PETS, 120)
     text = Page(report_page(content)).text
-    assert "n = 120" in text and "beside 120 validation pictures" in text
+    assert "n = 120" in text and "beside 120 validation images" in text
     found = figures(content.evaluation)
     assert {"top1", "balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc", "brier", "ece"} <= {
         f.key for f in found
@@ -137,7 +137,7 @@ def test_any_number_of_classes_has_a_page(num_classes: int, num: int) -> None:
     assert len(text.encode()) < MAX_PAGE_BYTES
 
 
-def test_the_page_is_bounded_at_10_000_pictures_of_100_classes() -> None:
+def test_the_page_is_bounded_at_10_000_images_of_100_classes() -> None:
     # Noise is what compresses worst, and long names what takes most room.
     classes = [f"{'a long name of a class ' * 4}{n}" for n in range(100)]
     content = make_content(classes, 10_000, side_px=300, strength=2.5)
@@ -148,7 +148,7 @@ def test_the_page_is_bounded_at_10_000_pictures_of_100_classes() -> None:
     text = report_page(content)
     data = data_of(text)
     assert 0.3 < content.evaluation.top1 < 0.9
-    assert len(data["pictures"]) <= MAX_CELL_PICTURES + 3 * MAX_GALLERY
+    assert len(data["images"]) <= MAX_CELL_IMAGES + 3 * MAX_GALLERY
     assert sum(map(len, data["names"].values())) <= MAX_NAMES
     assert len(text.encode()) < MAX_PAGE_BYTES
 
@@ -166,7 +166,7 @@ def test_the_worst_mistake_is_the_one_of_highest_loss() -> None:
     assert ((margins[:, -1] - margins[:, -2])[unsure] < 0.5).all()
 
 
-def test_each_cell_shows_a_picture_before_any_shows_two() -> None:
+def test_each_cell_shows_an_image_before_any_shows_two() -> None:
     evaluation = make_evaluation(named(6), 600, strength=1.5)
     num_cells = int((evaluation.confusion > 0).sum())
     cells = [(int(evaluation.labels[at]), int(evaluation.predicted[at])) for at in of_cells(evaluation, 5_000)]
@@ -183,7 +183,7 @@ def test_each_cell_shows_a_picture_before_any_shows_two() -> None:
 def test_a_model_without_mistakes_has_a_page_without_their_gallery() -> None:
     page = Page(report_page(make_content(PETS, 60, strength=50.0)))
     assert_self_contained(page)
-    assert "No picture is answered wrong" in page.text and "Worst mistakes" not in page.text
+    assert "No image is answered wrong" in page.text and "Worst mistakes" not in page.text
 
 
 def test_heat_maps_stand_beside_the_mistakes() -> None:
@@ -194,14 +194,14 @@ def test_heat_maps_stand_beside_the_mistakes() -> None:
     assert "Grad-CAM" in with_maps.text and "Grad-CAM" not in without.text
 
 
-def test_a_picture_that_vanished_leaves_a_placeholder(tmp_path: Path) -> None:
+def test_an_image_that_vanished_leaves_a_placeholder(tmp_path: Path) -> None:
     content = make_content(PETS, 60)
     items = [Item(item.name, tmp_path / "gone.jpg", item.label) for item in content.items]
     text = report_page(dataclasses.replace(content, items=items, overlays={}))
     page = Page(text)
     assert_self_contained(page)
     assert page.tags["img"] == 0 and "cannot be read" in page.text
-    assert {picture[5] for picture in data_of(text)["pictures"]} == {"", "gone"}
+    assert {photo[5] for photo in data_of(text)["images"]} == {"", "gone"}
 
 
 def test_what_only_some_reports_know_may_be_missing() -> None:
@@ -221,7 +221,7 @@ def test_what_only_some_reports_know_may_be_missing() -> None:
     )
     page = Page(report_page(bare))
     assert_self_contained(page)
-    assert "Unknown pictures" not in page.text and "penalt" not in page.text and "Data findings" not in page.text
+    assert "Unknown images" not in page.text and "penalt" not in page.text and "Data findings" not in page.text
 
 
 def test_groups_are_listed_the_worst_first() -> None:
@@ -232,7 +232,7 @@ def test_groups_are_listed_the_worst_first() -> None:
     assert text.index("night") < text.index("100.0 %")
 
 
-def test_few_pictures_and_absent_classes_are_told() -> None:
+def test_few_images_and_absent_classes_are_told() -> None:
     evaluation = make_evaluation(PETS, 40)
     evaluation = dataclasses.replace(make_evaluation((*PETS, "unicorn"), 3), tta="flip")
     content = make_content((*PETS, "unicorn"), 3)
@@ -314,11 +314,11 @@ def test_a_share_is_not_called_all_or_nothing_unless_it_is() -> None:
     ]
 
 
-def test_gallery_pictures_are_large_and_stand_in_the_page_once() -> None:
+def test_gallery_images_are_large_and_stand_in_the_page_once() -> None:
     content = make_content(PETS, 60, side_px=400)
     text = report_page(content)
     sources = [src for src in Page(text).values("img", "src") if "base64" in src]
     with Image.open(io.BytesIO(base64.b64decode(sources[0].partition(",")[2]))) as image:
         assert image.size == (224, 224)
-    shown = {picture[0] for picture in data_of(text)["pictures"] if picture[5] == ""}
+    shown = {photo[0] for photo in data_of(text)["images"] if photo[5] == ""}
     assert set(shown_positions(content.evaluation)) <= shown

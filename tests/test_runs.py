@@ -134,11 +134,11 @@ def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> Non
         (run / name).write_bytes((full_run.run / name).read_bytes())
     with (run / "split.csv").open("a") as file:
         file.write("test/red/never-was.jpg,red,test\n")
-    with pytest.raises(DataError, match=r"pictures of this run are gone.*: 1, such as .*never-was"):
+    with pytest.raises(DataError, match=r"images of this run are gone.*: 1, such as .*never-was"):
         open_run_dataset(load_model(run))
 
 
-def test_a_picture_of_another_split_may_be_gone(full_run: Trained, tmp_path: Path) -> None:
+def test_an_image_of_another_split_may_be_gone(full_run: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     for name in ("model.safetensors", "config.yaml", "split.csv"):

@@ -1,4 +1,4 @@
-"""The server's page as people meet it: pictures dropped, chosen, pasted and photographed, by mouse and by keyboard."""
+"""The server's page as people meet it: images dropped, chosen, pasted and photographed, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 from support.live_server import Server, png, post, serving
-from support.synthetic_models import CLASSES, pictures
+from support.synthetic_models import CLASSES, images
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
 pytest_plugins = ["support.browser", "support.exported_model"]
 
 TOKEN = "correct-horse"
-PICTURE = png(pictures()[4])
+IMAGE = png(images()[4])
 
 
 @pytest.fixture(scope="module")
 def server(made_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # Some of the pictures are answered, some are not.
+    # Some of the images are answered, some are not.
     with serving(made_onnx, "--threshold", 0.4, cwd=tmp_path_factory.mktemp("here")) as started:
         yield started
 
@@ -71,7 +71,7 @@ def drop(page: Any, kind: str = "drop") -> None:
             : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true });
           document.getElementById("drop").dispatchEvent(event);
         }""",
-        [kind, base64.b64encode(PICTURE).decode()],
+        [kind, base64.b64encode(IMAGE).decode()],
     )
 
 
@@ -84,18 +84,18 @@ def read_answer(page: Any) -> tuple[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_picture_that_is_dropped_or_pasted_is_answered(visit: Callable[..., Any], server: Server, kind: str) -> None:
+def test_an_image_that_is_dropped_or_pasted_is_answered(visit: Callable[..., Any], server: Server, kind: str) -> None:
     page = visit()
     drop(page, kind)
     title, bars = read_answer(page)
-    (answer,) = post(server, PICTURE).json["predictions"]
+    (answer,) = post(server, IMAGE).json["predictions"]
     assert title.startswith(answer["label"])
     assert bars == {share["label"]: f"{100 * share['prob']:.1f} %" for share in answer["topk"]}
     assert answer["label"] in page.get_by_role("status").inner_text()
 
 
 def test_unknown_is_said_with_its_reason(visit: Callable[..., Any], server: Server) -> None:
-    answers = {data: post(server, data).json["predictions"][0] for data in map(png, pictures())}
+    answers = {data: post(server, data).json["predictions"][0] for data in map(png, images())}
     unlike, reason = next((data, answer["unknown"]) for data, answer in answers.items() if answer["unknown"])
     page = visit()
     page.set_input_files("#files", [{"name": "x.png", "mimeType": "image/png", "buffer": unlike}])
@@ -111,7 +111,7 @@ def test_where_it_looked_is_shown_by_keyboard(visit: Callable[..., Any]) -> None
     button = page.get_by_role("button", name="Where it looked")
     button.focus()
     page.keyboard.press("Enter")
-    pressed = page.get_by_role("button", name="Show the picture")
+    pressed = page.get_by_role("button", name="Show the image")
     assert pressed.get_attribute("aria-pressed") == "true"
     image = page.locator(".answer img")
     assert image.get_attribute("src").startswith("data:image/jpeg") and "light where" in image.get_attribute("alt")
@@ -132,7 +132,7 @@ def test_the_chooser_opens_by_keyboard(visit: Callable[..., Any]) -> None:
         page.wait_for_timeout(1500)
         if found:
             break
-    found[0].set_files([{"name": "ant.png", "mimeType": "image/png", "buffer": PICTURE}])
+    found[0].set_files([{"name": "ant.png", "mimeType": "image/png", "buffer": IMAGE}])
     assert read_answer(page)[1]
 
 
@@ -144,13 +144,13 @@ def test_a_photo_is_taken_and_answered(visit: Callable[..., Any], server: Server
     assert not page.locator("dialog").is_visible()
 
 
-def test_what_cannot_be_read_is_told_and_the_next_picture_goes_on(visit: Callable[..., Any]) -> None:
+def test_what_cannot_be_read_is_told_and_the_next_image_goes_on(visit: Callable[..., Any]) -> None:
     page = visit()
-    files = [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in [("a", b"x"), ("b", PICTURE)]]
+    files = [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in [("a", b"x"), ("b", IMAGE)]]
     page.set_input_files("#files", files)
     page.locator(".answer .bars").wait_for()
     broken = page.locator(".answer.is-error")
-    assert "not a picture" in broken.inner_text() and not broken.locator("img").is_visible()
+    assert "not an image" in broken.inner_text() and not broken.locator("img").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -29,7 +29,7 @@ CLASSES = ["a", "b", "c"]
 
 
 def blobs(num: int, *, spread: float = 1.0, seed: int = 0) -> tuple[Tensor, NDArray[np.int64]]:
-    """Features of ``num`` pictures of three classes, each around a centre of its own, and their labels."""
+    """Features of ``num`` images of three classes, each around a centre of its own, and their labels."""
     centres = np.random.default_rng(42).normal(0, 1, (3, 32))
     labels = np.arange(num) % 3
     noise = np.random.default_rng(seed).normal(0, spread, (num, 32))
@@ -70,7 +70,7 @@ def test_clean_labels_are_left_alone_and_the_same_labels_give_the_same_audit() -
 def test_a_copy_does_not_vouch_for_its_own_wrong_label() -> None:
     features, truth = blobs(300, spread=0.5)
     labels = truth.copy()
-    # One picture six times, wrong each time.
+    # One image six times, wrong each time.
     copies = np.flatnonzero(truth == 0)[:6]
     features[copies] = features[copies[0]].clone()
     labels[copies] = 1
@@ -106,9 +106,9 @@ def test_a_class_of_one_group_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize("num", [3, 6])
-def test_one_or_two_pictures_a_class_are_too_few(num: int) -> None:
+def test_one_or_two_images_a_class_are_too_few(num: int) -> None:
     features, labels = blobs(num)
-    with pytest.raises(DataError, match=f"{num} pictures of 3 classes are too few"):
+    with pytest.raises(DataError, match=f"{num} images of 3 classes are too few"):
         audit_labels(features, labels, CLASSES)
 
 
@@ -128,7 +128,7 @@ def test_the_estimate_is_the_share_of_contradictions_where_the_heads_are_surest(
     assert estimate_wrong(probs[20:40], labels[20:40]).value == 0
 
 
-def test_the_table_holds_all_pictures_and_finetune_reads_it(make_folder: Callable[..., Path]) -> None:
+def test_the_table_holds_all_images_and_finetune_reads_it(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"train": {"ants": 6, "b,es": 6}, "val": {"ants": 2, "b,es": 2}})
     dataset = read_folder(folder)
     items, others = dataset.split("train"), dataset.split("val")
@@ -151,7 +151,7 @@ def test_the_table_holds_all_pictures_and_finetune_reads_it(make_folder: Callabl
     assert again.counts() == {"train": [5, 7], "val": [2, 2], "test": [0, 0]}
 
 
-def test_pictures_that_are_no_files_stand_in_the_table_by_name() -> None:
+def test_images_that_are_no_files_stand_in_the_table_by_name() -> None:
     items = [Item(f"row{at}", b"", at % 2) for at in range(4)]
     probs = np.tile(np.array([0.6, 0.4], dtype=np.float32), (4, 1))
     audit = rank(probs, np.array([0, 1, 0, 1]), ("a", "b"), np.ones(4, dtype=bool))

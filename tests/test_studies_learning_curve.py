@@ -23,7 +23,7 @@ SIZES = [50, 100, 200, 400, 800, 1600]
 
 
 def blobs(num: int, *, num_classes: int = 3, spread: float = 3.0, seed: int = 0, width: int = 64) -> Rows:
-    """Features of ``num`` pictures, each class around a centre of its own."""
+    """Features of ``num`` images, each class around a centre of its own."""
     centres = np.random.default_rng(42).normal(0, 1, (num_classes, 24))
     rng = np.random.default_rng(seed)
     labels = np.arange(num) % num_classes
@@ -78,7 +78,7 @@ def test_groups_are_taken_as_a_whole() -> None:
     assert len(cut) <= 2, "at most one of each class is cut"
 
 
-def test_sizes_double_up_to_all_pictures() -> None:
+def test_sizes_double_up_to_all_images() -> None:
     assert part_sizes(3200, 10) == [100, 200, 400, 800, 1600, 3200]
     assert part_sizes(10**6, 10)[-1] == MAX_IMAGES
     few = part_sizes(80, 10)
@@ -86,7 +86,7 @@ def test_sizes_double_up_to_all_pictures() -> None:
 
 
 @pytest.mark.parametrize(("num_images", "num_classes"), [(2, 2), (10, 10), (20, 10), (79, 10), (0, 0)])
-def test_too_few_pictures_are_refused_in_words(num_images: int, num_classes: int) -> None:
+def test_too_few_images_are_refused_in_words(num_images: int, num_classes: int) -> None:
     with pytest.raises(DataError, match="too few for a learning curve"):
         part_sizes(num_images, num_classes)
 
@@ -100,7 +100,7 @@ def test_the_forecast_holds_what_comes_true() -> None:
     curve = learning_curve(half, val, test, 3, on_progress=lambda *done: seen.append(done))
     assert seen[-1][0] == seen[-1][1] and [step.num_images for step in curve.steps][-1] == 240
     errors = [step.error.value for step in curve.steps]
-    assert errors[0] > errors[-1] + 0.05, "more pictures help"
+    assert errors[0] > errors[-1] + 0.05, "more images help"
     twice = curve.twice
     assert twice.name == TWICE and twice.num_images == 480 and not twice.is_guess
     true = learning_curve(train, val, test, 3).top1

@@ -36,7 +36,7 @@ def damaged(kind: Kind, strength: float, image: Image.Image, seed: int = 5) -> n
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_stronger_damage_is_farther_from_the_picture(kind: Kind) -> None:
+def test_stronger_damage_is_farther_from_the_image(kind: Kind) -> None:
     assert len(kind.strengths) == NUM_STRENGTHS
     for seed in range(4):
         image = photo(seed, (300, 224))
@@ -47,13 +47,13 @@ def test_stronger_damage_is_farther_from_the_picture(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 2), (8, 8)])
-def test_tiny_and_thin_pictures_survive(kind: Kind, size: tuple[int, int]) -> None:
+def test_tiny_and_thin_images_survive(kind: Kind, size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, (0, 0, 0))
     for strength in kind.strengths:
         damaged(kind, strength, image)
 
 
-def test_half_of_the_pictures_get_darker_and_keep_their_hue() -> None:
+def test_half_of_the_images_get_darker_and_keep_their_hue() -> None:
     kind = next(kind for kind in KINDS if kind.name == "brightness")
     image = Image.new("RGB", (4, 4), (120, 60, 30))
     made = [damaged(kind, 0.2, image, seed)[0, 0] for seed in range(40)]
@@ -72,12 +72,12 @@ def test_no_black_corner_comes_in_by_a_turn_or_a_shift() -> None:
                 assert damaged(kind, kind.strengths[-1], white, seed).min() == 255
 
 
-def test_a_picture_is_damaged_at_the_scale_that_the_network_sees() -> None:
+def test_an_image_is_damaged_at_the_scale_that_the_network_sees() -> None:
     large = photo(size=(900, 600))
     assert working_size(large, PREPROCESS).size == (60, 40)
     assert working_size(photo(size=(30, 20)), PREPROCESS).size == (60, 40)
     assert working_size(photo(size=(300, 20)), PREPROCESS).size == (300, 20)
-    # So the undamaged picture is what it always is, bit by bit.
+    # So the undamaged image is what it always is, bit by bit.
     for size in ((900, 600), (30, 20), (300, 20), (41, 57)):
         image = photo(size=size)
         assert np.array_equal(PREPROCESS(working_size(image, PREPROCESS)), PREPROCESS(image))
@@ -106,7 +106,7 @@ def test_figures_count_and_drops_are_paired() -> None:
     assert hit.top1.value == pytest.approx(0.7) and hit.drop.value == pytest.approx(0.1)
     assert 0.03 < hit.drop.low < 0.1 < hit.drop.high < 0.18
     assert first.drop.value == pytest.approx(0.02) and first.mean_top1 == pytest.approx(0.78)
-    # The same pictures are wrong: nothing is lost, and there is no doubt about it.
+    # The same images are wrong: nothing is lost, and there is no doubt about it.
     assert all(tuple(cell.drop) == (0, 0, 0) for kind in found.kinds[1:] for cell in kind.cells)
     assert found.mean_top1 == pytest.approx(0.8 - 0.1 / 35)
 
@@ -116,7 +116,7 @@ def model(narrow: None) -> Model:
     return narrow_model(("a", "b"), PREPROCESS)
 
 
-def test_undamaged_pictures_get_the_answers_of_eval_and_no_feature_is_cached(model: Model) -> None:
+def test_undamaged_images_get_the_answers_of_eval_and_no_feature_is_cached(model: Model) -> None:
     items = [Item(f"{at}", np.asarray(photo(at, (120, 80))), at % 2) for at in range(7)]
     seen: list[tuple[int, int]] = []
     found = robustness(model, items, COMPUTE, on_progress=lambda *done: seen.append(done))
@@ -126,13 +126,13 @@ def test_undamaged_pictures_get_the_answers_of_eval_and_no_feature_is_cached(mod
     assert robustness(model, items, COMPUTE, max_images=3).num_images == 3
 
 
-def test_one_picture_is_enough(model: Model) -> None:
+def test_one_image_is_enough(model: Model) -> None:
     found = robustness(model, [Item("0", np.asarray(photo()), 0)], COMPUTE)
     assert found.clean.value in {0, 1} and found.num_images == 1
 
 
-def test_an_unreadable_picture_is_named(model: Model, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(model: Model, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.jpg"):
         robustness(model, [Item("bad.jpg", bad)], COMPUTE)

@@ -14,8 +14,8 @@ from resnet_cli.system import intraop
 from resnet_cli.system.device import Compute
 from resnet_cli.system.intraop import ThreadTuner, fixed_threads, given_threads
 from resnet_cli.training.events import Event, ThreadsChanged
-from resnet_cli.training.loop import Batch, Course, Lesson, StepTaker, fit
-from resnet_cli.training.state import Session
+from resnet_cli.training.loop import Batch, FitOptions, StepTaker, Task, fit
+from resnet_cli.training.state import TrainState
 
 CORES = 2
 
@@ -145,15 +145,15 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 36, 2))
 
 
-def session() -> Session:
+def train_state() -> TrainState:
     made = network()
-    made_session = Session(made, torch.optim.SGD([{"params": [*made.parameters()], "peak": 0.1}], lr=0.1), None)
-    made_session.state.micro_batch = 3
+    made_session = TrainState(made, torch.optim.SGD([{"params": [*made.parameters()], "peak": 0.1}], lr=0.1), None)
+    made_session.counters.micro_batch = 3
     return made_session
 
 
 def test_a_trial_leaves_no_trace_in_the_step() -> None:
-    tried, plain = session(), session()
+    tried, plain = train_state(), train_state()
     for _ in range(3):
         tuner = ThreadTuner(most=2, count=1)
         tuner._tried = 1
@@ -165,15 +165,15 @@ def test_a_trial_leaves_no_trace_in_the_step() -> None:
     assert all(torch.equal(tensor, second.tensors[name]) for name, tensor in first.tensors.items())
 
 
-def trained(made: Session, *, epochs: int, compute: Compute = COMPUTE, on_event: Callable[[Event], None]) -> None:
-    lesson = Lesson(
+def trained(made: TrainState, *, epochs: int, compute: Compute = COMPUTE, on_event: Callable[[Event], None]) -> None:
+    task = Task(
         lambda epoch, done: iter([Batch(IMAGES, LABELS, 8)] * (4 - done)),
         lambda: scored(1.0, 0.5),
         lambda epoch: None,
         nn.functional.cross_entropy,
         4,
     )
-    fit(made, lesson, Course(epochs=epochs), compute=compute, keeper=IgnoringKeeper(), on_event=on_event)
+    fit(made, task, FitOptions(epochs=epochs), compute=compute, callback=IgnoringKeeper(), on_event=on_event)
 
 
 def test_a_run_notes_since_which_step_how_many_threads_worked(
@@ -187,19 +187,19 @@ def test_a_run_notes_since_which_step_how_many_threads_worked(
 
     monkeypatch.setattr(StepTaker, "_forward_backward", forward_backward)
     machine.num_others = 2
-    made, events = session(), list[Event]()
+    made, events = train_state(), list[Event]()
     trained(made, epochs=4, on_event=events.append)
-    (first, *later) = made.state.threads
+    (first, *later) = made.counters.threads
     assert first == [0, CORES] and [count for _, count in later] == [1]
     assert [event.count for event in events if isinstance(event, ThreadsChanged)] == [1]
-    assert made.capture().values["threads"] == made.state.threads
+    assert made.capture().values["threads"] == made.counters.threads
 
 
 def test_a_resumed_run_keeps_its_number_of_threads(machine: Machine) -> None:
-    made = session()
+    made = train_state()
     trained(made, epochs=1, on_event=lambda event: None)
-    made.state.threads.append([3, 1])
-    again, seen = session(), list[int]()
+    made.counters.threads.append([3, 1])
+    again, seen = train_state(), list[int]()
     again.restore(made.capture(copy=True))
     trained(again, epochs=2, on_event=lambda event: seen.append(torch.get_num_threads()))
-    assert set(seen) == {1} and again.state.threads == [[0, CORES], [3, 1]]
+    assert set(seen) == {1} and again.counters.threads == [[0, CORES], [3, 1]]

@@ -87,7 +87,7 @@ def test_batch_size_and_augmentation_follow_the_data() -> None:
 
 @pytest.mark.parametrize(("allowed_s", "mode"), [(60.0, "frozen"), (119.0, "frozen"), (10_000.0, "lp-ft")])
 def test_the_time_that_is_allowed_decides_what_a_cpu_trains(allowed_s: float, mode: str) -> None:
-    # 10,000 pictures at 32 px: about 51 s; at 224 px 2,500 s.
+    # 10,000 images at 32 px: about 51 s; at 224 px 2,500 s.
     found, _ = default_mode("auto", "cpu", num_images=10_000, image_size=224, max_time_s=allowed_s)
     assert found == mode
     assert default_mode("auto", "cpu", num_images=10_000, image_size=32, max_time_s=60.0)[0] == "lp-ft"
@@ -107,7 +107,7 @@ def test_small_batches_leave_the_statistics_of_trained_weights_alone(mode: Any) 
     assert default_batchnorm(mode, 16, num_train=10**6, random_start=False) == "train"
 
 
-def test_a_head_from_a_probe_keeps_the_features_that_it_knows_where_there_are_few_pictures() -> None:
+def test_a_head_from_a_probe_keeps_the_features_that_it_knows_where_there_are_few_images() -> None:
     few = defaults.MANY_IMAGES - 1
     found = [default_batchnorm(mode, 64, num_train=few, random_start=False) for mode in ("full", "lp-ft", "gradual")]
     assert found == ["train", "eval", "eval"]
@@ -144,7 +144,7 @@ def test_a_linear_head_is_solved_exactly_unless_something_needs_steps(
         ([1.0, 1.0, 9.0], "crop"),
     ],
 )
-def test_a_crop_is_for_pictures_that_it_loses_little_of(aspects: list[float], fit: str) -> None:
+def test_a_crop_is_for_images_that_it_loses_little_of(aspects: list[float], fit: str) -> None:
     found, why = choose_fit(aspects)
     assert found == fit
     assert bool(why) == (fit != "crop")

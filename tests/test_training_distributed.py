@@ -22,12 +22,12 @@ from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.checkpoint import read_newest, write_checkpoint
-from resnet_cli.training.distributed import ALONE, LINGER, Team, join_team
+from resnet_cli.training.distributed import LINGER, SINGLE_PROCESS, Distributed, join_processes
 from resnet_cli.training.events import Event, MemoryShort, StepDone
 from resnet_cli.training.finetune import start_network
-from resnet_cli.training.loop import Course, fit
+from resnet_cli.training.loop import FitOptions, fit
 from resnet_cli.training.plan import make_plan
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 from resnet_cli.training.task_network import NetworkTraining
 
 pytest_plugins = ["support.small_runs"]
@@ -47,31 +47,31 @@ RECIPE: dict[str, Any] = {
 class Checkpointing:
     """Writes a checkpoint after one step of the training, as the chief."""
 
-    def __init__(self, folder: Path | None, team: Team, at: int) -> None:
-        self.folder, self.team, self.at = folder, team, at
+    def __init__(self, folder: Path | None, processes: Distributed, at: int) -> None:
+        self.folder, self.processes, self.at = folder, processes, at
 
     def keep(self, record: EpochRecord) -> bool:
         return True
 
-    def after_step(self, session: Session) -> None:
-        if self.folder and self.team.is_chief and session.state.num_steps == self.at:
-            write_checkpoint(self.folder, session.capture(), num_steps=self.at)
+    def after_step(self, train_state: TrainState) -> None:
+        if self.folder and self.processes.is_main and train_state.counters.num_steps == self.at:
+            write_checkpoint(self.folder, train_state.capture(), num_steps=self.at)
 
-    def after_epoch(self, session: Session) -> None: ...
+    def after_epoch(self, train_state: TrainState) -> None: ...
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         return ""
 
 
-def train(photos: str, team: Team, *, batchnorm: str, into: Path | None = None, out_of: Path | None = None,
+def train(photos: str, processes: Distributed, *, batchnorm: str, into: Path | None = None, out_of: Path | None = None,
           short: bool = False) -> dict[str, Any]:  # fmt: skip
     plan = make_plan(resolve(FinetuneConfig, {"data": photos, "batchnorm": batchnorm, **RECIPE}))
     network = start_network(plan)
-    training = NetworkTraining(plan, network, team)
+    training = NetworkTraining(plan, network, processes)
     if out_of:
         found = read_newest(out_of)
         assert found
-        training.session.restore(found[0])
+        training.train_state.restore(found[0])
     if short:
         forward, once = network.forward, iter([True])
 
@@ -82,12 +82,12 @@ def train(photos: str, team: Team, *, batchnorm: str, into: Path | None = None, 
 
         network.forward = fails_once  # type: ignore[method-assign]
     events: list[Event] = []
-    fit(training.session, training.lesson(), Course(plan.epochs, warmup=0.1), compute=plan.compute,
-        keeper=Checkpointing(into, team, at=3), on_event=events.append, team=team)  # fmt: skip
+    fit(training.train_state, training.task(), FitOptions(plan.epochs, warmup=0.1), compute=plan.compute,
+        callback=Checkpointing(into, processes, at=3), on_event=events.append, processes=processes)  # fmt: skip
     digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in network.state_dict().values()))
     return {
         "losses": [event.loss for event in events if isinstance(event, StepDone)],
-        "history": [dataclasses.asdict(record) | {"seconds": 0} for record in training.session.state.history],
+        "history": [dataclasses.asdict(record) | {"seconds": 0} for record in training.train_state.counters.history],
         "digest": digest.hexdigest(),
         "num_short": sum(isinstance(event, MemoryShort) for event in events),
     }
@@ -103,18 +103,18 @@ def main() -> None:
     photos, folder = sys.argv[1], Path(sys.argv[2])
     out: dict[str, Any] = {}
     try:
-        with join_team() as team:
-            out["told"] = team.tell({"rank": team.rank})
-            out["is_first"] = team.in_turn(lambda: is_first(folder))
-            out["largest"] = team.largest(team.rank / 4)
-            out["eval"] = train(photos, team, batchnorm="eval", short=not team.is_chief)
-            out["train"] = train(photos, team, batchnorm="train", into=folder / "checkpoints")
-            out["resumed"] = train(photos, team, batchnorm="train", out_of=folder / "checkpoints")
-            if not team.is_chief:
-                raise DataError("a picture is gone", hint="bring it back")
+        with join_processes() as processes:
+            out["told"] = processes.broadcast({"rank": processes.rank})
+            out["is_first"] = processes.main_process_first(lambda: is_first(folder))
+            out["largest"] = processes.all_max(processes.rank / 4)
+            out["eval"] = train(photos, processes, batchnorm="eval", short=not processes.is_main)
+            out["train"] = train(photos, processes, batchnorm="train", into=folder / "checkpoints")
+            out["resumed"] = train(photos, processes, batchnorm="train", out_of=folder / "checkpoints")
+            if not processes.is_main:
+                raise DataError("an image is gone", hint="bring it back")
             began = time.monotonic()
             try:
-                team.wait()
+                processes.wait()
             finally:
                 out["waited_s"] = time.monotonic() - began
     except ResnetCliError as error:
@@ -149,7 +149,7 @@ def test_one_process_does_first_what_the_others_find(both: list[dict[str, Any]])
 
 
 def test_losses_of_two_processes_are_those_of_one(both: list[dict[str, Any]], photos: Path) -> None:
-    alone = train(str(photos), ALONE, batchnorm="eval")
+    alone = train(str(photos), SINGLE_PROCESS, batchnorm="eval")
     assert len(alone["losses"]) == 4
     for each in both:
         assert each["eval"]["losses"] == pytest.approx(alone["losses"], rel=tolerance(1e-4))
@@ -179,8 +179,8 @@ def test_a_process_that_runs_out_of_memory_alone_keeps_step(both: list[dict[str,
 
 
 def test_the_chief_says_why_another_process_ended(both: list[dict[str, Any]]) -> None:
-    assert both[0]["error"] == ["DataError", "a picture is gone (process 1)", "bring it back"]
-    assert both[1]["error"][1] == "a picture is gone"
+    assert both[0]["error"] == ["DataError", "an image is gone (process 1)", "bring it back"]
+    assert both[1]["error"][1] == "an image is gone"
     # It hears of it when it happens, and not when the other one has waited long enough.
     assert both[0]["waited_s"] < LINGER.total_seconds() / 2
 
@@ -188,7 +188,7 @@ def test_the_chief_says_why_another_process_ended(both: list[dict[str, Any]]) ->
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("num", [1, 4, 7])
 def test_shares_are_the_whole_and_each_item_once(size: int, num: int) -> None:
-    shares = [Team(rank, size).share(list(range(num))) for rank in range(size)]
+    shares = [Distributed(rank, size).share(list(range(num))) for rank in range(size)]
     assert sorted(item for share in shares for item in share) == list(range(num))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -196,8 +196,8 @@ def test_shares_are_the_whole_and_each_item_once(size: int, num: int) -> None:
 def test_batches_too_small_for_the_team_are_refused(photos: Path) -> None:
     plan = make_plan(resolve(FinetuneConfig, {"data": str(photos), **RECIPE}))
     with pytest.raises(ResnetCliError, match="too small for 5 processes"):
-        NetworkTraining(plan, start_network(plan), Team(0, 5))
-    assert math.isclose(ALONE.largest(0.1), 0.1) and not ALONE.any(False)
+        NetworkTraining(plan, start_network(plan), Distributed(0, 5))
+    assert math.isclose(SINGLE_PROCESS.all_max(0.1), 0.1) and not SINGLE_PROCESS.any(False)
 
 
 if __name__ == "__main__":

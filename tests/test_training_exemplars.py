@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from resnet_cli.model.network import NUM_FEATURES, Memory
+from resnet_cli.model.network import NUM_FEATURES, Exemplars
 from resnet_cli.training.exemplars import (
     HELD_OUT_SHARE,
     MAX_ROWS,
@@ -45,20 +45,22 @@ def fit_head(rows: tuple[Tensor, Tensor], num_classes: int) -> nn.Linear:
 
 
 @pytest.fixture(scope="module")
-def memory() -> Memory:
+def exemplars() -> Exemplars:
     return remember(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=0)
 
 
-def counts(memory: Memory) -> list[list[int]]:
-    return [torch.bincount(memory.labels[rows]).tolist() for rows in (~memory.held_out, memory.held_out)]
+def counts(exemplars: Exemplars) -> list[list[int]]:
+    return [torch.bincount(exemplars.labels[rows]).tolist() for rows in (~exemplars.held_out, exemplars.held_out)]
 
 
-def test_each_class_keeps_the_same_number_of_rows(memory: Memory) -> None:
-    assert counts(memory) == [[PER_CLASS] * 2, [round(PER_CLASS * HELD_OUT_SHARE)] * 2]
-    assert memory.features.shape == (len(memory.labels), NUM_FEATURES) and memory.features.dtype == torch.float16
+def test_each_class_keeps_the_same_number_of_rows(exemplars: Exemplars) -> None:
+    assert counts(exemplars) == [[PER_CLASS] * 2, [round(PER_CLASS * HELD_OUT_SHARE)] * 2]
+    assert (
+        exemplars.features.shape == (len(exemplars.labels), NUM_FEATURES) and exemplars.features.dtype == torch.float16
+    )
 
 
-def test_a_class_with_few_pictures_keeps_them_all_and_one_without_any_harms_nothing() -> None:
+def test_a_class_with_few_images_keeps_them_all_and_one_without_any_harms_nothing() -> None:
     kept = remember(make_rows([0, 0, 0, 2]), make_rows([0], seed=1), num_classes=3, seed=0)
     assert counts(kept) == [[3, 0, 1], [1]]
 
@@ -70,20 +72,20 @@ def test_the_memory_stays_small_however_many_classes_there_are(num_classes: int,
     assert rows_per_class(num_classes) == expected
 
 
-def test_rows_are_remembered_bit_by_bit_and_none_twice(memory: Memory) -> None:
+def test_rows_are_remembered_bit_by_bit_and_none_twice(exemplars: Exemplars) -> None:
     train, val = make_rows(every(2, 300)), make_rows(every(2, 150), seed=1)
-    for rows, (features, labels) in ((~memory.held_out, train), (memory.held_out, val)):
+    for rows, (features, labels) in ((~exemplars.held_out, train), (exemplars.held_out, val)):
         known = {row.numpy().tobytes(): int(label) for row, label in zip(features, labels, strict=True)}
-        found = [row.numpy().tobytes() for row in memory.features[rows]]
+        found = [row.numpy().tobytes() for row in exemplars.features[rows]]
         assert len(set(found)) == len(found)
-        assert [known[row] for row in found] == memory.labels[rows].tolist()
+        assert [known[row] for row in found] == exemplars.labels[rows].tolist()
 
 
-def test_the_same_seed_remembers_the_same(memory: Memory) -> None:
+def test_the_same_seed_remembers_the_same(exemplars: Exemplars) -> None:
     again = remember(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=0)
     other = remember(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=1)
-    assert torch.equal(memory.features, again.features)
-    assert not torch.equal(memory.features, other.features)
+    assert torch.equal(exemplars.features, again.features)
+    assert not torch.equal(exemplars.features, other.features)
 
 
 def test_the_mean_of_the_remembered_is_nearer_to_the_mean_of_all_than_random_rows() -> None:
@@ -120,62 +122,62 @@ def test_old_classes_come_first_and_none_twice() -> None:
     assert joint_classes(OLD, ("ant", "cat")) == ("dog", "cat", "ant")
 
 
-def test_joined_rows_keep_their_names(memory: Memory) -> None:
+def test_joined_rows_keep_their_names(exemplars: Exemplars) -> None:
     new_classes, classes = ("horse", "cat"), ("dog", "cat", "deer", "horse")
     train, val = make_rows([0, 1, 0]), make_rows([1], seed=1)
     (features, labels), (val_features, val_labels) = join(
-        memory,
+        exemplars,
         old_classes=OLD,
         train=(train[0].float(), train[1]),
         val=val,
         new_classes=new_classes,
         classes=classes,
     )
-    num_old = int((~memory.held_out).sum())
-    assert labels.tolist() == [*memory.labels[~memory.held_out].tolist(), 3, 1, 3]
+    num_old = int((~exemplars.held_out).sum())
+    assert labels.tolist() == [*exemplars.labels[~exemplars.held_out].tolist(), 3, 1, 3]
     assert features.dtype == torch.float32
-    assert torch.equal(features, torch.cat([memory.features[~memory.held_out], train[0]]).float())
-    assert features[:num_old].half().equal(memory.features[~memory.held_out])
-    assert val_labels.tolist() == [*memory.labels[memory.held_out].tolist(), 1]
+    assert torch.equal(features, torch.cat([exemplars.features[~exemplars.held_out], train[0]]).float())
+    assert features[:num_old].half().equal(exemplars.features[~exemplars.held_out])
+    assert val_labels.tolist() == [*exemplars.labels[exemplars.held_out].tolist(), 1]
     assert val_features.dtype == torch.float16 and len(val_features) == len(val_labels)
 
 
-def test_a_joint_head_still_knows_the_classes_whose_pictures_are_gone(memory: Memory) -> None:
-    old_head = fit_head((memory.features[~memory.held_out], memory.labels[~memory.held_out]), 2)
+def test_a_joint_head_still_knows_the_classes_whose_images_are_gone(exemplars: Exemplars) -> None:
+    old_head = fit_head((exemplars.features[~exemplars.held_out], exemplars.labels[~exemplars.held_out]), 2)
     classes = joint_classes(OLD, NEW)
     new_train, new_val = make_rows(every(2, 300), seed=5, first=2), make_rows(every(2, 20), seed=6, first=2)
-    small = Memory(*(tensor[::10] for tensor in vars(memory).values()))
+    small = Exemplars(*(tensor[::10] for tensor in vars(exemplars).values()))
     train, _ = join(small, old_classes=OLD, train=new_train, val=new_val, new_classes=NEW, classes=classes)
-    kept = retention(memory, old_head, fit_head(train, 4), old_classes=OLD, classes=classes)
-    assert kept.num == int(memory.held_out.sum())
+    kept = retention(exemplars, old_head, fit_head(train, 4), old_classes=OLD, classes=classes)
+    assert kept.num == int(exemplars.held_out.sum())
     assert kept.before > 0.95 and kept.after > 0.9
 
 
-def test_retention_counts_right_answers_by_name(memory: Memory) -> None:
+def test_retention_counts_right_answers_by_name(exemplars: Exemplars) -> None:
     """A head that always says one class is right for that class's half of the rows."""
     says_dog, says_cat, says_deer = nn.Linear(NUM_FEATURES, 2), nn.Linear(NUM_FEATURES, 3), nn.Linear(NUM_FEATURES, 3)
     for head, label in ((says_dog, 0), (says_cat, 2), (says_deer, 1)):
         nn.init.zeros_(head.weight)
         head.bias.data = nn.functional.one_hot(torch.tensor(label), head.out_features).float()
     classes = ("dog", "deer", "cat")
-    assert vars(retention(memory, says_dog, says_cat, old_classes=OLD, classes=classes)) == {
+    assert vars(retention(exemplars, says_dog, says_cat, old_classes=OLD, classes=classes)) == {
         "num": 200,
         "before": 0.5,
         "after": 0.5,
     }
-    assert retention(memory, says_dog, says_deer, old_classes=OLD, classes=classes).after == 0
+    assert retention(exemplars, says_dog, says_deer, old_classes=OLD, classes=classes).after == 0
 
 
-def test_retention_without_held_out_rows_is_of_none(memory: Memory) -> None:
-    none = Memory(memory.features, memory.labels, torch.zeros_like(memory.held_out))
+def test_retention_without_held_out_rows_is_of_none(exemplars: Exemplars) -> None:
+    none = Exemplars(exemplars.features, exemplars.labels, torch.zeros_like(exemplars.held_out))
     head = nn.Linear(NUM_FEATURES, 2)
     assert retention(none, head, head, old_classes=OLD, classes=OLD).num == 0
 
 
-def test_a_joint_model_remembers_all_its_classes(memory: Memory) -> None:
+def test_a_joint_model_remembers_all_its_classes(exemplars: Exemplars) -> None:
     classes = joint_classes(OLD, NEW)
     train, val = join(
-        memory,
+        exemplars,
         old_classes=OLD,
         train=make_rows(every(2, 250), seed=5, first=2),
         val=make_rows(every(2, 10), seed=6, first=2),

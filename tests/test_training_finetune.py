@@ -26,7 +26,7 @@ from resnet_cli.preprocess import Preprocess
 from resnet_cli.training import callback
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone, WorkDone
 from resnet_cli.training.finetune import finetune, run_plan
-from resnet_cli.training.loop import quality
+from resnet_cli.training.loop import selection_key
 from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
@@ -116,7 +116,7 @@ def test_an_epoch_that_is_worse_does_not_replace_the_best(here: Path, monkeypatc
 
     result = finetune(on_event=hear, mode="frozen", epochs=4, head_lr=1.0, **DIGITS)
     assert saved[-1] == result.best.val_loss
-    assert result.best == max(result.history, key=quality)
+    assert result.best == max(result.history, key=selection_key)
 
 
 @pytest.mark.parametrize("where", ["step", "validation"])
@@ -168,7 +168,7 @@ def test_a_finetune_never_ends_below_its_probe(full_run: Trained, mode: str) -> 
     )
     probe, *rest = result.history
     assert (probe.epoch, [record.epoch for record in rest]) == (0, [1])
-    assert quality(result.best) == max(map(quality, result.history))
+    assert selection_key(result.best) == max(map(selection_key, result.history))
     assert result.best == probe
     assert (result.val.top1, result.val.loss) == pytest.approx((probe.val_top1, probe.val_loss), abs=1e-4)
     # The kept model is the probe: the backbone that it began with, bit by bit.
@@ -219,18 +219,18 @@ def test_a_probe_by_lbfgs_is_kept_with_its_penalty_and_remembers_its_classes(ful
     assert result.best.val_loss == min(record.val_loss for record in result.history)
     assert all(record.l2 for record in result.history)
     assert result.val.loss == pytest.approx(result.best.val_loss, abs=1e-4)
-    remembered = load_model(result.run.path).memory
+    remembered = load_model(result.run.path).exemplars
     assert remembered is not None
     assert len(remembered.labels) == len(result.plan.dataset.split("train")) + len(result.plan.dataset.split("val"))
-    # What it remembers is what the backbone makes of its pictures.
+    # What it remembers is what the backbone makes of its images.
     head = load_model(result.run.path).network.fc.eval()
     answers = head_probs(head, remembered.features.float()).argmax(dim=1)
     held_out = remembered.held_out
     right = float((answers[held_out] == remembered.labels[held_out]).float().mean())
     assert right == pytest.approx(result.best.val_top1)
-    # One that was trained remembers too: what its backbone makes of the pictures now.
+    # One that was trained remembers too: what its backbone makes of the images now.
     trained = load_model(full_run.run)
-    assert trained.memory is not None and trained.reliability is not None
+    assert trained.exemplars is not None and trained.reliability is not None
     assert len(trained.reliability.confidence) == len(full_run.result.plan.dataset.split("val"))
     assert trained.reliability.is_right.mean() == pytest.approx(full_run.result.val.top1)
 
@@ -257,7 +257,7 @@ def test_head_rows_of_classes_of_the_same_name_are_kept(full_run: Trained, make_
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
-def test_added_classes_join_the_old_ones_whose_pictures_are_not_needed(
+def test_added_classes_join_the_old_ones_whose_images_are_not_needed(
     frozen_run: Trained, make_other: Path, solver: str
 ) -> None:
     values = {**TINY, "data": str(make_other), "weights": str(frozen_run.run), "add": True, "solver": solver}
@@ -267,21 +267,21 @@ def test_added_classes_join_the_old_ones_whose_pictures_are_not_needed(
     kept = result.retention
     assert kept is not None
     before = load_model(frozen_run.run)
-    assert before.memory is not None
-    assert kept.num == int(before.memory.held_out.sum()) == 15
+    assert before.exemplars is not None
+    assert kept.num == int(before.exemplars.held_out.sum()) == 15
     assert kept.before == pytest.approx(frozen_run.result.best.val_top1)
     assert kept.after >= kept.before - 0.2
     told = result.to_dict()["old_classes"]
     assert told == {"num": 15, "before": kept.before, "after": kept.after}
-    # The old classes' own pictures, which the training has not seen, are still answered.
+    # The old classes' own images, which the training has not seen, are still answered.
     items = [item for item in frozen_run.result.plan.dataset.items if item.split == "test"]
     names = frozen_run.result.model.classes
     green = [item for item in items if names[item.label] == "green"]
     answers = [answer.label for answer in predict(result.model, green, result.plan.compute)]
     assert answers.count("green") >= 2
     # And what came in can be added to in its turn.
-    memory = load_model(result.run.path).memory
-    assert memory is not None and set(memory.labels.tolist()) == {0, 1, 2, 3}
+    exemplars = load_model(result.run.path).exemplars
+    assert exemplars is not None and set(exemplars.labels.tolist()) == {0, 1, 2, 3}
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
     pixels = call(model.preprocess, wide)
     seen_colours = {tuple(colour) for colour in pixels[size // 2, [1, size // 2, -2]].tolist()}
     assert len(seen_colours) == (1 if fit == "crop" else 3)
-    # Padded, the picture has a third of the height.
+    # Padded, the image has a third of the height.
     rim = [list(model.preprocess.mean_colour)] * size
     assert (pixels[0].tolist() == rim) == (pixels[size // 4].tolist() == rim) == (fit == "pad")
     assert 0 <= answer.prob <= 1

@@ -17,10 +17,10 @@ from resnet_cli.heads.probabilities import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone
-from resnet_cli.training.loop import RETRY_RATE, Batch, Course, Lesson, StepTaker, fit, quality
+from resnet_cli.training.loop import RETRY_RATE, Batch, FitOptions, StepTaker, Task, fit, selection_key
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
-from resnet_cli.training.schedule import ScheduleName, multiplier
-from resnet_cli.training.state import Session
+from resnet_cli.training.schedule import ScheduleName, lr_multiplier
+from resnet_cli.training.state import TrainState
 
 INPUTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 LABELS = (INPUTS[:, 0] > 0).long()
@@ -45,31 +45,31 @@ class Kept:
         self._network = network
 
     def keep(self, record: EpochRecord) -> bool:
-        if self.records and quality(record) <= quality(self.records[-1]):
+        if self.records and selection_key(record) <= selection_key(self.records[-1]):
             return False
         self.records.append(record)
         self.weights.append({name: x.clone() for name, x in self._network.state_dict().items()})
         return True
 
-    def after_step(self, session: Session) -> None:
-        self.calls.append(f"step {session.state.epoch}.{session.state.step}")
+    def after_step(self, train_state: TrainState) -> None:
+        self.calls.append(f"step {train_state.counters.epoch}.{train_state.counters.step}")
 
-    def after_epoch(self, session: Session) -> None:
-        self.calls.append(f"epoch {session.state.epoch - 1}")
+    def after_epoch(self, train_state: TrainState) -> None:
+        self.calls.append(f"epoch {train_state.counters.epoch - 1}")
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         return "all kept"
 
 
 @dataclasses.dataclass
 class Ran:
-    session: Session
+    train_state: TrainState
     events: list[Event]
     kept: Kept
 
     @property
     def history(self) -> list[EpochRecord]:
-        return self.session.state.history
+        return self.train_state.counters.history
 
     @property
     def lowered(self) -> list[RateLowered]:
@@ -81,35 +81,35 @@ def linear() -> nn.Linear:
     return nn.Linear(4, 2)
 
 
-def session_of(network: nn.Module, *, lr: float = 0.1, micro_batch: int = 64, decay: float | None = -1.0) -> Session:
+def session_of(network: nn.Module, *, lr: float = 0.1, micro_batch: int = 64, decay: float | None = -1.0) -> TrainState:
     optimizer = make_head_optimizer(network, Rates("sgd", None, lr, 0.0))
-    session = Session(network, optimizer, None if decay == -1.0 else WeightAverage(network, decay=decay))
-    session.state.micro_batch = micro_batch
-    return session
+    train_state = TrainState(network, optimizer, None if decay == -1.0 else WeightAverage(network, decay=decay))
+    train_state.counters.micro_batch = micro_batch
+    return train_state
 
 
 def run(
-    session: Session,
+    train_state: TrainState,
     *,
     batches: Batches | None = None,
     validate: Callable[[], Validation] = lambda: scored(1.0, 0.5),
     steps_per_epoch: int = 3,
     on_event: Callable[[Event], None] = lambda event: None,
     set_train_mode: Callable[[int], None] | None = None,
-    **course: Any,
+    **options: Any,
 ) -> Ran:
-    ran = Ran(session, [], Kept(session.network))
+    ran = Ran(train_state, [], Kept(train_state.network))
 
     def hear(event: Event) -> None:
         ran.events.append(event)
         on_event(event)
 
     def train_mode(epoch: int) -> None:
-        session.network.train()
+        train_state.network.train()
 
     mode = set_train_mode or train_mode
-    lesson = Lesson(batches or batches_of(4), validate, mode, nn.functional.cross_entropy, steps_per_epoch)
-    fit(session, lesson, Course(**{"epochs": 3, **course}), compute=COMPUTE, keeper=ran.kept, on_event=hear)
+    task = Task(batches or batches_of(4), validate, mode, nn.functional.cross_entropy, steps_per_epoch)
+    fit(train_state, task, FitOptions(**{"epochs": 3, **options}), compute=COMPUTE, callback=ran.kept, on_event=hear)
     return ran
 
 
@@ -123,7 +123,7 @@ def test_it_learns_and_says_so_after_every_step() -> None:
 
 
 def test_metrics_are_sums_divided_once() -> None:
-    # At a rate of zero the whole epoch sees the same weights; the last batch has 2 of 10 pictures.
+    # At a rate of zero the whole epoch sees the same weights; the last batch has 2 of 10 images.
     network = linear()
     (record,) = run(session_of(network, lr=1e-30), epochs=1).history
     with torch.no_grad():
@@ -135,14 +135,14 @@ def test_metrics_are_sums_divided_once() -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "one-cycle"])
 def test_the_rate_follows_the_schedule_over_all_steps(schedule: ScheduleName) -> None:
     rates: list[float] = []
-    session = session_of(linear())
+    train_state = session_of(linear())
 
     def look(event: Event) -> None:
         if isinstance(event, StepDone):
-            rates.extend(group["lr"] for group in session.optimizer.param_groups)
+            rates.extend(group["lr"] for group in train_state.optimizer.param_groups)
 
-    run(session, epochs=4, schedule=schedule, on_event=look)
-    wanted = [0.1 * multiplier(schedule, at, total_steps=12, warmup_steps=2) for at in range(12) for _ in range(2)]
+    run(train_state, epochs=4, schedule=schedule, on_event=look)
+    wanted = [0.1 * lr_multiplier(schedule, at, total_steps=12, warmup_steps=2) for at in range(12) for _ in range(2)]
     assert rates == pytest.approx(wanted)
 
 
@@ -167,29 +167,29 @@ def test_a_target_that_is_reached_ends_the_training() -> None:
 
 
 def test_a_probe_that_has_the_target_leaves_nothing_to_train() -> None:
-    session = session_of(linear())
-    before = {name: x.clone() for name, x in session.network.state_dict().items()}
-    session.state.history = [EpochRecord(0, 1.0, 0.9, 1.0, 0.9, 1.0, 0.0, 1.0)]
-    ran = run(session, target=0.9)
+    train_state = session_of(linear())
+    before = {name: x.clone() for name, x in train_state.network.state_dict().items()}
+    train_state.counters.history = [EpochRecord(0, 1.0, 0.9, 1.0, 0.9, 1.0, 0.0, 1.0)]
+    ran = run(train_state, target=0.9)
     assert [record.epoch for record in ran.history] == [0]
-    assert all(torch.equal(x, before[name]) for name, x in session.network.state_dict().items())
+    assert all(torch.equal(x, before[name]) for name, x in train_state.network.state_dict().items())
 
 
 def test_a_time_limit_ends_the_training_within_an_epoch_and_still_validates() -> None:
-    session = session_of(linear())
-    session.state.elapsed_s = 100.0
-    ran = run(session, epochs=50, max_time_s=50.0)
-    assert (len(ran.history), session.state.num_steps) == (1, 1)
+    train_state = session_of(linear())
+    train_state.counters.elapsed_s = 100.0
+    ran = run(train_state, epochs=50, max_time_s=50.0)
+    assert (len(ran.history), train_state.counters.num_steps) == (1, 1)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_tried_again_once_and_no_step_is_taken(value: float) -> None:
     network = linear()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    session = session_of(network)
+    train_state = session_of(network)
     events: list[Event] = []
     with pytest.raises(DivergedError, match="epoch 1, step 1") as caught:
-        run(session, batches=batches_of(10, torch.full((10, 4), value)), steps_per_epoch=1, on_event=events.append)
+        run(train_state, batches=batches_of(10, torch.full((10, 4), value)), steps_per_epoch=1, on_event=events.append)
     assert caught.value.exit_code == 7
     assert caught.value.hint and "--lr" in caught.value.hint
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -209,16 +209,16 @@ def test_a_divergence_goes_back_to_the_last_good_epoch_at_a_lower_rate() -> None
 
     def plain(epoch: int, done: int) -> Iterator[Batch]:
         if epoch == 2:
-            twin.state.rate = RETRY_RATE
+            twin.counters.rate = RETRY_RATE
         yield from batches_of(4)(epoch, done)
 
-    session, twin = session_of(linear(), decay=0.9), session_of(linear(), decay=0.9)
-    ran = run(session, batches=batches)
+    train_state, twin = session_of(linear(), decay=0.9), session_of(linear(), decay=0.9)
+    ran = run(train_state, batches=batches)
     wanted = run(twin, batches=plain)
     assert [(event.epoch, event.rate) for event in ran.lowered] == [(2, RETRY_RATE)]
     assert [record.epoch for record in ran.history] == [1, 2, 3]
     assert [record.val_loss for record in ran.history] == [record.val_loss for record in wanted.history]
-    state, other = session.capture().tensors, twin.capture().tensors
+    state, other = train_state.capture().tensors, twin.capture().tensors
     assert state.keys() == other.keys()
     assert all(torch.equal(state[name], other[name]) for name in state)
 
@@ -226,15 +226,15 @@ def test_a_divergence_goes_back_to_the_last_good_epoch_at_a_lower_rate() -> None
 def test_a_poisoned_batch_leaves_no_trace_in_batchnorm() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
-    session = session_of(network)
+    train_state = session_of(network)
     network.train()
-    before = session.statistics.clone()
+    before = train_state.statistics.clone()
     images = torch.randn(4, 1, 2, 2)
     images[0, 0, 0, 0] = math.nan
-    taker = StepTaker(session, nn.functional.cross_entropy, COMPUTE)
+    taker = StepTaker(train_state, nn.functional.cross_entropy, COMPUTE)
     _, is_bad = taker.take(Batch(images, LABELS[:4], 4))
     assert float(is_bad) == 1
-    assert torch.equal(session.statistics, before)
+    assert torch.equal(train_state.statistics, before)
     assert torch.equal(network.state_dict()["1.running_mean"], before[:2])
     _, is_bad = taker.take(Batch(torch.randn(4, 1, 2, 2), LABELS[:4], 4))
     assert float(is_bad) == 0
@@ -242,27 +242,27 @@ def test_a_poisoned_batch_leaves_no_trace_in_batchnorm() -> None:
 
 
 def test_a_validation_loss_that_is_not_finite_is_never_the_best() -> None:
-    session = session_of(linear())
+    train_state = session_of(linear())
     kept: list[Event] = []
     with pytest.raises(DivergedError, match="validation"):
-        run(session, validate=lambda: scored(math.nan, 0.5), on_event=kept.append)
+        run(train_state, validate=lambda: scored(math.nan, 0.5), on_event=kept.append)
     assert not [event for event in kept if isinstance(event, EpochDone)]
-    assert session.state.history == []
+    assert train_state.counters.history == []
 
 
 def test_the_network_is_set_to_train_mode_before_every_epoch() -> None:
-    session, modes = session_of(linear()), list[object]()
+    train_state, modes = session_of(linear()), list[object]()
 
     def validate() -> Validation:
-        modes.append(session.network.training)
-        session.network.eval()
+        modes.append(train_state.network.training)
+        train_state.network.eval()
         return scored(1.0, 0.5)
 
     def set_train_mode(epoch: int) -> None:
         modes.append(epoch)
-        session.network.train()
+        train_state.network.train()
 
-    run(session, validate=validate, set_train_mode=set_train_mode)
+    run(train_state, validate=validate, set_train_mode=set_train_mode)
     assert modes == [1, True, 2, True, 3, True]
 
 
@@ -306,18 +306,18 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_the_step_stays_th
 
     torch.manual_seed(0)
     narrow, wide, events = Narrow(4, 2), linear(), list[Event]()
-    session = session_of(narrow, micro_batch=10)
-    StepTaker(session, nn.functional.cross_entropy, COMPUTE, on_event=events.append).take(Batch(INPUTS, LABELS, 10))
+    train_state = session_of(narrow, micro_batch=10)
+    StepTaker(train_state, nn.functional.cross_entropy, COMPUTE, on_event=events.append).take(Batch(INPUTS, LABELS, 10))
     StepTaker(session_of(wide), nn.functional.cross_entropy, COMPUTE).take(Batch(INPUTS, LABELS, 10))
     assert all(
         torch.allclose(*pair, atol=tolerance(1e-7)) for pair in zip(narrow.parameters(), wide.parameters(), strict=True)
     )
     assert [event.micro_batch for event in events if isinstance(event, MemoryShort)] == [5, 3]
-    assert session.state.micro_batch == 3
-    assert float(session.sums[2]) == 10
+    assert train_state.counters.micro_batch == 3
+    assert float(train_state.sums[2]) == 10
 
 
-def test_a_single_picture_that_does_not_fit_is_an_error() -> None:
+def test_a_single_image_that_does_not_fit_is_an_error() -> None:
     class Full(nn.Linear):
         def forward(self, input: Tensor) -> Tensor:
             raise MemoryExhausted("no room")
@@ -352,16 +352,16 @@ def test_dropout_is_a_function_of_seed_and_step() -> None:
 
 @pytest.mark.parametrize("decay", [0.9, None], ids=["ema", "epochs"])
 def test_the_averaged_weights_are_validated_and_kept_while_training_goes_on_with_its_own(decay: float | None) -> None:
-    session, seen = session_of(linear(), decay=decay), list[Tensor]()
+    train_state, seen = session_of(linear(), decay=decay), list[Tensor]()
 
     def validate() -> Validation:
-        seen.append(session.network.state_dict()["weight"].clone())
+        seen.append(train_state.network.state_dict()["weight"].clone())
         return scored(1.0, len(seen) / 10)
 
     plain = run(session_of(linear()))
-    ran = run(session, validate=validate, average_from=2 if decay is None else None)
-    own = plain.session.network.state_dict()
-    assert all(torch.equal(x, own[name]) for name, x in session.network.state_dict().items())
+    ran = run(train_state, validate=validate, average_from=2 if decay is None else None)
+    own = plain.train_state.network.state_dict()
+    assert all(torch.equal(x, own[name]) for name, x in train_state.network.state_dict().items())
     assert all(torch.equal(kept["weight"], x) for kept, x in zip(ran.kept.weights, seen, strict=True))
     assert not torch.equal(seen[-1], own["weight"])
 
@@ -370,18 +370,18 @@ def test_a_session_put_aside_after_an_epochs_last_step_goes_on_with_its_validati
     class Stopping(Kept):
         saved = None
 
-        def after_step(self, session: Session) -> None:
-            if (session.state.epoch, session.state.step) == (2, 3):
-                self.saved = session.capture(copy=True)
+        def after_step(self, train_state: TrainState) -> None:
+            if (train_state.counters.epoch, train_state.counters.step) == (2, 3):
+                self.saved = train_state.capture(copy=True)
 
     whole = session_of(linear())
-    keeper = Stopping(whole.network)
-    lesson = Lesson(batches_of(4), lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
-    fit(whole, lesson, Course(epochs=3), compute=COMPUTE, keeper=keeper, on_event=lambda event: None)
-    assert keeper.saved is not None
+    callback = Stopping(whole.network)
+    task = Task(batches_of(4), lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
+    fit(whole, task, FitOptions(epochs=3), compute=COMPUTE, callback=callback, on_event=lambda event: None)
+    assert callback.saved is not None
     again = session_of(linear())
-    again.restore(keeper.saved)
-    fit(again, lesson, Course(epochs=3), compute=COMPUTE, keeper=Kept(again.network), on_event=lambda event: None)
+    again.restore(callback.saved)
+    fit(again, task, FitOptions(epochs=3), compute=COMPUTE, callback=Kept(again.network), on_event=lambda event: None)
     assert torch.equal(whole.network.weight, again.network.weight)  # type: ignore[arg-type]
-    timeless = [[dataclasses.replace(r, seconds=0.0) for r in s.state.history] for s in (whole, again)]
+    timeless = [[dataclasses.replace(r, seconds=0.0) for r in s.counters.history] for s in (whole, again)]
     assert timeless[0] == timeless[1]

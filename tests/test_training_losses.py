@@ -86,7 +86,7 @@ def test_soft_targets_of_one_class_are_the_label(name: LossName, label_smoothing
         assert torch.allclose(hard, soft, rtol=1e-5)
 
 
-def test_weights_are_scikit_learns_and_count_pictures() -> None:
+def test_weights_are_scikit_learns_and_count_images() -> None:
     labels = np.repeat(np.arange(K), COUNTS)
     weights = torch.tensor(compute_class_weight("balanced", classes=np.arange(K), y=labels), dtype=torch.float32)
     expected = F.cross_entropy(LOGITS, LABELS, weight=weights, reduction="none").mean()
@@ -95,7 +95,7 @@ def test_weights_are_scikit_learns_and_count_pictures() -> None:
 
 
 @pytest.mark.parametrize("name", get_args(LossName))
-def test_how_much_a_picture_counts_does_not_depend_on_smoothing(name: LossName) -> None:
+def test_how_much_an_image_counts_does_not_depend_on_smoothing(name: LossName) -> None:
     loss = make_loss(name, label_smoothing=0.3, class_counts=COUNTS, balance="weights", device="cpu")
     plain = make_loss(name, label_smoothing=0.3, class_counts=COUNTS, balance="none", device="cpu")
     for label, count in enumerate(COUNTS):
@@ -103,7 +103,7 @@ def test_how_much_a_picture_counts_does_not_depend_on_smoothing(name: LossName) 
         assert torch.allclose(loss(*one), plain(*one) * sum(COUNTS) / (K * count))
 
 
-def test_weights_over_the_training_pictures_have_a_mean_of_one_whatever_is_missing() -> None:
+def test_weights_over_the_training_images_have_a_mean_of_one_whatever_is_missing() -> None:
     loss = make_loss("ce", class_counts=(7, 0, 3), balance="weights", device="cpu")
     assert loss.class_weights is not None
     assert float((loss.class_weights * torch.tensor([7.0, 0.0, 3.0])).sum() / 10) == pytest.approx(1)
@@ -128,12 +128,12 @@ def test_the_sampler_leaves_the_loss_alone(name: LossName) -> None:
     assert torch.equal(*pair)
 
 
-def test_focal_discounts_each_picture_by_its_error() -> None:
+def test_focal_discounts_each_image_by_its_error() -> None:
     p = LOGITS.softmax(dim=1).gather(1, LABELS[:, None]).squeeze(1)
     assert torch.allclose(loss_of("focal", "none", 0.0, LOGITS, LABELS), (-((1 - p) ** 2) * p.log()).mean())
 
 
-def test_focal_with_weights_weighs_the_discounted_pictures() -> None:
+def test_focal_with_weights_weighs_the_discounted_images() -> None:
     weights = sum(COUNTS) / (K * torch.tensor(COUNTS))
     p = LOGITS.softmax(dim=1).gather(1, LABELS[:, None]).squeeze(1)
     expected = (-weights[LABELS] * (1 - p) ** 2 * p.log()).mean()
@@ -147,7 +147,7 @@ def test_bce_asks_each_class_against_the_rest_and_sums() -> None:
     assert float(found) == pytest.approx(sum(map(sum, terms)) / len(p), rel=1e-5)
 
 
-def test_bce_takes_several_labels_a_picture() -> None:
+def test_bce_takes_several_labels_an_image() -> None:
     several = (SOFT > 0.25).float()
     expected = F.binary_cross_entropy_with_logits(LOGITS, several) * K
     assert torch.allclose(loss_of("bce", "none", 0.0, LOGITS, several), expected)
@@ -172,7 +172,7 @@ def test_a_balanced_epoch_shows_each_class_equally_often(labels: list[int], num:
 
 
 @given(labels=labels_lists, num=st.integers(0, 120), seed=st.integers(0, 99))
-def test_no_picture_comes_again_before_all_others_of_its_class(labels: list[int], num: int, seed: int) -> None:
+def test_no_image_comes_again_before_all_others_of_its_class(labels: list[int], num: int, seed: int) -> None:
     order = balanced_order(labels, num, np.random.default_rng(seed))
     for label in set(labels):
         shown = [index for index in order if labels[index] == label]

@@ -17,10 +17,10 @@ from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import DivergedError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.training import lr_finder
-from resnet_cli.training.loop import Batch, Lesson, StepTaker
+from resnet_cli.training.loop import Batch, StepTaker, Task
 from resnet_cli.training.lr_finder import HIGHEST, LOWEST, SAFETY, find_lr
 from resnet_cli.training.plan import Plan, make_plan
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 from resnet_cli.training.task_network import NetworkTraining
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
@@ -35,21 +35,21 @@ def digits_plan(**values: Any) -> Plan:
     return make_plan(resolve(FinetuneConfig, values))
 
 
-def lesson_on(inputs: Tensor) -> Lesson:
+def lesson_on(inputs: Tensor) -> Task:
     def batches(epoch: int, done: int) -> Iterator[Batch]:
         for rows in torch.split(torch.arange(64), 16)[done:]:
             yield Batch(inputs[rows], LABELS[rows], 16)
 
-    return Lesson(batches, lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 4)
+    return Task(batches, lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 4)
 
 
-def linear_session(peak: float = 0.01) -> Session:
+def linear_session(peak: float = 0.01) -> TrainState:
     torch.manual_seed(0)
     network = nn.Linear(8, 2)
     group = {"params": list(network.parameters()), "lr": peak, "peak": peak, "name": "layer4"}
-    session = Session(network, torch.optim.SGD([group], lr=peak, momentum=0.9), None)
-    session.state.micro_batch = 16
-    return session
+    train_state = TrainState(network, torch.optim.SGD([group], lr=peak, momentum=0.9), None)
+    train_state.counters.micro_batch = 16
+    return train_state
 
 
 def test_network_optimizer_and_batchnorm_are_as_before_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,36 +57,36 @@ def test_network_optimizer_and_batchnorm_are_as_before_bit_by_bit(monkeypatch: p
     plan = digits_plan(lr="auto", ema=0.9)
     torch.manual_seed(0)
     training = NetworkTraining(plan, ResNet50(2))
-    session, lesson = training.session, training.lesson()
+    train_state, task = training.train_state, training.task()
     # As it would be after a step: the optimizer has momentum too.
-    lesson.set_train_mode(1)
-    taker = StepTaker(session, lesson.loss, plan.compute)
-    taker.take(next(lesson.batches(1, 0)))
-    before, peaks = session.capture(copy=True), [group["peak"] for group in session.optimizer.param_groups]
+    task.set_train_mode(1)
+    taker = StepTaker(train_state, task.loss, plan.compute)
+    taker.take(next(task.batches(1, 0)))
+    before, peaks = train_state.capture(copy=True), [group["peak"] for group in train_state.optimizer.param_groups]
     assert before.part("optimizer.")
-    find_lr(session, lesson, compute=plan.compute)
-    after = session.capture()
+    find_lr(train_state, task, compute=plan.compute)
+    after = train_state.capture()
     assert before.values == after.values
     assert before.tensors.keys() == after.tensors.keys()
     assert all(torch.equal(x, after.tensors[name]) for name, x in before.tensors.items())
-    assert [group["peak"] for group in session.optimizer.param_groups] == peaks
+    assert [group["peak"] for group in train_state.optimizer.param_groups] == peaks
 
 
 def test_the_rate_that_it_finds_trains_better_than_far_lower_and_far_higher_ones() -> None:
-    lesson = lesson_on(INPUTS)
-    found = find_lr(linear_session(), lesson, compute=COMPUTE)
+    task = lesson_on(INPUTS)
+    found = find_lr(linear_session(), task, compute=COMPUTE)
     assert LOWEST * SAFETY <= found <= HIGHEST * SAFETY
 
     def loss_after_training(lr: float) -> float:
-        session = linear_session()
-        taker = StepTaker(session, lesson.loss, COMPUTE)
-        for group in session.optimizer.param_groups:
+        train_state = linear_session()
+        taker = StepTaker(train_state, task.loss, COMPUTE)
+        for group in train_state.optimizer.param_groups:
             group["lr"] = lr
         for _ in range(5):
-            for batch in lesson.batches(1, 0):
+            for batch in task.batches(1, 0):
                 taker.take(batch)
         with torch.no_grad():
-            return float(nn.functional.cross_entropy(session.network(INPUTS), LABELS))
+            return float(nn.functional.cross_entropy(train_state.network(INPUTS), LABELS))
 
     assert loss_after_training(found) < loss_after_training(found / 100)
     # Inputs a thousand times as large want a far lower rate.
@@ -100,22 +100,22 @@ def test_the_other_groups_keep_their_ratio_to_the_backbones() -> None:
         {"params": list(network[0].parameters()), "lr": 0.1, "peak": 0.1, "name": "layer4"},
         {"params": list(network[1].parameters()), "lr": 1.0, "peak": 1.0, "name": "fc"},
     ]
-    session, seen = Session(network, torch.optim.SGD(groups, lr=0.1), None), list[float]()
-    session.state.micro_batch = 16
-    session.optimizer.register_step_pre_hook(
+    train_state, seen = TrainState(network, torch.optim.SGD(groups, lr=0.1), None), list[float]()
+    train_state.counters.micro_batch = 16
+    train_state.optimizer.register_step_pre_hook(
         lambda optimizer, *_: seen.append(optimizer.param_groups[1]["lr"] / optimizer.param_groups[0]["lr"])
     )
-    find_lr(session, lesson_on(INPUTS), compute=COMPUTE)
+    find_lr(train_state, lesson_on(INPUTS), compute=COMPUTE)
     assert seen == pytest.approx([10.0] * len(seen))
 
 
 def test_no_finite_loss_at_all_is_an_error_and_still_leaves_nothing() -> None:
-    session = linear_session()
-    before = session.capture(copy=True)
+    train_state = linear_session()
+    before = train_state.capture(copy=True)
     with pytest.raises(DivergedError) as caught:
-        find_lr(session, lesson_on(torch.full_like(INPUTS, math.nan)), compute=COMPUTE)
+        find_lr(train_state, lesson_on(torch.full_like(INPUTS, math.nan)), compute=COMPUTE)
     assert caught.value.hint and "--lr" in caught.value.hint
-    assert all(torch.equal(x, before.tensors[name]) for name, x in session.capture().tensors.items())
+    assert all(torch.equal(x, before.tensors[name]) for name, x in train_state.capture().tensors.items())
 
 
 @pytest.mark.parametrize("mode", ["full", "lp-ft"])

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import CutMix, MixUp
 from resnet_cli.training.mixing import mix, random_window
 
 BATCH = 5
-#: Every picture is of a class of its own: targets show who was mixed with whom, and by how much.
+#: Every image is of a class of its own: targets show who was mixed with whom, and by how much.
 LABELS = torch.arange(BATCH)
 #: Every value is there once.
 IMAGES = torch.arange(BATCH * 3 * 9 * 12, dtype=torch.float32).view(BATCH, 3, 9, 12) / 100
@@ -47,7 +47,7 @@ def test_it_is_a_function_of_the_generator_and_leaves_its_input_alone(alphas: tu
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_targets_say_what_share_of_a_picture_is_its_own(seed: int) -> None:
+def test_targets_say_what_share_of_an_image_is_its_own(seed: int) -> None:
     images, targets = mixed(seed, mixup=0.8, cutmix=1.0)
     share = targets[0, 0]
     assert torch.allclose(targets, torch.eye(BATCH) * share + torch.eye(BATCH).roll(1, 0) * (1 - share))
@@ -96,7 +96,7 @@ def test_shares_are_drawn_from_the_beta_distribution() -> None:
 
 
 @given(height=st.integers(1, 300), width=st.integers(1, 300), share=st.floats(0, 1), seed=st.integers(0, 10_000))
-def test_a_window_lies_in_the_picture_and_covers_at_most_its_share(
+def test_a_window_lies_in_the_image_and_covers_at_most_its_share(
     height: int, width: int, share: float, seed: int
 ) -> None:
     top, bottom, left, right = random_window(height, width, share, np.random.default_rng(seed))
@@ -107,7 +107,7 @@ def test_a_window_lies_in_the_picture_and_covers_at_most_its_share(
         assert bottom - top == 2 * int(side * height / 2)
 
 
-def test_a_lone_picture_is_mixed_with_itself() -> None:
+def test_a_lone_image_is_mixed_with_itself() -> None:
     images, targets = mix(IMAGES[:1], LABELS[:1], num_classes=2, mixup=1.0, cutmix=0.0, rng=np.random.default_rng(0))
     assert torch.equal(images, IMAGES[:1])
     assert torch.equal(targets, torch.tensor([[1.0, 0.0]]))

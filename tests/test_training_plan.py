@@ -245,9 +245,7 @@ def test_uneven_classes_and_a_random_frozen_backbone_are_warned_of(make_folder: 
 @pytest.mark.parametrize(
     ("num_train", "batch_size", "steps"), [(33, 32, 2), (32, 32, 1), (5, 2, 2), (4, 1, 2), (2, 1, 1)]
 )
-def test_no_step_has_fewer_than_two_pictures_while_batchnorm_trains(
-    num_train: int, batch_size: int, steps: int
-) -> None:
+def test_no_step_has_fewer_than_two_images_while_batchnorm_trains(num_train: int, batch_size: int, steps: int) -> None:
     plan = plan_for(**TINY, mode="full", classes="0,1", limit=num_train, batch_size=batch_size)
     assert plan.train_batchnorm
     assert plan.steps_per_epoch == steps
@@ -278,7 +276,7 @@ def test_auto_is_lp_ft_where_training_everything_is_soon_done_and_full_from_rand
     assert plan_for(**values, weights="none").mode == "full"
 
 
-def test_the_fit_follows_the_shapes_of_the_pictures_and_the_model_keeps_it(tmp_path: Path, full_run: Trained) -> None:
+def test_the_fit_follows_the_shapes_of_the_images_and_the_model_keeps_it(tmp_path: Path, full_run: Trained) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for index in range(6):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.planted_faults import cut, one_bit_png, picture, write, write_folder
+from support.planted_faults import cut, one_bit_png, photo, write, write_folder
 
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.data.dataset import SPLITS, Dataset
@@ -39,7 +39,7 @@ def near_copy(source: Path, target: Path) -> None:
 def film(folder: Path, count: int, seed: int) -> None:
     """Frames of one still scene."""
     folder.mkdir(parents=True, exist_ok=True)
-    scene = np.asarray(picture(seed)).astype(np.int16)
+    scene = np.asarray(photo(seed)).astype(np.int16)
     rng = np.random.default_rng(seed)
     for number in range(count):
         frame = np.clip(scene + rng.integers(-5, 6, scene.shape), 0, 255).astype(np.uint8)
@@ -52,7 +52,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 def spoil(root: Path) -> list[str]:
-    """Makes three pictures unreadable."""
+    """Makes three images unreadable."""
     cut(root / "cat" / "003.jpg", root / "cat" / "003.jpg")
     (root / "cat" / "009.jpg").write_bytes(b"")
     (root / "dog" / "000.jpg").write_bytes(one_bit_png(10_000, 6_000))
@@ -65,12 +65,12 @@ def test_a_sound_folder_is_split_without_a_word(pets: Path) -> None:
     assert set(split_of(found.dataset).values()) == set(SPLITS)
 
 
-def test_an_unreadable_picture_is_an_error_by_default_and_all_are_named(pets: Path) -> None:
+def test_an_unreadable_image_is_an_error_by_default_and_all_are_named(pets: Path) -> None:
     bad = spoil(pets)
     with pytest.raises(DataError) as caught:
         prepared(pets)
     assert caught.value.exit_code == 3
-    assert caught.value.message.startswith("3 of 28 pictures cannot be read")
+    assert caught.value.message.startswith("3 of 28 images cannot be read")
     assert all(str(pets / name) in caught.value.message for name in bad)
     assert "--on-bad-image skip" in (caught.value.hint or "")
 
@@ -91,14 +91,14 @@ def test_without_the_unreadable_ones_all_is_as_if_they_had_never_been_there(pets
 def test_leaving_out_a_whole_class_names_the_class(pets: Path) -> None:
     for path in (pets / "cat").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="'cat' has no picture to train on"):
+    with pytest.raises(DataError, match="'cat' has no image to train on"):
         prepared(pets, on_bad_image="skip")
 
 
 def test_nothing_readable_is_an_error_even_when_skipping(pets: Path) -> None:
     for path in pets.rglob("*.jpg"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="28 of 28 pictures cannot be read"):
+    with pytest.raises(DataError, match="28 of 28 images cannot be read"):
         prepared(pets, on_bad_image="skip")
 
 
@@ -110,7 +110,7 @@ def test_a_larger_limit_reads_what_the_usual_one_refuses(pets: Path) -> None:
     assert prepared(pets, max_pixels=200_000_000).skipped == ()
 
 
-def test_every_picture_may_be_too_large(pets: Path) -> None:
+def test_every_image_may_be_too_large(pets: Path) -> None:
     with pytest.raises(DataError, match="more than the limit of 1,000"):
         prepared(pets, max_pixels=1000, on_bad_image="skip")
 
@@ -171,7 +171,7 @@ def test_frames_of_one_film_are_split_with_a_warning_and_other_look_alikes_stay_
     assert {split[f"cat/frame{number:02d}.png"] for number in range(20)} == set(SPLITS)
     assert all(split[f"dog/{number:03d}.jpg"] == split[f"dog/near{number}.jpg"] for number in range(6))
     (warning,) = found.warnings
-    assert "so many pictures of a class look the same" in warning and "cat/frame" in warning
+    assert "so many images of a class look the same" in warning and "cat/frame" in warning
 
 
 def test_classes_that_are_frames_of_one_film_can_be_trained_on(tmp_path: Path) -> None:
@@ -194,13 +194,13 @@ def test_a_film_that_the_source_has_split_is_a_leak_and_no_failure(tmp_path: Pat
     found = prepared(root)
     assert found.dataset.counts() == {"train": [16, 12], "val": [4, 3], "test": [0, 0]}
     (warning,) = found.warnings
-    assert "pairs of pictures that look the same are in several splits" in warning and "inspect --fix" in warning
+    assert "pairs of images that look the same are in several splits" in warning and "inspect --fix" in warning
 
 
-def test_a_class_of_copies_of_one_picture_cannot_validate(pets: Path) -> None:
+def test_a_class_of_copies_of_one_image_cannot_validate(pets: Path) -> None:
     for number in range(4):
         write(pets / "owl" / f"{number}.jpg", 500)
-    with pytest.raises(DataError, match="'owl' are all of one group, or copies of one picture"):
+    with pytest.raises(DataError, match="'owl' are all of one group, or copies of one image"):
         prepared(pets)
 
 
@@ -212,13 +212,13 @@ def test_leaks_conflicts_and_classes_that_do_not_match_are_warned_of(tmp_path: P
     root = write_folder(tmp_path / "pets", layout)
     shutil.copy(root / "train" / "cat" / "000.jpg", root / "val" / "cat" / "leak.jpg")
     shutil.copy(root / "train" / "cat" / "001.jpg", root / "train" / "dog" / "conflict.jpg")
-    with pytest.raises(DataError, match="'cow' has no picture to train on") as caught:
+    with pytest.raises(DataError, match="'cow' has no image to train on") as caught:
         prepared(root)
     assert "(the same as 'Cow'?)" in caught.value.message
     found = prepared(root, classes="cat,dog")
     assert [warning.split(",")[0] for warning in found.warnings] == [
-        "1 picture is under several labels",
-        "1 picture is in several splits",
+        "1 image is under several labels",
+        "1 image is in several splits",
     ]
 
 
@@ -237,7 +237,7 @@ def test_a_limit_counts_what_can_be_read(pets: Path) -> None:
     assert sum(half) == round(sum(whole) / 2)
 
 
-def test_progress_is_told_of_every_picture(pets: Path) -> None:
+def test_progress_is_told_of_every_image(pets: Path) -> None:
     seen: list[tuple[str, int, int | None]] = []
     prepare_data(resolve(FinetuneConfig, {"data": str(pets)}), lambda *work: seen.append(work))
     assert seen[-1] == ("check", 28, 28)

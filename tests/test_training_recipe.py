@@ -174,7 +174,7 @@ def test_adding_to_what_remembers_nothing_is_refused() -> None:
 
 def test_a_model_whose_backbone_was_trained_can_be_added_to(full_run: Trained) -> None:
     plan = plan_with(weights=str(full_run.run), add=True, image_size=None)
-    assert (plan.mode, plan.start is not None and plan.start.memory is not None) == ("frozen", True)
+    assert (plan.mode, plan.start is not None and plan.start.exemplars is not None) == ("frozen", True)
 
 
 @pytest.mark.parametrize("values", [{"image_size": 64}, {"image_size": None, "fit": "pad"}], ids=str)
@@ -200,7 +200,7 @@ def test_accumulation_divides_the_batch_and_rounds_up(accumulate: int | None, ba
     assert (plan.batch_size, plan.micro_batch) == (batch_size, micro)
 
 
-def test_digits_are_never_mirrored_and_tiny_pictures_are_shifted_at_their_own_size() -> None:
+def test_digits_are_never_mirrored_and_tiny_images_are_shifted_at_their_own_size() -> None:
     found = plan_with(mode="full").augment
     assert found is not None
     assert (found.strength, found.mirror, found.source_pad) == ("light", False, True)

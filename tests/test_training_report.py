@@ -29,22 +29,22 @@ def train(make_folder: Callable[..., Path]) -> Callable[..., FinetuneResult]:
     return run
 
 
-def test_a_run_holds_a_report_and_a_card_of_its_test_pictures(train: Callable[..., FinetuneResult]) -> None:
+def test_a_run_holds_a_report_and_a_card_of_its_test_images(train: Callable[..., FinetuneResult]) -> None:
     result = train({"train": COUNTS, "val": COUNTS, "test": COUNTS})
     assert result.test
     page = Page(Path("run/report.html").read_text(encoding="utf-8"))
     assert_self_contained(page)
-    assert "insects, test split" in page.text and "beside 22 validation pictures" in page.text
+    assert "insects, test split" in page.text and "beside 22 validation images" in page.text
     assert "the test split chose nothing" in page.text and f"{result.test.top1:.1%}".replace("%", " %") in page.text
     # What was trained on what, with the reasons that the plan gave.
     for choice in result.plan.choices:
         assert choice.name == "out" or (choice.value in page.text and choice.why in page.text)
     card = Path("run/model_card.md").read_text(encoding="utf-8")
-    assert "22 test pictures" in card and str(Path.cwd()) not in card
+    assert "22 test images" in card and str(Path.cwd()) not in card
     assert json.loads(Path("run/metrics.json").read_text())["test_top1"] == result.test.top1
 
 
-def test_without_test_pictures_the_report_says_that_its_figures_lean_high(
+def test_without_test_images_the_report_says_that_its_figures_lean_high(
     train: Callable[..., FinetuneResult],
 ) -> None:
     result = train({"train": COUNTS, "val": COUNTS}, head="16")

@@ -30,7 +30,7 @@ from resnet_cli.training.resume import find_run, plan_resumed
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("no_plots", "here", "narrow")
 
-#: 12 pictures in 3 steps an epoch.
+#: 12 images in 3 steps an epoch.
 DIGITS: dict[str, Any] = {
     **TINY, "data": "digits", "classes": "0,1,2", "limit": 12, "val_fraction": 0.05, "batch_size": 4, "epochs": 3,
 }  # fmt: skip
@@ -388,16 +388,16 @@ def test_two_processes_cannot_train_the_same_run(here: Path) -> None:
     assert refused
 
 
-def test_changed_pictures_are_an_error(make_folder: Callable[..., Path]) -> None:
+def test_changed_images_are_an_error(make_folder: Callable[..., Path]) -> None:
     photos = make_folder({"cat": 6, "dog": 6})
     values = {**TINY, "data": str(photos), "mode": "full", "epochs": 3, "batch_size": 4}
     stop(2, **values)
     first = photos / "cat" / "000.jpg"
     data = first.read_bytes()
     first.write_bytes((photos / "dog" / "000.jpg").read_bytes())
-    with pytest.raises(DataError, match="the pictures have changed"):
+    with pytest.raises(DataError, match="the images have changed"):
         resume()
-    first.write_bytes(b"no picture")
+    first.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"000\.jpg"):
         resume()
     first.rename(photos / "dog" / "moved.jpg")
@@ -405,7 +405,7 @@ def test_changed_pictures_are_an_error(make_folder: Callable[..., Path]) -> None
         resume()
     (photos / "dog" / "moved.jpg").unlink()
     first.write_bytes(data)
-    # Pictures that came later take no part.
+    # Images that came later take no part.
     (photos / "dog" / "new.jpg").write_bytes(data[:-1] + b"x")
     assert len(resume().history) == 3
 

@@ -7,11 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.training.schedule import ONE_CYCLE_END, ONE_CYCLE_RISE, ONE_CYCLE_START, ScheduleName, multiplier
+from resnet_cli.training.schedule import ONE_CYCLE_END, ONE_CYCLE_RISE, ONE_CYCLE_START, ScheduleName, lr_multiplier
 
 
 def multipliers(name: ScheduleName, total_steps: int, warmup_steps: int = 0) -> list[float]:
-    return [multiplier(name, step, total_steps=total_steps, warmup_steps=warmup_steps) for step in range(total_steps)]
+    return [
+        lr_multiplier(name, step, total_steps=total_steps, warmup_steps=warmup_steps) for step in range(total_steps)
+    ]
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
@@ -51,7 +53,7 @@ def test_constant_stays_at_the_peak() -> None:
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "constant", "one-cycle"])
 def test_it_is_a_function_of_the_step_alone(name: ScheduleName) -> None:
-    backwards = [multiplier(name, step, total_steps=50, warmup_steps=5) for step in reversed(range(50))]
+    backwards = [lr_multiplier(name, step, total_steps=50, warmup_steps=5) for step in reversed(range(50))]
     assert multipliers(name, 50, 5) == backwards[::-1]
 
 

@@ -1,4 +1,4 @@
-"""Several seeds: the trainings differ, the pictures that judge them do not."""
+"""Several seeds: the trainings differ, the images that judge them do not."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ from resnet_cli.system.device import Compute
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.checkpoint import Checkpoint
 from resnet_cli.training.events import Event, MemoryShort, RateLowered, StepDone, ignore
-from resnet_cli.training.loop import Batch, Course, Lesson, StepTaker, fit
+from resnet_cli.training.loop import Batch, FitOptions, StepTaker, Task, fit
 from resnet_cli.training.optimizers import Rates, make_optimizer
 from resnet_cli.training.schedule import ScheduleName
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 
 #: The branch for GPUs, on tensors of the CPU: its fused optimizers look at the same flag.
 LIKE_CUDA = Compute("cuda:0", "fp32", "as the tests want it")
@@ -64,17 +64,17 @@ class Way:
     is_gradual: bool = False
     is_mixed: bool = False
 
-    def session(self, compute: Compute = COMPUTE) -> Session:
+    def train_state(self, compute: Compute = COMPUTE) -> TrainState:
         torch.manual_seed(0)
         network = Tiny()
         averages = self.decay is not None or self.average_from is not None
         optimizer = make_optimizer(network, Rates(self.optimizer, 0.05, 0.1, 1e-3, 0.5))
-        session = Session(network, optimizer, WeightAverage(network, decay=self.decay) if averages else None)
-        session.state.micro_batch = self.micro_batch
-        return session
+        train_state = TrainState(network, optimizer, WeightAverage(network, decay=self.decay) if averages else None)
+        train_state.counters.micro_batch = self.micro_batch
+        return train_state
 
-    def lesson(self, session: Session, poison: dict[tuple[int, int], float] | None = None) -> Lesson:
-        network = session.network
+    def task(self, train_state: TrainState, poison: dict[tuple[int, int], float] | None = None) -> Task:
+        network = train_state.network
 
         def batches(epoch: int, done: int) -> Iterator[Batch]:
             order = torch.from_numpy(np.random.default_rng(epoch).permutation(16))
@@ -98,17 +98,17 @@ class Way:
             with torch.no_grad():
                 return validate(network(IMAGES).softmax(dim=1), LABELS)
 
-        return Lesson(batches, validate_network, set_train_mode, nn.functional.cross_entropy, STEPS)
+        return Task(batches, validate_network, set_train_mode, nn.functional.cross_entropy, STEPS)
 
-    def course(self) -> Course:
-        return Course(4, schedule=self.schedule, clip_grad=self.clip_grad, average_from=self.average_from)
+    def options(self) -> FitOptions:
+        return FitOptions(4, schedule=self.schedule, clip_grad=self.clip_grad, average_from=self.average_from)
 
 
 class Stopped(Exception):
     pass
 
 
-class Keeper:
+class Callback:
     """Puts the session aside after each step and epoch; stops after some."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -120,15 +120,15 @@ class Keeper:
         self.kept.append(record)
         return True
 
-    def after_step(self, session: Session) -> None:
-        self.checkpoint = session.capture(copy=True)
+    def after_step(self, train_state: TrainState) -> None:
+        self.checkpoint = train_state.capture(copy=True)
         self.left -= 1
         if self.left < 0:
             raise Stopped
 
     after_epoch = after_step
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         raise AssertionError("nobody asked for it")
 
 
@@ -138,23 +138,30 @@ def run(
     compute: Compute = COMPUTE,
     poison: dict[tuple[int, int], float] | None = None,
     on_event: Any = ignore,
-) -> Session:
+) -> TrainState:
     """Trains, in as many sessions as there are stops, and one more."""
     checkpoint: Checkpoint | None = None
     for stop in (*stops, None):
-        session, keeper = way.session(), Keeper(stop)
+        train_state, callback = way.train_state(), Callback(stop)
         if checkpoint is not None:
-            session.restore(checkpoint)
+            train_state.restore(checkpoint)
         try:
-            fit(session, way.lesson(session, poison), way.course(), compute=compute, keeper=keeper, on_event=on_event)
+            fit(
+                train_state,
+                way.task(train_state, poison),
+                way.options(),
+                compute=compute,
+                callback=callback,
+                on_event=on_event,
+            )
         except Stopped:
-            checkpoint = keeper.checkpoint
+            checkpoint = callback.checkpoint
         else:
-            return session
+            return train_state
     raise AssertionError
 
 
-def assert_same(one: Session, other: Session) -> None:
+def assert_same(one: TrainState, other: TrainState) -> None:
     first, second = one.capture(), other.capture()
     assert first.tensors.keys() == second.tensors.keys()
     assert [name for name, x in first.tensors.items() if not torch.equal(x, second.tensors[name])] == []
@@ -190,55 +197,55 @@ def test_a_poisoned_step_is_as_if_its_epoch_began_again_at_a_tenth(
     way: Way, epoch: int, step: int, value: float
 ) -> None:
     events: list[Event] = []
-    session = run(way, poison={(epoch, step): value}, on_event=events.append)
+    train_state = run(way, poison={(epoch, step): value}, on_event=events.append)
     (lowered,) = [event for event in events if isinstance(event, RateLowered)]
     assert (lowered.epoch, lowered.rate) == (epoch, 0.1)
     # The same, put together by hand: stopped at the end of the epoch before, and resumed with a tenth of the rates.
-    twin, keeper = way.session(), Keeper((epoch - 1) * (STEPS + 1) - 1)
+    twin, callback = way.train_state(), Callback((epoch - 1) * (STEPS + 1) - 1)
     if epoch > 1:
         with pytest.raises(Stopped):
-            fit(twin, way.lesson(twin), way.course(), compute=COMPUTE, keeper=keeper, on_event=ignore)
-    twin.state.rate, twin.state.num_retries = 0.1, 1
-    fit(twin, way.lesson(twin), way.course(), compute=COMPUTE, keeper=Keeper(), on_event=ignore)
-    assert_same(session, twin)
+            fit(twin, way.task(twin), way.options(), compute=COMPUTE, callback=callback, on_event=ignore)
+    twin.counters.rate, twin.counters.num_retries = 0.1, 1
+    fit(twin, way.task(twin), way.options(), compute=COMPUTE, callback=Callback(), on_event=ignore)
+    assert_same(train_state, twin)
 
 
 @pytest.mark.parametrize("compute", [COMPUTE, LIKE_CUDA], ids=["looked at each step", "deferred"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("at", [0, 3], ids=["the first step", "a later step"])
 def test_a_poisoned_step_changes_nothing(compute: Compute, optimizer: Literal["sgd", "adamw"], at: int) -> None:
-    session = Way(optimizer).session()
-    session.network.train()
-    taker = StepTaker(session, nn.functional.cross_entropy, compute)
+    train_state = Way(optimizer).train_state()
+    train_state.network.train()
+    taker = StepTaker(train_state, nn.functional.cross_entropy, compute)
     good = Batch(IMAGES[:4], LABELS[:4], 4)
     for _ in range(at):
         taker.take(good)
-        session.state.num_steps += 1
-    before, twin = session.capture(copy=True), Way(optimizer).session()
+        train_state.counters.num_steps += 1
+    before, twin = train_state.capture(copy=True), Way(optimizer).train_state()
     bad = Batch(torch.full_like(IMAGES[:4], math.nan), LABELS[:4], 4)
     assert float(taker.take(bad)[1]) == 1
-    names = [name for name, _ in session.network.named_parameters()]
-    names += [name for name, _ in session.network.named_buffers() if name.endswith(("mean", "var"))]
-    after = session.capture()
+    names = [name for name, _ in train_state.network.named_parameters()]
+    names += [name for name, _ in train_state.network.named_buffers() if name.endswith(("mean", "var"))]
+    after = train_state.capture()
     assert all(torch.equal(after.tensors[f"network.{name}"], before.tensors[f"network.{name}"]) for name in names)
     # What follows is what would have followed without it.
     twin.network.train()
     twin.restore(before)
-    session.sums.copy_(before.tensors["sums"])
-    for each in (session, twin):
+    train_state.sums.copy_(before.tensors["sums"])
+    for each in (train_state, twin):
         StepTaker(each, nn.functional.cross_entropy, compute).take(good)
-    ours, theirs = session.capture().tensors, twin.capture().tensors
+    ours, theirs = train_state.capture().tensors, twin.capture().tensors
     assert [n for n, x in ours.items() if "tracked" not in n and not torch.equal(x, theirs[n])] == []
 
 
 def test_the_deferred_look_finds_what_went_wrong_before_the_epoch_ends() -> None:
     way, events = Way(), list[Event]()
-    session = run(way, compute=LIKE_CUDA, poison={(2, 2): math.nan}, on_event=events.append)
+    train_state = run(way, compute=LIKE_CUDA, poison={(2, 2): math.nan}, on_event=events.append)
     (lowered,) = [event for event in events if isinstance(event, RateLowered)]
     assert lowered.epoch == 2 and "not finite" in lowered.reason
     assert all(math.isfinite(event.loss) for event in events if isinstance(event, StepDone))
-    assert all(math.isfinite(record.train_loss) for record in session.state.history)
-    assert [record.epoch for record in session.state.history] == [1, 2, 3, 4]
+    assert all(math.isfinite(record.train_loss) for record in train_state.counters.history)
+    assert [record.epoch for record in train_state.counters.history] == [1, 2, 3, 4]
 
 
 def test_the_second_divergence_says_what_to_try() -> None:
@@ -251,15 +258,15 @@ def test_the_second_divergence_says_what_to_try() -> None:
 def test_nothing_is_kept_that_was_not_looked_at() -> None:
     kept: list[float] = []
 
-    class Watching(Keeper):
-        def after_step(self, session: Session) -> None:
-            kept.extend(session.sums.tolist())
+    class Watching(Callback):
+        def after_step(self, train_state: TrainState) -> None:
+            kept.extend(train_state.sums.tolist())
 
     way = Way()
-    session = way.session()
-    course = dataclasses.replace(way.course(), max_time_s=1e-6)
-    lesson = way.lesson(session, {(1, 1): math.nan})
-    fit(session, lesson, course, compute=LIKE_CUDA, keeper=Watching(), on_event=ignore)
+    train_state = way.train_state()
+    options = dataclasses.replace(way.options(), max_time_s=1e-6)
+    task = way.task(train_state, {(1, 1): math.nan})
+    fit(train_state, task, options, compute=LIKE_CUDA, callback=Watching(), on_event=ignore)
     assert kept and all(math.isfinite(value) for value in kept)
 
 
@@ -276,22 +283,22 @@ def test_half_precision_is_resumed_with_its_gradient_scale(
 
 
 def test_a_first_gradient_that_overflows_in_half_precision_is_left_out_without_a_trace() -> None:
-    session = Way().session()
-    session.network.train()
-    scaler = session.scaler("cpu", enabled=True)
+    train_state = Way().train_state()
+    train_state.network.train()
+    scaler = train_state.scaler("cpu", enabled=True)
     scaler.load_state_dict(scaler.state_dict() | {"scale": 2.0**120})
-    before = [x.detach().clone() for x in session.network.parameters()]
-    taker = StepTaker(session, lambda logits, y: 1e6 * nn.functional.cross_entropy(logits, y), FP16)
+    before = [x.detach().clone() for x in train_state.network.parameters()]
+    taker = StepTaker(train_state, lambda logits, y: 1e6 * nn.functional.cross_entropy(logits, y), FP16)
     _, is_bad = taker.take(Batch(IMAGES[:4], LABELS[:4], 4))
     assert float(is_bad) == 0
-    assert all(torch.equal(*pair) for pair in zip(session.network.parameters(), before, strict=True))
-    momenta = [state["momentum_buffer"] for state in session.optimizer.state.values()]
+    assert all(torch.equal(*pair) for pair in zip(train_state.network.parameters(), before, strict=True))
+    momenta = [state["momentum_buffer"] for state in train_state.optimizer.state.values()]
     assert all(bool((x == 0).all()) for x in momenta)
-    assert session.capture().values["scaler"]["scale"] == 2.0**119
+    assert train_state.capture().values["scaler"]["scale"] == 2.0**119
 
 
 class Narrow(Tiny):
-    """Has no room for more than some pictures, as torch says it."""
+    """Has no room for more than some images, as torch says it."""
 
     room = 4
 
@@ -301,7 +308,7 @@ class Narrow(Tiny):
         return super().forward(images)
 
 
-def narrow_session(room: int) -> Session:
+def narrow_session(room: int) -> TrainState:
     torch.manual_seed(0)
     network = Narrow()
     network.room = room
@@ -309,17 +316,17 @@ def narrow_session(room: int) -> Session:
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    session = Session(network, make_optimizer(network, Rates("sgd", 0.05, 0.1, 1e-3)), None)
-    session.state.micro_batch = 16
-    return session
+    train_state = TrainState(network, make_optimizer(network, Rates("sgd", 0.05, 0.1, 1e-3)), None)
+    train_state.counters.micro_batch = 16
+    return train_state
 
 
 @pytest.mark.parametrize("room", [15, 7, 3, 1])
 def test_parts_that_fit_make_the_same_step_and_their_size_is_kept(room: int) -> None:
     events: list[Event] = []
     short, whole = narrow_session(room), narrow_session(16)
-    for session in (short, whole):
-        taker = StepTaker(session, nn.functional.cross_entropy, COMPUTE, on_event=events.append)
+    for train_state in (short, whole):
+        taker = StepTaker(train_state, nn.functional.cross_entropy, COMPUTE, on_event=events.append)
         taker.take(Batch(IMAGES, LABELS, 16))
     ours, theirs = short.capture(), whole.capture()
     for name, tensor in ours.tensors.items():
@@ -329,47 +336,47 @@ def test_parts_that_fit_make_the_same_step_and_their_size_is_kept(room: int) -> 
     assert ours.values["micro_batch"] == sizes[-1]
     again = narrow_session(room)
     again.restore(ours)
-    assert again.state.micro_batch == sizes[-1]
+    assert again.counters.micro_batch == sizes[-1]
 
 
-def test_not_even_one_picture_is_an_error_that_leaves_the_weights() -> None:
-    session = narrow_session(0)
-    before = session.capture(copy=True)
+def test_not_even_one_image_is_an_error_that_leaves_the_weights() -> None:
+    train_state = narrow_session(0)
+    before = train_state.capture(copy=True)
     with pytest.raises(MemoryExhausted) as caught:
-        StepTaker(session, nn.functional.cross_entropy, COMPUTE).take(Batch(IMAGES, LABELS, 16))
+        StepTaker(train_state, nn.functional.cross_entropy, COMPUTE).take(Batch(IMAGES, LABELS, 16))
     assert caught.value.exit_code == 8 and caught.value.hint
-    assert all(torch.equal(x, before.tensors[name]) for name, x in session.capture().tensors.items())
+    assert all(torch.equal(x, before.tensors[name]) for name, x in train_state.capture().tensors.items())
 
 
 def test_memory_that_ends_in_the_optimizer_is_named_and_the_step_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    session, calls = narrow_session(16), list[int]()
+    train_state, calls = narrow_session(16), list[int]()
 
     def step() -> None:
         calls.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(session.optimizer, "step", step)
+    monkeypatch.setattr(train_state.optimizer, "step", step)
     with pytest.raises(MemoryExhausted):
-        StepTaker(session, nn.functional.cross_entropy, COMPUTE).take(Batch(IMAGES, LABELS, 16))
+        StepTaker(train_state, nn.functional.cross_entropy, COMPUTE).take(Batch(IMAGES, LABELS, 16))
     assert calls == [1]
 
 
 def test_a_captured_copy_does_not_change_with_the_training() -> None:
     way = Way("adamw", decay=0.9)
-    session = way.session()
-    before = session.capture(copy=True)
+    train_state = way.train_state()
+    before = train_state.capture(copy=True)
     kept = {name: x.clone() for name, x in before.tensors.items()}
-    fit(session, way.lesson(session), way.course(), compute=COMPUTE, keeper=Keeper(), on_event=ignore)
+    fit(train_state, way.task(train_state), way.options(), compute=COMPUTE, callback=Callback(), on_event=ignore)
     assert all(torch.equal(x, kept[name]) for name, x in before.tensors.items())
-    session.restore(before)
-    assert_same(session, way.session())
+    train_state.restore(before)
+    assert_same(train_state, way.train_state())
 
 
 def test_batchnorms_statistics_are_one_tensor_that_the_layers_share() -> None:
-    session = Way().session()
-    assert len(session.statistics) == 16
-    session.statistics.fill_(7)
-    assert float(session.network.state_dict()["bn1.running_var"][0]) == 7
-    assert len(Session(nn.Linear(2, 2), torch.optim.SGD(nn.Linear(2, 2).parameters()), None).statistics) == 0
+    train_state = Way().train_state()
+    assert len(train_state.statistics) == 16
+    train_state.statistics.fill_(7)
+    assert float(train_state.network.state_dict()["bn1.running_var"][0]) == 7
+    assert len(TrainState(nn.Linear(2, 2), torch.optim.SGD(nn.Linear(2, 2).parameters()), None).statistics) == 0

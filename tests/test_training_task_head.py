@@ -19,9 +19,9 @@ from resnet_cli.heads.probabilities import head_probs, loss_and_top1
 from resnet_cli.model.network import NUM_FEATURES, make_head
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.events import EpochDone, Event
-from resnet_cli.training.loop import Course, fit, quality
+from resnet_cli.training.loop import FitOptions, fit, selection_key
 from resnet_cli.training.plan import Plan, make_plan
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 from resnet_cli.training.task_head import HeadTraining, fit_path, fit_probe, unfold_standardization
 
 pytest_plugins = ["support.small_runs"]
@@ -58,26 +58,26 @@ class BestHead(IgnoringKeeper):
         self.head: nn.Module | None = None
 
     def keep(self, record: EpochRecord) -> bool:
-        if self.best is None or quality(record) > quality(self.best):
+        if self.best is None or selection_key(record) > selection_key(self.best):
             self.best, self.head = record, self._training.raw_head()
         return self.best is record
 
 
 def fit_steps(
     plan: Plan, head: nn.Module, train: Rows | None = None, val: Rows | None = None, *, is_fresh: bool = True
-) -> tuple[list[EpochRecord], nn.Module, Session]:
+) -> tuple[list[EpochRecord], nn.Module, TrainState]:
     rows = train or clusters(300, seed=2), val or clusters(200, seed=3)
     training = HeadTraining(plan, head, *rows, is_fresh=is_fresh)
-    keeper = BestHead(training)
-    course = Course(
+    callback = BestHead(training)
+    options = FitOptions(
         epochs=plan.epochs,
         seed=plan.config.seed,
         schedule=plan.schedule,
         average_from=plan.epochs - plan.average + 1 if plan.average else None,
     )
-    fit(training.session, training.lesson(), course, compute=COMPUTE, keeper=keeper, on_event=lambda event: None)
-    assert keeper.head is not None
-    return training.session.state.history, keeper.head, training.session
+    fit(training.train_state, training.task(), options, compute=COMPUTE, callback=callback, on_event=lambda event: None)
+    assert callback.head is not None
+    return training.train_state.counters.history, callback.head, training.train_state
 
 
 @pytest.mark.parametrize("hidden", [(), (32,), (64, 16)], ids=str)
@@ -99,7 +99,7 @@ def test_folding_the_standardisation_keeps_the_logits(hidden: tuple[int, ...]) -
 def test_the_head_handed_out_takes_raw_features_and_scores_what_the_record_says(plan: Plan) -> None:
     features, labels = clusters(200, seed=3)
     history, head, _ = fit_steps(plan, make_head(3, ()))
-    best = max(history, key=quality)
+    best = max(history, key=selection_key)
     assert loss_and_top1(head_probs(head, features), labels) == pytest.approx((best.val_loss, best.val_top1))
 
 
@@ -166,9 +166,9 @@ def test_an_averaged_head_is_what_is_handed_out() -> None:
     features, labels = clusters(200, seed=3)
     for values in ({"ema": 0.9}, {"average": 3}):
         plan = plan_with(**values)
-        history, head, session = fit_steps(plan, make_head(3, ()))
-        best = max(history, key=quality)
-        assert session.average is not None and session.average.num_updates
+        history, head, train_state = fit_steps(plan, make_head(3, ()))
+        best = max(history, key=selection_key)
+        assert train_state.average is not None and train_state.average.num_updates
         assert loss_and_top1(head_probs(head, features), labels) == pytest.approx((best.val_loss, best.val_top1))
 
 
@@ -180,8 +180,8 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(balance: str
 
     def recall(plan: Plan) -> float:
         # Of the last epoch: validation itself has even classes and would choose an epoch that suits them.
-        _, _, session = fit_steps(plan, make_head(3, ()), train, val)
-        training = HeadTraining(plan, session.network, train, val)
+        _, _, train_state = fit_steps(plan, make_head(3, ()), train, val)
+        training = HeadTraining(plan, train_state.network, train, val)
         answers = head_probs(training.raw_head(), val[0]).argmax(dim=1)
         return float((answers[val[1] == 0] == 0).float().mean())
 

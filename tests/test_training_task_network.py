@@ -19,7 +19,7 @@ from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.events import Event, StepDone
-from resnet_cli.training.loop import Batch, Course, StepTaker, fit
+from resnet_cli.training.loop import Batch, FitOptions, StepTaker, fit
 from resnet_cli.training.optimizers import stage_of
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.task_network import NetworkTraining, progressive_size, split_evenly, stages_in
@@ -43,10 +43,17 @@ def photo_plan(run: Trained, **values: Any) -> Plan:
 def train(plan: Plan, network: ResNet50) -> tuple[list[EpochRecord], list[StepDone]]:
     events: list[Event] = []
     training = NetworkTraining(plan, network)
-    course = Course(epochs=plan.epochs, seed=plan.config.seed)
-    keeper = IgnoringKeeper()
-    fit(training.session, training.lesson(), course, compute=plan.step_compute, keeper=keeper, on_event=events.append)
-    return training.session.state.history, [event for event in events if isinstance(event, StepDone)]
+    options = FitOptions(epochs=plan.epochs, seed=plan.config.seed)
+    callback = IgnoringKeeper()
+    fit(
+        training.train_state,
+        training.task(),
+        options,
+        compute=plan.step_compute,
+        callback=callback,
+        on_event=events.append,
+    )
+    return training.train_state.counters.history, [event for event in events if isinstance(event, StepDone)]
 
 
 def fresh(plan: Plan, seed: int = 0) -> ResNet50:
@@ -75,7 +82,7 @@ def changed_by_training(plan: Plan, network: ResNet50) -> set[str]:
 
 
 def batches_of(plan: Plan, *, epoch: int = 1, done: int = 0) -> list[Batch]:
-    return list(NetworkTraining(plan, fresh(plan)).lesson().batches(epoch, done))
+    return list(NetworkTraining(plan, fresh(plan)).task().batches(epoch, done))
 
 
 def statistics(names: Any) -> set[str]:
@@ -103,7 +110,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize(("num_train", "batch_size", "sizes"), [(33, 32, [17, 16]), (21, 4, [4, 4, 4, 3, 3, 3])])
-def test_batches_are_even_so_that_none_has_a_single_picture(num_train: int, batch_size: int, sizes: list[int]) -> None:
+def test_batches_are_even_so_that_none_has_a_single_image(num_train: int, batch_size: int, sizes: list[int]) -> None:
     assert [len(part) for part in split_evenly(list(range(num_train)), len(sizes))] == sizes
     plan = digits_plan(limit=num_train, batch_size=batch_size)
     found = batches_of(plan)
@@ -111,7 +118,7 @@ def test_batches_are_even_so_that_none_has_a_single_picture(num_train: int, batc
     assert plan.steps_per_epoch == len(sizes)
 
 
-def test_every_picture_is_seen_once_an_epoch_in_another_order() -> None:
+def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
     plan = digits_plan(limit=20, batch_size=8, augment="none")
     orders = [
         torch.cat([batch.inputs.sum(dim=(1, 2, 3)) for batch in batches_of(plan, epoch=epoch)]) for epoch in (1, 2, 1)
@@ -199,15 +206,15 @@ def test_gradual_begins_with_one_stage_and_never_freezes_one_again(epochs: int) 
 @pytest.mark.parametrize(("num_train", "batch_size", "momentum"), [(40, 40, 0.1), (200, 2, 0.1), (250, 2, 0.08)])
 def test_the_momentum_of_batchnorm_follows_the_steps(num_train: int, batch_size: int, momentum: float) -> None:
     plan = digits_plan(limit=num_train, batch_size=batch_size)
-    NetworkTraining(plan, network := fresh(plan)).lesson().set_train_mode(1)
+    NetworkTraining(plan, network := fresh(plan)).task().set_train_mode(1)
     found = {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
     assert found == {momentum}
 
 
 def test_an_average_of_the_weights_is_what_validates(full_run: Trained) -> None:
     plain, averaged = photo_plan(full_run, lr=0.01), photo_plan(full_run, lr=0.01, average=2, epochs=2)
-    assert NetworkTraining(plain, fresh(plain)).session.average is None
-    average = NetworkTraining(averaged, fresh(averaged)).session.average
+    assert NetworkTraining(plain, fresh(plain)).train_state.average is None
+    average = NetworkTraining(averaged, fresh(averaged)).train_state.average
     assert average is not None and average.num_updates == 0
 
 
@@ -217,12 +224,12 @@ def test_accumulated_parts_make_the_undivided_step(full_run: Trained) -> None:
         plan = photo_plan(full_run, accumulate=accumulate, batch_size=12, batchnorm="eval", lr=0.01, augment="none")
         assert plan.micro_batch == 12 // accumulate
         training = NetworkTraining(plan, network := with_a_head(fresh(plan)))
-        lesson = training.lesson()
-        lesson.set_train_mode(1)
-        (batch,) = lesson.batches(1, 0)
-        for group in training.session.optimizer.param_groups:
+        task = training.task()
+        task.set_train_mode(1)
+        (batch,) = task.batches(1, 0)
+        for group in training.train_state.optimizer.param_groups:
             group["lr"] = group["peak"]
-        losses.append(float(StepTaker(training.session, lesson.loss, plan.step_compute).take(batch)[0]))
+        losses.append(float(StepTaker(training.train_state, task.loss, plan.step_compute).take(batch)[0]))
         states.append(state_of(network))
     assert losses[0] == pytest.approx(losses[1], rel=tolerance(1e-5))
     start = state_of(with_a_head(fresh(plan)))
@@ -250,7 +257,7 @@ def test_what_goes_through_at_once_is_halved_until_a_step_fits_and_nothing_else_
 
     monkeypatch.setattr(ResNet50, "forward", narrow)
     training.fit_memory()
-    assert (plan.batch_size, training.session.state.micro_batch) == (32, 8)
+    assert (plan.batch_size, training.train_state.counters.micro_batch) == (32, 8)
     assert seen == [32, 16, 8]
     after = network.state_dict()
     assert all(torch.equal(x, after[name]) for name, x in before.items())
@@ -267,7 +274,7 @@ def test_the_size_grows_in_steps_of_32_and_ends_full() -> None:
     assert progressive_size(2, epochs=2, start=64, full=200) == 200
 
 
-def test_an_epochs_pictures_have_its_size_while_validation_has_the_full_one() -> None:
+def test_an_epochs_images_have_its_size_while_validation_has_the_full_one() -> None:
     plan = digits_plan(limit=4, image_size=96, progressive=32, epochs=5)
     assert [batches_of(plan, epoch=epoch)[0].inputs.shape[-1] for epoch in (1, 3, 5)] == [32, 64, 96]
     assert plan.preprocess.crop_size == 96
@@ -284,7 +291,7 @@ def test_validation_leaves_the_network_in_train_mode_for_the_next_epoch() -> Non
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def test_a_picture_that_breaks_during_training_is_named(full_run: Trained, tmp_path: Path) -> None:
+def test_an_image_that_breaks_during_training_is_named(full_run: Trained, tmp_path: Path) -> None:
     plan = digits_plan(data=str(full_run.photos), classes=None)
     gone = dataclasses.replace(plan.dataset.split("train")[0], source=tmp_path / "gone.jpg")
     plan = dataclasses.replace(plan, dataset=dataclasses.replace(plan.dataset, items=(gone, *plan.dataset.items)))

@@ -238,7 +238,7 @@ def test_a_damaged_file_in_the_cache_is_found(served: HubServer) -> None:
 def test_a_pinned_hash_decides(served: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = HUB_WEIGHTS["timm-a1"]
     served.files[weights.repo] = {"config.json": described(), "model.safetensors": b"others"}
-    monkeypatch.setattr("hub_server.COMMIT", weights.revision)
+    monkeypatch.setattr("support.hub_server.COMMIT", weights.revision)
     with pytest.raises(NetworkError, match="wrong bytes"):
         hub.fetch_weights(weights)
 

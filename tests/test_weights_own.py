@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from resnet_cli.errors import ModelError
-from resnet_cli.model.network import NUM_FEATURES, Memory, Model, ResNet50, make_head
+from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50, make_head
 from resnet_cli.model.weights import Start, Weights, find_weights, read_start, start_head
 from resnet_cli.preprocess import Preprocess
 
@@ -41,19 +41,19 @@ def model() -> Model:
     torch.manual_seed(0)
     network = ResNet50(len(CLASSES))
     network.fc = make_start().head
-    memory = Memory(FEATURES.half(), torch.tensor([0, 1, 2, 2]), torch.tensor([False, False, False, True]))
-    return Model(network, CLASSES, PREPROCESS, provenance={"recipe": {"mode": "frozen"}}, memory=memory)
+    exemplars = Exemplars(FEATURES.half(), torch.tensor([0, 1, 2, 2]), torch.tensor([False, False, False, True]))
+    return Model(network, CLASSES, PREPROCESS, provenance={"recipe": {"mode": "frozen"}}, exemplars=exemplars)
 
 
 def test_a_run_brings_its_head_its_classes_and_its_memory(model: Model, tmp_path: Path) -> None:
     model.save(tmp_path / "model.safetensors")
     weights = find_weights(str(tmp_path), mode="frozen")
     start = read_start(weights)
-    assert start is not None and start.memory is not None
+    assert start is not None and start.exemplars is not None
     assert (start.classes, start.hidden, start.preprocess) == (CLASSES, (), PREPROCESS)
     assert weights.preprocess == PREPROCESS
     assert torch.equal(answer(start.head), answer(model.network.fc)) and not start.head.training
-    assert torch.equal(start.memory.features, FEATURES.half())
+    assert torch.equal(start.exemplars.features, FEATURES.half())
     assert not start.is_backbone_trained
 
 

@@ -32,7 +32,7 @@ COMMANDS = {
     ),
     "inspect": (
         "inspect",
-        "Look at every picture of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes.",
+        "Look at every image of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes.",
     ),
     "finetune": ("finetune", "Fine-tune a ResNet-50 on DATA and write a run folder."),
     "eval": (
@@ -41,15 +41,15 @@ COMMANDS = {
     ),
     "predict": (
         "predict",
-        "Name what is in pictures. A picture that cannot be read is reported and the rest go on (exit code 3).",
+        "Name what is in images. An image that cannot be read is reported and the rest go on (exit code 3).",
     ),
     "export": (
         "export",
-        "Write a model as a file for elsewhere. A file that answers real pictures otherwise is refused (exit code 10).",
+        "Write a model as a file for elsewhere. A file that answers real images otherwise is refused (exit code 10).",
     ),
     "serve": (
         "serve",
-        "Answer pictures over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends.",
+        "Answer images over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends.",
     ),
 }
 
@@ -118,7 +118,7 @@ def _main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Fine-tune a ResNet-50 on your own pictures, see how good it is, and use it.
+    """Fine-tune a ResNet-50 on your own images, see how good it is, and use it.
 
     Start with: resnet-cli demo
     """

@@ -30,7 +30,7 @@ def demo(
     began = time.perf_counter()
     _say(
         "The freelancer's story in small: a model for one job becomes a model for another with little data.\n"
-        "The pictures are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
+        "The images are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
     )
     start = _starting_weights()
     old, new = folder / "digits-0-4", folder / "digits-5-9"
@@ -42,7 +42,7 @@ def demo(
     _title("3. The new job: keep its backbone frozen and train only a new head, for digits 5 to 9")
     common = ["--classes", NEW, "--mode", "frozen", "--val-fraction", "0.25", "--epochs", "30"]
     runs: dict[tuple[str, str], Path] = {}
-    _say("First with few labels, and the same head on a backbone that never saw a picture:")
+    _say("First with few labels, and the same head on a backbone that never saw an image:")
     for backbone, labels in (("0-4", "few"), ("untrained", "few"), ("untrained", "all")):
         run = runs[backbone, labels] = folder / f"compare-{backbone}-{labels}"
         limit = ["--limit", str(FEW_LABELS)] if labels == "few" else []
@@ -53,11 +53,11 @@ def demo(
     _run("finetune", "digits", *common, "--weights", str(old), "--out", str(new))
     _show_comparison(runs)
     _title("4. Use it: name digits it has not seen")
-    pictures = folder / "pictures"
-    _write_pictures(new, pictures)
-    _run("predict", str(pictures), "--model", str(new))
+    images = folder / "images"
+    _write_images(new, images)
+    _run("predict", str(images), "--model", str(new))
     _title(f"5. Done in {time.perf_counter() - began:.0f} s; what is where")
-    _show_next(folder, new, pictures)
+    _show_next(folder, new, images)
 
 
 def _starting_weights() -> str:
@@ -115,13 +115,13 @@ def _show_comparison(runs: dict[tuple[str, str], Path]) -> None:
         table.add_row(name, *(percent(metrics[backbone, labels]["test_top1"]) for labels in ("few", "all")))
     output.show("", table)
     _say(
-        f"Top-1 on {num_test} test pictures of digits 5 to 9; only the backbone differs. A comparison like this tells\n"
-        "whether a transfer helps with your pictures, too: run it before you believe in it."
+        f"Top-1 on {num_test} test images of digits 5 to 9; only the backbone differs. A comparison like this tells\n"
+        "whether a transfer helps with your images, too: run it before you believe in it."
     )
 
 
-def _write_pictures(run: Path, folder: Path) -> None:
-    """Writes one test picture of each class as PNG."""
+def _write_images(run: Path, folder: Path) -> None:
+    """Writes one test image of each class as PNG."""
     from PIL import Image
 
     from resnet_cli.model.weights import load_model
@@ -136,17 +136,17 @@ def _write_pictures(run: Path, folder: Path) -> None:
         image.save(folder / f"a-{dataset.classes[label]}.png")
 
 
-def _show_next(folder: Path, run: Path, pictures: Path) -> None:
+def _show_next(folder: Path, run: Path, images: Path) -> None:
     from resnet_cli.cli.tables import files_block
 
     files = [
         (str(run / "model.safetensors"), "the new model, one file"),
         (str(run / "report.html"), "figures, mistakes and calibration to look at"),
-        (str(pictures), "the pictures that were named"),
+        (str(images), "the images that were named"),
     ]
     commands = [
         ("resnet-cli finetune YOUR_PHOTOS", "a folder with one sub-folder a class"),
-        ("resnet-cli eval", "the latest run on its own test pictures"),
+        ("resnet-cli eval", "the latest run on its own test images"),
         ("resnet-cli predict photo.jpg", "answers from the latest run"),
         (f"rm -r {shlex.quote(str(folder))}", "removes the files of this tour"),
     ]

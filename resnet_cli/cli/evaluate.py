@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SUBJECTS_HELP = (
     "Models: run folders, .safetensors or .pth files, what was exported, names of weights; several are compared on the "
-    "same pictures. And the pictures, as for finetune: a folder, a table, an archive, an address, a name."
+    "same images. And the images, as for finetune: a folder, a table, an archive, an address, a name."
 )
 FIGURES_PANEL, FILES_PANEL, STUDIES_PANEL = "Figures", "Files", "Studies, instead of an evaluation"
 #: Studies that are made instead of an evaluation, and the flags that say something beside each.
@@ -52,7 +52,7 @@ def evaluate(
         typer.Argument(
             metavar="[MODEL]... [DATA]",
             help=SUBJECTS_HELP,
-            show_default="runs/latest, and the pictures that its run set aside",
+            show_default="runs/latest, and the images that its run set aside",
         ),
     ] = None,
     split: Annotated[
@@ -61,7 +61,7 @@ def evaluate(
     ] = None,
     tta: Annotated[
         str | None,
-        typer.Option(help="flip: the mean answer to a picture and its mirror image.", show_default="none"),
+        typer.Option(help="flip: the mean answer to an image and its mirror image.", show_default="none"),
     ] = None,
     slice_by: Annotated[
         str | None,
@@ -91,7 +91,7 @@ def evaluate(
     ] = None,
     from_predictions: Annotated[
         Path | None,
-        typer.Option(help="Score such a file again, without model and pictures.", rich_help_panel=FILES_PANEL),
+        typer.Option(help="Score such a file again, without model and images.", rich_help_panel=FILES_PANEL),
     ] = None,
     out: Annotated[
         Path | None,
@@ -101,7 +101,7 @@ def evaluate(
     learning_curve: Annotated[
         bool,
         typer.Option(
-            "--learning-curve", help="What more pictures of each class would bring.", rich_help_panel=STUDIES_PANEL
+            "--learning-curve", help="What more images of each class would bring.", rich_help_panel=STUDIES_PANEL
         ),
     ] = False,
     label_audit: Annotated[
@@ -122,7 +122,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Of more pictures --robustness draws so many.",
+            help="Of more images --robustness draws so many.",
             show_default="500",
             rich_help_panel=STUDIES_PANEL,
         ),
@@ -191,7 +191,7 @@ def evaluate(
     check_trust(models, trusted=trust)
     if data is None:
         own = set(DataConfig.model_fields) - {"classes", "offline", "on_bad_image"}
-        _refuse(resolved, own, "on the run's own pictures: name DATA")
+        _refuse(resolved, own, "on the run's own images: name DATA")
     if len(models) > 1:
         _refuse(resolved, FOR_ONE, "where models are compared: give it one model")
         return compare_models(models, data, resolved.config, as_json=as_json, quiet=quiet)

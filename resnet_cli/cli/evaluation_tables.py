@@ -27,8 +27,8 @@ MIN_WIDTH_WITH_BARS = 72
 BAR_WIDTH = 10
 BAR_STYLE = "#2171b5"
 MAX_NAME_WIDTH = 28
-#: Below this many pictures an interval says little, and the reader is told.
-FEW_PICTURES = 30
+#: Below this many images an interval says little, and the reader is told.
+FEW_IMAGES = 30
 #: A temperature so near to 1 changes nothing that could be seen.
 NO_CHANGE = 0.005
 
@@ -45,7 +45,7 @@ def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width
 def comparison_tables(
     found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison]
 ) -> list[RenderableType]:
-    """Models side by side, and what the same pictures say about their difference.
+    """Models side by side, and what the same images say about their difference.
 
     Args:
         found: Name and figures of each.
@@ -53,11 +53,11 @@ def comparison_tables(
     """
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     names = [letters[index] if index < len(letters) else str(index + 1) for index in range(len(found))]
-    table = plain_table(f"{found[0][1].num_images:,} pictures", "", ">top-1", ">95 %", ">loss", ">ECE", "model")
+    table = plain_table(f"{found[0][1].num_images:,} images", "", ">top-1", ">95 %", ">loss", ">ECE", "model")
     for name, (path, scores) in zip(names, found, strict=True):
         cells = [percent(scores.top1), span(scores.top1_interval), f"{scores.loss:.3f}", percent(scores.ece)]
         table.add_row(Text(name, style="bold"), *cells, Text(printable(path), style="dim"))
-    pairs = plain_table("Picture by picture", "", ">both right", ">only first", ">only second", ">neither", ">p")
+    pairs = plain_table("Image by image", "", ">both right", ">only first", ">only second", ">neither", ">p")
     lines: list[RenderableType] = []
     for name, comparison in zip(names[1:], comparisons, strict=True):
         counts = (comparison.both_right, comparison.only_first, comparison.only_second, comparison.both_wrong)
@@ -68,14 +68,14 @@ def comparison_tables(
 
 
 def verdict(comparison: Comparison, first: str, second: str) -> str:
-    """In a sentence which of two models is better, or how many pictures it would take to tell."""
+    """In a sentence which of two models is better, or how many images it would take to tell."""
     value, low, high = (100 * end for end in comparison.difference)
     gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
     if comparison.is_distinguishable:
         better, worse = (second, first) if value > 0 else (first, second)
         size = f"{abs(value):.1f} points ({min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f})"
         return f"{better} is better than {worse}: top-1 higher by {size}"
-    start = f"{first} and {second} are not distinguishable with {comparison.num_images:,} pictures: {second} {gap}"
+    start = f"{first} and {second} are not distinguishable with {comparison.num_images:,} images: {second} {gap}"
     if comparison.num_needed is None:
         return f"{start}; they are right equally often"
     return f"{start}; about {_round(comparison.num_needed):,} would be needed"
@@ -93,7 +93,7 @@ def bar(share: float, width: int = BAR_WIDTH) -> Text:
 
 
 def _figures(scores: Evaluation) -> Table:
-    table = plain_table(f"Scores ({scores.num_images:,} pictures)", "figure", ">value", ">95 % interval")
+    table = plain_table(f"Scores ({scores.num_images:,} images)", "figure", ">value", ">95 % interval")
 
     def share(name: str, interval: Interval | None) -> None:
         if interval is not None:
@@ -116,8 +116,8 @@ def _figures(scores: Evaluation) -> Table:
         table.add_row("average precision", f"{scores.average_precision:.3f}", "")
     if scores.tta != "none":
         table.add_row("tta", scores.tta, "")
-    if scores.num_images < FEW_PICTURES:
-        table.caption = f"{scores.num_images} pictures say little: the intervals are wide"
+    if scores.num_images < FEW_IMAGES:
+        table.caption = f"{scores.num_images} images say little: the intervals are wide"
     return table
 
 
@@ -172,7 +172,7 @@ def _slices(scores: Evaluation, *, width: int) -> Table:
 
 
 def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]:
-    """How many answers are wrong if the doubtful ones are not given, and which pictures are unfamiliar."""
+    """How many answers are wrong if the doubtful ones are not given, and which images are unfamiliar."""
     blocks: list[RenderableType] = []
     rows = list(scores.risk_coverage)
     if scores.top1 < 1 and len(rows) > 1:
@@ -185,10 +185,10 @@ def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]
     unfamiliar = scores.unfamiliar_interval
     if unfamiliar is not None:
         num = round(unfamiliar.value * scores.num_images)
-        share = f"{num:,} of {scores.num_images:,} pictures ({percent(unfamiliar.value)})"
+        share = f"{num:,} of {scores.num_images:,} images ({percent(unfamiliar.value)})"
         blocks += [
             Text(),
-            Text(f"{share} are unlike the training pictures"),
+            Text(f"{share} are unlike the training images"),
             Text("5 % of validation's are; predict --abstain answers them with 'unknown'", style="dim"),
         ]
     return blocks

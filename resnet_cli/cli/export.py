@@ -42,7 +42,7 @@ def export(
         str | None,
         typer.Option(
             "--input",
-            help="picture: decoded pictures of any size, preprocessing inside (pt2: resized ones); "
+            help="image: decoded images of any size, preprocessing inside (pt2: resized ones); "
             "tensor: the network's normalised input.",
             show_default="picture",
             rich_help_panel=ONNX_PANEL,
@@ -57,7 +57,7 @@ def export(
         bool,
         typer.Option(
             "--no-novelty",
-            help="Leave out the remembered pictures that tell what is unlike all of them.",
+            help="Leave out the remembered images that tell what is unlike all of them.",
             rich_help_panel=ONNX_PANEL,
         ),
     ] = False,
@@ -65,15 +65,15 @@ def export(
         str | None,
         typer.Option(
             help="DATA whose ranges --int8 takes over.",
-            show_default="the run's training pictures",
+            show_default="the run's training images",
             rich_help_panel=ONNX_PANEL,
         ),
     ] = None,
     verify_with: Annotated[
         str | None,
         typer.Option(
-            help="DATA to check the file with: labelled pictures of the model's classes.",
-            show_default="the run's validation pictures",
+            help="DATA to check the file with: labelled images of the model's classes.",
+            show_default="the run's validation images",
             rich_help_panel=GATE_PANEL,
         ),
     ] = None,
@@ -109,7 +109,7 @@ def export(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Write a model as a file for elsewhere. A file that answers real pictures otherwise is refused (exit code 10)."""
+    """Write a model as a file for elsewhere. A file that answers real images otherwise is refused (exit code 10)."""
     flags = {
         "format": format,
         "out": out,

@@ -24,13 +24,13 @@ BYTES_PER_MB = 1e6
 
 
 def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[RenderableType]:
-    """The file against the model: each group of pictures, accuracy and speed, and what is answered differently.
+    """The file against the model: each group of images, accuracy and speed, and what is answered differently.
 
     Args:
         parity: What the gate saw.
         conflict: What to say where the model got to know its limits in another precision.
     """
-    groups = plain_table("The file against the model", "pictures", ">number", ">largest difference", ">same class", "")
+    groups = plain_table("The file against the model", "images", ">number", ">largest difference", ">same class", "")
     for check in parity.checks:
         verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
         groups.add_row(
@@ -39,7 +39,7 @@ def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[Render
     figures = plain_table("", "", ">model", ">file")
     figures.add_row("accuracy (95 % interval)", _share(parity.model_accuracy), _share(parity.file_accuracy))
     for size, ms in parity.file_ms.items():
-        what = "a picture alone" if size == 1 else f"a picture, {size} at a time"
+        what = "an image alone" if size == 1 else f"an image, {size} at a time"
         figures.add_row(what, f"{parity.model_ms[size]:.0f} ms", f"{ms:.0f} ms")
     if parity.max_novelty_difference is not None:
         remark = "" if parity.is_novelty_close else "  differs"
@@ -49,7 +49,7 @@ def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[Render
         figures.caption += f"\n{conflict}"
     blocks: list[RenderableType] = [groups, figures]
     if parity.differences:
-        table = plain_table("Answered differently", "picture", "model", "file")
+        table = plain_table("Answered differently", "image", "model", "file")
         for found in parity.differences:
             expected = f"{printable(found.expected)} {percent(found.expected_prob)}"
             table.add_row(printable(found.name), expected, f"{printable(found.found)} {percent(found.found_prob)}")
@@ -94,7 +94,7 @@ def benchmark_table(rows: Sequence[Row]) -> Table:
             *(f"{row.ms[size]:.0f}" for size in sizes),
             Text(row.note, style="bold red"),
         )
-    table.caption = "milliseconds a decoded picture, preprocessing included; nothing was kept"
+    table.caption = "milliseconds a decoded image, preprocessing included; nothing was kept"
     return table
 
 

@@ -33,7 +33,7 @@ from resnet_cli.errors import ConfigError
 if TYPE_CHECKING:
     from resnet_cli.config import FinetuneConfig, Resolved
     from resnet_cli.runs import RunFolder
-    from resnet_cli.training.distributed import Team
+    from resnet_cli.training.distributed import Distributed
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 
@@ -63,11 +63,11 @@ def finetune(
     max_pixels: MaxPixelsOption = None,
     on_bad_image: OnBadImageOption = None,
     limit: Annotated[
-        int | None, typer.Option(help="Train on so many pictures, spread over the classes.", rich_help_panel=DATA_PANEL)
+        int | None, typer.Option(help="Train on so many images, spread over the classes.", rich_help_panel=DATA_PANEL)
     ] = None,
     fraction: Annotated[
         float | None,
-        typer.Option(help="Train on this share of the pictures, above 0 and up to 1.", rich_help_panel=DATA_PANEL),
+        typer.Option(help="Train on this share of the images, above 0 and up to 1.", rich_help_panel=DATA_PANEL),
     ] = None,
     val_fraction: Annotated[
         float | None,
@@ -79,7 +79,7 @@ def finetune(
     ] = None,
     split_seed: Annotated[
         int | None,
-        typer.Option(help="Changes which pictures those are.", show_default="0", rich_help_panel=DATA_PANEL),
+        typer.Option(help="Changes which images those are.", show_default="0", rich_help_panel=DATA_PANEL),
     ] = None,
     weights: Annotated[
         str | None,
@@ -94,7 +94,7 @@ def finetune(
         bool,
         typer.Option(
             "--add",
-            help="Keep the classes of the model that --weights names, without its pictures.",
+            help="Keep the classes of the model that --weights names, without its images.",
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = False,
@@ -134,7 +134,7 @@ def finetune(
     batch_size: Annotated[
         str | None,
         typer.Option(
-            help="Pictures an optimizer step; auto tries out how many fit at once.",
+            help="Images an optimizer step; auto tries out how many fit at once.",
             show_default="from the data",
             rich_help_panel=TRAINING_PANEL,
         ),
@@ -162,8 +162,8 @@ def finetune(
     fit: Annotated[
         str | None,
         typer.Option(
-            help="How a picture becomes that square: crop, pad or squash.",
-            show_default="from the pictures' shapes",
+            help="How an image becomes that square: crop, pad or squash.",
+            show_default="from the images' shapes",
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
@@ -171,7 +171,7 @@ def finetune(
         str | None,
         typer.Option(
             help="none, light, standard or strong.",
-            show_default="from the pictures' size",
+            show_default="from the images' size",
             rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
@@ -262,7 +262,7 @@ def finetune(
     erasing: Annotated[
         float | None,
         typer.Option(
-            help="Probability that a part of the picture is erased.",
+            help="Probability that a part of the image is erased.",
             show_default="from --augment",
             rich_help_panel=RECIPE_PANEL,
         ),
@@ -418,13 +418,15 @@ def finetune(
         shown = {"config": config, "resume": resume, "json": as_json, "quiet": quiet}
         raise typer.Exit(launch.launch(num_devices, flags | shown, known.config, run=run))
     changes = flags | {"data": None, "devices": None, "config": config}
-    with launch.joined(members) as team:
-        plan = team.in_turn(lambda: _make_plan(resolved, run, changes, quiet=quiet or not team.is_chief))
-        compute, step_compute = team.place(plan.compute), team.place(plan.step_compute)
+    with launch.joined(members) as processes:
+        plan = processes.main_process_first(
+            lambda: _make_plan(resolved, run, changes, quiet=quiet or not processes.is_main)
+        )
+        compute, step_compute = processes.place(plan.compute), processes.place(plan.step_compute)
         plan = dataclasses.replace(plan, compute=compute, step_compute=step_compute)
         if dry_run:
-            return _show_dry_run(plan, as_json=as_json, quiet=quiet) if team.is_chief else None
-        results = _carry_out(plan, run, team, quiet=quiet)
+            return _show_dry_run(plan, as_json=as_json, quiet=quiet) if processes.is_main else None
+        results = _carry_out(plan, run, processes, quiet=quiet)
     _show(results, as_json=as_json, quiet=quiet)
     for result in results:
         result.check(plan.config.fail_under)
@@ -445,15 +447,15 @@ def _make_plan(
         return make_plan(resolved, on_work=lambda *work: view(WorkDone(*work)))
 
 
-def _carry_out(plan: Plan, run: RunFolder | None, team: Team, *, quiet: bool) -> list[FinetuneResult]:
+def _carry_out(plan: Plan, run: RunFolder | None, processes: Distributed, *, quiet: bool) -> list[FinetuneResult]:
     """Trains as planned; only the chief of a team has results."""
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.training.events import PlanMade
-    from resnet_cli.training.finetune import assist, run_plan
+    from resnet_cli.training.finetune import run_plan, run_worker
     from resnet_cli.training.seeds import run_seeds
 
-    if not team.is_chief:
-        assist(plan, team)
+    if not processes.is_main:
+        run_worker(plan, processes)
         return []
     if not quiet:
         _note_plan(plan)
@@ -461,7 +463,7 @@ def _carry_out(plan: Plan, run: RunFolder | None, team: Team, *, quiet: bool) ->
         view(PlanMade(plan))
         if plan.config.seeds > 1:
             return run_seeds(plan, on_event=view)
-        return [run_plan(plan, on_event=view, folder=run, team=team)]
+        return [run_plan(plan, on_event=view, folder=run, processes=processes)]
 
 
 def _note_plan(plan: Plan) -> None:
@@ -531,7 +533,7 @@ def _show_result(result: FinetuneResult) -> None:
     ]
     follow = [
         (f"resnet-cli eval {shlex.quote(str(run))}", "these figures, per class"),
-        (f"resnet-cli predict photo.jpg --model {shlex.quote(str(run))}", "answers for new pictures"),
+        (f"resnet-cli predict photo.jpg --model {shlex.quote(str(run))}", "answers for new images"),
     ]
     output.show(
         result_table(result),

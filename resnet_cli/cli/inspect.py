@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from resnet_cli.config import InspectConfig
     from resnet_cli.data.dataset import Dataset
-    from resnet_cli.data.inspection.index import Picture
+    from resnet_cli.data.inspection.index import ScannedImage
     from resnet_cli.data.inspection.inspect import Inspection
 
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 def inspect(
     data: Annotated[str, typer.Argument(help="As for finetune: a folder, a table, an archive, an address, a name.")],
     html: Annotated[
-        Path | None, typer.Option("--html", help="Also write a page with pictures: --html report.html.")
+        Path | None, typer.Option("--html", help="Also write a page with images: --html report.html.")
     ] = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Write a table without what is wrong, for finetune; no picture is touched.")
+        bool, typer.Option("--fix", help="Write a table without what is wrong, for finetune; no image is touched.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Where --fix writes.", show_default="NAME-clean.csv in this folder")
@@ -63,7 +63,7 @@ def inspect(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Look at every picture of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes."""
+    """Look at every image of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes."""
     flags: dict[str, Any] = {
         "deep": deep or None,
         "fix": fix or None,
@@ -84,7 +84,7 @@ def inspect(
 
     config = resolve(InspectConfig, flags).config
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.data.inspection.inspect import inspect_pictures
+    from resnet_cli.data.inspection.inspect import inspect_images
     from resnet_cli.data.inspection.scan import scan
     from resnet_cli.data.sources.opening import open_dataset
     from resnet_cli.training.events import WorkDone
@@ -92,11 +92,11 @@ def inspect(
     with ProgressView(quiet=quiet) as view:
         dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
         table = _table_path(dataset, config)
-        pictures = scan(dataset.items, on_progress=lambda done, total: view(WorkDone("check", done, total)))
-    features = _features(dataset, pictures, config, quiet=quiet)
+        images = scan(dataset.items, on_progress=lambda done, total: view(WorkDone("check", done, total)))
+    features = _features(dataset, images, config, quiet=quiet)
     with ProgressView(quiet=quiet) as view:
-        inspection = inspect_pictures(
-            dataset, pictures, features=features, on_progress=lambda *n: view(WorkDone("compare", *n))
+        inspection = inspect_images(
+            dataset, images, features=features, on_progress=lambda *n: view(WorkDone("compare", *n))
         )
     written = _write_files(inspection, table, config.html)
     if as_json:
@@ -116,15 +116,15 @@ def inspect(
 
 
 def _features(
-    dataset: Dataset, pictures: list[Picture], config: InspectConfig, *, quiet: bool
+    dataset: Dataset, images: list[ScannedImage], config: InspectConfig, *, quiet: bool
 ) -> NDArray[np.floating[Any]] | None:
-    """What a backbone sees in each picture, where it is asked for or known already; zeros for unreadable ones."""
+    """What a backbone sees in each image, where it is asked for or known already; zeros for unreadable ones."""
     from resnet_cli.model.feature_cache import MAX_SEARCH, find_features
 
-    good = [position for position, picture in enumerate(pictures) if not picture.error]
+    good = [position for position, image in enumerate(images) if not image.error]
     if not config.deep:
-        known = find_features([pictures[at].sha256 for at in good]) if len(good) <= MAX_SEARCH else None
-        return known if known is None else _spread(known, good, len(pictures))
+        known = find_features([images[at].sha256 for at in good]) if len(good) <= MAX_SEARCH else None
+        return known if known is None else _spread(known, good, len(images))
     if not good:
         return None
     with output.status("loading torch", quiet=quiet):
@@ -139,7 +139,7 @@ def _features(
             offline=config.offline,
             on_progress=lambda done, total: view(WorkDone("features", done, total)),
         )
-    return _spread(found, good, len(pictures))
+    return _spread(found, good, len(images))
 
 
 def _spread(found: NDArray[np.floating[Any]], rows: list[int], num_rows: int) -> NDArray[np.floating[Any]]:
@@ -151,7 +151,7 @@ def _spread(found: NDArray[np.floating[Any]], rows: list[int], num_rows: int) ->
 
 
 def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:
-    """Where ``--fix`` writes; what would refuse it is known before any picture is looked at."""
+    """Where ``--fix`` writes; what would refuse it is known before any image is looked at."""
     if not config.fix:
         return None
     from resnet_cli.data.inspection.cleaning import refuse_unnamed
@@ -175,11 +175,11 @@ def _write_files(inspection: Inspection, table: Path | None, html: Path | None) 
 
         text, dropped = clean_table(inspection, table)
         write_text(table, text)
-        about = f"{len(inspection.pictures) - len(dropped):,} pictures; {len(dropped):,} left out"
+        about = f"{len(inspection.images) - len(dropped):,} images; {len(dropped):,} left out"
         written.append((str(table), f"{about}; next: resnet-cli finetune {shlex.quote(str(table))}"))
     if html:
         from resnet_cli.reporting.inspection_page import inspection_page
 
         write_text(html, inspection_page(inspection))
-        written.append((str(html), "the report with pictures"))
+        written.append((str(html), "the report with images"))
     return written

@@ -35,7 +35,7 @@ PASSED_OVER_NAMES = {
     "others": "other files, passed over",
     "hidden": "hidden files, passed over",
     "links": "links, not followed",
-    "unlabelled": "pictures in no class, passed over",
+    "unlabelled": "images in no class, passed over",
 }
 
 
@@ -76,7 +76,7 @@ def _near_lines(inspection: Inspection) -> list[str]:
 
 
 def _apart(inspection: Inspection, positions: Sequence[int]) -> str:
-    """The splits and the classes of pictures that should have one of each; empty if they have."""
+    """The splits and the classes of images that should have one of each; empty if they have."""
     items, classes = inspection.dataset.items, inspection.dataset.classes
     splits = {items[at].split for at in positions}
     labels = sorted({items[at].label for at in positions})
@@ -96,7 +96,7 @@ def _classes(inspection: Inspection) -> Table:
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
     used = [split for split in SPLITS if sum(counts[split])]
     table = plain_table(
-        f"{printable(dataset.name)}: {len(dataset.items):,} pictures", "class", *(f">{s}" for s in used), ">size"
+        f"{printable(dataset.name)}: {len(dataset.items):,} images", "class", *(f">{s}" for s in used), ">size"
     )
     for label, name in list(enumerate(dataset.classes))[:MAX_CLASS_ROWS]:
         size = sum(num_bytes[split][label] for split in used)
@@ -110,7 +110,7 @@ def _classes(inspection: Inspection) -> Table:
 
 
 def _facts(inspection: Inspection) -> Table:
-    table = plain_table("Pictures", "what", "figure")
+    table = plain_table("Images", "what", "figure")
     sizes = inspection.sizes()
     if sizes:
         side, aspect, cut = sizes["shorter_side_px"], sizes["aspect"], sizes["cut_by_centre_square"]

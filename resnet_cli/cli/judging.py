@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 
 @dataclasses.dataclass
 class Trial:
-    """Models and the pictures that they are judged by, while a command runs."""
+    """Models and the images that they are judged by, while a command runs."""
 
     config: EvalConfig
     compute: Compute
@@ -46,7 +46,7 @@ class Trial:
         self.view(WorkDone(*work))
 
     def call_jury(self, subject: Subject, data: str | None) -> Jury:
-        """Finds the pictures to judge by, and says what is odd about them."""
+        """Finds the images to judge by, and says what is odd about them."""
         from resnet_cli.evaluation.subjects import choose_jury
 
         config = self.config
@@ -60,7 +60,7 @@ class Trial:
         )
         output.warn_each([f"left out: {error}" for error in jury.skipped])
         if config.tta == "flip" and not jury.dataset.mirror_safe:
-            output.warn(f"--tta flip: a mirrored picture of {jury.dataset.name} may belong to another class or to none")
+            output.warn(f"--tta flip: a mirrored image of {jury.dataset.name} may belong to another class or to none")
         return jury
 
     def answer(self, subject: Subject, jury: Jury) -> tuple[Evaluation, str]:
@@ -70,7 +70,7 @@ class Trial:
         items = jury.items_for(subject)
         note = _split_note(subject, jury)
         if self.config.tta == "flip":
-            note += "; tta flip: the mean of each picture and its mirror image"
+            note += "; tta flip: the mean of each image and its mirror image"
         precision = subject.precision(self.compute)
         if precision != "fp32":
             note += f"; computed in {precision}, coarser than float32"
@@ -79,7 +79,7 @@ class Trial:
             output.warn(f"{subject.path}: {conflict}")
             note += f"; {conflict}"
         if not self.quiet:
-            output.note(f"{subject.path}: {len(items):,} pictures of {jury.dataset.name} ({note})")
+            output.note(f"{subject.path}: {len(items):,} images of {jury.dataset.name} ({note})")
         scores = subject.evaluate(
             items,
             self.compute,
@@ -94,7 +94,7 @@ class Trial:
 def judge(spec: str, data: str | None, config: EvalConfig, *, command: str, as_json: bool, quiet: bool) -> None:
     """One model."""
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.evaluation.coverage import aim_at, promise_by
+    from resnet_cli.evaluation.coverage import check_threshold, promise_by
     from resnet_cli.evaluation.predictions_file import check_name, write_answers
     from resnet_cli.system.device import choose_compute
 
@@ -108,11 +108,11 @@ def judge(spec: str, data: str | None, config: EvalConfig, *, command: str, as_j
             promise_by(config.target_error, subject.reliability)
         jury = trial.call_jury(subject, data)
         if config.target_error is not None and jury.is_own_of(subject) and jury.split in {"val", "all"}:
-            output.warn("--target-error: the threshold was found on these very pictures; others say what it is worth")
+            output.warn("--target-error: the threshold was found on these very images; others say what it is worth")
         scores, note = trial.answer(subject, jury)
     target = None
     if config.target_error is not None:
-        target = aim_at(config.target_error, subject.reliability, scores.confidence, scores.is_right)
+        target = check_threshold(config.target_error, subject.reliability, scores.confidence, scores.is_right)
     written: list[tuple[str, str]] = []
     if config.save_predictions is not None:
         write_answers(config.save_predictions, scores)
@@ -147,7 +147,7 @@ def _write_report(
 
 
 def compare_models(specs: Sequence[str], data: str | None, config: EvalConfig, *, as_json: bool, quiet: bool) -> None:
-    """Several models on the same pictures, each against the first."""
+    """Several models on the same images, each against the first."""
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.evaluation.comparison import compare
     from resnet_cli.system.device import choose_compute
@@ -286,7 +286,7 @@ def _check(found: dict[str, Evaluation], least: float | None) -> None:
             raise VerificationError(
                 f"{name}: top-1 {scores.top1:.1%} is below --fail-under {least:.1%}",
                 hint=f"its 95 % interval is {low:.1%} to {high:.1%}"
-                + (": with more pictures it may yet reach that" if high >= least else ""),
+                + (": with more images it may yet reach that" if high >= least else ""),
             )
 
 
@@ -295,10 +295,10 @@ def _split_note(subject: Subject, jury: Jury) -> str:
     is_own = jury.is_own_of(subject)
     if is_own and jury.split == "val":
         best = subject.provenance.get("best", {}).get("epoch", "?")
-        return f"validation split; it chose the checkpoint (epoch {best}), so expect slightly less on new pictures"
+        return f"validation split; it chose the checkpoint (epoch {best}), so expect slightly less on new images"
     if is_own and jury.split == "test":
         return "test split; the validation split chose the checkpoint, not this one"
-    name = "all pictures" if jury.split == "all" else f"{jury.split} split"
+    name = "all images" if jury.split == "all" else f"{jury.split} split"
     num_trained = jury.count_trained(subject)
     trained = f"; the model was trained on {num_trained:,} of them, so expect less on new ones" if num_trained else ""
     return name + trained

@@ -23,7 +23,7 @@ from resnet_cli.errors import ConfigError, ResnetCliError, SetupError
 if TYPE_CHECKING:
     from resnet_cli.config import FinetuneConfig
     from resnet_cli.runs import RunFolder
-    from resnet_cli.training.distributed import Team
+    from resnet_cli.training.distributed import Distributed
 
 #: As ``torchrun --max-restarts`` has it where elastic training is shown.
 MAX_RESTARTS = 3
@@ -54,18 +54,18 @@ def is_started_again(out: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def joined(members: int | None) -> Iterator[Team]:
-    """The team of this process, in which only the chief says why it ends."""
-    from resnet_cli.training.distributed import ALONE, PeerLost, join_team
+def joined(members: int | None) -> Iterator[Distributed]:
+    """The processes of this process, in which only the main process says why it ends."""
+    from resnet_cli.training.distributed import SINGLE_PROCESS, PeerLost, join_processes
 
     if members is None or members == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     is_silent = False
     try:
-        with join_team() as team:
-            is_silent = not team.is_chief
-            yield team
+        with join_processes() as processes:
+            is_silent = not processes.is_main
+            yield processes
     except (ResnetCliError, KeyboardInterrupt) as error:
         if not is_silent:
             if isinstance(error, PeerLost) and error.hint is None:
@@ -105,7 +105,7 @@ def launch(num: int, arguments: Mapping[str, Any], config: FinetuneConfig, *, ru
     for _ in range(1 + MAX_RESTARTS):
         codes = _run_processes(num, _command_line(command))
         killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
-        # SetupError: the chief only says that another one is gone.
+        # SetupError: the main process only says that another one is gone.
         if not killed or codes.get(0, 0) not in {*range(-64, 0), SetupError.exit_code}:
             return _exit_code(codes)
         if run is None:
@@ -190,8 +190,8 @@ def _run_processes(num: int, command: list[str]) -> dict[int, int]:
 
 
 def _exit_code(codes: Mapping[int, int]) -> int:
-    """The chief's code; where it was ended because another one had failed, that one's."""
-    chief = codes.get(0, 0)
-    if chief >= 0:
-        return chief
+    """The main process's code; where it was ended because another one had failed, that one's."""
+    main_code = codes.get(0, 0)
+    if main_code >= 0:
+        return main_code
     return next((code for code in codes.values() if code > 0), 128 + signal.SIGTERM)

@@ -48,7 +48,7 @@ SplitColumnOption = Annotated[
 GroupByOption = Annotated[
     str | None,
     typer.Option(
-        help="Pictures of a group stay in one split: a column, 'parent' (their folder), or an expression on their "
+        help="Images of a group stay in one split: a column, 'parent' (their folder), or an expression on their "
         "names: 'patient([0-9]+)'.",
         show_default="the column 'group'",
         rich_help_panel=DATA_PANEL,
@@ -60,7 +60,7 @@ FollowLinksFlag = Annotated[
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(
-        help="A larger picture counts as one that cannot be read.",
+        help="A larger image counts as one that cannot be read.",
         show_default="50 million",
         rich_help_panel=DATA_PANEL,
     ),
@@ -68,7 +68,7 @@ MaxPixelsOption = Annotated[
 OnBadImageOption = Annotated[
     str | None,
     typer.Option(
-        help="When a picture cannot be read: error (before anything is computed) or skip (and write down which).",
+        help="When an image cannot be read: error (before anything is computed) or skip (and write down which).",
         show_default="error",
         rich_help_panel=DATA_PANEL,
     ),
@@ -92,5 +92,5 @@ TrustFlag = Annotated[
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never download anything.", rich_help_panel="Machine")]
 BatchSizeOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Pictures a forward pass; answers do not depend on it.", rich_help_panel="Machine"),
+    typer.Option(min=1, help="Images a forward pass; answers do not depend on it.", rich_help_panel="Machine"),
 ]

@@ -22,7 +22,7 @@ from resnet_cli.cli.options import (
     TrustFlag,
 )
 
-INPUT, ANSWER, OUTPUT, SIMILAR = DATA_PANEL, "Answers", "Output", "Similar pictures"
+INPUT, ANSWER, OUTPUT, SIMILAR = DATA_PANEL, "Answers", "Output", "Similar images"
 
 
 @app.command()
@@ -31,7 +31,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             help="Files, folders, patterns such as 'images/**/*.png', tables with a column of paths, archives, "
-            "https:// addresses of pictures, or - for one picture on stdin.",
+            "https:// addresses of images, or - for one image on stdin.",
             show_default=False,
         ),
     ] = None,
@@ -55,14 +55,14 @@ def predict(
         bool | None,
         typer.Option(
             "--recursive/--no-recursive",
-            help="Whether a folder stands also for the pictures of the folders in it.",
+            help="Whether a folder stands also for the images of the folders in it.",
             show_default="recursive",
             rich_help_panel=INPUT,
         ),
     ] = None,
     watch: Annotated[
         str | None,
-        typer.Option(help="Answer new pictures of this folder as they arrive, until Ctrl-C.", rich_help_panel=INPUT),
+        typer.Option(help="Answer new images of this folder as they arrive, until Ctrl-C.", rich_help_panel=INPUT),
     ] = None,
     image_column: ImageColumnOption = None,
     max_pixels: MaxPixelsOption = None,
@@ -72,8 +72,8 @@ def predict(
             "--topk",
             "-k",
             min=1,
-            help="Classes to name for each picture.",
-            show_default="3; with --similar 10 pictures",
+            help="Classes to name for each image.",
+            show_default="3; with --similar 10 images",
             rich_help_panel=ANSWER,
         ),
     ] = None,
@@ -83,7 +83,7 @@ def predict(
     ] = None,
     abstain: Annotated[
         bool,
-        typer.Option("--abstain", help="Answer 'unknown' to pictures unlike all in training.", rich_help_panel=ANSWER),
+        typer.Option("--abstain", help="Answer 'unknown' to images unlike all in training.", rich_help_panel=ANSWER),
     ] = False,
     target_error: Annotated[
         str | None,
@@ -119,12 +119,12 @@ def predict(
     ] = None,
     sort_into: Annotated[
         Path | None,
-        typer.Option(help="Copy each picture into DIR/<class>/; overwrites nothing.", rich_help_panel=OUTPUT),
+        typer.Option(help="Copy each image into DIR/<class>/; overwrites nothing.", rich_help_panel=OUTPUT),
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Link instead of copying.", rich_help_panel=OUTPUT)] = False,
     annotate: Annotated[
         Path | None,
-        typer.Option(help="Write pictures with their label drawn on them into DIR.", rich_help_panel=OUTPUT),
+        typer.Option(help="Write images with their label drawn on them into DIR.", rich_help_panel=OUTPUT),
     ] = None,
     explain: Annotated[
         Path | None,
@@ -132,7 +132,7 @@ def predict(
     ] = None,
     similar: Annotated[
         list[str] | None,
-        typer.Option(help="Find the nearest pictures of this one instead of answering.", rich_help_panel=SIMILAR),
+        typer.Option(help="Find the nearest images of this one instead of answering.", rich_help_panel=SIMILAR),
     ] = None,
     among: Annotated[
         list[str] | None,
@@ -160,7 +160,7 @@ def predict(
     trust: TrustFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Name what is in pictures. A picture that cannot be read is reported and the rest go on (exit code 3)."""
+    """Name what is in images. An image that cannot be read is reported and the rest go on (exit code 3)."""
     from resnet_cli.cli.predict_request import Request, check
 
     kinds = {"csv": as_csv, "json": as_json, "parquet": as_parquet}

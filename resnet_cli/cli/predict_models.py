@@ -31,7 +31,7 @@ class Chosen:
         answerer: For :func:`resnet_cli.prediction.answer`.
         path: The file that it came from.
         reliability: What it knows about its own limits.
-        has_novelty: Whether it tells how unlike the training pictures a picture is.
+        has_novelty: Whether it tells how unlike the training images an image is.
         torch: The same answerer where torch computes it; None for an exported model.
         exported: The same answerer where it is one.
         precision: In which it answers.
@@ -48,7 +48,7 @@ class Chosen:
     precision_conflict: str | None = None
 
     def rule(self, config: PredictConfig) -> Abstention | None:
-        """When pictures are not answered; see :func:`resnet_cli.prediction.answer_rule`."""
+        """When images are not answered; see :func:`resnet_cli.prediction.answer_rule`."""
         from resnet_cli.prediction import answer_rule
 
         return answer_rule(
@@ -120,7 +120,7 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
         answerer,
         loaded.path,
         loaded.reliability,
-        loaded.memory is not None,
+        loaded.exemplars is not None,
         answerer,
         precision=compute.precision,
         precision_conflict=precision_conflict(loaded.provenance, compute.precision),
@@ -128,7 +128,7 @@ def choose_model(model: str | None, config: PredictConfig, *, quiet: bool) -> Ch
 
 
 def explainer(chosen: Chosen) -> Callable[[Answered[Any]], Image.Image]:
-    """Draws what spoke for the most probable class of a picture.
+    """Draws what spoke for the most probable class of an image.
 
     Raises:
         ConfigError: An exported model does not tell.

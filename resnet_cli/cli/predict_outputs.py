@@ -29,11 +29,11 @@ Write: TypeAlias = "Callable[[Answered[Any]], None]"
 
 
 def printer(kind: Literal["csv", "json"] | None, *, has_rule: bool) -> Write:
-    """Prints answers on stdout as they come; pictures that cannot be read are none.
+    """Prints answers on stdout as they come; images that cannot be read are none.
 
     Args:
         kind: None for lines: aligned on a terminal, with tabs elsewhere.
-        has_rule: Whether pictures may stay unanswered, which takes two columns more.
+        has_rule: Whether images may stay unanswered, which takes two columns more.
     """
     columns = [*COLUMNS, *RULE_COLUMNS] if has_rule else [*COLUMNS]
     show: Callable[[Prediction], None]
@@ -51,7 +51,7 @@ def printer(kind: Literal["csv", "json"] | None, *, has_rule: bool) -> Write:
 
 
 def answer_line(prediction: Prediction) -> Text:
-    """One answer for a terminal; of an unknown picture why, and what it might be."""
+    """One answer for a terminal; of an unknown image why, and what it might be."""
     from rich.text import Text
 
     from resnet_cli.cli.tables import percent, prediction_line
@@ -89,7 +89,7 @@ def open_outputs(
         request: Which.
         chosen: The model.
         done: What the output file holds already; None for a new one.
-        has_rule: Whether pictures may stay unanswered.
+        has_rule: Whether images may stay unanswered.
         made_by: For the rows of files.
 
     Raises:
@@ -188,7 +188,7 @@ class Counting:
     """Counts answers on stderr: live where answers do not go to the same terminal, lines elsewhere.
 
     Args:
-        total: Pictures in all; None where nobody knows.
+        total: Images in all; None where nobody knows.
         quiet: Say nothing.
         is_shown: Whether the answers themselves show how far it is.
     """
@@ -233,7 +233,7 @@ class Counting:
 
 
 def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
-    """Prints similar pictures: a row a match."""
+    """Prints similar images: a row a match."""
     columns = ("query", "rank", "path", "similarity")
     if kind == "json":
         for match in matches:

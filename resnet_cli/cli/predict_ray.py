@@ -76,11 +76,11 @@ class LoadOnnx:
 
 
 def run_on_ray(request: Request, resolved: Resolved[PredictConfig], model: str | None, *, stdin: BinaryIO) -> None:
-    """Answers pictures on a cluster.
+    """Answers images on a cluster.
 
     Raises:
         ResnetCliError: As the core does.
-        typer.Exit: Some pictures could not be read.
+        typer.Exit: Some images could not be read.
     """
     config = resolved.config
     if is_exported(model):
@@ -206,6 +206,6 @@ def _finish(request: Request, counting: Counting, skipped: list[shards.Counts]) 
         output.note(f"{num - num_failed:,} answers in {request.output}{unknown}{before}")
         if num_failed:
             where = f"{request.output}/{shards.FAILED_FOLDER}"
-            output.note(f"{num_failed:,} of {num:,} pictures could not be read: {where} says why")
+            output.note(f"{num_failed:,} of {num:,} images could not be read: {where} says why")
     if num_failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)

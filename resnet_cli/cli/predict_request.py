@@ -11,13 +11,13 @@ from resnet_cli.outputs.formats import FORMATS, Format, file_format
 
 #: Who computes: this process, or the workers of a Ray cluster.
 ENGINES = ("local", "ray")
-#: Classes named for each picture, and pictures named for each one that is asked about.
+#: Classes named for each image, and images named for each one that is asked about.
 TOPK, TOPK_SIMILAR = 3, 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """The flags that say where pictures come from and where answers go, as given."""
+    """The flags that say where images come from and where answers go, as given."""
 
     images: list[str]
     files_from: str | None
@@ -51,7 +51,7 @@ class Request:
 
     @property
     def writes_folders(self) -> bool:
-        """Whether a file is written for each picture."""
+        """Whether a file is written for each image."""
         return any((self.sort_into, self.annotate, self.explain))
 
 
@@ -101,7 +101,7 @@ def _check_files(request: Request) -> None:
     if request.output is not None and request.engine == "local":
         file_format(request.output, next(iter(request.formats), None))
     if request.link and request.sort_into is None:
-        raise _no_effect("--link", "it says how --sort-into puts pictures there")
+        raise _no_effect("--link", "it says how --sort-into puts images there")
 
 
 def _check_ray(request: Request) -> None:
@@ -127,7 +127,7 @@ def _check_ray(request: Request) -> None:
     if request.resume:
         raise _no_effect("--resume", "--engine ray goes on with a folder that is there")
     if "-" in request.images:
-        raise ConfigError("--engine ray: a picture on stdin has no name to find it by", hint="give a file")
+        raise ConfigError("--engine ray: an image on stdin has no name to find it by", hint="give a file")
     if request.ray_address is not None and "://" in request.ray_address:
         raise ConfigError(
             f"--ray-address {request.ray_address}: the command must run on a machine of the cluster",
@@ -149,12 +149,12 @@ def _check_resume(request: Request) -> None:
             "--resume: a file of --embeddings is there whole or not at all", hint="leave one of them away"
         )
     if "-" in request.images:
-        raise ConfigError("--resume: a picture on stdin has no name to find it by", hint="give a file")
+        raise ConfigError("--resume: an image on stdin has no name to find it by", hint="give a file")
 
 
 def _check_similar(request: Request, rule_flags: Mapping[str, object]) -> None:
     if not (request.similar and request.among):
-        raise ConfigError("--similar and --among belong together", hint="predict --similar PICTURE --among DIR")
+        raise ConfigError("--similar and --among belong together", hint="predict --similar IMAGE --among DIR")
     given = {
         "IMAGES": request.images,
         "--files-from": request.files_from,
@@ -172,7 +172,7 @@ def _check_similar(request: Request, rule_flags: Mapping[str, object]) -> None:
     for name, value in given.items():
         # A threshold of 0 is given too.
         if value is not None and value is not False and value != []:
-            raise _no_effect(name, "--similar looks for pictures and answers none")
+            raise _no_effect(name, "--similar looks for images and answers none")
 
 
 def _no_effect(flag: str, why: str) -> ConfigError:

@@ -33,11 +33,11 @@ EXIT_SOME_UNREADABLE = 3
 
 
 def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, *, stdin: BinaryIO) -> None:
-    """Answers pictures.
+    """Answers images.
 
     Raises:
         ResnetCliError: As the core does.
-        typer.Exit: Some pictures could not be read.
+        typer.Exit: Some images could not be read.
     """
     config = resolved.config
     if is_exported(model):
@@ -84,7 +84,7 @@ def _note_precision(chosen: Chosen) -> None:
 
 
 def open_inputs(request: Request, config: PredictConfig, stdin: BinaryIO) -> Inputs:
-    """Everything that is named, but for what will arrive; the first picture of each is looked for."""
+    """Everything that is named, but for what will arrive; the first image of each is looked for."""
     options = _options(request, config)
     found = _find(request.images, request, options, stdin)
     if request.files_from is None:
@@ -208,7 +208,7 @@ def _stoppable(request: Request) -> Iterator[StopRequest | None]:
         except KeyboardInterrupt as interrupt:
             number = getattr(interrupt, "signal", None)
             is_growing = kept and request.kind != "parquet"
-            others = "the pictures written so far stay" if request.writes_folders else ""
+            others = "the images written so far stay" if request.writes_folders else ""
             raise Interrupted(f"{kept}; go on with --resume" if is_growing else others, signal=number) from None
         return
     from resnet_cli.training.interrupts import deferred_stop
@@ -234,17 +234,17 @@ def _finish(request: Request, counting: Counting, done: Done | None) -> None:
         for line in summary(request, counting):
             output.note(line)
         if num_failed:
-            output.note(f"{num_failed:,} of {num:,} pictures could not be read")
+            output.note(f"{num_failed:,} of {num:,} images could not be read")
     if num_failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)
 
 
 def run_similar(request: Request, resolved: Resolved[PredictConfig], model: str | None, *, stdin: BinaryIO) -> None:
-    """Finds the nearest pictures.
+    """Finds the nearest images.
 
     Raises:
         ResnetCliError: As the core does.
-        typer.Exit: Some pictures could not be read.
+        typer.Exit: Some images could not be read.
     """
     config = resolved.config
     if is_exported(model):

@@ -34,8 +34,8 @@ TASKS = {
     "download": "downloading",
     "unpack": "unpacking",
     "features": "computing features",
-    "check": "checking pictures",
-    "compare": "comparing pictures",
+    "check": "checking images",
+    "compare": "comparing images",
     "evaluate": "evaluating",
 }
 
@@ -91,7 +91,7 @@ class ProgressView:
             output.warn(f"{event.reason}: back to the end of epoch {event.epoch - 1}, at {event.rate:g} of the rates")
         elif isinstance(event, MemoryShort):
             output.warn(
-                f"{event.batch_size} pictures at once do not fit into memory: now {event.micro_batch}; "
+                f"{event.batch_size} images at once do not fit into memory: now {event.micro_batch}; "
                 "a step still is all of them"
             )
         elif isinstance(event, ThreadsChanged):

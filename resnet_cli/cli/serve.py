@@ -41,7 +41,7 @@ def serve(
     ] = None,
     max_pixels: MaxPixelsOption = None,
     max_files: Annotated[
-        int | None, typer.Option(help="Pictures in a request.", show_default="16", rich_help_panel=LIMITS_PANEL)
+        int | None, typer.Option(help="Images in a request.", show_default="16", rich_help_panel=LIMITS_PANEL)
     ] = None,
     max_requests: Annotated[
         int | None,
@@ -73,17 +73,17 @@ def serve(
     no_abstain: Annotated[
         bool,
         typer.Option(
-            "--no-abstain", help="Answer also what is unlike all training pictures.", rich_help_panel=ANSWERS_PANEL
+            "--no-abstain", help="Answer also what is unlike all training images.", rich_help_panel=ANSWERS_PANEL
         ),
     ] = False,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Pictures of all requests a forward pass.", show_default="8", rich_help_panel=ANSWERS_PANEL),
+        typer.Option(help="Images of all requests a forward pass.", show_default="8", rich_help_panel=ANSWERS_PANEL),
     ] = None,
     batch_wait_ms: Annotated[
         float | None,
         typer.Option(
-            help="How long a picture waits for others that are on their way.",
+            help="How long an image waits for others that are on their way.",
             show_default="3",
             rich_help_panel=ANSWERS_PANEL,
         ),
@@ -103,7 +103,7 @@ def serve(
     offline: OfflineFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Answer pictures over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends."""
+    """Answer images over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends."""
     from resnet_cli.config import ServeConfig, resolve
 
     flags = {

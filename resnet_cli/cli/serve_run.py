@@ -32,7 +32,7 @@ class Opened(NamedTuple):
         sha256: Of the model file.
         image_size: Pixels of the square.
         reliability: What it knows about its own limits.
-        has_novelty: Whether it tells how unlike the training pictures a picture is.
+        has_novelty: Whether it tells how unlike the training images an image is.
         can_explain: Whether heat can be had.
         precision: In which it answers.
         precision_conflict: What to say where the model got to know its limits in another one.

@@ -32,7 +32,7 @@ def run_learning_curve(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Trains heads on parts of the train split, and prints what more pictures would bring.
+    """Trains heads on parts of the train split, and prints what more images would bring.
 
     Args:
         model: Gives backbone and preprocessing.
@@ -40,10 +40,10 @@ def run_learning_curve(
         compute: Device and precision.
         offline: Never download the weights that the training started from.
         as_json: One JSON object instead of tables.
-        quiet: Only the forecast for twice the pictures.
+        quiet: Only the forecast for twice the images.
 
     Raises:
-        DataError: Too few train pictures, or pictures that cannot be read.
+        DataError: Too few train images, or images that cannot be read.
     """
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.data.splits import complete_splits
@@ -91,13 +91,13 @@ def run_label_audit(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Judges every label by heads trained without its picture; writes a table to correct and a sheet to look at.
+    """Judges every label by heads trained without its image; writes a table to correct and a sheet to look at.
 
     Args:
         model: Gives backbone and preprocessing.
         dataset: Its own labels are judged, whatever the model's classes are.
         compute: Device and precision.
-        split: ``train``, ``val``, ``test``; None or ``all``: all pictures.
+        split: ``train``, ``val``, ``test``; None or ``all``: all images.
         out: The table, ``.csv``; None: ``NAME-labels.csv`` in this folder. The sheet lies beside it, ``.html``.
         offline: Never download the weights that the training started from.
         as_json: One JSON object instead of tables.
@@ -105,7 +105,7 @@ def run_label_audit(
 
     Raises:
         ConfigError: ``out`` is no CSV, or a file of these names exists.
-        DataError: Too few pictures to judge, or pictures that cannot be read.
+        DataError: Too few images to judge, or images that cannot be read.
     """
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.reporting.label_sheet import label_sheet
@@ -118,7 +118,7 @@ def run_label_audit(
     if not items:
         from resnet_cli.errors import DataError
 
-        raise DataError(f"--split {split}: {dataset.name} has no such pictures", hint="or use --split all")
+        raise DataError(f"--split {split}: {dataset.name} has no such images", hint="or use --split all")
     with ProgressView(quiet=quiet or as_json) as view:
         (features, labels), note = _rows(model, items, compute, view, offline)
         audit = audit_labels(
@@ -134,7 +134,7 @@ def run_label_audit(
     page = label_sheet(audit, items, name=dataset.name, table=table.name, note=note, has_files=has_files)
     write_text(sheet, page)
     written = [
-        (str(sheet), "the labels to look at, with pictures"),
+        (str(sheet), "the labels to look at, with images"),
         (str(table), _next_step(table) if has_files else "the same as a table"),
     ]
     if as_json:
@@ -161,19 +161,19 @@ def run_robustness(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Answers damaged pictures, and prints how many answers survive.
+    """Answers damaged images, and prints how many answers survive.
 
     Args:
         model: As it is.
         items: Labels index the model's classes.
         compute: Device and precision.
         name: Of the data set.
-        max_images: Of more pictures, so many are drawn; None: 500.
+        max_images: Of more images, so many are drawn; None: 500.
         as_json: One JSON object instead of tables.
         quiet: Only the mean top-1 over all kinds and strengths.
 
     Raises:
-        DataError: Pictures that cannot be read.
+        DataError: Images that cannot be read.
     """
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.cli.tables import percent
@@ -193,7 +193,7 @@ def run_robustness(
 
 
 def audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
-    """Where the table and the sheet go; what would refuse them is known before any picture is looked at.
+    """Where the table and the sheet go; what would refuse them is known before any image is looked at.
 
     Raises:
         ConfigError: ``out`` is no CSV, or a file of these names exists.

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from resnet_cli.studies.learning_curve import LearningCurve
     from resnet_cli.studies.robustness import Robustness
 
-#: Rows of a table of pictures, and of any other; JSON and files have more.
+#: Rows of a table of images, and of any other; JSON and files have more.
 MAX_ROWS, MAX_FEW = 20, 5
 #: Columns of the bars.
 BAR_WIDTH = 24
-#: A gain below so many points is hardly worth as many pictures again; a loss above so many stands out.
+#: A gain below so many points is hardly worth as many images again; a loss above so many stands out.
 WORTH_POINTS, MUCH_POINTS = 1, 10
 
 
 def curve_blocks(curve: LearningCurve, judge: str) -> list[RenderableType]:
     """The curve, the forecasts, and what they mean in a sentence."""
     table = plain_table(
-        f"Learning curve ({curve.num_judged:,} {judge} pictures judge)", ">train images", ">top-1", "between", "errors"
+        f"Learning curve ({curve.num_judged:,} {judge} images judge)", ">train images", ">top-1", "between", "errors"
     )
     most = max(step.error.value for step in curve.steps) or 1
     for step in curve.steps:
@@ -40,7 +40,7 @@ def curve_blocks(curve: LearningCurve, judge: str) -> list[RenderableType]:
     table.caption = f"{curve.steps[0].num_draws} random parts of each size but the last"
     if curve.steps[-1].num_images < curve.num_train:
         table.caption += f"; {curve.steps[-1].num_images:,} of the {curve.num_train:,} images are enough for a curve"
-    more = plain_table("What more pictures of the same kind would bring", "with", ">images", ">top-1", ">gain", "95 %")
+    more = plain_table("What more images of the same kind would bring", "with", ">images", ">top-1", ">gain", "95 %")
     for found in curve.forecasts:
         gain = f"{100 * found.gain.value:+.1f} points"
         ends = f"{100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f}"
@@ -52,13 +52,13 @@ def curve_blocks(curve: LearningCurve, judge: str) -> list[RenderableType]:
 
 
 def curve_sentence(curve: LearningCurve) -> str:
-    """Whether more pictures are worth the work."""
+    """Whether more images are worth the work."""
     twice = curve.twice
     if twice.gain.low > 0:
-        return f"More pictures help: twice as many would bring about {100 * twice.gain.value:.1f} points."
+        return f"More images help: twice as many would bring about {100 * twice.gain.value:.1f} points."
     if twice.gain.high < WORTH_POINTS / 100:
-        return "More pictures of the same kind would hardly help; look at wrong labels, or train more of the network."
-    return "It is not certain that more pictures would help: the gain may be nothing."
+        return "More images of the same kind would hardly help; look at wrong labels, or train more of the network."
+    return "It is not certain that more images would help: the gain may be nothing."
 
 
 def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableType]:
@@ -66,7 +66,7 @@ def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableTyp
     likely = audit.likely()
     blocks: list[RenderableType] = [Text(audit_sentence(audit)), Text()]
     title = "Likely wrong, the worst first" if likely else "The most doubtful ones"
-    table = plain_table(title, "picture", "label", ">prob", "looks like", ">prob")
+    table = plain_table(title, "image", "label", ">prob", "looks like", ">prob")
     for at in likely[:MAX_ROWS] or audit.order[:MAX_FEW].tolist():
         table.add_row(
             _name(items[at].name),
@@ -107,10 +107,10 @@ def robustness_blocks(found: Robustness) -> list[RenderableType]:
     num = (
         f"{found.num_images:,}"
         + (f" of {found.num_available:,}" if found.num_available > found.num_images else "")
-        + " pictures"
+        + " images"
     )
     strengths = (f">{at + 1}" for at in range(len(found.kinds[0].cells)))
-    table = plain_table(f"Top-1 in % on damaged pictures ({num})", "damage", *strengths, ">mean", ">drop", "95 %")
+    table = plain_table(f"Top-1 in % on damaged images ({num})", "damage", *strengths, ">mean", ">drop", "95 %")
     for kind in sorted(found.kinds, key=lambda row: row.mean_top1):
         cells = [
             Text(f"{100 * cell.top1.value:.1f}", style="red" if 100 * cell.drop.value > MUCH_POINTS else "")
@@ -120,7 +120,7 @@ def robustness_blocks(found: Robustness) -> list[RenderableType]:
         table.add_row(kind.name, *cells, f"{100 * kind.mean_top1:.1f}", *lost)
     table.caption = "1 is the weakest damage; drop: points that the mean loses, with its 95 % interval"
     clean = f"{percent(found.clean.value)} ({percent(found.clean.low)} to {percent(found.clean.high)})"
-    return [Text(f"Top-1 on the same pictures undamaged: {clean}"), Text(), table, Text(robustness_sentence(found))]
+    return [Text(f"Top-1 on the same images undamaged: {clean}"), Text(), table, Text(robustness_sentence(found))]
 
 
 def robustness_sentence(found: Robustness) -> str:

@@ -109,7 +109,7 @@ def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion")
 
 
 def prediction_line(prediction: Prediction) -> Text:
-    """One answer: the most probable class, how probable, the picture, and what else it might be."""
+    """One answer: the most probable class, how probable, the image, and what else it might be."""
     others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in prediction.topk[1:])
     return Text.assemble(
         f"{percent(prediction.prob):>7}  ",

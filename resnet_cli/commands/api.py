@@ -42,7 +42,7 @@ class PredictOptions(TypedDict, total=False):
     with_features: bool
 
 
-#: One picture: a path, a PIL image, or an array uint8 [h x w x 3] in RGB.
+#: One image: a path, a PIL image, or an array uint8 [h x w x 3] in RGB.
 Image: TypeAlias = str | PathLike[str] | PIL.Image.Image | NDArray[np.uint8]
 
 
@@ -51,21 +51,21 @@ class LoadedModel(Model):
     """A model that answers when it is asked: what :func:`load` gives."""
 
     def predict(self, images: Image | Iterable[Image], **options: Unpack[PredictOptions]) -> list[Prediction]:
-        """Answers pictures; for more than fit into a list there is :func:`resnet_cli.predict`, an iterator.
+        """Answers images; for more than fit into a list there is :func:`resnet_cli.predict`, an iterator.
 
         Args:
-            images: One picture or several: paths, PIL images, or arrays uint8 [h x w x 3] in RGB, also mixed.
+            images: One image or several: paths, PIL images, or arrays uint8 [h x w x 3] in RGB, also mixed.
             **options: As for :func:`resnet_cli.predict`.
 
         Returns:
-            One prediction a picture, in order, also for a single one.
+            One prediction an image, in order, also for a single one.
 
         Raises:
-            DataError: What is no picture at all: an array of another shape or type.
+            DataError: What is no image at all: an array of another shape or type.
             ModelError: To abstain, and the model has nothing to decide by.
             ConfigError: An option that cannot be.
         """
-        # A text is one path, and no list of letters; an array with a fourth dimension is several pictures.
+        # A text is one path, and no list of letters; an array with a fourth dimension is several images.
         is_single = isinstance(images, str | PathLike | PIL.Image.Image) or (
             isinstance(images, np.ndarray) and images.ndim <= 3
         )
@@ -91,13 +91,13 @@ def evaluate(
 
     Args:
         model: From :func:`load`.
-        data: A folder or the name of a set; None for the run's own pictures.
+        data: A folder or the name of a set; None for the run's own images.
         split: ``train``, ``val``, ``test`` or ``all``; None for test, else val, else all.
-        tta: ``flip`` takes the mean of the answers to each picture and to its mirror image.
+        tta: ``flip`` takes the mean of the answers to each image and to its mirror image.
         device: As for ``--device``.
 
     Raises:
-        DataError: Pictures that cannot be read, or classes that the model does not know.
+        DataError: Images that cannot be read, or classes that the model does not know.
     """
     if data is None:
         dataset = open_run_dataset(model, split=split)
@@ -110,13 +110,13 @@ def evaluate(
 def imagenet_features(
     items: Sequence[Item], *, device: str | None = None, offline: bool = False, on_progress: OnProgress | None = None
 ) -> NDArray[np.floating[Any]]:
-    """What an ImageNet backbone sees in pictures, computed once and cached: [n x 2048].
+    """What an ImageNet backbone sees in images, computed once and cached: [n x 2048].
 
     Args:
-        items: The pictures.
+        items: The images.
         device: As for ``--device``; None for auto.
         offline: Never download the weights.
-        on_progress: Called with (pictures done, pictures in all).
+        on_progress: Called with (images done, images in all).
 
     Raises:
         NetworkError: No ImageNet weights are here, and they cannot be downloaded.
@@ -141,7 +141,7 @@ def predict(
     target_error: float | None = None,
     with_features: bool = False,
 ) -> Iterator[Prediction]:
-    """Answers pictures one after the other, any number of them, in bounded memory.
+    """Answers images one after the other, any number of them, in bounded memory.
 
     A file that cannot be read gets a prediction with an error, and the rest go on.
 
@@ -151,20 +151,20 @@ def predict(
         topk: Classes to name, at most all.
         device: As for ``--device``.
         precision: As for ``--precision``.
-        batch_size: Pictures a forward pass; the answer does not depend on it.
-        abstain: Leave pictures unanswered that are unlike all training pictures; ``unknown`` of a prediction says so.
+        batch_size: Images a forward pass; the answer does not depend on it.
+        abstain: Leave images unanswered that are unlike all training images; ``unknown`` of a prediction says so.
         threshold: Likewise those whose most probable class is less probable than this.
         target_error: Likewise all that are not sure enough for this share of wrong answers, as in 0.01; abstains too.
         with_features: Whether predictions carry the backbone's features.
 
     Raises:
-        DataError: What is no picture at all: an array of another shape or type.
+        DataError: What is no image at all: an array of another shape or type.
         ModelError: To abstain, and the model has nothing to decide by.
         ConfigError: A share that is none, or one that the model's validation split cannot promise.
     """
     rule = answer_rule(
         model.reliability,
-        has_novelty=model.memory is not None,
+        has_novelty=model.exemplars is not None,
         abstain=abstain,
         threshold=threshold,
         target_error=target_error,

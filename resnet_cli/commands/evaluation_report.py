@@ -46,7 +46,7 @@ def report_content(
 
     Args:
         subject: What was judged.
-        jury: By which pictures.
+        jury: By which images.
         scores: With which result.
         compute: For the heat maps of the mistakes that are shown; exported files have none.
         command: What was typed.
@@ -84,7 +84,7 @@ def _facts(subject: Subject, jury: Jury, scores: Evaluation, compute: Compute) -
     trained = data if isinstance(data, dict) else {}
     facts = [
         ("model", str(subject.path or subject.name), str(about.get("created", ""))),
-        ("judged by", f"{scores.num_images:,} pictures of {jury.dataset.name}", _split_name(jury.split)),
+        ("judged by", f"{scores.num_images:,} images of {jury.dataset.name}", _split_name(jury.split)),
         ("classes", f"{len(subject.classes):,}", ""),
         ("trained on", str(trained.get("name", "")), str(trained.get("split", ""))),
         ("weights", str(about.get("weights", "")), ""),
@@ -101,4 +101,4 @@ def _facts(subject: Subject, jury: Jury, scores: Evaluation, compute: Compute) -
 
 
 def _split_name(split: str) -> str:
-    return {"all": "all pictures", "val": "validation split"}.get(split, f"{split} split")
+    return {"all": "all images", "val": "validation split"}.get(split, f"{split} split")

@@ -1,4 +1,4 @@
-"""A data set: named pictures with labels and splits, whatever they came from."""
+"""A data set: named images with labels and splits, whatever they came from."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """One picture.
+    """One image.
 
     Attributes:
         name: What people are shown and what ``split.csv`` holds: the path under the data folder with ``/``.
         source: The file, its bytes, or uint8 [h x w x 3] pixels of a set that lives in memory.
         label: Index into the data set's classes.
-        split: Where the picture belongs.
-        group: Pictures of one group (a patient, a scene) stay in one split; empty: of no group.
-        max_pixels: A larger picture counts as one that cannot be read.
+        split: Where the image belongs.
+        group: Images of one group (a patient, a scene) stay in one split; empty: of no group.
+        max_pixels: A larger image counts as one that cannot be read.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Item:
         """The upright RGB image.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
         """
         if isinstance(self.source, Path):
             return read_image(self.source, max_pixels=self.max_pixels)
@@ -77,10 +77,10 @@ class Dataset:
 
     Attributes:
         name: Short, for run folders: ``ants_bees``, ``cifar10``.
-        spec: What the user typed, made absolute: opening it again gives the same pictures.
+        spec: What the user typed, made absolute: opening it again gives the same images.
         classes: In index order.
         items: Sorted by split as they were found; labels index ``classes``.
-        mirror_safe: Whether a mirrored picture still belongs to its class (digits do not).
+        mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
         notes: What was noticed while reading, for the user.
         split_note: How the splits came about.
         passed_over: Files that were seen and not used: ``others``, ``hidden``, ``links``, ``unlabelled`` -> number.
@@ -96,7 +96,7 @@ class Dataset:
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def fingerprint(self, hashes: Sequence[bytes]) -> str:
-        """What the data set is, whatever layout it came in: classes, and which picture has which label and split.
+        """What the data set is, whatever layout it came in: classes, and which image has which label and split.
 
         Args:
             hashes: The content hash of each item.
@@ -109,7 +109,7 @@ class Dataset:
         return [item for item in self.items if item.split == name]
 
     def counts(self) -> dict[Split, list[int]]:
-        """Split -> number of pictures of each class."""
+        """Split -> number of images of each class."""
         counted = Counter((item.split, item.label) for item in self.items)
         return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
 

@@ -26,7 +26,7 @@ class Batch(Generic[T]):
     Attributes:
         items: All of them, in order, readable or not.
         pixels: uint8 [b x 3 x h x w] of the readable ones, in order.
-        errors: Position in ``items`` -> why that picture cannot be read.
+        errors: Position in ``items`` -> why that image cannot be read.
     """
 
     items: list[T]
@@ -58,7 +58,7 @@ def load_batches(
         groups.close()
 
 
-def stack(pictures: Sequence[Pixels]) -> torch.Tensor:
-    """Pictures uint8 [h x w x 3] of one size -> uint8 [b x 3 x h x w]; of none, [0 x 3 x 0 x 0]."""
+def stack(images: Sequence[Pixels]) -> torch.Tensor:
+    """Images uint8 [h x w x 3] of one size -> uint8 [b x 3 x h x w]; of none, [0 x 3 x 0 x 0]."""
     # [b x h x w x 3] seen as [b x 3 x h x w]: channels last in memory, as the convolutions want it.
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) if pictures else torch.empty(0, 3, 0, 0)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) if images else torch.empty(0, 3, 0, 0)

@@ -1,4 +1,4 @@
-"""Items to decoded pictures: on threads, in order, a few batches ahead; no torch.
+"""Items to decoded images: on threads, in order, a few batches ahead; no torch.
 
 Threads and not processes: Pillow releases the GIL while it decodes and resizes, there is nothing to pickle,
 and nothing hangs when a run is interrupted.
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from resnet_cli.errors import ImageError
 from resnet_cli.system.threads import num_threads
 
-#: Batches decoded ahead of the one in use: enough to hide a slow picture, small enough for any memory.
+#: Batches decoded ahead of the one in use: enough to hide a slow image, small enough for any memory.
 PREFETCH_BATCHES = 2
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Group(Generic[T, R]):
     Attributes:
         items: All of them, in order, readable or not.
         decoded: What became of the readable ones, in order.
-        errors: Position in ``items`` -> why that picture cannot be read.
+        errors: Position in ``items`` -> why that image cannot be read.
     """
 
     items: list[T]

@@ -23,17 +23,17 @@ def complete_splits(
     """Gives a data set the splits that training needs; the ones it has are kept as they are.
 
     A set without a validation split gives up ``val_fraction`` of each class of its train split. Where the
-    source has no splits at all, as much again becomes the test split. Every class keeps at least one picture
-    to train on and one to validate with. Pictures of one group stay together.
+    source has no splits at all, as much again becomes the test split. Every class keeps at least one image
+    to train on and one to validate with. Images of one group stay together.
 
     Args:
         dataset: Items whose split says what the source said; all ``train`` where it said nothing.
         val_fraction: Of each class, in (0, 0.5).
-        seed: Changes which pictures are chosen.
-        together: Positions of items that must not be torn apart either, such as copies of one picture.
+        seed: Changes which images are chosen.
+        together: Positions of items that must not be torn apart either, such as copies of one image.
 
     Raises:
-        DataError: One class only, a class without train pictures or too small to be split, a group that the
+        DataError: One class only, a class without train images or too small to be split, a group that the
             source's own splits tear apart, or a class that is all one group.
     """
     found = {item.split for item in dataset.items}
@@ -45,9 +45,9 @@ def complete_splits(
     for label, count in enumerate(dataset.counts()["train"]):
         if count < 2:
             raise DataError(
-                f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} picture to train on; "
+                f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} image to train on; "
                 "two are the least" + _perhaps_meant(dataset, label),
-                hint=f"add pictures to it, or leave it out: --classes {_others(dataset, label)}",
+                hint=f"add images to it, or leave it out: --classes {_others(dataset, label)}",
             )
     _refuse_torn_groups(dataset)
     if "val" in found:
@@ -67,7 +67,7 @@ def complete_splits(
 def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> list[list[int]]:
     """Positions of train items that must stay together, in an order that depends on seed and names alone.
 
-    The name of a group stands for its pictures: one picture more does not move it.
+    The name of a group stands for its images: one image more does not move it.
     """
     parent = list(range(len(dataset.items)))
 
@@ -112,7 +112,7 @@ def _hold_out(
         left[part].update(sizes[number])
 
     def can_go(number: int) -> bool:
-        # The last picture of a class always trains.
+        # The last image of a class always trains.
         return number not in place and all(left["train"][label] > count for label, count in sizes[number].items())
 
     # All of one part first: what one class gives to the test split may be all that another has to validate with.
@@ -129,9 +129,9 @@ def _hold_out(
                 smallest = min(filter(can_go, numbers), key=lambda number: sizes[number][label], default=None)
                 if smallest is None:
                     raise DataError(
-                        f"{dataset.name}: the pictures of the class '{dataset.classes[label]}' are all of one group, "
-                        "or copies of one picture, or in groups with all of another class: none can validate",
-                        hint="add pictures of another group, or give train/ and val/ folders",
+                        f"{dataset.name}: the images of the class '{dataset.classes[label]}' are all of one group, "
+                        "or copies of one image, or in groups with all of another class: none can validate",
+                        hint="add images of another group, or give train/ and val/ folders",
                     )
                 move(smallest, part)
     return {index: part for number, part in place.items() for index in blocks[number]}
@@ -143,7 +143,7 @@ def _refuse_torn_groups(dataset: Dataset) -> None:
         if item.group and splits.setdefault(item.group, item.split) != item.split:
             raise DataError(
                 f"{dataset.name}: the group '{item.group}' is in {splits[item.group]} and in {item.split}",
-                hint="move its pictures into one split, or group by something else with --group-by",
+                hint="move its images into one split, or group by something else with --group-by",
             )
 
 
@@ -160,19 +160,19 @@ def plain_name(name: str) -> str:
 
 
 def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
-    """Keeps ``limit`` train pictures, spread over the classes in proportion; other splits stay whole.
+    """Keeps ``limit`` train images, spread over the classes in proportion; other splits stay whole.
 
     A smaller limit keeps a subset of what a larger one keeps.
 
     Raises:
-        DataError: Fewer pictures than classes are asked for.
+        DataError: Fewer images than classes are asked for.
     """
     if limit < len(dataset.classes):
-        raise DataError(f"--limit {limit}: fewer pictures than the {len(dataset.classes)} classes of {dataset.name}")
+        raise DataError(f"--limit {limit}: fewer images than the {len(dataset.classes)} classes of {dataset.name}")
     ranked: list[tuple[float, int, int]] = []
     for label, indices in _train_indices_by_class(dataset, seed).items():
-        # A class's i-th picture of n stands at (i + 1/2) / n: cutting the merged order keeps proportions;
-        # its first picture stands before all, so that no class is left empty.
+        # A class's i-th image of n stands at (i + 1/2) / n: cutting the merged order keeps proportions;
+        # its first image stands before all, so that no class is left empty.
         ranked += [((i + 0.5) / len(indices) if i else 0.0, label, index) for i, index in enumerate(indices)]
     kept = {index for _, _, index in sorted(ranked)[:limit]}
     items = tuple(item for index, item in enumerate(dataset.items) if item.split != "train" or index in kept)
@@ -203,7 +203,7 @@ def apply_split_csv(dataset: Dataset, path: Path, *, judged: str | None = "all")
         judged: The split that must be whole, or ``all``; None: test, else val, else all.
 
     Raises:
-        DataError: The file is damaged, or a picture it names has another label, or one of ``judged`` is gone.
+        DataError: The file is damaged, or an image it names has another label, or one of ``judged`` is gone.
     """
     rows = _read_split_csv(path)
     written = {split for _, split in rows.values()}
@@ -220,14 +220,14 @@ def apply_split_csv(dataset: Dataset, path: Path, *, judged: str | None = "all")
     gone = [name for name, (_, split) in rows.items() if judged in {"all", split}]
     if gone:
         raise DataError(
-            f"pictures of this run are gone from {dataset.spec}: {len(gone)}, such as {gone[0]}",
+            f"images of this run are gone from {dataset.spec}: {len(gone)}, such as {gone[0]}",
             hint="put them back, or name other data: resnet-cli eval MODEL DATA",
         )
     return dataclasses.replace(dataset, items=tuple(items), split_note=f"as written in {path}")
 
 
 def read_split_names(path: Path, split: Split) -> set[str]:
-    """The names of the pictures that a run put into a split.
+    """The names of the images that a run put into a split.
 
     Raises:
         DataError: The file is damaged.
@@ -262,7 +262,7 @@ def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]
 
 
 def _rank(seed: int, name: str) -> bytes:
-    # Hashing names, not shuffling positions: one new picture does not reshuffle all the others.
+    # Hashing names, not shuffling positions: one new image does not reshuffle all the others.
     return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
 
 

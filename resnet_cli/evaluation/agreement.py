@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import NUMBERS_AT_ONCE, Interval, around, resamples_for
 
-#: Made-up pictures, half of them answered right, that each resample may draw from.
+#: Made-up images, half of them answered right, that each resample may draw from.
 NUM_PSEUDO = 4
 
 
@@ -17,9 +17,9 @@ class Table(NamedTuple):
     """Confusion matrices, each summed up as far as the figures below need it; all [b x k].
 
     Attributes:
-        true: Pictures of each class.
-        predicted: Pictures answered with it.
-        right: Pictures of it that are answered right.
+        true: Images of each class.
+        predicted: Images answered with it.
+        right: Images of it that are answered right.
     """
 
     true: NDArray[np.float64]
@@ -61,9 +61,9 @@ def matthews(table: Table) -> NDArray[np.float64]:
 def confusion_intervals(confusion: NDArray[np.int64], *, seed: int = 0) -> dict[str, Interval]:
     """Intervals of the figures that are functions of the confusion matrix, by the percentile bootstrap.
 
-    Each resample also draws, about four times, from made-up pictures of which half are answered right: without them 50
+    Each resample also draws, about four times, from made-up images of which half are answered right: without them 50
     right answers of 50 would have an interval without width. A resample is one draw of the matrix's cells, so that the
-    cost does not depend on the number of pictures.
+    cost does not depend on the number of images.
 
     Args:
         confusion: Counts [k x k], rows true, columns predicted; not all zero.
@@ -72,13 +72,13 @@ def confusion_intervals(confusion: NDArray[np.int64], *, seed: int = 0) -> dict[
     Returns:
         ``balanced_accuracy``, ``macro_f1``, ``kappa`` and ``mcc``.
 
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; the four pictures: Agresti and
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; the four images: Agresti and
     Coull 1998, https://doi.org/10.1080/00031305.1998.10480550.
     """
     num_classes, num = len(confusion), int(confusion.sum())
     rows, columns, masses = _cells(confusion)
     draws = np.random.default_rng(seed)
-    # A draw of a cell costs as much as ten of a picture.
+    # A draw of a cell costs as much as ten of an image.
     total, at_once = resamples_for(10 * len(rows)), max(1, NUMBERS_AT_ONCE // max(len(rows), num_classes))
     figures = {
         "balanced_accuracy": balanced_accuracy,
@@ -101,7 +101,7 @@ def confusion_intervals(confusion: NDArray[np.int64], *, seed: int = 0) -> dict[
 
 
 def _cells(confusion: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """True and predicted class of each cell that may be drawn, and how much of all pictures it stands for."""
+    """True and predicted class of each cell that may be drawn, and how much of all images it stands for."""
     num_classes = len(confusion)
     shares = confusion.sum(axis=1) / confusion.sum()
     occurs = np.flatnonzero(shares)

@@ -99,7 +99,7 @@ def bin_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def losses(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """-ln(probability of the true class) of each picture, [n] nats."""
+    """-ln(probability of the true class) of each image, [n] nats."""
     true_probs = probs[np.arange(len(labels)), labels].astype(np.float64)
     return -np.log(np.maximum(true_probs, TINY))
 
@@ -114,7 +114,7 @@ def squared_errors(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) 
 
 
 def chance_ece(confidence: NDArray[np.float64], *, seed: int = 0) -> float:
-    """The ECE that a perfectly calibrated model stays below 95 times of 100 with so many pictures.
+    """The ECE that a perfectly calibrated model stays below 95 times of 100 with so many images.
 
     ECE has no interval of its own here: it is never below what chance makes of it, so that resampling it again adds
     that once more, and such intervals miss a small true value nearly always.

@@ -1,4 +1,4 @@
-"""Two models on the same pictures: whether one is better, or whether these pictures cannot tell."""
+"""Two models on the same images: whether one is better, or whether these images cannot tell."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from resnet_cli.evaluation.scores import Evaluation
 
 #: A p-value below it counts as a difference.
 SIGNIFICANCE = 0.05
-#: Of a chance of 80 % to find a difference that is there: for that a number of pictures is named.
+#: Of a chance of 80 % to find a difference that is there: for that a number of images is named.
 _Z_POWER = 0.8416212335729143
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two models' answers to the same pictures.
+    """Two models' answers to the same images.
 
     Attributes:
-        both_right: Pictures that both answer right.
-        only_first: Pictures that the first alone answers right.
-        only_second: Pictures that the second alone answers right.
-        both_wrong: Pictures that neither answers right.
+        both_right: Images that both answer right.
+        only_first: Images that the first alone answers right.
+        only_second: Images that the second alone answers right.
+        both_wrong: Images that neither answers right.
         difference: Top-1 of the second minus that of the first, with its 95 % interval.
         p_value: Of McNemar's exact test: how likely so uneven a split is between equally good models.
         num_compared: How many such comparisons are made together; p-values count for so much less.
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def num_images(self) -> int:
-        """Pictures that both answered."""
+        """Images that both answered."""
         return self.both_right + self.only_first + self.only_second + self.both_wrong
 
     @property
@@ -51,7 +51,7 @@ class Comparison:
 
     @property
     def num_needed(self) -> int | None:
-        """Pictures with which a difference like this one would be found, 80 times of 100; None if there is none.
+        """Images with which a difference like this one would be found, 80 times of 100; None if there is none.
 
         Source: Connor 1987, https://doi.org/10.2307/2531961.
         """
@@ -82,23 +82,23 @@ class Comparison:
 
 
 def compare(first: Evaluation, second: Evaluation, *, num_compared: int = 1) -> Comparison:
-    """Compares two models picture by picture.
+    """Compares two models image by image.
 
     Source: McNemar 1947, https://doi.org/10.1007/BF02295996, exact as a binomial test; the interval of a paired
     difference: Bonett and Price 2012, https://doi.org/10.3102/1076998611411915.
 
     Args:
         first: Its answers.
-        second: Answers to the same pictures in the same order; the order of its classes may be another.
+        second: Answers to the same images in the same order; the order of its classes may be another.
         num_compared: Comparisons that are made together.
 
     Raises:
-        ValueError: The pictures are not the same.
+        ValueError: The images are not the same.
     """
     from scipy.stats import binomtest
 
     if first.names != second.names:
-        raise ValueError("the two models answered different pictures")
+        raise ValueError("the two models answered different images")
     one, other = first.is_right, second.is_right
     only_first, only_second = int((one & ~other).sum()), int((~one & other).sum())
     num, num_apart = len(one), only_first + only_second

@@ -1,4 +1,4 @@
-"""How many answers are wrong if only the most probable ones are given, on pictures that chose no threshold."""
+"""How many answers are wrong if only the most probable ones are given, on images that chose no threshold."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.evaluation.intervals import Interval, wilson
-from resnet_cli.model.reliability import Reliability, Selection, promise
+from resnet_cli.model.reliability import OperatingPoint, Reliability, select_threshold
 
-#: Shares of pictures that are answered, of which a table says how many are wrong.
+#: Shares of images that are answered, of which a table says how many are wrong.
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
@@ -24,7 +24,7 @@ class CoverageRow:
 
     Attributes:
         min_prob: The threshold.
-        num_answered: Pictures that reach it.
+        num_answered: Images that reach it.
         coverage: Their share.
         error: The share of them that is answered wrong, with its 95 % interval; None if none is answered.
     """
@@ -47,16 +47,16 @@ class CoverageRow:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A promise about errors, made on validation, and what became of it on other pictures.
+    """A promise about errors, made on validation, and what became of it on other images.
 
     Attributes:
         target_error: Largest share of wrong answers that was asked for.
-        promised: The threshold, and what it does on the model's validation pictures.
-        kept: What it does on the pictures at hand.
+        promised: The threshold, and what it does on the model's validation images.
+        kept: What it does on the images at hand.
     """
 
     target_error: float
-    promised: Selection
+    promised: OperatingPoint
     kept: CoverageRow
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def risk_coverage(
     Args:
         confidence: Probability of each answer, [n], n at least 1.
         is_right: [n].
-        coverages: Least shares of pictures to answer; as many more as are equally probable are answered too.
+        coverages: Least shares of images to answer; as many more as are equally probable are answered too.
     """
     ranked = np.sort(confidence)[::-1]
     rows: list[CoverageRow] = []
@@ -98,18 +98,18 @@ def answered_from(min_prob: float, confidence: NDArray[np.float64], is_right: ND
     return CoverageRow(min_prob, num, num / len(confidence), error)
 
 
-def aim_at(
+def check_threshold(
     target_error: float,
     reliability: Reliability | None,
     confidence: NDArray[np.float64],
     is_right: NDArray[np.bool_],
 ) -> Target:
-    """Finds the threshold for a target on the model's validation pictures, and tries it on others.
+    """Finds the threshold for a target on the model's validation images, and tries it on others.
 
     Args:
         target_error: Largest share of wrong answers, in (0, 1).
         reliability: The model's; None where it has none.
-        confidence: Of the answers to other pictures, [n].
+        confidence: Of the answers to other images, [n].
         is_right: [n].
 
     Raises:
@@ -120,8 +120,8 @@ def aim_at(
     return Target(target_error, promised, answered_from(promised.min_prob, confidence, is_right))
 
 
-def promise_by(target_error: float, reliability: Reliability | None) -> Selection:
-    """The threshold for a target, from the model's validation pictures alone.
+def promise_by(target_error: float, reliability: Reliability | None) -> OperatingPoint:
+    """The threshold for a target, from the model's validation images alone.
 
     Raises:
         ModelError: The model carries no validation figures.
@@ -134,4 +134,4 @@ def promise_by(target_error: float, reliability: Reliability | None) -> Selectio
         )
     if not 0 < target_error < 1:
         raise ConfigError(f"--target-error {target_error:g}: must lie between 0 and 1, such as 1%")
-    return promise(reliability.confidence, reliability.is_right, target_error)
+    return select_threshold(reliability.confidence, reliability.is_right, target_error)

@@ -20,17 +20,17 @@ from resnet_cli.system.device import Compute
 def evaluate(
     model: Model, items: Sequence[Item], compute: Compute, *, tta: Tta = "none", on_progress: Progress | None = None
 ) -> Evaluation:
-    """Answers labelled pictures and scores the answers.
+    """Answers labelled images and scores the answers.
 
     Args:
         model: Its classes are what the items' labels index.
         items: At least one.
         compute: Device and precision.
         tta: ``flip`` also looks at the mirror images: two passes.
-        on_progress: Called with (pictures done, pictures in all); of two passes each picture counts twice.
+        on_progress: Called with (images done, images in all); of two passes each image counts twice.
 
     Raises:
-        DataError: Pictures that cannot be read; all are named.
+        DataError: Images that cannot be read; all are named.
     """
     passes = (False, True) if tta == "flip" else (False,)
     probs, novel = [], None

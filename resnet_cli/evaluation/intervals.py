@@ -1,4 +1,4 @@
-"""95 % intervals: what else a figure could well have been with other pictures of the same kind."""
+"""95 % intervals: what else a figure could well have been with other images of the same kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Z = 1.959963984540054
 #: Samples with replacement; the ends then wobble by a few per cent of the interval's width.
 NUM_RESAMPLES = 1000
-#: Rows drawn for one interval at most: half a second. 40,000 pictures get half as many resamples, and need fewer.
+#: Rows drawn for one interval at most: half a second. 40,000 images get half as many resamples, and need fewer.
 MAX_DRAWS = 20_000_000
 MIN_RESAMPLES = 200
 #: Numbers held at once while resampling: 16 MB.
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def wilson(num_right: int, num: int) -> Interval:
-    """A share of independent pictures.
+    """A share of independent images.
 
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953; recommended by Brown, Cai and DasGupta 2001,
     https://doi.org/10.1214/ss/1009213286.
@@ -63,7 +63,7 @@ def bootstrap(
 
     Args:
         statistic: Of several samples at once: [b x m x ...] -> [b].
-        rows: One a picture, [n x ...].
+        rows: One an image, [n x ...].
         seed: The same seed draws the same.
         least: What the figure can be.
         most: Likewise.

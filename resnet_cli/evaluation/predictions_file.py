@@ -1,6 +1,6 @@
-"""A model's answers to labelled pictures as a file: figures again without the model, the pictures or torch.
+"""A model's answers to labelled images as a file: figures again without the model, the images or torch.
 
-One row a picture: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
+One row an image: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
 ``temperature``, ``tta``, then a column ``prob:CLASS`` for each class. Of a file that another program wrote only
 ``path``, ``label`` and the classes' columns are needed.
 """
@@ -34,7 +34,7 @@ PREFIX = "prob:"
 GROUP = "group"
 #: A longer line is no row: 1,000 classes take 30 KB.
 MAX_LINE_CHARS = 10_000_000
-#: How far probabilities of one picture may be from adding up to 1: other programs round them.
+#: How far probabilities of one image may be from adding up to 1: other programs round them.
 TOLERANCE = 1e-3
 #: Rows written or read at once.
 ROWS_AT_ONCE = 1024
@@ -112,11 +112,11 @@ def regroup(scores: Evaluation, by: str) -> Evaluation:
 
     Args:
         scores: From :func:`read_answers`.
-        by: ``group``: the file's own; ``parent`` (the folder), or an expression on the pictures' names.
+        by: ``group``: the file's own; ``parent`` (the folder), or an expression on the images' names.
 
     Raises:
         ConfigError: The file has no groups, or this is no expression.
-        DataError: It matches no picture.
+        DataError: It matches no image.
     """
     if by == GROUP:
         if scores.groups is None:
@@ -291,7 +291,7 @@ def _as_probs(path: Path, block: list[list[float]], last: int) -> NDArray[np.flo
     off = np.abs(probs.sum(axis=1, dtype=np.float64) - 1) > TOLERANCE
     if off.any():
         first = last - len(block) + int(off.argmax()) + 1
-        raise DataError(f"{path}: the probabilities of picture {first} add up to {probs[off][0].sum():g}, not to 1")
+        raise DataError(f"{path}: the probabilities of image {first} add up to {probs[off][0].sum():g}, not to 1")
     return probs
 
 
@@ -323,11 +323,11 @@ def _read_extras(path: Path, extras: dict[str, list[Any]]) -> dict[str, Any]:
     if is_there["temperature"]:
         temperatures = {_number(path, 1, "temperature", value, most=1e6) for value in extras["temperature"]}
         if len(temperatures) > 1 or 0 in temperatures:
-            raise DataError(f"{path}: 'temperature' must be one number above 0 for all pictures")
+            raise DataError(f"{path}: 'temperature' must be one number above 0 for all images")
         found["temperature"] = temperatures.pop()
     if is_there["tta"]:
         if len(set(map(str, extras["tta"]))) > 1 or extras["tta"][0] not in get_args(Tta):
-            raise DataError(f"{path}: 'tta' must be the same for all pictures: {' or '.join(get_args(Tta))}")
+            raise DataError(f"{path}: 'tta' must be the same for all images: {' or '.join(get_args(Tta))}")
         found["tta"] = extras["tta"][0]
     return found
 

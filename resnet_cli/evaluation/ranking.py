@@ -1,6 +1,6 @@
-"""How well probabilities rank the pictures of a class before all others: ROC-AUC and average precision.
+"""How well probabilities rank the images of a class before all others: ROC-AUC and average precision.
 
-scikit-learn's figures, class by class, with one sort a class: 1,000 classes of 50,000 pictures take seconds.
+scikit-learn's figures, class by class, with one sort a class: 1,000 classes of 50,000 images take seconds.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import Interval, Z, around
 
-#: Numbers for which the ROC-AUC gets an interval: of 50,000 pictures in 1,000 classes it would take longer than all
+#: Numbers for which the ROC-AUC gets an interval: of 50,000 images in 1,000 classes it would take longer than all
 #: the rest.
 MAX_CELLS = 10_000_000
 
 
 class Ranking(NamedTuple):
-    """One class against the rest; NaN for a class without pictures, or without any other.
+    """One class against the rest; NaN for a class without images, or without any other.
 
     Attributes:
-        roc_auc: The chance that a picture of the class gets a higher probability of it than another picture, [k].
-        average_precision: Mean over the pictures of the class of the precision where each is just found, [k].
+        roc_auc: The chance that an image of the class gets a higher probability of it than another image, [k].
+        average_precision: Mean over the images of the class of the precision where each is just found, [k].
     """
 
     roc_auc: NDArray[np.float64]
@@ -30,7 +30,7 @@ class Ranking(NamedTuple):
 
 
 def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Ranking:
-    """Ranks the pictures by each class's probability.
+    """Ranks the images by each class's probability.
 
     Args:
         probs: [n x k].
@@ -50,7 +50,7 @@ def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) ->
         scores = np.sort(probs[own, label])
         below, up_to = (np.searchsorted(column, scores, side=side) for side in ("left", "right"))
         own_below, own_up_to = (np.searchsorted(scores, scores, side=side) for side in ("left", "right"))
-        # Of the other pictures: those below, and half of those that are equal.
+        # Of the other images: those below, and half of those that are equal.
         beaten = (below - own_below) + ((up_to - below) - (own_up_to - own_below)) / 2
         found.roc_auc[label] = beaten.mean() / (num - len(own))
         found.average_precision[label] = ((len(own) - own_below) / (num - below)).mean()
@@ -68,7 +68,7 @@ def macro_roc_auc(
         roc_auc: Of each class, [k], from :func:`rank_classes`; not all NaN.
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595: the variance of a mean over
-    pictures; logit scale: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2. Where all pictures are
+    images; logit scale: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2. Where all images are
     ranked right that variance is zero, and the interval is the mean of method 5 of Newcombe 2006,
     https://doi.org/10.1002/sim.2324.
     """

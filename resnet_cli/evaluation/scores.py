@@ -1,4 +1,4 @@
-"""How good a model is on labelled pictures. Metrics are scikit-learn's; probabilities are the model's own."""
+"""How good a model is on labelled images. Metrics are scikit-learn's; probabilities are the model's own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, rank_classes
 from resnet_cli.evaluation.slices import SliceScores, score_slices
 
-#: Test-time augmentation: ``flip`` takes the mean of the probabilities of a picture and of its mirror image.
+#: Test-time augmentation: ``flip`` takes the mean of the probabilities of an image and of its mirror image.
 Tta: TypeAlias = Literal["none", "flip"]
 
 #: Top-5 says nothing where there are fewer classes.
@@ -38,7 +38,7 @@ class ClassScores:
     """One class's figures, or an average over classes; all fractions in [0, 1].
 
     Attributes:
-        support: Pictures that truly are of the class.
+        support: Images that truly are of the class.
     """
 
     precision: float
@@ -49,13 +49,13 @@ class ClassScores:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on n labelled pictures, and what they add up to.
+    """A model's answers on n labelled images, and what they add up to.
 
     What takes longer than a moment is computed when it is first asked for.
 
     Attributes:
         classes: In index order.
-        names: The pictures, [n].
+        names: The images, [n].
         labels: True class indices, int64 [n].
         probs: float32 [n x k].
         loss: Mean of -ln(probability of the true class), nats.
@@ -66,10 +66,10 @@ class Evaluation:
         weighted: Mean weighted by support.
         confusion: int64 [k x k], rows true, columns predicted.
         tta: How the probabilities were made.
-        novelty: How unlike the training pictures each picture is, float32 [n]; None if the model remembers none.
+        novelty: How unlike the training images each image is, float32 [n]; None if the model remembers none.
         temperature: The model's.
-        is_unfamiliar: Whether a picture is unlike what the model was trained on, bool [n]; None if it cannot tell.
-        groups: The group of each picture, [n]; None where nobody asked for groups.
+        is_unfamiliar: Whether an image is unlike what the model was trained on, bool [n]; None if it cannot tell.
+        groups: The group of each image, [n]; None where nobody asked for groups.
     """
 
     classes: tuple[str, ...]
@@ -91,12 +91,12 @@ class Evaluation:
 
     @property
     def num_images(self) -> int:
-        """How many pictures were answered."""
+        """How many images were answered."""
         return len(self.labels)
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each picture, [n]."""
+        """The most probable class of each image, [n]."""
         return np.asarray(self.probs.argmax(axis=1))
 
     @cached_property
@@ -111,7 +111,7 @@ class Evaluation:
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """Nats of each picture, [n]: the highest are the worst mistakes."""
+        """Nats of each image, [n]: the highest are the worst mistakes."""
         return losses(self.probs, self.labels)
 
     @cached_property
@@ -245,7 +245,7 @@ class Evaluation:
 
     @property
     def unfamiliar_interval(self) -> Interval | None:
-        """The share of pictures that are unlike the training pictures; None if the model cannot tell."""
+        """The share of images that are unlike the training images; None if the model cannot tell."""
         return None if self.is_unfamiliar is None else wilson(int(self.is_unfamiliar.sum()), self.num_images)
 
     @cached_property
@@ -254,12 +254,12 @@ class Evaluation:
         return score_slices(self.groups or (), self.is_right, self.losses)
 
     def recall_interval(self, label: int) -> Interval | None:
-        """The recall of a class; None for a class without pictures."""
+        """The recall of a class; None for a class without images."""
         support = self.per_class[label].support
         return wilson(int(self.confusion[label, label]), support) if support else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Figures as plain JSON values (without the answers to each picture)."""
+        """Figures as plain JSON values (without the answers to each image)."""
         raw = self.uncalibrated
         unfamiliar = self.unfamiliar_interval
         return {
@@ -309,7 +309,7 @@ def score(
         probs: [n x k], rows adding up to 1; n at least 1.
         labels: [n] in [0, k).
         classes: k names.
-        names: n names of pictures.
+        names: n names of images.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -354,5 +354,5 @@ def _known(value: float) -> float | None:
 
 
 def _ends(interval: Interval) -> list[float | None]:
-    """The ends as JSON has them: of one picture's loss nobody knows the upper one."""
+    """The ends as JSON has them: of one image's loss nobody knows the upper one."""
     return [interval.low, interval.high if math.isfinite(interval.high) else None]

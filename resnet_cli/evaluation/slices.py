@@ -1,4 +1,4 @@
-"""Figures of groups of pictures: a model that is good on average may be bad for one camera, site or year."""
+"""Figures of groups of images: a model that is good on average may be bad for one camera, site or year."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SliceScores:
     """One group's figures.
 
     Attributes:
-        group: Its name; empty: pictures of no group.
+        group: Its name; empty: images of no group.
         top1: With its 95 % interval.
         loss: Mean nats.
     """
@@ -48,7 +48,7 @@ def score_slices(
     """Scores each group; the lowest top-1 comes first, of equal ones the larger group.
 
     Args:
-        groups: The group of each picture, [n]; empty: no figures.
+        groups: The group of each image, [n]; empty: no figures.
         is_right: [n].
         losses: [n].
     """
@@ -65,11 +65,11 @@ def score_slices(
 
 
 def slice_items(dataset: Dataset, by: str) -> Dataset:
-    """Gives pictures groups by their names; see :func:`~resnet_cli.data.sources.labelled_image.group_items`.
+    """Gives images groups by their names; see :func:`~resnet_cli.data.sources.labelled_image.group_items`.
 
     Raises:
         ConfigError: Neither ``parent`` nor an expression.
-        DataError: It matches no picture.
+        DataError: It matches no image.
     """
     with named_slice():
         return group_items(dataset, by)

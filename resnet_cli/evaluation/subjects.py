@@ -1,4 +1,4 @@
-"""What is judged, and by which pictures."""
+"""What is judged, and by which images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from resnet_cli.runs import choose_items, count_trained, open_run_dataset
 from resnet_cli.system.device import Compute
 from resnet_cli.system.paths import user_path
 
-#: Pictures that an exported model is given at once.
+#: Images that an exported model is given at once.
 EXPORTED_BATCH = 32
 MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
 
@@ -97,17 +97,17 @@ class Subject:
     def evaluate(
         self, items: Sequence[Item], compute: Compute, *, tta: Tta = "none", on_progress: Progress | None = None
     ) -> Evaluation:
-        """Answers labelled pictures and scores the answers; labels index this model's classes.
+        """Answers labelled images and scores the answers; labels index this model's classes.
 
         Raises:
             ConfigError: An exported file cannot do that.
-            DataError: Pictures that cannot be read; all are named.
+            DataError: Images that cannot be read; all are named.
         """
         if self.model is not None:
             return evaluate(self.model, items, compute, tta=tta, on_progress=on_progress)
         if tta != "none":
             raise ConfigError(
-                f"--tta {tta} has no effect on {self.name}: an exported model sees each picture once",
+                f"--tta {tta} has no effect on {self.name}: an exported model sees each image once",
                 hint="judge the model that it was exported from",
             )
         return evaluate_exported(self._known_exported, items, on_progress=on_progress)
@@ -179,15 +179,15 @@ def load_subject(
 def evaluate_exported(
     exported: ExportedModel, items: Sequence[Item], *, on_progress: Progress | None = None
 ) -> Evaluation:
-    """Answers labelled pictures with an exported file.
+    """Answers labelled images with an exported file.
 
     Args:
         exported: Its classes are what the labels index.
         items: At least one.
-        on_progress: Called with (pictures done, pictures in all).
+        on_progress: Called with (images done, images in all).
 
     Raises:
-        DataError: Pictures that cannot be read; all are named.
+        DataError: Images that cannot be read; all are named.
     """
     leave_out_unreadable(items, scan(items, looks=False), "error")
     probs, novel = [], []
@@ -213,14 +213,14 @@ def evaluate_exported(
 
 @dataclasses.dataclass(frozen=True)
 class Jury:
-    """The pictures that models are judged by.
+    """The images that models are judged by.
 
     Attributes:
         dataset: Where they come from, labels as it has them.
         split: Which of them.
         items: Labels index the first model's classes; groups are those that were asked for.
-        owner: The file of the model whose own pictures they are; None if they are nobody's.
-        skipped: Pictures that were left out.
+        owner: The file of the model whose own images they are; None if they are nobody's.
+        skipped: Images that were left out.
     """
 
     dataset: Dataset
@@ -230,11 +230,11 @@ class Jury:
     skipped: tuple[ImageError, ...] = ()
 
     def is_own_of(self, subject: Subject) -> bool:
-        """Whether the model's own run chose the pictures."""
+        """Whether the model's own run chose the images."""
         return self.owner is not None and subject.path == self.owner
 
     def items_for(self, subject: Subject) -> list[Item]:
-        """The pictures, their labels aligned with a model's classes by name.
+        """The images, their labels aligned with a model's classes by name.
 
         Raises:
             DataError: It does not know a class.
@@ -243,7 +243,7 @@ class Jury:
         return [dataclasses.replace(item, label=labels[item.name]) for item in self.items]
 
     def count_trained(self, subject: Subject) -> int:
-        """How many of the pictures a model was trained on, as far as its run folder tells."""
+        """How many of the images a model was trained on, as far as its run folder tells."""
         return count_trained(subject, self.dataset.spec, self.items)
 
 
@@ -255,8 +255,8 @@ def open_data(
     Args:
         subject: A model.
         data: As for finetune.
-        config: How it is read; of the run's own pictures only ``classes`` and ``offline`` count.
-        split: Of the run's own pictures, those of which none may be gone.
+        config: How it is read; of the run's own images only ``classes`` and ``offline`` count.
+        split: Of the run's own images, those of which none may be gone.
         on_work: Told of downloads and unpacking.
 
     Raises:
@@ -278,14 +278,14 @@ def choose_jury(
     slice_by: str | None = None,
     on_work: OnWork = lambda *_: None,
 ) -> Jury:
-    """Finds the pictures to judge by.
+    """Finds the images to judge by.
 
     Args:
-        subject: The first model, whose own pictures are taken without ``data``.
+        subject: The first model, whose own images are taken without ``data``.
         data: As for finetune.
-        config: How it is read; of the run's own pictures only ``classes``, ``offline`` and ``on_bad_image`` count.
+        config: How it is read; of the run's own images only ``classes``, ``offline`` and ``on_bad_image`` count.
         split: None takes test, else val, else all.
-        slice_by: What groups the pictures; None: nothing.
+        slice_by: What groups the images; None: nothing.
         on_work: Told of downloads and unpacking.
 
     Raises:
@@ -304,17 +304,17 @@ def choose_jury(
 
 
 def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) -> list[Item]:
-    """Gives pictures their groups.
+    """Gives images their groups.
 
     Args:
         items: Of the data set that ``spec`` opens.
         spec: As :func:`~resnet_cli.data.sources.opening.open_dataset` takes it.
-        by: A column of the table that it is, ``parent`` (the folder), or an expression on the pictures' names.
+        by: A column of the table that it is, ``parent`` (the folder), or an expression on the images' names.
         options: How the data set was read.
 
     Raises:
         ConfigError: Neither a column, ``parent`` nor an expression.
-        DataError: No picture has a group.
+        DataError: No image has a group.
     """
     with named_slice():
         dataset = open_dataset(spec, options.model_copy(update={"group_by": by, "classes": None}))

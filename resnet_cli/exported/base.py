@@ -31,11 +31,11 @@ class ExportedModel(abc.ABC):
         path: Where it came from: a file or a folder.
     """
 
-    #: Pictures that are taken at once where nobody says otherwise.
+    #: Images that are taken at once where nobody says otherwise.
     batch_size = 16
-    #: Whether it tells how unlike the training pictures a picture is.
+    #: Whether it tells how unlike the training images an image is.
     has_novelty = False
-    #: Whether it tells where a picture speaks for its class.
+    #: Whether it tells where an image speaks for its class.
     has_heat = False
 
     def __init__(self, about: About, path: Path) -> None:
@@ -63,7 +63,7 @@ class ExportedModel(abc.ABC):
 
     @property
     def preprocess(self) -> dict[str, Any]:
-        """How a picture becomes the network's input."""
+        """How an image becomes the network's input."""
         return dict(self.about.preprocess)
 
     @property
@@ -72,7 +72,7 @@ class ExportedModel(abc.ABC):
         return self.about.source_sha256
 
     def answers(self, images: Sequence[Image.Image]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Answers decoded pictures; neither order nor company changes an answer.
+        """Answers decoded images; neither order nor company changes an answer.
 
         Args:
             images: Mode RGB, upright (:func:`resnet_cli.images.decode`), of any sizes.
@@ -84,7 +84,7 @@ class ExportedModel(abc.ABC):
         return found.probs, found.novelty
 
     def see(self, image: Image.Image) -> Any:
-        """The square that the network sees, uint8 [s x s x 3]; or the whole picture, where the file resizes it."""
+        """The square that the network sees, uint8 [s x s x 3]; or the whole image, where the file resizes it."""
         return self._preprocess(image)
 
     def square(self, seen: Any) -> Pixels:
@@ -93,11 +93,11 @@ class ExportedModel(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, seen: list[Any]) -> Answers:
-        """Answers at least one picture, as :meth:`see` gave it."""
+        """Answers at least one image, as :meth:`see` gave it."""
 
 
 def channels_first(seen: Sequence[Pixels]) -> Pixels:
-    """Squares of pictures as a batch: uint8 [b x 3 x s x s]."""
+    """Squares of images as a batch: uint8 [b x 3 x s x s]."""
     return np.ascontiguousarray(np.stack(seen).transpose(0, 3, 1, 2))
 
 

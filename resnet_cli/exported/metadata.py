@@ -19,8 +19,8 @@ PRODUCER = "resnet-cli"
 #: Version of the texts below; raised when an old reader would misread them.
 SCHEMA_VERSION = 1
 #: Names of the graph's inputs and outputs.
-PICTURES, PIXELS, IMAGES, PROBS, NOVELTY, HEAT = "pictures", "pixels", "images", "probs", "novelty", "heat"
-#: ``picture``: decoded pictures, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
+RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEAT = "pictures", "pixels", "images", "probs", "novelty", "heat"
+#: ``image``: decoded images, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
 #: of them, uint8 [b x 3 x s x s]; ``tensor``: the network's own input, float32 [b x 3 x s x s], normalised.
 Input: TypeAlias = Literal["picture", "pixels", "tensor"]
 #: How the numbers are kept.
@@ -123,7 +123,7 @@ class About:
 
 
 def _packed(reliability: Reliability) -> dict[str, str]:
-    """Arrays as base64: 12 bytes a picture, a third of what decimal numbers take."""
+    """Arrays as base64: 12 bytes an image, a third of what decimal numbers take."""
     return {
         name: base64.b64encode(getattr(reliability, name).astype(dtype).tobytes()).decode()
         for name, dtype in _DTYPES.items()

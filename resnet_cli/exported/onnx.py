@@ -13,7 +13,7 @@ from PIL import Image
 
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
-from resnet_cli.exported.metadata import HEAT, IMAGES, NOVELTY, PICTURES, PROBS, PRODUCER, About
+from resnet_cli.exported.metadata import HEAT, IMAGES, NOVELTY, PROBS, PRODUCER, RAW_IMAGES, About
 from resnet_cli.images import Pixels
 from resnet_cli.prediction import Answers
 from resnet_cli.system.threads import num_threads
@@ -21,14 +21,14 @@ from resnet_cli.system.threads import num_threads
 if TYPE_CHECKING:
     import onnxruntime
 
-#: From so many pixels on, what a picture needed is given back to the system: 48 MP take 550 MB.
+#: From so many pixels on, what an image needed is given back to the system: 48 MP take 550 MB.
 LARGE_PIXELS = 4_000_000
 #: Decoded pixels of one size that go through the graph at once: 32 MB.
 MAX_BATCH_PIXELS = 32_000_000 // 3
-#: Pictures that go through it at once.
+#: Images that go through it at once.
 MAX_BATCH = 64
 
-#: A decoded picture, or the square of one.
+#: A decoded image, or the square of one.
 Seen: TypeAlias = Image.Image | Pixels
 
 
@@ -58,7 +58,7 @@ class OnnxModel(ExportedModel):
         Args:
             path: The ``.onnx`` file.
             threads: To compute with; None for every core that the process may use.
-            without_preprocessing: Leave that part of the graph to ``Preprocess``: pictures of different sizes then fit
+            without_preprocessing: Leave that part of the graph to ``Preprocess``: images of different sizes then fit
                 into one batch, and threads of their own resize them. Costs half a second at the start.
 
         Raises:
@@ -95,7 +95,7 @@ class OnnxModel(ExportedModel):
         return cls(session, about, path)
 
     def see(self, image: Image.Image) -> Seen:
-        """The whole picture where resizing is part of the file, else the square that the network sees."""
+        """The whole image where resizing is part of the file, else the square that the network sees."""
         return image if self.about.takes == "picture" else self._preprocess(image)
 
     def answer(self, seen: Sequence[Seen]) -> Answers:
@@ -108,9 +108,9 @@ class OnnxModel(ExportedModel):
 
     def _run(self, seen: list[Seen]) -> dict[str, NDArray[np.float32]]:
         arrays = [np.asarray(one) for one in seen]
-        # A large picture is alone, and need not be copied.
+        # A large image is alone, and need not be copied.
         pixels = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-        feed = {PICTURES: pixels} if self.about.takes == "picture" else {IMAGES: self._normalised(pixels)}
+        feed = {RAW_IMAGES: pixels} if self.about.takes == "picture" else {IMAGES: self._normalised(pixels)}
         options = None
         if pixels.size >= LARGE_PIXELS * 3:
             import onnxruntime
@@ -147,7 +147,7 @@ def _check_shape(session: onnxruntime.InferenceSession, about: About, path: Path
     """Whether the graph is what the metadata says."""
     inputs = {node.name for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
-    wanted = PICTURES if about.takes == "picture" else IMAGES
+    wanted = RAW_IMAGES if about.takes == "picture" else IMAGES
     if (
         about.takes == "pixels"
         or inputs != {wanted}

@@ -1,4 +1,4 @@
-"""An exported graph without its preprocessing, for whoever resizes pictures on threads of their own."""
+"""An exported graph without its preprocessing, for whoever resizes images on threads of their own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from resnet_cli.exported.metadata import IMAGES, PICTURES
+from resnet_cli.exported.metadata import IMAGES, RAW_IMAGES
 
 
 def cut_preprocessing(path: Path) -> bytes:
-    """Reads a file of ours; one that takes ``picture`` then begins with the network's input, as ``tensor`` does.
+    """Reads a file of ours; one that takes ``image`` then begins with the network's input, as ``tensor`` does.
 
     Raises:
         ValueError: The graph is none of ours.
@@ -19,7 +19,7 @@ def cut_preprocessing(path: Path) -> bytes:
     """
     proto = onnx.load(path, load_external_data=False)
     graph = proto.graph
-    if [node.name for node in graph.input] != [PICTURES]:
+    if [node.name for node in graph.input] != [RAW_IMAGES]:
         return path.read_bytes()
     ends = [index for index, node in enumerate(graph.node) if IMAGES in node.output]
     takes = [text for text in proto.metadata_props if text.key == "takes"]

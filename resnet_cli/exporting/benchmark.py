@@ -12,7 +12,7 @@ from resnet_cli.config import ExportConfig
 from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, OnWork, answers_of, check, describe
-from resnet_cli.exporting.verification_data import pictures_to_verify
+from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.network import Model
 
 #: Name -> the options that make it.
@@ -36,8 +36,8 @@ class Row:
         num_bytes: Of all its files; 0 where it could not be made.
         accuracy: With its 95 % interval; None likewise.
         max_difference: Largest difference of a probability from the model's; None for the model itself.
-        agreement: Share of pictures with the model's class, ties aside.
-        ms: Batch size -> milliseconds a decoded picture, preprocessing included.
+        agreement: Share of images with the model's class, ties aside.
+        ms: Batch size -> milliseconds a decoded image, preprocessing included.
         note: Why there are no figures, or that the gate would refuse the file.
     """
 
@@ -62,16 +62,16 @@ def benchmark(
 
     Args:
         model: To export.
-        config: Which pictures to use, and how much accuracy int8 may lose.
-        on_work: Told how far the pictures are.
+        config: Which images to use, and how much accuracy int8 may lose.
+        on_work: Told how far the images are.
         on_row: Told of each row as it is there.
 
     Raises:
-        ConfigError: There are no pictures.
+        ConfigError: There are no images.
         DataError: They cannot be read.
     """
-    pictures = pictures_to_verify(model, config)
-    expected = answers_of(model, pictures, on_work)
+    images = images_to_verify(model, config)
+    expected = answers_of(model, images, on_work)
     rows: list[Row] = []
 
     def add(row: Row) -> None:
@@ -91,7 +91,7 @@ def benchmark(
             except (SetupError, ConfigError) as error:
                 add(Row(name, note=error.message))
                 continue
-            parity = check(job, runtime, pictures, expected, on_work)
+            parity = check(job, runtime, images, expected, on_work)
             if not rows:
                 size = model.path.stat().st_size if model.path is not None else 0
                 add(Row("the model, in torch", size, parity.model_accuracy, None, None, parity.model_ms))

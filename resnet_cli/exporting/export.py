@@ -21,13 +21,13 @@ from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
 from resnet_cli.exporting.onnx_writer import int8
-from resnet_cli.exporting.onnx_writer.file import finish, take_pictures, take_pixels, to_onnx
+from resnet_cli.exporting.onnx_writer.file import finish, take_images, take_pixels, to_onnx
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pt2 import write_pt2
 from resnet_cli.exporting.runtimes import Answers, Runtime, TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
-from resnet_cli.exporting.verification_data import Pictures, pictures_to_calibrate, pictures_to_verify
+from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate, images_to_verify
 from resnet_cli.model.network import Model
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import MODEL_FILE
@@ -36,7 +36,7 @@ from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.paths import atomic_folder, atomic_path, make_dir, refuse_existing
 from resnet_cli.version import __version__
 
-#: (What is going on, pictures done, pictures in all).
+#: (What is going on, images done, images in all).
 OnWork = Callable[[Literal["evaluate", "compare"], int, int], None]
 OnParity = Callable[[Parity], None]
 _FOLDERS = {"safetensors": "timm", "openvino": "openvino"}
@@ -77,11 +77,11 @@ class ExportResult:
 def export_model(
     model: Model, *, on_work: OnWork | None = None, on_parity: OnParity | None = None, **values: Any
 ) -> ExportResult:
-    """Writes a model in another format, if that answers real pictures as the model does.
+    """Writes a model in another format, if that answers real images as the model does.
 
     Args:
         model: From :func:`resnet_cli.load`.
-        on_work: Told how far the pictures are.
+        on_work: Told how far the images are.
         on_parity: Told what the gate saw, also where it refuses.
         **values: Fields of :class:`~resnet_cli.config.ExportConfig`, such as ``format="onnx", int8=True``.
 
@@ -96,17 +96,17 @@ def export_model(
     out = config.out or default_path(model, config)
     if config.format in _FOLDERS:
         refuse_existing(out)
-    pictures = pictures_to_verify(model, config)
+    images = images_to_verify(model, config)
     job = Job(model, config, describe(model, config))
-    expected = answers_of(model, pictures, on_work)
+    expected = answers_of(model, images, on_work)
     make_dir(out.parent)
     with _temporary(out, is_folder=config.format in _FOLDERS) as temporary:
-        parity = check(job, job.write(temporary), pictures, expected, on_work)
+        parity = check(job, job.write(temporary), images, expected, on_work)
         if on_parity:
             on_parity(parity)
         parity.require(job.name)
-        if job.number != "fp32" and pictures.is_validation and job.about.reliability is not None:
-            job.rewrite(temporary, measured(parity, pictures))
+        if job.number != "fp32" and images.is_validation and job.about.reliability is not None:
+            job.rewrite(temporary, measured(parity, images))
         files = [temporary] if temporary.is_file() else sorted(temporary.iterdir())
         num_bytes = sum(file.stat().st_size for file in files)
         largest = max(files, key=lambda file: file.stat().st_size)
@@ -162,7 +162,7 @@ class Job:
         if self.number == "int8":
             made = int8.quantise(made, self._calibration())
         if self.about.takes != "tensor":
-            begin = take_pictures if self.about.takes == "picture" else take_pixels
+            begin = take_images if self.about.takes == "picture" else take_pixels
             made = begin(made, self.model.preprocess)
         self._onnx = made
         data = finish(made, self.about)
@@ -177,7 +177,7 @@ class Job:
         path.write_bytes(finish(self._onnx, self.about))
 
     def _calibration(self) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for item in pictures_to_calibrate(self.model, self.config):
+        for item in images_to_calibrate(self.model, self.config):
             yield {IMAGES: self.model.preprocess.normalize(squares(self.model, [item.open()])).contiguous().numpy()}
 
 
@@ -209,18 +209,18 @@ def known_licence(model: Model) -> str:
     return "not stated"
 
 
-def answers_of(model: Model, pictures: Pictures, on_work: OnWork | None) -> Answers:
+def answers_of(model: Model, images: VerificationImages, on_work: OnWork | None) -> Answers:
     """The model's own answers; features that a training cached are not computed again."""
 
     def on_progress(done: int, total: int) -> None:
         if on_work:
             on_work("evaluate", done, total)
 
-    scores = evaluate(model, pictures.items, REFERENCE, on_progress=on_progress)
+    scores = evaluate(model, images.items, REFERENCE, on_progress=on_progress)
     return scores.probs, scores.novelty
 
 
-def check(job: Job, file: Runtime, pictures: Pictures, expected: Answers, on_work: OnWork | None) -> Parity:
+def check(job: Job, file: Runtime, images: VerificationImages, expected: Answers, on_work: OnWork | None) -> Parity:
     """The gate; see :mod:`resnet_cli.exporting.parity`."""
 
     def on_progress(done: int, total: int) -> None:
@@ -230,19 +230,19 @@ def check(job: Job, file: Runtime, pictures: Pictures, expected: Answers, on_wor
     return compare(
         TorchRuntime(job.model),
         file,
-        pictures.items,
+        images.items,
         classes=job.model.classes,
         expected=expected,
         number=job.number,
         max_drop=0.0 if job.number == "fp32" else job.config.max_drop,
-        data=pictures.about,
+        data=images.about,
         on_progress=on_progress,
     )
 
 
-def measured(parity: Parity, pictures: Pictures) -> Reliability:
+def measured(parity: Parity, images: VerificationImages) -> Reliability:
     """How the file itself answered the validation split: its thresholds come from its own answers."""
-    labels = np.array([item.label for item in pictures.items])
+    labels = np.array([item.label for item in images.items])
     novel = parity.novelty if parity.novelty is not None else np.zeros(len(labels), dtype=np.float32)
     return Reliability(
         confidence=parity.probs.max(axis=1).astype(np.float32),

@@ -12,8 +12,8 @@ from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel, load_openvin
 def write_openvino(onnx: bytes, folder: Path, about: About) -> OpenVinoModel:
     """Converts a graph of ours that takes ``pixels``, in float32.
 
-    The resizing stays outside: OpenVINO 2026.4 answered the first picture of a graph that resizes otherwise than the
-    same picture a second time.
+    The resizing stays outside: OpenVINO 2026.4 answered the first image of a graph that resizes otherwise than the
+    same image a second time.
 
     Raises:
         SetupError: OpenVINO is not installed.

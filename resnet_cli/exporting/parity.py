@@ -1,4 +1,4 @@
-"""The gate: a file is kept only if it answers real pictures as the model does."""
+"""The gate: a file is kept only if it answers real images as the model does."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from resnet_cli.exporting.runtimes import Answers, Runtime
 
 #: Largest difference of a probability, by how the numbers are kept; int8 is judged by its accuracy.
 TOLERANCE: dict[Number, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
-#: Largest difference of a novelty; int8 files know the novelty of validation pictures as they see it.
+#: Largest difference of a novelty; int8 files know the novelty of validation images as they see it.
 NOVELTY_TOLERANCE: dict[Number, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2.0}
 #: Where the model's two best classes are closer than this, either answer is right.
 TIE = 1e-4
-#: Pictures of one size in a batch; the last is what a small server would use.
+#: Images of one size in a batch; the last is what a small server would use.
 BATCHES = (1, 2, 7, 32)
-#: Width and height of pictures that files are known to fail on: odd, tiny, tall, wide, panoramic, large.
+#: Width and height of images that files are known to fail on: odd, tiny, tall, wide, panoramic, large.
 ODD_SIZES = ((333, 251), (1, 1), (3, 200), (200, 3), (97, 450), (640, 61), (1200, 100), (90, 1300), (1600, 1201))
-#: Pictures answered between two looks at the progress.
+#: Images answered between two looks at the progress.
 CHUNK = 32
 #: Batch size -> runs whose median is the time.
 NUM_TIMED = {1: 5, 32: 1}
-#: Pictures that are named where answers differ.
+#: Images that are named where answers differ.
 NUM_NAMED = 10
 
 Progress = Callable[[int, int], None]
@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The two compared on one group of pictures.
+    """The two compared on one group of images.
 
     Attributes:
         name: What is special about them, for people.
@@ -59,10 +59,10 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A picture that the two answer differently.
+    """An image that the two answer differently.
 
     Attributes:
-        name: Of the picture.
+        name: Of the image.
         expected: The model's answer.
         expected_prob: Its probability.
         found: The file's answer.
@@ -81,17 +81,17 @@ class Parity:
     """What the gate saw.
 
     Attributes:
-        data: Which pictures, for people.
-        checks: By group of pictures.
+        data: Which images, for people.
+        checks: By group of images.
         model_accuracy: Of the model, with its 95 % interval.
         file_accuracy: Of the file, likewise.
         max_drop: Share of right answers that may be lost.
         max_novelty_difference: None where the file tells no novelty.
         is_novelty_close: Whether that is small enough.
-        differences: Pictures answered differently, the model's surest answers first.
-        model_ms: Batch size -> milliseconds a picture, preprocessing included.
+        differences: Images answered differently, the model's surest answers first.
+        model_ms: Batch size -> milliseconds an image, preprocessing included.
         file_ms: Likewise.
-        probs: The file's answers to all labelled pictures, float32 [n x k].
+        probs: The file's answers to all labelled images, float32 [n x k].
         novelty: Likewise, float32 [n] or None.
     """
 
@@ -116,7 +116,7 @@ class Parity:
     @property
     def passed(self) -> bool:
         """Whether the file may be kept."""
-        # A difference of two floats: one picture of a hundred is exactly a point.
+        # A difference of two floats: one image of a hundred is exactly a point.
         answers_agree = all(check.passed for check in self.checks)
         return answers_agree and self.is_novelty_close and self.drop <= self.max_drop + 1e-9
 
@@ -173,25 +173,25 @@ def compare(
     data: str = "",
     on_progress: Progress | None = None,
 ) -> Parity:
-    """Answers the same pictures twice.
+    """Answers the same images twice.
 
     Args:
         model: The model itself.
         file: The exported file, in its own runtime.
-        items: Labelled pictures, at least one, all readable.
+        items: Labelled images, at least one, all readable.
         classes: In index order.
         expected: The model's answers to the items.
         number: How the file keeps its numbers, which says how far it may differ.
         max_drop: Share of right answers that may be lost.
-        data: Which pictures, for people.
-        on_progress: Called with (pictures done, pictures in all).
+        data: Which images, for people.
+        on_progress: Called with (images done, images in all).
     """
     labels = np.array([item.label for item in items])
     found = _answer_all(file, items, on_progress)
-    checks = [_check("all pictures, one by one", expected[0], found[0], number)]
+    checks = [_check("all images, one by one", expected[0], found[0], number)]
     examples = [item.open() for item in items[: BATCHES[-1]]]
     for size in BATCHES:
-        # Cyclic: the largest batch is that large with three pictures too.
+        # Cyclic: the largest batch is that large with three images too.
         batch = [image.resize(examples[0].size) for image in itertools.islice(itertools.cycle(examples), size)]
         checks.append(_check(f"a batch of {size}", model.answers(batch)[0], file.answers(batch)[0], number))
     for width, height in ODD_SIZES:
@@ -218,7 +218,7 @@ def compare(
 
 
 def milliseconds(runtime: Runtime, image: Image.Image) -> dict[int, float]:
-    """Batch size -> milliseconds a decoded picture, preprocessing included: the median of a few runs."""
+    """Batch size -> milliseconds a decoded image, preprocessing included: the median of a few runs."""
     found = {}
     for size, num_runs in NUM_TIMED.items():
         batch = [image] * size
@@ -252,7 +252,7 @@ def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32],
 
 
 def _same(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each picture gets the same class, or one that the model finds as probable."""
+    """Whether each image gets the same class, or one that the model finds as probable."""
     best = expected.max(axis=1)
     chosen = expected[np.arange(len(expected)), found.argmax(axis=1)]
     same: NDArray[np.bool_] = best - chosen < TIE

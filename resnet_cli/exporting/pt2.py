@@ -17,7 +17,7 @@ from resnet_cli.exported.base import ABOUT_FILE
 from resnet_cli.exported.metadata import About
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.model.network import Model
-from resnet_cli.model.reliability import NUM_NEAREST, Yardstick
+from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 from resnet_cli.preprocess import Preprocess
 
 
@@ -31,14 +31,16 @@ class _Program(nn.Module):
         self._preprocess: Preprocess = model.preprocess
         self._temperature = model.temperature
         reference = model.reference if with_novelty else None
-        yardstick = None if reference is None else Yardstick(reference)
+        novelty_scorer = None if reference is None else NoveltyScorer(reference)
         self._scales: Tensor | None
         self._known: Tensor | None
-        self.register_buffer("_scales", None if yardstick is None else torch.from_numpy(yardstick.scales))
-        self.register_buffer("_known", None if yardstick is None else torch.from_numpy(yardstick.units).half())
+        self.register_buffer("_scales", None if novelty_scorer is None else torch.from_numpy(novelty_scorer.scales))
+        self.register_buffer(
+            "_known", None if novelty_scorer is None else torch.from_numpy(novelty_scorer.units).half()
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images [b x 3 x s x s] -> probabilities [b x k] and, where pictures are remembered, novelty [b]."""
+        """Images [b x 3 x s x s] -> probabilities [b x k] and, where images are remembered, novelty [b]."""
         if self._normalises:
             mean, std = (
                 torch.tensor(x).mul(255).view(1, 3, 1, 1) for x in (self._preprocess.mean, self._preprocess.std)
@@ -56,7 +58,7 @@ class _Program(nn.Module):
 def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Model:
     """Writes the program and reads it back.
 
-    Its input is ``images``: uint8 [b x 3 x s x s], what ``Preprocess`` makes of a picture, and then the normalisation
+    Its input is ``images``: uint8 [b x 3 x s x s], what ``Preprocess`` makes of an image, and then the normalisation
     is inside; or float32 and normalised, where the file says that it takes tensors. Temperature and softmax are inside.
     """
     side = model.preprocess.crop_size

@@ -1,4 +1,4 @@
-"""What answers pictures, whatever it is made of: the model in torch, and exported files."""
+"""What answers images, whatever it is made of: the model in torch, and exported files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answers: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
 class Runtime(Protocol):
-    """Answers decoded pictures (mode RGB, upright) of any sizes."""
+    """Answers decoded images (mode RGB, upright) of any sizes."""
 
     def answers(self, images: Sequence[Image.Image]) -> Answers:
         """The answers, in order."""
@@ -43,5 +43,5 @@ class TorchRuntime:
 
 
 def squares(model: Model, images: Sequence[Image.Image]) -> torch.Tensor:
-    """What the network sees of each picture: uint8 [b x 3 x s x s]."""
+    """What the network sees of each image: uint8 [b x 3 x s x s]."""
     return stack([model.preprocess(image) for image in images])

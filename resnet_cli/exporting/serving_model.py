@@ -65,7 +65,7 @@ def _make(model: str, made: Path, *, offline: bool) -> Path:
 
 
 def _require_same_answers(model: Model, made: Runtime) -> None:
-    """The gate where there need not be real pictures: noise of a few sizes."""
+    """The gate where there need not be real images: noise of a few sizes."""
     from resnet_cli.exporting.parity import TOLERANCE
     from resnet_cli.exporting.runtimes import TorchRuntime
 

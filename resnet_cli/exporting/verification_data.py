@@ -1,4 +1,4 @@
-"""Which pictures a file is calibrated on and checked with."""
+"""Which images a file is calibrated on and checked with."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from resnet_cli.runs import open_run_dataset
 
 #: Of a run's validation split; a folder that is named is taken whole.
 MAX_IMAGES = 1_000
-#: Training pictures whose ranges int8 takes over.
+#: Training images whose ranges int8 takes over.
 NUM_CALIBRATION = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures to check a file with.
+class VerificationImages:
+    """Labelled images to check a file with.
 
     Attributes:
         items: At least one; labels index the model's classes.
@@ -36,8 +36,8 @@ class Pictures:
     is_validation: bool
 
 
-def pictures_to_verify(model: Model, config: ExportConfig) -> Pictures:
-    """The pictures of ``--verify-with``, else the run's validation split.
+def images_to_verify(model: Model, config: ExportConfig) -> VerificationImages:
+    """The images of ``--verify-with``, else the run's validation split.
 
     Raises:
         ConfigError: There are none.
@@ -45,18 +45,18 @@ def pictures_to_verify(model: Model, config: ExportConfig) -> Pictures:
     """
     if config.verify_with is not None:
         dataset = open_dataset(config.verify_with).relabel(model.classes)
-        return Pictures(list(dataset.items), f"all {len(dataset.items):,} pictures of {dataset.name}", False)
-    dataset = _run_dataset(model, config, "--verify-with DATA, labelled pictures of its classes")
+        return VerificationImages(list(dataset.items), f"all {len(dataset.items):,} images of {dataset.name}", False)
+    dataset = _run_dataset(model, config, "--verify-with DATA, labelled images of its classes")
     items = dataset.split("val")
     if not items:
-        raise ConfigError(f"{dataset.name} has no validation split", hint="name pictures: --verify-with DATA")
+        raise ConfigError(f"{dataset.name} has no validation split", hint="name images: --verify-with DATA")
     chosen = _spread(items, MAX_IMAGES)
     which = f"{len(chosen):,} of {len(items):,}" if len(chosen) < len(items) else f"all {len(items):,}"
-    return Pictures(chosen, f"{which} validation pictures of {dataset.name}", True)
+    return VerificationImages(chosen, f"{which} validation images of {dataset.name}", True)
 
 
-def pictures_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
-    """Pictures of ``--calibrate-with``, else of the run's training split, spread over the classes.
+def images_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
+    """Images of ``--calibrate-with``, else of the run's training split, spread over the classes.
 
     Raises:
         ConfigError: There are none.
@@ -65,7 +65,7 @@ def pictures_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
     if config.calibrate_with is not None:
         items: Sequence[Item] = open_dataset(config.calibrate_with).items
     else:
-        items = _run_dataset(model, config, "--calibrate-with DATA, pictures like those of its training").split("train")
+        items = _run_dataset(model, config, "--calibrate-with DATA, images like those of its training").split("train")
     return _spread(items, NUM_CALIBRATION)
 
 
@@ -73,7 +73,7 @@ def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
     try:
         return open_run_dataset(model, offline=config.offline).relabel(model.classes)
     except ResnetCliError as error:
-        raise ConfigError(f"no pictures to work with: {error.message}", hint=f"name some: {instead}") from error
+        raise ConfigError(f"no images to work with: {error.message}", hint=f"name some: {instead}") from error
 
 
 def _spread(items: Sequence[Item], num: int) -> list[Item]:

@@ -2,7 +2,7 @@
 
 What is left to choose is the penalty. It is fitted from strong to weak, each time from where the last one ended, and
 validation chooses. A strong penalty makes logits small as well as smooth, so each head is scaled to fit the validation
-split before its loss there is compared: of heads that rank pictures equally well none loses for being too modest.
+split before its loss there is compared: of heads that rank images equally well none loses for being too modest.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from resnet_cli.heads.temperature import fit_temperature
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
 
-#: l2 penalties from strong to weak, as multiples of half the squared norm beside a mean over pictures. The best was
-#: 16 with five pictures of each of ten classes, 1 to 2 with 50 and 0.1 with 500. Source: benchmarks/head.py.
+#: l2 penalties from strong to weak, as multiples of half the squared norm beside a mean over images. The best was
+#: 16 with five images of each of ten classes, 1 to 2 with 50 and 0.1 with 500. Source: benchmarks/head.py.
 PENALTIES = (16.0, 4.0, *(2.0**-power for power in range(13)))
 #: The path ends after so many penalties in a row that are worse on validation than the best: its loss has one valley.
 PATIENCE = 2
-#: Share of the mean variance added to each feature's own: features that hardly vary in a few pictures would
+#: Share of the mean variance added to each feature's own: features that hardly vary in a few images would
 #: be blown up otherwise. From 0.03 to 0.3 it makes no difference. Source: benchmarks/head.py.
 VARIANCE_FLOOR = 0.1
 #: L-BFGS of one penalty; from a warm start about 40 passes over the features are enough.
@@ -37,7 +37,7 @@ MAX_ITERATIONS = 200
 TOLERANCE_GRADIENT = 1e-5
 #: Least change of the loss or of any weight: the last digit of float32.
 TOLERANCE_CHANGE = 1e-7
-#: Pictures whose logits exist at once: those of a million and their gradients would not fit.
+#: Images whose logits exist at once: those of a million and their gradients would not fit.
 ROWS_AT_ONCE = 16_384
 
 Rows = tuple[Tensor, Tensor]
@@ -51,7 +51,7 @@ class Candidate:
         l2: The penalty.
         head: For raw features, on the CPU.
         scale: What the fitted logits were multiplied by, weights and biases of the head included, to suit validation.
-        train_loss: Mean nats of the head on its training pictures (without weights, smoothing, offsets and penalty).
+        train_loss: Mean nats of the head on its training images (without weights, smoothing, offsets and penalty).
         train_top1: Likewise.
         val_loss: On validation.
         val_top1: Likewise.
@@ -82,13 +82,13 @@ def fit_path(
 ) -> Iterator[Candidate]:
     """Fits multinomial logistic regression along a path of penalties, and stops where validation has got worse.
 
-    The same features give the same heads. Memory: one float32 copy of the training features.
+    The same features give the same heads. Exemplars: one float32 copy of the training features.
 
     Args:
         train: Features [n x 2048] of any float dtype, labels int64 [n].
-        val: Likewise, at least one picture.
+        val: Likewise, at least one image.
         num_classes: k.
-        sample_weights: [n], how much each picture counts; only their ratios matter. None: all alike.
+        sample_weights: [n], how much each image counts; only their ratios matter. None: all alike.
         label_smoothing: Share of each target that is spread over all classes.
         logit_offsets: [k], added to the logits in training only.
         device: Where to compute.
@@ -127,8 +127,8 @@ def fit_path(
 def choose(candidates: Sequence[Candidate]) -> Candidate:
     """The candidate with the lowest loss on validation; of equals the one with the strongest penalty.
 
-    By loss and not by top1, which is far coarser: with 100 pictures to choose by, 0.7 percentage points more of new
-    pictures are answered right (500 training pictures of each class of CIFAR-10). Source: benchmarks/head.py.
+    By loss and not by top1, which is far coarser: with 100 images to choose by, 0.7 percentage points more of new
+    images are answered right (500 training images of each class of CIFAR-10). Source: benchmarks/head.py.
 
     Args:
         candidates: At least one, from strong to weak.
@@ -150,7 +150,7 @@ class _Task:
         tuner: ThreadTuner | None,
     ) -> None:
         self.labels = train[1].to(device)
-        # One copy, changed in place: with a million pictures it takes 8 GB.
+        # One copy, changed in place: with a million images it takes 8 GB.
         self.inputs = train[0].to(device, torch.float32, copy=True)
         self._mean, self._std = standardization(self.inputs)
         self.inputs.sub_(self._mean).div_(self._std)
@@ -166,7 +166,7 @@ class _Task:
         nn.init.zeros_(self._head.bias)
 
     def standardized(self, features: Tensor) -> Tensor:
-        """Features of other pictures, as the head takes them."""
+        """Features of other images, as the head takes them."""
         _check_finite(features)
         return features.to(self._mean.device, torch.float32, copy=True).sub_(self._mean).div_(self._std)
 

@@ -22,7 +22,7 @@ def head_probs(head: nn.Module, features: Tensor, temperature: float = 1.0) -> T
     layers = nn.Sequential(*(layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.ReLU)))
     on_cpu = {name: parameter.detach().cpu() for name, parameter in layers.named_parameters()}
     with torch.inference_mode():
-        # In slices: the hidden layers of a million pictures would not fit at once.
+        # In slices: the hidden layers of a million images would not fit at once.
         logits = torch.cat(
             [torch.func.functional_call(layers, on_cpu, rows.float()) for rows in torch.split(features, 4096)]
         )
@@ -46,7 +46,7 @@ class Validation(NamedTuple):
     Attributes:
         loss: Mean nats.
         top1: Share of right answers.
-        fitted_loss: The loss at the temperature that suits these pictures best: of two networks that rank pictures
+        fitted_loss: The loss at the temperature that suits these images best: of two networks that rank images
             equally well neither loses for being too modest or too sure.
     """
 

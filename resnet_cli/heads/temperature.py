@@ -21,7 +21,7 @@ FloatT = TypeVar("FloatT", bound=np.floating[Any])
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     """The number that logits are divided by to give the lowest loss.
 
-    One picture's worth of doubt is spread over the targets, so that a few pictures that are all answered right do
+    One image's worth of doubt is spread over the targets, so that a few images that are all answered right do
     not ask for certainty.
 
     Args:

@@ -24,7 +24,7 @@ from resnet_cli.system.device import Compute, memory_errors_named
 
 
 class GradCam:
-    """A network ready to say which places of a picture speak for a class.
+    """A network ready to say which places of an image speak for a class.
 
     The head sees only the mean of the last stage over all places. The gradient of a class's logit is therefore the
     same at each place, and is found through the head alone: no pass goes back through the backbone. For a linear head
@@ -45,7 +45,7 @@ class GradCam:
         self._network.layer4.register_forward_hook(self._keep)
 
     def maps(self, pixels: Tensor, targets: Tensor | None = None) -> NDArray[np.float32]:
-        """Heat maps of the size of the pictures, each scaled to its own greatest heat.
+        """Heat maps of the size of the images, each scaled to its own greatest heat.
 
         Args:
             pixels: uint8 [b x 3 x h x w], as the network's input before normalisation.
@@ -84,7 +84,7 @@ def overlays(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[int, Image.Image]:
-    """What the network saw of some pictures, and where it looked.
+    """What the network saw of some images, and where it looked.
 
     Args:
         model: Network and preprocessing.
@@ -92,10 +92,10 @@ def overlays(
         positions: Of the items to explain.
         compute: Device and precision.
         targets: The class to explain of each position; None, or below 0: the most probable one.
-        on_progress: Called with (pictures done, pictures in all).
+        on_progress: Called with (images done, images in all).
 
     Returns:
-        Position -> picture of the network's input size. Pictures that cannot be read any more are left out.
+        Position -> image of the network's input size. Images that cannot be read any more are left out.
     """
     cam = GradCam(model.network, model.preprocess, compute)
     batch_size = inference_batch_size(model.preprocess.crop_size, compute)
@@ -109,9 +109,9 @@ def overlays(
     for batch in load_batches(wanted, see, batch_size=batch_size):
         if batch.good:
             maps = cam.maps(batch.pixels, torch.tensor([wanted[position] for position in batch.good]))
-            pictures = batch.pixels.permute(0, 2, 3, 1).numpy()  # [b x h x w x 3]
-            for position, picture, heat in zip(batch.good, pictures, maps, strict=True):
-                made[position] = overlay(Image.fromarray(picture), heat)
+            images = batch.pixels.permute(0, 2, 3, 1).numpy()  # [b x h x w x 3]
+            for position, image, heat in zip(batch.good, images, maps, strict=True):
+                made[position] = overlay(Image.fromarray(image), heat)
         num_done += len(batch.items)
         if on_progress:
             on_progress(num_done, len(wanted))

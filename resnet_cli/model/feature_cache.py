@@ -1,4 +1,4 @@
-"""Frozen features on disk, found by the content of the picture; no torch.
+"""Frozen features on disk, found by the content of the image; no torch.
 
 A cache is a folder of immutable shards, written atomically: several processes may read and write it at once,
 and what an interrupted pass has computed is there for the next one.
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from resnet_cli.errors import DiskError
 from resnet_cli.system.paths import features_dir, make_dir, write_bytes
 
-#: The oldest shards go when the cache outgrows this (2.5 million pictures in half precision).
+#: The oldest shards go when the cache outgrows this (2.5 million images in half precision).
 MAX_CACHE_BYTES = 10 * 2**30
-#: So many pictures are compared by features without being asked (a second a 5,000, growing with the square).
+#: So many images are compared by features without being asked (a second a 5,000, growing with the square).
 MAX_SEARCH = 10_000
 
 #: Of a backbone that is good for looks at most this share of pairs is above this cosine. Seen: none of 79,003 pairs of
 #: photos with ImageNet weights, 0.3 % and more with finetuned ones, 15 % with random ones.
 MAX_ALIKE, MIN_COSINE = 1e-3, 0.92
-#: Pictures of which all pairs are looked at for that.
+#: Images of which all pairs are looked at for that.
 SAMPLE = 1000
 
 Features: TypeAlias = NDArray[np.floating[Any]]
@@ -88,10 +88,10 @@ class FeatureCache:
 
 
 def find_features(keys: Sequence[bytes]) -> Features | None:
-    """Features of all these pictures by a backbone that has seen them all and tells them apart: [n x 2048], else None.
+    """Features of all these images by a backbone that has seen them all and tells them apart: [n x 2048], else None.
 
     For looks alone, where it does not matter which ImageNet backbone looked. To one that was never trained, or was
-    trained for few classes, many pictures are the same.
+    trained for few classes, many images are the same.
     """
     wanted = set(keys)
     try:

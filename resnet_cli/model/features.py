@@ -1,6 +1,6 @@
-"""Frozen features: each picture goes through the backbone once, ever.
+"""Frozen features: each image goes through the backbone once, ever.
 
-On disk (``feature_cache.py``) a feature is found by what it is a function of: the picture's bytes, the
+On disk (``feature_cache.py``) a feature is found by what it is a function of: the image's bytes, the
 backbone's weights, the preprocessing, the precision. Another head, seed, split or epoch count asks for the same
 features and gets them without a forward pass.
 """
@@ -31,7 +31,7 @@ from resnet_cli.system.intraop import given_threads, shared_tuner
 
 #: Raised when the same inputs would give other features (a change in the forward pass).
 CACHE_VERSION = 2
-#: A shard is written after so many pictures: what an interrupt can cost at most.
+#: A shard is written after so many images: what an interrupt can cost at most.
 SHARD_IMAGES = 512
 
 Progress = Callable[[int, int], None]
@@ -40,12 +40,12 @@ Progress = Callable[[int, int], None]
 def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:
     """A copy of a network that is ready for inference: BatchNorm folded, on its device.
 
-    Where :func:`~resnet_cli.model.onednn.packs` says so its layers are packed. That takes up to 0.3 s more to make ready,
-    which a few pictures win back (measured). One picture goes that way too: two forwards would differ in last digits.
+    Where :func:`~resnet_cli.model.onednn.packs` says so, its layers are packed. Packing takes up to 0.3 s, which a few
+    images win back (measured). A single image takes the same way: two kinds of forward would differ in last digits.
 
     Args:
         network: Is not changed.
-        side: Pixels of the pictures' side.
+        side: Pixels of the images' side.
         compute: Device and precision.
     """
     folded = network.folded().to(compute.device)
@@ -87,7 +87,7 @@ def feature_dtype(compute: Compute) -> torch.dtype:
 
 
 def inference_batch_size(crop_size: int, compute: Compute) -> int:
-    """Pictures a forward pass: about 100 MB for the largest activation on a CPU, more on a GPU."""
+    """Images a forward pass: about 100 MB for the largest activation on a CPU, more on a GPU."""
     at_224 = 32 if compute.type == "cpu" else 256
     return max(8, min(512, round(at_224 * (224 / crop_size) ** 2)))
 
@@ -104,7 +104,7 @@ def extract_features(
 ) -> Tensor:
     """Features of every item, from the cache where they are known.
 
-    Every picture that was not looked at before is decoded once before the first forward pass, so that a damaged
+    Every image that was not looked at before is decoded once before the first forward pass, so that a damaged
     file is reported in the first seconds and not after an hour.
 
     Args:
@@ -112,23 +112,23 @@ def extract_features(
         items: Rows of the result, in order.
         preprocess: Geometry and normalisation.
         compute: Device and precision.
-        mirrored: Of what the network would see of each picture, left and right exchanged.
-        on_progress: Called with (pictures done, pictures in all).
-        on_check: Likewise, while the pictures are checked.
+        mirrored: Of what the network would see of each image, left and right exchanged.
+        on_progress: Called with (images done, images in all).
+        on_check: Likewise, while the images are checked.
 
     Returns:
         [n x 2048] on the CPU, of the dtype that :func:`feature_dtype` says.
 
     Raises:
-        DataError: Pictures that cannot be read; all are named.
+        DataError: Images that cannot be read; all are named.
     """
     cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored))
-    pictures = scan(items, looks=False, on_progress=on_check)
-    leave_out_unreadable(items, pictures, "error")
+    images = scan(items, looks=False, on_progress=on_check)
+    leave_out_unreadable(items, images, "error")
     rows: dict[bytes, list[int]] = {}
-    for row, picture in enumerate(pictures):
-        rows.setdefault(picture.sha256, []).append(row)
-    # Filled row by row: of a million pictures there is not room for everything twice.
+    for row, image in enumerate(images):
+        rows.setdefault(image.sha256, []).append(row)
+    # Filled row by row: of a million images there is not room for everything twice.
     features = torch.empty(len(items), NUM_FEATURES, dtype=feature_dtype(compute))
     known = cache.load(rows.keys())
     missing = {key: items[where[0]] for key, where in rows.items() if key not in known}
@@ -176,7 +176,7 @@ def _compute(
 
 
 def cache_key(network: ResNet50, preprocess: Preprocess, compute: Compute, *, mirrored: bool = False) -> str:
-    """Names everything but the picture that a feature is a function of."""
+    """Names everything but the image that a feature is a function of."""
     parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(), compute.type, compute.precision]
     # Nothing where there is no mirror: what was cached before there was one stays known.
     parts += ["mirrored"] * mirrored

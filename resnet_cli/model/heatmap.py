@@ -32,7 +32,7 @@ _HEAT = np.array(
     ],
     dtype=np.float32,
 )
-#: Share of the picture's own colour that is left under the map, and how much of the heat's colour covers it at most.
+#: Share of the image's own colour that is left under the map, and how much of the heat's colour covers it at most.
 _COLOUR_LEFT, _MOST_COVERED = 0.35, 0.6
 #: Weights of red, green and blue in brightness. Source: ITU-R BT.601.
 _BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
@@ -71,17 +71,17 @@ def _enlarge(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.
 
 
 def overlay(image: Image.Image, heat: NDArray[np.floating]) -> Image.Image:
-    """Lays a heat map over a picture: the hotter, the lighter and the more covered; the rest fades towards grey.
+    """Lays a heat map over an image: the hotter, the lighter and the more covered; the rest fades towards grey.
 
     Args:
         image: Mode RGB, what the network saw.
-        heat: [h x w] in [0, 1], of the picture's size.
+        heat: [h x w] in [0, 1], of the image's size.
 
     Raises:
         ValueError: The sizes differ.
     """
     if heat.shape != image.size[::-1]:
-        raise ValueError(f"a heat map of {heat.shape[1]} x {heat.shape[0]} for a picture of {image.size}")
+        raise ValueError(f"a heat map of {heat.shape[1]} x {heat.shape[0]} for an image of {image.size}")
     colours = np.asarray(image, dtype=np.float32)  # [h x w x 3]
     grey = (colours @ _BRIGHTNESS)[..., None]
     faded = grey + _COLOUR_LEFT * (colours - grey)

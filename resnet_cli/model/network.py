@@ -1,7 +1,7 @@
 """The network (backbone + head) and the model: what a user keeps, one ``.safetensors`` file.
 
 Tensor names are torchvision's, so a model with a linear head also loads into ``torchvision.models.resnet50``
-and into timm. What a model remembers of its pictures stands beside them, under names with a prefix of its own.
+and into timm. What a model remembers of its images stands beside them, under names with a prefix of its own.
 """
 
 from __future__ import annotations
@@ -149,10 +149,10 @@ def make_head(num_classes: int, hidden: tuple[int, ...]) -> nn.Module:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Memory:
-    """Features of a few pictures of each class, exactly what this model's backbone makes of them.
+class Exemplars:
+    """Features of a few images of each class, exactly what this model's backbone makes of them.
 
-    They are for whoever adds classes without having the pictures, and tell what is unlike all of them.
+    They are for whoever adds classes without having the images, and tell what is unlike all of them.
 
     Attributes:
         features: [m x 2048], float16 or float32.
@@ -172,12 +172,12 @@ class Model:
     Attributes:
         network: Backbone and head.
         classes: Names in index order.
-        preprocess: How a picture becomes the network's input.
+        preprocess: How an image becomes the network's input.
         hidden: Widths of the head's hidden layers.
         temperature: Logits are divided by it before softmax.
         provenance: Plain JSON values: version, data, weights, recipe, scores.
         path: The file it came from, if any.
-        memory: Features of a few pictures of each class; None for weights that are not ours.
+        exemplars: Features of a few images of each class; None for weights that are not ours.
         reliability: How it answered its validation split; None likewise.
     """
 
@@ -188,15 +188,15 @@ class Model:
     temperature: float = 1.0
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     path: Path | None = None
-    memory: Memory | None = None
+    exemplars: Exemplars | None = None
     reliability: Reliability | None = None
 
     @property
     def reference(self) -> NDArray[Any] | None:
-        """Features of training pictures that others are compared with, [m x 2048]; None if it remembers none."""
-        if self.memory is None or bool(self.memory.held_out.all()):
+        """Features of training images that others are compared with, [m x 2048]; None if it remembers none."""
+        if self.exemplars is None or bool(self.exemplars.held_out.all()):
             return None
-        return np.asarray(self.memory.features[~self.memory.held_out].numpy())
+        return np.asarray(self.exemplars.features[~self.exemplars.held_out].numpy())
 
     def save(self, path: Path) -> None:
         """Writes the model file atomically: a reader sees the old file, the new one or none.
@@ -215,8 +215,8 @@ class Model:
             "provenance": dict(self.provenance),
         }
         state = self.network.state_dict()
-        if self.memory is not None:
-            state |= {MEMORY_PREFIX + name: tensor for name, tensor in vars(self.memory).items()}
+        if self.exemplars is not None:
+            state |= {MEMORY_PREFIX + name: tensor for name, tensor in vars(self.exemplars).items()}
         if self.reliability is not None:
             state |= {RELIABILITY_PREFIX + name: torch.from_numpy(x) for name, x in vars(self.reliability).items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
@@ -298,12 +298,12 @@ def _read_reliability(tensors: Mapping[str, Tensor], path: Path) -> Reliability 
     return reliability
 
 
-def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Memory | None:
-    found = _read_part(tensors, MEMORY_PREFIX, Memory, path)
+def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Exemplars | None:
+    found = _read_part(tensors, MEMORY_PREFIX, Exemplars, path)
     if found is None:
         return None
-    memory = Memory(**found)
-    features, labels, held_out = memory.features, memory.labels, memory.held_out
+    exemplars = Exemplars(**found)
+    features, labels, held_out = exemplars.features, exemplars.labels, exemplars.held_out
     fits = (
         features.ndim == 2
         and features.shape[1] == NUM_FEATURES
@@ -316,7 +316,7 @@ def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) ->
     if not fits:
         shapes = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in found.items())
         raise ModelError(f"{path}: damaged memory: {shapes}, or values that cannot be")
-    return memory
+    return exemplars
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,8 +1,8 @@
 """Layers for the CPU whose weights lie as oneDNN wants them, and whose convolutions end in their ReLU.
 
-The same library computes the same float32 products as in :meth:`~resnet_cli.model.network.ResNet50.features`. What is saved is
-what lies between them: plain weights are brought into oneDNN's order again in every forward pass, which is a fifth of
-the work for one picture, and ReLU and the sum at a block's end pass over the activations once more.
+The same library computes the same float32 products as in :meth:`~resnet_cli.model.network.ResNet50.features`. What is
+saved is the work between them: plain weights are reordered for oneDNN in every forward pass, which is a fifth of the
+work for one image, and ReLU and the sum at a block's end pass over the activations once more.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def pack(folded: ResNet50, side: int, batch_size: int) -> ResNet50:
     """Exchanges the layers of a folded network for packed ones; no gradients.
 
     Args:
-        folded: From :meth:`~resnet_cli.model.network.ResNet50.folded`, on the CPU. Is changed: memory never holds all weights
-            twice.
-        side: Pixels of the pictures' side; answers to others are right too, only slower.
-        batch_size: Pictures a forward pass; likewise.
+        folded: From :meth:`~resnet_cli.model.network.ResNet50.folded`, on the CPU. It is changed in place, so that
+            memory never holds all weights twice.
+        side: Pixels of the images' side; answers to others are right too, only slower.
+        batch_size: Images a forward pass; likewise.
 
     Returns:
         The same network, for images that lie channels last.

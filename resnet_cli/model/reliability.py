@@ -1,4 +1,4 @@
-"""When not to answer: answers that are too often wrong, and pictures unlike anything that was trained on. No torch."""
+"""When not to answer: answers that are too often wrong, and images unlike anything that was trained on. No torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
 
-#: Training pictures that a picture is compared with: the nearest ones of those that the model remembers.
+#: Training images that an image is compared with: the nearest ones of those that the model remembers.
 NUM_NEAREST = 20
 #: Share of the mean variance added to each feature's own, so that features that hardly vary count little.
 VARIANCE_FLOOR = 0.1
-#: Share of validation pictures that count as known.
+#: Share of validation images that count as known.
 KNOWN_SHARE = 0.95
-#: The chance that a promise about errors is kept, over the choice of the validation pictures.
+#: The chance that a promise about errors is kept, over the choice of the validation images.
 CERTAINTY = 0.95
-#: Where the search for a threshold begins: at the fewest pictures that can be enough, and at twice and four times so
+#: Where the search for a threshold begins: at the fewest images that can be enough, and at twice and four times so
 #: many, which may hold a mistake or more.
 NUM_STARTS = 3
-#: Steps that the search takes over all pictures.
+#: Steps that the search takes over all images.
 NUM_STEPS = 100
-#: Pictures compared at once: their similarities to 2,000 remembered ones take 8 MB.
+#: Images compared at once: their similarities to 2,000 remembered ones take 8 MB.
 ROWS_AT_ONCE = 1024
 
 
@@ -34,7 +34,7 @@ class Reliability:
     """How a model answered its validation split, which is all that is needed to say when it should not answer.
 
     Attributes:
-        confidence: Probability of each picture's most probable class, at the model's temperature, float32 [v].
+        confidence: Probability of each image's most probable class, at the model's temperature, float32 [v].
         is_right: Whether that class is right, bool [v].
         novelty: See :func:`novelty`, float32 [v].
     """
@@ -58,7 +58,7 @@ class Reliability:
 
     @property
     def most_novel(self) -> float:
-        """The novelty up to which a picture counts as known: ``KNOWN_SHARE`` of validation pictures do.
+        """The novelty up to which an image counts as known: ``KNOWN_SHARE`` of validation images do.
 
         Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, where there is one.
         """
@@ -67,14 +67,14 @@ class Reliability:
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection:
+class OperatingPoint:
     """Answer only what is at least this probable, and few answers are wrong.
 
     Attributes:
         min_prob: The threshold.
-        coverage: Share of validation pictures that reach it.
+        coverage: Share of validation images that reach it.
         error: Share of those that are answered wrong.
-        error_bound: What the share of wrong answers among new pictures of the same kind stays below.
+        error_bound: What the share of wrong answers among new images of the same kind stays below.
     """
 
     min_prob: float
@@ -85,20 +85,20 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Abstention:
-    """The rule by which a picture is not answered.
+    """The rule by which an image is not answered.
 
     Attributes:
         min_prob: Of the most probable class.
-        max_novelty: Of the picture; infinite: any.
+        max_novelty: Of the image; infinite: any.
     """
 
     min_prob: float = 0.0
     max_novelty: float = math.inf
 
     def reason(self, prob: float, novelty: float | None) -> str | None:
-        """Why a picture is not answered, in words; None if it is."""
+        """Why an image is not answered, in words; None if it is."""
         if novelty is not None and novelty > self.max_novelty:
-            return "unlike the training pictures"
+            return "unlike the training images"
         if prob < self.min_prob:
             return f"only {100 * prob:.1f} % sure"
         return None
@@ -131,7 +131,7 @@ def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | N
 
 
 def abstention(reliability: Reliability | None, *, threshold: float = 0.0, target_error: float | None) -> Abstention:
-    """The rule of a model: unfamiliar pictures are not answered, nor those below a probability.
+    """The rule of a model: unfamiliar images are not answered, nor those below a probability.
 
     Args:
         reliability: The model's; None where it has none.
@@ -144,33 +144,35 @@ def abstention(reliability: Reliability | None, *, threshold: float = 0.0, targe
     """
     if reliability is None:
         raise ModelError(
-            "the model does not know its own limits: it has no validation figures and remembers no pictures",
+            "the model does not know its own limits: it has no validation figures and remembers no images",
             hint="train one with this version: resnet-cli finetune DATA",
         )
     if target_error is not None:
-        threshold = max(threshold, promise(reliability.confidence, reliability.is_right, target_error).min_prob)
+        threshold = max(
+            threshold, select_threshold(reliability.confidence, reliability.is_right, target_error).min_prob
+        )
     return Abstention(threshold, reliability.most_novel)
 
 
 def novelty(features: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
-    """How unlike all training pictures each picture is: one minus the mean cosine to its nearest ones, in [0, 2].
+    """How unlike all training images each image is: one minus the mean cosine to its nearest ones, in [0, 2].
 
-    Each feature is divided by its standard deviation among the training pictures first. Area under the ROC curve for
-    two classes of CIFAR-10 (500 pictures each, 128 px) against the other eight, mean of five such pairs: 0.906, and
+    Each feature is divided by its standard deviation among the training images first. Area under the ROC curve for
+    two classes of CIFAR-10 (500 images each, 128 px) against the other eight, mean of five such pairs: 0.906, and
     0.870 for cats and dogs; without the division 0.897 and 0.844, centred features 0.700, distance from the principal
     256 directions 0.901. Ten neighbours: 0.902; fifty: 0.907.
 
     Args:
         features: [n x 2048] of any float dtype.
-        reference: Of training pictures, [m x 2048], m at least 1.
+        reference: Of training images, [m x 2048], m at least 1.
 
     Source: Sun et al. 2022, https://arxiv.org/abs/2204.06507.
     """
-    return Yardstick(reference).novelty(features)
+    return NoveltyScorer(reference).novelty(features)
 
 
-class Yardstick:
-    """Training pictures, made ready once to compare any number of others with.
+class NoveltyScorer:
+    """Training images, made ready once to compare any number of others with.
 
     Args:
         reference: Their features, [m x 2048].
@@ -199,22 +201,22 @@ class Yardstick:
         return found
 
 
-def promise(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error: float) -> Selection:
+def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error: float) -> OperatingPoint:
     """The lowest threshold found at which wrong answers stay below a share, with a certainty of 95 %.
 
-    The bound holds for new pictures drawn as the validation pictures were, and for nothing else.
+    The bound holds for new images drawn as the validation images were, and for nothing else.
 
     Thresholds are tried from high to low while the bound holds, so that all but the first wrong step need no room in
     the certainty: it is shared by the ``NUM_STARTS`` places where that begins alone. A binary search over all
-    thresholds, as in SGR, gives a share of it to each look, and starts with so few pictures that no bound can hold.
+    thresholds, as in SGR, gives a share of it to each look, and starts with so few images that no bound can hold.
 
     Args:
-        confidence: [v], probabilities of the answers to validation pictures.
+        confidence: [v], probabilities of the answers to validation images.
         is_right: [v].
         target_error: In (0, 1).
 
     Raises:
-        ConfigError: No threshold keeps it: too few pictures, or too many wrong ones.
+        ConfigError: No threshold keeps it: too few images, or too many wrong ones.
 
     Source: selection by a bound: Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500; fixed sequences with
     several starts: Angelopoulos et al. 2021, https://arxiv.org/abs/2110.01052, section 4; the bound: Clopper and
@@ -235,12 +237,12 @@ def promise(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error:
                 break
             if found is None or num_answered / num > found.coverage:
                 min_prob = float(ranked[num_answered - 1])
-                found = Selection(min_prob, num_answered / num, num_wrong / num_answered, bound)
+                found = OperatingPoint(min_prob, num_answered / num, num_wrong / num_answered, bound)
     if found is None:
-        reason = f"{num:,} validation pictures" if num < needed else "these answers"
+        reason = f"{num:,} validation images" if num < needed else "these answers"
         raise ConfigError(
             f"--target-error {target_error:.2%}: no threshold can promise that with {reason}",
-            hint=f"give it at least {needed:,} validation pictures, or ask for less"
+            hint=f"give it at least {needed:,} validation images, or ask for less"
             if num < needed
             else "ask for less, or train a better model",
         )
@@ -248,12 +250,12 @@ def promise(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error:
 
 
 def _ends_of_ties(ranked: NDArray[Any]) -> NDArray[np.int64]:
-    """How many pictures are answered at each threshold: all that are as probable as the last one are, too."""
+    """How many images are answered at each threshold: all that are as probable as the last one are, too."""
     return np.append(np.flatnonzero(np.diff(ranked)) + 1, len(ranked))
 
 
 def _steps(ends: NDArray[np.int64], start: int) -> NDArray[np.int64]:
-    """The numbers of answered pictures to try, from ``start`` up, about a hundredth of all apart."""
+    """The numbers of answered images to try, from ``start`` up, about a hundredth of all apart."""
     wanted = np.arange(start, ends[-1] + 1, max(1, ends[-1] // NUM_STEPS))
     if start <= ends[-1]:
         wanted = np.append(wanted, ends[-1])

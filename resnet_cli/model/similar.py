@@ -1,4 +1,4 @@
-"""The nearest pictures: those that a backbone sees as most alike."""
+"""The nearest images: those that a backbone sees as most alike."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import Model
 from resnet_cli.system.device import Compute
 
-#: Pictures whose features are held at once: 64 MB in half precision.
-CHUNK_PICTURES = 16_384
+#: Images whose features are held at once: 64 MB in half precision.
+CHUNK_IMAGES = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """A picture that is like another.
+    """An image that is like another.
 
     Attributes:
-        query: The picture that was asked about, as it was named.
+        query: The image that was asked about, as it was named.
         rank: From 1.
-        path: The picture that is like it.
+        path: The image that is like it.
         similarity: Cosine of their features, in [-1, 1].
     """
 
@@ -48,8 +48,8 @@ class Similar:
 
     Attributes:
         matches: Query by query, the most similar first.
-        errors: Pictures that could not be read.
-        num: Pictures that were compared with.
+        errors: Images that could not be read.
+        num: Images that were compared with.
     """
 
     matches: tuple[Match, ...]
@@ -66,7 +66,7 @@ def find_similar(
     topk: int = 10,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Similar:
-    """Finds the pictures whose features have the largest cosine with a query's; features are cached.
+    """Finds the images whose features have the largest cosine with a query's; features are cached.
 
     The query's own file is not among them; a copy of it under another name is.
 
@@ -76,7 +76,7 @@ def find_similar(
         among: Any number, of which a part is held at a time.
         compute: Device and precision.
         topk: Matches for each query.
-        on_progress: Called with the number of pictures done.
+        on_progress: Called with the number of images done.
 
     Raises:
         DataError: A query cannot be read, or none of the others.
@@ -97,7 +97,7 @@ def find_similar(
                 on_progress(before + done)
 
             features = extract_features(model.network, good, model.preprocess, compute, on_progress=of_all)
-            cosines = asked @ _units(features.numpy()).T  # [queries x pictures]
+            cosines = asked @ _units(features.numpy()).T  # [queries x images]
             paths = [_real_path(item) for item in good]
             for row, heap in enumerate(best):
                 for column in np.argsort(-cosines[row], kind="stable")[: topk + 1].tolist():
@@ -105,7 +105,7 @@ def find_similar(
                         _keep(heap, (float(cosines[row, column]), -(num + column), good[column].name), topk)
         num += len(good)
     if not num:
-        raise DataError("--among: no picture there can be read", hint="name a folder of pictures")
+        raise DataError("--among: no image there can be read", hint="name a folder of images")
     matches = [
         Match(query.name, rank, path, similarity)
         for query, heap in zip(queries, best, strict=True)
@@ -123,13 +123,13 @@ def _readable(items: Sequence[Item], errors: list[ImageError]) -> list[Item]:
         except ImageError as error:
             errors.append(error)
     pairs = list(zip(here, scan(here, looks=False), strict=True))
-    errors += [ImageError(item.location, picture.error) for item, picture in pairs if picture.error]
-    return [item for item, picture in pairs if not picture.error]
+    errors += [ImageError(item.location, image.error) for item, image in pairs if image.error]
+    return [item for item, image in pairs if not image.error]
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
     waiting = iter(items)
-    while chunk := list(itertools.islice(waiting, CHUNK_PICTURES)):
+    while chunk := list(itertools.islice(waiting, CHUNK_IMAGES)):
         yield chunk
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
 from resnet_cli.model.network import (
     METADATA_KEY,
-    Memory,
+    Exemplars,
     Model,
     ResNet50,
     load_tensors,
@@ -77,7 +77,7 @@ class Start:
         hidden: Widths of the head's hidden layers.
         head: Raw features [b x 2048] -> logits [b x k], in eval mode.
         preprocess: What its memory's features were made with.
-        memory: Features of a few of its pictures; None in older files.
+        exemplars: Features of a few of its images; None in older files.
         precision: In which these were computed; None: not known.
         is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
     """
@@ -86,7 +86,7 @@ class Start:
     hidden: tuple[int, ...]
     head: nn.Module
     preprocess: Preprocess
-    memory: Memory | None
+    exemplars: Exemplars | None
     precision: str | None
     is_backbone_trained: bool
 
@@ -154,18 +154,18 @@ def read_start(weights: Weights) -> Start | None:
     is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
     head = model.network.fc.eval()
     precision = made_in(model.provenance)
-    return Start(model.classes, model.hidden, head, model.preprocess, model.memory, precision, not is_frozen)
+    return Start(model.classes, model.hidden, head, model.preprocess, model.exemplars, precision, not is_frozen)
 
 
 def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:
     """Copies what an old head knows about classes of the same name into a fresh one for raw features.
 
     Hidden layers come with it where both heads have the same. The rows of other classes stay as they are, which is
-    zero. A head of ours is trained from zero with softmax, so its rows add up to zero: on any picture a zero row
-    stands where the mean old class stands. Kept classes therefore answer as before; a picture of a new class first
+    zero. A head of ours is trained from zero with softmax, so its rows add up to zero: on any image a zero row
+    stands where the mean old class stands. Kept classes therefore answer as before; an image of a new class first
     gets a confident old answer, and the first steps go into that. A head that converges ends at the same place from
     any start. Frozen, SGD, 10 epochs, cat and dog kept beside horse and deer of CIFAR-10 (and three such choices):
-    with 10 pictures a class (10 steps) 67.2 % (a fresh head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
+    with 10 images a class (10 steps) 67.2 % (a fresh head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
 
     Where a head is trained on standardised features (x - mean) / std, the copied rows have to be brought there first:
     weight * std, bias + weight @ mean; as they are they cost up to 16 points in that measurement.

@@ -235,7 +235,7 @@ def _preprocess_of(about: Mapping[str, Any]) -> dict[str, Any]:
     channels, height, width = about.get("test_input_size") or about["input_size"]
     crop_pct = about.get("test_crop_pct") or about.get("crop_pct") or _DEFAULT_CROP_PCT
     if channels != 3 or height != width or (about.get("crop_mode") or "center") != "center":
-        raise ValueError("only square centre crops of RGB pictures are known")
+        raise ValueError("only square centre crops of RGB images are known")
     preprocess: dict[str, Any] = {
         "resize_size": math.floor(height / crop_pct),
         "crop_size": height,

@@ -19,7 +19,7 @@ class KnownSet:
         files: What has to be fetched; none for a set that a library brings along.
         licence: Under which terms it is published.
         description: What it is, in one line.
-        mirror_safe: Whether a mirrored picture still belongs to its class (digits do not).
+        mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
     """
 
     name: str
@@ -141,7 +141,7 @@ DATASETS: dict[str, KnownSet] = {
                 ),
             ),
             licence=_CIFAR_LICENCE,
-            description="60 000 pictures of 32 x 32 px in 10 classes",
+            description="60 000 images of 32 x 32 px in 10 classes",
         ),
         KnownSet(
             name="cifar100",
@@ -154,7 +154,7 @@ DATASETS: dict[str, KnownSet] = {
                 ),
             ),
             licence=_CIFAR_LICENCE,
-            description="60 000 pictures of 32 x 32 px in 100 classes",
+            description="60 000 images of 32 x 32 px in 100 classes",
         ),
         KnownSet(
             name="flowers102",
@@ -223,8 +223,8 @@ DATASETS: dict[str, KnownSet] = {
                     sha256="f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
                 ),
             ),
-            licence="none stated; pictures of ImageNet, which is for non-commercial research",
-            description="13,000 pictures of 96 x 96 px in 10 classes",
+            licence="none stated; images of ImageNet, which is for non-commercial research",
+            description="13,000 images of 96 x 96 px in 10 classes",
         ),
         KnownSet(
             name="svhn",
@@ -275,7 +275,7 @@ DATASETS: dict[str, KnownSet] = {
                 ),
             ),
             licence="MIT",
-            description="70,000 gray pictures of clothes, 28 x 28 px, in 10 classes",
+            description="70,000 gray images of clothes, 28 x 28 px, in 10 classes",
         ),
         KnownSet(
             name="eurosat",
@@ -290,7 +290,7 @@ DATASETS: dict[str, KnownSet] = {
                 ),
             ),
             licence="MIT",
-            description="27,000 Sentinel-2 pictures of 64 x 64 px in 10 classes of land use",
+            description="27,000 Sentinel-2 images of 64 x 64 px in 10 classes of land use",
         ),
         KnownSet(
             name="dtd",
@@ -318,7 +318,7 @@ DATASETS: dict[str, KnownSet] = {
                     sha256="569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c",
                 ),
             ),
-            licence="Apache-2.0; pictures of ImageNet, which is for non-commercial research",
+            licence="Apache-2.0; images of ImageNet, which is for non-commercial research",
             description="13,394 photos of 10 easy ImageNet classes, 320 px",
         ),
         KnownSet(

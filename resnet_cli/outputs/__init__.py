@@ -1,1 +1,1 @@
-"""Where answers go: files of answers and of features, sorted folders, pictures with labels on them. No torch."""
+"""Where answers go: files of answers and of features, sorted folders, images with labels on them. No torch."""

@@ -1,4 +1,4 @@
-"""Pictures about answers: the label drawn on each, or what spoke for it."""
+"""Images about answers: the label drawn on each, or what spoke for it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _QUALITY = 92
 
 
 def annotate_into(folder: Path) -> Write:
-    """Writes each picture with its label and probability drawn on it to ``folder/<its name>.jpg``.
+    """Writes each image with its label and probability drawn on it to ``folder/<its name>.jpg``.
 
     Args:
         folder: Is made; names are given as :func:`~resnet_cli.outputs.safe_files.place` gives them.
 
     Returns:
-        Takes one answered picture; raises DiskError where a file cannot be written.
+        Takes one answered image; raises DiskError where a file cannot be written.
     """
 
     def write(answered: Answered[Any]) -> None:
@@ -48,7 +48,7 @@ def explain_into(folder: Path, explain: Callable[[Answered[Any]], Image.Image]) 
 
     Args:
         folder: Is made.
-        explain: Draws one picture; never asked for one that cannot be read.
+        explain: Draws one image; never asked for one that cannot be read.
     """
 
     def write(answered: Answered[Any]) -> None:
@@ -66,7 +66,7 @@ def caption(prediction: Prediction) -> str:
 
 
 def save_jpeg(folder: Path, answered: Answered[Any], image: Image.Image) -> Path:
-    """Writes a picture under the name of the one that it is about."""
+    """Writes an image under the name of the one that it is about."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=_QUALITY, subsampling="4:4:4")
     name = os.path.splitext(file_name(answered.item))[0] + ".jpg"

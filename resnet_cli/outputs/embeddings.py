@@ -59,7 +59,7 @@ def names_path(path: Path) -> Path:
 
 @contextlib.contextmanager
 def embeddings_file(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
-    """A file of features, a row a picture in the order of the answers; pictures that cannot be read have none.
+    """A file of features, a row an image in the order of the answers; images that cannot be read have none.
 
     Args:
         path: See :func:`check_embeddings_path`.

@@ -23,7 +23,7 @@ from resnet_cli.prediction import Answered, Prediction
 from resnet_cli.system.paths import atomic_path
 from resnet_cli.text import json_line
 
-#: Takes one answered picture.
+#: Takes one answered image.
 Write: TypeAlias = Callable[[Answered[Any]], None]
 #: What has been answered is on its way to the disk after so long: what a kill can cost.
 FLUSH_EVERY_S = 1.0

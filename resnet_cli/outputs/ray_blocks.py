@@ -1,4 +1,4 @@
-"""Blocks of pictures answered on a Ray cluster: a network in each worker, and parts written where they are computed.
+"""Blocks of images answered on a Ray cluster: a network in each worker, and parts written where they are computed.
 
 Ray Data hands blocks to the workers, a few ahead of what they do, and hands the block of a worker that dies to another.
 What travels is names, and what comes back is counts.
@@ -40,12 +40,12 @@ class Task:
     Attributes:
         writer: Takes the answers.
         topk: Classes to name.
-        max_pixels: A larger picture counts as one that cannot be read.
-        batch_size: Pictures a forward pass; None: as the network likes.
-        rule: When a picture is not answered.
+        max_pixels: A larger image counts as one that cannot be read.
+        batch_size: Images a forward pass; None: as the network likes.
+        rule: When an image is not answered.
         offline: Never use the network.
         home: The machine that the command runs on.
-        witness: A picture that is there; None where there is none in a file.
+        witness: An image that is there; None where there is none in a file.
         version: Of this program.
     """
 
@@ -147,7 +147,7 @@ class _Worker:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _InTurn(Item):
-    """A picture that is decoded when one of its worker's threads is free: the other cores have workers of their own.
+    """An image that is decoded when one of its worker's threads is free: the other cores have workers of their own.
 
     Attributes:
         turns: As many as the worker has threads.
@@ -159,21 +159,21 @@ class _InTurn(Item):
         """The upright RGB image.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
         """
         with self.turns:
             return Item.open(self)
 
 
 def _to_table(block: Block) -> Any:
-    """Names and where the pictures are; only the pictures of a table that holds them itself travel as bytes."""
+    """Names and where the images are; only the images of a table that holds them itself travel as bytes."""
     import pyarrow
 
     rows = []
     for item in block.items:
-        if isinstance(item, WebItem) and item.picture is not None:
+        if isinstance(item, WebItem) and item.image is not None:
             # What it is fetched by may hold a password: it stays in memory.
-            rows.append((item.name, "web", item.picture.url))
+            rows.append((item.name, "web", item.image.url))
         elif isinstance(item.source, Path):
             # Workers stand in another folder.
             rows.append((item.name, "file", os.path.abspath(item.source)))
@@ -203,13 +203,13 @@ def _to_items(row: dict[str, Any], task: Task, turns: threading.Semaphore) -> It
 
 
 def _witness(block: Block) -> str | None:
-    """A picture that is there, for other machines to look for."""
+    """An image that is there, for other machines to look for."""
     paths = (os.path.abspath(item.source) for item in block.items if isinstance(item.source, Path))
     return next((path for path in paths if os.path.exists(path)), None)
 
 
 def _check_machine(task: Task) -> None:
-    """Refuses to work where pictures or parts would be others than on the machine of the command."""
+    """Refuses to work where images or parts would be others than on the machine of the command."""
     context = load_ray().get_runtime_context()
     if task.version != __version__:
         raise SetupError(
@@ -221,7 +221,7 @@ def _check_machine(task: Task) -> None:
     if task.witness is not None and not os.path.exists(task.witness):
         raise DataError(
             f"{task.witness}: a machine of the cluster does not see it",
-            hint="put pictures where every machine finds them under the same path; what is downloaded or unpacked "
+            hint="put images where every machine finds them under the same path; what is downloaded or unpacked "
             "first goes into RESNET_CLI_CACHE",
         )
     if not (task.writer.folder / JOB_FILE).exists():

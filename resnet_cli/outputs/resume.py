@@ -31,10 +31,10 @@ class Done:
 
     Attributes:
         num: Rows.
-        num_failed: Of pictures that could not be read.
+        num_failed: Of images that could not be read.
         num_bytes: What they take; what follows is a row that was cut.
-        keys: 64-bit hashes of their paths, sorted: 8 bytes a picture. That two of ten million share one, so that a
-            picture is passed over, has a chance of 3 in a million.
+        keys: 64-bit hashes of their paths, sorted: 8 bytes an image. That two of ten million share one, so that a
+            image is passed over, has a chance of 3 in a million.
     """
 
     num: int = 0
@@ -49,7 +49,7 @@ class Done:
         return at < len(self.keys) and bool(self.keys[at] == key)
 
     def rest(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The pictures that have no row yet."""
+        """The images that have no row yet."""
         return (item for item in items if item.name not in self)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 from resnet_cli.prediction import Prediction
 
 COLUMNS = ("path", "label", "prob", "topk")
-#: Where a rule says which pictures are not answered.
+#: Where a rule says which images are not answered.
 RULE_COLUMNS = ("unknown", "novelty")
 #: In files all of them stand, whatever was asked for: files of several calls fit together.
 FILE_COLUMNS = (*COLUMNS, *RULE_COLUMNS, "error", "made_by")
 
 
 def to_dict(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by: str = "") -> dict[str, Any]:
-    """An answer as plain values; what a picture that cannot be read lacks is None.
+    """An answer as plain values; what an image that cannot be read lacks is None.
 
     Args:
         prediction: Any.

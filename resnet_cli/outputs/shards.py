@@ -1,8 +1,8 @@
 """A folder of answers in parts, each written whole by whoever computed it, so that a run can die anywhere and go on.
 
-``part-000012-3fa9c1d2e4b5.parquet`` holds the answers to block 12 of the pictures; the digits behind it are the hash
+``part-000012-3fa9c1d2e4b5.parquet`` holds the answers to block 12 of the images; the digits behind it are the hash
 of their names. The part is the last file of its block that is written, so that a part that is there is finished:
-its pictures that could not be read (``failed/``) and its features are there too.
+its images that could not be read (``failed/``) and its features are there too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from resnet_cli.outputs.prediction_files import Write, growing_file, parquet_fil
 from resnet_cli.prediction import Answered
 from resnet_cli.system.paths import atomic_path, make_dir, write_text
 
-#: Pictures of a part: half a minute of a core, which is what a killed worker costs.
+#: Images of a part: half a minute of a core, which is what a killed worker costs.
 BLOCK_SIZE = 1000
 #: How often a block may be begun before it is taken for the reason that its workers die; machines that come and go
 #: take a few.
 MAX_ATTEMPTS = 6
 #: What a folder's parts have in common.
 JOB_FILE = "job.json"
-#: Pictures that could not be read, in JSON lines of the parts' columns.
+#: Images that could not be read, in JSON lines of the parts' columns.
 FAILED_FOLDER = "failed"
 PartFormat: TypeAlias = Literal["json", "parquet"]
 _SUFFIX: dict[PartFormat, str] = {"json": ".jsonl", "parquet": ".parquet"}
@@ -41,7 +41,7 @@ _LEFT_BEHIND = ".part-*.tmp"
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Consecutive pictures of the inputs.
+    """Consecutive images of the inputs.
 
     Attributes:
         index: Its place among the blocks, from 0.
@@ -53,7 +53,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Of its files, without extension: tells it from a block of other pictures in the same place."""
+        """Of its files, without extension: tells it from a block of other images in the same place."""
         digest = hashlib.blake2b(digest_size=6)
         for item in self.items:
             digest.update(os.fsencode(item.name) + b"\0")
@@ -61,7 +61,7 @@ class Block:
 
 
 def blocks(items: Iterable[Item], *, block_size: int) -> Iterator[Block]:
-    """Cuts pictures into blocks: a function of their order alone, whoever computes them."""
+    """Cuts images into blocks: a function of their order alone, whoever computes them."""
     waiting = iter(items)
     for index in itertools.count():
         taken = list(itertools.islice(waiting, block_size))
@@ -79,7 +79,7 @@ class PartWriter:
         kind: How they look.
         made_by: For the rows; see :func:`~resnet_cli.outputs.prediction_files.made_by`.
         features: The folder of features; None: they are not written.
-        num_features: Of a picture.
+        num_features: Of an image.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class PartWriter:
         return self.folder / f"{name}{_SUFFIX[self.kind]}"
 
     def failed(self, name: str) -> Path:
-        """Where its pictures that could not be read stand."""
+        """Where its images that could not be read stand."""
         return self.folder / FAILED_FOLDER / f"{name}.jsonl"
 
     def is_finished(self, name: str) -> bool:
@@ -101,7 +101,7 @@ class PartWriter:
         return self.part(name).exists() and (self.features is None or self._features(name).exists())
 
     def num_failed(self, name: str) -> int:
-        """Pictures of a finished block that could not be read."""
+        """Images of a finished block that could not be read."""
         try:
             with self.failed(name).open("rb") as file:
                 return sum(1 for _ in file)
@@ -128,7 +128,7 @@ class PartWriter:
             num = attempts.stat().st_size
         if num > MAX_ATTEMPTS:
             raise SetupError(
-                f"{MAX_ATTEMPTS} workers died over the pictures of {name}",
+                f"{MAX_ATTEMPTS} workers died over the images of {name}",
                 hint="if memory was short, give each worker more of it: ray start --num-cpus with fewer cores; "
                 "the same command goes on",
             )
@@ -185,7 +185,7 @@ class PartWriter:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Pictures of a block: all, those that could not be read, those that were not answered by the rule."""
+    """Images of a block: all, those that could not be read, those that were not answered by the rule."""
 
     num: int
     num_failed: int
@@ -232,7 +232,7 @@ def _check_same(folder: Path, flag: str, settings: Mapping[str, object]) -> None
 
 
 def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]) -> Iterator[Block]:
-    """The blocks that are left to do, after which it is known that all parts are of these pictures.
+    """The blocks that are left to do, after which it is known that all parts are of these images.
 
     Args:
         found: All blocks.
@@ -240,7 +240,7 @@ def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]
         skipped: Gets the counts of the others.
 
     Raises:
-        ConfigError: A part is of other pictures.
+        ConfigError: A part is of other images.
     """
     parts = _parts(writer.folder)
     num_blocks = 0
@@ -248,13 +248,13 @@ def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]
         num_blocks += 1
         there = parts.get(block.index, block.name)
         if there != block.name:
-            raise _other_pictures(writer.folder, there)
+            raise _other_images(writer.folder, there)
         if block.index in parts and writer.is_finished(block.name):
             skipped.append(Counts(len(block.items), writer.num_failed(block.name), 0))
         else:
             yield block
     if parts and max(parts) >= num_blocks:
-        raise _other_pictures(writer.folder, parts[max(parts)])
+        raise _other_images(writer.folder, parts[max(parts)])
 
 
 def _parts(folder: Path) -> dict[int, str]:
@@ -266,13 +266,13 @@ def _parts(folder: Path) -> dict[int, str]:
             if match:
                 name = os.path.splitext(entry.name)[0]
                 if found.setdefault(int(match[1]), name) != name:
-                    raise _other_pictures(folder, name)
+                    raise _other_images(folder, name)
     return found
 
 
-def _other_pictures(folder: Path, name: str) -> ConfigError:
+def _other_images(folder: Path, name: str) -> ConfigError:
     return ConfigError(
-        f"--output {folder} was begun with other pictures: {name} is of none of these blocks",
+        f"--output {folder} was begun with other images: {name} is of none of these blocks",
         hint="name a new folder, or give the inputs that it was begun with, in the same order",
     )
 

@@ -1,4 +1,4 @@
-"""Pictures into folders of their classes, as copies or as links."""
+"""Images into folders of their classes, as copies or as links."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from resnet_cli.system.paths import cache_dir
 
 
 def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: bool = False) -> Write:
-    """Puts each picture into ``folder/<class>/<its name>``; what is there already stays as it is.
+    """Puts each image into ``folder/<class>/<its name>``; what is there already stays as it is.
 
     Of two files with one name the later one gets a mark in its name. The same bytes under the same name are one
-    picture, so the same call again changes nothing. Pictures that cannot be read stay where they are.
+    image, so the same call again changes nothing. Images that cannot be read stay where they are.
 
     Args:
         folder: Is made.
         classes: All that can be answered.
-        abstains: Whether pictures may be ``unknown``, which is a folder then.
+        abstains: Whether images may be ``unknown``, which is a folder then.
         link: Symbolic links instead of copies; what is no file of the user's own (stdin, the network, an archive)
             is copied all the same.
 
     Returns:
-        Takes one answered picture; raises DiskError where a file cannot be written.
+        Takes one answered image; raises DiskError where a file cannot be written.
     """
     names = folder_names(classes, reserved=[UNKNOWN] if abstains else [])
 
@@ -50,13 +50,13 @@ def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: boo
 
 
 def file_name(item: Item) -> str:
-    """The last part of a picture's name, harmless on every system; ``stdin`` for the one without a name."""
+    """The last part of an image's name, harmless on every system; ``stdin`` for the one without a name."""
     last = item.name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     return "stdin" if item.name == "-" else safe_name(last)
 
 
 def encoded(item: Item) -> bytes:
-    """The bytes of a picture's file, wherever it is.
+    """The bytes of an image's file, wherever it is.
 
     Raises:
         ImageError: It cannot be read any more.

@@ -1,4 +1,4 @@
-"""A caption drawn on a picture: readable on any picture, whatever its colours and size."""
+"""A caption drawn on an image: readable on any image, whatever its colours and size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from resnet_cli.text import printable
 
-#: A caption of fewer pixels across cannot be read; smaller pictures are enlarged, by whole numbers.
+#: A caption of fewer pixels across cannot be read; smaller images are enlarged, by whole numbers.
 MIN_WIDTH_PX, MIN_HEIGHT_PX = 224, 64
-#: Larger pictures are shrunk: these are for looking at.
+#: Larger images are shrunk: these are for looking at.
 MAX_SIDE_PX = 4096
 #: Letters are so high, as a share of the shorter side.
 TEXT_SHARE = 0.06
@@ -25,7 +25,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def annotate(image: Image.Image, text: str) -> Image.Image:
-    """The picture with a line of text on a dark band along its lower edge.
+    """The image with a line of text on a dark band along its lower edge.
 
     Text that is too long gets smaller letters, then an ellipsis in its middle.
 
@@ -52,7 +52,7 @@ def annotate(image: Image.Image, text: str) -> Image.Image:
 
 
 def _sized(image: Image.Image) -> Image.Image:
-    """Small pictures enlarged without blur, huge ones shrunk, and what is narrow all the same on a grey ground."""
+    """Small images enlarged without blur, huge ones shrunk, and what is narrow all the same on a grey ground."""
     width, height = image.size
     longest = max(width, height)
     if longest > MAX_SIDE_PX:

@@ -64,10 +64,10 @@ def plot_reliability(before: Calibration | None, after: Calibration, path: Path)
 
 
 def plot_risk_coverage(coverage: NDArray[np.floating[Any]], risk: NDArray[np.floating[Any]], path: Path) -> None:
-    """Draws the share of wrong answers among the answered, the surest pictures answered first.
+    """Draws the share of wrong answers among the answered, the surest images answered first.
 
     Args:
-        coverage: Share of pictures answered, [m], rising to 1.
+        coverage: Share of images answered, [m], rising to 1.
         risk: Share of wrong answers among them, [m].
         path: The PNG file to write.
 
@@ -81,7 +81,7 @@ def plot_risk_coverage(coverage: NDArray[np.floating[Any]], risk: NDArray[np.flo
     axes.plot(coverage, risk, "o-" if len(risk) == 1 else "-", color=BLUE, linewidth=1.6)
     axes.fill_between(coverage, risk, color=BLUE, alpha=0.12, linewidth=0)
     axes.set_title(f"All answered: {100 * risk[-1]:.1f} % wrong", loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("pictures answered, the surest first", fontsize=9, color=INK)
+    axes.set_xlabel("images answered, the surest first", fontsize=9, color=INK)
     axes.set_ylabel("wrong among the answered", fontsize=9, color=INK)
     axes.set(xlim=(0, 1.01), ylim=(0, max(0.02, 1.08 * float(np.max(risk)))))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))

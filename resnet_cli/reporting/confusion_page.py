@@ -22,7 +22,7 @@ MAX_CELLS = 20_000
 #: The side of the smallest square that is still seen, as a share of the matrix.
 _LEAST_SIDE = 1 / 160
 MAX_PAIRS = 10
-#: Wrongly answered pictures that have no thumbnail are named, so many a cell and in all.
+#: Wrongly answered images that have no thumbnail are named, so many a cell and in all.
 MAX_NAMES_IN_CELL, MAX_NAMES = 20, 2_000
 NAME_WIDTH, CLASS_WIDTH = 60, 48
 #: What every thumbnail's address begins with; the page's script puts it back.
@@ -44,7 +44,7 @@ class Shade(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A confused pair: ``num`` pictures of class ``true``, a ``share`` of its own, are answered as ``predicted``."""
+    """A confused pair: ``num`` images of class ``true``, a ``share`` of its own, are answered as ``predicted``."""
 
     true: int
     predicted: int
@@ -88,27 +88,27 @@ def most_confused(evaluation: Evaluation) -> list[Pair]:
 
 
 def cell_data(
-    evaluation: Evaluation, in_galleries: Collection[int], in_cells: Sequence[int], pictures: Sequence[Thumbnail]
+    evaluation: Evaluation, in_galleries: Collection[int], in_cells: Sequence[int], images: Sequence[Thumbnail]
 ) -> dict[str, Any]:
-    """What the page's script needs: counts of cells, and their pictures.
+    """What the page's script needs: counts of cells, and their images.
 
     Args:
         evaluation: Any.
-        in_galleries: Positions of pictures that the page holds already.
+        in_galleries: Positions of images that the page holds already.
         in_cells: Positions of those that it does not.
-        pictures: Of the latter.
+        images: Of the latter.
     """
     rows, columns = _largest(evaluation.confusion)
     addresses = dict.fromkeys(sorted(in_galleries), "") | {
-        at: picture.src.removeprefix(_PREFIX) or "gone" for at, picture in zip(in_cells, pictures, strict=True)
+        at: image.src.removeprefix(_PREFIX) or "gone" for at, image in zip(in_cells, images, strict=True)
     }
-    tiny = {at for at, picture in zip(in_cells, pictures, strict=True) if picture.is_tiny}
+    tiny = {at for at, image in zip(in_cells, images, strict=True) if image.is_tiny}
     return {
         "classes": [shorten(name, CLASS_WIDTH) for name in evaluation.classes],
         "support": evaluation.confusion.sum(axis=1).tolist(),
         "cells": np.stack([rows, columns, evaluation.confusion[rows, columns]], axis=1).tolist(),
-        # Position, true class, predicted class, its probability, the file's name, the picture, whether to smooth it.
-        "pictures": [
+        # Position, true class, predicted class, its probability, the file's name, the image, whether to smooth it.
+        "images": [
             [
                 at,
                 int(evaluation.labels[at]),
@@ -127,7 +127,7 @@ def cell_data(
 
 
 def _names(evaluation: Evaluation, shown: Collection[int]) -> dict[str, list[str]]:
-    """Names of wrongly answered pictures that are not shown, by cell."""
+    """Names of wrongly answered images that are not shown, by cell."""
     found: dict[str, list[str]] = defaultdict(list)
     num_named = 0
     for at in np.flatnonzero(~evaluation.is_right).tolist():

@@ -46,7 +46,7 @@ def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None) -> list[C
     if all(map(math.isnan, train_top1)):
         del top1s[0]
     return [
-        _curve_chart("Loss (nats per picture)", losses, course, is_share=False),
+        _curve_chart("Loss (nats per image)", losses, course, is_share=False),
         _curve_chart("Top-1 accuracy", top1s, course, is_share=True),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_cli.errors import ConfigError
-from resnet_cli.evaluation.coverage import Target, aim_at
+from resnet_cli.evaluation.coverage import Target, check_threshold
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.reliability import Reliability
 
@@ -12,7 +12,7 @@ SHARES = (0.1, 0.05, 0.02, 0.01)
 
 
 def promises(reliability: Reliability | None, evaluation: Evaluation) -> list[Target]:
-    """The promises that validation allows, each with what becomes of it on the judged pictures.
+    """The promises that validation allows, each with what becomes of it on the judged images.
 
     Args:
         reliability: The model's; None promises nothing.
@@ -23,7 +23,7 @@ def promises(reliability: Reliability | None, evaluation: Evaluation) -> list[Ta
     found = []
     for share in SHARES:
         try:
-            found.append(aim_at(share, reliability, evaluation.confidence, evaluation.is_right))
+            found.append(check_threshold(share, reliability, evaluation.confidence, evaluation.is_right))
         except ConfigError:
             break  # Nor is a stronger one kept.
     return found

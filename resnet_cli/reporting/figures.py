@@ -28,7 +28,7 @@ _FIGURES: dict[str, tuple[str, bool, str]] = {
     "average_precision": ("Average precision", False, "area under precision and recall, mean of the classes"),
     "kappa": ("Cohen's kappa", False, "agreement beyond chance; 0 is chance, 1 is perfect"),
     "mcc": ("Matthews correlation", False, "of true and named classes; 0 is chance, 1 is perfect"),
-    "loss": ("Loss", False, "mean nats per picture; lower is better"),
+    "loss": ("Loss", False, "mean nats per image; lower is better"),
     "brier": ("Brier score", False, "squared distance of the probabilities to the truth; lower is better"),
     "ece": ("Calibration error (ECE)", True, "how far probabilities are off the share of right answers"),
 }
@@ -67,7 +67,7 @@ def figures(evaluation: Evaluation) -> list[Figure]:
         note = f"95 %: {span}" if span else about
         if key == "ece":
             note = f"chance alone: up to {percent(evaluation.chance_ece)}"
-            about += f"; chance alone makes up to {percent(evaluation.chance_ece)} of it with so many pictures"
+            about += f"; chance alone makes up to {percent(evaluation.chance_ece)} of it with so many images"
         found.append(Figure(key, name, percent(value) if is_share else f"{value:.3f}", span, note, about))
     return found
 
@@ -79,7 +79,7 @@ def _value(evaluation: Evaluation, key: str) -> float | None:
 
 
 class ClassFigures(NamedTuple):
-    """One class in the table of classes; figures are None where no picture is of the class or is answered with it."""
+    """One class in the table of classes; figures are None where no image is of the class or is answered with it."""
 
     name: str
     support: int

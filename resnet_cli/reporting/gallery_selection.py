@@ -1,4 +1,4 @@
-"""Which of many pictures a report shows: the worst mistakes, the least certain, and some of each cell."""
+"""Which of many images a report shows: the worst mistakes, the least certain, and some of each cell."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def least_certain(evaluation: Evaluation, without: Collection[int]) -> list[int]
 def of_cells(evaluation: Evaluation, room: int) -> list[int]:
     """Positions that show what is in the cells of the confusion matrix, no more than ``room`` in all.
 
-    The most confused pairs come first, whole; then each cell gives one picture before any gives two, mistakes before
+    The most confused pairs come first, whole; then each cell gives one image before any gives two, mistakes before
     right answers and large cells before small ones. Of mistakes the surest come first, of right answers the least sure.
     """
     confidence, is_right = evaluation.confidence, evaluation.is_right

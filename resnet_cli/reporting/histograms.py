@@ -28,14 +28,14 @@ class Bar(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How many pictures have which value.
+    """How many images have which value.
 
     Attributes:
         title: What the value is.
         summary: The whole in one sentence, for those who cannot see it.
         bars: From left to right, those of height 0 left out.
         ticks: Places in [0, 1] and what stands below them.
-        peak: Pictures of the highest bar.
+        peak: Images of the highest bar.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Histogram(NamedTuple):
 
 
 def side_histogram(sides_px: Sequence[int]) -> Histogram:
-    """The shorter sides of pictures, on a logarithmic axis."""
+    """The shorter sides of images, on a logarithmic axis."""
     places = np.log2(sides_px)
     low, high = math.floor(places.min()), math.floor(places.max()) + 1
     return _histogram(
@@ -76,7 +76,7 @@ def aspect_histogram(aspects: Sequence[float]) -> Histogram:
 
 
 def cut_histogram(shares: Sequence[float]) -> Histogram:
-    """What a centre square cuts away of each picture, in [0, 1]."""
+    """What a centre square cuts away of each image, in [0, 1]."""
     return _histogram(
         np.array(shares),
         title="Cut away by a centre square",
@@ -106,7 +106,7 @@ def _histogram(
     labels = [name(left, right) for left, right in itertools.pairwise(edges.tolist())]
     return Histogram(
         title=title,
-        summary=f"{title} of {len(places):,} pictures; most, {peak:,}, have {labels[int(counts.argmax())]}",
+        summary=f"{title} of {len(places):,} images; most, {peak:,}, have {labels[int(counts.argmax())]}",
         bars=[
             Bar(index / num_bars, 1 / num_bars, count / peak, f"{label}: {count:,}")
             for index, (count, label) in enumerate(zip(counts.tolist(), labels, strict=True))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from resnet_cli.data.dataset import SPLITS, Item
 from resnet_cli.data.inspection.findings import find_problems
-from resnet_cli.data.inspection.index import Picture
+from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.templating import environment, ranked, readable_size
@@ -25,28 +25,28 @@ MAX_SAMPLES = 6
 #: Of a table, and findings: a page is for reading, and ``--json`` holds all.
 MAX_ROWS = 500
 
-#: Kind -> title, what becomes of such pictures, and what tells one from another.
-_KINDS: dict[str, tuple[str, str, Callable[[Picture], str]]] = {
+#: Kind -> title, what becomes of such images, and what tells one from another.
+_KINDS: dict[str, tuple[str, str, Callable[[ScannedImage], str]]] = {
     "rotated": (
         "Rotated by EXIF",
         "Stored sideways with a note; turned upright here as in training.",
-        lambda picture: f"orientation {picture.orientation}",
+        lambda image: f"orientation {image.orientation}",
     ),
-    "transparent": ("Transparent", "Laid over white, here as in training.", lambda picture: picture.mode),
-    "gray": ("Gray", "Read as RGB with three equal channels.", lambda picture: picture.mode),
-    "sixteen_bit": ("16-bit", "Scaled down to 8 bits.", lambda picture: picture.mode),
-    "cmyk": ("CMYK", "Made for print; colours may differ a little as RGB.", lambda picture: picture.mode),
+    "transparent": ("Transparent", "Laid over white, here as in training.", lambda image: image.mode),
+    "gray": ("Gray", "Read as RGB with three equal channels.", lambda image: image.mode),
+    "sixteen_bit": ("16-bit", "Scaled down to 8 bits.", lambda image: image.mode),
+    "cmyk": ("CMYK", "Made for print; colours may differ a little as RGB.", lambda image: image.mode),
 }
 _PASSED_OVER = {
-    "others": "Files that are not pictures by their name",
+    "others": "Files that are not images by their name",
     "hidden": "Hidden files and folders",
     "links": "Links that were not followed",
-    "unlabelled": "Pictures in no class",
+    "unlabelled": "Images in no class",
 }
 
 
 class Line(NamedTuple):
-    """A picture's name in a card, and what is worth knowing about it there: its split, its class, its mode."""
+    """An image's name in a card, and what is worth knowing about it there: its split, its class, its mode."""
 
     position: int
     chip: str
@@ -56,13 +56,13 @@ class Card(NamedTuple):
     """What belongs together in a gallery.
 
     Attributes:
-        pictures: Positions of the items to show; of exact copies one.
+        images: Positions of the items to show; of exact copies one.
         lines: Their names, at most ``MAX_LINES``.
         num_more: Names left out.
         badge: A figure of the whole card.
     """
 
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
     lines: tuple[Line, ...]
     num_more: int = 0
     badge: str = ""
@@ -89,17 +89,17 @@ class Gallery(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A class and positions of some of its pictures."""
+    """A class and positions of some of its images."""
 
     name: str
     num_images: int
-    pictures: list[int]
+    images: list[int]
 
 
 def inspection_page(inspection: Inspection) -> str:
     """The HTML document that shows an inspection, thumbnails included; at most about 5 MB.
 
-    Pictures are read again for their thumbnails; one that cannot be read any more gets a placeholder.
+    Images are read again for their thumbnails; one that cannot be read any more gets a placeholder.
 
     Args:
         inspection: Of any data set.
@@ -108,9 +108,9 @@ def inspection_page(inspection: Inspection) -> str:
     leaks, conflicts = inspection.leaks, inspection.label_conflicts
     galleries = [*_shared_galleries(inspection, leaks, conflicts), *_kind_galleries(inspection)]
     cards = [card for gallery in galleries for card in gallery.cards]
-    samples = _samples(inspection, MAX_THUMBNAILS - sum(len(card.pictures) for card in cards))
+    samples = _samples(inspection, MAX_THUMBNAILS - sum(len(card.images) for card in cards))
     shown: Iterable[Card | Sample] = (*cards, *samples)
-    positions = sorted({position for card in shown for position in card.pictures})
+    positions = sorted({position for card in shown for position in card.images})
     small = thumbnails([dataset.items[position] for position in positions])
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
     splits = [split for split in SPLITS if any(counts[split])]
@@ -121,7 +121,7 @@ def inspection_page(inspection: Inspection) -> str:
         tiles=_tiles(inspection, splits, leaks),
         findings=ranked(find_problems(inspection)),
         splits=splits,
-        # Of each class in each used split: pictures and bytes.
+        # Of each class in each used split: images and bytes.
         rows=[
             (name, [(counts[split][label], num_bytes[split][label]) for split in splits])
             for label, name in enumerate(dataset.classes)
@@ -141,7 +141,7 @@ def inspection_page(inspection: Inspection) -> str:
 
 
 def _histograms(inspection: Inspection) -> list[Histogram]:
-    sides = [(picture.width, picture.height) for picture in inspection.pictures if not picture.error]
+    sides = [(image.width, image.height) for image in inspection.images if not image.error]
     if not sides:
         return []
     return [
@@ -156,7 +156,7 @@ def _cut(width: int, height: int) -> float:
 
 
 def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
-    """Pictures that are there more than once."""
+    """Images that are there more than once."""
     items, classes = inspection.dataset.items, inspection.dataset.classes
     scores = {(pair.first, pair.second): f"{100 * pair.score:.1f} %" for pair in inspection.near}
 
@@ -166,10 +166,10 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
         # What is in conflict must not be among the names left out.
         lines.sort(key=lambda line: line != first[line.chip])
         if leak.is_exact:
-            pictures, badge = leak.positions[:1], f"{len(lines)} files, the same bytes"
+            images, badge = leak.positions[:1], f"{len(lines)} files, the same bytes"
         else:
-            pictures, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
-        return Card(pictures, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
+            images, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
+        return Card(images, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
 
     def gallery(code: str, title: str, about: str, found: Sequence[Leak], chip: Callable[[Item], str]) -> Gallery:
         return Gallery(code, title, about, [card(leak, chip) for leak in found[:MAX_CARDS]], len(found))
@@ -184,21 +184,21 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
         gallery(
             "label_conflicts",
             "Label conflicts",
-            "One picture in two classes: whatever the network answers, it is wrong once.",
+            "One image in two classes: whatever the network answers, it is wrong once.",
             conflicts,
             lambda item: classes[item.label],
         ),
         gallery(
             "leaks",
             "Leaks between splits",
-            "A picture that is trained on and judged by makes scores look better than they are.",
+            "An image that is trained on and judged by makes scores look better than they are.",
             leaks,
             lambda item: item.split,
         ),
         gallery(
             "exact_duplicates",
             "Exact duplicates",
-            "The same file several times; each picture is shown once.",
+            "The same file several times; each image is shown once.",
             [Leak(group, True) for group in inspection.exact],
             place,
         ),
@@ -213,25 +213,25 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
 
 
 def _kind_galleries(inspection: Inspection) -> list[Gallery]:
-    """Pictures of which decoding or cropping changes something, one a card."""
-    pictures = inspection.pictures
+    """Images of which decoding or cropping changes something, one a card."""
+    images = inspection.images
     galleries = []
     for code, (title, about, chip) in _KINDS.items():
-        found = [n for n, picture in enumerate(pictures) if not picture.error and KINDS[code](picture)]
-        cards = [Card((position,), (Line(position, chip(pictures[position])),)) for position in found[:MAX_CARDS]]
+        found = [n for n, image in enumerate(images) if not image.error and KINDS[code](image)]
+        cards = [Card((position,), (Line(position, chip(images[position])),)) for position in found[:MAX_CARDS]]
         galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
-    cut = {n: _cut(picture.width, picture.height) for n, picture in enumerate(pictures) if not picture.error}
+    cut = {n: _cut(image.width, image.height) for n, image in enumerate(images) if not image.error}
     long = sorted((n for n in cut if cut[n] > LONG_SHARE), key=lambda n: -cut[n])
     cards = [Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),)) for position in long[:MAX_CARDS]]
     about = "A centre square cuts away more than half of each, the longest first."
-    return [*galleries, Gallery("long", "Long pictures", about, cards, len(long), is_wide=False)]
+    return [*galleries, Gallery("long", "Long images", about, cards, len(long), is_wide=False)]
 
 
 def _samples(inspection: Inspection, room: int) -> list[Sample]:
-    """Pictures of the first classes, spread evenly over each, no more than ``room`` in all."""
+    """Images of the first classes, spread evenly over each, no more than ``room`` in all."""
     by_label: dict[int, list[int]] = defaultdict(list)
-    for position, (item, picture) in enumerate(zip(inspection.dataset.items, inspection.pictures, strict=True)):
-        if not picture.error:
+    for position, (item, image) in enumerate(zip(inspection.dataset.items, inspection.images, strict=True)):
+        if not image.error:
             by_label[item.label].append(position)
     names = inspection.dataset.classes[:MAX_SAMPLED_CLASSES]
     num_each = min(MAX_SAMPLES, room // max(1, len(names)))
@@ -247,9 +247,9 @@ def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak])
     num_copies = sum(len(group) - 1 for group in inspection.exact)
     near = f"{len(inspection.near):,} near pairs" if inspection.near_by else "near ones not looked for"
     num_exact = sum(leak.is_exact for leak in leaks)
-    num_bytes = sum(picture.num_bytes for picture in inspection.pictures)
+    num_bytes = sum(image.num_bytes for image in inspection.images)
     return [
-        {"name": "images", "value": len(inspection.pictures), "note": readable_size(num_bytes)},
+        {"name": "images", "value": len(inspection.images), "note": readable_size(num_bytes)},
         {"name": "classes", "value": len(inspection.dataset.classes), "anchor": "classes"},
         {"name": "splits", "value": len(splits), "note": ", ".join(splits), "anchor": "classes"},
         {"name": "unreadable", "value": len(inspection.unreadable), "rank": 0, "anchor": "unreadable"},

@@ -1,4 +1,4 @@
-"""The review sheet of ``eval --label-audit``: likely wrong labels with their pictures, the worst first."""
+"""The review sheet of ``eval --label-audit``: likely wrong labels with their images, the worst first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MIN_CARDS = 24
 
 
 class Suspect(NamedTuple):
-    """One picture of the sheet.
+    """One image of the sheet.
 
     Attributes:
         rank: 1 is the worst.
         label: As given.
-        label_prob: Of heads that did not see the picture.
+        label_prob: Of heads that did not see the image.
         suggested: The label that they give instead.
         suggested_prob: Likewise.
     """
@@ -44,15 +44,15 @@ def label_sheet(
 ) -> str:
     """The HTML document, thumbnails included.
 
-    Pictures are read again for their thumbnails; one that cannot be read any more gets a placeholder.
+    Images are read again for their thumbnails; one that cannot be read any more gets a placeholder.
 
     Args:
         audit: Of the items.
-        items: The pictures, [n].
+        items: The images, [n].
         name: Of the data set.
         table: File name of the table that is to be edited.
         note: What was used to judge, where that is worth a word.
-        has_files: Whether the pictures are files, so that the table is a data set of its own.
+        has_files: Whether the images are files, so that the table is a data set of its own.
     """
     num_likely = round(audit.num_wrong.value)
     shown = audit.order[: min(MAX_CARDS, max(MIN_CARDS, num_likely))]

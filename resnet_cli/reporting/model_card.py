@@ -78,12 +78,12 @@ def _front_matter(content: ReportContent) -> dict[str, Any]:
 def _purpose(content: ReportContent) -> str:
     classes = content.evaluation.classes
     return f"""\
-A ResNet-50 that names which of {len(classes):,} classes a picture is of: {_names(classes)}.
+A ResNet-50 that names which of {len(classes):,} classes an image is of: {_names(classes)}.
 
 ## Intended use
 
-- For pictures of the kind that it was trained and judged on, where each is of exactly one of its classes.
-- Not for pictures of anything else: it names one of its classes all the same, unless it is told to abstain.
+- For images of the kind that it was trained and judged on, where each is of exactly one of its classes.
+- Not for images of anything else: it names one of its classes all the same, unless it is told to abstain.
 - Not for decisions about people, or where a wrong answer does harm, without a person who looks at it too.
 - **Fill in:** who uses it, for what, and what a wrong answer costs."""
 
@@ -95,7 +95,7 @@ def _data(content: ReportContent) -> str:
 
 {_table(("What", "Value", "Why"), facts)}
 
-**Fill in:** where the pictures come from, who labelled them and how, whom or what they leave out."""
+**Fill in:** where the images come from, who labelled them and how, whom or what they leave out."""
 
 
 def _figures(content: ReportContent) -> str:
@@ -117,8 +117,8 @@ def _figures(content: ReportContent) -> str:
     return f"""\
 ## Figures
 
-On {evaluation.num_images:,} {word + " " if word else ""}pictures. Intervals are of 95 %: what the figure could as \
-well have been with other pictures of the same kind.
+On {evaluation.num_images:,} {word + " " if word else ""}images. Intervals are of 95 %: what the figure could as \
+well have been with other images of the same kind.
 
 {_table(("Figure", "Value", "95 % interval", "What it means"), rows)}
 
@@ -131,24 +131,24 @@ def _limits(content: ReportContent) -> str:
     limits = [*(_plain(text, 700) for text in told), *(_plain(note, 700) for note in notes_about(evaluation))]
     confused = [
         f"{_plain(evaluation.classes[pair.true])} as {_plain(evaluation.classes[pair.predicted])} "
-        f"({pair.num:,}, {percent(pair.share)} of its pictures)"
+        f"({pair.num:,}, {percent(pair.share)} of its images)"
         for pair in most_confused(evaluation)[:MAX_CONFUSED]
     ]
     if confused:
         limits.append(f"Most often it takes {'; '.join(confused)}.")
     limits.append(
-        f"Its probabilities are off by {percent(evaluation.ece)} on average (ECE); with so many pictures chance alone "
+        f"Its probabilities are off by {percent(evaluation.ece)} on average (ECE); with so many images chance alone "
         f"makes up to {percent(evaluation.chance_ece)}. Logits are divided by {evaluation.temperature:.3f} "
-        "(temperature, found on validation pictures)."
+        "(temperature, found on validation images)."
     )
     if evaluation.novelty is not None and content.most_novel is not None:
         num = int((evaluation.novelty > content.most_novel).sum())
         limits.append(
-            f"It can tell pictures unlike its training pictures (`predict --abstain`); {num:,} of these "
+            f"It can tell images unlike its training images (`predict --abstain`); {num:,} of these "
             f"{evaluation.num_images:,} count as such. It knows no other way to say that it does not know."
         )
     else:
-        limits.append("It cannot tell pictures of other things: it names one of its classes for every picture.")
+        limits.append("It cannot tell images of other things: it names one of its classes for every image.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 
@@ -180,7 +180,7 @@ def _licence() -> str:
             ("What", "Licence"),
             [
                 ("this model", "**fill in**"),
-                ("the pictures it was trained on", "**fill in**"),
+                ("the images it was trained on", "**fill in**"),
                 ("the weights it started from", "**fill in**"),
             ],
             is_plain=False,

@@ -35,7 +35,7 @@ _PNG = {"compress_level": 3}
 MAX_CLASSES_WITH_COUNTS = 20
 MAX_TICK_LABELS = 100
 MAX_NAME_WIDTH = 24
-# Pictures up to this side are shown as their pixels; smoothing would only blur them.
+# Images up to this side are shown as their pixels; smoothing would only blur them.
 PIXELATED_UP_TO_PX = 64
 
 
@@ -179,36 +179,36 @@ def plot_predictions(
     path: Path,
     columns: int = 5,
 ) -> None:
-    """Draws a grid of pictures, each under its predicted class and probability.
+    """Draws a grid of images, each under its predicted class and probability.
 
     Wrong predictions are red and name the true class in brackets.
 
     Args:
-        images: Pictures [h x w x 3], [h x w x 1] or [h x w], uint8, of any sizes.
+        images: Images [h x w x 3], [h x w x 1] or [h x w], uint8, of any sizes.
         true: The true class of each.
         predicted: The predicted class of each.
         probs: The probability of each predicted class, in [0, 1].
         path: The PNG file to write.
-        columns: Pictures per row.
+        columns: Images per row.
 
     Raises:
-        ValueError: There are no pictures, no columns, or the sequences differ in length.
+        ValueError: There are no images, no columns, or the sequences differ in length.
         DiskError: The file cannot be written.
     """
     if len(images) == 0 or columns < 1:
-        raise ValueError("there is nothing to plot: give at least one picture and one column")
+        raise ValueError("there is nothing to plot: give at least one image and one column")
     items = list(zip(images, true, predicted, probs, strict=True))
     columns = min(columns, len(items))
     rows = math.ceil(len(items) / columns)
-    picture_in, gap_in, title_in = 1.9, 0.2, 0.5
-    width, height = columns * (picture_in + gap_in), rows * (picture_in + title_in)
+    image_in, gap_in, title_in = 1.9, 0.2, 0.5
+    width, height = columns * (image_in + gap_in), rows * (image_in + title_in)
     figure = new_figure(width, height)
-    # One frame in inches for all of them: ticks that nobody sees would take longer than the pictures.
+    # One frame in inches for all of them: ticks that nobody sees would take longer than the images.
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     for index, (image, truth, guess, prob) in enumerate(items):
         row, column = divmod(index, columns)
-        centre, top = (column + 0.5) * (picture_in + gap_in), height - row * (picture_in + title_in) - title_in
-        scale = picture_in / max(image.shape[:2])
+        centre, top = (column + 0.5) * (image_in + gap_in), height - row * (image_in + title_in) - title_in
+        scale = image_in / max(image.shape[:2])
         high, wide = (scale * side for side in image.shape[:2])
         tiny = max(image.shape[:2]) <= PIXELATED_UP_TO_PX
         axes.imshow(

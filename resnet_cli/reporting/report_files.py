@@ -21,7 +21,7 @@ from resnet_cli.reporting.report_page import ReportContent, report_page
 from resnet_cli.reporting.trust_charts import risk_line
 from resnet_cli.system.paths import make_dir, write_text
 
-#: Pictures in the plot of predictions.
+#: Images in the plot of predictions.
 NUM_SHOWN = 25
 _SHOWN_PX = 256
 
@@ -60,11 +60,11 @@ def confusion_csv(evaluation: Evaluation) -> str:
 
 
 def _plot_predictions(content: ReportContent, path: Path) -> None:
-    """A sample of pictures and answers; those that cannot be read any more are left out."""
+    """A sample of images and answers; those that cannot be read any more are left out."""
     evaluation = content.evaluation
     order = np.random.default_rng(0).permutation(evaluation.num_images)[:NUM_SHOWN]
-    pictures = [(int(at), _small(content.items[at])) for at in order]
-    shown = [(at, pixels) for at, pixels in pictures if pixels is not None]
+    images = [(int(at), _small(content.items[at])) for at in order]
+    shown = [(at, pixels) for at, pixels in images if pixels is not None]
     if shown:
         plot_predictions(
             [pixels for _, pixels in shown],

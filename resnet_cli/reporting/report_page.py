@@ -30,15 +30,15 @@ from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, 
 from resnet_cli.text import row_shares
 from resnet_cli.version import __version__
 
-#: Pictures of galleries are large enough to judge them by; with their heat maps at most 48, 0.9 MB.
+#: Images of galleries are large enough to judge them by; with their heat maps at most 48, 0.9 MB.
 GALLERY_PX, GALLERY_BYTES = 224, 14_000
 #: Of the matrix's cells; at most 3.3 MB.
-CELL_PX, CELL_BYTES, MAX_CELL_PICTURES = 96, 4_000, 600
-#: With fewer pictures they may be larger.
+CELL_PX, CELL_BYTES, MAX_CELL_IMAGES = 96, 4_000, 600
+#: With fewer images they may be larger.
 LARGE_CELL_PX, LARGE_CELL_BYTES, MAX_LARGE = 128, 7_000, 300
 #: A matrix of more classes is drawn, not written.
 MAX_WRITTEN_CLASSES = 32
-#: Pictures unlike the training ones that are shown.
+#: Images unlike the training ones that are shown.
 MAX_UNKNOWN = 6
 #: The figures at the top, beside top-1.
 TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
@@ -53,14 +53,14 @@ class ReportContent:
         command: What reproduces it.
         facts: (name, value, why) of what was trained on what.
         evaluation: Of the judged split.
-        items: Its pictures, in the same order.
+        items: Its images, in the same order.
         data: The data set's name.
-        split: What the judged pictures are: ``test``, ``val``, ``all``.
-        overlays: Position -> where the network looked, for some of the shown pictures.
+        split: What the judged images are: ``test``, ``val``, ``all``.
+        overlays: Position -> where the network looked, for some of the shown images.
         history: Of the training; () for an eval.
         best_epoch: The one that was kept.
-        selections: What was promised about wrong answers on validation, and what became of it on these pictures.
-        most_novel: Above this novelty a picture counts as unknown.
+        selections: What was promised about wrong answers on validation, and what became of it on these images.
+        most_novel: Above this novelty an image counts as unknown.
         findings: What was found about the data.
         warnings: What readers should know first.
         other: Figures of another split to set beside, such as validation.
@@ -86,7 +86,7 @@ class ReportContent:
 
 
 class Shown(NamedTuple):
-    """One picture of a gallery.
+    """One image of a gallery.
 
     Attributes:
         position: In the evaluation.
@@ -96,7 +96,7 @@ class Shown(NamedTuple):
         prob: Of the answer.
         true_prob: Of the true class.
         novelty: None if it is not known.
-        picture: Small.
+        image: Small.
         overlay: Where the network looked; None if that is not known.
     """
 
@@ -107,7 +107,7 @@ class Shown(NamedTuple):
     prob: float
     true_prob: float
     novelty: float | None
-    picture: Thumbnail
+    image: Thumbnail
     overlay: Thumbnail | None
 
     @property
@@ -117,23 +117,23 @@ class Shown(NamedTuple):
 
 
 def split_word(split: str) -> str:
-    """What stands before the word pictures: ``validation`` for val, nothing for all."""
+    """What stands before the word images: ``validation`` for val, nothing for all."""
     return {"val": "validation", "all": ""}.get(split, split)
 
 
 def shown_positions(evaluation: Evaluation) -> list[int]:
-    """The pictures of the galleries, the worst mistakes first: those that a heat map may be made for."""
+    """The images of the galleries, the worst mistakes first: those that a heat map may be made for."""
     worst = worst_mistakes(evaluation)
     return worst + least_certain(evaluation, worst)
 
 
 def report_page(content: ReportContent) -> str:
-    """The HTML document, pictures included; at most about 5 MB.
+    """The HTML document, images included; at most about 5 MB.
 
-    Pictures are read again; one that cannot be read any more gets a placeholder.
+    Images are read again; one that cannot be read any more gets a placeholder.
 
     Args:
-        content: Any, of at least one picture.
+        content: Any, of at least one image.
     """
     evaluation = content.evaluation
     worst = worst_mistakes(evaluation)
@@ -141,7 +141,7 @@ def report_page(content: ReportContent) -> str:
     unknown = _most_novel(content)
     gallery = _gallery(content, [*worst, *unsure, *unknown])
     shown = [*worst, *unsure, *unknown]
-    in_cells = [at for at in of_cells(evaluation, MAX_CELL_PICTURES) if at not in shown]
+    in_cells = [at for at in of_cells(evaluation, MAX_CELL_IMAGES) if at not in shown]
     side_px, max_bytes = (CELL_PX, CELL_BYTES) if len(in_cells) > MAX_LARGE else (LARGE_CELL_PX, LARGE_CELL_BYTES)
     small = thumbnails([content.items[at] for at in in_cells], side_px=side_px, max_bytes=max_bytes)
     num_classes = len(evaluation.classes)
@@ -184,9 +184,9 @@ def report_page(content: ReportContent) -> str:
 def _gallery(content: ReportContent, positions: Sequence[int]) -> dict[int, Shown]:
     evaluation = content.evaluation
     size: dict[str, Any] = {"side_px": GALLERY_PX, "max_bytes": GALLERY_BYTES}
-    pictures = thumbnails([content.items[at] for at in positions], **size)
+    images = thumbnails([content.items[at] for at in positions], **size)
     found = {}
-    for at, picture in zip(positions, pictures, strict=True):
+    for at, image in zip(positions, images, strict=True):
         probs, label = evaluation.probs[at], int(evaluation.labels[at])
         predicted = int(probs.argmax())
         found[at] = Shown(
@@ -197,14 +197,14 @@ def _gallery(content: ReportContent, positions: Sequence[int]) -> dict[int, Show
             prob=float(probs[predicted]),
             true_prob=float(probs[label]),
             novelty=None if evaluation.novelty is None else float(evaluation.novelty[at]),
-            picture=picture,
+            image=image,
             overlay=shrink(content.overlays[at], **size) if at in content.overlays else None,
         )
     return found
 
 
 def _most_novel(content: ReportContent) -> list[int]:
-    """Positions of the pictures most unlike the training ones, of those that count as unknown."""
+    """Positions of the images most unlike the training ones, of those that count as unknown."""
     novelty = content.evaluation.novelty
     if novelty is None or content.most_novel is None:
         return []
@@ -223,7 +223,7 @@ def _calibration(evaluation: Evaluation) -> list[tuple[Chart, Calibration]]:
 
 
 def _novelty(content: ReportContent) -> dict[str, Any] | None:
-    """How many pictures count as unknown, and how often known and unknown ones are answered wrong."""
+    """How many images count as unknown, and how often known and unknown ones are answered wrong."""
     evaluation = content.evaluation
     if evaluation.novelty is None:
         return None

@@ -1,4 +1,4 @@
-"""Small copies of pictures inside an HTML page."""
+"""Small copies of images inside an HTML page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MAX_THUMBNAIL_BYTES = 7_000
 
 
 class Thumbnail(NamedTuple):
-    """A small copy of a picture.
+    """A small copy of an image.
 
     Attributes:
-        src: A ``data:`` URI for ``<img>``; empty if the picture cannot be read.
-        is_tiny: The picture itself is so small that its pixels should stay visible.
+        src: A ``data:`` URI for ``<img>``; empty if the image cannot be read.
+        is_tiny: The image itself is so small that its pixels should stay visible.
     """
 
     src: Markup = Markup()
@@ -36,12 +36,12 @@ class Thumbnail(NamedTuple):
 def thumbnails(
     items: Sequence[Item], *, side_px: int = THUMBNAIL_PX, max_bytes: int = MAX_THUMBNAIL_BYTES
 ) -> list[Thumbnail]:
-    """Reads pictures again, on all cores, and shrinks them.
+    """Reads images again, on all cores, and shrinks them.
 
     Args:
         items: Any; those that cannot be read any more have an empty thumbnail.
         side_px: Of the longer side, at most.
-        max_bytes: Of the JPEG, but for pictures of little more than noise.
+        max_bytes: Of the JPEG, but for images of little more than noise.
     """
 
     def make(item: Item) -> Thumbnail:
@@ -54,14 +54,14 @@ def thumbnails(
 
 
 def shrink(image: Image.Image, *, side_px: int = THUMBNAIL_PX, max_bytes: int = MAX_THUMBNAIL_BYTES) -> Thumbnail:
-    """Shrinks one picture; see :func:`thumbnails`."""
+    """Shrinks one image; see :func:`thumbnails`."""
     is_tiny = max(image.size) <= PIXELATED_UP_TO_PX
     small = image.copy()
     small.thumbnail((side_px, side_px))
     data = b""
     for quality in _QUALITIES:
         buffer = io.BytesIO()
-        # Colour at full resolution: at half of it, tiny pictures lose what tells them apart.
+        # Colour at full resolution: at half of it, tiny images lose what tells them apart.
         small.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if is_tiny else "4:2:0")
         data = buffer.getvalue()
         if len(data) <= max_bytes:

@@ -52,10 +52,10 @@ def reliability_chart(title: str, calibration: Calibration) -> Chart:
 
 
 def risk_line(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share of pictures answered and of wrong ones among them, as the least probability falls.
+    """The share of images answered and of wrong ones among them, as the least probability falls.
 
     Returns:
-        Coverage [m], rising to 1, and risk [m]; pictures that are equally sure are answered together.
+        Coverage [m], rising to 1, and risk [m]; images that are equally sure are answered together.
 
     Source: El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a.html.
     """
@@ -67,7 +67,7 @@ def risk_line(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def risk_chart(evaluation: Evaluation) -> Chart:
-    """Wrong answers among the answered as ever less sure pictures are answered too."""
+    """Wrong answers among the answered as ever less sure images are answered too."""
     coverage, risk = risk_line(evaluation)
     _, top, y_ticks = axis([0.0, max(_LEAST_RISK, float(risk.max()))], is_share=True)
     labels = [
@@ -78,7 +78,7 @@ def risk_chart(evaluation: Evaluation) -> Chart:
     return Chart(
         title="Wrong answers among the answered",
         summary=f"Risk against coverage: {labels[-1]}; {labels[half]}",
-        x_title="pictures answered, the surest first",
+        x_title="images answered, the surest first",
         x_ticks=percent_ticks(),
         y_ticks=y_ticks,
         lines=[chart_line("val", "", coverage.tolist(), (risk / top).tolist(), labels)],
@@ -86,7 +86,7 @@ def risk_chart(evaluation: Evaluation) -> Chart:
 
 
 def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Chart:
-    """How unlike the training pictures the judged ones are, and from where on they count as unknown."""
+    """How unlike the training images the judged ones are, and from where on they count as unknown."""
     high = max(float(novelty.max()), (most_novel or 0.0)) * 1.05 + 1e-6
     counts, edges = np.histogram(novelty, bins=_NUM_BARS, range=(0.0, high))
     most = int(counts.max())
@@ -96,7 +96,7 @@ def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Cha
             (edges[at + 1] - edges[at]) / high - 0.002,
             0.0,
             0.96 * count / most,
-            f"{edges[at]:.3f} to {edges[at + 1]:.3f}: {count:,} pictures",
+            f"{edges[at]:.3f} to {edges[at + 1]:.3f}: {count:,} images",
             "train" if most_novel is not None and edges[at] >= most_novel else "val",
         )
         for at, count in enumerate(counts.tolist())
@@ -105,9 +105,9 @@ def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Cha
     _, top, ticks = axis([0.0, high], is_share=False)
     limit = "" if most_novel is None else f"; above {most_novel:.3f} they count as unknown"
     return Chart(
-        title="How unlike the training pictures",
-        summary=f"Novelty of {len(novelty):,} pictures, from {novelty.min():.3f} to {novelty.max():.3f}{limit}",
-        x_title="novelty (1 - cosine to the nearest training pictures)",
+        title="How unlike the training images",
+        summary=f"Novelty of {len(novelty):,} images, from {novelty.min():.3f} to {novelty.max():.3f}{limit}",
+        x_title="novelty (1 - cosine to the nearest training images)",
         x_ticks=[Tick(tick.place * top / high, tick.text) for tick in ticks if tick.place * top <= high],
         y_ticks=[Tick(0.0, "0"), Tick(0.96, f"{most:,}")],
         bars=bars,

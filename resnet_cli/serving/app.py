@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnet_cli.config import is_loopback
 from resnet_cli.serving import messages
-from resnet_cli.serving.limits import read_pictures
+from resnet_cli.serving.limits import read_images
 from resnet_cli.serving.metrics import Metrics
 from resnet_cli.serving.service import Full, Service
 
@@ -72,7 +72,7 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
     """The app; it answers while its lifespan lasts.
 
     Args:
-        service: Answers pictures.
+        service: Answers images.
         model: Which model that is.
         access: Who may ask.
     """
@@ -82,7 +82,7 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
         options = _options(request)
         try:
             with service.admitted():
-                uploads = await read_pictures(request, service.limits)
+                uploads = await read_images(request, service.limits)
                 replies = await service.predict(uploads, **options)
         except Full:
             headers = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}

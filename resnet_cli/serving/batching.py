@@ -1,4 +1,4 @@
-"""Pictures of many requests through one model: whatever waits goes through it together."""
+"""Images of many requests through one model: whatever waits goes through it together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ R = TypeVar("R")
 class Batcher:
     """A queue before a model that computes on one thread of its own.
 
-    While the model works, pictures gather; what has gathered is its next batch. A model that waits for work takes the
-    first picture at once, unless others are known to be on their way.
+    While the model works, images gather; what has gathered is its next batch. A model that waits for work takes the
+    first image at once, unless others are known to be on their way.
 
     Args:
         answerer: The model.
-        max_batch: Pictures a forward pass.
-        max_wait_s: How long pictures that are here wait for those on their way.
+        max_batch: Images a forward pass.
+        max_wait_s: How long images that are here wait for those on their way.
         on_batch: Told the size of each batch.
     """
 
@@ -39,11 +39,11 @@ class Batcher:
         self._max_batch, self._max_wait_s, self._on_batch = max_batch, max_wait_s, on_batch
         self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[Answers]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        #: Pictures that will be asked for soon: they are being decoded.
+        #: Images that will be asked for soon: they are being decoded.
         self.num_coming = 0
 
     async def answer(self, pixels: Pixels) -> Answers:
-        """Answers one picture: every array has one row."""
+        """Answers one image: every array has one row."""
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((pixels, future))
         return await future

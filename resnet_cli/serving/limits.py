@@ -1,4 +1,4 @@
-"""What a request may ask for, and pictures out of its body; nothing is parsed that is over the limits."""
+"""What a request may ask for, and images out of its body; nothing is parsed that is over the limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from resnet_cli.images import MAX_PIXELS
 
-#: Media types whose body is one picture; the third is what ``curl --data-binary`` says of any file.
+#: Media types whose body is one image; the third is what ``curl --data-binary`` says of any file.
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 #: Form fields beside the files; none is read.
 _MAX_FIELDS = 16
@@ -30,8 +30,8 @@ class Limits:
 
     Attributes:
         max_body_bytes: Of a request's body.
-        max_pixels: Of a picture, known from its header before it is decoded.
-        max_files: Pictures in a request.
+        max_pixels: Of an image, known from its header before it is decoded.
+        max_files: Images in a request.
         max_requests: Taken and not yet answered; more are told to come back.
         timeout_s: For a body to arrive.
     """
@@ -44,7 +44,7 @@ class Limits:
 
 
 class Upload(NamedTuple):
-    """One picture as it came."""
+    """One image as it came."""
 
     name: str
     data: bytes
@@ -55,8 +55,8 @@ class _InMemory(MultiPartParser):
     spool_max_size = sys.maxsize
 
 
-async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
-    """The pictures of a request: its body, or the files of a form.
+async def read_images(request: Request, limits: Limits) -> list[Upload]:
+    """The images of a request: its body, or the files of a form.
 
     Raises:
         HTTPException: 400, 408, 413 or 415, with words for people.
@@ -64,7 +64,7 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_form = kind == "multipart/form-data"
     if not is_form and kind not in _RAW_TYPES and not kind.startswith("image/"):
-        message = f"{kind[:60]}: neither a picture nor a form with files: send image/jpeg or multipart/form-data"
+        message = f"{kind[:60]}: neither an image nor a form with files: send image/jpeg or multipart/form-data"
         raise HTTPException(415, message, _CLOSE)
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.max_body_bytes:
@@ -79,8 +79,8 @@ async def read_pictures(request: Request, limits: Limits) -> list[Upload]:
     except ClientDisconnect:
         raise HTTPException(400, "the body ended early", _CLOSE) from None
     if not data:
-        raise HTTPException(400, "an empty body: send a picture")
-    return [Upload("picture", data)]
+        raise HTTPException(400, "an empty body: send an image")
+    return [Upload("image", data)]
 
 
 async def _read_form(request: Request, limits: Limits) -> list[Upload]:
@@ -94,7 +94,7 @@ async def _read_form(request: Request, limits: Limits) -> list[Upload]:
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, "no files in the form: curl -F file=@photo.jpg")
-    return [Upload((file.filename or "picture")[:_MAX_NAME], await file.read()) for file in files]
+    return [Upload((file.filename or "image")[:_MAX_NAME], await file.read()) for file in files]
 
 
 async def _bounded(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:

@@ -25,15 +25,15 @@ class Share(pydantic.BaseModel):
 
 
 class Answer(pydantic.BaseModel):
-    """The answer to one picture."""
+    """The answer to one image."""
 
-    name: str = pydantic.Field(description="The name that the picture came with.")
-    label: str | None = pydantic.Field(description="The class, or 'unknown'; null if the picture cannot be read.")
+    name: str = pydantic.Field(description="The name that the image came with.")
+    label: str | None = pydantic.Field(description="The class, or 'unknown'; null if the image cannot be read.")
     prob: float | None = pydantic.Field(description="Of the most probable class, whether it is answered or not.")
     topk: list[Share] = pydantic.Field(description="Most probable first.")
-    unknown: str | None = pydantic.Field(description="Why the picture is not answered; null if it is.")
-    novelty: float | None = pydantic.Field(description="How unlike all training pictures it is, 0 to 2.")
-    error: str | None = pydantic.Field(description="Why the picture cannot be read.")
+    unknown: str | None = pydantic.Field(description="Why the image is not answered; null if it is.")
+    novelty: float | None = pydantic.Field(description="How unlike all training images it is, 0 to 2.")
+    error: str | None = pydantic.Field(description="Why the image cannot be read.")
     explanation: str | None = pydantic.Field(description="A JPEG as a data: address, if asked for: where it looked.")
 
     @classmethod
@@ -96,9 +96,9 @@ PROBLEMS = {
     405: ("method_not_allowed", "Not with this method."),
     408: ("timeout", "The body did not arrive in time."),
     413: ("too_large", "The body is over the limit."),
-    415: ("unsupported_type", "Neither a picture nor a form with files."),
+    415: ("unsupported_type", "Neither an image nor a form with files."),
     421: ("wrong_host", "The request was meant for another host."),
-    422: ("unreadable", "None of the pictures can be read."),
+    422: ("unreadable", "None of the images can be read."),
     500: ("internal", "A bug."),
     503: ("busy", "Too many requests are waiting; Retry-After says when to come back."),
 }
@@ -126,9 +126,9 @@ def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
     form = {"type": "object", "properties": {"file": files}}
     predict = {
         "operationId": "predict",
-        "summary": "Name what is in pictures.",
+        "summary": "Name what is in images.",
         "parameters": [
-            query("topk", {"type": "integer", "minimum": 1, "default": 5}, "Classes to name for each picture."),
+            query("topk", {"type": "integer", "minimum": 1, "default": 5}, "Classes to name for each image."),
             query("explain", {"type": "boolean", "default": False}, "Also draw where the network looked."),
         ],
         "requestBody": {

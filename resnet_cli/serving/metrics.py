@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-#: Seconds: a picture takes 20 ms on a small network, and seconds behind a long queue.
+#: Seconds: an image takes 20 ms on a small network, and seconds behind a long queue.
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -27,11 +27,9 @@ class Metrics:
         self.requests_under_way = Gauge(
             "resnet_cli_requests_under_way", "Requests for answers that were taken and not answered.", registry=registry
         )
-        self.pictures = Counter(
-            "resnet_cli_pictures", "Pictures, by what became of them.", ["answer"], registry=registry
-        )
-        self.batch_pictures = Histogram(
-            "resnet_cli_batch_pictures", "Pictures in a forward pass.", buckets=_BATCHES, registry=registry
+        self.images = Counter("resnet_cli_images", "Images, by what became of them.", ["answer"], registry=registry)
+        self.batch_images = Histogram(
+            "resnet_cli_batch_images", "Images in a forward pass.", buckets=_BATCHES, registry=registry
         )
 
     def to_text(self) -> bytes:

@@ -1,4 +1,4 @@
-"""From the bytes of pictures to answers, for many requests at once and in bounded memory."""
+"""From the bytes of images to answers, for many requests at once and in bounded memory."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Full(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """The answer to one picture.
+    """The answer to one image.
 
     Attributes:
-        prediction: Its ``path`` is the name that the picture came with.
+        prediction: Its ``path`` is the name that the image came with.
         explanation: The square that the network saw, with heat where it speaks for its class, as a ``data:`` address;
             None unless asked for and known.
     """
@@ -50,10 +50,10 @@ class Service:
 
     Args:
         answerer: The model; what it sees are squares.
-        rule: When a picture is not answered.
+        rule: When an image is not answered.
         limits: How much may be under way.
-        max_batch: Pictures a forward pass.
-        max_wait_s: How long pictures wait for company.
+        max_batch: Images a forward pass.
+        max_wait_s: How long images wait for company.
         find_heat: For a model whose answers bring no heat along; None: there is none.
     """
 
@@ -74,7 +74,7 @@ class Service:
         self._decoders = ThreadPoolExecutor(num_threads(), thread_name_prefix="decode")
         self._num_requests = 0
         self._batcher = Batcher(
-            answerer, max_batch=max_batch, max_wait_s=max_wait_s, on_batch=self.metrics.batch_pictures.observe
+            answerer, max_batch=max_batch, max_wait_s=max_wait_s, on_batch=self.metrics.batch_images.observe
         )
 
     @contextlib.asynccontextmanager
@@ -108,18 +108,18 @@ class Service:
             self.metrics.requests_under_way.dec()
 
     async def predict(self, uploads: Sequence[Upload], *, topk: int, explain: bool) -> list[Reply]:
-        """Answers pictures in order; one that cannot be read gets a prediction with an error."""
+        """Answers images in order; one that cannot be read gets a prediction with an error."""
         return list(await asyncio.gather(*(self._reply(upload, topk, explain=explain) for upload in uploads)))
 
     async def _reply(self, upload: Upload, topk: int, *, explain: bool) -> Reply:
         try:
             pixels = await self._decode(upload)
         except ImageError as error:
-            self.metrics.pictures.labels("unreadable").inc()
+            self.metrics.images.labels("unreadable").inc()
             return Reply(Prediction(upload.name, error=error))
         answers = await self._batcher.answer(pixels)
         (prediction,) = read_answers(self.classes, [upload.name], answers, topk=topk, rule=self._rule)
-        self.metrics.pictures.labels("answered" if prediction.unknown is None else "unknown").inc()
+        self.metrics.images.labels("answered" if prediction.unknown is None else "unknown").inc()
         return Reply(prediction, await self._explain(pixels, answers) if explain else None)
 
     async def _decode(self, upload: Upload) -> Pixels:

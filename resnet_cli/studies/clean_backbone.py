@@ -16,7 +16,7 @@ class Untrained(NamedTuple):
     Attributes:
         network: Its head is of no use.
         note: What it is, in words; empty where it is the model's own and that is as it should be.
-        has_seen: Whether it was trained on the pictures all the same, as no other is to be had.
+        has_seen: Whether it was trained on the images all the same, as no other is to be had.
     """
 
     network: ResNet50
@@ -27,11 +27,11 @@ class Untrained(NamedTuple):
 def untrained_backbone(model: Model, *, offline: bool = False, on_download: Progress | None = None) -> Untrained:
     """The model's own backbone if it stayed frozen, else the one that its training started from.
 
-    A backbone that was trained on a picture has learnt its label, also a wrong one, and features of training pictures
-    are better than any new picture's: heads on them would find few wrong labels, and expect nothing of more pictures.
+    A backbone that was trained on an image has learnt its label, also a wrong one, and features of training images
+    are better than any new image's: heads on them would find few wrong labels, and expect nothing of more images.
 
     Args:
-        model: Of a run, or weights that are not ours (which saw none of these pictures).
+        model: Of a run, or weights that are not ours (which saw none of these images).
         offline: Never download.
         on_download: Called with (bytes done, bytes in all).
     """
@@ -46,12 +46,10 @@ def untrained_backbone(model: Model, *, offline: bool = False, on_download: Prog
             spec = resolve(FinetuneConfig, {}, config_path, is_record=True).config.weights
         found = find_weights(spec, mode="full", offline=offline, on_download=on_download)
         if found.path is None:
-            return Untrained(model.network, "the model's own backbone, which these pictures trained", True)
+            return Untrained(model.network, "the model's own backbone, which these images trained", True)
         network = ResNet50(2)
         load_backbone(network, found)
     except ResnetCliError as error:
         # The study is still worth something, and says what it is worth.
-        return Untrained(
-            model.network, f"the model's own backbone, which these pictures trained ({error.message})", True
-        )
+        return Untrained(model.network, f"the model's own backbone, which these images trained ({error.message})", True)
     return Untrained(network, f"the backbone that the training started from ({found.name})", False)

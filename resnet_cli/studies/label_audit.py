@@ -1,7 +1,7 @@
-"""Which labels are likely wrong: each picture is judged by heads that were trained without it.
+"""Which labels are likely wrong: each image is judged by heads that were trained without it.
 
-Pictures are ranked by the probability that such a head gives to their label (self-confidence), the least first. Of 250
-labels planted among 5,000 of CIFAR-10 (500 pictures a class at 128 px, the compressed weights that the README names)
+Images are ranked by the probability that such a head gives to their label (self-confidence), the least first. Of 250
+labels planted among 5,000 of CIFAR-10 (500 images a class at 128 px, the compressed weights that the README names)
 75 % are among the first 250 (three draws: 78, 73, 76), and for 83 % of those the suggested label is the right one. The
 margin to the next class finds 59 %, confident learning's thresholds 61 %, log odds 75 %. On the first draw ten folds, a
 second round of folds, and heads trained without the first suspects gain no point, and 30 nearest neighbours find 67 %.
@@ -33,28 +33,28 @@ from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.heads import logistic
 from resnet_cli.heads.probabilities import head_probs
 
-#: Parts of the pictures; each is judged by a head trained on the others.
+#: Parts of the images; each is judged by a head trained on the others.
 NUM_FOLDS = 5
-#: The share of pictures, those that the heads are surest about, by which the number of wrong labels is estimated; but
-#: at least so many pictures.
+#: The share of images, those that the heads are surest about, by which the number of wrong labels is estimated; but
+#: at least so many images.
 SUREST_SHARE, MIN_SUREST = 0.1, 100
-#: A picture is judged if so many others of its class were trained on: a class of fewer is unknown to the head, and
+#: An image is judged if so many others of its class were trained on: a class of fewer is unknown to the head, and
 #: all its labels would look wrong.
 MIN_TRAINED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelAudit:
-    """What heads that were trained without a picture make of its label.
+    """What heads that were trained without an image make of its label.
 
     Attributes:
         classes: In index order.
         labels: As they are given, int64 [n].
-        probs: Of heads that did not see the picture, float32 [n x k].
-        order: Positions of the judged pictures, the likeliest wrong label first, [m].
+        probs: Of heads that did not see the image, float32 [n x k].
+        order: Positions of the judged images, the likeliest wrong label first, [m].
         suggested: The most probable class other than the given one, int64 [n].
         num_wrong: Estimated number of wrong labels among the judged; see :func:`estimate_wrong`.
-        num_unjudged: Pictures of classes too small to be judged.
+        num_unjudged: Images of classes too small to be judged.
     """
 
     classes: tuple[str, ...]
@@ -90,19 +90,19 @@ def audit_labels(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelAudit:
-    """Judges every label by heads that were trained without its picture.
+    """Judges every label by heads that were trained without its image.
 
-    The first fold chooses the penalty. Copies of a picture, and pictures of one group, are in one fold: a copy with
+    The first fold chooses the penalty. Copies of an image, and images of one group, are in one fold: a copy with
     the same wrong label would vouch for it.
 
     Args:
         features: Of a backbone that was not trained on these labels, [n x 2048].
         labels: As given, [n].
         classes: k names.
-        groups: The group of each picture, or none; empty: of no group.
+        groups: The group of each image, or none; empty: of no group.
         device: Where heads are trained.
         seed: Of the folds.
-        on_progress: Called with (pictures judged, pictures in all).
+        on_progress: Called with (images judged, images in all).
 
     Raises:
         DataError: No class is large enough to be judged.
@@ -111,8 +111,8 @@ def audit_labels(
     is_judged = _judged(labels, folds, len(classes))
     if not is_judged.any() or len(np.unique(labels)) < 2:
         raise DataError(
-            f"{len(labels):,} pictures of {len(np.unique(labels)):,} classes are too few to judge their labels",
-            hint=f"it takes two classes, and {MIN_TRAINED} others of a picture's class that are no copies of it",
+            f"{len(labels):,} images of {len(np.unique(labels)):,} classes are too few to judge their labels",
+            hint=f"it takes two classes, and {MIN_TRAINED} others of an image's class that are no copies of it",
         )
     targets = torch.from_numpy(labels)
     probs = np.full((len(labels), len(classes)), np.nan, dtype=np.float32)
@@ -134,13 +134,13 @@ def audit_labels(
 def rank(
     probs: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], is_judged: NDArray[np.bool_]
 ) -> LabelAudit:
-    """Ranks labels by the probability that heads give them which did not see their pictures.
+    """Ranks labels by the probability that heads give them which did not see their images.
 
     Args:
         probs: [n x k].
         labels: [n].
         classes: k names.
-        is_judged: Whether a picture takes part, [n].
+        is_judged: Whether an image takes part, [n].
     """
     every = np.arange(len(labels))
     others = probs.copy()
@@ -163,12 +163,12 @@ def estimate_wrong(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Int
     """About how many labels are wrong: how often the heads contradict where they are surest, as a share of all.
 
     There the heads themselves are hardly ever wrong, so that it is mostly the label that is. It counts a few too many,
-    by the heads' own errors, and it takes wrong labels to be as common among hard pictures as among easy ones. Of 5,000
+    by the heads' own errors, and it takes wrong labels to be as common among hard images as among easy ones. Of 5,000
     labels of CIFAR-10 with 0, 50, 250, 500 and 1,000 planted it counted 20, 60, 253, 520 and 890.
     Source: benchmarks/label_audit.py.
 
     Args:
-        probs: Of heads that did not see the pictures, [m x k].
+        probs: Of heads that did not see the images, [m x k].
         labels: [m], m at least 1.
     """
     num = min(len(labels), max(MIN_SUREST, round(SUREST_SHARE * len(labels))))
@@ -178,7 +178,7 @@ def estimate_wrong(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Int
 
 
 def assign_folds(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]], *, seed: int) -> NDArray[np.intp]:
-    """Gives each block of pictures a fold, so that each fold holds about the same of each class.
+    """Gives each block of images a fold, so that each fold holds about the same of each class.
 
     Args:
         labels: [n].
@@ -203,7 +203,7 @@ def assign_folds(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]], *, 
 
 
 def _blocks(features: Tensor, groups: Sequence[str]) -> list[list[int]]:
-    """Positions of pictures that belong together: copies, which have the same features, and groups."""
+    """Positions of images that belong together: copies, which have the same features, and groups."""
     together: dict[object, list[int]] = defaultdict(list)
     for position, row in enumerate(features.numpy()):
         together[hashlib.sha256(row.tobytes()).digest()].append(position)
@@ -214,7 +214,7 @@ def _blocks(features: Tensor, groups: Sequence[str]) -> list[list[int]]:
 
 
 def _judged(labels: NDArray[np.int64], folds: NDArray[np.intp], num_classes: int) -> NDArray[np.bool_]:
-    """Whether enough of a picture's class is in the folds that its head is trained on, [n]."""
+    """Whether enough of an image's class is in the folds that its head is trained on, [n]."""
     counts = np.zeros((NUM_FOLDS, num_classes), dtype=np.int64)
     np.add.at(counts, (folds, labels), 1)
     left: NDArray[np.bool_] = counts.sum(axis=0)[labels] - counts[folds, labels] >= MIN_TRAINED
@@ -222,16 +222,16 @@ def _judged(labels: NDArray[np.int64], folds: NDArray[np.intp], num_classes: int
 
 
 def audit_table(audit: LabelAudit, items: Sequence[Item], others: Sequence[Item], path: Path) -> str:
-    """All pictures as CSV text for ``finetune``, the likeliest wrong label first, with what should be looked at.
+    """All images as CSV text for ``finetune``, the likeliest wrong label first, with what should be looked at.
 
     Columns: ``image,label,split,group``, which finetune reads, then ``suggested``, ``label_prob``,
     ``suggested_prob`` and ``rank`` (1 is the worst; only the likely wrong have one).
 
     Args:
         audit: Of the items.
-        items: The pictures, [n].
-        others: Pictures of the data set that were not audited; they come last.
-        path: Where the table will lie: pictures below its folder are named relative to it.
+        items: The images, [n].
+        others: Images of the data set that were not audited; they come last.
+        path: Where the table will lie: images below its folder are named relative to it.
     """
     folder = os.path.realpath(path.parent)
     classes, judged = audit.classes, set(audit.order.tolist())
@@ -254,7 +254,7 @@ def audit_table(audit: LabelAudit, items: Sequence[Item], others: Sequence[Item]
 
 
 def _shown(item: Item, folder: str) -> str:
-    """The picture's path from the table's folder; of a picture that is no file, its name."""
+    """The image's path from the table's folder; of an image that is no file, its name."""
     if not isinstance(item.source, Path):
         return item.name
     file = os.path.realpath(item.source)

@@ -1,11 +1,11 @@
-"""What more pictures would bring: heads trained on nested parts of the train split, a power law through their errors.
+"""What more images would bring: heads trained on nested parts of the train split, a power law through their errors.
 
 Features are computed once, so that a head is a matter of seconds. The law ``a + b * n ** -c`` is fitted to the error
-on pictures that no head has seen, and followed to more pictures than there are.
+on images that no head has seen, and followed to more images than there are.
 
-Held against the truth on CIFAR-10 (25 to 450 pictures a class at 128 px, the compressed weights that the README names,
-2,000 test pictures; benchmarks/learning_curve.py) 16 of 18 intervals for twice the pictures hold; the gain is off
-by 0.8 points on average, 0.3 points too high in the mean. Few pictures promise rather too much: from 25 a class to 125
+Held against the truth on CIFAR-10 (25 to 450 images a class at 128 px, the compressed weights that the README names,
+2,000 test images; benchmarks/learning_curve.py) 16 of 18 intervals for twice the images hold; the gain is off
+by 0.8 points on average, 0.3 points too high in the mean. Few images promise rather too much: from 25 a class to 125
 by 2.4 points. What a class has gained so far says nothing about what it will gain (correlation -0.1), so none is named.
 
 Sources: the law: Cortes et al. 1993, "Learning curves: asymptotic values and rate of convergence"; Hestness et al.
@@ -29,25 +29,25 @@ from resnet_cli.evaluation.intervals import Interval, around
 from resnet_cli.heads import logistic
 from resnet_cli.heads.probabilities import head_probs
 
-#: Sizes of the nested parts, in equal ratios from the smallest to all pictures: each doubles the one before.
+#: Sizes of the nested parts, in equal ratios from the smallest to all images: each doubles the one before.
 NUM_SIZES = 6
-#: The smallest part is this share of all pictures, but at least so many a class.
+#: The smallest part is this share of all images, but at least so many a class.
 SMALLEST_SHARE = 1 / 32
 MIN_PER_CLASS = 2
-#: All pictures must be so many times the smallest part, or there is no curve to see.
+#: All images must be so many times the smallest part, or there is no curve to see.
 MIN_RANGE = 4
-#: Random parts of each size; of all pictures there is but one.
+#: Random parts of each size; of all images there is but one.
 NUM_DRAWS = 5
-#: Pictures of the largest part: with more, a curve takes hours and its end is flat.
+#: Images of the largest part: with more, a curve takes hours and its end is flat.
 MAX_IMAGES = 20_000
-#: What is forecast beside twice the pictures.
+#: What is forecast beside twice the images.
 MORE_PER_CLASS = 100
-TWICE = "twice the pictures"
-#: Samples with replacement of the judged pictures and of the draws.
+TWICE = "twice the images"
+#: Samples with replacement of the judged images and of the draws.
 NUM_RESAMPLES = 1000
 #: Exponents that are tried. Source: between 0.07 and 0.5 in Hestness et al. 2017; heads on frozen features reach 1.
 EXPONENTS = np.geomspace(0.05, 2, 48)
-#: A forecast for more than so many times the pictures is a guess. Source: benchmarks/learning_curve.py.
+#: A forecast for more than so many times the images is a guess. Source: benchmarks/learning_curve.py.
 MAX_REACH = 4.0
 
 Rows = tuple[Tensor, Tensor]
@@ -55,23 +55,23 @@ Errors = NDArray[np.float64]
 
 
 class PowerLaw(NamedTuple):
-    """The error with n pictures: ``asymptote + scale * n ** -exponent``; each a number or an array of them."""
+    """The error with n images: ``asymptote + scale * n ** -exponent``; each a number or an array of them."""
 
     asymptote: Any
     scale: Any
     exponent: Any
 
     def error(self, num_images: float) -> Any:
-        """The expected share of wrong answers of a head trained on so many pictures."""
+        """The expected share of wrong answers of a head trained on so many images."""
         return self.asymptote + self.scale * num_images**-self.exponent
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The heads trained on one number of pictures.
+    """The heads trained on one number of images.
 
     Attributes:
-        num_images: Pictures of each part.
+        num_images: Images of each part.
         error: Mean share of wrong answers, and between which the heads' own lie.
         l2: The penalty that the validation split chose.
         num_draws: How many parts of this size.
@@ -85,13 +85,13 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What would be reached with more pictures of the same kind.
+    """What would be reached with more images of the same kind.
 
     Attributes:
         name: In words: ``TWICE``, or how many more.
         num_images: In all.
         top1: Expected share of right answers.
-        gain: In top-1, against what is reached with the pictures that are there.
+        gain: In top-1, against what is reached with the images that are there.
         is_guess: Whether it lies further ahead than such forecasts hold.
     """
 
@@ -104,14 +104,14 @@ class Forecast:
 
 @dataclasses.dataclass(frozen=True)
 class LearningCurve:
-    """How the error falls with the number of pictures, and where it goes from there.
+    """How the error falls with the number of images, and where it goes from there.
 
     Attributes:
-        steps: From few pictures to all.
+        steps: From few images to all.
         law: Fitted to them.
-        forecasts: For more pictures.
-        num_judged: Pictures that every head was judged by.
-        num_train: Pictures of the train split, of which the largest part may be fewer.
+        forecasts: For more images.
+        num_judged: Images that every head was judged by.
+        num_train: Images of the train split, of which the largest part may be fewer.
     """
 
     steps: tuple[Step, ...]
@@ -127,7 +127,7 @@ class LearningCurve:
 
     @property
     def twice(self) -> Forecast:
-        """The forecast for twice the pictures."""
+        """The forecast for twice the images."""
         return next(found for found in self.forecasts if found.name == TWICE)
 
 
@@ -142,20 +142,20 @@ def learning_curve(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LearningCurve:
-    """Trains heads on nested parts of the train split and forecasts what more pictures would bring.
+    """Trains heads on nested parts of the train split and forecasts what more images would bring.
 
     Args:
         train: Features [n x 2048] of any float dtype, labels int64 [n].
         val: Likewise; chooses each size's penalty.
         judged: Likewise; the test split, or else the validation split again.
         num_classes: Outputs of a head.
-        groups: The group of each train picture, which is taken as a whole as far as possible; empty: of no group.
+        groups: The group of each train image, which is taken as a whole as far as possible; empty: of no group.
         device: Where heads are trained.
         seed: Chooses the parts.
-        on_progress: Called with (pictures trained on, of all heads together).
+        on_progress: Called with (images trained on, of all heads together).
 
     Raises:
-        DataError: There are too few train pictures for a curve.
+        DataError: There are too few train images for a curve.
     """
     labels = train[1].numpy()
     num_used = len(np.unique(labels))
@@ -184,7 +184,7 @@ def learning_curve(
 
 
 def part_sizes(num_images: int, num_classes: int) -> list[int]:
-    """How many pictures each part has, from few to all.
+    """How many images each part has, from few to all.
 
     Args:
         num_images: Of the train split.
@@ -197,8 +197,8 @@ def part_sizes(num_images: int, num_classes: int) -> list[int]:
     smallest = max(MIN_PER_CLASS * num_classes, round(SMALLEST_SHARE * largest))
     if not num_images or largest < MIN_RANGE * smallest:
         raise DataError(
-            f"{num_images:,} train pictures of {num_classes:,} classes are too few for a learning curve",
-            hint=f"it takes {MIN_RANGE * MIN_PER_CLASS} of each class at the least; until then, more pictures help",
+            f"{num_images:,} train images of {num_classes:,} classes are too few for a learning curve",
+            hint=f"it takes {MIN_RANGE * MIN_PER_CLASS} of each class at the least; until then, more images help",
         )
     return [int(size) for size in np.unique(np.geomspace(smallest, largest, NUM_SIZES).round())]
 
@@ -206,18 +206,18 @@ def part_sizes(num_images: int, num_classes: int) -> list[int]:
 def nested_order(labels: NDArray[np.int64], groups: Sequence[str], *, seed: int) -> NDArray[np.intp]:
     """Positions in an order of which every beginning holds the classes in the proportions of the whole.
 
-    Each class's first picture comes before all others. A group's pictures of a class follow each other.
+    Each class's first image comes before all others. A group's images of a class follow each other.
 
     Args:
         labels: [n].
-        groups: Of each picture, or none; empty: of no group.
+        groups: Of each image, or none; empty: of no group.
         seed: Of the order.
     """
     rng = np.random.default_rng(seed)
     chance = rng.random(len(labels))
     if any(groups):
         names, inverse = np.unique(
-            [f"group {group}" if group else f"picture {at}" for at, group in enumerate(groups)], return_inverse=True
+            [f"group {group}" if group else f"image {at}" for at, group in enumerate(groups)], return_inverse=True
         )
         chance = rng.permutation(len(names))[inverse] + chance
     place = np.empty(len(labels))
@@ -287,14 +287,14 @@ def _follow(
 
 
 class _Resampled:
-    """What the errors could have been with other judged pictures and other parts, and the laws through them."""
+    """What the errors could have been with other judged images and other parts, and the laws through them."""
 
     def __init__(self, sizes: Sequence[int], rights: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> None:
         num_judged = rights[0].shape[1]
-        # The same judged pictures for all sizes: that some are hard is no news about the curve's slope.
+        # The same judged images for all sizes: that some are hard is no news about the curve's slope.
         counts = rng.multinomial(num_judged, np.full(num_judged, 1 / num_judged), size=NUM_RESAMPLES)
         by_draw = [1 - counts @ right.T.astype(np.float64) / num_judged for right in rights]  # [resamples x draws]
-        # How far one draw lies off its size's mean, for a part of one picture: it shrinks with the root of the size.
+        # How far one draw lies off its size's mean, for a part of one image: it shrinks with the root of the size.
         spread = [
             (1 - right.mean(axis=1) - (1 - right.mean())) * math.sqrt(size * len(right) / (len(right) - 1))
             for size, right in zip(sizes, rights, strict=True)

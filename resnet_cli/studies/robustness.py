@@ -1,8 +1,8 @@
-"""How far a model's answers survive what cameras and the web do to pictures: seven kinds of damage in five strengths.
+"""How far a model's answers survive what cameras and the web do to images: seven kinds of damage in five strengths.
 
-Damage is done to the decoded picture, before it is fitted to the network. So that a strength means the same for a
-thumbnail and for a photo of 20 megapixels, the picture is first brought to the scale at which the network sees it, and
-lengths are shares of the shorter side. What a picture gets depends on its pixels alone: it is the same each time and on
+Damage is done to the decoded image, before it is fitted to the network. So that a strength means the same for a
+thumbnail and for a photo of 20 megapixels, the image is first brought to the scale at which the network sees it, and
+lengths are shares of the shorter side. What an image gets depends on its pixels alone: it is the same each time and on
 every machine, and a stronger damage is more of the same.
 
 Source: Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261 (ImageNet-C); where a kind is theirs, its
@@ -34,16 +34,16 @@ from resnet_cli.model.network import Model
 from resnet_cli.preprocess import MAX_ASPECT, Preprocess
 from resnet_cli.system.device import Compute
 
-#: Pictures that are looked at unless more are asked for: each goes through the network 36 times (at 224 px 500 take
+#: Images that are looked at unless more are asked for: each goes through the network 36 times (at 224 px 500 take
 #: about ten minutes on two cores), and with 500 the 95 % interval of a share reaches at most 4.4 points to each side.
 MAX_IMAGES = 500
 NUM_STRENGTHS = 5
-#: Shorter side of the pictures that the lengths of Hendrycks and Dietterich are meant for, in pixels.
+#: Shorter side of the images that the lengths of Hendrycks and Dietterich are meant for, in pixels.
 _THEIR_SIDE_PX = 224
 #: Samples with replacement for the interval of a drop.
 NUM_RESAMPLES = 2000
 
-#: A picture, a strength, and random numbers that are the same for all strengths -> the damaged picture.
+#: An image, a strength, and random numbers that are the same for all strengths -> the damaged image.
 Damage = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
 
@@ -65,12 +65,12 @@ class Kind(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """The answers to pictures damaged in one way.
+    """The answers to images damaged in one way.
 
     Attributes:
         strength: In the unit of its kind.
         top1: Share of right answers.
-        drop: How much lower that is than for the same pictures undamaged.
+        drop: How much lower that is than for the same images undamaged.
     """
 
     strength: float
@@ -87,7 +87,7 @@ class KindResult:
         unit: What its strengths are.
         cells: From weak to strong.
         mean_top1: Over the strengths.
-        drop: How much lower that is than for the same pictures undamaged.
+        drop: How much lower that is than for the same images undamaged.
     """
 
     name: str
@@ -99,13 +99,13 @@ class KindResult:
 
 @dataclasses.dataclass(frozen=True)
 class Robustness:
-    """The answers to damaged pictures.
+    """The answers to damaged images.
 
     Attributes:
-        clean: Share of right answers to the same pictures undamaged.
+        clean: Share of right answers to the same images undamaged.
         kinds: One row a kind.
-        num_images: Pictures that were looked at.
-        num_available: Pictures that there were.
+        num_images: Images that were looked at.
+        num_available: Images that there were.
     """
 
     clean: Interval
@@ -127,17 +127,17 @@ def robustness(
     max_images: int = MAX_IMAGES,
     on_progress: Progress | None = None,
 ) -> Robustness:
-    """Answers pictures undamaged and damaged; memory does not grow with their number, and no feature is cached.
+    """Answers images undamaged and damaged; memory does not grow with their number, and no feature is cached.
 
     Args:
         model: Its classes are what the items' labels index.
         items: At least one.
         compute: Device and precision.
         max_images: Of more, so many are drawn, always the same.
-        on_progress: Called with (pictures done, pictures in all).
+        on_progress: Called with (images done, images in all).
 
     Raises:
-        DataError: Pictures that cannot be read; all of the batch are named.
+        DataError: Images that cannot be read; all of the batch are named.
     """
     chosen = draw_items(items, max_images)
     is_right = np.empty((len(chosen), 1 + NUM_STRENGTHS * len(KINDS)), dtype=bool)
@@ -160,7 +160,7 @@ def robustness(
 
 
 def draw_items(items: Sequence[Item], max_images: int) -> list[Item]:
-    """A random sample that depends on the pictures' names alone, in their order; one picture more hardly changes it."""
+    """A random sample that depends on the images' names alone, in their order; one image more hardly changes it."""
     ranked = sorted(range(len(items)), key=lambda at: hashlib.sha256(_bytes(items[at].name)).digest())
     return [items[at] for at in sorted(ranked[:max_images])]
 
@@ -169,8 +169,8 @@ def summarize(is_right: NDArray[np.bool_], num_available: int) -> Robustness:
     """Counts right answers.
 
     Args:
-        is_right: [n x 1 + 5 * kinds], the first column of the undamaged pictures, then the strengths of each kind.
-        num_available: Pictures that there were.
+        is_right: [n x 1 + 5 * kinds], the first column of the undamaged images, then the strengths of each kind.
+        num_available: Images that there were.
     """
     num_images = len(is_right)
     top1 = [wilson(int(count), num_images) for count in is_right.sum(axis=0)]
@@ -186,7 +186,7 @@ def summarize(is_right: NDArray[np.bool_], num_available: int) -> Robustness:
 
 
 def _drops(clean: NDArray[np.float64], damaged: NDArray[np.float64]) -> list[Interval]:
-    """Of each column [n x c] against the undamaged [n]; luck with the pictures, which are the same, cancels out."""
+    """Of each column [n x c] against the undamaged [n]; luck with the images, which are the same, cancels out."""
     lost = clean[:, None] - damaged
     rng = np.random.default_rng(0)
     counts = rng.multinomial(len(lost), np.full(len(lost), 1 / len(lost)), size=NUM_RESAMPLES)
@@ -195,7 +195,7 @@ def _drops(clean: NDArray[np.float64], damaged: NDArray[np.float64]) -> list[Int
 
 
 def _variants(image: Image.Image, preprocess: Preprocess) -> Pixels:
-    """What the network sees of a picture, undamaged and damaged, one below the other: [36 * side x side x 3]."""
+    """What the network sees of an image, undamaged and damaged, one below the other: [36 * side x side x 3]."""
     image = working_size(image, preprocess)
     seed = zlib.crc32(image.tobytes())
     seen = [preprocess(image)]
@@ -206,9 +206,9 @@ def _variants(image: Image.Image, preprocess: Preprocess) -> Pixels:
 
 
 def working_size(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """The picture at the scale at which the network sees it.
+    """The image at the scale at which the network sees it.
 
-    Where a square is cropped it is what the preprocessing itself would crop from: undamaged pictures get the answers
+    Where a square is cropped it is what the preprocessing itself would crop from: undamaged images get the answers
     that they always get. A small panorama stays as it is: enlarged, it would fill the memory.
     """
     width, height = image.size
@@ -273,7 +273,7 @@ def _shift(image: Image.Image, strength: float, rng: np.random.Generator) -> Ima
 
 
 def _moved(image: Image.Image, reach: int, move: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Moves a picture that goes on for ``reach`` pixels beyond its edges as in a mirror."""
+    """Moves an image that goes on for ``reach`` pixels beyond its edges as in a mirror."""
     width, height = image.size
     # Room for the resampling; no mirror shows more than there is, which only matters in strips.
     x, y = (min(side, reach + 3) for side in (width, height))

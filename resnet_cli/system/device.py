@@ -124,7 +124,7 @@ def keep_freed_memory() -> None:
     """Lets glibc keep large freed blocks for the next batch instead of returning them to the system.
 
     By default every activation of a forward pass is mapped, zeroed by the kernel and unmapped again; without
-    that a batch of 32 pictures of 224 px takes a quarter less processor time, for about 250 MB more memory
+    that a batch of 32 images of 224 px takes a quarter less processor time, for about 250 MB more memory
     (measured). Does nothing where the C library is another one.
 
     Source: mallopt(3), M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1).

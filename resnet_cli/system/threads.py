@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-#: Items a task: a task costs as much as looking at a small picture.
+#: Items a task: a task costs as much as looking at a small image.
 CHUNK_ITEMS = 16
 
 T = TypeVar("T")

@@ -17,10 +17,10 @@ from resnet_cli.system.device import Compute
 from resnet_cli.training import exemplars
 
 
-def make_reliable(
+def calibrate_model(
     model: Model, dataset: Dataset, compute: Compute, *, seed: int, on_progress: Progress | None = None
 ) -> Model:
-    """The model with a temperature, a memory of its pictures, and how it answered its validation split.
+    """The model with a temperature, a memory of its images, and how it answered its validation split.
 
     Args:
         model: As the training left it; a memory that it has already is kept.
@@ -28,13 +28,13 @@ def make_reliable(
             memory yet.
         compute: Device and precision.
         seed: Of what is remembered.
-        on_progress: Called with (pictures done, pictures in all).
+        on_progress: Called with (images done, images in all).
 
     Raises:
-        DataError: A picture cannot be read any more.
+        DataError: An image cannot be read any more.
     """
     val = dataset.split("val")
-    remembered = model.memory
+    remembered = model.exemplars
     new = [] if remembered else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
     features = extract_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
     val_rows = features[: len(val)], torch.tensor([item.label for item in val])
@@ -46,7 +46,7 @@ def make_reliable(
     logits = probs.clamp_min(torch.finfo(torch.float32).tiny).log()
     temperature = fit_temperature(logits.numpy(), labels)
     confidence, answers = torch.softmax(logits / temperature, dim=1).max(dim=1)
-    known = dataclasses.replace(model, temperature=temperature, memory=remembered)
+    known = dataclasses.replace(model, temperature=temperature, exemplars=remembered)
     assert known.reference is not None
     return dataclasses.replace(
         known,

@@ -13,8 +13,8 @@ from torch import Tensor
 from resnet_cli.errors import DataError
 from resnet_cli.runs import EpochRecord, RunFolder
 from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
-from resnet_cli.training.loop import quality
-from resnet_cli.training.state import Session
+from resnet_cli.training.loop import selection_key
+from resnet_cli.training.state import TrainState
 
 #: Checkpoints at the end of an epoch may take this share of the time; a long epoch always gets one.
 CHECKPOINT_SHARE = 0.05
@@ -24,16 +24,16 @@ CHECKPOINT_EVERY_S = 600.0
 MODEL_EVERY_S = 60.0
 
 
-class RunKeeper:
+class RunCallback:
     """Keeps the best epoch in memory, and everything else in the run folder.
 
     Args:
         folder: Of the run.
         snapshot: -> the tensors of the model that differ from where training started, as it is now.
         write_model: Writes the model file from such tensors.
-        data: Fingerprint of the pictures; a checkpoint carries it.
+        data: Fingerprint of the images; a checkpoint carries it.
         every_s: Seconds between checkpoints within an epoch; None for the default.
-        writes: False in all processes of a team but one.
+        writes: False in all processes of several processes but one.
 
     Attributes:
         best: The record of the best epoch; None before the first.
@@ -66,32 +66,32 @@ class RunKeeper:
 
     def keep(self, record: EpochRecord) -> bool:
         """Keeps the weights as they are now, if the epoch is the best so far."""
-        if self.best is not None and quality(record) <= quality(self.best):
+        if self.best is not None and selection_key(record) <= selection_key(self.best):
             return False
         self.best = record
         self.state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.snapshot().items()}
         self._model_is_best = False
         return True
 
-    def after_step(self, session: Session) -> None:
+    def after_step(self, train_state: TrainState) -> None:
         """Writes a checkpoint if the last one is old enough."""
         if time.perf_counter() - self._checkpoint_at >= self._every_s:
-            self._write_checkpoint(session)
+            self._write_checkpoint(train_state)
 
-    def after_epoch(self, session: Session) -> None:
+    def after_epoch(self, train_state: TrainState) -> None:
         """Writes the history, and a checkpoint and the model unless that would slow the training down."""
         if self._writes:
-            self._folder.write_history(session.state.history)
+            self._folder.write_history(train_state.counters.history)
         now = time.perf_counter()
         if self._always or CHECKPOINT_SHARE * (now - self._checkpoint_at) >= self._checkpoint_s:
-            self._write_checkpoint(session)
+            self._write_checkpoint(train_state)
         if now - self._model_at >= MODEL_EVERY_S and not self._model_is_best:
             self.save_model()
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         """Writes a checkpoint, the history and the best model, and says what is kept."""
-        self._write_checkpoint(session)
-        state = session.state
+        self._write_checkpoint(train_state)
+        state = train_state.counters
         if self._writes:
             self._folder.write_history(state.history)
         going_on = f"go on with: {self._folder.resume_command}"
@@ -114,11 +114,11 @@ class RunKeeper:
         """Takes up what :meth:`after_step` wrote into a checkpoint.
 
         Raises:
-            DataError: The checkpoint is of other pictures.
+            DataError: The checkpoint is of other images.
         """
         if checkpoint.values["data"] != self._data:
             raise DataError(
-                "the pictures have changed since this run began: going on would be another training",
+                "the images have changed since this run began: going on would be another training",
                 hint="start a new run: resnet-cli finetune DATA",
             )
         self.state = checkpoint.part("best.")
@@ -126,24 +126,24 @@ class RunKeeper:
         self.best = EpochRecord(**best) if best else None
         self._saved_at = checkpoint.values["epoch"], checkpoint.values["step"]
 
-    def finish(self, session: Session) -> None:
+    def finish(self, train_state: TrainState) -> None:
         """Leaves one checkpoint, that of the end, for a training that is to be extended."""
-        if self._saved_at != (session.state.epoch, session.state.step):
-            self._write_checkpoint(session)
+        if self._saved_at != (train_state.counters.epoch, train_state.counters.step):
+            self._write_checkpoint(train_state)
         if self._writes:
             prune(self._folder.checkpoints_path, keep=1)
 
-    def _write_checkpoint(self, session: Session) -> None:
+    def _write_checkpoint(self, train_state: TrainState) -> None:
         began = time.perf_counter()
         if self._writes:
-            state = session.capture()
+            state = train_state.capture()
             best = dataclasses.asdict(self.best) if self.best else None
             values: dict[str, Any] = {**state.values, "best": best, "data": self._data}
             tensors = {**state.tensors, **{f"best.{name}": x for name, x in self.state.items()}}
             write_checkpoint(
-                self._folder.checkpoints_path, Checkpoint(tensors, values), num_steps=session.state.num_steps
+                self._folder.checkpoints_path, Checkpoint(tensors, values), num_steps=train_state.counters.num_steps
             )
-        self._saved_at = session.state.epoch, session.state.step
+        self._saved_at = train_state.counters.epoch, train_state.counters.step
         self._checkpoint_at = time.perf_counter()
         self._checkpoint_s = self._checkpoint_at - began
 

@@ -19,16 +19,16 @@ Solver = Literal["lbfgs", "sgd"]
 EPOCHS = 10
 #: Share of all steps until the rate peaks.
 WARMUP = 0.1
-#: Longer side over shorter up to which the centre crop stands for the picture: 3:2 and 4:3 photos, and 16:9 just.
+#: Longer side over shorter up to which the centre crop stands for the image: 3:2 and 4:3 photos, and 16:9 just.
 MAX_CROP_ASPECT = 1.8
 
 #: What a CPU enlarges tiny sources to: a third of the work of 224, and still four times CIFAR's own size.
 TINY_SOURCE_CPU_SIZE = 128
 #: On a CPU `auto` trains the whole network only where that takes about two minutes at the most.
 AUTO_FULL_CPU_S = 120
-#: Seconds a training picture of 224 px takes on two CPU cores (forward and backward; measured, fp32).
+#: Seconds a training image of 224 px takes on two CPU cores (forward and backward; measured, fp32).
 CPU_TRAIN_S_PER_IMAGE = 0.25
-#: From here on there are enough steps for large batches, and enough pictures for new statistics.
+#: From here on there are enough steps for large batches, and enough images for new statistics.
 MANY_IMAGES = 20_000
 #: Below this BatchNorm's batch statistics are too noisy to train with; the stored ones are kept.
 MIN_BATCH_FOR_BATCHNORM = 16
@@ -61,7 +61,7 @@ def default_mode(
     Args:
         weights: As ``--weights`` names them.
         device_type: ``cpu``, ``cuda``, ...
-        num_images: Training pictures of all epochs together.
+        num_images: Training images of all epochs together.
         image_size: Pixels of the network's input.
         max_time_s: What the user allows; None: two minutes on a CPU.
     """
@@ -76,7 +76,7 @@ def default_mode(
 
 
 def default_batch_size(mode: Mode, num_train: int) -> int:
-    """64 features a step; 32 pictures, or 128 where that leaves enough steps.
+    """64 features a step; 32 images, or 128 where that leaves enough steps.
 
     Source: frozen: benchmarks/head.py.
     """
@@ -93,7 +93,7 @@ def default_optimizer(mode: Mode, *, random_start: bool) -> OptimizerName:
 def default_lr(mode: Mode, optimizer: OptimizerName, *, random_start: bool) -> float:
     """Peak rate of the backbone at the default batch sizes.
 
-    Source: lp-ft: on 5,000 CIFAR-10 pictures at 128 px three epochs of 0.003 with BatchNorm in eval mode take the
+    Source: lp-ft: on 5,000 CIFAR-10 images at 128 px three epochs of 0.003 with BatchNorm in eval mode take the
     probe from 79.2 to 82.4 % (n = 2,000); at 64 px 0.01 with batch statistics falls from 70.6 to 63 in its first
     epoch and only gets back to 70.8 in its third, 0.002 in eval mode is at 72.5 after one.
     """
@@ -116,7 +116,7 @@ def default_head_lr(mode: Mode, optimizer: OptimizerName, hidden: tuple[int, ...
 
 
 def default_weight_decay(mode: Mode, optimizer: OptimizerName) -> float:
-    """A head on features needs far more than a network: 2,048 features are often more than there are pictures.
+    """A head on features needs far more than a network: 2,048 features are often more than there are images.
 
     Source: frozen: benchmarks/head.py (ten epochs of 0.1 reach what L-BFGS reaches with its best penalty);
     SGD: He et al. 2016, section 3.4; AdamW: torch's default.
@@ -155,13 +155,13 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
 def default_batchnorm(mode: Mode, num_images: int, *, num_train: int, random_start: bool) -> Literal["train", "eval"]:
     """Batch statistics where a batch gives good ones and the head can follow; else those of the trained weights.
 
-    A head from a probe knows the features as the stored statistics make them: few pictures are not enough to learn
+    A head from a probe knows the features as the stored statistics make them: few images are not enough to learn
     others (see :func:`default_lr`).
 
     Args:
         mode: Of the training.
         num_images: That go through the network at once.
-        num_train: Training pictures.
+        num_train: Training images.
         random_start: There are no stored ones.
     """
     if random_start:
@@ -171,22 +171,22 @@ def default_batchnorm(mode: Mode, num_images: int, *, num_train: int, random_sta
 
 
 def choose_fit(aspects: Sequence[float]) -> tuple[Fit, str]:
-    """Crop, unless that loses much of the typical picture.
+    """Crop, unless that loses much of the typical image.
 
     Args:
-        aspects: Longer side over shorter, of some of the pictures.
+        aspects: Longer side over shorter, of some of the images.
     """
     typical = statistics.median(aspects) if aspects else 1.0
     if typical <= MAX_CROP_ASPECT:
         return "crop", ""
     return (
         "pad",
-        f"the pictures are {typical:.1f} times as long as wide: a square crop would lose {1 - 1 / typical:.0%}",
+        f"the images are {typical:.1f} times as long as wide: a square crop would lose {1 - 1 / typical:.0%}",
     )
 
 
 def default_augment(source_px: int) -> Strength:
-    """Random crops of photos; tiny pictures only shift (a third of a 32 px picture says little)."""
+    """Random crops of photos; tiny images only shift (a third of a 32 px image says little)."""
     return "light" if source_px <= TINY_SOURCE_PX else "standard"
 
 

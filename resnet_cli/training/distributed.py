@@ -1,10 +1,10 @@
 """The processes that train one network together; usually there is one.
 
 Each step's batch is shared out, gradients are added up, and so every process holds the same weights all the time.
-BatchNorm normalises by a process's own pictures, as it does in torch's DistributedDataParallel; its running
+BatchNorm normalises by a process's own images, as it does in torch's DistributedDataParallel; its running
 statistics are the mean over the processes.
 
-One process, the chief, writes files and talks; if another one fails, the chief says why.
+One process, the main process, writes files and talks; if another one fails, the main process says why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
+from torch import distributed as dist
 
 from resnet_cli.errors import ResnetCliError, SetupError
 from resnet_cli.system.device import Compute
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 #: How long a process waits for the first message of the others.
 JOINING = datetime.timedelta(minutes=10)
-#: How long it waits for what they do: a download, or a pass over all pictures. One that has died is noticed
+#: How long it waits for what they do: a download, or a pass over all images. One that has died is noticed
 #: by its closed connection, and by who started it.
 PATIENCE = datetime.timedelta(days=1)
-#: How long one that failed waits until the chief has saved its work and said why: whoever started them ends all
+#: How long one that failed waits until the main process has saved its work and said why: whoever started them ends all
 #: when the first one ends.
 LINGER = datetime.timedelta(seconds=60)
 
@@ -44,11 +45,11 @@ class PeerLost(SetupError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Team:
+class Distributed:
     """One process's place among those that share a training.
 
     Attributes:
-        rank: From 0; the first one, the chief, writes files and talks.
+        rank: From 0; the first one, the main process, writes files and talks.
         size: Processes in all.
         local_rank: From 0 on each machine: the number of its GPU.
 
@@ -61,7 +62,7 @@ class Team:
     local_rank: int = 0
 
     @property
-    def is_chief(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and talks."""
         return self.rank == 0
 
@@ -83,45 +84,45 @@ class Team:
         torch.cuda.set_device(self.local_rank)
         return dataclasses.replace(compute, device=f"cuda:{self.local_rank}")
 
-    def sum_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
         """Adds up tensors over all processes, in place, one message for each dtype."""
-        self._exchange(tensors, lambda flat: distributed.all_reduce(flat))
+        self._exchange(tensors, lambda flat: dist.all_reduce(flat))
 
     def copy_(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrites tensors with the chief's, one message for each dtype."""
-        self._exchange(tensors, lambda flat: distributed.broadcast(flat, src=0))
+        """Overwrites tensors with the main process's, one message for each dtype."""
+        self._exchange(tensors, lambda flat: dist.broadcast(flat, src=0))
 
-    def largest(self, value: float) -> float:
+    def all_max(self, value: float) -> float:
         """The largest of the processes' values."""
         if self.size == 1:
             return value
         # On the CPU also where gradients lie on a GPU: nobody has to wait for what that still has to do.
         found = torch.tensor(value, dtype=torch.float64)
         with _peers_needed():
-            distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
+            dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return found.item()
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
-        return self.largest(float(flag)) > 0
+        return self.all_max(float(flag)) > 0
 
     def wait(self) -> None:
         """Until all processes are here."""
-        self.largest(0.0)
+        self.all_max(0.0)
 
-    def tell(self, value: T) -> T:
-        """The chief's value, which JSON can hold; what the others give is not looked at."""
+    def broadcast(self, value: T) -> T:
+        """The main process's value, which JSON can hold; what the others give is not looked at."""
         if self.size == 1:
             return value
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         length = torch.tensor(len(data))
         self.copy_([length])
-        data = data if self.is_chief else torch.empty(int(length), dtype=torch.uint8)
+        data = data if self.is_main else torch.empty(int(length), dtype=torch.uint8)
         self.copy_([data])
         told: T = json.loads(bytes(data.tolist()))
         return told
 
-    def in_turn(self, work: Callable[[], T]) -> T:
+    def main_process_first(self, work: Callable[[], T]) -> T:
         """Does the work in one process of each machine, and then in the others, which find its downloads and caches."""
         if self.local_rank == 0:
             result = work()
@@ -145,14 +146,14 @@ class Team:
                 tensor.copy_(part.view_as(tensor))
 
 
-ALONE = Team()
+SINGLE_PROCESS = Distributed()
 
 
 @contextlib.contextmanager
-def join_team() -> Iterator[Team]:
+def join_processes() -> Iterator[Distributed]:
     """Joins the processes that ``torchrun`` has started with this one, and leaves them in the end.
 
-    Whatever ends one of them ends all, the chief last and with the reason of the one that failed.
+    Whatever ends one of them ends all, the main process last and with the reason of the one that failed.
 
     Raises:
         SetupError: The others cannot be reached.
@@ -168,31 +169,31 @@ def join_team() -> Iterator[Team]:
     has_gpu = torch.cuda.is_available()
     try:
         store, rank, size = next(rendezvous("env://", timeout=JOINING))
-        distributed.init_process_group(
+        dist.init_process_group(
             "cpu:gloo,cuda:nccl" if has_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
         )
     except (RuntimeError, ValueError) as error:
         raise SetupError(f"cannot reach the other processes of this training: {error}") from error
     notes = PrefixStore(f"resnet-cli/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    team = Team(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
-    if team.is_chief:
+    processes = Distributed(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+    if processes.is_main:
         # After its last word, which comes after this block.
         atexit.register(_leave_note, notes, "over", {})
     try:
-        yield team
+        yield processes
     except PeerLost:
-        distributed.destroy_process_group()
-        if team.is_chief and (reason := _read_reason(notes)):
+        dist.destroy_process_group()
+        if processes.is_main and (reason := _read_reason(notes)):
             raise reason from None
-        _wait_for_chief(team, notes)
+        _wait_for_main(processes, notes)
         raise
     except BaseException as error:
-        if not team.is_chief:
+        if not processes.is_main:
             _leave_note(notes, "failed", _describe(rank, error))
-        distributed.destroy_process_group()
-        _wait_for_chief(team, notes)
+        dist.destroy_process_group()
+        _wait_for_main(processes, notes)
         raise
-    distributed.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def count_devices(compute: Compute) -> int:
@@ -236,7 +237,7 @@ def _read_reason(notes: PrefixStore) -> ResnetCliError | None:
     return kinds.get(value["code"], ResnetCliError)(value["message"], hint=value["hint"])
 
 
-def _wait_for_chief(team: Team, notes: PrefixStore) -> None:
-    if not team.is_chief:
+def _wait_for_main(processes: Distributed, notes: PrefixStore) -> None:
+    if not processes.is_main:
         with contextlib.suppress(RuntimeError):
             notes.wait(["over"], LINGER)

@@ -17,7 +17,7 @@ from resnet_cli.training.plan import Plan
 STAGE_SHARES = {"stem": 0.03, "layer1": 0.16, "layer2": 0.25, "layer3": 0.36, "layer4": 0.20}
 #: A training step is a forward pass and a backward pass of twice its work.
 TRAIN_OVER_FORWARD = 3
-#: Bytes that one picture of 224 px keeps until its backward pass in float32: 11.1 million activations, each
+#: Bytes that one image of 224 px keeps until its backward pass in float32: 11.1 million activations, each
 #: stored once as an input of a convolution and once of a BatchNorm (activations: timm's model table).
 TRAIN_BYTES_PER_IMAGE = 11_100_000 * 4 * 2
 #: Python, torch and its libraries (measured), and the network's weights with gradient and momentum.
@@ -46,7 +46,7 @@ def estimate(plan: Plan) -> Estimate:
     """
     size = plan.preprocess.crop_size
     num_all, num_train = len(plan.dataset.items), len(plan.dataset.split("train"))
-    # A few pictures are not worth the time of hundreds.
+    # A few images are not worth the time of hundreds.
     batch_size = min(inference_batch_size(size, plan.compute), num_all)
     network = start_network(plan)
     per_image = _seconds_per_image(network, plan, plan.compute, batch_size)

@@ -25,7 +25,7 @@ class WorkDone:
 
     Attributes:
         task: What is going on.
-        done: Bytes of what is downloaded or unpacked, else pictures.
+        done: Bytes of what is downloaded or unpacked, else images.
         total: None if it is not known.
     """
 
@@ -82,8 +82,8 @@ class MemoryShort:
 
     Attributes:
         epoch: The one under way.
-        micro_batch: Pictures that go through at once from now on.
-        batch_size: Pictures an optimizer step, as before.
+        micro_batch: Images that go through at once from now on.
+        batch_size: Images an optimizer step, as before.
     """
 
     epoch: int

@@ -1,11 +1,11 @@
-"""Adding classes to a model without the pictures of its old ones.
+"""Adding classes to a model without the images of its old ones.
 
-The model file carries features of a few pictures of each class. While the backbone stays frozen they are exactly
-what the pictures would give again, so a joint head is trained on them and on the new pictures. The classes have
+The model file carries features of a few images of each class. While the backbone stays frozen they are exactly
+what the images would give again, so a joint head is trained on them and on the new images. The classes have
 uneven numbers of rows then: train with ``--balance logit-adjust``.
 
-Measured on CIFAR-10 at 128 px with the compressed weights that the README names, 450 pictures a class; percent
-right on 200 test pictures of each old class (and of each class), logistic regression on standardised features with
+Measured on CIFAR-10 at 128 px with the compressed weights that the README names, 450 images a class; percent
+right on 200 test images of each old class (and of each class), logistic regression on standardised features with
 logit adjustment, penalty 0.3, mean of 4 choices of 2 + 2 classes and of 2 of 5 + 5; random rows: of 3 draws each:
 
     rows a class   2 + 2: herding       random     5 + 5: herding       random
@@ -16,7 +16,7 @@ logit adjustment, penalty 0.3, mean of 4 choices of 2 + 2 classes and of 2 of 5 
               50      80.4 (80.6)  77.0 (79.0)       72.4 (75.7)  68.7 (74.2)
              100      81.9 (81.3)  79.9 (80.6)       73.7 (76.3)  71.2 (75.7)
              200      82.6 (82.0)  81.4 (81.6)       74.5 (77.2)  73.7 (76.9)
-    all pictures    82.9 (82.5)                      75.0 (78.1)
+    all images    82.9 (82.5)                      75.0 (78.1)
     before          88.8                             85.9
 
 Instead of logit adjustment, with 20 rows a class (2 + 2): nothing 36.2 (62.0), weighing each class the same 61.6
@@ -36,9 +36,9 @@ from torch.nn import functional as F
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.network import NUM_FEATURES, Memory
+from resnet_cli.model.network import NUM_FEATURES, Exemplars
 
-#: Training rows that a class keeps at the most: all pictures gain a point at the most. 4 KB each in float16.
+#: Training rows that a class keeps at the most: all images gain a point at the most. 4 KB each in float16.
 PER_CLASS = 200
 #: Training rows in all: 8 MB beside the network's 94, twice that in float32.
 #: Source: K of Rebuffi et al. 2017 on CIFAR-100.
@@ -61,7 +61,7 @@ class Retention:
         num: Held-out rows that were asked; 0 leaves the shares at 0.
         before: Share that the old head answers right, among the old classes.
         after: Share that the joint head answers right, among all classes. More classes are more ways to be wrong:
-            some loss is there also with all the old pictures.
+            some loss is there also with all the old images.
     """
 
     num: int
@@ -70,7 +70,7 @@ class Retention:
 
 
 def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
-    """Random pictures of each class, about as many as a memory holds: all that is worth a forward pass.
+    """Random images of each class, about as many as a memory holds: all that is worth a forward pass.
 
     Args:
         items: Labels index the classes.
@@ -97,8 +97,8 @@ def max_bytes(num_classes: int) -> int:
     return 4 * NUM_FEATURES * num_classes * (num_train + round(num_train * HELD_OUT_SHARE))
 
 
-def remember(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Memory:
-    """Chooses what a model remembers of its pictures.
+def remember(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Exemplars:
+    """Chooses what a model remembers of its images.
 
     Training rows are those whose mean is nearest to the mean of their class (herding), held-out ones are random:
     they shall be neither easier nor harder than others.
@@ -124,7 +124,7 @@ def remember(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Memory:
             features.append(rows)
             labels += [label] * len(rows)
             held_out += [is_held_out] * len(rows)
-    return Memory(
+    return Exemplars(
         torch.cat(features), torch.tensor(labels, dtype=torch.int64), torch.tensor(held_out, dtype=torch.bool)
     )
 
@@ -135,7 +135,7 @@ def joint_classes(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
 
 
 def join(
-    memory: Memory,
+    exemplars: Exemplars,
     *,
     old_classes: Sequence[str],
     train: Rows,
@@ -143,45 +143,50 @@ def join(
     new_classes: Sequence[str],
     classes: Sequence[str],
 ) -> tuple[Rows, Rows]:
-    """What a joint head is trained on: the memory and the new pictures.
+    """What a joint head is trained on: the memory and the new images.
 
     Args:
-        memory: Its labels index ``old_classes``.
+        exemplars: Its labels index ``old_classes``.
         old_classes: Of the model that is added to.
-        train: Features [n x 2048] and labels int64 [n] of the new pictures; the labels index ``new_classes``.
+        train: Features [n x 2048] and labels int64 [n] of the new images; the labels index ``new_classes``.
         val: Likewise.
-        new_classes: May name old ones: their pictures come on top of what is remembered.
+        new_classes: May name old ones: their images come on top of what is remembered.
         classes: From :func:`joint_classes`.
 
     Returns:
         Train and val with labels that index ``classes``: the memory's rows first, in the dtype of the new ones.
     """
-    old_labels = _relabel(memory.labels, old_classes, classes)
+    old_labels = _relabel(exemplars.labels, old_classes, classes)
 
     def joined(new: Rows, chosen: Tensor) -> Rows:
         features, labels = new
-        remembered = memory.features[chosen].to(features)
+        remembered = exemplars.features[chosen].to(features)
         new_labels = _relabel(labels, new_classes, classes)
         return torch.cat([remembered, features]), torch.cat([old_labels[chosen].to(new_labels), new_labels])
 
-    return joined(train, ~memory.held_out), joined(val, memory.held_out)
+    return joined(train, ~exemplars.held_out), joined(val, exemplars.held_out)
 
 
 def retention(
-    memory: Memory, old_head: nn.Module, new_head: nn.Module, *, old_classes: Sequence[str], classes: Sequence[str]
+    exemplars: Exemplars,
+    old_head: nn.Module,
+    new_head: nn.Module,
+    *,
+    old_classes: Sequence[str],
+    classes: Sequence[str],
 ) -> Retention:
     """Compares two heads on the old classes' held-out rows.
 
     No head was trained on these rows, though both trainings may have chosen their best epoch on them.
 
     Args:
-        memory: Of the old model.
+        exemplars: Of the old model.
         old_head: Features -> logits over ``old_classes``.
         new_head: Features -> logits over ``classes``.
         old_classes: Of the old model.
         classes: From :func:`joint_classes`.
     """
-    features, labels = memory.features[memory.held_out], memory.labels[memory.held_out]
+    features, labels = exemplars.features[exemplars.held_out], exemplars.labels[exemplars.held_out]
     if not len(features):
         return Retention(0, 0.0, 0.0)
     before = head_probs(old_head, features).argmax(dim=1) == labels

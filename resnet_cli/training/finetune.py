@@ -19,16 +19,16 @@ from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.features import extract_features
-from resnet_cli.model.network import Memory, Model, ResNet50
+from resnet_cli.model.network import Exemplars, Model, ResNet50
 from resnet_cli.model.weights import load_backbone, start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.system.device import make_deterministic, seed_everything
 from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training import exemplars
-from resnet_cli.training.calibrate import make_reliable
-from resnet_cli.training.callback import RunKeeper, head_tensors
+from resnet_cli.training.calibrate import calibrate_model
+from resnet_cli.training.callback import RunCallback, head_tensors
 from resnet_cli.training.checkpoint import NUM_KEPT, Checkpoint, drop_after, read_newest
-from resnet_cli.training.distributed import ALONE, Team
+from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import (
     EpochDone,
     Event,
@@ -42,11 +42,11 @@ from resnet_cli.training.events import (
 )
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.journal import Journal
-from resnet_cli.training.loop import Course, Lesson, fit
+from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.report import FinetuneResult, write_report
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 from resnet_cli.training.task_head import HeadTraining, Rows, fit_path, fit_probe
 from resnet_cli.training.task_network import NetworkTraining
 from resnet_cli.version import __version__
@@ -73,14 +73,16 @@ def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **v
     return run_plan(plan, on_event=on_event)
 
 
-def run_plan(plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, team: Team = ALONE) -> FinetuneResult:
+def run_plan(
+    plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, processes: Distributed = SINGLE_PROCESS
+) -> FinetuneResult:
     """Carries out a plan and writes the run folder.
 
     Args:
         plan: From :func:`~resnet_cli.training.plan.make_plan`.
         on_event: Told of everything as it happens.
         folder: Of a run that goes on from its newest checkpoint; None makes a new one.
-        team: The processes that share the training; this one is the chief, the others :func:`assist`.
+        processes: The processes that share the training; this one is the main process, the others :func:`assist`.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds something to go on from.
@@ -99,28 +101,28 @@ def run_plan(plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, 
                 journal(event)
                 on_event(event)
 
-            team.tell(str(folder.path))
+            processes.broadcast(str(folder.path))
             with fixed_threads(plan.threads):
-                return _Run(plan, folder, notify, team).carry_out()
+                return _Run(plan, folder, notify, processes).carry_out()
     finally:
         if is_new:
             folder.discard()
 
 
-def assist(plan: Plan, team: Team) -> None:
-    """Takes part in a training that the chief of the team carries out; writes and says nothing.
+def run_worker(plan: Plan, processes: Distributed) -> None:
+    """Takes part in a training that the main process carries out; writes and says nothing.
 
     Args:
-        plan: The same as the chief's.
-        team: Of which this process is not the chief.
+        plan: The same as the main process's.
+        processes: Of which this process is not the main process.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``.
         Interrupted: A signal reached any of the processes.
     """
-    folder = RunFolder(Path(team.tell("")))
+    folder = RunFolder(Path(processes.broadcast("")))
     with fixed_threads(plan.threads):
-        _Run(plan, folder, ignore, team).assist()
+        _Run(plan, folder, ignore, processes).run_worker()
 
 
 class _Run:
@@ -130,38 +132,38 @@ class _Run:
         plan: What to do.
         folder: Where to write.
         on_event: Told of everything.
-        team: The processes that share it.
+        processes: The processes that share it.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, team: Team) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, processes: Distributed) -> None:
         self._began = time.perf_counter()
-        self._plan, self._folder, self._on_event, self._team = plan, folder, on_event, team
+        self._plan, self._folder, self._on_event, self._processes = plan, folder, on_event, processes
         self._network = start_network(plan)
         kept = start_head(self._network.fc, plan.start, plan.dataset.classes) if plan.start else ()
         self._head_is_fresh = not kept
-        self._session: Session | None = None
+        self._train_state: TrainState | None = None
         self._fitted: list[EpochRecord] = []
         self._head_threads: list[list[int]] = []
-        self._memory: Memory | None = None
+        self._exemplars: Exemplars | None = None
         self._retention: Retention | None = None
-        self._keeper = RunKeeper(
+        self._callback = RunCallback(
             folder,
             snapshot=self._network.state_dict,
             write_model=self._write_model,
             data=plan.fingerprint,
             every_s=plan.config.checkpoint_every,
-            writes=team.is_chief,
+            writes=processes.is_main,
         )
 
     def carry_out(self) -> FinetuneResult:
         """Trains, judges and reports."""
         try:
             self._train()
-            self._keeper.save_model()
-            if self._session is not None:
-                self._keeper.finish(self._session)
+            self._callback.save_model()
+            if self._train_state is not None:
+                self._callback.finish(self._train_state)
             result = self._judge()
-            self._team.wait()
+            self._processes.wait()
             return result
         except KeyboardInterrupt as interrupt:
             known = interrupt if isinstance(interrupt, Interrupted) else None
@@ -173,14 +175,14 @@ class _Run:
                 raise
             raise DiskError(error.message, hint=f"free some space, then: {self._folder.resume_command}") from error
         except DivergedError as error:
-            if self._keeper.best is None:
+            if self._callback.best is None:
                 raise
             raise DivergedError(f"{error.message}; {self._rescue()}", hint=error.hint) from None
 
-    def assist(self) -> None:
-        """Trains along, and waits until the chief has judged and reported."""
+    def run_worker(self) -> None:
+        """Trains along, and waits until the main process has judged and reported."""
         self._train()
-        self._team.wait()
+        self._processes.wait()
 
     def _train(self) -> None:
         plan = self._plan
@@ -191,78 +193,78 @@ class _Run:
         history = []
         if plan.starts_with_probe and found is None:
             self._fitted = history = [self._probe()]
-        training = NetworkTraining(plan, self._network, self._team)
+        training = NetworkTraining(plan, self._network, self._processes)
         if plan.config.batch_size == "auto" or plan.compute.type == "cuda":
             training.fit_memory()
         if plan.lr_is_auto and found is None:
-            micro_batch = training.session.state.micro_batch
-            lr = self._team.tell(self._find_lr(micro_batch) if self._team.is_chief else 0.0)
+            micro_batch = training.train_state.counters.micro_batch
+            lr = self._processes.broadcast(self._find_lr(micro_batch) if self._processes.is_main else 0.0)
             plan = self._plan = plan.with_lr(lr)
-            if self._team.is_chief:
+            if self._processes.is_main:
                 self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
-            training = NetworkTraining(plan, self._network, self._team)
-            training.session.state.micro_batch = micro_batch
-        # The same seed gives the same weights, but not under every build of torch, and the probe is the chief's.
-        self._team.copy_(list(self._network.state_dict().values()))
-        training.session.state.history = history
-        self._fit(training.session, training.lesson(), found)
+            training = NetworkTraining(plan, self._network, self._processes)
+            training.train_state.counters.micro_batch = micro_batch
+        # The same seed gives the same weights, but not under every build of torch, and the probe is the main process's.
+        self._processes.copy_(list(self._network.state_dict().values()))
+        training.train_state.counters.history = history
+        self._fit(training.train_state, training.task(), found)
 
     def _find_lr(self, micro_batch: int) -> float:
         """The range test, on whole batches of which nobody else takes a share."""
         training = NetworkTraining(self._plan, self._network)
-        training.session.state.micro_batch = micro_batch
-        return find_lr(training.session, training.lesson(), compute=self._plan.step_compute)
+        training.train_state.counters.micro_batch = micro_batch
+        return find_lr(training.train_state, training.task(), compute=self._plan.step_compute)
 
     def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
         plan, network = self._plan, self._network
-        # Test pictures too: one pass, and a damaged one is found now and not at the end.
+        # Test images too: one pass, and a damaged one is found now and not at the end.
         rows = self._features(SPLITS)
-        if not self._team.is_chief:
+        if not self._processes.is_main:
             return
         train, val = rows["train"], rows["val"]
         old = plan.start if plan.config.add else None
         classes = plan.dataset.classes
-        if old is not None and old.memory is not None:
+        if old is not None and old.exemplars is not None:
             train, val = exemplars.join(
-                old.memory, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
+                old.exemplars, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
             )
         # Before the training: a model that is saved on the way remembers too.
-        self._memory = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
+        self._exemplars = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
-            self._keeper.snapshot = lambda: head_tensors(network.fc)
+            self._callback.snapshot = lambda: head_tensors(network.fc)
             head, record, self._fitted = fit_path(plan, train, val, self._on_event, self._head_threads)
             network.fc.load_state_dict(head.state_dict())
-            self._keeper.keep(record)
+            self._callback.keep(record)
         else:
             training = HeadTraining(plan, network.fc, train, val, is_fresh=self._head_is_fresh)
-            self._keeper.snapshot = lambda: head_tensors(training.raw_head())
-            self._fit(training.session, training.lesson(), found)
-        if old is not None and old.memory is not None:
+            self._callback.snapshot = lambda: head_tensors(training.raw_head())
+            self._fit(training.train_state, training.task(), found)
+        if old is not None and old.exemplars is not None:
             self._retention = exemplars.retention(
-                old.memory, old.head, self._best_head(), old_classes=old.classes, classes=classes
+                old.exemplars, old.head, self._best_head(), old_classes=old.classes, classes=classes
             )
 
     def _probe(self) -> EpochRecord:
         """Trains the head on frozen features; its answers on validation are epoch 0, and may be the best."""
         rows = self._features(("train", "val"))
         values: dict[str, Any] = {}
-        if self._team.is_chief:
+        if self._processes.is_main:
             head, record = fit_probe(self._plan, self._network.fc, rows["train"], rows["val"])
             self._network.fc.load_state_dict(head.state_dict())
             values = dataclasses.asdict(record)
-        record = EpochRecord(**self._team.tell(values))
-        self._on_event(EpochDone(record, self._keeper.keep(record)))
+        record = EpochRecord(**self._processes.broadcast(values))
+        self._on_event(EpochDone(record, self._callback.keep(record)))
         return record
 
-    def _fit(self, session: Session, lesson: Lesson, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
+    def _fit(self, train_state: TrainState, task: Task, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
         plan = self._plan
         if found is not None:
             checkpoint, warnings = found
-            self._restore(session, checkpoint)
-            self._on_event(Resumed(session.state.epoch, session.state.step, warnings))
-        session.state.elapsed_s += time.perf_counter() - self._began
-        self._session = session
-        course = Course(
+            self._restore(train_state, checkpoint)
+            self._on_event(Resumed(train_state.counters.epoch, train_state.counters.step, warnings))
+        train_state.counters.elapsed_s += time.perf_counter() - self._began
+        self._train_state = train_state
+        options = FitOptions(
             epochs=plan.epochs,
             seed=plan.config.seed,
             schedule=plan.schedule,
@@ -274,19 +276,27 @@ class _Run:
             patience=plan.config.patience,
             target=plan.config.target,
         )
-        # A head on features is trained by the chief alone: that takes seconds.
-        team = ALONE if plan.is_frozen else self._team
-        fit(session, lesson, course, compute=plan.step_compute, keeper=self._keeper, on_event=self._hear, team=team)
+        # A head on features is trained by the main process alone: that takes seconds.
+        processes = SINGLE_PROCESS if plan.is_frozen else self._processes
+        fit(
+            train_state,
+            task,
+            options,
+            compute=plan.step_compute,
+            callback=self._callback,
+            on_event=self._hear,
+            processes=processes,
+        )
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, RateLowered) and self._session is not None and self._team.is_chief:
-            drop_after(self._folder.checkpoints_path, self._session.state.num_steps)
+        if isinstance(event, RateLowered) and self._train_state is not None and self._processes.is_main:
+            drop_after(self._folder.checkpoints_path, self._train_state.counters.num_steps)
         self._on_event(event)
 
-    def _restore(self, session: Session, checkpoint: Checkpoint) -> None:
+    def _restore(self, train_state: TrainState, checkpoint: Checkpoint) -> None:
         try:
-            session.restore(checkpoint)
-            self._keeper.restore(checkpoint)
+            train_state.restore(checkpoint)
+            self._callback.restore(checkpoint)
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(
                 f"{self._folder.checkpoints_path}: the newest checkpoint is not of this training ({error})",
@@ -295,14 +305,14 @@ class _Run:
 
     @property
     def _history(self) -> list[EpochRecord]:
-        return self._session.state.history if self._session is not None else self._fitted
+        return self._train_state.counters.history if self._train_state is not None else self._fitted
 
     @property
     def _threads(self) -> list[list[int]]:
-        return self._session.state.threads if self._session is not None else self._head_threads
+        return self._train_state.counters.threads if self._train_state is not None else self._head_threads
 
     def _features(self, splits: Sequence[Split]) -> dict[Split, Rows]:
-        """The features of some splits; only the chief of a team gets them."""
+        """The features of some splits; only the main process of several processes gets them."""
         plan = self._plan
         items = {split: plan.dataset.split(split) for split in splits}
         all_items = [item for split in splits for item in items[split]]
@@ -316,11 +326,11 @@ class _Run:
                 on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
             )
 
-        if self._team.size > 1:
-            # Each process brings its share into the cache, and the chief finds all of them there.
-            compute_rows(self._team.share(all_items))
-            self._team.wait()
-        if not self._team.is_chief:
+        if self._processes.size > 1:
+            # Each process brings its share into the cache, and the main process finds all of them there.
+            compute_rows(self._processes.share(all_items))
+            self._processes.wait()
+        if not self._processes.is_main:
             return {}
         features = compute_rows(all_items)
         parts = torch.split(features, [len(items[split]) for split in splits])
@@ -334,9 +344,9 @@ class _Run:
 
     def _judge(self) -> FinetuneResult:
         plan, folder = self._plan, self._folder
-        assert self._keeper.best is not None
-        model = self._model(self._keeper.state, self._keeper.best)
-        model = make_reliable(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=self._on_evaluate)
+        assert self._callback.best is not None
+        model = self._model(self._callback.state, self._callback.best)
+        model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=self._on_evaluate)
         model.save(folder.model_path)
         val = self._evaluate(model, "val")
         test = self._evaluate(model, "test") if plan.dataset.split("test") else None
@@ -346,7 +356,7 @@ class _Run:
             model,
             plan,
             tuple(self._history),
-            self._keeper.best,
+            self._callback.best,
             val,
             test,
             seconds,
@@ -366,12 +376,12 @@ class _Run:
 
     def _rescue(self) -> str:
         """Saves what there is when a training ends early, and says so."""
-        best = self._keeper.best
+        best = self._callback.best
         if best is None:
             if self._plan.mode == "full":
                 return "nothing to keep: the first epoch was not over"
             return "features computed so far are kept, and the same command goes on from there"
-        self._keeper.save_model()
+        self._callback.save_model()
         self._folder.write_history(self._history)
         return (
             f"kept {self._folder.model_path}, the best of {self._history[-1].epoch} epochs "
@@ -384,7 +394,7 @@ class _Run:
 
     def _best_head(self) -> torch.nn.Module:
         head = copy.deepcopy(self._network.fc).cpu()
-        head.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in self._keeper.state.items()})
+        head.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in self._callback.state.items()})
         return head
 
     def _model(self, state: Mapping[str, Tensor], best: EpochRecord) -> Model:
@@ -398,7 +408,7 @@ class _Run:
             hidden=plan.hidden,
             provenance=_provenance(plan, best),
             path=self._folder.model_path,
-            memory=self._memory,
+            exemplars=self._exemplars,
         )
 
     def _write_model(self, state: Mapping[str, Tensor], best: EpochRecord) -> None:

@@ -1,4 +1,4 @@
-"""The one training loop: a head on features and a whole network on pictures run through the same lines."""
+"""The one training loop: a head on features and a whole network on images run through the same lines."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from resnet_cli.heads.probabilities import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import Compute, memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
-from resnet_cli.training.distributed import ALONE, Team
+from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import EpochDone, MemoryShort, OnEvent, RateLowered, StepDone, ThreadsChanged, ignore
 from resnet_cli.training.interrupts import StopRequest, deferred_stop
-from resnet_cli.training.schedule import ScheduleName, multiplier
-from resnet_cli.training.state import Session
+from resnet_cli.training.schedule import ScheduleName, lr_multiplier
+from resnet_cli.training.state import TrainState
 
 #: What a rate is multiplied by after a divergence, once.
 RETRY_RATE = 0.1
@@ -31,7 +31,7 @@ GPU_STEPS_PER_LOOK = 16
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One optimizer step's pictures.
+    """One optimizer step's images.
 
     Attributes:
         inputs: [b x ...] on the device.
@@ -45,8 +45,8 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
-    """What differs between a head on features and a network on pictures.
+class Task:
+    """What differs between a head on features and a network on images.
 
     Attributes:
         batches: (epoch from 1, steps to leave out) -> batches; a function of the seed and these two.
@@ -64,7 +64,7 @@ class Lesson:
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
+class FitOptions:
     """How long, and at which rate when.
 
     Attributes:
@@ -90,88 +90,88 @@ class Course:
     target: float | None = None
 
 
-class Keeper(Protocol):
+class Callback(Protocol):
     """Keeps the best weights and the checkpoints."""
 
     def keep(self, record: EpochRecord) -> bool:
         """Called after each epoch with the weights in place; says whether it is the best so far."""
 
-    def after_step(self, session: Session) -> None:
+    def after_step(self, train_state: TrainState) -> None:
         """May write a checkpoint."""
 
-    def after_epoch(self, session: Session) -> None:
+    def after_epoch(self, train_state: TrainState) -> None:
         """May write a checkpoint."""
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         """Writes a checkpoint and says in words what is kept."""
 
 
 def fit(
-    session: Session,
-    lesson: Lesson,
-    course: Course,
+    train_state: TrainState,
+    task: Task,
+    options: FitOptions,
     *,
     compute: Compute,
-    keeper: Keeper,
+    callback: Callback,
     on_event: OnEvent,
-    team: Team = ALONE,
+    processes: Distributed = SINGLE_PROCESS,
 ) -> None:
-    """Trains until the course is over; ``session.state.history`` tells how it went.
+    """Trains until the course is over; ``train_state.counters.history`` tells how it went.
 
     Args:
-        session: Fresh, or restored from a checkpoint: then it goes on from there.
-        lesson: What is trained on.
-        course: How long.
+        train_state: Fresh, or restored from a checkpoint: then it goes on from there.
+        task: What is trained on.
+        options: How long.
         compute: Device and precision.
-        keeper: Told after each step and epoch.
+        callback: Told after each step and epoch.
         on_event: Told of every step and epoch.
-        team: The processes that share it.
+        processes: The processes that share it.
 
     Raises:
         DivergedError: The loss or a gradient is not finite, also at a tenth of the rate. The step is not taken.
-        MemoryExhausted: Not even one picture fits.
+        MemoryExhausted: Not even one image fits.
         Interrupted: A signal came; the step was ended and everything is saved.
     """
-    began = time.perf_counter() - session.state.elapsed_s
-    is_before_average = course.average_from is not None and session.state.epoch < course.average_from
-    if session.average is not None and is_before_average:
+    began = time.perf_counter() - train_state.counters.elapsed_s
+    is_before_average = options.average_from is not None and train_state.counters.epoch < options.average_from
+    if train_state.average is not None and is_before_average:
         # There is one where a finished run is extended: of what were its last epochs.
-        session.average.num_updates = 0
-    tuner = _make_tuner(session, compute, on_event, team)
-    good = session.capture(copy=True)
+        train_state.average.num_updates = 0
+    tuner = _make_tuner(train_state, compute, on_event, processes)
+    good = train_state.capture(copy=True)
     with deferred_stop() as stop, tuner.held():
-        trainer = _Trainer(session, lesson, course, compute, keeper, on_event, team, stop, tuner, began)
-        while session.state.epoch <= course.epochs and not trainer.is_over():
+        trainer = _Trainer(train_state, task, options, compute, callback, on_event, processes, stop, tuner, began)
+        while train_state.counters.epoch <= options.epochs and not trainer.is_over():
             try:
                 trainer.run_epoch()
             except DivergedError as error:
-                if session.state.num_retries:
+                if train_state.counters.num_retries:
                     raise
                 reason = error.message
             else:
-                good = session.capture(copy=True)
+                good = train_state.capture(copy=True)
                 continue
-            session.restore(good)
-            if session.state.threads and session.state.threads[-1][1] != tuner.count:
-                session.use_threads(tuner.count)
-            session.state.num_retries += 1
-            session.state.rate *= RETRY_RATE
-            on_event(RateLowered(session.state.epoch, reason, session.state.rate))
+            train_state.restore(good)
+            if train_state.counters.threads and train_state.counters.threads[-1][1] != tuner.count:
+                train_state.use_threads(tuner.count)
+            train_state.counters.num_retries += 1
+            train_state.counters.rate *= RETRY_RATE
+            on_event(RateLowered(train_state.counters.epoch, reason, train_state.counters.rate))
 
 
-def _make_tuner(session: Session, compute: Compute, on_event: OnEvent, team: Team) -> ThreadTuner:
+def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, processes: Distributed) -> ThreadTuner:
     """Starts with the number of threads that a checkpoint records: it shapes sums, and a resumed run keeps its bits."""
 
     def note(count: int) -> None:
-        session.use_threads(count)
-        on_event(ThreadsChanged(session.state.epoch, count, tuner.most))
+        train_state.use_threads(count)
+        on_event(ThreadsChanged(train_state.counters.epoch, count, tuner.most))
 
-    known = [count for _, count in session.state.threads]
+    known = [count for _, count in train_state.counters.threads]
     # Processes that share a step wait for each other: their times say nothing about one of them.
-    is_fixed = compute.type != "cpu" or team.size > 1
+    is_fixed = compute.type != "cpu" or processes.size > 1
     tuner = ThreadTuner(count=known[-1] if known else None, is_fixed=is_fixed, on_change=note)
     if not known and compute.type == "cpu":
-        session.use_threads(tuner.count)
+        train_state.use_threads(tuner.count)
     return tuner
 
 
@@ -179,32 +179,32 @@ class StepTaker:
     """Forward, backward, clip, step.
 
     Args:
-        session: Is changed.
+        train_state: Is changed.
         loss: (logits float32 [b x k], targets) -> mean.
         compute: Device and precision.
         seed: Of dropout.
         clip_grad: Largest norm of the gradient; None: any.
         on_event: Told when a batch does not fit.
-        team: The processes that share the step.
+        processes: The processes that share the step.
         tuner: Chooses the threads; None: they stay as they are.
     """
 
     def __init__(
         self,
-        session: Session,
+        train_state: TrainState,
         loss: Callable[[Tensor, Tensor], Tensor],
         compute: Compute,
         *,
         seed: int = 0,
         clip_grad: float | None = None,
         on_event: OnEvent = ignore,
-        team: Team = ALONE,
+        processes: Distributed = SINGLE_PROCESS,
         tuner: ThreadTuner | None = None,
     ) -> None:
         self._tuner = tuner or ThreadTuner(is_fixed=True)
-        self._session, self._loss, self._compute = session, loss, compute
-        self._seed, self._clip_grad, self._on_event, self._team = seed, clip_grad, on_event, team
-        self._scaler = session.scaler(compute.type, enabled=compute.precision == "fp16")
+        self._train_state, self._loss, self._compute = train_state, loss, compute
+        self._seed, self._clip_grad, self._on_event, self._processes = seed, clip_grad, on_event, processes
+        self._scaler = train_state.scaler(compute.type, enabled=compute.precision == "fp16")
 
     def take(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One optimizer step; halves what goes through the network at once until it fits.
@@ -212,8 +212,8 @@ class StepTaker:
         Returns:
             The batch's loss, and 1 where the step was not taken because something was not finite.
         """
-        state = self._session.state
-        statistics = self._session.statistics.clone()
+        state = self._train_state.counters
+        statistics = self._train_state.statistics.clone()
         while True:
             try:
                 seen = self._timed_gradients(batch, statistics)
@@ -223,8 +223,8 @@ class StepTaker:
             else:
                 break
             # Outside the except block: a live traceback would keep the tensors that filled the memory.
-            self._session.optimizer.zero_grad(set_to_none=True)
-            self._session.statistics.copy_(statistics)
+            self._train_state.optimizer.zero_grad(set_to_none=True)
+            self._train_state.statistics.copy_(statistics)
             state.micro_batch = math.ceil(min(state.micro_batch, len(batch.inputs)) / 2)
             self._on_event(MemoryShort(state.epoch, state.micro_batch, batch.num_images))
         # A step that ran out of memory may be half taken: it is never repeated.
@@ -234,31 +234,31 @@ class StepTaker:
     def _timed_gradients(self, batch: Batch, statistics: Tensor) -> Tensor:
         """Gives the gradients; the step may first be tried with another number of threads, which leaves no trace."""
         while self._tuner.wants_trial:
-            counters = [x for x in self._session.network.buffers() if x.dtype == torch.int64]
+            counters = [x for x in self._train_state.network.buffers() if x.dtype == torch.int64]
             before = [x.clone() for x in counters]
             with self._tuner.trial():
                 self._forward_backward(batch)
-            self._session.statistics.copy_(statistics)
+            self._train_state.statistics.copy_(statistics)
             for counter, count in zip(counters, before, strict=True):
                 counter.copy_(count)
         with self._tuner.timed():
             return self._forward_backward(batch)
 
     def _forward_backward(self, batch: Batch) -> Tensor:
-        """Gives the gradients; returns this process's share of: mean loss, right answers, pictures."""
-        session, optimizer = self._session, self._session.optimizer
+        """Gives the gradients; returns this process's share of: mean loss, right answers, images."""
+        train_state, optimizer = self._train_state, self._train_state.optimizer
         # Dropout is a function of (seed, step): nothing else draws from this generator while a step runs. The CPU's
         # generator looks at 32 bits only.
-        mixed = np.random.SeedSequence((self._seed, session.state.num_steps)).generate_state(1)
+        mixed = np.random.SeedSequence((self._seed, train_state.counters.num_steps)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
         optimizer.zero_grad(set_to_none=True)
-        seen = torch.zeros_like(session.sums)
-        size = session.state.micro_batch
+        seen = torch.zeros_like(train_state.sums)
+        size = train_state.counters.micro_batch
         for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
             with memory_errors_named(len(inputs)):
                 with self._compute.autocast():
-                    logits = session.network(inputs)
-                # A mean over the whole step's pictures, however many go through at once.
+                    logits = train_state.network(inputs)
+                # A mean over the whole step's images, however many go through at once.
                 loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             right = logits.detach().argmax(dim=1) == (targets if targets.ndim == 1 else targets.argmax(dim=1))
@@ -266,16 +266,16 @@ class StepTaker:
         return seen
 
     def _clip_and_step(self, seen: Tensor, num_images: int, statistics: Tensor) -> tuple[Tensor, Tensor]:
-        session, optimizer = self._session, self._session.optimizer
-        parameters = session.parameters()
+        train_state, optimizer = self._train_state, self._train_state.optimizer
+        parameters = train_state.parameters()
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self._team.size > 1:
+        if self._processes.size > 1:
             # Each process adds its share of the change: the statistics of a frozen BatchNorm stay the same bits.
-            change = (session.statistics - statistics) / self._team.size
-            self._team.sum_([*gradients, seen, change])
-            session.statistics.copy_(statistics + change)
+            change = (train_state.statistics - statistics) / self._processes.size
+            self._processes.all_reduce_([*gradients, seen, change])
+            train_state.statistics.copy_(statistics + change)
         total = seen[0]
-        session.sums += torch.stack([total * num_images, *seen[1:]])
+        train_state.sums += torch.stack([total * num_images, *seen[1:]])
         # After the sum: a gradient that overflows in one process does so in all.
         self._scaler.unscale_(optimizer)
         norm = nn.utils.get_total_norm(gradients)
@@ -288,24 +288,24 @@ class StepTaker:
             optimizer.found_inf = (~is_sound).float()  # type: ignore[attr-defined]
             optimizer.grad_scale = None  # type: ignore[attr-defined]
             self._scaler.step(optimizer)
-            session.statistics.copy_(torch.where(is_sound, session.statistics, statistics))
+            train_state.statistics.copy_(torch.where(is_sound, train_state.statistics, statistics))
         elif bool(is_sound):
             self._scaler.step(optimizer)
         else:
-            session.statistics.copy_(statistics)
+            train_state.statistics.copy_(statistics)
         self._scaler.update()
         return total, (~is_sound).float()
 
 
 @dataclasses.dataclass
 class _Trainer:
-    session: Session
-    lesson: Lesson
-    course: Course
+    train_state: TrainState
+    task: Task
+    options: FitOptions
     compute: Compute
-    keeper: Keeper
+    callback: Callback
     on_event: OnEvent
-    team: Team
+    processes: Distributed
     stop: StopRequest
     tuner: ThreadTuner
     began: float
@@ -313,71 +313,71 @@ class _Trainer:
 
     def __post_init__(self) -> None:
         self.steps = StepTaker(
-            self.session,
-            self.lesson.loss,
+            self.train_state,
+            self.task.loss,
             self.compute,
-            seed=self.course.seed,
-            clip_grad=self.course.clip_grad,
+            seed=self.options.seed,
+            clip_grad=self.options.clip_grad,
             on_event=self.on_event,
-            team=self.team,
+            processes=self.processes,
             tuner=self.tuner,
         )
         self.steps_per_look = GPU_STEPS_PER_LOOK if self.compute.type == "cuda" else 1
 
     def is_over(self) -> bool:
         """Whether the target is reached, the patience at its end, or the time."""
-        history, course = self.session.state.history, self.course
+        history, options = self.train_state.counters.history, self.options
         if not history:
             return False
-        if course.target is not None and max(record.val_top1 for record in history) >= course.target:
+        if options.target is not None and max(record.val_top1 for record in history) >= options.target:
             return True
-        best = max(history, key=quality)
-        if course.patience is not None and history[-1].epoch - best.epoch >= course.patience:
+        best = max(history, key=selection_key)
+        if options.patience is not None and history[-1].epoch - best.epoch >= options.patience:
             return True
         return self._time_is_up()
 
     def run_epoch(self) -> None:
         """Takes the steps that are left of the epoch under way, validates and records it."""
-        session, lesson, course = self.session, self.lesson, self.course
-        state, epoch = session.state, session.state.epoch
+        train_state, task, options = self.train_state, self.task, self.options
+        state, epoch = train_state.counters, train_state.counters.epoch
         began = time.perf_counter()
-        num_before = float(session.sums[2])
-        lesson.set_train_mode(epoch)
-        num_bad = torch.zeros((), device=session.sums.device)
+        num_before = float(train_state.sums[2])
+        task.set_train_mode(epoch)
+        num_bad = torch.zeros((), device=train_state.sums.device)
         # A checkpoint of the epoch's last step leaves nothing to do but to validate.
         lr = self._set_rates(state.num_steps - 1) if state.step else 0.0
-        for batch in lesson.batches(epoch, state.step):
+        for batch in task.batches(epoch, state.step):
             lr = self._set_rates(state.num_steps)
             loss, is_bad = self.steps.take(batch)
             num_bad += is_bad
             state.step += 1
             state.num_steps += 1
-            if session.average is not None and course.average_from is None:
-                session.average.update(session.network)
-            stops = int(self.team.largest(self.stop.signal or 0))
+            if train_state.average is not None and options.average_from is None:
+                train_state.average.update(train_state.network)
+            stops = int(self.processes.all_max(self.stop.signal or 0))
             ends = stops or self._time_is_up()
             # Nothing is kept that was not looked at.
-            if ends or state.step % self.steps_per_look == 0 or state.step == lesson.steps_per_epoch:
+            if ends or state.step % self.steps_per_look == 0 or state.step == task.steps_per_epoch:
                 _check_finite(float(num_bad), float(loss), f"in epoch {epoch}, step {state.step}")
                 seconds = time.perf_counter() - began
                 state.elapsed_s = time.perf_counter() - self.began
-                rate = (float(session.sums[2]) - num_before) / seconds
-                self.on_event(StepDone(epoch, state.step, lesson.steps_per_epoch, float(loss), rate))
-                self.keeper.after_step(session)
+                rate = (float(train_state.sums[2]) - num_before) / seconds
+                self.on_event(StepDone(epoch, state.step, task.steps_per_epoch, float(loss), rate))
+                self.callback.after_step(train_state)
             if stops:
-                raise Interrupted(self.keeper.save_now(session), signal=stops)
+                raise Interrupted(self.callback.save_now(train_state), signal=stops)
             if ends:
                 break
         self._end_epoch(lr, began)
 
     def _end_epoch(self, lr: float, began: float) -> None:
-        session, course, state = self.session, self.course, self.session.state
-        if course.average_from is not None and session.average is not None and state.epoch >= course.average_from:
-            session.average.update(session.network)
-        loss_sum, num_right, num_seen = session.sums.tolist()
-        with session.averaged():
+        train_state, options, state = self.train_state, self.options, self.train_state.counters
+        if options.average_from is not None and train_state.average is not None and state.epoch >= options.average_from:
+            train_state.average.update(train_state.network)
+        loss_sum, num_right, num_seen = train_state.sums.tolist()
+        with train_state.averaged():
             validation_began = time.perf_counter()
-            val = self.lesson.validate()
+            val = self.task.validate()
             self.validation_s = time.perf_counter() - validation_began
             # The epoch's last step has no later loss that would show it.
             _check_finite(
@@ -393,42 +393,42 @@ class _Trainer:
                 lr=lr,
                 seconds=time.perf_counter() - began,
             )
-            is_best = self.keeper.keep(record)
+            is_best = self.callback.keep(record)
         state.history.append(record)
         state.epoch, state.step = state.epoch + 1, 0
         state.elapsed_s = time.perf_counter() - self.began
-        session.sums.zero_()
+        train_state.sums.zero_()
         self.on_event(EpochDone(record, is_best))
-        self.keeper.after_epoch(session)
-        if signal := int(self.team.largest(self.stop.signal or 0)):
-            raise Interrupted(self.keeper.save_now(session), signal=signal)
+        self.callback.after_epoch(train_state)
+        if signal := int(self.processes.all_max(self.stop.signal or 0)):
+            raise Interrupted(self.callback.save_now(train_state), signal=signal)
 
     def _set_rates(self, at: int) -> float:
         """Gives each group its rate of a step; returns the first one's (the backbone's, if it is trained)."""
-        state, course = self.session.state, self.course
-        total = course.epochs * self.lesson.steps_per_epoch
-        if course.max_time_s is not None:
+        state, options = self.train_state.counters, self.options
+        total = options.epochs * self.task.steps_per_epoch
+        if options.max_time_s is not None:
             # One clock for all processes, or their rates would differ.
-            share = self.team.largest(time.perf_counter() - self.began) / course.max_time_s
+            share = self.processes.all_max(time.perf_counter() - self.began) / options.max_time_s
             at = min(total - 1, max(at, int(share * total)))
-        warmup = min(math.ceil(course.warmup * total), total - 1)
-        factor = state.rate * multiplier(course.schedule, at, total_steps=total, warmup_steps=warmup)
-        for group in self.session.optimizer.param_groups:
+        warmup = min(math.ceil(options.warmup * total), total - 1)
+        factor = state.rate * lr_multiplier(options.schedule, at, total_steps=total, warmup_steps=warmup)
+        for group in self.train_state.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        return float(self.session.optimizer.param_groups[0]["lr"])
+        return float(self.train_state.optimizer.param_groups[0]["lr"])
 
     def _time_is_up(self) -> bool:
-        if self.course.max_time_s is None:
+        if self.options.max_time_s is None:
             return False
-        left = self.course.max_time_s - (time.perf_counter() - self.began) - self.validation_s
-        return self.team.any(left <= 0)
+        left = self.options.max_time_s - (time.perf_counter() - self.began) - self.validation_s
+        return self.processes.any(left <= 0)
 
 
-def quality(record: EpochRecord) -> tuple[float, float]:
+def selection_key(record: EpochRecord) -> tuple[float, float]:
     """Orders epochs: lower validation loss at its best temperature first, then higher top-1.
 
-    By loss and not by top-1, which is far coarser: in one training top-1 on 1,000 CIFAR-10 pictures kept the first of
-    three epochs (79.5 % of 2,000 test pictures), in another the loss kept the last one (82.4 %).
+    By loss and not by top-1, which is far coarser: in one training top-1 on 1,000 CIFAR-10 images kept the first of
+    three epochs (79.5 % of 2,000 test images), in another the loss kept the last one (82.4 %).
     """
     return -record.val_fitted_loss, record.val_top1
 

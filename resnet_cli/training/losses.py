@@ -15,18 +15,18 @@ from torch.nn import functional as F
 LossName = Literal["ce", "focal", "bce"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
 
-#: How much less a well answered picture counts. Source: Lin et al. 2017, who find 2 best.
+#: How much less a well answered image counts. Source: Lin et al. 2017, who find 2 best.
 FOCAL_GAMMA = 2.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loss:
-    """A mean over pictures, so that the loss of a batch is that of its parts, weighted by their sizes.
+    """A mean over images, so that the loss of a batch is that of its parts, weighted by their sizes.
 
     Attributes:
-        name: ``ce``, ``focal`` (pictures that are answered well count less) or ``bce`` (each class against the rest).
+        name: ``ce``, ``focal`` (images that are answered well count less) or ``bce`` (each class against the rest).
         label_smoothing: Share of each target that is spread over all classes.
-        class_weights: float32 [k], how much a picture of each class counts; None if all count the same.
+        class_weights: float32 [k], how much an image of each class counts; None if all count the same.
         offsets: float32 [k], added to the logits; None for none.
     """
 
@@ -69,15 +69,15 @@ def make_loss(
     Args:
         name: See :class:`Loss`.
         label_smoothing: In [0, 1).
-        class_counts: Training pictures of each class, in index order; a class without any is harmless.
-        balance: ``weights`` counts the pictures of small classes more, ``logit-adjust`` asks for larger margins
+        class_counts: Training images of each class, in index order; a class without any is harmless.
+        balance: ``weights`` counts the images of small classes more, ``logit-adjust`` asks for larger margins
             of small classes over large ones. ``sampler`` is :func:`balanced_order` and leaves the loss alone.
         device: Where the logits will be.
 
     Source: weights: scikit-learn's ``compute_class_weight("balanced")``. Logit adjustment: Menon et al. 2021,
     https://arxiv.org/abs/2007.07314, the logit adjusted loss with tau = 1.
     """
-    # One picture at least, where a logarithm or a quotient would be infinite.
+    # One image at least, where a logarithm or a quotient would be infinite.
     counts = np.maximum(np.asarray(class_counts, dtype=np.float64), 1)
     num_images, num_present = sum(class_counts), sum(count > 0 for count in class_counts)
     weights = num_images / (num_present * counts) if balance == "weights" else None
@@ -89,23 +89,23 @@ def balanced_order(labels: Sequence[int], num: int, rng: np.random.Generator) ->
     """An epoch in which every class comes equally often.
 
     Args:
-        labels: Of the training pictures.
-        num: Pictures of the epoch.
+        labels: Of the training images.
+        num: Images of the epoch.
         rng: Where chance comes from.
 
     Returns:
-        Indices into ``labels``. Classes differ by one at the most; a class's pictures all come, in random order,
+        Indices into ``labels``. Classes differ by one at the most; a class's images all come, in random order,
         before any of them comes again.
     """
-    of_picture = np.asarray(labels)
-    present = rng.permutation(np.unique(of_picture))
+    of_image = np.asarray(labels)
+    present = rng.permutation(np.unique(of_image))
     of_step = rng.permutation(np.resize(present, num))
     order = np.empty(num, dtype=np.int64)
     for label in present:
-        pictures, steps = np.flatnonzero(of_picture == label), np.flatnonzero(of_step == label)
-        rounds = -(-len(steps) // len(pictures))
-        shuffled = [rng.permutation(pictures) for _ in range(rounds)]
-        order[steps] = np.concatenate([*shuffled, pictures[:0]])[: len(steps)]
+        images, steps = np.flatnonzero(of_image == label), np.flatnonzero(of_step == label)
+        rounds = -(-len(steps) // len(images))
+        shuffled = [rng.permutation(images) for _ in range(rounds)]
+        order[steps] = np.concatenate([*shuffled, images[:0]])[: len(steps)]
     found: list[int] = order.tolist()
     return found
 
@@ -127,7 +127,7 @@ def _one_against_rest(logits: Tensor, targets: Tensor) -> Tensor:
     """Summed over the classes: a logit's gradient is then of the size that it has with cross-entropy.
 
     The mean that "ResNet strikes back" takes is for optimizers that do not see the scale. With SGD at the rates
-    of cross-entropy a head on 5,000 CIFAR-10 pictures reached 77.9 % with the sum and 75.3 % with the mean
+    of cross-entropy a head on 5,000 CIFAR-10 images reached 77.9 % with the sum and 75.3 % with the mean
     (cross-entropy: 78.9 %).
     Source: Wightman et al. 2021, https://arxiv.org/abs/2110.00476; the sum: ``sum_classes`` of
     ``timm.loss.BinaryCrossEntropy``.

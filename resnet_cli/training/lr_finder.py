@@ -7,8 +7,8 @@ import math
 
 from resnet_cli.errors import DivergedError
 from resnet_cli.system.device import Compute
-from resnet_cli.training.loop import Batch, Lesson, StepTaker
-from resnet_cli.training.state import Session
+from resnet_cli.training.loop import Batch, StepTaker, Task
+from resnet_cli.training.state import TrainState
 
 #: From the lowest rate to the highest, in this many steps. Source: fastai's ``lr_find``.
 NUM_STEPS = 60
@@ -22,29 +22,29 @@ DIVERGING = 4.0
 SAFETY = 0.1
 
 
-def find_lr(session: Session, lesson: Lesson, *, compute: Compute) -> float:
+def find_lr(train_state: TrainState, task: Task, *, compute: Compute) -> float:
     """The backbone's peak rate, by a range test; the other groups keep their ratio to it.
 
     Args:
-        session: Is left as it was, bit by bit.
-        lesson: Its first batches are used.
+        train_state: Is left as it was, bit by bit.
+        task: Its first batches are used.
         compute: Device and precision.
 
     Raises:
         DivergedError: Not even the lowest rate gives a finite loss.
     """
-    before = session.capture(copy=True)
-    peaks = [group["peak"] for group in session.optimizer.param_groups]
+    before = train_state.capture(copy=True)
+    peaks = [group["peak"] for group in train_state.optimizer.param_groups]
     reference = max(
-        peak for peak, group in zip(peaks, session.optimizer.param_groups, strict=True) if group["name"] != "fc"
+        peak for peak, group in zip(peaks, train_state.optimizer.param_groups, strict=True) if group["name"] != "fc"
     )
-    taker = StepTaker(session, lesson.loss, compute)
-    lesson.set_train_mode(1)
+    taker = StepTaker(train_state, task.loss, compute)
+    task.set_train_mode(1)
     smoothed, best, best_lr = 0.0, math.inf, 0.0
     try:
-        for step, batch in enumerate(itertools.islice(_repeated(lesson), NUM_STEPS)):
+        for step, batch in enumerate(itertools.islice(_repeated(task), NUM_STEPS)):
             lr = LOWEST * (HIGHEST / LOWEST) ** (step / (NUM_STEPS - 1))
-            for group, peak in zip(session.optimizer.param_groups, peaks, strict=True):
+            for group, peak in zip(train_state.optimizer.param_groups, peaks, strict=True):
                 group["lr"] = lr * peak / reference
             loss, is_bad = taker.take(batch)
             value = math.inf if float(is_bad) else float(loss)
@@ -54,13 +54,13 @@ def find_lr(session: Session, lesson: Lesson, *, compute: Compute) -> float:
                 best, best_lr = corrected, lr
             if not corrected < DIVERGING * best:
                 break
-            session.state.num_steps += 1
+            train_state.counters.num_steps += 1
     finally:
-        session.restore(before)
+        train_state.restore(before)
     if not best_lr:
         raise DivergedError("the range test found no rate with a finite loss", hint="give one: --lr 0.001")
     return SAFETY * best_lr
 
 
-def _repeated(lesson: Lesson) -> itertools.chain[Batch]:
-    return itertools.chain.from_iterable(lesson.batches(epoch, 0) for epoch in itertools.count(1))
+def _repeated(task: Task) -> itertools.chain[Batch]:
+    return itertools.chain.from_iterable(task.batches(epoch, 0) for epoch in itertools.count(1))

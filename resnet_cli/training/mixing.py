@@ -1,4 +1,4 @@
-"""Mixup and CutMix: each picture of a batch is blended with the one before it, and so is its label."""
+"""Mixup and CutMix: each image of a batch is blended with the one before it, and so is its label."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def mix(
     if use_cutmix:
         height, width = images.shape[-2:]
         top, bottom, left, right = random_window(height, width, share, rng)
-        # What the rim of the picture cuts off the window was not pasted.
+        # What the rim of the image cuts off the window was not pasted.
         share = 1 - (bottom - top) * (right - left) / (height * width)
         mixed = images.clone()
         mixed[..., top:bottom, left:right] = _previous(images[..., top:bottom, left:right])
@@ -59,10 +59,10 @@ def mix(
 
 
 def random_window(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A window around a random centre that covers ``1 - share`` of a picture, less what lies outside.
+    """A window around a random centre that covers ``1 - share`` of an image, less what lies outside.
 
     Args:
-        height: Of the picture, pixels.
+        height: Of the image, pixels.
         width: Likewise.
         share: Of the area that stays, in [0, 1].
         rng: Where chance comes from.

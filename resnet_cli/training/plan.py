@@ -26,7 +26,7 @@ from resnet_cli.training.exemplars import joint_classes
 from resnet_cli.training.prepare import prepare_data
 from resnet_cli.training.recipe import STEP_FLAGS, Facts, Recipe, choose_recipe, refuse_ineffective
 
-#: Pictures looked at to learn the sources' size and shape.
+#: Images looked at to learn the sources' size and shape.
 SIZE_SAMPLE = 32
 
 
@@ -61,9 +61,9 @@ class Plan(Recipe):
         preprocess: Stored in the model.
         choices: The rows to show.
         warnings: What the user should know before it starts.
-        skipped: Why the pictures that are left out cannot be read.
-        fingerprint: Of the pictures, their classes and splits.
-        findings: What the look at the pictures found, for the report.
+        skipped: Why the images that are left out cannot be read.
+        fingerprint: Of the images, their classes and splits.
+        findings: What the look at the images found, for the report.
     """
 
     config: FinetuneConfig
@@ -81,9 +81,9 @@ class Plan(Recipe):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch; pictures are spread over them evenly."""
+        """Optimizer steps an epoch; images are spread over them evenly."""
         num_train = len(self.dataset.split("train"))
-        # One picture has no batch statistics.
+        # One image has no batch statistics.
         most = num_train // 2 if self.train_batchnorm else num_train
         return max(1, min(math.ceil(num_train / self.batch_size), most))
 
@@ -166,8 +166,8 @@ def make_plan(
 
     Args:
         resolved: The config and who set each value.
-        on_work: Told of downloads and of the pictures looked at.
-        split_path: A run's ``split.csv``, to train on the same pictures again.
+        on_work: Told of downloads and of the images looked at.
+        split_path: A run's ``split.csv``, to train on the same images again.
 
     Raises:
         ConfigError: A flag that has no effect in the chosen mode, or cannot be.
@@ -225,7 +225,7 @@ def make_plan(
         fit, fit_why = (start.preprocess.fit, "as in that model") if start else defaults.choose_fit(aspects)
     preprocess = defaults.choose_preprocess(made_for, image_size, source_px, fit)
     if config.add and start and config.image_size is None and config.fit is None:
-        # What it remembers was made so, whatever the new pictures are.
+        # What it remembers was made so, whatever the new images are.
         preprocess = start.preprocess
     if config.add:
         dataset = _add_classes(dataset, start, preprocess)
@@ -269,7 +269,7 @@ def make_plan(
 
 
 def source_shape(dataset: Dataset) -> tuple[int, list[float]]:
-    """Median shorter side in pixels, and longer over shorter side, of a sample of the train pictures.
+    """Median shorter side in pixels, and longer over shorter side, of a sample of the train images.
 
     The side is 224 if none can be read.
     """
@@ -290,7 +290,7 @@ def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) 
     Raises:
         ConfigError: That model cannot be added to.
     """
-    if start is None or start.memory is None:
+    if start is None or start.exemplars is None:
         raise ConfigError(
             "--add needs a model of this program, which remembers its classes",
             hint="name one: --weights runs/NAME",
@@ -341,7 +341,7 @@ def _rows(plan: Plan, origins: dict[str, str], notes: dict[str, str]) -> list[Ch
     rows = [
         row("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes"),
         row("split", dataset.split_note or "as the source says"),
-        row("check", notes["check"], "every picture was decoded; resnet-cli inspect tells more"),
+        row("check", notes["check"], "every image was decoded; resnet-cli inspect tells more"),
         *extra("limit", config.limit, "of the train split, spread over the classes"),
         *extra("fraction", config.fraction, "of each class of the train split"),
         row("weights", Path(plan.weights.name).name, plan.weights.why),

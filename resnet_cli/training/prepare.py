@@ -1,4 +1,4 @@
-"""From the config's DATA to pictures that can be trained on: opened, looked at, split."""
+"""From the config's DATA to images that can be trained on: opened, looked at, split."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.findings import Finding, find_problems
-from resnet_cli.data.inspection.index import Picture
-from resnet_cli.data.inspection.inspect import Inspection, inspect_pictures
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources.opening import OnWork, open_dataset
 from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError, ImageError
 
-#: Pictures that look the same are looked for before a training up to this many pictures (about a second).
+#: Images that look the same are looked for before a training up to this many images (about a second).
 MAX_NEAR_SEARCH = 20_000
 #: What a split of ours takes care of is no warning.
 _HANDLED = {"exact_duplicates", "near_duplicates"}
@@ -24,14 +24,14 @@ _HANDLED = {"exact_duplicates", "near_duplicates"}
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Pictures that can be trained on.
+    """Images that can be trained on.
 
     Attributes:
         dataset: With its splits, train already limited.
-        skipped: Why the pictures that were left out cannot be read.
+        skipped: Why the images that were left out cannot be read.
         checked: What the look at them showed, in a few words.
         warnings: What the user should know before the training starts.
-        fingerprint: Of the pictures, their classes and splits.
+        fingerprint: Of the images, their classes and splits.
         findings: What the look found, for the report.
     """
 
@@ -44,25 +44,25 @@ class Prepared:
 
 
 def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
-    """Opens DATA, looks at every picture, and decides who trains, who chooses and who judges.
+    """Opens DATA, looks at every image, and decides who trains, who chooses and who judges.
 
     Args:
         resolved: The config and who set each value.
-        on_work: Told of downloads, of unpacking, and of the pictures looked at.
+        on_work: Told of downloads, of unpacking, and of the images looked at.
         split_path: A run's ``split.csv``: then who does what was decided before.
 
     Raises:
         ConfigError: A flag that has no effect on this data.
-        DataError: Data that cannot be used, or unreadable pictures that may not be skipped.
+        DataError: Data that cannot be used, or unreadable images that may not be skipped.
         NetworkError: It is not here and cannot be downloaded.
     """
     config = resolved.config
     dataset = open_dataset(config.data, config, on_work=on_work)
     if split_path is not None:
         dataset = apply_split_csv(dataset, split_path)
-        pictures = scan(dataset.items, looks=False, on_progress=lambda done, total: on_work("check", done, total))
-        leave_out_unreadable(dataset.items, pictures, "error")
-        return Prepared(dataset, (), "as when the run began", (), _fingerprint(dataset, dataset.items, pictures))
+        images = scan(dataset.items, looks=False, on_progress=lambda done, total: on_work("check", done, total))
+        leave_out_unreadable(dataset.items, images, "error")
+        return Prepared(dataset, (), "as when the run began", (), _fingerprint(dataset, dataset.items, images))
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
             f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
@@ -74,10 +74,10 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
             hint="leave it away; --seed changes the training",
         )
     is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
-    pictures = scan(dataset.items, looks=is_compared, on_progress=lambda done, total: on_work("check", done, total))
-    items, pictures, skipped = leave_out_unreadable(dataset.items, pictures, config.on_bad_image)
+    images = scan(dataset.items, looks=is_compared, on_progress=lambda done, total: on_work("check", done, total))
+    items, images, skipped = leave_out_unreadable(dataset.items, images, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
-    inspection = inspect_pictures(dataset, pictures, near=is_compared)
+    inspection = inspect_images(dataset, images, near=is_compared)
     dataset, torn = _split(inspection, config)
     if config.limit or config.fraction:
         num_train = len(dataset.split("train"))
@@ -85,13 +85,13 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     findings = find_problems(inspection)
     warnings = (*_warnings(findings, len(skipped)), *torn)
-    fingerprint = _fingerprint(dataset, items, pictures)
+    fingerprint = _fingerprint(dataset, items, images)
     checked = _checked(inspection, len(skipped))
     return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings))
 
 
-def _fingerprint(dataset: Dataset, items: Sequence[Item], pictures: Sequence[Picture]) -> str:
-    hashes = {item.name: picture.sha256 for item, picture in zip(items, pictures, strict=True)}
+def _fingerprint(dataset: Dataset, items: Sequence[Item], images: Sequence[ScannedImage]) -> str:
+    hashes = {item.name: image.sha256 for item, image in zip(items, images, strict=True)}
     return dataset.fingerprint([hashes[item.name] for item in dataset.items])
 
 
@@ -121,8 +121,8 @@ def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple
         return ()
     names = " and ".join(inspection.dataset.items[position].name for position in min(pairs))
     return (
-        f"so many pictures of a class look the same that some of them must validate and others train, such as {names}: "
-        "its figures will look better than they are; add other pictures, or make train/ and val/ folders",
+        f"so many images of a class look the same that some of them must validate and others train, such as {names}: "
+        "its figures will look better than they are; add other images, or make train/ and val/ folders",
     )
 
 
@@ -137,7 +137,7 @@ def _checked(inspection: Inspection, num_skipped: int) -> str:
 
 
 def _warnings(findings: Sequence[Finding], num_skipped: int) -> tuple[str, ...]:
-    left_out = [f"unreadable pictures are left out: {num_skipped:,}; the run's skipped.csv names them"]
+    left_out = [f"unreadable images are left out: {num_skipped:,}; the run's skipped.csv names them"]
     problems = [problem for problem in findings if problem.code not in _HANDLED]
     return tuple(left_out[: min(1, num_skipped)]) + tuple(
         problem.message if problem.code == "note" else f"{problem.message}: {problem.fix}" for problem in problems

@@ -123,11 +123,11 @@ class Facts:
     """What the defaults depend on.
 
     Attributes:
-        num_train: Training pictures.
+        num_train: Training images.
         source_px: Median shorter side of the sources.
         image_size: Pixels of the network's input.
         random_start: Whether the backbone's weights are random.
-        mirror_safe: Whether a mirrored picture still belongs to its class.
+        mirror_safe: Whether a mirrored image still belongs to its class.
     """
 
     num_train: int
@@ -241,7 +241,7 @@ def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
             )
         if config.max_time is not None and config.mode == "frozen":
             raise ConfigError(
-                "--max-time has no effect in mode frozen: nearly all of its time is one pass over the pictures",
+                "--max-time has no effect in mode frozen: nearly all of its time is one pass over the images",
                 hint="leave it away, or leave --mode away and let the time decide",
             )
     elif config.add:

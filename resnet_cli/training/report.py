@@ -151,6 +151,6 @@ def _what_chose(result: FinetuneResult) -> str:
     if result.test:
         return f"The validation split chose {chosen} and the temperature; the test split chose nothing."
     return (
-        f"There is no test split: these pictures also chose {chosen} and the temperature, so the figures lean high. "
-        "Keep some pictures aside, in a folder named test."
+        f"There is no test split: these images also chose {chosen} and the temperature, so the figures lean high. "
+        "Keep some images aside, in a folder named test."
     )

@@ -50,7 +50,7 @@ def find_run(path: Path | None) -> RunFolder:
 
 
 def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork = lambda *_: None) -> Plan:
-    """Makes a run's plan again, on the same pictures.
+    """Makes a run's plan again, on the same images.
 
     A finished run goes on if it is given more epochs: the steps taken stay as they were, and from the next one on
     the rate follows the schedule of the new length, as if it had been planned so from the start.
@@ -58,11 +58,11 @@ def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork 
     Args:
         run: From :func:`find_run`.
         changes: Field of the config -> value; only what :data:`CHANGEABLE` names.
-        on_work: Told of downloads and of the pictures looked at.
+        on_work: Told of downloads and of the images looked at.
 
     Raises:
         ConfigError: The run is finished, or a change would make another training of it.
-        DataError: Its pictures are gone or have changed.
+        DataError: Its images are gone or have changed.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     refused = [name for name in given if name not in CHANGEABLE]

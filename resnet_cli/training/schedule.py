@@ -15,7 +15,7 @@ ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
 
-def multiplier(name: ScheduleName, step: int, *, total_steps: int, warmup_steps: int) -> float:
+def lr_multiplier(name: ScheduleName, step: int, *, total_steps: int, warmup_steps: int) -> float:
     """The rate at a step, as a multiple of the peak rate.
 
     Args:

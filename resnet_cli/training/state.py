@@ -16,7 +16,7 @@ from resnet_cli.training.checkpoint import Checkpoint
 
 
 @dataclasses.dataclass
-class State:
+class TrainCounters:
     """Where a training stands.
 
     Attributes:
@@ -25,7 +25,7 @@ class State:
         num_steps: Steps since the first.
         rate: What every rate is multiplied by; below 1 after a divergence.
         num_retries: Divergences so far.
-        micro_batch: Pictures that go through the network at once.
+        micro_batch: Images that go through the network at once.
         threads: Since which step (from 0) how many threads share an operation, on a CPU: they shape sums' last digits.
         elapsed_s: Wall time of the run before this process's ``fit``, and then of all of it.
         history: One record an epoch; a probe before the first is epoch 0.
@@ -42,7 +42,7 @@ class State:
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
 
 
-class Session:
+class TrainState:
     """A network, its optimizer, the average of its weights, and the state.
 
     Args:
@@ -55,11 +55,11 @@ class Session:
         self.network = network
         self.optimizer = optimizer
         self.average = average
-        self.state = State()
+        self.counters = TrainCounters()
         self._scaler: torch.amp.GradScaler | None = None
         self._scaler_values: dict[str, Any] = {}
         device = next(network.parameters()).device
-        #: Of the epoch under way: loss x pictures, right answers, pictures.
+        #: Of the epoch under way: loss x images, right answers, images.
         self.sums = torch.zeros(3, device=device)
         self.statistics = _pool_statistics(network)
 
@@ -74,7 +74,7 @@ class Session:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{key}"] = value
-        values: dict[str, Any] = dataclasses.asdict(self.state)
+        values: dict[str, Any] = dataclasses.asdict(self.counters)
         if self.average is not None:
             tensors |= {f"average.{name}": x for name, x in self.average.state().items()}
             values["num_averaged"] = self.average.num_updates
@@ -87,7 +87,7 @@ class Session:
 
     def use_threads(self, count: int) -> None:
         """Notes how many threads share an operation from the next step on."""
-        self.state.threads.append([self.state.num_steps, count])
+        self.counters.threads.append([self.counters.num_steps, count])
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes up a state that :meth:`capture` gave, of a network and an optimizer of the same making."""
@@ -97,8 +97,8 @@ class Session:
         if self._scaler and self._scaler_values:
             self._scaler.load_state_dict(self._scaler_values)
         history = [EpochRecord(**record) for record in values.pop("history")]
-        names = {field.name for field in dataclasses.fields(State)}
-        self.state = State(**{name: x for name, x in values.items() if name in names}, history=history)
+        names = {field.name for field in dataclasses.fields(TrainCounters)}
+        self.counters = TrainCounters(**{name: x for name, x in values.items() if name in names}, history=history)
         self.network.load_state_dict(checkpoint.part("network."))
         self.optimizer.state.clear()
         saved = checkpoint.part("optimizer.")

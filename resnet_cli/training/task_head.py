@@ -19,11 +19,11 @@ from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.training import defaults
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
-from resnet_cli.training.loop import Batch, Course, Lesson, fit, quality
+from resnet_cli.training.loop import Batch, FitOptions, Task, fit, selection_key
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 
 Rows = tuple[Tensor, Tensor]
 
@@ -47,7 +47,7 @@ class HeadTraining:
         device = self.compute.device
         features, self._labels = train[0].float().to(device), train[1].to(device)
         self._mean, self._std = standardization(features)
-        # In place: of a hundred thousand pictures each copy is 800 MB.
+        # In place: of a hundred thousand images each copy is 800 MB.
         self._inputs = (features - self._mean).div_(self._std)
         self._plan, self._val = plan, val
         self.head = head.to(device)
@@ -55,14 +55,14 @@ class HeadTraining:
             unfold_standardization(self.head, self._mean, self._std)
         optimizer = make_head_optimizer(self.head, plan.rates)
         averages = plan.ema is not None or plan.average is not None
-        self.session = Session(self.head, optimizer, WeightAverage(head, decay=plan.ema) if averages else None)
-        self.session.state.micro_batch = plan.micro_batch
+        self.train_state = TrainState(self.head, optimizer, WeightAverage(head, decay=plan.ema) if averages else None)
+        self.train_state.counters.micro_batch = plan.micro_batch
 
     def raw_head(self) -> nn.Module:
         """A copy of the head as it is now, on the CPU, for raw features."""
         return fold_standardization(self.head, self._mean, self._std)
 
-    def lesson(self) -> Lesson:
+    def task(self) -> Task:
         """What the loop needs."""
         plan, labels = self._plan, self._labels
         num_images = len(labels)
@@ -89,7 +89,7 @@ class HeadTraining:
         def validate_head() -> Validation:
             return validate(head_probs(self.raw_head(), self._val[0]), self._val[1])
 
-        return Lesson(
+        return Task(
             batches,
             validate_head,
             set_train_mode,
@@ -205,18 +205,18 @@ class _BestHead:
         self.found: tuple[nn.Module, EpochRecord] | None = None
 
     def keep(self, record: EpochRecord) -> bool:
-        if self.found is not None and quality(record) <= quality(self.found[1]):
+        if self.found is not None and selection_key(record) <= selection_key(self.found[1]):
             return False
         self.found = self._training.raw_head(), record
         return True
 
-    def after_step(self, session: Session) -> None:
+    def after_step(self, train_state: TrainState) -> None:
         """Nothing: a probe takes seconds."""
 
-    def after_epoch(self, session: Session) -> None:
+    def after_epoch(self, train_state: TrainState) -> None:
         """Nothing."""
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         return "features computed so far are kept, and the same command goes on from there"
 
 
@@ -234,14 +234,14 @@ def fit_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.M
     """
     training = HeadTraining(plan, head, train, val)
     best = _BestHead(training)
-    course = Course(epochs=plan.epochs, seed=plan.config.seed)
-    fit(training.session, training.lesson(), course, compute=training.compute, keeper=best, on_event=ignore)
+    options = FitOptions(epochs=plan.epochs, seed=plan.config.seed)
+    fit(training.train_state, training.task(), options, compute=training.compute, callback=best, on_event=ignore)
     assert best.found is not None
     return best.found
 
 
 def _counts(plan: Plan, labels: Tensor) -> list[int]:
-    """Training rows of each class; with a memory there are more than pictures."""
+    """Training rows of each class; with a memory there are more than images."""
     counts: list[int] = torch.bincount(labels.cpu(), minlength=len(plan.dataset.classes)).tolist()
     return counts
 

@@ -1,4 +1,4 @@
-"""Training the network, or its last stages, on varied pictures."""
+"""Training the network, or its last stages, on varied images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.training.averaging import WeightAverage
-from resnet_cli.training.distributed import ALONE, Team
-from resnet_cli.training.loop import Batch, Lesson
+from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
+from resnet_cli.training.loop import Batch, Task
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.mixing import mix
 from resnet_cli.training.optimizers import STAGES, make_optimizer, stage_of
 from resnet_cli.training.plan import Plan
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 
 #: Sizes of progressive resizing: the network halves its input five times.
 SIZE_STEP_PX = 32
@@ -36,41 +36,43 @@ GROWING_SHARE = 0.6
 
 
 class NetworkTraining:
-    """A network and how its stages are trained on pictures.
+    """A network and how its stages are trained on images.
 
     Args:
         plan: Data, preprocessing, augmentation, rates, epochs, seed.
         network: Is changed.
-        team: The processes that share the training.
-        pictures: Where the train pictures are taken from; ``auto`` finds the best place.
+        processes: The processes that share the training.
+        image_source: Where the train images are taken from; ``auto`` finds the best place.
 
     Raises:
-        ConfigError: There are more processes than a batch has pictures for.
+        ConfigError: There are more processes than a batch has images for.
     """
 
-    def __init__(self, plan: Plan, network: ResNet50, team: Team = ALONE, *, pictures: Place = "auto") -> None:
+    def __init__(
+        self, plan: Plan, network: ResNet50, processes: Distributed = SINGLE_PROCESS, *, image_source: Place = "auto"
+    ) -> None:
         network.to(plan.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(stage_of(name) in {*plan.stages, "fc"})
         averages = plan.ema is not None or plan.average is not None
-        self._plan, self._network, self._team, self._pictures = plan, network, team, pictures
+        self._plan, self._network, self._processes, self._image_source = plan, network, processes, image_source
         self._train, self._val = plan.dataset.split("train"), plan.dataset.split("val")
         smallest = len(self._train) // plan.steps_per_epoch
-        # One picture has no batch statistics.
-        if smallest < team.size * (2 if plan.train_batchnorm else 1) and team.size > 1:
+        # One image has no batch statistics.
+        if smallest < processes.size * (2 if plan.train_batchnorm else 1) and processes.size > 1:
             raise ConfigError(
-                f"batches of {smallest} pictures are too small for {team.size} processes",
+                f"batches of {smallest} images are too small for {processes.size} processes",
                 hint="use a larger --batch-size, or fewer --devices",
             )
-        self.session = Session(
+        self.train_state = TrainState(
             network,
             make_optimizer(network, plan.rates),
             WeightAverage(network, decay=plan.ema) if averages else None,
         )
-        self.session.state.micro_batch = plan.micro_batch
+        self.train_state.counters.micro_batch = plan.micro_batch
 
-    def lesson(self) -> Lesson:
-        """What the loop needs; the train pictures are brought to their place."""
+    def task(self) -> Task:
+        """What the loop needs; the train images are brought to their place."""
         plan = self._plan
         # Now, and not in the first step: an interrupt is not deferred yet, and fit_memory has taken what it needs.
         _ = self._views
@@ -81,20 +83,20 @@ class NetworkTraining:
             balance=plan.balance,
             device=plan.compute.device,
         )
-        return Lesson(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
+        return Task(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
 
     def fit_memory(self) -> None:
         """Halves what goes through the network at once until a whole step fits the device.
 
         Raises:
-            MemoryExhausted: Not even one picture fits.
+            MemoryExhausted: Not even one image fits.
         """
-        plan, session = self._plan, self.session
-        statistics = session.statistics.clone()
+        plan, train_state = self._plan, self.train_state
+        statistics = train_state.statistics.clone()
         size = plan.preprocess.crop_size
         self._set_train_mode(plan.epochs)
         while True:
-            num_images = min(session.state.micro_batch, plan.batch_size)
+            num_images = min(train_state.counters.micro_batch, plan.batch_size)
             try:
                 with memory_errors_named(num_images):
                     images = plan.compute.place(torch.zeros(num_images, 3, size, size, dtype=torch.uint8))
@@ -106,11 +108,11 @@ class NetworkTraining:
                 if num_images <= 1:
                     raise
                 fits = False
-            session.optimizer.zero_grad(set_to_none=True)
-            session.statistics.copy_(statistics)
+            train_state.optimizer.zero_grad(set_to_none=True)
+            train_state.statistics.copy_(statistics)
             if fits:
                 return
-            session.state.micro_batch = math.ceil(num_images / 2)
+            train_state.counters.micro_batch = math.ceil(num_images / 2)
 
     def _batches(self, epoch: int, done: int) -> Iterator[Batch]:
         plan, train, device = self._plan, self._train, self._plan.compute.device
@@ -121,7 +123,7 @@ class NetworkTraining:
         else:
             order = rng.permutation(len(train)).tolist()
         chunks = split_evenly(order, plan.steps_per_epoch)[done:]
-        shares = [list(self._team.share(chunk)) for chunk in chunks]
+        shares = [list(self._processes.share(chunk)) for chunk in chunks]
         is_mixed = bool(plan.mixup or plan.cutmix) and epoch <= plan.epochs - plan.mix_off_epochs
         views = self._views.batches(shares, epoch=epoch, size=self._size(epoch))
         for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
@@ -129,7 +131,7 @@ class NetworkTraining:
             with memory_errors_named(len(labels)):
                 images = plan.preprocess.normalize(plan.compute.place(pixels))
             if is_mixed:
-                mixing = np.random.default_rng((seed, epoch, step, self._team.rank))
+                mixing = np.random.default_rng((seed, epoch, step, self._processes.rank))
                 num_classes = len(plan.dataset.classes)
                 images, labels = mix(
                     images, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
@@ -146,7 +148,7 @@ class NetworkTraining:
             plan.augment,
             seed=plan.config.seed,
             device=plan.compute.device,
-            place=self._pictures,
+            place=self._image_source,
         )
 
     def _size(self, epoch: int) -> int:
@@ -170,7 +172,7 @@ class NetworkTraining:
         plan, val = self._plan, self._val
         backbone = FrozenBackbone(self._network, plan.preprocess, plan.compute)
         batch_size = inference_batch_size(plan.preprocess.crop_size, plan.compute)
-        rows = list(self._team.share(range(len(val))))
+        rows = list(self._processes.share(range(len(val))))
         probs = torch.zeros(len(val), len(plan.dataset.classes))
         at = 0
         mine = [val[row] for row in rows]
@@ -178,16 +180,16 @@ class NetworkTraining:
             raise_unreadable(list(batch.errors.values()), len(val))
             probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, backbone(batch.pixels))
             at += len(batch.items)
-        # Each picture is one process's: adding up zeros and answers gives all answers, none twice.
+        # Each image is one process's: adding up zeros and answers gives all answers, none twice.
         probs = probs.to(plan.compute.device)
-        self._team.sum_([probs])
+        self._processes.all_reduce_([probs])
         return validate(probs.cpu(), torch.tensor([item.label for item in val]))
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:
     """Parts whose sizes differ by one at the most.
 
-    33 pictures in batches of 32 are 17 and 16, not 32 and 1, which BatchNorm cannot bear.
+    33 images in batches of 32 are 17 and 16, not 32 and 1, which BatchNorm cannot bear.
     """
     smaller, num_larger = divmod(len(order), num_parts)
     ends = np.cumsum([smaller + (part < num_larger) for part in range(num_parts)]).tolist()

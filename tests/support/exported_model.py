@@ -13,7 +13,7 @@ from resnet_cli.model import network as models
 
 @pytest.fixture(scope="session")
 def made_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A narrow model as an exported file that takes whole pictures."""
+    """A narrow model as an exported file that takes whole images."""
     # Here and not above: a plugin is imported before pytest has looked at those.
     from support.narrow_network import stage
     from support.synthetic_models import made_up_model

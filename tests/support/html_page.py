@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 
 def assert_self_contained(page: Page) -> None:
-    """Nothing is fetched, no attribute runs anything, every anchor is there, and every picture says what it is."""
+    """Nothing is fetched, no attribute runs anything, every anchor is there, and every image says what it is."""
     assert not {"link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     for tag, name, value in page.attributes:
         assert not name.startswith("on"), f"{tag} {name}"

@@ -69,7 +69,7 @@ def ask(
 
 
 def post(server: Server, *files: bytes, query: str = "", token: str | None = None) -> Reply:
-    """Asks for answers: one picture as it is, several as a form."""
+    """Asks for answers: one image as it is, several as a form."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     if len(files) == 1:
         return ask(server, "POST", f"/predict{query}", files[0], headers | {"Content-Type": "image/png"})

@@ -1,4 +1,4 @@
-"""Answers without a network: the share of each colour in a picture. What is around a network is proved on it."""
+"""Answers without a network: the share of each colour in an image. What is around a network is proved on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = {"red": (200, 30, 20), "green": (30, 200, 20), "blue": (20, 30, 200)}
 
 
 class MeanColours:
-    """Says how red, green and blue a picture is; grey is novel."""
+    """Says how red, green and blue an image is; grey is novel."""
 
     classes = CLASSES
     batch_size = 4
@@ -36,13 +36,13 @@ class MeanColours:
 
 
 def reliability() -> Reliability:
-    """Of 100 validation pictures, all answered right."""
+    """Of 100 validation images, all answered right."""
     confidence = np.linspace(0.5, 0.9, 100, dtype=np.float32)
     return Reliability(confidence, np.ones(100, dtype=bool), np.linspace(0, 0.5, 100, dtype=np.float32))
 
 
 def paint(path: Path, colour: tuple[int, int, int], *, size: tuple[int, int] = (12, 10)) -> Path:
-    """A picture of one colour; PNG keeps it exactly."""
+    """An image of one colour; PNG keeps it exactly."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
@@ -51,7 +51,7 @@ def paint(path: Path, colour: tuple[int, int, int], *, size: tuple[int, int] = (
 def answered(
     name: str, topk: tuple[tuple[str, float], ...] = (("red", 0.8), ("green", 0.2)), **fields: object
 ) -> Answered[NDArray[np.float32]]:
-    """One answer, as if a picture had been looked at."""
+    """One answer, as if an image had been looked at."""
     return Answered(Item(name, Path(name)), Prediction(name, topk, **fields))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""What is published of each named set, in its real archive layout, with a handful of pictures."""
+"""What is published of each named set, in its real archive layout, with a handful of images."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def pixel_items(name: str, split: str, images: np.ndarray, classes: list[str]) -
     ]
 
 
-# The pictures are no pictures: what opens a set has no business to decode them.
+# The images are no images: what opens a set has no business to decode them.
 def flowers102() -> Original:
-    pictures = {f"jpg/image_{number:05d}.jpg": b"flower %d" % number for number in range(1, 7)}
+    images = {f"jpg/image_{number:05d}.jpg": b"flower %d" % number for number in range(1, 7)}
     ids = {"trnid": [[5, 1]], "valid": [[2, 6]], "tstid": [[4, 3]]}
     labels = [1, 102, 2, 1, 1, 102]
     names = {1: "pink primrose", 2: "hard-leaved pocket orchid", 102: "blackberry lily"}
@@ -77,8 +77,8 @@ def flowers102() -> Original:
     for split, key in (("train", "trnid"), ("val", "valid"), ("test", "tstid")):
         for number in ids[key][0]:
             path = f"jpg/image_{number:05d}.jpg"
-            items.append((split, names[labels[number - 1]], f"flowers-102/{path}", pictures[path]))
-    files = {"102flowers.tgz": tar_gz(pictures), "imagelabels.mat": mat(labels=[labels]), "setid.mat": mat(**ids)}
+            items.append((split, names[labels[number - 1]], f"flowers-102/{path}", images[path]))
+    files = {"102flowers.tgz": tar_gz(images), "imagelabels.mat": mat(labels=[labels]), "setid.mat": mat(**ids)}
     return Original(files, items)
 
 
@@ -87,11 +87,11 @@ def oxford_pets() -> Original:
         "train": ["american_bulldog_10 2 2 1", "Abyssinian_1 1 1 1"],
         "test": ["Abyssinian_2 1 1 1", "american_bulldog_3 2 2 1"],
     }
-    items, pictures = [], {}
+    items, images = [], {}
     for split, lines in lists.items():
         for line in lines:
             stem = line.split()[0]
-            pictures[f"images/{stem}.jpg"] = stem.encode()
+            images[f"images/{stem}.jpg"] = stem.encode()
             pet = "Abyssinian" if stem.startswith("A") else "American Bulldog"
             items.append((split, pet, f"oxford-iiit-pet/images/{stem}.jpg", stem.encode()))
     texts = {
@@ -99,7 +99,7 @@ def oxford_pets() -> Original:
         "annotations/test.txt": "\n".join(lists["test"]).encode(),
         "annotations/._test.txt": b"what macOS leaves",
     }
-    return Original({"images.tar.gz": tar_gz(pictures), "annotations.tar.gz": tar_gz(texts)}, items)
+    return Original({"images.tar.gz": tar_gz(images), "annotations.tar.gz": tar_gz(texts)}, items)
 
 
 def food101() -> Original:
@@ -150,9 +150,9 @@ def fashion_mnist() -> Original:
 
 
 def eurosat() -> Original:
-    pictures = {f"2750/{kind}/{kind}_{n}.jpg": f"{kind} {n}".encode() for kind in ("Forest", "River") for n in (1, 2)}
-    items = [("train", name.split("/")[1], f"eurosat/{name}", data) for name, data in pictures.items()]
-    return Original({"EuroSAT.zip": zipped(pictures)}, items)
+    images = {f"2750/{kind}/{kind}_{n}.jpg": f"{kind} {n}".encode() for kind in ("Forest", "River") for n in (1, 2)}
+    items = [("train", name.split("/")[1], f"eurosat/{name}", data) for name, data in images.items()]
+    return Original({"EuroSAT.zip": zipped(images)}, items)
 
 
 def dtd() -> Original:

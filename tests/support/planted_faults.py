@@ -1,4 +1,4 @@
-"""Pictures with something to see, and files with something wrong, for the tests of ``inspect``."""
+"""Images with something to see, and files with something wrong, for the tests of ``inspect``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+def photo(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
     """Patches of all sizes, the larger the stronger, as in photos; two seeds look nothing alike."""
     rng = np.random.default_rng(seed)
     total = np.full((size[1], size[0], 3), 128.0)
@@ -24,14 +24,14 @@ def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
 
 
 def write(path: Path, seed: int, *, quality: int = 90, **options: Any) -> Path:
-    """Saves the picture of a seed; its folder is made."""
+    """Saves the image of a seed; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(seed).save(path, quality=quality, **options)
+    photo(seed).save(path, quality=quality, **options)
     return path
 
 
 def write_folder(root: Path, layout: Mapping[str, int]) -> Path:
-    """``{"train/cat": 12}``: so many pictures in each folder, no two alike."""
+    """``{"train/cat": 12}``: so many images in each folder, no two alike."""
     seed = 0
     for name, count in layout.items():
         for index in range(count):
@@ -41,7 +41,7 @@ def write_folder(root: Path, layout: Mapping[str, int]) -> Path:
 
 
 def one_bit_png(width: int, height: int) -> bytes:
-    """A black picture of a few kilobytes, however many pixels it has."""
+    """A black image of a few kilobytes, however many pixels it has."""
     packer = zlib.compressobj(9)
     row = bytes(1 + (width + 7) // 8)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()

@@ -16,7 +16,7 @@ from resnet_cli.heads.probabilities import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.training.report import FinetuneResult
-from resnet_cli.training.state import Session
+from resnet_cli.training.state import TrainState
 
 #: The installed command.
 COMMAND = Path(sys.executable).with_name("resnet-cli")
@@ -37,7 +37,7 @@ def tolerance(of_fp32: float) -> float:
 
 
 CLASSES = ("blue", "green", "red")
-#: Pictures of each class.
+#: Images of each class.
 PER_CLASS = {"train": 8, "val": 5, "test": 3}
 #: What makes a training small: random weights and the smallest input.
 TINY: dict[str, Any] = {"weights": "none", "image_size": 32, "precision": PRECISION, "device": "cpu"}
@@ -119,11 +119,11 @@ class IgnoringKeeper:
     def keep(self, record: EpochRecord) -> bool:
         return False
 
-    def after_step(self, session: Session) -> None:
+    def after_step(self, train_state: TrainState) -> None:
         pass
 
-    def after_epoch(self, session: Session) -> None:
+    def after_epoch(self, train_state: TrainState) -> None:
         pass
 
-    def save_now(self, session: Session) -> str:
+    def save_now(self, train_state: TrainState) -> str:
         return "nothing is kept"

@@ -45,11 +45,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder = root / split / name
             folder.mkdir(parents=True)
             for index in range(count):
-                write_picture(folder, split, label, index)
+                write_image(folder, split, label, index)
     return root
 
 
-def write_picture(folder: Path, split: str, label: int, index: int) -> None:
+def write_image(folder: Path, split: str, label: int, index: int) -> None:
     """Noise around one of the primary colours, as PNG, RGBA, rotated or plain JPEG."""
     rng = np.random.default_rng((sum(split.encode()), label, index))
     height, width = rng.integers(20, 90, 2)

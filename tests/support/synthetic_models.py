@@ -1,4 +1,4 @@
-"""A model that nobody trained, with everything that a training adds, and pictures that it answers differently."""
+"""A model that nobody trained, with everything that a training adds, and images that it answers differently."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from resnet_cli.model.network import NUM_FEATURES, Memory, Model, ResNet50
+from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 
@@ -15,7 +15,7 @@ PREPROCESS = Preprocess(resize_size=36, crop_size=32)
 
 
 def made_up_model(hidden: tuple[int, ...] = (), *, remembers: bool = True) -> Model:
-    """Random weights whose answers depend on the picture, and what a training adds."""
+    """Random weights whose answers depend on the image, and what a training adds."""
     torch.manual_seed(0)
     network = ResNet50(len(CLASSES), hidden).train()
     for module in network.modules():
@@ -27,9 +27,9 @@ def made_up_model(hidden: tuple[int, ...] = (), *, remembers: bool = True) -> Mo
         elif isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=2.5 * module.in_features**-0.5)
     with torch.no_grad():
-        network(PREPROCESS.normalize(torch.stack([squares_of(picture) for picture in pictures()])))
+        network(PREPROCESS.normalize(torch.stack([squares_of(image) for image in images()])))
     rng = np.random.default_rng(0)
-    memory = Memory(torch.rand(24, NUM_FEATURES), torch.arange(24) // 8, torch.arange(24) % 4 == 3)
+    exemplars = Exemplars(torch.rand(24, NUM_FEATURES), torch.arange(24) // 8, torch.arange(24) % 4 == 3)
     reliability = Reliability(
         rng.uniform(0.4, 1, 9).astype(np.float32), rng.uniform(size=9) > 0.5, rng.uniform(size=9).astype(np.float32)
     )
@@ -40,16 +40,16 @@ def made_up_model(hidden: tuple[int, ...] = (), *, remembers: bool = True) -> Mo
         hidden,
         temperature=1.7,
         provenance={"data": {"name": "insects"}},
-        memory=memory if remembers else None,
+        exemplars=exemplars if remembers else None,
         reliability=reliability if remembers else None,
     )
 
 
-def squares_of(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(PREPROCESS(picture).copy()).permute(2, 0, 1)
+def squares_of(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(PREPROCESS(image).copy()).permute(2, 0, 1)
 
 
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     rng = np.random.default_rng(0)
     sizes = [(50, 40), (40, 50), (50, 40), (1, 1), (3, 200), (33, 36), (50, 40)]
     return [

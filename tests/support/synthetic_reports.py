@@ -1,4 +1,4 @@
-"""Contents of reports, made up: answers of a model that is right as often as wanted, and pictures in memory."""
+"""Contents of reports, made up: answers of a model that is right as often as wanted, and images in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.findings import Finding
-from resnet_cli.evaluation.coverage import aim_at
+from resnet_cli.evaluation.coverage import check_threshold
 from resnet_cli.evaluation.scores import Evaluation, score
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.reporting.plots import CurvePoint
@@ -21,7 +21,7 @@ from resnet_cli.reporting.report_page import ReportContent, shown_positions
 def make_evaluation(
     classes: Sequence[str], num: int, *, strength: float = 2.0, names: Sequence[str] | None = None, seed: int = 0
 ) -> Evaluation:
-    """Answers to ``num`` pictures; the larger ``strength``, the more of them are right."""
+    """Answers to ``num`` images; the larger ``strength``, the more of them are right."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num, dtype=np.int64) % len(classes)
     logits = rng.normal(size=(num, len(classes)))
@@ -37,7 +37,7 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
     """A report of a training with everything in it."""
     evaluation = make_evaluation(classes, num, strength=strength)
     rng = np.random.default_rng(1)
-    # A few pictures serve all items: what is in them is of no interest, that each is read is.
+    # A few images serve all items: what is in them is of no interest, that each is read is.
     pixels = [rng.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8) for _ in range(min(num, 50))]
     items = [
         Item(name, pixels[n % len(pixels)], int(label), "test")
@@ -46,7 +46,7 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
     known = Reliability(
         evaluation.confidence.astype(np.float32), evaluation.is_right, np.asarray(evaluation.novelty, np.float32)
     )
-    target = aim_at(0.9, known, evaluation.confidence, evaluation.is_right) if num > 100 else None
+    target = check_threshold(0.9, known, evaluation.confidence, evaluation.is_right) if num > 100 else None
     heat = Image.new("RGB", (64, 64), "purple")
     content = ReportContent(
         title="pets, test split",

@@ -23,11 +23,11 @@ class Listing(NamedTuple):
     folders: list[str]
 
 
-def pictures_below(folder: str, *, recursive: bool = True, patient: bool = False) -> Iterator[str]:
-    """The pictures of a folder, and after them those of the folders in it; hidden ones are passed over.
+def images_below(folder: str, *, recursive: bool = True, patient: bool = False) -> Iterator[str]:
+    """The images of a folder, and after them those of the folders in it; hidden ones are passed over.
 
     Links are followed to files that lie in the folder itself, and nowhere else. A link to nothing that has a
-    picture's name counts, so that it is reported.
+    image's name counts, so that it is reported.
 
     Args:
         folder: Exists.
@@ -58,7 +58,7 @@ def _below(folder: str, root: str, depth_left: int, recursive: bool, patient: bo
 
 
 def _list(folder: str, root: str) -> Listing:
-    """The pictures and the folders in a folder."""
+    """The images and the folders in a folder."""
     files, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:

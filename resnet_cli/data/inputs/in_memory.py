@@ -1,4 +1,4 @@
-"""Pictures that a program has in memory already, seen as their files would be."""
+"""Images that a program has in memory already, seen as their files would be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BrokenItem(Item):
-    """A picture of which is known already that it cannot be read.
+    """An image of which is known already that it cannot be read.
 
     Attributes:
         reason: Why.
@@ -37,11 +37,11 @@ class BrokenItem(Item):
 
 
 def to_item(image: object, number: int) -> Item:
-    """One picture of a program as an item.
+    """One image of a program as an item.
 
     Args:
         image: A path, a PIL image of any mode, or an array uint8 [h x w x 3] in RGB.
-        number: Names a picture that has no name: ``image 0``.
+        number: Names an image that has no name: ``image 0``.
 
     Raises:
         DataError: Anything else.

@@ -1,4 +1,4 @@
-"""Pictures to answer, from whatever a user names them by: an iterator and never a list."""
+"""Images to answer, from whatever a user names them by: an iterator and never a list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inputs.file_walk import is_pattern, matching, pictures_below
+from resnet_cli.data.inputs.file_walk import images_below, is_pattern, matching
 from resnet_cli.errors import ConfigError, DataError, NetworkError
 from resnet_cli.images import MAX_PIXELS, is_image_name
 from resnet_cli.system.paths import user_path
@@ -24,9 +24,9 @@ class InputOptions:
     """How inputs are read.
 
     Attributes:
-        recursive: Whether a folder stands also for the pictures of the folders in it.
+        recursive: Whether a folder stands also for the images of the folders in it.
         image_column: Of tables; None: found by its name.
-        max_pixels: A larger picture counts as one that cannot be read.
+        max_pixels: A larger image counts as one that cannot be read.
         offline: Never use the network.
     """
 
@@ -38,7 +38,7 @@ class InputOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Pictures without labels, in the order in which they were named.
+    """Images without labels, in the order in which they were named.
 
     Attributes:
         items: One pass over them; files that do not exist are among them, to be reported like damaged ones.
@@ -58,20 +58,20 @@ def find_images(
     options: InputOptions | None = None,
     on_work: OnWork = lambda *_: None,
 ) -> Inputs:
-    """The pictures that a user means, in that order.
+    """The images that a user means, in that order.
 
-    A folder stands for the pictures below it, a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.txt``) for
+    A folder stands for the images below it, a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.txt``) for
     those that its column names, an archive for those in it; a name with ``*``, ``?`` or ``[`` that is no file is a
-    pattern; ``https://...`` is one picture, unless it ends like an archive or a table; ``-`` is one picture on stdin.
+    pattern; ``https://...`` is one image, unless it ends like an archive or a table; ``-`` is one image on stdin.
 
     Args:
         specs: As typed.
         stdin: Read once for ``-``.
         options: How they are read.
-        on_work: Told what is downloaded and unpacked before the first picture.
+        on_work: Told what is downloaded and unpacked before the first image.
 
     Raises:
-        DataError: A folder, pattern, table or archive without pictures; the iterator raises it for what is found
+        DataError: A folder, pattern, table or archive without images; the iterator raises it for what is found
             wrong only later.
         NetworkError: An address, and the network must not be used.
     """
@@ -85,7 +85,7 @@ def find_images(
 
 
 def listed_images(paths: Iterable[str], *, options: InputOptions, base: str = "") -> Iterator[Item]:
-    """Pictures whose paths or addresses somebody has listed.
+    """Images whose paths or addresses somebody has listed.
 
     Args:
         paths: Any number.
@@ -105,7 +105,7 @@ class _Source:
     """One thing that a user named.
 
     Attributes:
-        items: Begins a pass over its pictures.
+        items: Begins a pass over its images.
         num: How many; 0 where nobody knows.
         is_table: Whether a column of it is read.
         is_folder: Whether it may hold folders.
@@ -134,7 +134,7 @@ def _open(spec: str, stdin: BinaryIO, options: InputOptions, on_work: OnWork) ->
 
 def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *, within: Path | None = None) -> _Source:
     if os.path.isdir(path):
-        walk = lambda: listed_images(pictures_below(str(path), recursive=options.recursive), options=options)  # noqa: E731
+        walk = lambda: listed_images(images_below(str(path), recursive=options.recursive), options=options)  # noqa: E731
         return dataclasses.replace(_checked(spec, walk), is_folder=True)
     if os.path.isfile(path) and not is_image_name(path):
         from resnet_cli.data.sources.archives import is_archive_name
@@ -149,9 +149,9 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
 
 
 def _checked(spec: str, items: Callable[[], Iterator[Item]]) -> _Source:
-    """Looks for the first picture, so that an empty input is reported before anything is computed."""
+    """Looks for the first image, so that an empty input is reported before anything is computed."""
     if next(items(), None) is None:
-        raise DataError(f"{spec}: no pictures there", hint="name files, folders or patterns such as 'images/*.jpg'")
+        raise DataError(f"{spec}: no images there", hint="name files, folders or patterns such as 'images/*.jpg'")
     return _Source(items)
 
 
@@ -162,7 +162,7 @@ def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork)
     folder = str(unpacked(path, wanted=is_wanted_member, on_progress=lambda *counts: on_work("unpack", *counts)))
 
     def items() -> Iterator[Item]:
-        for file in pictures_below(folder, recursive=options.recursive):
+        for file in images_below(folder, recursive=options.recursive):
             # Named as they are in the archive: nobody knows the folder of the cache.
             inside = os.path.relpath(file, folder).replace(os.sep, "/")
             yield Item(f"{spec}/{inside}", Path(file), max_pixels=options.max_pixels)
@@ -171,10 +171,10 @@ def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork)
 
 
 def _table_items(path: Path, options: InputOptions, within: Path | None) -> Iterator[Item]:
-    from resnet_cli.data.inputs.path_lists import read_picture_column
+    from resnet_cli.data.inputs.path_lists import read_image_column
 
     fence = None if within is None else os.path.join(os.path.realpath(within), "")
-    for row in read_picture_column(path, options.image_column):
+    for row in read_image_column(path, options.image_column):
         if row.data is not None:
             yield Item(f"{path}/{row.image}", row.data, max_pixels=options.max_pixels)
         elif _is_web(row.image):

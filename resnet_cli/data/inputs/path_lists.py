@@ -1,4 +1,4 @@
-"""Lists of pictures: one path a line or one after each NUL, and tables with a column of paths."""
+"""Lists of images: one path a line or one after each NUL, and tables with a column of paths."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def _until_nul(file: BinaryIO) -> Iterator[bytes]:
     yield rest
 
 
-def read_picture_column(path: Path, image_column: str | None = None) -> Iterator[Row]:
-    """The pictures that a table names; labels are neither needed nor looked at.
+def read_image_column(path: Path, image_column: str | None = None) -> Iterator[Row]:
+    """The images that a table names; labels are neither needed nor looked at.
 
     A ``.txt`` or ``.lst`` holds a path a line, or a path and a label.
 
     Args:
         path: A table; its extension says which kind.
-        image_column: The column of paths or pictures; None: found by its name, or the only one.
+        image_column: The column of paths or images; None: found by its name, or the only one.
 
     Raises:
-        DataError: Damaged, empty, or no column of pictures.
+        DataError: Damaged, empty, or no column of images.
         ConfigError: The column that is asked for is not there.
         SetupError: A Parquet file, and pyarrow is not installed.
     """
@@ -78,7 +78,7 @@ def read_picture_column(path: Path, image_column: str | None = None) -> Iterator
         num_rows += 1
         if column not in record:
             raise tables.row_error(path, line, f"'{column}' is missing")
-        image, data = tables.picture_of(path, line, record[column])
+        image, data = tables.image_of(path, line, record[column])
         if not image.strip():
             raise tables.row_error(path, line, "no image")
         yield Row(tables.checked_text(path, line, "image", image), "", line=line, data=data)
@@ -102,7 +102,7 @@ def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
 
 
 def _read_list(path: Path) -> Iterator[Row]:
-    """Lines of paths; of ``path label``, where only the first of the two ends like a picture."""
+    """Lines of paths; of ``path label``, where only the first of the two ends like an image."""
     num_rows = 0
     for number, line in tables.lines_of(path):
         text = line.strip(" \t\r\n")

@@ -1,4 +1,4 @@
-"""Pictures as they arrive in a folder."""
+"""Images as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inputs.file_walk import pictures_below
+from resnet_cli.data.inputs.file_walk import images_below
 from resnet_cli.errors import ConfigError
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.system.paths import user_path
 
-#: The folder is looked through so often: about a tenth of a core at 100,000 pictures.
+#: The folder is looked through so often: about a tenth of a core at 100,000 images.
 POLL_S = 0.5
 #: At most so many are answered before the folder is looked at again.
 MAX_AT_ONCE = 512
@@ -27,27 +27,27 @@ def watch(
     known: Container[str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[list[Item]]:
-    """New pictures of a folder, a few at a time, without end; a picture counts once, by its name.
+    """New images of a folder, a few at a time, without end; an image counts once, by its name.
 
-    A picture is taken once its size and time have not changed from one look to the next: until then somebody may be
+    An image is taken once its size and time have not changed from one look to the next: until then somebody may be
     writing it. One that is moved to its place in one piece comes with the second look.
 
     Args:
         folder: Exists. What lies in it at the start is not new.
         recursive: Also the folders in it.
-        max_pixels: A larger picture counts as one that cannot be read.
+        max_pixels: A larger image counts as one that cannot be read.
         known: Instead: the paths that are not new; also what lies in the folder at the start is looked at.
         sleep: Waits so many seconds.
 
     Returns:
-        Pictures, sorted by folder and name; an empty list where nothing has come.
+        Images, sorted by folder and name; an empty list where nothing has come.
 
     Raises:
         ConfigError: There is no such folder, or (from the iterator) it is gone.
     """
     top = str(user_path(folder))
-    # Now and not with the first look, before which a model is loaded and other pictures are answered.
-    here = _pictures(top, recursive)
+    # Now and not with the first look, before which a model is loaded and other images are answered.
+    here = _images(top, recursive)
     seen = here if known is None else set()
     return _arrivals(top, seen, known, recursive=recursive, max_pixels=max_pixels, sleep=sleep)
 
@@ -63,7 +63,7 @@ def _arrivals(
 ) -> Iterator[list[Item]]:
     growing: dict[str, tuple[int, int]] = {}
     while True:
-        here = _pictures(top, recursive)
+        here = _images(top, recursive)
         # Names of what is gone are forgotten: they may come again.
         seen &= here
         states = {path: state for path in here - seen if (state := _state(path)) is not None}
@@ -76,10 +76,10 @@ def _arrivals(
             sleep(POLL_S)
 
 
-def _pictures(folder: str, recursive: bool) -> set[str]:
+def _images(folder: str, recursive: bool) -> set[str]:
     if not os.path.isdir(folder):
         raise ConfigError(f"--watch {folder}: no such folder", hint="make it first")
-    return set(pictures_below(folder, recursive=recursive, patient=True))
+    return set(images_below(folder, recursive=recursive, patient=True))
 
 
 def _state(path: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Single pictures behind http(s): fetched when their turn comes, bounded in bytes and in time, never kept."""
+"""Single images behind http(s): fetched when their turn comes, bounded in bytes and in time, never kept."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from resnet_cli.network import addresses
 from resnet_cli.network.download import is_offline
 from resnet_cli.network.transfer import RemoteFile, Transfer
 
-#: A 50-megapixel photo as PNG; more is no picture that a network of 224 pixels needs.
+#: A 50-megapixel photo as PNG; more is no image that a network of 224 pixels needs.
 MAX_BYTES = 200_000_000
 TIMEOUT_S = 20
 #: How often in a row it is tried again: a list of dead addresses must come to its end.
 RETRIES = 2
 
 
-class WebPicture:
-    """One picture on the network; its bytes come once, with the first look."""
+class WebImage:
+    """One image on the network; its bytes come once, with the first look."""
 
     def __init__(self, url: str, *, offline: bool) -> None:
         self.url = url
@@ -42,7 +42,7 @@ class WebPicture:
         with self._lock:
             if self._data is None:
                 try:
-                    self._data = fetch_picture(self.url, offline=self._offline)
+                    self._data = fetch_image(self.url, offline=self._offline)
                 except (NetworkError, ConfigError) as error:
                     raise ImageError(addresses.shown(self.url), error.message) from error
             return self._data
@@ -50,13 +50,13 @@ class WebPicture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WebItem(Item):
-    """A picture on the network as an item.
+    """An image on the network as an item.
 
     Attributes:
-        picture: Brings the bytes.
+        image: Brings the bytes.
     """
 
-    picture: WebPicture | None = None
+    image: WebImage | None = None
 
     def open(self) -> Image.Image:
         """The upright RGB image.
@@ -64,30 +64,30 @@ class WebItem(Item):
         Raises:
             ImageError: It cannot be had or read.
         """
-        assert self.picture is not None
-        return decode(self.picture.read(), addresses.shown(self.name), max_pixels=self.max_pixels)
+        assert self.image is not None
+        return decode(self.image.read(), addresses.shown(self.name), max_pixels=self.max_pixels)
 
 
 def web_item(url: str, *, max_pixels: int, offline: bool = False) -> WebItem:
     """An item that is fetched when it is opened; it is named by its address without user and password."""
     parts = urlsplit(url)
-    # The query stays: it may be all that tells two pictures apart.
+    # The query stays: it may be all that tells two images apart.
     name = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-    return WebItem(name, b"", max_pixels=max_pixels, picture=WebPicture(url, offline=offline))
+    return WebItem(name, b"", max_pixels=max_pixels, image=WebImage(url, offline=offline))
 
 
 def downloaded(item: Item) -> Item:
-    """The same picture with its bytes at hand; others stay as they are.
+    """The same image with its bytes at hand; others stay as they are.
 
     Raises:
         ImageError: It cannot be had.
     """
-    if not isinstance(item, WebItem) or item.picture is None:
+    if not isinstance(item, WebItem) or item.image is None:
         return item
-    return Item(item.name, item.picture.read(), max_pixels=item.max_pixels)
+    return Item(item.name, item.image.read(), max_pixels=item.max_pixels)
 
 
-def fetch_picture(url: str, *, offline: bool = False) -> bytes:
+def fetch_image(url: str, *, offline: bool = False) -> bytes:
     """Fetches one file into memory.
 
     Args:
@@ -104,7 +104,7 @@ def fetch_picture(url: str, *, offline: bool = False) -> bytes:
         raise NetworkError("offline: not fetched", hint="leave --offline and RESNET_CLI_OFFLINE away")
     if not (sha256 or addresses.is_private(address)):
         raise NetworkError("not encrypted, and no hash says what should come; refused", hint=addresses.ADD_HASH)
-    file = RemoteFile(name="picture", url=address, sha256=sha256)
+    file = RemoteFile(name="image", url=address, sha256=sha256)
 
     def check(done: int, total: int | None) -> None:
         if max(done, total or 0) > MAX_BYTES:

@@ -1,7 +1,7 @@
-"""Lays small gray pictures over each other: what is left of a difference once a small crop is undone.
+"""Lays small gray images over each other: what is left of a difference once a small crop is undone.
 
-A picture and all its slight shifts and stretches fill, to first order, a space of five dimensions. How well that
-space holds another picture is one small product, cheap enough for a million pairs; only pairs that pass are moved.
+An image and all its slight shifts and stretches fill, to first order, a space of five dimensions. How well that
+space holds another image is one small product, cheap enough for a million pairs; only pairs that pass are moved.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
 
-#: Cells a side of every picture here.
+#: Cells a side of every image here.
 SIDE = 16
 #: Frequencies a side that make a look: in higher ones a crop changes everything.
 _FREQUENCIES = 8
 _LOOK_SIZE = _FREQUENCIES**2 - 1
-#: The picture, its shift and stretch along x, its shift and stretch along y.
+#: The image, its shift and stretch along x, its shift and stretch along y.
 _NUM_MOTIONS = 5
 #: Shift in cells, stretch as a share, along x and y: twice what cropping 8 % from each side takes.
 _MOST = np.array([2, 0.25, 2, 0.25], np.float32)
@@ -27,17 +27,17 @@ _ALIGNMENT_STEPS = 5
 #: What a motion costs: the noise of a cell over that of the motion, squared (a cell, and 6 %). Where a ramp may be
 #: explained by contrast, by a shift or by a stretch, it stays where it is.
 _COSTS = np.array([0, 1, 300, 1, 300], np.float32)
-#: Pictures described at once: 20 MB.
+#: Images described at once: 20 MB.
 _BLOCK = 4096
 
 
 class Overlay(NamedTuple):
-    """What two aligned pictures have in common; each an array of one value a pair.
+    """What two aligned images have in common; each an array of one value a pair.
 
     Attributes:
         edges: Correlation of the edges, in [-1, 1].
-        gain: Contrast of the fixed picture over that of the moved one.
-        offset: Brightness of the fixed picture at equal contrast, less the other's, of 255.
+        gain: Contrast of the fixed image over that of the moved one.
+        offset: Brightness of the fixed image at equal contrast, less the other's, of 255.
     """
 
     edges: Floats
@@ -45,24 +45,24 @@ class Overlay(NamedTuple):
     offset: Floats
 
 
-def describe(pictures: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Sums up pictures for a search.
+def describe(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Sums up images for a search.
 
     Args:
-        pictures: Gray [n x SIDE x SIDE].
+        images: Gray [n x SIDE x SIDE].
 
     Returns:
-        Looks [n x 63] of length 1, whose product is their likeness; and for each picture an orthonormal basis
+        Looks [n x 63] of length 1, whose product is their likeness; and for each image an orthonormal basis
         [n x 5 x 63] of the looks that it has when it is slightly moved.
 
     Source: Simard, LeCun, Denker, "Efficient Pattern Recognition Using a New Transformation Distance", NIPS 1992.
     """
     operators = _operators()
-    looks = np.empty((len(pictures), _LOOK_SIZE), np.float32)
-    spaces = np.empty((len(pictures), _NUM_MOTIONS, _LOOK_SIZE), np.float32)
-    for start in range(0, len(pictures), _BLOCK):
+    looks = np.empty((len(images), _LOOK_SIZE), np.float32)
+    spaces = np.empty((len(images), _NUM_MOTIONS, _LOOK_SIZE), np.float32)
+    for start in range(0, len(images), _BLOCK):
         block = slice(start, start + _BLOCK)
-        gray = pictures[block].reshape(-1, SIDE**2).astype(np.float32)
+        gray = images[block].reshape(-1, SIDE**2).astype(np.float32)
         tangents = (gray @ operators).reshape(-1, _NUM_MOTIONS, _LOOK_SIZE)
         looks[block] = unit(tangents[:, 0])
         # Cholesky and not QR: three times faster, and exact enough.
@@ -76,10 +76,10 @@ def explained(spaces: Floats, looks: Floats) -> Floats:
 
 
 def overlay(moved: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Overlay:
-    """Moves each picture over its partner and compares them.
+    """Moves each image over its partner and compares them.
 
     Args:
-        moved: Gray [n x SIDE x SIDE]; of a picture and a crop of it, the whole picture.
+        moved: Gray [n x SIDE x SIDE]; of an image and a crop of it, the whole image.
         fixed: Their partners, likewise.
     """
     one, other = align(moved.astype(np.float32), fixed.astype(np.float32)), fixed.astype(np.float32)
@@ -90,7 +90,7 @@ def overlay(moved: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Overlay:
 
 
 def align(moved: Floats, fixed: Floats) -> Floats:
-    """Shifts and stretches each picture [n x SIDE x SIDE] to fit its partner, by least squares.
+    """Shifts and stretches each image [n x SIDE x SIDE] to fit its partner, by least squares.
 
     Source: Lucas and Kanade, "An Iterative Image Registration Technique with an Application to Stereo Vision",
     IJCAI 1981.
@@ -114,9 +114,9 @@ def unit(rows: Floats) -> Floats:
 
 @functools.cache
 def _operators() -> Floats:
-    """Takes a picture [256] to its look and the look's change by each motion [256 x (5 * 63)].
+    """Takes an image [256] to its look and the look's change by each motion [256 x (5 * 63)].
 
-    A look is a discrete cosine transform without the mean. Natural pictures hold less of a frequency the higher it
+    A look is a discrete cosine transform without the mean. Natural images hold less of a frequency the higher it
     is; each is weighted up by its height.
     """
     cells = np.eye(SIDE**2, dtype=np.float32).reshape(-1, SIDE, SIDE)
@@ -127,16 +127,16 @@ def _operators() -> Floats:
     return _float32(looks.reshape(SIDE**2, _NUM_MOTIONS, -1)[:, :, 1:].reshape(SIDE**2, -1))
 
 
-def _motions(pictures: Floats) -> Floats:
-    """[n x s x s] -> [n x 5 x s x s]: the picture, and its change by a shift and a stretch along x, then along y."""
-    along_y, along_x = np.gradient(pictures, axis=(1, 2))
+def _motions(images: Floats) -> Floats:
+    """[n x s x s] -> [n x 5 x s x s]: the image, and its change by a shift and a stretch along x, then along y."""
+    along_y, along_x = np.gradient(images, axis=(1, 2))
     place = _places()
-    return _float32(np.stack([pictures, along_x, along_x * place, along_y, along_y * place[:, None]], axis=1))
+    return _float32(np.stack([images, along_x, along_x * place, along_y, along_y * place[:, None]], axis=1))
 
 
-def _move(pictures: Floats, motion: Floats) -> Floats:
+def _move(images: Floats, motion: Floats) -> Floats:
     across, down = _resampling(motion[:, 0], motion[:, 1]), _resampling(motion[:, 2], motion[:, 3])
-    return _float32(down @ pictures @ np.swapaxes(across, 1, 2))
+    return _float32(down @ images @ np.swapaxes(across, 1, 2))
 
 
 def _resampling(shift: Floats, stretch: Floats) -> Floats:
@@ -156,22 +156,22 @@ def _places() -> Floats:
     return np.arange(SIDE, dtype=np.float32) - np.float32((SIDE - 1) / 2)
 
 
-def _inner(pictures: Floats) -> Floats:
+def _inner(images: Floats) -> Floats:
     # The outermost cells are what a crop takes away.
-    return pictures[..., 1:-1, 1:-1]
+    return images[..., 1:-1, 1:-1]
 
 
-def _centred(pictures: Floats) -> Floats:
+def _centred(images: Floats) -> Floats:
     """Inner cells in one row [n x (s - 2)^2], less their mean."""
-    flat = _inner(pictures).reshape(len(pictures), -1)
+    flat = _inner(images).reshape(len(images), -1)
     return _float32(flat - flat.mean(axis=1, keepdims=True))
 
 
-def _edges(pictures: Floats) -> Floats:
+def _edges(images: Floats) -> Floats:
     """Differences along x and y at the inner cells, together of length 1."""
-    along_x = pictures[:, 1:-1, 2:] - pictures[:, 1:-1, :-2]
-    along_y = pictures[:, 2:, 1:-1] - pictures[:, :-2, 1:-1]
-    return unit(np.stack([along_x, along_y], axis=1).reshape(len(pictures), -1))
+    along_x = images[:, 1:-1, 2:] - images[:, 1:-1, :-2]
+    along_y = images[:, 2:, 1:-1] - images[:, :-2, 1:-1]
+    return unit(np.stack([along_x, along_y], axis=1).reshape(len(images), -1))
 
 
 def _squares(tangents: Floats) -> Floats:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_pictures
+from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_images
 from resnet_cli.data.splits import write_rows
 from resnet_cli.errors import DataError
 
-#: Which copy of a picture in several splits is worth most: what judges stays whole.
+#: Which copy of an image in several splits is worth most: what judges stays whole.
 _WORTH = {"train": 0, "val": 1, "test": 2}
 #: Searches for what still looks the same in two splits; a film of thousands of frames is then taken as a whole.
 MAX_ROUNDS = 4
@@ -24,38 +24,38 @@ MAX_ROUNDS = 4
 def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, str]]]:
     """What is left of a data set without what is wrong with it, and what was left out and why.
 
-    Unreadable pictures go, and all copies of a picture with several labels (nobody knows the right one). Of other
-    copies one stays: the one in the split that judges most strictly. Of a group in several splits, and of pictures
-    that look the same, those in the strictest split stay. Pictures of one split that look the same get one group, so
+    Unreadable images go, and all copies of an image with several labels (nobody knows the right one). Of other
+    copies one stays: the one in the split that judges most strictly. Of a group in several splits, and of images
+    that look the same, those in the strictest split stay. Images of one split that look the same get one group, so
     that no later split tears them apart.
     """
     dropped: list[tuple[Item, str]] = []
     for round_number in itertools.count(1):
-        dataset, pictures = inspection.dataset, inspection.pictures
+        dataset, images = inspection.dataset, inspection.images
         why = _faults(inspection, hang_together=round_number > MAX_ROUNDS)
         dropped += [(dataset.items[position], reason) for position, reason in sorted(why.items())]
         groups = _groups(inspection, why)
-        left = [position for position in range(len(pictures)) if position not in why]
+        left = [position for position in range(len(images)) if position not in why]
         kept = [dataclasses.replace(dataset.items[at], group=groups.get(at, "")) for at in left]
         if all(leak.is_exact for leak in inspection.leaks):
             break
-        # A picture with very many look-alikes was paired with the closest alone: the others show now.
-        inspection = inspect_pictures(dataclasses.replace(dataset, items=tuple(kept)), [pictures[at] for at in left])
+        # An image with very many look-alikes was paired with the closest alone: the others show now.
+        inspection = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), [images[at] for at in left])
     return kept, dropped
 
 
 def _faults(inspection: Inspection, *, hang_together: bool) -> dict[int, str]:
-    """Position of each picture that has to go -> the reason.
+    """Position of each image that has to go -> the reason.
 
     Args:
         inspection: What is known.
-        hang_together: Pictures that look the same only through others count as the same too.
+        hang_together: Images that look the same only through others count as the same too.
     """
     items = inspection.dataset.items
-    why = {position: picture.error for position, picture in enumerate(inspection.pictures) if picture.error}
+    why = {position: image.error for position, image in enumerate(inspection.images) if image.error}
     for group in inspection.exact:
         if len({items[position].label for position in group}) > 1:
-            why |= dict.fromkeys(group, "the same picture has several labels")
+            why |= dict.fromkeys(group, "the same image has several labels")
         else:
             kept = max(group, key=lambda position: (_WORTH[items[position].split], -position))
             why |= {other: f"a copy of {items[kept].name}" for other in group if other != kept}
@@ -95,21 +95,21 @@ def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int
 
 
 def _standing(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
-    """What is left of some pictures: each itself, or else one of its copies."""
+    """What is left of some images: each itself, or else one of its copies."""
     copies = (inspection.copies.get(position, (position,)) for position in positions)
     return [left[0] for group in copies if (left := [at for at in group if at not in why])]
 
 
 def refuse_unnamed(dataset: Dataset) -> None:
-    """Refuses a data set of which no table can name the pictures.
+    """Refuses a data set of which no table can name the images.
 
     Raises:
         DataError: It lives in memory.
     """
     if not all(isinstance(item.source, Path) for item in dataset.items):
         raise DataError(
-            f"{dataset.name} is no set of files, so no table can name its pictures",
-            hint="finetune uses it as it is; --on-bad-image skip leaves unreadable pictures out",
+            f"{dataset.name} is no set of files, so no table can name its images",
+            hint="finetune uses it as it is; --on-bad-image skip leaves unreadable images out",
         )
 
 
@@ -118,7 +118,7 @@ def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Ite
 
     Args:
         inspection: Of a data set of files.
-        path: Where the table will lie: pictures below its folder are named relative to it.
+        path: Where the table will lie: images below its folder are named relative to it.
 
     Raises:
         DataError: The data set lives in memory, or nothing is left of it.

@@ -1,6 +1,6 @@
-"""Finds pictures that look the same: copies that were saved again, resized, slightly cropped or brightened.
+"""Finds images that look the same: copies that were saved again, resized, slightly cropped or brightened.
 
-Each picture is kept as a signature of a few hundred bytes. Three sieves, each a hundred times finer and dearer than
+Each image is kept as a signature of a few hundred bytes. Three sieves, each a hundred times finer and dearer than
 the one before: a matrix product compares the coarse looks of all pairs; what is left is compared allowing for a
 small crop; and the last few are laid over each other and compared edge by edge.
 
@@ -21,9 +21,9 @@ from resnet_cli.data.inspection.alignment import SIDE, Floats, describe, explain
 Progress: TypeAlias = Callable[[int, int], None]
 Bytes: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = NDArray[np.intp]
-#: Start and stop of a run of pictures -> their vectors [stop - start x d].
+#: Start and stop of a run of images -> their vectors [stop - start x d].
 Vectors: TypeAlias = Callable[[int, int], Floats]
-#: First pictures, second pictures, how near each pair is.
+#: First images, second images, how near each pair is.
 Pairs: TypeAlias = tuple[Rows, Rows, Floats]
 
 _COLOUR_SIDE = 4
@@ -31,32 +31,32 @@ _GRAY_BYTES = SIDE**2
 #: A gray thumbnail of 16 x 16, then one of 4 x 4 in RGB.
 SIGNATURE_BYTES = _GRAY_BYTES + 3 * _COLOUR_SIDE**2
 
-# The thresholds were chosen on CIFAR-10 (60,000 pictures and 3,500 planted copies) and 497 photos (1,600 copies).
+# The thresholds were chosen on CIFAR-10 (60,000 images and 3,500 planted copies) and 497 photos (1,600 copies).
 #: Cosine of coarse looks. Lets 1 in 8,000 pairs of CIFAR-10 through, and loses 3 copies in 1,000.
 _MIN_LOOK = 0.64
 #: Share of one look that the other explains once it may move and stretch. Lets 1 in 300,000 pairs through.
 _MIN_EXPLAINED = 0.8
 #: Correlation of edges once aligned. Of the 2,800 pairs that CIFAR-10 itself has above it, about ten are two
-#: pictures (ships on a horizon; judged by eye); between 0.91 and 0.93 a third are.
+#: images (ships on a horizon; judged by eye); between 0.91 and 0.93 a third are.
 _MIN_EDGES = 0.945
 #: Root mean square difference of colour at equal brightness, of 255.
 _MAX_COLOUR = 12.0
-#: Contrast and brightness (of 255) of a copy; beyond these it is another picture of the same shape.
+#: Contrast and brightness (of 255) of a copy; beyond these it is another image of the same shape.
 _MAX_GAIN = 2.0
 _MAX_OFFSET = 48.0
 #: Lightest less darkest gray, of 255. Below the first only noise is left to compare; up to the second, colour alone
-#: decides. In between a picture is looked at both ways, so that no copy falls between two stools.
+#: decides. In between an image is looked at both ways, so that no copy falls between two stools.
 _MIN_TEXTURE = 6
 _MAX_FLAT = 10
 #: Root mean square difference of flat colours, of 255: JPEG of quality 30 moves them by up to about three levels.
 _MAX_FLAT_COLOUR = 4.0
-#: Cosine of ResNet-50 features. Of 12,000 CIFAR-10 pictures at 128 px seven pairs reach it, all real by eye (of the 34
+#: Cosine of ResNet-50 features. Of 12,000 CIFAR-10 images at 128 px seven pairs reach it, all real by eye (of the 34
 #: above 0.90 two are not), of 497 photos at 224 px none. It holds 48 % of 560 planted copies of the first and 65 % of
 #: 480 of the second, where signatures find 99 and 98 %: it adds to them and replaces nothing.
 _MIN_FEATURES = 0.92
 
-#: A picture is paired with so many later ones at most, the closest: a thousand frames of one still scene stay
-#: connected and cost 32,000 pairs, not half a million. More are looked at coarsely, so that pictures that are merely
+#: An image is paired with so many later ones at most, the closest: a thousand frames of one still scene stay
+#: connected and cost 32,000 pairs, not half a million. More are looked at coarsely, so that images that are merely
 #: alike (skies, seas) do not crowd out a copy.
 _MAX_LATER = 32
 _MAX_CANDIDATES = 128
@@ -67,7 +67,7 @@ _BLOCK_PAIRS = 4096
 
 
 class NearPair(NamedTuple):
-    """Two pictures that look the same.
+    """Two images that look the same.
 
     Attributes:
         first: Row of one.
@@ -81,7 +81,7 @@ class NearPair(NamedTuple):
 
 
 def signature(image: Image.Image) -> bytes:
-    """What is kept of a picture to find its copies.
+    """What is kept of an image to find its copies.
 
     Args:
         image: Upright, of mode RGB, any size.
@@ -95,14 +95,14 @@ def signature(image: Image.Image) -> bytes:
 
 
 def find_near(signatures: Bytes, *, on_progress: Progress | None = None) -> list[NearPair]:
-    """Pairs of pictures that look the same.
+    """Pairs of images that look the same.
 
-    Blank pictures are compared by colour alone. A picture with more than 32 copies after it is paired with the
+    Blank images are compared by colour alone. An image with more than 32 copies after it is paired with the
     closest 32, which keeps all of them connected.
 
     Args:
-        signatures: [n x SIGNATURE_BYTES], a row a picture.
-        on_progress: Called with (pictures searched, pictures in all).
+        signatures: [n x SIGNATURE_BYTES], a row an image.
+        on_progress: Called with (images searched, images in all).
 
     Returns:
         Each pair once, in the order of the rows.
@@ -119,14 +119,14 @@ def find_near(signatures: Bytes, *, on_progress: Progress | None = None) -> list
 
 
 def find_near_by_features(features: NDArray[np.floating], *, on_progress: Progress | None = None) -> list[NearPair]:
-    """Pairs of pictures that a network sees as the same; beside :func:`find_near`, not instead of it.
+    """Pairs of images that a network sees as the same; beside :func:`find_near`, not instead of it.
 
     Args:
         features: [n x d] from a backbone. A row of zeros, or with a value that is not finite, is near to nothing.
-        on_progress: Called with (pictures searched, pictures in all).
+        on_progress: Called with (images searched, images in all).
 
     Returns:
-        Each pair once, in the order of the rows, at most 32 later pictures for each; the score is the cosine.
+        Each pair once, in the order of the rows, at most 32 later images for each; the score is the cosine.
     """
 
     def vectors(start: int, stop: int) -> Floats:
@@ -187,7 +187,7 @@ def _search(
 
 
 def _closest(first: Rows, second: Rows, score: Floats, keep: int) -> Pairs:
-    """Drops all but the best pairs of each first picture."""
+    """Drops all but the best pairs of each first image."""
     order = np.lexsort((second, -score, first))
     by_first = first[order]
     rank = np.arange(len(order)) - np.searchsorted(by_first, by_first)
@@ -205,7 +205,7 @@ def _joined(parts: list[Pairs]) -> Pairs:
 
 
 def _near_flat(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
-    """Flat pictures of one colour."""
+    """Flat images of one colour."""
     colours = signatures[:, _GRAY_BYTES:].astype(np.float32) - 128
     colours /= np.float32(colours.shape[1] ** 0.5)
     # |a - b|^2 <= t^2 as one product: [a, -|a|^2 / 2, 1] [b, 1, -|b|^2 / 2] >= -t^2 / 2.
@@ -219,7 +219,7 @@ def _near_flat(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
 
 
 def _near_textured(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
-    """Pictures with something to align."""
+    """Images with something to align."""
     looks, spaces = describe(_gray(signatures))
 
     def vectors(start: int, stop: int) -> Floats:
@@ -233,7 +233,7 @@ def _near_textured(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
         likely.append((one[good], other[good], score[good]))
     found: list[Pairs] = [_no_pairs()]
     for one, other in _blocks(_closest(*_joined(likely), _MAX_LATER)):
-        # The whole picture holds its crop and not the other way round: it is the one to move.
+        # The whole image holds its crop and not the other way round: it is the one to move.
         turn = explained(spaces[other], looks[one]) > explained(spaces[one], looks[other])
         moved, fixed = np.where(turn, other, one), np.where(turn, one, other)
         same, score = _compare(signatures[moved], signatures[fixed])
@@ -247,7 +247,7 @@ def _blocks(pairs: Pairs) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _compare(moved: Bytes, fixed: Bytes) -> tuple[NDArray[np.bool_], Floats]:
-    """Whether each pair of signatures [n x SIGNATURE_BYTES] is one picture, and how well its edges agree."""
+    """Whether each pair of signatures [n x SIGNATURE_BYTES] is one image, and how well its edges agree."""
     found = overlay(_gray(moved), _gray(fixed))
     colour = found.gain[:, None] * _chroma(moved) - _chroma(fixed)
     same = (found.edges >= _MIN_EDGES) & (np.sqrt((colour**2).mean(axis=1)) <= _MAX_COLOUR)

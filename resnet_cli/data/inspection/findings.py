@@ -11,11 +11,11 @@ from resnet_cli.data.inspection.inspect import KINDS, Inspection, Leak
 from resnet_cli.data.splits import plain_name
 
 SCHEMA_VERSION = 1
-#: A class with fewer train pictures is called tiny.
+#: A class with fewer train images is called tiny.
 TINY_CLASS = 10
-#: The largest class may have so many times the pictures of the smallest without a word.
+#: The largest class may have so many times the images of the smallest without a word.
 MAX_IMBALANCE = 5
-#: Long pictures are worth a word above this share.
+#: Long images are worth a word above this share.
 MANY_LONG = 0.05
 #: Names in one sentence.
 MAX_NAMES = 5
@@ -59,7 +59,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "data": dataset.name,
         "num_images": len(items),
-        "fingerprint": dataset.fingerprint([picture.sha256 for picture in inspection.pictures]),
+        "fingerprint": dataset.fingerprint([image.sha256 for image in inspection.images]),
         "classes": [
             {
                 "name": name,
@@ -101,7 +101,7 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
         item, reason = bad[0]
         yield Finding(
             "unreadable",
-            f"{_pictures(len(bad))} cannot be read, such as {item.name} ({reason})",
+            f"{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
             "replace or remove them, or leave them out: resnet-cli finetune --on-bad-image skip",
         )
 
@@ -121,9 +121,9 @@ def _leaks(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _shared(inspection: Inspection, leaks: Sequence[Leak], key: Callable[[Item], object]) -> Iterator[tuple[str, str]]:
-    """How many there are, exact ones first, and the names of two pictures that should not be apart."""
+    """How many there are, exact ones first, and the names of two images that should not be apart."""
     items = inspection.dataset.items
-    for is_exact, count_of in ((True, _pictures), (False, _pairs)):
+    for is_exact, count_of in ((True, _images), (False, _pairs)):
         matching = [leak.positions for leak in leaks if leak.is_exact == is_exact]
         if matching:
             first = items[matching[0][0]]
@@ -149,7 +149,7 @@ def _copies(inspection: Inspection) -> Iterator[Finding]:
     if num_copies:
         yield Finding(
             "exact_duplicates",
-            f"{_pictures(num_copies)} {'is a copy' if num_copies == 1 else 'are copies'} of another",
+            f"{_images(num_copies)} {'is a copy' if num_copies == 1 else 'are copies'} of another",
             "remove the copies, or resnet-cli inspect --fix; a split made by finetune keeps them together",
         )
     if inspection.near:
@@ -164,10 +164,10 @@ def _copies(inspection: Inspection) -> Iterator[Finding]:
 def _long(inspection: Inspection) -> Iterator[Finding]:
     sizes = inspection.sizes()
     num_long = sizes["cut_by_centre_square"]["num_over_half"] if sizes else 0
-    if num_long > MANY_LONG * len(inspection.pictures):
+    if num_long > MANY_LONG * len(inspection.images):
         yield Finding(
             "long",
-            f"{_pictures(num_long)} {'loses' if num_long == 1 else 'lose'} more than half to a centre square",
+            f"{_images(num_long)} {'loses' if num_long == 1 else 'lose'} more than half to a centre square",
             "crop them around what matters",
         )
 
@@ -193,7 +193,7 @@ def _class_mismatches(dataset: Dataset) -> Iterator[Finding]:
         listed = "" if len(names) == 1 else f": {which}"
         yield Finding(
             "class_mismatch",
-            f"{subject} no pictures in {absent}{listed}",
+            f"{subject} no images in {absent}{listed}",
             "name the classes the same in each split, or leave them out with --classes",
         )
 
@@ -205,23 +205,22 @@ def _class_sizes(dataset: Dataset) -> Iterator[Finding]:
     if tiny:
         yield Finding(
             "tiny_classes",
-            f"classes with fewer than {TINY_CLASS} train pictures: {len(tiny):,}, such as "
-            + ", ".join(tiny[:MAX_NAMES]),
-            "add pictures; 50 or more a class make figures that mean something",
+            f"classes with fewer than {TINY_CLASS} train images: {len(tiny):,}, such as " + ", ".join(tiny[:MAX_NAMES]),
+            "add images; 50 or more a class make figures that mean something",
         )
     if sizes and sizes[-1][0] > MAX_IMBALANCE * sizes[0][0]:
         (smallest, small), (largest, large) = sizes[0], sizes[-1]
         yield Finding(
             "imbalance",
-            f"classes are uneven: {smallest:,} train {'picture' if smallest == 1 else 'pictures'} of '{small}', "
+            f"classes are uneven: {smallest:,} train {'image' if smallest == 1 else 'images'} of '{small}', "
             f"{largest:,} of '{large}'",
-            "add pictures to the small ones, or judge by the per-class figures and not by top-1",
+            "add images to the small ones, or judge by the per-class figures and not by top-1",
         )
 
 
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count:,} pictures"
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _pairs(count: int) -> str:
-    return "1 pair of pictures that look the same" if count == 1 else f"{count:,} pairs of pictures that look the same"
+    return "1 pair of images that look the same" if count == 1 else f"{count:,} pairs of images that look the same"

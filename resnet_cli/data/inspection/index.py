@@ -1,6 +1,6 @@
-"""What earlier looks at picture files showed: one SQLite file in the cache, found by path, size and times.
+"""What earlier looks at image files showed: one SQLite file in the cache, found by path, size and times.
 
-A cache and nothing more: whatever is wrong with it, the pictures are looked at again.
+A cache and nothing more: whatever is wrong with it, the images are looked at again.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _PASSING = frozenset(
 STALE_S = 30 * 24 * 3600
 
 
-class Picture(NamedTuple):
-    """What one look at a picture showed.
+class ScannedImage(NamedTuple):
+    """What one look at an image showed.
 
     Attributes:
         sha256: Of the file's bytes; of pixels and their shape for a set that lives in memory.
@@ -76,7 +76,7 @@ class Picture(NamedTuple):
     error: str = ""
 
 
-_COLUMNS = ("checksum", "path", "state", *Picture._fields)
+_COLUMNS = ("checksum", "path", "state", *ScannedImage._fields)
 
 
 class Stamp(NamedTuple):
@@ -84,7 +84,7 @@ class Stamp(NamedTuple):
 
     Attributes:
         path: Absolute, as the system's bytes.
-        state: Size, inode, modification and change time, and the pixel limit: another state is another picture.
+        state: Size, inode, modification and change time, and the pixel limit: another state is another image.
         is_racy: Changed so lately that the state may not tell the next change.
     """
 
@@ -129,22 +129,22 @@ class Index:
         if self._connection is not None:
             self._connection.close()
 
-    def load(self, stamps: Sequence[Stamp | None]) -> dict[bytes, Picture]:
-        """The records of the files whose state is still the same: path -> picture."""
+    def load(self, stamps: Sequence[Stamp | None]) -> dict[bytes, ScannedImage]:
+        """The records of the files whose state is still the same: path -> image."""
         wanted = {stamp.path: stamp.state for stamp in stamps if stamp is not None}
-        found: dict[bytes, Picture] = {}
+        found: dict[bytes, ScannedImage] = {}
         with self._forgiving():
             for checksum, *row in self._rows(list(wanted)):
                 if wanted.get(row[0]) == row[1] and checksum == _checksum(row):
-                    found[row[0]] = Picture(*row[2:])
+                    found[row[0]] = ScannedImage(*row[2:])
         return found
 
-    def store(self, rows: Iterable[tuple[Stamp, Picture]]) -> None:
+    def store(self, rows: Iterable[tuple[Stamp, ScannedImage]]) -> None:
         """Adds records; those of files that may be changing right now are left out."""
         values = [
             # As SQLite will give it back: True as 1.
-            [stamp.path, stamp.state, *(int(field) if isinstance(field, bool) else field for field in picture)]
-            for stamp, picture in rows
+            [stamp.path, stamp.state, *(int(field) if isinstance(field, bool) else field for field in image)]
+            for stamp, image in rows
             if not stamp.is_racy
         ]
         with self._forgiving():

@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
 from resnet_cli.data.inspection.duplicates import NearPair, find_near, find_near_by_features
-from resnet_cli.data.inspection.index import Picture
+from resnet_cli.data.inspection.index import ScannedImage
 
-#: A picture of which a centre square cuts away more than this is long.
+#: An image of which a centre square cuts away more than this is long.
 LONG_SHARE = 0.5
 Progress = Callable[[int, int], None]
 
 #: What decoding changes: name -> how a record shows it.
-KINDS: dict[str, Callable[[Picture], bool]] = {
-    "rotated": lambda picture: picture.orientation != 1,
-    "gray": lambda picture: picture.mode in {"1", "L", "LA", "La"} or picture.mode.startswith("I"),
-    "transparent": lambda picture: picture.transparent,
-    "sixteen_bit": lambda picture: picture.mode.startswith("I") or picture.mode.endswith(";16"),
-    "cmyk": lambda picture: picture.mode == "CMYK",
+KINDS: dict[str, Callable[[ScannedImage], bool]] = {
+    "rotated": lambda image: image.orientation != 1,
+    "gray": lambda image: image.mode in {"1", "L", "LA", "La"} or image.mode.startswith("I"),
+    "transparent": lambda image: image.transparent,
+    "sixteen_bit": lambda image: image.mode.startswith("I") or image.mode.endswith(";16"),
+    "cmyk": lambda image: image.mode == "CMYK",
 }
 
 
 class Leak(NamedTuple):
-    """One picture (or two that look the same) in several splits, or under several labels.
+    """One image (or two that look the same) in several splits, or under several labels.
 
     Attributes:
         positions: Of the items.
@@ -48,45 +48,41 @@ class Inspection:
 
     Attributes:
         dataset: What was looked at.
-        pictures: One record an item.
-        exact: Positions of pictures with the same bytes, two or more in each group.
+        images: One record an item.
+        exact: Positions of images with the same bytes, two or more in each group.
         near: Pairs that look the same, without the exact ones.
         near_by: What near duplicates were found with: ``look``, ``look and features``, or empty (not looked for).
     """
 
     dataset: Dataset
-    pictures: tuple[Picture, ...]
+    images: tuple[ScannedImage, ...]
     exact: tuple[tuple[int, ...], ...]
     near: tuple[NearPair, ...]
     near_by: str
 
     @property
     def unreadable(self) -> list[tuple[Item, str]]:
-        """The pictures that cannot be read, each with the reason."""
-        return [
-            (item, picture.error)
-            for item, picture in zip(self.dataset.items, self.pictures, strict=True)
-            if picture.error
-        ]
+        """The images that cannot be read, each with the reason."""
+        return [(item, image.error) for item, image in zip(self.dataset.items, self.images, strict=True) if image.error]
 
     @property
     def leaks(self) -> list[Leak]:
-        """Pictures that are in several splits."""
+        """Images that are in several splits."""
         return self._shared(lambda item: item.split)
 
     @property
     def label_conflicts(self) -> list[Leak]:
-        """Pictures that have several labels."""
+        """Images that have several labels."""
         return self._shared(lambda item: item.label)
 
     @property
     def together(self) -> list[tuple[int, ...]]:
-        """Positions of pictures that one split should hold: copies, and those that look the same."""
+        """Positions of images that one split should hold: copies, and those that look the same."""
         return [*self.exact, *((pair.first, pair.second) for pair in self.near)]
 
     @property
     def films(self) -> set[int]:
-        """Labels of classes whose train pictures all hang together by their looks, as the frames of a film do."""
+        """Labels of classes whose train images all hang together by their looks, as the frames of a film do."""
         items, in_train = self.dataset.items, self.dataset.counts()["train"]
         found: set[int] = set()
         for block in connected(self.together):
@@ -105,18 +101,18 @@ class Inspection:
         }
 
     def with_mode(self, name: str) -> list[Item]:
-        """The pictures of a kind that decoding changes.
+        """The images of a kind that decoding changes.
 
         Args:
             name: ``rotated``, ``gray``, ``transparent``, ``sixteen_bit`` or ``cmyk``.
         """
         test = KINDS[name]
-        pairs = zip(self.dataset.items, self.pictures, strict=True)
-        return [item for item, picture in pairs if not picture.error and test(picture)]
+        pairs = zip(self.dataset.items, self.images, strict=True)
+        return [item for item, image in pairs if not image.error and test(image)]
 
     def sizes(self) -> dict[str, Any]:
         """Minimum, median and maximum of sides (pixels) and aspects, and what a centre square cuts away."""
-        sides = [(picture.width, picture.height) for picture in self.pictures if not picture.error]
+        sides = [(image.width, image.height) for image in self.images if not image.error]
         if not sides:
             return {}
         shorter = [min(side) for side in sides]
@@ -135,20 +131,20 @@ class Inspection:
     def num_bytes(self) -> dict[Split, list[int]]:
         """Split -> bytes of each class."""
         counted: Counter[tuple[Split, int]] = Counter()
-        for item, picture in zip(self.dataset.items, self.pictures, strict=True):
-            counted[item.split, item.label] += picture.num_bytes
+        for item, image in zip(self.dataset.items, self.images, strict=True):
+            counted[item.split, item.label] += image.num_bytes
         return {split: [counted[split, label] for label in range(len(self.dataset.classes))] for split in SPLITS}
 
     @functools.cached_property
     def copies(self) -> dict[int, tuple[int, ...]]:
-        """Position of each picture that has exact copies -> the positions of all of them."""
+        """Position of each image that has exact copies -> the positions of all of them."""
         return {position: group for group in self.exact for position in group}
 
     def _shared(self, key: Callable[[Item], object]) -> list[Leak]:
         items = self.dataset.items
         found = [Leak(group, True) for group in self.exact if len({key(items[position]) for position in group}) > 1]
         for pair in self.near:
-            # A pair stands for all the copies of its two pictures.
+            # A pair stands for all the copies of its two images.
             apart = [
                 (first, second)
                 for first in self.copies.get(pair.first, (pair.first,))
@@ -159,9 +155,9 @@ class Inspection:
         return found
 
 
-def inspect_pictures(
+def inspect_images(
     dataset: Dataset,
-    pictures: Sequence[Picture],
+    images: Sequence[ScannedImage],
     *,
     near: bool = True,
     features: NDArray[np.floating[Any]] | None = None,
@@ -171,22 +167,22 @@ def inspect_pictures(
 
     Args:
         dataset: Any.
-        pictures: From :func:`~resnet_cli.data.inspection.scan.scan`, one an item.
-        near: Also look for pictures that look the same.
+        images: From :func:`~resnet_cli.data.inspection.scan.scan`, one an item.
+        near: Also look for images that look the same.
         features: Of a backbone, [n x 2048]; they find some that the look alone does not, such as mirrored ones, and
-            miss others, so both are asked. Rows of unreadable pictures are not looked at.
+            miss others, so both are asked. Rows of unreadable images are not looked at.
         on_progress: Called with (compared, to compare) while near duplicates are looked for.
     """
     by_content: dict[bytes, list[int]] = defaultdict(list)
-    for position, picture in enumerate(pictures):
+    for position, image in enumerate(images):
         # What cannot be read is reported for that; cut files are often the same first bytes.
-        if not picture.error:
-            by_content[picture.sha256].append(position)
+        if not image.error:
+            by_content[image.sha256].append(position)
     # The first of its copies stands for all of them.
     different = np.array([group[0] for group in by_content.values()], dtype=np.intp)
     scores: dict[tuple[int, int], float] = {}
     if near and len(different):
-        signatures = np.frombuffer(b"".join(pictures[position].signature for position in different), dtype=np.uint8)
+        signatures = np.frombuffer(b"".join(images[position].signature for position in different), dtype=np.uint8)
         found = find_near(signatures.reshape(len(different), -1), on_progress=on_progress)
         if features is not None:
             found += find_near_by_features(features[different], on_progress=on_progress)
@@ -195,7 +191,7 @@ def inspect_pictures(
             scores[pair] = max(score, scores.get(pair, 0.0))
     return Inspection(
         dataset=dataset,
-        pictures=tuple(pictures),
+        images=tuple(images),
         exact=tuple(tuple(group) for group in by_content.values() if len(group) > 1),
         near=tuple(NearPair(first, second, score) for (first, second), score in sorted(scores.items())),
         near_by="" if not near else "look" if features is None else "look and features",

@@ -1,4 +1,4 @@
-"""One look at every picture: can it be read, what is it, and what does it look like.
+"""One look at every image: can it be read, what is it, and what does it look like.
 
 Files that were looked at before, and have not changed since, are not opened again.
 """
@@ -15,26 +15,26 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.duplicates import signature
-from resnet_cli.data.inspection.index import Index, Picture, Stamp, stamp_file
+from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.errors import DataError, ImageError, Interrupted
 from resnet_cli.images import decode_whole, from_pixels
 from resnet_cli.system.threads import map_threaded
 
 Progress = Callable[[int, int], None]
-#: Records are written after so many new pictures: what an interrupt can cost at most.
+#: Records are written after so many new images: what an interrupt can cost at most.
 SAVE_EVERY = 1024
 
 
-def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | None = None) -> list[Picture]:
-    """Looks at every picture, on all cores.
+def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | None = None) -> list[ScannedImage]:
+    """Looks at every image, on all cores.
 
     Args:
         items: Files, bytes or pixels.
         looks: False: nobody will compare them, so pixels in memory get no signature; files keep theirs for later.
-        on_progress: Called with (pictures done, pictures in all); those known from before count as done.
+        on_progress: Called with (images done, images in all); those known from before count as done.
 
     Returns:
-        One record an item, in order. A picture that cannot be read has a record that says why.
+        One record an item, in order. An image that cannot be read has a record that says why.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; what was looked at is not looked at again.
@@ -43,16 +43,16 @@ def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | N
     with Index() as index:
         known = index.load(stamps)
         found = [None if stamp is None else known.get(stamp.path) for stamp in stamps]
-        missing = [position for position, picture in enumerate(found) if picture is None]
+        missing = [position for position, image in enumerate(found) if image is None]
         num_known = len(items) - len(missing)
-        unsaved: list[tuple[Stamp, Picture]] = []
+        unsaved: list[tuple[Stamp, ScannedImage]] = []
         try:
             new = map_threaded(lambda item: look(item, looks=looks), [items[position] for position in missing])
-            for num_new, (position, picture) in enumerate(zip(missing, new, strict=True), start=1):
-                found[position] = picture
+            for num_new, (position, image) in enumerate(zip(missing, new, strict=True), start=1):
+                found[position] = image
                 # A file that could not be read at all may be readable the next time, with the same state.
-                if picture.sha256 and (stamp := stamps[position]) is not None:
-                    unsaved.append((stamp, picture))
+                if image.sha256 and (stamp := stamps[position]) is not None:
+                    unsaved.append((stamp, image))
                 if len(unsaved) >= SAVE_EVERY:
                     index.store(unsaved)
                     unsaved = []
@@ -60,37 +60,37 @@ def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | N
                     on_progress(num_known + num_new, len(items))
         except KeyboardInterrupt as interrupt:
             raise Interrupted(
-                "the pictures checked so far will not be checked again", signal=getattr(interrupt, "signal", None)
+                "the images checked so far will not be checked again", signal=getattr(interrupt, "signal", None)
             ) from None
         finally:
             index.store(unsaved)
-    return [picture for picture in found if picture is not None]
+    return [image for image in found if image is not None]
 
 
-def look(item: Item, *, looks: bool = True) -> Picture:
-    """Reads and decodes one picture."""
+def look(item: Item, *, looks: bool = True) -> ScannedImage:
+    """Reads and decodes one image."""
     source = item.source
     if isinstance(source, Path):
         try:
             # A pipe that a table names would be waited for, a device read for ever.
             if not stat.S_ISREG(os.stat(source).st_mode):
-                return Picture(b"", 0, error="not a file")
+                return ScannedImage(b"", 0, error="not a file")
             source = source.read_bytes()
         except MemoryError:
-            return Picture(b"", 0, error="too large for this machine's memory")
+            return ScannedImage(b"", 0, error="too large for this machine's memory")
         except (OSError, ValueError) as error:
             # An embedded NUL in a name is a ValueError.
-            return Picture(b"", 0, error=getattr(error, "strerror", None) or repr(error))
+            return ScannedImage(b"", 0, error=getattr(error, "strerror", None) or repr(error))
     if not isinstance(source, bytes):
         return _look_at_pixels(item, from_pixels(source), looks=looks)
     sha256 = hashlib.sha256(source).digest()
     try:
         decoded = decode_whole(source, item.name, max_pixels=item.max_pixels)
     except ImageError as error:
-        # Memory may be there the next time: such a record is not to be kept.
+        # Exemplars may be there the next time: such a record is not to be kept.
         is_lasting = not isinstance(error.__cause__, MemoryError)
-        return Picture(sha256 if is_lasting else b"", len(source), error=error.reason)
-    return Picture(
+        return ScannedImage(sha256 if is_lasting else b"", len(source), error=error.reason)
+    return ScannedImage(
         sha256=sha256,
         num_bytes=len(source),
         width=decoded.image.width,
@@ -103,8 +103,8 @@ def look(item: Item, *, looks: bool = True) -> Picture:
     )
 
 
-def _look_at_pixels(item: Item, image: Image.Image, *, looks: bool) -> Picture:
-    return Picture(
+def _look_at_pixels(item: Item, image: Image.Image, *, looks: bool) -> ScannedImage:
+    return ScannedImage(
         sha256=item.content_hash(),
         num_bytes=image.width * image.height * 3,
         width=image.width,
@@ -115,28 +115,28 @@ def _look_at_pixels(item: Item, image: Image.Image, *, looks: bool) -> Picture:
 
 
 def leave_out_unreadable(
-    items: Sequence[Item], pictures: Sequence[Picture], on_bad_image: str
-) -> tuple[list[Item], list[Picture], list[ImageError]]:
-    """The pictures that can be read, their records, and the errors of the others.
+    items: Sequence[Item], images: Sequence[ScannedImage], on_bad_image: str
+) -> tuple[list[Item], list[ScannedImage], list[ImageError]]:
+    """The images that can be read, their records, and the errors of the others.
 
     Args:
         items: What was looked at.
-        pictures: One an item.
+        images: One an item.
         on_bad_image: ``error``: raise if there are others; ``skip``: leave them out.
 
     Raises:
         DataError: Some cannot be read and may not be left out, or none can be read.
     """
-    pairs = list(zip(items, pictures, strict=True))
-    errors = [ImageError(item.location, picture.error) for item, picture in pairs if picture.error]
+    pairs = list(zip(items, images, strict=True))
+    errors = [ImageError(item.location, image.error) for item, image in pairs if image.error]
     if on_bad_image == "error" or len(errors) == len(pairs):
         raise_unreadable(errors, len(pairs))
-    good = [(item, picture) for item, picture in pairs if not picture.error]
-    return [item for item, _ in good], [picture for _, picture in good], errors
+    good = [(item, image) for item, image in pairs if not image.error]
+    return [item for item, _ in good], [image for _, image in good], errors
 
 
 def raise_unreadable(errors: list[ImageError], num_images: int) -> None:
-    """Reports every unreadable picture at once, if there are any.
+    """Reports every unreadable image at once, if there are any.
 
     Raises:
         DataError: Names up to ten of them with their reasons.
@@ -147,6 +147,6 @@ def raise_unreadable(errors: list[ImageError], num_images: int) -> None:
     more = f"\n  and {len(errors) - 10} more" if len(errors) > 10 else ""
     without = ", or go on without them: --on-bad-image skip" if len(errors) < num_images else ""
     raise DataError(
-        f"{len(errors)} of {num_images:,} pictures cannot be read:\n{shown}{more}",
+        f"{len(errors)} of {num_images:,} images cannot be read:\n{shown}{more}",
         hint=f"replace or remove them{without}",
     )

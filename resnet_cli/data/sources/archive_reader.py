@@ -32,10 +32,10 @@ else:
 
 #: A set larger than this is not copied into a cache without being asked for.
 MAX_BYTES = 100 * 10**9
-#: Of unpacked to packed bytes. Pictures hardly shrink, flat BMP by about 100; a bomb of zeros reaches 1,032 with
+#: Of unpacked to packed bytes. Images hardly shrink, flat BMP by about 100; a bomb of zeros reaches 1,032 with
 #: deflate and far more with the others. Source: https://zlib.net/zlib_tech.html, "Maximum Compression Factor".
 MAX_RATIO = 200
-#: Less than this does no harm, and a few tiny pictures can shrink by any factor.
+#: Less than this does no harm, and a few tiny images can shrink by any factor.
 RATIO_FROM_BYTES = 64 * 1024 * 1024
 
 # First bytes -> reader. The name does not decide: browsers unpack a `.tar.gz` on the way and keep its name. pzstd

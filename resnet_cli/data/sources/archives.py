@@ -1,4 +1,4 @@
-"""Unpacks a stranger's archive of pictures into a folder of the cache, whole or not at all.
+"""Unpacks a stranger's archive of images into a folder of the cache, whole or not at all.
 
 No member is trusted: neither its name, nor its kind, nor the size that a header gives it. Members are read as
 a stream into a hidden folder, which gets its name only once every checksum is right.
@@ -19,9 +19,9 @@ from resnet_cli.errors import DiskError
 from resnet_cli.network.transfer import MORE_ROOM, OnProgress
 from resnet_cli.system.paths import atomic_folder, data_dir, locked, make_dir
 
-#: More than ImageNet-1k's 1.4 million pictures; each file costs a block and an inode, however short it is.
+#: More than ImageNet-1k's 1.4 million images; each file costs a block and an inode, however short it is.
 MAX_FILES = 2_000_000
-#: Folders in folders; what goes deeper is no layout of pictures.
+#: Folders in folders; what goes deeper is no layout of images.
 MAX_DEPTH = 64
 #: Source: NAME_MAX of Linux and macOS; the same in UTF-16 units on NTFS.
 MAX_PART_BYTES = 255

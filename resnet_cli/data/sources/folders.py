@@ -1,4 +1,4 @@
-"""Folders of pictures: one folder a class, or splits of such, or names that tell the class."""
+"""Folders of images: one folder a class, or splits of such, or names that tell the class."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Tree:
 
     @property
     def num_links(self) -> int:
-        """Links to folders and pictures that were met and not followed."""
+        """Links to folders and images that were met and not followed."""
         return len(self._links)
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder that may hold pictures, sorted."""
+        """The folders in a folder that may hold images, sorted."""
         return [Path(entry.path) for entry in self._entries(folder) if self._is_folder(entry)]
 
     def files_in(self, folder: Path) -> list[Path]:
         """The files directly in a folder, sorted."""
         return [Path(entry.path) for entry in self._entries(folder) if self._is_file(entry)]
 
-    def pictures_in(self, folder: Path) -> list[Path]:
-        """The pictures directly in a folder, sorted."""
+    def images_in(self, folder: Path) -> list[Path]:
+        """The images directly in a folder, sorted."""
         return [path for path in self.files_in(folder) if is_image_name(path)]
 
     def files_below(self, folder: Path) -> Iterator[Path]:
@@ -79,12 +79,12 @@ class Tree:
         """Goes down while a folder holds nothing but one folder of folders, as unpacked archives do."""
         for _ in range(MAX_WRAPPERS):
             children = self.folders(folder)
-            if len(children) != 1 or self.pictures_in(folder):
+            if len(children) != 1 or self.images_in(folder):
                 return folder
             (child,) = children
             # The one split of a data set is no wrapper, unless it is inside a folder of its own name.
             is_split = child.name.lower() in SPLIT_NAMES and child.name != folder.name
-            if is_split or not self.folders(child) or self.pictures_in(child):
+            if is_split or not self.folders(child) or self.images_in(child):
                 return folder
             folder = child
         return folder
@@ -115,7 +115,7 @@ class Tree:
         if not entry.is_symlink():
             return entry.is_file(follow_symlinks=False)
         if not os.path.isfile(entry.path):
-            # A link to nothing with a picture's name: to be reported like a damaged picture.
+            # A link to nothing with an image's name: to be reported like a damaged image.
             return not os.path.exists(entry.path) and is_image_name(Path(entry.path))
         if self._follow_links or os.path.realpath(entry.path).startswith(os.path.join(self._root, "")):
             return True
@@ -133,10 +133,10 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
     Args:
         folder: Exists.
         options: How labels and links are read.
-        spec: What opens the same pictures again; the folder's absolute path if not given.
+        spec: What opens the same images again; the folder's absolute path if not given.
 
     Raises:
-        DataError: No pictures, or two folders that mean the same split.
+        DataError: No images, or two folders that mean the same split.
     """
     options = options or DataConfig()
     tree = Tree(folder, follow_links=options.follow_links)
@@ -155,7 +155,7 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
                 num_unlabelled += 1
             else:
                 found.append(Labelled(name_below(path, folder), path, label, split))
-    notes += [f"the folder {path.relative_to(folder).as_posix()} holds no pictures" for path in empty]
+    notes += [f"the folder {path.relative_to(folder).as_posix()} holds no images" for path in empty]
     if not found:
         _explain_empty(tree, folder, options, spec or str(folder))
     if tree.num_links:
@@ -183,7 +183,7 @@ def name_below(path: Path, folder: Path) -> str:
 def _split_folders(tree: Tree, folder: Path, top: Path, notes: list[str], *, by_name: bool) -> list[tuple[Split, Path]]:
     """The folders that mean splits; none where classes lie directly in ``top``.
 
-    A folder called `train` or `test` that holds pictures and no folders is a class like any other, unless
+    A folder called `train` or `test` that holds images and no folders is a class like any other, unless
     classes are told by names.
     """
     children = tree.folders(top)
@@ -204,19 +204,19 @@ def _split_folders(tree: Tree, folder: Path, top: Path, notes: list[str], *, by_
 
 
 def _by_folder(tree: Tree, root: Path, empty: list[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Each file below the class folders with its class; pictures beside the folders with None.
+    """Each file below the class folders with its class; images beside the folders with None.
 
-    Class folders without pictures go into ``empty``.
+    Class folders without images go into ``empty``.
     """
     root = tree.unwrapped(root)
-    for entry in tree.pictures_in(root):
+    for entry in tree.images_in(root):
         yield entry, None
     for class_folder in tree.folders(root):
-        num_pictures = 0
+        num_images = 0
         for path in tree.files_below(class_folder):
-            num_pictures += is_image_name(path)
+            num_images += is_image_name(path)
             yield path, class_folder.name
-        if not num_pictures:
+        if not num_images:
             empty.append(class_folder)
 
 
@@ -242,14 +242,14 @@ def _explain_empty(tree: Tree, folder: Path, options: DataConfig, spec: str) -> 
         example = next((path.name for path in tree.files_below(folder) if is_image_name(path)), None)
         if example:
             raise DataError(
-                f"--label-regex {options.label_regex}: matches no picture's name, such as {example}",
+                f"--label-regex {options.label_regex}: matches no image's name, such as {example}",
                 hint="its first bracket must match the class: '^([a-z]+)' for cat.1234.jpg",
             )
-    loose = len(tree.pictures_in(folder))
+    loose = len(tree.images_in(folder))
     if loose:
         raise DataError(
-            f"{spec}: {loose} pictures but no class folders",
+            f"{spec}: {loose} images but no class folders",
             hint=f"sort them into one folder a class: {layout}; or name the classes by their file names or a table: "
             "--label-regex '^([a-z]+)', or a table with the columns image,label",
         )
-    raise DataError(f"{spec}: no pictures in it", hint=f"expected {layout}")
+    raise DataError(f"{spec}: no images in it", hint=f"expected {layout}")

@@ -1,7 +1,7 @@
 """``hf:OWNER/NAME``: the data files of a data set on the Hugging Face Hub; its loading scripts are never run.
 
 Files land in the Hub's own cache, so that other tools share them. What the local readers need lies in ours, for
-each commit: real files instead of the cache's links, and the pictures that Parquet files hold as files beside
+each commit: real files instead of the cache's links, and the images that Parquet files hold as files beside
 one table.
 """
 
@@ -94,7 +94,7 @@ def _parse(spec: str) -> _Repo:
 
 
 def is_wanted(path: Path) -> bool:
-    """Whether a folder's reader has a use for a file of that name: a picture, or a table that may label pictures."""
+    """Whether a folder's reader has a use for a file of that name: an image, or a table that may label images."""
     return is_image_name(path) or (is_table_name(path) and path.suffix.lower() not in NOT_LOOKED_FOR)
 
 
@@ -111,7 +111,7 @@ def _choose_part(repo: _Repo) -> tuple[str, list[int]]:
     part = _config(repo, (path for path in sizes if _is_below(path, repo.part))) or repo.part
     chosen = [size or 0 for path, size in sizes.items() if _is_below(path, part)]
     if not chosen:
-        raise DataError(f"DATA {repo}: no pictures, tables or archives there", hint=_USAGE)
+        raise DataError(f"DATA {repo}: no images, tables or archives there", hint=_USAGE)
     return part, chosen
 
 
@@ -261,19 +261,19 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], columns: Mapping[str, str | None]) -> Path:
-    """What the local readers are given: an archive, the table of unpacked pictures, or a folder of real files."""
+    """What the local readers are given: an archive, the table of unpacked images, or a folder of real files."""
     base = snapshot / part
     # The readers refuse links, of which the Hub's cache consists.
     files = {path.as_posix(): base / path for path in found}
     shards = [name for name in files if name.lower().endswith(".parquet")]
     archives = [name for name in files if is_archive_name((base / name).name)]
-    pictures = [name for name in files if is_image_name(Path(name))]
+    images = [name for name in files if is_image_name(Path(name))]
     key = f"hf:{repo.id}/{part}@{snapshot.name}"
     if shards and next(read_table(files[shards[0]], **columns).rows).data is not None:
         key += repr(sorted((role, name) for role, name in columns.items() if name))
         held = {name: files[name] for name in shards}
         return made_once(key, repo.name, lambda folder: unpack_shards(held, folder, columns)) / TABLE_NAME
-    if archives and not pictures:
+    if archives and not images:
         if len(archives) > 1:
             raise DataError(
                 f"DATA {repo}: has {len(archives)} archives: {', '.join(archives[:20])}",
@@ -281,6 +281,6 @@ def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], colum
             )
         (archive,) = (base / name for name in archives)
         return made_once(key, repo.name, lambda folder: link_files({archive.name: archive}, folder)) / archive.name
-    if not pictures and not shards:
-        raise DataError(f"DATA {repo}: no pictures, Parquet files or archives there", hint=_USAGE)
+    if not images and not shards:
+        raise DataError(f"DATA {repo}: no images, Parquet files or archives there", hint=_USAGE)
     return made_once(key, repo.name, lambda folder: link_files(files, folder))

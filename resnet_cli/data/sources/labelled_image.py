@@ -1,4 +1,4 @@
-"""Pictures with labels as a source names them, on their way to a :class:`Dataset`."""
+"""Images with labels as a source names them, on their way to a :class:`Dataset`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPLIT_NAMES: dict[str, Split] = {
 
 
 class Labelled(NamedTuple):
-    """One picture as its source describes it.
+    """One image as its source describes it.
 
     Attributes:
         name: What the item will be called.
@@ -51,10 +51,10 @@ class Passed(NamedTuple):
     """Files that were seen and not used.
 
     Attributes:
-        others: Not pictures by their name.
+        others: Not images by their name.
         hidden: Their name begins with a dot.
         links: Links that were not followed.
-        unlabelled: Pictures in no class.
+        unlabelled: Images in no class.
     """
 
     others: int = 0
@@ -64,7 +64,7 @@ class Passed(NamedTuple):
 
 
 def to_dataset(
-    pictures: Iterable[Labelled],
+    images: Iterable[Labelled],
     *,
     name: str,
     spec: str,
@@ -79,32 +79,31 @@ def to_dataset(
     blanks around them, are one class.
 
     Args:
-        pictures: Each name once.
+        images: Each name once.
         name: Short, for run folders.
-        spec: Opens the same pictures again.
-        max_pixels: A larger picture counts as one that cannot be read; None for the usual limit.
+        spec: Opens the same images again.
+        max_pixels: A larger image counts as one that cannot be read; None for the usual limit.
         passed: Becomes notes.
         notes: More of them.
         split_note: How the splits came about.
     """
-    found = list(pictures)
-    for index, picture in enumerate(found):
-        class_name = unicodedata.normalize("NFC", picture.label).strip() or picture.label
-        if class_name != picture.label:
-            found[index] = picture._replace(label=class_name)
-    found.sort(key=lambda picture: (picture.label, picture.split, picture.name))
-    classes = tuple(sorted({picture.label for picture in found}))
+    found = list(images)
+    for index, image in enumerate(found):
+        class_name = unicodedata.normalize("NFC", image.label).strip() or image.label
+        if class_name != image.label:
+            found[index] = image._replace(label=class_name)
+    found.sort(key=lambda image: (image.label, image.split, image.name))
+    classes = tuple(sorted({image.label for image in found}))
     label = {class_name: index for index, class_name in enumerate(classes)}
     limit = max_pixels or MAX_PIXELS
     items = tuple(
-        Item(picture.name, picture.source, label[picture.label], picture.split, picture.group, limit)
-        for picture in found
+        Item(image.name, image.source, label[image.label], image.split, image.group, limit) for image in found
     )
     all_notes = [*notes]
     if passed.unlabelled:
-        all_notes.append(f"pictures in no class were passed over: {passed.unlabelled}")
+        all_notes.append(f"images in no class were passed over: {passed.unlabelled}")
     if passed.others:
-        all_notes.append(f"files that are not pictures were passed over: {passed.others}")
+        all_notes.append(f"files that are not images were passed over: {passed.others}")
     return Dataset(
         name=name,
         spec=spec,
@@ -136,11 +135,11 @@ def group_items(dataset: Dataset, group_by: str) -> Dataset:
     Args:
         dataset: Any.
         group_by: ``parent``, or an expression that is searched in the item's name; its first bracket (else all
-            that matches) is the group. Pictures without a match are a group each.
+            that matches) is the group. Images without a match are a group each.
 
     Raises:
         ConfigError: Neither ``parent`` nor an expression.
-        DataError: It matches no picture.
+        DataError: It matches no image.
     """
     if group_by == "parent":
         groups: Mapping[str, str] = {item.name: str(PurePosixPath(item.name).parent) for item in dataset.items}
@@ -156,7 +155,7 @@ def group_items(dataset: Dataset, group_by: str) -> Dataset:
         groups = {name: match[min(1, pattern.groups)] or "" for name, match in matches.items() if match}
     if not any(groups.values()):
         raise DataError(
-            f"--group-by {group_by}: matches no picture of {dataset.name}, such as {dataset.items[0].name}",
+            f"--group-by {group_by}: matches no image of {dataset.name}, such as {dataset.items[0].name}",
             hint="name a column of the table, parent, or an expression such as 'patient([0-9]+)'",
         )
     items = tuple(dataclasses.replace(item, group=groups.get(item.name, "")) for item in dataset.items)

@@ -115,13 +115,13 @@ def _read_with_torchvision(name: str, root: Path) -> tuple[tuple[str, ...], list
     classes, parts = torchvision_sets.read_set(name, root)
     items: list[Item] = []
     for part in parts:
-        if isinstance(part.pictures, list):
+        if isinstance(part.images, list):
             items += [
                 Item(path.relative_to(root).as_posix(), path, label, part.split)
-                for path, label in zip(part.pictures, part.labels, strict=True)
+                for path, label in zip(part.images, part.labels, strict=True)
             ]
         else:
-            items += _items(f"{name}/{part.split}", part.split, part.pictures, np.asarray(part.labels), classes)
+            items += _items(f"{name}/{part.split}", part.split, part.images, np.asarray(part.labels), classes)
     return classes, items
 
 

@@ -70,7 +70,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
                 hint="give a folder with one sub-folder a class, a table, an archive, an address, or a name: "
                 f"{', '.join(DATASETS)}",
             )
-        # A table that is a link names pictures beside the link.
+        # A table that is a link names images beside the link.
         absolute = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
         dataset = _open_path(path, options, spec=str(absolute), on_work=on_work, within=None)
     if options.group_by and not any(item.group for item in dataset.items):
@@ -107,10 +107,10 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
         raise DataError(
             f"DATA {spec}: not a folder, a table or an archive",
             hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
-            ".tar.zst; for the class of one picture: resnet-cli predict",
+            ".tar.zst; for the class of one image: resnet-cli predict",
         )
     if tables:
-        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names pictures and labels")
+        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names images and labels")
         return read_listing(tables, path, options, spec=spec, within=within)
     if refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
         raise refusals[0]

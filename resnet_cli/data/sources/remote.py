@@ -68,9 +68,9 @@ def localize(
 ) -> Path:
     """Brings what a spec names into the cache, as far as it is not there yet.
 
-    A folder's copy has its pictures and tables under the same names, a table's copy has the pictures that the
-    table names beside it; a picture that a table names and that is not there is left for the reader to report.
-    Each call looks again and fetches what has changed; an interrupted one is gone on with. Of a picture in a web
+    A folder's copy has its images and tables under the same names, a table's copy has the images that the
+    table names beside it; an image that a table names and that is not there is left for the reader to report.
+    Each call looks again and fetches what has changed; an interrupted one is gone on with. Of an image in a web
     folder or of a table only the name is known, so one that is here stays.
 
     Args:
@@ -161,7 +161,7 @@ class _Source:
         return f"{parent}/{quote(os.fsencode(name))}" if self.is_web else f"{parent}/{name}"
 
     def files(self) -> Iterator[Remote]:
-        """The pictures and tables below, named relative to the folder; hidden ones are passed over."""
+        """The images and tables below, named relative to the folder; hidden ones are passed over."""
         folders = [self.root + "/" if self.is_web else self.root]
         num_entries = 0
         with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="list") as pool:
@@ -258,7 +258,7 @@ async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
 def _bring_file(
     copy: Copy, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
 ) -> Path:
-    """An archive, or a table and then the pictures that it names."""
+    """An archive, or a table and then the images that it names."""
     info = source.info()
     file = Remote.of(last, source.root, info)
     if copy.bring(source.filesystem, [file], on_progress=on_progress, again=not info):
@@ -271,16 +271,16 @@ def _bring_file(
             if row.data is None
         }
         if len(named) > MAX_FILES:
-            raise DataError(f"{copy.shown}: more than {MAX_FILES:,} pictures")
-        pictures = [Remote(name, source.beside(name)) for name in named if name != last]
-        missing = copy.bring(source.filesystem, pictures, on_progress=on_progress)
-        if pictures and len(missing) == len(pictures):
+            raise DataError(f"{copy.shown}: more than {MAX_FILES:,} images")
+        images = [Remote(name, source.beside(name)) for name in named if name != last]
+        missing = copy.bring(source.filesystem, images, on_progress=on_progress)
+        if images and len(missing) == len(images):
             raise DataError(
-                f"DATA {copy.shown}: none of the {len(pictures):,} pictures that it names is there, such as "
+                f"DATA {copy.shown}: none of the {len(images):,} images that it names is there, such as "
                 f"{missing[0][:200]}",
                 hint="paths in a table are relative to its folder",
             )
-        names |= {picture.name for picture in pictures}
+        names |= {image.name for image in images}
     copy.finish(names)
     return copy.folder / last
 
@@ -289,7 +289,7 @@ def _bring_folder(copy: Copy, source: _Source, last: str, on_progress: OnProgres
     files = [dataclasses.replace(file, name=f"{last}/{file.name}") for file in source.files()]
     if not files:
         raise DataError(
-            f"DATA {copy.shown}: no pictures or tables there",
+            f"DATA {copy.shown}: no images or tables there",
             hint="check the address; a web folder needs a page that lists its files",
         )
     missing = copy.bring(source.filesystem, files, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""Files of another tool's cache as the local readers want them: real files, and pictures out of Parquet shards."""
+"""Files of another tool's cache as the local readers want them: real files, and images out of Parquet shards."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import atomic_folder, make_dir
 
-#: The table of unpacked pictures.
-TABLE_NAME = "pictures.csv"
+#: The table of unpacked images.
+TABLE_NAME = "images.csv"
 _COLUMNS = {"image_column": "image", "label_column": "label", "split_column": "split", "group_column": "group"}
 #: Source: the signatures of the formats' specifications, as `file` and Python's former imghdr know them.
 _SIGNATURES = {
@@ -70,10 +70,10 @@ def link_files(files: Mapping[str, Path], folder: Path) -> None:
 
 
 def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str, str | None]) -> None:
-    """Writes the pictures inside Parquet files as ``SPLIT/ROW.EXTENSION``, and a table of them.
+    """Writes the images inside Parquet files as ``SPLIT/ROW.EXTENSION``, and a table of them.
 
     The split is what a shard's name or folder says, else ``train``; shards that say none are passed over where
-    others do. A picture that is missing or of an unknown format is written as it is, for the check to report.
+    others do. An image that is missing or of an unknown format is written as it is, for the check to report.
 
     Args:
         shards: Path in the data set -> the file.
@@ -81,7 +81,7 @@ def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str
         columns: As for :func:`~resnet_cli.data.sources.tables.read_table`; the table's columns get the same names.
 
     Raises:
-        DataError: A shard is damaged, or holds no pictures.
+        DataError: A shard is damaged, or holds no images.
     """
     check_space(folder, sum(shard.stat().st_size for shard in shards.values()))
     splits = {name: split_of(name) for name in shards}
@@ -100,7 +100,7 @@ def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str
                 image = f"{split}/{rows[split]:07d}{_extension(data)}"
                 rows[split] += 1
                 if rows.total() > MAX_FILES:
-                    raise DataError(f"{shard}: more than {MAX_FILES:,} pictures")
+                    raise DataError(f"{shard}: more than {MAX_FILES:,} images")
                 (folder / image).write_bytes(data)
                 table.writerow([image, row.label, row.split or split, row.group])
 

@@ -1,4 +1,4 @@
-"""Tables of pictures as data sets: which tables of a folder label its pictures, and what they say."""
+"""Tables of images as data sets: which tables of a folder label its images, and what they say."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from resnet_cli.data.sources.labelled_image import SPLIT_NAMES, Labelled, Passed
 from resnet_cli.data.sources.tables import Row, Table, is_table_name, read_table
 from resnet_cli.errors import DataError, ResnetCliError
 
-#: Text files in a folder are notes and requirements; as DATA itself they are lists of pictures.
+#: Text files in a folder are notes and requirements; as DATA itself they are lists of images.
 NOT_LOOKED_FOR = frozenset({".txt", ".lst"})
 
 
 def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[ResnetCliError]]:
-    """The table that labels the pictures of a folder, or one for each split; none where folders tell the classes.
+    """The table that labels the images of a folder, or one for each split; none where folders tell the classes.
 
     A table counts if its first row names a file that is there; so a stray one does no harm.
 
@@ -41,12 +41,12 @@ def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[Res
                 else:
                     found.append(path)
         children = tree.folders(folder)
-        if found or len(children) != 1 or tree.pictures_in(folder):
+        if found or len(children) != 1 or tree.images_in(folder):
             break
         (folder,) = children
     if len(found) > 1 and not all(path.stem.lower() in SPLIT_NAMES for path in found):
         raise DataError(
-            f"{folder}: several tables name its pictures: {', '.join(path.name for path in found)}",
+            f"{folder}: several tables name its images: {', '.join(path.name for path in found)}",
             hint=f"give one of them as DATA: {found[0]}",
         )
     return found, refusals
@@ -57,18 +57,18 @@ def read_listing(
 ) -> Dataset:
     """Reads one table, or one for each split.
 
-    A picture that several rows name with the same label counts once.
+    An image that several rows name with the same label counts once.
 
     Args:
-        tables: Paths of pictures in them are relative to the table.
+        tables: Paths of images in them are relative to the table.
         origin: What the user gave; items are named relative to its folder.
         options: Names of columns, how to group.
-        spec: Opens the same pictures again.
+        spec: Opens the same images again.
         within: No path may lead out of it; None for a table that the user wrote.
 
     Raises:
         ConfigError: A column that a flag names is not there.
-        DataError: A damaged table, one without rows, or a picture with two labels or splits.
+        DataError: A damaged table, one without rows, or an image with two labels or splits.
     """
     top = Path(os.path.normpath(origin if origin.is_dir() else origin.parent))
     is_inside = _fence(within or top)
@@ -86,24 +86,24 @@ def read_listing(
                     f"{where}: '{row.image}' leads out of {within.name}", hint="use paths relative to the table"
                 )
             has_splits = has_splits or bool(row.split)
-            picture = Labelled(
+            image = Labelled(
                 name=_name(file, top),
                 source=file if row.data is None else row.data,
                 label=row.label,
                 split=read_split(row.split, where) if row.split else default,
                 group=row.group if keep_groups else "",
             )
-            if (earlier := found.setdefault(picture.name, picture)) is not picture:
-                _refuse_contradiction(earlier, picture, where)
+            if (earlier := found.setdefault(image.name, image)) is not image:
+                _refuse_contradiction(earlier, image, where)
                 num_repeated += 1
     if not found:
-        raise DataError(f"{tables[0]}: no row names a picture", hint="a table needs the columns image,label and rows")
-    _refuse_nowhere(tables[0], [picture.source for picture in found.values()])
+        raise DataError(f"{tables[0]}: no row names an image", hint="a table needs the columns image,label and rows")
+    _refuse_nowhere(tables[0], [image.source for image in found.values()])
     notes = [f"rows that repeat another: {num_repeated}"] if num_repeated else []
     num_elsewhere = _count_elsewhere(found.values())
     if num_elsewhere:
         shown = ", ".join(path.name for path in tables)
-        notes.append(f"pictures in the folder of another class than {shown} says: {num_elsewhere}")
+        notes.append(f"images in the folder of another class than {shown} says: {num_elsewhere}")
     return to_dataset(
         found.values(),
         name=(origin.resolve().name if origin.is_dir() else origin.name.partition(".")[0]) or "data",
@@ -132,7 +132,7 @@ def _open_table(path: Path, options: DataConfig) -> tuple[Table, bool]:
 
 
 def _why_not(path: Path, options: DataConfig) -> ResnetCliError | None:
-    """Why a table does not label pictures; None if it does."""
+    """Why a table does not label images; None if it does."""
     try:
         row = next(_open_table(path, options)[0].rows)
         if row.data is not None or _resolve(row, path).is_file():
@@ -142,7 +142,7 @@ def _why_not(path: Path, options: DataConfig) -> ResnetCliError | None:
     except OSError as error:
         return DataError(f"{path}: {error.strerror or error}")
     return DataError(
-        f"{path}: its first picture '{row.image}' is not there", hint="paths in a table are relative to its folder"
+        f"{path}: its first image '{row.image}' is not there", hint="paths in a table are relative to its folder"
     )
 
 
@@ -168,7 +168,7 @@ def _fence(top: Path) -> Callable[[Path], bool]:
 
 
 def _name(file: Path, top: Path) -> str:
-    """As a folder of the same pictures would call it, else the whole path; the same wherever one stands."""
+    """As a folder of the same images would call it, else the whole path; the same wherever one stands."""
     folder = os.path.join(top, "") if top.parts else ""
     if str(file).startswith(folder) and (folder or not file.is_absolute()):
         return name_below(file, top)
@@ -180,15 +180,15 @@ def _refuse_nowhere(table: Path, sources: Sequence[Path | bytes]) -> None:
     """A table in the wrong folder is one mistake, not as many as it has rows."""
     if not any(isinstance(source, bytes) or os.path.lexists(source) for source in sources):
         raise DataError(
-            f"{table}: none of the {len(sources):,} pictures that it names is there, such as {sources[0]!s}",
+            f"{table}: none of the {len(sources):,} images that it names is there, such as {sources[0]!s}",
             hint="paths in a table are relative to its folder",
         )
 
 
-def _count_elsewhere(pictures: Collection[Labelled]) -> int:
-    """Pictures in a folder with the name of a class that is not theirs."""
-    classes = {picture.label for picture in pictures}
-    folders = ((picture.label, picture.name.split("/")[:-1]) for picture in pictures)
+def _count_elsewhere(images: Collection[Labelled]) -> int:
+    """Images in a folder with the name of a class that is not theirs."""
+    classes = {image.label for image in images}
+    folders = ((image.label, image.name.split("/")[:-1]) for image in images)
     return sum(label not in parts and not classes.isdisjoint(parts) for label, parts in folders)
 
 

@@ -1,4 +1,4 @@
-"""Tables of pictures, read row by row: CSV, TSV, JSON lines, Parquet, and plain lists of ``path label`` lines."""
+"""Tables of images, read row by row: CSV, TSV, JSON lines, Parquet, and plain lists of ``path label`` lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "group": ("--group-by", ("group", "group_id")),
 }
 _NEEDED = ("image", "label")
-_LAYOUT = "its first line names the columns, image,label, and each line after it one picture"
+_LAYOUT = "its first line names the columns, image,label, and each line after it one image"
 #: NUL, and the surrogates that do not stand for a byte of a file's name.
 _UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
@@ -47,15 +47,15 @@ _Record: TypeAlias = tuple[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a table.
+    """One image of a table.
 
     Attributes:
-        image: The path as written, or the name of a picture that is inside the table.
+        image: The path as written, or the name of an image that is inside the table.
         label: The class's name, stripped, never empty.
         split: As written, stripped; empty where the table does not say.
         group: As written, stripped; empty: of no group.
         line: 1-based line of a text file or row of a Parquet file, for error messages.
-        data: The encoded picture, where a Parquet file holds it.
+        data: The encoded image, where a Parquet file holds it.
     """
 
     image: str
@@ -101,11 +101,11 @@ def read_table(
     split_column: str | None = None,
     group_column: str | None = None,
 ) -> Table:
-    """Opens a table of pictures; the extension says which format it is.
+    """Opens a table of images; the extension says which format it is.
 
     Args:
         path: A CSV (``,`` or ``;``), TSV, JSON lines or Parquet file, or a list of ``path label`` lines.
-        image_column: The column of paths or pictures, None: found by its name; so are the other three.
+        image_column: The column of paths or images, None: found by its name; so are the other three.
         label_column: The column of class names.
         split_column: The column that says train, val or test.
         group_column: The column of groups.
@@ -165,22 +165,22 @@ def _rows(path: Path, source: _Source, chosen: dict[str, str], asked: Mapping[st
             raise row_error(path, line, f"'{missing[0]}' is missing")
         # Objects of JSON lines need not have the same keys; a split that only some have must not be passed over.
         if not record.keys() <= known and _choose(path, tuple(record), asked) != chosen:
-            raise row_error(path, line, "has other columns of pictures, labels, splits or groups than the first row")
+            raise row_error(path, line, "has other columns of images, labels, splits or groups than the first row")
         yield _row(path, line, {role: record[column] for role, column in chosen.items()})
     if not num_rows:
         raise DataError(f"{path}: no rows in it", hint=_LAYOUT)
 
 
 def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
-    image, data = picture_of(path, line, values.pop("image"))
+    image, data = image_of(path, line, values.pop("image"))
     texts = {role: _text(path, line, role, value) for role, value in values.items()}
     if not image.strip() or not texts["label"]:
         raise row_error(path, line, "no label" if image.strip() else "no image")
     return Row(image=checked_text(path, line, "image", image), line=line, data=data, **texts)
 
 
-def picture_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
-    """The name, and the bytes of a picture that is inside the table."""
+def image_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
+    """The name, and the bytes of an image that is inside the table."""
     if isinstance(value, dict):
         # Source: Hugging Face datasets, features.Image: {"bytes": binary, "path": string}, either may be null.
         data, name = value.get("bytes"), value.get("path")

@@ -34,8 +34,8 @@ class _Layout:
         folder: Where it keeps the downloads, below its root.
         becomes: Archive -> the folder or file beside it that is made of it. Other downloads are used as they are.
         splits: Our name of a split -> what the class is told to give it.
-        pictures: The attribute with paths, pixels, or (path, label) pairs.
-        labels: The attribute with the labels, where the pictures are not pairs.
+        images: The attribute with paths, pixels, or (path, label) pairs.
+        labels: The attribute with the labels, where the images are not pairs.
         classes: The class names, where the class has none.
         trusts_files: Whether the class is kept from hashing its files each time it is made.
     """
@@ -46,7 +46,7 @@ class _Layout:
     splits: Mapping[Split, Mapping[str, Any]] = field(
         default_factory=lambda: {"train": {"split": "train"}, "test": {"split": "test"}}
     )
-    pictures: str
+    images: str
     labels: str = ""
     classes: tuple[str, ...] = ()
     trusts_files: bool = False
@@ -59,7 +59,7 @@ _LAYOUTS: dict[str, _Layout] = {
         folder="flowers-102",
         becomes={"102flowers.tgz": "jpg"},
         splits={"train": {"split": "train"}, "val": {"split": "val"}, "test": {"split": "test"}},
-        pictures="_image_files",
+        images="_image_files",
         labels="_labels",
     ),
     "oxford-pets": _Layout(
@@ -67,21 +67,21 @@ _LAYOUTS: dict[str, _Layout] = {
         folder="oxford-iiit-pet",
         becomes={"images.tar.gz": "images", "annotations.tar.gz": "annotations"},
         splits={"train": {"split": "trainval"}, "test": {"split": "test"}},
-        pictures="_images",
+        images="_images",
         labels="_labels",
     ),
     "food101": _Layout(
-        reader="Food101", becomes={"food-101.tar.gz": "food-101"}, pictures="_image_files", labels="_labels"
+        reader="Food101", becomes={"food-101.tar.gz": "food-101"}, images="_image_files", labels="_labels"
     ),
-    # Each of the two splits would hash all of it, 3 GB with the pictures without labels.
+    # Each of the two splits would hash all of it, 3 GB with the images without labels.
     "stl10": _Layout(
         reader="STL10",
         becomes={"stl10_binary.tar.gz": "stl10_binary"},
-        pictures="data",
+        images="data",
         labels="labels",
         trusts_files=True,
     ),
-    "svhn": _Layout(reader="SVHN", pictures="data", labels="labels", classes=tuple("0123456789")),
+    "svhn": _Layout(reader="SVHN", images="data", labels="labels", classes=tuple("0123456789")),
     "fashion-mnist": _Layout(
         reader="FashionMNIST",
         folder="FashionMNIST/raw",
@@ -90,25 +90,25 @@ _LAYOUTS: dict[str, _Layout] = {
             for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
         },
         splits={"train": {"train": True}, "test": {"train": False}},
-        pictures="data",
+        images="data",
         labels="targets",
     ),
     "eurosat": _Layout(
-        reader="EuroSAT", folder="eurosat", becomes={"EuroSAT.zip": "2750"}, splits={"train": {}}, pictures="samples"
+        reader="EuroSAT", folder="eurosat", becomes={"EuroSAT.zip": "2750"}, splits={"train": {}}, images="samples"
     ),
     "dtd": _Layout(
         reader="DTD",
         folder="dtd",
         becomes={"dtd-r1.0.1.tar.gz": "dtd"},
         splits={split: {"split": split, "partition": 1} for split in ("train", "val", "test")},
-        pictures="_image_files",
+        images="_image_files",
         labels="_labels",
     ),
     "imagenette": _Layout(
         reader="Imagenette",
         becomes={"imagenette2-320.tgz": "imagenette2-320"},
         splits={split: {"split": split, "size": "320px"} for split in ("train", "val")},
-        pictures="_samples",
+        images="_samples",
     ),
 }
 
@@ -119,12 +119,12 @@ class Part:
 
     Attributes:
         split: Its name.
-        pictures: Files, or uint8 RGB [n x h x w x 3].
-        labels: An index into the classes for each picture.
+        images: Files, or uint8 RGB [n x h x w x 3].
+        labels: An index into the classes for each image.
     """
 
     split: Split
-    pictures: list[Path] | Pixels
+    images: list[Path] | Pixels
     labels: list[int]
 
 
@@ -175,7 +175,7 @@ def fetch_set(name: str, root: Path, *, offline: bool = False, on_download: OnPr
 
 
 def read_set(name: str, root: Path) -> tuple[tuple[str, ...], list[Part]]:
-    """Reads what :func:`fetch_set` put in place; files of pictures are named, not opened.
+    """Reads what :func:`fetch_set` put in place; files of images are named, not opened.
 
     Returns:
         The class names in index order, and the official splits.
@@ -211,16 +211,16 @@ def read_set(name: str, root: Path) -> tuple[tuple[str, ...], list[Part]]:
 
 
 def _part(layout: _Layout, split: Split, loaded: Any) -> Part:
-    pictures = _attribute(loaded, layout.pictures)
-    labels = _attribute(loaded, layout.labels) if layout.labels else [label for _, label in pictures]
+    images = _attribute(loaded, layout.images)
+    labels = _attribute(loaded, layout.labels) if layout.labels else [label for _, label in images]
     if not layout.labels:
-        pictures = [path for path, _ in pictures]
-    is_files = isinstance(pictures, list)
-    if len(pictures) != len(labels):
-        raise ValueError(f"{len(pictures)} pictures with {len(labels)} labels")
+        images = [path for path, _ in images]
+    is_files = isinstance(images, list)
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images with {len(labels)} labels")
     return Part(
         split,
-        [Path(path) for path in pictures] if is_files else _rgb(np.asarray(pictures)),
+        [Path(path) for path in images] if is_files else _rgb(np.asarray(images)),
         np.asarray(labels).tolist(),
     )
 

@@ -1,6 +1,6 @@
-"""Training pictures vary; how is a function of (seed, epoch, picture), whatever the threads do.
+"""Training images vary; how is a function of (seed, epoch, image), whatever the threads do.
 
-What varies is drawn first (:class:`View`) and applied then: here to one picture by Pillow and numpy, in ``views.py``
+What varies is drawn first (:class:`View`) and applied then: here to one image by Pillow and numpy, in ``views.py``
 to a whole batch where it lies.
 """
 
@@ -21,7 +21,7 @@ from resnet_cli.preprocess import Preprocess
 Strength: TypeAlias = Literal["none", "light", "standard", "strong"]
 Box: TypeAlias = tuple[float, float, float, float]
 
-#: Share of the picture's area that a random crop keeps. Source: a milder form of Szegedy et al. 2014's 0.08,
+#: Share of the image's area that a random crop keeps. Source: a milder form of Szegedy et al. 2014's 0.08,
 #: which is meant for training from scratch.
 CROP_AREA = (0.35, 1.0)
 #: The same for `strong`. Source: the default of TLlib's finetuning recipes.
@@ -42,12 +42,12 @@ STRONG_ERASING = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How training pictures vary.
+    """How training images vary.
 
     Attributes:
         strength: The view: ``none``, ``light`` (a shift), ``standard`` or ``strong`` (random crops).
-        mirror: Whether half of the pictures are mirrored; never for text and digits.
-        policy: Operations on the view, by Pillow: with one, pictures are decoded on threads on every device.
+        mirror: Whether half of the images are mirrored; never for text and digits.
+        policy: Operations on the view, by Pillow: with one, images are decoded on threads on every device.
         erasing: Probability that a rectangle of the view is erased.
         source_pad: Shift tiny sources before they are enlarged, by whole pixels of their own, instead of the view
             that ``strength`` names.
@@ -62,7 +62,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How one picture varies in one epoch.
+    """How one image varies in one epoch.
 
     Attributes:
         box: The part that is shown, in source pixels; None: what evaluation sees.
@@ -86,7 +86,7 @@ def default_recipe(
 
     Args:
         strength: ``none``, ``light``, ``standard`` or ``strong``.
-        mirror: Whether a mirrored picture still belongs to its class.
+        mirror: Whether a mirrored image still belongs to its class.
         tiny: Whether the sources have at most ``TINY_SOURCE_PX`` pixels on their shorter side.
         policy: Instead of the strength's own.
         erasing: Instead of the strength's own.
@@ -105,7 +105,7 @@ def default_recipe(
 
 
 class Augment:
-    """Turns an item into a varied training picture.
+    """Turns an item into a varied training image.
 
     Args:
         preprocess: Gives size, fit, interpolation and the mean colour.
@@ -123,10 +123,10 @@ class Augment:
         self._key = (seed, epoch)
 
     def __call__(self, index: int, item: Item) -> Pixels:
-        """The picture at ``index`` of the train split as uint8 [crop_size x crop_size x 3].
+        """The image at ``index`` of the train split as uint8 [crop_size x crop_size x 3].
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
         """
         recipe, preprocess = self._recipe, self._preprocess
         rng = np.random.default_rng((*self._key, index))
@@ -165,7 +165,7 @@ def draw_view(recipe: Recipe, preprocess: Preprocess, size: tuple[int, int], *, 
 
 
 def draw_part(recipe: Recipe, preprocess: Preprocess, size: tuple[int, int], rng: np.random.Generator) -> View:
-    """Which part of a picture is shown: what is drawn before a policy.
+    """Which part of an image is shown: what is drawn before a policy.
 
     Args:
         recipe: What varies.
@@ -182,7 +182,7 @@ def draw_part(recipe: Recipe, preprocess: Preprocess, size: tuple[int, int], rng
     area = STRONG_CROP_AREA if recipe.strength == "strong" else CROP_AREA
     if preprocess.fit == "crop":
         return View(box=random_box(size, rng, area=area))
-    # A part shaped like its picture, which is then padded or squashed as the whole picture is in evaluation.
+    # A part shaped like its image, which is then padded or squashed as the whole image is in evaluation.
     left, top, right, bottom = random_box((1, 1), rng, area=area)
     width, height = size
     return View(box=(left * width, top * height, right * width, bottom * height))
@@ -209,15 +209,15 @@ def random_box(
     area: tuple[float, float] = CROP_AREA,
     aspect: tuple[float, float] = CROP_ASPECT,
 ) -> Box:
-    """A random part of a picture as (left, top, right, bottom) in pixels.
+    """A random part of an image as (left, top, right, bottom) in pixels.
 
     Args:
         size: Width and height.
         rng: Where chance comes from.
-        area: Least and most of its share of the picture.
+        area: Least and most of its share of the image.
         aspect: Least and most of its width over its height.
 
-    Source: torchvision.transforms.RandomResizedCrop, clipped to the picture instead of tried again.
+    Source: torchvision.transforms.RandomResizedCrop, clipped to the image instead of tried again.
     """
     width, height = size
     box_area = width * height * rng.uniform(*area)
@@ -230,12 +230,12 @@ def random_box(
 
 
 def shift_pad(side: int) -> int:
-    """By how many pixels a picture of this shorter side is shifted at most."""
+    """By how many pixels an image of this shorter side is shifted at most."""
     return round(SHIFT * side)
 
 
 def shift(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Moves a picture by up to an eighth of its shorter side in each direction; the rim is mirrored in.
+    """Moves an image by up to an eighth of its shorter side in each direction; the rim is mirrored in.
 
     Args:
         pixels: uint8 [h x w x 3].

@@ -1,7 +1,7 @@
-"""RandAugment and TrivialAugment: random operations on a picture's colours and geometry.
+"""RandAugment and TrivialAugment: random operations on an image's colours and geometry.
 
 The operations and their magnitudes are torchvision's (``torchvision.transforms.autoaugment``), whose own classes
-draw from torch's global generator and so cannot be a function of the sample. None of them mirrors a picture.
+draw from torch's global generator and so cannot be a function of the sample. None of them mirrors an image.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _affine(image: Image.Image, matrix: tuple[float, ...], fill: Colour) -> Imag
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
-#: Name -> what it does with a magnitude; pixels from outside the picture get the fill colour.
+#: Name -> what it does with a magnitude; pixels from outside the image get the fill colour.
 OPERATIONS: dict[str, Operation] = {
     "Identity": lambda image, _, __: image,
     "ShearX": lambda image, m, fill: _affine(image, (1, m, 0, 0, 1, 0), fill),
@@ -82,13 +82,13 @@ SIGNED = frozenset(
 
 
 def apply_policy(policy: Policy, image: Image.Image, rng: np.random.Generator, *, fill: Colour) -> Image.Image:
-    """Varies a picture as a policy says.
+    """Varies an image as a policy says.
 
     Args:
         policy: ``randaugment``: two operations of medium strength; ``trivialaugment``: one of any strength.
         image: Mode RGB; is not changed.
         rng: Where chance comes from.
-        fill: Where an operation brings in what is outside the picture.
+        fill: Where an operation brings in what is outside the image.
     """
     if policy == "trivialaugment":
         return _random_operation(policy, image, int(rng.integers(NUM_BINS)), rng, fill)
@@ -105,7 +105,7 @@ def magnitude(policy: Policy, name: str, level: int, size: tuple[int, int]) -> f
         policy: ``randaugment`` or ``trivialaugment``.
         name: Of the operation.
         level: From 0 to ``NUM_BINS`` - 1.
-        size: The picture's width and height.
+        size: The image's width and height.
 
     Returns:
         Tangent, pixels, degrees, a change of a factor, bits kept, or a threshold, by operation; 0 where it has none.

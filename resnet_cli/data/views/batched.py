@@ -1,8 +1,8 @@
-"""Views of a whole batch at once, on the device where it lies: what ``augment.py`` does to one picture, in torch.
+"""Views of a whole batch at once, on the device where it lies: what ``augment.py`` does to one image, in torch.
 
-Pillow's resampling is two products with small matrices. They are built here for each picture, so that parts of any
+Pillow's resampling is two products with small matrices. They are built here for each image, so that parts of any
 place and size come out as Pillow gives them, antialiased and rounded between the passes: the same but for one level of
-255 in a few of ten thousand values. Of upright pictures newer Pillows resize the height first, which rounds elsewhere.
+255 in a few of ten thousand values. Of upright images newer Pillows resize the height first, which rounds elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Frame(NamedTuple):
     """Where a view comes from and where it lands.
 
     Attributes:
-        box: Left, top, right and bottom of the part, in pixels of the picture as it is stored.
+        box: Left, top, right and bottom of the part, in pixels of the image as it is stored.
         target: The same of where it lands in the view, in whole pixels; around it is the mean colour.
     """
 
@@ -30,11 +30,11 @@ class Frame(NamedTuple):
 
 
 def show(pixels: Tensor, views: Sequence[View], frames: Sequence[Frame], preprocess: Preprocess) -> Tensor:
-    """Shows each picture as its view says.
+    """Shows each image as its view says.
 
     Args:
         pixels: uint8 [b x h x w x 3], as stored.
-        views: One a picture; shifts are asked of all or of none.
+        views: One an image; shifts are asked of all or of none.
         frames: One a view.
         preprocess: With the size of the views.
 
@@ -66,10 +66,10 @@ def show(pixels: Tensor, views: Sequence[View], frames: Sequence[Frame], preproc
 
 
 def whole_box(size: tuple[int, int], preprocess: Preprocess) -> Box:
-    """The part of a picture that evaluation sees: what :meth:`Preprocess.__call__` shows, but for panoramas.
+    """The part of an image that evaluation sees: what :meth:`Preprocess.__call__` shows, but for panoramas.
 
     Args:
-        size: Width and height of the picture.
+        size: Width and height of the image.
         preprocess: With the size of the view.
     """
     width, height = size
@@ -84,7 +84,7 @@ def whole_box(size: tuple[int, int], preprocess: Preprocess) -> Box:
 
 
 def target_of(box: Box, preprocess: Preprocess) -> tuple[int, int, int, int]:
-    """Where :meth:`Preprocess.resize` puts a part of a picture: left, top, right and bottom in the view.
+    """Where :meth:`Preprocess.resize` puts a part of an image: left, top, right and bottom in the view.
 
     Args:
         box: In source pixels.
@@ -101,7 +101,7 @@ def target_of(box: Box, preprocess: Preprocess) -> tuple[int, int, int, int]:
 
 
 def resample(pixels: Tensor, boxes: Tensor, targets: Tensor, side: int, interpolation: Interpolation) -> Tensor:
-    """Resizes a part of each picture as ``Image.resize(size, filter, box)`` does.
+    """Resizes a part of each image as ``Image.resize(size, filter, box)`` does.
 
     Args:
         pixels: uint8 [b x h x w x 3].
@@ -170,14 +170,14 @@ def _to_uint8(values: Tensor) -> Tensor:
 
 
 def _cut(pixels: Tensor, corners: Sequence[tuple[int, int]]) -> Tensor:
-    """Cuts each picture out of itself with its rim mirrored around it, at its own row and column."""
+    """Cuts each image out of itself with its rim mirrored around it, at its own row and column."""
     num_images, height, width, _ = pixels.shape
     pad = shift_pad(min(height, width))
     offsets = to_device(torch.tensor(corners), pixels.device) - pad
     rows = _reflected(offsets[:, :1], height)
     columns = _reflected(offsets[:, 1:], width)
-    pictures = torch.arange(num_images, device=pixels.device).view(-1, 1, 1)
-    return pixels[pictures, rows[:, :, None], columns[:, None, :]]
+    images = torch.arange(num_images, device=pixels.device).view(-1, 1, 1)
+    return pixels[images, rows[:, :, None], columns[:, None, :]]
 
 
 def _reflected(offsets: Tensor, length: int) -> Tensor:

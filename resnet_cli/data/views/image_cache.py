@@ -1,6 +1,6 @@
-"""Pictures decoded once: in which form they are kept, and a file of them that is mapped into memory.
+"""Images decoded once: in which form they are kept, and a file of them that is mapped into memory.
 
-The file holds one training's pictures, one after the other, and a check sum of each. It is written whole or not at
+The file holds one training's images, one after the other, and a check sum of each. It is written whole or not at
 all, and the oldest files make room for new ones.
 """
 
@@ -40,19 +40,19 @@ STORED_SHARE = 1.3
 STORED_FILTER: Interpolation = "bicubic"
 #: Share of the free disk that all files together may take.
 DISK_SHARE = 0.1
-#: Raised when the same pictures would be stored as other bytes.
+#: Raised when the same images would be stored as other bytes.
 FORMAT_VERSION = 1
-#: Pictures decoded at once while a file is written.
+#: Images decoded at once while a file is written.
 WRITE_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """In which form pictures are kept: all of one size, so that a batch of them is one block.
+    """In which form images are kept: all of one size, so that a batch of them is one block.
 
     Attributes:
         kind: ``source``: as they are, views are what Pillow would show; ``view``: as evaluation sees them; ``square``:
-            the whole picture squashed, whose parts are a little softer than those of the source.
+            the whole image squashed, whose parts are a little softer than those of the source.
         width: In pixels.
         height: In pixels.
         preprocess: Of the training, at its full size.
@@ -65,7 +65,7 @@ class Layout:
 
     @property
     def num_bytes(self) -> int:
-        """Of one picture."""
+        """Of one image."""
         return 3 * self.width * self.height
 
     def store(self, image: Image.Image) -> Pixels:
@@ -79,7 +79,7 @@ class Layout:
         return square(image)
 
     def frame(self, view: View, size: tuple[int, int], preprocess: Preprocess) -> Frame:
-        """Where a view of a picture lies in its stored form.
+        """Where a view of an image lies in its stored form.
 
         Args:
             view: Of the source.
@@ -113,24 +113,24 @@ def choose_layout(recipe: Recipe, sizes: Sequence[tuple[int, int]], preprocess: 
 
 
 def decode_all(items: Sequence[Item], layout: Layout) -> Iterator[Tensor]:
-    """Pictures in their stored form, decoded on threads: batches of uint8 [b x height x width x 3].
+    """Images in their stored form, decoded on threads: batches of uint8 [b x height x width x 3].
 
     Raises:
-        DataError: A picture can no longer be read.
+        DataError: An image can no longer be read.
     """
     for batch in load_batches(items, lambda item: layout.store(item.open()), batch_size=WRITE_BATCH):
         raise_unreadable(list(batch.errors.values()), len(items))
         yield batch.pixels.permute(0, 2, 3, 1)
 
 
-class MappedPictures:
-    """Pictures in a file that is mapped into memory.
+class MappedImages:
+    """Images in a file that is mapped into memory.
 
-    A picture that the disk has damaged is decoded again, and the file is removed so that the next run writes it anew.
+    An image that the disk has damaged is decoded again, and the file is removed so that the next run writes it anew.
 
     Args:
         path: The file.
-        items: Whose pictures it holds, in order.
+        items: Whose images it holds, in order.
         layout: Their form.
         key: What the file was written for.
 
@@ -148,13 +148,13 @@ class MappedPictures:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         sums = mapped[num_bytes : num_bytes + 4 * len(items)]
         if mapped[num_bytes + len(sums) :] != _seal(key, sums):
-            raise ValueError("not sealed for these pictures")
+            raise ValueError("not sealed for these images")
         self._sums = np.frombuffer(sums, dtype="<u4")
         shape = (len(items), layout.height, layout.width, 3)
-        self._pictures: Pixels = np.ndarray(shape, dtype=np.uint8, buffer=mapped)
+        self._images: Pixels = np.ndarray(shape, dtype=np.uint8, buffer=mapped)
 
     def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        """The pictures of each share as uint8 [b x height x width x 3] on the device, read on threads ahead of use.
+        """The images of each share as uint8 [b x height x width x 3] on the device, read on threads ahead of use.
 
         Raises:
             DataError: A damaged one cannot be decoded again.
@@ -165,7 +165,7 @@ class MappedPictures:
             yield to_device(batch.pixels.permute(0, 2, 3, 1), device)
 
     def _read(self, index: int) -> Pixels:
-        pixels: Pixels = self._pictures[index].copy()
+        pixels: Pixels = self._images[index].copy()
         if zlib.crc32(pixels.data) != self._sums[index]:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -173,8 +173,8 @@ class MappedPictures:
         return pixels
 
 
-def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) -> MappedPictures | None:
-    """The file of these pictures, written now if it is not there; None if the disk has no room for it.
+def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) -> MappedImages | None:
+    """The file of these images, written now if it is not there; None if the disk has no room for it.
 
     Args:
         items: In the order of their indices.
@@ -182,7 +182,7 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
         layout: Their form.
 
     Raises:
-        DataError: A picture can no longer be read.
+        DataError: An image can no longer be read.
     """
     key = _key(hashes, layout)
     folder = cache_dir() / "pictures"
@@ -193,7 +193,7 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
             for left_by_a_killed_process in folder.glob(".*.tmp"):
                 left_by_a_killed_process.unlink()
             with contextlib.suppress(OSError, ValueError):
-                found = MappedPictures(path, items, layout, key)
+                found = MappedImages(path, items, layout, key)
                 # The modification time says when a file was last of use.
                 os.utime(path)
                 return found
@@ -201,7 +201,7 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
             if not _make_room(folder, len(items) * layout.num_bytes + _footer_bytes(len(items))):
                 return None
             _write(path, items, layout, key)
-            return MappedPictures(path, items, layout, key)
+            return MappedImages(path, items, layout, key)
     except (OSError, ValueError, DiskError):
         # Training goes on without: it decodes each epoch.
         return None
@@ -211,8 +211,8 @@ def _write(path: Path, items: Sequence[Item], layout: Layout, key: str) -> None:
     sums = np.empty(len(items), dtype="<u4")
     at = 0
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for pictures in decode_all(items, layout):
-            for pixels in pictures.numpy():
+        for images in decode_all(items, layout):
+            for pixels in images.numpy():
                 sums[at] = zlib.crc32(pixels.data)
                 file.write(pixels)
                 at += 1

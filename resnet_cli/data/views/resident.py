@@ -1,7 +1,7 @@
-"""Where training pictures come from: from the device's memory, from a mapped file, or from threads that decode.
+"""Where training images come from: from the device's memory, from a mapped file, or from threads that decode.
 
 All three show the same views, of a function of (seed, epoch, index); they differ by the resampling of what is stored.
-A process that is resumed gets the same bits as long as it finds its pictures in the same place.
+A process that is resumed gets the same bits as long as it finds its images in the same place.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from resnet_cli.system.device import memory_errors_named
 
 Place: TypeAlias = Literal["auto", "resident", "mapped", "threads"]
 
-#: Share of a GPU's free memory that pictures may take: the rest is for activations.
+#: Share of a GPU's free memory that images may take: the rest is for activations.
 MEMORY_SHARE = 1 / 3
-#: Longer side over shorter of the median picture, above which a crop of a squashed one is too soft.
+#: Longer side over shorter of the median image, above which a crop of a squashed one is too soft.
 MAX_SQUASHED_ASPECT = 2.0
 
 
@@ -34,7 +34,7 @@ class Views(Protocol):
     """The train split, as training sees it."""
 
     def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
-        """Views of the pictures of each share, in order.
+        """Views of the images of each share, in order.
 
         Args:
             shares: Indices into the train split, one batch each.
@@ -45,19 +45,19 @@ class Views(Protocol):
             uint8 [b x 3 x size x size], channels last in memory, on the device or in memory that it can read.
 
         Raises:
-            DataError: A picture can no longer be read.
+            DataError: An image can no longer be read.
         """
 
 
 class Stored(Protocol):
-    """Pictures that are decoded already."""
+    """Images that are decoded already."""
 
     def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        """The pictures of each share as uint8 [b x height x width x 3] on the device."""
+        """The images of each share as uint8 [b x height x width x 3] on the device."""
 
 
-class ResidentPictures:
-    """Pictures that lie on the device, decoded once.
+class ResidentImages:
+    """Images that lie on the device, decoded once.
 
     Args:
         items: In the order of their indices.
@@ -65,30 +65,30 @@ class ResidentPictures:
         device: Where.
 
     Raises:
-        DataError: A picture can no longer be read.
+        DataError: An image can no longer be read.
         MemoryExhausted: They do not fit.
     """
 
     def __init__(self, items: Sequence[Item], layout: Layout, device: torch.device) -> None:
         shape = (len(items), layout.height, layout.width, 3)
         with memory_errors_named(len(items)):
-            self._pictures = torch.empty(shape, dtype=torch.uint8, device=device)
+            self._images = torch.empty(shape, dtype=torch.uint8, device=device)
         at = 0
-        for pictures in decode_all(items, layout):
-            self._pictures[at : at + len(pictures)] = to_device(pictures, device)
-            at += len(pictures)
+        for images in decode_all(items, layout):
+            self._images[at : at + len(images)] = to_device(images, device)
+            at += len(images)
 
     def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        """The pictures of each share as uint8 [b x height x width x 3] on the device."""
+        """The images of each share as uint8 [b x height x width x 3] on the device."""
         for share in shares:
-            yield self._pictures[to_device(torch.tensor(share, dtype=torch.int64), device)]
+            yield self._images[to_device(torch.tensor(share, dtype=torch.int64), device)]
 
 
 class StoredViews:
-    """Views of stored pictures, made in whole batches on the device.
+    """Views of stored images, made in whole batches on the device.
 
     Args:
-        stored: The pictures.
+        stored: The images.
         layout: Their form.
         sizes: Width and height of each source.
         recipe: What varies; without a policy.
@@ -165,7 +165,7 @@ def open_views(
     device: str,
     place: Place = "auto",
 ) -> Views:
-    """Finds the best place for the train split and brings its pictures there.
+    """Finds the best place for the train split and brings its images there.
 
     Args:
         items: In the order of their indices.
@@ -177,28 +177,28 @@ def open_views(
             where decoding is a small share of the time. Another place is taken if the recipe and the disk allow.
 
     Raises:
-        DataError: Pictures that cannot be read.
+        DataError: Images that cannot be read.
     """
     on = torch.device(device)
     threads = ThreadedViews(items, preprocess, recipe=recipe, seed=seed, device=on)
     if place == "threads" or (place == "auto" and on.type != "cuda"):
         return threads
-    pictures = scan(items, looks=False)
-    leave_out_unreadable(items, pictures, "error")
-    sizes = [(picture.width, picture.height) for picture in pictures]
+    images = scan(items, looks=False)
+    leave_out_unreadable(items, images, "error")
+    sizes = [(image.width, image.height) for image in images]
     layout = choose_layout(recipe, sizes, preprocess)
     if why_not_resident(recipe, layout, sizes):
         return threads
     stored: Stored | None
     if place == "resident" or (place == "auto" and fits(len(items), layout, on)):
-        stored = ResidentPictures(items, layout, on)
+        stored = ResidentImages(items, layout, on)
     else:
-        stored = open_mapped(items, [picture.sha256 for picture in pictures], layout)
+        stored = open_mapped(items, [image.sha256 for image in images], layout)
     return StoredViews(stored, layout, sizes, recipe=recipe, seed=seed, device=on) if stored else threads
 
 
 def why_not_resident(recipe: Recipe, layout: Layout, sizes: Sequence[tuple[int, int]]) -> str:
-    """Why views of stored pictures cannot be those of a recipe; empty if they can.
+    """Why views of stored images cannot be those of a recipe; empty if they can.
 
     Args:
         recipe: What varies.
@@ -206,20 +206,20 @@ def why_not_resident(recipe: Recipe, layout: Layout, sizes: Sequence[tuple[int, 
         sizes: Width and height of each source.
     """
     if recipe.policy != "none":
-        return f"{recipe.policy} varies one picture at a time"
+        return f"{recipe.policy} varies one image at a time"
     if recipe.source_pad and layout.kind != "source" and min(map(min, sizes)) <= TINY_SOURCE_PX:
-        return "tiny pictures of several sizes are each shifted by pixels of their own"
+        return "tiny images of several sizes are each shifted by pixels of their own"
     typical = statistics.median(max(size) / min(size) for size in sizes)
     if layout.kind == "square" and layout.preprocess.fit == "crop" and typical > MAX_SQUASHED_ASPECT:
-        return f"parts of pictures {typical:.1f} times as long as wide need more pixels than a square keeps"
+        return f"parts of images {typical:.1f} times as long as wide need more pixels than a square keeps"
     return ""
 
 
 def fits(num_images: int, layout: Layout, device: torch.device, *, free_bytes: int | None = None) -> bool:
-    """Whether pictures leave enough of the device's memory to training.
+    """Whether images leave enough of the device's memory to training.
 
     Args:
-        num_images: Pictures.
+        num_images: Images.
         layout: Their form.
         device: Where they would lie.
         free_bytes: Its free memory; None: what a CUDA device says, 0 for any other.

@@ -168,7 +168,7 @@ def _licence(text: str) -> dict[str, Any]:
 
 
 def _figures(exported: Exported) -> dict[str, Any]:
-    """The file's accuracy on the pictures that it was checked with."""
+    """The file's accuracy on the images that it was checked with."""
     name = shorten(exported.parity.data, 80)
     dataset = {"name": name, "type": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "images"}
     accuracy = round(exported.parity.file_accuracy.value, 4)
@@ -184,8 +184,8 @@ def _body(exported: Exported) -> str:
     return f"""\
 # {exported.repo.partition("/")[2]}
 
-A ResNet-50 that names which of {len(exported.about.classes):,} classes a picture is of; `config.json` lists them. It \
-names one of them for every picture.
+A ResNet-50 that names which of {len(exported.about.classes):,} classes an image is of; `config.json` lists them. It \
+names one of them for every image.
 """
 
 
@@ -235,7 +235,7 @@ $ hf download REPO NAME --local-dir .
 $ resnet-cli predict photo.jpg --model NAME
 ```
 
-Or without resnet-cli; the file takes the decoded picture, of any size:
+Or without resnet-cli; the file takes the decoded image, of any size:
 
 ```python
 import json

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, helper
 
-from resnet_cli.exported.metadata import IMAGES, PICTURES, PIXELS, About, Number
+from resnet_cli.exported.metadata import IMAGES, PIXELS, RAW_IMAGES, About, Number
 from resnet_cli.exporting.onnx_writer.geometry import add_normalisation, add_preprocessing
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.network import add_features, add_heat, add_novelty, add_probs
@@ -16,7 +16,7 @@ from resnet_cli.model.heatmap import STRIDE_PX
 from resnet_cli.model.network import Model
 from resnet_cli.preprocess import Preprocess
 
-#: Remembered pictures that an int8 file is compared with: 1,000 take 2 MB beside the network's 23.6.
+#: Remembered images that an int8 file is compared with: 1,000 take 2 MB beside the network's 23.6.
 MAX_SMALL_REFERENCE = 1_000
 
 
@@ -25,10 +25,10 @@ def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True,
 
     Args:
         model: Any; its network is copied and its BatchNorms are folded.
-        number: ``fp16`` computes the backbone in float16. ``int8`` keeps head and remembered pictures as bytes; the
+        number: ``fp16`` computes the backbone in float16. ``int8`` keeps head and remembered images as bytes; the
             convolutions, still float32, become int8 in :func:`resnet_cli.exporting.onnx_writer.int8.quantise`.
-        with_novelty: Also answers how unlike the training pictures a picture is, where the model remembers any.
-        with_heat: Also answers where the picture speaks for its most probable class.
+        with_novelty: Also answers how unlike the training images an image is, where the model remembers any.
+        with_heat: Also answers where the image speaks for its most probable class.
 
     Returns:
         A graph with the input ``images``, float32 [b x 3 x s x s], resized and normalised, and the outputs ``probs``
@@ -53,22 +53,22 @@ def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True,
     return graph.build({IMAGES: (np.float32, ["b", 3, side, side])}, outputs)
 
 
-def take_pictures(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
+def take_images(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
     """Puts the preprocessing before a graph that begins with the network's input.
 
     Returns:
-        A graph with the input ``pictures``, uint8 [b x h x w x 3] RGB, upright, of any size.
+        A graph with the input ``images``, uint8 [b x h x w x 3] RGB, upright, of any size.
     """
     before = GraphWriter()
-    add_preprocessing(before, PICTURES, preprocess, name=IMAGES)
-    return _begin_with(before.build({PICTURES: (np.uint8, ["b", "h", "w", 3])}, {}).graph, proto)
+    add_preprocessing(before, RAW_IMAGES, preprocess, name=IMAGES)
+    return _begin_with(before.build({RAW_IMAGES: (np.uint8, ["b", "h", "w", 3])}, {}).graph, proto)
 
 
 def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
     """Puts nothing but the normalisation before a graph that begins with the network's input.
 
     Returns:
-        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of a picture.
+        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of an image.
     """
     before, side = GraphWriter("preprocess/"), preprocess.crop_size
     add_normalisation(before, before.cast(PIXELS, np.float32), preprocess, name=IMAGES)

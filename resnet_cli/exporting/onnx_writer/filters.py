@@ -1,4 +1,4 @@
-"""How much each pixel of a picture counts for each pixel of the resized one: Pillow's filters as nodes of a graph.
+"""How much each pixel of an image counts for each pixel of the resized one: Pillow's filters as nodes of a graph.
 
 Source: Pillow's ``src/libImaging/Resample.c``: ``precompute_coeffs``, ``normalize_coeffs_8bpc``.
 """
@@ -20,17 +20,17 @@ _CUBIC_A = -0.5
 _PRECISION = 22
 #: Of these bits, the last ones that are summed apart: float32 then holds both sums without a rounding.
 _LOW_BITS = 10
-#: Output pixels computed together: each group of them looks at its own part of the picture only.
+#: Output pixels computed together: each group of them looks at its own part of the image only.
 TILE = 32
 
 
 class Axis(NamedTuple):
-    """One axis of the picture; names of int64 scalars in the graph.
+    """One axis of the image; names of int64 scalars in the graph.
 
     Attributes:
         length: Pixels of the source.
-        resized: Pixels of the whole picture after resizing.
-        offset: Of the square's first pixel among those; negative where the square begins before the picture.
+        resized: Pixels of the whole image after resizing.
+        offset: Of the square's first pixel among those; negative where the square begins before the image.
         block: Source pixels that are averaged before the filter: 1, but for panoramas; None where it is never more.
         is_part: Whether nothing but the square is resized, as for panoramas; None where that is never so.
     """
@@ -64,7 +64,7 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Weigh
     """Pillow's bounds and weights, as matrices."""
     steps = graph.op("Add", np.arange(preprocess.crop_size), axis.offset)
     if preprocess.fit == "pad":
-        # Pixels beside the picture get the colour of its edge here, and the mean colour later.
+        # Pixels beside the image get the colour of its edge here, and the mean colour later.
         last = graph.op("Sub", axis.resized, np.int64(1))
         steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
     length, reduction = axis.length, add_ratio(graph, axis.length, axis.resized)

@@ -1,7 +1,7 @@
-"""A decoded picture to the network's input, as nodes of a graph: what ``Preprocess`` does, and Pillow's pixels exactly.
+"""A decoded image to the network's input, as nodes of a graph: what ``Preprocess`` does, and Pillow's pixels exactly.
 
 Resizing is two matrix products with rounding to whole levels after each. The matrices are made in the graph from the
-picture's size, with Pillow's own bounds, weights of 22 bits and order of passes. The operator ``Resize`` with
+image's size, with Pillow's own bounds, weights of 22 bits and order of passes. The operator ``Resize`` with
 ``antialias`` was up to 9 levels off (bilinear, large reductions, ONNX Runtime 1.32), resizes what the crop then throws
 away, and is missing in several runtimes.
 
@@ -17,30 +17,30 @@ from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, Weights, add_ra
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
 
-#: From this version on, Pillow resizes tall pictures vertically first.
+#: From this version on, Pillow resizes tall images vertically first.
 _PILLOW_ORDERS = 13
 
 
-def add_preprocessing(graph: GraphWriter, pictures: str, preprocess: Preprocess, *, name: str) -> None:
-    """Adds the way from pictures to the network's input.
+def add_preprocessing(graph: GraphWriter, images: str, preprocess: Preprocess, *, name: str) -> None:
+    """Adds the way from images to the network's input.
 
     Args:
         graph: Is added to.
-        pictures: Name of the uint8 [b x h x w x 3] input, RGB.
+        images: Name of the uint8 [b x h x w x 3] input, RGB.
         preprocess: Fit, sizes, filter, mean and std.
         name: Of the float32 [b x 3 x s x s] result.
     """
     graph.prefix = "preprocess/"
-    shape = graph.op("Shape", pictures)
+    shape = graph.op("Shape", images)
     height, width = (graph.op("Gather", shape, np.int64(index)) for index in (1, 2))
     across, down = _axes(graph, width, height, preprocess)
     columns, rows = (add_weights(graph, axis, preprocess) for axis in (across, down))
 
     def horizontal_first(branch: GraphWriter) -> str:
-        return _second_pass(branch, _first_pass(branch, pictures, 2, columns, rows), 1, rows)
+        return _second_pass(branch, _first_pass(branch, images, 2, columns, rows), 1, rows)
 
     def vertical_first(branch: GraphWriter) -> str:
-        return _second_pass(branch, _first_pass(branch, pictures, 1, rows, columns), 2, columns)
+        return _second_pass(branch, _first_pass(branch, images, 1, rows, columns), 2, columns)
 
     if int(PIL.__version__.partition(".")[0]) >= _PILLOW_ORDERS:
         is_tall = _is_tall(graph, across, down, preprocess)
@@ -69,7 +69,7 @@ def add_normalisation(graph: GraphWriter, levels: str, preprocess: Preprocess, *
 
 
 def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -> list[Axis]:
-    """Where the square lies in the resized picture: the integers and roundings of ``Preprocess``."""
+    """Where the square lies in the resized image: the integers and roundings of ``Preprocess``."""
     side = np.int64(preprocess.crop_size)
     lengths = (width, height)
     short, long = (graph.op(kind, width, height) for kind in ("Min", "Max"))
@@ -109,12 +109,12 @@ def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preproces
     return graph.op("And", graph.op("Greater", lost[1], np.int64(0)), loses_more)
 
 
-def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: Weights, other: Weights) -> str:
+def _first_pass(graph: GraphWriter, images: str, dimension: int, along: Weights, other: Weights) -> str:
     """Resizes one axis, reading only what the result needs of the other.
 
     Args:
         graph: Is added to.
-        pictures: uint8 [b x h x w x 3].
+        images: uint8 [b x h x w x 3].
         dimension: 2 for columns, 1 for rows.
         along: Of that axis.
         other: Of the other axis.
@@ -128,7 +128,7 @@ def _first_pass(graph: GraphWriter, pictures: str, dimension: int, along: Weight
     for tile in range(along.num_tiles):
         start, end = (graph.op("Gather", x, np.array([tile])) for x in (along.starts, along.ends))
         corners = (graph.op("Concat", x, y, axis=0) for x, y in ((start, first), (end, last)))
-        part = graph.op("Slice", pictures, *corners, axes)
+        part = graph.op("Slice", images, *corners, axes)
         planes = graph.cast(graph.op("Transpose", part, perm=[0, 3, 1, 2]), np.float32)
         for weights, found in zip((along.high, along.low), sums, strict=True):
             row = np.array([tile * TILE])
@@ -174,7 +174,7 @@ def _half(graph: GraphWriter, number: str) -> str:
 
 
 def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
-    """Fills the square with the mean colour where there is no picture."""
+    """Fills the square with the mean colour where there is no image."""
     steps = np.arange(preprocess.crop_size)
     inside = []
     for axis, dimension in ((across, 0), (down, 1)):

@@ -1,4 +1,4 @@
-"""A float graph's convolutions in whole numbers of 8 bits, with ranges seen on training pictures."""
+"""A float graph's convolutions in whole numbers of 8 bits, with ranges seen on training images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> Mod
 
     Args:
         proto: Float32, from :func:`resnet_cli.exporting.onnx_writer.file.to_onnx`.
-        feeds: Inputs of the graph, each of one training picture.
+        feeds: Inputs of the graph, each of one training image.
     """
     stay = [node.name for node in proto.graph.node if node.op_type not in _QUANTISED or node.name in _STEM]
     # The quantiser moves the weights of what it is given into a file of its own.

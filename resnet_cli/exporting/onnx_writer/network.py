@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resnet_cli.exported.metadata import HEAT, NOVELTY, PROBS
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.model.network import Bottleneck, ResNet50
-from resnet_cli.model.reliability import NUM_NEAREST, Yardstick
+from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 
 #: Results that are called like the layer they come from, for whoever reads the file.
 AVERAGE, FEATURES, HEAD = "avgpool", "features", "fc"
@@ -57,20 +57,20 @@ def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: f
 
 
 def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, small: bool = False) -> str:
-    """Adds the comparison with training pictures, as :func:`resnet_cli.model.reliability.novelty` makes it.
+    """Adds the comparison with training images, as :func:`resnet_cli.model.reliability.novelty` makes it.
 
     Args:
         graph: Is added to.
         features: Name of the float32 [b x 2048] features.
-        reference: Of training pictures, [m x 2048]; kept as float16, of which the cosines need no more.
+        reference: Of training images, [m x 2048]; kept as float16, of which the cosines need no more.
         small: Keep them as bytes with a scale a row: half of that, and cosines that are off by less than 0.001.
 
     Returns:
         ``novelty``, float32 [b].
     """
     graph.prefix = "novelty/"
-    yardstick = Yardstick(reference)
-    scales, units = yardstick.scales, yardstick.units
+    novelty_scorer = NoveltyScorer(reference)
+    scales, units = novelty_scorer.scales, novelty_scorer.units
     known = _bytes(graph, units.T, "reference", axis=0) if small else _halves(graph, units.T, "reference")
     scaled = graph.op("Div", features, scales)
     lengths = graph.op("ReduceL2", scaled, np.array([1]), keepdims=1)
@@ -81,7 +81,7 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
 
 
 def add_heat(graph: GraphWriter, head: nn.Module) -> str:
-    """Adds where the picture speaks for its most probable class: Grad-CAM of the last stage, not scaled.
+    """Adds where the image speaks for its most probable class: Grad-CAM of the last stage, not scaled.
 
     The gradient of that class's logit is the same at each place; see :class:`resnet_cli.model.explain.GradCam`.
 

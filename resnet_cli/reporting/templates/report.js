@@ -22,7 +22,7 @@
     const all = data.support[row];
     const share = all ? ` (${percent(num / all)})` : "";
     const end = row === column ? [" are answered right"] : [" are answered as ", make("bdi", data.classes[column])];
-    return [`${number(num)} of ${number(all)} pictures of `, make("bdi", data.classes[row]), ...end, share];
+    return [`${number(num)} of ${number(all)} images of `, make("bdi", data.classes[row]), ...end, share];
   };
 
   let tipBox = null;
@@ -45,7 +45,7 @@
   const hideTip = () => { tip.hidden = true; };
   addEventListener("scroll", placeTip, { passive: true, capture: true });
 
-  const picture = ([at, , , prob, name, src, isTiny]) => {
+  const image = ([at, , , prob, name, src, isTiny]) => {
     const figure = make("figure");
     const known = src === "" ? document.querySelector(`img[data-at="${at}"]`) : null;
     if (src === "gone" || (src === "" && !known)) {
@@ -75,10 +75,10 @@
     said.append(...about(row, column), ".");
     document.getElementById("cell-about").replaceChildren(title, said);
     const order = row === column ? 1 : -1;
-    const found = data.pictures.filter((entry) => entry[1] === row && entry[2] === column)
+    const found = data.images.filter((entry) => entry[1] === row && entry[2] === column)
       .sort((one, other) => order * (one[3] - other[3]));
     const thumbs = make("div", "", "thumbs");
-    thumbs.append(...found.map(picture));
+    thumbs.append(...found.map(image));
     const parts = [thumbs];
     if (found.length) {
       const which = found.length < num ? `${number(found.length)} of them, ` : "";
@@ -92,7 +92,7 @@
       if (left > 0) list.append(` and ${number(left)} more`);
       parts.push(list);
     }
-    document.getElementById("cell-pictures").replaceChildren(...parts);
+    document.getElementById("cell-images").replaceChildren(...parts);
     if (grid) {
       marked?.setAttribute("aria-selected", "false");
       marked = at(row, column);
@@ -168,7 +168,7 @@
         return { left: box.left + column * unit, width: unit, top, bottom: top + unit };
       });
     };
-    // A single cell of hundreds is hard to hit: the nearest one that holds pictures is meant.
+    // A single cell of hundreds is hard to hit: the nearest one that holds images is meant.
     const reach = Math.round(size / 100);
     const nearest = (row, column) => {
       let best = [row, column];

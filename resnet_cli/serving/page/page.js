@@ -10,7 +10,7 @@
   };
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
-  // Fast clicks must not fill the server's queue: one picture at a time, in order.
+  // Fast clicks must not fill the server's queue: one image at a time, in order.
   const waiting = [];
   let isWorking = false;
   let token = sessionStorage.getItem("token") || "";
@@ -50,7 +50,7 @@
     const { model, classes } = await response.json();
     const num = classes.length.toLocaleString("en");
     at("about").textContent = `${model.name} knows ${num} ${classes.length === 1 ? "class" : "classes"}`
-      + (model.can_abstain ? ", and says so when a picture is probably none of them." : ".");
+      + (model.can_abstain ? ", and says so when an image is probably none of them." : ".");
     at("known").hidden = false;
     at("known").querySelector("summary").textContent = `The ${num} classes`;
     at("known").querySelector("ul").replaceChildren(...classes.map((name) => {
@@ -106,7 +106,7 @@
     button.addEventListener("click", () => {
       const isOn = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(isOn));
-      button.textContent = isOn ? "Show the picture" : "Where it looked";
+      button.textContent = isOn ? "Show the image" : "Where it looked";
       image.src = isOn ? answer.explanation : plain.src;
       image.alt = isOn ? `${plain.alt}, light where it speaks for ${best}` : plain.alt;
     });
@@ -123,12 +123,12 @@
       else showError(card, await failure(response));
       if (response.status === 401) await describe();
     } catch {
-      showError(card, "the server cannot be reached, or the picture cannot be read from this device");
+      showError(card, "the server cannot be reached, or the image cannot be read from this device");
     }
   };
 
   const add = (file) => {
-    const name = file.name || "pasted picture";
+    const name = file.name || "pasted image";
     const card = make("li", "", "answer");
     const shown = make("div", "", "shown");
     const image = make("img");
