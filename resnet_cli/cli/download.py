@@ -11,6 +11,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.options import JsonFlag, OfflineFlag, QuietFlag
+from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +66,7 @@ def download(
             if not as_json:
                 _show_got(got, quiet=quiet)
     if as_json:
-        output.show_json({"schema_version": 1, "items": items})
+        output.show_json({"schema_version": SCHEMA_VERSION, "items": items})
 
 
 def _check_mirror(mirror: str | None, chosen: list[Entry], *, offline: bool) -> None:
@@ -116,7 +117,7 @@ def _show_got(got: Got, *, quiet: bool) -> None:
 
 def _show_list(entries: list[Entry], *, as_json: bool) -> None:
     if as_json:
-        output.show_json({"schema_version": 1, "items": [_entry_dict(entry) for entry in entries]})
+        output.show_json({"schema_version": SCHEMA_VERSION, "items": [_entry_dict(entry) for entry in entries]})
         return
     for kind, title in (("weights", "Weights"), ("data", "Data sets")):
         chosen = [entry for entry in entries if entry.kind == kind]

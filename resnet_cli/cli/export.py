@@ -9,6 +9,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.options import JsonFlag, OfflineFlag, QuietFlag
+from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from resnet_cli.config import ExportConfig
@@ -160,7 +161,7 @@ def export(
     if result.pushed and not result.pushed.is_card_complete:
         output.warn(f"the model card at {result.pushed.url} has places to be filled in, its licence among them")
     if as_json:
-        output.show_json({"schema_version": 1, "model": str(loaded.path)} | result.to_dict())
+        output.show_json({"schema_version": SCHEMA_VERSION, "model": str(loaded.path)} | result.to_dict())
     elif quiet:
         output.show_line(str(result.path))
     else:
@@ -175,7 +176,7 @@ def _compare_formats(model: Model, config: ExportConfig, on_work: OnWork, *, as_
 
     rows = benchmark(model, config, on_work=on_work)
     if as_json:
-        head = {"schema_version": 1, "model": str(model.path)}
+        head = {"schema_version": SCHEMA_VERSION, "model": str(model.path)}
         output.show_json(head | {"formats": [row.to_dict() for row in rows]})
     else:
         output.show(benchmark_table(rows))

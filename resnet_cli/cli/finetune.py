@@ -29,6 +29,7 @@ from resnet_cli.cli.options import (
     SplitColumnOption,
 )
 from resnet_cli.errors import ConfigError
+from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from resnet_cli.config import FinetuneConfig, Resolved
@@ -481,7 +482,7 @@ def _show_dry_run(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         output.show_json(
             {
-                "schema_version": 1,
+                "schema_version": SCHEMA_VERSION,
                 "plan": [
                     {"name": choice.name, "value": choice.value, "origin": choice.origin, "why": choice.why}
                     for choice in plan.choices

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_cli.cli import output
+from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from resnet_cli.evaluation.scores import Evaluation
     from resnet_cli.evaluation.subjects import Jury, Subject
     from resnet_cli.system.device import Compute
-
-SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from resnet_cli.version import SCHEMA_VERSION
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -102,7 +104,7 @@ def show_error(error: ResnetCliError, *, as_json: bool) -> None:
     """Prints an error and its way out on stderr."""
     if as_json:
         fields = {"code": error.code, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
-        sys.stderr.write(json.dumps({"schema_version": 1, "error": fields}, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps({"schema_version": SCHEMA_VERSION, "error": fields}, ensure_ascii=False) + "\n")
         return
     from rich.text import Text
 

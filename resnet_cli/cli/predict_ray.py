@@ -22,6 +22,7 @@ from resnet_cli.images import MAX_PIXELS
 from resnet_cli.network.download import is_offline
 from resnet_cli.outputs import ray_blocks, ray_cluster, shards
 from resnet_cli.prediction import Answerer
+from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from resnet_cli.model.network import Model
@@ -163,7 +164,7 @@ def _task(request: Request, config: PredictConfig, chosen: Chosen) -> ray_blocks
 
 def _begin(request: Request, config: PredictConfig, task: ray_blocks.Task) -> None:
     settings = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "made_by": task.writer.made_by,
         "precision": config.precision,
         "max_pixels": task.max_pixels,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_cli.cli import output
+from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from resnet_cli.studies.learning_curve import LearningCurve
     from resnet_cli.studies.robustness import Robustness
     from resnet_cli.system.device import Compute
-
-SCHEMA_VERSION = 1
 
 
 def run_learning_curve(

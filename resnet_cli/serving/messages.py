@@ -9,10 +9,8 @@ from pydantic.json_schema import models_json_schema
 
 from resnet_cli.outputs.schema import to_dict
 from resnet_cli.prediction import Prediction
-from resnet_cli.version import __version__
+from resnet_cli.version import SCHEMA_VERSION, __version__
 
-#: Raised when an old client would misread an answer.
-SCHEMA_VERSION = 1
 #: Of an answer, under the names that `predict` gives them.
 _COLUMNS = ("label", "prob", "topk", "unknown", "novelty", "error")
 

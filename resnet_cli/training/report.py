@@ -19,8 +19,7 @@ from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.runs import EpochRecord, RunFolder
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.plan import Plan
-
-SCHEMA_VERSION = 1
+from resnet_cli.version import SCHEMA_VERSION
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,8 @@ from resnet_cli.system.paths import refuse_existing
 from resnet_cli.training.events import OnEvent, PlanMade
 from resnet_cli.training.finetune import run_plan
 from resnet_cli.training.plan import Plan
-from resnet_cli.training.report import SCHEMA_VERSION, FinetuneResult
+from resnet_cli.training.report import FinetuneResult
+from resnet_cli.version import SCHEMA_VERSION
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.inspect import KINDS, Inspection, Leak
 from resnet_cli.data.splits import plain_name
+from resnet_cli.version import SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 #: A class with fewer train images is called tiny.
 TINY_CLASS = 10
 #: The largest class may have so many times the images of the smallest without a word.

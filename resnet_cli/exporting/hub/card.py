@@ -16,6 +16,7 @@ from resnet_cli.model.network import Model
 from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.reporting.figures import percent, percent_range
 from resnet_cli.text import shorten
+from resnet_cli.version import SCHEMA_VERSION
 
 #: Beside the model in its run folder.
 CARD_FILE = "model_card.md"
@@ -115,7 +116,7 @@ def hub_config(exported: Exported) -> bytes:
     """The content of ``config.json``: all that whoever runs the file has to know."""
     about = exported.about
     values = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "architecture": "resnet50",
         "format": exported.format,
         "files": exported.files,
