@@ -1,4 +1,4 @@
-"""What plots, tables and files share: names cut to a width, counts as shares of their row, values as a line of JSON."""
+"""Text for people and programs: percentages, names cut to a width, one line of JSON."""
 
 from __future__ import annotations
 
@@ -27,6 +27,19 @@ def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> N
     shares = np.full(confusion.shape, np.nan)
     np.divide(confusion, totals, out=shares, where=totals > 0)
     return shares
+
+
+def percent(share: float) -> str:
+    """0.967 -> ``96.7 %``; a share that is not exactly 0 or 1 never looks like 0 % or 100 %."""
+    text = f"{100 * share:.1f}"
+    if (text == "100.0" and share < 1) or (text == "0.0" and share > 0):
+        text = f"{100 * share:.2f}"
+    return f"{text} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """``91.7 to 98.2 %``."""
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def json_line(values: dict[str, Any]) -> str:

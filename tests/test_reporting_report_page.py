@@ -20,11 +20,12 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import MAX_NAMES, most_confused, shades
 from resnet_cli.reporting.curve_charts import curve_charts
-from resnet_cli.reporting.figures import class_figures, figures, percent
+from resnet_cli.reporting.figures import class_figures, figures
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.plots import CurvePoint
 from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart, risk_line
+from resnet_cli.text import percent
 
 MAX_PAGE_BYTES = 5_000_000
 PETS = ("cat", "dog", "rabbit")

@@ -23,8 +23,9 @@ from resnet_cli.heads.probabilities import Validation, head_probs
 from resnet_cli.model.weights import load_model
 from resnet_cli.predictor import predict
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.events import WorkDone
 from resnet_cli.training import callback
-from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone, WorkDone
+from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone
 from resnet_cli.training.finetune import finetune, run_plan
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.optimizers import Rates

@@ -21,8 +21,9 @@ from resnet_cli.data import loading
 from resnet_cli.errors import ConfigError, DataError, Interrupted, ModelError
 from resnet_cli.model.weights import load_model
 from resnet_cli.runs import RunFolder, list_checkpoints
+from resnet_cli.system.events import WorkDone
 from resnet_cli.training.checkpoint import Checkpoint, read_newest
-from resnet_cli.training.events import EpochDone, Event, Resumed, Saved, StepDone, WorkDone
+from resnet_cli.training.events import EpochDone, Event, Resumed, Saved, StepDone
 from resnet_cli.training.finetune import finetune, run_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed

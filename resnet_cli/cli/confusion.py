@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from resnet_cli.text import display_width, row_shares, shorten
+from resnet_cli.text import display_width, percent, row_shares, shorten
 
 Counts = NDArray[np.integer[Any]]
 
@@ -122,7 +122,7 @@ def confused_lines(confusion: Counts, classes: Sequence[str], limit: int = 5) ->
             _line(
                 f"{_fit(true, true_width)} → {_fit(guess, guess_width)}  ",
                 (f"{count:>{digits}}", "bold"),
-                (f" ({100 * share:.1f} % of {true if name_twice else 'that class'})", "dim"),
+                (f" ({percent(share)} of {true if name_twice else 'that class'})", "dim"),
             )
             for true, guess, count, share in rows
         )
@@ -215,7 +215,7 @@ def _cell_style(right: bool, count: int, share: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return ("-" if math.isnan(share) else f"{100 * share:.1f} %").rjust(RECALL_WIDTH)
+    return ("-" if math.isnan(share) else percent(share)).rjust(RECALL_WIDTH)
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:

@@ -100,7 +100,8 @@ def _run(*arguments: str) -> None:
 
 
 def _show_comparison(runs: dict[tuple[str, str], Path]) -> None:
-    from resnet_cli.cli.tables import percent, plain_table
+    from resnet_cli.cli.tables import plain_table
+    from resnet_cli.text import percent
 
     metrics: dict[tuple[str, str], dict[str, Any]] = {
         key: json.loads((run / "metrics.json").read_text(encoding="utf-8")) for key, run in runs.items()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
-from resnet_cli.cli.tables import confusion_block, percent, plain_table
-from resnet_cli.text import printable, shorten
+from resnet_cli.cli.tables import confusion_block, plain_table
+from resnet_cli.text import percent, percent_range, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,7 +83,7 @@ def verdict(comparison: Comparison, first: str, second: str) -> str:
 
 def span(interval: Interval) -> str:
     """The ends of a share's interval: ``92.1 to 98.0 %``."""
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+    return percent_range(interval.low, interval.high)
 
 
 def bar(share: float, width: int = BAR_WIDTH) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,9 @@ from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from resnet_cli.config import ExportConfig
-    from resnet_cli.exporting.export import OnWork
     from resnet_cli.exporting.parity import Parity
     from resnet_cli.model.network import Model
+    from resnet_cli.system.events import OnWork, Work
 
 ONNX_PANEL, GATE_PANEL, HUB_PANEL = "ONNX", "The gate", "The Hugging Face Hub"
 
@@ -139,12 +139,12 @@ def export(
         from resnet_cli.exporting.export import export_model
         from resnet_cli.model.reliability import precision_conflict
         from resnet_cli.model.weights import load_model
+        from resnet_cli.system.events import WorkDone
         from resnet_cli.system.paths import LATEST
-        from resnet_cli.training.events import WorkDone
 
     with ProgressView(quiet=quiet) as view:
 
-        def on_work(task: Literal["evaluate", "compare"], done: int, total: int) -> None:
+        def on_work(task: Work, done: int, total: int | None) -> None:
             view(WorkDone(task, done, total))
 
         def on_parity(parity: Parity) -> None:

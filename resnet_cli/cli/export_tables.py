@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from resnet_cli.cli.tables import files_block, percent, plain_table
-from resnet_cli.text import printable
+from resnet_cli.cli.tables import files_block, plain_table
+from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
     from rich.table import Table

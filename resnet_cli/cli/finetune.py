@@ -437,7 +437,7 @@ def _make_plan(
     resolved: Resolved[FinetuneConfig] | None, run: RunFolder | None, changes: Mapping[str, Any], *, quiet: bool
 ) -> Plan:
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.training.events import WorkDone
+    from resnet_cli.system.events import WorkDone
     from resnet_cli.training.plan import make_plan
     from resnet_cli.training.resume import plan_resumed
 

@@ -87,7 +87,7 @@ def inspect(
     from resnet_cli.data.inspection.inspect import inspect_images
     from resnet_cli.data.inspection.scan import scan
     from resnet_cli.data.sources.opening import open_dataset
-    from resnet_cli.training.events import WorkDone
+    from resnet_cli.system.events import WorkDone
 
     with ProgressView(quiet=quiet) as view:
         dataset = open_dataset(data, config, on_work=lambda *work: view(WorkDone(*work)))
@@ -130,7 +130,7 @@ def _features(
     with output.status("loading torch", quiet=quiet):
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.commands.api import imagenet_features
-        from resnet_cli.training.events import WorkDone
+        from resnet_cli.system.events import WorkDone
 
     with ProgressView(quiet=quiet) as view:
         found = imagenet_features(

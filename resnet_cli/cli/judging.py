@@ -31,7 +31,7 @@ class Trial:
     def load(self, spec: str) -> Subject:
         """Loads what MODEL names."""
         from resnet_cli.evaluation.subjects import load_subject
-        from resnet_cli.training.events import WorkDone
+        from resnet_cli.system.events import WorkDone
 
         def on_download(done: int, total: int | None) -> None:
             self.view(WorkDone("download", done, total))
@@ -40,7 +40,7 @@ class Trial:
 
     def on_work(self, *work: Any) -> None:
         """Shows how far a download or an archive is."""
-        from resnet_cli.training.events import WorkDone
+        from resnet_cli.system.events import WorkDone
 
         self.view(WorkDone(*work))
 
@@ -64,7 +64,7 @@ class Trial:
 
     def answer(self, subject: Subject, jury: Jury) -> tuple[Evaluation, str]:
         """The figures, and how far they can be trusted."""
-        from resnet_cli.training.events import WorkDone
+        from resnet_cli.system.events import WorkDone
 
         items = jury.items_for(subject)
         note = _split_note(subject, jury)
@@ -175,7 +175,7 @@ def compare_models(specs: Sequence[str], data: str | None, config: EvalConfig, *
             }
         )
     elif quiet:
-        from resnet_cli.cli.tables import percent
+        from resnet_cli.text import percent
 
         for name, scores in found:
             output.show_line(f"{percent(scores.top1)}\t{name}")
@@ -259,7 +259,8 @@ def _show(
 ) -> None:
     if as_json:
         return output.show_json(head | scores.to_dict() | tail)
-    from resnet_cli.cli.tables import files_block, percent
+    from resnet_cli.cli.tables import files_block
+    from resnet_cli.text import percent
 
     if quiet:
         return output.show_line(percent(scores.top1))

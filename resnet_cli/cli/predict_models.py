@@ -174,8 +174,8 @@ def _load(model: str | None, *, offline: bool, quiet: bool) -> Model:
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.errors import NetworkError
     from resnet_cli.model.weights import load_imagenet, load_model
+    from resnet_cli.system.events import WorkDone
     from resnet_cli.system.paths import LATEST
-    from resnet_cli.training.events import WorkDone
 
     with ProgressView(quiet=quiet) as view:
 

@@ -54,8 +54,8 @@ def answer_line(prediction: Prediction) -> Text:
     """One answer for a terminal; of an unknown image why, and what it might be."""
     from rich.text import Text
 
-    from resnet_cli.cli.tables import percent, prediction_line
-    from resnet_cli.text import printable
+    from resnet_cli.cli.tables import prediction_line
+    from resnet_cli.text import percent, printable
 
     if prediction.unknown is None:
         return prediction_line(prediction)

@@ -7,7 +7,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.model.reliability import Abstention
     from resnet_cli.outputs.resume import Done
+    from resnet_cli.system.events import Work
     from resnet_cli.training.interrupts import StopRequest
 
 EXIT_SOME_UNREADABLE = 3
@@ -112,8 +113,8 @@ def _find(specs: list[str], request: Request, options: InputOptions, stdin: Bina
 
             return stack.enter_context(ProgressView(quiet=request.quiet))
 
-        def on_work(task: Literal["download", "unpack"], done: int, total: int | None) -> None:
-            from resnet_cli.training.events import WorkDone
+        def on_work(task: Work, done: int, total: int | None) -> None:
+            from resnet_cli.system.events import WorkDone
 
             view()(WorkDone(task, done, total))
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from resnet_cli.cli import output
 from resnet_cli.cli.confusion import sparkline
+from resnet_cli.system.events import WorkDone
 from resnet_cli.training.events import (
     EpochDone,
     Event,
@@ -20,7 +21,6 @@ from resnet_cli.training.events import (
     Resumed,
     StepDone,
     ThreadsChanged,
-    WorkDone,
 )
 
 if TYPE_CHECKING:

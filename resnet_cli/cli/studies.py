@@ -175,8 +175,8 @@ def run_robustness(
         DataError: Images that cannot be read.
     """
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.cli.tables import percent
     from resnet_cli.studies.robustness import MAX_IMAGES, robustness
+    from resnet_cli.text import percent
 
     with ProgressView(quiet=quiet or as_json) as view:
         found = robustness(model, items, compute, max_images=max_images or MAX_IMAGES, on_progress=_show_on(view))
@@ -217,7 +217,7 @@ def _rows(
 
     from resnet_cli.model.features import extract_features
     from resnet_cli.studies.clean_backbone import untrained_backbone
-    from resnet_cli.training.events import WorkDone
+    from resnet_cli.system.events import WorkDone
 
     backbone = untrained_backbone(
         model, offline=offline, on_download=lambda done, total: view(WorkDone("download", done, total))
@@ -321,6 +321,6 @@ def _next_step(table: Path) -> str:
 
 
 def _show_on(view: ProgressView) -> Callable[[int, int], None]:
-    from resnet_cli.training.events import WorkDone
+    from resnet_cli.system.events import WorkDone
 
     return lambda done, total: view(WorkDone("evaluate", done, total))

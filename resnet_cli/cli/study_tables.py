@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
-from resnet_cli.cli.tables import percent, plain_table
-from resnet_cli.text import printable
+from resnet_cli.cli.tables import plain_table
+from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
     from resnet_cli.data.dataset import Item
@@ -97,7 +97,7 @@ def audit_sentence(audit: LabelAudit) -> str:
         most = f"; up to {high:,} may be wrong all the same" if high else ""
         return f"Of {judged} none stands out as wrong{most}.{unjudged}"
     return (
-        f"Of {judged} about {value:,} ({100 * value / len(audit.order):.1f} %) are probably wrong, "
+        f"Of {judged} about {value:,} ({percent(value / len(audit.order))}) are probably wrong, "
         f"between {low:,} and {high:,}.{unjudged}"
     )
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
-from resnet_cli.text import printable
+from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.scores import Evaluation
@@ -36,11 +36,6 @@ def plan_table(plan: Plan) -> Table:
         cells = [printable(choice.value), printable(choice.origin), printable(choice.why)]
         table.add_row(choice.name, Text(cells[0]), Text(cells[1], style="dim"), Text(cells[2], style="dim"))
     return table
-
-
-def percent(share: float) -> str:
-    """0.967 -> ``96.7 %``."""
-    return f"{100 * share:.1f} %"
 
 
 def result_table(result: FinetuneResult) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
@@ -24,9 +24,8 @@ from resnet_cli.prediction import Prediction, answer_rule
 from resnet_cli.predictor import predict as predict_items
 from resnet_cli.runs import choose_items, open_run_dataset
 from resnet_cli.system.device import Precision, choose_compute
+from resnet_cli.system.events import Progress
 from resnet_cli.system.paths import LATEST
-
-OnProgress = Callable[[int, int], None]
 
 
 class PredictOptions(TypedDict, total=False):
@@ -108,7 +107,7 @@ def evaluate(
 
 
 def imagenet_features(
-    items: Sequence[Item], *, device: str | None = None, offline: bool = False, on_progress: OnProgress | None = None
+    items: Sequence[Item], *, device: str | None = None, offline: bool = False, on_progress: Progress | None = None
 ) -> NDArray[np.floating[Any]]:
     """What an ImageNet backbone sees in images, computed once and cached: [n x 2048].
 

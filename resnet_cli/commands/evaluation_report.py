@@ -13,10 +13,10 @@ from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.subjects import Jury, Subject
 from resnet_cli.model.explain import overlays
-from resnet_cli.model.features import Progress
 from resnet_cli.reporting.error_targets import promises
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.system.device import Compute
+from resnet_cli.system.events import Progress
 from resnet_cli.version import __version__
 
 

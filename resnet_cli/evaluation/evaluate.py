@@ -11,10 +11,11 @@ import torch
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.features import Progress, extract_features
+from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import Model
 from resnet_cli.model.reliability import novelty
 from resnet_cli.system.device import Compute
+from resnet_cli.system.events import Progress
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from resnet_cli.config import DataConfig, FinetuneConfig, resolve
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.prefetch import decode_ahead
-from resnet_cli.data.sources.opening import OnWork, open_dataset
+from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.remote import is_remote
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.evaluation.evaluate import evaluate
@@ -22,13 +22,13 @@ from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.evaluation.slices import named_slice
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.opening import exported_kind, open_exported
-from resnet_cli.model.features import Progress
 from resnet_cli.model.network import Model
 from resnet_cli.model.reliability import Reliability, precision_conflict
 from resnet_cli.model.weights import MODEL_FILE, load_model
 from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
 from resnet_cli.runs import choose_items, count_trained, open_run_dataset
 from resnet_cli.system.device import Compute
+from resnet_cli.system.events import OnWork, Progress
 from resnet_cli.system.paths import user_path
 
 #: Images that an exported model is given at once.

@@ -11,9 +11,10 @@ from typing import Any
 from resnet_cli.config import ExportConfig
 from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
-from resnet_cli.exporting.export import Job, OnWork, answers_of, check, describe
+from resnet_cli.exporting.export import Job, answers_of, check, describe
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.network import Model
+from resnet_cli.system.events import OnWork
 
 #: Name -> the options that make it.
 VARIANTS: dict[str, dict[str, Any]] = {

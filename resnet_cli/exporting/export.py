@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,11 @@ from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.network import registry
 from resnet_cli.system.device import REFERENCE
+from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import atomic_folder, atomic_path, make_dir, refuse_existing
 from resnet_cli.version import __version__
 
 #: (What is going on, images done, images in all).
-OnWork = Callable[[Literal["evaluate", "compare"], int, int], None]
 OnParity = Callable[[Parity], None]
 _FOLDERS = {"safetensors": "timm", "openvino": "openvino"}
 

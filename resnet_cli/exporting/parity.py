@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.exported.metadata import Number
 from resnet_cli.exporting.runtimes import Answers, Runtime
+from resnet_cli.system.events import Progress
 
 #: Largest difference of a probability, by how the numbers are kept; int8 is judged by its accuracy.
 TOLERANCE: dict[Number, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
@@ -34,8 +35,6 @@ CHUNK = 32
 NUM_TIMED = {1: 5, 32: 1}
 #: Images that are named where answers differ.
 NUM_NAMED = 10
-
-Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)

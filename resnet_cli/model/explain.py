@@ -5,7 +5,7 @@ Source: Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from resnet_cli.model.heatmap import heat_maps, overlay
 from resnet_cli.model.network import Model, ResNet50
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, memory_errors_named
+from resnet_cli.system.events import Progress
 
 
 class GradCam:
@@ -82,7 +83,7 @@ def overlays(
     compute: Compute,
     targets: Sequence[int] | None = None,
     *,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> dict[int, Image.Image]:
     """What the network saw of some images, and where it looked.
 

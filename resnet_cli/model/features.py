@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,13 @@ from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash
 from resnet_cli.model.onednn import pack, packs
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, memory_errors_named
+from resnet_cli.system.events import Progress
 from resnet_cli.system.intraop import given_threads, shared_tuner
 
 #: Raised when the same inputs would give other features (a change in the forward pass).
 CACHE_VERSION = 2
 #: A shard is written after so many images: what an interrupt can cost at most.
 SHARD_IMAGES = 512
-
-Progress = Callable[[int, int], None]
 
 
 def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
+from resnet_cli.text import percent
 
 #: Training images that an image is compared with: the nearest ones of those that the model remembers.
 NUM_NEAREST = 20
@@ -100,7 +101,7 @@ class Abstention:
         if novelty is not None and novelty > self.max_novelty:
             return "unlike the training images"
         if prob < self.min_prob:
-            return f"only {100 * prob:.1f} % sure"
+            return f"only {percent(prob)} sure"
         return None
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import pickle
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +30,11 @@ from resnet_cli.model.network import (
 )
 from resnet_cli.model.reliability import made_in
 from resnet_cli.network import download, hub, registry
+from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import checkpoints_dir, user_path
 
 MODEL_FILE = "model.safetensors"
-Progress = Callable[[int, int | None], None]
 
 #: How torchvision evaluates its two files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
@@ -92,7 +92,7 @@ class Start:
 
 
 def find_weights(
-    spec: str, *, mode: Literal["frozen", "full"], offline: bool = False, on_download: Progress | None = None
+    spec: str, *, mode: Literal["frozen", "full"], offline: bool = False, on_download: OnProgress | None = None
 ) -> Weights:
     """Finds, and if need be downloads, the weights that ``--weights`` names.
 
@@ -197,7 +197,7 @@ def _linears(head: nn.Module) -> list[nn.Linear]:
     return [module for module in head.modules() if isinstance(module, nn.Linear)]
 
 
-def load_model(path: str | Path, *, offline: bool = False, on_download: Progress | None = None) -> Model:
+def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgress | None = None) -> Model:
     """Loads a model of ours, or plain ImageNet weights with their 1,000 classes.
 
     Args:
@@ -222,7 +222,7 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: Progress
     return _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
 
 
-def load_imagenet(*, offline: bool = False, on_download: Progress | None = None) -> Model:
+def load_imagenet(*, offline: bool = False, on_download: OnProgress | None = None) -> Model:
     """The 1,000-class ImageNet model: a cached V2 or V1 file, else a download of V2 (the more accurate).
 
     Raises:
@@ -365,7 +365,7 @@ def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path:
     return Model(network, imagenet_classes(), preprocess, path=path)
 
 
-def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download: Progress | None) -> Weights:
+def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download: OnProgress | None) -> Weights:
     # V1 makes the better frozen features, V2 often finetunes better: pytorch/vision#8382.
     names = ["imagenet-v1", "imagenet-v2"] if mode == "frozen" else ["imagenet-v2", "imagenet-v1"]
     better = "better frozen features" if mode == "frozen" else "the more accurate weights to start from"

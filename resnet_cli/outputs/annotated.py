@@ -16,6 +16,7 @@ from resnet_cli.outputs.safe_files import new_file, place
 from resnet_cli.outputs.sorting import file_name
 from resnet_cli.prediction import Answered, Prediction
 from resnet_cli.reporting.annotate import annotate
+from resnet_cli.text import percent
 
 #: High enough that letters have no fringes.
 _QUALITY = 92
@@ -62,7 +63,7 @@ def caption(prediction: Prediction) -> str:
     """``cat 98.2 %``, or ``unknown (only 43.1 % sure)``."""
     if prediction.unknown is not None:
         return f"{prediction.label} ({prediction.unknown})"
-    return f"{prediction.label} {100 * prediction.prob:.1f} %"
+    return f"{prediction.label} {percent(prediction.prob)}"
 
 
 def save_jpeg(folder: Path, answered: Answered[Any], image: Image.Image) -> Path:

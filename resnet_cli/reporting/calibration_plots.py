@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.reporting.plots import BLUE, INK, new_figure, save_figure, soften
+from resnet_cli.text import percent
 
 
 def plot_reliability(before: Calibration | None, after: Calibration, path: Path) -> None:
@@ -51,7 +52,7 @@ def plot_reliability(before: Calibration | None, after: Calibration, path: Path)
             clip_on=False,
             label="how often right",
         )
-        figures = f"ECE {100 * calibration.ece:.1f} %, Brier {calibration.brier:.3f}, NLL {calibration.loss:.3f}"
+        figures = f"ECE {percent(calibration.ece)}, Brier {calibration.brier:.3f}, NLL {calibration.loss:.3f}"
         axes.set_title(f"{title}\n{figures}", loc="left", fontsize=10, color=INK)
         axes.set_xlabel("how sure (probability of the answer)", fontsize=9, color=INK)
         axes.set_ylabel("right answers", fontsize=9, color=INK)
@@ -80,7 +81,7 @@ def plot_risk_coverage(coverage: NDArray[np.floating[Any]], risk: NDArray[np.flo
     axes = figure.subplots()
     axes.plot(coverage, risk, "o-" if len(risk) == 1 else "-", color=BLUE, linewidth=1.6)
     axes.fill_between(coverage, risk, color=BLUE, alpha=0.12, linewidth=0)
-    axes.set_title(f"All answered: {100 * risk[-1]:.1f} % wrong", loc="left", fontsize=10, color=INK)
+    axes.set_title(f"All answered: {percent(risk[-1])} wrong", loc="left", fontsize=10, color=INK)
     axes.set_xlabel("images answered, the surest first", fontsize=9, color=INK)
     axes.set_ylabel("wrong among the answered", fontsize=9, color=INK)
     axes.set(xlim=(0, 1.01), ylim=(0, max(0.02, 1.08 * float(np.max(risk)))))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
-from resnet_cli.reporting.figures import percent
 from resnet_cli.reporting.plots import CurvePoint
+from resnet_cli.text import percent
 
 
 class _Course(NamedTuple):

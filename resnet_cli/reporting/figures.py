@@ -10,6 +10,7 @@ import numpy as np
 from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.text import percent, percent_range
 
 #: A temperature so near to 1 changes nothing that could be seen.
 NO_CHANGE = 0.005
@@ -124,16 +125,3 @@ def _known(value: float) -> float | None:
 def before_temperature(evaluation: Evaluation) -> Calibration | None:
     """How far probabilities could be trusted before the temperature; None where it changes nothing to be seen."""
     return None if abs(evaluation.temperature - 1) < NO_CHANGE else evaluation.uncalibrated
-
-
-def percent(share: float) -> str:
-    """``96.7 %``; what is not quite all or nothing never looks so."""
-    text = f"{100 * share:.1f}"
-    if (text == "100.0" and share < 1) or (text == "0.0" and share > 0):
-        text = f"{100 * share:.2f}"
-    return f"{text} %"
-
-
-def percent_range(low: float, high: float) -> str:
-    """``91.7 to 98.2 %``."""
-    return f"{100 * low:.1f} to {100 * high:.1f} %"

@@ -13,6 +13,7 @@ from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Le
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.templating import environment, ranked, readable_size
 from resnet_cli.reporting.thumbnails import thumbnails
+from resnet_cli.text import percent
 from resnet_cli.version import __version__
 
 #: With the largest thumbnail, what keeps a page below 5 MB. Galleries need at most 24 x 13, samples get what is left.
@@ -158,7 +159,7 @@ def _cut(width: int, height: int) -> float:
 def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
     """Images that are there more than once."""
     items, classes = inspection.dataset.items, inspection.dataset.classes
-    scores = {(pair.first, pair.second): f"{100 * pair.score:.1f} %" for pair in inspection.near}
+    scores = {(pair.first, pair.second): percent(pair.score) for pair in inspection.near}
 
     def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
         lines = [Line(position, chip(items[position])) for position in leak.positions]

@@ -10,9 +10,9 @@ import yaml
 
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import most_confused
-from resnet_cli.reporting.figures import class_figures, figures, percent, percent_range
+from resnet_cli.reporting.figures import class_figures, figures
 from resnet_cli.reporting.report_page import ReportContent, split_word
-from resnet_cli.text import shorten
+from resnet_cli.text import percent, percent_range, shorten
 from resnet_cli.version import __version__
 
 #: Stands where there is no figure.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.system.paths import atomic_path
-from resnet_cli.text import display_width, row_shares, shorten
+from resnet_cli.text import display_width, percent, row_shares, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | N
     loss_axes.set_title("Loss (nats per image)", loc="left", fontsize=10, color=INK)
     named = {point.epoch: f"{point.penalty:.4g}" for point in points if point.penalty is not None}
     word = f"penalty {named[best.epoch]}" if named else f"best epoch {best.epoch}"
-    title = f"Top-1 accuracy ({word}: {100 * best.val_top1:.1f} %)"
+    title = f"Top-1 accuracy ({word}: {percent(best.val_top1)})"
     top1_axes.set_title(title, loc="left", fontsize=10, color=INK)
     top1_axes.yaxis.set_major_formatter(FuncFormatter(lambda top1, _: f"{100 * top1:.4g} %"))
     bottom, top = top1_axes.get_ylim()

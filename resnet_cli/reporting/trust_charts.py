@@ -9,6 +9,7 @@ from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.charts import Chart, Dot, Line, Span, Tick, axis, chart_line, percent_ticks
+from resnet_cli.text import percent
 
 #: Places of a risk-coverage line; more cannot be told apart.
 MAX_PLACES = 300
@@ -24,14 +25,14 @@ def reliability_chart(title: str, calibration: Calibration) -> Chart:
     most = max(found.num for found in bins)
     rights = [wilson(round(found.accuracy * found.num), found.num) for found in bins]
     labels = [
-        f"{100 * found.low:.0f} to {100 * found.high:.0f} % sure: {found.num:,} answers, {100 * right.value:.1f} % "
+        f"{100 * found.low:.0f} to {100 * found.high:.0f} % sure: {found.num:,} answers, {percent(right.value)} "
         f"right (95 %: {100 * right.low:.0f} to {100 * right.high:.0f})"
         for found, right in zip(bins, rights, strict=True)
     ]
     dots = [Dot(found.confidence, right.value, label) for found, right, label in zip(bins, rights, labels, strict=True)]
     return Chart(
         title=title,
-        summary=f"{title}: expected calibration error {100 * calibration.ece:.1f} %. {'; '.join(labels)}",
+        summary=f"{title}: expected calibration error {percent(calibration.ece)}. {'; '.join(labels)}",
         x_title="how sure (probability of the answer)",
         x_ticks=percent_ticks(),
         y_ticks=percent_ticks(),
@@ -71,7 +72,7 @@ def risk_chart(evaluation: Evaluation) -> Chart:
     coverage, risk = risk_line(evaluation)
     _, top, y_ticks = axis([0.0, max(_LEAST_RISK, float(risk.max()))], is_share=True)
     labels = [
-        f"{100 * part:.0f} % answered: {100 * wrong:.1f} % of them wrong"
+        f"{100 * part:.0f} % answered: {percent(wrong)} of them wrong"
         for part, wrong in zip(coverage.tolist(), risk.tolist(), strict=True)
     ]
     half = min(int(np.searchsorted(coverage, 0.5)), len(labels) - 1)

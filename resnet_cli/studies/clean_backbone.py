@@ -7,7 +7,8 @@ from typing import NamedTuple
 from resnet_cli.config import FinetuneConfig, resolve
 from resnet_cli.errors import ResnetCliError
 from resnet_cli.model.network import Model, ResNet50
-from resnet_cli.model.weights import Progress, find_weights, load_backbone
+from resnet_cli.model.weights import find_weights, load_backbone
+from resnet_cli.network.transfer import OnProgress
 
 
 class Untrained(NamedTuple):
@@ -24,7 +25,7 @@ class Untrained(NamedTuple):
     has_seen: bool
 
 
-def untrained_backbone(model: Model, *, offline: bool = False, on_download: Progress | None = None) -> Untrained:
+def untrained_backbone(model: Model, *, offline: bool = False, on_download: OnProgress | None = None) -> Untrained:
     """The model's own backbone if it stayed frozen, else the one that its training started from.
 
     A backbone that was trained on an image has learnt its label, also a wrong one, and features of training images

@@ -17,7 +17,7 @@ import hashlib
 import io
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.heads import logistic
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.system.events import Progress
 
 #: Parts of the images; each is judged by a head trained on the others.
 NUM_FOLDS = 5
@@ -88,7 +89,7 @@ def audit_labels(
     groups: Sequence[str] = (),
     device: str = "cpu",
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> LabelAudit:
     """Judges every label by heads that were trained without its image.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, around
 from resnet_cli.heads import logistic
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.system.events import Progress
 
 #: Sizes of the nested parts, in equal ratios from the smallest to all images: each doubles the one before.
 NUM_SIZES = 6
@@ -140,7 +141,7 @@ def learning_curve(
     groups: Sequence[str] = (),
     device: str = "cpu",
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> LearningCurve:
     """Trains heads on nested parts of the train split and forecasts what more images would bring.
 

@@ -29,10 +29,11 @@ from resnet_cli.data.loading import load_batches
 from resnet_cli.evaluation.intervals import Interval, around, wilson
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.images import Pixels
-from resnet_cli.model.features import FrozenBackbone, Progress, inference_batch_size
+from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import Model
 from resnet_cli.preprocess import MAX_ASPECT, Preprocess
 from resnet_cli.system.device import Compute
+from resnet_cli.system.events import Progress
 
 #: Images that are looked at unless more are asked for: each goes through the network 36 times (at 224 px 500 take
 #: about ten minutes on two cores), and with 500 the 95 % interval of a share reaches at most 4.4 points to each side.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from resnet_cli.system.events import WorkDone
 
 if TYPE_CHECKING:
     from resnet_cli.runs import EpochRecord
@@ -17,21 +19,6 @@ class PlanMade:
     """Everything is decided; nothing is written yet."""
 
     plan: Plan
-
-
-@dataclasses.dataclass(frozen=True)
-class WorkDone:
-    """Progress of what comes before or after the epochs.
-
-    Attributes:
-        task: What is going on.
-        done: Bytes of what is downloaded or unpacked, else images.
-        total: None if it is not known.
-    """
-
-    task: Literal["download", "unpack", "features", "check", "compare", "evaluate"]
-    done: int
-    total: int | None
 
 
 @dataclasses.dataclass(frozen=True)

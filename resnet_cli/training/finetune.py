@@ -23,6 +23,7 @@ from resnet_cli.model.network import Exemplars, Model, ResNet50
 from resnet_cli.model.weights import load_backbone, start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.system.device import make_deterministic, seed_everything
+from resnet_cli.system.events import WorkDone
 from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training import exemplars
 from resnet_cli.training.calibrate import calibrate_model
@@ -37,7 +38,6 @@ from resnet_cli.training.events import (
     RateLowered,
     Resumed,
     Saved,
-    WorkDone,
     ignore,
 )
 from resnet_cli.training.exemplars import Retention

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from resnet_cli.errors import ConfigError, DiskError, missing_extra
-from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone, WorkDone
+from resnet_cli.system.events import WorkDone
+from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
 
 class Journal:

@@ -14,11 +14,11 @@ from typing import Any
 from resnet_cli.config import FinetuneConfig, Resolved
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.findings import Finding
-from resnet_cli.data.sources.opening import OnWork
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.weights import IMAGENET_PREPROCESS, Start, Weights, find_weights, read_start
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, choose_compute, choose_step_compute
+from resnet_cli.system.events import OnWork
 from resnet_cli.system.intraop import given_threads
 from resnet_cli.system.paths import refuse_existing
 from resnet_cli.training import defaults

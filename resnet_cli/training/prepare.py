@@ -12,9 +12,10 @@ from resnet_cli.data.inspection.findings import Finding, find_problems
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
-from resnet_cli.data.sources.opening import OnWork, open_dataset
+from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError, ImageError
+from resnet_cli.system.events import OnWork
 
 #: Images that look the same are looked for before a training up to this many images (about a second).
 MAX_NEAR_SEARCH = 20_000

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.config import FinetuneConfig, resolve
-from resnet_cli.data.sources.opening import OnWork
 from resnet_cli.errors import ConfigError
 from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.runs import RunFolder
+from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import LATEST, RUNS, user_path
 from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.training.journal import is_open

@@ -7,16 +7,16 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.file_walk import images_below, is_pattern, matching
 from resnet_cli.errors import ConfigError, DataError, NetworkError
 from resnet_cli.images import MAX_PIXELS, is_image_name
+from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import user_path
 
 #: Told of ``download`` and ``unpack``: bytes done, bytes in all.
-OnWork: TypeAlias = Callable[[Literal["download", "unpack"], int, int | None], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.inspection.alignment import SIDE, Floats, describe, explained, overlay, unit
+from resnet_cli.system.events import Progress
 
-Progress: TypeAlias = Callable[[int, int], None]
 Bytes: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = NDArray[np.intp]
 #: Start and stop of a run of images -> their vectors [stop - start x d].

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
 from resnet_cli.data.inspection.duplicates import NearPair, find_near, find_near_by_features
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.system.events import Progress
 
 #: An image of which a centre square cuts away more than this is long.
 LONG_SHARE = 0.5
-Progress = Callable[[int, int], None]
 
 #: What decoding changes: name -> how a record shows it.
 KINDS: dict[str, Callable[[ScannedImage], bool]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -18,9 +18,9 @@ from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.errors import DataError, ImageError, Interrupted
 from resnet_cli.images import decode_whole, from_pixels
+from resnet_cli.system.events import Progress
 from resnet_cli.system.threads import map_threaded
 
-Progress = Callable[[int, int], None]
 #: Records are written after so many new images: what an interrupt can cost at most.
 SAVE_EVERY = 1024
 

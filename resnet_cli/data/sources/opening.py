@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from resnet_cli.config import DataConfig
 from resnet_cli.data.dataset import Dataset
@@ -19,11 +18,11 @@ from resnet_cli.data.sources.tables import is_table_name
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 from resnet_cli.images import is_image_name
 from resnet_cli.network.registry import DATASETS
+from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import user_path
 
-Progress = Callable[[int, int | None], None]
 #: Told of a task, how much of it is done and how much there is.
-OnWork = Callable[[Literal["download", "unpack", "check"], int, int | None], None]
 
 #: Flags that only a table gives a meaning.
 COLUMN_FLAGS = ("image_column", "label_column", "split_column")
@@ -78,7 +77,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
     return dataset.select(options.classes) if options.classes else dataset
 
 
-def _open_named(name: str, options: DataConfig, on_download: Progress) -> Dataset:
+def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Dataset:
     from resnet_cli.data.sources import named
 
     _refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has labels of its own")

@@ -14,8 +14,7 @@ from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, About
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import MODEL_FILE
-from resnet_cli.reporting.figures import percent, percent_range
-from resnet_cli.text import shorten
+from resnet_cli.text import percent, percent_range, shorten
 from resnet_cli.version import SCHEMA_VERSION
 
 #: Beside the model in its run folder.

@@ -1,0 +1,43 @@
+"""What work under way reports, in every room: progress, notes and warnings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+#: Called with (items done, items in all).
+Progress: TypeAlias = Callable[[int, int], None]
+#: Kinds of work that a progress bar can show.
+Work: TypeAlias = Literal["download", "unpack", "features", "check", "compare", "evaluate"]
+#: Called with the kind of work, how much is done, and how much there is in all (None if it is not known).
+OnWork: TypeAlias = Callable[[Work, int, int | None], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkDone:
+    """Progress of one kind of work.
+
+    Attributes:
+        task: The kind of work.
+        done: Bytes downloaded or unpacked, else the number of images.
+        total: The same for all of the work; None if it is not known.
+    """
+
+    task: Work
+    done: int
+    total: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """A sentence that accompanies a result."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Warned:
+    """A sentence that the user should not miss."""
+
+    text: str
