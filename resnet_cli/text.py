@@ -1,4 +1,4 @@
-"""Text for people and programs: percentages, names cut to a width, one line of JSON."""
+"""Text for people and programs: percents, sizes, durations, names cut to a width, lines of JSON."""
 
 from __future__ import annotations
 
@@ -12,13 +12,57 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def percent(share: float) -> str:
+    """``96.7 %``; only a share of exactly 0 or 1 is shown as ``0.0 %`` or ``100.0 %``.
+
+    Args:
+        share: Number in [0, 1]. Close to its ends one more digit is shown: ``99.97 %``, ``0.04 %``. Closer still, the
+            text is a bound: ``>99.9 %``, ``<0.1 %``.
+    """
+    for digits in (1, 2):
+        text = f"{100 * share:.{digits}f}"
+        if (float(text) > 0 or share <= 0) and (float(text) < 100 or share >= 1):
+            return f"{text} %"
+    return "<0.1 %" if share < 0.5 else ">99.9 %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """``91.7 to 98.2 %``, for the ends of an interval of shares in [0, 1]."""
+    return f"{percent(low).removesuffix(' %')} to {percent(high)}"
+
+
+def size(num_bytes: int) -> str:
+    """``1.4 MB``, ``56 MB``: a number of bytes in decimal units."""
+    if num_bytes < 1000:
+        return f"{num_bytes} B"
+    value, units = num_bytes / 1000, ["TB", "GB", "MB", "kB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop()
+    return f"{value:.1f} {units[-1]}" if value < 10 else f"{value:,.0f} {units[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``12 min``, ``1.5 h``: seconds below 2 minutes, hours from 90 minutes on."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+
+
 def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> NDArray[np.float64]:
-    """Each count as a share of its row: [k x k], NaN in the rows of classes without images.
+    """Each count as a share of its row.
+
+    Args:
+        confusion: Counts [k x k], true classes by predicted classes.
+        classes: Names of the k classes.
+
+    Returns:
+        [k x k], NaN in the rows of classes without images.
 
     Raises:
         ValueError: There is no class, or the matrix does not have one row and column per class.
     """
-    # Here, because error messages need `printable` before anything heavy is loaded.
+    # Imported here, since error messages need `printable` before anything heavy is loaded.
     import numpy as np
 
     if not classes or confusion.shape != (len(classes), len(classes)):
@@ -29,21 +73,8 @@ def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> N
     return shares
 
 
-def percent(share: float) -> str:
-    """0.967 -> ``96.7 %``; a share that is not exactly 0 or 1 never looks like 0 % or 100 %."""
-    text = f"{100 * share:.1f}"
-    if (text == "100.0" and share < 1) or (text == "0.0" and share > 0):
-        text = f"{100 * share:.2f}"
-    return f"{text} %"
-
-
-def percent_range(low: float, high: float) -> str:
-    """``91.7 to 98.2 %``."""
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
 def json_line(values: dict[str, Any]) -> str:
-    """One line of JSON; a file name that is no UTF-8 is escaped, since JSON is UTF-8 throughout."""
+    """One line of JSON; a file name that is not valid UTF-8 is escaped, since JSON is UTF-8 throughout."""
     line = json.dumps(values, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()
@@ -53,10 +84,10 @@ def json_line(values: dict[str, Any]) -> str:
 
 
 def printable(name: str) -> str:
-    """A name safe to draw: format characters dropped, control characters and lone surrogates replaced.
+    """A name that is safe to draw: format characters dropped, control characters and lone surrogates replaced.
 
-    Names come from folders of strangers; a line break, an escape sequence or a right-to-left override
-    would spoil more than its own label.
+    Names come from untrusted folders; a line break, an escape sequence or a right-to-left override would spoil more
+    than its own label.
     """
     kept = (char for char in name if unicodedata.category(char) != "Cf")
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in kept)
@@ -68,9 +99,9 @@ def display_width(text: str) -> int:
 
 
 def shorten(name: str, width: int) -> str:
-    """A printable name of at most ``width`` columns; its middle gives way to an ellipsis.
+    """A printable name of at most ``width`` columns; an ellipsis replaces its middle where it is too long.
 
-    Both ends stay, since names of one data set often share their beginning.
+    Both ends are kept, since the names in one data set often share their beginning.
     """
     name = printable(name)
     if display_width(name) <= width:

@@ -21,7 +21,6 @@ from resnet_cli.data.inspection.scan import look, scan
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.inspection_page import MAX_THUMBNAILS, inspection_page
-from resnet_cli.reporting.templating import readable_size
 from resnet_cli.reporting.thumbnails import MAX_THUMBNAIL_BYTES, THUMBNAIL_PX, thumbnails
 
 MAX_PAGE_BYTES = 5_000_000
@@ -241,11 +240,3 @@ def test_a_histogram_counts_every_image_inside_its_frame(histogram: Histogram) -
 def test_square_images_stand_in_the_middle() -> None:
     (bar,) = aspect_histogram([1.0, 1.0]).bars
     assert bar.left + bar.width / 2 == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    ("num_bytes", "text"),
-    [(999, "999 B"), (1_000, "1.0 kB"), (56_400_000, "56 MB"), (3_210_000_000, "3.2 GB"), (5 * 10**15, "5,000 TB")],
-)
-def test_sizes_are_readable(num_bytes: int, text: str) -> None:
-    assert readable_size(num_bytes) == text

@@ -25,7 +25,6 @@ from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, lea
 from resnet_cli.reporting.plots import CurvePoint
 from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart, risk_line
-from resnet_cli.text import percent
 
 MAX_PAGE_BYTES = 5_000_000
 PETS = ("cat", "dog", "rabbit")
@@ -303,16 +302,6 @@ def test_a_value_that_is_not_finite_leaves_a_gap() -> None:
     points = [CurvePoint(e, np.nan if e == 3 else 1.0, 1.0, 0.5) for e in range(1, 6)]
     train, val = curve_charts(points, None)[0].lines
     assert [len(piece) for piece in train.pieces] == [2, 2] and [len(piece) for piece in val.pieces] == [5]
-
-
-def test_a_share_is_not_called_all_or_nothing_unless_it_is() -> None:
-    assert [percent(share) for share in (0, 0.0004, 0.5, 0.9996, 1)] == [
-        "0.0 %",
-        "0.04 %",
-        "50.0 %",
-        "99.96 %",
-        "100.0 %",
-    ]
 
 
 def test_gallery_images_are_large_and_stand_in_the_page_once() -> None:

@@ -130,6 +130,7 @@ def _table(title: str, entries: list[Entry]) -> Table:
     from rich.text import Text
 
     from resnet_cli.cli.tables import plain_table
+    from resnet_cli.text import size
 
     table = plain_table(title, "name", ">size", "what, licence, and where it is")
     for entry in entries:
@@ -139,14 +140,8 @@ def _table(title: str, entries: list[Entry]) -> Table:
         if entry.is_here():
             about.append((f"here: {entry.place() or 'comes with scikit-learn'}", "green"))
         text = Text("\n").join(Text(line, style=style) for line, style in about if line)
-        table.add_row(entry.name, _size(entry.num_bytes), text)
+        table.add_row(entry.name, size(entry.num_bytes) if entry.num_bytes else "", text)
     return table
-
-
-def _size(num_bytes: int | None) -> str:
-    if not num_bytes:
-        return ""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def _entry_dict(entry: Entry) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import files_block, plain_table
-from resnet_cli.text import percent, printable
+from resnet_cli.text import percent, printable, size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,9 +38,9 @@ def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[Render
         )
     figures = plain_table("", "", ">model", ">file")
     figures.add_row("accuracy (95 % interval)", _share(parity.model_accuracy), _share(parity.file_accuracy))
-    for size, ms in parity.file_ms.items():
-        what = "an image alone" if size == 1 else f"an image, {size} at a time"
-        figures.add_row(what, f"{parity.model_ms[size]:.0f} ms", f"{ms:.0f} ms")
+    for batch_size, ms in parity.file_ms.items():
+        what = "an image alone" if batch_size == 1 else f"an image, {batch_size} at a time"
+        figures.add_row(what, f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms")
     if parity.max_novelty_difference is not None:
         remark = "" if parity.is_novelty_close else "  differs"
         figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
@@ -60,7 +60,7 @@ def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[Render
 def result_block(result: ExportResult, *, width: int) -> RenderableType:
     """What was written, and what to do with it."""
     path = str(result.path)
-    what = f"{result.num_bytes / BYTES_PER_MB:.1f} MB, SHA-256 {result.sha256[:16]}…"
+    what = f"{size(result.num_bytes)}, SHA-256 {result.sha256[:16]}…"
     blocks = [files_block(f"Written in {result.seconds:.0f} s", [(path, what)], width=width)]
     if result.format == "onnx":
         command = f"resnet-cli predict photo.jpg --model {shlex.quote(path)}"

@@ -13,7 +13,7 @@ from resnet_cli.cli.evaluation_tables import MAX_CLASS_ROWS
 from resnet_cli.cli.tables import plain_table
 from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems
-from resnet_cli.text import printable
+from resnet_cli.text import printable, size
 
 if TYPE_CHECKING:
     from resnet_cli.data.inspection.inspect import Inspection
@@ -99,11 +99,11 @@ def _classes(inspection: Inspection) -> Table:
         f"{printable(dataset.name)}: {len(dataset.items):,} images", "class", *(f">{s}" for s in used), ">size"
     )
     for label, name in list(enumerate(dataset.classes))[:MAX_CLASS_ROWS]:
-        size = sum(num_bytes[split][label] for split in used)
-        table.add_row(Text(printable(name)), *(f"{counts[split][label]:,}" for split in used), megabytes(size))
+        total = sum(num_bytes[split][label] for split in used)
+        table.add_row(Text(printable(name)), *(f"{counts[split][label]:,}" for split in used), size(total))
     table.add_section()
     total = sum(sum(num_bytes[split]) for split in used)
-    table.add_row("all", *(f"{sum(counts[split]):,}" for split in used), megabytes(total))
+    table.add_row("all", *(f"{sum(counts[split]):,}" for split in used), size(total))
     if len(dataset.classes) > MAX_CLASS_ROWS:
         table.caption = f"the first {MAX_CLASS_ROWS} of {len(dataset.classes)} classes; --json has all"
     return table
@@ -141,8 +141,3 @@ def _listing(title: str, lines: Sequence[str]) -> list[RenderableType]:
 
 def _share(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def megabytes(num_bytes: int) -> str:
-    """1234567 -> ``1.2 MB``, 1234 -> ``1 kB``."""
-    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.0f} kB"

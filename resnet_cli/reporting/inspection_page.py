@@ -11,9 +11,9 @@ from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
 from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
-from resnet_cli.reporting.templating import environment, ranked, readable_size
+from resnet_cli.reporting.templating import environment, ranked
 from resnet_cli.reporting.thumbnails import thumbnails
-from resnet_cli.text import percent
+from resnet_cli.text import percent, size
 from resnet_cli.version import __version__
 
 #: With the largest thumbnail, what keeps a page below 5 MB. Galleries need at most 24 x 13, samples get what is left.
@@ -250,7 +250,7 @@ def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak])
     num_exact = sum(leak.is_exact for leak in leaks)
     num_bytes = sum(image.num_bytes for image in inspection.images)
     return [
-        {"name": "images", "value": len(inspection.images), "note": readable_size(num_bytes)},
+        {"name": "images", "value": len(inspection.images), "note": size(num_bytes)},
         {"name": "classes", "value": len(inspection.dataset.classes), "anchor": "classes"},
         {"name": "splits", "value": len(splits), "note": ", ".join(splits), "anchor": "classes"},
         {"name": "unreadable", "value": len(inspection.unreadable), "rank": 0, "anchor": "unreadable"},

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from resnet_cli.data.inspection.findings import Finding
-from resnet_cli.text import printable, shorten
+from resnet_cli.text import printable, shorten, size
 
 #: What spoils a model or its figures, then what is worth some work; the rest is good to know.
 _SERIOUS = frozenset({"unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch"})
@@ -27,7 +27,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_drawable,
     )
-    made.filters.update(shorten=shorten, size=readable_size)
+    made.filters.update(shorten=shorten, size=size)
     return made
 
 
@@ -42,17 +42,6 @@ def ranked(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
     """Findings with their rank, 0 the worst; in the order that they came in within a rank."""
     ranks = [0 if finding.code in _SERIOUS else 1 if finding.code in _MODERATE else 2 for finding in findings]
     return sorted(zip(ranks, findings, strict=True), key=lambda pair: pair[0])
-
-
-def readable_size(num_bytes: int) -> str:
-    """``1.4 MB``: with a decimal unit."""
-    if num_bytes < 1000:
-        return f"{num_bytes} B"
-    size, units = num_bytes / 1000, ["TB", "GB", "MB", "kB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        units.pop()
-    return f"{size:.1f} {units[-1]}" if size < 10 else f"{size:,.0f} {units[-1]}"
 
 
 def _drawable(value: object) -> object:

@@ -11,6 +11,7 @@ from typing import Literal
 from resnet_cli.data.views.augment import TINY_SOURCE_PX, Strength
 from resnet_cli.model.weights import IMAGENET_PREPROCESS
 from resnet_cli.preprocess import Fit, Preprocess
+from resnet_cli.text import duration
 from resnet_cli.training.optimizers import OptimizerName
 
 Mode = Literal["frozen", "full", "lp-ft", "gradual"]
@@ -71,8 +72,8 @@ def default_mode(
         return "lp-ft", "there is a GPU"
     seconds = num_images * CPU_TRAIN_S_PER_IMAGE * (image_size / 224) ** 2
     if seconds <= (max_time_s or AUTO_FULL_CPU_S):
-        return "lp-ft", f"training it all takes about {_duration(seconds)} on two cores"
-    return "frozen", f"no GPU: training the backbone would take about {_duration(seconds)} on two cores"
+        return "lp-ft", f"training it all takes about {duration(seconds)} on two cores"
+    return "frozen", f"no GPU: training the backbone would take about {duration(seconds)} on two cores"
 
 
 def default_batch_size(mode: Mode, num_train: int) -> int:
@@ -193,7 +194,3 @@ def default_augment(source_px: int) -> Strength:
 def enlarged_note(source_px: int, image_size: int) -> str:
     """Says that small sources are enlarged; empty if they are not."""
     return f"{source_px} px sources enlarged to {image_size}" if source_px < image_size else ""
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"

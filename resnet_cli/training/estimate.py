@@ -10,6 +10,7 @@ import torch
 from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import Compute
+from resnet_cli.text import duration, size
 from resnet_cli.training.finetune import start_network
 from resnet_cli.training.plan import Plan
 
@@ -34,8 +35,7 @@ class Estimate:
 
     def describe(self) -> str:
         """Both in words."""
-        seconds = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 120 else f"{self.seconds:.0f} seconds"
-        return f"{seconds} and {self.memory_bytes / 2**30:.1f} GB of memory (less time if features are cached)"
+        return f"{duration(self.seconds)} and {size(self.memory_bytes)} of memory (less time if features are cached)"
 
 
 def estimate(plan: Plan) -> Estimate:

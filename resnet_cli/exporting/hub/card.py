@@ -14,7 +14,7 @@ from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, About
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import MODEL_FILE
-from resnet_cli.text import percent, percent_range, shorten
+from resnet_cli.text import percent, percent_range, shorten, size
 from resnet_cli.version import SCHEMA_VERSION
 
 #: Beside the model in its run folder.
@@ -193,7 +193,7 @@ def _this_file(exported: Exported) -> str:
     about, parity = exported.about, exported.parity
     difference = max(check.max_difference for check in parity.checks)
     rows = [
-        ("Files", f"{', '.join(map(_code, exported.files))}; {exported.num_bytes / 1e6:.1f} MB"),
+        ("Files", f"{', '.join(map(_code, exported.files))}; {size(exported.num_bytes)}"),
         ("Format", f"{exported.format}, numbers in {about.number}"),
         ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {_code(exported.files[-1])}", _code(exported.sha256)),
         ("Made from the model with SHA-256", _code(about.source_sha256 or "none: it was in no file")),

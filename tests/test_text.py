@@ -1,0 +1,47 @@
+"""Numbers and names as text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnet_cli.text import duration, percent, percent_range, size
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(999, "999 B"), (1_000, "1.0 kB"), (56_400_000, "56 MB"), (3_210_000_000, "3.2 GB"), (5 * 10**15, "5,000 TB")],
+)
+def test_sizes_are_readable(num_bytes: int, text: str) -> None:
+    assert size(num_bytes) == text
+
+
+def test_a_share_is_not_called_all_or_nothing_unless_it_is() -> None:
+    assert [percent(share) for share in (0, 0.0004, 0.5, 0.9996, 1)] == [
+        "0.0 %",
+        "0.04 %",
+        "50.0 %",
+        "99.96 %",
+        "100.0 %",
+    ]
+
+
+@given(st.floats(0, 1))
+def test_only_all_and_nothing_look_so(share: float) -> None:
+    text = percent(share)
+    assert (text == "0.0 %") == (share == 0) and (text == "100.0 %") == (share == 1)
+    assert len(text) <= 7
+    bound = float(text.strip("<> %")) / 100
+    assert share < bound if "<" in text else share > bound if ">" in text else abs(share - bound) <= 5.01e-4
+
+
+def test_a_range_has_one_unit() -> None:
+    assert percent_range(0.9174, 0.98249) == "91.7 to 98.2 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (119.4, "119 s"), (120, "2 min"), (5_399, "90 min"), (5_400, "1.5 h")]
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
