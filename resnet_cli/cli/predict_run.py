@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from resnet_cli.model.reliability import Abstention
     from resnet_cli.outputs.resume import Done
     from resnet_cli.system.events import Work
-    from resnet_cli.training.interrupts import StopRequest
+    from resnet_cli.system.interrupts import StopRequest
 
 EXIT_SOME_UNREADABLE = 3
 
@@ -212,7 +212,7 @@ def _stoppable(request: Request) -> Iterator[StopRequest | None]:
             others = "the images written so far stay" if request.writes_folders else ""
             raise Interrupted(f"{kept}; go on with --resume" if is_growing else others, signal=number) from None
         return
-    from resnet_cli.training.interrupts import deferred_stop
+    from resnet_cli.system.interrupts import deferred_stop
 
     kept = kept or "what had arrived is answered"
     try:

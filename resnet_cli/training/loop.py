@@ -16,10 +16,10 @@ from resnet_cli.errors import DivergedError, Interrupted, MemoryExhausted
 from resnet_cli.heads.probabilities import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import Compute, memory_errors_named
+from resnet_cli.system.interrupts import StopRequest, deferred_stop
 from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import EpochDone, MemoryShort, OnEvent, RateLowered, StepDone, ThreadsChanged, ignore
-from resnet_cli.training.interrupts import StopRequest, deferred_stop
 from resnet_cli.training.schedule import ScheduleName, lr_multiplier
 from resnet_cli.training.state import TrainState
 
