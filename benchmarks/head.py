@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.heads import logistic
 from resnet_cli.heads.logistic import Candidate, Rows

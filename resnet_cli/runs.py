@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from resnet_cli.config import FinetuneConfig, resolve, to_yaml
+from resnet_cli.config.base import resolve, to_yaml
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows

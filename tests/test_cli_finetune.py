@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.running import TINY_FLAGS, Trained, run_cli
 
-from resnet_cli.config import FinetuneConfig
+from resnet_cli.config.finetune import FinetuneConfig
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow_unless_trained", "no_plots")

@@ -189,7 +189,7 @@ def test_a_reader_that_leaves_early_ends_it_quietly(full_run: Trained) -> None:
 def test_an_exported_model_answers_the_same_without_torch(full_run: Trained, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from resnet_cli.config import ExportConfig
+    from resnet_cli.config.export import ExportConfig
     from resnet_cli.exporting.export import Job, describe
 
     model = full_run.result.model

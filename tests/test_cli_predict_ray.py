@@ -24,7 +24,7 @@ from PIL import Image
 from support.narrow_network import narrow_model, stage
 from support.running import COMMAND, command_environment, run_cli, spawn
 
-from resnet_cli.config import ExportConfig
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import SetupError
 from resnet_cli.exporting.export import Job, describe
 from resnet_cli.model import network as models

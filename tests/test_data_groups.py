@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.sources.labelled_image import group_items
 from resnet_cli.data.sources.opening import open_dataset

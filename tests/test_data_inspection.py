@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from support.planted_faults import cut, one_bit_png, photo, write_folder
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.index import ScannedImage

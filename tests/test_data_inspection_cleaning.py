@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from support.planted_faults import contents, cut, one_bit_png, photo, write, write_folder
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.cleaning import clean_items, clean_table
 from resnet_cli.data.inspection.duplicates import signature

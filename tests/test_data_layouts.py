@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources import opening as opening_module
 from resnet_cli.data.sources.folders import read_folder

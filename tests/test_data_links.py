@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inputs.opening import find_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.labelled_image import SPLIT_NAMES

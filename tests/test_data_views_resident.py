@@ -21,7 +21,8 @@ from support.running import TINY as SMALL
 from support.running import command_environment
 from torch import Tensor
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.views import image_cache
 from resnet_cli.data.views.augment import Recipe, Strength, default_recipe

@@ -18,7 +18,8 @@ import pytest
 import torch
 from support.running import TINY, command_environment, tolerance
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.checkpoint import read_newest, write_checkpoint

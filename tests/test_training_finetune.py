@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from support.running import TINY, Trained, scored
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DivergedError, Interrupted, VerificationError
 from resnet_cli.evaluation.evaluate import evaluate

@@ -13,7 +13,8 @@ import yaml
 from support.running import COMPUTE, TINY, run_cli, scored
 from torch import Tensor, nn
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import DivergedError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.training import lr_finder

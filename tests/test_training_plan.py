@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from support.running import TINY, Trained
 
-from resnet_cli.config import FinetuneConfig, resolve, to_yaml
+from resnet_cli.config.base import resolve, to_yaml
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ModelError, NetworkError
 from resnet_cli.training.estimate import STAGE_SHARES
 from resnet_cli.training.optimizers import STAGES

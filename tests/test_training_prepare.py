@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from support.planted_faults import cut, one_bit_png, photo, write, write_folder
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import SPLITS, Dataset
 from resnet_cli.data.inspection import index
 from resnet_cli.errors import ConfigError, DataError

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.running import TINY, Trained
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.recipe import BACKBONE_FLAGS, STEP_FLAGS, Recipe

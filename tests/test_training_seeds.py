@@ -12,7 +12,8 @@ import yaml
 from safetensors.torch import load_file
 from support.running import TINY, TINY_FLAGS, run_cli
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError, DivergedError
 from resnet_cli.model import network as network_module
 from resnet_cli.training import seeds

@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from support.running import COMPUTE, TINY, IgnoringKeeper, Trained
 from torch import nn
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.heads.logistic import fold_standardization
 from resnet_cli.heads.probabilities import head_probs, loss_and_top1
 from resnet_cli.model.network import NUM_FEATURES, make_head

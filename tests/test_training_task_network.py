@@ -12,7 +12,8 @@ import torch
 from support.running import TINY, IgnoringKeeper, Trained, tolerance
 from torch import Tensor, nn
 
-from resnet_cli.config import STAGES, FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import STAGES, FinetuneConfig
 from resnet_cli.errors import DataError, MemoryExhausted
 from resnet_cli.heads.probabilities import Validation
 from resnet_cli.model.network import ResNet50

@@ -28,28 +28,28 @@ COMMANDS = {
     ),
     "download": (
         "download",
-        "Download weights and data sets, or check those that are here. What was cut off goes on where it stopped.",
+        "Download weights and data sets, or check the ones that are here. Interrupted downloads resume.",
     ),
     "inspect": (
         "inspect",
-        "Look at every image of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes.",
+        "Check every image of DATA: unreadable files, duplicates, leaks between splits, sizes, classes.",
     ),
     "finetune": ("finetune", "Fine-tune a ResNet-50 on DATA and write a run folder."),
     "eval": (
         "evaluate",
-        "Score a model, with error bars, calibration and what it does not know; or compare several.",
+        "Evaluate a model: metrics with intervals, calibration, what it does not know; or compare several models.",
     ),
     "predict": (
         "predict",
-        "Name what is in images. An image that cannot be read is reported and the rest go on (exit code 3).",
+        "Classify images. Unreadable images are reported and skipped (exit code 3).",
     ),
     "export": (
         "export",
-        "Write a model as a file for elsewhere. A file that answers real images otherwise is refused (exit code 10).",
+        "Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10).",
     ),
     "serve": (
         "serve",
-        "Answer images over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends.",
+        "Serve a model over HTTP, with a page to try it. Ctrl-C finishes the requests in flight, then stops.",
     ),
 }
 

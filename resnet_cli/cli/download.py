@@ -38,7 +38,7 @@ def download(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Download weights and data sets, or check those that are here. What was cut off goes on where it stopped."""
+    """Download weights and data sets, or check the ones that are here. Interrupted downloads resume."""
     from resnet_cli.errors import ConfigError, Interrupted
 
     if not names and not show_list:

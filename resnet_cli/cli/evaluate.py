@@ -27,7 +27,8 @@ from resnet_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from resnet_cli.config import EvalConfig, Resolved
+    from resnet_cli.config.base import Resolved
+    from resnet_cli.config.eval import EvalConfig
 
 SUBJECTS_HELP = (
     "Models: run folders, .safetensors or .pth files, what was exported, names of weights; several are compared on the "
@@ -142,7 +143,7 @@ def evaluate(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Score a model, with error bars, calibration and what it does not know; or compare several."""
+    """Evaluate a model: metrics with intervals, calibration, what it does not know; or compare several models."""
     flags = {
         "split": split,
         "tta": tta,
@@ -171,7 +172,9 @@ def evaluate(
         "trust": trust or None,
     }
     with output.status("loading", quiet=quiet or as_json):
-        from resnet_cli.config import DataConfig, EvalConfig, resolve
+        from resnet_cli.config.base import resolve
+        from resnet_cli.config.data import DataConfig
+        from resnet_cli.config.eval import EvalConfig
 
         resolved = resolve(EvalConfig, flags)
     study = _chosen_study(resolved)

@@ -12,7 +12,7 @@ from resnet_cli.cli.options import JsonFlag, OfflineFlag, QuietFlag
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from resnet_cli.config import ExportConfig
+    from resnet_cli.config.export import ExportConfig
     from resnet_cli.exporting.parity import Parity
     from resnet_cli.model.network import Model
     from resnet_cli.system.events import OnWork, Work
@@ -110,7 +110,7 @@ def export(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Write a model as a file for elsewhere. A file that answers real images otherwise is refused (exit code 10)."""
+    """Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10)."""
     flags = {
         "format": format,
         "out": out,
@@ -128,7 +128,8 @@ def export(
         "offline": offline or None,
     }
     with output.status("loading torch", quiet=quiet or as_json):
-        from resnet_cli.config import ExportConfig, resolve
+        from resnet_cli.config.base import resolve
+        from resnet_cli.config.export import ExportConfig
         from resnet_cli.exporting.hub.destination import destination
 
         config = resolve(ExportConfig, flags).config

@@ -32,7 +32,8 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from resnet_cli.config import FinetuneConfig, Resolved
+    from resnet_cli.config.base import Resolved
+    from resnet_cli.config.finetune import FinetuneConfig
     from resnet_cli.runs import RunFolder
     from resnet_cli.training.distributed import Distributed
     from resnet_cli.training.plan import Plan
@@ -405,7 +406,8 @@ def finetune(
     if launch.is_started_again(out):
         data, resume, config, flags = str(out), True, None, {}
     with output.status("loading torch", quiet=quiet or as_json):
-        from resnet_cli.config import FinetuneConfig, resolve
+        from resnet_cli.config.base import resolve
+        from resnet_cli.config.finetune import FinetuneConfig
 
         resolved = None if resume else resolve(FinetuneConfig, flags | {"devices": members or devices}, config)
         from resnet_cli.training.resume import find_run

@@ -4,84 +4,40 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.options import (
-    ClassesOption,
-    DeviceOption,
-    FollowLinksFlag,
-    GroupByOption,
-    ImageColumnOption,
-    JsonFlag,
-    LabelColumnOption,
-    LabelRegexOption,
-    MaxPixelsOption,
-    OfflineFlag,
-    QuietFlag,
-    SplitColumnOption,
-)
+from resnet_cli.cli.options import DataArgument, JsonFlag, QuietFlag
+from resnet_cli.cli.takes import Flags, examples, takes
+from resnet_cli.config.base import resolve
+from resnet_cli.config.inspect import InspectConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_cli.config import InspectConfig
     from resnet_cli.data.dataset import Dataset
     from resnet_cli.data.inspection.index import ScannedImage
     from resnet_cli.data.inspection.inspect import Inspection
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "resnet-cli inspect photos/",
+        "resnet-cli inspect photos/ --html report.html",
+        "resnet-cli inspect labels.csv --fix --out clean.csv",
+        docs="data.md",
+    )
+)
+@takes(InspectConfig, omit={"on_bad_image"})
 def inspect(
-    data: Annotated[str, typer.Argument(help="As for finetune: a folder, a table, an archive, an address, a name.")],
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Also write a page with images: --html report.html.")
-    ] = None,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Write a table without what is wrong, for finetune; no image is touched.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Where --fix writes.", show_default="NAME-clean.csv in this folder")
-    ] = None,
-    deep: Annotated[
-        bool,
-        typer.Option("--deep", help="Compare with the ImageNet backbone too: slower, finds most mirrored ones."),
-    ] = False,
-    classes: ClassesOption = None,
-    label_regex: LabelRegexOption = None,
-    image_column: ImageColumnOption = None,
-    label_column: LabelColumnOption = None,
-    split_column: SplitColumnOption = None,
-    group_by: GroupByOption = None,
-    follow_links: FollowLinksFlag = False,
-    max_pixels: MaxPixelsOption = None,
-    device: DeviceOption = None,
-    offline: OfflineFlag = False,
+    data: DataArgument,
+    *,
+    flags: Flags,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Look at every image of DATA: unreadable ones, duplicates, leaks between splits, sizes, classes."""
-    flags: dict[str, Any] = {
-        "deep": deep or None,
-        "fix": fix or None,
-        "out": out,
-        "html": html,
-        "classes": classes,
-        "label_regex": label_regex,
-        "image_column": image_column,
-        "label_column": label_column,
-        "split_column": split_column,
-        "group_by": group_by,
-        "follow_links": follow_links or None,
-        "max_pixels": max_pixels,
-        "device": device,
-        "offline": offline or None,
-    }
-    from resnet_cli.config import InspectConfig, resolve
-
+    """Check every image of DATA: unreadable files, duplicates, leaks between splits, sizes, classes."""
     config = resolve(InspectConfig, flags).config
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.data.inspection.inspect import inspect_images

@@ -12,7 +12,7 @@ from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
-    from resnet_cli.config import EvalConfig
+    from resnet_cli.config.eval import EvalConfig
     from resnet_cli.evaluation.coverage import Target
     from resnet_cli.evaluation.scores import Evaluation
     from resnet_cli.evaluation.subjects import Jury, Subject

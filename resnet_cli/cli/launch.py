@@ -21,7 +21,7 @@ from resnet_cli.cli import EXIT_INTERRUPTED, output
 from resnet_cli.errors import ConfigError, ResnetCliError, SetupError
 
 if TYPE_CHECKING:
-    from resnet_cli.config import FinetuneConfig
+    from resnet_cli.config.finetune import FinetuneConfig
     from resnet_cli.runs import RunFolder
     from resnet_cli.training.distributed import Distributed
 

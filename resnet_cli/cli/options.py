@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from resnet_cli.cli.completion import complete_data
+
 
 def _note_json(ctx: typer.Context, value: bool) -> bool:
     # The error boundary reads it: with --json an error is JSON too.
@@ -18,6 +20,13 @@ JsonFlag = Annotated[
 ]
 QuietFlag = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show no progress and no tables, only the result and errors.")
+]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A folder of images, a table, an archive, an address, or a name from: resnet-cli download --list.",
+        autocompletion=complete_data,
+    ),
 ]
 DATA_PANEL = "Data"
 ClassesOption = Annotated[

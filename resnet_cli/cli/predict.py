@@ -160,7 +160,7 @@ def predict(
     trust: TrustFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Name what is in images. An image that cannot be read is reported and the rest go on (exit code 3)."""
+    """Classify images. Unreadable images are reported and skipped (exit code 3)."""
     from resnet_cli.cli.predict_request import Request, check
 
     kinds = {"csv": as_csv, "json": as_json, "parquet": as_parquet}
@@ -200,7 +200,8 @@ def predict(
         "trust": trust or None,
     }
     with output.status("loading", quiet=quiet):
-        from resnet_cli.config import PredictConfig, resolve
+        from resnet_cli.config.base import resolve
+        from resnet_cli.config.predict import PredictConfig
 
         resolved = resolve(PredictConfig, flags)
         if engine == "ray":

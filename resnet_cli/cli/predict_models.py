@@ -15,7 +15,7 @@ from resnet_cli.model.reliability import precision_conflict
 if TYPE_CHECKING:
     from PIL import Image
 
-    from resnet_cli.config import PredictConfig
+    from resnet_cli.config.predict import PredictConfig
     from resnet_cli.exported.base import ExportedModel
     from resnet_cli.model.network import Model
     from resnet_cli.model.reliability import Abstention, Reliability

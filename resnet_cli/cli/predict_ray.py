@@ -16,7 +16,8 @@ from resnet_cli.cli.predict_models import Chosen, check_exported, choose_model, 
 from resnet_cli.cli.predict_outputs import Counting
 from resnet_cli.cli.predict_request import TOPK, Request
 from resnet_cli.cli.predict_run import EXIT_SOME_UNREADABLE, open_inputs
-from resnet_cli.config import PredictConfig, Resolved
+from resnet_cli.config.base import Resolved
+from resnet_cli.config.predict import PredictConfig
 from resnet_cli.errors import ConfigError, DiskError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.network.download import is_offline

@@ -15,7 +15,8 @@ from resnet_cli.cli import output
 from resnet_cli.cli.predict_models import Chosen, check_exported, choose_model, is_exported
 from resnet_cli.cli.predict_outputs import Counting, check_outputs, open_outputs, show_matches, summary
 from resnet_cli.cli.predict_request import TOPK, TOPK_SIMILAR, Request
-from resnet_cli.config import PredictConfig, Resolved
+from resnet_cli.config.base import Resolved
+from resnet_cli.config.predict import PredictConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted

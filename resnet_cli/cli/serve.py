@@ -103,8 +103,9 @@ def serve(
     offline: OfflineFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Answer images over HTTP, and show a page to try the model. Ctrl-C answers what was taken, then ends."""
-    from resnet_cli.config import ServeConfig, resolve
+    """Serve a model over HTTP, with a page to try it. Ctrl-C finishes the requests in flight, then stops."""
+    from resnet_cli.config.base import resolve
+    from resnet_cli.config.serve import ServeConfig
 
     flags = {
         "host": host,

@@ -16,7 +16,7 @@ from resnet_cli.system.paths import LATEST
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from resnet_cli.config import ServeConfig
+    from resnet_cli.config.serve import ServeConfig
     from resnet_cli.images import Pixels
     from resnet_cli.prediction import Answerer
     from resnet_cli.serving.server import Address

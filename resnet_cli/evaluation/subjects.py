@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from resnet_cli.config import DataConfig, FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.data import DataConfig
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.prefetch import decode_ahead

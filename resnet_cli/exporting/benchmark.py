@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.config import ExportConfig
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, answers_of, check, describe

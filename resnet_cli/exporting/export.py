@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.config import ExportConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import IMAGES, About, Number
@@ -83,7 +84,7 @@ def export_model(
         model: From :func:`resnet_cli.load`.
         on_work: Told how far the images are.
         on_parity: Told what the gate saw, also where it refuses.
-        **values: Fields of :class:`~resnet_cli.config.ExportConfig`, such as ``format="onnx", int8=True``.
+        **values: Fields of :class:`~resnet_cli.config.export.ExportConfig`, such as ``format="onnx", int8=True``.
 
     Raises:
         VerificationError: The file answers otherwise; nothing is written or pushed.

@@ -51,7 +51,7 @@ def open_for_serving(model: str, scratch: Path, *, offline: bool = False, truste
 
 def _make(model: str, made: Path, *, offline: bool) -> Path:
     """The file to open; runs in the other process."""
-    from resnet_cli.config import ExportConfig
+    from resnet_cli.config.export import ExportConfig
     from resnet_cli.exporting.export import Job, describe
     from resnet_cli.model.weights import load_model
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.config import ExportConfig
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, ResnetCliError

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from resnet_cli.config import is_loopback
+from resnet_cli.config.serve import is_loopback
 from resnet_cli.serving import messages
 from resnet_cli.serving.limits import read_images
 from resnet_cli.serving.metrics import Metrics

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ResnetCliError
 from resnet_cli.model.network import Model, ResNet50
 from resnet_cli.model.weights import find_weights, load_backbone

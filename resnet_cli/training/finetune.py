@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_cli.config import FinetuneConfig, resolve
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import SPLITS, Item, Split
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
@@ -63,7 +64,7 @@ def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **v
     Args:
         on_event: Told of everything as it happens.
         config_file: A YAML file; ``values`` win over it.
-        **values: Fields of :class:`~resnet_cli.config.FinetuneConfig`, such as ``data="photos", epochs=5``.
+        **values: Fields of :class:`~resnet_cli.config.finetune.FinetuneConfig`, such as ``data="photos", epochs=5``.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.

@@ -11,7 +11,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.config import FinetuneConfig, Resolved
+from resnet_cli.config.base import Resolved
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.findings import Finding
 from resnet_cli.errors import ConfigError, ImageError

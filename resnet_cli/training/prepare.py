@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_cli.config import FinetuneConfig, Resolved
+from resnet_cli.config.base import Resolved
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.findings import Finding, find_problems
 from resnet_cli.data.inspection.index import ScannedImage

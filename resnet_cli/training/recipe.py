@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from resnet_cli.config import FinetuneConfig, parse_head
+from resnet_cli.config.finetune import FinetuneConfig, parse_head
 from resnet_cli.data.views import augment
 from resnet_cli.errors import ConfigError
 from resnet_cli.training import defaults

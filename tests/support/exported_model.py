@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_cli.config import ExportConfig
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.exporting.export import Job, describe
 from resnet_cli.model import network as models
 

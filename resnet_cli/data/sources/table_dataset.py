@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from resnet_cli.config import DataConfig
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.folders import MAX_WRAPPERS, Tree, name_below
 from resnet_cli.data.sources.labelled_image import SPLIT_NAMES, Labelled, Passed, read_split, to_dataset

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 
-from resnet_cli.config import ExportConfig
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, NetworkError, SetupError, missing_extra
 from resnet_cli.network import addresses, hub
 from resnet_cli.network.download import is_offline

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.config import ExportConfig
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, Interrupted, NetworkError
 from resnet_cli.exported.metadata import About
 from resnet_cli.exporting.hub.card import Card, Exported, hub_config, hub_readme, is_to_be_filled_in, read_card

@@ -1,0 +1,26 @@
+"""What the shell offers after a Tab: runs, data sets and files."""
+
+from __future__ import annotations
+
+import glob
+import os
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Names of data sets, and files and folders."""
+    from resnet_cli.network.registry import DATASETS
+
+    return [name for name in DATASETS if name.startswith(incomplete)] + _files(incomplete)
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Runs, names of weights, and files and folders."""
+    from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
+
+    named = [name for name in (*WEIGHTS, *HUB_WEIGHTS) if name.startswith(incomplete)]
+    return _files(incomplete or "runs/") + named
+
+
+def _files(incomplete: str) -> list[str]:
+    found = glob.glob(glob.escape(incomplete) + "*")
+    return sorted(path + os.sep if os.path.isdir(path) else path for path in found)

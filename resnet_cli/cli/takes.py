@@ -1,0 +1,176 @@
+"""The flags of a command, made from the fields of its config: each is declared once, there.
+
+Typer passes text on as it was typed; pydantic parses it, as it parses YAML.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from resnet_cli.config.base import MACHINE, Config, Flag, flag_name, flag_of
+from resnet_cli.config.units import Written
+
+#: Field name -> what the user typed, for the fields that were given.
+Flags: TypeAlias = Mapping[str, Any]
+_NUMBERS = {int: "int", float: "float"}
+
+
+def takes(config: type[Config], *, omit: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the flags of a config.
+
+    Args:
+        config: Every field that declares a :class:`~resnet_cli.config.base.Flag` becomes a flag.
+        omit: Fields that have no effect in this command.
+
+    Returns:
+        A decorator for a function with a keyword parameter ``flags``; its other parameters stay as they are.
+    """
+    declared = {name: flag for name in config.model_fields if (flag := flag_of(config, name)) and name not in omit}
+    # What is about the machine comes last in the help, though it is inherited and so declared first.
+    fields = sorted(declared, key=lambda name: declared[name].panel == MACHINE)
+    has_advanced = any(flag.advanced for flag in declared.values())
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            values.pop("help_all", None)
+            given = {name: value for name in fields if (value := _given(config, name, values.pop(name))) is not None}
+            command(flags=given, **values)
+
+        hints = get_type_hints(command, include_extras=True)
+        parameters = []
+        for own in inspect.signature(command).parameters.values():
+            if own.name != "flags":
+                parameters.append(own.replace(annotation=hints[own.name]))
+                continue
+            parameters += [_parameter(config, name, declared[name]) for name in fields]
+        if has_advanced:
+            parameters.append(_HELP_ALL)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        # Typer would look for the annotations there.
+        del run.__wrapped__
+        return run
+
+    return decorate
+
+
+def examples(*commands: str, docs: str) -> str:
+    """The last lines of a command's help.
+
+    Args:
+        commands: What one would type.
+        docs: The page that tells more, below ``docs/``.
+    """
+    # The first character keeps the line breaks of a paragraph.
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands), f"More: docs/{docs}"])
+
+
+def _show_all(ctx: typer.Context, value: bool) -> None:
+    if value:
+        from resnet_cli.cli import output
+
+        for parameter in ctx.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
+        # With rich, Typer prints it itself and returns nothing.
+        if text := ctx.get_help():
+            output.show_line(text)
+        raise typer.Exit
+
+
+_HELP_ALL = inspect.Parameter(
+    "help_all",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--help-all", callback=_show_all, is_eager=True, help="Show every flag and exit.")
+    ],
+)
+
+
+def _given(config: type[Config], name: str, value: Any) -> Any:
+    """The value of a field as the user gave it; None where the user said nothing."""
+    flag = flag_of(config, name)
+    if not isinstance(value, bool):
+        return value or None if isinstance(value, list) else value
+    if flag and flag.two_way:
+        return value
+    if config.model_fields[name].default is True:
+        return False if value else None
+    return value or None
+
+
+def _parameter(config: type[Config], name: str, flag: Flag) -> inspect.Parameter:
+    field = config.model_fields[name]
+    is_two_way = flag.two_way
+    is_switch = set(_leaves(field.annotation)) <= {bool}
+    spelled = flag_name(config, name)
+    declaration = f"{spelled}/--no-{name.replace('_', '-')}" if is_two_way else spelled
+    default = flag.default or (None if field.default is None or is_switch else _as_text(field.default))
+    option = typer.Option(
+        *([declaration, flag.short] if flag.short else [declaration]),
+        help=flag.help,
+        show_default=default if default is not None else False,
+        rich_help_panel=flag.panel,
+        hidden=flag.advanced,
+        envvar=flag.envvar,
+        metavar=None if is_switch else _metavar(field.annotation, field.metadata),
+        autocompletion=_completer(field.annotation),
+    )
+    kind: Any = bool if is_switch else list[str] if _is_list(field.annotation) else str
+    if Path in _leaves(field.annotation):
+        kind = Path
+    absent = False if is_switch and not is_two_way else None
+    value = kind if absent is False else kind | None
+    annotation = Annotated[value, option]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=annotation)
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types and literal values that an annotation allows, without None."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        written = [one for one in get_args(annotation)[1:] if isinstance(one, Written)]
+        yield from written or _leaves(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _leaves(part)
+    elif origin is Literal:
+        yield from get_args(annotation)
+    elif annotation is not type(None):
+        yield annotation
+
+
+def _is_list(annotation: Any) -> bool:
+    return any(get_origin(leaf) is list for leaf in _leaves(annotation))
+
+
+def _metavar(annotation: Any, metadata: list[Any]) -> str:
+    outer = [one for one in metadata if isinstance(one, Written)]
+    names = []
+    for leaf in outer or _leaves(annotation):
+        if isinstance(leaf, Written):
+            names.append(leaf.name)
+        elif isinstance(leaf, str):
+            names.append(leaf)
+        else:
+            names.append(_NUMBERS.get(leaf, "path" if leaf is Path else "text"))
+    return f"<{'|'.join(names)}>"
+
+
+def _completer(annotation: Any) -> Callable[[str], list[str]] | None:
+    choices = [leaf for leaf in _leaves(annotation) if isinstance(leaf, str)]
+    if not choices:
+        return None
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]

@@ -1,0 +1,77 @@
+"""What every command can be told that reads data, or computes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import pydantic
+
+from resnet_cli.config.base import DATA, MACHINE, Config, Flag
+from resnet_cli.config.units import MaxPixels, Names
+
+
+class OfflineConfig(Config):
+    """Whether anything may be downloaded."""
+
+    offline: Annotated[bool, Flag("Never download anything.", MACHINE)] = False
+
+
+class ComputeConfig(OfflineConfig):
+    """Where to compute, and in which precision."""
+
+    device: Annotated[str, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE)] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Flag(
+            "Precision of features, predictions and all figures. auto is fp32, which gives the same predictions on "
+            "every machine; bf16 and fp16 are faster and less exact.",
+            MACHINE,
+        ),
+    ] = "auto"
+
+
+class DataConfig(OfflineConfig):
+    """How DATA is read, whatever it is; field names are the flags' names."""
+
+    classes: Annotated[
+        Names | None,
+        Flag("Use only these classes: cat,dog (a name that has a comma goes in quotes: '\"a,b\",c').", DATA),
+    ] = None
+    label_regex: Annotated[
+        str | None,
+        Flag("Read the class from the file name: the first group of this expression, '^(\\w+)' for cat.12.jpg.", DATA),
+    ] = None
+    image_column: Annotated[
+        str | None, Flag("Table column with the paths of the images.", DATA, "image, path, file, ...")
+    ] = None
+    label_column: Annotated[str | None, Flag("Table column with the class labels.", DATA, "label, class, ...")] = None
+    split_column: Annotated[str | None, Flag("Table column that says train, val or test.", DATA, "split, subset")] = (
+        None
+    )
+    group_by: Annotated[
+        str | None,
+        Flag(
+            "Keep the images of a group in one split: a column, 'parent' (the folder), or an expression that is "
+            "matched against the names: 'patient([0-9]+)'.",
+            DATA,
+            "the column 'group'",
+        ),
+    ] = None
+    follow_links: Annotated[bool, Flag("Follow links that lead out of the folder.", DATA)] = False
+    max_pixels: Annotated[MaxPixels | None, Flag("Treat a larger image as unreadable.", DATA, "50 million")] = None
+    on_bad_image: Annotated[
+        Literal["error", "skip"],
+        Flag("Stop at unreadable images before anything is computed, or skip them and record which.", DATA),
+    ] = "error"
+
+    @pydantic.field_validator("label_regex")
+    @classmethod
+    def _check_label_regex(cls, value: str | None) -> str | None:
+        try:
+            num_groups = 1 if value is None else re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if num_groups < 1:
+            raise ValueError("must have a group in brackets that is the class, such as '^([a-z]+)'")
+        return value

@@ -1,0 +1,264 @@
+"""What ``finetune`` can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from resnet_cli.config.base import DATA, MACHINE, Flag
+from resnet_cli.config.data import ComputeConfig, DataConfig
+from resnet_cli.config.units import Alpha, AnyShare, Duration, ImageSize, Names, Positive, Rate, Seed, Share
+
+TRAINING, RECIPE, STOPPING, RUN = "Training", "Recipe", "Stopping", "Run"
+STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
+
+
+def parse_head(text: str) -> tuple[int, ...]:
+    """Reads ``linear`` as () and ``1024,512`` as the widths of an MLP's hidden layers.
+
+    Raises:
+        ValueError: Neither the word nor a list of widths from 1 to 65,536.
+    """
+    if text == "linear":
+        return ()
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = ()
+    if not widths or not all(1 <= width <= 65_536 for width in widths):
+        raise ValueError("must be 'linear' or hidden widths such as 1024,512")
+    return widths
+
+
+class FinetuneConfig(ComputeConfig, DataConfig):
+    """Everything that ``finetune`` can be told; field names are the flags' names."""
+
+    data: str = "cifar10"
+    limit: Annotated[
+        Positive | None, Flag("Use at most N training images, balanced over the classes.", DATA, "all", advanced=True)
+    ] = None
+    fraction: Annotated[
+        Annotated[AnyShare, Field(gt=0, le=1)] | None,
+        Flag("Use this share of the training images: 25% or 0.25.", DATA, "all", advanced=True),
+    ] = None
+    val_fraction: Annotated[
+        AnyShare,
+        Field(gt=0, lt=0.5),
+        Flag(
+            "Share of each class that is set aside for validation; where the data have no splits, the same share again "
+            "for the test.",
+            DATA,
+        ),
+    ] = 0.1
+    split_seed: Annotated[Seed, Flag("Random seed of that choice.", DATA, advanced=True)] = 0
+
+    weights: Annotated[
+        str,
+        Flag(
+            "auto, imagenet-v1, imagenet-v2, timm-a1, hf:OWNER/NAME, a .pth or .safetensors file, a run folder, or "
+            "none.",
+            TRAINING,
+        ),
+    ] = "auto"
+    add: Annotated[
+        bool, Flag("Add classes to the model that --weights names, without its training images.", TRAINING)
+    ] = False
+    mode: Annotated[
+        Literal["auto", "frozen", "full", "lp-ft", "gradual"],
+        Flag(
+            "frozen trains the head on cached features; full trains all layers; lp-ft does one after the other; "
+            "gradual unfreezes stage by stage.",
+            TRAINING,
+        ),
+    ] = "auto"
+    unfreeze: Annotated[
+        Names | None,
+        Flag("Stages of the backbone to train: layer3,layer4.", TRAINING, "all of them", advanced=True),
+    ] = None
+    head: Annotated[str, Flag("linear, or the hidden widths of an MLP: 1024,512.", TRAINING, advanced=True)] = "linear"
+    solver: Annotated[
+        Literal["auto", "lbfgs", "sgd"], Flag("Solver for a head on features.", TRAINING, advanced=True)
+    ] = "auto"
+    epochs: Annotated[
+        Annotated[int, Field(ge=1, le=10_000)] | None,
+        Flag("Number of passes over the training split.", TRAINING, "10"),
+    ] = None
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] | None,
+        Flag("Images per optimizer step; auto finds out how many fit into memory.", TRAINING, "from the data"),
+    ] = None
+    lr: Annotated[
+        Rate | Literal["auto"] | None,
+        Flag("Peak learning rate of the backbone; auto runs a short range test.", TRAINING, "from the weights"),
+    ] = None
+    head_lr: Annotated[
+        Rate | None, Flag("Peak learning rate of the head.", TRAINING, "from the mode", advanced=True)
+    ] = None
+    image_size: Annotated[
+        ImageSize | None, Flag("Side of the network's input in pixels.", TRAINING, "from the weights")
+    ] = None
+    fit: Annotated[
+        Literal["crop", "pad", "squash"] | None,
+        Flag("How an image becomes that square.", TRAINING, "from the images' shapes", advanced=True),
+    ] = None
+    augment: Annotated[
+        Literal["none", "light", "standard", "strong"] | None,
+        Flag("Strength of the augmentation.", TRAINING, "from the images' size"),
+    ] = None
+    balance: Annotated[
+        Literal["none", "weights", "sampler", "logit-adjust"] | None,
+        Flag("What to do about classes of uneven size.", TRAINING, "none"),
+    ] = None
+    seed: Annotated[Seed, Flag("Random seed for the head, shuffling and augmentation.", TRAINING)] = 0
+    seeds: Annotated[
+        int,
+        Field(ge=1, le=100),
+        Flag("Repeat with N seeds, starting at --seed; report mean and spread.", TRAINING, advanced=True),
+    ] = 1
+
+    optimizer: Annotated[
+        Literal["sgd", "adamw"] | None,
+        Flag("sgd has Nesterov momentum.", RECIPE, "from the weights", advanced=True),
+    ] = None
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant", "one-cycle"] | None,
+        Flag("Learning-rate schedule after the warmup.", RECIPE, "cosine", advanced=True),
+    ] = None
+    warmup: Annotated[
+        Annotated[AnyShare, Field(ge=0, lt=1)] | None,
+        Flag("Share of all steps until the learning rate peaks.", RECIPE, "0.1", advanced=True),
+    ] = None
+    layer_decay: Annotated[
+        Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None,
+        Flag("Learning rate of each stage relative to the stage after it.", RECIPE, "1", advanced=True),
+    ] = None
+    weight_decay: Annotated[
+        Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None,
+        Flag("Weight decay; not applied to BatchNorm and biases.", RECIPE, "from the mode", advanced=True),
+    ] = None
+    clip_grad: Annotated[Rate | None, Flag("Largest norm of the gradient.", RECIPE, "not clipped", advanced=True)] = (
+        None
+    )
+    accumulate: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | None,
+        Flag("Gradient accumulation: split each batch into N micro-batches.", RECIPE, "1", advanced=True),
+    ] = None
+    batchnorm: Annotated[
+        Literal["auto", "train", "eval"],
+        Flag("train uses batch statistics, eval those of the weights.", RECIPE, advanced=True),
+    ] = "auto"
+    loss: Annotated[
+        Literal["ce", "focal", "bce"] | None,
+        Flag("Cross-entropy, focal loss or binary cross-entropy.", RECIPE, "ce", advanced=True),
+    ] = None
+    label_smoothing: Annotated[
+        Annotated[AnyShare, Field(ge=0, lt=1)] | None,
+        Flag("Share of each label that is spread over all classes.", RECIPE, "0", advanced=True),
+    ] = None
+    policy: Annotated[
+        Literal["none", "randaugment", "trivialaugment"] | None,
+        Flag("Augmentation policy, instead of the one that --augment has.", RECIPE, "from --augment", advanced=True),
+    ] = None
+    erasing: Annotated[
+        Share | None,
+        Flag("Probability that a part of the image is erased.", RECIPE, "from --augment", advanced=True),
+    ] = None
+    mixup: Annotated[Alpha | None, Flag("Alpha of mixup.", RECIPE, "0: off", advanced=True)] = None
+    cutmix: Annotated[Alpha | None, Flag("Alpha of CutMix.", RECIPE, "0: off", advanced=True)] = None
+    mix_off_epochs: Annotated[
+        Annotated[int, Field(ge=0, le=10_000)] | None,
+        Flag("Turn off mixup and CutMix for the last N epochs.", RECIPE, "0", advanced=True),
+    ] = None
+    progressive: Annotated[
+        ImageSize | None,
+        Flag("Image size of the first epoch; it grows to the full size.", RECIPE, "off", advanced=True),
+    ] = None
+    ema: Annotated[
+        Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None,
+        Flag("Decay of a moving average of the weights, which becomes the model: 0.999.", RECIPE, "off", advanced=True),
+    ] = None
+    average: Annotated[
+        Annotated[int, Field(ge=2, le=10_000)] | None,
+        Flag("Average the weights of the last N epochs.", RECIPE, "off", advanced=True),
+    ] = None
+
+    max_time: Annotated[
+        Duration | None,
+        Flag("Train for at most this time: 90s, 20m, 1.5h. The schedule follows the clock.", STOPPING, "no limit"),
+    ] = None
+    patience: Annotated[
+        Positive | None,
+        Flag("Stop after N epochs without an improvement.", STOPPING, "never", advanced=True),
+    ] = None
+    target: Annotated[Share | None, Flag("Stop at this validation top-1: 97%.", STOPPING, "never", advanced=True)] = (
+        None
+    )
+    fail_under: Annotated[
+        Share | None,
+        Flag(
+            "Exit with code 10 if top-1 on the test split (else validation) is below: 90%.",
+            STOPPING,
+            "never",
+            advanced=True,
+        ),
+    ] = None
+
+    checkpoint_every: Annotated[
+        Duration | None,
+        Flag(
+            "Time between checkpoints within an epoch: 10m. 0.001s: after each step.",
+            RUN,
+            "10m; and after each epoch",
+            advanced=True,
+        ),
+    ] = None
+    tensorboard: Annotated[bool, Flag("Write TensorBoard files into the run folder.", RUN, advanced=True)] = False
+    deterministic: Annotated[bool, Flag("Give the same bits each time, also on a GPU.", RUN, advanced=True)] = False
+    out: Annotated[Path | None, Flag("The run folder.", RUN, "runs/DATA-TIME")] = None
+
+    step_precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None,
+        Flag(
+            "Precision of the training steps alone.",
+            MACHINE,
+            "that of --precision; else bf16 where the hardware is faster with it",
+            advanced=True,
+        ),
+    ] = None
+    threads: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | Literal["auto"],
+        Flag(
+            "CPU threads that share each operation. auto measures, and measures again when other processes take or "
+            "free the cores; the run records it.",
+            MACHINE,
+            advanced=True,
+        ),
+    ] = "auto"
+    devices: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | None,
+        Flag(
+            "Share each step between N GPUs, one process each (on a CPU: N processes). For several machines: torchrun "
+            "... -m resnet_cli finetune DATA --out RUN.",
+            MACHINE,
+            "1",
+            advanced=True,
+        ),
+    ] = None
+
+    @pydantic.field_validator("unfreeze")
+    @classmethod
+    def _check_unfreeze(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = [name for name in value or () if name not in STAGES]
+        if unknown or value == ():
+            raise ValueError(f"must be stages from {', '.join(STAGES)}")
+        return value
+
+    @pydantic.field_validator("head", mode="before")
+    @classmethod
+    def _check_head(cls, value: Any) -> str:
+        text = ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
+        parse_head(text)
+        return text

@@ -1,0 +1,27 @@
+"""What ``inspect`` can be told, besides the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from resnet_cli.config.base import MACHINE, Flag, Rule
+from resnet_cli.config.data import DataConfig
+
+
+class InspectConfig(DataConfig):
+    """What ``inspect`` can be told; field names are the flags' names."""
+
+    html: Annotated[Path | None, Flag("Also write a page with images: --html report.html.")] = None
+    fix: Annotated[bool, Flag("Write a table for finetune that omits what is wrong; no image is changed.")] = False
+    out: Annotated[Path | None, Flag("Where --fix writes.", default="NAME-clean.csv in this folder")] = None
+    deep: Annotated[
+        bool, Flag("Also compare images by an ImageNet backbone: slower, and finds most mirrored copies.")
+    ] = False
+    device: Annotated[str | None, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE, "auto")] = None
+
+    # Checked before any image is read.
+    rules = (
+        Rule(("out",), lambda config: config.fix, "has no effect without --fix"),
+        Rule(("device",), lambda config: config.deep, "has no effect without --deep"),
+    )
