@@ -2,11 +2,11 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks --quick|--full [--only NAME,...] [--json FILE]
     RESNET_CLI_ASSETS=... python -m benchmarks --gpu|--peers [--quick] [--only NAME,...] [--json FILE]
-    python -m benchmarks --readme FILE
+    python -m benchmarks --docs FILE
 
 --quick takes ten minutes or more on two cores and its figures are rough; --full takes hours and can be had in pieces:
 a FILE that is there keeps the figures of what is not measured again. --peers installs the others first, each into a
-venv of its own. --readme writes the figures of a FILE into README.md.
+venv of its own. --docs writes the figures of a FILE into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .table import Row, head, print_head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, or writes into the README."""
+    """Measures, or writes the figures of a file into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -43,17 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures there, and keep others that it has"
     )
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="measure nothing; FILE's figures go into README.md")
+    parser.add_argument(
+        "--docs", type=Path, metavar="FILE", help="measure nothing; write FILE's figures into docs/benchmarks.md"
+    )
     parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
     parser.add_argument("--device", default="cuda", help="what --gpu takes for one")
     chosen = parser.parse_args(arguments)
     try:
-        if chosen.readme:
-            text = figures.README.read_text(encoding="utf-8")
-            write_text(figures.README, figures.update(text, figures.read(chosen.readme)))
+        if chosen.docs:
+            text = figures.PAGE.read_text(encoding="utf-8")
+            write_text(figures.PAGE, figures.update(text, figures.read(chosen.docs)))
             return
         if not (chosen.quick or chosen.full or chosen.gpu or chosen.peers):
-            parser.error("one of --quick, --full, --gpu, --peers or --readme says what to do")
+            parser.error("one of --quick, --full, --gpu, --peers or --docs says what to do")
         wanted: dict[suite.Group, bool] = {"gpu": chosen.gpu, "peers": chosen.peers}
         groups = [group for group, is_wanted in wanted.items() if is_wanted]
         measurements = suite.choose(groups or ["cpu"], quick=chosen.quick, only=chosen.only)

@@ -1,4 +1,4 @@
-"""The JSON beside the table, measured in one go or in pieces, and the README's section that is made of it."""
+"""The JSON file of all figures, measured in one go or in pieces, and the tables of docs/benchmarks.md made from it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from resnet_cli.system.paths import write_text
 from .suite import NAMES
 from .table import Row, from_json, to_json, to_text
 
-#: What the README shows.
+#: The figures that docs/benchmarks.md shows.
 FIGURES = Path(__file__).with_name("figures.json")
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 _BAR_WORDS = {"ok": "met", "missed": "missed", "": "not measured"}
 
@@ -74,7 +74,7 @@ def render(measurements: dict[str, Any]) -> str:
 
 
 def update(text: str, measurements: dict[str, Any]) -> str:
-    """A README with its figures replaced.
+    """The page with its figures replaced.
 
     Raises:
         FiguresError: It has no place for them.

@@ -1,4 +1,4 @@
-"""What measures us: every name of the list, rows and their Markdown, the JSON in pieces, and the README's figures."""
+"""The benchmarks: every name of the list, rows and their Markdown, JSON in pieces, the tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_an_interrupted_run_keeps_what_it_has(
         (["--quick", "--only", "nonsense"], "nonsense: not among good, bad"),
         (["--gpu", "--only", "good"], "good: not among"),
         (["--quick", "--json", __file__], "holds no figures"),
-        (["--readme", __file__], "holds no figures"),
+        (["--docs", __file__], "holds no figures"),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_anything_is_measured(
@@ -151,23 +151,21 @@ def test_figures_are_rendered_as_one_table_a_machine() -> None:
     assert "a machine, 2 threads (load 0.1 to 0.1 before each); torch 9; by `RESNET_CLI_ASSETS=... python" in text
 
 
-def test_the_readme_keeps_all_but_its_figures() -> None:
+def test_the_page_keeps_all_but_its_figures() -> None:
     measurements = {"a": figures.to_entry(ABOUT, "--full", 1, [ROW])}
-    readme = f"before\n{figures.BEGIN}\nold\n{figures.END}\nafter\n"
-    made = figures.update(readme, measurements)
+    page = f"before\n{figures.BEGIN}\nold\n{figures.END}\nafter\n"
+    made = figures.update(page, measurements)
     assert made == f"before\n{figures.BEGIN}\n{figures.render(measurements)}{figures.END}\nafter\n"
     assert figures.update(made, measurements) == made
     with pytest.raises(figures.FiguresError, match="no <!-- figures"):
         figures.update("nothing", measurements)
 
 
-def test_the_readme_shows_the_committed_figures() -> None:
-    readme = figures.README.read_text(encoding="utf-8")
-    if figures.BEGIN not in readme:
-        pytest.skip("README.md has no place for figures yet")
+def test_the_page_shows_the_committed_figures() -> None:
+    page = figures.PAGE.read_text(encoding="utf-8")
     measurements = figures.read(figures.FIGURES)
     assert measurements and set(measurements) <= set(NAMES)
-    assert figures.update(readme, measurements) == readme
+    assert figures.update(page, measurements) == page
 
 
 def test_a_command_is_measured_without_the_memory_of_who_starts_it() -> None:

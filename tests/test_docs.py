@@ -1,4 +1,4 @@
-"""What the README and the examples tell people to type is typed here."""
+"""The commands and the code of README, docs/ and examples/ are run here; those that cannot be are parsed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import typer
+from support.narrow_network import make_narrow
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 import resnet_cli
@@ -24,10 +27,39 @@ from resnet_cli.network import download, registry
 from resnet_cli.training import defaults
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 #: Installers need an index; test_the_package_builds_and_installs does what they do.
 INSTALLERS = {"pipx install ."}
+MAX_README_LINES = 150
+MAX_IMAGE_BYTES = 300_000
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.S)
+    return found
+
+
+def with_blocks(language: str) -> list[str]:
+    return [page for page in PAGES if blocks(page, language)]
+
+
+def words(text: str) -> list[str]:
+    """The words of a command without its comment, variables and everything in front of ``resnet-cli``."""
+    found = shlex.split(text, comments=True)
+    starts = [place for place, word in enumerate(found) if word in {"resnet-cli", "resnet_cli"}]
+    return found[starts[0] + 1 :] if starts else []
+
+
+def calls(page: str) -> Iterator[list[str]]:
+    """The arguments of each ``resnet-cli`` call in a page's ``sh`` blocks and inline code."""
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"```.*?```", "", PAGES[page], flags=re.S)
+    # A name alone, as in `resnet-cli inspect`, is no call.
+    yield from (found for found in map(words, lines + re.findall(r"`(resnet-cli [^`]+)`", prose)) if found[1:])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +73,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tour(tmp_path: Path, make_folder: Callable[..., Path], stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the README's tour starts in."""
+    """The folder that the README and the pages start in."""
     make_folder({"cat": 8, "dog": 8}, "photos")
     make_folder({"cow": 8, "horse": 8}, "farm")
     images = tmp_path / "images"
@@ -59,9 +91,20 @@ def tour(tmp_path: Path, make_folder: Callable[..., Path], stand_in: Path, monke
     return tmp_path
 
 
-def test_every_command_of_the_readme_runs_in_order(tour: Path) -> None:
+@pytest.fixture
+def narrow_tour(tour: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with a network of few weights."""
+    make_narrow(monkeypatch)
+    torch.manual_seed(0)
+    torch.save(ResNet50(1000).state_dict(), tour / "narrow.pth")
+    monkeypatch.setattr(download, "find_cached", lambda file, folder: tour / "narrow.pth")
+    return tour
+
+
+def run_commands(page: str) -> int:
+    """Runs what the ``console`` blocks of a page say, in order, and counts the calls of ``resnet-cli``."""
     ran = 0
-    for command in COMMANDS:
+    for command in [line[2:] for block in blocks(page, "console") for line in block.splitlines()]:
         program, *arguments = shlex.split(command)
         if program == "resnet-cli":
             result = CliRunner().invoke(app, arguments)
@@ -73,12 +116,53 @@ def test_every_command_of_the_readme_runs_in_order(tour: Path) -> None:
             )
         else:
             assert command in INSTALLERS
-    assert ran >= 8
+    return ran
 
 
-def test_the_python_of_the_readme_runs(tour: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    exec(compile(block, "README.md", "exec"), {})
+def test_every_command_of_the_readme_runs_in_order(tour: Path) -> None:
+    assert run_commands("README.md") >= 8
+
+
+@pytest.mark.parametrize("page", [page for page in with_blocks("console") if page != "README.md"])
+def test_every_command_of_a_page_runs_in_order(page: str, narrow_tour: Path) -> None:
+    assert run_commands(page) or "install" in page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_call_that_is_not_run_can_be_parsed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for arguments in calls(page):
+        with typer.Context(group, info_name="resnet-cli") as context:
+            name, command, rest = group.resolve_command(context, list(arguments))
+            assert command is not None
+            command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#\s]*)(#[^)\s]*)?\)", PAGES[page]):
+        path, anchor = link
+        if path.startswith("https://"):
+            continue
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), f"{page}: {path}"
+        if target.suffix == ".png":
+            assert target.stat().st_size <= MAX_IMAGE_BYTES
+        if anchor:
+            titles = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.M)
+            assert anchor[1:] in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], link
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= MAX_README_LINES
+    assert all(page in PAGES["README.md"] for page in PAGES if page != "README.md")
+
+
+@pytest.mark.parametrize("page", with_blocks("python"))
+def test_the_python_of_a_page_runs(page: str, tour: Path) -> None:
+    exec(compile("\n".join(blocks(page, "python")), page, "exec"), {})
 
 
 def test_the_library_example_runs(
