@@ -254,7 +254,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         unknown = [name for name in value or () if name not in STAGES]
         if unknown or value == ():
             raise ValueError(f"must be stages from {', '.join(STAGES)}")
-        return value
+        return value and tuple(name for name in STAGES if name in value)
 
     @pydantic.field_validator("head", mode="before")
     @classmethod

@@ -6,10 +6,11 @@ The values come from the user, else from ``defaults.py``.
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
@@ -23,29 +24,14 @@ from resnet_cli.system.events import OnWork
 from resnet_cli.system.intraop import given_threads
 from resnet_cli.system.paths import refuse_existing
 from resnet_cli.training import defaults
+from resnet_cli.training.decisions import Choice, Decisions
+from resnet_cli.training.defaults import Mode
 from resnet_cli.training.exemplars import joint_classes
-from resnet_cli.training.prepare import prepare_data
-from resnet_cli.training.recipe import STEP_FLAGS, Facts, Recipe, choose_recipe, refuse_ineffective
+from resnet_cli.training.prepare import Prepared, prepare_data
+from resnet_cli.training.recipe import Facts, Recipe, choose_recipe, count_steps, refuse_ineffective
 
 #: Images looked at to learn the sources' size and shape.
 SIZE_SAMPLE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """One row of the plan.
-
-    Attributes:
-        name: As the flag is called.
-        value: As it is shown.
-        origin: ``flag``, ``config`` (the YAML file), ``default`` or ``auto``.
-        why: Where the value comes from; may be empty.
-    """
-
-    name: str
-    value: str
-    origin: str
-    why: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +47,7 @@ class Plan(Recipe):
         step_compute: Device and precision of the forward and backward passes that train the network.
         preprocess: Stored in the model.
         choices: The rows to show.
+        decided: Field of the config -> decided value.
         warnings: What the user should know before it starts.
         skipped: Why the images that are left out cannot be read.
         fingerprint: Of the images, their classes and splits.
@@ -75,6 +62,7 @@ class Plan(Recipe):
     step_compute: Compute
     preprocess: Preprocess
     choices: tuple[Choice, ...]
+    decided: Mapping[str, Any]
     warnings: tuple[str, ...]
     skipped: tuple[ImageError, ...]
     fingerprint: str
@@ -82,11 +70,9 @@ class Plan(Recipe):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch; images are spread over them evenly."""
+        """Optimizer steps per epoch."""
         num_train = len(self.dataset.split("train"))
-        # One image has no batch statistics.
-        most = num_train // 2 if self.train_batchnorm else num_train
-        return max(1, min(math.ceil(num_train / self.batch_size), most))
+        return count_steps(num_train, self.batch_size, train_batchnorm=self.train_batchnorm)
 
     @property
     def threads(self) -> int | None:
@@ -110,54 +96,17 @@ class Plan(Recipe):
             else choice
             for choice in self.choices
         ]
-        rates = dataclasses.replace(self.rates, lr=lr, head_lr=head_lr)
-        return dataclasses.replace(self, rates=rates, lr_is_auto=False, choices=tuple(choices))
+        return dataclasses.replace(
+            self,
+            rates=dataclasses.replace(self.rates, lr=lr, head_lr=head_lr),
+            lr_is_auto=False,
+            choices=tuple(choices),
+            decided={**self.decided, "lr": lr, "head_lr": head_lr},
+        )
 
     def resolved_config(self) -> FinetuneConfig:
         """The config with every automatic choice filled in: running it again makes the same plan."""
-        values: dict[str, Any] = {
-            "data": self.dataset.spec,
-            "weights": self.weights.spec,
-            "mode": self.mode,
-            "solver": self.solver or "auto",
-            "image_size": self.preprocess.crop_size,
-            "fit": self.preprocess.fit,
-            "precision": self.compute.precision,
-            "loss": self.loss,
-            "balance": self.balance,
-            "seeds": 1,
-            "out": None,
-        }
-        if self.takes_steps:
-            values |= {
-                "epochs": self.epochs,
-                "batch_size": self.batch_size,
-                "optimizer": self.rates.optimizer,
-                "head_lr": self.rates.head_lr,
-                "weight_decay": self.rates.weight_decay,
-                "schedule": self.schedule,
-            }
-        else:
-            values |= dict.fromkeys(STEP_FLAGS)
-        if self.config.add:
-            # As the model has them, unless the user asked for others.
-            values |= {"image_size": self.config.image_size, "fit": self.config.fit}
-        if self.is_frozen:
-            # What it decided is decided; with the mode given it would be refused.
-            values["max_time"] = None
-        if self.augment is not None:
-            step_precision = self.step_compute.precision
-            values |= {
-                "lr": "auto" if self.lr_is_auto else self.rates.lr,
-                "layer_decay": self.rates.layer_decay,
-                "unfreeze": self.stages,
-                "step_precision": None if step_precision == self.compute.precision else step_precision,
-                "augment": self.augment.strength,
-                "policy": self.augment.policy,
-                "erasing": self.augment.erasing,
-                "batchnorm": "train" if self.train_batchnorm else "eval",
-            }
-        return self.config.model_copy(update=values)
+        return self.config.model_copy(update={**self.decided, "seeds": 1, "out": None})
 
 
 def make_plan(
@@ -184,89 +133,102 @@ def make_plan(
     if compute.type != "cpu" and config.threads != "auto":
         raise ConfigError(f"--threads {config.threads} has no effect: {compute.device} computes")
     prepared = prepare_data(resolved, on_work, split_path=split_path)
-    dataset = prepared.dataset
-    num_train = len(dataset.split("train"))
-    source_px, aspects = source_shape(dataset)
-
-    def on_download(done: int, total: int | None) -> None:
-        on_work("download", done, total)
-
-    weights = None
-    if config.weights != "auto":
-        weights = find_weights(config.weights, mode="frozen", offline=config.offline, on_download=on_download)
-    made_for = weights.preprocess if weights else IMAGENET_PREPROCESS["imagenet-v1"]
-    image_size, size_why = config.image_size, ""
-    if image_size is None:
-        image_size, size_why = defaults.default_image_size(made_for, source_px, compute.type)
-    mode, mode_why = config.mode, ""
-    if mode == "auto":
-        mode, mode_why = (
-            ("frozen", "--add")
-            if config.add
-            else defaults.default_mode(
-                config.weights,
-                compute.type,
-                # A validation pass is a third of a training pass.
-                num_images=(config.epochs or defaults.EPOCHS) * (num_train + len(dataset.split("val")) // 3),
-                image_size=image_size,
-                max_time_s=config.max_time,
-            )
-        )
-    if weights is None:
-        weights = find_weights(
-            "auto",
-            mode="frozen" if mode == "frozen" else "full",
-            offline=config.offline,
-            on_download=on_download,
-        )
-        made_for = weights.preprocess
+    decisions = Decisions(resolved)
+    source_px, aspects = source_shape(prepared.dataset)
+    mode, image_size, weights = _choose_start(
+        decisions, prepared.dataset, on_work, source_px=source_px, device_type=compute.type
+    )
     start = read_start(weights)
-    fit, fit_why = config.fit, ""
-    if fit is None:
-        fit, fit_why = (start.preprocess.fit, "as in that model") if start else defaults.choose_fit(aspects)
-    preprocess = defaults.choose_preprocess(made_for, image_size, source_px, fit)
-    if config.add and start and config.image_size is None and config.fit is None:
-        # What it remembers was made so, whatever the new images are.
-        preprocess = start.preprocess
+    preprocess = _choose_preprocess(
+        decisions, weights, start, image_size=image_size, source_px=source_px, aspects=aspects
+    )
     if config.add:
-        dataset = _add_classes(dataset, start, preprocess)
+        prepared = dataclasses.replace(prepared, dataset=_add_classes(prepared.dataset, start, preprocess))
         compute = _compute_as_remembered(compute, config, start)
-    refuse_ineffective(config, mode, mode_why)
-    random_start = weights.path is None
+    refuse_ineffective(config, mode, decisions.why("mode"))
     facts = Facts(
-        num_train=num_train,
+        num_train=len(prepared.dataset.split("train")),
         source_px=source_px,
         image_size=image_size,
-        random_start=random_start,
-        mirror_safe=dataset.mirror_safe,
+        random_start=weights.path is None,
+        mirror_safe=prepared.dataset.mirror_safe,
     )
-    recipe, solver_why = choose_recipe(config, mode, facts)
+    recipe = choose_recipe(decisions, mode, facts)
     # A head on features is small: it is always trained in float32.
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
-    notes = {
-        "check": prepared.checked,
-        "mode": mode_why,
-        "solver": solver_why,
-        "image-size": size_why or defaults.enlarged_note(source_px, image_size),
-        "fit": fit_why,
-    }
-    plan = Plan(
-        **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)},
+    _record_data(decisions, prepared, weights, start)
+    _record_machine(decisions, compute, None if recipe.is_frozen else step_compute)
+    warnings = list(prepared.warnings)
+    if weights.path is None and recipe.is_frozen:
+        warnings.append("the frozen backbone has random weights: this is a baseline, not a classifier")
+    return Plan(
+        **vars(recipe),
         config=config,
-        dataset=dataset,
+        dataset=prepared.dataset,
         weights=weights,
         start=start,
         compute=compute,
         step_compute=step_compute,
         preprocess=preprocess,
-        choices=(),
-        warnings=(*prepared.warnings, *_weights_warnings(weights, mode)),
+        choices=decisions.choices(),
+        decided=decisions.values,
+        warnings=tuple(warnings),
         skipped=prepared.skipped,
         fingerprint=prepared.fingerprint,
         findings=prepared.findings,
     )
-    return dataclasses.replace(plan, choices=tuple(_rows(plan, resolved.origins, notes)))
+
+
+def _choose_start(
+    decisions: Decisions, dataset: Dataset, on_work: OnWork, *, source_px: int, device_type: str
+) -> tuple[Mode, int, Weights]:
+    """Chooses mode, image size and weights: each default depends on the ones before, in one of two orders."""
+    config = decisions.config
+
+    def find(spec: str, mode: Literal["frozen", "full"]) -> Weights:
+        on_download = functools.partial(on_work, "download")
+        return find_weights(spec, mode=mode, offline=config.offline, on_download=on_download)
+
+    weights = None if config.weights == "auto" else find(config.weights, "frozen")
+    made_for = weights.preprocess if weights else IMAGENET_PREPROCESS["imagenet-v1"]
+    size = decisions.decide("image-size", *defaults.default_image_size(made_for, source_px, device_type))
+    decisions.note("image-size", defaults.enlarged_note(source_px, size))
+    # A validation pass is a third of a training pass.
+    num_images = len(dataset.split("train")) + len(dataset.split("val")) // 3
+    default: tuple[Mode, str] = ("frozen", "--add")
+    if not config.add:
+        default = defaults.default_mode(
+            config.weights,
+            device_type,
+            num_images=(config.epochs or defaults.EPOCHS) * num_images,
+            image_size=size,
+            max_time_s=config.max_time,
+        )
+    mode = decisions.decide("mode", *default)
+    return mode, size, weights or find("auto", "frozen" if mode == "frozen" else "full")
+
+
+def _choose_preprocess(
+    decisions: Decisions,
+    weights: Weights,
+    start: Start | None,
+    *,
+    image_size: int,
+    source_px: int,
+    aspects: Sequence[float],
+) -> Preprocess:
+    config = decisions.config
+    default, why = (start.preprocess.fit, "as in that model") if start else defaults.choose_fit(aspects)
+    fit = decisions.decide("fit", default, why, row=default != "crop")
+    if config.add:
+        # As the model has them, unless the user asks for others.
+        decisions.values |= {"image_size": config.image_size, "fit": config.fit}
+        if start and config.image_size is None and config.fit is None:
+            # The features that it remembers were computed so, whatever the new images are.
+            decisions.record("image-size", start.preprocess.crop_size, decisions.why("image-size"))
+            return start.preprocess
+    return defaults.choose_preprocess(weights.preprocess, image_size, source_px, fit)
 
 
 def source_shape(dataset: Dataset) -> tuple[int, list[float]]:
@@ -321,105 +283,31 @@ def _compute_as_remembered(compute: Compute, config: FinetuneConfig, start: Star
     return dataclasses.replace(choose_compute(config.device, made), reason="as in that model")  # type: ignore[arg-type]
 
 
-def _rows(plan: Plan, origins: dict[str, str], notes: dict[str, str]) -> list[Choice]:
-    """What is shown of a plan: what matters always, and everything that the user set."""
-    config, dataset = plan.config, plan.dataset
-
-    def row(name: str, value: object, why: str = "") -> Choice:
-        field = name.replace("-", "_")
-        origin = origins.get(field, "auto")
-        if origin == "default" and getattr(config, field, None) in {None, "auto"}:
-            origin = "auto"
-        why = why or notes.get(name, "")
-        return Choice(name, str(value), origin if origin in {"auto", "default", "flag"} else "config", why)
-
-    def extra(name: str, value: object, why: str = "") -> list[Choice]:
-        given = getattr(config, name.replace("-", "_"))
-        return [] if given is None or given is False else [row(name, value, why)]
-
-    counts = dataset.counts()
-    sizes = ", ".join(f"{sum(per_class):,} {split}" for split, per_class in counts.items() if sum(per_class))
-    rows = [
-        row("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes"),
-        row("split", dataset.split_note or "as the source says"),
-        row("check", notes["check"], "every image was decoded; resnet-cli inspect tells more"),
-        *extra("limit", config.limit, "of the train split, spread over the classes"),
-        *extra("fraction", config.fraction, "of each class of the train split"),
-        row("weights", Path(plan.weights.name).name, plan.weights.why),
-        *extra("add", ", ".join(plan.start.classes) if plan.start else "", "kept, from the model's memory"),
-        row("mode", plan.mode),
-        row("head", config.head),
-    ]
-    if plan.solver is not None:
-        rows.append(row("solver", plan.solver))
-    rows += [
-        row("image-size", plan.preprocess.crop_size),
-        *extra("progressive", plan.progressive, "pixels in the first epoch"),
-        *([row("fit", plan.preprocess.fit)] if config.fit or plan.preprocess.fit != "crop" else []),
-        row("device", plan.compute.device),
-        row("precision", plan.compute.precision, plan.compute.reason),
-        *([row("threads", plan.threads or given_threads(), _threads_why(plan))] if plan.compute.type == "cpu" else []),
-    ]
-    rows += extra("loss", plan.loss) + extra("label-smoothing", plan.label_smoothing) + extra("balance", plan.balance)
-    if plan.takes_steps:
-        rows += _step_rows(plan, row, extra)
-    rows.append(row("seed", config.seed))
-    shown = {choice.name for choice in rows}
-    for field, about in FinetuneConfig.model_fields.items():
-        name, value = field.replace("_", "-"), getattr(config, field)
-        if name not in shown and value != about.default:
-            rows.append(row(name, ", ".join(value) if isinstance(value, tuple) else value))
-    return rows
+def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, start: Start | None) -> None:
+    dataset, config = prepared.dataset, decisions.config
+    counts = {split: sum(per_class) for split, per_class in dataset.counts().items()}
+    sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
+    decisions.values |= {"data": dataset.spec, "weights": weights.spec}
+    decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes")
+    decisions.record("split", dataset.split_note or "as the source says")
+    decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect tells more")
+    decisions.record("weights", Path(weights.name).name, weights.why)
+    decisions.record("seed", config.seed)
+    if config.add and start:
+        decisions.record("add", start.classes, "kept, from the model's memory")
 
 
-def _threads_why(plan: Plan) -> str:
-    if plan.threads is not None:
-        return ""
-    if (plan.config.devices or 1) > 1:
-        return "of each process"
-    return "fewer while other work holds the cores" if given_threads() > 1 else ""
-
-
-def _step_rows(plan: Plan, row: Any, extra: Any) -> list[Choice]:
-    config, rates = plan.config, plan.rates
-    peak = "peak of warm-up and cosine" if plan.schedule == "cosine" else f"peak; {plan.schedule}"
-    parts = f", {plan.micro_batch} at once" if plan.micro_batch < plan.batch_size else ""
-    rows: list[Choice] = [
-        row("epochs", plan.epochs, f"or as many as fit {config.max_time:.0f} s" if config.max_time else ""),
-        *extra("patience", config.patience, "epochs without a better one until it stops"),
-        *extra("target", config.target, "validation top-1 at which it stops"),
-        row("batch-size", plan.batch_size, f"steps an epoch: {plan.steps_per_epoch}{parts}"),
-    ]
-    if rates.lr is not None:
-        assert plan.augment is not None
-        decay = f", times {rates.layer_decay:g} for each stage before" if rates.layer_decay < 1 else ""
-        varied: list[str] = [plan.augment.strength if plan.augment.strength != "light" else "small shifts"]
-        varied += ["mirrored"] if plan.augment.mirror else []
-        varied += [plan.augment.policy] if plan.augment.policy != "none" else []
-        varied += [f"erasing {plan.augment.erasing:g}"] if plan.augment.erasing else []
-        random_why = "random weights need it" if plan.weights.path is None and config.optimizer is None else ""
-        small = "" if plan.train_batchnorm else "the weights' own statistics stay"
-        rows += [
-            *extra("unfreeze", ", ".join(plan.stages)),
-            row("optimizer", rates.optimizer, random_why),
-            row("lr", "auto" if plan.lr_is_auto else f"{rates.lr:g}", f"backbone; {peak}{decay}"),
-            row("step-precision", plan.step_compute.precision, plan.step_compute.reason),
-            row("augment", plan.augment.strength, ", ".join(varied) if varied != ["none"] else ""),
-            *extra("mixup", plan.mixup),
-            *extra("cutmix", plan.cutmix),
-            row("batchnorm", "train" if plan.train_batchnorm else "eval", small),
-        ]
-    rows += [
-        row("head-lr", f"{rates.head_lr:g}", peak),
-        *extra("weight-decay", f"{rates.weight_decay:g}"),
-        *extra("clip-grad", plan.clip_grad, "largest norm of the gradient"),
-        *extra("ema", plan.ema, "decay of the average that is validated and kept"),
-        *extra("average", plan.average, "last epochs, averaged"),
-    ]
-    return rows
-
-
-def _weights_warnings(weights: Weights, mode: str) -> tuple[str, ...]:
-    if weights.path is None and mode == "frozen":
-        return ("the frozen backbone has random weights: this is a baseline, not a classifier",)
-    return ()
+def _record_machine(decisions: Decisions, compute: Compute, step_compute: Compute | None) -> None:
+    config = decisions.config
+    decisions.values["precision"] = compute.precision
+    decisions.record("device", compute.device)
+    decisions.record("precision", compute.precision, compute.reason)
+    if step_compute is not None:
+        is_same = step_compute.precision == compute.precision
+        decisions.values["step_precision"] = None if is_same else step_compute.precision
+        decisions.record("step-precision", step_compute.precision, step_compute.reason)
+    if compute.type == "cpu":
+        most = given_threads()
+        why = "of each process" if (config.devices or 1) > 1 else "fewer while other work holds the cores"
+        is_told = config.threads != "auto" or (most == 1 and (config.devices or 1) == 1)
+        decisions.record("threads", most if config.threads == "auto" else config.threads, "" if is_told else why)

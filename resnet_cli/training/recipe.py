@@ -9,6 +9,7 @@ from resnet_cli.config.finetune import FinetuneConfig, parse_head
 from resnet_cli.data.views import augment
 from resnet_cli.errors import ConfigError
 from resnet_cli.training import defaults
+from resnet_cli.training.decisions import Decisions
 from resnet_cli.training.defaults import Mode, Solver
 from resnet_cli.training.losses import Balance, LossName
 from resnet_cli.training.optimizers import STAGES, Rates
@@ -137,80 +138,120 @@ class Facts:
     mirror_safe: bool
 
 
-def choose_recipe(config: FinetuneConfig, mode: Mode, facts: Facts) -> tuple[Recipe, str]:
-    """Fills in what the user left open.
+def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
+    """Takes the decisions that the user left open.
 
     Args:
-        config: As the user gave it.
-        mode: Decided already.
-        facts: Of data and weights.
-
-    Returns:
-        The recipe, and why this solver.
+        decisions: Has the user's config, and records each decision that has an effect in this mode.
+        mode: The mode, decided already.
+        facts: What the defaults depend on.
 
     Raises:
         ConfigError: Values that cannot go together.
     """
-    hidden = parse_head(config.head)
-    random_start = facts.random_start
-    # What a model remembers of its old classes is far less than there is of the new ones.
-    loss, balance = config.loss or "ce", config.balance or ("logit-adjust" if config.add else "none")
-    solver: Solver | None = None
-    solver_why = ""
-    if mode != "full":
-        # In lp-ft the flags are about what follows the probe.
-        given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []
-        solver, solver_why = defaults.default_solver(not hidden, given, loss=loss, balance=balance)
-        if config.solver == "lbfgs" and solver == "sgd":
-            raise ConfigError(f"--solver lbfgs is not possible: {solver_why}", hint="leave one of the two away")
-        if config.solver != "auto":
-            solver, solver_why = config.solver, ""
-    batch_size = config.batch_size if isinstance(config.batch_size, int) else None
-    batch_size = batch_size or defaults.default_batch_size(mode, facts.num_train)
-    # Of one process, where several share a step.
-    micro_batch = math.ceil(batch_size / ((config.accumulate or 1) * (config.devices or 1)))
-    optimizer = config.optimizer or defaults.default_optimizer(mode, random_start=random_start)
-    lr = None
-    if mode != "frozen":
-        lr = config.lr if isinstance(config.lr, float) else None
-        lr = lr or defaults.default_lr(mode, optimizer, random_start=random_start)
-    head_lr = config.head_lr or defaults.default_head_lr(mode, optimizer, hidden, random_start=random_start)
-    weight_decay = config.weight_decay
-    if weight_decay is None:
-        weight_decay = defaults.default_weight_decay(mode, optimizer)
-    batchnorm = config.batchnorm
-    if batchnorm == "auto":
-        batchnorm = defaults.default_batchnorm(
-            mode, min(micro_batch, facts.num_train), num_train=facts.num_train, random_start=random_start
-        )
-    epochs = config.epochs or defaults.EPOCHS
+    config, is_frozen = decisions.config, mode == "frozen"
+    decisions.record("head", config.head)
+    # A model remembers far fewer images of its old classes than there are of the new ones.
+    balance: Balance = decisions.decide("balance", "logit-adjust" if config.add else "none", row=False)
+    loss: LossName = decisions.decide("loss", "ce", row=False)
+    solver = None if mode == "full" else _choose_solver(decisions, mode, loss, balance)
+    # What has no effect is not recorded: without steps nothing about steps, without a backbone nothing about it.
+    steps = Decisions(decisions.resolved) if is_frozen and solver == "lbfgs" else decisions
+    epochs = steps.decide("epochs", defaults.EPOCHS)
+    steps.note("epochs", f"or as many as fit into {config.max_time:.0f} s" if config.max_time else "")
     _check(config, epochs, facts)
-    recipe = Recipe(
+    batch_size = steps.decide("batch-size", defaults.default_batch_size(mode, facts.num_train))
+    # Images of one process where several share a step.
+    micro_batch = math.ceil(batch_size / ((config.accumulate or 1) * (config.devices or 1)))
+    stages: tuple[str, ...] = ()
+    if not is_frozen:
+        stages = decisions.decide("unfreeze", STAGES, row=False)
+    schedule: ScheduleName = steps.decide("schedule", "cosine", row=False)
+    train_batchnorm = not is_frozen and _choose_batchnorm(decisions, mode, micro_batch, facts)
+    num_steps = count_steps(facts.num_train, batch_size, train_batchnorm=train_batchnorm)
+    parts = f", {micro_batch} at once" if micro_batch < batch_size else ""
+    steps.note("batch-size", f"steps per epoch: {num_steps}{parts}")
+    if is_frozen:
+        # The time has decided the mode; together with --mode frozen it would be refused.
+        decisions.values["max_time"] = None
+    return Recipe(
         mode=mode,
         solver=solver,
-        stages=() if mode == "frozen" else tuple(name for name in STAGES if name in (config.unfreeze or STAGES)),
-        hidden=hidden,
+        stages=stages,
+        hidden=parse_head(config.head),
         epochs=epochs,
         batch_size=batch_size,
         micro_batch=micro_batch,
-        rates=Rates(optimizer, lr, head_lr, weight_decay, config.layer_decay or 1.0),
+        rates=_choose_rates(steps, mode, facts, schedule),
         lr_is_auto=config.lr == "auto",
-        schedule=config.schedule or "cosine",
+        schedule=schedule,
         warmup=defaults.WARMUP if config.warmup is None else config.warmup,
         clip_grad=config.clip_grad,
         loss=loss,
         label_smoothing=config.label_smoothing or 0.0,
         balance=balance,
-        augment=None if mode == "frozen" else _choose_augment(config, facts),
+        augment=None if is_frozen else _choose_augment(decisions, facts),
         mixup=config.mixup or 0.0,
         cutmix=config.cutmix or 0.0,
         mix_off_epochs=config.mix_off_epochs or 0,
         progressive=config.progressive,
         ema=config.ema,
         average=config.average,
-        train_batchnorm=mode != "frozen" and batchnorm == "train",
+        train_batchnorm=train_batchnorm,
     )
-    return recipe, solver_why
+
+
+def count_steps(num_train: int, batch_size: int, *, train_batchnorm: bool) -> int:
+    """Optimizer steps per epoch; the images are spread evenly over them."""
+    # The batch statistics of one image are useless.
+    most = num_train // 2 if train_batchnorm else num_train
+    return max(1, min(math.ceil(num_train / batch_size), most))
+
+
+def _choose_solver(decisions: Decisions, mode: Mode, loss: LossName, balance: Balance) -> Solver:
+    config = decisions.config
+    # After a probe, flags about steps are about what follows it.
+    given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []
+    solver, why = defaults.default_solver(config.head == "linear", given, loss=loss, balance=balance)
+    if config.solver == "lbfgs" and solver == "sgd":
+        raise ConfigError(f"--solver lbfgs is not possible: {why}", hint="remove one of the two")
+    return decisions.decide("solver", solver, why)
+
+
+def _choose_batchnorm(decisions: Decisions, mode: Mode, micro_batch: int, facts: Facts) -> bool:
+    num_images = min(micro_batch, facts.num_train)
+    default = defaults.default_batchnorm(mode, num_images, num_train=facts.num_train, random_start=facts.random_start)
+    trains = decisions.decide("batchnorm", default) == "train"
+    decisions.note("batchnorm", "" if trains else "the weights' own statistics stay")
+    return trains
+
+
+def _choose_rates(decisions: Decisions, mode: Mode, facts: Facts, schedule: ScheduleName) -> Rates:
+    config = decisions.config
+    is_frozen, random_start = mode == "frozen", facts.random_start
+    peak = "peak of warm-up and cosine" if schedule == "cosine" else f"peak; {schedule}"
+    optimizer = decisions.decide(
+        "optimizer",
+        defaults.default_optimizer(mode, random_start=random_start),
+        "random weights need it" if random_start else "",
+        row=not is_frozen,
+    )
+    lr, layer_decay = None, 1.0
+    if not is_frozen:
+        layer_decay = decisions.decide("layer-decay", 1.0, row=False)
+        lr = defaults.default_lr(mode, optimizer, random_start=random_start)
+        lr = decisions.decide("lr", lr)
+        decay = f", times {layer_decay:g} for each stage before" if layer_decay < 1 else ""
+        decisions.record("lr", "auto" if config.lr == "auto" else f"{lr:g}", f"backbone; {peak}{decay}")
+        if config.lr == "auto":
+            decisions.values["lr"] = "auto"
+    head_lr = defaults.default_head_lr(mode, optimizer, parse_head(config.head), random_start=random_start)
+    head_lr = decisions.decide("head-lr", head_lr)
+    decisions.record("head-lr", f"{head_lr:g}", peak)
+    weight_decay = decisions.decide("weight-decay", defaults.default_weight_decay(mode, optimizer), row=False)
+    if config.weight_decay is not None:
+        decisions.record("weight-decay", f"{weight_decay:g}")
+    return Rates(optimizer, lr, head_lr, weight_decay, layer_decay)
 
 
 def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
@@ -273,9 +314,20 @@ def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:
         )
 
 
-def _choose_augment(config: FinetuneConfig, facts: Facts) -> augment.Recipe:
-    tiny = facts.source_px <= augment.TINY_SOURCE_PX
-    strength = config.augment or defaults.default_augment(facts.source_px)
-    return augment.default_recipe(
-        strength, mirror=facts.mirror_safe, tiny=tiny, policy=config.policy, erasing=config.erasing
+def _choose_augment(decisions: Decisions, facts: Facts) -> augment.Recipe:
+    recipe = augment.default_recipe(
+        decisions.decide("augment", defaults.default_augment(facts.source_px)),
+        mirror=facts.mirror_safe,
+        tiny=facts.source_px <= augment.TINY_SOURCE_PX,
+        policy=decisions.config.policy,
+        erasing=decisions.config.erasing,
     )
+    decisions.values |= {"policy": recipe.policy, "erasing": recipe.erasing}
+    varied = [
+        recipe.strength if recipe.strength != "light" else "small shifts",
+        "mirrored" if recipe.mirror else "",
+        recipe.policy if recipe.policy != "none" else "",
+        f"erasing {recipe.erasing:g}" if recipe.erasing else "",
+    ]
+    decisions.note("augment", ", ".join(filter(None, varied)) if varied != ["none", "", "", ""] else "")
+    return recipe
