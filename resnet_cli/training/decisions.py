@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar, cast
 
-from resnet_cli.config import FinetuneConfig, Resolved
+from resnet_cli.config.base import Resolved
+from resnet_cli.config.finetune import FinetuneConfig
 
 T = TypeVar("T")
 
