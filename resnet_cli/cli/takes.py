@@ -5,6 +5,7 @@ Typer passes text on as it was typed; pydantic parses it, as it parses YAML.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import types
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 
 import typer
 
+from resnet_cli.cli.completion import complete_data, complete_model
 from resnet_cli.config.base import MACHINE, Config, Flag, flag_name, flag_of
 from resnet_cli.config.units import Written
 
@@ -22,17 +24,21 @@ Flags: TypeAlias = Mapping[str, Any]
 _NUMBERS = {int: "int", float: "float"}
 
 
-def takes(config: type[Config], *, omit: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    config: type[Config], *, omit: Collection[str] = (), advanced: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the flags of a config.
 
     Args:
         config: Every field that declares a :class:`~resnet_cli.config.base.Flag` becomes a flag.
         omit: Fields that have no effect in this command.
+        advanced: Fields that only ``--help-all`` of this command shows, besides those that say so themselves.
 
     Returns:
         A decorator for a function with a keyword parameter ``flags``; its other parameters stay as they are.
     """
     declared = {name: flag for name in config.model_fields if (flag := flag_of(config, name)) and name not in omit}
+    declared |= {name: dataclasses.replace(declared[name], advanced=True) for name in advanced}
     # What is about the machine comes last in the help, though it is inherited and so declared first.
     fields = sorted(declared, key=lambda name: declared[name].panel == MACHINE)
     has_advanced = any(flag.advanced for flag in declared.values())
@@ -122,7 +128,7 @@ def _parameter(config: type[Config], name: str, flag: Flag) -> inspect.Parameter
         hidden=flag.advanced,
         envvar=flag.envvar,
         metavar=None if is_switch else _metavar(field.annotation, field.metadata),
-        autocompletion=_completer(field.annotation),
+        autocompletion=_completer(field.annotation, flag),
     )
     kind: Any = bool if is_switch else list[str] if _is_list(field.annotation) else str
     if Path in _leaves(field.annotation):
@@ -169,7 +175,9 @@ def _metavar(annotation: Any, metadata: list[Any]) -> str:
     return f"<{'|'.join(names)}>"
 
 
-def _completer(annotation: Any) -> Callable[[str], list[str]] | None:
+def _completer(annotation: Any, flag: Flag) -> Callable[[str], list[str]] | None:
+    if flag.completes is not None:
+        return {"data": complete_data, "model": complete_model}[flag.completes]
     choices = [leaf for leaf in _leaves(annotation) if isinstance(leaf, str)]
     if not choices:
         return None

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import pydantic
 
@@ -39,6 +39,7 @@ class Flag:
         short: A one-letter flag, such as ``-f``.
         two_way: Whether a boolean flag also exists as ``--no-NAME``.
         envvar: An environment variable that gives the value where the flag is absent.
+        completes: What the shell offers as values, besides the choices that the type has.
     """
 
     help: str
@@ -49,6 +50,7 @@ class Flag:
     short: str | None = None
     two_way: bool = False
     envvar: str | None = None
+    completes: Literal["data", "model"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

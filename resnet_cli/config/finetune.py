@@ -51,6 +51,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "Share of each class that is set aside for validation; where the data have no splits, the same share again "
             "for the test.",
             DATA,
+            advanced=True,
         ),
     ] = 0.1
     split_seed: Annotated[Seed, Flag("Random seed of that choice.", DATA, advanced=True)] = 0
@@ -61,6 +62,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "auto, imagenet-v1, imagenet-v2, timm-a1, hf:OWNER/NAME, a .pth or .safetensors file, a run folder, or "
             "none.",
             TRAINING,
+            completes="model",
         ),
     ] = "auto"
     add: Annotated[
@@ -112,7 +114,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Literal["none", "weights", "sampler", "logit-adjust"] | None,
         Flag("What to do about classes of uneven size.", TRAINING, "none"),
     ] = None
-    seed: Annotated[Seed, Flag("Random seed for the head, shuffling and augmentation.", TRAINING)] = 0
+    seed: Annotated[Seed, Flag("Random seed for the head, shuffling and augmentation.", TRAINING, advanced=True)] = 0
     seeds: Annotated[
         int,
         Field(ge=1, le=100),

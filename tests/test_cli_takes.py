@@ -1,0 +1,96 @@
+"""Flags that come from a config's fields: what they accept, how help shows them, and what the shell offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from resnet_cli.cli.completion import complete_data, complete_model
+from resnet_cli.cli.takes import Flags, examples, takes
+from resnet_cli.config.base import Config, Flag, Resolved, Rule, resolve
+from resnet_cli.config.units import Duration, NumBytes, Positive, Share
+from resnet_cli.errors import ConfigError
+
+
+class _Example(Config):
+    share: Annotated[Share | None, Flag("A share.", "Numbers", "none")] = None
+    wait: Annotated[Duration, Flag("A duration.", "Numbers")] = 30.0
+    size: Annotated[NumBytes | None, Flag("A size.", "Numbers")] = None
+    number: Annotated[Positive | Literal["auto"], Flag("A number.", advanced=True)] = "auto"
+    mode: Annotated[Literal["fast", "exact"], Flag("A choice.", short="-m")] = "exact"
+    names: Annotated[list[str] | None, Flag("Several.", name="--name")] = None
+    folder: Annotated[Path | None, Flag("A folder.")] = None
+    keep: Annotated[bool, Flag("Do not keep it.")] = True
+    force: Annotated[bool, Flag("Force it.")] = False
+    deep: Annotated[bool | None, Flag("Below it.", two_way=True)] = None
+    hidden: int = 3
+
+    rules = (Rule(("force",), lambda config: config.mode == "fast", "has no effect without --mode fast"),)
+
+
+@pytest.fixture
+def run() -> Callable[..., tuple[int, str, dict[str, Any], Resolved[_Example] | None]]:
+    """Calls a command with the flags of the example: exit code, output, what was given, what it came to."""
+    app = typer.Typer()
+    seen: list[Any] = []
+
+    @app.command(epilog=examples("try this", docs="that.md"))
+    @takes(_Example, omit={"size"})
+    def command(where: str = "here", *, flags: Flags, last: bool = False) -> None:
+        seen[:] = [dict(flags), resolve(_Example, flags)]
+
+    def call(*arguments: str) -> tuple[int, str, dict[str, Any], Resolved[_Example] | None]:
+        seen[:] = [{}, None]
+        result = CliRunner().invoke(app, list(arguments))
+        if isinstance(result.exception, ConfigError):
+            return result.exception.exit_code, result.exception.message, {}, None
+        return result.exit_code, result.output, seen[0], seen[1]
+
+    return call
+
+
+def test_flags_and_yaml_accept_the_same_spellings(run: Any, tmp_path: Path) -> None:
+    _, _, given, resolved = run("--share", "95%", "--wait", "1.5m", "--number", "3", "-m", "fast", "--name", "a")
+    assert given == {"share": "95%", "wait": "1.5m", "number": "3", "mode": "fast", "names": ["a"]}
+    file = tmp_path / "c.yaml"
+    file.write_text("share: 95%\nwait: 1.5m\nnumber: 3\nmode: fast\nnames: [a]\nsize: 2MB\n")
+    written = resolve(_Example, {}, file).config
+    assert resolved is not None
+    assert resolved.config == written.model_copy(update={"size": None})
+    assert (written.share, written.wait, written.size) == (0.95, 90.0, 2_000_000)
+
+
+def test_what_was_not_typed_is_not_given(run: Any) -> None:
+    assert run()[2] == {}
+    assert run("--no-keep", "--no-deep", "--folder", "x")[2] == {"keep": False, "deep": False, "folder": Path("x")}
+    assert run("--deep", "--force", "-m", "fast")[2] == {"deep": True, "force": True, "mode": "fast"}
+
+
+def test_a_wrong_value_and_a_flag_without_effect_are_config_errors(run: Any) -> None:
+    assert run("--share", "95")[:2] == (2, "--share 95: should be less than or equal to 1")
+    assert run("--number", "ten")[0] == 2
+    assert run("--force")[:2] == (2, "--force has no effect without --mode fast")
+    assert run("--size", "1")[0] == 2
+
+
+def test_help_shows_choices_and_examples_and_advanced_flags_on_request(run: Any) -> None:
+    _, text, _, _ = run("--help")
+    assert "<fast|exact>" in text and "<share>" in text and "<duration>" in text
+    assert "try this" in text and "docs/that.md" in text
+    assert "--number" not in text and "--size" not in text and "--hidden" not in text
+    _, text, _, _ = run("--help-all")
+    assert "--number" in text and "<int|auto>" in text and "--hidden" not in text
+
+
+def test_the_shell_offers_data_sets_runs_weights_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "pets").mkdir(parents=True)
+    (tmp_path / "cifs.csv").touch()
+    assert complete_data("cif") == ["cifar10", "cifar100", "cifs.csv"]
+    assert complete_model("runs/") == ["runs/pets/"]
+    assert "runs/pets/" in complete_model("") and "imagenet-v1" in complete_model("imagenet")
