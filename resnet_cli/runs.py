@@ -23,7 +23,16 @@ from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
 from resnet_cli.model.weights import MODEL_FILE
-from resnet_cli.system.paths import LATEST, RUNS, make_dir, refuse_existing, write_bytes, write_text
+from resnet_cli.system.paths import (
+    LATEST,
+    RUNS,
+    check_space,
+    disk_errors,
+    make_dir,
+    refuse_existing,
+    write_bytes,
+    write_text,
+)
 
 
 class Known(Protocol):
@@ -89,25 +98,18 @@ class RunFolder:
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         path = out or RUNS / next(names)
         make_dir(path.parent)
-        left = shutil.disk_usage(path.parent).free
-        if left < num_bytes:
-            raise DiskError(
-                f"{path.parent}: {left / 1e6:.0f} MB free, the run needs {num_bytes / 1e6:.0f} MB",
-                hint="free some space, or choose another disk with --out",
-            )
+        check_space(path.parent, num_bytes, "the run", hint="free some space, or choose another disk with --out")
         while True:
-            try:
-                path.mkdir()
-            except FileExistsError:
-                if out is not None:
-                    raise ConfigError(
-                        f"--out {out}: another run has just taken it", hint="choose another name"
-                    ) from None
-                path = RUNS / next(names)
-            except OSError as error:
-                raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
-            else:
-                return cls(path)
+            with disk_errors(path, "create the folder"):
+                try:
+                    path.mkdir()
+                    return cls(path)
+                except FileExistsError:
+                    if out is not None:
+                        raise ConfigError(
+                            f"--out {out}: another run has just taken it", hint="choose another name"
+                        ) from None
+                    path = RUNS / next(names)
 
     @property
     def model_path(self) -> Path:

@@ -19,11 +19,12 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.index import ScannedImage
-from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_images
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.labelled_image import group_items
 from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.splits import connected
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")
 LAYOUT = {"train/cat": 14, "train/dog": 14, "val/cat": 4, "val/dog": 4, "test/cat": 4, "test/dog": 4}

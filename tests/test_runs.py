@@ -160,7 +160,7 @@ def test_runs_that_start_at_once_get_folders_of_their_own(here: Path) -> None:
 
 
 def test_a_disk_too_full_for_the_run_is_noticed_before_the_training(here: Path) -> None:
-    with pytest.raises(DiskError, match="MB free"):
+    with pytest.raises(DiskError, match="free, but the run needs"):
         RunFolder.create(Path("out"), "d", num_bytes=10**18)
     assert not Path("out").exists()
 

@@ -69,27 +69,28 @@ def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> l
 
     The name of a group stands for its images: one image more does not move it.
     """
-    parent = list(range(len(dataset.items)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    items = dataset.items
     groups: dict[str, list[int]] = defaultdict(list)
-    for index, item in enumerate(dataset.items):
+    for index, item in enumerate(items):
         if item.group:
             groups[item.group].append(index)
-    for first, *rest in [*groups.values(), *together]:
-        for index in rest:
-            parent[root(index)] = root(first)
-    blocks: dict[int, list[int]] = defaultdict(list)
-    for index, item in enumerate(dataset.items):
-        if item.split == "train":
-            blocks[root(index)].append(index)
-    names = [item.group or item.name for item in dataset.items]
-    return sorted(blocks.values(), key=lambda block: min(_rank(seed, names[index]) for index in block))
+    alone = ([index] for index in range(len(items)))
+    joined = connected([*groups.values(), *together, *alone])
+    blocks = [train for block in joined if (train := [index for index in block if items[index].split == "train"])]
+    names = [item.group or item.name for item in items]
+    return sorted(blocks, key=lambda block: min(_rank(seed, names[index]) for index in block))
+
+
+def connected(together: Iterable[Sequence[int]]) -> list[list[int]]:
+    """Joins all blocks of positions that share one; each result is sorted."""
+    block_of: dict[int, list[int]] = {}
+    for first, *others in together:
+        for other in (first, *others):
+            small, large = sorted((block_of.setdefault(first, [first]), block_of.setdefault(other, [other])), key=len)
+            if small is not large:
+                large += small
+                block_of |= dict.fromkeys(small, large)
+    return [sorted(block) for block in {id(block): block for block in block_of.values()}.values()]
 
 
 def _hold_out(

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import IMAGES, About, Number
 from resnet_cli.exported.onnx import OnnxModel
@@ -35,7 +34,7 @@ from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.network import registry
 from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.events import OnWork
-from resnet_cli.system.paths import atomic_folder, atomic_path, make_dir, refuse_existing
+from resnet_cli.system.paths import atomic_folder, atomic_path, disk_errors, make_dir, refuse_existing
 from resnet_cli.version import __version__
 
 #: (What is going on, images done, images in all).
@@ -280,10 +279,5 @@ def _temporary(out: Path, *, is_folder: bool) -> Iterator[Path]:
         with atomic_path(out) as temporary:
             yield temporary
         return
-    try:
-        with atomic_folder(out) as temporary:
-            yield temporary
-    except OSError as error:
-        raise DiskError(
-            f"cannot write {out}: {error.strerror or error}", hint="choose another folder with --out"
-        ) from error
+    with disk_errors(out, hint="choose another folder with --out"), atomic_folder(out) as temporary:
+        yield temporary

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.errors import DiskError
-from resnet_cli.system.paths import features_dir, make_dir, write_bytes
+from resnet_cli.system.paths import evict, features_dir, make_dir, write_bytes
 
 #: The oldest shards go when the cache outgrows this (2.5 million images in half precision).
 MAX_CACHE_BYTES = 10 * 2**30
@@ -84,7 +84,7 @@ class FeatureCache:
             raise DiskError(
                 error.message, hint="free some space, or set RESNET_CLI_CACHE to a folder on another disk"
             ) from error
-        _drop_oldest(MAX_CACHE_BYTES)
+        evict(features_dir().glob("*/*.safetensors"), MAX_CACHE_BYTES)
 
 
 def find_features(keys: Sequence[bytes]) -> Features | None:
@@ -112,19 +112,3 @@ def _tells_apart(features: Features) -> bool:
     sample /= np.linalg.norm(sample, axis=1, keepdims=True).clip(1e-12)
     alike = np.triu(sample @ sample.T > MIN_COSINE, k=1)
     return bool(alike.sum() <= MAX_ALIKE * alike.size / 2)
-
-
-def _drop_oldest(max_bytes: int) -> None:
-    """Deletes the shards that were not used for longest until the cache fits."""
-    shards = []
-    for path in features_dir().glob("*/*.safetensors"):
-        # Another process may be dropping shards too.
-        with contextlib.suppress(OSError):
-            shards.append((path.stat(), path))
-    excess = sum(stat.st_size for stat, _ in shards) - max_bytes
-    for stat, path in sorted(shards, key=lambda shard: shard[0].st_mtime):
-        if excess <= 0:
-            return
-        with contextlib.suppress(OSError):
-            path.unlink()
-        excess -= stat.st_size

@@ -14,8 +14,17 @@ from urllib.parse import quote
 
 from resnet_cli.errors import ConfigError, DiskError, NetworkError
 from resnet_cli.network import addresses
-from resnet_cli.network.transfer import MORE_ROOM, OnProgress, RemoteFile, Transfer, by_hand
-from resnet_cli.system.paths import atomic_path, cache_dir, data_dir, locked, make_dir, write_text
+from resnet_cli.network.transfer import OnProgress, RemoteFile, Transfer, by_hand
+from resnet_cli.system.paths import (
+    MORE_ROOM,
+    atomic_path,
+    cache_dir,
+    data_dir,
+    disk_errors,
+    locked,
+    make_dir,
+    write_text,
+)
 
 
 def is_offline(asked: bool) -> bool:
@@ -32,14 +41,10 @@ def find_cached(file: RemoteFile, folder: Path) -> Path | None:
         DiskError: The file is there but cannot be read.
     """
     path = folder / file.name
-    try:
+    with disk_errors(path, "read", hint="check its owner and permissions"):
         if not path.is_file() or file.num_bytes not in (None, path.stat().st_size):
             return None
         return path if is_sound(file, path) else None
-    except OSError as error:
-        raise DiskError(
-            f"cannot read {path}: {error.strerror or error}", hint="check its owner and permissions"
-        ) from error
 
 
 def is_sound(file: RemoteFile, path: Path) -> bool:
@@ -111,18 +116,15 @@ def fetch(
         raise NetworkError(f"offline, and {target} {state}", hint=by_hand(file, folder))
     url = _mirror_url(file) if mirrored else file.url
     make_dir(folder)
-    try:
-        with locked(folder / f"{file.name}.lock"):
-            # Another process may have brought it while this one waited for the lock.
-            if find_cached(file, folder) is None:
-                transfer = Transfer(file, url, folder, on_progress or (lambda *_: None), timeout_s)
-                transfer.run(retries)
-                with atomic_path(target) as temporary:
-                    os.replace(transfer.part, temporary)
-                transfer.validator.unlink(missing_ok=True)
-                _remember(file, target)
-    except OSError as error:
-        raise DiskError(f"cannot write {target}: {error.strerror or error}", hint=MORE_ROOM) from error
+    with disk_errors(target, hint=MORE_ROOM), locked(folder / f"{file.name}.lock"):
+        # Another process may have brought it while this one waited for the lock.
+        if find_cached(file, folder) is None:
+            transfer = Transfer(file, url, folder, on_progress or (lambda *_: None), timeout_s)
+            transfer.run(retries)
+            with atomic_path(target) as temporary:
+                os.replace(transfer.part, temporary)
+            transfer.validator.unlink(missing_ok=True)
+            _remember(file, target)
     return target
 
 

@@ -14,7 +14,8 @@ import logging
 import math
 import re
 import shlex
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, UntrustedFileError, missing_extra
 from resnet_cli.network.download import is_offline, is_sound
 from resnet_cli.network.registry import HUB_WEIGHTS, HubWeights
-from resnet_cli.network.transfer import MORE_ROOM, OnProgress, RemoteFile
+from resnet_cli.network.transfer import OnProgress, RemoteFile
+from resnet_cli.system.paths import MORE_ROOM, disk_errors
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -117,10 +119,8 @@ def known_bytes(weights: HubWeights, path: Path) -> RemoteFile:
 
 def _check_hash(path: Path, weights: HubWeights) -> None:
     blob = path.resolve()
-    try:
+    with disk_errors(blob, "read"):
         sound = is_sound(known_bytes(weights, path), blob)
-    except OSError as error:
-        raise DiskError(f"cannot read {blob}: {error.strerror or error}") from error
     if not sound:
         raise NetworkError(
             f"{weights.spec}: {blob} has the wrong bytes",
@@ -145,7 +145,9 @@ def _download(
         raise _unreachable(weights, "offline, and it is not in the Hub's cache")
     # Versions before 1.0 draw a bar of their own.
     takes_bar = "tqdm_class" in inspect.signature(hf_hub_download).parameters
-    options: dict[str, Any] = {"tqdm_class": _bar(on_progress)} if takes_bar else {}
+    # Its second protocol has another bar, for the same bytes on the network.
+    bar = silent_bar(on_progress, counts=lambda shown: "downloading bytes" not in str(shown.get("desc")))
+    options: dict[str, Any] = {"tqdm_class": bar} if takes_bar else {}
     try:
         return Path(hf_hub_download(weights.repo, name, revision=revision, **options))
     except errors.LocalEntryNotFoundError as error:
@@ -186,24 +188,34 @@ def _unreachable(weights: HubWeights, reason: str) -> NetworkError:
     return NetworkError(f"{weights.spec}: {reason}", hint=f"with a network: resnet-cli download {weights.spec}")
 
 
-def _bar(on_progress: OnProgress | None) -> type[Any]:
-    """A class in the place of the Hub's progress bars that draws nothing and reports the bytes."""
+def silent_bar(
+    on_progress: OnProgress | None, *, counts: Callable[[Mapping[str, Any]], bool], total: int | None = None
+) -> type[Any]:
+    """A replacement for the Hub library's progress bars that draws nothing and reports the bytes.
+
+    Args:
+        on_progress: Called with the bytes of all bars that count, and the total.
+        counts: Tells from a bar's options whether it counts the bytes that are wanted: the library has several bars
+            for the same download.
+        total: Number of bytes in all; None takes what each bar says.
+    """
     # It comes with huggingface_hub, and without types.
     base: Any = importlib.import_module("tqdm").tqdm
+    lock = threading.Lock()
+    num_bytes = 0
 
     class Bar(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})
-            self._total: int | None = options.get("total")
-            self._done = int(options.get("initial") or 0)
-            # Its other protocol has a second bar, for the same bytes on the network.
-            self._counts = "downloading bytes" not in str(options.get("desc"))
-            self.update(0)
+            self._reports = on_progress is not None and counts(options)
+            self.update(int(options.get("initial") or 0))
 
         def update(self, n: float | None = 1) -> None:
-            self._done += int(n or 0)
-            if on_progress and self._counts:
-                on_progress(self._done, self._total)
+            nonlocal num_bytes
+            if self._reports and on_progress:
+                with lock:
+                    num_bytes += int(n or 0)
+                    on_progress(num_bytes if total is None else min(num_bytes, total), total or self.total)
 
     return Bar
 

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from resnet_cli.errors import DiskError, NetworkError, ResnetCliError
-from resnet_cli.network.transfer import GONE_STATUSES, MORE_ROOM, TRANSIENT_STATUSES
+from resnet_cli.system.paths import MORE_ROOM
 
+# Request timeout, too early, too many requests; and every 5xx.
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
+GONE_STATUSES = frozenset({404, 410})
 _TRIES = 3
 _FIRST_PAUSE_S = 0.25
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
@@ -25,6 +28,16 @@ class Failed(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def back_off(num_failures: int) -> None:
+    """Waits before the next try: twice as long after each failure.
+
+    Args:
+        num_failures: Number of tries in a row that failed, from 1.
+    """
+    # The jitter keeps machines and threads that failed together from coming back together.
+    time.sleep(_FIRST_PAUSE_S * 2 ** (num_failures - 1) * random.uniform(0.5, 1.5))
 
 
 def attempt(call: Callable[[], T], what: str) -> T:
@@ -53,8 +66,7 @@ def attempt(call: Callable[[], T], what: str) -> T:
                 raise FileNotFoundError(what) from error
             if num_failures == _TRIES or _is_final(cause, status):
                 raise explain(cause, what) from error
-        # The jitter keeps threads that failed together from coming back together.
-        time.sleep(_FIRST_PAUSE_S * 2 ** (num_failures - 1) * random.uniform(0.5, 1.5))
+        back_off(num_failures)
     raise AssertionError("unreachable")
 
 

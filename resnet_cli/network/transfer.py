@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import random
 import re
 import shlex
-import shutil
 import ssl
 import sys
 import time
@@ -22,23 +20,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_cli.errors import DiskError, NetworkError
+from resnet_cli.errors import NetworkError
 from resnet_cli.network.addresses import ADD_HASH, HttpsStaysHttps, is_private, request, shown
+from resnet_cli.network.retry import GONE_STATUSES, TRANSIENT_STATUSES, back_off
+from resnet_cli.system.paths import check_space
 
 OnProgress = Callable[[int, int | None], None]
 
-#: The way out of a full disk.
-MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (weights) elsewhere"
-
 _CHUNK_BYTES = 256 * 1024
-_FIRST_PAUSE_S = 0.25
 #: So many new bytes make the count of failures start again: a bad line may cut a large file often.
 _PIECE_BYTES = 1_000_000
 #: A server that sends less than this is as good as stalled.
 _MIN_BYTES_PER_S = 1_000
-# Request timeout, too early, too many requests; and every 5xx.
-TRANSIENT_STATUSES = frozenset({408, 425, 429})
-GONE_STATUSES = frozenset({404, 410})
 # Source: RFC 9110, 8.8.3 and 13.1.5: a weak ETag (W/"...") must not be used in If-Range.
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
@@ -161,8 +154,7 @@ class Transfer:
                         f"cannot download {shown(self.url)}: {error} (tried {times})",
                         hint=f"run it again to go on where it stopped, or {self.by_hand}",
                     ) from error
-            # The jitter keeps many machines that failed together from coming back together.
-            time.sleep(_FIRST_PAUSE_S * 2 ** (num_failures - 1) * random.uniform(0.5, 1.5))
+            back_off(num_failures)
 
     def _try(self) -> None:
         start = self.num_kept
@@ -185,7 +177,7 @@ class Transfer:
         if not etag and not self.file.checksum:
             # Nothing would tell whether the halves belong together.
             start = 0
-        self._check_space((self.file.num_bytes or 0) - start)
+        check_space(self.folder, (self.file.num_bytes or 0) - start, self.file.name)
         asked = request(self.url)
         if start:
             asked.add_header("Range", f"bytes={start}-")
@@ -205,7 +197,7 @@ class Transfer:
                 )
             if not self.file.checksum:
                 self._check_unknown(response, total)
-            self._check_space((total or 0) - start)
+            check_space(self.folder, (total or 0) - start, self.file.name)
             self._save(response, start, total)
         return start
 
@@ -300,14 +292,6 @@ class Transfer:
     def _discard(self) -> None:
         self.part.unlink(missing_ok=True)
         self.validator.unlink(missing_ok=True)
-
-    def _check_space(self, num_bytes: int) -> None:
-        free = shutil.disk_usage(self.folder).free
-        if free < num_bytes:
-            raise DiskError(
-                f"{self.folder} has {free / 1e6:.1f} MB free; {self.file.name} needs {num_bytes / 1e6:.1f} MB",
-                hint=MORE_ROOM,
-            )
 
 
 class _Pace:

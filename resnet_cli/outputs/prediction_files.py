@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from resnet_cli.errors import DiskError, ModelError, missing_extra
+from resnet_cli.errors import ModelError, missing_extra
 from resnet_cli.outputs.schema import FILE_COLUMNS, to_arrow, to_cells, to_dict
 from resnet_cli.prediction import Answered, Prediction
-from resnet_cli.system.paths import atomic_path
+from resnet_cli.system.paths import atomic_path, disk_errors
 from resnet_cli.text import json_line
 
 #: Takes one answered image.
@@ -29,6 +29,7 @@ Write: TypeAlias = Callable[[Answered[Any]], None]
 FLUSH_EVERY_S = 1.0
 #: Rows that are held until they become a row group of Parquet.
 GROUP_ROWS = 8192
+_HINT = "free some space, or name another file"
 
 
 def made_by(model_file: Path, settings: object) -> str:
@@ -69,10 +70,10 @@ def growing_file(
     Raises:
         DiskError: It cannot be written.
     """
-    with _disk_errors(path):
+    with disk_errors(path, hint=_HINT):
         file = path.open("ab")
     with file:
-        with _disk_errors(path):
+        with disk_errors(path, hint=_HINT):
             file.truncate(num_bytes)
             if kind == "csv" and not num_bytes:
                 file.write(_csv_line(list(FILE_COLUMNS)))
@@ -85,7 +86,7 @@ def growing_file(
                 line = _csv_line(to_cells(answered.prediction, FILE_COLUMNS, made_by=made_by))
             else:
                 line = (json_line(to_dict(answered.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
-            with _disk_errors(path):
+            with disk_errors(path, hint=_HINT):
                 file.write(line)
                 if time.monotonic() - flushed_at >= flush_every_s:
                     file.flush()
@@ -94,7 +95,7 @@ def growing_file(
         try:
             yield write
         finally:
-            with _disk_errors(path):
+            with disk_errors(path, hint=_HINT):
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -128,7 +129,7 @@ def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
         def write(answered: Answered[Any]) -> None:
             rows.append(dataclasses.replace(answered.prediction, features=None))
             if len(rows) >= GROUP_ROWS:
-                with _disk_errors(path):
+                with disk_errors(path, hint=_HINT):
                     write_group()
 
         yield write
@@ -152,13 +153,3 @@ def _csv_line(cells: list[object] | list[str]) -> bytes:
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerow(cells)
     # File names that are not UTF-8 come out as the bytes they are.
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(
-            f"cannot write {path}: {error.strerror or error}", hint="free some space, or name another file"
-        ) from error

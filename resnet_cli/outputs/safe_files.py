@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from resnet_cli.errors import DiskError
+from resnet_cli.system.paths import disk_errors
 
 #: File systems allow 255 bytes; the mark of a name that is taken twice needs some.
 MAX_NAME_BYTES = 200
+_HINT = "free its permissions or space, or name another"
 # Source: Microsoft, "Naming Files, Paths, and Namespaces".
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
@@ -70,7 +71,7 @@ def place(folder: Path, name: str, identity: str, write: Callable[[Path], None])
     Raises:
         DiskError: It cannot be written.
     """
-    with _disk_errors(folder):
+    with disk_errors(folder, "write in", hint=_HINT):
         folder.mkdir(parents=True, exist_ok=True)
         handle, temporary_name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
         os.close(handle)
@@ -92,7 +93,7 @@ def place_link(folder: Path, name: str, source: Path) -> Path:
     Raises:
         DiskError: It cannot be made.
     """
-    with _disk_errors(folder):
+    with disk_errors(folder, "write in", hint=_HINT):
         folder.mkdir(parents=True, exist_ok=True)
         absolute = os.path.abspath(source)
         for candidate in _candidates(name, absolute):
@@ -158,14 +159,3 @@ def _claim(temporary: Path, target: Path) -> bool:
 
 def _is_same(temporary: Path, target: Path) -> bool:
     return os.path.isfile(target) and filecmp.cmp(temporary, target, shallow=False)
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(
-            f"cannot write in {folder}: {error.strerror or error}",
-            hint="free its permissions or space, or name another",
-        ) from error

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.errors import ConfigError, DataError, DiskError, SetupError
+from resnet_cli.errors import ConfigError, DataError, SetupError
 from resnet_cli.outputs.prediction_files import Write, growing_file, parquet_file
 from resnet_cli.prediction import Answered
-from resnet_cli.system.paths import atomic_path, make_dir, write_text
+from resnet_cli.system.paths import atomic_path, disk_errors, make_dir, write_text
 
 #: Images of a part: half a minute of a core, which is what a killed worker costs.
 BLOCK_SIZE = 1000
@@ -122,7 +122,7 @@ class PartWriter:
     def _attempt(self, name: str) -> Iterator[None]:
         """Counts how often a block is begun, in a file of as many bytes: whoever is killed cannot tell."""
         attempts = self.folder / f".{name}.attempts.tmp"
-        with _disk_errors(attempts):
+        with disk_errors(attempts):
             with attempts.open("ab") as file:
                 file.write(b".")
             num = attempts.stat().st_size
@@ -275,14 +275,6 @@ def _other_images(folder: Path, name: str) -> ConfigError:
         f"--output {folder} was begun with other images: {name} is of none of these blocks",
         hint="name a new folder, or give the inputs that it was begun with, in the same order",
     )
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

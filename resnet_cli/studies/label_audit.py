@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inspection.inspect import connected
-from resnet_cli.data.splits import write_rows
+from resnet_cli.data.splits import connected, write_rows
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.heads import logistic

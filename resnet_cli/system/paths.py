@@ -12,15 +12,17 @@ import os
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from resnet_cli.errors import ConfigError, DiskError
+from resnet_cli.text import size
 
 #: Where runs are written unless a user says otherwise, and what names the newest of them.
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
+#: The way out of a full disk.
+MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (weights) elsewhere"
 
 
 def cache_dir() -> Path:
@@ -58,16 +60,71 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(text))
 
 
+@contextlib.contextmanager
+def disk_errors(path: Path, doing: str = "write", *, hint: str | None = None) -> Iterator[None]:
+    """Turns an ``OSError`` inside the block into a :class:`DiskError` that names the path.
+
+    Args:
+        path: The file or folder that the block works on.
+        doing: What the block does with it, as in ``cannot write PATH``.
+        hint: What the user can do about it.
+
+    Raises:
+        DiskError: The block raised an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"cannot {doing} {path}: {error.strerror or error}", hint=hint) from error
+
+
+def check_space(folder: Path, num_bytes: int, purpose: str, *, hint: str = MORE_ROOM) -> None:
+    """Refuses to write what the disk has no room for.
+
+    Args:
+        folder: The target folder; it and its parents need not exist yet.
+        num_bytes: Number of bytes that will be written.
+        purpose: What needs them, for the message.
+        hint: What the user can do about it.
+
+    Raises:
+        DiskError: The disk has less free space, or cannot be asked.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with disk_errors(folder, "use", hint=hint):
+        free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise DiskError(f"{folder} has {size(free)} free, but {purpose} needs {size(num_bytes)}", hint=hint)
+
+
+def evict(files: Iterable[Path], max_bytes: int) -> None:
+    """Deletes the least recently modified files until the others fit into ``max_bytes``.
+
+    Caches touch a file when they read it, so its modification time is when it was last used. Files that another
+    process deletes meanwhile are ignored.
+    """
+    found = []
+    for path in files:
+        with contextlib.suppress(OSError):
+            found.append((path.stat(), path))
+    excess = sum(stat.st_size for stat, _ in found) - max_bytes
+    for stat, path in sorted(found, key=lambda file: file[0].st_mtime):
+        if excess <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        excess -= stat.st_size
+
+
 def make_dir(path: Path) -> Path:
     """Creates a folder and its parents.
 
     Raises:
-        DiskError: The folder cannot be made, or a file of that name is in the way.
+        DiskError: The folder cannot be created, or a file of that name is in the way.
     """
-    try:
+    with disk_errors(path, "create the folder"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"cannot create the folder {path}: {error.strerror or error}") from error
     return path
 
 
@@ -86,59 +143,47 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside ``path``; a clean exit renames it, anything else removes it.
 
     The data is flushed to the disk before the rename, so a reader sees the old file, the new file or
-    none, even after ``kill -9`` or a power cut.
+    no file, even after ``kill -9`` or a power cut.
 
     Raises:
         DiskError: The folder cannot be written or the disk is full.
     """
-    try:
+    with disk_errors(
+        path.parent, "write in", hint="choose another folder with --out, or free its permissions or space"
+    ):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
-    except OSError as error:
-        raise DiskError(
-            f"cannot write in {path.parent}: {error.strerror or error}",
-            hint="choose another folder with --out, or free its permissions or space",
-        ) from error
     temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _fsync_dir(path.parent)
-    except OSError as error:
-        raise DiskError(
-            f"cannot write {path}: {error.strerror or error}", hint="free some space or choose another folder"
-        ) from error
+        with disk_errors(path, hint="free some space or choose another folder"):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _fsync_dir(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock of one file; the system frees it when a process dies, so it is never stale.
+    """Holds the lock of one file; the system releases it when a process dies, so it is never stale.
 
     Raises:
-        OSError: The file cannot be made, or its file system knows no locks.
+        DiskError: The lock file cannot be written.
     """
-    with path.open("ab") as file:
-        if sys.platform == "win32":
-            import msvcrt
+    from filelock import FileLock
 
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    with disk_errors(path, "lock", hint=MORE_ROOM):
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

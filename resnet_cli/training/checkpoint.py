@@ -19,7 +19,7 @@ from torch import Tensor
 
 from resnet_cli.errors import DiskError, ModelError
 from resnet_cli.runs import list_checkpoints
-from resnet_cli.system.paths import make_dir, write_bytes
+from resnet_cli.system.paths import disk_errors, make_dir, write_bytes
 
 #: Raised when an old reader would misread it.
 SCHEMA_VERSION = 1
@@ -65,10 +65,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, num_steps: int) ->
     make_dir(folder)
     path = folder / _name(num_steps)
     write_bytes(path, data)
-    try:
+    with disk_errors(path, "read"):
         is_whole = path.read_bytes() == data
-    except OSError as error:
-        raise DiskError(f"{path}: {error.strerror or error}") from error
     if not is_whole:
         path.unlink(missing_ok=True)
         raise DiskError(f"{path}: the disk gives back other bytes than were written", hint="check the disk")

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-from resnet_cli.errors import ConfigError, DiskError, missing_extra
+from resnet_cli.errors import ConfigError, missing_extra
 from resnet_cli.system.events import WorkDone
+from resnet_cli.system.paths import disk_errors
 from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
 
@@ -39,15 +40,13 @@ class Journal:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
-        try:
+        with disk_errors(path):
             # Unbuffered: a line is there or not, also after kill -9, and closing has nothing left to write.
             self._file = cast(BinaryIO, path.open("ab", buffering=0))
             if not _lock(self._file):
                 self._file.close()
                 raise ConfigError(f"{path.parent}: another process is training it", hint="stop that one first")
             _drop_torn_line(path)
-        except OSError as error:
-            raise DiskError(f"{path}: {error.strerror or error}") from error
         if tensorboard is not None:
             self._board = SummaryWriter(str(tensorboard))
 
@@ -71,12 +70,10 @@ class Journal:
             return
         values: dict[str, Any] = {"event": type(event).__name__, "time": round(time.time(), 3)}
         values |= dataclasses.asdict(event)
-        try:
+        with disk_errors(self._path, hint="free some space"):
             line = json.dumps(values, default=str).encode() + b"\n"
             if self._file.write(line) < len(line):
                 raise OSError("only a part could be written")
-        except OSError as error:
-            raise DiskError(f"{self._path}: {error.strerror or error}", hint="free some space") from error
         if self._board is not None:
             self._draw(event)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_cli.network import transfer
+from resnet_cli.network import retry
 from support.file_server import Server
 
 
@@ -41,7 +41,7 @@ def https_server(certificate: Path) -> Iterator[Server]:
 @pytest.fixture
 def quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is allowed, no proxy is asked, and a second try comes at once."""
-    monkeypatch.setattr(transfer, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setenv("no_proxy", "*")
     for name in ("RESNET_CLI_MIRROR", "RESNET_CLI_OFFLINE"):
         monkeypatch.delenv(name, raising=False)

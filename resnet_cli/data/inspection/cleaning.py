@@ -11,8 +11,8 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.inspect import Inspection, connected, inspect_images
-from resnet_cli.data.splits import write_rows
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
+from resnet_cli.data.splits import connected, write_rows
 from resnet_cli.errors import DataError
 
 #: Which copy of an image in several splits is worth most: what judges stays whole.

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
 from resnet_cli.data.inspection.duplicates import NearPair, find_near, find_near_by_features
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.splits import connected
 from resnet_cli.system.events import Progress
 
 #: An image of which a centre square cuts away more than this is long.
@@ -196,18 +197,6 @@ def inspect_images(
         near=tuple(NearPair(first, second, score) for (first, second), score in sorted(scores.items())),
         near_by="" if not near else "look" if features is None else "look and features",
     )
-
-
-def connected(together: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Joins all blocks that share a position; each result is sorted."""
-    block_of: dict[int, list[int]] = {}
-    for first, *others in together:
-        for other in (first, *others):
-            small, large = sorted((block_of.setdefault(first, [first]), block_of.setdefault(other, [other])), key=len)
-            if small is not large:
-                large += small
-                block_of |= dict.fromkeys(small, large)
-    return [sorted(block) for block in {id(block): block for block in block_of.values()}.values()]
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -10,14 +10,13 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from resnet_cli.data.sources.archive_reader import Budget, Member, open_members, readable, refuse
 from resnet_cli.errors import DiskError
-from resnet_cli.network.transfer import MORE_ROOM, OnProgress
-from resnet_cli.system.paths import atomic_folder, data_dir, locked, make_dir
+from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.paths import MORE_ROOM, atomic_folder, check_space, data_dir, disk_errors, locked, make_dir
 
 #: More than ImageNet-1k's 1.4 million images; each file costs a block and an inode, however short it is.
 MAX_FILES = 2_000_000
@@ -100,11 +99,8 @@ def unpacked(archive: Path, *, wanted: Wanted | None = None, on_progress: OnProg
 @contextlib.contextmanager
 def _alone(into: Path) -> Iterator[None]:
     make_dir(into.parent)
-    try:
-        with locked(into.with_name(f".{into.name}.lock")):
-            yield
-    except OSError as error:
-        raise DiskError(f"cannot write {into}: {error.strerror or error}", hint=MORE_ROOM) from error
+    with disk_errors(into, hint=MORE_ROOM), locked(into.with_name(f".{into.name}.lock")):
+        yield
 
 
 def _fill(archive: Path, into: Path, wanted: Wanted | None, on_progress: OnProgress | None) -> int:
@@ -123,7 +119,7 @@ def _write_all(archive: Path, folder: Path, wanted: Wanted | None, on_progress: 
             files = list(files)
             total = sum(member.num_bytes for name, member in files if name)
             budget.check(total)
-            _check_room(archive, folder, total)
+            check_space(folder, total, f"unpacking {archive.name}")
         num_passed_over = num_written = 0
         for name, member in files:
             if name is None:
@@ -172,15 +168,6 @@ def _parts(archive: Path, name: str) -> list[str]:
 def _safe_on_windows(part: str) -> str:
     part = _WINDOWS_CHARACTERS.sub("_", part)
     return f"_{part}" if _WINDOWS_DEVICES.match(part) else part
-
-
-def _check_room(archive: Path, folder: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise DiskError(
-            f"{folder.parent} has {free / 1e6:.1f} MB free; {archive.name} unpacks to {num_bytes / 1e6:.1f} MB",
-            hint=MORE_ROOM,
-        )
 
 
 def _write(archive: Path, folder: Path, name: str, member: Member) -> int:

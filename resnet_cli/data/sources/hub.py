@@ -8,26 +8,23 @@ one table.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from resnet_cli.data.sources.archives import is_archive_name
 from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
-from resnet_cli.data.sources.mirror import check_space
 from resnet_cli.data.sources.shards import TABLE_NAME, link_files, made_once, unpack_shards
 from resnet_cli.data.sources.table_dataset import NOT_LOOKED_FOR
 from resnet_cli.data.sources.tables import TABLE_EXTENSIONS, is_table_name, read_table
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
 from resnet_cli.images import EXTENSIONS, is_image_name
-from resnet_cli.network.hub import quiet_retries
+from resnet_cli.network.hub import quiet_retries, silent_bar
 from resnet_cli.network.retry import explain
 from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.paths import check_space
 
 _SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/(?P<name>[\w.-]+))(?P<part>(?:/[^@/\\]+)*)/?(?:@(?P<revision>[^@\s]+))?")
 _USAGE = "write hf:OWNER/NAME, hf:OWNER/NAME/FOLDER or hf:OWNER/NAME@REVISION"
@@ -79,8 +76,8 @@ def localize_hub(
             part, snapshot = _find_snapshot(repo)
         else:
             part, sizes = _choose_part(repo)
-            check_space(_hub_cache(), sum(sizes))
-            snapshot = _download(repo, part, _bar(on_progress, sum(sizes)))
+            check_space(_hub_cache(), sum(sizes), str(repo))
+            snapshot = _download(repo, part, on_progress=on_progress, total=sum(sizes))
     found = [path for path in _walk(snapshot / part) if _is_data((snapshot / part / path).name)]
     return _settle(repo, part, snapshot, found, columns)
 
@@ -155,9 +152,15 @@ def _literal(text: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", text)
 
 
-def _download(repo: _Repo, part: str, bar: type[Any], *, offline: bool = False) -> Path:
+def _download(
+    repo: _Repo, part: str, *, offline: bool = False, on_progress: OnProgress | None = None, total: int | None = None
+) -> Path:
     from huggingface_hub import snapshot_download
 
+    # One of its bars counts bytes from the network, another bytes on the disk, a third files.
+    bar = silent_bar(
+        on_progress, counts=lambda shown: shown.get("unit") == "B" and "total" in str(shown.get("desc")), total=total
+    )
     return Path(
         snapshot_download(
             repo.id,
@@ -175,11 +178,11 @@ def _find_snapshot(repo: _Repo) -> tuple[str, Path]:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        snapshot = _download(repo, repo.part, _bar(None, 0), offline=True)
+        snapshot = _download(repo, repo.part, offline=True)
     except LocalEntryNotFoundError:
         if repo.part:
             raise
-        return "default", _download(repo, "default", _bar(None, 0), offline=True)
+        return "default", _download(repo, "default", offline=True)
     paths = (path.as_posix() for path in _walk(snapshot))
     return _config(repo, (path for path in paths if _is_below(path, repo.part))) or repo.part, snapshot
 
@@ -188,30 +191,6 @@ def _hub_cache() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE).expanduser()
-
-
-def _bar(on_progress: OnProgress | None, total: int) -> type[Any]:
-    """A class in the place of the Hub's progress bars, which draws nothing and reports the bytes."""
-    # The package's attribute of this name is the module or the class, as it happens to have been loaded.
-    base: Any = importlib.import_module("huggingface_hub.utils.tqdm").tqdm
-
-    lock = threading.Lock()
-    num_bytes = 0
-
-    class Bar(base):  # type: ignore[misc]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            # One of its bars counts bytes from the network, another bytes on the disk, a third files.
-            self.counts = options.get("unit") == "B" and "total" in str(options.get("desc"))
-            super().__init__(*args, **{**options, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            nonlocal num_bytes
-            if self.counts and on_progress:
-                with lock:
-                    num_bytes = min(num_bytes + int(n or 0), total)
-                    on_progress(num_bytes, total)
-
-    return Bar
 
 
 @contextlib.contextmanager

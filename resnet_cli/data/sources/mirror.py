@@ -8,16 +8,24 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from resnet_cli.errors import DataError, DiskError
+from resnet_cli.errors import DataError
 from resnet_cli.network.retry import Failed, attempt, public
-from resnet_cli.network.transfer import MORE_ROOM, OnProgress
-from resnet_cli.system.paths import atomic_path, data_dir, locked, make_dir, write_text
+from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.paths import (
+    MORE_ROOM,
+    atomic_path,
+    check_space,
+    data_dir,
+    disk_errors,
+    locked,
+    make_dir,
+    write_text,
+)
 
 MAX_FILES = 2_000_000
 NUM_THREADS = 8
@@ -100,7 +108,7 @@ class Copy:
         missing: list[str] = []
         if todo:
             make_dir(self.folder)
-            check_space(self.folder, sum(file.size or 0 for file in todo))
+            check_space(self.folder, sum(file.size or 0 for file in todo), "the copy")
             self._save(complete=False)
         try:
             with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="copy") as pool:
@@ -123,14 +131,12 @@ class Copy:
         Raises:
             DiskError: The cache cannot be written.
         """
-        try:
+        with disk_errors(self.folder, "remove old files from"):
             for root, _, files in os.walk(self.folder):
                 for file in files:
                     path = Path(root, file)
                     if path.relative_to(self.folder).as_posix() not in names:
                         path.unlink()
-        except OSError as error:
-            raise DiskError(f"cannot tidy {self.folder}: {error.strerror or error}") from error
         gone = self._known.keys() - names
         if gone or not self.complete:
             for name in gone:
@@ -200,11 +206,8 @@ def alone(folder: Path) -> Iterator[None]:
     """
     make_dir(folder.parent)
     lock = folder.with_name(f"{folder.name}.lock")
-    try:
-        with locked(lock):
-            yield
-    except OSError as error:
-        raise DiskError(f"cannot use {lock}: {error.strerror or error}", hint=MORE_ROOM) from error
+    with disk_errors(lock, "use", hint=MORE_ROOM), locked(lock):
+        yield
 
 
 def plain(name: str) -> str:
@@ -229,21 +232,3 @@ def check_name(name: str, where: str) -> str:
             hint="paths must be relative, with '/' and without '..'",
         )
     return "/".join(parts)
-
-
-def check_space(folder: Path, num_bytes: int) -> None:
-    """Refuses a copy that cannot fit.
-
-    Raises:
-        DiskError: It cannot.
-    """
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise DiskError(f"cannot use {folder}: {error.strerror or error}", hint=MORE_ROOM) from error
-    if free < num_bytes:
-        raise DiskError(
-            f"{folder} has {free / 1e6:.1f} MB free; the copy needs {num_bytes / 1e6:.1f} MB", hint=MORE_ROOM
-        )

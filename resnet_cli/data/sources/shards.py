@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
-from resnet_cli.data.sources.mirror import MAX_FILES, alone, check_space, copy_folder, plain
+from resnet_cli.data.sources.mirror import MAX_FILES, alone, copy_folder, plain
 from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError
-from resnet_cli.system.paths import atomic_folder, make_dir
+from resnet_cli.system.paths import atomic_folder, check_space, make_dir
 
 #: The table of unpacked images.
 TABLE_NAME = "images.csv"
@@ -83,7 +83,7 @@ def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str
     Raises:
         DataError: A shard is damaged, or holds no images.
     """
-    check_space(folder, sum(shard.stat().st_size for shard in shards.values()))
+    check_space(folder, sum(shard.stat().st_size for shard in shards.values()), "unpacking the Parquet files")
     splits = {name: split_of(name) for name in shards}
     header = [columns.get(role) or name for role, name in _COLUMNS.items()]
     rows: Counter[str] = Counter()

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from resnet_cli.data.dataset import Split
-from resnet_cli.errors import DataError, DiskError, SetupError
+from resnet_cli.errors import DataError, SetupError
 from resnet_cli.images import Pixels
 from resnet_cli.network.registry import DATASETS
-from resnet_cli.network.transfer import MORE_ROOM, OnProgress
-from resnet_cli.system.paths import atomic_path, locked
+from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.paths import MORE_ROOM, atomic_path, disk_errors, locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,17 +253,14 @@ def _attribute(thing: Any, name: str) -> Any:
 
 def _unpack(archive: Path, target: Path) -> None:
     """Makes what torchvision reads of an archive; ``target`` appears whole or not at all."""
-    try:
-        with locked(archive.with_name(f"{archive.name}.lock")):
-            # Another process may have made it while this one waited for the lock.
-            if target.exists():
-                return
-            if archive.name == f"{target.name}.gz":
-                _gunzip(archive, target)
-            else:
-                _unpack_folder(archive, target)
-    except OSError as error:
-        raise DiskError(f"cannot write {target}: {error.strerror or error}", hint=MORE_ROOM) from error
+    with disk_errors(target, hint=MORE_ROOM), locked(archive.with_name(f"{archive.name}.lock")):
+        # Another process may have made it while this one waited for the lock.
+        if target.exists():
+            return
+        if archive.name == f"{target.name}.gz":
+            _gunzip(archive, target)
+        else:
+            _unpack_folder(archive, target)
 
 
 def _gunzip(archive: Path, target: Path) -> None:

@@ -31,7 +31,7 @@ from resnet_cli.data.views.batched import Frame, target_of, to_device, whole_box
 from resnet_cli.errors import DiskError
 from resnet_cli.images import Pixels
 from resnet_cli.preprocess import MAX_ASPECT, Interpolation, Preprocess
-from resnet_cli.system.paths import atomic_path, cache_dir, locked, make_dir
+from resnet_cli.system.paths import atomic_path, cache_dir, evict, locked, make_dir
 
 #: Side of the stored square over the network's, and the filter that makes it. Measured on 48 photos of about 500 px,
 #: random crops at 224 px: views differ by 1.3 of 255 on average from those of the sources and have 93 % of their
@@ -220,17 +220,12 @@ def _write(path: Path, items: Sequence[Item], layout: Layout, key: str) -> None:
 
 
 def _make_room(folder: Path, num_bytes: int) -> bool:
-    """Removes the files that were not used for longest until one more fits; False if it does not fit at all."""
-    files = sorted(((path.stat(), path) for path in folder.glob("*.u8")), key=lambda file: file[0].st_mtime)
-    taken = sum(stat.st_size for stat, _ in files)
-    most = DISK_SHARE * (shutil.disk_usage(folder).free + taken)
+    """Evicts files until a new one fits; False if it does not fit at all."""
+    files = list(folder.glob("*.u8"))
+    most = DISK_SHARE * (shutil.disk_usage(folder).free + sum(path.stat().st_size for path in files))
     if num_bytes > most:
         return False
-    for stat, path in files:
-        if taken + num_bytes <= most:
-            break
-        path.unlink()
-        taken -= stat.st_size
+    evict(files, int(most) - num_bytes)
     return True
 
 
