@@ -107,7 +107,7 @@ def compare_times(files: dict[str, Path], image: Image.Image, *, num_turns: int)
     for turn in range(num_turns + 1):
         for name, model in models.items():
             began = time.perf_counter()
-            model.answers([image])
+            model.predict_images([image])
             if turn:
                 times[name].append(1000 * (time.perf_counter() - began))
     for name, found in times.items():

@@ -110,12 +110,12 @@ def measure_rates(server: Server, model: str, folder: Path, *, requests: int) ->
 
 def bare_rate(model: ExportedModel) -> float:
     """Squares/s of the network alone, one at a time."""
-    side = int(model.preprocess["crop_size"])
+    side = model.preprocess.crop_size
     square = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    model.answer([square])
+    model.predict([square])
     began, done = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < BARE_S:
-        model.answer([square])
+        model.predict([square])
         done += 1
     return done / passed
 

@@ -1,14 +1,16 @@
-"""Images in, answers out: any number, in their order, in bounded memory. No torch: the network is whoever answers.
+"""One way to use an opened model, and batched prediction with it: in order, in bounded memory. No torch.
 
-``inference.py`` answers with torch, an exported model with ONNX Runtime; batching, decoding ahead, errors, top-k and
-"unknown" are the same for both.
+A model in torch (``predictor.py``) and every exported file (``exported/``) are a :class:`Predictor`. Batching, decoding
+ahead, unreadable images, top-k and "unknown" are here, once for all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +19,29 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError, ImageError, ModelError
+from resnet_cli.images import Pixels
 from resnet_cli.model.reliability import Abstention, Reliability, abstention
 
-#: The answer to an image that is not answered. A class may have the same name: only ``Prediction.unknown`` tells.
+if TYPE_CHECKING:
+    from resnet_cli.preprocess import Preprocess
+
+#: The label of an image that is not classified. A class may have the same name: only ``Prediction.unknown`` tells.
 UNKNOWN = "unknown"
 
-Seen = TypeVar("Seen")
+Prepared = TypeVar("Prepared")
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The answer to one image, or why there is none.
+    """The classes of one image, or the reason why there are none.
 
     Attributes:
-        path: As it was given.
+        path: The path or name of the image, as it was given.
         topk: (class, probability), most probable first; empty if the image cannot be read.
-        error: Why there is no answer.
-        unknown: Why the image is not answered although it was looked at, in words; None if it is.
-        novelty: How unlike all training images it is, in [0, 2]; None where the model remembers none.
-        features: What the backbone made of it, [2048]; None unless asked for.
+        error: Why the image cannot be read; None if it can.
+        unknown: Why the image is labeled "unknown" although it was read, in words; None if it is classified.
+        novelty: How unlike all training images it is, in [0, 2]; None if the model holds no training images.
+        features: The backbone's output, [2048]; None unless requested.
     """
 
     path: str
@@ -47,7 +53,7 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class, or ``unknown``; what it would have been is in ``topk`` all the same.
+        """The most probable class, or ``unknown``; the classes of an unknown image are still in ``topk``.
 
         Raises:
             ImageError: The image could not be read.
@@ -57,7 +63,7 @@ class Prediction:
 
     @property
     def prob(self) -> float:
-        """The probability of the most probable class, be it answered or not.
+        """The probability of the most probable class, also if the image is labeled "unknown".
 
         Raises:
             ImageError: The image could not be read.
@@ -71,105 +77,155 @@ class Prediction:
         return self.topk[0]
 
 
-class Answers(NamedTuple):
-    """What is known about a batch.
+class ModelOutput(NamedTuple):
+    """What a model computes for a batch of b images and k classes.
 
     Attributes:
-        probs: At the model's temperature, float32 [b x k].
-        novelty: float32 [b]; None where the model remembers no images.
-        features: [b x 2048]; None where they cannot be had.
-        heat: Where each image speaks for its most probable class, [b x rows x columns] of the last stage, not scaled;
-            None where that is not known without another pass.
+        probs: Probabilities at the model's temperature, float32 [b x k].
+        novelty: How unlike all training images each image is, float32 [b]; None if the model cannot tell.
+        features: The backbone's output, [b x 2048]; None if the model does not give it.
+        heatmap: How much each place of the last stage speaks for the most probable class, [b x rows x columns], not
+            scaled; None if that takes another forward pass (:meth:`Predictor.heatmap`) or is not known.
     """
 
     probs: NDArray[np.float32]
     novelty: NDArray[np.float32] | None = None
     features: NDArray[np.floating[Any]] | None = None
-    heat: NDArray[np.float32] | None = None
+    heatmap: NDArray[np.float32] | None = None
 
-    def row(self, index: int) -> Answers:
-        """What is known about one image, as a batch of one."""
-        return Answers(self.probs[index : index + 1], *(x if x is None else x[index : index + 1] for x in self[1:]))
+    def row(self, index: int) -> ModelOutput:
+        """The output for one image, as a batch of one."""
+        return ModelOutput(self.probs[index : index + 1], *(x if x is None else x[index : index + 1] for x in self[1:]))
 
 
-class Answerer(Protocol[Seen]):
-    """A network ready to answer."""
+class Predictor(Protocol[Prepared]):
+    """An opened model, in torch or exported: everything that a command may ask of it.
+
+    Implementations derive from it; :func:`resnet_cli.predictor.open_predictor` opens any of them.
+
+    Attributes:
+        name: The model as the user named it.
+        path: The file or folder that it was opened from; None for a model that is in no file.
+        classes: Class names in index order.
+        preprocess: How an image becomes the network's input.
+        temperature: What logits are divided by before softmax.
+        provenance: Where the model comes from: version, data, weights, recipe, scores.
+        reliability: Its results on its validation split; None for weights of other programs.
+        has_novelty: Whether outputs tell how unlike the training images an image is.
+        has_features: Whether outputs include the backbone's features.
+        has_heatmap: Whether :meth:`heatmap` is available.
+        batch_size: Images per forward pass, unless the user chooses another number.
+        precision: The precision in which it computes: fp32, bf16, fp16 or int8.
+        precision_conflict: A sentence for the user if its validation figures were computed in another precision.
+    """
+
+    name: str = ""
+    path: Path | None = None
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    temperature: float = 1.0
+    provenance: Mapping[str, Any] = MappingProxyType({})
+    reliability: Reliability | None = None
+    has_novelty: bool = False
+    has_features: bool = False
+    has_heatmap: bool = False
+    batch_size: int = 16
+    precision: str = "fp32"
+    precision_conflict: str | None = None
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """In index order."""
+    def sha256(self) -> str:
+        """SHA-256 of the model file (of an exported model: of its source), in hex; empty if there is none."""
+        return ""
 
-    @property
-    def batch_size(self) -> int:
-        """Images a forward pass, unless the user wants another number."""
+    def prepare(self, image: Image.Image) -> Prepared:
+        """Turns one upright RGB image into the network's input; called on several threads."""
 
-    def see(self, image: Image.Image) -> Seen:
-        """What the network needs of one upright RGB image; called on threads."""
+    def predict(self, inputs: Sequence[Prepared]) -> ModelOutput:
+        """Computes the output for at least one prepared image."""
 
-    def answer(self, seen: list[Seen]) -> Answers:
-        """Answers at least one image."""
+    def predict_images(self, images: Iterable[Image.Image]) -> ModelOutput:
+        """Prepares upright RGB images of any sizes and computes their output, in order."""
+        return self.predict([self.prepare(image) for image in images])
+
+    def square(self, prepared: Prepared) -> Pixels:
+        """The square that the network sees of a prepared image, uint8 [s x s x 3]."""
+
+    def heatmap(self, prepared: Prepared, output: ModelOutput) -> NDArray[np.float32]:
+        """How much each place speaks for an image's most probable class, [rows x columns], not scaled.
+
+        Args:
+            prepared: One prepared image.
+            output: Its output, a batch of one.
+
+        Raises:
+            ModelError: The model does not tell.
+        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answered(Generic[Seen]):
-    """One image with its answer, for whoever copies, draws or explains it.
+class PredictedItem(Generic[Prepared]):
+    """One image with its prediction, for what copies, draws or explains it.
 
     Attributes:
         item: The image.
-        prediction: The answer.
-        seen: What the network saw; None if the image cannot be read.
-        heat: Where the image speaks for its most probable class, [rows x columns]; None where that is not known.
+        prediction: Its prediction.
+        prepared: The network's input; None if the image cannot be read.
+        output: The model's output for it, a batch of one; None if the image cannot be read.
     """
 
     item: Item
     prediction: Prediction
-    seen: Seen | None = None
-    heat: NDArray[np.float32] | None = None
+    prepared: Prepared | None = None
+    output: ModelOutput | None = None
 
 
-def answer(
-    answerer: Answerer[Seen],
+def predict(
+    predictor: Predictor[Prepared],
     items: Iterable[Item],
     *,
     topk: int = 5,
     batch_size: int | None = None,
     rule: Abstention | None = None,
     with_features: bool = False,
-) -> Iterator[Answered[Seen]]:
-    """Answers any number of images in order; unreadable ones get a prediction with an error.
+) -> Iterator[PredictedItem[Prepared]]:
+    """Predicts any number of images in order; unreadable ones get a prediction with an error.
 
     Args:
-        answerer: The network.
-        items: Taken a few batches ahead; labels are not looked at.
-        topk: Classes to name, at most all.
-        batch_size: Images a forward pass; the answer does not depend on it.
-        rule: When an image is not answered; None: all are.
-        with_features: Whether predictions carry features.
+        predictor: The model.
+        items: Images, read a few batches ahead; their labels are not used.
+        topk: Number of classes per image, at most all.
+        batch_size: Images per forward pass; predictions do not depend on it. None: the predictor's own.
+        rule: Which images are labeled "unknown"; None: none.
+        with_features: Whether predictions include features.
     """
-    groups = decode_ahead(items, lambda item: answerer.see(item.open()), batch_size=batch_size or answerer.batch_size)
+    groups = decode_ahead(
+        items, lambda item: predictor.prepare(item.open()), batch_size=batch_size or predictor.batch_size
+    )
     try:
         for group in groups:
             good = [item for position, item in enumerate(group.items) if position not in group.errors]
-            answers = (
-                answerer.answer(group.decoded) if good else Answers(np.empty((0, len(answerer.classes)), np.float32))
+            output = (
+                predictor.predict(group.decoded)
+                if good
+                else ModelOutput(np.empty((0, len(predictor.classes)), np.float32))
             )
-            paths = [item.name for item in good]
-            predictions = read_answers(
-                answerer.classes, paths, answers, topk=topk, rule=rule, with_features=with_features
+            names = [item.name for item in good]
+            predictions = to_predictions(
+                predictor.classes, names, output, topk=topk, rule=rule, with_features=with_features
             )
-            heats = [None] * len(good) if answers.heat is None else list(answers.heat)
-            rows = zip(good, predictions, group.decoded, heats, strict=True)
+            rows = (
+                PredictedItem(item, prediction, prepared, output.row(row))
+                for row, (item, prediction, prepared) in enumerate(zip(good, predictions, group.decoded, strict=True))
+            )
             for position, item in enumerate(group.items):
                 error = group.errors.get(position)
-                if error is not None:
-                    yield Answered(item, Prediction(item.name, error=error))
-                else:
-                    yield Answered(*next(rows))
+                yield next(rows) if error is None else PredictedItem(item, Prediction(item.name, error=error))
     finally:
         groups.close()
 
 
-def answer_rule(
+def abstention_rule(
     reliability: Reliability | None,
     *,
     has_novelty: bool,
@@ -177,18 +233,19 @@ def answer_rule(
     threshold: float = 0.0,
     target_error: float | None = None,
 ) -> Abstention | None:
-    """When images are not answered; None where nothing of it is asked for.
+    """The rule by which images are labeled "unknown"; None if nothing of the kind is requested.
 
     Args:
-        reliability: The model's; a threshold alone needs none.
-        has_novelty: Whether its answers tell how unlike the training images an image is.
-        abstain: Not what is unlike all training images.
-        threshold: Nor what is less probable than this, in [0, 1].
-        target_error: Nor what would be wrong more often than this, in (0, 1); abstains too.
+        reliability: The model's; a threshold alone does not need it.
+        has_novelty: Whether the model tells how unlike the training images an image is.
+        abstain: Label images "unknown" that are unlike all training images.
+        threshold: Label images "unknown" whose most probable class is less probable than this, in [0, 1].
+        target_error: Label as many images "unknown" as needed to keep the share of wrong predictions among the others
+            below this, in (0, 1); implies ``abstain``.
 
     Raises:
-        ModelError: To abstain, and the model has nothing to decide by.
-        ConfigError: A share that is none, or one that the model's validation split cannot promise.
+        ModelError: ``abstain`` is requested, and the model has nothing to decide by.
+        ConfigError: A value out of range, or one that the model's validation split cannot guarantee.
     """
     if not 0 <= threshold <= 1 or not (target_error is None or 0 < target_error < 1):
         shown = f"threshold {threshold}" if not 0 <= threshold <= 1 else f"target_error {target_error}"
@@ -203,37 +260,37 @@ def answer_rule(
     return Abstention(threshold) if threshold > 0 else None
 
 
-def read_answers(
+def to_predictions(
     classes: tuple[str, ...],
-    paths: Sequence[str],
-    answers: Answers,
+    names: Sequence[str],
+    output: ModelOutput,
     *,
     topk: int,
     rule: Abstention | None = None,
     with_features: bool = False,
 ) -> list[Prediction]:
-    """What a network knows about a batch, as predictions.
+    """The output for a batch, as one prediction per image.
 
     Args:
-        classes: In index order.
-        paths: Of the images.
-        answers: Of the network.
-        topk: Classes to name, at most all.
-        rule: When an image is not answered; None: all are.
-        with_features: Whether predictions carry features.
+        classes: Class names in index order.
+        names: Paths or names of the images.
+        output: The model's output for them.
+        topk: Number of classes per image, at most all.
+        rule: Which images are labeled "unknown"; None: none.
+        with_features: Whether predictions include features.
     """
     # Of equal probabilities the first class wins, on every machine.
-    order = np.argsort(-answers.probs, axis=1, kind="stable")[:, :topk]  # [b x topk]
+    order = np.argsort(-output.probs, axis=1, kind="stable")[:, :topk]  # [b x topk]
     predictions = []
     for row, best in enumerate(order):
-        names = [classes[index] for index in best.tolist()]
-        probs = answers.probs[row, best].tolist()
-        novelty = None if answers.novelty is None else float(answers.novelty[row])
-        features = answers.features[row] if with_features and answers.features is not None else None
+        labels = [classes[index] for index in best.tolist()]
+        probs = output.probs[row, best].tolist()
+        novelty = None if output.novelty is None else float(output.novelty[row])
+        features = output.features[row] if with_features and output.features is not None else None
         predictions.append(
             Prediction(
-                paths[row],
-                tuple(zip(names, probs, strict=True)),
+                names[row],
+                tuple(zip(labels, probs, strict=True)),
                 unknown=None if rule is None else rule.reason(probs[0], novelty),
                 novelty=novelty,
                 features=features,

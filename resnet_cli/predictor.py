@@ -1,91 +1,148 @@
-"""Answers to new images with torch, one after the other, in the order they came."""
+"""Opens any model, in torch or exported, as one kind of :class:`~resnet_cli.prediction.Predictor`.
+
+torch is imported only where a model in torch is opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
-from resnet_cli.data.dataset import Item
-from resnet_cli.data.loading import stack
-from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.images import Pixels
-from resnet_cli.model.features import FrozenBackbone, inference_batch_size
-from resnet_cli.model.network import Model
-from resnet_cli.model.reliability import Abstention, NoveltyScorer
-from resnet_cli.prediction import Answers, Prediction, answer
-from resnet_cli.system.device import Compute
+from resnet_cli.model.reliability import NoveltyScorer, precision_conflict
+from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.system.paths import sha256_of, user_path
 
-__all__ = ["ModelAnswerer", "Prediction", "predict"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from resnet_cli.model.explain import GradCam
+    from resnet_cli.model.network import Model
+    from resnet_cli.system.device import Compute, Precision
 
 
-class ModelAnswerer:
-    """A model on its device, ready to answer; see :class:`~resnet_cli.prediction.Answerer`.
+def open_predictor(
+    spec: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    offline: bool = False,
+    trusted: bool = False,
+    on_download: Callable[[int, int | None], None] | None = None,
+) -> Predictor[Any]:
+    """Opens a run folder, a model file, named weights, or what ``resnet-cli export`` wrote.
 
     Args:
-        model: Network, classes, preprocessing, temperature, and what it remembers.
+        spec: Path or name of the model.
+        device: Where a model in torch computes; exported models compute on the CPU.
+        precision: In which precision a model in torch computes; an exported model has its own.
+        offline: Never download weights.
+        trusted: Whether code in an exported file may run; only a ``.pt2`` file holds any.
+        on_download: Called with (bytes downloaded, bytes in all or None).
+
+    Raises:
+        ConfigError: There is no such model.
+        ModelError: It is damaged or of another architecture.
+        UntrustedFileError: It would run code when loaded.
+        SetupError: The device or the runtime is missing.
+    """
+    path = user_path(str(spec))
+    if exported_kind(path):
+        exported = open_exported(path, trusted=trusted)
+        exported.name = str(spec)
+        return exported
+    from resnet_cli.model.weights import load_model
+    from resnet_cli.system.device import choose_compute
+
+    compute = choose_compute(device, precision)
+    return TorchPredictor(load_model(str(spec), offline=offline, on_download=on_download), compute, name=str(spec))
+
+
+class TorchPredictor(Predictor[Pixels]):
+    """A model in torch on its device.
+
+    Args:
+        model: Network, classes, preprocessing, temperature, and exemplars if any; copied, not changed.
+        compute: Device and precision.
+        name: The model as the user named it.
+
+    Attributes:
+        model: The model.
         compute: Device and precision.
     """
 
-    def __init__(self, model: Model, compute: Compute) -> None:
+    has_features = True
+    has_heatmap = True
+
+    def __init__(self, model: Model, compute: Compute, *, name: str = "") -> None:
+        from resnet_cli.model.features import FrozenBackbone
+
         self.model = model
         self.compute = compute
+        self.name = name
+        self.path = model.path
         self.classes = model.classes
-        self.batch_size = answer_batch_size(model.preprocess.crop_size, compute)
+        self.preprocess = model.preprocess
+        self.temperature = model.temperature
+        self.provenance = model.provenance
+        self.reliability = model.reliability
+        self.precision = compute.precision
+        self.precision_conflict = precision_conflict(model.provenance, compute.precision)
+        self.batch_size = predict_batch_size(model.preprocess.crop_size, compute)
         self._backbone = FrozenBackbone(model.network, model.preprocess, compute)
         reference = model.reference
         self._novelty_scorer = None if reference is None else NoveltyScorer(reference)
+        self.has_novelty = reference is not None
+        self._cam: GradCam | None = None
 
-    def see(self, image: Image.Image) -> Pixels:
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the model file; empty if it is in none."""
+        return "" if self.path is None else sha256_of(self.path)
+
+    def prepare(self, image: Image.Image) -> Pixels:
         """The square that the network sees: uint8 [crop_size x crop_size x 3]."""
-        return self.model.preprocess(image)
+        return self.preprocess(image)
 
-    def answer(self, seen: list[Pixels]) -> Answers:
+    def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
         """Probabilities, novelty and features of at least one image."""
-        features = self._backbone(stack(seen))
-        probs = head_probs(self.model.network.fc, features, self.model.temperature)
+        from resnet_cli.data.loading import stack
+        from resnet_cli.heads.probabilities import head_probs
+
+        features = self._backbone(stack(inputs))
+        probs = head_probs(self.model.network.fc, features, self.temperature)
         rows = features.numpy()
-        novel = None if self._novelty_scorer is None else self._novelty_scorer.novelty(rows)
-        return Answers(probs.numpy(), novel, rows)
+        novelty = None if self._novelty_scorer is None else self._novelty_scorer.novelty(rows)
+        return ModelOutput(probs.numpy(), novelty, rows)
+
+    def square(self, prepared: Pixels) -> Pixels:
+        """The prepared image itself."""
+        return prepared
+
+    def heatmap(self, prepared: Pixels, output: ModelOutput) -> NDArray[np.float32]:
+        """Grad-CAM of the most probable class, by another forward pass."""
+        import torch
+
+        from resnet_cli.data.loading import stack
+        from resnet_cli.model.explain import GradCam
+
+        if self._cam is None:
+            self._cam = GradCam(self.model.network, self.preprocess, self.compute)
+        heatmaps = self._cam.heat(stack([prepared]), torch.from_numpy(output.probs.argmax(axis=1)))
+        return np.asarray(heatmaps[0])
 
 
-def answer_batch_size(crop_size: int, compute: Compute) -> int:
-    """Images a forward pass: on a CPU half of what a training's features take at once.
+def predict_batch_size(crop_size: int, compute: Compute) -> int:
+    """Images per forward pass: on a CPU half of what feature extraction takes at once.
 
     A CPU is as fast with 16 images of 224 px as with 32, and the process stays 300 MB smaller (measured).
     """
+    from resnet_cli.model.features import inference_batch_size
+
     batch_size = inference_batch_size(crop_size, compute)
     return max(1, batch_size // 2) if compute.type == "cpu" else batch_size
-
-
-def predict(
-    model: Model,
-    items: Iterable[Item],
-    compute: Compute,
-    *,
-    topk: int = 5,
-    batch_size: int | None = None,
-    rule: Abstention | None = None,
-    with_features: bool = False,
-) -> Iterator[Prediction]:
-    """Answers any number of images in bounded memory; unreadable ones get a prediction with an error.
-
-    Args:
-        model: Network, classes and preprocessing.
-        items: Labels are not looked at.
-        compute: Device and precision.
-        topk: Classes to name, at most all.
-        batch_size: Images a forward pass; the answer does not depend on it.
-        rule: When an image is not answered; None: all are.
-        with_features: Whether predictions carry features.
-    """
-    found = answer(
-        ModelAnswerer(model, compute),
-        items,
-        topk=topk,
-        batch_size=batch_size,
-        rule=rule,
-        with_features=with_features,
-    )
-    for answered in found:
-        yield answered.prediction

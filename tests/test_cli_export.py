@@ -19,13 +19,16 @@ from PIL import Image
 from support.running import CLASSES, IMPORTED, Trained, command_environment, run_cli
 
 from resnet_cli.errors import SetupError
-from resnet_cli.exported.base import ABOUT_FILE
-from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exported.metadata import METADATA_FILE
+from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting import benchmark, parity
-from resnet_cli.exporting.export import export_model, sha256_of
-from resnet_cli.exporting.runtimes import Answers, TorchRuntime
+from resnet_cli.exporting.export import export_model
 from resnet_cli.model.weights import load_model
+from resnet_cli.prediction import ModelOutput
+from resnet_cli.predictor import TorchPredictor
+from resnet_cli.system.device import REFERENCE
+from resnet_cli.system.paths import sha256_of
 
 pytest_plugins = ["support.small_runs"]
 
@@ -99,13 +102,13 @@ def test_the_file_lies_beside_the_model_unless_told_otherwise(full_run: Trained)
 
 
 def test_a_file_that_answers_otherwise_is_not_written(full_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = OnnxModel.answers
+    predict = OnnxModel.predict
 
-    def turned(self: OnnxModel, images: Sequence[Image.Image]) -> Answers:
-        probs, novelty = answers(self, images)
-        return np.roll(probs, 1, axis=1), novelty
+    def turned(self: OnnxModel, inputs: Sequence[Prepared]) -> ModelOutput:
+        output = predict(self, inputs)
+        return output._replace(probs=np.roll(output.probs, 1, axis=1))
 
-    monkeypatch.setattr(OnnxModel, "answers", turned)
+    monkeypatch.setattr(OnnxModel, "predict", turned)
     Path("m.onnx").write_text("the old file")
     result = run_cli("export", full_run.run, "--out", "m.onnx")
     assert result.exit_code == 10
@@ -190,7 +193,9 @@ def test_pt2_answers_as_the_model_does(full_run: Trained, takes: str) -> None:
     model = load_model(full_run.run)
     photos = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue", "white", "black")]
     for found, expected in zip(
-        Pt2Model(Path("m.pt2")).answers(photos), TorchRuntime(model).answers(photos), strict=True
+        Pt2Model(Path("m.pt2")).predict_images(photos)[:2],
+        TorchPredictor(model, REFERENCE).predict_images(photos)[:2],
+        strict=True,
     ):
         assert found is not None and expected is not None
         np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -209,14 +214,14 @@ def test_a_timm_folder_is_one_that_timm_reads(full_run: Trained) -> None:
     photos = [Image.open(path).convert("RGB") for path in paths]
     with torch.inference_mode():
         probs = torch.softmax(network(torch.stack([transform(photo) for photo in photos])), dim=1)
-    np.testing.assert_allclose(probs.numpy(), TorchRuntime(model).answers(photos)[0], atol=1e-3)
+    np.testing.assert_allclose(probs.numpy(), TorchPredictor(model, REFERENCE).predict_images(photos)[0], atol=1e-3)
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
 
 def test_a_timm_folder_has_its_files_and_never_replaces_one(full_run: Trained) -> None:
     first = run_cli("export", full_run.run, "--format", "safetensors", "--out", "made")
     assert first.exit_code == 0, first.output
-    assert sorted(os.listdir("made")) == ["config.json", "model.safetensors", ABOUT_FILE]
+    assert sorted(os.listdir("made")) == ["config.json", "model.safetensors", METADATA_FILE]
     config = json.loads(Path("made/config.json").read_text())
     assert (config["architecture"], config["num_classes"], config["label_names"]) == ("resnet50", 3, list(CLASSES))
     second = run_cli("export", full_run.run, "--format", "safetensors", "--out", "made")
@@ -278,7 +283,7 @@ def test_an_openvino_folder_answers_as_the_model_does(full_run: Trained) -> None
     pytest.importorskip("openvino", reason="openvino is not installed")
     result = run_cli("export", full_run.run, "--format", "openvino", "--out", "made", "--json")
     assert result.exit_code == 0, result.output
-    assert sorted(os.listdir("made")) == ["model.bin", "model.xml", ABOUT_FILE]
+    assert sorted(os.listdir("made")) == ["model.bin", "model.xml", METADATA_FILE]
 
 
 @pytest.fixture(scope="module")

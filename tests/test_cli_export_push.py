@@ -28,6 +28,7 @@ from resnet_cli.exporting import parity
 from resnet_cli.exporting.hub.push import Push
 from resnet_cli.model.network import Model, ResNet50
 from resnet_cli.network import hub
+from resnet_cli.prediction import ModelOutput
 from resnet_cli.preprocess import Preprocess
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
@@ -163,7 +164,7 @@ def test_the_cards_own_code_answers_as_the_file_does(run: Path, served: UploadSe
     values: dict[str, Any] = {}
     exec(code.partition("```")[0], values)
     with Image.open("photo.jpg") as image:
-        expected, _ = OnnxModel.load(run / "model.onnx").answers([image.convert("RGB")])
+        expected, *_ = OnnxModel.load(run / "model.onnx").predict_images([image.convert("RGB")])
     np.testing.assert_allclose(values["probs"], expected[0], atol=1e-5)
 
 
@@ -237,8 +238,8 @@ def test_what_is_to_be_private_never_goes_where_all_can_see_it(run: Path, served
 def test_nothing_is_uploaded_when_the_gate_refuses(
     run: Path, served: UploadServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = OnnxModel.answers
-    monkeypatch.setattr(OnnxModel, "answers", lambda self, images: (1 - answers(self, images)[0], None))
+    predict = OnnxModel.predict
+    monkeypatch.setattr(OnnxModel, "predict", lambda self, inputs: ModelOutput(1 - predict(self, inputs).probs))
     result = export()
     assert result.exit_code == 10 and "pushing" not in result.stderr
     assert served.requests == [] and not (run / "model.onnx").exists()

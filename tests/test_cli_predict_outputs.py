@@ -20,7 +20,6 @@ from support.running import command_environment, run_cli
 from typer.testing import Result
 
 from resnet_cli.cli import predict_run
-from resnet_cli.cli.predict_models import Chosen
 from resnet_cli.cli.predict_outputs import answer_line
 from resnet_cli.prediction import Prediction
 
@@ -35,8 +34,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "in" / "broken.png").write_text("no image")
     (folder / "model").write_bytes(b"weights")
     monkeypatch.chdir(folder)
-    chosen = Chosen(MeanColours(), folder / "model", reliability(), has_novelty=True)
-    monkeypatch.setattr(predict_run, "choose_model", lambda *_, **__: chosen)
+    predictor = MeanColours()
+    predictor.path, predictor.reliability = folder / "model", reliability()
+    monkeypatch.setattr(predict_run, "choose_model", lambda *_, **__: predictor)
     return folder
 
 

@@ -29,7 +29,7 @@ from resnet_cli.errors import SetupError
 from resnet_cli.exporting.export import Job, describe
 from resnet_cli.model import network as models
 from resnet_cli.outputs import shards
-from resnet_cli.prediction import Answered
+from resnet_cli.prediction import PredictedItem
 from resnet_cli.preprocess import Preprocess
 
 # Ray warns of its own settings.
@@ -350,7 +350,7 @@ def test_a_block_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
     assert writer.is_finished("part-000000-0123456789ab")
 
 
-def killed() -> Iterator[Answered[Any]]:
+def killed() -> Iterator[PredictedItem[Any]]:
     raise KeyboardInterrupt
     yield
 

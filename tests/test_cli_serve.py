@@ -39,7 +39,7 @@ def server(made_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def expected(made_onnx: Path) -> np.ndarray:
-    return OnnxModel.load(made_onnx, threads=1).answers(images())[0]
+    return OnnxModel.load(made_onnx, threads=1).predict_images(images())[0]
 
 
 def probs(answer: dict[str, Any]) -> list[float]:

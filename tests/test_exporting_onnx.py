@@ -17,29 +17,30 @@ import pytest
 from support.running import FP32
 from support.synthetic_models import CLASSES, PREPROCESS, images, made_up_model
 
+from resnet_cli.data.loading import stack
 from resnet_cli.errors import ConfigError, ModelError
-from resnet_cli.exported.metadata import IMAGES, About, Input, Number
+from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.onnx_writer import int8
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
 from resnet_cli.exporting.onnx_writer.graph import IR_VERSION, OPSET
-from resnet_cli.exporting.runtimes import TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.model.explain import GradCam
 from resnet_cli.model.heatmap import heat_maps
 from resnet_cli.model.network import NUM_FEATURES, Model
-from resnet_cli.preprocess import Preprocess
+from resnet_cli.predictor import TorchPredictor
+from resnet_cli.system.device import REFERENCE
 
 pytest_plugins = ["support.narrow_network"]
 
 
-def about(model: Model, *, takes: Input = "picture", number: Number = "fp32") -> About:
-    return About(
+def about(model: Model, *, takes: InputKind = "picture", number: FilePrecision = "fp32") -> ExportMetadata:
+    return ExportMetadata(
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
         temperature=model.temperature,
-        takes=takes,
-        number=number,
+        input_kind=takes,
+        precision=number,
         provenance=model.provenance,
         licence="CC0",
         source_sha256="ab" * 32,
@@ -49,13 +50,12 @@ def about(model: Model, *, takes: Input = "picture", number: Number = "fp32") ->
 
 
 def written(
-    model: Model, path: Path, *, takes: Input = "picture", number: Number = "fp32", with_novelty: bool = True
+    model: Model, path: Path, *, takes: InputKind = "picture", number: FilePrecision = "fp32", with_novelty: bool = True
 ) -> OnnxModel:
     proto = to_onnx(model, number=number, with_novelty=with_novelty)
     if number == "int8":
-        feeds = (
-            {IMAGES: model.preprocess.normalize(squares(model, [image])).contiguous().numpy()} for image in images()
-        )
+        squares = (stack([model.preprocess(image)]) for image in images())
+        feeds = ({IMAGES: model.preprocess.normalize(square).contiguous().numpy()} for square in squares)
         proto = int8.quantise(proto, feeds)
     if takes == "picture":
         proto = take_images(proto, model.preprocess)
@@ -66,10 +66,10 @@ def written(
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("takes", ["picture", "tensor"])
 @pytest.mark.parametrize("hidden", [(), (16, 8)], ids=["linear", "mlp"])
-def test_it_answers_as_the_model_does(tmp_path: Path, takes: Input, hidden: tuple[int, ...]) -> None:
+def test_it_answers_as_the_model_does(tmp_path: Path, takes: InputKind, hidden: tuple[int, ...]) -> None:
     model = made_up_model(hidden)
-    probs, novelty = written(model, tmp_path / "m.onnx", takes=takes).answers(images())
-    expected_probs, expected_novelty = TorchRuntime(model).answers(images())
+    probs, novelty, *_ = written(model, tmp_path / "m.onnx", takes=takes).predict_images(images())
+    expected_probs, expected_novelty, *_ = TorchPredictor(model, REFERENCE).predict_images(images())
     assert probs.dtype == np.float32 and probs.shape == (7, 3)
     np.testing.assert_allclose(probs, expected_probs, atol=1e-5)
     assert novelty is not None and expected_novelty is not None
@@ -82,23 +82,23 @@ def test_it_answers_as_the_model_does(tmp_path: Path, takes: Input, hidden: tupl
 @pytest.mark.parametrize("hidden", [(), (16,), (16, 8)], ids=["linear", "mlp", "deep mlp"])
 def test_its_heat_is_that_of_the_model(tmp_path: Path, hidden: tuple[int, ...]) -> None:
     model = made_up_model(hidden)
-    heat = written(model, tmp_path / "m.onnx").answer(images()).heat
+    heat = written(model, tmp_path / "m.onnx").predict(images()).heatmap
     assert heat is not None and heat.max() > 0
-    expected = GradCam(model.network, PREPROCESS, FP32).maps(squares(model, images()))
+    expected = GradCam(model.network, PREPROCESS, FP32).maps(stack([model.preprocess(image) for image in images()]))
     maps = heat_maps(heat, height=PREPROCESS.crop_size, width=PREPROCESS.crop_size)
     np.testing.assert_allclose(maps, expected, atol=1e-3)
 
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("number", ["fp32", "fp16", "int8"])
-def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: Number) -> None:
+def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: FilePrecision) -> None:
     path = tmp_path / "m.onnx"
-    whole = written(made_up_model(), path, number=number).answer(images())
+    whole = written(made_up_model(), path, number=number).predict(images())
     cut = OnnxModel.load(path, threads=1, without_preprocessing=True)
-    assert cut.about.takes == "tensor"
-    squares = [cut.see(image) for image in images()]
+    assert cut.metadata.input_kind == "tensor"
+    squares = [cut.prepare(image) for image in images()]
     for name, expected in whole._asdict().items():
-        found = getattr(cut.answer(squares), name)
+        found = getattr(cut.predict(squares), name)
         assert (found is None) is (expected is None)
         if found is not None:
             np.testing.assert_allclose(found, expected, atol=1e-5 if number == "fp32" else 1e-3)
@@ -107,39 +107,39 @@ def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: N
 def test_a_whole_resnet50_does_too(tmp_path: Path) -> None:
     model = made_up_model(remembers=False)
     found = written(model, tmp_path / "m.onnx")
-    probs, novelty = found.answers(images())
+    probs, novelty, *_ = found.predict_images(images())
     assert novelty is None and not found.has_novelty
-    np.testing.assert_allclose(probs, TorchRuntime(model).answers(images())[0], atol=1e-3)
+    np.testing.assert_allclose(probs, TorchPredictor(model, REFERENCE).predict_images(images())[0], atol=1e-3)
 
 
 @pytest.mark.usefixtures("narrow")
 def test_neither_order_nor_company_changes_an_answer(tmp_path: Path) -> None:
     found = written(made_up_model(), tmp_path / "m.onnx")
-    together, _ = found.answers(images())
-    backwards, _ = found.answers(images()[::-1])
+    together, *_ = found.predict_images(images())
+    backwards, *_ = found.predict_images(images()[::-1])
     np.testing.assert_allclose(together, backwards[::-1], atol=1e-6)
     for image, row in zip(images(), together, strict=True):
-        np.testing.assert_allclose(found.answers([image])[0][0], row, atol=1e-6)
+        np.testing.assert_allclose(found.predict_images([image])[0][0], row, atol=1e-6)
 
 
 @pytest.mark.usefixtures("narrow")
 def test_no_images_get_no_answers(tmp_path: Path) -> None:
-    probs, novelty = written(made_up_model(), tmp_path / "m.onnx").answers([])
+    probs, novelty, *_ = written(made_up_model(), tmp_path / "m.onnx").predict_images([])
     assert probs.shape == (0, 3) and novelty is not None and novelty.shape == (0,)
 
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(("number", "tolerance", "share"), [("fp16", 0.01, 0.6), ("int8", 0.1, 0.5)])
 def test_fewer_digits_take_less_room_and_answer_nearly_the_same(
-    tmp_path: Path, number: Number, tolerance: float, share: float
+    tmp_path: Path, number: FilePrecision, tolerance: float, share: float
 ) -> None:
     model = made_up_model()
     full = written(model, tmp_path / "full.onnx")
     small = written(model, tmp_path / "small.onnx", number=number)
-    for found, expected in zip(small.answers(images()), full.answers(images()), strict=True):
+    for found, expected in zip(small.predict_images(images())[:2], full.predict_images(images())[:2], strict=True):
         assert found is not None and expected is not None
         np.testing.assert_allclose(found, expected, atol=tolerance)
-    assert small.about.number == number
+    assert small.precision == number
     # What is not weights stays: the preprocessing and the metadata.
     fixed = len(finish(take_images(to_onnx(model), PREPROCESS), about(model))) - weight_bytes(tmp_path / "full.onnx")
     assert (tmp_path / "small.onnx").stat().st_size - fixed < share * weight_bytes(tmp_path / "full.onnx") + 60_000
@@ -154,8 +154,8 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     model = made_up_model()
     found = written(model, tmp_path / "m.onnx")
     assert found.classes == CLASSES
-    assert Preprocess.from_dict(found.preprocess) == PREPROCESS
-    assert found.source_hash == "ab" * 32
+    assert found.preprocess == PREPROCESS
+    assert found.sha256 == "ab" * 32
     assert found.reliability is not None and model.reliability is not None
     for name, values in vars(model.reliability).items():
         assert (getattr(found.reliability, name) == values).all()
@@ -183,7 +183,7 @@ def test_without_novelty_no_image_travels(tmp_path: Path) -> None:
     model = made_up_model()
     with_them = written(model, tmp_path / "with.onnx").path.stat().st_size
     found = written(model, tmp_path / "without.onnx", with_novelty=False)
-    assert found.answers(images())[1] is None
+    assert found.predict_images(images())[1] is None
     assert with_them - found.path.stat().st_size > 18 * NUM_FEATURES * 2
 
 
@@ -279,7 +279,7 @@ from pathlib import Path
 from PIL import Image
 from resnet_cli.exported.onnx import OnnxModel
 model = OnnxModel.load(Path(sys.argv[1]), threads=1)
-probs, novelty = model.answers([Image.new("RGB", (50, 40), "red")])
+probs, novelty, *_ = model.predict_images([Image.new("RGB", (50, 40), "red")])
 print(probs.shape, novelty.shape, model.reliability.most_novel >= 0)
 """
 
@@ -295,8 +295,8 @@ def test_it_runs_without_torch_and_without_onnx(whole: Path) -> None:
 def test_about_survives_its_texts() -> None:
     model = made_up_model(remembers=True)
     first = about(model)
-    again = About.from_texts(first.to_texts(), "m.onnx")
+    again = ExportMetadata.from_texts(first.to_texts(), "m.onnx")
     assert again.to_texts() == first.to_texts()
-    assert (again.classes, again.takes, again.number) == (CLASSES, "picture", "fp32")
+    assert (again.classes, again.input_kind, again.precision) == (CLASSES, "picture", "fp32")
     without = dataclasses.replace(first, reliability=None)
-    assert About.from_texts(without.to_texts(), "m.onnx").reliability is None
+    assert ExportMetadata.from_texts(without.to_texts(), "m.onnx").reliability is None

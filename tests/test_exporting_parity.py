@@ -11,27 +11,42 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import VerificationError
-from resnet_cli.exported.metadata import Number
+from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting import parity
 from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
-from resnet_cli.exporting.runtimes import Answers
 from resnet_cli.exporting.verification_data import _spread
+from resnet_cli.images import Pixels
+from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.preprocess import Preprocess
 
 Change = Callable[[NDArray[np.float32], Sequence[Image.Image]], NDArray[np.float32]]
 
 
-class Colours:
+class Colours(Predictor[Image.Image]):
     """Answers with the share of each colour, changed as a test wants it."""
+
+    classes = ("red", "green", "blue")
+    preprocess = Preprocess(resize_size=8, crop_size=8)
 
     def __init__(self, change: Change | None = None) -> None:
         self._change = change
         self.batches: list[int] = []
 
-    def answers(self, images: Sequence[Image.Image]) -> Answers:
-        self.batches.append(len(images))
-        means = np.stack([np.asarray(image, dtype=np.float32).mean(axis=(0, 1)) + 1 for image in images])
+    def prepare(self, image: Image.Image) -> Image.Image:
+        return image
+
+    def predict(self, inputs: Sequence[Image.Image]) -> ModelOutput:
+        self.batches.append(len(inputs))
+        means = np.stack([np.asarray(image, dtype=np.float32).mean(axis=(0, 1)) + 1 for image in inputs])
         probs = (means / means.sum(axis=1, keepdims=True)).astype(np.float32)
-        return probs if self._change is None else self._change(probs, images), (means[:, 0] / 255).astype(np.float32)
+        novelty = (means[:, 0] / 255).astype(np.float32)
+        return ModelOutput(probs if self._change is None else self._change(probs, inputs), novelty)
+
+    def square(self, prepared: Image.Image) -> Pixels:
+        raise NotImplementedError
+
+    def heatmap(self, prepared: Image.Image, output: ModelOutput) -> NDArray[np.float32]:
+        raise NotImplementedError
 
 
 def items(count: int = 40) -> list[Item]:
@@ -46,9 +61,9 @@ def items(count: int = 40) -> list[Item]:
     return made
 
 
-def compared(change: Change | None = None, *, number: Number = "fp32", max_drop: float = 0.0) -> Parity:
+def compared(change: Change | None = None, *, number: FilePrecision = "fp32", max_drop: float = 0.0) -> Parity:
     images = items()
-    expected = Colours().answers([item.open() for item in images])
+    expected = Colours().predict_images([item.open() for item in images])
     return compare(
         Colours(),
         Colours(change),
@@ -75,7 +90,9 @@ def test_the_same_answers_pass() -> None:
 def test_every_batch_size_is_tried_also_with_few_images() -> None:
     file = Colours()
     images = items(3)
-    compare(Colours(), file, images, classes=("r", "g", "b"), expected=Colours().answers([x.open() for x in images]))
+    compare(
+        Colours(), file, images, classes=("r", "g", "b"), expected=Colours().predict_images([x.open() for x in images])
+    )
     assert set(BATCHES) <= set(file.batches)
 
 

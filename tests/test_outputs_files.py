@@ -20,7 +20,7 @@ from resnet_cli.outputs.formats import file_format
 from resnet_cli.outputs.prediction_files import growing_file, made_by, parquet_file
 from resnet_cli.outputs.resume import Done, read_done
 from resnet_cli.outputs.schema import FILE_COLUMNS
-from resnet_cli.prediction import Answered
+from resnet_cli.prediction import PredictedItem
 
 BY = "0123456789abcdef-01234567"
 ODD = [
@@ -36,14 +36,14 @@ Kind = Literal["csv", "json"]
 KINDS: list[Kind] = ["csv", "json"]
 
 
-def many() -> list[Answered[Any]]:
+def many() -> list[PredictedItem[Any]]:
     found = [answered(name, novelty=0.25) for name in ODD]
     found[1] = answered(ODD[1], (), error=ImageError(ODD[1], 'damaged: "x"\nsecond line'))
     found[3] = answered(ODD[3], unknown="only 80.0 % sure", novelty=0.5)
     return found
 
 
-def write(path: Path, kind: Kind, rows: Sequence[Answered[Any]], done: Done | None = None) -> None:
+def write(path: Path, kind: Kind, rows: Sequence[PredictedItem[Any]], done: Done | None = None) -> None:
     with growing_file(path, kind, BY, num_bytes=done.num_bytes if done else 0) as add:
         for row in rows:
             add(row)
@@ -226,7 +226,7 @@ def test_an_interrupt_leaves_no_parquet(tmp_path: Path) -> None:
 # Features
 
 
-def features(count: int, dtype: type[np.floating[Any]]) -> list[Answered[Any]]:
+def features(count: int, dtype: type[np.floating[Any]]) -> list[PredictedItem[Any]]:
     rng = np.random.default_rng(0)
     rows = [answered(f"{index}\n.jpg", features=rng.normal(size=8).astype(dtype)) for index in range(count)]
     return [*rows[:2], answered("bad", (), error=ImageError("bad", "empty")), *rows[2:]]

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.mean_colours import CLASSES, COLOURS, answered, paint
+from support.mean_colours import CLASSES, COLOURS, MeanColours, answered, paint
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError, ImageError
 from resnet_cli.outputs.annotated import annotate_into, caption, explain_into
 from resnet_cli.outputs.safe_files import folder_names, place, safe_name
 from resnet_cli.outputs.sorting import sort_into
-from resnet_cli.prediction import Answered, Prediction
+from resnet_cli.prediction import PredictedItem, Prediction, predict
 from resnet_cli.reporting.annotate import MIN_HEIGHT_PX, MIN_WIDTH_PX, annotate
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -28,9 +28,9 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def at(path: Path, label: str = "red", **fields: object) -> Answered[object]:
+def at(path: Path, label: str = "red", **fields: object) -> PredictedItem[object]:
     prediction = Prediction(str(path), ((label, 0.9),), **fields)  # type: ignore[arg-type]
-    return Answered(Item(str(path), path), prediction)
+    return PredictedItem(Item(str(path), path), prediction)
 
 
 @given(st.text(max_size=300))
@@ -60,7 +60,7 @@ def test_images_are_copied_by_class(tmp_path: Path) -> None:
     write(at(red))
     write(at(blue, "blue", unknown="only 40 % sure"))
     write(answered("gone.jpg", (), error=ImageError("gone.jpg", "empty")))
-    write(Answered(Item("-", red.read_bytes()), Prediction("-", (("green", 1.0),))))
+    write(PredictedItem(Item("-", red.read_bytes()), Prediction("-", (("green", 1.0),))))
     assert tree(tmp_path / "out") == {
         "red/1.png": red.read_bytes(),
         "unknown/2.png": blue.read_bytes(),
@@ -131,9 +131,12 @@ def test_a_file_in_the_way_of_a_folder_is_a_disk_error(tmp_path: Path) -> None:
 
 def test_drawn_and_explained_images_are_jpegs_under_the_name_of_their_image(tmp_path: Path) -> None:
     source = paint(tmp_path / "in" / "a.png", COLOURS["red"], size=(300, 200))
+    predictor = MeanColours()
+    predictor.has_heatmap = True
+    (explained,) = predict(predictor, [Item(str(source), source)])
     for _ in range(2):
         annotate_into(tmp_path / "drawn")(at(source))
-        explain_into(tmp_path / "explained", lambda found: Image.new("RGB", (8, 8)))(at(source))
+        explain_into(tmp_path / "explained", predictor)(explained)
         assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["a.jpg"]
         assert [path.name for path in (tmp_path / "explained").iterdir()] == ["a.jpg"]
     with Image.open(tmp_path / "drawn" / "a.jpg") as image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from support.mean_colours import COLOURS, MeanColours, reliability
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, ImageError, ModelError
 from resnet_cli.model.reliability import Abstention
-from resnet_cli.prediction import Answers, Prediction, answer, answer_rule
+from resnet_cli.prediction import ModelOutput, Prediction, abstention_rule, predict
 
 
 def item(name: str, colour: tuple[int, int, int]) -> Item:
@@ -27,7 +27,7 @@ RED, GREY = item("red", COLOURS["red"]), item("grey", (90, 91, 90))
 
 
 def predictions(items: list[Item], **options: object) -> list[Prediction]:
-    return [found.prediction for found in answer(MeanColours(), items, **options)]  # type: ignore[arg-type]
+    return [found.prediction for found in predict(MeanColours(), items, **options)]  # type: ignore[arg-type]
 
 
 @given(colours=st.lists(st.sampled_from([*COLOURS, "broken"]), max_size=17), batch_size=st.integers(1, 9))
@@ -58,9 +58,9 @@ def test_topk_is_sorted_cut_at_the_number_of_classes_and_stable_among_equals() -
 
 
 def test_what_the_network_saw_and_features_come_along() -> None:
-    (found,) = answer(MeanColours(), [RED], with_features=True)
-    assert found.item is RED and found.prediction.features is not None and found.seen is not None
-    assert found.prediction.features.tolist() == np.repeat(found.seen, 4).tolist()
+    (found,) = predict(MeanColours(), [RED], with_features=True)
+    assert found.item is RED and found.prediction.features is not None and found.prepared is not None
+    assert found.prediction.features.tolist() == np.repeat(found.prepared, 4).tolist()
     assert predictions([RED])[0].features is None
 
 
@@ -83,7 +83,7 @@ def test_only_a_few_batches_are_taken_ahead_and_the_threads_end() -> None:
             taken += 1
             yield RED
 
-    answers = answer(MeanColours(), endless(), batch_size=2)
+    answers = predict(MeanColours(), endless(), batch_size=2)
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert taken <= 8
@@ -91,24 +91,24 @@ def test_only_a_few_batches_are_taken_ahead_and_the_threads_end() -> None:
 
 def test_a_batch_without_a_readable_image_is_not_computed() -> None:
     class Never(MeanColours):
-        def answer(self, seen: list[NDArray[np.float32]]) -> Answers:
+        def predict(self, inputs: Sequence[NDArray[np.float32]]) -> ModelOutput:
             raise AssertionError
 
-    assert all(found.prediction.error for found in answer(Never(), [Item("a", b""), Item("b", b"x")]))
+    assert all(found.prediction.error for found in predict(Never(), [Item("a", b""), Item("b", b"x")]))
 
 
 def test_rules() -> None:
     known = reliability()
-    rule = functools.partial(answer_rule, known, has_novelty=True)
-    assert answer_rule(None, has_novelty=False) is None and rule(threshold=0) is None
-    assert answer_rule(None, has_novelty=False, threshold=0.3) == Abstention(0.3)
+    rule = functools.partial(abstention_rule, known, has_novelty=True)
+    assert abstention_rule(None, has_novelty=False) is None and rule(threshold=0) is None
+    assert abstention_rule(None, has_novelty=False, threshold=0.3) == Abstention(0.3)
     assert rule(abstain=True) == Abstention(0.0, known.most_novel)
     promised = rule(target_error=0.1, threshold=0.2)
     assert promised is not None and promised.min_prob >= 0.5 and promised.max_novelty == known.most_novel
     with pytest.raises(ModelError, match="does not know its own limits"):
-        answer_rule(None, has_novelty=True, abstain=True)
+        abstention_rule(None, has_novelty=True, abstain=True)
     with pytest.raises(ModelError, match="remembers none of them"):
-        answer_rule(known, has_novelty=False, abstain=True)
+        abstention_rule(known, has_novelty=False, abstain=True)
     with pytest.raises(ConfigError, match="no threshold can promise that"):
         rule(target_error=0.0001)
     for wrong in ({"threshold": 1.2}, {"threshold": float("nan")}, {"target_error": 0.0}, {"target_error": 1.0}):

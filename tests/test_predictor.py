@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from resnet_cli.errors import ImageError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import load_model
-from resnet_cli.predictor import Prediction, predict
+from resnet_cli.prediction import Prediction
+from resnet_cli.prediction import predict as predict_items
+from resnet_cli.predictor import TorchPredictor
+from resnet_cli.system.device import Compute
 from resnet_cli.training.loop import selection_key
 
 pytest_plugins = ["support.small_runs"]
@@ -35,6 +38,12 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 @pytest.fixture
 def val(trained: Trained) -> list[Item]:
     return trained.result.plan.dataset.split("val")
+
+
+def predict(model: Model, items: Iterable[Item], compute: Compute, **options: Any) -> Iterator[Prediction]:
+    """The predictions of a model in torch."""
+    for found in predict_items(TorchPredictor(model, compute), items, **options):
+        yield found.prediction
 
 
 def probs_of(predictions: Sequence[Prediction]) -> NDArray[np.float64]:

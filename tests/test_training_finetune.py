@@ -22,7 +22,8 @@ from resnet_cli.errors import DivergedError, Interrupted, VerificationError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.heads.probabilities import Validation, head_probs
 from resnet_cli.model.weights import load_model
-from resnet_cli.predictor import predict
+from resnet_cli.prediction import predict
+from resnet_cli.predictor import TorchPredictor
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training import callback
@@ -279,7 +280,7 @@ def test_added_classes_join_the_old_ones_whose_images_are_not_needed(
     items = [item for item in frozen_run.result.plan.dataset.items if item.split == "test"]
     names = frozen_run.result.model.classes
     green = [item for item in items if names[item.label] == "green"]
-    answers = [answer.label for answer in predict(result.model, green, result.plan.compute)]
+    answers = [found.prediction.label for found in predict(TorchPredictor(result.model, result.plan.compute), green)]
     assert answers.count("green") >= 2
     # And what came in can be added to in its turn.
     exemplars = load_model(result.run.path).exemplars
@@ -318,7 +319,7 @@ def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
         return call(self, image)
 
     monkeypatch.setattr(Preprocess, "__call__", look)
-    (answer,) = predict(model, [Item("wide.png", Path("wide.png"))], result.plan.compute)
+    (found,) = predict(TorchPredictor(model, result.plan.compute), [Item("wide.png", Path("wide.png"))])
     assert {preprocess.fit for preprocess in seen} == {fit}
     size = model.preprocess.crop_size
     pixels = call(model.preprocess, wide)
@@ -327,7 +328,7 @@ def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
     # Padded, the image has a third of the height.
     rim = [list(model.preprocess.mean_colour)] * size
     assert (pixels[0].tolist() == rim) == (pixels[size // 4].tolist() == rim) == (fit == "pad")
-    assert 0 <= answer.prob <= 1
+    assert 0 <= found.prediction.prob <= 1
 
 
 @pytest.mark.parametrize(("mode", "epoch"), [("frozen", 1), ("lp-ft", 0)])

@@ -16,16 +16,15 @@ from resnet_cli.outputs.schema import COLUMNS, RULE_COLUMNS, to_cells, to_dict
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from resnet_cli.cli.predict_models import Chosen
     from resnet_cli.cli.predict_request import Request
     from resnet_cli.model.similar import Match
     from resnet_cli.outputs.formats import Format
     from resnet_cli.outputs.resume import Done
-    from resnet_cli.prediction import Answered, Prediction
+    from resnet_cli.prediction import PredictedItem, Prediction, Predictor
 
 #: Off a terminal at most one line in this time.
 LINE_EVERY_S = 5
-Write: TypeAlias = "Callable[[Answered[Any]], None]"
+Write: TypeAlias = "Callable[[PredictedItem[Any]], None]"
 
 
 def printer(kind: Literal["csv", "json"] | None, *, has_rule: bool) -> Write:
@@ -81,13 +80,13 @@ def tab_cells(prediction: Prediction) -> Iterator[str]:
 
 @contextlib.contextmanager
 def open_outputs(
-    request: Request, chosen: Chosen, done: Done | None, *, has_rule: bool, made_by: str
+    request: Request, predictor: Predictor[Any], done: Done | None, *, has_rule: bool, made_by: str
 ) -> Iterator[Write]:
     """Everything that wants answers, as one; files are finished when the block ends well.
 
     Args:
         request: Which.
-        chosen: The model.
+        predictor: The model.
         done: What the output file holds already; None for a new one.
         has_rule: Whether images may stay unanswered.
         made_by: For the rows of files.
@@ -116,41 +115,40 @@ def open_outputs(
             )
             writers.append(stack.enter_context(growing))
         if request.embeddings is not None:
-            writers.append(stack.enter_context(_embeddings(request, chosen)))
-        writers += _folders(request, chosen, has_rule=has_rule)
+            writers.append(stack.enter_context(_embeddings(request, predictor)))
+        writers += _folders(request, predictor, has_rule=has_rule)
 
-        def write(answered: Answered[Any]) -> None:
+        def write(answered: PredictedItem[Any]) -> None:
             for writer in writers:
                 writer(answered)
 
         yield write
 
 
-def _embeddings(request: Request, chosen: Chosen) -> contextlib.AbstractContextManager[Write]:
+def _embeddings(request: Request, predictor: Predictor[Any]) -> contextlib.AbstractContextManager[Write]:
     import numpy as np
 
     from resnet_cli.model.network import NUM_FEATURES
     from resnet_cli.outputs.embeddings import embeddings_file
 
-    assert request.embeddings is not None and chosen.torch is not None
-    dtype = np.float32 if chosen.torch.compute.precision == "fp32" else np.float16
+    assert request.embeddings is not None
+    dtype = np.float32 if predictor.precision == "fp32" else np.float16
     return embeddings_file(request.embeddings, NUM_FEATURES, dtype)
 
 
-def _folders(request: Request, chosen: Chosen, *, has_rule: bool) -> Iterator[Write]:
+def _folders(request: Request, predictor: Predictor[Any], *, has_rule: bool) -> Iterator[Write]:
     if request.sort_into is not None:
         from resnet_cli.outputs.sorting import sort_into
 
-        yield sort_into(request.sort_into, chosen.answerer.classes, abstains=has_rule, link=request.link)
+        yield sort_into(request.sort_into, predictor.classes, abstains=has_rule, link=request.link)
     if request.annotate is not None:
         from resnet_cli.outputs.annotated import annotate_into
 
         yield annotate_into(request.annotate)
     if request.explain is not None:
-        from resnet_cli.cli.predict_models import explainer
         from resnet_cli.outputs.annotated import explain_into
 
-        yield explain_into(request.explain, explainer(chosen))
+        yield explain_into(request.explain, predictor)
 
 
 def check_outputs(request: Request) -> None:
@@ -209,7 +207,7 @@ class Counting:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def __call__(self, answered: Answered[Any]) -> None:
+    def __call__(self, answered: PredictedItem[Any]) -> None:
         """Counts one."""
         self.num += 1
         prediction = answered.prediction

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import typer
 
 from resnet_cli.cli import output
-from resnet_cli.cli.predict_models import Chosen, check_exported, choose_model, is_exported
+from resnet_cli.cli.predict_models import check_exported, choose_model, is_exported, rule_of
 from resnet_cli.cli.predict_outputs import Counting
 from resnet_cli.cli.predict_request import TOPK, Request
 from resnet_cli.cli.predict_run import EXIT_SOME_UNREADABLE, open_inputs
@@ -22,7 +22,8 @@ from resnet_cli.errors import ConfigError, DiskError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.network.download import is_offline
 from resnet_cli.outputs import ray_blocks, ray_cluster, shards
-from resnet_cli.prediction import Answerer
+from resnet_cli.prediction import Predictor
+from resnet_cli.predictor import TorchPredictor
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -46,15 +47,14 @@ class LoadTorch:
     device: str
     precision: Precision
 
-    def __call__(self, num_threads: int) -> Answerer[Any]:
+    def __call__(self, num_threads: int) -> Predictor[Any]:
         """The network."""
         import torch
 
-        from resnet_cli.predictor import ModelAnswerer
         from resnet_cli.system.device import choose_compute
 
         torch.set_num_threads(num_threads)
-        return ModelAnswerer(self.model, choose_compute(self.device, self.precision))
+        return TorchPredictor(self.model, choose_compute(self.device, self.precision))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LoadOnnx:
 
     data: bytes
 
-    def __call__(self, num_threads: int) -> Answerer[Any]:
+    def __call__(self, num_threads: int) -> Predictor[Any]:
         """The model."""
         from resnet_cli.exported.onnx import OnnxModel
 
@@ -96,8 +96,10 @@ def run_on_ray(request: Request, resolved: Resolved[PredictConfig], model: str |
         ray_cluster.load_ray()
     inputs = open_inputs(request, config, stdin)
     # Only to know the model: this machine may have no GPU where the others do.
-    chosen = choose_model(model, config.model_copy(update={"device": "cpu", "precision": "fp32"}), quiet=request.quiet)
-    task = _task(request, config, chosen)
+    predictor = choose_model(
+        model, config.model_copy(update={"device": "cpu", "precision": "fp32"}), quiet=request.quiet
+    )
+    task = _task(request, config, predictor)
     _begin(request, config, task)
     task.writer.tidy()
     skipped: list[shards.Counts] = []
@@ -109,9 +111,9 @@ def run_on_ray(request: Request, resolved: Resolved[PredictConfig], model: str |
         answered = ray_blocks.answer_blocks(
             ray,
             shards.unfinished(shards.blocks(inputs.items, block_size=shards.BLOCK_SIZE), task.writer, skipped),
-            load=_load(chosen, config),
+            load=_load(predictor, config),
             task=task,
-            device=_device(config, chosen),
+            device=_device(config, predictor),
         )
         for counts in answered:
             counting.num += counts.num
@@ -140,14 +142,17 @@ def _check_folders(request: Request, config: PredictConfig) -> None:
         raise ConfigError(f"--embeddings {request.embeddings}: holds the answers", hint="name another folder")
 
 
-def _task(request: Request, config: PredictConfig, chosen: Chosen) -> ray_blocks.Task:
+def _task(request: Request, config: PredictConfig, predictor: Predictor[Any]) -> ray_blocks.Task:
     from resnet_cli.outputs.prediction_files import made_by
 
     assert request.output is not None
-    rule = chosen.rule(config)
-    topk = min(request.topk or TOPK, len(chosen.answerer.classes))
+    assert predictor.path is not None
+    rule = rule_of(predictor, config)
+    topk = min(request.topk or TOPK, len(predictor.classes))
     writer = shards.PartWriter(
-        request.output.absolute(), "json" if request.kind == "json" else "parquet", made_by(chosen.path, (topk, rule))
+        request.output.absolute(),
+        "json" if request.kind == "json" else "parquet",
+        made_by(predictor.path, (topk, rule)),
     )
     if request.embeddings is not None:
         from resnet_cli.model.network import NUM_FEATURES
@@ -177,14 +182,15 @@ def _begin(request: Request, config: PredictConfig, task: ray_blocks.Task) -> No
         shards.begin(request.embeddings, "--embeddings", {**settings, "format": "features"})
 
 
-def _load(chosen: Chosen, config: PredictConfig) -> ray_blocks.Load:
-    if chosen.torch is None:
-        return LoadOnnx(chosen.path.read_bytes())
-    return LoadTorch(chosen.torch.model, config.device, config.precision)
+def _load(predictor: Predictor[Any], config: PredictConfig) -> ray_blocks.Load:
+    if isinstance(predictor, TorchPredictor):
+        return LoadTorch(predictor.model, config.device, config.precision)
+    assert predictor.path is not None
+    return LoadOnnx(predictor.path.read_bytes())
 
 
-def _device(config: PredictConfig, chosen: Chosen) -> ray_cluster.Device:
-    if chosen.torch is None or config.device == "cpu":
+def _device(config: PredictConfig, predictor: Predictor[Any]) -> ray_cluster.Device:
+    if not isinstance(predictor, TorchPredictor) or config.device == "cpu":
         return "cpu"
     return "cuda" if config.device == "cuda" else "auto"
 

@@ -7,12 +7,12 @@ import functools
 import itertools
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
 from resnet_cli.cli import output
-from resnet_cli.cli.predict_models import Chosen, check_exported, choose_model, is_exported
+from resnet_cli.cli.predict_models import check_exported, choose_model, is_exported, rule_of
 from resnet_cli.cli.predict_outputs import Counting, check_outputs, open_outputs, show_matches, summary
 from resnet_cli.cli.predict_request import TOPK, TOPK_SIMILAR, Request
 from resnet_cli.config.base import Resolved
@@ -21,7 +21,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.prediction import answer
+from resnet_cli.prediction import Predictor, predict
 from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
@@ -47,23 +47,23 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
     check_outputs(request)
     inputs = open_inputs(request, config, stdin)
     arriving = _arriving(request, config, known=None) if request.watch and not request.resume else None
-    chosen = choose_model(model, config, quiet=request.quiet)
-    rule = chosen.rule(config)
+    predictor = choose_model(model, config, quiet=request.quiet)
+    rule = rule_of(predictor, config)
     if not request.quiet:
-        _note_precision(chosen)
-    topk = min(request.topk or TOPK, len(chosen.answerer.classes))
-    made_by, done = _past(request, chosen, rule, topk)
+        _note_precision(predictor)
+    topk = min(request.topk or TOPK, len(predictor.classes))
+    made_by, done = _past(request, predictor, rule, topk)
     if request.watch and arriving is None:
         arriving = _arriving(request, config, known=done or _nothing())
     is_shown = request.output is None and sys.stdout.isatty()
     with (
         _stoppable(request) as stop,
         Counting(_total(inputs, done), quiet=request.quiet, is_shown=is_shown) as counting,
-        open_outputs(request, chosen, done, has_rule=rule is not None, made_by=made_by) as write,
+        open_outputs(request, predictor, done, has_rule=rule is not None, made_by=made_by) as write,
     ):
         for items in _portions(request, inputs, done, arriving, stop):
-            found = answer(
-                chosen.answerer,
+            found = predict(
+                predictor,
                 items,
                 topk=topk,
                 batch_size=request.batch_size,
@@ -78,11 +78,11 @@ def run(request: Request, resolved: Resolved[PredictConfig], model: str | None, 
     _finish(request, counting, done)
 
 
-def _note_precision(chosen: Chosen) -> None:
-    if chosen.precision != "fp32":
-        output.note(f"answers are computed in {chosen.precision}, coarser than float32")
-    if chosen.precision_conflict:
-        output.warn(chosen.precision_conflict)
+def _note_precision(predictor: Predictor[Any]) -> None:
+    if predictor.precision != "fp32":
+        output.note(f"answers are computed in {predictor.precision}, coarser than float32")
+    if predictor.precision_conflict:
+        output.warn(predictor.precision_conflict)
 
 
 def open_inputs(request: Request, config: PredictConfig, stdin: BinaryIO) -> Inputs:
@@ -150,7 +150,7 @@ def _at_least_one(items: Iterator[Item], name: str) -> Iterator[Item]:
     yield from items
 
 
-def _past(request: Request, chosen: Chosen, rule: Abstention | None, topk: int) -> tuple[str, Done | None]:
+def _past(request: Request, predictor: Predictor[Any], rule: Abstention | None, topk: int) -> tuple[str, Done | None]:
     """What names this model and these settings in the rows of a file, and what the file holds already."""
     if request.output is None:
         return "", None
@@ -158,8 +158,9 @@ def _past(request: Request, chosen: Chosen, rule: Abstention | None, topk: int) 
     from resnet_cli.outputs.resume import read_done
 
     # Answers of two precisions are never mixed in a file.
-    precision = () if chosen.precision == "fp32" else (chosen.precision,)
-    name = made_by(chosen.path, (topk, rule, *precision))
+    assert predictor.path is not None
+    precision = () if predictor.precision == "fp32" else (predictor.precision,)
+    name = made_by(predictor.path, (topk, rule, *precision))
     kind = request.kind
     if kind == "parquet" or kind is None or not (request.resume and request.output.exists()):
         return name, None
@@ -255,16 +256,18 @@ def run_similar(request: Request, resolved: Resolved[PredictConfig], model: str 
         raise ConfigError("--similar - and --among -: stdin can be only one of them")
     queries = list(find_images(request.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)
     among = _find(request.among, request, _options(request, config), stdin)
-    chosen = choose_model(model, config, quiet=request.quiet)
-    assert chosen.torch is not None
+    predictor = choose_model(model, config, quiet=request.quiet)
     from resnet_cli.model.similar import find_similar
+    from resnet_cli.predictor import TorchPredictor
+
+    assert isinstance(predictor, TorchPredictor)
 
     with Counting(None, quiet=request.quiet, is_shown=False) as counting:
         found = find_similar(
-            chosen.torch.model,
+            predictor.model,
             queries,
             among.items,
-            chosen.torch.compute,
+            predictor.compute,
             topk=request.topk or TOPK_SIMILAR,
             on_progress=counting.show,
         )

@@ -15,7 +15,7 @@ from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.scores import Evaluation
-    from resnet_cli.predictor import Prediction
+    from resnet_cli.prediction import Prediction
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 

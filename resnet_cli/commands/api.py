@@ -20,8 +20,9 @@ from resnet_cli.evaluation.scores import Evaluation, Tta
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import load_imagenet, load_model
-from resnet_cli.prediction import Prediction, answer_rule
-from resnet_cli.predictor import predict as predict_items
+from resnet_cli.prediction import Prediction, abstention_rule
+from resnet_cli.prediction import predict as predict_items
+from resnet_cli.predictor import TorchPredictor
 from resnet_cli.runs import choose_items, open_run_dataset
 from resnet_cli.system.device import Precision, choose_compute
 from resnet_cli.system.events import Progress
@@ -161,15 +162,14 @@ def predict(
         ModelError: To abstain, and the model has nothing to decide by.
         ConfigError: A share that is none, or one that the model's validation split cannot promise.
     """
-    rule = answer_rule(
+    rule = abstention_rule(
         model.reliability,
-        has_novelty=model.exemplars is not None,
+        has_novelty=model.reference is not None,
         abstain=abstain,
         threshold=threshold,
         target_error=target_error,
     )
-    compute = choose_compute(device, precision)
+    predictor = TorchPredictor(model, choose_compute(device, precision))
     items = (to_item(image, number) for number, image in enumerate(images))
-    return predict_items(
-        model, items, compute, topk=topk, batch_size=batch_size, rule=rule, with_features=with_features
-    )
+    found = predict_items(predictor, items, topk=topk, batch_size=batch_size, rule=rule, with_features=with_features)
+    return (item.prediction for item in found)

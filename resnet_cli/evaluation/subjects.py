@@ -70,16 +70,16 @@ class Subject:
     @property
     def provenance(self) -> Mapping[str, Any]:
         """Where it comes from."""
-        return self.model.provenance if self.model else self._known_exported.about.provenance
+        return self.model.provenance if self.model else self._known_exported.provenance
 
     @property
     def temperature(self) -> float:
         """Logits are divided by it."""
-        return self.model.temperature if self.model else self._known_exported.about.temperature
+        return self.model.temperature if self.model else self._known_exported.temperature
 
     def precision(self, compute: Compute) -> str:
         """In which it answers: an exported file has its own, whatever is asked for."""
-        return compute.precision if self.model else self._known_exported.about.number
+        return compute.precision if self.model else self._known_exported.precision
 
     def precision_conflict(self, compute: Compute) -> str | None:
         """What to say where its limits were found in another precision than it answers in."""
@@ -196,9 +196,9 @@ def evaluate_exported(
     for group in decode_ahead(items, Item.open, batch_size=EXPORTED_BATCH):
         # Readable a moment ago: the file was changed or removed in between.
         raise_unreadable(list(group.errors.values()), len(items))
-        some, novelty = exported.answers(group.decoded)
-        probs.append(some)
-        novel.append(novelty)
+        output = exported.predict_images(group.decoded)
+        probs.append(output.probs)
+        novel.append(output.novelty)
         if on_progress:
             on_progress(sum(map(len, probs)), len(items))
     labels = np.array([item.label for item in items], dtype=np.int64)
@@ -208,7 +208,7 @@ def evaluate_exported(
     return dataclasses.replace(
         scores,
         novelty=found,
-        temperature=exported.about.temperature,
+        temperature=exported.temperature,
         is_unfamiliar=None if found is None or limit is None else found > limit.most_novel,
     )
 

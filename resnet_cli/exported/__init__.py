@@ -1,1 +1,1 @@
-"""Exported files of every format, opened and run. Only what opens a format imports its runtime."""
+"""Opens and runs the files that ``resnet-cli export`` writes. A runtime is imported only where it is used."""

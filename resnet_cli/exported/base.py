@@ -1,9 +1,8 @@
-"""An exported file of any format, ready to answer. Only what opens a format imports its runtime."""
+"""What the exported files of all formats have in common, whatever runs them."""
 
 from __future__ import annotations
 
 import abc
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,110 +12,62 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.errors import ModelError
-from resnet_cli.exported.metadata import About
+from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.images import Pixels
-from resnet_cli.model.reliability import Reliability, precision_conflict
-from resnet_cli.prediction import Answers
+from resnet_cli.model.reliability import precision_conflict
+from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.preprocess import Preprocess
 
-#: Beside the files of a folder, and inside a ``.pt2``: the texts of :class:`~resnet_cli.exported.metadata.About`.
-ABOUT_FILE = "resnet_cli.json"
 
-
-class ExportedModel(abc.ABC):
-    """What every exported file can do, whatever runs it; see :class:`~resnet_cli.prediction.Answerer`.
+class ExportedModel(Predictor[Any], abc.ABC):
+    """An exported file or folder, opened.
 
     Args:
-        about: What the file says about itself.
-        path: Where it came from: a file or a folder.
+        metadata: What the file says about itself.
+        path: The file or folder.
     """
 
-    #: Images that are taken at once where nobody says otherwise.
-    batch_size = 16
-    #: Whether it tells how unlike the training images an image is.
-    has_novelty = False
-    #: Whether it tells where an image speaks for its class.
-    has_heat = False
+    path: Path
 
-    def __init__(self, about: About, path: Path) -> None:
-        self.about = about
+    def __init__(self, metadata: ExportMetadata, path: Path) -> None:
+        self.metadata = metadata
+        self.name = str(path)
         self.path = path
-        self._preprocess = Preprocess.from_dict(dict(about.preprocess))
+        self.classes = metadata.classes
+        self.preprocess = Preprocess.from_dict(dict(metadata.preprocess))
+        self.temperature = metadata.temperature
+        self.provenance = metadata.provenance
+        self.reliability = metadata.reliability
+        self.precision = metadata.precision
+        if metadata.precision == "fp32":
+            # The thresholds of files in another precision were measured anew when they were written.
+            self.precision_conflict = precision_conflict(metadata.provenance, "fp32")
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names in index order."""
-        return self.about.classes
+    def sha256(self) -> str:
+        """SHA-256 of the model file that this was made from; empty if that was in no file."""
+        return self.metadata.source_sha256
 
-    @property
-    def reliability(self) -> Reliability | None:
-        """How the model answered its validation split; None for weights that are not ours."""
-        return self.about.reliability
+    def prepare(self, image: Image.Image) -> Any:
+        """The square that the network sees, uint8 [s x s x 3]; the whole image if the file resizes it itself."""
+        return self.preprocess(image)
 
-    @property
-    def precision_conflict(self) -> str | None:
-        """What to say where the model got to know its limits in another precision than the file answers in.
+    def square(self, prepared: Any) -> Pixels:
+        """The square that the network sees of what :meth:`prepare` returned, uint8 [s x s x 3]."""
+        return self.preprocess(prepared) if isinstance(prepared, Image.Image) else prepared
 
-        Files of other numbers than float32 were measured anew when they were written.
+    def heatmap(self, prepared: Any, output: ModelOutput) -> NDArray[np.float32]:
+        """The heat map that the file computed with the probabilities.
+
+        Raises:
+            ModelError: The file computes none.
         """
-        return precision_conflict(self.about.provenance, "fp32") if self.about.number == "fp32" else None
-
-    @property
-    def preprocess(self) -> dict[str, Any]:
-        """How an image becomes the network's input."""
-        return dict(self.about.preprocess)
-
-    @property
-    def source_hash(self) -> str:
-        """SHA-256 of the model file that this was made from."""
-        return self.about.source_sha256
-
-    def answers(self, images: Sequence[Image.Image]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Answers decoded images; neither order nor company changes an answer.
-
-        Args:
-            images: Mode RGB, upright (:func:`resnet_cli.images.decode`), of any sizes.
-
-        Returns:
-            Probabilities float32 [b x k], and the novelty float32 [b] or None where the file has none.
-        """
-        found = self.answer([self.see(image) for image in images])
-        return found.probs, found.novelty
-
-    def see(self, image: Image.Image) -> Any:
-        """The square that the network sees, uint8 [s x s x 3]; or the whole image, where the file resizes it."""
-        return self._preprocess(image)
-
-    def square(self, seen: Any) -> Pixels:
-        """What the network sees of what :meth:`see` gave, uint8 [s x s x 3]."""
-        return self._preprocess(seen) if isinstance(seen, Image.Image) else seen
-
-    @abc.abstractmethod
-    def answer(self, seen: list[Any]) -> Answers:
-        """Answers at least one image, as :meth:`see` gave it."""
+        if output.heatmap is None:
+            raise ModelError(f"{self.path}: this file does not tell where it looked")
+        heatmap: NDArray[np.float32] = output.heatmap[0]
+        return heatmap
 
 
-def channels_first(seen: Sequence[Pixels]) -> Pixels:
-    """Squares of images as a batch: uint8 [b x 3 x s x s]."""
-    return np.ascontiguousarray(np.stack(seen).transpose(0, 3, 1, 2))
-
-
-def read_about(path: Path) -> About:
-    """Reads what stands beside the files of a folder.
-
-    Raises:
-        ModelError: It is damaged.
-    """
-    try:
-        texts = json.loads((path / ABOUT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path / ABOUT_FILE}: cannot be read: {type(error).__name__}") from error
-    if not isinstance(texts, dict):
-        raise ModelError(f"{path / ABOUT_FILE}: not what this program writes")
-    return About.from_texts(texts, str(path))
-
-
-def write_about(path: Path, about: About) -> None:
-    """Writes it beside the files of a folder."""
-    text = json.dumps(about.to_texts(), indent=2, ensure_ascii=False)
-    (path / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
+def channels_first(squares: Sequence[Pixels]) -> Pixels:
+    """Squares uint8 [s x s x 3] as a batch, uint8 [b x 3 x s x s]."""
+    return np.ascontiguousarray(np.stack(squares).transpose(0, 3, 1, 2))

@@ -7,6 +7,7 @@ import binascii
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -14,42 +15,44 @@ import numpy as np
 from resnet_cli.errors import ModelError
 from resnet_cli.model.reliability import Reliability
 
-#: Name of the program in the file; what tells our files from others.
+#: Name of this program in the file, which tells its files from others.
 PRODUCER = "resnet-cli"
-#: Version of the texts below; raised when an old reader would misread them.
+#: Version of the texts below; raised when an older reader would misread them.
 SCHEMA_VERSION = 1
-#: Names of the graph's inputs and outputs.
-RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEAT = "pictures", "pixels", "images", "probs", "novelty", "heat"
-#: ``image``: decoded images, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
-#: of them, uint8 [b x 3 x s x s]; ``tensor``: the network's own input, float32 [b x 3 x s x s], normalised.
-Input: TypeAlias = Literal["picture", "pixels", "tensor"]
-#: How the numbers are kept.
-Number: TypeAlias = Literal["fp32", "fp16", "int8"]
+#: The texts, as a JSON file beside the files of a folder and inside a ``.pt2``.
+METADATA_FILE = "resnet_cli.json"
+#: Names of the graph's inputs and outputs; they are in existing files.
+RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEATMAP = "pictures", "pixels", "images", "probs", "novelty", "heat"
+#: ``picture``: decoded images, uint8 [b x h x w x 3] RGB, upright, of any size; ``pixels``: what ``Preprocess`` makes
+#: of them, uint8 [b x 3 x s x s]; ``tensor``: the network's own input, float32 [b x 3 x s x s], normalized.
+InputKind: TypeAlias = Literal["picture", "pixels", "tensor"]
+#: The precision in which weights are stored.
+FilePrecision: TypeAlias = Literal["fp32", "fp16", "int8"]
 _DTYPES = {"confidence": "<f4", "is_right": "?", "novelty": "<f4"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class About:
-    """What travels in the metadata of an exported file.
+class ExportMetadata:
+    """The metadata of an exported file.
 
     Attributes:
-        classes: Names in index order.
-        preprocess: What :meth:`resnet_cli.preprocess.Preprocess.to_dict` gives.
-        temperature: Logits are divided by it; the graph does so already.
-        takes: What the graph's input is.
-        number: How weights are kept.
-        provenance: As in the model file.
-        licence: Of the weights, in words.
-        source_sha256: Of the model file that this was made from; empty where it was in no file.
-        version: Of the program that wrote it.
-        reliability: How the model answered its validation split; None for weights that are not ours.
+        classes: Class names in index order.
+        preprocess: What :meth:`resnet_cli.preprocess.Preprocess.to_dict` returns.
+        temperature: What logits are divided by; the graph does so already.
+        input_kind: What the graph takes as its input.
+        precision: The precision in which weights are stored.
+        provenance: Where the model comes from, as in the model file.
+        licence: License of the weights, in words.
+        source_sha256: SHA-256 of the model file that this was made from; empty if that was in no file.
+        version: Version of the program that wrote it.
+        reliability: The model's results on its validation split; None for weights of other programs.
     """
 
     classes: tuple[str, ...]
     preprocess: Mapping[str, Any]
     temperature: float
-    takes: Input
-    number: Number
+    input_kind: InputKind
+    precision: FilePrecision
     provenance: Mapping[str, Any]
     licence: str
     source_sha256: str
@@ -57,14 +60,14 @@ class About:
     reliability: Reliability | None = None
 
     def to_texts(self) -> dict[str, str]:
-        """The texts, as the file holds them: JSON where they are not plain words."""
+        """The texts that the file holds: JSON where they are not plain words."""
         found = {
             "schema_version": str(SCHEMA_VERSION),
             "classes": json.dumps(self.classes, ensure_ascii=False),
             "preprocess": json.dumps(dict(self.preprocess)),
             "temperature": repr(self.temperature),
-            "takes": self.takes,
-            "number": self.number,
+            "takes": self.input_kind,
+            "number": self.precision,
             "provenance": json.dumps(dict(self.provenance), ensure_ascii=False),
             "licence": self.licence,
             "source_sha256": self.source_sha256,
@@ -75,15 +78,15 @@ class About:
         return found
 
     @classmethod
-    def from_texts(cls, texts: Mapping[str, str], path: str) -> About:
-        """Reads the texts of a file that names us as its producer.
+    def from_texts(cls, texts: Mapping[str, str], path: str) -> ExportMetadata:
+        """Reads the texts of a file whose producer is this program.
 
         Args:
-            texts: Of the file.
-            path: Named in errors.
+            texts: The texts by name.
+            path: The file, for error messages.
 
         Raises:
-            ModelError: A text is missing or cannot be what we wrote.
+            ModelError: A text is missing or invalid.
         """
         version = texts.get("schema_version")
         if version != str(SCHEMA_VERSION):
@@ -95,8 +98,8 @@ class About:
                 classes=tuple(json.loads(texts["classes"])),
                 preprocess=json.loads(texts["preprocess"]),
                 temperature=float(texts["temperature"]),
-                takes=texts["takes"],  # type: ignore[arg-type]
-                number=texts["number"],  # type: ignore[arg-type]
+                input_kind=texts["takes"],  # type: ignore[arg-type]
+                precision=texts["number"],  # type: ignore[arg-type]
                 provenance=json.loads(texts["provenance"]),
                 licence=texts["licence"],
                 source_sha256=texts["source_sha256"],
@@ -105,25 +108,46 @@ class About:
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"{path}: damaged metadata: {type(error).__name__} {str(error)[:80]}") from error
-        if not made._is_sound():
+        if not made._is_valid():
             raise ModelError(f"{path}: damaged metadata: values that cannot be")
         return made
 
-    def _is_sound(self) -> bool:
+    @classmethod
+    def read(cls, folder: Path) -> ExportMetadata:
+        """Reads the JSON file beside the files of a folder.
+
+        Raises:
+            ModelError: It is damaged.
+        """
+        path = folder / METADATA_FILE
+        try:
+            texts = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelError(f"{path}: cannot be read: {type(error).__name__}") from error
+        if not isinstance(texts, dict):
+            raise ModelError(f"{path}: not what this program writes")
+        return cls.from_texts(texts, str(folder))
+
+    def write(self, folder: Path) -> None:
+        """Writes the JSON file beside the files of a folder."""
+        text = json.dumps(self.to_texts(), indent=2, ensure_ascii=False)
+        (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def _is_valid(self) -> bool:
         return (
             0 < len(self.classes) == len(set(self.classes))
             and all(isinstance(name, str) for name in self.classes)
             and isinstance(self.preprocess, dict)
             and isinstance(self.provenance, dict)
             and 0 < self.temperature < 1e6
-            and self.takes in get_args(Input)
-            and self.number in get_args(Number)
+            and self.input_kind in get_args(InputKind)
+            and self.precision in get_args(FilePrecision)
             and (self.reliability is None or self.reliability.is_sound())
         )
 
 
 def _packed(reliability: Reliability) -> dict[str, str]:
-    """Arrays as base64: 12 bytes an image, a third of what decimal numbers take."""
+    """Arrays as base64: 12 bytes per image, a third of what decimal numbers take."""
     return {
         name: base64.b64encode(getattr(reliability, name).astype(dtype).tobytes()).decode()
         for name, dtype in _DTYPES.items()

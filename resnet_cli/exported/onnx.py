@@ -1,4 +1,4 @@
-"""Our ``.onnx`` files, answered by ONNX Runtime: no torch, nothing but numpy and Pillow beside it."""
+"""An exported ``.onnx`` file, run by ONNX Runtime: no torch, only numpy and Pillow beside it."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from PIL import Image
 
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
-from resnet_cli.exported.metadata import HEAT, IMAGES, NOVELTY, PROBS, PRODUCER, RAW_IMAGES, About
+from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, PRODUCER, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import Answers
+from resnet_cli.prediction import ModelOutput
 from resnet_cli.system.threads import num_threads
 
 if TYPE_CHECKING:
     import onnxruntime
 
-#: From so many pixels on, what an image needed is given back to the system: 48 MP take 550 MB.
+#: From this many pixels on, the memory that an image needed is returned to the system: 48 MP take 550 MB.
 LARGE_PIXELS = 4_000_000
-#: Decoded pixels of one size that go through the graph at once: 32 MB.
+#: Maximum number of decoded pixels per forward pass, all of one image size: 32 MB.
 MAX_BATCH_PIXELS = 32_000_000 // 3
-#: Images that go through it at once.
+#: Maximum number of images per forward pass.
 MAX_BATCH = 64
 
-#: A decoded image, or the square of one.
-Seen: TypeAlias = Image.Image | Pixels
+#: A decoded image, or the square that the network sees of one.
+Prepared: TypeAlias = Image.Image | Pixels
 
 
 class OnnxModel(ExportedModel):
-    """An exported model, ready to answer.
+    """An exported ``.onnx`` file, opened.
 
     Args:
-        session: Of one of our files.
-        about: Its metadata.
-        path: Where it came from.
+        session: The file, loaded by ONNX Runtime.
+        metadata: Its metadata.
+        path: The file.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, about: About, path: Path) -> None:
-        super().__init__(about, path)
+    def __init__(self, session: onnxruntime.InferenceSession, metadata: ExportMetadata, path: Path) -> None:
+        super().__init__(metadata, path)
         self._session = session
-        if about.takes == "picture":
-            # Each may be 150 MB.
+        if metadata.input_kind == "picture":
+            # Each image may take 150 MB.
             self.batch_size = 4
         self._outputs: dict[str, list[int]] = {output.name: output.shape[1:] for output in session.get_outputs()}
         self.has_novelty = NOVELTY in self._outputs
-        self.has_heat = HEAT in self._outputs
+        self.has_heatmap = HEATMAP in self._outputs
 
     @classmethod
     def load(cls, path: Path, *, threads: int | None = None, without_preprocessing: bool = False) -> OnnxModel:
@@ -57,20 +57,20 @@ class OnnxModel(ExportedModel):
 
         Args:
             path: The ``.onnx`` file.
-            threads: To compute with; None for every core that the process may use.
-            without_preprocessing: Leave that part of the graph to ``Preprocess``: images of different sizes then fit
-                into one batch, and threads of their own resize them. Costs half a second at the start.
+            threads: Number of threads that compute; None: every core that the process may use.
+            without_preprocessing: Cut the preprocessing out of the graph and leave it to ``Preprocess``: images of
+                different sizes then fit into one batch, and other threads resize them. Takes 0.5 s at the start.
 
         Raises:
-            ModelError: It is damaged, or not one of ours.
+            ModelError: It is damaged, or another program wrote it.
         """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or num_threads()
-        # Threads that wait for work by spinning take the cores from whoever else is on the machine: three times slower.
+        # Threads that wait for work by spinning take cores from other processes: three times slower.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Errors only: what a file makes the runtime say belongs in an error of ours.
+        # Errors only: the runtime's messages belong in the error that is raised below.
         options.log_severity_level = 3
         try:
             source: str | bytes = str(path)
@@ -81,7 +81,7 @@ class OnnxModel(ExportedModel):
                 source = cut_preprocessing(path)
             session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # The bytes are a stranger's, and the runtime's own errors have no common parent but this.
+            # The file is not trusted, and the runtime's errors have no other common base class.
             raise ModelError(f"{path}: not an ONNX file that can be run: {_first_line(error)}") from error
         found = session.get_modelmeta()
         if found.producer_name != PRODUCER:
@@ -90,27 +90,27 @@ class OnnxModel(ExportedModel):
                 f"{found.producer_name[:40] or 'not named'}): classes and preprocessing are not in it",
                 hint="export one: resnet-cli export RUN",
             )
-        about = About.from_texts(found.custom_metadata_map, str(path))
-        _check_shape(session, about, path)
-        return cls(session, about, path)
+        metadata = ExportMetadata.from_texts(found.custom_metadata_map, str(path))
+        _check_shape(session, metadata, path)
+        return cls(session, metadata, path)
 
-    def see(self, image: Image.Image) -> Seen:
-        """The whole image where resizing is part of the file, else the square that the network sees."""
-        return image if self.about.takes == "picture" else self._preprocess(image)
+    def prepare(self, image: Image.Image) -> Prepared:
+        """The whole image if the file resizes it itself, else the square that the network sees."""
+        return image if self.metadata.input_kind == "picture" else self.preprocess(image)
 
-    def answer(self, seen: Sequence[Seen]) -> Answers:
-        """Answers what :meth:`see` gave; novelty and heat where the file has them."""
-        made = {name: np.empty((len(seen), *shape), dtype=np.float32) for name, shape in self._outputs.items()}
-        for where in _batches(seen):
-            for name, rows in self._run([seen[index] for index in where]).items():
+    def predict(self, inputs: Sequence[Prepared]) -> ModelOutput:
+        """Probabilities of prepared images; novelty and heat maps if the file has them."""
+        made = {name: np.empty((len(inputs), *shape), dtype=np.float32) for name, shape in self._outputs.items()}
+        for where in _batches(inputs):
+            for name, rows in self._run([inputs[index] for index in where]).items():
                 made[name][where] = rows
-        return Answers(made[PROBS], made.get(NOVELTY), heat=made.get(HEAT))
+        return ModelOutput(made[PROBS], made.get(NOVELTY), heatmap=made.get(HEATMAP))
 
-    def _run(self, seen: list[Seen]) -> dict[str, NDArray[np.float32]]:
-        arrays = [np.asarray(one) for one in seen]
-        # A large image is alone, and need not be copied.
+    def _run(self, inputs: list[Prepared]) -> dict[str, NDArray[np.float32]]:
+        arrays = [np.asarray(one) for one in inputs]
+        # A large image is alone in its batch, and is not copied.
         pixels = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-        feed = {RAW_IMAGES: pixels} if self.about.takes == "picture" else {IMAGES: self._normalised(pixels)}
+        feed = {RAW_IMAGES: pixels} if self.metadata.input_kind == "picture" else {IMAGES: self._normalised(pixels)}
         options = None
         if pixels.size >= LARGE_PIXELS * 3:
             import onnxruntime
@@ -121,39 +121,39 @@ class OnnxModel(ExportedModel):
         return dict(zip(self._outputs, self._session.run(list(self._outputs), feed, options), strict=True))
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[b x s x s x 3] -> [b x 3 x s x s], for files whose graph begins after the preprocessing."""
+        """Squares [b x s x s x 3] as the network's input [b x 3 x s x s], for graphs without preprocessing."""
         mean, std = (
-            np.array(x, dtype=np.float32) * np.float32(255) for x in (self._preprocess.mean, self._preprocess.std)
+            np.array(x, dtype=np.float32) * np.float32(255) for x in (self.preprocess.mean, self.preprocess.std)
         )
         return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
 
 
-def _batches(seen: Sequence[Seen]) -> list[list[int]]:
-    """Positions of what can go through the graph together: of one size, and not too many pixels."""
+def _batches(inputs: Sequence[Prepared]) -> list[list[int]]:
+    """Positions of inputs that fit into one forward pass: of one size, and not too many pixels."""
 
     def size(index: int) -> tuple[int, int]:
-        one = seen[index]
+        one = inputs[index]
         return one.size if isinstance(one, Image.Image) else (one.shape[1], one.shape[0])
 
     batches = []
-    for (width, height), group in itertools.groupby(sorted(range(len(seen)), key=size), key=size):
+    for (width, height), group in itertools.groupby(sorted(range(len(inputs)), key=size), key=size):
         room = max(1, min(MAX_BATCH, MAX_BATCH_PIXELS // max(1, width * height)))
         positions = list(group)
         batches += [positions[start : start + room] for start in range(0, len(positions), room)]
     return batches
 
 
-def _check_shape(session: onnxruntime.InferenceSession, about: About, path: Path) -> None:
-    """Whether the graph is what the metadata says."""
+def _check_shape(session: onnxruntime.InferenceSession, metadata: ExportMetadata, path: Path) -> None:
+    """Refuses a graph that is not what the metadata says."""
     inputs = {node.name for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
-    wanted = RAW_IMAGES if about.takes == "picture" else IMAGES
+    wanted = RAW_IMAGES if metadata.input_kind == "picture" else IMAGES
     if (
-        about.takes == "pixels"
+        metadata.input_kind == "pixels"
         or inputs != {wanted}
         or PROBS not in outputs
-        or outputs[PROBS][1:] != [len(about.classes)]
-        or not outputs.keys() <= {PROBS, NOVELTY, HEAT}
+        or outputs[PROBS][1:] != [len(metadata.classes)]
+        or not outputs.keys() <= {PROBS, NOVELTY, HEATMAP}
         or not all(isinstance(size, int) for shape in outputs.values() for size in shape[1:])
     ):
         raise ModelError(f"{path}: damaged: its graph does not fit its metadata")

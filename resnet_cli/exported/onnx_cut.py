@@ -1,4 +1,4 @@
-"""An exported graph without its preprocessing, for whoever resizes images on threads of their own."""
+"""An exported graph without its preprocessing, for servers that resize images on other threads."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from resnet_cli.exported.metadata import IMAGES, RAW_IMAGES
 
 
 def cut_preprocessing(path: Path) -> bytes:
-    """Reads a file of ours; one that takes ``image`` then begins with the network's input, as ``tensor`` does.
+    """Reads an exported file; a graph that takes whole images then begins with the network's input.
 
     Raises:
-        ValueError: The graph is none of ours.
-        google.protobuf.message.DecodeError: Nor is the file one of ONNX.
+        ValueError: The graph was not written by this program.
+        google.protobuf.message.DecodeError: The file is not an ONNX file.
     """
     proto = onnx.load(path, load_external_data=False)
     graph = proto.graph
     if [node.name for node in graph.input] != [RAW_IMAGES]:
         return path.read_bytes()
     ends = [index for index, node in enumerate(graph.node) if IMAGES in node.output]
-    takes = [text for text in proto.metadata_props if text.key == "takes"]
-    if len(ends) != 1 or len(takes) != 1:
+    input_kinds = [text for text in proto.metadata_props if text.key == "takes"]
+    if len(ends) != 1 or len(input_kinds) != 1:
         raise ValueError("its preprocessing cannot be told from its network")
-    takes[0].value = "tensor"
+    input_kinds[0].value = "tensor"
     nodes = list(graph.node)[ends[0] + 1 :]
     used = {name for node in nodes for name in node.input}
     constants = [constant for constant in graph.initializer if constant.name in used]

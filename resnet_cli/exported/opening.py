@@ -1,4 +1,4 @@
-"""An exported file of any format by its path. Only what opens a format imports its runtime."""
+"""Opens an exported file of any format by its path. A runtime is imported only where its format is opened."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from pathlib import Path
 from typing import Literal
 
 from resnet_cli.errors import ConfigError, ModelError, UntrustedFileError
-from resnet_cli.exported.base import ABOUT_FILE, ExportedModel
+from resnet_cli.exported.base import ExportedModel
+from resnet_cli.exported.metadata import METADATA_FILE
 
 Kind = Literal["onnx", "pt2", "openvino", "timm"]
 
 
 def exported_kind(spec: str | os.PathLike[str]) -> Kind | None:
-    """What kind of exported model a path names; None: it is none."""
+    """The kind of exported model that a path names; None if it names something else."""
     path = Path(spec)
     if path.suffix.lower() in {".onnx", ".pt2"}:
         return "onnx" if path.suffix.lower() == ".onnx" else "pt2"
-    if os.path.isfile(path / ABOUT_FILE):
+    if os.path.isfile(path / METADATA_FILE):
         return "openvino" if os.path.isfile(path / "model.xml") else "timm"
     return None
 
 
 def check_trust(specs: Sequence[str], *, trusted: bool) -> None:
-    """Refuses ``--trust`` where there is nothing to trust.
+    """Refuses ``--trust`` if no model needs it.
 
     Raises:
         ConfigError: None of the models is a ``.pt2`` file.
     """
     if trusted and "pt2" not in map(exported_kind, specs):
-        raise ConfigError("--trust has no effect: no model is a .pt2 file", hint="leave it away")
+        raise ConfigError("--trust has no effect: no model is a .pt2 file", hint="remove it")
 
 
 def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
     """Opens what ``resnet-cli export`` wrote.
 
     Args:
-        path: For which :func:`exported_kind` knows the kind.
-        trusted: Whether code in the file may run; of all kinds only a ``.pt2`` has any.
+        path: A path whose kind :func:`exported_kind` knows.
+        trusted: Whether code in the file may run; only a ``.pt2`` file holds any.
 
     Raises:
         ConfigError: There is no such file.
-        ModelError: It is damaged, or not one of ours.
+        ModelError: It is damaged, or another program wrote it.
         UntrustedFileError: It may run code, and is not trusted.
         SetupError: Its runtime is not installed.
     """
@@ -70,4 +71,4 @@ def open_exported(path: Path, *, trusted: bool = False) -> ExportedModel:
         from resnet_cli.exported.timm import TimmModel
 
         return TimmModel(path)
-    raise ModelError(f"{path}: no exported model")
+    raise ModelError(f"{path}: not an exported model")

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resnet_cli.errors import ModelError, missing_extra
-from resnet_cli.exported.base import ExportedModel, channels_first, read_about
-from resnet_cli.exported.metadata import NOVELTY, PIXELS, PROBS
+from resnet_cli.exported.base import ExportedModel, channels_first
+from resnet_cli.exported.metadata import NOVELTY, PIXELS, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import Answers
+from resnet_cli.prediction import ModelOutput
 
 MODEL_FILE = "model.xml"
 
 
 class OpenVinoModel(ExportedModel):
-    """The folder, answered by OpenVINO on the CPU in float32; the resizing is not inside.
+    """An OpenVINO folder, run on the CPU in float32; the resizing is not part of the graph.
 
     Args:
-        path: A folder with all files.
+        path: The folder.
 
     Raises:
         ModelError: It is damaged.
@@ -28,21 +29,21 @@ class OpenVinoModel(ExportedModel):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(read_about(path), path)
+        super().__init__(ExportMetadata.read(path), path)
         core = load_openvino().Core()
         try:
-            # Where a CPU has bfloat16, OpenVINO would otherwise compute in it.
+            # Otherwise OpenVINO computes in bfloat16 on CPUs that have it.
             self._compiled = core.compile_model(path / MODEL_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot read it: {str(error)[:100]}") from error
         self._names = [next(iter(output.get_names())) for output in self._compiled.outputs]
         self.has_novelty = NOVELTY in self._names
 
-    def answer(self, seen: list[Pixels]) -> Answers:
-        """Probabilities, and novelty where the graph has it."""
-        found = self._compiled({PIXELS: channels_first(seen)})
+    def predict(self, inputs: Sequence[Pixels]) -> ModelOutput:
+        """Probabilities, and novelty if the graph has it."""
+        found = self._compiled({PIXELS: channels_first(inputs)})
         named = {name: np.array(found[index]) for index, name in enumerate(self._names)}
-        return Answers(named[PROBS], named.get(NOVELTY))
+        return ModelOutput(named[PROBS], named.get(NOVELTY))
 
 
 def load_openvino() -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
+from resnet_cli.data.loading import stack
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.exported.metadata import IMAGES, About, Number
+from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
@@ -25,16 +25,17 @@ from resnet_cli.exporting.onnx_writer.file import finish, take_images, take_pixe
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pt2 import write_pt2
-from resnet_cli.exporting.runtimes import Answers, Runtime, TorchRuntime, squares
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate, images_to_verify
 from resnet_cli.model.network import Model
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.network import registry
+from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.events import OnWork
-from resnet_cli.system.paths import atomic_folder, atomic_path, disk_errors, make_dir, refuse_existing
+from resnet_cli.system.paths import atomic_folder, atomic_path, disk_errors, make_dir, refuse_existing, sha256_of
 from resnet_cli.version import __version__
 
 #: (What is going on, images done, images in all).
@@ -60,7 +61,7 @@ class ExportResult:
 
     path: Path
     format: str
-    number: Number
+    number: FilePrecision
     num_bytes: int
     sha256: str
     source_sha256: str
@@ -137,21 +138,21 @@ class Job:
         about: What the file says about itself.
     """
 
-    def __init__(self, model: Model, config: ExportConfig, about: About) -> None:
+    def __init__(self, model: Model, config: ExportConfig, about: ExportMetadata) -> None:
         self.model, self.config, self.about = model, config, about
         self._onnx: Any = None
 
     @property
-    def number(self) -> Number:
+    def number(self) -> FilePrecision:
         """How weights are kept."""
-        return self.about.number
+        return self.about.precision
 
     @property
     def name(self) -> str:
         """For people: ``onnx int8``."""
         return self.config.format + ("" if self.number == "fp32" else f" {self.number}")
 
-    def write(self, path: Path) -> Runtime:
+    def write(self, path: Path) -> Predictor[Any]:
         """Writes the file, or fills the folder, and opens it in its own runtime."""
         if self.config.format == "pt2":
             return write_pt2(self.model, path, self.about, with_novelty=self.config.novelty)
@@ -161,8 +162,8 @@ class Job:
         made = to_onnx(self.model, number=self.number, with_novelty=self.config.novelty, with_heat=is_onnx)
         if self.number == "int8":
             made = int8.quantise(made, self._calibration())
-        if self.about.takes != "tensor":
-            begin = take_images if self.about.takes == "picture" else take_pixels
+        if self.about.input_kind != "tensor":
+            begin = take_images if self.about.input_kind == "picture" else take_pixels
             made = begin(made, self.model.preprocess)
         self._onnx = made
         data = finish(made, self.about)
@@ -178,17 +179,18 @@ class Job:
 
     def _calibration(self) -> Iterator[dict[str, NDArray[np.float32]]]:
         for item in images_to_calibrate(self.model, self.config):
-            yield {IMAGES: self.model.preprocess.normalize(squares(self.model, [item.open()])).contiguous().numpy()}
+            pixels = stack([self.model.preprocess(item.open())])
+            yield {IMAGES: self.model.preprocess.normalize(pixels).contiguous().numpy()}
 
 
-def describe(model: Model, config: ExportConfig) -> About:
+def describe(model: Model, config: ExportConfig) -> ExportMetadata:
     """What an exported file says about itself."""
-    return About(
+    return ExportMetadata(
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
         temperature=model.temperature,
-        takes=config.input if config.format == "onnx" or config.input == "tensor" else "pixels",
-        number="int8" if config.int8 else "fp16" if config.fp16 else "fp32",
+        input_kind=config.input if config.format == "onnx" or config.input == "tensor" else "pixels",
+        precision="int8" if config.int8 else "fp16" if config.fp16 else "fp32",
         provenance=model.provenance,
         licence=config.licence or known_licence(model),
         source_sha256=sha256_of(model.path) if model.path is not None else "",
@@ -209,7 +211,7 @@ def known_licence(model: Model) -> str:
     return "not stated"
 
 
-def answers_of(model: Model, images: VerificationImages, on_work: OnWork | None) -> Answers:
+def answers_of(model: Model, images: VerificationImages, on_work: OnWork | None) -> ModelOutput:
     """The model's own answers; features that a training cached are not computed again."""
 
     def on_progress(done: int, total: int) -> None:
@@ -217,10 +219,12 @@ def answers_of(model: Model, images: VerificationImages, on_work: OnWork | None)
             on_work("evaluate", done, total)
 
     scores = evaluate(model, images.items, REFERENCE, on_progress=on_progress)
-    return scores.probs, scores.novelty
+    return ModelOutput(scores.probs, scores.novelty)
 
 
-def check(job: Job, file: Runtime, images: VerificationImages, expected: Answers, on_work: OnWork | None) -> Parity:
+def check(
+    job: Job, file: Predictor[Any], images: VerificationImages, expected: ModelOutput, on_work: OnWork | None
+) -> Parity:
     """The gate; see :mod:`resnet_cli.exporting.parity`."""
 
     def on_progress(done: int, total: int) -> None:
@@ -228,7 +232,7 @@ def check(job: Job, file: Runtime, images: VerificationImages, expected: Answers
             on_work("compare", done, total)
 
     return compare(
-        TorchRuntime(job.model),
+        TorchPredictor(job.model, REFERENCE),
         file,
         images.items,
         classes=job.model.classes,
@@ -259,12 +263,6 @@ def default_path(model: Model, config: ExportConfig) -> Path:
         return folder / _FOLDERS[config.format]
     stem = model.path.stem if model.path is not None else "model"
     return folder / _file_name(stem, config)
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _file_name(stem: str, config: ExportConfig) -> str:

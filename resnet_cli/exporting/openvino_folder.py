@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnet_cli.exported.base import write_about
-from resnet_cli.exported.metadata import About
+from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel, load_openvino
 
 
-def write_openvino(onnx: bytes, folder: Path, about: About) -> OpenVinoModel:
+def write_openvino(onnx: bytes, folder: Path, about: ExportMetadata) -> OpenVinoModel:
     """Converts a graph of ours that takes ``pixels``, in float32.
 
     The resizing stays outside: OpenVINO 2026.4 answered the first image of a graph that resizes otherwise than the
@@ -23,5 +22,5 @@ def write_openvino(onnx: bytes, folder: Path, about: About) -> OpenVinoModel:
     source.write_bytes(onnx)
     openvino.save_model(openvino.convert_model(source), folder / MODEL_FILE, compress_to_fp16=False)
     source.unlink()
-    write_about(folder, about)
+    about.write(folder)
     return OpenVinoModel(folder)

@@ -15,14 +15,14 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.intervals import Interval, wilson
-from resnet_cli.exported.metadata import Number
-from resnet_cli.exporting.runtimes import Answers, Runtime
+from resnet_cli.exported.metadata import FilePrecision
+from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.system.events import Progress
 
 #: Largest difference of a probability, by how the numbers are kept; int8 is judged by its accuracy.
-TOLERANCE: dict[Number, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
+TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
 #: Largest difference of a novelty; int8 files know the novelty of validation images as they see it.
-NOVELTY_TOLERANCE: dict[Number, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2.0}
+NOVELTY_TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2.0}
 #: Where the model's two best classes are closer than this, either answer is right.
 TIE = 1e-4
 #: Images of one size in a batch; the last is what a small server would use.
@@ -161,13 +161,13 @@ class Parity:
 
 
 def compare(
-    model: Runtime,
-    file: Runtime,
+    model: Predictor[Any],
+    file: Predictor[Any],
     items: Sequence[Item],
     *,
     classes: Sequence[str],
-    expected: Answers,
-    number: Number = "fp32",
+    expected: ModelOutput,
+    number: FilePrecision = "fp32",
     max_drop: float = 0.0,
     data: str = "",
     on_progress: Progress | None = None,
@@ -187,36 +187,36 @@ def compare(
     """
     labels = np.array([item.label for item in items])
     found = _answer_all(file, items, on_progress)
-    checks = [_check("all images, one by one", expected[0], found[0], number)]
+    checks = [_check("all images, one by one", expected.probs, found.probs, number)]
     examples = [item.open() for item in items[: BATCHES[-1]]]
     for size in BATCHES:
         # Cyclic: the largest batch is that large with three images too.
         batch = [image.resize(examples[0].size) for image in itertools.islice(itertools.cycle(examples), size)]
-        checks.append(_check(f"a batch of {size}", model.answers(batch)[0], file.answers(batch)[0], number))
+        checks.append(_check(f"a batch of {size}", _probs(model, batch), _probs(file, batch), number))
     for width, height in ODD_SIZES:
         image = [examples[0].resize((width, height))]
         name = f"{width} x {height} pixels"
-        checks.append(_check(name, model.answers(image)[0], file.answers(image)[0], number))
+        checks.append(_check(name, _probs(model, image), _probs(file, image), number))
     novel = None
-    if expected[1] is not None and found[1] is not None:
-        novel = float(np.abs(expected[1] - found[1]).max())
+    if expected.novelty is not None and found.novelty is not None:
+        novel = float(np.abs(expected.novelty - found.novelty).max())
     return Parity(
         data=data,
         checks=tuple(checks),
-        model_accuracy=wilson(int((expected[0].argmax(axis=1) == labels).sum()), len(labels)),
-        file_accuracy=wilson(int((found[0].argmax(axis=1) == labels).sum()), len(labels)),
+        model_accuracy=wilson(int((expected.probs.argmax(axis=1) == labels).sum()), len(labels)),
+        file_accuracy=wilson(int((found.probs.argmax(axis=1) == labels).sum()), len(labels)),
         max_drop=max_drop,
         max_novelty_difference=novel,
         is_novelty_close=novel is None or novel <= NOVELTY_TOLERANCE[number],
-        differences=tuple(_differences(items, classes, expected[0], found[0])),
+        differences=tuple(_differences(items, classes, expected.probs, found.probs)),
         model_ms=milliseconds(model, examples[0]),
         file_ms=milliseconds(file, examples[0]),
-        probs=found[0],
-        novelty=found[1],
+        probs=found.probs,
+        novelty=found.novelty,
     )
 
 
-def milliseconds(runtime: Runtime, image: Image.Image) -> dict[int, float]:
+def milliseconds(predictor: Predictor[Any], image: Image.Image) -> dict[int, float]:
     """Batch size -> milliseconds a decoded image, preprocessing included: the median of a few runs."""
     found = {}
     for size, num_runs in NUM_TIMED.items():
@@ -225,25 +225,29 @@ def milliseconds(runtime: Runtime, image: Image.Image) -> dict[int, float]:
         # The first one also allocates.
         for _ in range(num_runs + 1):
             began = time.perf_counter()
-            runtime.answers(batch)
+            predictor.predict_images(batch)
             times.append(time.perf_counter() - began)
         found[size] = 1000 * float(np.median(times[1:])) / size
     return found
 
 
-def _answer_all(file: Runtime, items: Sequence[Item], on_progress: Progress | None) -> Answers:
+def _answer_all(file: Predictor[Any], items: Sequence[Item], on_progress: Progress | None) -> ModelOutput:
     probs, novel = [], []
     for start in range(0, len(items), CHUNK):
-        found = file.answers([item.open() for item in items[start : start + CHUNK]])
-        probs.append(found[0])
-        novel.append(found[1])
+        found = file.predict_images(item.open() for item in items[start : start + CHUNK])
+        probs.append(found.probs)
+        novel.append(found.novelty)
         if on_progress:
             on_progress(min(start + CHUNK, len(items)), len(items))
     parts = [part for part in novel if part is not None]
-    return np.concatenate(probs), np.concatenate(parts) if parts else None
+    return ModelOutput(np.concatenate(probs), np.concatenate(parts) if parts else None)
 
 
-def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32], number: Number) -> Check:
+def _probs(predictor: Predictor[Any], images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    return predictor.predict_images(images).probs
+
+
+def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32], number: FilePrecision) -> Check:
     difference = float(np.abs(expected - found).max())
     agreement = float(_same(expected, found).mean())
     is_close = difference <= TOLERANCE[number] and bool(np.isfinite(found).all())

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from resnet_cli.exported.base import ABOUT_FILE
-from resnet_cli.exported.metadata import About
+from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.model.network import Model
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
@@ -55,14 +54,14 @@ class _Program(nn.Module):
         return probs, 1 - nearest.mean(dim=1)
 
 
-def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> Pt2Model:
+def write_pt2(model: Model, path: Path, about: ExportMetadata, *, with_novelty: bool) -> Pt2Model:
     """Writes the program and reads it back.
 
     Its input is ``images``: uint8 [b x 3 x s x s], what ``Preprocess`` makes of an image, and then the normalisation
     is inside; or float32 and normalised, where the file says that it takes tensors. Temperature and softmax are inside.
     """
     side = model.preprocess.crop_size
-    takes_pixels = about.takes == "pixels"
+    takes_pixels = about.input_kind == "pixels"
     program = torch.export.export(
         _Program(model, normalises=takes_pixels, with_novelty=with_novelty).eval(),
         # Of two: from a batch of one torch concludes that there is never more.
@@ -70,6 +69,6 @@ def write_pt2(model: Model, path: Path, about: About, *, with_novelty: bool) -> 
         dynamic_shapes={"images": {0: Dim.DYNAMIC}},
     )
     data = io.BytesIO()
-    torch.export.save(program, data, extra_files={ABOUT_FILE: json.dumps(about.to_texts())})
+    torch.export.save(program, data, extra_files={METADATA_FILE: json.dumps(about.to_texts())})
     path.write_bytes(data.getvalue())
     return Pt2Model(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -17,8 +17,8 @@ from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
-    from resnet_cli.exporting.runtimes import Runtime
     from resnet_cli.model.network import Model
+    from resnet_cli.prediction import Predictor
 
 #: What ``resnet-cli export`` calls the file beside a model.
 _EXPORTED = "model.onnx"
@@ -64,15 +64,17 @@ def _make(model: str, made: Path, *, offline: bool) -> Path:
     return made
 
 
-def _require_same_answers(model: Model, made: Runtime) -> None:
+def _require_same_answers(model: Model, made: Predictor[Any]) -> None:
     """The gate where there need not be real images: noise of a few sizes."""
     from resnet_cli.exporting.parity import TOLERANCE
-    from resnet_cli.exporting.runtimes import TorchRuntime
+    from resnet_cli.predictor import TorchPredictor
+    from resnet_cli.system.device import REFERENCE
 
     rng = np.random.default_rng(0)
     sizes = [(300, 200), (64, 64), (1, 40)]
     images = [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
-    difference = float(np.abs(TorchRuntime(model).answers(images)[0] - made.answers(images)[0]).max())
+    expected = TorchPredictor(model, REFERENCE).predict_images(images)
+    difference = float(np.abs(expected.probs - made.predict_images(images).probs).max())
     if not difference <= TOLERANCE["fp32"]:
         raise VerificationError(
             f"the ONNX file made for this server answers otherwise than the model, by up to {difference:.2g}",
@@ -85,4 +87,4 @@ def _is_of(path: Path, source_sha256: str) -> bool:
         found = OnnxModel.load(path)
     except ModelError:
         return False
-    return found.source_hash == source_sha256 and found.about.number == "fp32"
+    return found.sha256 == source_sha256 and found.precision == "fp32"

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.base import write_about
-from resnet_cli.exported.metadata import About
+from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.timm import CONFIG_FILE, WEIGHTS_FILE, TimmModel
 from resnet_cli.model.network import NUM_FEATURES, Model
 from resnet_cli.preprocess import Preprocess
@@ -18,7 +17,7 @@ from resnet_cli.preprocess import Preprocess
 _CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}
 
 
-def write_timm(model: Model, folder: Path, about: About) -> TimmModel:
+def write_timm(model: Model, folder: Path, about: ExportMetadata) -> TimmModel:
     """Writes the files and reads them back; the temperature is part of the last layer.
 
     Load with ``timm.create_model("local-dir:FOLDER", pretrained=True)``.
@@ -40,11 +39,11 @@ def write_timm(model: Model, folder: Path, about: About) -> TimmModel:
     (folder / WEIGHTS_FILE).write_bytes(save(state, metadata=metadata))
     config = json.dumps(timm_config(model, about), indent=2, ensure_ascii=False)
     (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-    write_about(folder, about)
+    about.write(folder)
     return TimmModel(folder)
 
 
-def timm_config(model: Model, about: About) -> dict[str, Any]:
+def timm_config(model: Model, about: ExportMetadata) -> dict[str, Any]:
     """The content of ``config.json``. Source: timm/models/_hub.py, save_config_for_hf."""
     preprocess = model.preprocess
     side = preprocess.crop_size

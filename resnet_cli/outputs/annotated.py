@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from resnet_cli.errors import ImageError
+from resnet_cli.errors import ConfigError, ImageError
+from resnet_cli.model.heatmap import explanation
 from resnet_cli.outputs.prediction_files import Write
 from resnet_cli.outputs.safe_files import new_file, place
 from resnet_cli.outputs.sorting import file_name
-from resnet_cli.prediction import Answered, Prediction
+from resnet_cli.prediction import PredictedItem, Prediction, Predictor
 from resnet_cli.reporting.annotate import annotate
 from resnet_cli.text import percent
 
@@ -32,29 +32,38 @@ def annotate_into(folder: Path) -> Write:
         Takes one answered image; raises DiskError where a file cannot be written.
     """
 
-    def write(answered: Answered[Any]) -> None:
-        if answered.prediction.error is None:
+    def write(predicted: PredictedItem[Any]) -> None:
+        if predicted.prediction.error is None:
             try:
-                image = answered.item.open()
+                image = predicted.item.open()
             except ImageError:
                 # Readable a moment ago; its answer stands.
                 return
-            save_jpeg(folder, answered, annotate(image, caption(answered.prediction)))
+            save_jpeg(folder, predicted, annotate(image, caption(predicted.prediction)))
 
     return write
 
 
-def explain_into(folder: Path, explain: Callable[[Answered[Any]], Image.Image]) -> Write:
-    """Writes what spoke for each answer to ``folder/<its name>.jpg``.
+def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
+    """Writes what spoke for each image's most probable class to ``folder/<its name>.jpg``.
 
     Args:
-        folder: Is made.
-        explain: Draws one image; never asked for one that cannot be read.
-    """
+        folder: Created if needed.
+        predictor: The model that makes the predictions.
 
-    def write(answered: Answered[Any]) -> None:
-        if answered.prediction.error is None:
-            save_jpeg(folder, answered, explain(answered))
+    Raises:
+        ConfigError: The model gives no heat maps.
+    """
+    if not predictor.has_heatmap:
+        raise ConfigError(
+            "--explain: this file does not tell where it looked",
+            hint="export it anew, to --format onnx, or use the run",
+        )
+
+    def write(predicted: PredictedItem[Any]) -> None:
+        if predicted.output is not None:
+            heatmap = predictor.heatmap(predicted.prepared, predicted.output)
+            save_jpeg(folder, predicted, explanation(predictor.square(predicted.prepared), heatmap))
 
     return write
 
@@ -66,9 +75,9 @@ def caption(prediction: Prediction) -> str:
     return f"{prediction.label} {percent(prediction.prob)}"
 
 
-def save_jpeg(folder: Path, answered: Answered[Any], image: Image.Image) -> Path:
+def save_jpeg(folder: Path, predicted: PredictedItem[Any], image: Image.Image) -> Path:
     """Writes an image under the name of the one that it is about."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=_QUALITY, subsampling="4:4:4")
-    name = os.path.splitext(file_name(answered.item))[0] + ".jpg"
-    return place(folder, name, answered.item.location, new_file(data.getvalue()))
+    name = os.path.splitext(file_name(predicted.item))[0] + ".jpg"
+    return place(folder, name, predicted.item.location, new_file(data.getvalue()))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from resnet_cli.errors import ConfigError, missing_extra
 from resnet_cli.outputs.prediction_files import Write
 from resnet_cli.outputs.schema import as_utf8
-from resnet_cli.prediction import Answered
+from resnet_cli.prediction import PredictedItem
 from resnet_cli.system.paths import atomic_path
 
 EXTENSIONS = (".npy", ".safetensors", ".parquet")
@@ -89,12 +89,12 @@ def _raw(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
             rows = csv.writer(names, lineterminator="\n")
             rows.writerow(["path"])
 
-            def write(answered: Answered[Any]) -> None:
+            def write(predicted: PredictedItem[Any]) -> None:
                 nonlocal num_rows
-                features = answered.prediction.features
+                features = predicted.prediction.features
                 if features is not None:
                     file.write(np.ascontiguousarray(features, dtype=kind).data)
-                    rows.writerow([answered.prediction.path])
+                    rows.writerow([predicted.prediction.path])
                     num_rows += 1
 
             yield write
@@ -139,10 +139,10 @@ def _parquet(path: Path, num_features: int) -> Iterator[Write]:
             paths.clear()
             rows.clear()
 
-        def write(answered: Answered[Any]) -> None:
-            features = answered.prediction.features
+        def write(predicted: PredictedItem[Any]) -> None:
+            features = predicted.prediction.features
             if features is not None:
-                paths.append(as_utf8(answered.prediction.path))
+                paths.append(as_utf8(predicted.prediction.path))
                 rows.append(np.asarray(features, dtype=np.float32))
             if len(rows) >= _GROUP_ROWS:
                 write_group()

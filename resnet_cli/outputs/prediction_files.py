@@ -19,12 +19,12 @@ from typing import Any, Literal, TypeAlias
 
 from resnet_cli.errors import ModelError, missing_extra
 from resnet_cli.outputs.schema import FILE_COLUMNS, to_arrow, to_cells, to_dict
-from resnet_cli.prediction import Answered, Prediction
-from resnet_cli.system.paths import atomic_path, disk_errors
+from resnet_cli.prediction import PredictedItem, Prediction
+from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of
 from resnet_cli.text import json_line
 
 #: Takes one answered image.
-Write: TypeAlias = Callable[[Answered[Any]], None]
+Write: TypeAlias = Callable[[PredictedItem[Any]], None]
 #: What has been answered is on its way to the disk after so long: what a kill can cost.
 FLUSH_EVERY_S = 1.0
 #: Rows that are held until they become a row group of Parquet.
@@ -39,8 +39,7 @@ def made_by(model_file: Path, settings: object) -> str:
         ModelError: The file cannot be read.
     """
     try:
-        with model_file.open("rb") as file:
-            model = hashlib.file_digest(file, "sha256").hexdigest()
+        model = sha256_of(model_file)
     except OSError as error:
         raise ModelError(f"{model_file}: {error.strerror or error}") from error
     return f"{model[:16]}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
@@ -80,12 +79,12 @@ def growing_file(
             file.flush()
         flushed_at = time.monotonic()
 
-        def write(answered: Answered[Any]) -> None:
+        def write(predicted: PredictedItem[Any]) -> None:
             nonlocal flushed_at
             if kind == "csv":
-                line = _csv_line(to_cells(answered.prediction, FILE_COLUMNS, made_by=made_by))
+                line = _csv_line(to_cells(predicted.prediction, FILE_COLUMNS, made_by=made_by))
             else:
-                line = (json_line(to_dict(answered.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
+                line = (json_line(to_dict(predicted.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
             with disk_errors(path, hint=_HINT):
                 file.write(line)
                 if time.monotonic() - flushed_at >= flush_every_s:
@@ -126,8 +125,8 @@ def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
             writer.write_table(pyarrow.table(to_arrow(rows, made_by), schema=schema))
             rows.clear()
 
-        def write(answered: Answered[Any]) -> None:
-            rows.append(dataclasses.replace(answered.prediction, features=None))
+        def write(predicted: PredictedItem[Any]) -> None:
+            rows.append(dataclasses.replace(predicted.prediction, features=None))
             if len(rows) >= GROUP_ROWS:
                 with disk_errors(path, hint=_HINT):
                     write_group()

@@ -26,11 +26,11 @@ from resnet_cli.errors import DataError, DiskError, ResnetCliError, SetupError
 from resnet_cli.model.reliability import Abstention
 from resnet_cli.outputs.ray_cluster import Device, divide, explained, load_ray
 from resnet_cli.outputs.shards import JOB_FILE, Block, Counts, PartWriter
-from resnet_cli.prediction import Answered, Answerer, answer
+from resnet_cli.prediction import PredictedItem, Predictor, predict
 from resnet_cli.version import __version__
 
 #: Makes the network in a worker, for so many threads.
-Load: TypeAlias = Callable[[int], Answerer[Any]]
+Load: TypeAlias = Callable[[int], Predictor[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Task:
         topk: Classes to name.
         max_pixels: A larger image counts as one that cannot be read.
         batch_size: Images a forward pass; None: as the network likes.
-        rule: When an image is not answered.
+        rule: When an image is not predicted.
         offline: Never use the network.
         home: The machine that the command runs on.
         witness: An image that is there; None where there is none in a file.
@@ -111,7 +111,7 @@ class _Worker:
         self._task = task
         self._num_threads = num_threads
         self._turns = threading.Semaphore(num_threads)
-        self._answerer: Answerer[Any] | None = None
+        self._predictor: Predictor[Any] | None = None
 
     def __call__(self, batch: Any) -> Any:
         """A row of counts for each row of names; an error of ours travels as a value, for Ray would wrap it."""
@@ -128,15 +128,15 @@ class _Worker:
             told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
             return {**dataclasses.asdict(Counts(0, 0, 0)), "error": json.dumps(told)}
 
-    def _answers(self, row: dict[str, Any]) -> Iterator[Answered[Any]]:
+    def _answers(self, row: dict[str, Any]) -> Iterator[PredictedItem[Any]]:
         task = self._task
         # Only now, where it counts as an attempt: a network that does not fit into the memory kills a worker too.
-        if self._answerer is None:
+        if self._predictor is None:
             ray = load_ray()
             load = ray.get(self._load) if isinstance(self._load, ray.ObjectRef) else self._load
-            self._answerer = load(self._num_threads)
-        yield from answer(
-            self._answerer,
+            self._predictor = load(self._num_threads)
+        yield from predict(
+            self._predictor,
             _to_items(row, task, self._turns),
             topk=task.topk,
             batch_size=task.batch_size,

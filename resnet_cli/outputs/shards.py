@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, DataError, SetupError
 from resnet_cli.outputs.prediction_files import Write, growing_file, parquet_file
-from resnet_cli.prediction import Answered
+from resnet_cli.prediction import PredictedItem
 from resnet_cli.system.paths import atomic_path, disk_errors, make_dir, write_text
 
 #: Images of a part: half a minute of a core, which is what a killed worker costs.
@@ -108,7 +108,7 @@ class PartWriter:
         except FileNotFoundError:
             return 0
 
-    def write(self, name: str, found: Iterable[Answered[Any]]) -> Counts:
+    def write(self, name: str, found: Iterable[PredictedItem[Any]]) -> Counts:
         """Writes one block; twice the same block is the same files.
 
         Raises:
@@ -135,7 +135,7 @@ class PartWriter:
         yield
         attempts.unlink(missing_ok=True)
 
-    def _write(self, name: str, found: Iterable[Answered[Any]]) -> Counts:
+    def _write(self, name: str, found: Iterable[PredictedItem[Any]]) -> Counts:
         num = num_failed = num_unknown = 0
         # What an attempt that was killed has left: this time all may be well.
         self.failed(name).unlink(missing_ok=True)
@@ -145,16 +145,16 @@ class PartWriter:
             if self.features is not None:
                 writers.append(stack.enter_context(self._open_features(name)))
             write_failed: Write | None = None
-            for answered in found:
+            for predicted in found:
                 num += 1
-                num_unknown += answered.prediction.unknown is not None
-                if answered.prediction.error is not None:
+                num_unknown += predicted.prediction.unknown is not None
+                if predicted.prediction.error is not None:
                     num_failed += 1
                     write_failed = write_failed or stack.enter_context(self._open_failed(name))
-                    write_failed(answered)
+                    write_failed(predicted)
                     continue
                 for write in writers:
-                    write(answered)
+                    write(predicted)
         return Counts(num, num_failed, num_unknown)
 
     def tidy(self) -> None:

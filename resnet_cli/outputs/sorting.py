@@ -11,7 +11,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
 from resnet_cli.outputs.prediction_files import Write
 from resnet_cli.outputs.safe_files import copy_file, folder_names, new_file, place, place_link, safe_name
-from resnet_cli.prediction import UNKNOWN, Answered
+from resnet_cli.prediction import UNKNOWN, PredictedItem
 from resnet_cli.system.paths import cache_dir
 
 
@@ -23,7 +23,7 @@ def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: boo
 
     Args:
         folder: Is made.
-        classes: All that can be answered.
+        classes: All that can be predicted.
         abstains: Whether images may be ``unknown``, which is a folder then.
         link: Symbolic links instead of copies; what is no file of the user's own (stdin, the network, an archive)
             is copied all the same.
@@ -33,8 +33,8 @@ def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: boo
     """
     names = folder_names(classes, reserved=[UNKNOWN] if abstains else [])
 
-    def write(answered: Answered[Any]) -> None:
-        prediction, item = answered.prediction, answered.item
+    def write(predicted: PredictedItem[Any]) -> None:
+        prediction, item = predicted.prediction, predicted.item
         if prediction.error is not None:
             return
         into = folder / (UNKNOWN if prediction.unknown is not None else names[prediction.topk[0][0]])

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import Answerer, Answers
+from resnet_cli.prediction import ModelOutput, Predictor
 
 R = TypeVar("R")
 
@@ -21,7 +21,7 @@ class Batcher:
     first image at once, unless others are known to be on their way.
 
     Args:
-        answerer: The model.
+        predictor: The model.
         max_batch: Images a forward pass.
         max_wait_s: How long images that are here wait for those on their way.
         on_batch: Told the size of each batch.
@@ -29,22 +29,22 @@ class Batcher:
 
     def __init__(
         self,
-        answerer: Answerer[Pixels],
+        predictor: Predictor[Pixels],
         *,
         max_batch: int,
         max_wait_s: float,
         on_batch: Callable[[int], object] = lambda size: None,
     ) -> None:
-        self._answerer = answerer
+        self._predictor = predictor
         self._max_batch, self._max_wait_s, self._on_batch = max_batch, max_wait_s, on_batch
-        self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[Answers]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[ModelOutput]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         #: Images that will be asked for soon: they are being decoded.
         self.num_coming = 0
 
-    async def answer(self, pixels: Pixels) -> Answers:
-        """Answers one image: every array has one row."""
-        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+    async def predict(self, pixels: Pixels) -> ModelOutput:
+        """The output for one image, a batch of one."""
+        future: asyncio.Future[ModelOutput] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((pixels, future))
         return await future
 
@@ -58,7 +58,7 @@ class Batcher:
             batch = await self._gather()
             self._on_batch(len(batch))
             try:
-                found = await self.compute(lambda: self._answerer.answer([pixels for pixels, _ in batch]))  # noqa: B023
+                found = await self.compute(lambda: self._predictor.predict([pixels for pixels, _ in batch]))  # noqa: B023
             except Exception as error:  # noqa: BLE001 - whoever asked is told
                 for _, future in batch:
                     if not future.done():
@@ -72,7 +72,7 @@ class Batcher:
         """Ends the model's thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    async def _gather(self) -> list[tuple[Pixels, asyncio.Future[Answers]]]:
+    async def _gather(self) -> list[tuple[Pixels, asyncio.Future[ModelOutput]]]:
         batch = [await self._queue.get()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._max_wait_s):

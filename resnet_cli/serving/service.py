@@ -7,7 +7,7 @@ import base64
 import contextlib
 import dataclasses
 import io
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,14 +17,11 @@ from resnet_cli.errors import ImageError
 from resnet_cli.images import Pixels, decode
 from resnet_cli.model.heatmap import explanation
 from resnet_cli.model.reliability import Abstention
-from resnet_cli.prediction import Answerer, Answers, Prediction, read_answers
+from resnet_cli.prediction import ModelOutput, Prediction, Predictor, to_predictions
 from resnet_cli.serving.batching import Batcher
 from resnet_cli.serving.limits import Limits, Upload
 from resnet_cli.serving.metrics import Metrics
 from resnet_cli.system.threads import num_threads
-
-#: Finds the heat of one square, [rows x columns], where the answer did not bring it along.
-FindHeat = Callable[[Pixels], NDArray[np.float32]]
 
 
 class Full(Exception):
@@ -49,32 +46,30 @@ class Service:
     """A model that answers many at once.
 
     Args:
-        answerer: The model; what it sees are squares.
-        rule: When an image is not answered.
+        predictor: The model; its prepared images are squares.
+        rule: Which images are labeled "unknown".
         limits: How much may be under way.
         max_batch: Images a forward pass.
-        max_wait_s: How long images wait for company.
-        find_heat: For a model whose answers bring no heat along; None: there is none.
+        max_wait_s: Maximum time that an image waits for others, in seconds.
     """
 
     def __init__(
         self,
-        answerer: Answerer[Pixels],
+        predictor: Predictor[Pixels],
         *,
         rule: Abstention | None,
         limits: Limits,
         max_batch: int,
         max_wait_s: float,
-        find_heat: FindHeat | None = None,
     ) -> None:
-        self.classes = answerer.classes
+        self.classes = predictor.classes
         self.limits = limits
         self.metrics = Metrics()
-        self._answerer, self._rule, self._find_heat = answerer, rule, find_heat
+        self._predictor, self._rule = predictor, rule
         self._decoders = ThreadPoolExecutor(num_threads(), thread_name_prefix="decode")
         self._num_requests = 0
         self._batcher = Batcher(
-            answerer, max_batch=max_batch, max_wait_s=max_wait_s, on_batch=self.metrics.batch_images.observe
+            predictor, max_batch=max_batch, max_wait_s=max_wait_s, on_batch=self.metrics.batch_images.observe
         )
 
     @contextlib.asynccontextmanager
@@ -117,33 +112,30 @@ class Service:
         except ImageError as error:
             self.metrics.images.labels("unreadable").inc()
             return Reply(Prediction(upload.name, error=error))
-        answers = await self._batcher.answer(pixels)
-        (prediction,) = read_answers(self.classes, [upload.name], answers, topk=topk, rule=self._rule)
+        output = await self._batcher.predict(pixels)
+        (prediction,) = to_predictions(self.classes, [upload.name], output, topk=topk, rule=self._rule)
         self.metrics.images.labels("answered" if prediction.unknown is None else "unknown").inc()
-        return Reply(prediction, await self._explain(pixels, answers) if explain else None)
+        return Reply(prediction, await self._explain(pixels, output) if explain else None)
 
     async def _decode(self, upload: Upload) -> Pixels:
         self._batcher.num_coming += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, self._see, upload)
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, self._prepare, upload)
         finally:
             self._batcher.num_coming -= 1
 
-    def _see(self, upload: Upload) -> Pixels:
-        return self._answerer.see(decode(upload.data, upload.name, max_pixels=self.limits.max_pixels))
+    def _prepare(self, upload: Upload) -> Pixels:
+        return self._predictor.prepare(decode(upload.data, upload.name, max_pixels=self.limits.max_pixels))
 
-    async def _explain(self, pixels: Pixels, answers: Answers) -> str | None:
-        find = self._find_heat
-        if answers.heat is not None:
-            heat = answers.heat[0]
-        elif find is not None:
-            heat = await self._batcher.compute(lambda: find(pixels))
-        else:
+    async def _explain(self, pixels: Pixels, output: ModelOutput) -> str | None:
+        if not self._predictor.has_heatmap:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, _drawn, pixels, heat)
+        # On the model's thread: it may take another forward pass.
+        heatmap = await self._batcher.compute(lambda: self._predictor.heatmap(pixels, output))
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, _drawn, pixels, heatmap)
 
 
-def _drawn(pixels: Pixels, heat: NDArray[np.float32]) -> str:
+def _drawn(pixels: Pixels, heatmap: NDArray[np.float32]) -> str:
     file = io.BytesIO()
-    explanation(pixels, heat).save(file, "JPEG", quality=90)
+    explanation(pixels, heatmap).save(file, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -8,6 +8,7 @@ platform's user cache folder.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import sys
@@ -115,6 +116,12 @@ def evict(files: Iterable[Path], max_bytes: int) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
         excess -= stat.st_size
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_dir(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +11,39 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.cli import predict_run
-from resnet_cli.cli.predict_models import Chosen
 from resnet_cli.data.dataset import Item
+from resnet_cli.images import Pixels
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.prediction import Answered, Answers, Prediction
+from resnet_cli.prediction import ModelOutput, PredictedItem, Prediction, Predictor
+from resnet_cli.preprocess import Preprocess
 
 CLASSES = ("red", "green", "blue")
 COLOURS = {"red": (200, 30, 20), "green": (30, 200, 20), "blue": (20, 30, 200)}
 
 
-class MeanColours:
+class MeanColours(Predictor[NDArray[np.float32]]):
     """Says how red, green and blue an image is; grey is novel."""
 
     classes = CLASSES
     batch_size = 4
+    has_novelty = True
+    has_features = True
+    preprocess = Preprocess(resize_size=8, crop_size=8)
 
-    def see(self, image: Image.Image) -> NDArray[np.float32]:
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
         means: NDArray[np.float32] = np.asarray(image, dtype=np.float32).mean(axis=(0, 1))
         return means
 
-    def answer(self, seen: list[NDArray[np.float32]]) -> Answers:
-        means = np.stack(seen)
+    def predict(self, inputs: Sequence[NDArray[np.float32]]) -> ModelOutput:
+        means = np.stack(inputs)
         probs = means / means.sum(axis=1, keepdims=True).clip(1e-6)
-        return Answers(probs, 1 - np.ptp(probs, axis=1), np.repeat(means, 4, axis=1))
+        return ModelOutput(probs, 1 - np.ptp(probs, axis=1), np.repeat(means, 4, axis=1))
+
+    def square(self, prepared: NDArray[np.float32]) -> Pixels:
+        return np.full((8, 8, 3), prepared, dtype=np.uint8)
+
+    def heatmap(self, prepared: NDArray[np.float32], output: ModelOutput) -> NDArray[np.float32]:
+        return np.ones((1, 1), dtype=np.float32)
 
 
 def reliability() -> Reliability:
@@ -50,16 +61,16 @@ def paint(path: Path, colour: tuple[int, int, int], *, size: tuple[int, int] = (
 
 def answered(
     name: str, topk: tuple[tuple[str, float], ...] = (("red", 0.8), ("green", 0.2)), **fields: object
-) -> Answered[NDArray[np.float32]]:
+) -> PredictedItem[NDArray[np.float32]]:
     """One answer, as if an image had been looked at."""
-    return Answered(Item(name, Path(name)), Prediction(name, topk, **fields))  # type: ignore[arg-type]
+    return PredictedItem(Item(name, Path(name)), Prediction(name, topk, **fields))  # type: ignore[arg-type]
 
 
 def main() -> None:
     """The command as a process of its own, which answers with :class:`MeanColours`: no torch, no waiting."""
-    model = Path(sys.argv[1])
-    chosen = Chosen(MeanColours(), model, reliability(), has_novelty=True)
-    setattr(predict_run, "choose_model", lambda *_, **__: chosen)  # noqa: B010
+    predictor = MeanColours()
+    predictor.path, predictor.reliability = Path(sys.argv[1]), reliability()
+    setattr(predict_run, "choose_model", lambda *_, **__: predictor)  # noqa: B010
     from resnet_cli.cli import main as command
 
     sys.argv = ["resnet-cli", *sys.argv[2:]]

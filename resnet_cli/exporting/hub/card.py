@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, About
+from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, ExportMetadata
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import MODEL_FILE
@@ -57,7 +57,7 @@ class Exported:
     format: str
     num_bytes: int
     sha256: str
-    about: About
+    about: ExportMetadata
     parity: Parity
     licence: str | None
 
@@ -119,8 +119,8 @@ def hub_config(exported: Exported) -> bytes:
         "architecture": "resnet50",
         "format": exported.format,
         "files": exported.files,
-        "input": about.takes,
-        "number": about.number,
+        "input": about.input_kind,
+        "number": about.precision,
         "classes": about.classes,
         "preprocess": dict(about.preprocess),
         "temperature": about.temperature,
@@ -156,7 +156,7 @@ def _front_matter(card: Card | None, exported: Exported) -> dict[str, Any]:
     elif "license" not in front:
         front = UNKNOWN_LICENCE | front
     # The card's figures are the model's, which float32 shares.
-    if exported.about.number != "fp32" or "model-index" not in front:
+    if exported.about.precision != "fp32" or "model-index" not in front:
         front |= _figures(exported)
     return front
 
@@ -194,7 +194,7 @@ def _this_file(exported: Exported) -> str:
     difference = max(check.max_difference for check in parity.checks)
     rows = [
         ("Files", f"{', '.join(map(_code, exported.files))}; {size(exported.num_bytes)}"),
-        ("Format", f"{exported.format}, numbers in {about.number}"),
+        ("Format", f"{exported.format}, numbers in {about.precision}"),
         ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {_code(exported.files[-1])}", _code(exported.sha256)),
         ("Made from the model with SHA-256", _code(about.source_sha256 or "none: it was in no file")),
         ("Checked on", _code(parity.data)),
@@ -205,7 +205,7 @@ def _this_file(exported: Exported) -> str:
         ("Licence that the file names", _code(about.licence)),
     ]
     table = "\n".join(["| What | Value |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
-    note = "" if about.number == "fp32" else "\n\nOther figures on this page are of the model in float32."
+    note = "" if about.precision == "fp32" else "\n\nOther figures on this page are of the model in float32."
     return f"## This file\n\n{table}{note}"
 
 
@@ -213,11 +213,11 @@ def _how_to_use(exported: Exported) -> str:
     name, side = exported.files[-1], exported.about.preprocess.get("crop_size")
     if exported.format == "safetensors":
         return _TIMM.replace("REPO", exported.repo)
-    if exported.format == "onnx" and exported.about.takes == "picture":
+    if exported.format == "onnx" and exported.about.input_kind == "picture":
         return _ONNX.replace("REPO", exported.repo).replace("NAME", name)
     code, input_name = _OTHERS[exported.format]
     dtype, done = (
-        ("float32", ", cropped and normalised") if exported.about.takes == "tensor" else ("uint8", " and cropped")
+        ("float32", ", cropped and normalised") if exported.about.input_kind == "tensor" else ("uint8", " and cropped")
     )
     return (
         code.replace("REPO", exported.repo).replace("NAME", name)

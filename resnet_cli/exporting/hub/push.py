@@ -13,7 +13,7 @@ from typing import Any
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, Interrupted, NetworkError
-from resnet_cli.exported.metadata import About
+from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exporting.hub.card import Card, Exported, hub_config, hub_readme, is_to_be_filled_in, read_card
 from resnet_cli.exporting.hub.destination import TOKEN, TOKENS_PAGE, Destination
 from resnet_cli.exporting.parity import Parity
@@ -58,7 +58,9 @@ class Push:
         self._to, self._model, self._config = to, model, config
         self._card: Card | None = read_card(model)
 
-    def upload(self, path: Path, *, name: str, num_bytes: int, sha256: str, about: About, parity: Parity) -> Pushed:
+    def upload(
+        self, path: Path, *, name: str, num_bytes: int, sha256: str, about: ExportMetadata, parity: Parity
+    ) -> Pushed:
         """Makes the repository if need be, and commits all files at once.
 
         Args:
@@ -89,7 +91,7 @@ class Push:
         contents: dict[str, bytes | str] = {README: readme.encode(), CONFIG: hub_config(exported)}
         # timm's folder has a config.json of its own.
         contents |= {name: str(file) for name, file in files.items()}
-        summary = f"{self._config.format} in {about.number}, by resnet-cli {__version__}"
+        summary = f"{self._config.format} in {about.precision}, by resnet-cli {__version__}"
         try:
             commit = self._commit(contents, summary)
         except KeyboardInterrupt as stop:

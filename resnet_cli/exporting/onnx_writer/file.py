@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, helper
 
-from resnet_cli.exported.metadata import IMAGES, PIXELS, RAW_IMAGES, About, Number
+from resnet_cli.exported.metadata import IMAGES, PIXELS, RAW_IMAGES, ExportMetadata, FilePrecision
 from resnet_cli.exporting.onnx_writer.geometry import add_normalisation, add_preprocessing
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.network import add_features, add_heat, add_novelty, add_probs
@@ -20,7 +20,9 @@ from resnet_cli.preprocess import Preprocess
 MAX_SMALL_REFERENCE = 1_000
 
 
-def to_onnx(model: Model, *, number: Number = "fp32", with_novelty: bool = True, with_heat: bool = True) -> ModelProto:
+def to_onnx(
+    model: Model, *, number: FilePrecision = "fp32", with_novelty: bool = True, with_heat: bool = True
+) -> ModelProto:
     """Writes a model as an ONNX graph that begins with the network's input.
 
     Args:
@@ -85,7 +87,7 @@ def _begin_with(first: GraphProto, proto: ModelProto) -> ModelProto:
     return made
 
 
-def finish(proto: ModelProto, about: About) -> bytes:
+def finish(proto: ModelProto, about: ExportMetadata) -> bytes:
     """Adds the metadata, checks the file as a whole and gives its bytes."""
     del proto.metadata_props[:]
     helper.set_model_props(proto, about.to_texts())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnet_cli.exported.metadata import HEAT, NOVELTY, PROBS
+from resnet_cli.exported.metadata import HEATMAP, NOVELTY, PROBS
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.model.network import Bottleneck, ResNet50
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
@@ -106,7 +106,7 @@ def add_heat(graph: GraphWriter, head: nn.Module) -> str:
             elif isinstance(layer, nn.Linear):
                 gradient = graph.op("MatMul", gradient, _constants(graph, layer, name, ("weight",))[0])
     weighted = graph.op("Mul", stage, graph.op("Unsqueeze", gradient, np.array([2, 3])))
-    return graph.op("Relu", graph.op("ReduceSum", weighted, np.array([1]), keepdims=0), name=HEAT)
+    return graph.op("Relu", graph.op("ReduceSum", weighted, np.array([1]), keepdims=0), name=HEATMAP)
 
 
 def _add(graph: GraphWriter, x: str, module: nn.Module, name: str) -> str:
