@@ -19,7 +19,8 @@ from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import look, scan
 from resnet_cli.data.sources.folders import read_folder
-from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
+from resnet_cli.reporting.charts import Chart
+from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.inspection_page import MAX_THUMBNAILS, inspection_page
 from resnet_cli.reporting.thumbnails import MAX_THUMBNAIL_BYTES, THUMBNAIL_PX, thumbnails
 
@@ -230,11 +231,12 @@ def test_a_thumbnail_is_small_and_keeps_its_shape() -> None:
         cut_histogram([0.0, 0.25, 0.25, 0.9999]),
     ],
 )
-def test_a_histogram_counts_every_image_inside_its_frame(histogram: Histogram) -> None:
-    counted = sum(round(bar.height * histogram.peak) for bar in histogram.bars)
+def test_a_histogram_counts_every_image_inside_its_frame(histogram: Chart) -> None:
+    peak = int(histogram.y_ticks[-1].text.replace(",", ""))
+    counted = sum(round(bar.height * peak) for bar in histogram.bars)
     assert f"of {counted} images" in histogram.summary
     assert all(0 <= bar.left and bar.left + bar.width <= 1 + 1e-9 and 0 < bar.height <= 1 for bar in histogram.bars)
-    assert 2 <= len(histogram.ticks) <= 9 and all(-1e-9 <= place <= 1 + 1e-9 for place, _ in histogram.ticks)
+    assert 2 <= len(histogram.x_ticks) <= 9 and all(-1e-9 <= place <= 1 + 1e-9 for place, _ in histogram.x_ticks)
 
 
 def test_square_images_stand_in_the_middle() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from resnet_cli.errors import DiskError
-from resnet_cli.reporting.plots import DPI, CurvePoint, plot_confusion, plot_curves, plot_predictions
+from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
+from resnet_cli.reporting.plots import DPI, draw_charts, plot_confusion, plot_predictions
 from resnet_cli.text import display_width, row_shares, shorten
 
 HOSTILE = ["[red]x[/red]", r"$\frac$", "🐝 蜜蜂", "n" * 200, "a\nb\x1b[31m", "\udcff_", "", "$x_"]
@@ -29,6 +31,10 @@ def diagonal(num_classes: int, count: int = 9) -> np.ndarray[Any, np.dtype[np.in
 
 def curve(num_epochs: int) -> list[CurvePoint]:
     return [CurvePoint(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, num_epochs + 1)]
+
+
+def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | None = None) -> None:
+    draw_charts(curve_charts(points, best_epoch), path)
 
 
 @pytest.fixture

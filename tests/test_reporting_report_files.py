@@ -15,11 +15,11 @@ from support.synthetic_reports import make_content, make_evaluation
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.calibration import calibration
-from resnet_cli.reporting.calibration_plots import plot_reliability, plot_risk_coverage
 from resnet_cli.reporting.figures import figures
 from resnet_cli.reporting.model_card import model_card
+from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_files import confusion_csv, write_report_files
-from resnet_cli.reporting.trust_charts import risk_line
+from resnet_cli.reporting.trust_charts import calibration_charts, reliability_chart, risk_chart
 
 PETS = ("cat", "dog", "rabbit")
 PLOTS = ("confusion", "curves", "predictions", "reliability", "risk_coverage")
@@ -87,16 +87,16 @@ def test_the_reliability_plot_has_a_diagram_before_and_after(tmp_path: Path, mon
     saved: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: saved.append(self))
     evaluation = make_evaluation(PETS, 200)
-    plot_reliability(evaluation.uncalibrated, evaluation.calibration, tmp_path / "a.png")
-    plot_reliability(None, evaluation.calibration, tmp_path / "b.png")
+    draw_charts(calibration_charts(evaluation), tmp_path / "a.png")
+    draw_charts(calibration_charts(dataclasses.replace(evaluation, temperature=1.0)), tmp_path / "b.png")
     assert [len(figure.axes) for figure in saved] == [2, 1]
     assert f"ECE {100 * evaluation.ece:.1f} %" in saved[1].axes[0].get_title(loc="left")
 
 
 def test_plots_of_a_single_answer_are_drawn(tmp_path: Path) -> None:
     evaluation = make_evaluation(PETS, 1)
-    plot_reliability(None, calibration(evaluation.probs, evaluation.labels), tmp_path / "a.png")
-    plot_risk_coverage(*risk_line(evaluation), tmp_path / "b.png")
+    draw_charts([reliability_chart("one", calibration(evaluation.probs, evaluation.labels))], tmp_path / "a.png")
+    draw_charts([risk_chart(evaluation)], tmp_path / "b.png")
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -19,10 +19,9 @@ from support.synthetic_reports import make_content, make_evaluation
 from resnet_cli.data.dataset import Item
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import MAX_NAMES, most_confused, shades
-from resnet_cli.reporting.curve_charts import curve_charts
+from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
 from resnet_cli.reporting.figures import class_figures, figures
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, least_certain, of_cells, worst_mistakes
-from resnet_cli.reporting.plots import CurvePoint
 from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart, risk_line
 
@@ -82,11 +81,11 @@ def test_calibration_is_shown_before_and_after_a_temperature_that_changes_someth
     text = Page(report_page(content)).text
     before, after = content.evaluation.uncalibrated, content.evaluation.calibration
     shown = [f"ECE{100 * each.ece:.1f} %Brier{each.brier:.3f}NLL{each.loss:.3f}" for each in (before, after)]
-    assert text.index("Before the temperature") < text.index(shown[0])
-    assert text.index("After the temperature") < text.index(shown[1])
+    assert text.index("Before temperature scaling") < text.index(shown[0])
+    assert text.index("After temperature scaling") < text.index(shown[1])
     plain = dataclasses.replace(content, evaluation=dataclasses.replace(content.evaluation, temperature=1.0))
     text = Page(report_page(plain)).text
-    assert "Before the temperature" not in text and "there was nothing to change" in text
+    assert "Before temperature scaling" not in text and "there was nothing to change" in text
 
 
 HOSTILE = [
@@ -291,7 +290,7 @@ def test_a_chart_stays_inside_its_frame(chart: Chart) -> None:
     places = [tick.place for tick in (*chart.x_ticks, *chart.y_ticks)]
     places += [place for line in chart.lines for piece in line.pieces for point in piece for place in point]
     places += [place for line in chart.lines for dot in line.dots for place in (dot.x, dot.y)]
-    for span in (*chart.bars, *chart.reaches):
+    for span in (*chart.bars, *chart.error_bars):
         places += [span.left, span.left + span.width, span.bottom, span.bottom + span.height]
     assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
     assert chart.summary and 2 <= len(chart.y_ticks) <= 8 and len(chart.x_ticks) <= 8

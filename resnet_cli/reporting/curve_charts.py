@@ -1,39 +1,65 @@
-"""The charts of a training: losses and accuracies over its epochs, or over the penalties that were tried."""
+"""The charts of a training: loss and accuracy over its epochs, or over the penalties that were tried."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
-from resnet_cli.reporting.plots import CurvePoint
 from resnet_cli.text import percent
 
 
-class _Course(NamedTuple):
-    """What the charts of one training share.
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch on the learning curves; losses in nats per image, top-1 as fractions in [0, 1].
+
+    For a head fitted with several penalties it is one of these fits, and ``epoch`` is its number.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_top1: float
+    train_top1: float | None = None
+    penalty: float | None = None
+
+
+class _XAxis(NamedTuple):
+    """What both charts of one training share.
 
     Attributes:
-        word: What stands along the axis: ``epoch`` or ``penalty``.
-        names: Of each point.
-        places: Of each point, in (0, 1).
-        ticks: Of some.
-        best: The point that was kept.
+        word: What a point is: ``epoch`` or ``penalty``.
+        names: Name of each point.
+        places: Place of each point, in (0, 1).
+        ticks: Some of the points.
+        range: Values at both ends.
+        best: Index of the point that was kept.
     """
 
     word: str
     names: list[str]
     places: list[float]
     ticks: list[Tick]
-    best: int | None
+    range: tuple[float, float]
+    best: int
 
 
-def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None) -> list[Chart]:
-    """Losses and accuracies over the epochs, or over the penalties of a head that was fitted."""
+def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None = None) -> list[Chart]:
+    """Loss and top-1 accuracy over the epochs, or over the penalties of a head that was fitted.
+
+    Args:
+        points: One per epoch, in order. Values that are not finite leave a gap.
+        best_epoch: The epoch to mark; by default the one of highest validation top-1, then lowest validation loss,
+            then the earliest.
+
+    Raises:
+        ValueError: There are no points, or ``best_epoch`` is not among them.
+    """
     if not points:
-        return []
-    course = _course(points, best_epoch)
+        raise ValueError("there is no epoch to plot")
+    x_axis = _x_axis(points, _best(points, best_epoch))
     losses: list[tuple[Role, str, list[float]]] = [
         ("train", "train", [point.train_loss for point in points]),
         ("val", "validation", [point.val_loss for point in points]),
@@ -45,50 +71,67 @@ def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None) -> list[C
     ]
     if all(map(math.isnan, train_top1)):
         del top1s[0]
+    word = "best epoch" if x_axis.word == "epoch" else x_axis.word
+    best = f"{word} {x_axis.names[x_axis.best]}: {percent(points[x_axis.best].val_top1)}"
     return [
-        _curve_chart("Loss (nats per image)", losses, course, is_share=False),
-        _curve_chart("Top-1 accuracy", top1s, course, is_share=True),
+        _curve_chart("Loss (nats per image)", losses, x_axis, is_share=False),
+        _curve_chart(f"Top-1 accuracy ({best})", top1s, x_axis, is_share=True),
     ]
 
 
-def _course(points: Sequence[CurvePoint], best_epoch: int | None) -> _Course:
+def _best(points: Sequence[CurvePoint], best_epoch: int | None) -> int:
+    epochs = [point.epoch for point in points]
+    if best_epoch is not None:
+        if best_epoch not in epochs:
+            raise ValueError(f"epoch {best_epoch} is not among the points")
+        return epochs.index(best_epoch)
+
+    def rank(at: int) -> tuple[float, float]:
+        top1, loss = points[at].val_top1, points[at].val_loss
+        return top1 if math.isfinite(top1) else -math.inf, -loss if math.isfinite(loss) else -math.inf
+
+    return max(range(len(points)), key=rank)
+
+
+def _x_axis(points: Sequence[CurvePoint], best: int) -> _XAxis:
     epochs = [point.epoch for point in points]
     is_path = all(point.penalty is not None for point in points)
     names = [f"{point.penalty:.4g}" if is_path else f"{point.epoch}" for point in points]
+    # Room at both sides keeps the first and the last dot, or a single one, off the frame.
     room = 0.5 if len(epochs) < 10 else 0.02 * (epochs[-1] - epochs[0])
-    low, width = epochs[0] - room, epochs[-1] - epochs[0] + 2 * room
-    places = [(epoch - low) / width for epoch in epochs]
-    best = next((at for at, epoch in enumerate(epochs) if epoch == best_epoch), None)
+    low, high = epochs[0] - room, epochs[-1] + room
+    places = [(epoch - low) / (high - low) for epoch in epochs]
     step = math.ceil(round_step(max(1.0, len(points) / MAX_TICKS)))
     ticks = [
         Tick(place, name)
         for at, (place, name, epoch) in enumerate(zip(places, names, epochs, strict=True))
-        # Round numbers, or for penalties the kept one and others as far apart.
-        if ((at - (best or 0)) if is_path else epoch) % step == 0
+        # Round numbers; for penalties the best one and others at equal distances from it.
+        if ((at - best) if is_path else epoch) % step == 0
     ]
-    return _Course("penalty" if is_path else "epoch", names, places, ticks, best)
+    return _XAxis("penalty" if is_path else "epoch", names, places, ticks, (low, high), best)
 
 
 def _curve_chart(
-    title: str, kinds: Sequence[tuple[Role, str, list[float]]], course: _Course, *, is_share: bool
+    title: str, kinds: Sequence[tuple[Role, str, list[float]]], x_axis: _XAxis, *, is_share: bool
 ) -> Chart:
     shown = [value for _, _, values in kinds for value in values if math.isfinite(value)]
     bottom, top, y_ticks = axis(shown, is_share=is_share)
     show = percent if is_share else "{:.3f}".format
     lines, said = [], []
     for role, name, values in kinds:
-        labels = [f"{name}, {course.word} {at}: {show(value)}" for at, value in zip(course.names, values, strict=True)]
+        labels = [f"{name}, {x_axis.word} {at}: {show(value)}" for at, value in zip(x_axis.names, values, strict=True)]
         heights = [(value - bottom) / (top - bottom) for value in values]
-        lines.append(chart_line(role, name, course.places, heights, labels))
+        lines.append(chart_line(role, name, x_axis.places, heights, labels))
         said.append(f"{name} from {show(values[0])} to {show(values[-1])}")
-    kept = "" if course.best is None else f"kept: {course.word} {course.names[course.best]}"
+    best = f"best: {x_axis.word} {x_axis.names[x_axis.best]}"
     return Chart(
         title=title,
-        summary="; ".join([f"{title}, {len(course.names)} points", *said, *filter(None, [kept])]),
-        x_title="penalty of the weights" if course.word == "penalty" else "epoch",
-        x_ticks=course.ticks,
+        summary="; ".join([f"{title}, {len(x_axis.names)} points", *said, best]),
+        x_title="penalty on the weights" if x_axis.word == "penalty" else "epoch",
+        x_ticks=x_axis.ticks,
         y_ticks=y_ticks,
         lines=lines,
-        mark=None if course.best is None else course.places[course.best],
-        mark_text=kept,
+        mark=x_axis.places[x_axis.best],
+        mark_text=best,
+        x_range=x_axis.range,
     )

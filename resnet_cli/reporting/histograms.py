@@ -1,51 +1,25 @@
-"""Histograms as plain fractions, for a page to draw."""
+"""The histograms of an inspection: sizes and shapes of images."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Bars for each doubling of a size or an aspect.
-_BARS_AN_OCTAVE = 4
-#: Bars for what a crop cuts away, from nothing to all.
+from resnet_cli.reporting.charts import Chart, Span, Tick
+
+#: Bars for each doubling of a size or an aspect ratio.
+_BARS_PER_OCTAVE = 4
+#: Bars for the share of an image that a crop removes, from nothing to all.
 _SHARE_BARS = 20
-#: More would write over each other.
+#: The texts of more ticks would overlap.
 _MAX_TICKS = 9
 
 
-class Bar(NamedTuple):
-    """One bar; ``left``, ``width`` and ``height`` in [0, 1], ``label`` for people who ask what it is."""
-
-    left: float
-    width: float
-    height: float
-    label: str
-
-
-class Histogram(NamedTuple):
-    """How many images have which value.
-
-    Attributes:
-        title: What the value is.
-        summary: The whole in one sentence, for those who cannot see it.
-        bars: From left to right, those of height 0 left out.
-        ticks: Places in [0, 1] and what stands below them.
-        peak: Images of the highest bar.
-    """
-
-    title: str
-    summary: str
-    bars: list[Bar]
-    ticks: list[tuple[float, str]]
-    peak: int
-
-
-def side_histogram(sides_px: Sequence[int]) -> Histogram:
+def side_histogram(sides_px: Sequence[int]) -> Chart:
     """The shorter sides of images, on a logarithmic axis."""
     places = np.log2(sides_px)
     low, high = math.floor(places.min()), math.floor(places.max()) + 1
@@ -53,33 +27,33 @@ def side_histogram(sides_px: Sequence[int]) -> Histogram:
         places,
         title="Shorter side in pixels",
         span=(low, high),
-        num_bars=_BARS_AN_OCTAVE * (high - low),
+        num_bars=_BARS_PER_OCTAVE * (high - low),
         ticks=[(power, f"{2**power}") for power in range(low, high + 1)],
         name=lambda left, right: f"{2**left:.0f} to {2**right:.0f} px",
     )
 
 
-def aspect_histogram(aspects: Sequence[float]) -> Histogram:
+def aspect_histogram(aspects: Sequence[float]) -> Chart:
     """Widths by heights, on a logarithmic axis with the square in the middle."""
     places = np.log2(aspects)
     reach = math.ceil(max(1.0, np.abs(places).max()))
     # The middle bar has the square in its middle.
-    edge = reach + 0.5 / _BARS_AN_OCTAVE
+    edge = reach + 0.5 / _BARS_PER_OCTAVE
     return _histogram(
         places,
         title="Width : height",
         span=(-edge, edge),
-        num_bars=2 * _BARS_AN_OCTAVE * reach + 1,
+        num_bars=2 * _BARS_PER_OCTAVE * reach + 1,
         ticks=[(power, f"{2 ** max(power, 0)}:{2 ** max(-power, 0)}") for power in range(-reach, reach + 1)],
         name=lambda left, right: f"{_ratio(left)} to {_ratio(right)}",
     )
 
 
-def cut_histogram(shares: Sequence[float]) -> Histogram:
-    """What a centre square cuts away of each image, in [0, 1]."""
+def cut_histogram(shares: Sequence[float]) -> Chart:
+    """The share of each image that a square center crop removes, in [0, 1]."""
     return _histogram(
         np.array(shares),
-        title="Cut away by a centre square",
+        title="Removed by a square center crop",
         span=(0, 1),
         num_bars=_SHARE_BARS,
         ticks=[(percent / 100, f"{percent} %") for percent in (0, 25, 50, 75, 100)],
@@ -99,19 +73,20 @@ def _histogram(
     num_bars: int,
     ticks: Sequence[tuple[float, str]],
     name: Callable[[float, float], str],
-) -> Histogram:
+) -> Chart:
     counts, edges = np.histogram(places, bins=num_bars, range=span)
     low, width = span[0], span[1] - span[0]
     peak = int(counts.max())
     labels = [name(left, right) for left, right in itertools.pairwise(edges.tolist())]
-    return Histogram(
+    return Chart(
         title=title,
         summary=f"{title} of {len(places):,} images; most, {peak:,}, have {labels[int(counts.argmax())]}",
+        x_title="",
+        x_ticks=[Tick((place - low) / width, text) for place, text in ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]],
+        y_ticks=[Tick(0.0, "0"), Tick(1.0, f"{peak:,}")],
         bars=[
-            Bar(index / num_bars, 1 / num_bars, count / peak, f"{label}: {count:,}")
+            Span(index / num_bars, 1 / num_bars, 0.0, count / peak, f"{label}: {count:,}")
             for index, (count, label) in enumerate(zip(counts.tolist(), labels, strict=True))
             if count
         ],
-        ticks=[((place - low) / width, text) for place, text in ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]],
-        peak=peak,
     )

@@ -10,7 +10,8 @@ from resnet_cli.data.dataset import SPLITS, Item
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
-from resnet_cli.reporting.histograms import Histogram, aspect_histogram, cut_histogram, side_histogram
+from resnet_cli.reporting.charts import Chart
+from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.templating import environment, ranked
 from resnet_cli.reporting.thumbnails import thumbnails
 from resnet_cli.text import percent, size
@@ -141,7 +142,7 @@ def inspection_page(inspection: Inspection) -> str:
     )
 
 
-def _histograms(inspection: Inspection) -> list[Histogram]:
+def _histograms(inspection: Inspection) -> list[Chart]:
     sides = [(image.width, image.height) for image in inspection.images if not image.error]
     if not sides:
         return []

@@ -1,4 +1,4 @@
-"""PNG plots of a run: learning curves, the confusion matrix, a grid of predictions.
+"""PNG plots of a run: its charts, the confusion matrix, a grid of predictions.
 
 Figures are plain objects without pyplot: nothing global changes, so a notebook keeps its own backend and
 style. matplotlib is imported when a figure is made and not before.
@@ -10,15 +10,15 @@ import functools
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli.reporting.charts import Chart, Role
 from resnet_cli.system.paths import atomic_path
-from resnet_cli.text import display_width, percent, row_shares, shorten
+from resnet_cli.text import display_width, row_shares, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,71 +39,73 @@ MAX_NAME_WIDTH = 24
 PIXELATED_UP_TO_PX = 64
 
 
-@dataclass(frozen=True)
-class CurvePoint:
-    """One epoch on the learning curves; losses in nats per image, top-1 as fractions in [0, 1].
-
-    With a penalty it is one fit of a path of penalties instead, and ``epoch`` its number.
-    """
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_top1: float
-    train_top1: float | None = None
-    penalty: float | None = None
+#: How each role of a chart is drawn.
+_LOOKS: dict[Role, dict[str, Any]] = {
+    "train": {"color": ORANGE, "linestyle": (0, (4, 2)), "linewidth": 1.6},
+    "val": {"color": BLUE, "linestyle": "-", "linewidth": 1.6},
+    "ideal": {"color": INK, "linestyle": (0, (2, 3)), "linewidth": 1.2},
+}
 
 
-def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | None = None) -> None:
-    """Draws losses and top-1 accuracies over the epochs, the best epoch marked.
+def draw_charts(charts: Sequence[Chart], path: Path) -> None:
+    """Draws charts side by side, as a page shows them.
 
     Args:
-        points: One per epoch, in order. Values that are not finite leave a gap.
+        charts: At least one.
         path: The PNG file to write.
-        best_epoch: The epoch to mark; by default the one of highest validation top-1, then lowest
-            validation loss, then the earliest.
 
     Raises:
-        ValueError: There are no points, or ``best_epoch`` is none of them.
         DiskError: The file cannot be written.
     """
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    figure = _new_figure(4.5 * len(charts), 3.6, is_constrained=True)
+    for chart, axes in zip(charts, np.atleast_1d(figure.subplots(1, len(charts))), strict=True):
+        _draw_chart(chart, axes)
+    _save_figure(figure, path)
 
-    if not points:
-        raise ValueError("there is no epoch to plot")
-    best = _best_point(points, best_epoch)
-    epochs = [point.epoch for point in points]
-    figure = new_figure(9.0, 3.6, layout="constrained")
-    loss_axes, top1_axes = figure.subplots(1, 2)
 
-    _curve(loss_axes, epochs, [point.train_loss for point in points], ORANGE, "train")
-    _curve(loss_axes, epochs, [point.val_loss for point in points], BLUE, "validation")
-    if any(point.train_top1 is not None for point in points):
-        train_top1 = [math.nan if point.train_top1 is None else point.train_top1 for point in points]
-        _curve(top1_axes, epochs, train_top1, ORANGE, "train")
-    _curve(top1_axes, epochs, [point.val_top1 for point in points], BLUE, "validation")
+def _draw_chart(chart: Chart, axes: Axes) -> None:
+    low, high = chart.x_range
 
-    loss_axes.set_title("Loss (nats per image)", loc="left", fontsize=10, color=INK)
-    named = {point.epoch: f"{point.penalty:.4g}" for point in points if point.penalty is not None}
-    word = f"penalty {named[best.epoch]}" if named else f"best epoch {best.epoch}"
-    title = f"Top-1 accuracy ({word}: {percent(best.val_top1)})"
-    top1_axes.set_title(title, loc="left", fontsize=10, color=INK)
-    top1_axes.yaxis.set_major_formatter(FuncFormatter(lambda top1, _: f"{100 * top1:.4g} %"))
-    bottom, top = top1_axes.get_ylim()
-    top1_axes.set_ylim(max(bottom, -0.01), min(top, 1.01))
-    for axes, value in ((loss_axes, best.val_loss), (top1_axes, best.val_top1)):
-        axes.axvline(best.epoch, color=INK, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
-        axes.plot([best.epoch], [value], "o", markersize=9, fillstyle="none", color=INK, clip_on=False)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-        # Room at the sides keeps the first and the last marker, or an only one, off the frame.
-        room = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
-        axes.set_xlim(epochs[0] - room, epochs[-1] + room)
-        axes.set_xlabel("penalty of the weights" if named else "epoch", fontsize=9, color=INK)
-        if named:
-            axes.set_xticks(list(named), list(named.values()))
-        soften(axes)
+    def place(x: float) -> float:
+        return round(low + (high - low) * x, 9)
+
+    for bar in chart.bars:
+        left, width = place(bar.left), place(bar.left + bar.width) - place(bar.left)
+        axes.bar(left, bar.height, width, align="edge", color=_LOOKS[bar.role]["color"], alpha=0.25, edgecolor="white")
+    for bar in chart.error_bars:
+        axes.vlines(place(bar.left), bar.bottom, bar.bottom + bar.height, color=BLUE, linewidth=1, alpha=0.6)
+    for line in chart.lines:
+        look = _LOOKS[line.role]
+        for piece in line.pieces:
+            xs, ys = [place(x) for x, _ in piece], [y for _, y in piece]
+            axes.plot(xs, ys, clip_on=False, **look)
+            if line.is_filled:
+                axes.fill_between(xs, ys, color=look["color"], alpha=0.12, linewidth=0)
+        if line.dots:
+            xs, ys = [place(dot.x) for dot in line.dots], [dot.y for dot in line.dots]
+            axes.plot(xs, ys, "o", markersize=4, color=look["color"], clip_on=False)
+        if line.name:
+            axes.plot([], [], label=line.name, marker="o" if line.dots else "", markersize=4, **look)
+    if chart.mark is not None:
+        axes.axvline(place(chart.mark), color=INK, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        side = "left" if chart.mark < 0.6 else "right"
+        style: dict[str, Any] = {"fontsize": 8, "color": INK, "ha": side, "va": "bottom"}
+        axes.text(place(chart.mark), 1.0, f" {chart.mark_text} ", **style)
+    title = chart.title + "".join(
+        f"{', ' if at else chr(10)}{name} {text}" for at, (name, text) in enumerate(chart.figures)
+    )
+    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=14 if chart.mark is not None else None)
+    axes.set_xlabel(chart.x_title, fontsize=9, color=INK)
+    axes.set(xlim=chart.x_range, ylim=(0, 1))
+    axes.set_xticks([place(tick.place) for tick in chart.x_ticks], [tick.text for tick in chart.x_ticks])
+    axes.set_yticks([tick.place for tick in chart.y_ticks], [tick.text for tick in chart.y_ticks])
+    axes.tick_params(labelsize=9, labelcolor=INK, color=FAINT)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    if any(line.name for line in chart.lines):
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-    save_figure(figure, path)
 
 
 def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], path: Path) -> None:
@@ -131,8 +133,8 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
     cell_in, font_pt = _cell_size(num_classes, int(confusion.max()))
     side_in = num_classes * cell_in
     # The axes take exactly this place, so cells are square and never too small for their text; what
-    # hangs out of the figure (names of any length) is kept by the tight bounding box of ``save_figure``.
-    figure = new_figure(side_in + 1.0, side_in)
+    # hangs out of the figure (names of any length) is kept by the tight bounding box of ``_save_figure``.
+    figure = _new_figure(side_in + 1.0, side_in)
     axes = figure.add_axes((0.0, 0.0, side_in / (side_in + 1.0), 1.0))
     # The square root spreads the small shares, where the mistakes of a good model are.
     image = axes.imshow(
@@ -168,7 +170,7 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
     bar.ax.tick_params(labelsize=8, labelcolor=INK, color=FAINT)
     bar.set_label("share of the true class", fontsize=9, color=INK)
     bar.outline.set_visible(False)
-    save_figure(figure, path)
+    _save_figure(figure, path)
 
 
 def plot_predictions(
@@ -202,7 +204,7 @@ def plot_predictions(
     rows = math.ceil(len(items) / columns)
     image_in, gap_in, title_in = 1.9, 0.2, 0.5
     width, height = columns * (image_in + gap_in), rows * (image_in + title_in)
-    figure = new_figure(width, height)
+    figure = _new_figure(width, height)
     # One frame in inches for all of them: ticks that nobody sees would take longer than the images.
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     for index, (image, truth, guess, prob) in enumerate(items):
@@ -225,38 +227,7 @@ def plot_predictions(
         axes.text(centre, top + 0.06, title, ha="center", va="bottom", color=RED if wrong else INK, **style)
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
-    save_figure(figure, path)
-
-
-def soften(axes: Axes) -> None:
-    """Ticks, grid and frame that leave the data in front."""
-    axes.tick_params(labelsize=9, labelcolor=INK, color=FAINT)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-
-
-def _best_point(points: Sequence[CurvePoint], best_epoch: int | None) -> CurvePoint:
-    if best_epoch is not None:
-        found = [point for point in points if point.epoch == best_epoch]
-        if not found:
-            raise ValueError(f"epoch {best_epoch} is not among the points")
-        return found[0]
-
-    def rank(point: CurvePoint) -> tuple[float, float]:
-        top1 = point.val_top1 if math.isfinite(point.val_top1) else -math.inf
-        loss = point.val_loss if math.isfinite(point.val_loss) else math.inf
-        return top1, -loss
-
-    return max(points, key=rank)
-
-
-def _curve(axes: Axes, epochs: Sequence[int], values: Sequence[float], color: str, label: str) -> None:
-    finite = [value if math.isfinite(value) else math.nan for value in values]
-    # Markers show single epochs; in long histories they would hide the line.
-    marker_size = 4 if len(epochs) <= 40 else 0
-    axes.plot(epochs, finite, "o-", markersize=marker_size, linewidth=1.6, color=color, label=label)
+    _save_figure(figure, path)
 
 
 def _cell_size(num_classes: int, largest: int) -> tuple[float, float]:
@@ -287,17 +258,17 @@ def _families() -> list[str]:
     return ["DejaVu Sans", *(name for name in wider if name in fontManager.get_font_names())]
 
 
-def new_figure(width_in: float, height_in: float, layout: Literal["constrained"] | None = None) -> Figure:
+def _new_figure(width_in: float, height_in: float, *, is_constrained: bool = False) -> Figure:
     """A white figure that no window ever shows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_in, height_in), facecolor="white", layout=layout)
+    figure = Figure(figsize=(width_in, height_in), facecolor="white", layout="constrained" if is_constrained else None)
     FigureCanvasAgg(figure)
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def _save_figure(figure: Figure, path: Path) -> None:
     """Writes it as PNG, atomically.
 
     Raises:

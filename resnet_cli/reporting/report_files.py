@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.reporting.calibration_plots import plot_reliability, plot_risk_coverage
-from resnet_cli.reporting.figures import before_temperature
+from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.model_card import model_card
-from resnet_cli.reporting.plots import plot_confusion, plot_curves, plot_predictions
+from resnet_cli.reporting.plots import draw_charts, plot_confusion, plot_predictions
 from resnet_cli.reporting.report_page import ReportContent, report_page
-from resnet_cli.reporting.trust_charts import risk_line
+from resnet_cli.reporting.trust_charts import calibration_charts, risk_chart
 from resnet_cli.system.paths import make_dir, write_text
 
 #: Images in the plot of predictions.
@@ -40,10 +39,10 @@ def write_report_files(folder: Path, content: ReportContent) -> None:
     plots = make_dir(folder / "plots")
     write_text(folder / "confusion.csv", confusion_csv(evaluation))
     plot_confusion(evaluation.confusion, evaluation.classes, plots / "confusion.png")
-    plot_reliability(before_temperature(evaluation), evaluation.calibration, plots / "reliability.png")
-    plot_risk_coverage(*risk_line(evaluation), plots / "risk_coverage.png")
+    draw_charts(calibration_charts(evaluation), plots / "reliability.png")
+    draw_charts([risk_chart(evaluation)], plots / "risk_coverage.png")
     if content.history:
-        plot_curves(content.history, plots / "curves.png", best_epoch=content.best_epoch)
+        draw_charts(curve_charts(content.history, content.best_epoch), plots / "curves.png")
     _plot_predictions(content, plots / "predictions.png")
     write_text(folder / "model_card.md", model_card(content))
     write_text(folder / "report.html", report_page(content))

@@ -14,19 +14,16 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.findings import Finding
-from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.caveats import notes_about
-from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
-from resnet_cli.reporting.curve_charts import curve_charts
-from resnet_cli.reporting.figures import before_temperature, class_figures, figures
+from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
+from resnet_cli.reporting.figures import class_figures, figures
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, least_certain, of_cells, worst_mistakes
-from resnet_cli.reporting.plots import CurvePoint
 from resnet_cli.reporting.templating import environment, ranked, source
 from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
-from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart
+from resnet_cli.reporting.trust_charts import calibration_charts, novelty_chart, risk_chart
 from resnet_cli.text import row_shares
 from resnet_cli.version import __version__
 
@@ -161,7 +158,7 @@ def report_page(content: ReportContent) -> str:
             other_figures={figure.key: figure for figure in figures(content.other)} if content.other else {},
             notes=[*content.warnings, *notes_about(evaluation)],
             findings=ranked(content.findings),
-            curves=curve_charts(content.history, content.best_epoch),
+            curves=curve_charts(content.history, content.best_epoch) if content.history else [],
             shares=row_shares(evaluation.confusion, evaluation.classes) if num_classes <= MAX_WRITTEN_CLASSES else None,
             shades=shades(evaluation.confusion) if num_classes > MAX_WRITTEN_CLASSES else None,
             confused=most_confused(evaluation),
@@ -170,7 +167,7 @@ def report_page(content: ReportContent) -> str:
             unsure=[gallery[at] for at in unsure],
             unknown=[gallery[at] for at in unknown],
             max_gallery=MAX_GALLERY,
-            calibration=_calibration(evaluation),
+            calibration=calibration_charts(evaluation),
             risk=risk_chart(evaluation),
             novelty=_novelty(content),
             data=cell_data(evaluation, shown, in_cells, small),
@@ -211,15 +208,6 @@ def _most_novel(content: ReportContent) -> list[int]:
     shown = shown_positions(content.evaluation)
     order = [int(at) for at in np.argsort(-novelty, kind="stable")[: MAX_UNKNOWN + len(shown)]]
     return [at for at in order if novelty[at] > content.most_novel and at not in shown][:MAX_UNKNOWN]
-
-
-def _calibration(evaluation: Evaluation) -> list[tuple[Chart, Calibration]]:
-    """How sure and how right, before and after the temperature; one chart where it changes nothing."""
-    before, after = before_temperature(evaluation), evaluation.calibration
-    if before is None:
-        return [(reliability_chart("As sure as right?", after), after)]
-    named = (("Before the temperature", before), ("After the temperature", after))
-    return [(reliability_chart(title, found), found) for title, found in named]
 
 
 def _novelty(content: ReportContent) -> dict[str, Any] | None:

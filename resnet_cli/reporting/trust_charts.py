@@ -1,4 +1,4 @@
-"""The charts of how far answers can be trusted: calibration, wrong answers at each coverage, novelty."""
+"""The charts of how far predictions can be trusted: calibration, risk at each coverage, novelty."""
 
 from __future__ import annotations
 
@@ -9,54 +9,71 @@ from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.charts import Chart, Dot, Line, Span, Tick, axis, chart_line, percent_ticks
+from resnet_cli.reporting.figures import before_temperature
 from resnet_cli.text import percent
 
-#: Places of a risk-coverage line; more cannot be told apart.
+#: Points of a risk-coverage line; the eye cannot tell more apart.
 MAX_PLACES = 300
-#: An error rate's axis is not drawn finer.
+#: The axis of an error rate covers at least this much.
 _LEAST_RISK = 0.02
 #: Bars of the novelty chart.
 _NUM_BARS = 30
 
 
+def calibration_charts(evaluation: Evaluation) -> list[Chart]:
+    """Accuracy against confidence, before and after the temperature; one chart if it changes nothing visible."""
+    before, after = before_temperature(evaluation), evaluation.calibration
+    if before is None:
+        return [reliability_chart("Calibration", after)]
+    return [
+        reliability_chart("Before temperature scaling", before),
+        reliability_chart("After temperature scaling", after),
+    ]
+
+
 def reliability_chart(title: str, calibration: Calibration) -> Chart:
-    """How often answers are right against how sure they are; on the diagonal one is the other."""
+    """Accuracy against confidence: a point on the diagonal is as often right as its probability says."""
     bins = [found for found in calibration.bins if found.num]
     most = max(found.num for found in bins)
     rights = [wilson(round(found.accuracy * found.num), found.num) for found in bins]
     labels = [
-        f"{100 * found.low:.0f} to {100 * found.high:.0f} % sure: {found.num:,} answers, {percent(right.value)} "
-        f"right (95 %: {100 * right.low:.0f} to {100 * right.high:.0f})"
+        f"confidence {100 * found.low:.0f} to {100 * found.high:.0f} %: {found.num:,} images, "
+        f"{percent(right.value)} correct (95 % interval: {100 * right.low:.0f} to {100 * right.high:.0f} %)"
         for found, right in zip(bins, rights, strict=True)
     ]
     dots = [Dot(found.confidence, right.value, label) for found, right, label in zip(bins, rights, labels, strict=True)]
     return Chart(
         title=title,
         summary=f"{title}: expected calibration error {percent(calibration.ece)}. {'; '.join(labels)}",
-        x_title="how sure (probability of the answer)",
+        x_title="confidence (predicted probability)",
         x_ticks=percent_ticks(),
         y_ticks=percent_ticks(),
         lines=[
-            Line("ideal", "as sure as right", [[(0.0, 0.0), (1.0, 1.0)]], []),
-            Line("val", "how often right", [[(dot.x, dot.y) for dot in dots]], dots),
+            Line("ideal", "perfect calibration", [[(0.0, 0.0), (1.0, 1.0)]], []),
+            Line("val", "accuracy", [[(dot.x, dot.y) for dot in dots]], dots),
         ],
-        # A fifth of the height: how many answers stand behind each point.
+        # A fifth of the height: how many images each point is made of.
         bars=[
-            Span(found.low + 0.004, found.high - found.low - 0.008, 0.0, 0.2 * found.num / most, label)
+            Span(found.low, found.high - found.low, 0.0, 0.2 * found.num / most, label)
             for found, label in zip(bins, labels, strict=True)
         ],
-        reaches=[
+        error_bars=[
             Span(found.confidence, 0.0, right.low, right.high - right.low)
             for found, right in zip(bins, rights, strict=True)
+        ],
+        figures=[
+            ("ECE", percent(calibration.ece)),
+            ("Brier", f"{calibration.brier:.3f}"),
+            ("NLL", f"{calibration.loss:.3f}"),
         ],
     )
 
 
 def risk_line(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share of images answered and of wrong ones among them, as the least probability falls.
+    """The error rate among the most confident images, for each share of images.
 
     Returns:
-        Coverage [m], rising to 1, and risk [m]; images that are equally sure are answered together.
+        Coverage [m], rising to 1, and risk [m]; images of equal confidence are added together.
 
     Source: El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a.html.
     """
@@ -68,35 +85,36 @@ def risk_line(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def risk_chart(evaluation: Evaluation) -> Chart:
-    """Wrong answers among the answered as ever less sure images are answered too."""
+    """The error rate as less and less confident images are included."""
     coverage, risk = risk_line(evaluation)
     _, top, y_ticks = axis([0.0, max(_LEAST_RISK, float(risk.max()))], is_share=True)
     labels = [
-        f"{100 * part:.0f} % answered: {percent(wrong)} of them wrong"
+        f"{100 * part:.0f} % of the images: {percent(wrong)} of them wrong"
         for part, wrong in zip(coverage.tolist(), risk.tolist(), strict=True)
     ]
     half = min(int(np.searchsorted(coverage, 0.5)), len(labels) - 1)
     return Chart(
-        title="Wrong answers among the answered",
-        summary=f"Risk against coverage: {labels[-1]}; {labels[half]}",
-        x_title="images answered, the surest first",
+        title="Error rate against coverage",
+        summary=f"Error rate against coverage: {labels[-1]}; {labels[half]}",
+        x_title="coverage (most confident images first)",
         x_ticks=percent_ticks(),
         y_ticks=y_ticks,
-        lines=[chart_line("val", "", coverage.tolist(), (risk / top).tolist(), labels)],
+        lines=[chart_line("val", "", coverage.tolist(), (risk / top).tolist(), labels, is_filled=True)],
+        figures=[("All images", percent(float(risk[-1])))],
     )
 
 
 def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Chart:
-    """How unlike the training images the judged ones are, and from where on they count as unknown."""
+    """How unlike the training images the evaluated ones are, and above which novelty they count as unknown."""
     high = max(float(novelty.max()), (most_novel or 0.0)) * 1.05 + 1e-6
     counts, edges = np.histogram(novelty, bins=_NUM_BARS, range=(0.0, high))
     most = int(counts.max())
     bars = [
         Span(
-            edges[at] / high + 0.001,
-            (edges[at + 1] - edges[at]) / high - 0.002,
+            edges[at] / high,
+            (edges[at + 1] - edges[at]) / high,
             0.0,
-            0.96 * count / most,
+            count / most,
             f"{edges[at]:.3f} to {edges[at + 1]:.3f}: {count:,} images",
             "train" if most_novel is not None and edges[at] >= most_novel else "val",
         )
@@ -106,12 +124,12 @@ def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Cha
     _, top, ticks = axis([0.0, high], is_share=False)
     limit = "" if most_novel is None else f"; above {most_novel:.3f} they count as unknown"
     return Chart(
-        title="How unlike the training images",
+        title="Novelty: distance from the training images",
         summary=f"Novelty of {len(novelty):,} images, from {novelty.min():.3f} to {novelty.max():.3f}{limit}",
         x_title="novelty (1 - cosine to the nearest training images)",
         x_ticks=[Tick(tick.place * top / high, tick.text) for tick in ticks if tick.place * top <= high],
-        y_ticks=[Tick(0.0, "0"), Tick(0.96, f"{most:,}")],
+        y_ticks=[Tick(0.0, "0"), Tick(1.0, f"{most:,}")],
         bars=bars,
         mark=None if most_novel is None else most_novel / high,
-        mark_text="" if most_novel is None else "unknown from here",
+        mark_text="" if most_novel is None else "unknown above this",
     )

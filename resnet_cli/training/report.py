@@ -12,8 +12,8 @@ from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
 from resnet_cli.model.network import Model
+from resnet_cli.reporting.curve_charts import CurvePoint
 from resnet_cli.reporting.error_targets import promises
-from resnet_cli.reporting.plots import CurvePoint
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.runs import EpochRecord, RunFolder

@@ -14,7 +14,7 @@ from resnet_cli.data.inspection.findings import Finding
 from resnet_cli.evaluation.coverage import check_threshold
 from resnet_cli.evaluation.scores import Evaluation, score
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.reporting.plots import CurvePoint
+from resnet_cli.reporting.curve_charts import CurvePoint
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 
 
