@@ -138,5 +138,6 @@ class Interrupted(KeyboardInterrupt):
 
 def missing_extra(what: str, extra: str) -> SetupError:
     """The error for an optional dependency that is not installed."""
-    package = f"'resnet-cli[{extra}]'"
-    return SetupError(what, hint=f"pip install {package} (with pipx: pipx install --force {package})")
+    from resnet_cli.installation import install_command
+
+    return SetupError(what, hint=install_command(extra))

@@ -17,6 +17,7 @@ from support.file_server import BODY, CUT, Server, cut, stall, status
 from support.hub_server import COMMIT, HubServer
 from support.running import COMMAND, command_environment, run_cli
 
+from resnet_cli.installation import install_command
 from resnet_cli.network import registry
 from resnet_cli.network.transfer import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir, data_dir
@@ -118,7 +119,8 @@ def test_the_list_looks_at_lengths_and_not_at_bytes(published: Server, monkeypat
 def test_the_list_reads_well(published: Server) -> None:
     run_cli("download", "cifar10")
     shown = run_cli("download", "--list").stdout
-    assert all(text in shown for text in ("imagenet-v1", "timm-a1", "digits", "103 MB", "5.0 GB", "resnet-cli[hub]"))
+    assert all(text in shown for text in ("imagenet-v1", "timm-a1", "digits", "103 MB", "5.0 GB"))
+    assert f"needs the extra hub: {install_command('hub')}" in " ".join(shown.split())
     assert "here:" in shown and "BSD-3-Clause" in shown
 
 

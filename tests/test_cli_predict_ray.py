@@ -27,6 +27,7 @@ from support.running import COMMAND, command_environment, run_cli, spawn
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import SetupError
 from resnet_cli.exporting.export import Job, describe
+from resnet_cli.installation import install_command
 from resnet_cli.model import network as models
 from resnet_cli.outputs import shards
 from resnet_cli.prediction import PredictedItem
@@ -369,7 +370,7 @@ def test_without_ray_the_way_to_it_is_shown(images: Path, exported: Path, monkey
     monkeypatch.setitem(sys.modules, "ray", None)
     model = ("--model", exported / "model.onnx")
     text = predict("images", *model, "--engine", "ray", "--output", "out", exit_code=4)
-    assert "--engine ray needs Ray" in text and "pipx install --force 'resnet-cli[ray]'" in text
+    assert "--engine ray needs Ray" in text and install_command("ray") in text
     assert not Path("out").exists()
 
 

@@ -23,8 +23,9 @@ from support.running import IGNORING_SIGINT, Trained, run_cli
 from support.synthetic_models import CLASSES, images
 
 from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.installation import install_command
 
-pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
+pytest.importorskip("starlette", reason="the server is not installed: pip install '.[serve]'")
 pytest_plugins = ["support.exported_model", "support.small_runs"]
 
 FILES = [png(image) for image in images()]
@@ -335,4 +336,4 @@ def test_an_address_that_is_taken_is_told_with_a_free_one(server: Server, made_o
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, made_onnx: Path) -> None:
     monkeypatch.setitem(sys.modules, "python_multipart", None)
     done = run_cli("serve", made_onnx)
-    assert done.exit_code == 4 and "resnet-cli[serve]" in done.stderr
+    assert done.exit_code == 4 and install_command("serve") in done.stderr

@@ -18,6 +18,7 @@ from support.remote_data import allow_network, contents, leftovers, serving
 from resnet_cli.data.sources import mirror, remote
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, DiskError, NetworkError, ResnetCliError, SetupError
+from resnet_cli.installation import install_command
 from resnet_cli.network import retry
 from resnet_cli.system.paths import data_dir
 
@@ -344,7 +345,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SetupError, match="not installed") as caught:
         remote.localize(spec)
-    assert f"pip install 'resnet-cli[{extra}]'" in (caught.value.hint or "")
+    assert caught.value.hint == install_command(extra)
 
 
 # The web: a folder behind a real server.

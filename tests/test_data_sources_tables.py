@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from resnet_cli.data.sources import tables
 from resnet_cli.data.sources.tables import TABLE_EXTENSIONS, Row, is_table_name, read_table
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
+from resnet_cli.installation import install_command
 
 ROWS = [
     ("a.jpg", "cat", "train", "g1"),
@@ -476,7 +477,7 @@ def test_without_pyarrow_the_error_says_how_to_get_it(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SetupError, match="pyarrow") as caught:
         read_table(written(tmp_path / "t.parquet", "PAR1"))
-    assert caught.value.hint and "pip install 'resnet-cli[parquet]'" in caught.value.hint
+    assert caught.value.hint == install_command("parquet")
     write_any(tmp_path / "t.csv", ROWS)
     assert values(tmp_path / "t.csv") == ROWS
 

@@ -42,6 +42,7 @@ ROOMS = (
     "config",
     "text",
     "errors",
+    "installation",
     "version",
 )
 LEVEL = {name: level for level, name in enumerate(ROOMS)}

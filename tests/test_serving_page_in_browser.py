@@ -11,7 +11,7 @@ import pytest
 from support.live_server import Server, png, post, serving
 from support.synthetic_models import CLASSES, images
 
-pytest.importorskip("starlette", reason="the server is not installed: pip install 'resnet-cli[serve]'")
+pytest.importorskip("starlette", reason="the server is not installed: pip install '.[serve]'")
 pytest_plugins = ["support.browser", "support.exported_model"]
 
 TOKEN = "correct-horse"

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from support.hub_server import COMMIT, HubServer
 
 from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, SetupError, UntrustedFileError
+from resnet_cli.installation import install_command
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import find_weights, imagenet_classes, load_backbone, load_model
 from resnet_cli.network import hub
@@ -259,7 +260,7 @@ def test_without_the_extra_the_way_to_install_it_is_shown(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(SetupError, match="huggingface_hub") as caught:
         fetch("hf:a/b")
-    assert caught.value.hint is not None and "resnet-cli[hub]" in caught.value.hint
+    assert caught.value.hint == install_command("hub")
     assert hub.find_cached(HUB_WEIGHTS["timm-a1"]) is None
 
 

@@ -130,13 +130,14 @@ def _table(title: str, entries: list[Entry]) -> Table:
     from rich.text import Text
 
     from resnet_cli.cli.tables import plain_table
+    from resnet_cli.installation import install_command
     from resnet_cli.text import size
 
     table = plain_table(title, "name", ">size", "what, licence, and where it is")
     for entry in entries:
         about = [(entry.description, ""), (entry.licence, "dim")]
         if entry.extra:
-            about.append((f"needs: pip install 'resnet-cli[{entry.extra}]'", "dim"))
+            about.append((f"needs the extra {entry.extra}: {install_command(entry.extra)}", "dim"))
         if entry.is_here():
             about.append((f"here: {entry.place() or 'comes with scikit-learn'}", "green"))
         text = Text("\n").join(Text(line, style=style) for line, style in about if line)

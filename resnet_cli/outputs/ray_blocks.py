@@ -214,7 +214,7 @@ def _check_machine(task: Task) -> None:
     if task.version != __version__:
         raise SetupError(
             f"a machine of the cluster has resnet-cli {__version__}, and this one {task.version}",
-            hint=f"pip install 'resnet-cli[ray]=={task.version}' there",
+            hint=f"install resnet-cli {task.version} with the extra ray there, as it is installed here",
         )
     if context.get_node_id() == task.home:
         return

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 from resnet_cli.errors import SetupError, missing_extra
+from resnet_cli.installation import install_command
 from resnet_cli.system.threads import num_threads
 from resnet_cli.version import __version__
 
@@ -171,7 +172,7 @@ def explained(ray: Any, error: Exception) -> Exception:
     if "No module named 'resnet_cli'" in str(error):
         return SetupError(
             f"a machine of the cluster has no resnet-cli {__version__}",
-            hint=f"install it there, as here: pip install 'resnet-cli[ray]=={__version__}'",
+            hint=f"install it there: {install_command('ray', elsewhere=True)}",
         )
     if isinstance(error, ray.exceptions.RayTaskError | ray.exceptions.UserCodeException):
         return error  # type: ignore[no-any-return]

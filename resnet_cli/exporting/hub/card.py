@@ -12,6 +12,7 @@ import yaml
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, ExportMetadata
 from resnet_cli.exporting.parity import Parity
+from resnet_cli.installation import install_command
 from resnet_cli.model.network import Model
 from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.text import percent, percent_range, shorten, size
@@ -214,7 +215,8 @@ def _how_to_use(exported: Exported) -> str:
     if exported.format == "safetensors":
         return _TIMM.replace("REPO", exported.repo)
     if exported.format == "onnx" and exported.about.input_kind == "picture":
-        return _ONNX.replace("REPO", exported.repo).replace("NAME", name)
+        install = install_command("hub", elsewhere=True)
+        return _ONNX.replace("REPO", exported.repo).replace("NAME", name).replace("INSTALL", install)
     code, input_name = _OTHERS[exported.format]
     dtype, done = (
         ("float32", ", cropped and normalised") if exported.about.input_kind == "tensor" else ("uint8", " and cropped")
@@ -230,7 +232,7 @@ _ONNX = """\
 ## How to use
 
 ```console
-$ pip install resnet-cli huggingface_hub
+$ INSTALL
 $ hf download REPO NAME --local-dir .
 $ resnet-cli predict photo.jpg --model NAME
 ```
