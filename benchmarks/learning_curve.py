@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from resnet_cli.heads import logistic
+from resnet_cli.heads.logistic import Rows
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.studies.learning_curve import MORE_PER_CLASS, Rows, learning_curve
+from resnet_cli.studies.learning_curve import MORE_PER_CLASS, learning_curve
 from resnet_cli.system.device import choose_compute
 
 from .cifar import cifar_features, take

@@ -5,6 +5,7 @@ torch is imported only where a model in torch is opened.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from resnet_cli.model.explain import GradCam
+    from resnet_cli.model.features import FrozenBackbone
     from resnet_cli.model.network import Model
     from resnet_cli.system.device import Compute, Precision
 
@@ -80,8 +82,6 @@ class TorchPredictor(Predictor[Pixels]):
     has_heatmap = True
 
     def __init__(self, model: Model, compute: Compute, *, name: str = "") -> None:
-        from resnet_cli.model.features import FrozenBackbone
-
         self.model = model
         self.compute = compute
         self.name = name
@@ -94,11 +94,17 @@ class TorchPredictor(Predictor[Pixels]):
         self.precision = compute.precision
         self.precision_conflict = precision_conflict(model.provenance, compute.precision)
         self.batch_size = predict_batch_size(model.preprocess.crop_size, compute)
-        self._backbone = FrozenBackbone(model.network, model.preprocess, compute)
         reference = model.reference
         self._novelty_scorer = None if reference is None else NoveltyScorer(reference)
         self.has_novelty = reference is not None
         self._cam: GradCam | None = None
+
+    @functools.cached_property
+    def _backbone(self) -> FrozenBackbone:
+        # Made when it is first used: `eval` and the studies take features from the cache.
+        from resnet_cli.model.features import FrozenBackbone
+
+        return FrozenBackbone(self.model.network, self.preprocess, self.compute)
 
     @property
     def sha256(self) -> str:

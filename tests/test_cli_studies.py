@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from PIL import Image
 from support.narrow_network import narrow_model
 from support.running import COMPUTE
 
-from resnet_cli.cli import studies
+from resnet_cli.cli.evaluate import show_study
 from resnet_cli.cli.study_tables import curve_sentence
+from resnet_cli.commands.studies import study_labels, study_learning_curve, study_robustness
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.opening import open_dataset
@@ -21,11 +23,19 @@ from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.model.network import Model, ResNet50, backbone_hash
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.studies import learning_curve as curves
-from resnet_cli.studies.clean_backbone import untrained_backbone
-from resnet_cli.studies.learning_curve import Forecast, LearningCurve, PowerLaw, Step
+from resnet_cli.studies.clean_backbone import clean_backbone
+from resnet_cli.studies.learning_curve import Forecast, LearningCurve, Step
+from resnet_cli.studies.power_law import PowerLaw
 from resnet_cli.system.paths import write_text
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
+
+
+def shown(
+    study: Callable[..., Any], *arguments: Any, as_json: bool = False, quiet: bool = False, **options: Any
+) -> None:
+    """Makes a study and prints it as ``eval`` does."""
+    show_study(study(*arguments, **options), as_json=as_json, quiet=quiet)
 
 
 @pytest.fixture
@@ -43,20 +53,20 @@ def test_learning_curve_prints_steps_forecasts_and_a_sentence(
     model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "NUM_DRAWS", 2)
-    studies.run_learning_curve(model, photos, COMPUTE)
-    shown = capsys.readouterr()
-    assert "Learning curve (8 test images judge)" in shown.out and "twice the images" in shown.out
-    assert "100 more of each class" in shown.out and "a guess" in shown.out
-    assert "points" in shown.out and "evaluating" not in shown.out
-    assert max(map(len, shown.out.splitlines()[:-1])) <= 80
-    studies.run_learning_curve(model, photos, COMPUTE, as_json=True)
+    shown(study_learning_curve, model, photos, COMPUTE)
+    printed = capsys.readouterr()
+    assert "Learning curve (8 test images judge)" in printed.out and "twice the images" in printed.out
+    assert "100 more of each class" in printed.out and "a guess" in printed.out
+    assert "points" in printed.out and "evaluating" not in printed.out
+    assert max(map(len, printed.out.splitlines()[:-1])) <= 80
+    shown(study_learning_curve, model, photos, COMPUTE, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["schema_version"] == 1 and found["judged"] == "test"
     curve = found["learning_curve"]
     assert curve["num_train"] == 16 and curve["steps"][-1]["num_images"] == 16
     assert set(curve["law"]) == {"asymptote", "scale", "exponent"}
     assert {"value", "low", "high"} == set(curve["forecasts"][0]["gain"])
-    studies.run_learning_curve(model, photos, COMPUTE, quiet=True)
+    shown(study_learning_curve, model, photos, COMPUTE, quiet=True)
     quiet = capsys.readouterr()
     assert quiet.out.startswith("twice the images: ") and quiet.out.count("\n") == 1 and not quiet.err
 
@@ -66,10 +76,10 @@ def test_data_without_splits_are_split_as_finetune_would(
 ) -> None:
     monkeypatch.setattr(curves, "NUM_DRAWS", 2)
     items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
-    studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, as_json=True)
+    shown(study_learning_curve, model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, as_json=True)
     assert json.loads(capsys.readouterr().out)["learning_curve"]["num_train"] == 32
     with pytest.raises(DataError, match="too few for a learning curve"):
-        studies.run_learning_curve(model, Dataset("noise", "noise", ("a", "b"), tuple(items[:8])), COMPUTE)
+        shown(study_learning_curve, model, Dataset("noise", "noise", ("a", "b"), tuple(items[:8])), COMPUTE)
 
 
 def noise(seed: int) -> np.ndarray:
@@ -93,31 +103,31 @@ def test_the_sentence_follows_the_interval(gain: Interval, words: str) -> None:
 def test_label_audit_writes_a_table_that_opens_and_a_sheet(
     model: Model, photos: Dataset, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    studies.run_label_audit(model, photos, COMPUTE, split="train")
-    shown = capsys.readouterr().out
-    assert "Of 16 labels" in shown and "resnet-cli finetune colours-labels.csv" in shown
+    shown(study_labels, model, photos, COMPUTE, split="train")
+    printed = capsys.readouterr().out
+    assert "Of 16 labels" in printed and "resnet-cli finetune colours-labels.csv" in printed
     again = open_dataset(str(here / "colours-labels.csv"))
     assert again.counts() == photos.counts(), "images of other splits are in the table too"
     page = (here / "colours-labels.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>") and page.count("<figure") == 16 and "<script" not in page
     assert "resnet-cli finetune colours-labels.csv" in page
     with pytest.raises(ConfigError, match="exists already"):
-        studies.run_label_audit(model, photos, COMPUTE)
-    studies.run_label_audit(model, photos, COMPUTE, out=here / "all.csv", as_json=True)
+        shown(study_labels, model, photos, COMPUTE)
+    shown(study_labels, model, photos, COMPUTE, out=here / "all.csv", as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["label_audit"]["num_judged"] == 32
     assert found["written"] == [str(here / "all.html"), str(here / "all.csv")]
-    studies.run_label_audit(model, photos, COMPUTE, out=here / "quiet.csv", quiet=True)
+    shown(study_labels, model, photos, COMPUTE, out=here / "quiet.csv", quiet=True)
     quiet = capsys.readouterr()
     assert quiet.out.splitlines() == [str(here / "quiet.html"), str(here / "quiet.csv")] and not quiet.err
 
 
 def test_a_name_that_is_no_table_and_an_empty_split_are_refused(model: Model, photos: Dataset, here: Path) -> None:
     with pytest.raises(ConfigError, match=r"must end in \.csv"):
-        studies.run_label_audit(model, photos, COMPUTE, out=here / "labels.txt")
+        shown(study_labels, model, photos, COMPUTE, out=here / "labels.txt")
     items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
     with pytest.raises(DataError, match="has no such images"):
-        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, split="test")
+        shown(study_labels, model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, split="test")
     assert not list(here.iterdir())
 
 
@@ -125,7 +135,7 @@ def test_images_in_memory_get_no_promise_that_finetune_reads_the_table(
     model: Model, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     items = [Item(f"<b>{at}</b>\n", noise(at), at % 2) for at in range(40)]
-    studies.run_label_audit(model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), COMPUTE)
+    shown(study_labels, model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), COMPUTE)
     assert "finetune" not in capsys.readouterr().out
     page = (here / "noise-labels.html").read_text(encoding="utf-8")
     assert "these images are no files" in page and "<b>0" not in page and "<i>" not in page
@@ -133,38 +143,38 @@ def test_images_in_memory_get_no_promise_that_finetune_reads_the_table(
 
 def test_robustness_prints_a_row_a_kind(model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     items = photos.split("test")
-    studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4)
-    shown = capsys.readouterr().out
-    assert "(4 of 8 images)" in shown and "It bears" in shown
+    shown(study_robustness, model, items, COMPUTE, name=photos.name, max_images=4)
+    printed = capsys.readouterr().out
+    assert "(4 of 8 images)" in printed and "It bears" in printed
     for kind in ("brightness", "contrast", "blur", "noise", "jpeg", "rotation", "shift"):
-        assert f"\n {kind} " in shown
-    assert max(map(len, shown.splitlines()[:-1])) <= 80
-    studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4, as_json=True)
+        assert f"\n {kind} " in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 80
+    shown(study_robustness, model, items, COMPUTE, name=photos.name, max_images=4, as_json=True)
     found = json.loads(capsys.readouterr().out)["robustness"]
     assert found["num_images"] == 4 and len(found["kinds"]) == 7 and len(found["kinds"][0]["strengths"]) == 5
-    studies.run_robustness(model, items, COMPUTE, name=photos.name, max_images=4, quiet=True)
+    shown(study_robustness, model, items, COMPUTE, name=photos.name, max_images=4, quiet=True)
     assert capsys.readouterr().out.strip() == f"{100 * found['mean_top1']:.1f} %"
 
 
 def test_a_frozen_backbone_judges_and_a_trained_one_gives_way_to_where_it_came_from(
     model: Model, tmp_path: Path
 ) -> None:
-    assert untrained_backbone(model).network is model.network and not untrained_backbone(model).note
+    assert clean_backbone(model).network is model.network and not clean_backbone(model).note
     frozen = dataclasses.replace(model, provenance={"recipe": {"mode": "frozen"}})
-    assert untrained_backbone(frozen).network is model.network
+    assert clean_backbone(frozen).network is model.network
     model.save(tmp_path / "start.safetensors")
     write_text(tmp_path / "config.yaml", f"weights: {tmp_path / 'start.safetensors'}\nmode: full\n")
     full = {"recipe": {"mode": "full"}, "weights": "none"}
     trained = dataclasses.replace(model, provenance=full, path=tmp_path / "model.safetensors", network=ResNet50(2))
-    start = untrained_backbone(trained)
+    start = clean_backbone(trained)
     assert not start.has_seen and "that the training started from" in start.note
     assert backbone_hash(start.network) == backbone_hash(model.network) != backbone_hash(trained.network)
     for path in (None, tmp_path / "gone" / "model.safetensors"):
         # Nothing is left of random weights.
-        own = untrained_backbone(dataclasses.replace(trained, path=path))
+        own = clean_backbone(dataclasses.replace(trained, path=path))
         assert own.has_seen and own.network is trained.network and "these images trained" in own.note
     (tmp_path / "start.safetensors").unlink()
-    assert "no such file" in untrained_backbone(trained).note
+    assert "no such file" in clean_backbone(trained).note
 
 
 def test_an_unreadable_image_is_named(model: Model, here: Path) -> None:
@@ -173,5 +183,5 @@ def test_an_unreadable_image_is_named(model: Model, here: Path) -> None:
     (here / "3.png").write_bytes(b"no image")
     items = tuple(Item(f"{at}.png", here / f"{at}.png", at % 2) for at in range(12))
     with pytest.raises(DataError, match=r"3\.png"):
-        studies.run_label_audit(model, Dataset("noise", "noise", ("a", "b"), items), COMPUTE)
+        shown(study_labels, model, Dataset("noise", "noise", ("a", "b"), items), COMPUTE)
     assert not (here / "noise-labels.csv").exists()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from resnet_cli.evaluation.comparison import Comparison, compare
+from resnet_cli.evaluation.comparison import Comparison, compare_evaluations
 from resnet_cli.evaluation.scores import Evaluation, score
 
 PROBS = np.eye(2, dtype=np.float32)
@@ -24,7 +24,7 @@ def from_counts(both: int, first: int, second: int, neither: int) -> tuple[Evalu
 
 
 def compared(both: int, first: int, second: int, neither: int) -> Comparison:
-    return compare(*from_counts(both, first, second, neither))
+    return compare_evaluations(*from_counts(both, first, second, neither))
 
 
 @given(st.integers(0, 50), st.integers(0, 30), st.integers(0, 30), st.integers(1, 50))
@@ -42,8 +42,8 @@ def test_a_large_difference_is_told_and_a_small_one_is_not() -> None:
     assert not compared(90, 2, 5, 3).is_distinguishable
     # The same images say less where many models are compared.
     one, other = from_counts(85, 2, 12, 1)
-    assert compare(one, other).is_distinguishable
-    assert not compare(one, other, num_compared=10).is_distinguishable
+    assert compare_evaluations(one, other).is_distinguishable
+    assert not compare_evaluations(one, other, num_compared=10).is_distinguishable
 
 
 def test_equal_models_have_a_difference_of_some_width_and_no_number_of_images() -> None:
@@ -66,4 +66,4 @@ def test_other_images_are_refused() -> None:
     one, _ = from_counts(3, 1, 1, 1)
     other, _ = from_counts(2, 1, 1, 1)
     with pytest.raises(ValueError, match="different images"):
-        compare(one, other)
+        compare_evaluations(one, other)

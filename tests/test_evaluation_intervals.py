@@ -22,7 +22,7 @@ from sklearn.metrics import (
 
 from resnet_cli.evaluation.agreement import confusion_intervals
 from resnet_cli.evaluation.calibration import chance_ece
-from resnet_cli.evaluation.comparison import compare
+from resnet_cli.evaluation.comparison import compare_evaluations
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import macro_roc_auc, rank_classes
 from resnet_cli.evaluation.scores import Evaluation, score
@@ -107,7 +107,7 @@ def test_the_interval_of_a_paired_difference_covers_the_truth() -> None:
         kinds = rng.choice(4, size=200, p=shares)
         right = np.isin(kinds, (0, 1)), np.isin(kinds, (0, 2))
         one, other = (scored(probs[np.where(is_right, 0, 1)], np.zeros(200, dtype=np.int64)) for is_right in right)
-        return holds(compare(one, other).difference, shares[2] - shares[1])
+        return holds(compare_evaluations(one, other).difference, shares[2] - shares[1])
 
     assert 0.93 - SLACK <= coverage(trial, 200) <= 0.97 + SLACK
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.running import IMPORTED, run_cli
 
 from resnet_cli.errors import ConfigError, DataError, DiskError
-from resnet_cli.evaluation.predictions_file import SUFFIXES, read_answers, regroup, write_answers
+from resnet_cli.evaluation.predictions_file import SUFFIXES, read_predictions, regroup, write_predictions
 from resnet_cli.evaluation.scores import Evaluation, score
 
 #: What folders and files of strangers are called.
@@ -40,8 +40,8 @@ def scores() -> Evaluation:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_figure_and_answer_comes_back_bit_for_bit(scores: Evaluation, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
-    write_answers(path, scores)
-    found = read_answers(path)
+    write_predictions(path, scores)
+    found = read_predictions(path)
     assert np.array_equal(found.probs, scores.probs) and found.probs.dtype == np.float32
     assert np.array_equal(found.novelty, scores.novelty)  # type: ignore[arg-type]
     assert (found.names, found.classes, found.groups) == (scores.names, scores.classes, scores.groups)
@@ -53,8 +53,8 @@ def test_every_figure_and_answer_comes_back_bit_for_bit(scores: Evaluation, tmp_
 def test_a_model_without_memory_and_groups_comes_back_too(scores: Evaluation, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     plain = dataclasses.replace(scores, novelty=None, is_unfamiliar=None, groups=None, temperature=1.0, tta="flip")
-    write_answers(path, plain)
-    found = read_answers(path)
+    write_predictions(path, plain)
+    found = read_predictions(path)
     assert (found.novelty, found.is_unfamiliar, found.groups, found.tta) == (None, None, None, "flip")
     assert found.to_dict() == plain.to_dict()
 
@@ -65,14 +65,14 @@ def test_any_probability_survives(tmp_path_factory: pytest.TempPathFactory, valu
     probs = np.array([[value / total for value in values] if sum(values) else [1.0] + [0.0] * (len(values) - 1)])
     path = tmp_path_factory.mktemp("answers") / "a.csv"
     names = [str(index) for index in range(len(values))]
-    write_answers(path, score(probs.astype(np.float32), np.array([0]), names, ["x"]))
-    assert np.array_equal(read_answers(path).probs, probs.astype(np.float32))
+    write_predictions(path, score(probs.astype(np.float32), np.array([0]), names, ["x"]))
+    assert np.array_equal(read_predictions(path).probs, probs.astype(np.float32))
 
 
 def test_what_another_program_wrote_needs_three_kinds_of_columns(tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     path.write_text("path,label,prob:cat,prob:dog\n1.jpg,cat,0.7,0.3\n2.jpg,dog,0.6,0.4\n", encoding="utf-8-sig")
-    found = read_answers(path)
+    found = read_predictions(path)
     assert (found.classes, found.top1, found.temperature, found.uncalibrated) == (("cat", "dog"), 0.5, 1.0, None)
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_is_named_with_its_reason(tmp_path: Path, name: st
     path = tmp_path / "bad.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=r"bad\.csv") as refused:
-        read_answers(path)
+        read_predictions(path)
     assert reason in refused.value.message
 
 
@@ -124,25 +124,25 @@ def test_damaged_json_and_parquet_are_refused(tmp_path: Path, suffix: str, conte
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(content)
     with pytest.raises(DataError, match="bad"):
-        read_answers(path)
+        read_predictions(path)
 
 
 def test_names_and_places_that_cannot_be_are_refused(scores: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"x\.txt"):
-        write_answers(tmp_path / "x.txt", scores)
+        write_predictions(tmp_path / "x.txt", scores)
     with pytest.raises(DataError, match=r"gone\.csv"):
-        read_answers(tmp_path / "gone.csv")
+        read_predictions(tmp_path / "gone.csv")
     with pytest.raises(DiskError):
-        write_answers(tmp_path / "no such folder" / "x.csv", scores)
+        write_predictions(tmp_path / "no such folder" / "x.csv", scores)
 
 
 def test_names_that_are_not_utf8_come_back_or_are_refused(scores: Evaluation, tmp_path: Path) -> None:
     odd = dataclasses.replace(scores, names=("\udcff.jpg", *scores.names[1:]))
     for suffix in (".csv", ".tsv", ".jsonl"):
-        write_answers(tmp_path / f"a{suffix}", odd)
-        assert read_answers(tmp_path / f"a{suffix}").names == odd.names
+        write_predictions(tmp_path / f"a{suffix}", odd)
+        assert read_predictions(tmp_path / f"a{suffix}").names == odd.names
     with pytest.raises(DataError, match="not UTF-8"):
-        write_answers(tmp_path / "a.parquet", odd)
+        write_predictions(tmp_path / "a.parquet", odd)
     assert not (tmp_path / "a.parquet").exists()
 
 
@@ -158,7 +158,7 @@ def test_groups_are_the_files_own_or_come_from_names(scores: Evaluation) -> None
 
 def test_scoring_a_file_loads_no_torch(scores: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
-    write_answers(path, scores)
+    write_predictions(path, scores)
     command = [sys.executable, "-c", IMPORTED, "eval", "--from-predictions", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     code, names = json.loads(done.stderr.rpartition("\n")[2])
@@ -168,7 +168,7 @@ def test_scoring_a_file_loads_no_torch(scores: Evaluation, tmp_path: Path) -> No
 
 def test_the_command_scores_a_file_again(scores: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "answers.parquet"
-    write_answers(path, scores)
+    write_predictions(path, scores)
     result = run_cli("eval", "--from-predictions", path, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -189,4 +189,4 @@ def test_a_long_line_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "bad.csv"
     path.write_text("x" * 101)
     with pytest.raises(DataError, match="longer than 100"):
-        read_answers(path)
+        read_predictions(path)

@@ -7,17 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_cli.errors import DataError
+from resnet_cli.heads.logistic import Rows
 from resnet_cli.studies import learning_curve as curves
 from resnet_cli.studies.learning_curve import (
-    EXPONENTS,
     MAX_IMAGES,
     TWICE,
-    Rows,
-    fit_power_law,
     learning_curve,
     nested_order,
     part_sizes,
 )
+from resnet_cli.studies.power_law import EXPONENTS, fit_power_law
 
 SIZES = [50, 100, 200, 400, 800, 1600]
 

@@ -14,7 +14,8 @@ from resnet_cli.errors import DataError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.model.network import Model
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.studies.robustness import KINDS, NUM_STRENGTHS, Kind, draw_items, robustness, summarize, working_size
+from resnet_cli.studies.corruptions import KINDS, NUM_STRENGTHS, Kind
+from resnet_cli.studies.robustness import draw_items, robustness, summarize, working_size
 from resnet_cli.system.paths import features_dir
 
 pytest_plugins = ["support.narrow_network"]

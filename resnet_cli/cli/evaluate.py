@@ -25,8 +25,12 @@ from resnet_cli.cli.options import (
     SplitColumnOption,
     TrustFlag,
 )
+from resnet_cli.text import percent
 
 if TYPE_CHECKING:
+    from resnet_cli.commands.evaluate import ComparisonResult
+    from resnet_cli.commands.evaluate_file import EvalResult
+    from resnet_cli.commands.studies import Study, StudyResult
     from resnet_cli.config.base import Resolved
     from resnet_cli.config.eval import EvalConfig
 
@@ -36,8 +40,11 @@ SUBJECTS_HELP = (
 )
 FIGURES_PANEL, FILES_PANEL, STUDIES_PANEL = "Figures", "Files", "Studies, instead of an evaluation"
 #: Studies that are made instead of an evaluation, and the flags that say something beside each.
-STUDIES = {"learning_curve": frozenset[str](), "label_audit": frozenset({"split", "out"})}
-STUDIES |= {"robustness": frozenset({"split", "max_images"})}
+STUDIES: dict[Study, frozenset[str]] = {
+    "learning_curve": frozenset(),
+    "label_audit": frozenset({"split", "out"}),
+    "robustness": frozenset({"split", "max_images"}),
+}
 #: Flags of an evaluation alone.
 OF_FIGURES = ("split", "tta", "slice", "target_error", "fail_under", "save_predictions", "out", "no_report")
 #: Flags that say something where answers come from a file.
@@ -178,15 +185,19 @@ def evaluate(
 
         resolved = resolve(EvalConfig, flags)
     study = _chosen_study(resolved)
-    words = subjects or []
-    if from_predictions is not None:
-        from resnet_cli.cli.judging import score_file
+    config, words = resolved.config, subjects or []
+    if config.from_predictions is not None:
+        from resnet_cli.commands.evaluate_file import evaluate_file
 
         _refuse(resolved, set(EvalConfig.model_fields) - WITH_ANSWERS, "with --from-predictions", words)
-        return score_file(resolved.config, as_json=as_json, quiet=quiet)
+        scored = evaluate_file(config)
+        show_evaluation(scored, as_json=as_json, quiet=quiet)
+        return scored.check(config.fail_under)
     with output.status("loading torch", quiet=quiet or as_json):
-        from resnet_cli.cli.judging import compare_models, judge
-        from resnet_cli.evaluation.subjects import sort_specs
+        from resnet_cli.cli.progress import ProgressView
+        from resnet_cli.commands.evaluate import compare_models, evaluate_model
+        from resnet_cli.commands.studies import run_study
+        from resnet_cli.evaluation.specs import sort_specs
         from resnet_cli.exported.opening import check_trust
         from resnet_cli.system.paths import LATEST
 
@@ -197,16 +208,65 @@ def evaluate(
         _refuse(resolved, own, "on the run's own images: name DATA")
     if len(models) > 1:
         _refuse(resolved, FOR_ONE, "where models are compared: give it one model")
-        return compare_models(models, data, resolved.config, as_json=as_json, quiet=quiet)
+        with ProgressView(quiet=quiet) as view:
+            compared = compare_models(models, data, config, on_event=view)
+        show_comparison(compared, as_json=as_json, quiet=quiet)
+        return compared.check(config.fail_under)
     spec = models[0] if models else str(LATEST)
     if study is not None:
-        from resnet_cli.cli.judging import make_study
+        with ProgressView(quiet=quiet or as_json) as view:
+            found = run_study(study, spec, data, config, on_event=view)
+        return show_study(found, as_json=as_json, quiet=quiet)
+    with ProgressView(quiet=quiet) as view:
+        result = evaluate_model(spec, data, config, command=_command(words, flags), on_event=view)
+    show_evaluation(result, as_json=as_json, quiet=quiet)
+    result.check(config.fail_under)
 
-        return make_study(study, spec, data, resolved.config, as_json=as_json, quiet=quiet)
-    judge(spec, data, resolved.config, command=_command(words, flags), as_json=as_json, quiet=quiet)
+
+def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool) -> None:
+    """Prints the evaluation of one model."""
+    if as_json:
+        return output.show_json(result.to_dict())
+    if quiet:
+        return output.show_line(percent(result.scores.top1))
+    from resnet_cli.cli.evaluation_tables import evaluation_tables
+    from resnet_cli.cli.tables import files_block
+
+    width = output.stdout().width
+    output.show(*evaluation_tables(result.scores, result.target, width=width))
+    if result.written:
+        output.show(files_block("Written", result.written, width=width))
 
 
-def _chosen_study(resolved: Resolved[EvalConfig]) -> str | None:
+def show_comparison(result: ComparisonResult, *, as_json: bool, quiet: bool) -> None:
+    """Prints the comparison of several models."""
+    if as_json:
+        return output.show_json(result.to_dict())
+    if quiet:
+        for name, scores in result.found:
+            output.show_line(f"{percent(scores.top1)}\t{name}")
+        return
+    from resnet_cli.cli.evaluation_tables import comparison_tables
+
+    output.show(*comparison_tables(result.found, result.comparisons))
+
+
+def show_study(result: StudyResult, *, as_json: bool, quiet: bool) -> None:
+    """Prints the result of a study."""
+    if as_json:
+        return output.show_json(result.to_dict())
+    from resnet_cli.cli.study_tables import study_blocks, study_lines
+
+    if quiet:
+        for line in study_lines(result):
+            output.show_line(line)
+        return
+    if result.backbone:
+        output.note(f"features: {result.backbone}")
+    output.show(*study_blocks(result, width=output.stdout().width))
+
+
+def _chosen_study(resolved: Resolved[EvalConfig]) -> Study | None:
     """The study that is asked for, if any.
 
     Raises:

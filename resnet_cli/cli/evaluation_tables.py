@@ -200,18 +200,22 @@ def _coverage_cells(row: CoverageRow) -> list[str]:
 
 
 def _target_lines(target: Target) -> list[Text]:
-    promised, kept = target.promised, target.kept
-    wrong = "none is answered" if kept.error is None else f"{percent(kept.error.value)} wrong ({span(kept.error)})"
+    known, observed = target.validation, target.observed
+    wrong = (
+        "none is answered"
+        if observed.error is None
+        else f"{percent(observed.error.value)} wrong ({span(observed.error)})"
+    )
     return [
         Text(
-            f"At most {100 * target.target_error:g} % wrong: answer from a probability of {percent(promised.min_prob)}",
+            f"At most {100 * target.target_error:g} % wrong: answer from a probability of {percent(known.min_prob)}",
             "bold",
         ),
         Text(
-            f"  on validation   {percent(promised.coverage)} answered, {percent(promised.error)} wrong "
-            f"(95 % sure: below {100 * promised.error_bound:.2f} %)"
+            f"  on validation   {percent(known.coverage)} answered, {percent(known.error)} wrong "
+            f"(95 % sure: below {100 * known.error_bound:.2f} %)"
         ),
-        Text(f"  on these        {percent(kept.coverage)} answered, {wrong}"),
+        Text(f"  on these        {percent(observed.coverage)} answered, {wrong}"),
         Text(f"  predict --abstain --target-error {100 * target.target_error:g}% does so", style="dim"),
     ]
 

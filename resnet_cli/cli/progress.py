@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from resnet_cli.cli import output
 from resnet_cli.cli.confusion import sparkline
-from resnet_cli.system.events import WorkDone
+from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.training.events import (
     EpochDone,
     Event,
@@ -37,6 +37,7 @@ TASKS = {
     "check": "checking images",
     "compare": "comparing images",
     "evaluate": "evaluating",
+    "report": "writing the report",
 }
 
 
@@ -75,10 +76,14 @@ class ProgressView:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: Event) -> None:
-        """Draws one event."""
+    def __call__(self, event: Event | Noted | Warned) -> None:
+        """Draws one event; warnings are printed even if everything else is quiet."""
+        if isinstance(event, Warned):
+            return output.warn_each(event.texts)
         if self._quiet:
             return
+        if isinstance(event, Noted):
+            return output.note(event.text)
         if isinstance(event, PlanMade):
             self._begin(event.plan)
         elif isinstance(event, WorkDone):
@@ -146,7 +151,9 @@ class ProgressView:
         text = f"{rate:.0f} images/s"
         if event.done == first:
             text = f"{first:,} from cache" if first else ""
-        self._draw(event.task, TASKS[event.task], event.done, event.total, text)
+        # What cannot be counted shows that it is under way, and no number.
+        count = "" if event.done or event.total else " "
+        self._draw(event.task, TASKS[event.task], event.done, event.total, text, count=count)
         counted = f"{event.done:,} of {event.total:,} images" if event.total else f"{event.done:,} images"
         is_new = event.done > first
         self._line(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
-from resnet_cli.cli.tables import plain_table
+from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
+    from resnet_cli.commands.studies import StudyResult
     from resnet_cli.data.dataset import Item
-    from resnet_cli.evaluation.intervals import Interval
     from resnet_cli.studies.label_audit import LabelAudit
     from resnet_cli.studies.learning_curve import LearningCurve
     from resnet_cli.studies.robustness import Robustness
@@ -27,10 +27,34 @@ BAR_WIDTH = 24
 WORTH_POINTS, MUCH_POINTS = 1, 10
 
 
+def study_lines(result: StudyResult) -> list[str]:
+    """What ``--quiet`` prints of a study."""
+    from resnet_cli.commands.studies import AuditResult, CurveResult
+
+    if isinstance(result, CurveResult):
+        twice = result.curve.twice
+        value, low, high = (100 * end for end in twice.gain)
+        return [f"{twice.name}: {value:+.1f} points ({low:+.1f} to {high:+.1f})"]
+    if isinstance(result, AuditResult):
+        return [path for path, _ in result.written]
+    return [percent(result.found.mean_top1)]
+
+
+def study_blocks(result: StudyResult, *, width: int) -> list[RenderableType]:
+    """The result of a study as tables and sentences."""
+    from resnet_cli.commands.studies import AuditResult, CurveResult
+
+    if isinstance(result, CurveResult):
+        return curve_blocks(result.curve, result.split)
+    if isinstance(result, AuditResult):
+        return [*audit_blocks(result.audit, result.items), files_block("Written", result.written, width=width)]
+    return robustness_blocks(result.found)
+
+
 def curve_blocks(curve: LearningCurve, judge: str) -> list[RenderableType]:
     """The curve, the forecasts, and what they mean in a sentence."""
     table = plain_table(
-        f"Learning curve ({curve.num_judged:,} {judge} images judge)", ">train images", ">top-1", "between", "errors"
+        f"Learning curve ({curve.num_evaluated:,} {judge} images judge)", ">train images", ">top-1", "between", "errors"
     )
     most = max(step.error.value for step in curve.steps) or 1
     for step in curve.steps:
@@ -132,11 +156,6 @@ def robustness_sentence(found: Robustness) -> str:
 
 def _bar(share: float) -> str:
     return "█" * round(BAR_WIDTH * share)
-
-
-def points(gain: Interval) -> str:
-    """A gain in top-1 with its ends."""
-    return f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
 
 
 def _name(name: str) -> Text:

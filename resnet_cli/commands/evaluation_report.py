@@ -6,36 +6,37 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from resnet_cli.evaluation.coverage import Target
+from resnet_cli.evaluation.evaluation_set import EvaluationSet
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.evaluation.subjects import Jury, Subject
 from resnet_cli.model.explain import overlays
+from resnet_cli.prediction import Predictor
+from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.error_targets import promises
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
-from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress
 from resnet_cli.version import __version__
 
 
-def report_folder(subject: Subject, jury: Jury) -> Path | None:
+def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
     """Where the report of an evaluation belongs: in the model's run folder, if there is one that can be written."""
-    if subject.path is None:
+    if model.path is None:
         return None
-    run = subject.path.resolve().parent
+    run = model.path.resolve().parent
     is_run = (run / "config.yaml").is_file() and (run / "split.csv").is_file()
     # As the user named it: what is printed can be read and typed.
-    shown = subject.path.parent if not subject.path.is_symlink() else run
-    return shown / "eval" / f"{jury.dataset.name}-{jury.split}" if is_run and os.access(run, os.W_OK) else None
+    shown = model.path.parent if not model.path.is_symlink() else run
+    return shown / "eval" / f"{images.dataset.name}-{images.split}" if is_run and os.access(run, os.W_OK) else None
 
 
 def report_content(
-    subject: Subject,
-    jury: Jury,
+    model: Predictor[Any],
+    images: EvaluationSet,
     scores: Evaluation,
-    compute: Compute,
     *,
     command: str,
     warnings: Sequence[str] = (),
@@ -45,54 +46,54 @@ def report_content(
     """All that the page of an evaluation shows.
 
     Args:
-        subject: What was judged.
-        jury: By which images.
+        model: The model.
+        images: The images that it was evaluated on.
         scores: With which result.
-        compute: For the heat maps of the mistakes that are shown; exported files have none.
         command: What was typed.
         warnings: What readers should know first.
         target: What was asked for, if anything.
         on_progress: Called with (heat maps done, heat maps in all).
     """
-    items = jury.items_for(subject)
+    items = images.items_for(model)
     heat = {}
-    if subject.model is not None:
+    if isinstance(model, TorchPredictor):
         # Of the mistakes alone: each costs a forward pass.
         mistakes = [position for position in shown_positions(scores) if not scores.is_right[position]]
-        heat = overlays(subject.model, items, mistakes, compute, on_progress=on_progress)
-    targets = {one.target_error: one for one in promises(subject.reliability, scores)}
+        heat = overlays(model.model, items, mistakes, model.compute, on_progress=on_progress)
+    targets = {one.target_error: one for one in promises(model.reliability, scores)}
     if target is not None:
         targets[target.target_error] = target
     return ReportContent(
-        title=f"{jury.dataset.name}, {_split_name(jury.split)}",
+        title=f"{images.dataset.name}, {_split_name(images.split)}",
         command=command,
-        facts=_facts(subject, jury, scores, compute),
+        facts=_facts(model, images, scores),
         evaluation=scores,
         items=items,
-        data=jury.dataset.name,
-        split=jury.split,
+        data=images.dataset.name,
+        split=images.split,
         overlays=heat,
         selections=[targets[share] for share in sorted(targets, reverse=True)],
-        most_novel=subject.reliability.most_novel if subject.reliability and scores.novelty is not None else None,
+        most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
         warnings=warnings,
     )
 
 
-def _facts(subject: Subject, jury: Jury, scores: Evaluation, compute: Compute) -> list[tuple[str, str, str]]:
-    about = subject.provenance
+def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> list[tuple[str, str, str]]:
+    about = model.provenance
     data = about.get("data")
     trained = data if isinstance(data, dict) else {}
+    device = model.compute.device if isinstance(model, TorchPredictor) else "cpu"
     facts = [
-        ("model", str(subject.path or subject.name), str(about.get("created", ""))),
-        ("judged by", f"{scores.num_images:,} images of {jury.dataset.name}", _split_name(jury.split)),
-        ("classes", f"{len(subject.classes):,}", ""),
+        ("model", str(model.path or model.name), str(about.get("created", ""))),
+        ("judged by", f"{scores.num_images:,} images of {images.dataset.name}", _split_name(images.split)),
+        ("classes", f"{len(model.classes):,}", ""),
         ("trained on", str(trained.get("name", "")), str(trained.get("split", ""))),
         ("weights", str(about.get("weights", "")), ""),
-        ("temperature", f"{scores.temperature:.3g}", "fitted on validation" if subject.reliability else ""),
+        ("temperature", f"{scores.temperature:.3g}", "fitted on validation" if model.reliability else ""),
         ("tta", scores.tta, "") if scores.tta != "none" else ("tta", "", ""),
         (
             "computed on",
-            f"{compute.device}, {subject.precision(compute)}",
+            f"{device}, {model.precision}",
             f"torch {torch.__version__}, {platform.machine()}",
         ),
         ("resnet-cli", __version__, ""),

@@ -81,7 +81,7 @@ class Comparison:
         }
 
 
-def compare(first: Evaluation, second: Evaluation, *, num_compared: int = 1) -> Comparison:
+def compare_evaluations(first: Evaluation, second: Evaluation, *, num_compared: int = 1) -> Comparison:
     """Compares two models image by image.
 
     Source: McNemar 1947, https://doi.org/10.1007/BF02295996, exact as a binomial test; the interval of a paired

@@ -51,20 +51,20 @@ class Target:
 
     Attributes:
         target_error: Largest share of wrong answers that was asked for.
-        promised: The threshold, and what it does on the model's validation images.
-        kept: What it does on the images at hand.
+        validation: The threshold, and what it does on the model's validation images.
+        observed: What it does on the images at hand.
     """
 
     target_error: float
-    promised: OperatingPoint
-    kept: CoverageRow
+    validation: OperatingPoint
+    observed: CoverageRow
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "target_error": self.target_error,
-            "validation": dataclasses.asdict(self.promised),
-            "judged": self.kept.to_dict(),
+            "validation": dataclasses.asdict(self.validation),
+            "judged": self.observed.to_dict(),
         }
 
 
@@ -116,11 +116,11 @@ def check_threshold(
         ModelError: The model carries no validation figures.
         ConfigError: They do not allow such a promise.
     """
-    promised = promise_by(target_error, reliability)
-    return Target(target_error, promised, answered_from(promised.min_prob, confidence, is_right))
+    point = operating_point(target_error, reliability)
+    return Target(target_error, point, answered_from(point.min_prob, confidence, is_right))
 
 
-def promise_by(target_error: float, reliability: Reliability | None) -> OperatingPoint:
+def operating_point(target_error: float, reliability: Reliability | None) -> OperatingPoint:
     """The threshold for a target, from the model's validation images alone.
 
     Raises:

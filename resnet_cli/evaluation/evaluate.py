@@ -1,21 +1,30 @@
-"""A model asked about labeled images, and its answers scored."""
+"""Predictions of a model for labeled images, and their scores."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
+from resnet_cli.data.prefetch import decode_ahead
+from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import Model
 from resnet_cli.model.reliability import novelty
+from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress
+
+#: Images that an exported model gets at once.
+EXPORTED_BATCH = 32
 
 
 def evaluate(
@@ -54,3 +63,49 @@ def evaluate(
     if novel is not None and model.reliability is not None:
         unfamiliar = novel > model.reliability.most_novel
     return dataclasses.replace(scores, tta=tta, novelty=novel, temperature=model.temperature, is_unfamiliar=unfamiliar)
+
+
+def evaluate_predictor(
+    predictor: Predictor[Any], items: Sequence[Item], *, tta: Tta = "none", on_progress: Progress | None = None
+) -> Evaluation:
+    """Scores any opened model on labeled images.
+
+    Args:
+        predictor: The model; the labels of the items index its classes.
+        items: At least one image.
+        tta: Test-time augmentation; exported models have none.
+        on_progress: Called with (images done, images in all).
+
+    Raises:
+        ConfigError: Test-time augmentation is asked for of an exported model.
+        DataError: Images cannot be read; all of them are named.
+    """
+    if isinstance(predictor, TorchPredictor):
+        return evaluate(predictor.model, items, predictor.compute, tta=tta, on_progress=on_progress)
+    if tta != "none":
+        raise ConfigError(
+            f"--tta {tta} has no effect on {predictor.name}: an exported model sees each image once",
+            hint="evaluate the model that it was exported from",
+        )
+    leave_out_unreadable(items, scan(items, looks=False), "error")
+    outputs: list[ModelOutput] = []
+    num_done = 0
+    for group in decode_ahead(items, Item.open, batch_size=EXPORTED_BATCH):
+        # Readable a moment ago: the file was changed or removed in between.
+        raise_unreadable(list(group.errors.values()), len(items))
+        outputs.append(predictor.predict_images(group.decoded))
+        num_done += len(group.decoded)
+        if on_progress:
+            on_progress(num_done, len(items))
+    labels = np.array([item.label for item in items], dtype=np.int64)
+    probs = np.concatenate([output.probs for output in outputs])
+    scores = score(probs, labels, predictor.classes, [item.name for item in items])
+    found = [output.novelty for output in outputs if output.novelty is not None]
+    novel = np.concatenate(found) if len(found) == len(outputs) else None
+    limit = predictor.reliability
+    return dataclasses.replace(
+        scores,
+        novelty=novel,
+        temperature=predictor.temperature,
+        is_unfamiliar=None if novel is None or limit is None else novel > limit.most_novel,
+    )

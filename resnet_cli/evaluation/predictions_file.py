@@ -56,7 +56,7 @@ def check_name(path: Path, flag: str) -> None:
         raise ConfigError(f"{flag} {path}: not a name for answers", hint=f"end it in {', '.join(SUFFIXES)}")
 
 
-def write_answers(path: Path, scores: Evaluation) -> None:
+def write_predictions(path: Path, scores: Evaluation) -> None:
     """Writes the answers, all or nothing.
 
     Args:
@@ -78,11 +78,11 @@ def write_answers(path: Path, scores: Evaluation) -> None:
             file.writelines(_json_lines(scores) if suffix == ".jsonl" else _lines(scores, _DELIMITERS[suffix]))
 
 
-def read_answers(path: Path) -> Evaluation:
+def read_predictions(path: Path) -> Evaluation:
     """Reads answers and scores them again.
 
     Args:
-        path: As :func:`write_answers` wrote it.
+        path: As :func:`write_predictions` wrote it.
 
     Raises:
         ConfigError: No such format.
@@ -111,7 +111,7 @@ def regroup(scores: Evaluation, by: str) -> Evaluation:
     """Gives answers from a file other groups, or insists on those that it has.
 
     Args:
-        scores: From :func:`read_answers`.
+        scores: From :func:`read_predictions`.
         by: ``group``: the file's own; ``parent`` (the folder), or an expression on the images' names.
 
     Raises:

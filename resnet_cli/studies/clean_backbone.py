@@ -12,7 +12,7 @@ from resnet_cli.model.weights import find_weights, load_backbone
 from resnet_cli.network.transfer import OnProgress
 
 
-class Untrained(NamedTuple):
+class CleanBackbone(NamedTuple):
     """A backbone, and what to know about it.
 
     Attributes:
@@ -26,7 +26,7 @@ class Untrained(NamedTuple):
     has_seen: bool
 
 
-def untrained_backbone(model: Model, *, offline: bool = False, on_download: OnProgress | None = None) -> Untrained:
+def clean_backbone(model: Model, *, offline: bool = False, on_download: OnProgress | None = None) -> CleanBackbone:
     """The model's own backbone if it stayed frozen, else the one that its training started from.
 
     A backbone that was trained on an image has learnt its label, also a wrong one, and features of training images
@@ -39,7 +39,7 @@ def untrained_backbone(model: Model, *, offline: bool = False, on_download: OnPr
     """
     recipe = model.provenance.get("recipe")
     if not isinstance(recipe, dict) or recipe.get("mode") == "frozen":
-        return Untrained(model.network, "", False)
+        return CleanBackbone(model.network, "", False)
     config_path = model.path.resolve().parent / "config.yaml" if model.path else None
     try:
         if config_path is None or not config_path.is_file():
@@ -48,10 +48,12 @@ def untrained_backbone(model: Model, *, offline: bool = False, on_download: OnPr
             spec = resolve(FinetuneConfig, {}, config_path, is_record=True).config.weights
         found = find_weights(spec, mode="full", offline=offline, on_download=on_download)
         if found.path is None:
-            return Untrained(model.network, "the model's own backbone, which these images trained", True)
+            return CleanBackbone(model.network, "the model's own backbone, which these images trained", True)
         network = ResNet50(2)
         load_backbone(network, found)
     except ResnetCliError as error:
         # The study is still worth something, and says what it is worth.
-        return Untrained(model.network, f"the model's own backbone, which these images trained ({error.message})", True)
-    return Untrained(network, f"the backbone that the training started from ({found.name})", False)
+        return CleanBackbone(
+            model.network, f"the model's own backbone, which these images trained ({error.message})", True
+        )
+    return CleanBackbone(network, f"the backbone that the training started from ({found.name})", False)

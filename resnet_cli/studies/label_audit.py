@@ -19,6 +19,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,29 @@ class LabelAudit:
     def likely(self) -> list[int]:
         """Positions of the labels that are likely wrong, the worst first: as many as the estimate says."""
         return [int(at) for at in self.order[: round(self.num_wrong.value)]]
+
+    def to_dict(self, items: Sequence[Item]) -> dict[str, Any]:
+        """Plain JSON values; the likely wrong labels, the worst first.
+
+        Args:
+            items: The images that the labels belong to, [n].
+        """
+        return {
+            "num_judged": len(self.order),
+            "num_unjudged": self.num_unjudged,
+            "num_wrong": self.num_wrong._asdict(),
+            "likely_wrong": [
+                {
+                    "path": items[at].name,
+                    "split": items[at].split,
+                    "label": self.classes[self.labels[at]],
+                    "label_prob": round(float(self.label_probs[at]), 6),
+                    "suggested": self.classes[self.suggested[at]],
+                    "suggested_prob": round(float(self.suggested_probs[at]), 6),
+                }
+                for at in self.likely()
+            ],
+        }
 
 
 def audit_labels(

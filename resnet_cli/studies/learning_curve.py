@@ -17,17 +17,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, around
 from resnet_cli.heads import logistic
+from resnet_cli.heads.logistic import Rows
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.studies.power_law import Errors, PowerLaw, fit_power_law
 from resnet_cli.system.events import Progress
 
 #: Sizes of the nested parts, in equal ratios from the smallest to all images: each doubles the one before.
@@ -46,25 +47,8 @@ MORE_PER_CLASS = 100
 TWICE = "twice the images"
 #: Samples with replacement of the judged images and of the draws.
 NUM_RESAMPLES = 1000
-#: Exponents that are tried. Source: between 0.07 and 0.5 in Hestness et al. 2017; heads on frozen features reach 1.
-EXPONENTS = np.geomspace(0.05, 2, 48)
 #: A forecast for more than so many times the images is a guess. Source: benchmarks/learning_curve.py.
 MAX_REACH = 4.0
-
-Rows = tuple[Tensor, Tensor]
-Errors = NDArray[np.float64]
-
-
-class PowerLaw(NamedTuple):
-    """The error with n images: ``asymptote + scale * n ** -exponent``; each a number or an array of them."""
-
-    asymptote: Any
-    scale: Any
-    exponent: Any
-
-    def error(self, num_images: float) -> Any:
-        """The expected share of wrong answers of a head trained on so many images."""
-        return self.asymptote + self.scale * num_images**-self.exponent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +95,14 @@ class LearningCurve:
         steps: From few images to all.
         law: Fitted to them.
         forecasts: For more images.
-        num_judged: Images that every head was judged by.
+        num_evaluated: Images that every head was judged by.
         num_train: Images of the train split, of which the largest part may be fewer.
     """
 
     steps: tuple[Step, ...]
     law: PowerLaw
     forecasts: tuple[Forecast, ...]
-    num_judged: int
+    num_evaluated: int
     num_train: int
 
     @property
@@ -131,11 +115,40 @@ class LearningCurve:
         """The forecast for twice the images."""
         return next(found for found in self.forecasts if found.name == TWICE)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "num_train": self.num_train,
+            "num_judged": self.num_evaluated,
+            "steps": [
+                {
+                    "num_images": step.num_images,
+                    "top1": 1 - step.error.value,
+                    "top1_least": 1 - step.error.high,
+                    "top1_most": 1 - step.error.low,
+                    "l2": step.l2,
+                    "num_draws": step.num_draws,
+                }
+                for step in self.steps
+            ],
+            "law": self.law._asdict(),
+            "forecasts": [
+                {
+                    "name": found.name,
+                    "num_images": found.num_images,
+                    "top1": found.top1._asdict(),
+                    "gain": found.gain._asdict(),
+                    "is_guess": found.is_guess,
+                }
+                for found in self.forecasts
+            ],
+        }
+
 
 def learning_curve(
     train: Rows,
     val: Rows,
-    judged: Rows,
+    test: Rows,
     num_classes: int,
     *,
     groups: Sequence[str] = (),
@@ -148,7 +161,7 @@ def learning_curve(
     Args:
         train: Features [n x 2048] of any float dtype, labels int64 [n].
         val: Likewise; chooses each size's penalty.
-        judged: Likewise; the test split, or else the validation split again.
+        test: Likewise; the test split, or else the validation split again.
         num_classes: Outputs of a head.
         groups: The group of each train image, which is taken as a whole as far as possible; empty: of no group.
         device: Where heads are trained.
@@ -175,7 +188,7 @@ def learning_curve(
             chosen = logistic.choose(list(path))
             # The first part of a size chooses its penalty: a path takes ten times as long as one fit.
             penalties = (chosen.l2,)
-            found.append((head_probs(chosen.head, judged[0]).argmax(dim=1) == judged[1]).numpy())
+            found.append((head_probs(chosen.head, test[0]).argmax(dim=1) == test[1]).numpy())
             num_done += size
             if on_progress:
                 on_progress(num_done, num_all)
@@ -230,40 +243,6 @@ def nested_order(labels: NDArray[np.int64], groups: Sequence[str], *, seed: int)
     return np.lexsort((chance, place))
 
 
-def fit_power_law(sizes: Sequence[int], errors: Errors) -> PowerLaw:
-    """The law with the least squared distance to errors; a part counts by its size, as its error varies the less.
-
-    Args:
-        sizes: [s], at least 3.
-        errors: [... x s].
-
-    Returns:
-        Three arrays [...], none below 0.
-    """
-    weights = np.array(sizes, dtype=np.float64)
-    weights /= weights.sum()
-    # Sizes are relative to the largest: the scale is then of the order of the errors.
-    falls = (np.array(sizes) / sizes[-1]) ** -EXPONENTS[:, None]  # [c x s]
-    targets = np.asarray(errors)[..., None, :]  # [... x 1 x s]
-    mean_fall = falls @ weights  # [c]
-    mean_error = targets @ weights  # [... x 1]
-    spread = ((falls - mean_fall[:, None]) ** 2) @ weights
-    slope = ((targets - mean_error[..., None]) * (falls - mean_fall[:, None])) @ weights / spread  # [... x c]
-    scale = np.maximum(slope, 0)
-    asymptote = mean_error - scale * mean_fall
-    # Where the best asymptote would be below 0, the best line through 0.
-    through_zero = (targets * falls) @ weights / (falls**2 @ weights)
-    scale = np.where(asymptote < 0, np.maximum(through_zero, 0), scale)
-    asymptote = np.maximum(asymptote, 0)
-    off = ((asymptote[..., None] + scale[..., None] * falls - targets) ** 2) @ weights  # [... x c]
-    best = off.argmin(axis=-1)
-    exponent = EXPONENTS[best]
-    chosen = np.take_along_axis(scale, best[..., None], axis=-1)[..., 0]
-    return PowerLaw(
-        np.take_along_axis(asymptote, best[..., None], axis=-1)[..., 0], chosen * sizes[-1] ** exponent, exponent
-    )
-
-
 def _step(size: int, is_right: NDArray[np.bool_], l2: float) -> Step:
     errors = 1 - is_right.mean(axis=1)
     return Step(size, Interval(float(errors.mean()), float(errors.min()), float(errors.max())), l2, len(is_right))
@@ -291,10 +270,10 @@ class _Resampled:
     """What the errors could have been with other judged images and other parts, and the laws through them."""
 
     def __init__(self, sizes: Sequence[int], rights: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> None:
-        num_judged = rights[0].shape[1]
+        num_evaluated = rights[0].shape[1]
         # The same judged images for all sizes: that some are hard is no news about the curve's slope.
-        counts = rng.multinomial(num_judged, np.full(num_judged, 1 / num_judged), size=NUM_RESAMPLES)
-        by_draw = [1 - counts @ right.T.astype(np.float64) / num_judged for right in rights]  # [resamples x draws]
+        counts = rng.multinomial(num_evaluated, np.full(num_evaluated, 1 / num_evaluated), size=NUM_RESAMPLES)
+        by_draw = [1 - counts @ right.T.astype(np.float64) / num_evaluated for right in rights]  # [resamples x draws]
         # How far one draw lies off its size's mean, for a part of one image: it shrinks with the root of the size.
         spread = [
             (1 - right.mean(axis=1) - (1 - right.mean())) * math.sqrt(size * len(right) / (len(right) - 1))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 #: Called with (items done, items in all).
 Progress: TypeAlias = Callable[[int, int], None]
 #: Kinds of work that a progress bar can show.
-Work: TypeAlias = Literal["download", "unpack", "features", "check", "compare", "evaluate"]
+Work: TypeAlias = Literal["download", "unpack", "features", "check", "compare", "evaluate", "report"]
 #: Called with the kind of work, how much is done, and how much there is in all (None if it is not known).
 OnWork: TypeAlias = Callable[[Work, int, int | None], None]
 
@@ -38,6 +38,10 @@ class Noted:
 
 @dataclasses.dataclass(frozen=True)
 class Warned:
-    """A sentence that the user should not miss."""
+    """What the user should not miss.
 
-    text: str
+    Attributes:
+        texts: One sentence, or several of the same kind.
+    """
+
+    texts: Sequence[str]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnet_cli.data.dataset import SPLITS, Split
-from resnet_cli.errors import VerificationError
+from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
 from resnet_cli.model.network import Model
@@ -62,12 +62,9 @@ class FinetuneResult:
         Raises:
             VerificationError: Top-1 is below ``least``.
         """
-        if least is not None and self.judged.top1 < least:
-            split = "test" if self.test else "validation"
-            raise VerificationError(
-                f"{split} top-1 {self.judged.top1:.1%} is below --fail-under {least:.1%} ({self.run.path})",
-                hint=f"see where it is wrong: resnet-cli eval {self.run.path}",
-            )
+        name = f"{self.run.path}: {'test' if self.test else 'validation'}"
+        hint = f"see where it is wrong: resnet-cli eval {self.run.path}"
+        check_fail_under(self.judged, least, name=name, hint=hint)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary that ``finetune --json`` prints."""

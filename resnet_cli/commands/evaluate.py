@@ -1,0 +1,202 @@
+"""``eval``: score one model on labeled images, or compare several on the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from resnet_cli.commands.evaluate_file import EvalResult
+from resnet_cli.commands.evaluation_report import report_content, report_folder
+from resnet_cli.config.eval import EvalConfig
+from resnet_cli.evaluation.comparison import Comparison, compare_evaluations
+from resnet_cli.evaluation.coverage import check_threshold, operating_point
+from resnet_cli.evaluation.evaluate import evaluate_predictor
+from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
+from resnet_cli.evaluation.fail_under import check_fail_under
+from resnet_cli.evaluation.predictions_file import check_name, write_predictions
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.prediction import Predictor
+from resnet_cli.predictor import open_predictor
+from resnet_cli.reporting.report_files import write_report_files
+from resnet_cli.system.device import choose_compute
+from resnet_cli.system.events import Noted, Warned, WorkDone
+from resnet_cli.system.paths import make_dir
+from resnet_cli.version import SCHEMA_VERSION
+
+EvalEvent: TypeAlias = WorkDone | Noted | Warned
+OnEvalEvent: TypeAlias = Callable[[EvalEvent], None]
+
+
+def ignore(event: EvalEvent) -> None:
+    """Default handler: ignores every event."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonResult:
+    """Result of evaluating several models on the same images.
+
+    Attributes:
+        data: Name of the data set.
+        split: Name of the split.
+        found: Path and scores of each model.
+        comparisons: The first model compared with each of the others.
+    """
+
+    data: str
+    split: str
+    found: tuple[tuple[str, Evaluation], ...]
+    comparisons: tuple[Comparison, ...]
+
+    def check(self, fail_under: float | None) -> None:
+        """Compares top-1 of every model with ``--fail-under``.
+
+        Raises:
+            VerificationError: Top-1 of a model is below it.
+        """
+        for name, scores in self.found:
+            check_fail_under(scores, fail_under, name=f"{name}:")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``eval MODEL MODEL --json`` prints."""
+        (first, _), *others = self.found
+        pairs = zip(others, self.comparisons, strict=True)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "data": self.data,
+            "split": self.split,
+            "models": [{"model": name} | scores.to_dict() for name, scores in self.found],
+            "comparisons": [{"first": first, "second": name} | one.to_dict() for (name, _), one in pairs],
+        }
+
+
+def evaluate_model(
+    spec: str, data: str | None, config: EvalConfig, *, command: str, on_event: OnEvalEvent = ignore
+) -> EvalResult:
+    """Scores one model, and writes the report and the predictions where that is asked for.
+
+    Args:
+        spec: MODEL as a user types it.
+        data: DATA as for ``finetune``; None for the images of the model's own run.
+        config: Everything else.
+        command: The command line, for the report.
+        on_event: Called with progress, notes and warnings.
+
+    Raises:
+        ConfigError: There is no such model or data, or the error target cannot be met.
+        DataError: Images cannot be read, or have a class that the model does not know.
+        ModelError: The model is damaged, or has no validation figures for the error target.
+    """
+    if config.save_predictions is not None:
+        check_name(config.save_predictions, "--save-predictions")
+    model = open_model(spec, config, on_event)
+    if config.target_error is not None:
+        # Refused before anything is computed.
+        operating_point(config.target_error, model.reliability)
+    images = find_images(model, data, config, on_event)
+    if config.target_error is not None and images.is_own_of(model) and images.split in {"val", "all"}:
+        text = "--target-error: the threshold was found on these very images; others say what it is worth"
+        on_event(Warned([text]))
+    scores, note = _predict(model, images, config, on_event)
+    target = None
+    if config.target_error is not None:
+        target = check_threshold(config.target_error, model.reliability, scores.confidence, scores.is_right)
+    if config.save_predictions is not None:
+        write_predictions(config.save_predictions, scores)
+    folder = None if config.no_report else config.out or report_folder(model, images)
+    if folder is not None:
+        on_event(WorkDone("report", 0, None))
+        content = report_content(model, images, scores, command=command, warnings=[note], target=target)
+        make_dir(folder)
+        write_report_files(folder, content)
+    return EvalResult(
+        images.dataset.name,
+        scores,
+        str(model.path),
+        model.precision,
+        images.split,
+        target,
+        config.save_predictions,
+        folder / "report.html" if folder else None,
+    )
+
+
+def compare_models(
+    specs: Sequence[str], data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore
+) -> ComparisonResult:
+    """Scores several models on the same images, and compares the first with each of the others.
+
+    Args:
+        specs: At least two models, as a user types them.
+        data: DATA as for ``finetune``; None for the images of the first model's run.
+        config: Everything else.
+        on_event: Called with progress, notes and warnings.
+
+    Raises:
+        ConfigError: There is no such model or data.
+        DataError: Images cannot be read, or have a class that a model does not know.
+        ModelError: A model is damaged.
+    """
+    first = open_model(specs[0], config, on_event)
+    images = find_images(first, data, config, on_event)
+    found = [(str(first.path), _predict(first, images, config, on_event)[0])]
+    for spec in specs[1:]:
+        # One after the other: the memory of a model is free again before the next one is loaded.
+        other = open_model(spec, config, on_event)
+        found.append((str(other.path), _predict(other, images, config, on_event)[0]))
+    comparisons = [compare_evaluations(found[0][1], scores, num_compared=len(found) - 1) for _, scores in found[1:]]
+    return ComparisonResult(images.dataset.name, images.split, tuple(found), tuple(comparisons))
+
+
+def open_model(spec: str, config: EvalConfig, on_event: OnEvalEvent) -> Predictor[Any]:
+    """Opens the model that MODEL names; downloads are reported."""
+    # Also where an exported file computes, which has a device and a precision of its own: a wrong flag is an error.
+    choose_compute(config.device, config.precision)
+    return open_predictor(
+        spec,
+        device=config.device,
+        precision=config.precision,
+        offline=config.offline,
+        trusted=config.trust,
+        on_download=lambda done, total: on_event(WorkDone("download", done, total)),
+    )
+
+
+def find_images(model: Predictor[Any], data: str | None, config: EvalConfig, on_event: OnEvalEvent) -> EvaluationSet:
+    """Finds the images to evaluate on, and warns of what is unusual about them."""
+    images = choose_evaluation_set(
+        model,
+        data,
+        config,
+        split=config.split,
+        slice_by=config.slice,
+        on_work=lambda *work: on_event(WorkDone(*work)),
+    )
+    if images.skipped:
+        on_event(Warned([f"left out: {error}" for error in images.skipped]))
+    if config.tta == "flip" and not images.dataset.mirror_safe:
+        name = images.dataset.name
+        on_event(Warned([f"--tta flip: a mirrored image of {name} may belong to another class or to none"]))
+    return images
+
+
+def _predict(
+    model: Predictor[Any], images: EvaluationSet, config: EvalConfig, on_event: OnEvalEvent
+) -> tuple[Evaluation, str]:
+    """The scores, and a note on how far they can be trusted."""
+    items = images.items_for(model)
+    note = images.trust_note(model, best_epoch=model.provenance.get("best", {}).get("epoch", "?"))
+    if config.tta == "flip":
+        note += "; tta flip: the mean of each image and its mirror image"
+    if model.precision != "fp32":
+        note += f"; computed in {model.precision}, coarser than float32"
+    if model.precision_conflict:
+        on_event(Warned([f"{model.path}: {model.precision_conflict}"]))
+        note += f"; {model.precision_conflict}"
+    on_event(Noted(f"{model.path}: {len(items):,} images of {images.dataset.name} ({note})"))
+    scores = evaluate_predictor(
+        model, items, tta=config.tta, on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total))
+    )
+    if config.slice is not None:
+        scores = dataclasses.replace(scores, groups=tuple(item.group for item in items))
+    return scores, note

@@ -1,0 +1,84 @@
+"""``eval`` of a file of predictions, and what every evaluation of one model results in; no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config.eval import EvalConfig
+from resnet_cli.evaluation.coverage import Target
+from resnet_cli.evaluation.fail_under import check_fail_under
+from resnet_cli.evaluation.predictions_file import read_predictions, regroup
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.version import SCHEMA_VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalResult:
+    """Result of evaluating one model.
+
+    Attributes:
+        data: Name of the data set, or the file of predictions.
+        scores: The predictions and their scores.
+        model: Path of the model; None for a file of predictions, as are the next two.
+        precision: Precision of the predictions.
+        split: Name of the split.
+        target: Threshold for the error target that was asked for, if any.
+        saved: File that the predictions were written to, if any.
+        report: The report page, if one was written.
+    """
+
+    data: str
+    scores: Evaluation
+    model: str | None = None
+    precision: str | None = None
+    split: str | None = None
+    target: Target | None = None
+    saved: Path | None = None
+    report: Path | None = None
+
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """The files that were written, each with what it is for."""
+        files = []
+        if self.saved:
+            files.append((str(self.saved), f"again: resnet-cli eval --from-predictions {self.saved}"))
+        if self.report:
+            files.append((str(self.report), "the report"))
+        return files
+
+    def check(self, fail_under: float | None) -> None:
+        """Compares top-1 with ``--fail-under``.
+
+        Raises:
+            VerificationError: Top-1 is below it.
+        """
+        check_fail_under(self.scores, fail_under, name=f"{self.model or self.data}:")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``eval --json`` prints."""
+        head = {"schema_version": SCHEMA_VERSION, "model": self.model, "data": self.data, "precision": self.precision}
+        tail = {
+            "target": self.target.to_dict() if self.target else None,
+            "report": str(self.report) if self.report else None,
+        }
+        return head | {"split": self.split} | self.scores.to_dict() | tail
+
+
+def evaluate_file(config: EvalConfig) -> EvalResult:
+    """Scores a file of predictions again, without the model and the images.
+
+    Args:
+        config: Names the file (``from_predictions``), and how to group the images (``slice``).
+
+    Raises:
+        ConfigError: The file has another format, or the images cannot be grouped like that.
+        DataError: It is damaged, or holds something else.
+        SetupError: It is Parquet, and pyarrow is not installed.
+    """
+    assert config.from_predictions is not None
+    scores = read_predictions(config.from_predictions)
+    if config.slice is not None:
+        scores = regroup(scores, config.slice)
+    return EvalResult(str(config.from_predictions), scores)

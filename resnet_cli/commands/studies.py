@@ -1,0 +1,301 @@
+"""The studies of ``eval``: ``--learning-curve``, ``--label-audit`` and ``--robustness``."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from resnet_cli.commands.evaluate import OnEvalEvent, find_images, ignore, open_model
+from resnet_cli.config.eval import EvalConfig
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.splits import complete_splits
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.evaluation.evaluation_set import open_data
+from resnet_cli.heads.logistic import Rows
+from resnet_cli.model.features import extract_features
+from resnet_cli.model.network import Model
+from resnet_cli.predictor import TorchPredictor
+from resnet_cli.reporting.label_sheet import label_sheet
+from resnet_cli.studies.clean_backbone import clean_backbone
+from resnet_cli.studies.label_audit import LabelAudit, audit_labels, audit_table
+from resnet_cli.studies.learning_curve import LearningCurve, learning_curve, part_sizes
+from resnet_cli.studies.robustness import MAX_IMAGES, Robustness, robustness
+from resnet_cli.system.device import Compute
+from resnet_cli.system.events import WorkDone
+from resnet_cli.system.paths import refuse_existing, write_text
+from resnet_cli.version import SCHEMA_VERSION
+
+Study = Literal["learning_curve", "label_audit", "robustness"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveResult:
+    """Result of ``eval --learning-curve``.
+
+    Attributes:
+        model: Path of the model.
+        data: Name of the data set.
+        backbone: Which backbone computed the features; empty if it is the model's own.
+        split: The split that the heads were evaluated on: ``test`` or ``val``.
+        curve: The learning curve.
+    """
+
+    model: str
+    data: str
+    backbone: str
+    split: str
+    curve: LearningCurve
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``eval --learning-curve --json`` prints."""
+        return _head(self) | {"judged": self.split, "learning_curve": self.curve.to_dict()}
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditResult:
+    """Result of ``eval --label-audit``.
+
+    Attributes:
+        model: Path of the model.
+        data: Name of the data set.
+        backbone: Which backbone computed the features; empty if it is the model's own.
+        audit: The ranked labels.
+        items: The images that they belong to.
+        table: The CSV file to correct.
+        sheet: The page with the images.
+        next_step: What to do with the table, in words.
+    """
+
+    model: str
+    data: str
+    backbone: str
+    audit: LabelAudit
+    items: tuple[Item, ...]
+    table: Path
+    sheet: Path
+    next_step: str
+
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """The files that were written, each with what it is for."""
+        return [(str(self.sheet), "the labels to look at, with images"), (str(self.table), self.next_step)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``eval --label-audit --json`` prints."""
+        audit = self.audit.to_dict(self.items)
+        return _head(self) | {"label_audit": audit, "written": [path for path, _ in self.written]}
+
+
+@dataclasses.dataclass(frozen=True)
+class RobustnessResult:
+    """Result of ``eval --robustness``.
+
+    Attributes:
+        model: Path of the model.
+        data: Name of the data set and of the split.
+        found: Accuracy for each kind and strength of corruption.
+    """
+
+    model: str
+    data: str
+    found: Robustness
+    backbone: ClassVar[str] = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``eval --robustness --json`` prints."""
+        head = {"schema_version": SCHEMA_VERSION, "model": self.model, "data": self.data}
+        return head | {"robustness": self.found.to_dict()}
+
+
+StudyResult = CurveResult | AuditResult | RobustnessResult
+
+
+def run_study(
+    study: Study, spec: str, data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore
+) -> StudyResult:
+    """Runs a study of one model and its data.
+
+    Args:
+        study: Name of the study.
+        spec: MODEL as a user types it.
+        data: DATA as for ``finetune``; None for the images of the model's own run.
+        config: Everything else.
+        on_event: Called with progress and warnings.
+
+    Raises:
+        ConfigError: The model is an exported file, which has no backbone to compute features with.
+        DataError: There are too few images, or images that cannot be read.
+    """
+    predictor = open_model(spec, config, on_event)
+    if not isinstance(predictor, TorchPredictor):
+        raise ConfigError(
+            f"{predictor.name}: an exported file gives predictions and no features",
+            hint=f"name the model that it was exported from: resnet-cli eval MODEL --{study.replace('_', '-')}",
+        )
+    model, compute = predictor.model, predictor.compute
+    if study == "robustness":
+        images = find_images(predictor, data, config, on_event)
+        name = f"{images.dataset.name}, {images.split}"
+        items = images.items_for(model)
+        return study_robustness(model, items, compute, name=name, max_images=config.max_images, on_event=on_event)
+    dataset = open_data(model, data, config, split="all", on_work=lambda *work: on_event(WorkDone(*work)))
+    if study == "learning_curve":
+        return study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)
+    return study_labels(
+        model, dataset, compute, split=config.split, out=config.out, offline=config.offline, on_event=on_event
+    )
+
+
+def study_learning_curve(
+    model: Model, dataset: Dataset, compute: Compute, *, offline: bool = False, on_event: OnEvalEvent = ignore
+) -> CurveResult:
+    """Trains heads on parts of the train split, and forecasts what more images would bring.
+
+    Args:
+        model: Its backbone and preprocessing are used.
+        dataset: The data; without splits they are split as ``finetune`` would.
+        compute: Device and precision.
+        offline: Never download the weights that the training started from.
+        on_event: Called with progress.
+
+    Raises:
+        DataError: There are too few train images, or images that cannot be read.
+    """
+    if not dataset.split("val") or not dataset.split("train"):
+        # As finetune would: a tenth of each class to validate, and another to test where there is no test split.
+        dataset = complete_splits(dataset, val_fraction=0.1, seed=0)
+    split: Literal["test", "val"] = "test" if dataset.split("test") else "val"
+    train = dataset.split("train")
+    part_sizes(len(train), len({item.label for item in train}))
+    rows, note = _features(model, train, compute, offline, on_event)
+    val, _ = _features(model, dataset.split("val"), compute, offline, on_event)
+    curve = learning_curve(
+        rows,
+        val,
+        val if split == "val" else _features(model, dataset.split("test"), compute, offline, on_event)[0],
+        len(dataset.classes),
+        groups=[item.group for item in train],
+        device=compute.device,
+        on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
+    )
+    return CurveResult(str(model.path), dataset.name, note, split, curve)
+
+
+def study_labels(
+    model: Model,
+    dataset: Dataset,
+    compute: Compute,
+    *,
+    split: str | None = None,
+    out: Path | None = None,
+    offline: bool = False,
+    on_event: OnEvalEvent = ignore,
+) -> AuditResult:
+    """Checks every label with heads trained without its image; writes a table to correct and a page with the images.
+
+    Args:
+        model: Its backbone and preprocessing are used.
+        dataset: The data with their own labels, whatever the model's classes are.
+        compute: Device and precision.
+        split: ``train``, ``val`` or ``test``; None or ``all`` checks all images.
+        out: The table, a ``.csv`` file; None for ``NAME-labels.csv`` in the current folder. The page has the same name
+            with ``.html``.
+        offline: Never download the weights that the training started from.
+        on_event: Called with progress.
+
+    Raises:
+        ConfigError: ``out`` is not a CSV file, or a file with one of these names exists.
+        DataError: There are too few images to check, or images that cannot be read.
+    """
+    table, sheet = _audit_paths(dataset, out)
+    items = [item for item in dataset.items if split in {None, "all", item.split}]
+    others = [item for item in dataset.items if split not in {None, "all", item.split}]
+    if not items:
+        raise DataError(f"--split {split}: {dataset.name} has no such images", hint="or use --split all")
+    (features, labels), note = _features(model, items, compute, offline, on_event)
+    audit = audit_labels(
+        features,
+        labels.numpy(),
+        dataset.classes,
+        groups=[item.group for item in items],
+        device=compute.device,
+        on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
+    )
+    write_text(table, audit_table(audit, items, others, table))
+    has_files = all(isinstance(item.source, Path) for item in dataset.items)
+    write_text(sheet, label_sheet(audit, items, name=dataset.name, table=table.name, note=note, has_files=has_files))
+    next_step = "the same as a table"
+    if has_files:
+        next_step = f"correct the column label, then: resnet-cli finetune {shlex.quote(str(table))}"
+    return AuditResult(str(model.path), dataset.name, note, audit, tuple(items), table, sheet, next_step)
+
+
+def study_robustness(
+    model: Model,
+    items: Sequence[Item],
+    compute: Compute,
+    *,
+    name: str,
+    max_images: int | None = None,
+    on_event: OnEvalEvent = ignore,
+) -> RobustnessResult:
+    """Evaluates a model on corrupted images.
+
+    Args:
+        model: The model.
+        items: The images; labels index the model's classes.
+        compute: Device and precision.
+        name: Name of the data set and of the split.
+        max_images: Of more images this many are drawn; None for 500.
+        on_event: Called with progress.
+
+    Raises:
+        DataError: Images cannot be read.
+    """
+    found = robustness(
+        model,
+        items,
+        compute,
+        max_images=max_images or MAX_IMAGES,
+        on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
+    )
+    return RobustnessResult(str(model.path), name, found)
+
+
+def _audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
+    """The table and the page; they are checked before any image is read."""
+    table = out or Path(f"{dataset.name}-labels.csv")
+    if table.suffix.lower() != ".csv":
+        raise ConfigError(f"--out {table}: the table's name must end in .csv", hint=f"--out {table}.csv")
+    sheet = table.with_suffix(".html")
+    for path in (table, sheet):
+        refuse_existing(path)
+    return table, sheet
+
+
+def _features(
+    model: Model, items: Sequence[Item], compute: Compute, offline: bool, on_event: OnEvalEvent
+) -> tuple[Rows, str]:
+    """Features and labels for a study of the data, and which backbone computed them."""
+    backbone = clean_backbone(
+        model, offline=offline, on_download=lambda done, total: on_event(WorkDone("download", done, total))
+    )
+    features = extract_features(
+        backbone.network,
+        items,
+        model.preprocess,
+        compute,
+        on_progress=lambda done, total: on_event(WorkDone("features", done, total)),
+        on_check=lambda done, total: on_event(WorkDone("check", done, total)),
+    )
+    return (features, torch.tensor([item.label for item in items], dtype=torch.int64)), backbone.note
+
+
+def _head(result: CurveResult | AuditResult) -> dict[str, Any]:
+    backbone = result.backbone or "the model's own"
+    return {"schema_version": SCHEMA_VERSION, "model": result.model, "data": result.data, "backbone": backbone}

@@ -1,0 +1,153 @@
+"""The images that models are evaluated on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet_cli.config.base import resolve
+from resnet_cli.config.data import DataConfig
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.errors import ImageError
+from resnet_cli.evaluation.slices import named_slice
+from resnet_cli.runs import Known, choose_items, count_trained, open_run_dataset
+from resnet_cli.system.events import OnWork
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSet:
+    """The images that models are evaluated on.
+
+    Attributes:
+        dataset: The data set that they come from, with its own labels.
+        split: Name of the split: ``train``, ``val``, ``test`` or ``all``.
+        items: The images of the split. Labels index the first model's classes; groups are set if slices are asked for.
+        owner: File of the model whose run chose the images; None if DATA was given.
+        skipped: Images that were left out because they cannot be read.
+    """
+
+    dataset: Dataset
+    split: str
+    items: list[Item]
+    owner: Path | None
+    skipped: tuple[ImageError, ...] = ()
+
+    def is_own_of(self, model: Known) -> bool:
+        """Whether the images come from the model's own run."""
+        return self.owner is not None and model.path == self.owner
+
+    def items_for(self, model: Known) -> list[Item]:
+        """The images, with labels that index a model's classes; classes are matched by name.
+
+        Raises:
+            DataError: The model does not know a class.
+        """
+        labels = {item.name: item.label for item in self.dataset.relabel(model.classes).items}
+        return [dataclasses.replace(item, label=labels[item.name]) for item in self.items]
+
+    def trust_note(self, model: Known, best_epoch: object) -> str:
+        """A sentence fragment on how far the figures can be trusted.
+
+        Args:
+            model: The model that is evaluated.
+            best_epoch: The epoch that its validation split selected, for the text.
+        """
+        is_own = self.is_own_of(model)
+        if is_own and self.split == "val":
+            return (
+                f"validation split; it chose the checkpoint (epoch {best_epoch}), so expect slightly less on new images"
+            )
+        if is_own and self.split == "test":
+            return "test split; the validation split chose the checkpoint, not this one"
+        num_trained = count_trained(model, self.dataset.spec, self.items)
+        note = "all images" if self.split == "all" else f"{self.split} split"
+        if num_trained:
+            note += f"; the model was trained on {num_trained:,} of them, so expect less on new ones"
+        return note
+
+
+def open_data(
+    model: Known, data: str | None, config: DataConfig, *, split: str | None, on_work: OnWork = lambda *_: None
+) -> Dataset:
+    """Opens the data set that DATA names, else that of the model's run.
+
+    Args:
+        model: The model whose run is used without ``data``.
+        data: DATA as for ``finetune``.
+        config: How the data are read. For the run's own images only ``classes`` and ``offline`` apply.
+        split: The split that is evaluated: of the run's own images, all of this split must still exist.
+        on_work: Called while files are downloaded and unpacked.
+
+    Raises:
+        ConfigError: No data are named, and the model is in no run folder.
+        DataError: The data no longer exist, or are not a data set.
+    """
+    if data is not None:
+        return open_dataset(data, config, on_work=on_work)
+    dataset = open_run_dataset(model, split=split, offline=config.offline)
+    return dataset.select(config.classes) if config.classes else dataset
+
+
+def choose_evaluation_set(
+    model: Known,
+    data: str | None,
+    config: DataConfig,
+    *,
+    split: str | None,
+    slice_by: str | None = None,
+    on_work: OnWork = lambda *_: None,
+) -> EvaluationSet:
+    """Finds the images to evaluate on.
+
+    Args:
+        model: The first model, whose own images are used without ``data``.
+        data: DATA as for ``finetune``.
+        config: How the data are read. For the run's own images only ``classes``, ``offline`` and ``on_bad_image``
+            apply.
+        split: Name of the split; None takes test, else val, else all.
+        slice_by: What to group the images by, see :func:`find_groups`; None does not group them.
+        on_work: Called while files are downloaded and unpacked.
+
+    Raises:
+        ConfigError: No data are known, or ``slice_by`` is not valid.
+        DataError: The split is empty, or the model does not know a class.
+    """
+    dataset = open_data(model, data, config, split=split, on_work=on_work)
+    chosen, items = choose_items(dataset, model, split)
+    skipped: Sequence[ImageError] = ()
+    if config.on_bad_image == "skip":
+        items, _, skipped = leave_out_unreadable(items, scan(items, looks=False), "skip")
+    if slice_by is not None:
+        source, options = (data, config) if data is not None else _own_source(model)
+        items = find_groups(items, source, slice_by, options)
+    return EvaluationSet(dataset, chosen, items, model.path if data is None else None, tuple(skipped))
+
+
+def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) -> list[Item]:
+    """Assigns a group to each image.
+
+    Args:
+        items: Images of the data set that ``spec`` opens.
+        spec: DATA as :func:`~resnet_cli.data.sources.opening.open_dataset` takes it.
+        by: A column of the table, ``parent`` (the folder), or a regular expression for the images' names.
+        options: How the data set was read.
+
+    Raises:
+        ConfigError: ``by`` is neither a column, nor ``parent``, nor an expression.
+        DataError: No image has a group.
+    """
+    with named_slice():
+        dataset = open_dataset(spec, options.model_copy(update={"group_by": by, "classes": None}))
+    groups = {item.name: item.group for item in dataset.items}
+    return [dataclasses.replace(item, group=groups.get(item.name, "")) for item in items]
+
+
+def _own_source(model: Known) -> tuple[str, DataConfig]:
+    """The data that the model's run was trained on, and how they were read."""
+    assert model.path is not None
+    config = resolve(FinetuneConfig, {}, model.path.resolve().parent / "config.yaml").config
+    return config.data, config

@@ -1,0 +1,63 @@
+"""Which of the words on a command line name models, and which name the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from resnet_cli.data.sources.remote import is_remote
+from resnet_cli.errors import ConfigError
+from resnet_cli.exported.opening import exported_kind
+from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
+from resnet_cli.system.paths import user_path
+
+MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
+
+
+def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:
+    """Tells models from data among what a user typed, in any order.
+
+    A model is a run folder, a file that ends in .safetensors or .pth, what was exported, or the name of weights.
+    ``hf:OWNER/NAME`` may be either: it is the data where it comes last and a model comes before.
+
+    Args:
+        specs: As typed.
+
+    Returns:
+        The models, of which there may be none, and the data, if any.
+
+    Raises:
+        ConfigError: Something is not there, or two are no models.
+    """
+    models: list[str] = []
+    data: list[str] = []
+    for position, spec in enumerate(specs):
+        is_last = position == len(specs) - 1
+        (models if _is_model(spec, may_be_data=bool(models) and is_last and not data) else data).append(spec)
+    if len(data) > 1:
+        raise ConfigError(
+            f"{' and '.join(data)}: neither is a model, and only one can be DATA",
+            hint="a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights",
+        )
+    return models, next(iter(data), None)
+
+
+def _is_model(spec: str, *, may_be_data: bool) -> bool:
+    if spec in WEIGHTS or spec in HUB_WEIGHTS:
+        return True
+    if spec.startswith("hf:"):
+        return not may_be_data
+    path = user_path(spec)
+    if path.suffix.lower() in MODEL_SUFFIXES or path.name == "latest" or exported_kind(path):
+        return True
+    if os.path.isdir(path):
+        # A run that was stopped has a config and no model yet.
+        return os.path.isfile(path / MODEL_FILE) or os.path.isfile(path / "split.csv")
+    if spec in DATASETS or is_remote(spec) or os.path.exists(path):
+        return False
+    raise ConfigError(
+        f"{spec}: no such model and no such data",
+        hint="a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights; DATA is a "
+        "folder, a table, an archive, an address or a name",
+    )
