@@ -177,7 +177,7 @@ def test_deep_asks_the_backbone_about_every_readable_image(faulty: Path, monkeyp
         found[asked["names"].index("train/dog/000.jpg")] = found[asked["names"].index("train/dog/001.jpg")]
         return found
 
-    monkeypatch.setattr("resnet_cli.commands.api.imagenet_features", features)
+    monkeypatch.setattr("resnet_cli.commands.inspect.imagenet_features", features)
     found = report_of(faulty, "--deep", "--device", "cpu", "--offline")
     assert len(asked["names"]) == 32 and (asked["device"], asked["offline"]) == ("cpu", True)
     near = {tuple(row["paths"]) for row in found["near_duplicates"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.evaluation_tables import MAX_CLASS_ROWS
-from resnet_cli.cli.tables import plain_table
+from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.text import printable, size
 
 if TYPE_CHECKING:
+    from resnet_cli.commands.inspect import InspectResult
     from resnet_cli.data.inspection.inspect import Inspection
 
 #: Lines of each list, names of one group of copies, and findings; --json and --html have more.
@@ -39,8 +41,18 @@ PASSED_OVER_NAMES = {
 }
 
 
-def inspection_tables(inspection: Inspection) -> list[RenderableType]:
-    """What was looked at, what is in it, and what is wrong with it."""
+def inspection_blocks(result: InspectResult, *, width: int) -> list[RenderableType]:
+    """What is in a data set, what is wrong with it, and which files were written."""
+    blocks, written = _tables(result.inspection), []
+    if result.table:
+        kept = f"{len(result.inspection.images) - result.num_dropped:,} images; {result.num_dropped:,} left out"
+        written.append((str(result.table), f"{kept}; next: resnet-cli finetune {shlex.quote(str(result.table))}"))
+    if result.html:
+        written.append((str(result.html), "the report with images"))
+    return [*blocks, files_block("Written", written, width=width)] if written else blocks
+
+
+def _tables(inspection: Inspection) -> list[RenderableType]:
     blocks: list[RenderableType] = [_classes(inspection), _facts(inspection)]
     blocks += _listing("Unreadable", [f"{item.name}: {reason}" for item, reason in inspection.unreadable])
     blocks += _listing("Exact copies", _copy_lines(inspection))

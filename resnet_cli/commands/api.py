@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack, cast
+from typing import TypeAlias, TypedDict, Unpack, cast
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.in_memory import to_item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.evaluation.evaluate import evaluate as evaluate_items
 from resnet_cli.evaluation.scores import Evaluation, Tta
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import Model
-from resnet_cli.model.weights import load_imagenet, load_model
+from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import Prediction, abstention_rule
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.runs import choose_items, open_run_dataset
 from resnet_cli.system.device import Precision, choose_compute
-from resnet_cli.system.events import Progress
 from resnet_cli.system.paths import LATEST
 
 
@@ -105,27 +102,6 @@ def evaluate(
         dataset = open_dataset(data)
     _, items = choose_items(dataset, model, split)
     return evaluate_items(model, items, choose_compute(device), tta=tta)
-
-
-def imagenet_features(
-    items: Sequence[Item], *, device: str | None = None, offline: bool = False, on_progress: Progress | None = None
-) -> NDArray[np.floating[Any]]:
-    """What an ImageNet backbone sees in images, computed once and cached: [n x 2048].
-
-    Args:
-        items: The images.
-        device: As for ``--device``; None for auto.
-        offline: Never download the weights.
-        on_progress: Called with (images done, images in all).
-
-    Raises:
-        NetworkError: No ImageNet weights are here, and they cannot be downloaded.
-    """
-    model = load_imagenet(offline=offline)
-    features = extract_features(
-        model.network, items, model.preprocess, choose_compute(device or "auto"), on_progress=on_progress
-    )
-    return features.float().numpy()
 
 
 def predict(

@@ -1,0 +1,145 @@
+"""The use case of ``inspect``: check every image of a data set, and write a cleaned table and a page about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.config.inspect import InspectConfig
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.inspection.cleaning import clean_table, refuse_unnamed
+from resnet_cli.data.inspection.findings import to_report
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
+from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.errors import ConfigError
+from resnet_cli.model.feature_cache import MAX_SEARCH, find_features
+from resnet_cli.system.events import Progress, WorkDone
+from resnet_cli.system.paths import refuse_existing, write_text
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Features: TypeAlias = NDArray[np.floating[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectResult:
+    """What ``inspect`` found and wrote.
+
+    Attributes:
+        inspection: What was found.
+        table: The cleaned table, if one was asked for.
+        num_dropped: Number of images that the cleaned table omits.
+        html: The page with images, if one was asked for.
+    """
+
+    inspection: Inspection
+    table: Path | None = None
+    num_dropped: int = 0
+    html: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``inspect --json`` prints."""
+        return to_report(self.inspection) | {"written": [str(path) for path in (self.table, self.html) if path]}
+
+
+def inspect(
+    data: str, config: InspectConfig, *, on_event: Callable[[WorkDone], None] = lambda _: None
+) -> InspectResult:
+    """Checks every image of a data set.
+
+    Args:
+        data: What the user names: a folder, a table, an archive, an address or the name of a data set.
+        config: How the data is read, and what to write.
+        on_event: Called with the progress of downloads, checks, features and comparisons.
+
+    Raises:
+        ConfigError: ``--out`` is not the name of a new CSV file.
+        DataError: The data cannot be read, or no table can name its images.
+        NetworkError: The data or the weights have to be downloaded and cannot be.
+        DiskError: A file cannot be written.
+    """
+    dataset = open_dataset(data, config, on_work=lambda *work: on_event(WorkDone(*work)))
+    table = _table_path(dataset, config)
+    images = scan(dataset.items, on_progress=lambda *counts: on_event(WorkDone("check", *counts)))
+    features = _features(dataset, images, config, on_event)
+    inspection = inspect_images(
+        dataset, images, features=features, on_progress=lambda *counts: on_event(WorkDone("compare", *counts))
+    )
+    num_dropped = 0
+    if table:
+        text, dropped = clean_table(inspection, table)
+        write_text(table, text)
+        num_dropped = len(dropped)
+    if config.html:
+        from resnet_cli.reporting.inspection_page import inspection_page
+
+        write_text(config.html, inspection_page(inspection))
+    return InspectResult(inspection, table, num_dropped, config.html)
+
+
+def imagenet_features(
+    items: Sequence[Item], *, device: str | None = None, offline: bool = False, on_progress: Progress | None = None
+) -> Features:
+    """Features of images by an ImageNet backbone, computed once and cached.
+
+    Args:
+        items: The images.
+        device: As for ``--device``; None for auto.
+        offline: Never download the weights.
+        on_progress: Called with (images done, images in all).
+
+    Returns:
+        [n x 2048].
+
+    Raises:
+        NetworkError: No ImageNet weights are on this machine, and they cannot be downloaded.
+    """
+    from resnet_cli.model.features import extract_features
+    from resnet_cli.model.weights import load_imagenet
+    from resnet_cli.system.device import choose_compute
+
+    model = load_imagenet(offline=offline)
+    compute = choose_compute(device or "auto")
+    return extract_features(model.network, items, model.preprocess, compute, on_progress=on_progress).float().numpy()
+
+
+def _features(
+    dataset: Dataset, images: Sequence[ScannedImage], config: InspectConfig, on_event: Callable[[WorkDone], None]
+) -> Features | None:
+    """Features of all images, zeros for unreadable ones; None if they are neither asked for nor cached."""
+    good = [position for position, image in enumerate(images) if not image.error]
+    found: Features | None = None
+    if not config.deep:
+        found = find_features([images[at].sha256 for at in good]) if len(good) <= MAX_SEARCH else None
+    elif good:
+        found = imagenet_features(
+            [dataset.items[position] for position in good],
+            device=config.device,
+            offline=config.offline,
+            on_progress=lambda *counts: on_event(WorkDone("features", *counts)),
+        )
+    if found is None:
+        return None
+    features = np.zeros((len(images), found.shape[1]), dtype=np.float32)
+    features[good] = found
+    return features
+
+
+def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:
+    """Where ``--fix`` writes; checked before any image is read."""
+    if not config.fix:
+        return None
+    path = config.out or Path(f"{dataset.name}-clean.csv")
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"--out {path}: the table's name must end in .csv", hint=f"--out {path}.csv")
+    refuse_existing(path)
+    refuse_unnamed(dataset)
+    return path
