@@ -3,19 +3,19 @@
 The tree (exit code in brackets; the codes are a stable contract):
 
     ResnetCliError
-    ├── ConfigError         [2]  a flag, a YAML key or a combination that cannot be
+    ├── ConfigError         [2]  an invalid flag, YAML key or combination of them
     ├── DataError           [3]  a data set that cannot be used
     │   └── ImageError      [3]  one image that cannot be read
-    ├── ModelError          [3]  a weights or model file that does not fit
-    ├── SetupError          [4]  a device, library or system part that is not there
-    ├── NetworkError        [5]  a download that failed or whose bytes are wrong
+    ├── ModelError          [3]  a weights or model file that cannot be used
+    ├── SetupError          [4]  a device, library or system part that is missing
+    ├── NetworkError        [5]  a download that failed or delivered the wrong bytes
     ├── DiskError           [6]  a folder or file that cannot be written
     ├── DivergedError       [7]  the loss is no longer a finite number
     ├── MemoryExhausted     [8]  the device has no room for this batch
     ├── UntrustedFileError  [9]  a file that would run code when loaded
-    └── VerificationError  [10]  a result below what was asked for
+    └── VerificationError  [10]  a result below the required value
 
-0 is success, 1 a bug of ours (its traceback is shown), 130 Ctrl-C and 143 SIGTERM (Interrupted says what is kept).
+0 is success, 1 a bug in this package (with its traceback), 130 Ctrl-C and 143 SIGTERM (Interrupted says what is saved).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ResnetCliError(Exception):
     """What failed, the value that made it fail, and what to type next.
 
     Args:
-        message: One sentence that names the thing and its value.
-        hint: The way out, as a command to type where there is one.
+        message: One sentence with the cause and its value.
+        hint: The solution, as a command to type if there is one.
     """
 
     exit_code: ClassVar[int] = 1
@@ -41,7 +41,7 @@ class ResnetCliError(Exception):
 
 
 class ConfigError(ResnetCliError):
-    """A flag, a YAML key or a combination of them that cannot be."""
+    """An invalid flag, YAML key or combination of them."""
 
     exit_code = 2
     code = "config"
@@ -55,7 +55,7 @@ class DataError(ResnetCliError):
 
 
 class ImageError(DataError):
-    """One image that cannot be read; ``message`` is the reason, ``path`` names the file."""
+    """One image that cannot be read; ``reason`` says why, ``path`` names the file."""
 
     code = "image"
 
@@ -66,14 +66,14 @@ class ImageError(DataError):
 
 
 class ModelError(ResnetCliError):
-    """A weights or model file that is damaged or of another architecture."""
+    """A weights or model file that is damaged or has another architecture."""
 
     exit_code = 3
     code = "model"
 
 
 class SetupError(ResnetCliError):
-    """A device, library or system part that is asked for and not there."""
+    """A device, library or part of the system that is needed but missing."""
 
     exit_code = 4
     code = "setup"
@@ -94,39 +94,39 @@ class DiskError(ResnetCliError):
 
 
 class DivergedError(ResnetCliError):
-    """Training reached a loss that is not a finite number."""
+    """The training loss is no longer finite."""
 
     exit_code = 7
     code = "diverged"
 
 
 class MemoryExhausted(ResnetCliError):
-    """The device has no room for one batch."""
+    """The device has not enough memory for one batch."""
 
     exit_code = 8
     code = "memory"
 
 
 class UntrustedFileError(ResnetCliError):
-    """A file that would run code when loaded; it is refused."""
+    """A file that could run code when it is loaded; it is refused."""
 
     exit_code = 9
     code = "untrusted"
 
 
 class VerificationError(ResnetCliError):
-    """A result is below what was asked for."""
+    """A result is below the required value."""
 
     exit_code = 10
     code = "verification"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; ``kept`` says what was saved and where.
+    """Ctrl-C or SIGTERM.
 
     Args:
-        kept: In words; empty where nobody has had the chance yet to save anything.
-        signal: Its number; None for Ctrl-C.
+        kept: A sentence about what was saved and where; empty if nothing was saved.
+        signal: Number of the signal; None for Ctrl-C.
     """
 
     def __init__(self, kept: str, *, signal: int | None = None) -> None:

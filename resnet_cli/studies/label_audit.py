@@ -1,7 +1,7 @@
 """Which labels are likely wrong: each image is judged by heads that were trained without it.
 
 Images are ranked by the probability that such a head gives to their label (self-confidence), the least first. Of 250
-labels planted among 5,000 of CIFAR-10 (500 images a class at 128 px, the compressed weights that the README names)
+labels planted among 5,000 of CIFAR-10 (500 images a class at 128 px, the weights of docs/benchmarks.md)
 75 % are among the first 250 (three draws: 78, 73, 76), and for 83 % of those the suggested label is the right one. The
 margin to the next class finds 59 %, confident learning's thresholds 61 %, log odds 75 %. On the first draw ten folds, a
 second round of folds, and heads trained without the first suspects gain no point, and 30 nearest neighbours find 67 %.

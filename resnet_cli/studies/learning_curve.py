@@ -3,7 +3,7 @@
 Features are computed once, so that a head is a matter of seconds. The law ``a + b * n ** -c`` is fitted to the error
 on images that no head has seen, and followed to more images than there are.
 
-Held against the truth on CIFAR-10 (25 to 450 images a class at 128 px, the compressed weights that the README names,
+Held against the truth on CIFAR-10 (25 to 450 images a class at 128 px, the weights of docs/benchmarks.md,
 2,000 test images; benchmarks/learning_curve.py) 16 of 18 intervals for twice the images hold; the gain is off
 by 0.8 points on average, 0.3 points too high in the mean. Few images promise rather too much: from 25 a class to 125
 by 2.4 points. What a class has gained so far says nothing about what it will gain (correlation -0.1), so none is named.

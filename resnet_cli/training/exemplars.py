@@ -4,7 +4,7 @@ The model file carries features of a few images of each class. While the backbon
 what the images would give again, so a joint head is trained on them and on the new images. The classes have
 uneven numbers of rows then: train with ``--balance logit-adjust``.
 
-Measured on CIFAR-10 at 128 px with the compressed weights that the README names, 450 images a class; percent
+Measured on CIFAR-10 at 128 px with the weights of docs/benchmarks.md, 450 images a class; percent
 right on 200 test images of each old class (and of each class), logistic regression on standardised features with
 logit adjustment, penalty 0.3, mean of 4 choices of 2 + 2 classes and of 2 of 5 + 5; random rows: of 3 draws each:
 
