@@ -62,7 +62,7 @@ class BarePass:
         self._network = model.network.eval().to(compute.device).to(memory_format=torch.channels_last)
         self._compute = compute
         side = model.preprocess.crop_size
-        self._batch = compute.place(torch.rand(inference_batch_size(side, compute), 3, side, side))
+        self._batch = compute.to_device(torch.rand(inference_batch_size(side, compute), 3, side, side))
 
     def rate(self, num_images: int) -> float:
         """Images/s over about so many."""

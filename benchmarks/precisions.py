@@ -45,7 +45,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     plain = model.network.folded().to(memory_format=torch.channels_last)
 
     def own(network: nn.Module) -> Callable[[Tensor], Tensor]:
-        return lambda x: network.features(model.preprocess.normalize(fp32.place(x)))  # type: ignore[operator]
+        return lambda x: network.features(model.preprocess.normalize(fp32.to_device(x)))  # type: ignore[operator]
 
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "fp32, oneDNN's order (the default on a CPU)": own(folded_for(model.network, model.preprocess.crop_size, fp32)),

@@ -59,7 +59,7 @@ class BareLoop:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.train(plan.train_batchnorm)
-        self._inputs = self._compute.place(torch.randn(self._batch_size, 3, size, size))
+        self._inputs = self._compute.to_device(torch.randn(self._batch_size, 3, size, size))
         self._labels = torch.arange(self._batch_size, device=self._compute.device) % len(plan.dataset.classes)
         parameters, fused = list(network.parameters()), self._compute.type in {"cpu", "cuda"}
         self._optimizer: torch.optim.Optimizer = (

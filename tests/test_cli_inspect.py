@@ -228,7 +228,7 @@ def test_an_existing_table_is_left_as_it_is_and_no_image_is_looked_at(
     faulty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("pets-clean.csv").write_text("mine")
-    monkeypatch.setattr(scanning, "look", None)
+    monkeypatch.setattr(scanning, "scan_image", None)
     result = run_cli("inspect", faulty, "--fix")
     assert result.exit_code == 2 and "exists already" in result.stderr
     assert Path("pets-clean.csv").read_text() == "mine"
@@ -339,13 +339,13 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
     seen = [path for path in files if os.fsencode(path) in known]
     new = [path for path in files if os.fsencode(path) not in known][:3]
     looked_at: list[str] = []
-    look = scanning.look
+    scan_image = scanning.scan_image
 
-    def look_and_note(item: Item, *, looks: bool = True) -> ScannedImage:
+    def scan_and_note(item: Item, *, signatures: bool = True) -> ScannedImage:
         looked_at.append(item.name)
-        return look(item, looks=looks)
+        return scan_image(item, signatures=signatures)
 
-    monkeypatch.setattr(scanning, "look", look_and_note)
+    monkeypatch.setattr(scanning, "scan_image", scan_and_note)
     scanning.scan([Item(str(path), path) for path in [*seen, *new]])
     assert sorted(looked_at) == [str(path) for path in new]
 

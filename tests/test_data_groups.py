@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
-from resnet_cli.data.sources.labelled_image import group_items
+from resnet_cli.data.sources.labeled import group_items
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError

@@ -69,7 +69,7 @@ def scan_files(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[ScannedI
 
 def look_at_all(files: list[Path]) -> list[ScannedImage]:
     """The truth: no index."""
-    return [scan.look(item) for item in items_of(files)]
+    return [scan.scan_image(item) for item in items_of(files)]
 
 
 def index_path() -> Path:
@@ -88,7 +88,7 @@ def test_there_is_one_record_an_item_in_order_whatever_it_is(files: list[Path]) 
     assert [record.format for record in found] == ["JPEG"] * 4 + [""]
     assert [record.num_bytes for record in found] == [path.stat().st_size for path in files[:4]] + [pixels.size]
     assert {len(record.signature) for record in found} == {SIGNATURE_BYTES}
-    assert found[3] == scan.look(items_of(files)[3])
+    assert found[3] == scan.scan_image(items_of(files)[3])
 
 
 def test_no_items_are_no_records() -> None:
@@ -493,7 +493,7 @@ def test_skipping_keeps_the_others_as_they_are(files: list[Path]) -> None:
     files[4].unlink()
     kept, images, errors = leave_out_unreadable(items, scan.scan(items), "skip")
     assert kept == [items[number] for number in (0, 2, 3, 5)]
-    assert images == [scan.look(item) for item in kept]
+    assert images == [scan.scan_image(item) for item in kept]
     assert [error.path for error in errors] == [str(files[1]), str(files[4])]
 
 

@@ -380,7 +380,7 @@ def test_a_table_elsewhere_may_not_either(monkeypatch: pytest.MonkeyPatch, pets:
 
 def test_a_link_in_the_cache_is_no_way_out_for_a_strangers_table(pets: Path, elsewhere: Path, tmp_path: Path) -> None:
     """The readers do not rely on archives to be unpacked without links."""
-    from resnet_cli.data.sources.table_dataset import read_listing
+    from resnet_cli.data.sources.table_dataset import read_labeled_tables
 
     link(pets / "cat" / "leak.jpg", elsewhere / "000.jpg")
     link(pets / "more", elsewhere)
@@ -388,8 +388,8 @@ def test_a_link_in_the_cache_is_no_way_out_for_a_strangers_table(pets: Path, els
         table = pets / "labels.csv"
         table.write_text(f"image,label\n{PETS[0]},cat\n{name},dog\n")
         with pytest.raises(DataError, match="leads out of pets"):
-            read_listing([table], pets, DataConfig(), spec="pets.zip", within=pets)
-        assert len(read_listing([table], pets, DataConfig(), spec="pets", within=None).items) == 2
+            read_labeled_tables([table], pets, DataConfig(), spec="pets.zip", within=pets)
+        assert len(read_labeled_tables([table], pets, DataConfig(), spec="pets", within=None).items) == 2
 
 
 def test_listing_a_folder_that_cannot_be_read_is_an_error_that_names_it(pets: Path) -> None:

@@ -103,7 +103,7 @@ def publish(server: Server, monkeypatch: pytest.MonkeyPatch) -> Publish:
 
 def contents(name: str, source: Any) -> bytes:
     if isinstance(source, Path):
-        where = named.place(name)
+        where = named.local_path(name)
         assert where is not None and source.is_relative_to(where)
         return source.read_bytes()
     assert source.dtype == np.uint8 and source.shape[-1] == 3
@@ -154,7 +154,7 @@ def test_torchvision_finds_the_set_under_the_same_root(
     reader = getattr(tv, layout.reader)
     if name == "stl10":
         # It hashes what lies in the archive.
-        where = named.place(name)
+        where = named.local_path(name)
         assert where is not None
         for attribute in ("train_list", "test_list"):
             pinned = [
@@ -168,7 +168,7 @@ def test_torchvision_finds_the_set_under_the_same_root(
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     for split, arguments in layout.splits.items():
-        theirs = reader(named.place(name), download=True, **arguments)
+        theirs = reader(named.local_path(name), download=True, **arguments)
         assert len(theirs) == len(dataset.split(split)) == sum(item[0] == split for item in original.items)
         assert not layout.labels or list(getattr(theirs, layout.labels)) == [i.label for i in dataset.split(split)]
 
@@ -189,7 +189,7 @@ def test_an_unpacking_that_dies_leaves_nothing_half(
     name: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = publish(name)
-    where = named.place(name)
+    where = named.local_path(name)
     assert where is not None
     folder = where / torchvision_sets._LAYOUTS[name].folder
 
@@ -217,7 +217,7 @@ def test_a_missing_file_offline_says_what_to_type(publish: Publish) -> None:
     publish("dtd")
     with pytest.raises(NetworkError, match=r"offline, and .*dtd-r1\.0\.1\.tar\.gz is missing") as caught:
         named.open_named("dtd", offline=True)
-    where = named.place("dtd")
+    where = named.local_path("dtd")
     assert caught.value.hint is not None
     url = shlex.quote(DATASETS["dtd"].files[0].url)
     assert f"curl -L --create-dirs -o {where}/dtd/dtd-r1.0.1.tar.gz {url}" in caught.value.hint
@@ -225,7 +225,7 @@ def test_a_missing_file_offline_says_what_to_type(publish: Publish) -> None:
 
 def test_a_file_put_there_by_hand_is_unpacked_without_the_network(publish: Publish) -> None:
     original = publish("food101")
-    where = named.place("food101")
+    where = named.local_path("food101")
     assert where is not None
     where.mkdir(parents=True)
     (where / "food-101.tar.gz").write_bytes(original.files["food-101.tar.gz"])
@@ -258,7 +258,7 @@ def test_an_archive_of_something_else_is_refused(publish: Publish, server: Serve
 def test_what_was_damaged_later_is_said_and_never_read(name: str, damaged: str, damage: str, publish: Publish) -> None:
     publish(name)
     named.open_named(name)
-    where = named.place(name)
+    where = named.local_path(name)
     assert where is not None
     path = where / damaged
     data = path.read_bytes()
@@ -288,14 +288,14 @@ def test_a_torchvision_that_renamed_something_is_named(publish: Publish, monkeyp
 def test_the_registry_is_the_only_list_of_names() -> None:
     assert set(torchvision_sets._LAYOUTS) == set(TORCHVISION_SETS) == set(ORIGINALS)
     assert [name for name in DATASETS if named.is_here(name)] == ["digits"]
-    places = [named.place(name) for name in DATASETS]
+    places = [named.local_path(name) for name in DATASETS]
     assert places.count(None) == 1 and len(set(places)) == len(places)
     named.fetch_named("digits", offline=True)
     assert len(named.open_named("digits", offline=True).items) == 1797
 
 
 def test_a_cifar_archive_is_here_once_it_has_its_length() -> None:
-    where = named.place("cifar10")
+    where = named.local_path("cifar10")
     assert where is not None and where.name == "cifar-10-binary.tar.gz"
     where.parent.mkdir(parents=True)
     where.write_bytes(b"cut")

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 from support.remote_data import allow_network, contents, leftovers, serving
 
-from resnet_cli.data.sources import mirror, remote
+from resnet_cli.data.sources import remote, remote_cache
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, DiskError, NetworkError, ResnetCliError, SetupError
 from resnet_cli.installation import install_command
@@ -259,7 +259,7 @@ def test_a_place_without_data_is_a_data_error(bucket: Any, spec: str) -> None:
 )
 def test_a_name_that_would_leave_its_folder_is_refused(bucket: Any, name: str) -> None:
     with pytest.raises(DataError, match="refused"):
-        mirror.check_name(name, "x")
+        remote_cache.check_path(name, "x")
     upload(bucket, {"pets.csv": f"image,label\n{name},cat\n".encode(), "x.jpg": b"x"})
     with pytest.raises(DataError, match="refused"):
         remote.localize("memory://photos/pets/pets.csv")
@@ -552,4 +552,4 @@ def test_no_password_gets_into_a_message(web: WebServer) -> None:
                 remote.localize(spec, offline=offline)
             assert "hunter2" not in caught.value.message + str(caught.value.hint)
     assert not [path for path in data_dir().rglob("*") if "hunter2" in path.name]
-    assert retry.public("s3://a/b?x=1 'https://u:p@h/x?sig=s'") == "s3://a/b 'https://h/x'"
+    assert retry.redact("s3://a/b?x=1 'https://u:p@h/x?sig=s'") == "s3://a/b 'https://h/x'"

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.data.sources import tables
-from resnet_cli.data.sources.tables import TABLE_EXTENSIONS, Row, is_table_name, read_table
+from resnet_cli.data.sources import table_formats, tables
+from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
+from resnet_cli.data.sources.tables import Row, read_table
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 from resnet_cli.installation import install_command
 
@@ -331,7 +332,7 @@ def test_a_row_of_endless_lines_is_refused(tmp_path: Path) -> None:
 def test_a_table_may_be_longer_than_a_row(tmp_path: Path) -> None:
     num_rows = 60_000
     path = written(tmp_path / "t.csv", "image,label\n" + "a folder/image.jpg,cat\n" * num_rows)
-    assert path.stat().st_size > tables.MAX_LINE_BYTES
+    assert path.stat().st_size > table_formats.MAX_LINE_BYTES
     assert sum(1 for _ in read_table(path).rows) == num_rows
 
 
@@ -457,7 +458,7 @@ def test_categories_and_large_strings_are_text(tmp_path: Path) -> None:
 
 
 def test_rows_count_on_over_batches_and_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "PARQUET_BATCH_BYTES", 100)
+    monkeypatch.setattr(table_formats, "PARQUET_BATCH_BYTES", 100)
     path = tmp_path / "t.parquet"
     write_parquet(path, {"image": [f"{i}.jpg" for i in range(1, 51)], "label": ["x"] * 50}, row_group_size=7)
     rows = list(read_table(path).rows)

@@ -28,7 +28,7 @@ from resnet_cli.data.views import image_cache
 from resnet_cli.data.views.augment import Recipe, Strength, default_recipe
 from resnet_cli.data.views.batched import resample, target_of, whole_box
 from resnet_cli.data.views.image_cache import MappedImages, choose_layout, open_mapped
-from resnet_cli.data.views.resident import MEMORY_SHARE, Place, ThreadedViews, fits, open_views, why_not_resident
+from resnet_cli.data.views.resident import MEMORY_SHARE, Storage, ThreadedViews, fits, open_views, why_not_resident
 from resnet_cli.errors import DataError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Fit, Interpolation, Preprocess
@@ -68,15 +68,15 @@ def views(
     items: Sequence[Item],
     preprocess: Preprocess,
     recipe: Recipe,
-    place: Place = "resident",
+    storage: Storage = "resident",
     *,
     shares: Sequence[Sequence[int]] | None = None,
     epoch: int = 1,
     size: int | None = None,
 ) -> Tensor:
     """All views of an epoch in one tensor; a place that was not asked for fails."""
-    opened = open_views(items, preprocess, recipe, seed=0, device="cpu", place=place)
-    assert isinstance(opened, ThreadedViews) == (place in {"threads", "auto"})
+    opened = open_views(items, preprocess, recipe, seed=0, device="cpu", storage=storage)
+    assert isinstance(opened, ThreadedViews) == (storage in {"threads", "auto"})
     batches = opened.batches(shares or [range(len(items))], epoch=epoch, size=size or preprocess.crop_size)
     return torch.cat([pixels.clone() for pixels in batches])
 
@@ -133,16 +133,16 @@ def test_the_box_and_the_target_are_those_of_the_preprocessing(
     assert (expected == torch.tensor(preprocess.mean_colour)).all()
 
 
-@pytest.mark.parametrize("place", ["resident", "mapped"])
+@pytest.mark.parametrize("storage", ["resident", "mapped"])
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("strength", ["none", "light"])
 def test_of_photos_the_whole_view_and_its_shifts_are_those_of_pillow_bit_for_bit(
-    strength: Strength, fit: Fit, place: Place
+    strength: Strength, fit: Fit, storage: Storage
 ) -> None:
     preprocess = PREPROCESS.with_fit(fit)
     recipe = default_recipe(strength, mirror=True, tiny=False, erasing=0.5)
     expected = views(PHOTOS, preprocess, recipe, "threads")
-    assert torch.equal(views(PHOTOS, preprocess, recipe, place), expected)
+    assert torch.equal(views(PHOTOS, preprocess, recipe, storage), expected)
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -191,22 +191,22 @@ def test_mirroring_and_erasing_agree_exactly(mirror: bool) -> None:
     assert 10 < sum(torch.equal(*pair) for pair in zip(plain, expected, strict=True)) + 20 * mirror < 35
 
 
-@pytest.mark.parametrize("place", ["resident", "mapped"])
+@pytest.mark.parametrize("storage", ["resident", "mapped"])
 @pytest.mark.parametrize("items", [TINY, PHOTOS], ids=["tiny", "photos"])
-def test_a_view_is_a_function_of_seed_epoch_and_index_whatever_the_batches(items: list[Item], place: Place) -> None:
+def test_a_view_is_a_function_of_seed_epoch_and_index_whatever_the_batches(items: list[Item], storage: Storage) -> None:
     recipe = default_recipe("standard", mirror=True, tiny=False, erasing=0.5)
-    whole = views(items, PREPROCESS, recipe, place)
-    assert torch.equal(views(items, PREPROCESS, recipe, place), whole)
+    whole = views(items, PREPROCESS, recipe, storage)
+    assert torch.equal(views(items, PREPROCESS, recipe, storage), whole)
     order = [3, 0, 4, 4, 1, 2]
-    shuffled = views(items, PREPROCESS, recipe, place, shares=[order[:2], order[2:3], order[3:]])
+    shuffled = views(items, PREPROCESS, recipe, storage, shares=[order[:2], order[2:3], order[3:]])
     assert torch.equal(shuffled, whole[order])
-    assert not torch.equal(views(items, PREPROCESS, recipe, place, epoch=2), whole)
+    assert not torch.equal(views(items, PREPROCESS, recipe, storage, epoch=2), whole)
 
 
 def test_views_are_channels_last_in_memory() -> None:
     for items in (TINY, PHOTOS):
         found = views(items, PREPROCESS, light(tiny=False))
-        opened = open_views(items, PREPROCESS, light(tiny=False), seed=0, device="cpu", place="resident")
+        opened = open_views(items, PREPROCESS, light(tiny=False), seed=0, device="cpu", storage="resident")
         (batch,) = opened.batches([[0, 1, 2]], epoch=1, size=64)
         assert batch.dtype == torch.uint8 and batch.permute(0, 2, 3, 1).is_contiguous()
         assert torch.equal(batch, found[:3])
@@ -231,7 +231,7 @@ def test_what_cannot_be_stored_says_why_and_takes_the_threads() -> None:
     long = [(300, 100), (310, 100), (100, 100)]
     assert "3.0 times as long" in reason(standard, long)
     assert reason(light(tiny=False), long) == "" == reason(standard, long, "pad") == reason(standard, [(90, 80)])
-    forced = open_views(TINY, PREPROCESS, strong, seed=0, device="cpu", place="resident")
+    forced = open_views(TINY, PREPROCESS, strong, seed=0, device="cpu", storage="resident")
     assert isinstance(forced, ThreadedViews)
 
 
@@ -247,29 +247,30 @@ def test_images_fit_if_they_leave_most_of_the_memory() -> None:
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     Image.fromarray(soft_image(40, 40, 0)).save(tmp_path / "a.png")
     items = [Item("a.png", tmp_path / "a.png"), Item("gone.png", tmp_path / "gone.png")]
-    for place in ("resident", "mapped"):
+    storages: tuple[Storage, ...] = ("resident", "mapped")
+    for storage in storages:
         with pytest.raises(DataError, match=r"gone\.png: No such file"):
-            open_views(items, PREPROCESS, light(tiny=False), seed=0, device="cpu", place=place)
+            open_views(items, PREPROCESS, light(tiny=False), seed=0, device="cpu", storage=storage)
 
 
-@pytest.mark.parametrize("place", ["resident", "mapped"])
-def test_training_resumes_and_shares_its_batches_wherever_images_lie(place: Place) -> None:
+@pytest.mark.parametrize("storage", ["resident", "mapped"])
+def test_training_resumes_and_shares_its_batches_wherever_images_lie(storage: Storage) -> None:
     values = {"data": "digits", "mode": "full", "limit": 22, "batch_size": 6, "augment": "light", "val_fraction": 0.05}
     plan = make_plan(resolve(FinetuneConfig, SMALL | values))
     network = ResNet50(len(plan.dataset.classes))
 
-    def batches(place: Place, *, done: int = 0, team: Distributed = SINGLE_PROCESS) -> list[Batch]:
-        return list(NetworkTraining(plan, network, team, image_source=place).task().batches(2, done))
+    def batches(storage: Storage, *, done: int = 0, team: Distributed = SINGLE_PROCESS) -> list[Batch]:
+        return list(NetworkTraining(plan, network, team, image_source=storage).task().batches(2, done))
 
-    whole = batches(place)
+    whole = batches(storage)
     for found, expected in zip(whole, batches("threads"), strict=True):
         assert torch.equal(found.targets, expected.targets)
         # A level of 255 here and there.
         assert (found.inputs - expected.inputs).abs().max() < 0.02
-    for found, expected in zip(batches(place, done=2), whole[2:], strict=True):
+    for found, expected in zip(batches(storage, done=2), whole[2:], strict=True):
         assert torch.equal(found.inputs, expected.inputs)
     for rank in (0, 1):
-        for found, expected in zip(batches(place, team=Distributed(rank, 2)), whole, strict=True):
+        for found, expected in zip(batches(storage, team=Distributed(rank, 2)), whole, strict=True):
             assert torch.equal(found.inputs, expected.inputs[rank::2])
             assert found.num_images == expected.num_images
 
@@ -371,7 +372,7 @@ def test_a_full_disk_is_no_place_and_training_takes_the_threads(monkeypatch: pyt
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=9 * num_bytes))
     assert open_mapped(PHOTOS, HASHES, LAYOUT) is None
     assert list(folder.glob("*.u8")) == []
-    forced = open_views(PHOTOS, PREPROCESS, RECIPE, seed=0, device="cpu", place="mapped")
+    forced = open_views(PHOTOS, PREPROCESS, RECIPE, seed=0, device="cpu", storage="mapped")
     assert isinstance(forced, ThreadedViews)
 
 

@@ -17,7 +17,7 @@ from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.duplicates import NearPair
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
-from resnet_cli.data.inspection.scan import look, scan
+from resnet_cli.data.inspection.scan import scan, scan_image
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, side_histogram
@@ -28,7 +28,7 @@ MAX_PAGE_BYTES = 5_000_000
 
 
 def inspect(dataset: Dataset) -> Inspection:
-    return inspect_images(dataset, [look(item) for item in dataset.items])
+    return inspect_images(dataset, [scan_image(item) for item in dataset.items])
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 30)) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -113,7 +113,7 @@ def test_near_duplicates_stand_side_by_side_with_their_score() -> None:
 
 def test_near_duplicates_that_were_not_looked_for_are_not_called_absent() -> None:
     dataset = pets([noise(0), noise(1)])
-    inspection = inspect_images(dataset, [look(item) for item in dataset.items], near=False)
+    inspection = inspect_images(dataset, [scan_image(item) for item in dataset.items], near=False)
     text = Page(inspection_page(inspection)).text
     assert "not looked for" in text and "0 near pairs" not in text
 
@@ -191,7 +191,7 @@ def test_the_page_is_bounded_for_thousands_of_images_with_hundreds_of_duplicates
     exif[0x0112] = 6
     gray = Image.fromarray(noise(0, (400, 150))[..., 0])
     files = [png(Image.fromarray(noise(n, (400, 150))), exif=exif) for n in range(60)] + [png(gray, exif=exif)] * 40
-    images = [look(Item("", file)) for file in files]
+    images = [scan_image(Item("", file)) for file in files]
     items, found = [], []
     for n in range(3_000):
         file = n % len(files)

@@ -49,7 +49,7 @@ class Entry:
     def path(self) -> Path | None:
         """Where it is or would be stored; None if a library contains it, or if it is not in the Hub's cache yet."""
         if self.kind == "data":
-            return named.place(self.name)
+            return named.local_path(self.name)
         if self.name in WEIGHTS:
             return checkpoints_dir() / WEIGHTS[self.name].name
         return hub.find_cached(hub.parse(self.name))
@@ -183,7 +183,7 @@ def _get(entry: Entry, *, offline: bool, on_file: OnFile | None) -> Downloaded:
 
     if entry.kind == "data":
         named.fetch_named(entry.name, offline=offline, on_download=report)
-        path = named.place(entry.name)
+        path = named.local_path(entry.name)
     elif entry.name in WEIGHTS:
         path = fetching.fetch(WEIGHTS[entry.name], checkpoints_dir(), on_progress=report, offline=offline)
     else:

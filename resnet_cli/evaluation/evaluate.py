@@ -87,7 +87,7 @@ def evaluate_predictor(
             f"--tta {tta} has no effect on {predictor.name}: an exported model sees each image once",
             hint="evaluate the model that it was exported from",
         )
-    leave_out_unreadable(items, scan(items, looks=False), "error")
+    leave_out_unreadable(items, scan(items, signatures=False), "error")
     outputs: list[ModelOutput] = []
     num_done = 0
     for group in decode_ahead(items, Item.open, batch_size=EXPORTED_BATCH):

@@ -120,7 +120,7 @@ def choose_evaluation_set(
     chosen, items = choose_items(dataset, model, split)
     skipped: Sequence[ImageError] = ()
     if config.on_bad_image == "skip":
-        items, _, skipped = leave_out_unreadable(items, scan(items, looks=False), "skip")
+        items, _, skipped = leave_out_unreadable(items, scan(items, signatures=False), "skip")
     if slice_by is not None:
         source, options = (data, config) if data is not None else _own_source(model)
         items = find_groups(items, source, slice_by, options)

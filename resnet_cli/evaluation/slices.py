@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources.labelled_image import group_items
+from resnet_cli.data.sources.labeled import group_items
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.intervals import Interval, wilson
 
@@ -65,7 +65,7 @@ def score_slices(
 
 
 def slice_items(dataset: Dataset, by: str) -> Dataset:
-    """Gives images groups by their names; see :func:`~resnet_cli.data.sources.labelled_image.group_items`.
+    """Gives images groups by their names; see :func:`~resnet_cli.data.sources.labeled.group_items`.
 
     Raises:
         ConfigError: Neither ``parent`` nor an expression.

@@ -61,7 +61,7 @@ class GradCam:
         """The heat of each place of the last stage, [b x rows x columns], 0 and more; arguments as for :meth:`maps`."""
         with memory_errors_named(len(pixels)):
             with torch.no_grad(), self._compute.autocast():
-                features = self._network.features(self._preprocess.normalize(self._compute.place(pixels)))
+                features = self._network.features(self._preprocess.normalize(self._compute.to_device(pixels)))
             activations, self._last_stage = self._last_stage.float(), torch.empty(0)
             features.requires_grad_()
             logits = self._network.fc(features)

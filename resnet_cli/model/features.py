@@ -76,7 +76,7 @@ class FrozenBackbone:
             self._compute.autocast(),
             memory_errors_named(len(pixels)),
         ):
-            features = self._features(self._preprocess.normalize(self._compute.place(pixels)))
+            features = self._features(self._preprocess.normalize(self._compute.to_device(pixels)))
         return features.to(feature_dtype(self._compute)).cpu()
 
 
@@ -122,7 +122,7 @@ def extract_features(
         DataError: Images that cannot be read; all are named.
     """
     cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored))
-    images = scan(items, looks=False, on_progress=on_check)
+    images = scan(items, signatures=False, on_progress=on_check)
     leave_out_unreadable(items, images, "error")
     rows: dict[bytes, list[int]] = {}
     for row, image in enumerate(images):

@@ -122,7 +122,7 @@ def _readable(items: Sequence[Item], errors: list[ImageError]) -> list[Item]:
             here.append(downloaded(item))
         except ImageError as error:
             errors.append(error)
-    pairs = list(zip(here, scan(here, looks=False), strict=True))
+    pairs = list(zip(here, scan(here, signatures=False), strict=True))
     errors += [ImageError(item.location, image.error) for item, image in pairs if image.error]
     return [item for item, image in pairs if not image.error]
 

@@ -22,7 +22,7 @@ _MAX_NAME_BYTES = 120
 _SAFE = "/%:@!$&'()*+,;=~?[]"
 
 
-def shown(url: str) -> str:
+def redact(url: str) -> str:
     """An address without what may be secret in it: user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -57,7 +57,7 @@ def parse(url: str) -> tuple[SplitResult, str | None]:
         raise ConfigError(f"{url.partition('?')[0].rpartition('@')[2]}: not an http(s) address")
     sha256 = parts.fragment.removeprefix("sha256=").lower()
     if parts.fragment and not (parts.fragment.startswith("sha256=") and re.fullmatch("[0-9a-f]{64}", sha256)):
-        raise ConfigError(f"{shown(url)}#{parts.fragment[:80]}: only #sha256= and 64 hex digits may stand after the #")
+        raise ConfigError(f"{redact(url)}#{parts.fragment[:80]}: only #sha256= and 64 hex digits may stand after the #")
     path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE)
     return parts._replace(path=path, query=query, fragment=""), sha256 or None
 
@@ -100,7 +100,7 @@ class HttpsStaysHttps(urllib.request.HTTPRedirectHandler):
         if urlsplit(newurl).scheme not in schemes:
             fp.close()
             raise NetworkError(
-                f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not encrypted; refused",
+                f"{redact(req.full_url)} redirects to {redact(newurl)}, which is not encrypted; refused",
                 hint="a login page of the network may be in the way: open the address in a browser",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

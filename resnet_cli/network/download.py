@@ -151,7 +151,7 @@ def fetch_url(url: str, *, offline: bool = False, on_progress: OnProgress | None
     address = parts.geturl()
     if not (sha256 or addresses.is_private(address)):
         raise NetworkError(
-            f"{addresses.shown(address)} is not encrypted, and no hash says what should come; refused",
+            f"{addresses.redact(address)} is not encrypted, and no hash says what should come; refused",
             hint=addresses.ADD_HASH,
         )
     file = RemoteFile(name=addresses.file_name(parts), url=address, sha256=sha256)

@@ -83,7 +83,7 @@ def explain(error: Exception, what: str) -> ResnetCliError:
     if getattr(error, "errno", None) in _DISK_ERRORS:
         return DiskError(f"cannot write the copy of {what}: {getattr(error, 'strerror', error)}", hint=MORE_ROOM)
     status = getattr(error, "status", None)
-    reason = f"HTTP {status}" if isinstance(status, int) else (public(str(error)).strip().split("\n")[0])
+    reason = f"HTTP {status}" if isinstance(status, int) else (redact(str(error)).strip().split("\n")[0])
     reason = reason or type(error).__name__
     if isinstance(error, PermissionError) or status in (401, 403) or "credential" in str(error).lower():
         return NetworkError(
@@ -94,6 +94,6 @@ def explain(error: Exception, what: str) -> ResnetCliError:
     return NetworkError(f"{what}: {reason[:300]}", hint="run it again: what has come is kept")
 
 
-def public(text: str) -> str:
+def redact(text: str) -> str:
     """A text without what may be secret in an address: user, password and query."""
     return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^/\s]*@", "://", text))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_cli.errors import NetworkError
-from resnet_cli.network.addresses import ADD_HASH, HttpsStaysHttps, is_private, request, shown
+from resnet_cli.network.addresses import ADD_HASH, HttpsStaysHttps, is_private, redact, request
 from resnet_cli.network.retry import GONE_STATUSES, TRANSIENT_STATUSES, back_off
 from resnet_cli.system.paths import check_space
 
@@ -83,7 +83,7 @@ def by_hand(file: RemoteFile, folder: Path) -> str:
     target = shlex.quote(str(folder / file.name))
     known = [f"{file.num_bytes} bytes" if file.num_bytes is not None else "", file.checksum]
     about = ", ".join(filter(None, known))
-    command = f"curl -L --create-dirs -o {target} {shlex.quote(shown(file.url))}"
+    command = f"curl -L --create-dirs -o {target} {shlex.quote(redact(file.url))}"
     return f"put it there by hand: {command}" + (f" ({about})" if about else "")
 
 
@@ -151,7 +151,7 @@ class Transfer:
                 if num_failures > retries:
                     times = f"{num_failures} times" if num_failures > 1 else "once"
                     raise NetworkError(
-                        f"cannot download {shown(self.url)}: {error} (tried {times})",
+                        f"cannot download {redact(self.url)}: {error} (tried {times})",
                         hint=f"run it again to go on where it stopped, or {self.by_hand}",
                     ) from error
             back_off(num_failures)
@@ -167,7 +167,7 @@ class Transfer:
         if start:
             raise _TransientError("the bytes of an earlier try do not fit")
         raise NetworkError(
-            f"{shown(self.url)} has the wrong bytes: {mismatch}",
+            f"{redact(self.url)} has the wrong bytes: {mismatch}",
             hint="a proxy or mirror may alter it: unset RESNET_CLI_MIRROR or try another network",
         )
 
@@ -189,11 +189,11 @@ class Transfer:
             elif response.status == 200:
                 start = 0
             else:
-                raise NetworkError(f"{shown(self.url)} answers HTTP {response.status}", hint=self.by_hand)
+                raise NetworkError(f"{redact(self.url)} answers HTTP {response.status}", hint=self.by_hand)
             total = self.file.num_bytes if response.length is None else start + response.length
             if self.file.num_bytes not in (None, total):
                 raise NetworkError(
-                    f"{shown(self.url)} offers {total} bytes, expected {self.file.num_bytes}", hint=self.by_hand
+                    f"{redact(self.url)} offers {total} bytes, expected {self.file.num_bytes}", hint=self.by_hand
                 )
             if not self.file.checksum:
                 self._check_unknown(response, total)
@@ -212,7 +212,7 @@ class Transfer:
                     raise _TransientError("the server has no more bytes than the unfinished file") from error
                 if error.code >= 500 or error.code in TRANSIENT_STATUSES:
                     raise _TransientError(f"HTTP {error.code} {error.reason}") from error
-                message = f"{shown(self.url)} answers HTTP {error.code} {error.reason}"
+                message = f"{redact(self.url)} answers HTTP {error.code} {error.reason}"
                 # The same address by hand would not be there either.
                 is_gone = error.code in GONE_STATUSES
                 raise NetworkError(message, hint="check the address" if is_gone else self.by_hand) from error
@@ -220,12 +220,12 @@ class Transfer:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise NetworkError(
-                    f"{shown(self.url)}: the certificate is not trusted: {reason.verify_message}",
+                    f"{redact(self.url)}: the certificate is not trusted: {reason.verify_message}",
                     hint="behind a company proxy, set SSL_CERT_FILE to its certificate bundle",
                 ) from error
             raise _TransientError(_reason(reason)) from error
         except ValueError as error:
-            raise NetworkError(f"{shown(self.url)} leads to an address that is none: {error}") from error
+            raise NetworkError(f"{redact(self.url)} leads to an address that is none: {error}") from error
         return response
 
     def _check_range(self, response: http.client.HTTPResponse, start: int, etag: str) -> None:
@@ -242,14 +242,14 @@ class Transfer:
         """Refuses what a hash would find out later: an altered, a cut or another file."""
         if not is_private(response.url):
             raise NetworkError(
-                f"{shown(self.url)} leads to {shown(response.url)}, which is not encrypted; refused", hint=ADD_HASH
+                f"{redact(self.url)} leads to {redact(response.url)}, which is not encrypted; refused", hint=ADD_HASH
             )
         # A body in chunks says itself where it ends.
         if total is None and not response.chunked:
-            raise NetworkError(f"{shown(self.url)} does not say how long the file is; refused", hint=ADD_HASH)
+            raise NetworkError(f"{redact(self.url)} does not say how long the file is; refused", hint=ADD_HASH)
         if response.headers.get_content_type() == "text/html":
             raise NetworkError(
-                f"{shown(self.url)} is a web page, not a file",
+                f"{redact(self.url)} is a web page, not a file",
                 hint="open it in a browser and copy the address of its download link",
             )
 

@@ -43,7 +43,7 @@ class Compute:
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.type, dtype=dtype, enabled=self.precision != "fp32")
 
-    def place(self, pixels: torch.Tensor) -> torch.Tensor:
+    def to_device(self, pixels: torch.Tensor) -> torch.Tensor:
         """Moves a batch [b x 3 x h x w] to the device, channels last (faster for convolutions everywhere)."""
         return pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 

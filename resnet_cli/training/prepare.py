@@ -62,7 +62,7 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
     dataset = open_dataset(config.data, config, on_work=on_work)
     if split_path is not None:
         dataset = apply_split_csv(dataset, split_path)
-        images = scan(dataset.items, looks=False, on_progress=lambda done, total: on_work("check", done, total))
+        images = scan(dataset.items, signatures=False, on_progress=lambda done, total: on_work("check", done, total))
         leave_out_unreadable(dataset.items, images, "error")
         return Prepared(dataset, (), "as when the run began", (), _fingerprint(dataset, dataset.items, images))
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
@@ -76,7 +76,7 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
             hint="leave it away; --seed changes the training",
         )
     is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
-    images = scan(dataset.items, looks=is_compared, on_progress=lambda done, total: on_work("check", done, total))
+    images = scan(dataset.items, signatures=is_compared, on_progress=lambda done, total: on_work("check", done, total))
     items, images, skipped = leave_out_unreadable(dataset.items, images, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
     inspection = inspect_images(dataset, images, near=is_compared)

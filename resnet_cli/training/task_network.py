@@ -13,7 +13,7 @@ from torch import nn
 from resnet_cli.data.inspection.scan import raise_unreadable
 from resnet_cli.data.loading import load_batches
 from resnet_cli.data.views.batched import to_device
-from resnet_cli.data.views.resident import Place, Views, open_views
+from resnet_cli.data.views.resident import Storage, Views, open_views
 from resnet_cli.errors import ConfigError, MemoryExhausted
 from resnet_cli.heads.probabilities import Validation, head_probs, validate
 from resnet_cli.model.features import FrozenBackbone, inference_batch_size
@@ -49,7 +49,7 @@ class NetworkTraining:
     """
 
     def __init__(
-        self, plan: Plan, network: ResNet50, processes: Distributed = SINGLE_PROCESS, *, image_source: Place = "auto"
+        self, plan: Plan, network: ResNet50, processes: Distributed = SINGLE_PROCESS, *, image_source: Storage = "auto"
     ) -> None:
         network.to(plan.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in network.named_parameters():
@@ -99,7 +99,7 @@ class NetworkTraining:
             num_images = min(train_state.counters.micro_batch, plan.batch_size)
             try:
                 with memory_errors_named(num_images):
-                    images = plan.compute.place(torch.zeros(num_images, 3, size, size, dtype=torch.uint8))
+                    images = plan.compute.to_device(torch.zeros(num_images, 3, size, size, dtype=torch.uint8))
                     with plan.step_compute.autocast():
                         logits = self._network(plan.preprocess.normalize(images))
                     logits.float().sum().backward()
@@ -129,7 +129,7 @@ class NetworkTraining:
         for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
             labels = to_device(torch.tensor([train[index].label for index in share]), torch.device(device))
             with memory_errors_named(len(labels)):
-                images = plan.preprocess.normalize(plan.compute.place(pixels))
+                images = plan.preprocess.normalize(plan.compute.to_device(pixels))
             if is_mixed:
                 mixing = np.random.default_rng((seed, epoch, step, self._processes.rank))
                 num_classes = len(plan.dataset.classes)
@@ -148,7 +148,7 @@ class NetworkTraining:
             plan.augment,
             seed=plan.config.seed,
             device=plan.compute.device,
-            place=self._image_source,
+            storage=self._image_source,
         )
 
     def _size(self, epoch: int) -> int:

@@ -138,7 +138,7 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
         return dataclasses.replace(_checked(spec, walk), is_folder=True)
     if os.path.isfile(path) and not is_image_name(path):
         from resnet_cli.data.sources.archives import is_archive_name
-        from resnet_cli.data.sources.tables import is_table_name
+        from resnet_cli.data.sources.table_formats import is_table_name
 
         if is_archive_name(path.name):
             return _open_archive(spec, path, options, on_work)
@@ -198,7 +198,7 @@ def _is_elsewhere(spec: str) -> bool:
 def _open_elsewhere(spec: str, options: InputOptions, on_work: OnWork) -> _Source:
     from resnet_cli.data.sources import remote
     from resnet_cli.data.sources.archives import is_archive_name
-    from resnet_cli.data.sources.tables import is_table_name
+    from resnet_cli.data.sources.table_formats import is_table_name
     from resnet_cli.network.download import is_offline
 
     address = spec.partition("#")[0].partition("?")[0]

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from resnet_cli.data.sources import tables
-from resnet_cli.data.sources.tables import MAX_LINE_BYTES, Row
+from resnet_cli.data.sources import table_formats, tables
+from resnet_cli.data.sources.table_formats import MAX_LINE_BYTES
+from resnet_cli.data.sources.tables import Row
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images import is_image_name
 
@@ -71,16 +72,16 @@ def read_image_column(path: Path, image_column: str | None = None) -> Iterator[R
             raise ConfigError(f"--image-column has no effect: {path} has no names of columns")
         yield from _read_list(path)
         return
-    source = tables.FORMATS[path.suffix.lower()](path)
+    source = table_formats.FORMATS[path.suffix.lower()](path)
     column = _find_column(path, source.columns, image_column)
     num_rows = 0
     for line, record in source.records([column]):
         num_rows += 1
         if column not in record:
-            raise tables.row_error(path, line, f"'{column}' is missing")
+            raise table_formats.row_error(path, line, f"'{column}' is missing")
         image, data = tables.image_of(path, line, record[column])
         if not image.strip():
-            raise tables.row_error(path, line, "no image")
+            raise table_formats.row_error(path, line, "no image")
         yield Row(tables.checked_text(path, line, "image", image), "", line=line, data=data)
     if not num_rows:
         raise DataError(f"{path}: no rows in it", hint="its first line names the columns, and each line after it a row")
@@ -104,7 +105,7 @@ def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
 def _read_list(path: Path) -> Iterator[Row]:
     """Lines of paths; of ``path label``, where only the first of the two ends like an image."""
     num_rows = 0
-    for number, line in tables.lines_of(path):
+    for number, line in table_formats.lines_of(path):
         text = line.strip(" \t\r\n")
         if not text or text.startswith("#"):
             continue

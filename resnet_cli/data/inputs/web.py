@@ -44,7 +44,7 @@ class WebImage:
                 try:
                     self._data = fetch_image(self.url, offline=self._offline)
                 except (NetworkError, ConfigError) as error:
-                    raise ImageError(addresses.shown(self.url), error.message) from error
+                    raise ImageError(addresses.redact(self.url), error.message) from error
             return self._data
 
 
@@ -65,7 +65,7 @@ class WebItem(Item):
             ImageError: It cannot be had or read.
         """
         assert self.image is not None
-        return decode(self.image.read(), addresses.shown(self.name), max_pixels=self.max_pixels)
+        return decode(self.image.read(), addresses.redact(self.name), max_pixels=self.max_pixels)
 
 
 def web_item(url: str, *, max_pixels: int, offline: bool = False) -> WebItem:

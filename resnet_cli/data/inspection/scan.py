@@ -25,12 +25,13 @@ from resnet_cli.system.threads import map_threaded
 SAVE_EVERY = 1024
 
 
-def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | None = None) -> list[ScannedImage]:
+def scan(items: Sequence[Item], *, signatures: bool = True, on_progress: Progress | None = None) -> list[ScannedImage]:
     """Looks at every image, on all cores.
 
     Args:
         items: Files, bytes or pixels.
-        looks: False: nobody will compare them, so pixels in memory get no signature; files keep theirs for later.
+        signatures: Whether images will be compared. If not, pixels in memory get no signature; files always get one,
+            which is cached.
         on_progress: Called with (images done, images in all); those known from before count as done.
 
     Returns:
@@ -47,7 +48,9 @@ def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | N
         num_known = len(items) - len(missing)
         unsaved: list[tuple[Stamp, ScannedImage]] = []
         try:
-            new = map_threaded(lambda item: look(item, looks=looks), [items[position] for position in missing])
+            new = map_threaded(
+                lambda item: scan_image(item, signatures=signatures), [items[position] for position in missing]
+            )
             for num_new, (position, image) in enumerate(zip(missing, new, strict=True), start=1):
                 found[position] = image
                 # A file that could not be read at all may be readable the next time, with the same state.
@@ -67,7 +70,7 @@ def scan(items: Sequence[Item], *, looks: bool = True, on_progress: Progress | N
     return [image for image in found if image is not None]
 
 
-def look(item: Item, *, looks: bool = True) -> ScannedImage:
+def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
     """Reads and decodes one image."""
     source = item.source
     if isinstance(source, Path):
@@ -82,7 +85,7 @@ def look(item: Item, *, looks: bool = True) -> ScannedImage:
             # An embedded NUL in a name is a ValueError.
             return ScannedImage(b"", 0, error=getattr(error, "strerror", None) or repr(error))
     if not isinstance(source, bytes):
-        return _look_at_pixels(item, from_pixels(source), looks=looks)
+        return _scan_pixels(item, from_pixels(source), signatures=signatures)
     sha256 = hashlib.sha256(source).digest()
     try:
         decoded = decode_whole(source, item.name, max_pixels=item.max_pixels)
@@ -103,14 +106,14 @@ def look(item: Item, *, looks: bool = True) -> ScannedImage:
     )
 
 
-def _look_at_pixels(item: Item, image: Image.Image, *, looks: bool) -> ScannedImage:
+def _scan_pixels(item: Item, image: Image.Image, *, signatures: bool) -> ScannedImage:
     return ScannedImage(
         sha256=item.content_hash(),
         num_bytes=image.width * image.height * 3,
         width=image.width,
         height=image.height,
         mode="RGB",
-        signature=signature(image) if looks else b"",
+        signature=signature(image) if signatures else b"",
     )
 
 

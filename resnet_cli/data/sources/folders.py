@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
-from resnet_cli.data.sources.labelled_image import SPLIT_NAMES, Labelled, Passed, to_dataset
+from resnet_cli.data.sources.labeled import SPLIT_NAMES, Ignored, LabeledImage, build_dataset
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 
@@ -144,7 +144,7 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
     notes: list[str] = []
     splits = _split_folders(tree, folder, top, notes, by_name=options.label_regex is not None)
     empty: list[Path] = []
-    found: list[Labelled] = []
+    found: list[LabeledImage] = []
     num_others = num_unlabelled = 0
     for split, root in splits or [("train", top)]:
         labels = _by_regex(tree, root, options.label_regex) if options.label_regex else _by_folder(tree, root, empty)
@@ -154,21 +154,21 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
             elif label is None:
                 num_unlabelled += 1
             else:
-                found.append(Labelled(name_below(path, folder), path, label, split))
+                found.append(LabeledImage(name_below(path, folder), path, label, split))
     notes += [f"the folder {path.relative_to(folder).as_posix()} holds no images" for path in empty]
     if not found:
         _explain_empty(tree, folder, options, spec or str(folder))
     if tree.num_links:
         way_out = "they lead to a folder around them" if options.follow_links else "--follow-links follows them"
         notes.append(f"links were not followed: {tree.num_links} ({way_out})")
-    passed = Passed(num_others, tree.num_hidden, tree.num_links, num_unlabelled)
+    ignored = Ignored(num_others, tree.num_hidden, tree.num_links, num_unlabelled)
     absolute = folder.resolve()
-    return to_dataset(
+    return build_dataset(
         found,
         name=absolute.name or "data",
         spec=spec or str(absolute),
         max_pixels=options.max_pixels,
-        passed=passed,
+        ignored=ignored,
         notes=notes,
         split_note="as the folders say" if splits else "",
     )

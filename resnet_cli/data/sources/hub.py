@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from resnet_cli.data.sources.archives import is_archive_name
-from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
-from resnet_cli.data.sources.shards import TABLE_NAME, link_files, made_once, unpack_shards
+from resnet_cli.data.sources.labeled import SPLIT_NAMES
+from resnet_cli.data.sources.shards import TABLE_NAME, build_once, link_files, unpack_shards
 from resnet_cli.data.sources.table_dataset import NOT_LOOKED_FOR
-from resnet_cli.data.sources.tables import TABLE_EXTENSIONS, is_table_name, read_table
+from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
+from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
 from resnet_cli.images import EXTENSIONS, is_image_name
 from resnet_cli.network.hub import quiet_retries, silent_bar
@@ -251,7 +252,7 @@ def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], colum
     if shards and next(read_table(files[shards[0]], **columns).rows).data is not None:
         key += repr(sorted((role, name) for role, name in columns.items() if name))
         held = {name: files[name] for name in shards}
-        return made_once(key, repo.name, lambda folder: unpack_shards(held, folder, columns)) / TABLE_NAME
+        return build_once(key, repo.name, lambda folder: unpack_shards(held, folder, columns)) / TABLE_NAME
     if archives and not images:
         if len(archives) > 1:
             raise DataError(
@@ -259,7 +260,7 @@ def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], colum
                 hint=f"choose one: hf:{repo.id}/{'/'.join(filter(None, (part, archives[0])))}",
             )
         (archive,) = (base / name for name in archives)
-        return made_once(key, repo.name, lambda folder: link_files({archive.name: archive}, folder)) / archive.name
+        return build_once(key, repo.name, lambda folder: link_files({archive.name: archive}, folder)) / archive.name
     if not images and not shards:
         raise DataError(f"DATA {repo}: no images, Parquet files or archives there", hint=_USAGE)
-    return made_once(key, repo.name, lambda folder: link_files(files, folder))
+    return build_once(key, repo.name, lambda folder: link_files(files, folder))

@@ -34,7 +34,7 @@ def open_named(name: str, *, offline: bool = False, on_download: OnProgress | No
         SetupError: The installed torchvision cannot read the set.
     """
     fetch_named(name, offline=offline, on_download=on_download)
-    where = place(name)
+    where = local_path(name)
     if where is None:
         classes, items = _read_digits()
     elif name in _CIFAR:
@@ -45,7 +45,7 @@ def open_named(name: str, *, offline: bool = False, on_download: OnProgress | No
 
 
 def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | None = None) -> None:
-    """Brings a set of the registry to :func:`place`, ready to be opened; what is there already stays.
+    """Brings a set of the registry to :func:`local_path`, ready to be opened; what is there already stays.
 
     Args:
         name: One of :data:`resnet_cli.network.registry.DATASETS`.
@@ -57,7 +57,7 @@ def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | N
         DataError: An archive is damaged.
         DiskError: The cache cannot be written or has no room.
     """
-    where = place(name)
+    where = local_path(name)
     if where is None:
         return
     if name in _CIFAR:
@@ -68,7 +68,7 @@ def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | N
         torchvision_sets.fetch_set(name, where, offline=offline, on_download=on_download)
 
 
-def place(name: str) -> Path | None:
+def local_path(name: str) -> Path | None:
     """Where a set of the registry lies or would lie; None for one that a library brings along.
 
     For the sets that torchvision reads this is the ``root`` to give it.
@@ -81,7 +81,7 @@ def place(name: str) -> Path | None:
 
 def is_here(name: str) -> bool:
     """Whether a set of the registry can be opened without the network; lengths are looked at, not bytes."""
-    where = place(name)
+    where = local_path(name)
     if where is None:
         return True
     if name in _CIFAR:

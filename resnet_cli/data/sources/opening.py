@@ -12,9 +12,9 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
 from resnet_cli.data.sources.folders import read_folder
-from resnet_cli.data.sources.labelled_image import group_items
-from resnet_cli.data.sources.table_dataset import find_tables, read_listing
-from resnet_cli.data.sources.tables import is_table_name
+from resnet_cli.data.sources.labeled import group_items
+from resnet_cli.data.sources.table_dataset import find_tables, read_labeled_tables
+from resnet_cli.data.sources.table_formats import is_table_name
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 from resnet_cli.images import is_image_name
 from resnet_cli.network.registry import DATASETS
@@ -110,7 +110,7 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
         )
     if tables:
         _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names images and labels")
-        return read_listing(tables, path, options, spec=spec, within=within)
+        return read_labeled_tables(tables, path, options, spec=spec, within=within)
     if refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
         raise refusals[0]
     _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is no table")

@@ -20,21 +20,22 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urljoin
 
 from resnet_cli.data.sources.archives import is_archive_name
 from resnet_cli.data.sources.hub import is_wanted, localize_hub
-from resnet_cli.data.sources.mirror import (
+from resnet_cli.data.sources.remote_cache import (
     MAX_FILES,
     NUM_THREADS,
-    Copy,
-    Remote,
-    alone,
-    check_name,
-    copy_folder,
-    plain,
+    RemoteCache,
+    RemoteEntry,
+    cache_folder,
+    check_path,
+    exclusive,
+    safe_name,
 )
-from resnet_cli.data.sources.tables import is_table_name, read_table
+from resnet_cli.data.sources.table_formats import is_table_name
+from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError, NetworkError, SetupError, missing_extra
 from resnet_cli.network import addresses
 from resnet_cli.network.download import fetch_url, is_offline
-from resnet_cli.network.retry import attempt, explain, public
+from resnet_cli.network.retry import attempt, explain, redact
 from resnet_cli.network.transfer import OnProgress
 
 MAX_DEPTH = 64
@@ -93,19 +94,19 @@ def localize(
     if spec.startswith("hf:") and not spec.startswith("hf://"):
         return localize_hub(spec, offline=offline, on_progress=on_progress, columns=columns or {})
     scheme = _scheme(spec)
-    address, last = _web_address(spec) if scheme in _WEB else (spec, plain(spec.rstrip("/").rpartition("/")[2]))
+    address, last = _web_address(spec) if scheme in _WEB else (spec, safe_name(spec.rstrip("/").rpartition("/")[2]))
     if scheme in _WEB and is_archive_name(last):
         return fetch_url(spec, offline=offline, on_progress=on_progress)
     key = spec.rstrip("/")
     if offline:
-        copy = Copy(key, last)
+        copy = RemoteCache(key, last)
         if copy.complete and (copy.folder / last).exists():
             return copy.folder / last
         raise NetworkError(f"offline, and no whole copy of {copy.shown} is here", hint="run it once with a network")
     filesystem, root = _open(address, scheme)
-    source = _Source(filesystem, root, public(spec), is_web=scheme in _WEB)
-    with alone(copy_folder(key, last)):
-        copy = Copy(key, last)
+    source = _Source(filesystem, root, redact(spec), is_web=scheme in _WEB)
+    with exclusive(cache_folder(key, last)):
+        copy = RemoteCache(key, last)
         if is_archive_name(last) or is_table_name(Path(last)):
             return _bring_file(copy, source, last, on_progress, columns or {})
         return _bring_folder(copy, source, last, on_progress)
@@ -114,10 +115,10 @@ def localize(
 def _scheme(spec: str) -> str:
     found = _SCHEME.match(spec)
     if not found:
-        raise DataError(f"DATA {public(spec)}: not an address", hint="write scheme://place/folder or hf:OWNER/NAME")
+        raise DataError(f"DATA {redact(spec)}: not an address", hint="write scheme://place/folder or hf:OWNER/NAME")
     scheme = found[1].lower()
     if scheme in _INSTEAD:
-        raise DataError(f"DATA {public(spec)}: {scheme}:// is not for data elsewhere", hint=_INSTEAD[scheme])
+        raise DataError(f"DATA {redact(spec)}: {scheme}:// is not for data elsewhere", hint=_INSTEAD[scheme])
     return scheme
 
 
@@ -125,16 +126,16 @@ def _web_address(spec: str) -> tuple[str, str]:
     """The quoted address, and the name of the folder or file."""
     parts, _ = addresses.parse(spec)
     path = unquote(parts.path).rstrip("/") or parts.hostname or ""
-    last = plain(path.rpartition("/")[2])
+    last = safe_name(path.rpartition("/")[2])
     if is_archive_name(last):
         return spec, last
     if parts.query or "#" in spec:
         raise DataError(
-            f"DATA {public(spec)}: only an archive's address may hold '?' or '#'",
+            f"DATA {redact(spec)}: only an archive's address may hold '?' or '#'",
             hint="give the address of a folder, a table or an archive",
         )
     if not addresses.is_private(spec):
-        raise NetworkError(f"{public(spec)} is not encrypted; refused", hint="write https://")
+        raise NetworkError(f"{redact(spec)} is not encrypted; refused", hint="write https://")
     return parts.geturl(), last
 
 
@@ -160,7 +161,7 @@ class _Source:
         parent = self.root.rpartition("/")[0]
         return f"{parent}/{quote(os.fsencode(name))}" if self.is_web else f"{parent}/{name}"
 
-    def files(self) -> Iterator[Remote]:
+    def files(self) -> Iterator[RemoteEntry]:
         """The images and tables below, named relative to the folder; hidden ones are passed over."""
         folders = [self.root + "/" if self.is_web else self.root]
         num_entries = 0
@@ -181,7 +182,7 @@ class _Source:
                     return
         raise DataError(f"{self.shown}: more than {MAX_DEPTH} folders in each other")
 
-    def _entries(self, folder: str) -> list[tuple[Remote, bool]]:
+    def _entries(self, folder: str) -> list[tuple[RemoteEntry, bool]]:
         """What is of use in one folder, and whether it is a folder."""
         try:
             listing = attempt(lambda: self.filesystem.ls(folder, detail=True), self.shown)
@@ -196,7 +197,7 @@ class _Source:
             is_link_up = self.is_web and is_folder and ".." in name.split("/")
             last = Path(name.rpartition("/")[2])
             if not is_link_up and (not last.name.startswith(".") if is_folder else is_wanted(last)) and last.name:
-                found.append((Remote.of(check_name(name, self.shown), address, info), is_folder))
+                found.append((RemoteEntry.of(check_path(name, self.shown), address, info), is_folder))
         return found
 
     def _name(self, address: str) -> str:
@@ -210,7 +211,7 @@ class _Source:
 
 def _open(address: str, scheme: str) -> tuple[Any, str]:
     """An fsspec filesystem and what it calls the folder or file."""
-    shown = public(address)
+    shown = redact(address)
     try:
         import fsspec
 
@@ -250,29 +251,29 @@ async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
     target = urljoin(str(redirect.url), redirect.response.headers.get("Location", ""))
     if not addresses.is_private(target):
         raise NetworkError(
-            f"{public(str(redirect.url))} redirects to {public(target)}, which is not encrypted; refused",
+            f"{redact(str(redirect.url))} redirects to {redact(target)}, which is not encrypted; refused",
             hint="a login page of the network may be in the way: open the address in a browser",
         )
 
 
 def _bring_file(
-    copy: Copy, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
+    copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
 ) -> Path:
     """An archive, or a table and then the images that it names."""
     info = source.info()
-    file = Remote.of(last, source.root, info)
+    file = RemoteEntry.of(last, source.root, info)
     if copy.bring(source.filesystem, [file], on_progress=on_progress, again=not info):
         raise DataError(f"DATA {copy.shown}: not there", hint="check the address")
     names = {last}
     if is_table_name(Path(last)):
         named = {
-            check_name(row.image, copy.shown): None
+            check_path(row.image, copy.shown): None
             for row in read_table(copy.folder / last, **columns).rows
             if row.data is None
         }
         if len(named) > MAX_FILES:
             raise DataError(f"{copy.shown}: more than {MAX_FILES:,} images")
-        images = [Remote(name, source.beside(name)) for name in named if name != last]
+        images = [RemoteEntry(name, source.beside(name)) for name in named if name != last]
         missing = copy.bring(source.filesystem, images, on_progress=on_progress)
         if images and len(missing) == len(images):
             raise DataError(
@@ -285,7 +286,7 @@ def _bring_file(
     return copy.folder / last
 
 
-def _bring_folder(copy: Copy, source: _Source, last: str, on_progress: OnProgress | None) -> Path:
+def _bring_folder(copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None) -> Path:
     files = [dataclasses.replace(file, name=f"{last}/{file.name}") for file in source.files()]
     if not files:
         raise DataError(

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from resnet_cli.data.sources.labelled_image import SPLIT_NAMES
-from resnet_cli.data.sources.mirror import MAX_FILES, alone, copy_folder, plain
+from resnet_cli.data.sources.labeled import SPLIT_NAMES
+from resnet_cli.data.sources.remote_cache import MAX_FILES, cache_folder, exclusive, safe_name
 from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import atomic_folder, check_space, make_dir
@@ -31,7 +31,7 @@ _SIGNATURES = {
 }
 
 
-def made_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
+def build_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
     """A folder of the cache that is built whole or not at all, and only once.
 
     Args:
@@ -42,8 +42,8 @@ def made_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
     Raises:
         DiskError: The cache cannot be written.
     """
-    folder = copy_folder(key, name) / plain(name)
-    with alone(folder.parent):
+    folder = cache_folder(key, name) / safe_name(name)
+    with exclusive(folder.parent):
         if folder.exists():
             return folder
         make_dir(folder.parent)

@@ -10,8 +10,9 @@ from pathlib import Path
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.folders import MAX_WRAPPERS, Tree, name_below
-from resnet_cli.data.sources.labelled_image import SPLIT_NAMES, Labelled, Passed, read_split, to_dataset
-from resnet_cli.data.sources.tables import Row, Table, is_table_name, read_table
+from resnet_cli.data.sources.labeled import SPLIT_NAMES, Ignored, LabeledImage, build_dataset, read_split
+from resnet_cli.data.sources.table_formats import is_table_name
+from resnet_cli.data.sources.tables import Row, Table, read_table
 from resnet_cli.errors import DataError, ResnetCliError
 
 #: Text files in a folder are notes and requirements; as DATA itself they are lists of images.
@@ -52,7 +53,7 @@ def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[Res
     return found, refusals
 
 
-def read_listing(
+def read_labeled_tables(
     tables: Sequence[Path], origin: Path, options: DataConfig, *, spec: str, within: Path | None
 ) -> Dataset:
     """Reads one table, or one for each split.
@@ -72,7 +73,7 @@ def read_listing(
     """
     top = Path(os.path.normpath(origin if origin.is_dir() else origin.parent))
     is_inside = _fence(within or top)
-    found: dict[str, Labelled] = {}
+    found: dict[str, LabeledImage] = {}
     num_repeated = 0
     has_splits = len(tables) > 1
     for path in tables:
@@ -86,7 +87,7 @@ def read_listing(
                     f"{where}: '{row.image}' leads out of {within.name}", hint="use paths relative to the table"
                 )
             has_splits = has_splits or bool(row.split)
-            image = Labelled(
+            image = LabeledImage(
                 name=_name(file, top),
                 source=file if row.data is None else row.data,
                 label=row.label,
@@ -104,12 +105,12 @@ def read_listing(
     if num_elsewhere:
         shown = ", ".join(path.name for path in tables)
         notes.append(f"images in the folder of another class than {shown} says: {num_elsewhere}")
-    return to_dataset(
+    return build_dataset(
         found.values(),
         name=(origin.resolve().name if origin.is_dir() else origin.name.partition(".")[0]) or "data",
         spec=spec,
         max_pixels=options.max_pixels,
-        passed=Passed(),
+        ignored=Ignored(),
         notes=notes,
         split_note="as the table says" if has_splits else "",
     )
@@ -185,14 +186,14 @@ def _refuse_nowhere(table: Path, sources: Sequence[Path | bytes]) -> None:
         )
 
 
-def _count_elsewhere(images: Collection[Labelled]) -> int:
+def _count_elsewhere(images: Collection[LabeledImage]) -> int:
     """Images in a folder with the name of a class that is not theirs."""
     classes = {image.label for image in images}
     folders = ((image.label, image.name.split("/")[:-1]) for image in images)
     return sum(label not in parts and not classes.isdisjoint(parts) for label, parts in folders)
 
 
-def _refuse_contradiction(earlier: Labelled, later: Labelled, where: str) -> None:
+def _refuse_contradiction(earlier: LabeledImage, later: LabeledImage, where: str) -> None:
     for field in ("label", "split"):
         first, second = getattr(earlier, field), getattr(later, field)
         if first != second:

@@ -22,7 +22,7 @@ from resnet_cli.data.views.image_cache import Layout, choose_layout, decode_all,
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import memory_errors_named
 
-Place: TypeAlias = Literal["auto", "resident", "mapped", "threads"]
+Storage: TypeAlias = Literal["auto", "resident", "mapped", "threads"]
 
 #: Share of a GPU's free memory that images may take: the rest is for activations.
 MEMORY_SHARE = 1 / 3
@@ -163,9 +163,9 @@ def open_views(
     *,
     seed: int,
     device: str,
-    place: Place = "auto",
+    storage: Storage = "auto",
 ) -> Views:
-    """Finds the best place for the train split and brings its images there.
+    """Stores the images of the train split where their views can be made fastest.
 
     Args:
         items: In the order of their indices.
@@ -173,24 +173,26 @@ def open_views(
         recipe: What varies.
         seed: Of the training.
         device: As torch spells it.
-        place: ``auto``: on a CUDA device in its memory, else in a mapped file, else on threads; elsewhere on threads,
-            where decoding is a small share of the time. Another place is taken if the recipe and the disk allow.
+        storage: ``resident`` keeps decoded images in the device's memory, ``mapped`` in a memory-mapped file, and
+            ``threads`` decodes them again in each epoch. ``auto`` takes the first that fits on a CUDA device, and
+            threads on other devices, where decoding is a small share of the time. If the recipe or the disk does not
+            allow the others, threads are used.
 
     Raises:
         DataError: Images that cannot be read.
     """
     on = torch.device(device)
     threads = ThreadedViews(items, preprocess, recipe=recipe, seed=seed, device=on)
-    if place == "threads" or (place == "auto" and on.type != "cuda"):
+    if storage == "threads" or (storage == "auto" and on.type != "cuda"):
         return threads
-    images = scan(items, looks=False)
+    images = scan(items, signatures=False)
     leave_out_unreadable(items, images, "error")
     sizes = [(image.width, image.height) for image in images]
     layout = choose_layout(recipe, sizes, preprocess)
     if why_not_resident(recipe, layout, sizes):
         return threads
     stored: Stored | None
-    if place == "resident" or (place == "auto" and fits(len(items), layout, on)):
+    if storage == "resident" or (storage == "auto" and fits(len(items), layout, on)):
         stored = ResidentImages(items, layout, on)
     else:
         stored = open_mapped(items, [image.sha256 for image in images], layout)

@@ -34,7 +34,7 @@ class Destination:
     @property
     def url(self) -> str:
         """Of the repository's page, as it may be shown."""
-        return f"{addresses.shown(self.endpoint)}/{self.repo}"
+        return f"{addresses.redact(self.endpoint)}/{self.repo}"
 
 
 def destination(config: ExportConfig) -> Destination | None:
@@ -65,7 +65,7 @@ def destination(config: ExportConfig) -> Destination | None:
     endpoint = constants.ENDPOINT
     if not addresses.is_private(endpoint):
         raise ConfigError(
-            f"HF_ENDPOINT {addresses.shown(endpoint)}: the token would travel there for all to read",
+            f"HF_ENDPOINT {addresses.redact(endpoint)}: the token would travel there for all to read",
             hint="use its https:// address",
         )
     return Destination(weights.repo, endpoint, _token(config.push))

@@ -29,7 +29,7 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 
 
-class Labelled(NamedTuple):
+class LabeledImage(NamedTuple):
     """One image as its source describes it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Labelled(NamedTuple):
     group: str = ""
 
 
-class Passed(NamedTuple):
+class Ignored(NamedTuple):
     """Files that were seen and not used.
 
     Attributes:
@@ -63,13 +63,13 @@ class Passed(NamedTuple):
     unlabelled: int = 0
 
 
-def to_dataset(
-    images: Iterable[Labelled],
+def build_dataset(
+    images: Iterable[LabeledImage],
     *,
     name: str,
     spec: str,
     max_pixels: int | None,
-    passed: Passed,
+    ignored: Ignored,
     notes: Sequence[str] = (),
     split_note: str = "",
 ) -> Dataset:
@@ -83,7 +83,7 @@ def to_dataset(
         name: Short, for run folders.
         spec: Opens the same images again.
         max_pixels: A larger image counts as one that cannot be read; None for the usual limit.
-        passed: Becomes notes.
+        ignored: Becomes notes.
         notes: More of them.
         split_note: How the splits came about.
     """
@@ -100,10 +100,10 @@ def to_dataset(
         Item(image.name, image.source, label[image.label], image.split, image.group, limit) for image in found
     )
     all_notes = [*notes]
-    if passed.unlabelled:
-        all_notes.append(f"images in no class were passed over: {passed.unlabelled}")
-    if passed.others:
-        all_notes.append(f"files that are not images were passed over: {passed.others}")
+    if ignored.unlabelled:
+        all_notes.append(f"images in no class were passed over: {ignored.unlabelled}")
+    if ignored.others:
+        all_notes.append(f"files that are not images were passed over: {ignored.others}")
     return Dataset(
         name=name,
         spec=spec,
@@ -111,7 +111,7 @@ def to_dataset(
         items=items,
         notes=tuple(all_notes),
         split_note=split_note,
-        passed_over={key: count for key, count in passed._asdict().items() if count},
+        passed_over={key: count for key, count in ignored._asdict().items() if count},
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from resnet_cli.errors import DataError
-from resnet_cli.network.retry import Failed, attempt, public
+from resnet_cli.network.retry import Failed, attempt, redact
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.paths import (
     MORE_ROOM,
@@ -40,7 +40,7 @@ _STAMPS = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteEntry:
     """One file elsewhere.
 
     Attributes:
@@ -56,14 +56,14 @@ class Remote:
     stamp: str = ""
 
     @classmethod
-    def of(cls, name: str, address: str, info: Mapping[str, Any]) -> Remote:
+    def of(cls, name: str, address: str, info: Mapping[str, Any]) -> RemoteEntry:
         """From what an fsspec filesystem says about it."""
         size = info.get("size")
         stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
         return cls(name, address, size if isinstance(size, int) else None, stamp)
 
 
-class Copy:
+class RemoteCache:
     """The files below one folder of the cache, and beside it an index of what they were copied from.
 
     Args:
@@ -72,15 +72,15 @@ class Copy:
     """
 
     def __init__(self, spec: str, last: str) -> None:
-        self.shown = public(spec)
-        self.folder = copy_folder(spec, last)
+        self.shown = redact(spec)
+        self.folder = cache_folder(spec, last)
         self._index = self.folder.with_name(f"{self.folder.name}.json")
         self.complete, self._known = _read_index(self._index)
 
     def bring(
         self,
         filesystem: Any,
-        files: Sequence[Remote],
+        files: Sequence[RemoteEntry],
         *,
         on_progress: OnProgress | None = None,
         again: bool = False,
@@ -143,7 +143,7 @@ class Copy:
                 del self._known[name]
             self._save(complete=True)
 
-    def _is_here(self, file: Remote) -> bool:
+    def _is_here(self, file: RemoteEntry) -> bool:
         try:
             size = (self.folder / file.name).stat().st_size
         except OSError:
@@ -151,7 +151,7 @@ class Copy:
         _, stamp = self._known.get(file.name, (0, ""))
         return file.size in (None, size) and ("" in (stamp, file.stamp) or stamp == file.stamp)
 
-    def _bring_one(self, filesystem: Any, file: Remote) -> int | None:
+    def _bring_one(self, filesystem: Any, file: RemoteEntry) -> int | None:
         """The size of the file's new copy; None if the file is not there."""
         path = self.folder / file.name
         make_dir(path.parent)
@@ -169,7 +169,7 @@ class Copy:
             return size
 
         try:
-            size = attempt(transfer, f"{self.shown}: {public(file.name)}")
+            size = attempt(transfer, f"{self.shown}: {redact(file.name)}")
         except FileNotFoundError:
             return None
         self._known[file.name] = (size, file.stamp)
@@ -191,14 +191,14 @@ def _read_index(path: Path) -> tuple[bool, dict[str, tuple[int, str]]]:
         return False, {}
 
 
-def copy_folder(spec: str, last: str) -> Path:
+def cache_folder(spec: str, last: str) -> Path:
     """Where the copy of a spec lies: the hash keeps specs apart, the last part is for people."""
     key = hashlib.sha256(spec.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return data_dir() / "remote" / f"{key}-{plain(last)}"
+    return data_dir() / "remote" / f"{key}-{safe_name(last)}"
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """One process at a time makes or updates a copy.
 
     Raises:
@@ -210,12 +210,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def plain(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that every system takes for a file or folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[-_MAX_NAME_CHARS:] or "data"
 
 
-def check_name(name: str, where: str) -> str:
+def check_path(name: str, where: str) -> str:
     """A relative path with ``/`` that stays below the folder it is put into.
 
     Args:
