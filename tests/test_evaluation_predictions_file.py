@@ -177,11 +177,19 @@ def test_the_command_scores_a_file_again(scores: Evaluation, tmp_path: Path) -> 
     assert run_cli("eval", "--from-predictions", path, "--fail-under", "99%").exit_code == 10
 
 
-@pytest.mark.parametrize("words", [["runs/x"], ["--split", "val"], ["--no-report"], ["--target-error", "1%"]])
-def test_what_needs_the_model_has_no_effect_on_a_file(tmp_path: Path, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["runs/x"], "runs/x"),
+        (["--split", "val"], "--split val"),
+        (["--no-report"], "--no-report"),
+        (["--target-error", "1%"], "--target-error 0.01"),
+    ],
+)
+def test_what_needs_the_model_has_no_effect_on_a_file(tmp_path: Path, words: list[str], named: str) -> None:
     result = run_cli("eval", *words, "--from-predictions", tmp_path / "x.csv")
     assert result.exit_code == 2
-    assert f"{words[0]} has no effect with --from-predictions" in result.stderr
+    assert f"{named} has no effect with --from-predictions" in result.stderr
 
 
 def test_a_long_line_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

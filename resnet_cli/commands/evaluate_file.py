@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from resnet_cli.config.eval import EvalConfig
+from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import read_predictions, regroup
@@ -66,18 +68,21 @@ class EvalResult:
         return head | {"split": self.split} | self.scores.to_dict() | tail
 
 
-def evaluate_file(config: EvalConfig) -> EvalResult:
+def evaluate_file(config: EvalConfig, specs: Sequence[str] = ()) -> EvalResult:
     """Scores a file of predictions again, without the model and the images.
 
     Args:
         config: Names the file (``from_predictions``), and how to group the images (``slice``).
+        specs: Models and data that the user named, which have no effect.
 
     Raises:
-        ConfigError: The file has another format, or the images cannot be grouped like that.
+        ConfigError: The file has another format, the images cannot be grouped like that, or there are ``specs``.
         DataError: It is damaged, or holds something else.
         SetupError: It is Parquet, and pyarrow is not installed.
     """
     assert config.from_predictions is not None
+    for spec in specs:
+        raise ConfigError(f"{spec} has no effect with --from-predictions", hint=f"remove {spec}")
     scores = read_predictions(config.from_predictions)
     if config.slice is not None:
         scores = regroup(scores, config.slice)

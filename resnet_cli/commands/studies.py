@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from resnet_cli.commands.evaluate import OnEvalEvent, find_images, ignore, open_model
+from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.splits import complete_splits
@@ -29,8 +30,6 @@ from resnet_cli.system.device import Compute
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
 from resnet_cli.version import SCHEMA_VERSION
-
-Study = Literal["learning_curve", "label_audit", "robustness"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +114,10 @@ class RobustnessResult:
 StudyResult = CurveResult | AuditResult | RobustnessResult
 
 
-def run_study(
-    study: Study, spec: str, data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore
-) -> StudyResult:
-    """Runs a study of one model and its data.
+def run_study(spec: str, data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore) -> StudyResult:
+    """Makes the study of one model and its data that ``config`` names.
 
     Args:
-        study: Name of the study.
         spec: MODEL as a user types it.
         data: DATA as for ``finetune``; None for the images of the model's own run.
         config: Everything else.
@@ -131,20 +127,22 @@ def run_study(
         ConfigError: The model is an exported file, which has no backbone to compute features with.
         DataError: There are too few images, or images that cannot be read.
     """
+    assert config.study is not None
     predictor = open_model(spec, config, on_event)
     if not isinstance(predictor, TorchPredictor):
+        flag = flag_name(EvalConfig, config.study)
         raise ConfigError(
             f"{predictor.name}: an exported file gives predictions and no features",
-            hint=f"name the model that it was exported from: resnet-cli eval MODEL --{study.replace('_', '-')}",
+            hint=f"name the model that it was exported from: resnet-cli eval MODEL {flag}",
         )
     model, compute = predictor.model, predictor.compute
-    if study == "robustness":
+    if config.study == "robustness":
         images = find_images(predictor, data, config, on_event)
         name = f"{images.dataset.name}, {images.split}"
         items = images.items_for(model)
         return study_robustness(model, items, compute, name=name, max_images=config.max_images, on_event=on_event)
     dataset = open_data(model, data, config, split="all", on_work=lambda *work: on_event(WorkDone(*work)))
-    if study == "learning_curve":
+    if config.study == "learning_curve":
         return study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)
     return study_labels(
         model, dataset, compute, split=config.split, out=config.out, offline=config.offline, on_event=on_event

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -85,10 +85,25 @@ class Config(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _check_rules(self) -> Self:
         for rule in self.rules:
-            for field in rule.fields:
-                if self._is_set(field, strict=rule.strict) and not rule.holds(self):
-                    raise ConfigError(f"{self._as_typed(field)} {rule.why}", hint=rule.hint)
+            if not rule.holds(self):
+                self.refuse(rule.fields, rule.why, rule.hint, strict=rule.strict)
         return self
+
+    def refuse(self, fields: Sequence[str], why: str, hint: str | None = "remove it", *, strict: bool = True) -> None:
+        """Refuses fields that have no effect for a reason that the config alone does not know.
+
+        Args:
+            fields: Names of fields that must not be set.
+            why: The end of the message, after the flag and its value.
+            hint: What to type instead.
+            strict: Whether a field also counts as set when the user asked for its default.
+
+        Raises:
+            ConfigError: One of them is set.
+        """
+        for field in fields:
+            if self._is_set(field, strict=strict):
+                raise ConfigError(f"{self._as_typed(field)} {why}", hint=hint)
 
     def _is_set(self, field: str, *, strict: bool) -> bool:
         return field in self.model_fields_set and (

@@ -3,41 +3,121 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, TypeAlias
 
-import pydantic
 from pydantic import Field
 
+from resnet_cli.config.base import Flag, Rule
 from resnet_cli.config.data import ComputeConfig, DataConfig
 from resnet_cli.config.units import Positive, Share, TargetError
-from resnet_cli.errors import ConfigError
+
+#: A study that is made instead of an evaluation.
+Study: TypeAlias = Literal["learning_curve", "label_audit", "robustness"]
+STUDIES: tuple[Study, ...] = ("learning_curve", "label_audit", "robustness")
+FIGURES, FILES, INSTEAD = "Figures", "Files", "Studies, instead of an evaluation"
+#: Flags of an evaluation; a study takes few of them.
+_OF_EVALUATION = ("tta", "slice", "target_error", "fail_under", "save_predictions", "no_report", "from_predictions")
+#: Flags that need images.
+_OF_IMAGES = ("split", "tta", "target_error", "save_predictions", "out", "no_report", "max_images", *STUDIES, "trust")
+#: Flags about one model.
+ABOUT_ONE_MODEL = ("slice", "target_error", "save_predictions", "out", "no_report", *STUDIES)
+#: Flags about DATA, which the images of the model's own run are not.
+ABOUT_DATA = tuple(name for name in DataConfig.model_fields if name not in {"classes", "offline", "on_bad_image"})
+_REMOVE = "remove it"
 
 
 class EvalConfig(ComputeConfig, DataConfig):
-    """What ``eval`` can be told, besides the model and the data."""
+    """What ``eval`` can be told; field names are the flags' names."""
 
-    split: Literal["train", "val", "test", "all"] | None = None
-    tta: Literal["none", "flip"] = "none"
-    slice: Annotated[str, Field(min_length=1)] | None = None
-    target_error: TargetError | None = None
-    fail_under: Share | None = None
-    save_predictions: Path | None = None
-    from_predictions: Path | None = None
-    out: Path | None = None
-    no_report: bool = False
-    learning_curve: bool = False
-    label_audit: bool = False
-    robustness: bool = False
-    max_images: Positive | None = None
-    trust: bool = False
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        Flag("Which split to evaluate on.", default="test, else val, else all"),
+    ] = None
+    tta: Annotated[
+        Literal["none", "flip"],
+        Flag("Test-time augmentation. flip averages the predictions for an image and its mirror image."),
+    ] = "none"
+    slice: Annotated[
+        str | None,
+        Field(min_length=1),
+        Flag(
+            "Also score each group of images: a table column, 'parent' (the folder), or an expression that is "
+            "matched against the names: 'camera([0-9]+)'.",
+            FIGURES,
+        ),
+    ] = None
+    target_error: Annotated[
+        TargetError | None,
+        Flag(
+            "Find the confidence threshold above which at most this share of predictions is wrong, such as 1%. The "
+            "validation split gives the threshold; the evaluated images check it.",
+            FIGURES,
+        ),
+    ] = None
+    fail_under: Annotated[
+        Share | None, Flag("Exit with code 10 if top-1 accuracy is below this: 95% or 0.95.", FIGURES)
+    ] = None
+    save_predictions: Annotated[
+        Path | None, Flag("Write the prediction for every image to a .csv, .tsv, .jsonl or .parquet file.", FILES)
+    ] = None
+    from_predictions: Annotated[
+        Path | None, Flag("Score such a file again, without the model and the images.", FILES)
+    ] = None
+    out: Annotated[
+        Path | None,
+        Flag("Folder of the report; with --label-audit, the table to write.", FILES, "eval/ in the run folder"),
+    ] = None
+    no_report: Annotated[bool, Flag("Do not write a report.", FILES)] = False
+    learning_curve: Annotated[bool, Flag("Forecast how much accuracy more images per class would bring.", INSTEAD)] = (
+        False
+    )
+    label_audit: Annotated[
+        bool, Flag("Rank the labels that are likely wrong, and write a table to correct them in.", INSTEAD)
+    ] = False
+    robustness: Annotated[
+        bool, Flag("Measure accuracy on corrupted images: blur, noise, rotation and more.", INSTEAD)
+    ] = False
+    max_images: Annotated[
+        Positive | None, Flag("With --robustness: draw at most this many images.", INSTEAD, "500")
+    ] = None
+    trust: Annotated[bool, Flag("Load a .pt2 file, which can run any code that is in it.")] = False
 
-    @pydantic.model_validator(mode="after")
-    def _check_effects(self) -> Self:
-        if self.out and self.no_report:
-            raise ConfigError(f"--out {self.out} has no effect with --no-report: choose one")
-        if self.target_error is not None and self.tta != "none":
-            raise ConfigError(
-                f"--target-error {self.target_error:g}: the promise is for single answers, not for --tta {self.tta}",
-                hint="leave one of the two away",
-            )
-        return self
+    rules = (
+        Rule(("label_audit", "robustness"), lambda c: not c.learning_curve, "and --learning-curve: choose one"),
+        Rule(("robustness",), lambda c: not c.label_audit, "and --label-audit: choose one"),
+        Rule(
+            (*ComputeConfig.model_fields, *DataConfig.model_fields, *_OF_IMAGES),
+            lambda c: c.from_predictions is None,
+            "has no effect with --from-predictions",
+            _REMOVE,
+            strict=True,
+        ),
+        Rule(
+            (*_OF_EVALUATION, "split", "out"),
+            lambda c: not c.learning_curve,
+            "has no effect with --learning-curve",
+            _REMOVE,
+            strict=True,
+        ),
+        Rule(_OF_EVALUATION, lambda c: not c.label_audit, "has no effect with --label-audit", _REMOVE, strict=True),
+        Rule(
+            (*_OF_EVALUATION, "out"),
+            lambda c: not c.robustness,
+            "has no effect with --robustness",
+            _REMOVE,
+            strict=True,
+        ),
+        Rule(("max_images",), lambda c: c.robustness, "has no effect without --robustness", _REMOVE),
+        Rule(("out",), lambda c: not c.no_report, "has no effect with --no-report: choose one"),
+        Rule(
+            ("target_error",),
+            lambda c: c.tta == "none",
+            "is for single predictions, not for the mean that --tta flip takes",
+            "remove one of the two",
+        ),
+    )
+
+    @property
+    def study(self) -> Study | None:
+        """The study that is made instead of an evaluation, if any."""
+        return next((name for name in STUDIES if getattr(self, name)), None)

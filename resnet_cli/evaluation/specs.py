@@ -5,14 +5,38 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
 from resnet_cli.data.sources.remote import is_remote
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.opening import exported_kind
+from resnet_cli.exported.opening import check_trust, exported_kind
 from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
-from resnet_cli.system.paths import user_path
+from resnet_cli.system.paths import LATEST, user_path
 
 MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
+
+
+def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], str | None]:
+    """The models and the data that an evaluation is about, and whether its flags have an effect on them.
+
+    Args:
+        specs: What the user typed, in any order.
+        config: Everything else.
+
+    Returns:
+        The models, at least one (the latest run by default), and the data; None for the images of the first model's
+        run.
+
+    Raises:
+        ConfigError: A model or the data do not exist, or a flag has no effect.
+    """
+    models, data = sort_specs(specs)
+    check_trust(models, trusted=config.trust)
+    if data is None:
+        config.refuse(ABOUT_DATA, "has no effect on the run's own images: name DATA")
+    if len(models) > 1:
+        config.refuse(ABOUT_ONE_MODEL, "has no effect when models are compared: give it one model")
+    return models or [str(LATEST)], data
 
 
 def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:
