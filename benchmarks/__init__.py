@@ -1,1 +1,1 @@
-"""Measurements: ``python -m benchmarks``, or one by its own name; nothing here is collected by pytest."""
+"""Measurements: ``python -m benchmarks`` runs all of them, ``python -m benchmarks.NAME`` one; pytest collects none."""

@@ -1,12 +1,12 @@
-"""Measures resnet-cli: every benchmark of this folder by one command, one table, and JSON beside it.
+"""Measures resnet-cli: one command for every benchmark in this folder, with one table and a JSON file.
 
     RESNET_CLI_ASSETS=... python -m benchmarks --quick|--full [--only NAME,...] [--json FILE]
     RESNET_CLI_ASSETS=... python -m benchmarks --gpu|--peers [--quick] [--only NAME,...] [--json FILE]
     python -m benchmarks --docs FILE
 
---quick takes ten minutes or more on two cores and its figures are rough; --full takes hours and can be had in pieces:
-a FILE that is there keeps the figures of what is not measured again. --peers installs the others first, each into a
-venv of its own. --docs writes the figures of a FILE into docs/benchmarks.md.
+--quick takes ten minutes or more on two cores, and its figures are rough. --full takes hours and can be done in pieces:
+an existing FILE keeps the figures that are not measured again. --peers installs the other libraries first, each into
+its own virtual environment. --docs writes the figures of a FILE into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="few images: whether it runs, and roughly how well")
-    size.add_argument("--full", action="store_true", help="all that is measured on the CPU")
+    size.add_argument("--quick", action="store_true", help="few images: whether everything runs, and roughly how well")
+    size.add_argument("--full", action="store_true", help="everything on the CPU")
     parser.add_argument("--gpu", action="store_true", help="training and inference on a GPU")
-    parser.add_argument("--peers", action="store_true", help="ultralytics, timm, fastai and others, beside ours")
-    parser.add_argument("--only", type=_names, default=(), metavar="NAME,...", help="these of them")
+    parser.add_argument("--peers", action="store_true", help="ultralytics, timm, fastai and others, beside resnet-cli")
+    parser.add_argument("--only", type=_names, default=(), metavar="NAME,...", help="only these benchmarks")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures there, and keep others that it has"
+        "--json", type=Path, metavar="FILE", help="write the figures to FILE, and keep its other figures"
     )
     parser.add_argument(
         "--docs", type=Path, metavar="FILE", help="measure nothing; write FILE's figures into docs/benchmarks.md"
     )
-    parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
-    parser.add_argument("--device", default="cuda", help="what --gpu takes for one")
+    parser.add_argument(
+        "--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of their virtual environments"
+    )
+    parser.add_argument("--device", default="cuda", help="device for --gpu")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.docs:
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(measurements: Sequence[suite.Measurement], known: dict[str, Any], chosen: argparse.Namespace) -> None:
-    """Measures one after another; the file is rewritten with every row: a peer takes a quarter of an hour."""
+    """Measures one after another; the file is rewritten after every row, since a peer takes a quarter of an hour."""
     report: Path | None = chosen.json.absolute() if chosen.json else None
     assets, peers_dir = find_assets(), chosen.peers_dir.absolute()
     print_head(head(chosen.gpu))
@@ -74,7 +76,7 @@ def run(measurements: Sequence[suite.Measurement], known: dict[str, Any], chosen
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name).resolve()
         setting = Setting(assets, scratch, chosen.quick, peers_dir, chosen.device)
-        # Studies of the same frozen features share them; what must be cold takes a cache of its own.
+        # Studies of the same frozen features share them; a measurement with a cold cache makes its own.
         os.environ["RESNET_CLI_CACHE"] = str(scratch / "cache")
         for measurement in measurements:
             about, began = head(measurement.group == "gpu"), time.perf_counter()

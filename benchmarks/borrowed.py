@@ -1,4 +1,4 @@
-"""Measurements that need something made first, or that only print when run by their own name, as rows."""
+"""Benchmarks that need preparation, or that only print when they are run by name, as rows of the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def on_forward(setting: Setting) -> Iterator[Row]:
-    """Ways to run the backbone on the CPU, in turn; the figure is how many times as fast as torch's own forward."""
+    """Several ways to run the backbone on the CPU, in turns; the figure is the speed relative to torch's forward."""
     import torch
 
     from resnet_cli.commands.api import load
@@ -33,15 +33,15 @@ def on_forward(setting: Setting) -> Iterator[Row]:
             found = list(forward.measure(chosen, model, images, batch_size))
         for row in found:
             details = row.details | {"images": len(images), "n": chosen.rounds}
-            yield dataclasses.replace(row, what=f"forward, {row.what}, over torch", details=details)
+            yield dataclasses.replace(row, what=f"forward, {row.what}, relative to torch", details=details)
 
 
 def on_serving(setting: Setting) -> Iterator[Row]:
-    """Requests/s of a server of ants and bees against its network alone, and its memory over many requests."""
+    """Requests/s of a server for ants and bees relative to its network alone, and its memory over many requests."""
     from .export import make_run
     from .serving import Server, measure_memory, measure_rates
 
-    # The client is a process that finds itself by name.
+    # The client is another process, started by its module name.
     os.environ["PYTHONPATH"] = str(ROOT)
     model, folder = str(make_run(setting)), setting.photos / "val"
     with Server(model) as server:

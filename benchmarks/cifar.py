@@ -1,4 +1,4 @@
-"""Frozen features of CIFAR-10 at 128 px for the benchmarks of studies on them; from the cache after the first run."""
+"""Frozen features of CIFAR-10 at 128 px, for the benchmarks of the studies; cached after the first run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ IMAGE_SIZE_PX, SOURCE_PX = 128, 32
 
 
 def cifar_features(assets: Path, per_class: Mapping[str, int], compute: Compute) -> dict[str, Rows]:
-    """Features [n x 2048] and labels [n] of the first images of each class.
+    """Computes features [n x 2048] and labels [n] of the first images of each class.
 
     Args:
         assets: The folder of real photos and weights.
-        per_class: ``train`` or ``test`` -> images a class.
+        per_class: ``train`` or ``test`` -> number of images per class.
         compute: Device and precision.
     """
     found = find_weights(str(next((assets / "weights").glob("*.safetensors"))), mode="frozen")
@@ -46,5 +46,5 @@ def cifar_features(assets: Path, per_class: Mapping[str, int], compute: Compute)
 
 
 def take(rows: Rows, index: torch.Tensor) -> Rows:
-    """Some of the rows."""
+    """Selects rows."""
     return rows[0][index], rows[1][index]

@@ -1,9 +1,10 @@
-"""Measures the search for near duplicates: copies found by kind of change, pairs that are no copies, and time.
+"""Measures the search for near duplicates: copies found per kind of change, false pairs, and time.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.duplicates [--sheet FOLDER]
 
-Copies are planted among CIFAR-10 images and among photos. A pair of two different originals is counted apart:
-CIFAR-10 has doubles of its own, so such pairs are to be judged by eye, on the contact sheets that ``--sheet`` writes.
+Copies are planted among CIFAR-10 images and among photos. Pairs of two different originals are counted separately:
+CIFAR-10 has duplicates of its own, so such pairs have to be checked by eye, on the contact sheets that ``--sheet``
+writes.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ THUMB_PX = 64
 
 
 def saved(image: Image.Image, quality: int) -> Image.Image:
-    """The image as it comes back from a JPEG."""
+    """The image after a round trip through JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return decode(file.getvalue(), "copy.jpg")
 
 
 def resized(image: Image.Image, longer: int, rng: np.random.Generator) -> Image.Image:
-    """The image with a longer side of so many pixels, by any filter."""
+    """The image resized to this length of its longer side, in pixels, with a random filter."""
     factor = longer / max(image.size)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, FILTERS[rng.integers(len(FILTERS))])
 
 
 def cropped(image: Image.Image, most: float, rng: np.random.Generator) -> Image.Image:
-    """Up to ``most`` of the width and height cut from each side, at least a pixel from one."""
+    """The image with up to the share ``most`` of width and height cut off on each side, at least one pixel in all."""
     sides = np.array([image.width, image.height] * 2)
     cut = np.zeros(4, int)
     while not cut.any():
@@ -58,12 +59,12 @@ def cropped(image: Image.Image, most: float, rng: np.random.Generator) -> Image.
 
 
 def brightened(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Up to 15 % lighter or darker."""
+    """The image, up to 15 % brighter or darker."""
     return ImageEnhance.Brightness(image).enhance(rng.uniform(0.85, 1.15))
 
 
 def marked(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """With a line of white text."""
+    """The image with a line of white text."""
     image = image.copy()
     place = image.width * rng.uniform(0.05, 0.5), image.height * rng.uniform(0.1, 0.9)
     ImageDraw.Draw(image).text(place, "(c) example photo", fill="white", font_size=max(8, image.width // 16))
@@ -71,7 +72,7 @@ def marked(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def all_at_once(image: Image.Image, longer: int, rng: np.random.Generator) -> Image.Image:
-    """Cropped, resized, brightened and saved at quality 50 to 95."""
+    """The image cropped, resized, brightened and saved at quality 50 to 95."""
     return saved(brightened(resized(cropped(image, 0.06, rng), longer, rng), rng), int(rng.integers(50, 96)))
 
 
@@ -97,14 +98,14 @@ LARGE: dict[str, Change] = {
 
 
 def table(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
-    """Signatures [n x SIGNATURE_BYTES]."""
+    """Computes signatures [n x SIGNATURE_BYTES]."""
     return np.frombuffer(b"".join(map(signature, images)), np.uint8).reshape(-1, SIGNATURE_BYTES)
 
 
 def plant(
     name: str, images: list[Image.Image], changes: dict[str, Change], per_change: int, sheets: Path | None
 ) -> Iterator[Row]:
-    """Adds copies of random images; what is found of them, and which pairs are no copies."""
+    """Adds copies of random images; yields the share that is found, and the pairs that are not copies."""
     rng = np.random.default_rng(0)
     copies, origin, kind = [], list(range(len(images))), []
     for change in changes:
@@ -127,7 +128,7 @@ def plant(
 
 
 def write_sheet(path: Path, images: Sequence[Image.Image], pairs: Sequence[NearPair]) -> None:
-    """Pairs side by side, the least alike first, at most 200."""
+    """Saves at most 200 pairs side by side, the least similar first."""
     pairs = sorted(pairs, key=lambda pair: pair.score)[:200]
     columns, step = 8, 2 * THUMB_PX + 8
     sheet = Image.new("RGB", (columns * step, max(1, -(-len(pairs) // columns)) * (THUMB_PX + 8)), "white")
@@ -139,7 +140,7 @@ def write_sheet(path: Path, images: Sequence[Image.Image], pairs: Sequence[NearP
 
 
 def time_signature(data: bytes, name: str) -> Row:
-    """The cost of a signature over that of the decode."""
+    """The time for a signature relative to decoding."""
     image, count = decode(data, name), max(1, 1_000_000 // len(data))
     decoding, signing = [], []
     for _ in range(7):
@@ -147,11 +148,11 @@ def time_signature(data: bytes, name: str) -> Row:
         signing.append(1e6 * timeit.timeit(lambda: signature(image), number=count) / count)
     ratios = [ours / bare for ours, bare in zip(signing, decoding, strict=True)]
     details = {"signature_us": statistics.median(signing), "decode_us": statistics.median(decoding)} | spread(ratios)
-    return Row(f"signature over decode, {name}", statistics.median(ratios), "x", details=details)
+    return Row(f"signature relative to decoding, {name}", statistics.median(ratios), "x", details=details)
 
 
 def measure(setting: Setting, *, sheets: Path | None = None) -> Iterator[Row]:
-    """Copies of small images and of photos, the cost of a signature, and of the search."""
+    """Measures copies of small images and of photos, the time for a signature, and the time for the search."""
     with tarfile.open(setting.assets / "cifar10-jpeg.tar.gz") as archive:
         files = [file.read() for member in archive if member.isfile() and (file := archive.extractfile(member))]
     paths = sorted(path for path in (setting.assets / "photos").rglob("*") if path.is_file())
@@ -181,7 +182,7 @@ def measure(setting: Setting, *, sheets: Path | None = None) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints everything."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets of pairs of two different originals")
     parser.add_argument("--quick", action="store_true", help="few images")

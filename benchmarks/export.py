@@ -1,9 +1,9 @@
-"""Measures what `export` makes of a run: pixels against Pillow, int8 against float32, start-up.
+"""Measures what `export` makes of a run: pixels relative to Pillow, int8 relative to float32, start-up.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.export [RUN IMAGE] [--formats] [--quick]
 
-Without RUN one is made of ants and bees first. Times of two files are taken in turns, run by run, so that a busy
-machine slows both. `--formats` also prints what `resnet-cli export RUN --benchmark` prints.
+Without RUN, a run on ants and bees is made first. Two files are timed in turns, so that a busy machine slows both.
+`--formats` also prints what `resnet-cli export RUN --benchmark` prints.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from .table import Row, show, spread
 SIZES = ((320, 240), (500, 375), (1920, 1080), (4000, 3000))
 NUM_TURNS = 25
 NUM_STARTS = 9
-#: Photos of a look that everything runs.
+#: Number of photos with --quick, which only checks that everything runs.
 QUICK_PHOTOS = 48
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("picture", type=Path, nargs="?")
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def make_run(setting: Setting) -> Path:
-    """A frozen run of ants and bees."""
+    """Trains a head on ants and bees, with a frozen backbone."""
     out = setting.empty()
     photos = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.photos
     finetune(photos, "--mode", "frozen", "--weights", str(setting.weights), env=dict(os.environ), out=out)
@@ -63,14 +63,14 @@ def make_run(setting: Setting) -> Path:
 
 
 def measure(setting: Setting, *, of_run: Path | None = None, image: Path | None = None) -> Iterator[Row]:
-    """Pixels, times in turns, and start-up of the files of one run."""
+    """Measures pixels, times in turns and start-up for the files of one run."""
     of_run = of_run or make_run(setting)
     image = image or min(setting.photos.glob("val/*/*"))
     model = load_model(of_run)
     yield from compare_pixels(model.preprocess)
     files = {name: setting.scratch / f"{name}.onnx" for name in ("fp32", "fp16", "int8")}
     for name, path in files.items():
-        # Few images say little about how much accuracy is lost.
+        # A few images say little about the loss of accuracy.
         drop: dict[str, Any] = {"max_drop": 0.5} if setting.quick and name != "fp32" else {}
         export_model(model, out=path, fp16=name == "fp16", int8=name == "int8", **drop)
     yield from compare_times(files, read_image(image), num_turns=5 if setting.quick else NUM_TURNS)
@@ -79,7 +79,7 @@ def measure(setting: Setting, *, of_run: Path | None = None, image: Path | None 
 
 
 def compare_pixels(preprocess: Preprocess) -> Iterator[Row]:
-    """The graph's preprocessing against Pillow's, on noise: values that are the same, and milliseconds."""
+    """Compares the graph's preprocessing with Pillow's, on noise: share of equal values, and milliseconds."""
     import onnxruntime
 
     from resnet_cli.exporting.onnx_writer.geometry import add_preprocessing
@@ -97,11 +97,13 @@ def compare_pixels(preprocess: Preprocess) -> Iterator[Row]:
         same = np.mean(np.round(found[0].transpose(1, 2, 0) * std + mean) == preprocess(image))
         graph_ms = _least_ms(session.run, None, {"pictures": pixels[None]})
         details = {"graph_ms": graph_ms, "pillow_ms": _least_ms(preprocess, image), "px": side, "fit": preprocess.fit}
-        yield Row(f"exported resize of {width} x {height}: as Pillow's", 100 * float(same), "%", details=details)
+        yield Row(
+            f"exported resize of {width} x {height}: values equal to Pillow's", 100 * float(same), "%", details=details
+        )
 
 
 def compare_times(files: dict[str, Path], image: Image.Image, *, num_turns: int) -> Iterator[Row]:
-    """One image at a time, in turns: how many times as fast as float32."""
+    """Times one image at a time, in turns, relative to float32."""
     models = {name: OnnxModel.load(path) for name, path in files.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(num_turns + 1):
@@ -114,16 +116,16 @@ def compare_times(files: dict[str, Path], image: Image.Image, *, num_turns: int)
         ratios = [slow / fast for slow, fast in zip(times["fp32"], found, strict=True)]
         details = {"median_ms": statistics.median(found), "MB": files[name].stat().st_size / 1e6} | spread(ratios)
         bar = 2 if name == "int8" else None
-        what = f"{name}.onnx, one image, speed over fp32"
+        what = f"{name}.onnx, one image, speed relative to fp32"
         yield Row(what, statistics.median(ratios), "x", at_least=bar, details=details)
 
 
 def time_starts(name: str, path: Path, image: Path, *, num_starts: int) -> Row:
-    """Seconds of `resnet-cli predict` from process start to end."""
+    """Times `resnet-cli predict` from the start of the process to its end."""
     command = ("resnet-cli", "predict", str(image), "--model", str(path))
     seconds = [run(*command, env=dict(os.environ))[0] for _ in range(num_starts)]
     bar = 1.5 if name == "fp32" else None
-    what = f"one image from a cold {name}.onnx, process"
+    what = f"one image with {name}.onnx, whole process"
     return Row(what, statistics.median(seconds), "s", at_most=bar, details=spread(seconds))
 
 

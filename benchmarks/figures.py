@@ -24,10 +24,10 @@ class FiguresError(Exception):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file has so far: name of a measurement -> its head, mode, seconds and rows. Nothing where there is none.
+    """Reads a file: name of a measurement -> its head, mode, seconds and rows; empty if there is no file.
 
     Raises:
-        FiguresError: It is another file.
+        FiguresError: It is some other file.
     """
     if not path.exists():
         return {}
@@ -42,31 +42,31 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, measurements: dict[str, Any]) -> None:
-    """All or nothing, in the order of the list; names that the list no longer has come last."""
+    """Writes all of it or nothing, in the order of the list; names that the list no longer has come last."""
     order = {name: place for place, name in enumerate(NAMES)}
     names = sorted(measurements, key=lambda name: order.get(name, len(order)))
     write_text(path, to_text({"measurements": {name: measurements[name] for name in names}}))
 
 
 def to_entry(about: dict[str, str], mode: str, seconds: float, found: Iterable[Row]) -> dict[str, Any]:
-    """One measurement.
+    """The entry of one measurement.
 
     Args:
-        about: From :func:`~benchmarks.table.head`.
-        mode: The flags that say how much is measured: ``--full``.
-        seconds: Wall time of it all.
-        found: Its rows.
+        about: The head, from :func:`~benchmarks.table.head`.
+        mode: Flags that chose how much was measured: ``--full``.
+        seconds: Wall time of the measurement.
+        found: Rows of the measurement.
     """
     return about | {"mode": mode, "seconds": round(seconds, 1), "rows": [to_json(row) for row in found]}
 
 
 def rows(entry: dict[str, Any]) -> list[Row]:
-    """Of one measurement."""
+    """The rows of one measurement."""
     return [from_json(values) for values in entry["rows"]]
 
 
 def render(measurements: dict[str, Any]) -> str:
-    """Markdown: a table for each machine, versions and mode, below a line that says so."""
+    """Renders Markdown: one table per machine, versions and mode, each below a line that names them."""
     parts: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for entry in measurements.values():
         parts.setdefault(_key(entry), []).append(entry)
@@ -77,7 +77,7 @@ def update(text: str, measurements: dict[str, Any]) -> str:
     """The page with its figures replaced.
 
     Raises:
-        FiguresError: It has no place for them.
+        FiguresError: It has no lines that mark their place.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -102,7 +102,7 @@ def _cells(row: Row) -> str:
     figure = f"{row.figure} {row.unit}".strip()
     seen = f" ({row.seen})" if row.seen else ""
     bar = f"{row.bar}: {_BAR_WORDS[row.verdict]}" if row.bar else ""
-    # A bar or a line's end would end the cell, and < might begin a tag.
+    # A vertical bar or a line break would end the cell, and < might begin a tag.
     cells = [
         cell.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;") for cell in (row.what, figure + seen, bar)
     ]

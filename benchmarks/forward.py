@@ -1,13 +1,13 @@
-"""Measures ways to run the backbone on the CPU in float32: time against torch's own forward, set-up, and answers.
+"""Measures ways to run the backbone on the CPU in float32: speed relative to torch's own forward, set-up, and outputs.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.forward [--threads 2] [--sides 224 128 64] [--batches 1 16 32]
         [--rounds 5] [--photos 200] [--compile] [--spin] [--json FILE]
 
-All ways take turns, a few batches each, in one process; the figure is the median over the rounds of torch's time over
-theirs. Processor time is given beside it, since a machine that others use too has a clock that tells little. All are
-compared with torch's own forward: BatchNorms folded, channels last. ``openvino`` is measured where it is installed.
+All ways take turns, a few batches each, in one process; the figure is the median over the rounds of torch's time
+divided by theirs. Processor time is given beside it, since wall time says little on a machine that others use too. All
+are compared with torch's own forward: BatchNorms folded, channels last. ``openvino`` is measured if it is installed.
 
-Answers are those over ImageNet's classes to real photos, and what is compared is the same batch in every way.
+Outputs are probabilities of ImageNet's classes for the same batch of real photos.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from resnet_cli.preprocess import Preprocess
 
 from .table import Row, head
 
-#: Of a round: about a second of one core.
+#: Work per round: about a second of one core.
 IMAGES_AT_224 = 8
 BASE = "torch"
 
@@ -50,12 +50,12 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """One way, ready.
+    """One way to run the backbone, ready for use.
 
     Attributes:
-        name: As the table calls it.
+        name: Name in the table.
         run: Images float32 [b x 3 x s x s], channels last -> features [b x 2048].
-        setup_s: From the network in memory to the first answer's start; the import of another library included.
+        setup_s: Seconds from the network in memory until it is ready, including the import of another library.
     """
 
     name: str
@@ -64,17 +64,17 @@ class Way:
 
 
 def our_forward(model: Model, side: int, batch_size: int) -> Forward:
-    """What ``FrozenBackbone`` runs where it can."""
+    """What ``FrozenBackbone`` runs if it can."""
     return pack(model.network.folded(), side, batch_size).features
 
 
 def torch_forward(model: Model, side: int, batch_size: int) -> Forward:
-    """Torch, channels last."""
+    """torch, channels last."""
     return model.network.folded().to(memory_format=torch.channels_last).features
 
 
 def contiguous_forward(model: Model, side: int, batch_size: int) -> Forward:
-    """Torch, channels first."""
+    """torch, channels first."""
     network = model.network.folded()
     return lambda images: network.features(images.contiguous())
 
@@ -108,7 +108,7 @@ def runtime_forward(model: Model, side: int, batch_size: int, *, spin: bool = Fa
 
 
 def spinning_forward(model: Model, side: int, batch_size: int) -> Forward:
-    """ONNX Runtime whose threads wait for work without sleeping, as is its default."""
+    """ONNX Runtime whose threads spin while they wait for work, which is its default."""
     return runtime_forward(model, side, batch_size, spin=True)
 
 
@@ -127,7 +127,7 @@ def openvino_forward(model: Model, side: int, batch_size: int) -> Forward:
 
 
 def make_ways(chosen: argparse.Namespace, model: Model, side: int, batch_size: int) -> list[Way]:
-    """All that were asked for; torch first."""
+    """All requested ways, torch first."""
     makers = {BASE: torch_forward, "torch, channels first": contiguous_forward, "ours: packed": our_forward}
     makers["ONNX Runtime"] = runtime_forward
     makers |= {"ONNX Runtime, spinning": spinning_forward} if chosen.spin else {}
@@ -142,14 +142,14 @@ def make_ways(chosen: argparse.Namespace, model: Model, side: int, batch_size: i
 
 
 def photos(assets: Path, count: int, preprocess: Preprocess) -> Tensor:
-    """Photos of many classes, [n x 3 x s x s], as the network sees them."""
+    """Photos of many classes as the network's input, [n x 3 x s x s]."""
     ours = sorted((assets / "photos" / "imagenet").rglob("*.jpg")) + sorted((assets / "photos").rglob("val/*/*.jpg"))
     shown = ours[:: max(1, len(ours) // count)][:count]
     return preprocess.normalize(stack([preprocess(decode(path.read_bytes(), str(path))) for path in shown]))
 
 
 def time_of(way: Way, images: Tensor, num_passes: int) -> tuple[float, float]:
-    """Seconds an image, of the clock and of the processors."""
+    """Seconds per image: wall time and processor time."""
     way.run(images)
     clock, processor = time.perf_counter(), time.process_time()
     for _ in range(num_passes):
@@ -159,7 +159,7 @@ def time_of(way: Way, images: Tensor, num_passes: int) -> tuple[float, float]:
 
 
 def measure(chosen: argparse.Namespace, model: Model, images: Tensor, batch_size: int) -> Iterator[Row]:
-    """All ways at one size and one batch size."""
+    """Measures all ways at one image size and one batch size."""
     side = images.shape[-1]
     ways = make_ways(chosen, model, side, batch_size)
     batch = images[:batch_size].contiguous(memory_format=torch.channels_last)
@@ -187,16 +187,16 @@ def measure(chosen: argparse.Namespace, model: Model, images: Tensor, batch_size
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, help="to compute with; all by default")
+    parser.add_argument("--threads", type=int, help="number of threads; all by default")
     parser.add_argument("--sides", type=int, nargs="+", default=[224, 128, 64], help="pixels")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 32], help="images a forward pass")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of every way")
-    parser.add_argument("--photos", type=int, default=200, help="whose answers are compared")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile (a minute each)")
-    parser.add_argument("--spin", action="store_true", help="also ONNX Runtime with threads that never sleep")
-    parser.add_argument("--json", type=Path, help="write the rows there too")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 32], help="images per forward pass")
+    parser.add_argument("--rounds", type=int, default=5, help="turns for every way")
+    parser.add_argument("--photos", type=int, default=200, help="number of photos whose outputs are compared")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (a minute per batch size)")
+    parser.add_argument("--spin", action="store_true", help="also ONNX Runtime with spinning threads")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)

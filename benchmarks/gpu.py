@@ -1,9 +1,9 @@
-"""Measures a GPU: CIFAR-10 at 224 px in training and in inference, and photos whose decoding is the limit.
+"""Measures a GPU: CIFAR-10 at 224 px in training and inference, and photos, whose decoding is the limit.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.gpu [--quick] [--device cuda]
 
-Training is ``training.py``'s. Inference is a pass over images for their features, as finetune, eval and predict make
-it, in the precision that the device chooses; the bare network has its tensors ready.
+Training is measured by ``training.py``. Inference is a pass over images for their features, as in finetune, eval and
+predict, in the default precision of the device; the bare network has its tensors ready.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .setting import Setting, alone
 from .table import Row, show, spread
 
 IMAGE_SIZE = 224
-#: Images a class, of 6,000; few where it is only a look.
+#: Images per class, out of 6,000, with and without --quick.
 QUICK_PER_CLASS = 20
 NUM_PHOTOS, QUICK_PHOTOS = 4_000, 64
 
 
 def refusal(setting: Setting) -> Row | None:
-    """A row that says why nothing is measured; None where there is a GPU."""
+    """A row that says why nothing is measured; None if there is a GPU."""
     import torch
 
     if setting.device != "cuda" or torch.cuda.is_available():
@@ -33,7 +33,7 @@ def refusal(setting: Setting) -> Row | None:
 
 
 def on_training(setting: Setting) -> Iterator[Row]:
-    """Images/s in training, and accuracy after ten epochs."""
+    """Measures images/s in training, and accuracy after ten epochs."""
     from .training import on_gpu
 
     if row := refusal(setting):
@@ -45,7 +45,7 @@ def on_training(setting: Setting) -> Iterator[Row]:
 
 
 def on_inference(setting: Setting) -> Iterator[Row]:
-    """Images/s over small images that decode fast, and over photos that do not, beside the bare network."""
+    """Measures images/s for small images, which decode fast, and for photos, which do not, beside the bare network."""
     if row := refusal(setting):
         yield row
         return
@@ -66,7 +66,7 @@ def on_inference(setting: Setting) -> Iterator[Row]:
 
 
 def measure_rate(setting: Setting, what: str, files: list[Path], *, at_least: float | None) -> Row:
-    """Images/s of predict over files, in turn with the bare network."""
+    """Measures images/s of predict over files, in turns with the bare network."""
     from resnet_cli.commands.api import load
     from resnet_cli.system.device import choose_compute
 
@@ -75,7 +75,7 @@ def measure_rate(setting: Setting, what: str, files: list[Path], *, at_least: fl
     model, compute = load(setting.weights), choose_compute(setting.device)
     bare = BarePass(model, compute)
     num_pairs = 1 if setting.quick else 3
-    # The first batch of a size finds the fastest kernels.
+    # cuDNN searches for the fastest kernels at the first batch of a size.
     our_rate(model, files[:64], compute)
     ours, alone_rates = [], []
     for _ in range(num_pairs):
@@ -91,9 +91,9 @@ def measure_rate(setting: Setting, what: str, files: list[Path], *, at_least: fl
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
+    parser.add_argument("--quick", action="store_true", help="few images: whether everything runs")
     parser.add_argument("--device", default="cuda")
     chosen = parser.parse_args()
     with alone(quick=chosen.quick) as found:

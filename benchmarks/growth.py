@@ -1,10 +1,10 @@
-"""Measures growth: time and peak memory of finetune, eval, predict and inspect from 1,000 to 50,000 images.
+"""Measures how time and peak memory of finetune, eval, predict and inspect grow from 1,000 to 50,000 images.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.growth [--quick]
 
-CIFAR-10's JPEGs at 32 px, eight tenths to train, a tenth each to choose and to judge; eval and predict take all of
-them. Each command is a process of its own with an empty cache, once for each number of images: about half an hour on
-two cores. At a larger size the network takes longer, and all that grows with the number of images stays as it is.
+CIFAR-10's JPEGs at 32 px: 80 % train, 10 % validate, 10 % test; eval and predict take all of them. Each command runs in
+its own process with an empty cache, once for each number of images: about half an hour on two cores. At a larger image
+size the network takes longer, and everything that grows with the number of images stays the same.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .table import Row, show
 
 COUNTS, QUICK_COUNTS = (1_000, 10_000, 50_000), (500, 1_000, 2_000)
 IMAGE_SIZE_PX, NUM_CLASSES = 32, 10
-#: The last number of images over the one before: time an image, and memory.
+#: Limits for the largest number of images relative to the one before: time per image, and memory.
 MAX_TIME, MAX_MEMORY = 1.15, 1.1
-#: Of two starts; a smaller difference says nothing about the images.
+#: Seconds by which two starts differ; a smaller difference says nothing about the images.
 NOISE_S = 0.5
 COMMANDS = ("finetune", "eval", "predict", "inspect")
 
 
 @dataclasses.dataclass(frozen=True)
 class Spent:
-    """What a command took."""
+    """Time and memory of one command."""
 
     num_images: int
     seconds: float
@@ -40,19 +40,19 @@ class Spent:
 
     @property
     def ms(self) -> float:
-        """Milliseconds an image."""
+        """Milliseconds per image."""
         return 1000 * self.seconds / self.num_images
 
 
 def take(setting: Setting, num_images: int) -> Path:
-    """A folder of so many images in three splits."""
+    """Makes a folder with this many images in three splits."""
     first, second, third = (num_images * part // (10 * NUM_CLASSES) for part in (8, 9, 10))
     parts = {"train": slice(first), "val": slice(first, second), "test": slice(second, third)}
     return setting.cifar(**{split: ("train", part) for split, part in parts.items()})
 
 
 def spend(setting: Setting, data: Path) -> dict[str, Spent]:
-    """Each command once, with nothing cached."""
+    """Runs each command once, with nothing cached."""
     of_run = setting.empty()
     weights = ("--weights", str(setting.weights), "--image-size", str(IMAGE_SIZE_PX))
     arguments = {
@@ -74,19 +74,19 @@ def spend(setting: Setting, data: Path) -> dict[str, Spent]:
 
 
 def to_rows(name: str, spent: list[Spent]) -> Iterator[Row]:
-    """Time an image and memory of the largest number of images over those of the one before."""
+    """Time per image and memory for the largest number of images relative to the one before."""
     least, few, many = spent
     step = f"{many.num_images:,} over {few.num_images:,} images"
     details: dict[str, Any] = {f"{one.num_images:,}": f"{one.seconds:.1f} s" for one in spent}
-    # Start-up is a smaller part of many images' time; without it:
+    # Start-up is a smaller part of the time for many images; without it:
     if few.seconds - least.seconds > NOISE_S:
         details["slope"] = slope(few, many) / slope(least, few)
     yield Row(
-        f"{name}: time an image, {step}",
+        f"{name}: time per image, {step}",
         many.ms / few.ms,
         "x",
         at_most=MAX_TIME,
-        details=details | {"ms an image": many.ms, "px": IMAGE_SIZE_PX, "n": 1},
+        details=details | {"ms per image": many.ms, "px": IMAGE_SIZE_PX, "n": 1},
     )
     details = {f"{one.num_images:,}": f"{one.peak_bytes / 1e9:.2f} GB" for one in spent}
     memory = many.peak_bytes / few.peak_bytes
@@ -94,12 +94,12 @@ def to_rows(name: str, spent: list[Spent]) -> Iterator[Row]:
 
 
 def slope(few: Spent, many: Spent) -> float:
-    """Seconds that one more image takes."""
+    """Seconds per additional image."""
     return (many.seconds - few.seconds) / (many.num_images - few.num_images)
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Two rows a command, at the end: the figures are ratios of them all."""
+    """Two rows per command, at the end, since the figures are ratios."""
     spent: dict[str, list[Spent]] = {name: [] for name in COMMANDS}
     for num_images in QUICK_COUNTS if setting.quick else COUNTS:
         data = take(setting, num_images)
@@ -111,7 +111,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="500, 1,000 and 2,000 images")
     quick = parser.parse_args().quick

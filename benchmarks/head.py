@@ -1,10 +1,10 @@
-"""Where the linear probe's defaults come from: L-BFGS beside SGD on real features, each chosen on validation.
+"""The source of the linear probe's defaults: L-BFGS beside SGD on real features, each chosen on a validation split.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.head [--sgd]
 
-CIFAR-10 at 128 px, 500, 50 and 5 images a class to train, 100, 10 and 1 others a class to choose by, and 200 of test
-a class to judge; ants/bees at 224 px in four folds, 30 images of the rest to choose by. ``--sgd`` adds a grid over
-SGD's rate, batch size and weight decay. Features come from the cache after the first run (about four minutes on two
+CIFAR-10 at 128 px: 500, 50 and 5 images per class for training, 100, 10 and 1 others per class for validation, and 200
+test images per class; ants/bees at 224 px in four folds, with 30 of the remaining images for validation. ``--sgd`` adds
+a grid over SGD's rate, batch size and weight decay. Features are cached after the first run (about four minutes on two
 cores).
 """
 
@@ -45,7 +45,7 @@ from .table import Row, show
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Images to learn from, to choose by, and to judge."""
+    """Images for training, validation and test."""
 
     name: str
     train: Rows
@@ -55,7 +55,7 @@ class Task:
 
 
 def features(folder: Path, image_size: int, source_px: int, weights: str, compute: Compute) -> Rows:
-    """Features [n x 2048] and labels [n] of a folder of class folders."""
+    """Computes features [n x 2048] and labels [n] of a folder of class folders."""
     found = find_weights(weights, mode="frozen")
     network = ResNet50(2)
     load_backbone(network, found)
@@ -66,12 +66,12 @@ def features(folder: Path, image_size: int, source_px: int, weights: str, comput
 
 
 def take(rows: Rows, index: torch.Tensor) -> Rows:
-    """Some of the rows."""
+    """Selects rows."""
     return rows[0][index], rows[1][index]
 
 
 def cifar_tasks(archive: Path, weights: str, compute: Compute) -> Iterator[Task]:
-    """500, 50 and 5 images a class."""
+    """Tasks of 500, 50 and 5 images per class."""
     with tempfile.TemporaryDirectory() as name, tarfile.open(archive) as tar:
         tar.extractall(name, filter="data")
         parts = []
@@ -83,18 +83,22 @@ def cifar_tasks(archive: Path, weights: str, compute: Compute) -> Iterator[Task]
                     path.rename(part / folder.name / path.name)
             parts.append(features(part, 128, 32, weights, compute))
     train, val, test = parts
-    yield Task("500 a class", train, val, test, 10)
+    yield Task("500 per class", train, val, test, 10)
     for start in range(3):
         yield Task(
-            "50 a class", take(train, torch.arange(start, 5000, 10)), take(val, torch.arange(start, 1000, 10)), test, 10
+            "50 per class",
+            take(train, torch.arange(start, 5000, 10)),
+            take(val, torch.arange(start, 1000, 10)),
+            test,
+            10,
         )
     for start in range(3):
         few = torch.arange(start, 5000, 100)
-        yield Task("5 a class", take(train, few), take(val, torch.arange(start, 1000, 100)), test, 10)
+        yield Task("5 per class", take(train, few), take(val, torch.arange(start, 1000, 100)), test, 10)
 
 
 def photo_tasks(folder: Path, weights: str, compute: Compute) -> Iterator[Task]:
-    """Four folds of ants and bees."""
+    """Tasks from four folds of ants and bees."""
     halves = [features(folder / split, 224, 500, weights, compute) for split in ("train", "val")]
     both = torch.cat([half[0] for half in halves]), torch.cat([half[1] for half in halves])
     order = torch.randperm(len(both[0]), generator=torch.Generator().manual_seed(0))
@@ -104,12 +108,12 @@ def photo_tasks(folder: Path, weights: str, compute: Compute) -> Iterator[Task]:
 
 
 def top1(head: nn.Module, rows: Rows) -> float:
-    """Share of right answers."""
+    """Top-1 accuracy."""
     return loss_and_top1(head_probs(head, rows[0]), rows[1])[1]
 
 
 def to_row(what: str, tasks: list[Task], scores: list[float], seconds: float) -> Row:
-    """The mean of all tasks, and of each kind of task."""
+    """The mean over all tasks, and over each kind of task."""
     details: dict[str, Any] = {}
     for name in dict.fromkeys(task.name for task in tasks):
         of_kind = [100 * score for task, score in zip(tasks, scores, strict=True) if task.name == name]
@@ -119,7 +123,7 @@ def to_row(what: str, tasks: list[Task], scores: list[float], seconds: float) ->
 
 
 def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
-    """Three ways to choose from the path, for three floors; the last one sees the test images and is no way."""
+    """Three ways to choose a penalty, for three lower limits; the last uses the test images and is only a bound."""
     kept = logistic.VARIANCE_FLOOR
     for floor in (0.03, kept, 0.3):
         logistic.VARIANCE_FLOOR = floor
@@ -139,7 +143,7 @@ def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
 
 
 def by_sgd(tasks: list[Task]) -> Iterator[Row]:
-    """The epoch that validation chooses, one row a setting."""
+    """The epoch that the validation split chooses, one row per setting."""
     values = {"data": "digits", "weights": "none", "mode": "frozen", "solver": "sgd", "epochs": 10}
     base = make_plan(resolve(FinetuneConfig, values))
     for lr, batch_size, decay in itertools.product((0.001, 0.003, 0.01), (16, 64), (0.01, 0.1, 0.3)):
@@ -153,7 +157,7 @@ def by_sgd(tasks: list[Task]) -> Iterator[Row]:
 
 
 def measure(setting: Setting, *, sgd: bool = False) -> Iterator[Row]:
-    """One row a setting of the solver."""
+    """One row per setting of the solver."""
     weights, compute = str(setting.weights), choose_compute()
     tasks = [
         *cifar_tasks(setting.assets / "cifar10-jpeg.tar.gz", weights, compute),
@@ -165,7 +169,7 @@ def measure(setting: Setting, *, sgd: bool = False) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one row a setting."""
+    """Prints one row per setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sgd", action="store_true", help="also the grid over SGD")
     chosen = parser.parse_args()

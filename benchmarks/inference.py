@@ -1,11 +1,11 @@
-"""Measures predict: images/s against a bare forward pass, memory over many images, start-up, and peers.
+"""Measures predict: images/s relative to a bare forward pass, memory over many images, start-up, and peers.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.inference [--images 2000] [--memory] [--peers] [--onnx FILE]
         [--quick] [--json FILE]
 
-The bare pass is the same network in the same precision on the same cores, channels last, its tensors ready: no file is
-read. Ours is the time in which :func:`resnet_cli.predict` answers files of photos, decode included, and for memory the
-installed command in a process of its own. The two take turns, and the figure is the median of the ratios.
+The bare pass is the same network in the same precision on the same cores, channels last, with its tensors ready: no
+file is read. Ours is the time that :func:`resnet_cli.predict` takes for photo files, decoding included; for memory it
+is the installed command in its own process. The two take turns, and the figure is the median of the ratios.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from .processes import run
 from .setting import Setting, alone
 from .table import Row, show, spread
 
-#: Few large photos decode as long as many small ones; these are the tutorial's, 500 x 375 pixels and less.
+#: A few large photos take as long to decode as many small ones; these are the tutorial's, of 500 x 375 pixels and less.
 PHOTOS = ("photos", "ants_bees")
 FEW, MANY = 1_000, 20_000
-#: Exemplars that predict may take, all in all.
+#: Gigabytes that predict may use in all.
 MAX_GB = 1.5
-#: What the memory of 20,000 images may exceed that of 1,000 by: the allocator's noise.
+#: By how much memory for 20,000 images may exceed that for 1,000: the allocator's noise.
 MAX_GROWTH = 1.1
-#: Photos of a look that everything runs.
+#: Number of photos with --quick, which only checks that everything runs.
 QUICK_PHOTOS = 128
 
 
 def photos(assets: Path, count: int, folder: Path) -> Path:
-    """A folder of so many photos; there are a few hundred, copied once and then linked under many names."""
+    """Makes a folder of this many photos: the few hundred that exist are copied once, then linked under many names."""
     folder.mkdir()
     sources = sorted(assets.joinpath(*PHOTOS).rglob("*.jpg"))
     for number in range(count):
@@ -55,20 +55,20 @@ def photos(assets: Path, count: int, folder: Path) -> Path:
 
 
 class BarePass:
-    """The network alone, on one batch again and again."""
+    """The network alone, on the same batch again and again."""
 
     def __init__(self, model: Model, compute: Compute) -> None:
-        # As it is: folding its BatchNorms is part of what ours does better.
+        # Its BatchNorms are not folded: folding them is part of what ours does better.
         self._network = model.network.eval().to(compute.device).to(memory_format=torch.channels_last)
         self._compute = compute
         side = model.preprocess.crop_size
         self._batch = compute.to_device(torch.rand(inference_batch_size(side, compute), 3, side, side))
 
     def rate(self, num_images: int) -> float:
-        """Images/s over about so many."""
+        """Measures images/s over about this many images."""
         num_batches = max(2, round(num_images / len(self._batch)))
         with torch.inference_mode(), self._compute.autocast():
-            # A GPU is done when a number of its last answer is here.
+            # Reading a number of the last output waits for the GPU.
             self._network(self._batch)[0, 0].item()
             began = time.perf_counter()
             for _ in range(num_batches):
@@ -78,23 +78,23 @@ class BarePass:
 
 
 def our_rate(model: Model, files: list[Path], compute: Compute) -> float:
-    """Images/s of predict over files, from the call to the last answer."""
+    """Measures images/s of predict over files, from the call to the last prediction."""
     began = time.perf_counter()
     num = sum(1 for _ in predict(model, iter(files), device=compute.device, precision=compute.precision))
     return num / (time.perf_counter() - began)
 
 
 def measure_rate(weights: Path, folder: Path, *, pairs: int) -> Row:
-    """Images/s of ours over those of the bare pass, in turn, in one process."""
+    """Measures our images/s relative to the bare pass, in turns, in one process."""
     model, compute, files = load(weights), choose_compute("cpu"), sorted(folder.iterdir())
     bare = BarePass(model, compute)
     bare.rate(len(files) // 4)
     ours, bare_rates = [], []
     part = min(len(files), max(64, len(files) // pairs))
     for index in range(pairs):
-        # Few files are answered more than once.
+        # A few files are predicted more than once.
         start = min(index * part, len(files) - part)
-        # Between two halves of the bare pass: a machine that others use drifts.
+        # Between two halves of the bare pass, since the speed of a shared machine drifts.
         before = bare.rate(part // 2)
         ours.append(our_rate(model, files[start : start + part], compute))
         bare_rates.append((before + bare.rate(part // 2)) / 2)
@@ -105,12 +105,12 @@ def measure_rate(weights: Path, folder: Path, *, pairs: int) -> Row:
         "precision": compute.precision,
     }
     ratios = [a / b for a, b in zip(ours, bare_rates, strict=True)]
-    what = "predict, 224 px, decode included, over bare"
+    what = "predict, 224 px, decoding included, relative to bare"
     return Row(what, statistics.median(ratios), "x", at_least=0.9, details=details | spread(ratios))
 
 
 def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, int]) -> Iterator[Row]:
-    """Peak memory of the command over few and over many images."""
+    """Measures the command's peak memory for few and for many images."""
     env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
     peaks = []
     for count in counts:
@@ -127,22 +127,28 @@ def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, 
 
 
 def measure_onnx(model: Path, image: Path, scratch: Path) -> Row:
-    """Seconds in which an exported model answers one image, from the start of the process."""
+    """Measures the seconds until an exported model has predicted one image, from the start of the process."""
     env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
     command = ("resnet-cli", "predict", str(image), "--model", str(model), "--quiet")
     seconds = [run(*command, env=env)[0] for _ in range(5)]
-    return Row("one image from a cold .onnx", statistics.median(seconds), "s", at_most=1.5, details=spread(seconds))
+    return Row(
+        "one image with an .onnx file, whole process",
+        statistics.median(seconds),
+        "s",
+        at_most=1.5,
+        details=spread(seconds),
+    )
 
 
 def on_cpu(setting: Setting) -> Iterator[Row]:
-    """Photos answered beside the bare network."""
+    """Measures photos beside the bare network."""
     count = QUICK_PHOTOS if setting.quick else 2_000
     folder = photos(setting.assets, count, setting.empty())
     yield measure_rate(setting.weights, folder, pairs=2 if setting.quick else 5)
 
 
 def rows(chosen: argparse.Namespace, setting: Setting) -> Iterator[Row]:
-    """The measurements that were asked for."""
+    """The requested measurements."""
     weights, scratch = setting.weights, setting.scratch
     folder = photos(setting.assets, chosen.images, scratch / "photos")
     if chosen.exemplars:
@@ -161,18 +167,20 @@ def rows(chosen: argparse.Namespace, setting: Setting) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2_000, help="photos to answer")
+    parser.add_argument("--images", type=int, default=2_000, help="number of photos")
     parser.add_argument("--memory", action="store_true", help="also memory from 1,000 to 20,000 images (long)")
-    parser.add_argument("--model", type=Path, help="with --memory: a smaller model, where an hour is too long")
-    parser.add_argument("--onnx", type=Path, help="also one image from this exported file")
-    parser.add_argument("--peers", type=Path, metavar="DIR", help="also timm and ultralytics, in venvs in this folder")
-    parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
-    parser.add_argument("--json", type=Path, help="write the rows there too")
+    parser.add_argument("--model", type=Path, help="with --memory: a smaller model, if an hour is too long")
+    parser.add_argument("--onnx", type=Path, help="also one image with this exported file")
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help="also timm and ultralytics, in virtual environments in this folder"
+    )
+    parser.add_argument("--quick", action="store_true", help="few images: whether everything runs")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args()
     for name in ("model", "onnx", "peers", "json"):
-        # The measurements work in a folder of their own.
+        # The measurements change the working folder.
         setattr(chosen, name, path.absolute() if (path := getattr(chosen, name)) else None)
     chosen.images = min(chosen.images, 200) if chosen.quick else chosen.images
     with alone(quick=chosen.quick) as setting:

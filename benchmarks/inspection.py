@@ -1,10 +1,10 @@
-"""Measures `inspect` on planted faults, against the bare decode of the same folder, and a second look at 60,000.
+"""Measures `inspect` on planted faults, relative to bare decoding of the same folder, and scanning 60,000 images again.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.inspection
 
 Two thousand CIFAR-10 images get 20 exact copies and 20 near copies in the other split, 10 truncated files, 5
-bombs, 10 EXIF-rotated and 5 images in other modes. False pairs are those between two images that were not
-planted and that the whole of CIFAR-10's own duplicates do not explain: they are written out to be looked at.
+decompression bombs, 10 EXIF-rotated images and 5 images in other color modes. False pairs are those between two images
+that were not planted and that CIFAR-10's own duplicates do not explain: they are printed, to be checked by eye.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ NUM_IMAGES = 2000
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="leave the folder with the planted faults here")
+    parser.add_argument("--keep", type=Path, help="keep the folder with the planted faults here")
     parser.add_argument("--quick", action="store_true", help="one pair of times, and 2,000 images twice")
     chosen = parser.parse_args()
     folder = chosen.keep.absolute() if chosen.keep else None
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(setting: Setting, *, seed: int = 0, folder: Path | None = None) -> Iterator[Row]:
-    """What is found of what was planted, and how long looking takes, the first time and the second."""
+    """Measures the share of planted faults that is found, and the time of the first and of the second scan."""
     os.environ["RESNET_CLI_CACHE"] = str(setting.empty())
     everything = setting.empty()
     with tarfile.open(setting.assets / "cifar10-jpeg.tar.gz") as archive:
@@ -60,7 +60,7 @@ def measure(setting: Setting, *, seed: int = 0, folder: Path | None = None) -> I
 
 
 def plant(everything: Path, folder: Path, rng: random.Random) -> dict[str, list[Any]]:
-    """Writes the folder; kind of fault -> names, or pairs of names."""
+    """Writes the folder; returns kind of fault -> names, or pairs of names."""
     sources = sorted(everything.rglob("*.jpg"))
     for path in rng.sample(sources, NUM_IMAGES):
         target = folder / path.relative_to(everything)
@@ -108,7 +108,7 @@ def plant(everything: Path, folder: Path, rng: random.Random) -> dict[str, list[
 
 
 def near_copy(source: Path, target: Path, index: int, rng: random.Random) -> None:
-    """Saves an image again: at another quality, another size, slightly cropped, or all of it."""
+    """Saves an image again: with another quality, in another size, slightly cropped, or all of it."""
     image = Image.open(source).convert("RGB")
     kind = index % 4
     if kind in {1, 3}:
@@ -123,7 +123,7 @@ def near_copy(source: Path, target: Path, index: int, rng: random.Random) -> Non
 
 
 def bomb() -> bytes:
-    """A PNG of a few kilobytes that says it has 81 million pixels."""
+    """Makes a PNG of a few kilobytes that claims to have 81 million pixels."""
     side = 9000
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -135,7 +135,7 @@ def bomb() -> bytes:
 
 
 def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -> Iterator[Row]:
-    """What inspect finds of what was planted, and how long it takes against the bare decode."""
+    """Measures what inspect finds of the planted faults, and its time relative to bare decoding."""
     from resnet_cli.data.inspection.findings import to_report
     from resnet_cli.data.inspection.inspect import inspect_images
     from resnet_cli.data.inspection.scan import scan
@@ -160,21 +160,21 @@ def measure_faults(folder: Path, planted: dict[str, list[Any]], *, pairs: int) -
     yield found("truncated files", planted["truncated"], unreadable, 100)
     yield found("bombs", planted["bomb"], unreadable, 100)
     yield found("EXIF-rotated images", planted["rotated"], set(report["modes"]["rotated"]), None)
-    yield found("images in other modes", planted["mode"], modes, None)
+    yield found("images in other color modes", planted["mode"], modes, None)
     yield found("copies among the leaks", planted["exact"] + planted["near"], leaks, None)
     others = sorted(near - set(planted["near"]))
     for pair in others:
-        print(f"to look at: {' and '.join(pair)}", file=sys.stderr)
+        print(f"to check by eye: {' and '.join(pair)}", file=sys.stderr)
     yield Row("inspect: near pairs that were not planted", len(others), "pairs", details={"of": len(near)})
     wrong = unreadable - {*planted["truncated"], *planted["bomb"]}
     yield Row("inspect: unreadable and not planted", len(wrong), "files", at_most=0, details={"of": len(paths)})
     whole, bare = (statistics.median(column) for column in zip(*times, strict=True))
     details = {"ours_ms": whole, "bare_ms": bare, "images": len(paths)} | spread(ratios)
-    yield Row("inspect over the bare decode", statistics.median(ratios), "x", at_most=3, details=details)
+    yield Row("inspect relative to bare decoding", statistics.median(ratios), "x", at_most=3, details=details)
 
 
 def measure_second_look(folder: Path) -> Iterator[Row]:
-    """The first look at many images, the second, and the command both times."""
+    """Measures the first scan of many images, the second, and the command both times."""
     from resnet_cli.data.inspection.scan import scan
     from resnet_cli.data.sources.opening import open_dataset
 
@@ -194,7 +194,7 @@ def measure_second_look(folder: Path) -> Iterator[Row]:
 
 
 def forget_index() -> None:
-    """The next scan looks at every file."""
+    """Makes the next scan read every file."""
     for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("images-*"):
         index.unlink()
 

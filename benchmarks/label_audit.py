@@ -1,9 +1,10 @@
-"""How many planted wrong labels ``eval --label-audit`` finds, by which score, and how well it says how many there are.
+"""How many planted wrong labels ``eval --label-audit`` finds, by which score, and how well it estimates their number.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.label_audit
 
-CIFAR-10, 500 images a class, frozen features at 128 px (from the cache after the first run). A share of all labels is
-replaced by another class at random. Precision is the share of planted ones among as many of the first as were planted.
+CIFAR-10, 500 images per class, frozen features at 128 px (cached after the first run). A share of all labels is
+replaced by a random other class. With n planted labels, precision is the share of planted ones among the n most
+suspect.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from .table import Row, show, spread
 
 PER_CLASS, NUM_CLASSES = 500, 10
 QUICK_PER_CLASS = 20
-#: Share of labels that are made wrong, and how often.
+#: Share of labels that are made wrong -> number of draws.
 DRAWS = ((0.05, 3), (0.0, 1), (0.01, 1), (0.1, 1), (0.2, 1))
-#: What the audit must find of 5 % planted, in percent.
+#: Precision that the audit must reach with 5 % planted, in percent.
 BAR = 70
 
 
 def plant(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """The labels with a share of them wrong."""
+    """The labels, a share of them replaced by wrong ones."""
     rng = np.random.default_rng(seed)
     wrong = rng.choice(len(labels), round(share * len(labels)), replace=False)
     planted = labels.copy()
@@ -38,7 +39,7 @@ def plant(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int6
 
 
 def scores(audit: LabelAudit) -> dict[str, NDArray[np.floating]]:
-    """Ways to rank, the least is the worst."""
+    """Scores to rank by; the lowest is the most suspect."""
     own, other = audit.label_probs, audit.suggested_probs
     mean = np.array([own[audit.labels == label].mean() for label in range(NUM_CLASSES)])
     entropy = -(audit.probs * np.log(audit.probs + 1e-12)).sum(axis=1)
@@ -46,14 +47,14 @@ def scores(audit: LabelAudit) -> dict[str, NDArray[np.floating]]:
         "self-confidence": own,
         "margin": own - other,
         "log odds": np.log(own + 1e-9) - np.log(other + 1e-9),
-        # Confident learning's thresholds: each class's mean self-confidence.
+        # Confident learning's thresholds: the mean self-confidence of each class.
         "less class's mean": own - mean[audit.labels],
         "over entropy": own / np.maximum(entropy, 1e-6),
     }
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """A row a share: the mean precision over its draws, of the score that the audit ranks by."""
+    """One row per share: mean precision over its draws, for the score that the audit ranks by."""
     per_class = QUICK_PER_CLASS if setting.quick else PER_CLASS
     rows, labels = cifar_features(setting.assets, {"train": per_class}, choose_compute())["train"]
     truth = labels.numpy()
@@ -84,7 +85,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one row a share."""
+    """Prints one row per share."""
     with alone(keeps_cache=True) as setting:
         show(measure(setting))
 

@@ -1,10 +1,10 @@
-"""Whether the forecasts of ``eval --learning-curve`` come true: most of CIFAR-10's images are hidden from it.
+"""Whether the forecasts of ``eval --learning-curve`` come true, with most of CIFAR-10's images hidden from it.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.learning_curve [--per-class 1000]
 
-From pools of few images a class it forecasts what twice as many and what 100 more a class would bring. Then the head
-is trained on so many, judged by the same test images, and both are compared. Frozen features at 128 px; they come
-from the cache after the first run.
+From pools of a few images per class it forecasts the gain from twice as many, and from 100 more per class. Then the
+head is trained on that many images, evaluated on the same test images, and both are compared. Frozen features at 128
+px, cached after the first run.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .table import Row, show
 
 NUM_CLASSES = 10
 TEST_PER_CLASS = 200
-#: A tenth of each class chooses the penalty, as ``--val-fraction`` does.
+#: A tenth of each class chooses the penalty, as with ``--val-fraction``.
 VAL_SHARE = 0.1
-#: Images a class that the curve may see, and how many pools of each are tried.
+#: Images per class that the curve may use -> number of pools.
 POOLS = {25: 4, 50: 4, 100: 4, 225: 4, 450: 2}
 
 
 class Trial(NamedTuple):
-    """One forecast and what came true, as gains in top-1."""
+    """One forecast and what came true, as gains in top-1 accuracy."""
 
     name: str
     expected: float
@@ -51,13 +51,13 @@ class Trial(NamedTuple):
 
 
 def right(train: Rows, val: Rows, test: Rows) -> np.ndarray:
-    """Which test images a head answers right whose penalty validation chooses."""
+    """Which test images are classified correctly by a head whose penalty is chosen on validation images."""
     chosen = logistic.choose(list(logistic.fit_path(train, val, NUM_CLASSES, device="cpu")))
     return (head_probs(chosen.head, test[0]).argmax(dim=1) == test[1]).numpy()
 
 
 def trials(train: Rows, test: Rows, num: int, seed: int) -> list[Trial]:
-    """Forecasts from ``num`` images a class and ``VAL_SHARE`` as many to choose by, and what comes true."""
+    """Forecasts from ``num`` images per class, plus ``VAL_SHARE`` of that for validation, and what comes true."""
     rng = np.random.default_rng((seed, num))
     by_class = [rng.permutation(np.flatnonzero(train[1].numpy() == label)) for label in range(NUM_CLASSES)]
     num_val = max(1, round(VAL_SHARE * num))
@@ -74,12 +74,12 @@ def trials(train: Rows, test: Rows, num: int, seed: int) -> list[Trial]:
         if stop > min(map(len, by_class)):
             continue
         later = right(rows(num_val, stop), val, test)
-        found.append(Trial(f"{num} a class, {forecast.name}", *forecast.gain, later.mean() - now.mean()))
+        found.append(Trial(f"{num} per class, {forecast.name}", *forecast.gain, later.mean() - now.mean()))
     return found
 
 
 def measure(setting: Setting, *, per_class: int = 1000) -> Iterator[Row]:
-    """How many forecasts came true, of each kind."""
+    """The share of forecasts of each kind that came true."""
     counts = {"train": 60, "test": 20} if setting.quick else {"train": per_class, "test": TEST_PER_CLASS}
     parts = cifar_features(setting.assets, counts, choose_compute())
     done: list[Trial] = []
@@ -101,9 +101,9 @@ def measure(setting: Setting, *, per_class: int = 1000) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one row a kind of forecast."""
+    """Prints one row per kind of forecast."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--per-class", type=int, default=1000, help="CIFAR-10 train images a class, all in all")
+    parser.add_argument("--per-class", type=int, default=1000, help="CIFAR-10 training images per class in all")
     chosen = parser.parse_args()
     with alone(keeps_cache=True) as setting:
         show(measure(setting, per_class=chosen.per_class))

@@ -1,4 +1,4 @@
-"""A client that keeps so many connections busy, in a process of its own; prints seconds a request as JSON.
+"""A client that keeps a number of connections busy, in its own process; prints seconds per request as JSON.
 
 python -m benchmarks.load URL FOLDER --connections 8 --requests 400
 """

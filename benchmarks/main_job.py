@@ -1,9 +1,9 @@
-"""Measures the main job on real photos: accuracy, time against one bare forward pass, peak memory.
+"""Measures the main job on real photos: accuracy, time relative to one bare forward pass, peak memory.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.main_job [--cifar] [--quick]
 
-Everything is measured as a user meets it: the installed ``resnet-cli`` in a process of its own, an empty feature
-cache, start-up included. Ratios are between runs of the same minute on the same machine.
+Everything is measured as a user sees it: the installed ``resnet-cli`` in its own process, with an empty feature cache,
+start-up included. Ratios are between runs on the same machine within minutes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .setting import Setting, alone
 from .table import Row, show
 
 IMAGE_SIZE_PX, CIFAR_SIZE_PX = 224, 128
-#: Of a look that everything runs.
+#: Smaller numbers with --quick, which only checks that everything runs.
 QUICK_SIZE_PX, QUICK_PHOTOS, QUICK_PER_CLASS = 128, 64, 20
 
 
 def measure_photos(setting: Setting) -> Iterator[Row]:
-    """Ants and bees, frozen: with nothing cached, and again with another seed."""
+    """Ants and bees, frozen backbone: with nothing cached, and again with another seed."""
     from resnet_cli.system.device import choose_compute
 
     side = QUICK_SIZE_PX if setting.quick else IMAGE_SIZE_PX
@@ -37,7 +37,7 @@ def measure_photos(setting: Setting) -> Iterator[Row]:
     def bare(precision: str) -> float:
         return run(sys.executable, "-c", BARE, str(num_images), str(side), precision, env=env)[0]
 
-    # Emulated bfloat16 is several times slower: a bare pass in it would flatter us.
+    # Emulated bfloat16 is several times slower: a bare pass in it would make our ratio look too good.
     kinds = {"fp32", choose_compute("cpu").precision}
     before = {kind: bare(kind) for kind in kinds}
     precision = min(before, key=before.__getitem__)
@@ -53,7 +53,9 @@ def measure_photos(setting: Setting) -> Iterator[Row]:
         details={"seeds 0 and 1": " and ".join(f"{value:.1f}" for value in top1), "n": num_val},
     )
     details = {"ours_s": cold_s, "bare_s": alone_s, "precision": precision, "images": num_images}
-    yield Row("ants/bees, frozen, over one bare forward pass", cold_s / alone_s, "x", at_most=1.3, details=details)
+    yield Row(
+        "ants/bees, frozen, relative to one bare forward pass", cold_s / alone_s, "x", at_most=1.3, details=details
+    )
     yield Row("ants/bees, frozen, again with another seed, features cached", warm_s, "s", at_most=20, details={"n": 1})
     yield Row(
         "ants/bees, frozen, peak memory, nothing cached",
@@ -65,7 +67,7 @@ def measure_photos(setting: Setting) -> Iterator[Row]:
 
 
 def measure_cifar(setting: Setting) -> Iterator[Row]:
-    """CIFAR-10, 500 images a class, frozen; 100 others a class choose."""
+    """CIFAR-10, 500 images per class, frozen backbone, 100 others per class for validation."""
     count, others = (QUICK_PER_CLASS, QUICK_PER_CLASS) if setting.quick else (500, 100)
     data = setting.cifar(train=("train", slice(count)), val=("test", slice(others)))
     env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
@@ -110,10 +112,10 @@ def measure_all_cifar(setting: Setting) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar", action="store_true", help="also CIFAR-10, 500 a class at 128 px (minutes)")
-    parser.add_argument("--quick", action="store_true", help="only a look that everything runs")
+    parser.add_argument("--cifar", action="store_true", help="also CIFAR-10, 500 images per class at 128 px (minutes)")
+    parser.add_argument("--quick", action="store_true", help="few images: whether everything runs")
     chosen = parser.parse_args()
     with alone(quick=chosen.quick) as setting:
         show(measure_photos(setting))

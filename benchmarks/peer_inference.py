@@ -1,6 +1,6 @@
-"""The peers that the inference benchmark measures, each in a venv of its own: timm's inference and ``yolo predict``.
+"""The peers of the inference benchmark, each in its own virtual environment: timm's inference and ``yolo predict``.
 
-Both get the same photos, the same backbone and weights, 224 px and 32 images a pass, and write what they answer.
+Both get the same photos, the same backbone and weights, 224 px and 32 images per pass, and write their predictions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .table import Row
 
 BATCH_SIZE = 32
 
-#: The steps of timm's inference.py, which its package does not hold: loader, softmax, top-5, a CSV at the end.
+#: The steps of timm's inference.py, which its package does not contain: loader, softmax, top-5, a CSV at the end.
 TIMM = """
 import csv, sys, timm, torch
 from timm.data import create_dataset, create_loader, resolve_data_config
@@ -56,15 +56,15 @@ PEERS = (Peer("timm", TIMM), Peer("ultralytics", ULTRALYTICS))
 
 
 def measure_peer(peer: Peer, venvs: Path, folder: Path, weights: Path, precision: str, scratch: Path) -> Row:
-    """Images/s of a peer, its process included; how it failed where it does.
+    """Measures images/s of a peer, including its process; if it fails, the row says how.
 
     Args:
-        peer: Which one.
-        venvs: Holds the venvs; one that is there is used as it is.
-        folder: Of photos.
-        weights: ``.safetensors`` in torchvision's layout.
-        precision: ``fp32`` or ``bf16``, for those who can on a CPU.
-        scratch: Holds what the peer reads and writes.
+        peer: The peer.
+        venvs: Folder of the virtual environments; an existing one is used as it is.
+        folder: Folder of photos.
+        weights: A ``.safetensors`` file in torchvision's layout.
+        precision: ``fp32`` or ``bf16``, for peers that support it on a CPU.
+        scratch: Folder for what the peer reads and writes.
     """
     what = f"{peer.package}, process"
     if not (scratch / "torch_home").exists():
@@ -77,17 +77,17 @@ def measure_peer(peer: Peer, venvs: Path, folder: Path, weights: Path, precision
 
 
 def answer_all(peer: Peer, python: Path, folder: Path, precision: str, scratch: Path) -> tuple[float, int]:
-    """Wall seconds in which a peer answers a folder, its process included, and how many images it answered.
+    """Measures the wall seconds of a peer over a folder, including its process, and counts its predictions.
 
     Args:
-        peer: Which one.
-        python: From :func:`~benchmarks.peers.install`.
-        folder: Of photos.
-        precision: ``fp32`` or ``bf16``, for those who can on a CPU.
-        scratch: Holds ``torch_home`` of :func:`~benchmarks.peers.write_checkpoints`.
+        peer: The peer.
+        python: The Python of :func:`~benchmarks.peers.install`.
+        folder: Folder of photos.
+        precision: ``fp32`` or ``bf16``, for peers that support it on a CPU.
+        scratch: Folder that contains ``torch_home`` of :func:`~benchmarks.peers.write_checkpoints`.
 
     Raises:
-        PeerError: It did not run to its end.
+        PeerError: It did not finish.
     """
     arguments = (folder, 224, BATCH_SIZE, precision, checkpoint(scratch))
     seconds, text = drive(python, peer.driver, *map(str, arguments), scratch=scratch)

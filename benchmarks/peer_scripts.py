@@ -1,4 +1,4 @@
-"""What each peer runs to train, as its docs have it; ``peers.py`` starts them and reads ``top1`` from the last line."""
+"""The training script of each peer, as in its docs; ``peers.py`` starts them and reads ``top1`` from the last line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ head:
   - [-1, 1, Classify, [nc]]
 ''')
 """
-#: freeze=1 is the backbone: it is the YAML's only layer before the head.
+#: freeze=1 freezes the backbone, which is the YAML's only layer before the head.
 ULTRALYTICS = f"""{ULTRALYTICS_YAML}
 folder, mode, epochs, size, batch, precision, weights = sys.argv[1:]
 result = YOLO(yaml, task="classify").train(
@@ -24,7 +24,7 @@ result = YOLO(yaml, task="classify").train(
 )
 top1 = result.top1
 """
-#: vision_learner starts with a frozen backbone; fine_tune(n) is one frozen epoch and n of the whole network.
+#: vision_learner starts with a frozen backbone; fine_tune(n) trains one frozen epoch and n of the whole network.
 FASTAI = """
 import sys
 from fastai.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, resnet50, set_seed, vision_learner
@@ -37,8 +37,8 @@ learn = vision_learner(dls, resnet50, metrics=accuracy)
 learn.fit_one_cycle(int(epochs)) if mode == "frozen" else learn.fine_tune(int(epochs) - 1)
 top1 = float(learn.validate()[1])
 """
-#: The steps and defaults of timm's train.py, which its package does not hold: SGD at 0.1 for 256 images, cosine, no
-#: warm-up (its five epochs are longer than the budget), smoothing 0.1, crops from 8 % of the area, colour jitter.
+#: The steps and defaults of timm's train.py, which its package does not contain: SGD at 0.1 for 256 images, cosine, no
+#: warm-up (its five epochs are longer than the budget), smoothing 0.1, crops from 8 % of the area, color jitter.
 TIMM = """
 import pathlib, sys, timm, torch
 from timm.data import create_dataset, create_loader, resolve_data_config
@@ -85,7 +85,7 @@ for epoch in range(int(epochs)):
             right += int((model(images.contiguous(memory_format=torch.channels_last)).argmax(1) == labels).sum())
     top1 = max(top1, right / len(val.dataset))
 """
-#: The transfer-learning tutorial of torchvision, whose images ants and bees are: its transforms, rates and schedule.
+#: torchvision's transfer-learning tutorial, the source of the ants and bees: its transforms, rates and schedule.
 #: Source: https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html
 TORCHVISION = """
 import sys, torch, torchvision
@@ -128,7 +128,7 @@ for epoch in range(int(epochs)):
             right += int((model(images).argmax(1) == labels).sum())
     top1 = max(top1, right / len(data["val"]))
 """
-#: AutoMM's own defaults around timm's network. It has no way to freeze a backbone of images: it trains all of it.
+#: AutoMM's own defaults around timm's network. It cannot freeze an image backbone: it trains the whole network.
 AUTOGLUON = """
 import pathlib, sys, timm
 folder, mode, epochs, size, batch, precision, weights = sys.argv[1:]
@@ -155,7 +155,7 @@ predictor.fit(
 )
 top1 = predictor.evaluate(val)["accuracy"]
 """
-#: What each driver ends with.
+#: The end of each script.
 ANSWER = """
 import json
 print("\\n" + json.dumps({"top1": top1}))

@@ -1,7 +1,7 @@
-"""The peers that the training benchmark measures: each installed into a venv of its own, and run as its docs say.
+"""The peers of the training benchmark: each is installed into its own virtual environment and run as its docs say.
 
-A peer gets the images, weights and number of epochs that we get, at 224 px and 32 images a step, its own
-defaults for the rest, and a process of its own. Each one finds the weights where it would have downloaded them.
+A peer gets the same images, weights and number of epochs, at 224 px and 32 images per step, its own defaults for
+everything else, and its own process. Each finds the weights where it would have downloaded them to.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """One of the others.
+    """Another library.
 
     Attributes:
-        package: What pip installs.
-        driver: A script that trains and leaves ``top1``.
-        shares_torch: Whether it runs with this Python's torch; else it brings another one, of gigabytes.
-        note: What it does otherwise than it is asked to.
+        package: Name that pip installs.
+        driver: Script that trains and sets ``top1``.
+        shares_torch: Whether it runs with this Python's torch; otherwise it brings its own, of gigabytes.
+        note: How it deviates from the task.
     """
 
     package: str
@@ -41,7 +41,7 @@ class Peer:
     note: str = ""
 
 
-#: Can all that is asked of them: ``frozen`` and ``full``.
+#: Peers that can do both modes: ``frozen`` and ``full``.
 PEERS = (
     Peer("ultralytics", ULTRALYTICS),
     Peer("fastai", FASTAI),
@@ -53,7 +53,7 @@ WHOLE_ONLY = Peer("autogluon.multimodal", AUTOGLUON, shares_torch=False, note="t
 
 @dataclasses.dataclass(frozen=True)
 class PeerRun:
-    """What a peer reached on the validation images, and its wall time, start-up included."""
+    """A peer's top-1 on the validation images, and its wall time, start-up included."""
 
     version: str
     top1: float
@@ -61,24 +61,24 @@ class PeerRun:
 
 
 class PeerError(Exception):
-    """A peer that could not be installed or did not run to its end; the text is its last lines."""
+    """A peer that could not be installed or did not finish; the text is its last lines."""
 
 
 def install(peer: Peer, folder: Path) -> Path:
-    """A Python that has the peer, and this Python's torch where it can.
+    """Makes a Python that has the peer, and this Python's torch if possible.
 
     Args:
-        peer: Which one.
-        folder: Holds the venvs; one that is there is used as it is.
+        peer: The peer.
+        folder: Folder of the virtual environments; an existing one is used as it is.
 
     Raises:
-        PeerError: It does not install here.
+        PeerError: It cannot be installed here.
     """
     import torch
     import torchvision
 
     if peer.package == "torchvision":
-        # It is what we stand on.
+        # resnet-cli itself depends on torchvision: it is installed.
         return Path(sys.executable)
     venv = folder / peer.package
     python = venv / "bin" / "python"
@@ -101,11 +101,11 @@ def install(peer: Peer, folder: Path) -> Path:
 
 
 def write_checkpoints(weights: Path, home: Path) -> None:
-    """Puts weights where torchvision would have downloaded its own; it checks hashes of downloads only.
+    """Writes weights where torchvision would have downloaded its own; it only checks the hashes of downloads.
 
     Args:
-        weights: ``.safetensors`` in torchvision's layout.
-        home: Becomes ``TORCH_HOME``.
+        weights: A ``.safetensors`` file in torchvision's layout.
+        home: The later ``TORCH_HOME``.
     """
     import safetensors.torch
     import torch
@@ -122,16 +122,16 @@ def run_peer(peer: Peer, python: Path, data: Path, *, mode: str, epochs: int, pr
     """Trains once.
 
     Args:
-        peer: Which one.
-        python: From :func:`install`.
-        data: ``train`` and ``val``; the peer may write into it.
+        peer: The peer.
+        python: The Python of :func:`install`.
+        data: Folder with ``train`` and ``val``; the peer may write into it.
         mode: ``frozen`` or ``full``.
-        epochs: One or more; ``full`` of fastai takes two.
-        precision: ``fp32`` or ``bf16``, for those who can on a CPU.
-        scratch: Holds ``torch_home`` of :func:`write_checkpoints`, and what the peer writes.
+        epochs: Number of epochs; at least two for fastai's ``full``.
+        precision: ``fp32`` or ``bf16``, for peers that support it on a CPU.
+        scratch: Folder that contains ``torch_home`` of :func:`write_checkpoints`, and for what the peer writes.
 
     Raises:
-        PeerError: It did not run to its end.
+        PeerError: It did not finish.
     """
     arguments = (data, mode, epochs, IMAGE_SIZE, BATCH_SIZE, precision, checkpoint(scratch))
     seconds, text = drive(python, peer.driver + ANSWER, *map(str, arguments), scratch=scratch)
@@ -143,7 +143,7 @@ def drive(python: Path, script: str, *arguments: str, scratch: Path) -> tuple[fl
     """Runs a peer's script in an empty folder; returns wall seconds, start-up included, and stdout.
 
     Raises:
-        PeerError: It did not run to its end.
+        PeerError: It did not finish.
     """
     place = Path(tempfile.mkdtemp(dir=scratch))
     driver = place / "driver.py"
@@ -155,7 +155,7 @@ def drive(python: Path, script: str, *arguments: str, scratch: Path) -> tuple[fl
 
 
 def peer_env(scratch: Path) -> dict[str, str]:
-    """Neither settings nor calls home: a peer must leave this machine as it is."""
+    """An environment without user settings and telemetry: a peer must not change this machine."""
     return os.environ | {
         "TORCH_HOME": str(scratch / "torch_home"),
         "HF_HUB_OFFLINE": "1",
@@ -167,12 +167,12 @@ def peer_env(scratch: Path) -> dict[str, str]:
 
 
 def checkpoint(scratch: Path) -> Path:
-    """One of the files of :func:`write_checkpoints`; they hold the same."""
+    """One of the files of :func:`write_checkpoints`; their content is the same."""
     return next((scratch / "torch_home" / "hub" / "checkpoints").iterdir())
 
 
 def version_of(peer: Peer, python: Path) -> str:
-    """Of the peer's package."""
+    """The version of the peer's package."""
     find = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
     return _checked([str(python), "-c", find, peer.package]).strip()
 

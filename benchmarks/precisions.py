@@ -1,8 +1,8 @@
-"""How far the answers of each precision lie from float32's, and whether every command gives the same answer.
+"""How much the outputs of each precision differ from float32's, and whether all commands give the same output.
 
 253 photos over ImageNet's 1,000 classes: the validation split of ants and bees, and ten photos of each of ten classes.
-TF32 and float16 of a GPU are emulated: what goes into each convolution is rounded (for float16 also what comes out of
-it) and sums stay in float32, as in tensor cores.
+A GPU's TF32 and float16 are emulated: the inputs of each convolution are rounded (for float16 also its outputs) and
+sums stay in float32, as in tensor cores.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .processes import COMMAND, finetune, run
 from .setting import Setting
 from .table import Row
 
-#: What answers may differ by from float32's: in any probability, and in the share of equal most probable classes.
+#: Largest allowed difference from float32 in any probability, and smallest share of equal most probable classes.
 MOST_DIFFERENT, LEAST_AGREEMENT = 5e-3, 0.995
 _BATCH = 16
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Each precision against float32 as torch computes it layer by layer."""
+    """Compares each precision with float32 as torch computes it layer by layer."""
     from resnet_cli.model.features import FrozenBackbone, folded_for
     from resnet_cli.model.weights import load_model
     from resnet_cli.system.device import Compute
@@ -64,7 +64,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def measure_commands(setting: Setting) -> Iterator[Row]:
-    """One frozen model of ants and bees asked by every command, on the same photos."""
+    """Runs every command with one model of ants and bees on the same photos."""
     model = setting.empty()
     finetune(setting.photos, "--mode", "frozen", "--weights", str(setting.weights), env={**os.environ}, out=model)
     photos = _photos(setting)
@@ -75,15 +75,15 @@ def measure_commands(setting: Setting) -> Iterator[Row]:
     expected = _predicted(model / "model.safetensors", photos)
     for name, trust in formats.items():
         found = _predicted(model / f"model.{name}", photos, *trust)
-        yield from _compare(f"predict: model.{name} against the run", expected, found, {"images": len(photos)})
+        yield from _compare(f"predict: model.{name} relative to the run", expected, found, {"images": len(photos)})
     found = _served(model, photos)
-    yield from _compare("serve against predict", expected, found, {"images": len(photos)})
+    yield from _compare("serve relative to predict", expected, found, {"images": len(photos)})
     own = {spec: _evaluated(model / spec, *flags) for spec, flags in _SUBJECTS.items()}
     own["metrics.json"] = json.loads((model / "metrics.json").read_text())["val"]["top1"]
     values = ", ".join(f"{name} {100 * top1:.2f}" for name, top1 in own.items())
     spread = 100 * (max(own.values()) - min(own.values()))
     yield Row(
-        "ants/bees: top-1 by who computes it, spread", spread, "points", at_most=0, details={"%": values, "n": len(val)}
+        "ants/bees: top-1 by each command, spread", spread, "points", at_most=0, details={"%": values, "n": len(val)}
     )
 
 
@@ -102,7 +102,7 @@ def _open(path: Path) -> Any:
 
 
 def _answers(features: Callable[[Tensor], Tensor], head: nn.Module, pixels: Tensor) -> tuple[NDArray[Any], float]:
-    """Probabilities [n x k], and the seconds of the second half, when everything is made ready."""
+    """Computes probabilities [n x k], and the seconds of the second half, when everything is warmed up."""
     rows, began = [], 0.0
     batches = torch.split(pixels, _BATCH)
     for at, batch in enumerate(batches):
@@ -130,7 +130,7 @@ def _compare(
 
 
 def _rounded(network: nn.Module, to: Callable[[Tensor], Tensor], *, also_outputs: bool = False) -> nn.Module:
-    """The network with inputs and weights of its convolutions rounded, sums in float32."""
+    """The network with rounded inputs and weights of its convolutions, and sums in float32."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.copy_(to(module.weight))
@@ -141,7 +141,7 @@ def _rounded(network: nn.Module, to: Callable[[Tensor], Tensor], *, also_outputs
 
 
 def _to_tf32(x: Tensor) -> Tensor:
-    """To the nearest value with 10 bits behind the point, ties to even."""
+    """Rounds to the nearest value with a mantissa of 10 bits, ties to even."""
     bits = x.contiguous(memory_format=torch.channels_last).view(torch.int32)
     return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
 

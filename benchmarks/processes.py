@@ -1,4 +1,4 @@
-"""Commands as a user meets them: each a process of its own, with its wall time and its own peak memory."""
+"""Commands as a user sees them: each in its own process, with its wall time and its own peak memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 #: The installed command that belongs to this Python.
 COMMAND = str(Path(sys.executable).with_name("resnet-cli"))
-#: A process that does what any tool must: import torch, decode nothing, run the bare network over n images.
+#: The minimum for any tool: import torch and run the bare network over n images, without decoding any.
 BARE = """
 import sys, time, torch, torchvision
 n, size, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -23,7 +23,7 @@ with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled
         net(x[: n - done])
         done += 32
 """
-#: Starts a command. Linux counts the memory of whoever starts a process as the new one's peak: this one has hardly any.
+#: Starts a command. Linux counts the memory of the parent process in the peak of the new one: this one has hardly any.
 STARTER = """
 import json, os, sys, time
 report, *command = sys.argv[1:]
@@ -37,17 +37,17 @@ with open(report, "w") as file:
 
 
 class CommandError(Exception):
-    """A command that ended as it should not; the text has its exit code and last lines."""
+    """A command that failed; the text has its exit code and last lines."""
 
 
 class Ended(NamedTuple):
-    """A command that ended.
+    """A command that has ended.
 
     Attributes:
-        seconds: Of the clock.
-        peak_bytes: The most memory that it held, or a process that it started.
-        stdout: What it said.
-        cpu_s: Seconds of the processors: on a busy machine the clock tells little.
+        seconds: Wall time.
+        peak_bytes: Peak memory of the command or of a process that it started.
+        stdout: Its output.
+        cpu_s: Processor time, since wall time says little on a busy machine.
     """
 
     seconds: float
@@ -69,12 +69,12 @@ def launch(*command: str, env: dict[str, str], exit_code: int = 0) -> Ended:
     """Runs a command to its end.
 
     Args:
-        *command: ``resnet-cli`` is the one beside this Python, whatever PATH says.
-        env: Its environment.
-        exit_code: What it must end with.
+        *command: Words of the command; ``resnet-cli`` is the one beside this Python, whatever PATH says.
+        env: Environment of the process.
+        exit_code: Exit code that it must have.
 
     Raises:
-        CommandError: It ended with another one.
+        CommandError: It ended with another exit code.
     """
     command = (COMMAND, *command[1:]) if command[0] == "resnet-cli" else command
     with tempfile.TemporaryDirectory() as name, (Path(name) / "stderr").open("w+") as errors:

@@ -1,9 +1,10 @@
-"""Measures ours against the peers, each in a venv of its own: training on frozen features, prediction, start-up.
+"""Compares resnet-cli with its peers: training with a frozen backbone, prediction, start-up.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.race [--peers-dir DIR] [--quick]
 
-Same images, weights, number of epochs, size and batch; every one is a process of its own, start-up included, and ours
-runs before and after each of them. A peer that does not install beside this torch, or fails, is a row that says so.
+All get the same images, weights, number of epochs, image size and batch size. Each runs in its own virtual environment
+and its own process, start-up included, and ours runs before and after it. If a peer cannot be installed beside this
+torch, or fails, its row says so.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from .setting import Setting, alone
 from .table import Row, show, spread
 
 EPOCHS = 10
-#: How many times as fast ours must be in training; the others have no bar.
+#: How many times as fast ours must be in training; the other peers have no target.
 TRAINING_BARS = {"ultralytics": 20, "fastai": 20}
 PREDICT_BAR, HELP_BAR = 3, 10
 NUM_PHOTOS = 1_000
@@ -46,17 +47,17 @@ QUICK_PHOTOS = 48
 
 
 def on_training(setting: Setting) -> Iterator[Row]:
-    """Ten epochs of ants and bees with a frozen backbone: wall time of each peer over ours."""
+    """Ten epochs of ants and bees with a frozen backbone: wall time of each peer relative to ours."""
     return race(setting, PEERS)
 
 
 def on_whole_training(setting: Setting) -> Iterator[Row]:
-    """The same for who cannot freeze a backbone and brings a torch of its own: gigabytes and more than an hour."""
+    """The same for a peer that cannot freeze a backbone and brings its own torch: gigabytes, and more than an hour."""
     return race(setting, (WHOLE_ONLY,))
 
 
 def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
-    """Wall time of each peer over ours, which runs before and after it."""
+    """Wall time of each peer relative to ours, which runs before and after it."""
     from resnet_cli.system.device import choose_compute
 
     precision = choose_compute("cpu").precision
@@ -100,7 +101,7 @@ def train_ours(setting: Setting, data: Path) -> tuple[float, float]:
 
 
 def train_peer(setting: Setting, peer: Peer, python: Path, data: Path, precision: str) -> tuple[PeerRun, str]:
-    """All epochs; or where it is only a look, one and two, and from their difference what ten would take."""
+    """Trains all epochs; with --quick one and two, and extrapolates from their difference to ten."""
 
     def train(epochs: int) -> PeerRun:
         return run_peer(peer, python, data, mode="frozen", epochs=epochs, precision=precision, scratch=setting.scratch)
@@ -113,7 +114,7 @@ def train_peer(setting: Setting, peer: Peer, python: Path, data: Path, precision
 
 
 def on_predict(setting: Setting) -> Iterator[Row]:
-    """A thousand photos answered: wall time of each peer over ours."""
+    """Predictions for a thousand photos: wall time of each peer relative to ours."""
     from resnet_cli.system.device import choose_compute
 
     precision = choose_compute("cpu").precision
@@ -131,7 +132,7 @@ def on_predict(setting: Setting) -> Iterator[Row]:
                 ours.append(run(*command, env=env)[0])
                 seconds, num = peer_inference.answer_all(peer, python, folder, precision, setting.scratch)
                 if num != num_images:
-                    raise PeerError(f"answered {num} of {num_images} photos")
+                    raise PeerError(f"{num} of {num_images} photos predicted")
                 theirs.append(seconds)
             version = version_of(peer, python)
         except PeerError as error:
@@ -149,13 +150,13 @@ def on_predict(setting: Setting) -> Iterator[Row]:
 
 
 def on_help(setting: Setting) -> Iterator[Row]:
-    """``yolo help`` over ``resnet-cli --help``."""
+    """``yolo help`` relative to ``resnet-cli --help``."""
     what = "--help: times as fast as yolo help"
     peer = next(peer for peer in PEERS if peer.package == "ultralytics")
     ours, theirs = [], []
     try:
         python = install(peer, venvs(setting))
-        # One more than count: the first pair fills the disk's cache.
+        # One more pair than counted: the first fills the disk's cache.
         for _ in range(2 if setting.quick else 8):
             ours.append(run("resnet-cli", "--help", env=dict(os.environ))[0])
             theirs.append(run(str(python.with_name("yolo")), "help", env=peer_env(setting.scratch))[0])
@@ -173,15 +174,17 @@ def on_help(setting: Setting) -> Iterator[Row]:
 
 
 def venvs(setting: Setting) -> Path:
-    """The folder of the peers' venvs; they stay, since installing takes minutes."""
+    """The folder of the peers' virtual environments; they are kept, since installing takes minutes."""
     return setting.peers_dir or cache_dir() / "benchmark-peers"
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
-    parser.add_argument("--quick", action="store_true", help="few photos; ten epochs scaled from one and two")
+    parser.add_argument(
+        "--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the virtual environments"
+    )
+    parser.add_argument("--quick", action="store_true", help="few photos; ten epochs extrapolated from one and two")
     chosen = parser.parse_args()
     peers_dir = chosen.peers_dir.absolute()
     with alone(quick=chosen.quick) as found:

@@ -1,8 +1,8 @@
-"""Measures the report page: its size, and the processor time to make it, on made-up answers and images of noise.
+"""Measures the report page: its size, and the processor time to make it, with synthetic predictions and noise images.
 
     python -m benchmarks.report
 
-Noise compresses worst, so real pages are smaller.
+Noise compresses badly, so real pages are smaller.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from resnet_cli.reporting.report_page import report_page
 from .setting import Setting
 from .table import Row, show
 
-#: Classes, images, side of an image in pixels.
+#: Number of classes, number of images, side of an image in pixels.
 CASES = ((2, 200, 500), (10, 1_000, 500), (100, 10_000, 500), (1_000, 20_000, 300))
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """A row a page."""
+    """One row per page."""
     for num_classes, num, side_px in CASES[:2] if setting.quick else CASES:
         content = make_content(tuple(f"class {n}" for n in range(num_classes)), num, side_px=side_px, strength=3.0)
         began = time.process_time()
@@ -38,7 +38,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table."""
     show(measure(Setting(Path(), Path(), quick=False)))
 
 

@@ -1,9 +1,9 @@
-"""Measures `serve`: requests/s and how long they take, against the same network alone; memory over many requests.
+"""Measures `serve`: requests/s and latency relative to the same network alone; memory over many requests.
 
     python -m benchmarks.serving MODEL FOLDER [--requests 400] [--memory 10000] [--json FILE]
 
-MODEL is what `resnet-cli serve` takes, FOLDER holds JPEGs. The network alone is the session that the server runs, on
-ready tensors, in this process, before and after each load; the client is a third process.
+MODEL is anything that `resnet-cli serve` takes, FOLDER contains JPEGs. The network alone is the session that the server
+runs, with ready tensors, in this process, before and after each load; the client is a third process.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .table import Row, head
 
 COMMAND = str(Path(sys.executable).with_name("resnet-cli"))
 CONNECTIONS = (1, 8, 64)
-#: Of the network alone, before and after each load.
+#: Seconds for which the network alone is measured, before and after each load.
 BARE_S = 5.0
 WARM_UP = 200
 
 
 class Server:
-    """A server that runs, from its first answer to the end of the block."""
+    """A running server, from its first response to the end of the block."""
 
     def __init__(self, model: str) -> None:
         self._process = subprocess.Popen(
@@ -52,12 +52,12 @@ class Server:
 
     @property
     def resident_mb(self) -> float:
-        """Megabytes of memory that it holds now."""
+        """Megabytes of memory that it uses now."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     def load(self, folder: Path, *, connections: int, requests: int) -> dict[str, Any]:
-        """What the client saw."""
+        """The client's measurements."""
         flags = [f"--connections={connections}", f"--requests={requests}"]
         command = [sys.executable, "-m", "benchmarks.load", self.url, str(folder), *flags]
         found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
@@ -66,7 +66,7 @@ class Server:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("folder", type=Path)
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def measure_rates(server: Server, model: str, folder: Path, *, requests: int) -> list[Row]:
-    """Images/s of the server over those of its network alone, at several numbers of connections."""
+    """Images/s of the server relative to its network alone, at several numbers of connections."""
     with tempfile.TemporaryDirectory() as scratch:
         alone = open_for_serving(model, Path(scratch), offline=True)
     server.load(folder, connections=4, requests=20)
@@ -109,7 +109,7 @@ def measure_rates(server: Server, model: str, folder: Path, *, requests: int) ->
 
 
 def bare_rate(model: ExportedModel) -> float:
-    """Squares/s of the network alone, one at a time."""
+    """Inputs/s of the network alone, one at a time."""
     side = model.preprocess.crop_size
     square = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     model.predict([square])
@@ -121,7 +121,7 @@ def bare_rate(model: ExportedModel) -> float:
 
 
 def measure_memory(server: Server, folder: Path, *, requests: int) -> Row:
-    """What the server holds after so many requests, over what it held after the first few."""
+    """The server's memory after this many requests, relative to its memory after the first few."""
     server.load(folder, connections=8, requests=WARM_UP)
     before = server.resident_mb
     server.load(folder, connections=8, requests=requests)

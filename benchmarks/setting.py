@@ -1,4 +1,4 @@
-"""Where a benchmark finds its images and weights, and an empty place to work in."""
+"""Where a benchmark finds its images and weights, and an empty folder to work in."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from . import processes
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Where things are.
+    """Folders and options of a benchmark.
 
     Attributes:
-        assets: See CONTRIBUTING.md.
-        scratch: Removed at the end.
-        quick: Only a look that everything runs; the figures mean little.
-        peers_dir: Venvs of the peers, where some are measured.
-        device: What a measurement on a GPU takes in its place, to try it where there is none.
+        assets: Folder of real photos and weights; CONTRIBUTING.md describes it.
+        scratch: Empty folder, removed at the end.
+        quick: Whether only to check that everything runs; the figures mean little.
+        peers_dir: Folder of the peers' virtual environments.
+        device: Device for measurements on a GPU; ``cpu`` tries them without one.
     """
 
     assets: Path
@@ -37,20 +37,20 @@ class Setting:
 
     @property
     def weights(self) -> Path:
-        """ImageNet weights."""
+        """The file of ImageNet weights."""
         return next((self.assets / "weights").glob("*.safetensors"))
 
     @property
     def photos(self) -> Path:
-        """Ants and bees: train and val."""
+        """The folder of ants and bees, with ``train`` and ``val``."""
         return self.assets / "photos" / "ants_bees"
 
     def empty(self) -> Path:
-        """A name in the scratch folder that is free."""
+        """A free name in the scratch folder."""
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "new"
 
     def cifar(self, **splits: tuple[str, slice]) -> Path:
-        """Unpacks a part of CIFAR-10: split -> (split of the archive, images of each class)."""
+        """Unpacks a part of CIFAR-10: split -> (split of the archive, images per class)."""
         folder = self.empty()
         parts: dict[tuple[str, str], list[str]] = {}
         with tarfile.open(self.assets / "cifar10-jpeg.tar.gz") as archive:
@@ -65,14 +65,14 @@ class Setting:
                         targets |= dict.fromkeys(names[chosen], folder / split / class_name)
             for parent in {*targets.values()}:
                 parent.mkdir(parents=True)
-            # In the archive's order: going back in it means to unpack it from the start.
+            # In the archive's order, since going back means unpacking it from the start.
             for member in members:
                 if (target := targets.get(member.name)) and (file := archive.extractfile(member)):
                     (target / member.name.split("/")[-1]).write_bytes(file.read())
         return folder
 
     def arrange(self, splits: Iterable[str]) -> Path:
-        """Copies ants and bees, in a shuffled order that is always the same, one to each split that is named."""
+        """Copies ants and bees, in a fixed random order, one image to each named split."""
         folder = self.empty()
         images = sorted(self.photos.glob("*/*/*"))
         random.Random(0).shuffle(images)
@@ -83,7 +83,7 @@ class Setting:
         return folder
 
     def few_photos(self, count: int) -> Path:
-        """So many of them, three quarters to train and the others to choose by."""
+        """Copies this many of them, three quarters for training and the others for validation."""
         return self.arrange(itertools.islice(itertools.cycle(("train", "train", "train", "val")), count))
 
     def run(self, data: Path, *arguments: str) -> tuple[float, dict[str, Any]]:
@@ -98,7 +98,7 @@ def find_assets() -> Path:
     """The folder of real photos and weights.
 
     Raises:
-        SystemExit: It is not named.
+        SystemExit: ``RESNET_CLI_ASSETS`` is not set.
     """
     if not os.environ.get("RESNET_CLI_ASSETS"):
         raise SystemExit("RESNET_CLI_ASSETS must name the folder of photos and weights that CONTRIBUTING.md describes")
@@ -107,9 +107,9 @@ def find_assets() -> Path:
 
 @contextlib.contextmanager
 def work_in_scratch(setting: Setting) -> Iterator[Setting]:
-    """The same in an empty working folder that goes away; folder and environment are then as they were."""
+    """The same in an empty working folder, which is removed; folder and environment are restored afterwards."""
     before, place = dict(os.environ), Path.cwd()
-    # What is installed has its bytecode beside it, wherever it is measured.
+    # An installed package has its bytecode beside it.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(dir=setting.scratch) as name:
         os.chdir(name)
@@ -123,11 +123,11 @@ def work_in_scratch(setting: Setting) -> Iterator[Setting]:
 
 @contextlib.contextmanager
 def alone(*, quick: bool = False, keeps_cache: bool = False) -> Iterator[Setting]:
-    """The setting of a benchmark that is run by its own name, in an empty folder that goes away.
+    """The setting of a benchmark that is run by its own name, in an empty folder that is removed afterwards.
 
     Args:
-        quick: Only a look that it runs.
-        keeps_cache: The user's cache rather than an empty one: features that it makes are there the next time.
+        quick: Whether only to check that it runs.
+        keeps_cache: Whether to use the user's cache instead of an empty one, so that features are kept for next time.
     """
     with tempfile.TemporaryDirectory() as name:
         setting = Setting(find_assets(), Path(name).resolve(), quick)

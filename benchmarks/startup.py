@@ -1,10 +1,10 @@
-"""Measures start-up: help, version, a wrong flag and shell completion, against a Typer program of two commands.
+"""Measures start-up: help, version, a wrong flag and shell completion, relative to a Typer program of two commands.
 
     python -m benchmarks.startup [--quick]
 
-Both are processes of their own and take turns; the figure is the median of the ratios. The small program has the same
-to do: it, too, shows a version, refuses a flag that it does not have, and completes its commands. Commands that load
-torch say so first: how much later than the small program says anything, on a terminal.
+Both run in their own processes and take turns; the figure is the median of the ratios. The small program has the same
+work to do: it, too, shows a version, refuses an unknown flag, and completes its commands. Commands that load torch
+report it first: measured is how much later this is than the small program's first output on a terminal.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def hello(name: str) -> None: print(name)
 def bye(name: str) -> None: print(name)
 app(prog_name="hello")
 """
-#: Start-up may take so many times as long.
+#: Start-up may take this many times as long.
 BAR = 1.2
-#: What is loading is said so many milliseconds after the small program has said all that it has to say.
+#: Milliseconds between the end of the small program's output and the report that something is loading.
 MAX_SILENCE_MS = 100
-#: Each loads torch; there is nothing for them to work on, which they find out afterwards.
+#: Each of these loads torch; there is nothing for them to work on, which they notice afterwards.
 LOADING = (("finetune", "nowhere"), ("eval", "nowhere"), ("predict", "nowhere.jpg"), ("export", "nowhere"))
 
 
 class Case(NamedTuple):
-    """One thing to ask of a program: its words, what it ends with, whether the shell asks for completions."""
+    """One call of a program: its words, its exit code, and whether it is the shell asking for completions."""
 
     name: str
     words: tuple[str, ...]
@@ -60,18 +60,18 @@ CASES = (
     Case("--help", ("--help",)),
     Case("--version", ("--version",)),
     Case("a usage error", ("--nonsense",), 2),
-    # 'PROGRAM he<TAB>', as bash asks for it.
+    # 'PROGRAM he<TAB>' in bash.
     Case("completion", (), is_completion=True),
 )
 
 
 def ask(program: tuple[str, ...], name: str, case: Case) -> Ended:
-    """One run.
+    """Runs a program once.
 
     Args:
-        program: How it is started.
-        name: What it is called by, which names its completion variable.
-        case: What to ask of it.
+        program: Words that start it.
+        name: Name of the program, which its completion variable contains.
+        case: What to run.
     """
     asked = {
         f"_{name.upper().replace('-', '_')}_COMPLETE": "complete_bash",
@@ -85,7 +85,7 @@ def ask(program: tuple[str, ...], name: str, case: Case) -> Ended:
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """A row a case."""
+    """One row per case."""
     script = setting.scratch / "hello.py"
     script.write_text(HELLO)
     programs = {"resnet-cli": ("resnet-cli",), "hello": (sys.executable, str(script))}
@@ -93,7 +93,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     for case in CASES:
         ended: dict[str, list[Ended]] = {name: [] for name in programs}
         for index in range(num_pairs + 1):
-            # Who is first takes turns, too.
+            # The order alternates, too.
             for name in sorted(programs, reverse=index % 2 == 1):
                 ended[name].append(ask(programs[name], name, case))
         # The first pair fills the disk's cache.
@@ -104,15 +104,15 @@ def measure(setting: Setting) -> Iterator[Row]:
             "hello_ms": 1000 * statistics.median(theirs.seconds for theirs in hello),
             "processor": statistics.median(mine.cpu_s / theirs.cpu_s for mine, theirs in zip(ours, hello, strict=True)),
         }
-        what = f"start-up, {case.name}, over a Typer program"
+        what = f"start-up, {case.name}, relative to a Typer program"
         yield Row(what, statistics.median(ratios), "x", at_most=BAR, details=details | spread(ratios))
 
 
 def first_words(*command: str, words: bytes) -> float:
-    """Seconds until a command shows ``words`` on a terminal; it is not let go on.
+    """Seconds until a command shows ``words`` on a terminal; it is then ended.
 
     Raises:
-        CommandError: It ends without them.
+        CommandError: It ended without showing them.
     """
     mine, its = os.openpty()
     began, seen = time.perf_counter(), b""
@@ -122,7 +122,7 @@ def first_words(*command: str, words: bytes) -> float:
             while words not in seen:
                 seen += os.read(mine, 4096)
             return time.perf_counter() - began
-        # What Linux says where nobody holds the other end.
+        # Linux reports this when the other end is closed.
         except OSError as error:
             raise CommandError(f"{' '.join(command)} showed {seen!r}") from error
         finally:
@@ -131,7 +131,7 @@ def first_words(*command: str, words: bytes) -> float:
 
 
 def measure_silence(setting: Setting) -> Iterator[Row]:
-    """A row for each command that loads torch."""
+    """One row for each command that loads torch."""
     script = setting.scratch / "hello.py"
     script.write_text(HELLO)
     for words in LOADING:
@@ -139,13 +139,13 @@ def measure_silence(setting: Setting) -> Iterator[Row]:
         for _ in range(4 if setting.quick else 12):
             hello = first_words(sys.executable, str(script), "hello", "you", words=b"you")
             late.append(1000 * (first_words(COMMAND, *words, words=b"loading") - hello))
-        what = f"start-up, {words[0]} says that it loads, after a Typer program"
+        what = f"start-up, {words[0]} reports that it is loading, after a Typer program"
         # The first pair fills the disk's cache.
         yield Row(what, statistics.median(late[1:]), "ms", at_most=MAX_SILENCE_MS, details=spread(late[1:]))
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three pairs")
     quick = parser.parse_args().quick

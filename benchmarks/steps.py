@@ -1,4 +1,4 @@
-"""How many images a second a finetune trains on, and a loop that does nothing else; for ``training.py``."""
+"""Images/s of a finetune, and of a bare training loop; for ``training.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnet_cli.training.plan import Plan
 
 
 class Watch:
-    """Listens to a finetune: its plan, and the images/s and seconds of each epoch that had steps."""
+    """Records a finetune's plan, and the images/s and seconds of each epoch with steps."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -24,7 +24,7 @@ class Watch:
         self._last: tuple[float, StepDone] | None = None
 
     def __call__(self, event: Event) -> None:
-        """Takes the time of each epoch's first and last step that is told of."""
+        """Records the time of the first and last reported step of each epoch."""
         now = time.perf_counter()
         if isinstance(event, PlanMade):
             self._plan = event.plan
@@ -40,16 +40,16 @@ class Watch:
 
     @property
     def plan(self) -> Plan:
-        """What the finetune decided."""
+        """The finetune's plan."""
         assert self._plan is not None
         return self._plan
 
 
 class BareLoop:
-    """What any trainer must do, and nothing else: torchvision's network on a batch that is ready.
+    """The minimum for any trainer: torchvision's network on a batch that is ready.
 
     Args:
-        plan: Of the finetune to compare with: batch, size, precision, optimizer, and whether BatchNorm trains.
+        plan: Plan of the finetune to compare with: batch size, image size, precision, optimizer, BatchNorm's mode.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -69,12 +69,12 @@ class BareLoop:
         )
 
     def rate(self, num_steps: int) -> float:
-        """Images/s of so many steps, after one that does not count."""
+        """Images/s over this many steps, after one that does not count."""
         self._step()
         began = time.perf_counter()
         for _ in range(num_steps):
             loss = self._step()
-        # A GPU is done when its last loss is here.
+        # Reading the last loss waits for the GPU.
         loss.item()
         return num_steps * self._batch_size / (time.perf_counter() - began)
 

@@ -1,4 +1,4 @@
-"""The list of what ``python -m benchmarks`` measures, and how one of them is run."""
+"""The list of measurements of ``python -m benchmarks``, and how one of them is run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Group: TypeAlias = Literal["cpu", "gpu", "peers"]
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One of the list.
+    """One measurement of the list.
 
     Attributes:
-        name: For ``--only``.
-        where: ``module:function``; the function takes a :class:`Setting`. Imported when it is needed.
-        group: Which flag asks for it.
-        in_quick: Whether a quick look has it unasked; with the others it would take more than some minutes.
+        name: Name for ``--only``.
+        where: ``module:function``, imported when it is needed; the function takes a :class:`Setting`.
+        group: The flag that selects it.
+        in_quick: Whether ``--quick`` includes it without ``--only``; the others take more than a few minutes.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Measurement:
     in_quick: bool = True
 
     def find(self) -> Callable[[Setting], Iterable[Row]]:
-        """The function."""
+        """Imports the function."""
         module, _, function = self.where.partition(":")
         found: Callable[[Setting], Iterable[Row]] = getattr(
             importlib.import_module(f".{module}", __package__), function
@@ -40,7 +40,7 @@ class Measurement:
         return found
 
 
-#: In the order of the table; the short ones first.
+#: All measurements, in the order of the table; the short ones first.
 MEASUREMENTS = (
     Measurement("start-up", "startup:measure"),
     Measurement("silence", "startup:measure_silence"),
@@ -75,15 +75,15 @@ NAMES = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
 def choose(groups: Sequence[Group], *, quick: bool, only: Sequence[str] = ()) -> list[Measurement]:
-    """What to measure, in the order of the list.
+    """Chooses measurements, in the order of the list.
 
     Args:
-        groups: Of which kinds.
-        quick: Without the long ones, unless they are named.
-        only: Names; empty for all.
+        groups: Groups to choose from.
+        quick: Whether to omit the long ones, unless they are named.
+        only: Names to choose; empty for all.
 
     Raises:
-        ValueError: A name is not among them.
+        ValueError: A name is unknown.
     """
     offered = [found for found in MEASUREMENTS if found.group in groups]
     names = [found.name for found in offered]
@@ -95,11 +95,11 @@ def choose(groups: Sequence[Group], *, quick: bool, only: Sequence[str] = ()) ->
 
 
 def measure(measurement: Measurement, setting: Setting) -> Iterator[Row]:
-    """Its rows as they come, in an empty folder of its own; where it fails, a last row says how."""
+    """Yields the rows of a measurement, made in its own empty folder; if it fails, a last row says how."""
     with work_in_scratch(setting) as inner:
         try:
             yield from measurement.find()(inner)
-        # Whatever is wrong with one of them, the others can be measured.
+        # Whatever fails in one of them, the others can be measured.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             traceback.print_exc(file=sys.stderr)
             text = " ".join(f"{type(error).__name__}: {error}".split())

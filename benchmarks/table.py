@@ -1,4 +1,4 @@
-"""A row a measurement, and a head that says where the figures come from; every benchmark here prints these."""
+"""One row per measurement, and a head that says where the figures come from; every benchmark prints these."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Row:
     """One measurement.
 
     Attributes:
-        what: Of what.
-        value: The figure that the bar is about; None where it could not be measured.
-        unit: ``x`` (times another), ``%``, ``s``, ``GB`` or ``images/s``.
-        at_least: The bar, or None.
-        at_most: Likewise.
-        details: What else was seen.
+        what: Description of what was measured.
+        value: The figure; None if it could not be measured.
+        unit: ``x`` (relative to another), ``%``, ``s``, ``GB`` or ``images/s``.
+        at_least: Lower target of the figure, or None.
+        at_most: Upper target of the figure, or None.
+        details: Further figures of the measurement.
     """
 
     what: str
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the bar is met; empty where there is none."""
+        """Whether the target is met: ``ok`` or ``missed``; empty without a target or a value."""
         value, low, high = self.value, self.at_least, self.at_most
         if value is None or math.isnan(value) or (low is None and high is None):
             return ""
@@ -70,12 +70,12 @@ class Row:
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """How far values of the same thing lie apart, for the details beside their median."""
+    """Minimum, maximum and number of repeated values, for the details beside their median."""
     return {"min": min(values), "max": max(values), "n": len(values)}
 
 
 def head(gpu: bool = False) -> dict[str, str]:
-    """The machine, how busy it is, the versions and the command."""
+    """The machine, its load, the versions and the command."""
     import torch
 
     info = Path("/proc/cpuinfo")
@@ -96,9 +96,9 @@ def show(rows: Iterable[Row], *, gpu: bool = False, report: Path | None = None) 
     """Prints the head, and each row as soon as it is known.
 
     Args:
-        rows: As they are measured.
-        gpu: Whether a GPU is.
-        report: Rewritten with every row, so that an interrupted run keeps what it has.
+        rows: Rows, yielded as they are measured.
+        gpu: Whether a GPU is measured.
+        report: JSON file that is rewritten after every row, so that an interrupted run keeps its rows.
 
     Returns:
         All rows.
@@ -114,35 +114,35 @@ def show(rows: Iterable[Row], *, gpu: bool = False, report: Path | None = None) 
 
 
 def to_json(row: Row) -> dict[str, Any]:
-    """What JSON can hold of it: a figure that is no number is none."""
+    """The row as plain JSON values; NaN and infinity become None."""
     plain = {name: _plain(value) for name, value in dataclasses.asdict(row).items()}
     return plain | {"details": {name: _plain(value) for name, value in row.details.items()}, "verdict": row.verdict}
 
 
 def from_json(values: dict[str, Any]) -> Row:
-    """The row that :func:`to_json` was given."""
+    """Inverse of :func:`to_json`."""
     return Row(**{name: value for name, value in values.items() if name != "verdict"})
 
 
 def to_text(report: dict[str, Any]) -> str:
-    """The text of a JSON file; texts stand for values that are neither number, text nor list."""
+    """The text of a JSON file; other objects are written as their text."""
     return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def print_head(about: dict[str, str]) -> None:
-    """One line each."""
+    """Prints one line per entry."""
     print("\n".join(f"{name:<9} {text}" for name, text in about.items()), flush=True)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        # Of numpy, too.
+        # Also converts numpy's floats.
         return float(value) if math.isfinite(value) else None
     return value
 
 
 def _command() -> str:
-    """What was typed, as it can be typed again."""
+    """The command as it can be typed again."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     started = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
     return shlex.join(["python", *started, *sys.argv[1:]])

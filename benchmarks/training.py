@@ -1,12 +1,12 @@
-"""Measures training: the step against a bare loop, ten frozen epochs against a bare pass, accuracy, peers, a GPU.
+"""Measures training: steps relative to a bare loop, ten frozen epochs relative to a bare pass, accuracy, peers, a GPU.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.training [--accuracy] [--peers] [--quick] [--json FILE]
     RESNET_CLI_ASSETS=... python -m benchmarks.training --gpu [--json FILE]
 
-On two cores the two measurements of speed take about ten minutes, ``--accuracy`` an hour and more (lp-ft: ten epochs
-of 5,000 images), ``--peers`` half an hour; ``--gpu`` replaces the measurements on the CPU. Ours is always a real
-finetune of a folder of JPEGs: a process of its own for wall time and accuracy, and for images/s the events of a
-finetune in this process, decode included, its first step left out. The bare loop has its tensors ready.
+On two cores the two measurements of speed take about ten minutes, ``--accuracy`` an hour or more (lp-ft: ten epochs of
+5,000 images), ``--peers`` half an hour; ``--gpu`` replaces the measurements on the CPU. Ours is always a real finetune
+on a folder of JPEGs: in its own process for wall time and accuracy; for images/s, the events of a finetune in this
+process, decoding included, without its first step. The bare loop has its tensors ready.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from .table import Row, show, spread
 
 NUM_CLASSES = 10
 STEP_BATCH, STEP_SIZE_PX = 32, 128
-#: Images of CIFAR-10's train split that choose the epoch; the others train, as in the published figures.
+#: Images of CIFAR-10's training split that choose the epoch; the others are for training, as in published figures.
 GPU_VAL_FRACTION = 0.04
 BARE_GPU_STEPS = 100
-#: Photos of a look that everything runs.
+#: Number of photos with --quick, which only checks that everything runs.
 QUICK_PHOTOS = 64
 
 
 def measure_step(setting: Setting, name: str, data: Path, *, at_least: float | None) -> Row:
-    """Images/s in training of our finetune over those of the bare loop, in turn, in one process."""
+    """Images/s of our finetune relative to the bare loop, in turns, in one process."""
     ours, bare, num_pairs = [], [], 2 if setting.quick else 5
     loop: BareLoop | None = None
     for _ in range(num_pairs):
@@ -72,12 +72,12 @@ def measure_step(setting: Setting, name: str, data: Path, *, at_least: float | N
         "optimizer": watch.plan.rates.optimizer,
     }
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
-    what = f"training step over a bare loop, {name} at {STEP_SIZE_PX} px"
+    what = f"training step relative to a bare loop, {name} at {STEP_SIZE_PX} px"
     return Row(what, statistics.median(ratios), "x", at_least=at_least, details=details | spread(ratios))
 
 
 def measure_frozen(setting: Setting) -> Row:
-    """Ten frozen epochs with an empty feature cache over a bare forward pass; both are processes of their own."""
+    """Ten frozen epochs with an empty feature cache relative to a bare forward pass, each in its own process."""
     precision, num_pairs = choose_compute("cpu").precision, 1 if setting.quick else 3
     photos = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.photos
     num_images = len(list(photos.glob("*/*/*")))
@@ -95,12 +95,12 @@ def measure_frozen(setting: Setting) -> Row:
     }
     # Start-up is most of the time that few images take.
     bar = None if setting.quick else 1.15
-    what = "frozen, 10 epochs, over one forward pass"
+    what = "frozen, 10 epochs, relative to one forward pass"
     return Row(what, statistics.median(ratios), "x", at_most=bar, details=details | spread(ratios))
 
 
 def measure_accuracy(setting: Setting, data: Path, mode: str, *, at_least: float) -> Row:
-    """Top-1 on test images that chose nothing, of CIFAR-10 at 128 px; ten epochs where there are any."""
+    """Top-1 on CIFAR-10's test images at 128 px, which choose nothing; ten epochs in modes with epochs."""
     # A probe by L-BFGS, the default, has no epochs.
     epochs = () if mode == "frozen" else ("--epochs", "1" if setting.quick else "10")
     seconds, summary = setting.run(data, "--mode", mode, *epochs, "--image-size", str(STEP_SIZE_PX))
@@ -113,7 +113,7 @@ def measure_accuracy(setting: Setting, data: Path, mode: str, *, at_least: float
 
 
 def measure_folds(setting: Setting) -> Row:
-    """Mean top-1 of ants/bees in four folds; the fold that is left out is the test split and chooses nothing."""
+    """Mean top-1 on ants/bees in four folds; the held-out fold is the test split and chooses nothing."""
     top1, seconds = [], []
     for fold in range(4):
         folder = setting.arrange(itertools.cycle("test" if part == fold else "train" for part in range(4)))
@@ -132,7 +132,7 @@ def measure_ours(setting: Setting, mode: str, *epochs: str) -> Row:
 
 
 def measure_peer(setting: Setting, package: str, peers_dir: Path, data: Path, mode: str) -> Row:
-    """The same of a peer, two epochs; how it failed where it does."""
+    """The same for a peer, with two epochs; if it fails, the row says how."""
     peer = next(peer for peer in PEERS if peer.package == package)
     what, precision = f"{package}, {mode}, 2 epochs", choose_compute("cpu").precision
     try:
@@ -145,7 +145,7 @@ def measure_peer(setting: Setting, package: str, peers_dir: Path, data: Path, mo
 
 
 def measure_gpu(setting: Setting, data: Path, mode: str, device: str, epochs: int) -> Row:
-    """CIFAR-10 at 224 px: images/s in training, seconds an epoch and accuracy, and images/s of the bare loop."""
+    """CIFAR-10 at 224 px: images/s in training, seconds per epoch and accuracy, and images/s of the bare loop."""
     watch = Watch()
     result = finetune(
         on_event=watch,
@@ -175,22 +175,22 @@ def measure_gpu(setting: Setting, data: Path, mode: str, device: str, epochs: in
 
 
 def on_steps(setting: Setting) -> Iterator[Row]:
-    """Training steps on small images and, since decoding counts, on photos."""
+    """Training steps on small images and, because of their decoding, on photos."""
     per_class, num_batches = (10, 2) if setting.quick else (64, 12)
     cifar = setting.cifar(train=("train", slice(per_class)), val=("test", slice(10)))
     yield measure_step(setting, "32 px JPEGs", cifar, at_least=0.95)
-    # Whole batches; the few others validate.
+    # Whole batches; the few other images are for validation.
     photos = setting.arrange(["train"] * num_batches * STEP_BATCH + ["val"] * STEP_BATCH)
     yield measure_step(setting, "photos", photos, at_least=None)
 
 
 def on_frozen(setting: Setting) -> Iterator[Row]:
-    """:func:`measure_frozen`, as the other measurements are called."""
+    """Calls :func:`measure_frozen` with a setting."""
     yield measure_frozen(setting)
 
 
 def on_accuracy(setting: Setting) -> Iterator[Row]:
-    """CIFAR-10 frozen, then finetuned from that probe, and ants/bees in folds."""
+    """CIFAR-10 with a frozen backbone, then fine-tuned from that probe, and ants/bees in folds."""
     train, val, test = (50, 10, 20) if setting.quick else (500, 100, 200)
     parts = {
         "train": ("train", slice(train)),
@@ -230,15 +230,19 @@ def on_gpu(setting: Setting, *, limit: int | None = None, epochs: int = 10) -> I
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accuracy", action="store_true", help="also accuracy on CIFAR-10 and ants/bees (an hour)")
-    parser.add_argument("--peers", action="store_true", help="also the peers, each in a venv of its own")
-    parser.add_argument("--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the venvs")
-    parser.add_argument("--gpu", action="store_true", help="CIFAR-10 at 224 px on a GPU, instead of the CPU's")
-    parser.add_argument("--quick", action="store_true", help="few images: whether it runs, not how well")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
-    # To try --gpu where there is none.
+    parser.add_argument("--peers", action="store_true", help="also the peers, each in its own virtual environment")
+    parser.add_argument(
+        "--peers-dir", type=Path, default=cache_dir() / "benchmark-peers", help="folder of the virtual environments"
+    )
+    parser.add_argument(
+        "--gpu", action="store_true", help="CIFAR-10 at 224 px on a GPU, instead of the measurements on the CPU"
+    )
+    parser.add_argument("--quick", action="store_true", help="few images: whether everything runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
+    # Tries --gpu without a GPU.
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--epochs", type=int, default=10, help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""What a model of two classes says to the other eight: whether it knows that it does not know, and how sure it is else.
+"""A model of two classes on images of the other eight: how well it recognizes them as unknown, and its calibration.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.unknown
 
-CIFAR-10 at 128 px, 500 images of cats and dogs each to train, 100 to choose; judged on all 2,000 test images of
-cats and dogs, and on 250 of each other class. About five minutes on two cores, features included.
+CIFAR-10 at 128 px, 500 images each of cats and dogs for training, 100 for validation; evaluated on all 2,000 test
+images of cats and dogs, and on 250 of each other class. About five minutes on two cores, features included.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     with alone(keeps_cache=True) as setting:
         show(measure(setting))
 
