@@ -16,10 +16,13 @@ def _note_json(ctx: typer.Context, value: bool) -> bool:
 
 
 JsonFlag = Annotated[
-    bool, typer.Option("--json", callback=_note_json, is_eager=True, help="Print JSON on stdout instead of tables.")
+    bool,
+    typer.Option(
+        "--json", callback=_note_json, is_eager=True, metavar="", help="Print JSON on stdout instead of tables."
+    ),
 ]
 QuietFlag = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show no progress and no tables, only the result and errors.")
+    bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress and no tables, only the result and errors.")
 ]
 DataArgument = Annotated[
     str,
@@ -98,7 +101,9 @@ PrecisionOption = Annotated[
 TrustFlag = Annotated[
     bool, typer.Option("--trust", help="Load a .pt2 file, which may run any code that is in it.", show_default=False)
 ]
-OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never download anything.", rich_help_panel="Machine")]
+OfflineFlag = Annotated[
+    bool, typer.Option("--offline", metavar="", help="Never download anything.", rich_help_panel="Machine")
+]
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(min=1, help="Images a forward pass; answers do not depend on it.", rich_help_panel="Machine"),

@@ -96,7 +96,8 @@ _HELP_ALL = inspect.Parameter(
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
     annotation=Annotated[
-        bool, typer.Option("--help-all", callback=_show_all, is_eager=True, help="Show every flag and exit.")
+        bool,
+        typer.Option("--help-all", callback=_show_all, is_eager=True, metavar="", help="Show every flag and exit."),
     ],
 )
 
@@ -127,7 +128,7 @@ def _parameter(config: type[Config], name: str, flag: Flag) -> inspect.Parameter
         rich_help_panel=flag.panel,
         hidden=flag.advanced,
         envvar=flag.envvar,
-        metavar=None if is_switch else _metavar(field.annotation, field.metadata),
+        metavar="" if is_switch else _metavar(field.annotation, field.metadata),
         autocompletion=_completer(field.annotation, flag),
     )
     kind: Any = bool if is_switch else list[str] if _is_list(field.annotation) else str
