@@ -263,5 +263,5 @@ def test_a_watched_folder_is_answered_until_ctrl_c(full_run: Trained, images: Pa
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "interrupted; the answers so far are in a.jsonl" in errors and "Traceback" not in errors
+    assert "interrupted; the predictions so far are in a.jsonl" in errors and "Traceback" not in errors
     assert np.load("f.npy").shape == (1, 2048)

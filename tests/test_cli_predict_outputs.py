@@ -19,8 +19,8 @@ from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, reliabili
 from support.running import command_environment, run_cli
 from typer.testing import Result
 
-from resnet_cli.cli import predict_run
-from resnet_cli.cli.predict_outputs import answer_line
+from resnet_cli.cli.predict_view import prediction_text
+from resnet_cli.commands import predict
 from resnet_cli.prediction import Prediction
 
 
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     predictor = MeanColours()
     predictor.path, predictor.reliability = folder / "model", reliability()
-    monkeypatch.setattr(predict_run, "choose_model", lambda *_, **__: predictor)
+    monkeypatch.setattr(predict, "open_model", lambda *_, **__: predictor)
     return folder
 
 
@@ -57,7 +57,7 @@ def json_rows(path: Path | str) -> list[dict[str, Any]]:
 def test_a_file_holds_every_image_in_order_and_stdout_nothing(here: Path) -> None:
     result = run("in", "--output", "a.jsonl", exit_code=3)
     rows = json_rows("a.jsonl")
-    assert result.stdout == "" and "4 answers in a.jsonl" in result.stderr
+    assert result.stdout == "" and "4 predictions in a.jsonl" in result.stderr
     assert [row["path"] for row in rows] == ALL
     assert [row["error"] is None for row in rows] == [name != "in/broken.png" for name in ALL]
     assert "warning: in/broken.png: not an image" in result.stderr and "1 of 5 images" in result.stderr
@@ -119,7 +119,7 @@ def test_a_killed_process_leaves_rows_that_are_gone_on_with(here: Path) -> None:
     num_bytes = Path("a.jsonl").stat().st_size
     assert num_bytes
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    assert b"answers in a.jsonl" in done.stderr
+    assert b"predictions in a.jsonl" in done.stderr
     rows = json_rows("a.jsonl")
     assert [row["path"] for row in rows] == sorted(str(path) for path in Path("in").iterdir())
 
@@ -137,7 +137,7 @@ def test_a_terminated_process_says_how_to_go_on(here: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert b"the answers so far are in a.jsonl; go on with --resume" in errors
+    assert b"the predictions so far are in a.jsonl; continue with --resume" in errors
     assert len(json_rows("a.jsonl")) >= 4
 
 
@@ -209,36 +209,36 @@ def test_quiet_says_nothing_but_errors() -> None:
 
 
 WRONG: list[tuple[list[str], str]] = [
-    ([], "nothing to answer"),
+    ([], "no images to classify"),
     (["in", "--csv", "--json"], "--csv and --json: choose one"),
     (["in", "--csv", "--json", "--parquet"], "choose one"),
-    (["in", "--parquet"], "--output answers.parquet"),
+    (["in", "--parquet"], "--output predictions.parquet"),
     (["in", "--output", "a.txt"], "its extension says nothing"),
     (["in", "--output", "a.csv", "--json"], "its extension says csv"),
     (["in", "--resume"], "--resume has no effect"),
-    (["in", "--resume", "--output", "a.parquet"], "there whole or not at all"),
-    (["in", "--resume", "--output", "a.csv", "--embeddings", "f.npy"], "--embeddings is there whole"),
-    (["-", "--resume", "--output", "a.csv"], "stdin has no name"),
+    (["in", "--resume", "--output", "a.parquet"], "written whole or not at all"),
+    (["in", "--resume", "--output", "a.csv", "--embeddings", "f.npy"], "--embeddings, which is written whole"),
+    (["-", "--resume", "--output", "a.csv"], "stdin, which has no name"),
     (["in", "--link"], "--link has no effect"),
     (["in", "--null"], "--null has no effect"),
     (["-", "--files-from", "-"], "stdin can be only one"),
     (["in/red.png", "--no-recursive"], "--no-recursive has no effect"),
     (["in/red.png", "--recursive"], "--recursive has no effect"),
     (["in/red.png", "--image-column", "path"], "--image-column has no effect"),
-    (["--files-from", "-", "--image-column", "path"], "--image-column has no effect"),
+    (["--files-from", "-", "--image-column", "path"], "--image-column path has no effect"),
     (["--similar", "in/red.png"], "belong together"),
     (["--among", "in"], "belong together"),
-    (["in", "--similar", "in/red.png", "--among", "in"], "IMAGES has no effect"),
+    (["in", "--similar", "in/red.png", "--among", "in"], "IMAGES in has no effect"),
     (["--similar", "in/red.png", "--among", "in", "--abstain"], "--abstain has no effect"),
-    (["--similar", "in/red.png", "--among", "in", "--threshold", "0"], "--threshold has no effect"),
-    (["--similar", "in/red.png", "--among", "in", "-o", "a.csv"], "--output has no effect"),
+    (["--similar", "in/red.png", "--among", "in", "--threshold", "0"], "--threshold 0 has no effect"),
+    (["--similar", "in/red.png", "--among", "in", "-o", "a.csv"], "--output a.csv has no effect"),
     (["in", "--threshold", "1.5"], "--threshold 1.5"),
     (["in", "--threshold", "nan"], "--threshold"),
     (["in", "--target-error", "much"], "must be a share such as 1%"),
     (["in", "--target-error", "100%"], "--target-error 100%: should be less than 1"),
     (["in", "--target-error", "0.01%"], "no threshold can promise that"),
     (["in", "--embeddings", "f.txt"], "no known kind of file"),
-    (["in", "--sort-into", "model"], "--sort-into model: is no folder"),
+    (["in", "--sort-into", "model"], "--sort-into model: not a folder"),
     (["--watch", "none"], "--watch none: no such folder"),
 ]
 
@@ -271,7 +271,7 @@ def test_features_are_refused_a_second_time(here: Path) -> None:
 
 def test_a_terminal_gets_aligned_lines_and_no_escape_sequences_of_strangers() -> None:
     topk = (("red", 0.5), ("green", 0.3))
-    known = answer_line(Prediction("a\x1b[31m.jpg", topk)).plain
-    unknown = answer_line(Prediction("b.jpg", topk, unknown="only 50.0 % sure")).plain
+    known = prediction_text(Prediction("a\x1b[31m.jpg", topk)).plain
+    unknown = prediction_text(Prediction("b.jpg", topk, unknown="only 50.0 % sure")).plain
     assert known.startswith(" 50.0 %  red  ") and "\x1b" not in known
     assert unknown.startswith(" 50.0 %  unknown ") and unknown.endswith("only 50.0 % sure: red 50.0 %, green 30.0 %")

@@ -186,7 +186,7 @@ def test_a_worker_that_is_killed_costs_nothing(
     killer.join(1)
     # That was in the middle: a part was there, and many were not.
     assert killed and 1 <= killed[0] <= 20
-    assert "252 answers in out" in text
+    assert "252 predictions in out" in text
     found = part_rows()
     assert len({row["path"] for row in found}) == len(found) == 252
     assert_same(found, alone("images", "--model", exported / "model.onnx"))
@@ -225,7 +225,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, image
     (images / "03.jpg").write_text("no image")
     arguments = ("images", "gone.jpg", "--model", exported / "model.onnx", "--json", "--topk", 2)
     text = on_ray(address, *arguments, exit_code=3)
-    assert "11 answers in out" in text and "2 of 13 images could not be read: out/failed" in text
+    assert "11 predictions in out" in text and "2 of 13 images could not be read: out/failed" in text
     written = sorted(Path("out").glob("part-*.jsonl"))
     failed = sorted(Path("out/failed").iterdir())
     assert [len(json_rows(path)) for path in written] == [4, 5, 2]
@@ -236,7 +236,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, image
     times = [path.stat().st_mtime_ns for path in written]
     written[1].unlink()
     text = on_ray(address, *arguments, exit_code=3)
-    assert "11 answers in out, 6 of them from before" in text and "2 of 13 images could not be read" in text
+    assert "11 predictions in out, 6 of them from before" in text and "2 of 13 images could not be read" in text
     again = [path.stat().st_mtime_ns for path in written]
     assert [one == other for one, other in zip(times, again, strict=True)] == [True, False, True]
 
@@ -257,7 +257,7 @@ def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Pat
     probs = sorted(row["prob"] for row in alone("images", *model, name="all"))
     rule = ("--threshold", (probs[5] + probs[6]) / 2)
     text = on_ray(address, "images", *model, *rule, "--embeddings", "features")
-    assert "12 answers in out, 6 of them unknown" in text
+    assert "12 predictions in out, 6 of them unknown" in text
     expected = alone("images", *model, *rule, "--embeddings", "alone.parquet")
     assert sum(row["label"] == "unknown" for row in expected) == 6
     assert_same(part_rows(), expected)
@@ -307,7 +307,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (143, "")
-    assert "interrupted; the finished parts are in out; the same command goes on with them" in stderr
+    assert "interrupted; the finished parts are in out; the same command continues with them" in stderr
     assert "Traceback" not in stderr
 
 
@@ -317,15 +317,18 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         ((), "name one: --output DIR"),
         (("--output", "answers.jsonl"), "it is a folder of parts"),
         (("--output", "out", "--csv"), "Parquet, or JSON lines"),
-        (("--output", "out", "--annotate", "drawn"), "--annotate: --engine ray writes answers and features alone"),
-        (("--output", "out", "--watch", "."), "--watch: --engine ray"),
-        (("--output", "out", "--similar", "a.jpg", "--among", "b"), "--similar: --engine ray"),
+        (("--output", "out", "--annotate", "drawn"), "--annotate drawn is not available with --engine ray"),
+        (("--output", "out", "--watch", "."), "--watch . is not available with --engine ray"),
+        (
+            ("--output", "out", "--similar", "a.jpg", "--among", "b"),
+            "--similar a.jpg is not available with --engine ray",
+        ),
         (("--output", "out", "--resume"), "--resume has no effect"),
         (("--output", "out", "-"), "on stdin has no name"),
         (("--output", "out", "--ray-address", "ray://there:10001"), "host:port"),
         (("--output", "out", "--device", "mps"), "auto, cpu, cuda"),
         (("--output", "images"), "holds other files"),
-        (("--output", "out", "--embeddings", "out"), "--embeddings out: holds the answers"),
+        (("--output", "out", "--embeddings", "out"), "--embeddings out is the folder of the predictions"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -357,13 +360,13 @@ def killed() -> Iterator[PredictedItem[Any]]:
 
 
 def test_flags_of_another_engine_are_refused(images: Path) -> None:
-    assert "--ray-address has no effect" in predict("images", "--ray-address", "auto", exit_code=2)
-    assert "--engine spark: is none" in predict("images", "--engine", "spark", exit_code=2)
+    assert "--ray-address auto has no effect" in predict("images", "--ray-address", "auto", exit_code=2)
+    assert "--engine spark: should be 'local' or 'ray'" in predict("images", "--engine", "spark", exit_code=2)
 
 
 def test_of_exported_models_only_onnx_is_taken(images: Path) -> None:
     arguments = ("--model", "model.pt2", "--engine", "ray", "--output", "out")
-    assert "--engine ray takes .onnx files" in predict("images", *arguments, exit_code=2)
+    assert "--engine ray takes are .onnx files" in predict("images", *arguments, exit_code=2)
 
 
 def test_without_ray_the_way_to_it_is_shown(images: Path, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

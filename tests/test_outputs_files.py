@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from support.mean_colours import answered
 
+from resnet_cli.config.predict import file_format
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError, ModelError
 from resnet_cli.outputs.embeddings import check_embeddings_path, embeddings_file, names_path
-from resnet_cli.outputs.formats import file_format
 from resnet_cli.outputs.prediction_files import growing_file, made_by, parquet_file
 from resnet_cli.outputs.resume import Done, read_done
 from resnet_cli.outputs.schema import FILE_COLUMNS

@@ -38,6 +38,7 @@ TASKS = {
     "compare": "comparing images",
     "evaluate": "evaluating",
     "report": "writing the report",
+    "predict": "classifying",
 }
 
 

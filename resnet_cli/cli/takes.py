@@ -120,7 +120,7 @@ def _parameter(config: type[Config], name: str, flag: Flag) -> inspect.Parameter
     is_switch = set(_leaves(field.annotation)) <= {bool}
     spelled = flag_name(config, name)
     declaration = f"{spelled}/--no-{name.replace('_', '-')}" if is_two_way else spelled
-    default = flag.default or (None if field.default is None or is_switch else _as_text(field.default))
+    default = flag.default or (None if field.default in (None, ()) or is_switch else _as_text(field.default))
     option = typer.Option(
         *([declaration, flag.short] if flag.short else [declaration]),
         help=flag.help,
@@ -160,7 +160,7 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 
 def _is_list(annotation: Any) -> bool:
-    return any(get_origin(leaf) is list for leaf in _leaves(annotation))
+    return any(get_origin(leaf) in (list, tuple) for leaf in _leaves(annotation))
 
 
 def _metavar(annotation: Any, metadata: list[Any]) -> str:

@@ -114,7 +114,8 @@ class Config(pydantic.BaseModel):
         value = getattr(self, field)
         flag = flag_name(type(self), field)
         if isinstance(value, bool):
-            return flag
+            declared = flag_of(type(self), field)
+            return f"--no-{flag[2:]}" if declared and declared.two_way and not value else flag
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
         return f"{flag} {shown:g}" if isinstance(shown, float) else f"{flag} {shown}"
 

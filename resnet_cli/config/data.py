@@ -10,6 +10,10 @@ import pydantic
 from resnet_cli.config.base import DATA, MACHINE, Config, Flag
 from resnet_cli.config.units import MaxPixels, Names
 
+ImageColumn = Annotated[str | None, Flag("Table column with the paths of the images.", DATA, "image, path, file, ...")]
+LargestImage = Annotated[MaxPixels | None, Flag("Treat a larger image as unreadable.", DATA, "50 million")]
+Trust = Annotated[bool, Flag("Load a .pt2 file, which can run any code that is in it.")]
+
 
 class OfflineConfig(Config):
     """Whether anything may be downloaded."""
@@ -42,9 +46,7 @@ class DataConfig(OfflineConfig):
         str | None,
         Flag("Read the class from the file name: the first group of this expression, '^(\\w+)' for cat.12.jpg.", DATA),
     ] = None
-    image_column: Annotated[
-        str | None, Flag("Table column with the paths of the images.", DATA, "image, path, file, ...")
-    ] = None
+    image_column: ImageColumn = None
     label_column: Annotated[str | None, Flag("Table column with the class labels.", DATA, "label, class, ...")] = None
     split_column: Annotated[str | None, Flag("Table column that says train, val or test.", DATA, "split, subset")] = (
         None
@@ -59,7 +61,7 @@ class DataConfig(OfflineConfig):
         ),
     ] = None
     follow_links: Annotated[bool, Flag("Follow links that lead out of the folder.", DATA)] = False
-    max_pixels: Annotated[MaxPixels | None, Flag("Treat a larger image as unreadable.", DATA, "50 million")] = None
+    max_pixels: LargestImage = None
     on_bad_image: Annotated[
         Literal["error", "skip"],
         Flag("Stop at unreadable images before anything is computed, or skip them and record which.", DATA),

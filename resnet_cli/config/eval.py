@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from resnet_cli.config.base import Flag, Rule
-from resnet_cli.config.data import ComputeConfig, DataConfig
+from resnet_cli.config.data import ComputeConfig, DataConfig, Trust
 from resnet_cli.config.units import Positive, Share, TargetError
 
 #: A study that is made instead of an evaluation.
@@ -80,7 +80,7 @@ class EvalConfig(ComputeConfig, DataConfig):
     max_images: Annotated[
         Positive | None, Flag("With --robustness: draw at most this many images.", INSTEAD, "500")
     ] = None
-    trust: Annotated[bool, Flag("Load a .pt2 file, which can run any code that is in it.")] = False
+    trust: Trust = False
 
     rules = (
         Rule(("label_audit", "robustness"), lambda c: not c.learning_curve, "and --learning-curve: choose one"),

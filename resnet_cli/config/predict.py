@@ -1,17 +1,278 @@
-"""What ``predict`` can be told."""
+"""What ``predict`` can be told; nothing heavy is imported."""
 
 from __future__ import annotations
 
-from resnet_cli.config.data import ComputeConfig
-from resnet_cli.config.units import MaxPixels, Share, TargetError
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+import pydantic
+
+from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
+from resnet_cli.config.data import ComputeConfig, ImageColumn, LargestImage, Trust
+from resnet_cli.config.units import Positive, Share, TargetError
+from resnet_cli.errors import ConfigError
+
+PREDICTIONS, OUTPUT, SIMILAR = "Predictions", "Output", "Similar images"
+#: Number of classes per image, and of similar images per query, unless the user chooses another one.
+TOPK, TOPK_SIMILAR = 3, 10
+Format: TypeAlias = Literal["csv", "json", "parquet"]
+#: Extension of ``--output`` -> format; JSON is one object per line, whatever the extension.
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
+_RAY_DEVICES = ("auto", "cpu", "cuda")
+
+
+def file_format(path: Path, requested: Format | None) -> Format:
+    """The format of an output file.
+
+    Args:
+        path: Its extension decides if it is a known one.
+        requested: The format that a flag names.
+
+    Raises:
+        ConfigError: Neither names a format, or they name different ones.
+    """
+    by_name = FORMATS.get(path.suffix.lower())
+    if requested and by_name and requested != by_name:
+        raise ConfigError(f"--{requested} and --output {path}: its extension says {by_name}", hint="remove one of them")
+    found = requested or by_name
+    if not found:
+        hint = f"use {', '.join(FORMATS)}, or choose a format with --csv, --json or --parquet"
+        raise ConfigError(f"--output {path}: its extension says nothing about its format", hint=hint)
+    return found
+
+
+def _may_be_folder(path: Path | None) -> bool:
+    return path is None or path.suffix.lower() not in {*FORMATS, ".npy", ".safetensors"}
+
+
+#: What ``--similar`` has no use for.
+_NOT_SIMILAR = (
+    *("images", "files_from", "null", "watch", "batch_size", "threshold", "abstain", "target_error"),
+    *("output", "resume", "embeddings", "sort_into", "annotate", "explain"),
+)
 
 
 class PredictConfig(ComputeConfig):
-    """What ``predict`` can be told about reading images, computing, and when not to answer."""
+    """What ``predict`` can be told; field names are the flags' names."""
 
-    trust: bool = False
-    image_column: str | None = None
-    max_pixels: MaxPixels | None = None
-    threshold: Share | None = None
-    abstain: bool = False
-    target_error: TargetError | None = None
+    images: Annotated[tuple[str, ...], Flag("The images.", name="IMAGES")] = ()
+    model: Annotated[
+        str | None,
+        Flag(
+            "A run folder, a model file or an exported file; an .onnx file needs no torch.",
+            default="runs/latest, else ImageNet",
+            short="-m",
+            completes="model",
+        ),
+    ] = None
+    trust: Trust = False
+    files_from: Annotated[
+        str | None, Flag("A file with one path or address per line; - reads the list from stdin.", DATA)
+    ] = None
+    null: Annotated[
+        bool, Flag("Paths in --files-from end with NUL, as find -print0 writes them.", DATA, short="-0")
+    ] = False
+    recursive: Annotated[
+        bool | None, Flag("Whether a folder includes the images in its subfolders.", DATA, "recursive", two_way=True)
+    ] = None
+    watch: Annotated[str | None, Flag("Classify new images in this folder as they arrive, until Ctrl-C.", DATA)] = None
+    image_column: ImageColumn = None
+    max_pixels: LargestImage = None
+    topk: Annotated[
+        Positive | None,
+        Flag("Number of classes per image.", PREDICTIONS, f"{TOPK}; {TOPK_SIMILAR} images with --similar", short="-k"),
+    ] = None
+    threshold: Annotated[
+        Share | None,
+        Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
+    ] = None
+    abstain: Annotated[bool, Flag("Label images 'unknown' that are unlike all training images.", PREDICTIONS)] = False
+    target_error: Annotated[
+        TargetError | None,
+        Flag(
+            "Label as many images 'unknown' as needed to keep the share of wrong predictions below this: 1%. "
+            "Implies --abstain.",
+            PREDICTIONS,
+        ),
+    ] = None
+    as_csv: Annotated[bool, Flag("Write CSV.", OUTPUT, name="--csv")] = False
+    as_json: Annotated[bool, Flag("Write JSON lines.", OUTPUT, name="--json")] = False
+    as_parquet: Annotated[bool, Flag("Write Parquet to --output.", OUTPUT, name="--parquet")] = False
+    output: Annotated[
+        Path | None,
+        Flag("A new .csv, .jsonl or .parquet file instead of stdout; with --engine ray a folder.", OUTPUT, short="-o"),
+    ] = None
+    resume: Annotated[bool, Flag("Continue an --output file that exists already.", OUTPUT)] = False
+    embeddings: Annotated[
+        Path | None,
+        Flag("Write features (n x 2048) to a .npy, .safetensors or .parquet file, with the names of the rows.", OUTPUT),
+    ] = None
+    sort_into: Annotated[Path | None, Flag("Copy each image into DIR/<class>/; nothing is overwritten.", OUTPUT)] = None
+    link: Annotated[bool, Flag("Create links in --sort-into instead of copies.", OUTPUT)] = False
+    annotate: Annotated[Path | None, Flag("Write the images with their labels drawn on them into DIR.", OUTPUT)] = None
+    explain: Annotated[
+        Path | None, Flag("Write heat maps of what spoke for each prediction (Grad-CAM) into DIR.", OUTPUT)
+    ] = None
+    similar: Annotated[
+        tuple[str, ...], Flag("Find the images most similar to this one instead of classifying.", SIMILAR)
+    ] = ()
+    among: Annotated[tuple[str, ...], Flag("Where to search for them: folders, tables, archives, ...", SIMILAR)] = ()
+    engine: Annotated[
+        Literal["local", "ray"],
+        Flag("local, or ray: on all cores or GPUs of a Ray cluster, into a folder of parts.", MACHINE),
+    ] = "local"
+    ray_address: Annotated[
+        str | None, Flag("host:port of the cluster's head, or auto.", MACHINE, "a new cluster on this machine")
+    ] = None
+    batch_size: Annotated[
+        Positive | None, Flag("Images per forward pass; predictions do not depend on it.", MACHINE)
+    ] = None
+
+    rules = (
+        Rule(
+            ("engine",),
+            lambda c: c.engine != "ray" or c.output is not None,
+            "writes a folder of parts",
+            hint="name one: --output DIR",
+        ),
+        Rule(
+            ("output",),
+            lambda c: c.engine != "ray" or _may_be_folder(c.output),
+            "has the extension of a file, but with --engine ray it is a folder of parts",
+        ),
+        Rule(
+            ("embeddings",),
+            lambda c: c.engine != "ray" or _may_be_folder(c.embeddings),
+            "has the extension of a file, but with --engine ray it is a folder of parts",
+        ),
+        Rule(
+            ("embeddings",),
+            lambda c: not (c.engine == "ray" and c.embeddings and c.embeddings.absolute() == c.output.absolute()),
+            "is the folder of the predictions",
+            hint="name another folder",
+        ),
+        Rule(
+            ("as_csv",),
+            lambda c: c.engine != "ray",
+            "has no effect: --engine ray writes Parquet, or JSON lines with --json",
+            hint="remove --csv",
+        ),
+        Rule(
+            ("watch", "sort_into", "link", "annotate", "explain", "similar", "among"),
+            lambda c: c.engine != "ray",
+            "is not available with --engine ray, which writes only predictions and features",
+        ),
+        Rule(
+            ("resume",), lambda c: c.engine != "ray", "has no effect: --engine ray always resumes a folder that exists"
+        ),
+        Rule(
+            ("images",),
+            lambda c: c.engine != "ray" or "-" not in c.images,
+            "cannot be used with --engine ray: an image on stdin has no name to find it by",
+            hint="give a file",
+        ),
+        Rule(
+            ("device",),
+            lambda c: c.engine != "ray" or c.device in _RAY_DEVICES,
+            f"is not available with --engine ray, which takes {', '.join(_RAY_DEVICES)}",
+            hint="Ray decides which worker gets which device",
+        ),
+        Rule(
+            ("ray_address",), lambda c: c.engine == "ray", "has no effect without --engine ray", hint="add --engine ray"
+        ),
+        Rule(
+            ("ray_address",),
+            lambda c: "://" not in (c.ray_address or ""),
+            "is not supported: the command must run on a machine of the cluster",
+            hint="give host:port of the cluster's head, or auto",
+        ),
+        Rule(
+            ("as_parquet",),
+            lambda c: c.output is not None or c.as_csv or c.as_json,
+            "cannot be written to stdout",
+            hint="name a file: --output predictions.parquet",
+        ),
+        Rule(("link",), lambda c: c.sort_into is not None, "has no effect without --sort-into"),
+        Rule(("similar",), lambda c: c.among, "and --among belong together", hint="add --among DIR"),
+        Rule(("among",), lambda c: c.similar, "and --similar belong together", hint="add --similar IMAGE"),
+        Rule(
+            _NOT_SIMILAR,
+            lambda c: not c.similar,
+            "has no effect: --similar searches for images and classifies none",
+            strict=True,
+        ),
+        Rule(("null",), lambda c: c.files_from, "has no effect without --files-from"),
+        Rule(
+            ("files_from",),
+            lambda c: c.files_from != "-" or "-" not in c.images,
+            "and the image - both read stdin: stdin can be only one of them",
+        ),
+        Rule(
+            ("image_column",),
+            lambda c: c.images or c.similar,
+            "has no effect: no table is among the inputs",
+            strict=True,
+        ),
+        Rule(
+            ("recursive",),
+            lambda c: c.images or c.watch or c.similar,
+            "has no effect: no folder is among the inputs",
+            strict=True,
+        ),
+        Rule(("resume",), lambda c: c.output is not None, "has no effect without --output"),
+        Rule(
+            ("resume",),
+            lambda c: c.format != "parquet",
+            "is not possible with Parquet, which is written whole or not at all",
+            hint="use --output predictions.jsonl or predictions.csv",
+        ),
+        Rule(
+            ("resume",),
+            lambda c: c.embeddings is None,
+            "is not possible with --embeddings, which is written whole or not at all",
+            hint="remove one of them",
+        ),
+        Rule(
+            ("resume",),
+            lambda c: "-" not in c.images,
+            "is not possible with an image on stdin, which has no name to find it by",
+            hint="give a file",
+        ),
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _check_inputs_and_format(self) -> Self:
+        if len(self._requested) > 1:
+            raise ConfigError(f"{' and '.join(f'--{kind}' for kind in self._requested)}: choose one")
+        if self.output is not None and self.engine == "local":
+            file_format(self.output, next(iter(self._requested), None))
+        if not (self.images or self.files_from or self.watch or self.similar):
+            raise ConfigError(
+                "no images to classify",
+                hint="name files, folders or patterns; or --files-from LIST, --watch DIR, --help",
+            )
+        return self
+
+    @property
+    def format(self) -> Format | None:
+        """The format of the predictions, in a file or on stdout; None for plain lines."""
+        requested = next(iter(self._requested), None)
+        if self.engine == "ray":
+            return requested or "parquet"
+        return requested if self.output is None else file_format(self.output, requested)
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether images may be labeled "unknown"."""
+        return self.abstain or bool(self.threshold) or self.target_error is not None
+
+    @property
+    def _requested(self) -> list[Format]:
+        formats: dict[Format, bool] = {"csv": self.as_csv, "json": self.as_json, "parquet": self.as_parquet}
+        return [kind for kind, is_requested in formats.items() if is_requested]

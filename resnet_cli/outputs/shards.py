@@ -185,11 +185,15 @@ class PartWriter:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Images of a block: all, those that could not be read, those that were not answered by the rule."""
+    """Numbers of images: all, those that cannot be read, and those that are labeled "unknown"."""
 
-    num: int
-    num_failed: int
-    num_unknown: int
+    num: int = 0
+    num_failed: int = 0
+    num_unknown: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        """The sums of two."""
+        return Counts(self.num + other.num, self.num_failed + other.num_failed, self.num_unknown + other.num_unknown)
 
 
 def begin(folder: Path, flag: str, settings: Mapping[str, object]) -> None:

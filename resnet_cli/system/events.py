@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 #: Called with (items done, items in all).
 Progress: TypeAlias = Callable[[int, int], None]
 #: Kinds of work that a progress bar can show.
-Work: TypeAlias = Literal["download", "unpack", "features", "check", "compare", "evaluate", "report"]
+Work: TypeAlias = Literal["download", "unpack", "features", "check", "compare", "evaluate", "report", "predict"]
 #: Called with the kind of work, how much is done, and how much there is in all (None if it is not known).
 OnWork: TypeAlias = Callable[[Work, int, int | None], None]
 
@@ -45,3 +45,14 @@ class Warned:
     """
 
     texts: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loading:
+    """Something is about to be imported or started that takes a moment and cannot be counted.
+
+    Attributes:
+        what: Its name, such as ``torch``.
+    """
+
+    what: str

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli.cli import predict_run
+from resnet_cli.commands import predict
 from resnet_cli.data.dataset import Item
 from resnet_cli.images import Pixels
 from resnet_cli.model.reliability import Reliability
@@ -70,7 +70,7 @@ def main() -> None:
     """The command as a process of its own, which answers with :class:`MeanColours`: no torch, no waiting."""
     predictor = MeanColours()
     predictor.path, predictor.reliability = Path(sys.argv[1]), reliability()
-    setattr(predict_run, "choose_model", lambda *_, **__: predictor)  # noqa: B010
+    setattr(predict, "open_model", lambda *_, **__: predictor)  # noqa: B010
     from resnet_cli.cli import main as command
 
     sys.argv = ["resnet-cli", *sys.argv[2:]]

@@ -1,0 +1,235 @@
+"""The use case of ``predict``: classifies images, or finds similar ones."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from resnet_cli.commands.predict_opening import (
+    OnEvent,
+    Started,
+    check_exported,
+    find_inputs,
+    input_options,
+    is_exported,
+    open_inputs,
+    open_model,
+    rule_of,
+)
+from resnet_cli.config.predict import TOPK, TOPK_SIMILAR, PredictConfig
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images
+from resnet_cli.errors import ConfigError, Interrupted
+from resnet_cli.outputs.opening import check_outputs, open_outputs
+from resnet_cli.prediction import Predictor
+from resnet_cli.prediction import predict as predict_items
+from resnet_cli.predictor import TorchPredictor
+from resnet_cli.system.events import Noted, Warned, WorkDone
+
+if TYPE_CHECKING:
+    from resnet_cli.model.reliability import Abstention
+    from resnet_cli.model.similar import Similar
+    from resnet_cli.outputs.resume import Done
+    from resnet_cli.system.interrupts import StopRequest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictResult:
+    """What a ``predict`` has done.
+
+    Attributes:
+        num: Number of images, with those that an earlier call had written to the same output.
+        num_failed: Number of images that cannot be read, with those of an earlier call.
+        num_unknown: Number of images that this call labeled "unknown".
+        num_written: Number of predictions in the output that this result tells of.
+        num_before: Number of predictions in it that an earlier call had written; None if there was none.
+        failed: The folder that tells why images cannot be read; None if only events do.
+    """
+
+    num: int
+    num_failed: int
+    num_unknown: int
+    num_written: int
+    num_before: int | None = None
+    failed: Path | None = None
+
+
+def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambda _: None) -> PredictResult:
+    """Classifies images; rows go to the outputs that the config names, and to ``on_event``.
+
+    Args:
+        config: What to do.
+        stdin: Read once for the image ``-`` or for ``--files-from -``.
+        on_event: Called with each event; every image comes as a :class:`~resnet_cli.prediction.PredictedItem`.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``; unreadable images are not errors.
+        Interrupted: Ctrl-C, which is the way to stop ``--watch``.
+    """
+    if is_exported(config.model):
+        check_exported(config)
+    check_outputs(config)
+    inputs = open_inputs(config, stdin, on_event)
+    # What arrives from now on counts as new; with --resume the folder is compared with the file instead.
+    arriving = _arriving(config, known=None) if config.watch and not config.resume else None
+    predictor = open_model(config, on_event)
+    rule = rule_of(predictor, config)
+    _note_precision(predictor, on_event)
+    topk = min(config.topk or TOPK, len(predictor.classes))
+    made_by, done = _past(config, predictor, rule, topk)
+    if config.watch and arriving is None:
+        arriving = _arriving(config, known=done or _nothing())
+    num = num_failed = num_unknown = 0
+    with (
+        _stoppable(config) as stop,
+        open_outputs(config, predictor, made_by=made_by, num_bytes=done.num_bytes if done else 0) as write,
+    ):
+        on_event(Started(_total(inputs, done)))
+        for items in _portions(config, inputs, done, arriving, stop, on_event):
+            for predicted in predict_items(
+                predictor,
+                items,
+                topk=topk,
+                batch_size=config.batch_size,
+                rule=rule,
+                with_features=config.embeddings is not None,
+            ):
+                write(predicted)
+                num += 1
+                num_failed += predicted.prediction.error is not None
+                num_unknown += predicted.prediction.unknown is not None
+                on_event(predicted)
+                if stop is not None and stop.signal is not None:
+                    break
+    before = done or _nothing()
+    return PredictResult(
+        num=num + before.num,
+        num_failed=num_failed + before.num_failed,
+        num_unknown=num_unknown,
+        num_written=num - num_failed,
+    )
+
+
+def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambda _: None) -> Similar:
+    """Finds the images that are most similar to the query images.
+
+    Args:
+        config: What to do; ``similar`` names the queries, ``among`` where to search.
+        stdin: Read once for the image ``-``.
+        on_event: Called with each event.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``.
+    """
+    if is_exported(config.model):
+        check_exported(config)
+    if "-" in config.similar and "-" in config.among:
+        raise ConfigError("--similar - and --among -: stdin can be only one of them")
+    queries = list(find_images(config.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)
+    among = find_inputs(config.among, config, stdin, on_event)
+    predictor = open_model(config, on_event)
+    from resnet_cli.model.similar import find_similar
+
+    assert isinstance(predictor, TorchPredictor)
+    on_event(Started(None))
+    return find_similar(
+        predictor.model,
+        queries,
+        among.items,
+        predictor.compute,
+        topk=config.topk or TOPK_SIMILAR,
+        on_progress=lambda num: on_event(WorkDone("predict", num, None)),
+    )
+
+
+def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:
+    if predictor.precision != "fp32":
+        on_event(Noted(f"predictions are computed in {predictor.precision}, which is less exact than float32"))
+    if predictor.precision_conflict:
+        on_event(Warned([predictor.precision_conflict]))
+
+
+def _past(
+    config: PredictConfig, predictor: Predictor[Any], rule: Abstention | None, topk: int
+) -> tuple[str, Done | None]:
+    """What identifies this model and these settings in the rows of a file, and what the file holds already."""
+    if config.output is None:
+        return "", None
+    from resnet_cli.outputs.prediction_files import made_by
+    from resnet_cli.outputs.resume import read_done
+
+    assert predictor.path is not None
+    # Predictions in two precisions are never mixed in a file.
+    precision = () if predictor.precision == "fp32" else (predictor.precision,)
+    name = made_by(predictor.path, (topk, rule, *precision))
+    kind = config.format
+    if kind == "parquet" or kind is None or not (config.resume and config.output.exists()):
+        return name, None
+    return name, read_done(config.output, kind, name)
+
+
+def _nothing() -> Done:
+    from resnet_cli.outputs.resume import Done
+
+    return Done()
+
+
+def _arriving(config: PredictConfig, known: Done | None) -> Iterator[list[Item]]:
+    """Images that arrive from now on; with ``--resume`` also those that have no row yet."""
+    from resnet_cli.data.inputs.watch import watch
+
+    assert config.watch is not None
+    options = input_options(config)
+    return watch(config.watch, recursive=options.recursive, max_pixels=options.max_pixels, known=known)
+
+
+def _portions(
+    config: PredictConfig,
+    inputs: Inputs,
+    done: Done | None,
+    arriving: Iterator[list[Item]] | None,
+    stop: StopRequest | None,
+    on_event: OnEvent,
+) -> Iterator[Iterator[Item]]:
+    """The named images, then those that arrive until a signal comes."""
+    yield inputs.items if done is None else done.rest(inputs.items)
+    if arriving is None or stop is None:
+        return
+    on_event(Noted(f"watching {config.watch}; Ctrl-C stops it"))
+    for items in arriving:
+        if stop.signal is not None:
+            return
+        yield iter(items)
+
+
+@contextlib.contextmanager
+def _stoppable(config: PredictConfig) -> Iterator[StopRequest | None]:
+    """Says on Ctrl-C what is kept; while a folder is watched, the current image is finished first."""
+    kept = f"the predictions so far are in {config.output}" if config.output is not None else ""
+    if config.watch is None:
+        try:
+            yield None
+        except KeyboardInterrupt as interrupt:
+            number = getattr(interrupt, "signal", None)
+            is_growing = kept and config.format != "parquet"
+            writes_images = any((config.sort_into, config.annotate, config.explain))
+            others = "the images written so far stay" if writes_images else ""
+            raise Interrupted(f"{kept}; continue with --resume" if is_growing else others, signal=number) from None
+        return
+    from resnet_cli.system.interrupts import deferred_stop
+
+    kept = kept or "the images that had arrived are classified"
+    try:
+        with deferred_stop() as stop:
+            yield stop
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(kept, signal=getattr(interrupt, "signal", None)) from None
+    # Also if the parent process has set SIGINT to be ignored.
+    raise Interrupted(kept, signal=stop.signal)
+
+
+def _total(inputs: Inputs, done: Done | None) -> int | None:
+    return inputs.total if done is None or inputs.total is None else max(0, inputs.total - done.num)
