@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 
 import resnet_cli
+from resnet_cli.commands.finetune import finetune
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.paths import cache_dir
-from resnet_cli.training.finetune import finetune
 
 from .peers import IMAGE_SIZE, PEERS, PeerError, install, run_peer, write_checkpoints
 from .processes import BARE, run

@@ -19,9 +19,9 @@ from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
     from resnet_cli.commands.api import evaluate, load, predict
+    from resnet_cli.commands.finetune import finetune
     from resnet_cli.exporting.export import export_model as export
     from resnet_cli.prediction import Prediction
-    from resnet_cli.training.finetune import finetune
 
 __all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load", "predict"]
 
@@ -30,7 +30,7 @@ _HOMES = {
     "Prediction": ("resnet_cli.prediction", "Prediction"),
     "evaluate": ("resnet_cli.commands.api", "evaluate"),
     "export": ("resnet_cli.exporting.export", "export_model"),
-    "finetune": ("resnet_cli.training.finetune", "finetune"),
+    "finetune": ("resnet_cli.commands.finetune", "finetune"),
     "load": ("resnet_cli.commands.api", "load"),
     "predict": ("resnet_cli.commands.api", "predict"),
 }

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from support.running import TINY_FLAGS, run_cli, spawn
 
-from resnet_cli.cli import launch
 from resnet_cli.runs import list_checkpoints
+from resnet_cli.training import launch
 
 pytest_plugins = ["support.small_runs"]
 
@@ -75,7 +75,7 @@ def test_a_killed_process_is_replaced_and_the_run_goes_on_until_sigterm(here: Pa
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=300)
     assert process.returncode == 143, stderr
-    assert "process 0 was killed (signal 9): all 2 go on from the newest checkpoint of run" in stderr
+    assert "process 0 was killed (signal 9): all 2 continue from the newest checkpoint of run" in stderr
     assert "interrupted; kept" in stderr and "resnet-cli finetune --resume run" in stderr
     assert "Traceback" not in stderr
     assert list_checkpoints(here / "run" / "checkpoints")
@@ -96,10 +96,9 @@ def test_devices_that_cannot_be_are_refused(flags: list[str], message: str) -> N
 
 
 def test_the_processes_get_every_flag_but_devices() -> None:
-    line = launch._command_line(
-        {"data": "-odd name", "seed": 0, "json": True, "add": False, "lr": None, "head_lr": 0.1, "devices": None}
-    )
-    assert line == ["-m", "resnet_cli", "finetune", "--seed=0", "--json", "--head-lr=0.1", "--", "-odd name"]
+    flags = {"seed": 0, "add": False, "lr": None, "head_lr": 0.1, "devices": "2"}
+    line = launch.Arguments(data="-odd name", flags=flags, switches=["--json"]).command_line()
+    assert line == ["-m", "resnet_cli", "finetune", "--seed=0", "--head-lr=0.1", "--json", "--", "-odd name"]
 
 
 @pytest.mark.parametrize(

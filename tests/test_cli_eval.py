@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from support.running import CLASSES, PRECISION, TINY, Trained, run_cli
 
+from resnet_cli.commands.finetune import finetune
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.training.finetune import finetune
 
 pytest_plugins = ["support.small_runs"]
 

@@ -99,11 +99,11 @@ def test_quiet_prints_the_run_and_nothing_else() -> None:
 
 def test_an_expression_in_the_help_can_be_copied() -> None:
     # The help is drawn as markup, which would take [a-z] for a style.
-    assert r"'^(\w+)'" in run_cli("finetune", "--help").stdout
+    assert r"'^(\w+)'" in run_cli("finetune", "--help-all").stdout
 
 
 def test_every_value_of_the_config_is_a_flag_with_help() -> None:
-    text = " ".join(run_cli("finetune", "--help").stdout.replace("│", " ").split())
+    text = " ".join(run_cli("finetune", "--help-all").stdout.replace("│", " ").split())
     flags = {"--" + name.replace("_", "-") for name in FinetuneConfig.model_fields} - {"--data"}
     missing = {flag for flag in flags if not re.search(rf"{flag}(?![\w-])", text)}
     assert not missing

@@ -34,7 +34,7 @@ SERVER = f"""{NARROW}
 import json, os
 import sklearn.datasets, sklearn.metrics, torch, torch._dynamo
 from resnet_cli.cli import main, progress
-from resnet_cli.training import finetune
+from resnet_cli.commands import finetune
 from resnet_cli.training import report
 from resnet_cli.training import resume
 from resnet_cli.training import seeds

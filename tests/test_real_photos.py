@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from resnet_cli.commands.finetune import finetune
 from resnet_cli.model import features
-from resnet_cli.training.finetune import finetune
 
 
 def test_a_frozen_backbone_tells_ants_from_bees_and_is_run_once(

@@ -22,10 +22,10 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.runs import EpochRecord
+from resnet_cli.training.assembly import start_network
 from resnet_cli.training.checkpoint import read_newest, write_checkpoint
 from resnet_cli.training.distributed import LINGER, SINGLE_PROCESS, Distributed, join_processes
 from resnet_cli.training.events import Event, MemoryShort, StepDone
-from resnet_cli.training.finetune import start_network
 from resnet_cli.training.loop import FitOptions, fit
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.state import TrainState

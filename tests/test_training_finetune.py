@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from support.running import TINY, Trained, scored
 
+from resnet_cli.commands.finetune import finetune
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item
@@ -28,11 +29,11 @@ from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training import callback
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone
-from resnet_cli.training.finetune import finetune, run_plan
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
+from resnet_cli.training.run import run_plan
 from resnet_cli.training.task_network import NetworkTraining
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]

@@ -17,6 +17,7 @@ import torch
 from support.running import TINY
 from torch import Tensor
 
+from resnet_cli.commands.finetune import finetune
 from resnet_cli.data import loading
 from resnet_cli.errors import ConfigError, DataError, Interrupted, ModelError
 from resnet_cli.model.weights import load_model
@@ -24,9 +25,9 @@ from resnet_cli.runs import RunFolder, list_checkpoints
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training.checkpoint import Checkpoint, read_newest
 from resnet_cli.training.events import EpochDone, Event, Resumed, Saved, StepDone
-from resnet_cli.training.finetune import finetune, run_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed
+from resnet_cli.training.run import run_plan
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("no_plots", "here", "narrow")

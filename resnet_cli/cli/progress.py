@@ -52,7 +52,17 @@ class ProgressView:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._live = sys.stderr.isatty() and not quiet
-        self._progress = Progress(
+        self._progress = self._bars()
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line_at = 0.0
+        self._losses: list[float] = []
+        self._best = 0.0
+        self._num_epochs = 0
+        self._has_plan = False
+        self._began: dict[str, tuple[float, int]] = {}
+
+    def _bars(self) -> Progress:
+        return Progress(
             TextColumn("{task.description:<19}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}"),
@@ -61,12 +71,6 @@ class ProgressView:
             console=output.stderr(),
             disable=not self._live,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._last_line_at = 0.0
-        self._losses: list[float] = []
-        self._best = 0.0
-        self._num_epochs = 0
-        self._began: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -77,7 +81,7 @@ class ProgressView:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: Event | Noted | Warned) -> None:
+    def __call__(self, event: Event | Noted) -> None:
         """Draws one event; warnings are printed even if everything else is quiet."""
         if isinstance(event, Warned):
             return output.warn_each(event.texts)
@@ -111,8 +115,21 @@ class ProgressView:
     def _begin(self, plan: Plan) -> None:
         self._num_epochs = plan.epochs if plan.takes_steps else 0
         self._best, self._losses = 0.0, []
+        if not self._has_plan:
+            self._show_plan(plan)
         if plan.config.seeds == 1 and plan.config.out and plan.config.out.name.startswith("seed-"):
             self._line(f"seed {plan.config.seed}", force=True)
+
+    def _show_plan(self, plan: Plan) -> None:
+        """Shows the plan below the bars of the work before it; the training gets new ones."""
+        from resnet_cli.cli.tables import plan_table
+
+        self._progress.stop()
+        output.note(plan_table(plan))
+        for warning in plan.warnings:
+            output.warn(warning)
+        self._progress, self._tasks, self._has_plan = self._bars(), {}, True
+        self._progress.start()
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """Draws the bytes of one file that is coming.

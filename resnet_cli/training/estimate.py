@@ -11,7 +11,7 @@ from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import Compute
 from resnet_cli.text import duration, size
-from resnet_cli.training.finetune import start_network
+from resnet_cli.training.assembly import start_network
 from resnet_cli.training.plan import Plan
 
 #: Of the work of a forward pass: 4.09 billion products, of which the stem has 0.12 (counted, 224 px).

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnet_cli.system.events import WorkDone
+from resnet_cli.system.events import Warned, WorkDone
 
 if TYPE_CHECKING:
     from resnet_cli.runs import EpochRecord
@@ -116,7 +116,7 @@ class Saved:
 
 
 Event: TypeAlias = (
-    PlanMade | WorkDone | StepDone | EpochDone | RateLowered | MemoryShort | ThreadsChanged | Resumed | Saved
+    PlanMade | WorkDone | Warned | StepDone | EpochDone | RateLowered | MemoryShort | ThreadsChanged | Resumed | Saved
 )
 OnEvent: TypeAlias = Callable[[Event], None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -11,54 +12,94 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import typer
-
-from resnet_cli.cli import EXIT_INTERRUPTED, output
-from resnet_cli.errors import ConfigError, ResnetCliError, SetupError
-
-if TYPE_CHECKING:
-    from resnet_cli.config.finetune import FinetuneConfig
-    from resnet_cli.runs import RunFolder
-    from resnet_cli.training.distributed import Distributed
+from resnet_cli.config.base import flag_name
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.errors import ConfigError, Interrupted, ResnetCliError, SetupError
+from resnet_cli.runs import RunFolder
+from resnet_cli.system.device import choose_compute
+from resnet_cli.system.events import Warned
+from resnet_cli.system.paths import RUNS, refuse_existing
+from resnet_cli.system.threads import num_threads
+from resnet_cli.training import restarts
+from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed, PeerLost, count_devices, join_processes
+from resnet_cli.training.events import OnEvent
 
 #: As ``torchrun --max-restarts`` has it where elastic training is shown.
 MAX_RESTARTS = 3
 #: A process that is told to stop ends its step or validation and saves; after that it is killed.
 SHUTDOWN_S = 600
-_MEMBER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def num_members() -> int | None:
-    """Processes that ``torchrun`` has started together with this one; None if it was not ``torchrun``."""
-    if not all(os.environ.get(name) for name in _MEMBER_VARIABLES):
+class WorkerEnded(Exception):
+    """A process that is not the main one has ended early; the main process says why.
+
+    Args:
+        exit_code: Exit code of this process.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The command line of ``finetune`` for each process.
+
+    Attributes:
+        data: DATA, or the run folder to continue.
+        flags: Field of the config -> value.
+        config_file: The value of ``--config``.
+        switches: Other arguments, such as ``--json``.
+    """
+
+    data: str | None
+    flags: Mapping[str, Any]
+    config_file: Path | None = None
+    switches: Sequence[str] = ()
+
+    def command_line(self) -> list[str]:
+        """The arguments of Python."""
+        flags = dict(self.flags) | {"devices": None}
+        shown = {flag_name(FinetuneConfig, name): value for name, value in flags.items() if value is not None}
+        shown |= {} if self.config_file is None else {"--config": self.config_file}
+        options = [name if value is True else f"{name}={value}" for name, value in shown.items() if value is not False]
+        data = [] if self.data is None else ["--", self.data]
+        return ["-m", "resnet_cli", "finetune", *options, *self.switches, *data]
+
+
+def num_started() -> int | None:
+    """Number of processes that ``torchrun`` has started, this one included; None without ``torchrun``."""
+    if not all(os.environ.get(name) for name in _VARIABLES):
         return None
     size = os.environ["WORLD_SIZE"]
     return int(size) if size.isdecimal() else None
 
 
-def is_started_again(out: Path | None) -> bool:
-    """Whether ``torchrun`` has started the processes again, in place of ones that were killed in the run ``out``.
+def is_restarted(out: Path | None) -> bool:
+    """Whether ``torchrun`` has started the processes again after one of them was killed in the run ``out``.
 
-    To be asked once, by all of them: they wait for each other.
+    Must be called once by all processes: they wait for each other.
 
     Raises:
-        SetupError: The others do not come.
+        SetupError: The other processes do not come.
     """
-    from resnet_cli.training import restarts
-
-    return num_members() is not None and restarts.has_rounds() and restarts.begin_round(out)
+    return num_started() is not None and restarts.has_rounds() and restarts.begin_round(out)
 
 
 @contextlib.contextmanager
-def joined(members: int | None) -> Iterator[Distributed]:
-    """The processes of this process, in which only the main process says why it ends."""
-    from resnet_cli.training.distributed import SINGLE_PROCESS, PeerLost, join_processes
+def joined(size: int | None) -> Iterator[Distributed]:
+    """Joins the processes that ``torchrun`` has started; only the main process raises what went wrong.
 
-    if members is None or members == 1:
+    Raises:
+        WorkerEnded: In every other process.
+    """
+    if size is None or size == 1:
         yield SINGLE_PROCESS
         return
     is_silent = False
@@ -71,39 +112,40 @@ def joined(members: int | None) -> Iterator[Distributed]:
             if isinstance(error, PeerLost) and error.hint is None:
                 error.hint = "if it is not started again: torchrun ... -m resnet_cli finetune --resume RUN"
             raise
-        raise typer.Exit(getattr(error, "exit_code", EXIT_INTERRUPTED)) from None
+        raise WorkerEnded(getattr(error, "exit_code", Interrupted("").exit_code)) from None
 
 
-def launch(num: int, arguments: Mapping[str, Any], config: FinetuneConfig, *, run: RunFolder | None) -> int:
-    """Runs ``finetune`` in several processes on this machine, and goes on with it when one of them is killed.
+def launch(num: int, arguments: Arguments, config: FinetuneConfig, *, run: RunFolder | None, on_event: OnEvent) -> int:
+    """Runs ``finetune`` in several processes on this machine, and continues it when one of them is killed.
 
     Args:
-        num: Processes, one a device.
-        arguments: Of the command, by the flags' names; ``data`` is DATA. ``devices`` is left out.
-        config: What they come to.
-        run: One that is resumed; None for a new one.
+        num: Number of processes, one per device.
+        arguments: The command line that was typed.
+        config: The config that it gives.
+        run: The run to continue; None for a new one.
+        on_event: Called with a warning when a process was killed.
 
     Returns:
-        The exit code of the process that talks.
+        The exit code of the main process.
 
     Raises:
         ConfigError: There are fewer devices.
         SetupError: Processes were killed again and again.
     """
     _check_devices(num, config.device)
-    from resnet_cli.runs import RunFolder
-    from resnet_cli.system.paths import refuse_existing
-    from resnet_cli.system.threads import num_threads
-
     refuse_existing(config.out)
     folder = run or RunFolder(config.out or _new_folder(config.data))
-    again = {name: arguments.get(name) for name in ("json", "quiet")} | {"data": folder.path, "resume": True}
-    command = dict(arguments) | {"data" if run else "out": folder.path, "devices": None}
+    again = Arguments(data=str(folder.path), flags={}, switches=("--resume", *arguments.switches))
+    if run:
+        first = dataclasses.replace(arguments, data=str(folder.path), switches=again.switches)
+    else:
+        first = dataclasses.replace(arguments, flags={**arguments.flags, "out": folder.path})
     # Each process would use all cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_threads() // num)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_S))
+    command = first
     for _ in range(1 + MAX_RESTARTS):
-        codes = _run_processes(num, _command_line(command))
+        codes = _run_processes(num, command.command_line())
         killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
         # SetupError: the main process only says that another one is gone.
         if not killed or codes.get(0, 0) not in {*range(-64, 0), SetupError.exit_code}:
@@ -113,17 +155,14 @@ def launch(num: int, arguments: Mapping[str, Any], config: FinetuneConfig, *, ru
         command = again if folder.path.exists() else command
         where = f"from the newest checkpoint of {folder.path}" if command is again else "from the beginning"
         rank, number = next(iter(killed.items()))
-        output.warn(f"process {rank} was killed (signal {number}): all {num} go on {where}")
+        on_event(Warned((f"process {rank} was killed (signal {number}): all {num} continue {where}",)))
     raise SetupError(
         f"processes were killed {1 + MAX_RESTARTS} times, the last one by signal {number}",
-        hint="is there memory enough for all of them? Try fewer --devices",
+        hint="is there enough memory for all of them? Try fewer --devices",
     )
 
 
 def _check_devices(num: int, device: str) -> None:
-    from resnet_cli.system.device import choose_compute
-    from resnet_cli.training.distributed import count_devices
-
     if ":" in device:
         raise ConfigError(f"--device {device} is one device, --devices {num}: choose one of the two flags")
     # A precision that needs no look at the GPU: that would keep memory on it.
@@ -137,27 +176,15 @@ def _check_devices(num: int, device: str) -> None:
 
 
 def _new_folder(data: str) -> Path:
-    from resnet_cli.system.paths import RUNS
-
     name = re.sub(r"[^\w.-]+", "-", Path(data).absolute().stem) or "data"
     # The process's number: the folder is made later, and nobody else's may have the name by then.
     return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
-def _command_line(arguments: Mapping[str, Any]) -> list[str]:
-    options = {name: value for name, value in arguments.items() if value is not None and value is not False}
-    data = options.pop("data", None)
-    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in options.items()]
-    return ["-m", "resnet_cli", "finetune", *flags, *([] if data is None else ["--", str(data)])]
-
-
 def _run_processes(num: int, command: list[str]) -> dict[int, int]:
     """Runs Python on a command line in several processes; returns the exit codes of those that failed, by rank.
 
-    A signal goes to all of them, and the first one that fails ends the others.
-
-    Raises:
-        typer.Exit: A signal ended them.
+    A signal goes to all of them and gives the exit code 128 + its number; the first one that fails ends the others.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -183,7 +210,7 @@ def _run_processes(num: int, command: list[str]) -> dict[int, int]:
     except ChildFailedError as error:
         return {rank: failure.exitcode for rank, failure in error.failures.items()}
     except SignalException as stop:
-        raise typer.Exit(128 + stop.sigval) from None
+        return {0: 128 + stop.sigval}
     finally:
         logging.disable(logging.NOTSET)
     return {}

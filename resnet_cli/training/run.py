@@ -1,41 +1,33 @@
-"""A finetune from plan to run folder."""
+"""Carries out a plan: trains, evaluates and writes the run folder."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from resnet_cli.config.base import resolve
-from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import SPLITS, Item, Split
+from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.features import extract_features
-from resnet_cli.model.network import Exemplars, Model, ResNet50
-from resnet_cli.model.weights import load_backbone, start_head
+from resnet_cli.model.network import Exemplars, Model
+from resnet_cli.model.weights import start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
-from resnet_cli.system.device import make_deterministic, seed_everything
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training import exemplars
+from resnet_cli.training.assembly import build_model, head_with, run_bytes, start_network
 from resnet_cli.training.calibrate import calibrate_model
 from resnet_cli.training.callback import RunCallback, head_tensors
-from resnet_cli.training.checkpoint import NUM_KEPT, Checkpoint, drop_after, read_newest
+from resnet_cli.training.checkpoint import Checkpoint, drop_after, read_newest
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import (
     EpochDone,
     Event,
     OnEvent,
-    PlanMade,
     RateLowered,
     Resumed,
     Saved,
@@ -45,33 +37,12 @@ from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.journal import Journal
 from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.lr_finder import find_lr
-from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult, write_report
+from resnet_cli.training.split_features import split_features
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.task_head import HeadTraining, Rows, fit_path, fit_probe
 from resnet_cli.training.task_network import NetworkTraining
-from resnet_cli.version import __version__
-
-#: Rows of a plan that may name places on this machine.
-_PATHS = {"data", "weights", "out"}
-#: Room for plots, metrics and the rest of a run folder beside the model.
-REPORT_BYTES = 20 * 10**6
-
-
-def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **values: Any) -> FinetuneResult:
-    """Plans and runs a finetune from Python.
-
-    Args:
-        on_event: Told of everything as it happens.
-        config_file: A YAML file; ``values`` win over it.
-        **values: Fields of :class:`~resnet_cli.config.finetune.FinetuneConfig`, such as ``data="photos", epochs=5``.
-
-    Raises:
-        ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
-    """
-    plan = make_plan(resolve(FinetuneConfig, values, config_file), on_work=lambda *work: on_event(WorkDone(*work)))
-    on_event(PlanMade(plan))
-    return run_plan(plan, on_event=on_event)
 
 
 def run_plan(
@@ -91,7 +62,7 @@ def run_plan(
     """
     is_new = folder is None
     if folder is None:
-        folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=_run_bytes(plan))
+        folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=run_bytes(plan))
     try:
         tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
         with Journal(folder.path / "events.jsonl", tensorboard=tensorboard) as journal:
@@ -241,8 +212,9 @@ class _Run:
             self._callback.snapshot = lambda: head_tensors(training.raw_head())
             self._fit(training.train_state, training.task(), found)
         if old is not None and old.exemplars is not None:
+            head = head_with(network.fc, self._callback.state)
             self._retention = exemplars.retention(
-                old.exemplars, old.head, self._best_head(), old_classes=old.classes, classes=classes
+                old.exemplars, old.head, head, old_classes=old.classes, classes=classes
             )
 
     def _probe(self) -> EpochRecord:
@@ -313,45 +285,29 @@ class _Run:
         return self._train_state.counters.threads if self._train_state is not None else self._head_threads
 
     def _features(self, splits: Sequence[Split]) -> dict[Split, Rows]:
-        """The features of some splits; only the main process of several processes gets them."""
-        plan = self._plan
-        items = {split: plan.dataset.split(split) for split in splits}
-        all_items = [item for split in splits for item in items[split]]
-
-        def compute_rows(items: Sequence[Item]) -> Tensor:
-            return extract_features(
-                self._network,
-                items,
-                plan.preprocess,
-                plan.compute,
-                on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
-            )
-
-        if self._processes.size > 1:
-            # Each process brings its share into the cache, and the main process finds all of them there.
-            compute_rows(self._processes.share(all_items))
-            self._processes.wait()
-        if not self._processes.is_main:
-            return {}
-        features = compute_rows(all_items)
-        parts = torch.split(features, [len(items[split]) for split in splits])
-        return {
-            split: (part, torch.tensor([item.label for item in items[split]], dtype=torch.int64))
-            for split, part in zip(splits, parts, strict=True)
-        }
-
-    def _on_evaluate(self, done: int, total: int) -> None:
-        self._on_event(WorkDone("evaluate", done, total))
+        return split_features(
+            self._plan,
+            self._network,
+            splits,
+            processes=self._processes,
+            on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
+        )
 
     def _judge(self) -> FinetuneResult:
         plan, folder = self._plan, self._folder
         assert self._callback.best is not None
         model = self._model(self._callback.state, self._callback.best)
-        model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=self._on_evaluate)
+
+        def on_progress(done: int, total: int) -> None:
+            self._on_event(WorkDone("evaluate", done, total))
+
+        model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=on_progress)
         model.save(folder.model_path)
-        val = self._evaluate(model, "val")
-        test = self._evaluate(model, "test") if plan.dataset.split("test") else None
-        seconds = time.perf_counter() - self._began
+        val, *test = (
+            evaluate(model, items, plan.compute, on_progress=on_progress)
+            for split in ("val", "test")
+            if (items := plan.dataset.split(split))
+        )
         result = FinetuneResult(
             folder,
             model,
@@ -359,21 +315,13 @@ class _Run:
             tuple(self._history),
             self._callback.best,
             val,
-            test,
-            seconds,
+            test[0] if test else None,
+            time.perf_counter() - self._began,
             self._retention,
             self._threads,
         )
         write_report(result)
         return result
-
-    def _evaluate(self, model: Model, split: Split) -> Evaluation:
-        return evaluate(
-            model,
-            self._plan.dataset.split(split),
-            self._plan.compute,
-            on_progress=self._on_evaluate,
-        )
 
     def _rescue(self) -> str:
         """Saves what there is when a training ends early, and says so."""
@@ -393,23 +341,9 @@ class _Run:
         is_possible = list_checkpoints(self._folder.checkpoints_path)
         return f"; go on with: {self._folder.resume_command}" if is_possible else ""
 
-    def _best_head(self) -> torch.nn.Module:
-        head = copy.deepcopy(self._network.fc).cpu()
-        head.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in self._callback.state.items()})
-        return head
-
     def _model(self, state: Mapping[str, Tensor], best: EpochRecord) -> Model:
-        network = copy.deepcopy(self._network).cpu()
-        network.load_state_dict(network.state_dict() | dict(state))
-        plan = self._plan
-        return Model(
-            network=network.eval(),
-            classes=plan.dataset.classes,
-            preprocess=plan.preprocess,
-            hidden=plan.hidden,
-            provenance=_provenance(plan, best),
-            path=self._folder.model_path,
-            exemplars=self._exemplars,
+        return build_model(
+            self._plan, self._network, state, best=best, exemplars=self._exemplars, path=self._folder.model_path
         )
 
     def _write_model(self, state: Mapping[str, Tensor], best: EpochRecord) -> None:
@@ -417,42 +351,3 @@ class _Run:
         self._model(state, best).save(self._folder.model_path)
         self._folder.mark_latest()
         self._on_event(Saved(self._folder.model_path))
-
-
-def start_network(plan: Plan) -> ResNet50:
-    """The network as training finds it: the plan's weights, and a fresh head.
-
-    Raises:
-        ModelError: The weights file is damaged or of another architecture.
-        UntrustedFileError: It would run code when loaded.
-    """
-    seed_everything(plan.config.seed)
-    if plan.config.deterministic:
-        make_deterministic()
-    network = ResNet50(len(plan.dataset.classes), plan.hidden)
-    load_backbone(network, plan.weights)
-    return network
-
-
-def _run_bytes(plan: Plan) -> int:
-    """What the run folder will hold at most: the model and, where the backbone trains, two checkpoints and the next."""
-    model = 4 * 25_600_000 + exemplars.max_bytes(len(plan.dataset.classes))
-    if plan.is_frozen:
-        return REPORT_BYTES + model
-    per_checkpoint = (3 if plan.rates.optimizer == "sgd" else 4) + (plan.ema is not None or plan.average is not None)
-    return REPORT_BYTES + 2 * model + (NUM_KEPT + 1) * per_checkpoint * model
-
-
-def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
-    """What is worth knowing about a model file that travels alone; no paths of the machine it was made on."""
-    counts = {split: sum(per_class) for split, per_class in plan.dataset.counts().items()}
-    return {
-        "resnet_cli": __version__,
-        "torch": str(torch.__version__),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"name": plan.dataset.name, "num_images": counts, "split": plan.dataset.split_note},
-        "weights": Path(plan.weights.name).name,
-        "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},
-        "classes_kept_from": list(plan.start.classes) if plan.config.add and plan.start else [],
-        "best": dataclasses.asdict(best),
-    }

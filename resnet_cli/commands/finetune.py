@@ -1,0 +1,185 @@
+"""Fine-tuning from the flags to the results: plan, dry run, several processes, several seeds, resumed runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config.base import Resolved, resolve
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.errors import ConfigError
+from resnet_cli.runs import RunFolder
+from resnet_cli.system.events import WorkDone
+from resnet_cli.training import launch
+from resnet_cli.training.distributed import Distributed
+from resnet_cli.training.estimate import Estimate, estimate
+from resnet_cli.training.events import OnEvent, PlanMade, ignore
+from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.report import FinetuneResult
+from resnet_cli.training.resume import find_run, plan_resumed
+from resnet_cli.training.run import run_plan, run_worker
+from resnet_cli.training.seeds import run_seeds, to_dict
+from resnet_cli.version import SCHEMA_VERSION
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneRequest:
+    """What the user asks for.
+
+    Attributes:
+        data: DATA, or with ``resume`` the run folder; None for the default, or the newest interrupted run.
+        flags: Fields of the config that the user gave.
+        config_file: A YAML file; ``flags`` win over it.
+        resume: Whether to continue a run.
+        dry_run: Whether to plan only.
+        switches: Other arguments for the processes that ``--devices`` starts, such as ``--json``.
+    """
+
+    data: str | None
+    flags: Mapping[str, Any]
+    config_file: Path | None = None
+    resume: bool = False
+    dry_run: bool = False
+    switches: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """A plan that was not carried out, and its cost."""
+
+    plan: Plan
+    cost: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``finetune --dry-run --json`` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "plan": [dataclasses.asdict(choice) for choice in self.plan.choices],
+            "warnings": list(self.plan.warnings),
+            "estimate": {"seconds": round(self.cost.seconds), "memory_bytes": self.cost.memory_bytes},
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetuned:
+    """The results of a training, one for each seed."""
+
+    results: tuple[FinetuneResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``finetune --json`` prints."""
+        return self.results[0].to_dict() if len(self.results) == 1 else to_dict(self.results)
+
+    def check(self) -> None:
+        """Compares each result with ``--fail-under``.
+
+        Raises:
+            VerificationError: A result is below it.
+        """
+        for result in self.results:
+            result.check(result.plan.config.fail_under)
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """Another process reports the results, or has reported why there are none."""
+
+    exit_code: int
+
+
+def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **values: Any) -> FinetuneResult:
+    """Plans and runs a finetune from Python.
+
+    Args:
+        on_event: Called with every event.
+        config_file: A YAML file; ``values`` win over it.
+        **values: Fields of :class:`~resnet_cli.config.finetune.FinetuneConfig`, such as ``data="photos", epochs=5``.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
+    """
+    plan = make_plan(resolve(FinetuneConfig, values, config_file), on_work=lambda *work: on_event(WorkDone(*work)))
+    on_event(PlanMade(plan))
+    return run_plan(plan, on_event=on_event)
+
+
+def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> DryRun | Finetuned | Elsewhere:
+    """Carries out what the command line asks for, in this process or in several.
+
+    Args:
+        request: What the user asks for.
+        on_event: Called with every event of this process.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``.
+        Interrupted: A signal; its text says what was saved.
+    """
+    num_started, devices, out = launch.num_started(), request.flags.get("devices"), request.flags.get("out")
+    if num_started and devices:
+        raise ConfigError(
+            f"--devices {devices} has no effect under torchrun, which has started {num_started} processes"
+        )
+    if launch.is_restarted(out):
+        request = dataclasses.replace(request, data=str(out), flags={}, config_file=None, resume=True)
+    run, resolved, config = _resolve(request, num_started)
+    num = num_started or config.devices or 1
+    if num > 1 and config.seeds > 1:
+        raise ConfigError(f"--seeds {config.seeds} and {num} devices: choose one", hint="or start one run per seed")
+    if num > 1 and not num_started and not request.dry_run:
+        arguments = launch.Arguments(
+            data=request.data, flags=request.flags, config_file=request.config_file, switches=request.switches
+        )
+        return Elsewhere(launch.launch(num, arguments, config, run=run, on_event=on_event))
+    try:
+        with launch.joined(num_started) as processes:
+            return _carry_out(request, resolved, run, processes, on_event if processes.is_main else ignore)
+    except launch.WorkerEnded as ended:
+        return Elsewhere(ended.exit_code)
+
+
+def _resolve(
+    request: FinetuneRequest, num_started: int | None
+) -> tuple[RunFolder | None, Resolved[FinetuneConfig] | None, FinetuneConfig]:
+    """The run to continue, else the config of a new one; and what is known of the config before there is a plan."""
+    if request.resume:
+        run = find_run(None if request.data is None else Path(request.data))
+        machine = {name: request.flags.get(name) for name in ("device", "devices")}
+        return run, None, resolve(FinetuneConfig, machine, run.path / "config.yaml").config
+    flags = {**request.flags, "data": request.data}
+    if num_started:
+        flags["devices"] = num_started
+    resolved = resolve(FinetuneConfig, flags, request.config_file)
+    return None, resolved, resolved.config
+
+
+def _carry_out(
+    request: FinetuneRequest,
+    resolved: Resolved[FinetuneConfig] | None,
+    run: RunFolder | None,
+    processes: Distributed,
+    on_event: OnEvent,
+) -> DryRun | Finetuned | Elsewhere:
+    def make() -> Plan:
+        def on_work(*work: Any) -> None:
+            on_event(WorkDone(*work))
+
+        if run is None:
+            assert resolved is not None
+            return make_plan(resolved, on_work=on_work)
+        changes = {**request.flags, "devices": None, "config": request.config_file}
+        return plan_resumed(run, changes, on_work=on_work)
+
+    plan = processes.main_process_first(make)
+    compute, step_compute = processes.place(plan.compute), processes.place(plan.step_compute)
+    plan = dataclasses.replace(plan, compute=compute, step_compute=step_compute)
+    if request.dry_run:
+        return DryRun(plan, estimate(plan)) if processes.is_main else Elsewhere(0)
+    if not processes.is_main:
+        run_worker(plan, processes)
+        return Elsewhere(0)
+    on_event(PlanMade(plan))
+    if plan.config.seeds > 1:
+        return Finetuned(tuple(run_seeds(plan, on_event=on_event)))
+    return Finetuned((run_plan(plan, on_event=on_event, folder=run, processes=processes),))

@@ -1,0 +1,105 @@
+"""From a plan to the network that trains, and from its best weights to a model."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_cli.model.network import Exemplars, Model, ResNet50
+from resnet_cli.model.weights import load_backbone
+from resnet_cli.runs import EpochRecord
+from resnet_cli.system.device import make_deterministic, seed_everything
+from resnet_cli.training.checkpoint import NUM_KEPT
+from resnet_cli.training.exemplars import max_bytes
+from resnet_cli.training.plan import Plan
+from resnet_cli.version import __version__
+
+#: Rows of a plan that may name places on this machine.
+_PATHS = {"data", "weights", "out"}
+#: Space for plots, metrics and the rest of a run folder besides the model.
+REPORT_BYTES = 20 * 10**6
+
+
+def start_network(plan: Plan) -> ResNet50:
+    """The network as training finds it: the plan's weights, and a fresh head.
+
+    Raises:
+        ModelError: The weights file is damaged or of another architecture.
+        UntrustedFileError: It would run code when loaded.
+    """
+    seed_everything(plan.config.seed)
+    if plan.config.deterministic:
+        make_deterministic()
+    network = ResNet50(len(plan.dataset.classes), plan.hidden)
+    load_backbone(network, plan.weights)
+    return network
+
+
+def build_model(
+    plan: Plan,
+    network: ResNet50,
+    state: Mapping[str, Tensor],
+    *,
+    best: EpochRecord,
+    exemplars: Exemplars | None,
+    path: Path,
+) -> Model:
+    """Returns the model with the best weights so far, on the CPU.
+
+    Args:
+        plan: The plan of the run.
+        network: The network that trains; it is copied.
+        state: Tensors of the best epoch, under the names of the network's state dict; the others are as in ``network``.
+        best: The record of that epoch.
+        exemplars: What the model remembers of its images.
+        path: The model's file.
+    """
+    trained = copy.deepcopy(network).cpu()
+    trained.load_state_dict(trained.state_dict() | dict(state))
+    return Model(
+        network=trained.eval(),
+        classes=plan.dataset.classes,
+        preprocess=plan.preprocess,
+        hidden=plan.hidden,
+        provenance=_provenance(plan, best),
+        path=path,
+        exemplars=exemplars,
+    )
+
+
+def head_with(head: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the head, on the CPU, with the tensors that ``state`` has for it under the network's names."""
+    found = copy.deepcopy(head).cpu()
+    found.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in state.items()})
+    return found
+
+
+def run_bytes(plan: Plan) -> int:
+    """What the run folder will hold at most: the model and, where the backbone trains, two checkpoints and the next."""
+    model = 4 * 25_600_000 + max_bytes(len(plan.dataset.classes))
+    if plan.is_frozen:
+        return REPORT_BYTES + model
+    per_checkpoint = (3 if plan.rates.optimizer == "sgd" else 4) + (plan.ema is not None or plan.average is not None)
+    return REPORT_BYTES + 2 * model + (NUM_KEPT + 1) * per_checkpoint * model
+
+
+def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
+    """What is worth knowing about a model file that travels alone; no paths of the machine it was made on."""
+    counts = {split: sum(per_class) for split, per_class in plan.dataset.counts().items()}
+    return {
+        "resnet_cli": __version__,
+        "torch": str(torch.__version__),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"name": plan.dataset.name, "num_images": counts, "split": plan.dataset.split_note},
+        "weights": Path(plan.weights.name).name,
+        "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},
+        "classes_kept_from": list(plan.start.classes) if plan.config.add and plan.start else [],
+        "best": dataclasses.asdict(best),
+    }

@@ -1,0 +1,50 @@
+"""Features of the splits that a head trains on; several processes share the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from resnet_cli.data.dataset import Item, Split
+from resnet_cli.model.features import extract_features
+from resnet_cli.model.network import ResNet50
+from resnet_cli.system.events import Progress
+from resnet_cli.training.distributed import Distributed
+from resnet_cli.training.plan import Plan
+from resnet_cli.training.task_head import Rows
+
+
+def split_features(
+    plan: Plan, network: ResNet50, splits: Sequence[Split], *, processes: Distributed, on_progress: Progress
+) -> dict[Split, Rows]:
+    """Computes the features of some splits, or reads them from the cache.
+
+    Args:
+        plan: Gives the images and their preprocessing.
+        network: Its backbone computes the features.
+        splits: The splits.
+        processes: The processes that share the work.
+        on_progress: Called with (images done, images in all).
+
+    Returns:
+        Features [n x 2048] and labels int64 [n] of each split; empty in all processes but the main one.
+    """
+    items = {split: plan.dataset.split(split) for split in splits}
+    all_items = [item for split in splits for item in items[split]]
+
+    def compute(items: Sequence[Item]) -> Tensor:
+        return extract_features(network, items, plan.preprocess, plan.compute, on_progress=on_progress)
+
+    if processes.size > 1:
+        # Each process brings its share into the cache, and the main process finds all of them there.
+        compute(processes.share(all_items))
+        processes.wait()
+    if not processes.is_main:
+        return {}
+    parts = torch.split(compute(all_items), [len(items[split]) for split in splits])
+    return {
+        split: (part, torch.tensor([item.label for item in items[split]], dtype=torch.int64))
+        for split, part in zip(splits, parts, strict=True)
+    }
