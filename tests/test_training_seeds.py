@@ -84,7 +84,7 @@ def test_a_run_of_its_own_with_the_same_seed_is_the_same_run(
     config = results[1].run.path / "config.yaml"
     result = run_cli("finetune", "--config", config, "--out", "again", "--quiet")
     assert result.exit_code == 0, result.output
-    one, other = load_file(results[1].run.model_path), load_file("again/network_module.safetensors")
+    one, other = load_file(results[1].run.model_path), load_file("again/model.safetensors")
     assert all(one[name].equal(other[name]) for name in one)
 
 
