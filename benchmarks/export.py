@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from resnet_cli.commands.export import export_model
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exporting.export import export_model
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.images import read_image
 from resnet_cli.model.weights import load_model

@@ -20,7 +20,7 @@ from resnet_cli.version import __version__
 if TYPE_CHECKING:
     from resnet_cli.commands.api import evaluate, load, predict
     from resnet_cli.commands.finetune import finetune
-    from resnet_cli.exporting.export import export_model as export
+    from resnet_cli.commands.export import export_model as export
     from resnet_cli.prediction import Prediction
 
 __all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load", "predict"]
@@ -29,7 +29,7 @@ __all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load"
 _HOMES = {
     "Prediction": ("resnet_cli.prediction", "Prediction"),
     "evaluate": ("resnet_cli.commands.api", "evaluate"),
-    "export": ("resnet_cli.exporting.export", "export_model"),
+    "export": ("resnet_cli.commands.export", "export_model"),
     "finetune": ("resnet_cli.commands.finetune", "finetune"),
     "load": ("resnet_cli.commands.api", "load"),
     "predict": ("resnet_cli.commands.api", "predict"),

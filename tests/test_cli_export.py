@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 from support.running import CLASSES, IMPORTED, Trained, command_environment, run_cli
 
+from resnet_cli.commands.export import export_model
 from resnet_cli.errors import SetupError
 from resnet_cli.exported.metadata import METADATA_FILE
 from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting import benchmark, parity
-from resnet_cli.exporting.export import export_model
 from resnet_cli.installation import install_command
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import ModelOutput
@@ -43,7 +43,7 @@ NEEDED = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime")
 #: The command, which stops for a minute when the file is written and about to be checked.
 WAITING = """
 import sys, time
-from resnet_cli.exporting import export
+from resnet_cli.commands import export
 check = export.check
 def wait(*arguments):
     print("written", file=sys.stderr, flush=True)
@@ -164,13 +164,13 @@ def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
         (["--format", "coreml"], "--format coreml"),
         (["--int8", "--fp16"], "choose one"),
         (["--format", "pt2", "--int8"], "--int8 has no effect on --format pt2"),
-        (["--format", "openvino", "--input", "tensor"], "--input has no effect on --format openvino"),
+        (["--format", "openvino", "--input", "tensor"], "--input tensor has no effect on --format openvino"),
         (["--format", "safetensors", "--no-novelty"], "--no-novelty has no effect"),
-        (["--max-drop", "0.1"], "--max-drop has no effect without --int8 or --fp16"),
+        (["--max-drop", "0.1"], "--max-drop 0.1 has no effect without --int8 or --fp16"),
         (["--int8", "--max-drop", "2"], "--max-drop 2"),
         (["--int8", "--max-drop", "x%"], "must be a share"),
-        (["--calibrate-with", "x"], "--calibrate-with has no effect without --int8"),
-        (["--benchmark", "--out", "x"], "--out has no effect with --benchmark"),
+        (["--calibrate-with", "x"], "--calibrate-with x has no effect without --int8"),
+        (["--benchmark", "--out", "x"], "--out x has no effect with --benchmark"),
         (["--benchmark", "--no-novelty"], "--no-novelty has no effect with --benchmark"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -187,9 +187,9 @@ def test_it_is_refused_before_torch_is_loaded() -> None:
     assert code == 2 and not set(names) & {"torch", "onnxruntime", "numpy"}
 
 
-@pytest.mark.parametrize("takes", ["picture", "tensor"])
-def test_pt2_answers_as_the_model_does(full_run: Trained, takes: str) -> None:
-    result = run_cli("export", full_run.run, "--format", "pt2", "--input", takes, "--out", "m.pt2", "--json")
+@pytest.mark.parametrize("kind", ["image", "tensor"])
+def test_pt2_answers_as_the_model_does(full_run: Trained, kind: str) -> None:
+    result = run_cli("export", full_run.run, "--format", "pt2", "--input", kind, "--out", "m.pt2", "--json")
     assert result.exit_code == 0, result.output
     model = load_model(full_run.run)
     photos = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue", "white", "black")]

@@ -190,7 +190,7 @@ def test_a_timm_folder_is_one_that_weights_are_fetched_from(run: Path, served: U
     assert served.private == {REPO: True}
     front = front_matter(commit["README.md"])
     assert front["library_name"] == "timm" and front["license"] == "other" and front["metrics"] == ["accuracy"]
-    assert "to be filled in" in result.stderr
+    assert "has places to fill in" in result.stderr
     fetched = hub.fetch_weights(hub.parse(SPEC))
     assert fetched.path.read_bytes() == Path("made/model.safetensors").read_bytes()
     assert Preprocess.from_dict(fetched.preprocess) == PREPROCESS
@@ -265,7 +265,7 @@ def test_a_push_that_fails_keeps_the_file_and_says_how_to_go_on(
     text = " ".join(result.stderr.split())
     assert result.exit_code == 5 and result.stdout == ""
     assert said in text and "made/a b.onnx is kept" in text and TOKEN not in result.output
-    assert f"resnet-cli export run/model.safetensors --verify-with photos --out 'made/a b.onnx' --push {SPEC}" in text
+    assert f"resnet-cli export run/model.safetensors --out 'made/a b.onnx' --verify-with photos --push {SPEC}" in text
     assert served.commits == [] and os.listdir("made") == ["a b.onnx"]
 
 
@@ -340,8 +340,8 @@ def test_ctrl_c_keeps_the_file_and_says_so(run: Path, served: UploadServer, monk
         ({}, ["--push", "hf:insects"], 2, "not the name of a repository"),
         ({}, ["--push", "hf:a/b@main"], 2, "not the name of a repository"),
         ({}, ["--push", "timm-a1"], 2, "not the name of a repository"),
-        ({}, ["--push", "hf:a/b", "--offline"], 2, "--push and --offline: choose one"),
-        ({}, ["--push", "hf:a/b", "--benchmark"], 2, "--push has no effect with --benchmark"),
+        ({}, ["--push", "hf:a/b", "--offline"], 2, "--push hf:a/b and --offline: choose one"),
+        ({}, ["--push", "hf:a/b", "--benchmark"], 2, "--push hf:a/b has no effect with --benchmark"),
         ({}, ["--private"], 2, "--private has no effect without --push"),
         ({"RESNET_CLI_OFFLINE": "1"}, ["--push", "hf:a/b"], 5, "RESNET_CLI_OFFLINE is set"),
         ({"HF_TOKEN": ""}, ["--push", "hf:a/b"], 4, "HF_TOKEN is not set"),

@@ -190,11 +190,11 @@ def test_an_exported_model_answers_the_same_without_torch(full_run: Trained, tmp
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from resnet_cli.config.export import ExportConfig
-    from resnet_cli.exporting.export import Job, describe
+    from resnet_cli.exporting.export import Job
 
     model = full_run.result.model
     exported = tmp_path / "model.onnx"
-    Job(model, ExportConfig(), describe(model, ExportConfig())).write(exported)
+    Job(model, ExportConfig()).write(exported)
     flags = ["images", "--json", "--abstain", "--sort-into", "sorted", "--annotate", "drawn"]
     command = [sys.executable, "-c", IMPORTED, "predict", *flags, "--model", str(exported)]
     done = subprocess.run(command, env=command_environment(), capture_output=True, text=True, check=True)

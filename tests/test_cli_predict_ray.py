@@ -26,7 +26,7 @@ from support.running import COMMAND, command_environment, run_cli, spawn
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import SetupError
-from resnet_cli.exporting.export import Job, describe
+from resnet_cli.exporting.export import Job
 from resnet_cli.installation import install_command
 from resnet_cli.model import network as models
 from resnet_cli.outputs import shards
@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = narrow_model(CLASSES, PREPROCESS)
 
     model.save(folder / "model.safetensors")
-    Job(model, ExportConfig(), describe(model, ExportConfig())).write(folder / "model.onnx")
+    Job(model, ExportConfig()).write(folder / "model.onnx")
     return folder
 
 

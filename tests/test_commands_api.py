@@ -17,8 +17,8 @@ from PIL import Image
 
 import resnet_cli
 from resnet_cli.commands.api import LoadedModel, load, predict
+from resnet_cli.commands.export import export_model
 from resnet_cli.errors import ConfigError, DataError, ImageError, ModelError
-from resnet_cli.exporting.export import export_model
 from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess

@@ -61,7 +61,7 @@ def items(count: int = 40) -> list[Item]:
     return made
 
 
-def compared(change: Change | None = None, *, number: FilePrecision = "fp32", max_drop: float = 0.0) -> Parity:
+def compared(change: Change | None = None, *, precision: FilePrecision = "fp32", max_drop: float = 0.0) -> Parity:
     images = items()
     expected = Colours().predict_images([item.open() for item in images])
     return compare(
@@ -70,7 +70,7 @@ def compared(change: Change | None = None, *, number: FilePrecision = "fp32", ma
         images,
         classes=("red", "green", "blue"),
         expected=expected,
-        number=number,
+        precision=precision,
         max_drop=max_drop,
         data="made-up images",
     )
@@ -138,7 +138,7 @@ def wrong_for_one(probs: NDArray[np.float32], images: Sequence[Image.Image]) -> 
 
 
 def test_int8_may_lose_what_it_is_allowed_and_names_what_it_answers_otherwise() -> None:
-    found = compared(wrong_for_one, number="int8", max_drop=0.05)
+    found = compared(wrong_for_one, precision="int8", max_drop=0.05)
     found.require("onnx int8")
     assert found.drop == pytest.approx(2 / 40)
     assert [difference.name for difference in found.differences][:1] == ["3.png"] or len(found.differences) == 2
@@ -148,7 +148,7 @@ def test_int8_may_lose_what_it_is_allowed_and_names_what_it_answers_otherwise() 
 
 def test_int8_may_not_lose_more() -> None:
     with pytest.raises(VerificationError, match=r"accuracy falls by 5\.00 points, 1 are allowed") as caught:
-        compared(wrong_for_one, number="int8", max_drop=0.01).require("onnx int8")
+        compared(wrong_for_one, precision="int8", max_drop=0.01).require("onnx int8")
     assert "--max-drop" in str(caught.value.hint)
 
 

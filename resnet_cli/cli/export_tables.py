@@ -15,21 +15,16 @@ from resnet_cli.text import percent, printable, size
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from resnet_cli.commands.export import ExportResult
     from resnet_cli.evaluation.intervals import Interval
     from resnet_cli.exporting.benchmark import Row
-    from resnet_cli.exporting.export import ExportResult
     from resnet_cli.exporting.parity import Parity
 
 BYTES_PER_MB = 1e6
 
 
-def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[RenderableType]:
-    """The file against the model: each group of images, accuracy and speed, and what is answered differently.
-
-    Args:
-        parity: What the gate saw.
-        conflict: What to say where the model got to know its limits in another precision.
-    """
+def parity_tables(parity: Parity) -> list[RenderableType]:
+    """The file against the model: each group of images, accuracy and speed, and what is answered differently."""
     groups = plain_table("The file against the model", "images", ">number", ">largest difference", ">same class", "")
     for check in parity.checks:
         verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
@@ -45,8 +40,8 @@ def parity_tables(parity: Parity, *, conflict: str | None = None) -> list[Render
         remark = "" if parity.is_novelty_close else "  differs"
         figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
     figures.caption = f"{printable(parity.data)}; torch and file on this machine's CPU, preprocessing included"
-    if conflict:
-        figures.caption += f"\n{conflict}"
+    if parity.caveat:
+        figures.caption += f"\n{parity.caveat}"
     blocks: list[RenderableType] = [groups, figures]
     if parity.differences:
         table = plain_table("Answered differently", "image", "model", "file")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_cli.cli.completion import complete_data
+from resnet_cli.cli.completion import complete_data, complete_model
 
 
 def _note_json(ctx: typer.Context, value: bool) -> bool:
@@ -30,6 +30,10 @@ DataArgument = Annotated[
         help="A folder of images, a table, an archive, an address, or a name from: resnet-cli download --list.",
         autocompletion=complete_data,
     ),
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(help="A run folder or model file.", show_default="runs/latest", autocompletion=complete_model),
 ]
 DATA_PANEL = "Data"
 ClassesOption = Annotated[

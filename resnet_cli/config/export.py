@@ -2,61 +2,114 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal
 
-import pydantic
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from resnet_cli.config.base import Flag, Rule
 from resnet_cli.config.data import OfflineConfig
 from resnet_cli.config.units import Share
 from resnet_cli.errors import ConfigError
 
+ONNX, VERIFICATION, HUB = "ONNX", "Verification", "Hugging Face Hub"
+#: Format -> fields that have no effect on it.
+_WITHOUT_EFFECT = {
+    "pt2": ("int8", "fp16"),
+    "safetensors": ("input", "int8", "fp16", "novelty"),
+    "openvino": ("input", "int8", "fp16"),
+}
+
+
+def _refuse_torchscript(value: Any) -> Any:
+    if value == "torchscript":
+        raise ConfigError(
+            "--format torchscript: torch has deprecated it, and its files run code when they are loaded",
+            hint="--format pt2 is its successor; --format onnx runs without torch",
+        )
+    return value
+
+
+def _is_not(name: str, config: ExportConfig) -> bool:
+    return config.format != name
+
 
 class ExportConfig(OfflineConfig):
-    """What ``export`` can be told, besides the model."""
+    """What ``export`` can be told, besides the model; field names are the flags' names."""
 
-    format: Literal["onnx", "pt2", "safetensors", "openvino", "torchscript"] = "onnx"
-    input: Literal["picture", "tensor"] = "picture"
-    int8: bool = False
-    fp16: bool = False
-    novelty: bool = True
-    licence: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
-    verify_with: str | None = None
-    calibrate_with: str | None = None
-    max_drop: Share = 0.01
-    benchmark: bool = False
-    out: Path | None = None
-    push: str | None = None
-    private: bool = False
+    format: Annotated[
+        Literal["onnx", "pt2", "safetensors", "openvino"],
+        BeforeValidator(_refuse_torchscript),
+        Flag("pt2 is torch.export's file; safetensors is a folder for timm, openvino one for OpenVINO.", short="-f"),
+    ] = "onnx"
+    out: Annotated[Path | None, Flag("Where to write it.", default="beside the model: model.onnx")] = None
+    licence: Annotated[
+        Annotated[str, Field(min_length=1, max_length=1000)] | None,
+        Flag("The license that the file states.", default="that of the weights, if known"),
+    ] = None
+    input: Annotated[
+        Literal["image", "tensor"],
+        Flag(
+            "image: decoded images of any size, with preprocessing inside (pt2: resized images); tensor: the network's "
+            "normalized input.",
+            ONNX,
+        ),
+    ] = "image"
+    int8: Annotated[bool, Flag("Quantize to 8 bits: a quarter of the size.", ONNX)] = False
+    fp16: Annotated[bool, Flag("Half precision: half of the size; for GPUs.", ONNX)] = False
+    novelty: Annotated[
+        bool, Flag("Omit the training features by which the file recognizes unfamiliar images.", ONNX)
+    ] = True
+    calibrate_with: Annotated[
+        str | None,
+        Flag(
+            "DATA that the value ranges of --int8 are measured on.",
+            ONNX,
+            "the run's training images",
+            completes="data",
+        ),
+    ] = None
+    verify_with: Annotated[
+        str | None,
+        Flag(
+            "DATA to check the file with: labeled images of the model's classes.",
+            VERIFICATION,
+            "the run's validation images",
+            completes="data",
+        ),
+    ] = None
+    max_drop: Annotated[Share, Flag("How much accuracy --int8 or --fp16 may cost: 1% or 0.01.", VERIFICATION, "1%")] = (
+        0.01
+    )
+    benchmark: Annotated[bool, Flag("Make, check and time every format, and keep none.", VERIFICATION)] = False
+    push: Annotated[
+        str | None,
+        Flag("Upload it too, with a model card and config.json: hf:OWNER/NAME. The token comes from HF_TOKEN.", HUB),
+    ] = None
+    private: Annotated[
+        bool, Flag("If --push creates the repository, make it visible only to you and your organization.", HUB)
+    ] = False
 
-    @pydantic.model_validator(mode="after")
-    def _check_effects(self) -> Self:
-        given = self.model_fields_set
-        if self.format == "torchscript":
-            raise ConfigError(
-                "--format torchscript: torch has deprecated it, and its files run code when they are loaded",
-                hint="--format pt2 is its successor; --format onnx runs without torch",
-            )
-        if self.int8 and self.fp16:
-            raise ConfigError("--int8 and --fp16: choose one")
-        effective = {"input": {"onnx", "pt2"}, "int8": {"onnx"}, "fp16": {"onnx"}}
-        for field, formats in effective.items():
-            if self.format not in formats and getattr(self, field) != type(self).model_fields[field].default:
-                raise ConfigError(f"--{field} has no effect on --format {self.format}", hint="leave one of them away")
-        if self.format == "safetensors" and not self.novelty:
-            raise ConfigError("--no-novelty has no effect on --format safetensors, which never has it")
-        if self.benchmark:
-            for field in ("format", "input", "int8", "fp16", "novelty", "out", "licence", "push", "private"):
-                if field in given:
-                    flag = "no-novelty" if field == "novelty" else field
-                    raise ConfigError(f"--{flag} has no effect with --benchmark, which tries every format")
-        elif "max_drop" in given and not (self.int8 or self.fp16):
-            raise ConfigError("--max-drop has no effect without --int8 or --fp16: float32 may lose nothing")
-        elif self.calibrate_with is not None and not self.int8:
-            raise ConfigError("--calibrate-with has no effect without --int8")
-        if self.private and self.push is None:
-            raise ConfigError("--private has no effect without --push")
-        if self.push is not None and self.offline:
-            raise ConfigError("--push and --offline: choose one")
-        return self
+    rules = (
+        Rule(("fp16",), lambda config: not config.int8, "and --int8: choose one"),
+        Rule(
+            ("format", "input", "int8", "fp16", "novelty", "out", "licence", "push", "private"),
+            lambda config: not config.benchmark,
+            "has no effect with --benchmark, which tries every format",
+            strict=True,
+        ),
+        *(
+            Rule(fields, functools.partial(_is_not, name), f"has no effect on --format {name}", "remove one of them")
+            for name, fields in _WITHOUT_EFFECT.items()
+        ),
+        Rule(
+            ("max_drop",),
+            lambda config: config.benchmark or config.int8 or config.fp16,
+            "has no effect without --int8 or --fp16: float32 may not lose any accuracy",
+            strict=True,
+        ),
+        Rule(("calibrate_with",), lambda config: config.benchmark or config.int8, "has no effect without --int8"),
+        Rule(("private",), lambda config: config.push is not None, "has no effect without --push"),
+        Rule(("push",), lambda config: not config.offline, "and --offline: choose one"),
+    )

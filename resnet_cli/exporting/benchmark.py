@@ -11,7 +11,7 @@ from typing import Any
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
-from resnet_cli.exporting.export import Job, answers_of, check, describe
+from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.network import Model
 from resnet_cli.system.events import OnWork
@@ -72,7 +72,7 @@ def benchmark(
         DataError: They cannot be read.
     """
     images = images_to_verify(model, config)
-    expected = answers_of(model, images, on_work)
+    expected = model_output(model, images, on_work)
     rows: list[Row] = []
 
     def add(row: Row) -> None:
@@ -81,11 +81,10 @@ def benchmark(
             on_row(row)
 
     for name, options in VARIANTS.items():
-        tried = config.model_copy(update=options)
-        job = Job(model, tried, describe(model, tried))
+        job = Job(model, config.model_copy(update=options))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
-            if tried.format in {"safetensors", "openvino"}:
+            if job.is_folder:
                 path.mkdir()
             try:
                 runtime = job.write(path)

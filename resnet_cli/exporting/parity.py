@@ -106,6 +106,7 @@ class Parity:
     file_ms: dict[int, float]
     probs: NDArray[np.float32] = dataclasses.field(repr=False)
     novelty: NDArray[np.float32] | None = dataclasses.field(repr=False)
+    caveat: str | None = None
 
     @property
     def drop(self) -> float:
@@ -167,7 +168,7 @@ def compare(
     *,
     classes: Sequence[str],
     expected: ModelOutput,
-    number: FilePrecision = "fp32",
+    precision: FilePrecision = "fp32",
     max_drop: float = 0.0,
     data: str = "",
     on_progress: Progress | None = None,
@@ -180,23 +181,23 @@ def compare(
         items: Labelled images, at least one, all readable.
         classes: In index order.
         expected: The model's answers to the items.
-        number: How the file keeps its numbers, which says how far it may differ.
+        precision: How the file keeps its numbers, which says how far it may differ.
         max_drop: Share of right answers that may be lost.
         data: Which images, for people.
         on_progress: Called with (images done, images in all).
     """
     labels = np.array([item.label for item in items])
     found = _answer_all(file, items, on_progress)
-    checks = [_check("all images, one by one", expected.probs, found.probs, number)]
+    checks = [_check("all images, one by one", expected.probs, found.probs, precision)]
     examples = [item.open() for item in items[: BATCHES[-1]]]
     for size in BATCHES:
         # Cyclic: the largest batch is that large with three images too.
         batch = [image.resize(examples[0].size) for image in itertools.islice(itertools.cycle(examples), size)]
-        checks.append(_check(f"a batch of {size}", _probs(model, batch), _probs(file, batch), number))
+        checks.append(_check(f"a batch of {size}", _probs(model, batch), _probs(file, batch), precision))
     for width, height in ODD_SIZES:
         image = [examples[0].resize((width, height))]
         name = f"{width} x {height} pixels"
-        checks.append(_check(name, _probs(model, image), _probs(file, image), number))
+        checks.append(_check(name, _probs(model, image), _probs(file, image), precision))
     novel = None
     if expected.novelty is not None and found.novelty is not None:
         novel = float(np.abs(expected.novelty - found.novelty).max())
@@ -207,7 +208,7 @@ def compare(
         file_accuracy=wilson(int((found.probs.argmax(axis=1) == labels).sum()), len(labels)),
         max_drop=max_drop,
         max_novelty_difference=novel,
-        is_novelty_close=novel is None or novel <= NOVELTY_TOLERANCE[number],
+        is_novelty_close=novel is None or novel <= NOVELTY_TOLERANCE[precision],
         differences=tuple(_differences(items, classes, expected.probs, found.probs)),
         model_ms=milliseconds(model, examples[0]),
         file_ms=milliseconds(file, examples[0]),
@@ -247,11 +248,11 @@ def _probs(predictor: Predictor[Any], images: Sequence[Image.Image]) -> NDArray[
     return predictor.predict_images(images).probs
 
 
-def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32], number: FilePrecision) -> Check:
+def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32], precision: FilePrecision) -> Check:
     difference = float(np.abs(expected - found).max())
     agreement = float(_same(expected, found).mean())
-    is_close = difference <= TOLERANCE[number] and bool(np.isfinite(found).all())
-    return Check(name, len(expected), difference, agreement, is_close and (number != "fp32" or agreement == 1))
+    is_close = difference <= TOLERANCE[precision] and bool(np.isfinite(found).all())
+    return Check(name, len(expected), difference, agreement, is_close and (precision != "fp32" or agreement == 1))
 
 
 def _same(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -52,13 +52,13 @@ def open_for_serving(model: str, scratch: Path, *, offline: bool = False, truste
 def _make(model: str, made: Path, *, offline: bool) -> Path:
     """The file to open; runs in the other process."""
     from resnet_cli.config.export import ExportConfig
-    from resnet_cli.exporting.export import Job, describe
+    from resnet_cli.exporting.export import Job
     from resnet_cli.model.weights import load_model
 
     loaded = load_model(model, offline=offline)
-    job = Job(loaded, ExportConfig(), describe(loaded, ExportConfig()))
+    job = Job(loaded, ExportConfig())
     beside = loaded.path.with_name(_EXPORTED) if loaded.path is not None else made
-    if beside.is_file() and _is_of(beside, job.about.source_sha256):
+    if beside.is_file() and _is_of(beside, job.metadata.source_sha256):
         return beside
     _require_same_answers(loaded, job.write(made))
     return made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.exporting.export import Job, describe
+from resnet_cli.exporting.export import Job
 from resnet_cli.model import network as models
 
 
@@ -22,5 +22,5 @@ def made_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "_stage", stage)
         model = made_up_model()
-        Job(model, ExportConfig(), describe(model, ExportConfig())).write(path)
+        Job(model, ExportConfig()).write(path)
     return path

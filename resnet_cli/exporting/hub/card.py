@@ -48,7 +48,7 @@ class Exported:
         format: As for ``--format``.
         num_bytes: Of all files.
         sha256: Of the largest one.
-        about: What the file says about itself.
+        metadata: The metadata in the file.
         parity: What the gate saw.
         licence: As the user asked; None for what the card says.
     """
@@ -58,7 +58,7 @@ class Exported:
     format: str
     num_bytes: int
     sha256: str
-    about: ExportMetadata
+    metadata: ExportMetadata
     parity: Parity
     licence: str | None
 
@@ -114,21 +114,21 @@ def is_to_be_filled_in(readme: str) -> bool:
 
 def hub_config(exported: Exported) -> bytes:
     """The content of ``config.json``: all that whoever runs the file has to know."""
-    about = exported.about
+    metadata = exported.metadata
     values = {
         "schema_version": SCHEMA_VERSION,
         "architecture": "resnet50",
         "format": exported.format,
         "files": exported.files,
-        "input": about.input_kind,
-        "number": about.precision,
-        "classes": about.classes,
-        "preprocess": dict(about.preprocess),
-        "temperature": about.temperature,
-        "licence": about.licence,
+        "input": metadata.input_kind,
+        "number": metadata.precision,
+        "classes": metadata.classes,
+        "preprocess": dict(metadata.preprocess),
+        "temperature": metadata.temperature,
+        "licence": metadata.licence,
         "sha256": exported.sha256,
-        "source_sha256": about.source_sha256,
-        "resnet_cli_version": about.version,
+        "source_sha256": metadata.source_sha256,
+        "resnet_cli_version": metadata.version,
     }
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -157,7 +157,7 @@ def _front_matter(card: Card | None, exported: Exported) -> dict[str, Any]:
     elif "license" not in front:
         front = UNKNOWN_LICENCE | front
     # The card's figures are the model's, which float32 shares.
-    if exported.about.precision != "fp32" or "model-index" not in front:
+    if exported.metadata.precision != "fp32" or "model-index" not in front:
         front |= _figures(exported)
     return front
 
@@ -185,46 +185,48 @@ def _body(exported: Exported) -> str:
     return f"""\
 # {exported.repo.partition("/")[2]}
 
-A ResNet-50 that names which of {len(exported.about.classes):,} classes an image is of; `config.json` lists them. It \
+A ResNet-50 that names which of {len(exported.metadata.classes):,} classes an image is of; `config.json` lists them. It \
 names one of them for every image.
 """
 
 
 def _this_file(exported: Exported) -> str:
-    about, parity = exported.about, exported.parity
+    metadata, parity = exported.metadata, exported.parity
     difference = max(check.max_difference for check in parity.checks)
     rows = [
         ("Files", f"{', '.join(map(_code, exported.files))}; {size(exported.num_bytes)}"),
-        ("Format", f"{exported.format}, numbers in {about.precision}"),
+        ("Format", f"{exported.format}, numbers in {metadata.precision}"),
         ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {_code(exported.files[-1])}", _code(exported.sha256)),
-        ("Made from the model with SHA-256", _code(about.source_sha256 or "none: it was in no file")),
+        ("Made from the model with SHA-256", _code(metadata.source_sha256 or "none: it was in no file")),
         ("Checked on", _code(parity.data)),
         ("Same class as the model there", percent(parity.checks[0].agreement)),
         ("Largest difference of a probability", f"{difference:.1e}"),
         ("Accuracy of the model there (95 % interval)", _share(*parity.model_accuracy)),
         ("Accuracy of this file there (95 % interval)", _share(*parity.file_accuracy)),
-        ("Licence that the file names", _code(about.licence)),
+        ("Licence that the file names", _code(metadata.licence)),
     ]
     table = "\n".join(["| What | Value |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
-    note = "" if about.precision == "fp32" else "\n\nOther figures on this page are of the model in float32."
+    note = "" if metadata.precision == "fp32" else "\n\nOther figures on this page are of the model in float32."
     return f"## This file\n\n{table}{note}"
 
 
 def _how_to_use(exported: Exported) -> str:
-    name, side = exported.files[-1], exported.about.preprocess.get("crop_size")
+    name, side = exported.files[-1], exported.metadata.preprocess.get("crop_size")
     if exported.format == "safetensors":
         return _TIMM.replace("REPO", exported.repo)
-    if exported.format == "onnx" and exported.about.input_kind == "picture":
+    if exported.format == "onnx" and exported.metadata.input_kind == "picture":
         install = install_command("hub", elsewhere=True)
         return _ONNX.replace("REPO", exported.repo).replace("NAME", name).replace("INSTALL", install)
     code, input_name = _OTHERS[exported.format]
     dtype, done = (
-        ("float32", ", cropped and normalised") if exported.about.input_kind == "tensor" else ("uint8", " and cropped")
+        ("float32", ", cropped and normalised")
+        if exported.metadata.input_kind == "tensor"
+        else ("uint8", " and cropped")
     )
     return (
         code.replace("REPO", exported.repo).replace("NAME", name)
         + f"\n\nIt takes {input_name}{dtype} [b x 3 x {side} x {side}] in RGB, resized{done} as `preprocess` in "
-        f"`config.json` says, and gives `{PROBS}` [b x {len(exported.about.classes)}]: softmax is inside."
+        f"`config.json` says, and gives `{PROBS}` [b x {len(exported.metadata.classes)}]: softmax is inside."
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.config.base import flag_name
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, Interrupted, NetworkError
 from resnet_cli.exported.metadata import ExportMetadata
@@ -59,7 +60,7 @@ class Push:
         self._card: Card | None = read_card(model)
 
     def upload(
-        self, path: Path, *, name: str, num_bytes: int, sha256: str, about: ExportMetadata, parity: Parity
+        self, path: Path, *, name: str, num_bytes: int, sha256: str, metadata: ExportMetadata, parity: Parity
     ) -> Pushed:
         """Makes the repository if need be, and commits all files at once.
 
@@ -68,7 +69,7 @@ class Push:
             name: Of the file in the repository; files of a folder keep theirs.
             num_bytes: Of all files.
             sha256: Of the largest one.
-            about: What it says about itself.
+            metadata: The metadata in the file.
             parity: What the gate saw.
 
         Raises:
@@ -83,7 +84,7 @@ class Push:
             format=self._config.format,
             num_bytes=num_bytes,
             sha256=sha256,
-            about=about,
+            metadata=metadata,
             parity=parity,
             licence=self._config.licence,
         )
@@ -91,7 +92,7 @@ class Push:
         contents: dict[str, bytes | str] = {README: readme.encode(), CONFIG: hub_config(exported)}
         # timm's folder has a config.json of its own.
         contents |= {name: str(file) for name, file in files.items()}
-        summary = f"{self._config.format} in {about.precision}, by resnet-cli {__version__}"
+        summary = f"{self._config.format} in {metadata.precision}, by resnet-cli {__version__}"
         try:
             commit = self._commit(contents, summary)
         except KeyboardInterrupt as stop:
@@ -151,12 +152,8 @@ class Push:
         words = ["resnet-cli", "export", *([str(self._model.path)] if self._model.path is not None else [])]
         for name, field in ExportConfig.model_fields.items():
             value = getattr(self._config, name)
-            if value == field.default:
-                continue
-            flag = name.replace("_", "-")
-            words += (
-                [f"--{flag}"] if value is True else ["--no-novelty"] if value is False else [f"--{flag}", str(value)]
-            )
+            if value != field.default:
+                words += [flag_name(ExportConfig, name), *([] if isinstance(value, bool) else [str(value)])]
         # A folder is never replaced.
         first = f"rm -r {shlex.quote(str(path))} && " if path.is_dir() else ""
         return first + shlex.join(words)

@@ -1,0 +1,184 @@
+"""The use case of ``export``: a file whose predictions match the model's, or no file at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.config.base import resolve
+from resnet_cli.config.export import ExportConfig
+from resnet_cli.exported.metadata import FilePrecision
+from resnet_cli.exporting.benchmark import Row, benchmark
+from resnet_cli.exporting.export import Job, check, measured, model_output
+from resnet_cli.exporting.hub.destination import destination
+from resnet_cli.exporting.hub.push import Push, Pushed
+from resnet_cli.exporting.parity import Parity
+from resnet_cli.exporting.verification_data import images_to_verify
+from resnet_cli.model.network import Model
+from resnet_cli.model.weights import load_model
+from resnet_cli.system.events import OnWork
+from resnet_cli.system.paths import (
+    LATEST,
+    atomic_folder,
+    atomic_path,
+    disk_errors,
+    make_dir,
+    refuse_existing,
+    sha256_of,
+)
+from resnet_cli.version import SCHEMA_VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        model: The model file that was exported; None if the model is in no file.
+        path: A file, or a folder for ``safetensors`` and ``openvino``.
+        format: The value of ``--format``.
+        number: The precision in which weights are stored.
+        num_bytes: Bytes of all files.
+        sha256: SHA-256 of the file; of a folder, of its largest file.
+        source_sha256: SHA-256 of the model file.
+        parity: The result of the parity check.
+        seconds: Wall time.
+        pushed: Where it is on the Hub; None without ``--push``.
+    """
+
+    model: Path | None
+    path: Path
+    format: str
+    number: FilePrecision
+    num_bytes: int
+    sha256: str
+    source_sha256: str
+    parity: Parity
+    seconds: float
+    pushed: Pushed | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``export --json`` prints."""
+        plain = {
+            "model": str(self.model),
+            "path": str(self.path),
+            "parity": self.parity.to_dict(),
+            "pushed": None if self.pushed is None else dataclasses.asdict(self.pushed),
+        }
+        return {"schema_version": SCHEMA_VERSION} | vars(self) | plain
+
+
+@dataclasses.dataclass(frozen=True)
+class FormatComparison:
+    """All formats side by side.
+
+    Attributes:
+        model: The model file; None if the model is in no file.
+        rows: The model itself, then each format.
+    """
+
+    model: Path | None
+    rows: list[Row]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``export --benchmark --json`` prints."""
+        rows = [row.to_dict() for row in self.rows]
+        return {"schema_version": SCHEMA_VERSION, "model": str(self.model), "formats": rows}
+
+
+def export_model(
+    model: Model | str | os.PathLike[str] = LATEST,
+    *,
+    on_work: OnWork | None = None,
+    on_parity: Callable[[Parity], None] | None = None,
+    **values: Any,
+) -> ExportResult:
+    """Writes a model in another format, if the file's predictions on real images match the model's.
+
+    Args:
+        model: A model from :func:`resnet_cli.load`, or the path of a run folder or model file.
+        on_work: Called with the progress on the images.
+        on_parity: Called with the result of the parity check, also if it rejects the file.
+        **values: Fields of :class:`~resnet_cli.config.export.ExportConfig`, such as ``format="onnx", int8=True``.
+
+    Raises:
+        VerificationError: The file's predictions differ; nothing is written or pushed.
+        ResnetCliError: See ``resnet_cli.errors``; no incomplete file is left.
+    """
+    return export(model, resolve(ExportConfig, values).config, on_work=on_work, on_parity=on_parity)
+
+
+def export(
+    model: Model | str | os.PathLike[str],
+    config: ExportConfig,
+    *,
+    on_work: OnWork | None = None,
+    on_parity: Callable[[Parity], None] | None = None,
+) -> ExportResult:
+    """Exports a model as a config says; see :func:`export_model`."""
+    target = destination(config)
+    model = _open(model, config)
+    began = time.monotonic()
+    push = None if target is None else Push(target, model, config)
+    job = Job(model, config)
+    out = config.out or job.default_path()
+    if job.is_folder:
+        refuse_existing(out)
+    images = images_to_verify(model, config)
+    expected = model_output(model, images, on_work)
+    make_dir(out.parent)
+    with _temporary(out, is_folder=job.is_folder) as temporary:
+        parity = check(job, job.write(temporary), images, expected, on_work)
+        if on_parity:
+            on_parity(parity)
+        parity.require(job.name)
+        if job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None:
+            job.rewrite(temporary, measured(parity, images))
+        files = [temporary] if temporary.is_file() else sorted(temporary.iterdir())
+        num_bytes = sum(file.stat().st_size for file in files)
+        sha256 = sha256_of(max(files, key=lambda file: file.stat().st_size))
+    pushed = None
+    if push is not None:
+        pushed = push.upload(
+            out, name=job.file_name(), num_bytes=num_bytes, sha256=sha256, metadata=job.metadata, parity=parity
+        )
+    return ExportResult(
+        model=model.path,
+        path=out,
+        format=config.format,
+        number=job.precision,
+        num_bytes=num_bytes,
+        sha256=sha256,
+        source_sha256=job.metadata.source_sha256,
+        parity=parity,
+        seconds=time.monotonic() - began,
+        pushed=pushed,
+    )
+
+
+def compare_formats(
+    model: Model | str | os.PathLike[str], config: ExportConfig, *, on_work: OnWork | None = None
+) -> FormatComparison:
+    """Makes, checks and times every format, and keeps none; see :func:`~resnet_cli.exporting.benchmark.benchmark`."""
+    model = _open(model, config)
+    return FormatComparison(model.path, benchmark(model, config, on_work=on_work))
+
+
+def _open(model: Model | str | os.PathLike[str], config: ExportConfig) -> Model:
+    return model if isinstance(model, Model) else load_model(os.fspath(model), offline=config.offline)
+
+
+@contextlib.contextmanager
+def _temporary(out: Path, *, is_folder: bool) -> Iterator[Path]:
+    """A path beside ``out`` that is renamed to it if no error occurs."""
+    if not is_folder:
+        with atomic_path(out) as temporary:
+            yield temporary
+        return
+    with disk_errors(out, hint="choose another folder with --out"), atomic_folder(out) as temporary:
+        yield temporary
