@@ -185,8 +185,8 @@ def _body(exported: Exported) -> str:
     return f"""\
 # {exported.repo.partition("/")[2]}
 
-A ResNet-50 that names which of {len(exported.metadata.classes):,} classes an image is of; `config.json` lists them. It \
-names one of them for every image.
+A ResNet-50 that classifies images into {len(exported.metadata.classes):,} classes, which `config.json` lists. It \
+predicts one of them for every image.
 """
 
 
