@@ -22,7 +22,7 @@ import torch
 
 from resnet_cli.commands.api import load, predict
 from resnet_cli.model.features import inference_batch_size
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.system.device import Compute, choose_compute
 
 from .peer_inference import PEERS, measure_peer

@@ -19,8 +19,8 @@ from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
     from resnet_cli.commands.api import evaluate, load, predict
-    from resnet_cli.commands.finetune import finetune
     from resnet_cli.commands.export import export_model as export
+    from resnet_cli.commands.finetune import finetune
     from resnet_cli.prediction import Prediction
 
 __all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load", "predict"]

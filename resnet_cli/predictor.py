@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from resnet_cli.model.explain import GradCam
     from resnet_cli.model.features import FrozenBackbone
-    from resnet_cli.model.network import Model
+    from resnet_cli.model.model_file import Model
     from resnet_cli.system.device import Compute, Precision
 
 

@@ -22,7 +22,7 @@ from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
-from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.system.paths import (
     LATEST,
     RUNS,

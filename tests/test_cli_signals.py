@@ -74,7 +74,8 @@ main()
 SAVER = """
 import sys, torch
 from pathlib import Path
-from resnet_cli.model.network import Model, ResNet50
+from resnet_cli.model.model_file import Model
+from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Preprocess
 network = ResNet50(2)
 while True:

@@ -20,7 +20,8 @@ from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.intervals import Interval
-from resnet_cli.model.network import Model, ResNet50, backbone_hash
+from resnet_cli.model.model_file import Model
+from resnet_cli.model.network import ResNet50, backbone_hash
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.studies import learning_curve as curves
 from resnet_cli.studies.clean_backbone import clean_backbone

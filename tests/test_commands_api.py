@@ -19,7 +19,8 @@ import resnet_cli
 from resnet_cli.commands.api import LoadedModel, load, predict
 from resnet_cli.commands.export import export_model
 from resnet_cli.errors import ConfigError, DataError, ImageError, ModelError
-from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50
+from resnet_cli.model.model_file import Exemplars, Model
+from resnet_cli.model.network import NUM_FEATURES, ResNet50
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 

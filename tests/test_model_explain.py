@@ -13,7 +13,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import stack
 from resnet_cli.model.explain import GradCam, overlays
 from resnet_cli.model.heatmap import OFFSET_PX, STRIDE_PX, heat_maps, overlay
-from resnet_cli.model.network import Model, ResNet50
+from resnet_cli.model.model_file import Model
+from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_model
 from resnet_cli.preprocess import Preprocess
 

@@ -15,7 +15,7 @@ from support.running import CLASSES, COMPUTE, PRECISION, Trained, run_cli, toler
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import Prediction
 from resnet_cli.prediction import predict as predict_items

@@ -12,7 +12,7 @@ from support.running import COMPUTE
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.studies.corruptions import KINDS, NUM_STRENGTHS, Kind
 from resnet_cli.studies.robustness import draw_items, robustness, summarize, working_size

@@ -5,7 +5,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from resnet_cli.model.network import NUM_FEATURES, Exemplars
+from resnet_cli.model.model_file import Exemplars
+from resnet_cli.model.network import NUM_FEATURES
 from resnet_cli.training.exemplars import (
     HELD_OUT_SHARE,
     MAX_ROWS,

@@ -13,8 +13,10 @@ from safetensors.torch import save
 from torch import nn
 
 from resnet_cli.errors import ModelError
-from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50, make_head
-from resnet_cli.model.weights import Start, Weights, find_weights, read_start, start_head
+from resnet_cli.model.model_file import Exemplars, Model
+from resnet_cli.model.network import NUM_FEATURES, ResNet50, make_head
+from resnet_cli.model.start import Start, read_start, start_head
+from resnet_cli.model.weights import Weights, find_weights
 from resnet_cli.preprocess import Preprocess
 
 CLASSES = ("cat", "dog", "horse")

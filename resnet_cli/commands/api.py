@@ -16,7 +16,7 @@ from resnet_cli.data.inputs.in_memory import to_item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.evaluation.evaluate import evaluate as evaluate_items
 from resnet_cli.evaluation.scores import Evaluation, Tta
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import Prediction, abstention_rule
 from resnet_cli.prediction import predict as predict_items

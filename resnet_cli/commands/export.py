@@ -19,7 +19,7 @@ from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.exporting.verification_data import images_to_verify
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import (

@@ -31,7 +31,7 @@ from resnet_cli.system.events import Loading, WorkDone
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from resnet_cli.model.network import Model
+    from resnet_cli.model.model_file import Model
     from resnet_cli.system.device import Precision
 
 

@@ -19,7 +19,7 @@ from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.evaluation_set import open_data
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.features import extract_features
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.label_sheet import label_sheet
 from resnet_cli.studies.clean_backbone import clean_backbone

@@ -16,7 +16,7 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import novelty
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.predictor import TorchPredictor

@@ -9,7 +9,7 @@ from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
 from resnet_cli.data.sources.remote import is_remote
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import check_trust, exported_kind
-from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
 from resnet_cli.system.paths import LATEST, user_path
 

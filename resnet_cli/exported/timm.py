@@ -16,7 +16,7 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.features import FrozenBackbone
 from resnet_cli.model.network import ResNet50, load_tensors
-from resnet_cli.model.weights import read_tensors
+from resnet_cli.model.tensor_files import read_tensors
 from resnet_cli.prediction import ModelOutput
 from resnet_cli.system.device import REFERENCE
 

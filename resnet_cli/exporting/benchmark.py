@@ -13,7 +13,7 @@ from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.verification_data import images_to_verify
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.system.events import OnWork
 
 #: Name -> the options that make it.

@@ -23,9 +23,8 @@ from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pt2 import write_pt2
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import MODEL_FILE, Model
 from resnet_cli.model.reliability import Reliability, precision_conflict
-from resnet_cli.model.weights import MODEL_FILE
 from resnet_cli.network import registry
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.predictor import TorchPredictor

@@ -15,7 +15,7 @@ from torch.export import Dim
 
 from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.exported.pt2 import Pt2Model
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 from resnet_cli.preprocess import Preprocess
 

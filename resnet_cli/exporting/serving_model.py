@@ -17,7 +17,7 @@ from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
-    from resnet_cli.model.network import Model
+    from resnet_cli.model.model_file import Model
     from resnet_cli.prediction import Predictor
 
 #: What ``resnet-cli export`` calls the file beside a model.

@@ -10,7 +10,8 @@ from typing import Any
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.timm import CONFIG_FILE, WEIGHTS_FILE, TimmModel
-from resnet_cli.model.network import NUM_FEATURES, Model
+from resnet_cli.model.model_file import Model
+from resnet_cli.model.network import NUM_FEATURES
 from resnet_cli.preprocess import Preprocess
 
 #: Our fit -> timm's. Source: timm/data/transforms_factory.py, transforms_imagenet_eval.

@@ -12,7 +12,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, ResnetCliError
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.runs import open_run_dataset
 
 #: Of a run's validation split; a folder that is named is taken whole.

@@ -18,7 +18,8 @@ from resnet_cli.data.loading import load_batches
 from resnet_cli.images import Pixels
 from resnet_cli.model.features import inference_batch_size
 from resnet_cli.model.heatmap import heat_maps, overlay
-from resnet_cli.model.network import Model, ResNet50
+from resnet_cli.model.model_file import Model
+from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, memory_errors_named
 from resnet_cli.system.events import Progress

@@ -18,7 +18,7 @@ from resnet_cli.data.inputs.web import downloaded
 from resnet_cli.data.inspection.scan import scan
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.model.features import extract_features
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.system.device import Compute
 
 #: Images whose features are held at once: 64 MB in half precision.

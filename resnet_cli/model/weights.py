@@ -1,40 +1,26 @@
-"""Weights in: ImageNet files from the shared cache or the network, users' files, and models of ours.
-
-Nothing a stranger hands us is unpickled: safetensors, or ``.pth`` with ``weights_only=True``.
-"""
+"""Finds and loads weights: ImageNet files from the shared cache or the network, users' files, and trained models."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
-import pickle
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from resnet_cli.errors import ConfigError, ModelError, NetworkError, UntrustedFileError
-from resnet_cli.model.network import (
-    METADATA_KEY,
-    Exemplars,
-    Model,
-    ResNet50,
-    load_tensors,
-    model_from_tensors,
-    network_tensors,
-)
-from resnet_cli.model.reliability import made_in
+from resnet_cli.errors import ConfigError, ModelError, NetworkError
+from resnet_cli.model.model_file import MODEL_FILE, Model, model_from_tensors, network_tensors
+from resnet_cli.model.network import ResNet50, load_tensors
+from resnet_cli.model.tensor_files import read_metadata, read_tensors
 from resnet_cli.network import download, hub, registry
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import checkpoints_dir, user_path
-
-MODEL_FILE = "model.safetensors"
 
 #: How torchvision evaluates its two files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
@@ -66,29 +52,6 @@ class Weights:
         if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
             return self.name
         return str(self.path.resolve())
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Start:
-    """What a model of ours brings to a training that starts from it, besides its backbone.
-
-    Attributes:
-        classes: Of its head, in index order.
-        hidden: Widths of the head's hidden layers.
-        head: Raw features [b x 2048] -> logits [b x k], in eval mode.
-        preprocess: What its memory's features were made with.
-        exemplars: Features of a few of its images; None in older files.
-        precision: In which these were computed; None: not known.
-        is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
-    """
-
-    classes: tuple[str, ...]
-    hidden: tuple[int, ...]
-    head: nn.Module
-    preprocess: Preprocess
-    exemplars: Exemplars | None
-    precision: str | None
-    is_backbone_trained: bool
 
 
 def find_weights(
@@ -138,63 +101,6 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
     tensors = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
     head = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc.")}
     load_tensors(network, tensors | head, weights.path)
-
-
-def read_start(weights: Weights) -> Start | None:
-    """Reads what a model of ours brings; None for other weights.
-
-    Raises:
-        ModelError: The file is damaged.
-    """
-    about = read_metadata(weights.path) if weights.path else None
-    if about is None or weights.path is None:
-        return None
-    model = model_from_tensors(read_tensors(weights.path), about, weights.path)
-    recipe = model.provenance.get("recipe")
-    is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
-    head = model.network.fc.eval()
-    precision = made_in(model.provenance)
-    return Start(model.classes, model.hidden, head, model.preprocess, model.exemplars, precision, not is_frozen)
-
-
-def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:
-    """Copies what an old head knows about classes of the same name into a fresh one for raw features.
-
-    Hidden layers come with it where both heads have the same. The rows of other classes stay as they are, which is
-    zero. A head of ours is trained from zero with softmax, so its rows add up to zero: on any image a zero row
-    stands where the mean old class stands. Kept classes therefore answer as before; an image of a new class first
-    gets a confident old answer, and the first steps go into that. A head that converges ends at the same place from
-    any start. Frozen, SGD, 10 epochs, cat and dog kept beside horse and deer of CIFAR-10 (and three such choices):
-    with 10 images a class (10 steps) 67.2 % (a fresh head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
-
-    Where a head is trained on standardised features (x - mean) / std, the copied rows have to be brought there first:
-    weight * std, bias + weight @ mean; as they are they cost up to 16 points in that measurement.
-
-    Args:
-        head: Is changed, unless its hidden layers are others than the old head's or no class is kept.
-        start: From :func:`read_start`.
-        classes: Of ``head``, in index order.
-
-    Returns:
-        The classes whose rows were kept, in the order of ``classes``.
-    """
-    ours, theirs = _linears(head), _linears(start.head)
-    kept = [name for name in classes if name in start.classes]
-    if not kept or [layer.out_features for layer in ours[:-1]] != list(start.hidden):
-        return ()
-    new_rows = [list(classes).index(name) for name in kept]
-    old_rows = [start.classes.index(name) for name in kept]
-    with torch.no_grad():
-        for layer, old in zip(ours[:-1], theirs[:-1], strict=True):
-            layer.weight.copy_(old.weight)
-            layer.bias.copy_(old.bias)
-        ours[-1].weight[new_rows] = theirs[-1].weight[old_rows].to(ours[-1].weight.device)
-        ours[-1].bias[new_rows] = theirs[-1].bias[old_rows].to(ours[-1].bias.device)
-    return tuple(kept)
-
-
-def _linears(head: nn.Module) -> list[nn.Linear]:
-    return [module for module in head.modules() if isinstance(module, nn.Linear)]
 
 
 def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgress | None = None) -> Model:
@@ -252,85 +158,6 @@ def resolve_model_path(path: Path, what: str) -> Path:
             else f"give {names}imagenet-v1, imagenet-v2, hf:OWNER/NAME, a .pth or .safetensors file, or a run folder",
         )
     return path
-
-
-def read_metadata(path: Path) -> dict[str, Any] | None:
-    """Our metadata in a safetensors file; None where there is none.
-
-    Raises:
-        ModelError: The file is not whole.
-    """
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-        about = None if text is None else json.loads(text)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not a whole safetensors file ({error})") from error
-    if about is not None and not (isinstance(about, dict) and isinstance(about.get("preprocess"), dict)):
-        raise ModelError(f"{path}: damaged metadata")
-    return about
-
-
-def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """Every tensor of a ``.safetensors`` or ``.pth`` file, on the CPU.
-
-    Raises:
-        ModelError: The file is not whole, or holds something else.
-        UntrustedFileError: A ``.pth`` that would run code when loaded.
-    """
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            tensors: Any = load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(f"{path}: not a whole safetensors file ({error})") from error
-        return dict(tensors)
-    _check_magic(path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UntrustedFileError(
-            f"{path}: holds more than tensors and could run code when loaded; refused",
-            hint="ask for it as .safetensors, or save its state_dict() alone",
-        ) from error
-    except Exception as error:
-        # The bytes are a stranger's: torch's reader fails in more ways than it documents.
-        raise ModelError(f"{path}: not a whole .pth file ({error})") from error
-    state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
-        raise ModelError(f"{path}: not a state dict of tensors")
-    # DistributedDataParallel prefixes every name.
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _check_magic(path: Path) -> None:
-    """Tells a web page or a pointer saved as ``.pth`` from a file that could run code."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from error
-    # A zip file, or a pickle of protocol 2 or later.
-    if start != b"PK" and start[:1] != b"\x80":
-        raise ModelError(
-            f"{path}: not a .pth file, whatever its name says",
-            hint="it may be a saved web page or a pointer to the real file: look into it, and download it again",
-        )
-
-
-def _is_plain(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.device.type == "cpu"
-        and value.layout == torch.strided
-        and not (value.is_complex() or value.is_quantized)
-    )
 
 
 @functools.cache

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ResnetCliError
-from resnet_cli.model.network import Model, ResNet50
+from resnet_cli.model.model_file import Model
+from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import find_weights, load_backbone
 from resnet_cli.network.transfer import OnProgress
 

@@ -28,7 +28,7 @@ from resnet_cli.evaluation.intervals import Interval, around, wilson
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.images import Pixels
 from resnet_cli.model.features import FrozenBackbone, inference_batch_size
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import MAX_ASPECT, Preprocess
 from resnet_cli.studies.corruptions import KINDS, NUM_STRENGTHS
 from resnet_cli.system.device import Compute

@@ -11,7 +11,7 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.heads.temperature import fit_temperature
 from resnet_cli.model.features import extract_features
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import Reliability, novelty
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress

@@ -36,7 +36,8 @@ from torch.nn import functional as F
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.network import NUM_FEATURES, Exemplars
+from resnet_cli.model.model_file import Exemplars
+from resnet_cli.model.network import NUM_FEATURES
 
 #: Training rows that a class keeps at the most: all images gain a point at the most. 4 KB each in float16.
 PER_CLASS = 200

@@ -17,7 +17,8 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.findings import Finding
 from resnet_cli.errors import ConfigError, ImageError
-from resnet_cli.model.weights import IMAGENET_PREPROCESS, Start, Weights, find_weights, read_start
+from resnet_cli.model.start import Start, read_start
+from resnet_cli.model.weights import IMAGENET_PREPROCESS, Weights, find_weights
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, choose_compute, choose_step_compute
 from resnet_cli.system.events import OnWork

@@ -11,7 +11,7 @@ from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.curve_charts import CurvePoint
 from resnet_cli.reporting.error_targets import promises
 from resnet_cli.reporting.report_files import write_report_files

@@ -9,7 +9,7 @@ from typing import Any
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
-from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import LATEST, RUNS, user_path

@@ -13,8 +13,8 @@ from torch import Tensor
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.model.network import Exemplars, Model
-from resnet_cli.model.weights import start_head
+from resnet_cli.model.model_file import Exemplars, Model
+from resnet_cli.model.start import start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.intraop import fixed_threads

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from resnet_cli.model import network as network_module
+from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import Preprocess
 
 
@@ -34,10 +35,10 @@ def narrow_unless_trained(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("narrow")
 
 
-def narrow_model(classes: tuple[str, ...], preprocess: Preprocess) -> network_module.Model:
+def narrow_model(classes: tuple[str, ...], preprocess: Preprocess) -> Model:
     """A model with a linear head of random weights; for tests that use ``narrow``."""
     torch.manual_seed(0)
     network = network_module.ResNet50(len(classes)).eval()
     assert isinstance(network.fc, nn.Linear)
     nn.init.normal_(network.fc.weight)
-    return network_module.Model(network, classes, preprocess)
+    return Model(network, classes, preprocess)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from resnet_cli.model.network import NUM_FEATURES, Exemplars, Model, ResNet50
+from resnet_cli.model.model_file import Exemplars, Model
+from resnet_cli.model.network import NUM_FEATURES, ResNet50
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 

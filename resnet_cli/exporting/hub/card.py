@@ -13,8 +13,7 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, ExportMetadata
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.installation import install_command
-from resnet_cli.model.network import Model
-from resnet_cli.model.weights import MODEL_FILE
+from resnet_cli.model.model_file import MODEL_FILE, Model
 from resnet_cli.text import percent, percent_range, shorten, size
 from resnet_cli.version import SCHEMA_VERSION
 

@@ -18,7 +18,7 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exporting.hub.card import Card, Exported, hub_config, hub_readme, is_to_be_filled_in, read_card
 from resnet_cli.exporting.hub.destination import TOKEN, TOKENS_PAGE, Destination
 from resnet_cli.exporting.parity import Parity
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.network import hub
 from resnet_cli.text import shorten
 from resnet_cli.version import __version__

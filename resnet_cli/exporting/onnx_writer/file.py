@@ -13,7 +13,7 @@ from resnet_cli.exporting.onnx_writer.geometry import add_normalisation, add_pre
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.network import add_features, add_heat, add_novelty, add_probs
 from resnet_cli.model.heatmap import STRIDE_PX
-from resnet_cli.model.network import Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import Preprocess
 
 #: Remembered images that an int8 file is compared with: 1,000 take 2 MB beside the network's 23.6.

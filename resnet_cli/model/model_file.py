@@ -1,0 +1,203 @@
+"""The model that a user keeps, as one ``.safetensors`` file.
+
+Tensor names are torchvision's, so a model with a linear head also loads into ``torchvision.models.resnet50`` and into
+timm. Exemplars and validation results are stored in the same file, under names with a prefix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_cli.errors import ModelError
+from resnet_cli.model.network import NUM_FEATURES, ResNet50, load_tensors
+from resnet_cli.model.reliability import Reliability
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.paths import atomic_path
+
+#: Name of the model file in a run folder.
+MODEL_FILE = "model.safetensors"
+#: Version of the metadata inside a model file; raised when an old reader would misread it.
+SCHEMA_VERSION = 1
+METADATA_KEY = "resnet_cli"
+#: Begin the names of the tensors that are no part of the network.
+MEMORY_PREFIX, RELIABILITY_PREFIX = "memory.", "reliability."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Exemplars:
+    """Features of a few images of each class, exactly what this model's backbone makes of them.
+
+    They are for whoever adds classes without having the images, and tell what is unlike all of them.
+
+    Attributes:
+        features: [m x 2048], float16 or float32.
+        labels: Indices into the model's classes, int64 [m].
+        held_out: bool [m]; True for rows of the validation split, which the head was not trained on.
+    """
+
+    features: Tensor
+    labels: Tensor
+    held_out: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What a user keeps.
+
+    Attributes:
+        network: Backbone and head.
+        classes: Names in index order.
+        preprocess: How an image becomes the network's input.
+        hidden: Widths of the head's hidden layers.
+        temperature: Logits are divided by it before softmax.
+        provenance: Plain JSON values: version, data, weights, recipe, scores.
+        path: The file it came from, if any.
+        exemplars: Features of a few images of each class; None for weights that are not ours.
+        reliability: How it answered its validation split; None likewise.
+    """
+
+    network: ResNet50
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    hidden: tuple[int, ...] = ()
+    temperature: float = 1.0
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    path: Path | None = None
+    exemplars: Exemplars | None = None
+    reliability: Reliability | None = None
+
+    @property
+    def reference(self) -> NDArray[Any] | None:
+        """Features of training images that others are compared with, [m x 2048]; None if it remembers none."""
+        if self.exemplars is None or bool(self.exemplars.held_out.all()):
+            return None
+        return np.asarray(self.exemplars.features[~self.exemplars.held_out].numpy())
+
+    def save(self, path: Path) -> None:
+        """Writes the model file atomically: a reader sees the old file, the new one or none.
+
+        Raises:
+            DiskError: The file cannot be written.
+        """
+        from safetensors.torch import save
+
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "classes": self.classes,
+            "preprocess": self.preprocess.to_dict(),
+            "hidden": self.hidden,
+            "temperature": self.temperature,
+            "provenance": dict(self.provenance),
+        }
+        state = self.network.state_dict()
+        if self.exemplars is not None:
+            state |= {MEMORY_PREFIX + name: tensor for name, tensor in vars(self.exemplars).items()}
+        if self.reliability is not None:
+            state |= {RELIABILITY_PREFIX + name: torch.from_numpy(x) for name, x in vars(self.reliability).items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        # save_file would write mode 0600 and not flush to the disk; bytes go through our own atomic write.
+        # One key, since safetensors writes several in random order: the same model is the same bytes.
+        data = save(tensors, metadata={METADATA_KEY: json.dumps(about)})
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+
+
+#: What each value of the metadata must be; the preprocessing checks itself.
+_METADATA: dict[str, Callable[[Any], bool]] = {
+    "classes": lambda x: isinstance(x, list) and all(isinstance(c, str) for c in x) and 0 < len(set(x)) == len(x),
+    "hidden": lambda x: isinstance(x, list) and all(type(width) is int and 1 <= width <= 65_536 for width in x),
+    "temperature": lambda x: isinstance(x, int | float) and 0 < x < 1e6,
+    "preprocess": lambda x: isinstance(x, dict),
+    "provenance": lambda x: isinstance(x, dict),
+}
+
+
+def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], path: Path) -> Model:
+    """Builds a model from the content of a model file.
+
+    Args:
+        tensors: Every tensor of the file.
+        about: The parsed metadata of ours.
+        path: Named in errors.
+
+    Raises:
+        ModelError: Anything is missing, unknown, of the wrong shape, or not finite.
+    """
+    version = about.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ModelError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}", hint="update one")
+    for name, is_sound in _METADATA.items():
+        if name not in about or not is_sound(about[name]):
+            raise ModelError(f"{path}: damaged metadata: {name} {str(about.get(name, 'is missing'))[:80]}")
+    preprocess = Preprocess.from_dict(about["preprocess"])
+    classes, hidden = tuple(about["classes"]), tuple(about["hidden"])
+    with torch.device("meta"):
+        network = ResNet50(len(classes), hidden)
+    load_tensors(network, network_tensors(tensors), path)
+    return Model(
+        network,
+        classes,
+        preprocess,
+        hidden,
+        float(about["temperature"]),
+        about["provenance"],
+        path,
+        _read_memory(tensors, len(classes), path),
+        _read_reliability(tensors, path),
+    )
+
+
+def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own tensors among those of a model file."""
+    others = (MEMORY_PREFIX, RELIABILITY_PREFIX)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
+
+
+def _read_part(tensors: Mapping[str, Tensor], prefix: str, kind: type[Any], path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a dataclass; None where there are none."""
+    # A copy: nothing may keep the file mapped.
+    found = {name.removeprefix(prefix): tensors[name].clone() for name in tensors if name.startswith(prefix)}
+    wanted = [field.name for field in dataclasses.fields(kind)]
+    if found and sorted(found) != sorted(wanted):
+        raise ModelError(f"{path}: damaged {prefix[:-1]}: not {', '.join(wanted)}, as this program writes it")
+    return found or None
+
+
+def _read_reliability(tensors: Mapping[str, Tensor], path: Path) -> Reliability | None:
+    found = _read_part(tensors, RELIABILITY_PREFIX, Reliability, path)
+    if found is None:
+        return None
+    reliability = Reliability(**{name: tensor.numpy() for name, tensor in found.items()})
+    if not reliability.is_sound():
+        raise ModelError(f"{path}: damaged reliability: values that cannot be")
+    return reliability
+
+
+def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Exemplars | None:
+    found = _read_part(tensors, MEMORY_PREFIX, Exemplars, path)
+    if found is None:
+        return None
+    exemplars = Exemplars(**found)
+    features, labels, held_out = exemplars.features, exemplars.labels, exemplars.held_out
+    fits = (
+        features.ndim == 2
+        and features.shape[1] == NUM_FEATURES
+        and labels.shape == held_out.shape == features.shape[:1]
+        and features.dtype in {torch.float16, torch.float32}
+        and (labels.dtype, held_out.dtype) == (torch.int64, torch.bool)
+        and bool(torch.isfinite(features).all())
+        and bool(((labels >= 0) & (labels < num_classes)).all())
+    )
+    if not fits:
+        shapes = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in found.items())
+        raise ModelError(f"{path}: damaged memory: {shapes}, or values that cannot be")
+    return exemplars
