@@ -61,12 +61,13 @@ def evaluate(
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.commands.evaluate import compare_models, evaluate_model
-        from resnet_cli.commands.studies import run_study
         from resnet_cli.evaluation.specs import resolve_specs
 
     models, data = resolve_specs(subjects or (), config)
     with ProgressView(quiet=quiet or (as_json and config.study is not None)) as view:
         if config.study is not None:
+            from resnet_cli.commands.studies import run_study
+
             found = run_study(models[0], data, config, on_event=view)
         elif len(models) > 1:
             compared = compare_models(models, data, config, on_event=view)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from resnet_cli.commands.evaluate_file import EvalResult
-from resnet_cli.commands.evaluation_report import report_content, report_folder
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.evaluation.comparison import Comparison, compare_evaluations
 from resnet_cli.evaluation.coverage import check_threshold, operating_point
@@ -18,10 +17,8 @@ from resnet_cli.evaluation.predictions_file import check_name, write_predictions
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import open_predictor
-from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Warned, WorkDone
-from resnet_cli.system.paths import make_dir
 from resnet_cli.version import SCHEMA_VERSION
 
 EvalEvent: TypeAlias = WorkDone | Noted | Warned
@@ -103,12 +100,13 @@ def evaluate_model(
         target = check_threshold(config.target_error, model.reliability, scores.confidence, scores.is_right)
     if config.save_predictions is not None:
         write_predictions(config.save_predictions, scores)
-    folder = None if config.no_report else config.out or report_folder(model, images)
-    if folder is not None:
+    report = None
+    if not config.no_report:
+        # Here, since the templates are loaded with it.
+        from resnet_cli.commands.evaluation_report import write_report
+
         on_event(WorkDone("report", 0, None))
-        content = report_content(model, images, scores, command=command, warnings=[note], target=target)
-        make_dir(folder)
-        write_report_files(folder, content)
+        report = write_report(model, images, scores, out=config.out, command=command, note=note, target=target)
     return EvalResult(
         images.dataset.name,
         scores,
@@ -117,7 +115,7 @@ def evaluate_model(
         images.split,
         target,
         config.save_predictions,
-        folder / "report.html" if folder else None,
+        report,
     )
 
 

@@ -1,10 +1,9 @@
-"""What the report page of an evaluation is made of, and where it goes."""
+"""The report of an evaluation: its content, and the folder that it is written to."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +16,68 @@ from resnet_cli.model.explain import overlays
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.error_targets import promises
+from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
-from resnet_cli.system.events import Progress
+from resnet_cli.system.paths import make_dir
 from resnet_cli.version import __version__
 
 
-def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
-    """Where the report of an evaluation belongs: in the model's run folder, if there is one that can be written."""
-    if model.path is None:
-        return None
-    run = model.path.resolve().parent
-    is_run = (run / "config.yaml").is_file() and (run / "split.csv").is_file()
-    # As the user named it: what is printed can be read and typed.
-    shown = model.path.parent if not model.path.is_symlink() else run
-    return shown / "eval" / f"{images.dataset.name}-{images.split}" if is_run and os.access(run, os.W_OK) else None
-
-
-def report_content(
+def write_report(
     model: Predictor[Any],
     images: EvaluationSet,
     scores: Evaluation,
     *,
+    out: Path | None,
     command: str,
-    warnings: Sequence[str] = (),
+    note: str,
     target: Target | None = None,
-    on_progress: Progress | None = None,
-) -> ReportContent:
-    """All that the page of an evaluation shows.
+) -> Path | None:
+    """Writes the report of an evaluation.
 
     Args:
         model: The model.
         images: The images that it was evaluated on.
-        scores: With which result.
-        command: What was typed.
-        warnings: What readers should know first.
-        target: What was asked for, if anything.
-        on_progress: Called with (heat maps done, heat maps in all).
+        scores: The result.
+        out: Folder to write to; None for :func:`report_folder`.
+        command: The command line.
+        note: How far the figures can be trusted.
+        target: Threshold for the error target that was asked for, if any.
+
+    Returns:
+        The page; None if there is no folder for it.
+
+    Raises:
+        DiskError: It cannot be written.
     """
+    folder = out or report_folder(model, images)
+    if folder is None:
+        return None
+    content = _content(model, images, scores, command=command, note=note, target=target)
+    make_dir(folder)
+    write_report_files(folder, content)
+    return folder / "report.html"
+
+
+def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
+    """The folder for the report of an evaluation, in the model's run folder; None if there is none to write to."""
+    if model.path is None:
+        return None
+    run = model.path.resolve().parent
+    is_run = (run / "config.yaml").is_file() and (run / "split.csv").is_file()
+    # The path as the user named it, so that the printed path is short and can be typed.
+    shown = model.path.parent if not model.path.is_symlink() else run
+    return shown / "eval" / f"{images.dataset.name}-{images.split}" if is_run and os.access(run, os.W_OK) else None
+
+
+def _content(
+    model: Predictor[Any], images: EvaluationSet, scores: Evaluation, *, command: str, note: str, target: Target | None
+) -> ReportContent:
     items = images.items_for(model)
     heat = {}
     if isinstance(model, TorchPredictor):
-        # Of the mistakes alone: each costs a forward pass.
+        # Only for the mistakes: each heat map takes a forward pass.
         mistakes = [position for position in shown_positions(scores) if not scores.is_right[position]]
-        heat = overlays(model.model, items, mistakes, model.compute, on_progress=on_progress)
+        heat = overlays(model.model, items, mistakes, model.compute)
     targets = {one.target_error: one for one in promises(model.reliability, scores)}
     if target is not None:
         targets[target.target_error] = target
@@ -74,7 +92,7 @@ def report_content(
         overlays=heat,
         selections=[targets[share] for share in sorted(targets, reverse=True)],
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
-        warnings=warnings,
+        warnings=[note],
     )
 
 
@@ -85,7 +103,7 @@ def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> 
     device = model.compute.device if isinstance(model, TorchPredictor) else "cpu"
     facts = [
         ("model", str(model.path or model.name), str(about.get("created", ""))),
-        ("judged by", f"{scores.num_images:,} images of {images.dataset.name}", _split_name(images.split)),
+        ("evaluated on", f"{scores.num_images:,} images of {images.dataset.name}", _split_name(images.split)),
         ("classes", f"{len(model.classes):,}", ""),
         ("trained on", str(trained.get("name", "")), str(trained.get("split", ""))),
         ("weights", str(about.get("weights", "")), ""),
