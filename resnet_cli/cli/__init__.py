@@ -37,7 +37,7 @@ COMMANDS = {
     "finetune": ("finetune", "Fine-tune a ResNet-50 on DATA and write a run folder."),
     "eval": (
         "evaluate",
-        "Evaluate a model: metrics with intervals, calibration, what it does not know; or compare several models.",
+        "Evaluate a model with confidence intervals and calibration, compare models, or study the data.",
     ),
     "predict": (
         "predict",

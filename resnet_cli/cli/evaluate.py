@@ -50,7 +50,7 @@ def evaluate(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Score a model with confidence intervals and calibration, compare models, or study the data."""
+    """Evaluate a model with confidence intervals and calibration, compare models, or study the data."""
     config = resolve(EvalConfig, flags).config
     if config.from_predictions is not None:
         from resnet_cli.commands.evaluate_file import evaluate_file
