@@ -45,7 +45,7 @@ COMMANDS = {
     ),
     "export": (
         "export",
-        "Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10).",
+        "Export a model. The export is rejected if its predictions on real images differ from the model's (exit 10).",
     ),
     "serve": (
         "serve",
