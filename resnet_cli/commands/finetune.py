@@ -125,8 +125,6 @@ def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> Dry
         request = dataclasses.replace(request, data=str(out), flags={}, config_file=None, resume=True)
     run, resolved, config = _resolve(request, num_started)
     num = num_started or config.devices or 1
-    if num > 1 and config.seeds > 1:
-        raise ConfigError(f"--seeds {config.seeds} and {num} devices: choose one", hint="or start one run per seed")
     if num > 1 and not num_started and not request.dry_run:
         arguments = launch.Arguments(
             data=request.data, flags=request.flags, config_file=request.config_file, switches=request.switches

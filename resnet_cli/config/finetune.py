@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from resnet_cli.config.base import DATA, MACHINE, Flag
+from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
 from resnet_cli.config.data import ComputeConfig, DataConfig
 from resnet_cli.config.units import Alpha, AnyShare, Duration, ImageSize, Names, Positive, Rate, Seed, Share
 
@@ -249,6 +249,32 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             advanced=True,
         ),
     ] = None
+
+    # What depends on the data, or on a mode that the data decide, is checked in the plan.
+    rules = (
+        Rule(("limit",), lambda config: config.fraction is None, "and --fraction: choose one"),
+        Rule(
+            ("seeds",), lambda config: (config.devices or 1) == 1, "and --devices: choose one", "start one run per seed"
+        ),
+        Rule(
+            ("ema",),
+            lambda config: config.average is None,
+            "and --average: choose one",
+            "--ema averages steps, --average epochs",
+        ),
+        Rule(
+            ("warmup",),
+            lambda config: config.schedule != "one-cycle",
+            "has no effect with --schedule one-cycle, which has its own warmup",
+            "remove one of the two",
+        ),
+        Rule(
+            ("max_time",),
+            lambda config: config.mode != "frozen",
+            "has no effect in mode frozen: nearly all of its time is one pass over the images",
+            "remove it, or remove --mode and let the time decide",
+        ),
+    )
 
     @pydantic.field_validator("unfreeze")
     @classmethod

@@ -128,8 +128,6 @@ def make_plan(
     """
     config = resolved.config
     refuse_existing(config.out)
-    if config.limit and config.fraction:
-        raise ConfigError(f"--limit {config.limit} and --fraction {config.fraction:g}: choose one")
     compute = choose_compute(config.device, config.precision)
     if compute.type != "cpu" and config.threads != "auto":
         raise ConfigError(f"--threads {config.threads} has no effect: {compute.device} computes")

@@ -255,50 +255,38 @@ def _choose_rates(decisions: Decisions, mode: Mode, facts: Facts, schedule: Sche
 
 
 def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
-    """Refuses what was asked for and cannot change anything in this mode.
+    """Refuses flags that have no effect in the chosen mode.
 
     Args:
-        config: As the user gave it.
-        mode: Decided already.
-        why: That mode, where it was not the user who chose.
+        config: The user's config.
+        mode: The mode, decided already.
+        why: Reason for that mode; empty where the user chose it.
 
     Raises:
-        ConfigError: There is such a value.
+        ConfigError: There is such a flag.
     """
     reason = f" (mode auto: {why})" if why else ""
-    if mode == "frozen":
-        for name, instead in BACKBONE_FLAGS.items():
-            if getattr(config, name) is not None:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} has no effect while the backbone is frozen{reason}",
-                    hint=f"use {instead}, or train the backbone with --mode lp-ft"
-                    if instead
-                    else "train the backbone with --mode lp-ft",
-                )
-        if config.batchnorm != "auto":
-            raise ConfigError(
-                f"--batchnorm has no effect while the backbone is frozen{reason}",
-                hint="train the backbone with --mode lp-ft",
-            )
-        if config.max_time is not None and config.mode == "frozen":
-            raise ConfigError(
-                "--max-time has no effect in mode frozen: nearly all of its time is one pass over the images",
-                hint="leave it away, or leave --mode away and let the time decide",
-            )
-    elif config.add:
-        raise ConfigError(
-            f"--add needs a frozen backbone: what a model remembers are its features{reason}",
-            hint="use --mode frozen",
-        )
     if mode == "full" and config.solver != "auto":
         raise ConfigError(
-            "--solver has no effect in mode full: there is no probe", hint="use --mode lp-ft or leave it away"
+            "--solver has no effect in mode full, which trains no head on features",
+            hint="use --mode lp-ft, or remove it",
+        )
+    if config.add and mode != "frozen":
+        raise ConfigError(
+            f"--add needs a frozen backbone: the model remembers features of its images{reason}",
+            hint="use --mode frozen",
+        )
+    idle = [name for name in BACKBONE_FLAGS if getattr(config, name) is not None]
+    idle += ["batchnorm"] if config.batchnorm != "auto" else []
+    if mode == "frozen" and idle:
+        instead = BACKBONE_FLAGS.get(idle[0])
+        raise ConfigError(
+            f"--{idle[0].replace('_', '-')} has no effect while the backbone is frozen{reason}",
+            hint=f"{f'use {instead}, or ' if instead else ''}train the backbone with --mode lp-ft",
         )
 
 
 def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:
-    if config.ema is not None and config.average is not None:
-        raise ConfigError("--ema and --average: choose one", hint="--ema averages steps, --average epochs")
     if config.average is not None and config.average > epochs:
         raise ConfigError(f"--average {config.average}: there are only {epochs} epochs", hint="raise --epochs")
     if config.mix_off_epochs is not None and not (config.mixup or config.cutmix):
@@ -307,10 +295,6 @@ def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:
         raise ConfigError(
             f"--progressive {config.progressive}: must be smaller than the image size, {facts.image_size}",
             hint="name the size of the first epoch; --image-size is that of the last",
-        )
-    if config.schedule == "one-cycle" and config.warmup is not None:
-        raise ConfigError(
-            "--warmup has no effect with --schedule one-cycle, which has its own", hint="leave one of the two away"
         )
 
 
