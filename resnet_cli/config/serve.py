@@ -8,52 +8,93 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field
 
-from resnet_cli.config.data import ComputeConfig
-from resnet_cli.config.units import Duration, MaxPixels, NumBytes, Share, TargetError
+from resnet_cli.config.base import Flag, Rule
+from resnet_cli.config.data import ComputeConfig, LargestImage, Trust
+from resnet_cli.config.units import Duration, NumBytes, Share, TargetError
 from resnet_cli.errors import ConfigError
+
+NETWORK, LIMITS, PREDICTIONS = "Network and access", "Limits", "Predictions"
 
 
 class ServeConfig(ComputeConfig):
-    """What ``serve`` can be told, besides the model."""
+    """What ``serve`` can be told; field names are the flags' names."""
 
-    trust: bool = False
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
-    token: Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None = None
-    runtime: Literal["onnx", "torch"] = "onnx"
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    batch_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 3.0
-    max_body: Annotated[NumBytes, Field(ge=1_000, le=2 * 10**9)] = 10_000_000
-    max_pixels: MaxPixels | None = None
-    max_files: Annotated[int, Field(ge=1, le=1_000)] = 16
-    max_requests: Annotated[int, Field(ge=1, le=100_000)] = 128
-    timeout: Duration = 30.0
-    threshold: Share | None = None
-    target_error: TargetError | None = None
-    abstain: bool = True
+    host: Annotated[str, Field(min_length=1), Flag("Address to listen on; other machines need a --token.", NETWORK)] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Field(ge=0, le=65_535), Flag("Port to listen on; 0 takes any that is free.", NETWORK)] = 8000
+    token: Annotated[
+        Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None,
+        Flag("Token that requests must send: Authorization: Bearer TOKEN.", NETWORK, envvar="RESNET_CLI_TOKEN"),
+    ] = None
+    max_body: Annotated[
+        NumBytes,
+        Field(ge=1_000, le=2 * 10**9),
+        Flag("Maximum size of a request body: 10MB, 512kB.", LIMITS, "10MB"),
+    ] = 10_000_000
+    max_pixels: LargestImage = None
+    max_files: Annotated[int, Field(ge=1, le=1_000), Flag("Maximum number of images per request.", LIMITS)] = 16
+    max_requests: Annotated[
+        int, Field(ge=1, le=100_000), Flag("Maximum number of requests in flight; more get status 503.", LIMITS)
+    ] = 128
+    timeout: Annotated[
+        Duration,
+        Flag("Maximum time for a request body to arrive, and for the last requests after Ctrl-C.", LIMITS, "30s"),
+    ] = 30.0
+    threshold: Annotated[
+        Share | None,
+        Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
+    ] = None
+    target_error: Annotated[
+        TargetError | None,
+        Flag(
+            "Label as many images 'unknown' as needed to keep the share of wrong predictions below this: 1%.",
+            PREDICTIONS,
+        ),
+    ] = None
+    abstain: Annotated[bool, Flag("Also classify images that are unlike all training images.", PREDICTIONS)] = True
+    batch_size: Annotated[
+        int, Field(ge=1, le=256), Flag("Maximum number of images per forward pass, over all requests.", PREDICTIONS)
+    ] = 8
+    batch_wait_ms: Annotated[
+        float,
+        Field(ge=0, le=1000, allow_inf_nan=False),
+        Flag("Milliseconds that an image waits for others that are being received.", PREDICTIONS, "3"),
+    ] = 3.0
+    runtime: Annotated[
+        Literal["onnx", "torch"], Flag("onnx (CPU, no torch in memory) or torch (also GPUs).", PREDICTIONS)
+    ] = "onnx"
+    trust: Trust = False
+    access_log: Annotated[bool, Flag("Log one line per request on stderr.")] = False
+
+    rules = (
+        Rule(
+            ("device", "precision"),
+            lambda c: c.runtime == "torch",
+            "has no effect: ONNX Runtime computes on the CPU",
+            hint="add --runtime torch",
+            strict=True,
+        ),
+        Rule(
+            ("trust",),
+            lambda c: c.runtime == "onnx",
+            "has no effect with --runtime torch, which runs no exported files",
+        ),
+        Rule(("abstain",), lambda c: c.abstain or c.target_error is None, "and --target-error: choose one"),
+    )
 
     @pydantic.model_validator(mode="after")
-    def _check_effects(self) -> Self:
+    def _check_token(self) -> Self:
         if self.token is None and not is_loopback(self.host):
             raise ConfigError(
-                f"--host {self.host}: other machines could ask, and there is no token",
+                f"--host {self.host}: other machines could send requests, and there is no token",
                 hint="set one: RESNET_CLI_TOKEN=... resnet-cli serve --host " + self.host,
             )
-        if self.runtime == "onnx":
-            for field in ("device", "precision"):
-                if field in self.model_fields_set:
-                    raise ConfigError(
-                        f"--{field} has no effect: ONNX Runtime computes on the CPU", hint="add --runtime torch"
-                    )
-        elif self.trust:
-            raise ConfigError("--trust has no effect with --runtime torch, which runs no exported files")
-        if self.target_error is not None and not self.abstain:
-            raise ConfigError("--target-error and --no-abstain: choose one")
         return self
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or number of a host leads to this machine alone."""
+    """Whether the name or number of a host leads to this machine alone."""
     if host == "localhost":
         return True
     try:
