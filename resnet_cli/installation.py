@@ -20,17 +20,18 @@ NAME = "resnet-cli"
 _CLONE = Path(__file__).parents[1]
 
 
-def install_command(extra: str, *, elsewhere: bool = False) -> str:
-    """The command that adds an extra to this installation.
+def install_command(extra: str = "", *, elsewhere: bool = False) -> str:
+    """The command that installs this package with an extra.
 
     Args:
-        extra: Name of the extra: ``serve``.
+        extra: Name of the extra, such as ``serve``; empty for none.
         elsewhere: Whether it will be typed on another machine, which has none of this one's folders.
     """
     record = _record()
-    what = _requirement(record, extra, elsewhere=elsewhere)
+    extras = f"[{extra}]" if extra else ""
+    what = _requirement(record, extras, elsewhere=elsewhere)
     if what is None:
-        return f"pip install '.[{extra}]'  # in a clone of {NAME}"
+        return f"pip install '.{extras}'  # in a clone of {NAME}"
     flag = "--editable " if record.get("dir_info", {}).get("editable") and not elsewhere else ""
     return f"{'pip install' if elsewhere else _installer()} {flag}{shlex.quote(what)}"
 
@@ -50,20 +51,20 @@ def _record() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _requirement(record: dict[str, Any], extra: str, *, elsewhere: bool) -> str | None:
+def _requirement(record: dict[str, Any], extras: str, *, elsewhere: bool) -> str | None:
     """What an installer is given: a path, or a requirement by name; None if the source is not on that machine."""
     url = record.get("url")
     if not isinstance(url, str):
-        return f"{NAME}[{extra}]"
+        return f"{NAME}{extras}"
     if url.startswith("file:"):
         from urllib.request import url2pathname
 
         path = Path(url2pathname(url.removeprefix("file:").removeprefix("//")))
-        return f"{path}[{extra}]" if path.exists() and not elsewhere else None
+        return f"{path}{extras}" if path.exists() and not elsewhere else None
     vcs = record.get("vcs_info", {})
     at = f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
     subdirectory = f"#subdirectory={record['subdirectory']}" if "subdirectory" in record else ""
-    return f"{NAME}[{extra}] @ {at}{subdirectory}"
+    return f"{NAME}{extras} @ {at}{subdirectory}"
 
 
 def _installer() -> str:

@@ -15,7 +15,7 @@ from support.synthetic_reports import make_content, make_evaluation
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.calibration import calibration
-from resnet_cli.reporting.figures import figures
+from resnet_cli.reporting.metrics import metrics
 from resnet_cli.reporting.model_card import model_card
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_files import confusion_csv, write_report_files
@@ -115,12 +115,12 @@ def test_the_hub_reads_the_card() -> None:
 def test_the_card_tells_use_data_figures_limits_and_what_is_to_be_filled_in() -> None:
     content = make_content(PETS, 120)
     card = model_card(content)
-    for title in ("Intended use", "Data and training", "Figures", "Limits", "How to use", "Licences"):
+    for title in ("Intended use", "Data and training", "Evaluation", "Limitations", "How to use", "Licenses"):
         assert f"\n## {title}\n" in card
     rows = table_rows(card)
-    for figure in figures(content.evaluation):
-        assert [figure.name, figure.text] == next(row[:2] for row in rows if row[0] == figure.name)
-    assert "Most often it takes" in card and "temperature" in card and "images unlike its training images" in card
+    for metric in metrics(content.evaluation):
+        assert [metric.name, metric.text] == next(row[:2] for row in rows if row[0] == metric.name)
+    assert "Most often it mistakes" in card and "temperature" in card and "images unlike its training images" in card
     assert "the test split chose nothing" in card and card.count("ill in") >= 5
 
 

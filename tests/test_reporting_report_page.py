@@ -20,8 +20,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import MAX_NAMES, most_confused, shades
 from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
-from resnet_cli.reporting.figures import class_figures, figures
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart, risk_line
 
@@ -66,13 +66,13 @@ def test_every_figure_stands_in_the_page_with_its_interval_and_n() -> None:
     content = make_content(PETS, 120)
     text = Page(report_page(content)).text
     assert "n = 120" in text and "beside 120 validation images" in text
-    found = figures(content.evaluation)
+    found = metrics(content.evaluation)
     assert {"top1", "balanced_accuracy", "macro_f1", "kappa", "mcc", "roc_auc", "brier", "ece"} <= {
         f.key for f in found
     }
-    for figure in found:
-        assert f"{figure.name} {figure.text}{figure.interval}" in text
-    for row in class_figures(content.evaluation):
+    for metric in found:
+        assert f"{metric.name} {metric.text}{metric.interval}" in text
+    for row in class_metrics(content.evaluation):
         assert row.recall and f"{100 * row.recall.value:.1f} %{100 * row.recall.low:.0f} to" in text
 
 

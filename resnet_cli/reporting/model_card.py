@@ -1,163 +1,75 @@
-"""The model card: what a model is for, what it reaches, what it cannot do; Markdown that the Hugging Face Hub reads."""
+"""The model card of a run: what the model is for, how well it works, and what it cannot do."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import yaml
-
+from resnet_cli.installation import install_command
+from resnet_cli.reporting.card_format import TASK, UNKNOWN_LICENSE, Card, plain, results, table
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import most_confused
-from resnet_cli.reporting.figures import class_figures, figures
+from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.report_page import ReportContent, split_word
-from resnet_cli.text import percent, percent_range, shorten
+from resnet_cli.text import percent, percent_range
 from resnet_cli.version import __version__
 
-#: Stands where there is no figure.
+#: The text of a table cell without a value.
 NONE = "\N{EN DASH}"
-#: Of the table of classes, and names in a sentence.
+#: Rows of the table of classes, and class names in a sentence.
 MAX_ROWS, MAX_NAMES = 200, 40
 MAX_CONFUSED = 5
-_WIDTH = 80
-#: What Markdown or the HTML inside it would read as something else.
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
-#: Places on the machine that it was made on: a card is for publishing.
-_PLACE = re.compile(r"[/~\\]|[A-Za-z]:[/\\]")
+#: Paths on this machine, which a card that may be published omits.
+_PATH = re.compile(r"[/~\\]|[A-Za-z]:[/\\]")
 
 
 def model_card(content: ReportContent) -> str:
-    """The card, with YAML front matter; what only people know stands there to be filled in.
+    """The card as text; what only its author knows is marked to be filled in.
 
     Args:
-        content: As for the report page.
+        content: The content of the report page.
     """
-    parts = [
-        f"---\n{yaml.safe_dump(_front_matter(content), sort_keys=False, allow_unicode=True, width=1000)}---",
-        f"# {_plain(content.data or content.title)}",
-        _purpose(content),
-        _data(content),
-        _figures(content),
-        _limits(content),
-        _use(),
-        _licence(),
-        f"Written by resnet-cli {__version__}.",
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _front_matter(content: ReportContent) -> dict[str, Any]:
-    """Source: https://huggingface.co/docs/hub/model-cards, and its model-index for figures."""
     evaluation = content.evaluation
-    name = shorten(content.data or content.title, _WIDTH)
-    dataset = {"name": name, "type": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "images"}
-    if split_word(content.split):
-        dataset["split"] = split_word(content.split)
-    metrics = [
-        {"type": "accuracy", "value": round(evaluation.top1, 4), "name": "Top-1 accuracy"},
-        {"type": "f1", "value": round(evaluation.macro.f1, 4), "name": "Macro F1"},
-    ]
-    return {
-        # To be replaced: what may be done with the model is for its makers to say.
-        "license": "other",
-        "license_name": "to-be-filled-in",
+    name = content.data or content.title
+    found = {"accuracy": ("Top-1 accuracy", evaluation.top1), "f1": ("Macro F1", evaluation.macro.f1)}
+    front = {
+        **UNKNOWN_LICENSE,
         "library_name": "resnet-cli",
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "resnet-50", "transfer-learning"],
-        "metrics": ["accuracy", "f1"],
-        "model-index": [
-            {
-                "name": name,
-                "results": [{"task": {"type": "image-classification"}, "dataset": dataset, "metrics": metrics}],
-            }
-        ],
+        "pipeline_tag": TASK,
+        "tags": [TASK, "resnet-50", "transfer-learning"],
+        **results(name, name, found, split=split_word(content.split)),
     }
+    facts = [fact for fact in content.facts if not any(_PATH.match(text) for text in fact)]
+    body = f"""\
+# {plain(name)}
 
-
-def _purpose(content: ReportContent) -> str:
-    classes = content.evaluation.classes
-    return f"""\
-A ResNet-50 that names which of {len(classes):,} classes an image is of: {_names(classes)}.
+A ResNet-50 that classifies images into {len(evaluation.classes):,} classes: {_names(evaluation.classes)}.
 
 ## Intended use
 
-- For images of the kind that it was trained and judged on, where each is of exactly one of its classes.
-- Not for images of anything else: it names one of its classes all the same, unless it is told to abstain.
-- Not for decisions about people, or where a wrong answer does harm, without a person who looks at it too.
-- **Fill in:** who uses it, for what, and what a wrong answer costs."""
+- For images like those that it was trained and evaluated on, each of exactly one of its classes.
+- Not for other images: it predicts one of its classes for them too, unless it is used with `--abstain`.
+- Not for decisions about people, nor where a wrong prediction does harm, unless a person checks it.
+- **Fill in:** who uses it, for what, and what a wrong prediction costs.
 
-
-def _data(content: ReportContent) -> str:
-    facts = [fact for fact in content.facts if not any(_PLACE.match(text) for text in fact)]
-    return f"""\
 ## Data and training
 
-{_table(("What", "Value", "Why"), facts)}
+{table(("What", "Value", "Why"), [[plain(text) for text in fact] for fact in facts])}
 
-**Fill in:** where the images come from, who labelled them and how, whom or what they leave out."""
+**Fill in:** where the images come from, who labeled them and how, and what or whom they do not cover.
 
+## Evaluation
 
-def _figures(content: ReportContent) -> str:
-    evaluation = content.evaluation
-    word = split_word(content.split)
-    rows = [(figure.name, figure.text, figure.interval or NONE, figure.about) for figure in figures(evaluation)]
-    known = [row for row in class_figures(evaluation) if row.recall]
-    per_class = [
-        (
-            row.name,
-            f"{row.support:,}",
-            f"{percent(row.recall.value)} ({percent_range(row.recall.low, row.recall.high)})" if row.recall else NONE,
-            NONE if row.precision is None else percent(row.precision),
-            NONE if row.f1 is None else percent(row.f1),
-        )
-        for row in known[:MAX_ROWS]
-    ]
-    more = f"\n\nThe first {MAX_ROWS} of {len(known):,} classes." if len(known) > MAX_ROWS else ""
-    return f"""\
-## Figures
+{_evaluation(content)}
 
-On {evaluation.num_images:,} {word + " " if word else ""}images. Intervals are of 95 %: what the figure could as \
-well have been with other images of the same kind.
+## Limitations
 
-{_table(("Figure", "Value", "95 % interval", "What it means"), rows)}
+{_limitations(content)}
 
-{_table(("Class", "n", "Recall (95 % interval)", "Precision", "F1"), per_class)}{more}"""
-
-
-def _limits(content: ReportContent) -> str:
-    evaluation = content.evaluation
-    told = [*content.warnings, *(finding.message for finding in content.findings)]
-    limits = [*(_plain(text, 700) for text in told), *(_plain(note, 700) for note in notes_about(evaluation))]
-    confused = [
-        f"{_plain(evaluation.classes[pair.true])} as {_plain(evaluation.classes[pair.predicted])} "
-        f"({pair.num:,}, {percent(pair.share)} of its images)"
-        for pair in most_confused(evaluation)[:MAX_CONFUSED]
-    ]
-    if confused:
-        limits.append(f"Most often it takes {'; '.join(confused)}.")
-    limits.append(
-        f"Its probabilities are off by {percent(evaluation.ece)} on average (ECE); with so many images chance alone "
-        f"makes up to {percent(evaluation.chance_ece)}. Logits are divided by {evaluation.temperature:.3f} "
-        "(temperature, found on validation images)."
-    )
-    if evaluation.novelty is not None and content.most_novel is not None:
-        num = int((evaluation.novelty > content.most_novel).sum())
-        limits.append(
-            f"It can tell images unlike its training images (`predict --abstain`); {num:,} of these "
-            f"{evaluation.num_images:,} count as such. It knows no other way to say that it does not know."
-        )
-    else:
-        limits.append("It cannot tell images of other things: it names one of its classes for every image.")
-    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
-
-
-def _use() -> str:
-    return """\
 ## How to use
 
 ```console
-$ pipx install resnet-cli
+$ {install_command(elsewhere=True)}
 $ resnet-cli predict photo.jpg --model model.safetensors
 ```
 
@@ -168,40 +80,73 @@ model = resnet_cli.load("model.safetensors")
 print(model.predict(["photo.jpg"]))
 ```
 
-The file holds the weights, the class names, the preprocessing and the temperature."""
+The file holds the weights, the class names, the preprocessing and the temperature.
+
+## Licenses
+
+{table(("What", "License"), [(what, "**fill in**") for what in _LICENSED])}
+
+State the model's license in `license:` at the top of this file too.
+
+Written by resnet-cli {__version__}."""
+    return str(Card(front, body))
 
 
-def _licence() -> str:
-    return f"""\
-## Licences
+_LICENSED = ("this model", "the images that it was trained on", "the weights that training started from")
 
-{
-        _table(
-            ("What", "Licence"),
-            [
-                ("this model", "**fill in**"),
-                ("the images it was trained on", "**fill in**"),
-                ("the weights it started from", "**fill in**"),
-            ],
-            is_plain=False,
+
+def _evaluation(content: ReportContent) -> str:
+    evaluation = content.evaluation
+    word = split_word(content.split)
+    rows = [[plain(text) for text in (m.name, m.text, m.interval or NONE, m.meaning)] for m in metrics(evaluation)]
+    known = [row for row in class_metrics(evaluation) if row.recall]
+    per_class = [
+        (
+            plain(row.name),
+            f"{row.support:,}",
+            f"{percent(row.recall.value)} ({percent_range(row.recall.low, row.recall.high)})" if row.recall else NONE,
+            NONE if row.precision is None else percent(row.precision),
+            NONE if row.f1 is None else percent(row.f1),
         )
-    }
+        for row in known[:MAX_ROWS]
+    ]
+    more = f"\n\nThe first {MAX_ROWS} of {len(known):,} classes." if len(known) > MAX_ROWS else ""
+    return f"""\
+On {evaluation.num_images:,} {word + " " if word else ""}images. A 95 % interval shows how much a value could differ \
+on other images of the same kind.
 
-Put the model's licence into `license:` at the top of this file too."""
+{table(("Metric", "Value", "95 % interval", "Meaning"), rows)}
+
+{table(("Class", "n", "Recall (95 % interval)", "Precision", "F1"), per_class)}{more}"""
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, is_plain: bool = True) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    lines += ["| " + " | ".join(_plain(cell) if is_plain else cell for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+def _limitations(content: ReportContent) -> str:
+    evaluation = content.evaluation
+    told = [*content.warnings, *(finding.message for finding in content.findings), *notes_about(evaluation)]
+    limits = [plain(text, 700) for text in told]
+    confused = [
+        f"{plain(evaluation.classes[pair.true])} for {plain(evaluation.classes[pair.predicted])} "
+        f"({pair.num:,}, {percent(pair.share)} of its images)"
+        for pair in most_confused(evaluation)[:MAX_CONFUSED]
+    ]
+    if confused:
+        limits.append(f"Most often it mistakes {'; '.join(confused)}.")
+    limits.append(
+        f"Its confidence differs from its accuracy by {percent(evaluation.ece)} on average (ECE); with this many "
+        f"images, chance alone accounts for up to {percent(evaluation.chance_ece)}. Logits are divided "
+        f"by the temperature, {evaluation.temperature:.3f}, which was found on validation images."
+    )
+    if evaluation.novelty is not None and content.most_novel is not None:
+        num = int((evaluation.novelty > content.most_novel).sum())
+        limits.append(
+            f"It can recognize images unlike its training images (`predict --abstain`); {num:,} of these "
+            f"{evaluation.num_images:,} images count as such. It has no other way to recognize them."
+        )
+    else:
+        limits.append("It cannot recognize images of other things: it predicts one of its classes for every image.")
+    return "\n".join(f"- {limit}" for limit in limits)
 
 
 def _names(classes: Sequence[str]) -> str:
     more = f" and {len(classes) - MAX_NAMES:,} more" if len(classes) > MAX_NAMES else ""
-    return ", ".join(_plain(name) for name in classes[:MAX_NAMES]) + more
-
-
-def _plain(text: str, width: int = 200) -> str:
-    """Strangers' text as itself: no Markdown, no HTML, no link, one line."""
-    # Bare addresses become links, too.
-    return _SPECIAL.sub(r"\\\1", shorten(text, width)).replace("www.", r"www\.").replace("://", r"\://")
+    return ", ".join(plain(name) for name in classes[:MAX_NAMES]) + more

@@ -19,8 +19,8 @@ from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
 from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
-from resnet_cli.reporting.figures import class_figures, figures
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.templating import environment, ranked, source
 from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
 from resnet_cli.reporting.trust_charts import calibration_charts, novelty_chart, risk_chart
@@ -37,7 +37,7 @@ LARGE_CELL_PX, LARGE_CELL_BYTES, MAX_LARGE = 128, 7_000, 300
 MAX_WRITTEN_CLASSES = 32
 #: Images unlike the training ones that are shown.
 MAX_UNKNOWN = 6
-#: The figures at the top, beside top-1.
+#: Metrics at the top, beside top-1.
 TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
 
 
@@ -142,7 +142,7 @@ def report_page(content: ReportContent) -> str:
     side_px, max_bytes = (CELL_PX, CELL_BYTES) if len(in_cells) > MAX_LARGE else (LARGE_CELL_PX, LARGE_CELL_BYTES)
     small = thumbnails([content.items[at] for at in in_cells], side_px=side_px, max_bytes=max_bytes)
     num_classes = len(evaluation.classes)
-    all_figures = figures(evaluation)
+    all_metrics = metrics(evaluation)
     script = source("report.js")
     return (
         environment()
@@ -153,16 +153,16 @@ def report_page(content: ReportContent) -> str:
             split=split_word(content.split),
             evaluation=evaluation,
             num_right=int(evaluation.is_right.sum()),
-            figures=all_figures,
-            tiles=[figure for figure in all_figures if figure.key in TILES],
-            other_figures={figure.key: figure for figure in figures(content.other)} if content.other else {},
+            metrics=all_metrics,
+            tiles=[metric for metric in all_metrics if metric.key in TILES],
+            other_metrics={metric.key: metric for metric in metrics(content.other)} if content.other else {},
             notes=[*content.warnings, *notes_about(evaluation)],
             findings=ranked(content.findings),
             curves=curve_charts(content.history, content.best_epoch) if content.history else [],
             shares=row_shares(evaluation.confusion, evaluation.classes) if num_classes <= MAX_WRITTEN_CLASSES else None,
             shades=shades(evaluation.confusion) if num_classes > MAX_WRITTEN_CLASSES else None,
             confused=most_confused(evaluation),
-            rows=class_figures(evaluation),
+            rows=class_metrics(evaluation),
             worst=[gallery[at] for at in worst],
             unsure=[gallery[at] for at in unsure],
             unknown=[gallery[at] for at in unknown],

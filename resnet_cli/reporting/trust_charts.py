@@ -9,7 +9,7 @@ from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.charts import Chart, Dot, Line, Span, Tick, axis, chart_line, percent_ticks
-from resnet_cli.reporting.figures import before_temperature
+from resnet_cli.reporting.metrics import before_temperature
 from resnet_cli.text import percent
 
 #: Points of a risk-coverage line; the eye cannot tell more apart.

@@ -10,46 +10,42 @@ from typing import Any
 import yaml
 
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, ExportMetadata
+from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import MODEL_FILE, Model
-from resnet_cli.text import percent, percent_range, shorten, size
+from resnet_cli.reporting.card_format import TASK, UNKNOWN_LICENSE, Card, code, results, table
+from resnet_cli.text import percent, percent_range, size
 from resnet_cli.version import SCHEMA_VERSION
 
-#: Beside the model in its run folder.
+#: The model card beside the model in its run folder.
 CARD_FILE = "model_card.md"
 #: A card is a few pages of text.
 MAX_CARD_BYTES = 1_000_000
-#: Names that the Hub knows. Source: https://huggingface.co/docs/hub/repositories-licenses
-LICENCES = frozenset(
+#: Names of licenses on the Hub. Source: https://huggingface.co/docs/hub/repositories-licenses
+LICENSES = frozenset(
     "afl-3.0 agpl-3.0 apache-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 "
     "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 "
     "cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 "
     "cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit "
     "mpl-2.0 ms-pl odbl odc-by openrail openrail++ osl-3.0 pddl unlicense wtfpl zlib".split()
 )
-#: As the model card has it where nobody has said more.
-UNKNOWN_LICENCE = {"license": "other", "license_name": "to-be-filled-in"}
-TAGS = ("image-classification", "resnet", "resnet-50")
-_FRONT = re.compile(r"\A---\r?\n(.*?)^---\r?\n", re.S | re.M)
 _HOW_TO_USE = re.compile(r"^## How to use\n.*?(?=^## |\Z)", re.S | re.M)
-_TO_FILL_IN = re.compile(r"\*\*fill in|to-be-filled-in", re.I)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What is to be shown.
+    """An exported file, as the Hub shows it.
 
     Attributes:
         repo: ``OWNER/NAME``.
         files: Names in the repository, the largest last.
-        format: As for ``--format``.
-        num_bytes: Of all files.
-        sha256: Of the largest one.
+        format: The value of ``--format``.
+        num_bytes: Bytes of all files.
+        sha256: SHA-256 of the largest file.
         metadata: The metadata in the file.
-        parity: What the gate saw.
-        licence: As the user asked; None for what the card says.
+        parity: The result of the parity check.
+        license: The license that the user named; None for that of the card.
     """
 
     repo: str
@@ -59,22 +55,14 @@ class Exported:
     sha256: str
     metadata: ExportMetadata
     parity: Parity
-    licence: str | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """A model card in two parts: the front matter's values, and the Markdown below them."""
-
-    front: dict[str, Any]
-    body: str
+    license: str | None
 
 
 def read_card(model: Model) -> Card | None:
-    """The card of the run that a model lies in, with what people have filled in; None where there is none.
+    """The card in the run folder of a model, with what people have filled in; None if there is none.
 
     Raises:
-        ConfigError: It cannot be read, or its front matter is no YAML mapping.
+        ConfigError: It cannot be read, or its front matter is not a YAML mapping.
     """
     if model.path is None or model.path.name != MODEL_FILE:
         return None
@@ -83,36 +71,29 @@ def read_card(model: Model) -> Card | None:
         return None
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
-            raise ConfigError(f"{path}: more than {MAX_CARD_BYTES:,} bytes, which is no model card")
-        return _parse(path.read_text(encoding="utf-8"))
+            raise ConfigError(f"{path}: more than {MAX_CARD_BYTES:,} bytes, which is too large for a model card")
+        return Card.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path}: not a model card: {reason}", hint="mend it, or move it away") from error
+        raise ConfigError(f"{path}: not a model card: {reason}", hint="correct it, or move it away") from error
 
 
-def hub_readme(card: Card | None, exported: Exported) -> str:
-    """The content of ``README.md``: the run's card, with what is true of this file in it.
+def hub_card(card: Card | None, exported: Exported) -> Card:
+    """The card for ``README.md``: that of the run, extended by what holds for the exported file.
 
     Args:
         card: From :func:`read_card`.
-        exported: What is to be shown.
+        exported: The file.
     """
-    front = _front_matter(card, exported)
     body = card.body if card else _body(exported)
-    ours = f"{_this_file(exported)}\n\n{_how_to_use(exported)}\n\n"
+    added = f"{_this_file(exported)}\n\n## How to use\n\n{_how_to_use(exported)}\n\n"
     found = _HOW_TO_USE.search(body)
-    body = body[: found.start()] + ours + body[found.end() :] if found else f"{body.rstrip()}\n\n{ours}"
-    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{text}---\n\n{body.strip()}\n"
-
-
-def is_to_be_filled_in(readme: str) -> bool:
-    """Whether a card has places left that only people can fill in."""
-    return _TO_FILL_IN.search(readme) is not None
+    body = body[: found.start()] + added + body[found.end() :] if found else f"{body.rstrip()}\n\n{added}"
+    return Card(_front_matter(card, exported), body)
 
 
 def hub_config(exported: Exported) -> bytes:
-    """The content of ``config.json``: all that whoever runs the file has to know."""
+    """The content of ``config.json``: all that a program needs in order to use the file."""
     metadata = exported.metadata
     values = {
         "schema_version": SCHEMA_VERSION,
@@ -132,52 +113,29 @@ def hub_config(exported: Exported) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _parse(text: str) -> Card:
-    text = text.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n")
-    found = _FRONT.match(text)
-    front = yaml.safe_load(found[1]) if found else {}
-    if not isinstance(front, dict):
-        raise ValueError("its front matter is no mapping")
-    return Card(front, text[found.end() :] if found else text)
-
-
 def _front_matter(card: Card | None, exported: Exported) -> dict[str, Any]:
-    """Source: https://huggingface.co/docs/hub/model-cards, and its model-index for figures."""
     front = dict(card.front) if card else {}
     known = front.get("tags")
     tags = [str(tag) for tag in known] if isinstance(known, list) else []
     kind = "timm" if exported.format == "safetensors" else exported.format
-    front["tags"] = list(dict.fromkeys([*tags, *TAGS, kind]))
+    front["tags"] = list(dict.fromkeys([*tags, TASK, "resnet", "resnet-50", kind]))
     front["library_name"] = "timm" if kind == "timm" else "resnet-cli"
-    front.setdefault("pipeline_tag", "image-classification")
-    if exported.licence is not None:
+    front.setdefault("pipeline_tag", TASK)
+    if exported.license is not None:
         front = {name: value for name, value in front.items() if not name.startswith("license")}
-        front = _licence(exported.licence) | front
+        front = _license(exported.license) | front
     elif "license" not in front:
-        front = UNKNOWN_LICENCE | front
-    # The card's figures are the model's, which float32 shares.
+        front = UNKNOWN_LICENSE | front
+    # The metrics on the card are the model's, which also hold for its float32 exports.
     if exported.metadata.precision != "fp32" or "model-index" not in front:
-        front |= _figures(exported)
+        accuracy = ("Top-1 accuracy", exported.parity.file_accuracy.value)
+        front |= results(exported.repo, exported.parity.data, {"accuracy": accuracy})
     return front
 
 
-def _licence(text: str) -> dict[str, Any]:
-    if text.lower() in LICENCES:
-        return {"license": text.lower()}
-    return {"license": "other", "license_name": text}
-
-
-def _figures(exported: Exported) -> dict[str, Any]:
-    """The file's accuracy on the images that it was checked with."""
-    name = shorten(exported.parity.data, 80)
-    dataset = {"name": name, "type": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "images"}
-    accuracy = round(exported.parity.file_accuracy.value, 4)
-    result = {
-        "task": {"type": "image-classification"},
-        "dataset": dataset,
-        "metrics": [{"type": "accuracy", "value": accuracy, "name": "Top-1 accuracy"}],
-    }
-    return {"metrics": ["accuracy"], "model-index": [{"name": exported.repo, "results": [result]}]}
+def _license(text: str) -> dict[str, Any]:
+    is_known = text.lower() in LICENSES
+    return {"license": text.lower()} if is_known else {"license": "other", "license_name": text}
 
 
 def _body(exported: Exported) -> str:
@@ -193,45 +151,47 @@ def _this_file(exported: Exported) -> str:
     metadata, parity = exported.metadata, exported.parity
     difference = max(check.max_difference for check in parity.checks)
     rows = [
-        ("Files", f"{', '.join(map(_code, exported.files))}; {size(exported.num_bytes)}"),
-        ("Format", f"{exported.format}, numbers in {metadata.precision}"),
-        ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {_code(exported.files[-1])}", _code(exported.sha256)),
-        ("Made from the model with SHA-256", _code(metadata.source_sha256 or "none: it was in no file")),
-        ("Checked on", _code(parity.data)),
-        ("Same class as the model there", percent(parity.checks[0].agreement)),
+        ("Files", f"{', '.join(map(code, exported.files))}; {size(exported.num_bytes)}"),
+        ("Format", f"{exported.format}, weights in {metadata.precision}"),
+        ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {code(exported.files[-1])}", code(exported.sha256)),
+        ("SHA-256 of the exported model", code(metadata.source_sha256 or "none: the model was not in a file")),
+        ("Checked on", code(parity.data)),
+        ("Same class as the model's", percent(parity.checks[0].agreement)),
         ("Largest difference of a probability", f"{difference:.1e}"),
-        ("Accuracy of the model there (95 % interval)", _share(*parity.model_accuracy)),
-        ("Accuracy of this file there (95 % interval)", _share(*parity.file_accuracy)),
-        ("Licence that the file names", _code(metadata.licence)),
+        ("Accuracy of the model (95 % interval)", _share(*parity.model_accuracy)),
+        ("Accuracy of this file (95 % interval)", _share(*parity.file_accuracy)),
+        ("License stated in the file", code(metadata.licence)),
     ]
-    table = "\n".join(["| What | Value |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
-    note = "" if metadata.precision == "fp32" else "\n\nOther figures on this page are of the model in float32."
-    return f"## This file\n\n{table}{note}"
+    note = "" if metadata.precision == "fp32" else "\n\nOther metrics on this page are those of the model in float32."
+    return f"## This file\n\n{table(('What', 'Value'), rows)}{note}"
+
+
+def _share(value: float, low: float, high: float) -> str:
+    return f"{percent(value)} ({percent_range(low, high)})"
 
 
 def _how_to_use(exported: Exported) -> str:
-    name, side = exported.files[-1], exported.metadata.preprocess.get("crop_size")
-    if exported.format == "safetensors":
-        return _TIMM.replace("REPO", exported.repo)
-    if exported.format == "onnx" and exported.metadata.input_kind == "picture":
-        install = install_command("hub", elsewhere=True)
-        return _ONNX.replace("REPO", exported.repo).replace("NAME", name).replace("INSTALL", install)
-    code, input_name = _OTHERS[exported.format]
-    dtype, done = (
-        ("float32", ", cropped and normalised")
-        if exported.metadata.input_kind == "tensor"
-        else ("uint8", " and cropped")
-    )
+    metadata, kind = exported.metadata, exported.format
+    side, num_classes = metadata.preprocess.get("crop_size"), len(metadata.classes)
+    takes_images = kind == "onnx" and metadata.input_kind == "picture"
+    text = _CODE["image" if takes_images else kind]
+    text = text.replace("REPO", exported.repo).replace("NAME", exported.files[-1])
+    if takes_images:
+        return text.replace("INSTALL", install_command("hub", elsewhere=True))
+    if kind == "safetensors":
+        return text
+    name = {"openvino": f"`{PIXELS}`: ", "onnx": f"`{IMAGES}`: "}.get(kind, "")
+    is_tensor = metadata.input_kind == "tensor"
+    dtype, done = ("float32", ", cropped and normalized") if is_tensor else ("uint8", " and cropped")
     return (
-        code.replace("REPO", exported.repo).replace("NAME", name)
-        + f"\n\nIt takes {input_name}{dtype} [b x 3 x {side} x {side}] in RGB, resized{done} as `preprocess` in "
-        f"`config.json` says, and gives `{PROBS}` [b x {len(exported.metadata.classes)}]: softmax is inside."
+        f"{text}\n\nThe input is {name}{dtype} [b x 3 x {side} x {side}] in RGB, resized{done} as described by "
+        f"`preprocess` in `config.json`. The output is `{PROBS}` [b x {num_classes}], after the softmax."
     )
 
 
-_ONNX = """\
-## How to use
-
+#: Format -> the code that opens it; ``image``: an ONNX file that takes decoded images.
+_CODE = {
+    "image": f"""\
 ```console
 $ INSTALL
 $ hf download REPO NAME --local-dir .
@@ -252,13 +212,10 @@ session = onnxruntime.InferenceSession(hf_hub_download("REPO", "NAME"))
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 with Image.open("photo.jpg") as image:
     pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # [h x w x 3]
-probs = session.run(["probs"], {"pictures": pixels[None]})[0][0]
+probs = session.run(["{PROBS}"], {{"{RAW_IMAGES}": pixels[None]}})[0][0]
 print(classes[probs.argmax()], probs.max())
-```"""
-
-_TIMM = """\
-## How to use
-
+```""",
+    "safetensors": """\
 ```python
 import timm
 from PIL import Image
@@ -269,48 +226,27 @@ logits = model(transform(Image.open("photo.jpg").convert("RGB")).unsqueeze(0))
 print(model.pretrained_cfg["label_names"][logits.argmax()])
 ```
 
-The temperature is part of the last layer: `softmax` gives calibrated probabilities."""
-
-_PT2 = """\
-## How to use
-
+The temperature is part of the last layer: `softmax` gives calibrated probabilities.""",
+    "pt2": """\
 ```python
 import torch
 from huggingface_hub import hf_hub_download
 
-# A program is run when it is loaded: load only what you trust.
+# Loading a program can run any code that is in it: load only what you trust.
 program = torch.export.load(hf_hub_download("REPO", "NAME")).module()
-```"""
-
-_OPENVINO = """\
-## How to use
-
+```""",
+    "openvino": """\
 ```python
 import openvino
 from huggingface_hub import snapshot_download
 
 model = openvino.Core().compile_model(snapshot_download("REPO") + "/model.xml")
-```"""
-
-_TENSOR = """\
-## How to use
-
+```""",
+    "onnx": """\
 ```python
 import onnxruntime
 from huggingface_hub import hf_hub_download
 
 session = onnxruntime.InferenceSession(hf_hub_download("REPO", "NAME"))
-```"""
-
-
-#: Format -> the code that opens it, and what its input is called.
-_OTHERS = {"pt2": (_PT2, ""), "openvino": (_OPENVINO, f"`{PIXELS}`: "), "onnx": (_TENSOR, f"`{IMAGES}`: ")}
-
-
-def _share(value: float, low: float, high: float) -> str:
-    return f"{percent(value)} ({percent_range(low, high)})"
-
-
-def _code(text: str) -> str:
-    """Strangers' text as itself: nothing is Markdown or HTML within it."""
-    return f"`{shorten(text, 200).replace('`', chr(39)).replace('|', '/')}`"
+```""",
+}

@@ -15,7 +15,7 @@ from resnet_cli.config.base import flag_name
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, Interrupted, NetworkError
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.exporting.hub.card import Card, Exported, hub_config, hub_readme, is_to_be_filled_in, read_card
+from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config, read_card
 from resnet_cli.exporting.hub.destination import TOKEN, TOKENS_PAGE, Destination
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.model.model_file import Model
@@ -57,7 +57,7 @@ class Push:
 
     def __init__(self, to: Destination, model: Model, config: ExportConfig) -> None:
         self._to, self._model, self._config = to, model, config
-        self._card: Card | None = read_card(model)
+        self._card = read_card(model)
 
     def upload(
         self, path: Path, *, name: str, num_bytes: int, sha256: str, metadata: ExportMetadata, parity: Parity
@@ -86,10 +86,10 @@ class Push:
             sha256=sha256,
             metadata=metadata,
             parity=parity,
-            licence=self._config.licence,
+            license=self._config.licence,
         )
-        readme = hub_readme(self._card, exported)
-        contents: dict[str, bytes | str] = {README: readme.encode(), CONFIG: hub_config(exported)}
+        card = hub_card(self._card, exported)
+        contents: dict[str, bytes | str] = {README: str(card).encode(), CONFIG: hub_config(exported)}
         # timm's folder has a config.json of its own.
         contents |= {name: str(file) for name, file in files.items()}
         summary = f"{self._config.format} in {metadata.precision}, by resnet-cli {__version__}"
@@ -103,7 +103,7 @@ class Push:
         # What its HTTP library raises depends on the version. Not chained: a server's text may quote the token.
         except Exception as error:  # noqa: BLE001
             raise self._explained(error, path) from None
-        return Pushed(self._to.url, commit, not is_to_be_filled_in(readme))
+        return Pushed(self._to.url, commit, card.is_complete)
 
     def _commit(self, contents: dict[str, bytes | str], summary: str) -> str:
         from huggingface_hub import CommitOperationAdd, HfApi

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as people read them: a name, a value, its interval, and what it means."""
+"""The metrics of an evaluation as people read them: name, value, interval and meaning."""
 
 from __future__ import annotations
 
@@ -12,39 +12,35 @@ from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.text import percent, percent_range
 
-#: A temperature so near to 1 changes nothing that could be seen.
+#: A temperature this close to 1 changes nothing visible.
 NO_CHANGE = 0.005
-#: Attribute of an evaluation -> name, whether it is a share (shown as %), what it means.
-_FIGURES: dict[str, tuple[str, bool, str]] = {
-    "top1": ("Top-1 accuracy", True, "the most probable class is right"),
-    "top5": ("Top-5 accuracy", True, "the right class is among the five most probable"),
-    "balanced_accuracy": (
-        "Balanced accuracy",
-        True,
-        "mean recall of the classes: small ones count as much as large ones",
-    ),
-    "macro_precision": ("Macro precision", True, "how often a named class is right, mean of the classes"),
+#: Attribute of an evaluation -> name, whether it is a share (shown as %), meaning.
+_METRICS: dict[str, tuple[str, bool, str]] = {
+    "top1": ("Top-1 accuracy", True, "the most probable class is correct"),
+    "top5": ("Top-5 accuracy", True, "the correct class is among the five most probable"),
+    "balanced_accuracy": ("Balanced accuracy", True, "mean recall of the classes, whatever their size"),
+    "macro_precision": ("Macro precision", True, "share of correct predictions per class, mean of the classes"),
     "macro_f1": ("Macro F1", True, "harmonic mean of precision and recall, mean of the classes"),
     "roc_auc": ("ROC-AUC", False, "one class against the rest, mean of the classes; 0.5 is chance"),
-    "average_precision": ("Average precision", False, "area under precision and recall, mean of the classes"),
+    "average_precision": ("Average precision", False, "area under the precision-recall curve, mean of the classes"),
     "kappa": ("Cohen's kappa", False, "agreement beyond chance; 0 is chance, 1 is perfect"),
-    "mcc": ("Matthews correlation", False, "of true and named classes; 0 is chance, 1 is perfect"),
+    "mcc": ("Matthews correlation", False, "correlation of true and predicted classes; 0 is chance, 1 is perfect"),
     "loss": ("Loss", False, "mean nats per image; lower is better"),
-    "brier": ("Brier score", False, "squared distance of the probabilities to the truth; lower is better"),
-    "ece": ("Calibration error (ECE)", True, "how far probabilities are off the share of right answers"),
+    "brier": ("Brier score", False, "squared error of the probabilities; lower is better"),
+    "ece": ("Calibration error (ECE)", True, "mean difference of confidence and accuracy"),
 }
 
 
-class Figure(NamedTuple):
-    """One figure.
+class Metric(NamedTuple):
+    """One metric.
 
     Attributes:
-        key: Of ``_FIGURES``.
-        name: As people call it.
+        key: A key of ``_METRICS``.
+        name: Its usual name.
         text: The value as it is shown.
-        interval: ``91.7 to 98.2 %``: its 95 % interval; empty where there is none.
-        note: The interval in a few words, or what else is needed to judge the value.
-        about: What it means.
+        interval: The 95 % interval, such as ``91.7 to 98.2 %``; empty if there is none.
+        note: The interval in a few words, or what else helps to read the value.
+        meaning: What it measures.
     """
 
     key: str
@@ -52,24 +48,25 @@ class Figure(NamedTuple):
     text: str
     interval: str
     note: str
-    about: str
+    meaning: str
 
 
-def figures(evaluation: Evaluation) -> list[Figure]:
-    """All that is known about a model's answers, the most telling first."""
+def metrics(evaluation: Evaluation) -> list[Metric]:
+    """All metrics of a model, the most important first."""
     found = []
-    for key, (name, is_share, about) in _FIGURES.items():
+    for key, (name, is_share, meaning) in _METRICS.items():
         value, interval = _value(evaluation, key), evaluation.intervals.get(key)
         if value is None:
             continue
         low, high = (interval.low, interval.high) if interval else (value, value)
         has_interval = low < high < math.inf
         span = "" if not has_interval else percent_range(low, high) if is_share else f"{low:.3f} to {high:.3f}"
-        note = f"95 %: {span}" if span else about
+        note = f"95 %: {span}" if span else meaning
         if key == "ece":
-            note = f"chance alone: up to {percent(evaluation.chance_ece)}"
-            about += f"; chance alone makes up to {percent(evaluation.chance_ece)} of it with so many images"
-        found.append(Figure(key, name, percent(value) if is_share else f"{value:.3f}", span, note, about))
+            chance = percent(evaluation.chance_ece)
+            note = f"chance alone: up to {chance}"
+            meaning += f"; with this many images, chance alone accounts for up to {chance}"
+        found.append(Metric(key, name, percent(value) if is_share else f"{value:.3f}", span, note, meaning))
     return found
 
 
@@ -79,8 +76,8 @@ def _value(evaluation: Evaluation, key: str) -> float | None:
     return value
 
 
-class ClassFigures(NamedTuple):
-    """One class in the table of classes; figures are None where no image is of the class or is answered with it."""
+class ClassMetrics(NamedTuple):
+    """One row of the table of classes; metrics are None if no image is of the class or none is predicted as it."""
 
     name: str
     support: int
@@ -93,8 +90,8 @@ class ClassFigures(NamedTuple):
     num_mistaken: int
 
 
-def class_figures(evaluation: Evaluation) -> list[ClassFigures]:
-    """The figures of each class, in index order."""
+def class_metrics(evaluation: Evaluation) -> list[ClassMetrics]:
+    """The metrics of each class, in index order."""
     mistakes = evaluation.confusion.copy()
     np.fill_diagonal(mistakes, 0)
     named, ranking = evaluation.confusion.sum(axis=0), evaluation.ranking
@@ -103,7 +100,7 @@ def class_figures(evaluation: Evaluation) -> list[ClassFigures]:
         other = int(mistakes[label].argmax())
         num_mistaken = int(mistakes[label, other])
         rows.append(
-            ClassFigures(
+            ClassMetrics(
                 name=name,
                 support=scores.support,
                 recall=evaluation.recall_interval(label),
@@ -123,5 +120,5 @@ def _known(value: float) -> float | None:
 
 
 def before_temperature(evaluation: Evaluation) -> Calibration | None:
-    """How far probabilities could be trusted before the temperature; None where it changes nothing to be seen."""
+    """The calibration before temperature scaling; None if the temperature changes nothing visible."""
     return None if abs(evaluation.temperature - 1) < NO_CHANGE else evaluation.uncalibrated
