@@ -78,16 +78,16 @@ def test_what_another_program_wrote_needs_three_kinds_of_columns(tmp_path: Path)
 
 HEAD = "path,label,prob:cat,prob:dog\n"
 BAD: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "no answers"),
-    "header alone": (HEAD, "no answers"),
+    "empty": ("", "no predictions"),
+    "header alone": (HEAD, "no predictions"),
     "no classes": ("path,label\n1.jpg,cat\n", "no column 'prob:CLASS'"),
     "no label": ("path,prob:cat\n1.jpg,1\n", "no column 'label'"),
-    "unknown label": (HEAD + "1.jpg,bird,0.5,0.5\n", "'bird' is no class"),
+    "unknown label": (HEAD + "1.jpg,bird,0.5,0.5\n", "'bird' is not a class"),
     "a word": (HEAD + "1.jpg,cat,much,0.5\n", "'much', not a number"),
     "nan": (HEAD + "1.jpg,cat,nan,0.5\n", "'nan', not a number"),
     "infinite": (HEAD + "1.jpg,cat,inf,0.5\n", "not a number"),
     "negative": (HEAD + "1.jpg,cat,-0.5,1\n", "not a number"),
-    "not adding up": (HEAD + "1.jpg,cat,0.5,0.5\n2.jpg,cat,0.5,0.1\n", "image 2 add up to 0.6"),
+    "not adding up": (HEAD + "1.jpg,cat,0.5,0.5\n2.jpg,cat,0.5,0.1\n", "image 2 have the sum 0.6"),
     "cells missing": (HEAD + "1.jpg,cat,1\n", "3 cells under 4 columns"),
     "a class twice": ("path,label,prob:cat,prob:cat\n1.jpg,cat,0.5,0.5\n", "'prob:cat' is there twice"),
     "an open quote": (HEAD + '"1.jpg,cat,0.5,0.5\n', "not a row"),

@@ -1,4 +1,4 @@
-"""Whether a probability of 0.9 means right nine times of ten: one temperature, and how far off the answers are."""
+"""Calibration: whether predictions with a probability of 0.9 are right in nine of ten cases."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 from resnet_cli.evaluation.intervals import NUMBERS_AT_ONCE, resamples_for
 from resnet_cli.heads.temperature import TINY, softmax
 
-#: Bins of equal width over the probability of the answer. Source: Guo et al. 2017, section 2.
+#: Bins of equal width over the probability of the predicted class. Source: Guo et al. 2017, section 2.
 NUM_BINS = 15
 
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """The answers whose probability lies in (low, high].
+    """The predictions whose probability is in (low, high].
 
     Attributes:
-        num: How many there are.
-        confidence: Their mean probability; NaN without answers.
-        accuracy: The share of them that is right; NaN without answers.
+        low: Lower edge of the bin.
+        high: Upper edge of the bin.
+        num: Number of predictions.
+        confidence: Their mean probability; NaN for an empty bin.
+        accuracy: The share of them that is correct; NaN for an empty bin.
     """
 
     low: float
@@ -34,13 +36,14 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How far probabilities can be taken at their word.
+    """How well probabilities match the accuracy.
 
     Attributes:
-        ece: Expected calibration error: mean distance of confidence and accuracy over the bins, weighted by answers.
-        brier: Mean squared distance from certainty of the true class, summed over the classes: in [0, 2].
-        loss: Mean nats.
-        bins: ``NUM_BINS`` of them.
+        ece: Expected calibration error: mean difference between confidence and accuracy over the bins, weighted by the
+            number of predictions.
+        brier: Brier score: squared error of the probabilities, summed over the classes, mean over images; in [0, 2].
+        loss: Mean cross-entropy in nats.
+        bins: The ``NUM_BINS`` bins of the reliability diagram.
 
     Source: ECE: Guo et al. 2017, https://arxiv.org/abs/1706.04599; Brier 1950, Monthly Weather Review 78(1).
     """
@@ -51,7 +54,7 @@ class Calibration:
     bins: tuple[Bin, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; what an empty bin lacks is None."""
+        """Plain JSON values; confidence and accuracy of an empty bin are None."""
         bins = [
             dataclasses.asdict(one) if one.num else dataclasses.asdict(one) | {"confidence": None, "accuracy": None}
             for one in self.bins
@@ -60,13 +63,13 @@ class Calibration:
 
 
 def calibration(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Calibration:
-    """Measures how far probabilities can be taken at their word.
+    """Measures the calibration.
 
     Args:
-        probs: [n x k], n at least 1.
-        labels: [n].
+        probs: Probabilities [n x k], n at least 1.
+        labels: True class indices [n].
     """
-    confidence, is_right = answers(probs, labels)
+    confidence, is_right = top_predictions(probs, labels)
     places = bin_of(confidence)
     counts = np.bincount(places, minlength=NUM_BINS)
     with np.errstate(invalid="ignore"):
@@ -84,28 +87,28 @@ def calibration(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> 
     )
 
 
-def answers(
+def top_predictions(
     probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """How probable each answer [n] is, and whether it is right."""
+    """Probability of each predicted class [n], and whether it is correct [n]."""
     predicted = probs.argmax(axis=1)
     return probs[np.arange(len(probs)), predicted].astype(np.float64), predicted == labels
 
 
 def bin_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each probability, [n]; the upper edge belongs to it."""
+    """Index of the bin of each probability, [n]; the upper edge belongs to the bin."""
     found: NDArray[np.int64] = np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
     return found
 
 
 def losses(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """-ln(probability of the true class) of each image, [n] nats."""
+    """Cross-entropy of each image, -ln(probability of the true class), [n] nats."""
     true_probs = probs[np.arange(len(labels)), labels].astype(np.float64)
     return -np.log(np.maximum(true_probs, TINY))
 
 
 def squared_errors(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Squared distance of each row of probabilities from certainty of the true class, [n] in [0, 2]."""
+    """Squared error of each row of probabilities, summed over the classes, [n] in [0, 2]."""
     true_probs = probs[np.arange(len(labels)), labels].astype(np.float64)
     # In slices: 50,000 rows of 1,000 classes are 400 MB as float64.
     squares = [np.einsum("nk,nk->n", rows, rows) for rows in (slice_.astype(np.float64) for slice_ in _slices(probs))]
@@ -114,16 +117,16 @@ def squared_errors(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) 
 
 
 def chance_ece(confidence: NDArray[np.float64], *, seed: int = 0) -> float:
-    """The ECE that a perfectly calibrated model stays below 95 times of 100 with so many images.
+    """The ECE below which a perfectly calibrated model stays in 95 of 100 samples of this size.
 
-    ECE has no interval of its own here: it is never below what chance makes of it, so that resampling it again adds
-    that once more, and such intervals miss a small true value nearly always.
+    ECE has no interval here: sampling noise always raises it, resampling adds the noise once more, and such intervals
+    nearly always miss a small true value.
 
     Source: consistency resampling, Broecker and Smith 2007, https://doi.org/10.1175/WAF993.1.
 
     Args:
-        confidence: Of the answers, [n].
-        seed: The same seed draws the same.
+        confidence: Probabilities of the predicted classes, [n].
+        seed: Random seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     num, total = len(confidence), resamples_for(len(confidence))
@@ -141,8 +144,8 @@ def chance_ece(confidence: NDArray[np.float64], *, seed: int = 0) -> float:
 def rescale(probs: NDArray[np.floating[Any]], scale: float) -> NDArray[np.float32]:
     """The probabilities if all logits were multiplied by ``scale``, [n x k].
 
-    The logarithms of probabilities are logits, up to what softmax takes away: with a model's temperature as the scale
-    these are its answers without it.
+    The logarithms of probabilities are logits up to a constant, which softmax ignores. With a model's temperature as
+    the scale, these are its probabilities without temperature scaling.
     """
     logits = (np.float32(scale) * np.log(np.maximum(part, np.float32(TINY))) for part in _slices(probs))
     return np.concatenate([softmax(part) for part in logits]).astype(np.float32)

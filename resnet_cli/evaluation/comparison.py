@@ -1,4 +1,4 @@
-"""Two models on the same images: whether one is better, or whether these images cannot tell."""
+"""Compares two models on the same images: whether one is better, or whether these images cannot tell."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from resnet_cli.evaluation.intervals import Interval, Z, around
 from resnet_cli.evaluation.scores import Evaluation
 
-#: A p-value below it counts as a difference.
+#: Significance level: a p-value below it counts as a difference.
 SIGNIFICANCE = 0.05
-#: Of a chance of 80 % to find a difference that is there: for that a number of images is named.
+#: Quantile of the normal distribution for a statistical power of 80 %, at which the needed number of images is named.
 _Z_POWER = 0.8416212335729143
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two models' answers to the same images.
+    """Two models' predictions for the same images.
 
     Attributes:
-        both_right: Images that both answer right.
-        only_first: Images that the first alone answers right.
-        only_second: Images that the second alone answers right.
-        both_wrong: Images that neither answers right.
+        both_right: Images that both classify correctly.
+        only_first: Images that only the first classifies correctly.
+        only_second: Images that only the second classifies correctly.
+        both_wrong: Images that neither classifies correctly.
         difference: Top-1 of the second minus that of the first, with its 95 % interval.
-        p_value: Of McNemar's exact test: how likely so uneven a split is between equally good models.
-        num_compared: How many such comparisons are made together; p-values count for so much less.
+        p_value: McNemar's exact test: the probability of a split at least this uneven between equally good models.
+        num_compared: Number of comparisons made together, for the Bonferroni correction.
     """
 
     both_right: int
@@ -41,17 +41,17 @@ class Comparison:
 
     @property
     def num_images(self) -> int:
-        """Images that both answered."""
+        """Number of images."""
         return self.both_right + self.only_first + self.only_second + self.both_wrong
 
     @property
     def is_distinguishable(self) -> bool:
-        """Whether the difference is more than chance. Source: the correction is Bonferroni's."""
+        """Whether the difference is significant, with the Bonferroni correction."""
         return self.p_value * self.num_compared < SIGNIFICANCE
 
     @property
     def num_needed(self) -> int | None:
-        """Images with which a difference like this one would be found, 80 times of 100; None if there is none.
+        """Number of images with which a difference like this would be significant in 80 of 100 cases; None if it is 0.
 
         Source: Connor 1987, https://doi.org/10.2307/2531961.
         """
@@ -60,7 +60,7 @@ class Comparison:
         gap = abs(self.only_first - self.only_second) / num
         if not gap:
             return None
-        # Of several comparisons each has to be as much surer.
+        # With several comparisons, each one needs a smaller p-value.
         z = Z if self.num_compared == 1 else _z_of(SIGNIFICANCE / self.num_compared)
         needed = (z * math.sqrt(apart) + _Z_POWER * math.sqrt(max(0.0, apart - gap**2))) ** 2 / gap**2
         return max(num + 1, math.ceil(needed)) if not self.is_distinguishable else math.ceil(needed)
@@ -88,9 +88,10 @@ def compare_evaluations(first: Evaluation, second: Evaluation, *, num_compared: 
     difference: Bonett and Price 2012, https://doi.org/10.3102/1076998611411915.
 
     Args:
-        first: Its answers.
-        second: Answers to the same images in the same order; the order of its classes may be another.
-        num_compared: Comparisons that are made together.
+        first: Predictions of the first model.
+        second: Predictions of the second model for the same images in the same order; its classes can be in another
+            order.
+        num_compared: Number of comparisons made together.
 
     Raises:
         ValueError: The images are not the same.
@@ -98,7 +99,7 @@ def compare_evaluations(first: Evaluation, second: Evaluation, *, num_compared: 
     from scipy.stats import binomtest
 
     if first.names != second.names:
-        raise ValueError("the two models answered different images")
+        raise ValueError("the two models were evaluated on different images")
     one, other = first.is_right, second.is_right
     only_first, only_second = int((one & ~other).sum()), int((~one & other).sum())
     num, num_apart = len(one), only_first + only_second

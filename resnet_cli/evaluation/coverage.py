@@ -1,4 +1,4 @@
-"""How many answers are wrong if only the most probable ones are given, on images that chose no threshold."""
+"""Selective prediction: how many predictions are wrong if only the most confident ones are kept."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.model.reliability import OperatingPoint, Reliability, select_threshold
 
-#: Shares of images that are answered, of which a table says how many are wrong.
+#: Coverages in the table: shares of images that keep their prediction.
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class CoverageRow:
-    """What happens if only answers of at least some probability are given.
+    """The predictions whose probability reaches a threshold.
 
     Attributes:
         min_prob: The threshold.
-        num_answered: Images that reach it.
-        coverage: Their share.
-        error: The share of them that is answered wrong, with its 95 % interval; None if none is answered.
+        num_answered: Number of images that reach it.
+        coverage: Share of images that reach it.
+        error: Share of wrong predictions among them with its 95 % interval; None if no image reaches it.
     """
 
     min_prob: float
@@ -47,12 +47,12 @@ class CoverageRow:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A promise about errors, made on validation, and what became of it on other images.
+    """An operating point that validation images selected, and its error on other images.
 
     Attributes:
-        target_error: Largest share of wrong answers that was asked for.
-        validation: The threshold, and what it does on the model's validation images.
-        observed: What it does on the images at hand.
+        target_error: Largest accepted share of wrong predictions.
+        validation: The operating point: the threshold, with coverage and error on the model's validation images.
+        observed: Coverage and error at the same threshold on the images at hand.
     """
 
     target_error: float
@@ -71,14 +71,14 @@ class Target:
 def risk_coverage(
     confidence: NDArray[np.float64], is_right: NDArray[np.bool_], coverages: Sequence[float] = COVERAGES
 ) -> tuple[CoverageRow, ...]:
-    """The share of wrong answers among the most probable ones.
+    """The risk-coverage curve: the share of wrong predictions among the most confident ones.
 
     Source: El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a.html.
 
     Args:
-        confidence: Probability of each answer, [n], n at least 1.
-        is_right: [n].
-        coverages: Least shares of images to answer; as many more as are equally probable are answered too.
+        confidence: Probability of each predicted class, [n], n at least 1.
+        is_right: Whether each prediction is correct, [n].
+        coverages: Coverages of the rows; images with the same probability as the last one are added.
     """
     ranked = np.sort(confidence)[::-1]
     rows: list[CoverageRow] = []
@@ -91,7 +91,7 @@ def risk_coverage(
 
 
 def answered_from(min_prob: float, confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> CoverageRow:
-    """What happens if only answers of at least this probability are given."""
+    """Coverage and error of the predictions with at least this probability."""
     answered = confidence >= min_prob
     num = int(answered.sum())
     error = wilson(num - int(is_right[answered].sum()), num) if num else None
@@ -104,34 +104,34 @@ def check_threshold(
     confidence: NDArray[np.float64],
     is_right: NDArray[np.bool_],
 ) -> Target:
-    """Finds the threshold for a target on the model's validation images, and tries it on others.
+    """Selects the threshold for an error target on the model's validation images, and checks it on others.
 
     Args:
-        target_error: Largest share of wrong answers, in (0, 1).
-        reliability: The model's; None where it has none.
-        confidence: Of the answers to other images, [n].
-        is_right: [n].
+        target_error: Largest accepted share of wrong predictions, in (0, 1).
+        reliability: Validation results of the model; None if it has none.
+        confidence: Probabilities of the predicted classes of the other images, [n].
+        is_right: Whether each of these predictions is correct, [n].
 
     Raises:
         ModelError: The model carries no validation figures.
-        ConfigError: They do not allow such a promise.
+        ConfigError: No threshold meets the target on them.
     """
     point = operating_point(target_error, reliability)
     return Target(target_error, point, answered_from(point.min_prob, confidence, is_right))
 
 
 def operating_point(target_error: float, reliability: Reliability | None) -> OperatingPoint:
-    """The threshold for a target, from the model's validation images alone.
+    """The operating point for an error target, selected on the model's validation images alone.
 
     Raises:
         ModelError: The model carries no validation figures.
-        ConfigError: They do not allow such a promise.
+        ConfigError: No threshold meets the target on them.
     """
     if reliability is None:
         raise ModelError(
-            "--target-error: the model carries no validation figures to find a threshold with",
+            "--target-error: the model has no validation figures to select a threshold with",
             hint="train one with this version: resnet-cli finetune DATA",
         )
     if not 0 < target_error < 1:
-        raise ConfigError(f"--target-error {target_error:g}: must lie between 0 and 1, such as 1%")
+        raise ConfigError(f"--target-error {target_error:g}: must be between 0 and 1, such as 1%")
     return select_threshold(reliability.confidence, reliability.is_right, target_error)

@@ -30,17 +30,17 @@ EXPORTED_BATCH = 32
 def evaluate(
     model: Model, items: Sequence[Item], compute: Compute, *, tta: Tta = "none", on_progress: Progress | None = None
 ) -> Evaluation:
-    """Answers labelled images and scores the answers.
+    """Scores a model in torch on labeled images; features come from the cache where they are known.
 
     Args:
-        model: Its classes are what the items' labels index.
-        items: At least one.
+        model: The model; the labels of the items index its classes.
+        items: At least one image.
         compute: Device and precision.
-        tta: ``flip`` also looks at the mirror images: two passes.
-        on_progress: Called with (images done, images in all); of two passes each image counts twice.
+        tta: Test-time augmentation; ``flip`` takes a second pass over the mirror images.
+        on_progress: Called with (images done, images in all); with two passes each image counts twice.
 
     Raises:
-        DataError: Images that cannot be read; all are named.
+        DataError: Images cannot be read; all of them are named.
     """
     passes = (False, True) if tta == "flip" else (False,)
     probs, novel = [], None

@@ -1,4 +1,4 @@
-"""95 % intervals: what else a figure could well have been with other images of the same kind."""
+"""95 % confidence intervals: the range of a metric over samples of images of the same kind."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 #: The 97.5 % point of the normal distribution: what makes 95 % intervals.
 Z = 1.959963984540054
-#: Samples with replacement; the ends then wobble by a few per cent of the interval's width.
+#: Bootstrap samples; the ends then vary by a few percent of the interval's width.
 NUM_RESAMPLES = 1000
-#: Rows drawn for one interval at most: half a second. 40,000 images get half as many resamples, and need fewer.
+#: Most rows drawn for one interval, which takes half a second. 40,000 images get half as many resamples; they need
+#: fewer.
 MAX_DRAWS = 20_000_000
 MIN_RESAMPLES = 200
 #: Numbers held at once while resampling: 16 MB.
 NUMBERS_AT_ONCE = 2_000_000
-#: Rows left out together to see how skewed a figure is.
+#: Blocks of rows of the jackknife that estimates the skewness.
 NUM_BLOCKS = 50
 
-#: Rows of several resamples at once [b x n x ...] -> a figure of each [b].
+#: Computes a metric for several resamples at once: rows [b x n x ...] -> [b].
 Statistic: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 class Interval(NamedTuple):
-    """A figure and the ends of its 95 % interval, low <= value <= high."""
+    """The value of a metric and the ends of its 95 % interval, low <= value <= high."""
 
     value: float
     low: float
@@ -33,14 +34,14 @@ class Interval(NamedTuple):
 
 
 def wilson(num_right: int, num: int) -> Interval:
-    """A share of independent images.
+    """The Wilson interval of a share of independent images.
 
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953; recommended by Brown, Cai and DasGupta 2001,
     https://doi.org/10.1214/ss/1009213286.
 
     Args:
-        num_right: In [0, num].
-        num: At least 1.
+        num_right: Number of images counted, in [0, num].
+        num: Number of images, at least 1.
     """
     share = num_right / num
     centre = (share + Z**2 / (2 * num)) / (1 + Z**2 / num)
@@ -49,24 +50,24 @@ def wilson(num_right: int, num: int) -> Interval:
 
 
 def around(value: float, low: float, high: float, *, least: float = 0.0, most: float = 1.0) -> Interval:
-    """An interval that holds its value and keeps to what the figure can be."""
+    """An interval that contains its value and is clipped to the range of the metric."""
     return Interval(float(value), float(min(value, max(least, low))), float(max(value, min(most, high))))
 
 
 def bootstrap(
     statistic: Statistic, rows: NDArray[Any], *, seed: int = 0, least: float = 0.0, most: float = np.inf
 ) -> Interval:
-    """Any figure of independent rows, by the bias-corrected and accelerated (BCa) bootstrap.
+    """The interval of any metric of independent rows, by the bias-corrected and accelerated (BCa) bootstrap.
 
-    Source: Efron 1987, https://doi.org/10.1080/01621459.1987.10478410; the acceleration is a jackknife's that leaves
-    out blocks of rows.
+    Source: Efron 1987, https://doi.org/10.1080/01621459.1987.10478410; the acceleration comes from a jackknife over
+    blocks of rows.
 
     Args:
-        statistic: Of several samples at once: [b x m x ...] -> [b].
-        rows: One an image, [n x ...].
-        seed: The same seed draws the same.
-        least: What the figure can be.
-        most: Likewise.
+        statistic: Computes the metric for several samples at once: [b x m x ...] -> [b].
+        rows: One row per image, [n x ...].
+        seed: Random seed of the resampling.
+        least: Smallest possible value of the metric.
+        most: Largest possible value of the metric.
     """
     num = len(rows)
     value = float(statistic(rows[None])[0])
@@ -86,7 +87,7 @@ def bootstrap(
 
 
 def resamples_for(num: int) -> int:
-    """How many samples of so many rows are worth their time."""
+    """Number of resamples for ``num`` rows, so that the time stays bounded."""
     return max(MIN_RESAMPLES, min(NUM_RESAMPLES, MAX_DRAWS // num))
 
 
@@ -101,7 +102,7 @@ def _acceleration(statistic: Statistic, rows: NDArray[Any], rng: np.random.Gener
 def _bca_ends(value: float, drawn: NDArray[np.float64], acceleration: float) -> tuple[float, float]:
     from scipy.special import ndtr, ndtri
 
-    # A tie counts half, and never all on one side: its quantile would be infinite.
+    # A tie counts half. Not all resamples may be on one side: the quantile would be infinite.
     below = (drawn < value).sum() + 0.5 * (drawn == value).sum()
     bias = ndtri(np.clip(below / len(drawn), 1 / len(drawn), 1 - 1 / len(drawn)))
     shifted = bias + np.array([-Z, Z])

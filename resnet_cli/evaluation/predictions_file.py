@@ -1,8 +1,8 @@
-"""A model's answers to labelled images as a file: figures again without the model, the images or torch.
+"""Predictions for labeled images as a file, which can be scored again without the model, the images or torch.
 
-One row an image: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
-``temperature``, ``tta``, then a column ``prob:CLASS`` for each class. Of a file that another program wrote only
-``path``, ``label`` and the classes' columns are needed.
+There is one row per image: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
+``temperature``, ``tta``, then a column ``prob:CLASS`` for each class. A file of another program needs only ``path``,
+``label`` and the columns of the classes.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from resnet_cli.evaluation.scores import Evaluation, Tta, score
 from resnet_cli.evaluation.slices import slice_items
 from resnet_cli.system.paths import atomic_path
 
-#: Names of formats.
+#: File extensions of the formats.
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-#: Before the name of a class, in its column.
+#: Prefix of a class name in the name of its column.
 PREFIX = "prob:"
-#: The column of groups.
+#: Name of the column with the groups.
 GROUP = "group"
-#: A longer line is no row: 1,000 classes take 30 KB.
+#: A longer line is not read: a row of 1,000 classes takes 30 KB.
 MAX_LINE_CHARS = 10_000_000
-#: How far probabilities of one image may be from adding up to 1: other programs round them.
+#: Largest deviation of the sum of an image's probabilities from 1: other programs round them.
 TOLERANCE = 1e-3
-#: Rows written or read at once.
+#: Number of rows read at once.
 ROWS_AT_ONCE = 1024
-#: So many digits are read back as the same float32. Source: IEEE 754-2019, 5.12.2.
+#: With nine significant digits the same float32 is read back. Source: IEEE 754-2019, 5.12.2.
 _DIGITS = "%.9g"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
-#: A row as read: column -> text, or a value of JSON or Parquet.
+#: One row: column name -> text, or a value of JSON or Parquet.
 _Row: TypeAlias = dict[str, Any]
 
 
 def check_name(path: Path, flag: str) -> None:
-    """Refuses a file name that says no format.
+    """Refuses a file name whose extension names no format.
 
     Raises:
-        ConfigError: It ends in something else.
+        ConfigError: The extension is not one of ``SUFFIXES``.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{flag} {path}: not a name for answers", hint=f"end it in {', '.join(SUFFIXES)}")
+        raise ConfigError(f"{flag} {path}: unknown file format", hint=f"use a name that ends in {', '.join(SUFFIXES)}")
 
 
 def write_predictions(path: Path, scores: Evaluation) -> None:
-    """Writes the answers, all or nothing.
+    """Writes predictions atomically.
 
     Args:
-        path: Its extension is the format: .csv, .tsv, .jsonl or .parquet.
-        scores: Holds them.
+        path: The file; its extension names the format: .csv, .tsv, .jsonl or .parquet.
+        scores: The predictions.
 
     Raises:
-        ConfigError: Another extension.
-        SetupError: Parquet, and pyarrow is not installed.
+        ConfigError: It has another extension.
+        SetupError: The format is Parquet, and pyarrow is not installed.
         DiskError: It cannot be written.
     """
     check_name(path, "--save-predictions")
@@ -79,15 +79,15 @@ def write_predictions(path: Path, scores: Evaluation) -> None:
 
 
 def read_predictions(path: Path) -> Evaluation:
-    """Reads answers and scores them again.
+    """Reads predictions and scores them again.
 
     Args:
-        path: As :func:`write_predictions` wrote it.
+        path: A file as :func:`write_predictions` writes it.
 
     Raises:
-        ConfigError: No such format.
-        DataError: Not such a file, damaged, or numbers that are no probabilities.
-        SetupError: Parquet, and pyarrow is not installed.
+        ConfigError: Its extension names no format.
+        DataError: It is missing, damaged or something else, or has numbers that are not probabilities.
+        SetupError: The format is Parquet, and pyarrow is not installed.
     """
     check_name(path, "--from-predictions")
     suffix = path.suffix.lower()
@@ -95,7 +95,7 @@ def read_predictions(path: Path) -> Evaluation:
     first = next(rows, None)
     if first is None:
         raise DataError(
-            f"{path}: no answers in it", hint="write it with: resnet-cli eval MODEL --save-predictions FILE"
+            f"{path}: no predictions in it", hint="write it with: resnet-cli eval MODEL --save-predictions FILE"
         )
     columns = [name for name in first[1] if name.startswith(PREFIX)]
     missing = [name for name in ("path", "label") if name not in first[1]]
@@ -108,15 +108,16 @@ def read_predictions(path: Path) -> Evaluation:
 
 
 def regroup(scores: Evaluation, by: str) -> Evaluation:
-    """Gives answers from a file other groups, or insists on those that it has.
+    """Groups the images of a file of predictions.
 
     Args:
-        scores: From :func:`read_predictions`.
-        by: ``group``: the file's own; ``parent`` (the folder), or an expression on the images' names.
+        scores: The result of :func:`read_predictions`.
+        by: ``group`` for the groups in the file, ``parent`` for the folders, or a regular expression for the images'
+            names.
 
     Raises:
-        ConfigError: The file has no groups, or this is no expression.
-        DataError: It matches no image.
+        ConfigError: The file has no groups, or ``by`` is not an expression.
+        DataError: ``by`` matches no image.
     """
     if by == GROUP:
         if scores.groups is None:
@@ -131,7 +132,7 @@ def regroup(scores: Evaluation, by: str) -> Evaluation:
 
 
 def _columns(scores: Evaluation) -> dict[str, Sequence[Any]]:
-    """Every column but the classes', by name."""
+    """All columns except those of the classes, by name."""
     num = scores.num_images
     return {
         "path": scores.names,
@@ -148,7 +149,7 @@ def _columns(scores: Evaluation) -> dict[str, Sequence[Any]]:
 
 def _lines(scores: Evaluation, delimiter: str) -> Iterator[str]:
     columns, text = _columns(scores), io.StringIO()
-    # Quoted: names may hold anything, and a carriage return alone would otherwise be left as it is.
+    # Quoted, since names can contain anything, and a carriage return alone would not be quoted otherwise.
     writer = csv.writer(text, delimiter=delimiter, lineterminator="", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([*columns, *(PREFIX + name for name in scores.classes)])
     yield text.getvalue() + "\n"
@@ -170,7 +171,7 @@ def _json_lines(scores: Evaluation) -> Iterator[str]:
 
 
 def _plain(cell: Any) -> Any:
-    """A float32 as the float of its own few digits."""
+    """A float32 as the shortest float that is read back as the same float32."""
     return float(_DIGITS % cell) if isinstance(cell, np.float32) else cell
 
 
@@ -272,7 +273,7 @@ def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str]
     for number, row in rows:
         label = index.get(str(row.get("label")))
         if label is None:
-            raise _wrong(path, number, f"the label '{str(row.get('label'))[:80]}' is no class of the file")
+            raise _wrong(path, number, f"the label '{str(row.get('label'))[:80]}' is not a class of the file")
         names.append(str(row.get("path")))
         labels.append(label)
         block.append([_number(path, number, column, row.get(column)) for column in columns])
@@ -291,7 +292,7 @@ def _as_probs(path: Path, block: list[list[float]], last: int) -> NDArray[np.flo
     off = np.abs(probs.sum(axis=1, dtype=np.float64) - 1) > TOLERANCE
     if off.any():
         first = last - len(block) + int(off.argmax()) + 1
-        raise DataError(f"{path}: the probabilities of image {first} add up to {probs[off][0].sum():g}, not to 1")
+        raise DataError(f"{path}: the probabilities of image {first} have the sum {probs[off][0].sum():g}, not 1")
     return probs
 
 
@@ -306,7 +307,7 @@ def _number(path: Path, row: int, column: str, value: Any, *, most: float = 1 + 
 
 
 def _read_extras(path: Path, extras: dict[str, list[Any]]) -> dict[str, Any]:
-    """What a file says besides answers; a column that is empty throughout says nothing."""
+    """The optional columns; a column that is empty throughout is ignored."""
     is_there = {name: any(value not in (None, "") for value in values) for name, values in extras.items()}
     found: dict[str, Any] = {}
     if is_there["novelty"]:

@@ -1,6 +1,6 @@
-"""How well probabilities rank the images of a class before all others: ROC-AUC and average precision.
+"""How well probabilities rank the images of a class above all others: ROC-AUC and average precision.
 
-scikit-learn's figures, class by class, with one sort a class: 1,000 classes of 50,000 images take seconds.
+The values are scikit-learn's, computed with one sort per class: 50,000 images in 1,000 classes take seconds.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import Interval, Z, around
 
-#: Numbers for which the ROC-AUC gets an interval: of 50,000 images in 1,000 classes it would take longer than all
-#: the rest.
+#: Most probabilities for which the ROC-AUC gets an interval: for 50,000 images in 1,000 classes it would take longer
+#: than everything else.
 MAX_CELLS = 10_000_000
 
 
 class Ranking(NamedTuple):
-    """One class against the rest; NaN for a class without images, or without any other.
+    """Each class against the rest; NaN for a class that has no images, or all of them.
 
     Attributes:
-        roc_auc: The chance that an image of the class gets a higher probability of it than another image, [k].
-        average_precision: Mean over the images of the class of the precision where each is just found, [k].
+        roc_auc: Probability that an image of the class scores higher for it than another image, [k].
+        average_precision: Area under the precision-recall curve, [k].
     """
 
     roc_auc: NDArray[np.float64]
@@ -30,11 +30,11 @@ class Ranking(NamedTuple):
 
 
 def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Ranking:
-    """Ranks the images by each class's probability.
+    """ROC-AUC and average precision of each class.
 
     Args:
-        probs: [n x k].
-        labels: [n].
+        probs: Probabilities [n x k].
+        labels: True class indices [n].
 
     Source: as ``sklearn.metrics.roc_auc_score`` and ``average_precision_score``; equal probabilities count half.
     """
@@ -50,7 +50,7 @@ def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) ->
         scores = np.sort(probs[own, label])
         below, up_to = (np.searchsorted(column, scores, side=side) for side in ("left", "right"))
         own_below, own_up_to = (np.searchsorted(scores, scores, side=side) for side in ("left", "right"))
-        # Of the other images: those below, and half of those that are equal.
+        # The number of other images that are below, plus half of those that are equal.
         beaten = (below - own_below) + ((up_to - below) - (own_up_to - own_below)) / 2
         found.roc_auc[label] = beaten.mean() / (num - len(own))
         found.average_precision[label] = ((len(own) - own_below) / (num - below)).mean()
@@ -60,16 +60,16 @@ def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) ->
 def macro_roc_auc(
     probs: NDArray[np.floating[Any]], labels: NDArray[np.int64], roc_auc: NDArray[np.float64]
 ) -> Interval:
-    """The mean over the classes that have one, on the logit scale where it is neither 0 nor 1.
+    """Macro ROC-AUC with its 95 % interval, computed on the logit scale unless it is 0 or 1.
 
     Args:
-        probs: [n x k].
-        labels: [n].
-        roc_auc: Of each class, [k], from :func:`rank_classes`; not all NaN.
+        probs: Probabilities [n x k].
+        labels: True class indices [n].
+        roc_auc: ROC-AUC of each class, [k], from :func:`rank_classes`; not all NaN.
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595: the variance of a mean over
-    images; logit scale: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2. Where all images are
-    ranked right that variance is zero, and the interval is the mean of method 5 of Newcombe 2006,
+    images; logit scale: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2. If all images are ranked
+    correctly, that variance is zero, and the interval is the mean of method 5 of Newcombe 2006,
     https://doi.org/10.1002/sim.2324.
     """
     known = np.flatnonzero(~np.isnan(roc_auc))
@@ -91,14 +91,14 @@ def macro_roc_auc(
 
 
 def _beaten(scores: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The share of others (sorted) below each score; equal ones count half."""
+    """Share of ``others`` (sorted) below each score; equal ones count half."""
     below, up_to = (np.searchsorted(others, scores, side=side) for side in ("left", "right"))
     shares: NDArray[np.float64] = (below + up_to) / (2 * len(others))
     return shares
 
 
 def _newcombe(auc: float, num_own: int, num: int) -> tuple[float, float]:
-    """The values that are 1.96 of their own standard deviations away, found by halving."""
+    """The AUC values whose own standard deviation, times 1.96, is the distance to ``auc``; found by bisection."""
     size = num / 2 - 1
 
     def is_near(true: float) -> bool:

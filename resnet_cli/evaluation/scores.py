@@ -1,4 +1,4 @@
-"""How good a model is on labelled images. Metrics are scikit-learn's; probabilities are the model's own."""
+"""Metrics of a model on labeled images, as scikit-learn defines them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,48 @@ from numpy.typing import NDArray
 from resnet_cli.evaluation.agreement import confusion_intervals
 from resnet_cli.evaluation.calibration import (
     Calibration,
-    answers,
     calibration,
     chance_ece,
     losses,
     rescale,
     squared_errors,
+    top_predictions,
 )
 from resnet_cli.evaluation.coverage import CoverageRow, risk_coverage
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, rank_classes
 from resnet_cli.evaluation.slices import SliceScores, score_slices
 
-#: Test-time augmentation: ``flip`` takes the mean of the probabilities of an image and of its mirror image.
+#: Test-time augmentation: ``flip`` averages the probabilities of an image and its mirror image.
 Tta: TypeAlias = Literal["none", "flip"]
 
-#: Top-5 says nothing where there are fewer classes.
+#: Metrics in JSON, and those of them that have an interval.
+_FIGURES: tuple[str, ...] = (
+    "num_images",
+    "tta",
+    "top1",
+    "top5",
+    "loss",
+    "balanced_accuracy",
+    "kappa",
+    "mcc",
+    "roc_auc",
+)
+_FIGURES += ("average_precision", "brier", "ece")
+_WITH_INTERVAL = ("top1", "top5", "balanced_accuracy", "macro_f1", "loss", "kappa", "mcc", "roc_auc", "brier")
+#: Fewest classes for which top-5 is reported.
 MIN_CLASSES_TOP5 = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassScores:
-    """One class's figures, or an average over classes; all fractions in [0, 1].
+    """Metrics of one class, or an average over classes.
 
     Attributes:
-        support: Images that truly are of the class.
+        precision: Share of the images predicted as the class that belong to it.
+        recall: Share of the images of the class that are predicted as it.
+        f1: Harmonic mean of precision and recall.
+        support: Number of images of the class.
     """
 
     precision: float
@@ -49,27 +66,27 @@ class ClassScores:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on n labelled images, and what they add up to.
+    """A model's predictions for n labeled images, and their metrics.
 
-    What takes longer than a moment is computed when it is first asked for.
+    Slow metrics are computed on first access.
 
     Attributes:
-        classes: In index order.
-        names: The images, [n].
+        classes: Class names in index order.
+        names: Names of the images, [n].
         labels: True class indices, int64 [n].
-        probs: float32 [n x k].
-        loss: Mean of -ln(probability of the true class), nats.
-        top1: Share whose most probable class is right.
-        top5: Share whose true class is among the five most probable; None below five classes.
-        per_class: In index order.
+        probs: Predicted probabilities, float32 [n x k].
+        loss: Mean cross-entropy in nats.
+        top1: Top-1 accuracy in [0, 1].
+        top5: Top-5 accuracy in [0, 1]; None for fewer than five classes.
+        per_class: Metrics of each class, in index order.
         macro: Mean over the classes that occur.
-        weighted: Mean weighted by support.
-        confusion: int64 [k x k], rows true, columns predicted.
-        tta: How the probabilities were made.
-        novelty: How unlike the training images each image is, float32 [n]; None if the model remembers none.
-        temperature: The model's.
-        is_unfamiliar: Whether an image is unlike what the model was trained on, bool [n]; None if it cannot tell.
-        groups: The group of each image, [n]; None where nobody asked for groups.
+        weighted: Mean over the classes, weighted by support.
+        confusion: Confusion matrix, int64 [k x k]; true classes in rows, predicted ones in columns.
+        tta: Test-time augmentation that the probabilities were computed with.
+        novelty: How unlike the training images each image is, float32 [n]; None if the model cannot tell.
+        temperature: Temperature of the model.
+        is_unfamiliar: Whether each image is unlike the training images, bool [n]; None if the model cannot tell.
+        groups: Group of each image, [n]; None without grouping.
     """
 
     classes: tuple[str, ...]
@@ -91,27 +108,27 @@ class Evaluation:
 
     @property
     def num_images(self) -> int:
-        """How many images were answered."""
+        """Number of images."""
         return len(self.labels)
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image, [n]."""
+        """Predicted class of each image, [n]."""
         return np.asarray(self.probs.argmax(axis=1))
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
-        """Its probability, [n]."""
-        return answers(self.probs, self.labels)[0]
+        """Probability of the predicted class of each image, [n]."""
+        return top_predictions(self.probs, self.labels)[0]
 
     @cached_property
     def is_right(self) -> NDArray[np.bool_]:
-        """Whether it is the true class, [n]."""
+        """Whether each prediction is correct, [n]."""
         return np.asarray(self.predicted == self.labels)
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """Nats of each image, [n]: the highest are the worst mistakes."""
+        """Cross-entropy of each image in nats, [n]; the worst mistakes have the highest."""
         return losses(self.probs, self.labels)
 
     @cached_property
@@ -121,12 +138,12 @@ class Evaluation:
 
     @cached_property
     def top5_interval(self) -> Interval | None:
-        """Likewise top-5."""
+        """Top-5 and its 95 % interval."""
         return None if self.top5 is None else wilson(round(self.top5 * self.num_images), self.num_images)
 
     @cached_property
     def loss_interval(self) -> Interval:
-        """Likewise the loss."""
+        """The loss and its 95 % interval."""
         return bootstrap(lambda rows: rows.mean(axis=1), self.losses)
 
     @cached_property
@@ -140,7 +157,7 @@ class Evaluation:
 
     @property
     def balanced_accuracy_interval(self) -> Interval:
-        """Its 95 % interval."""
+        """Balanced accuracy and its 95 % interval."""
         return self._of_confusion["balanced_accuracy"]
 
     @property
@@ -155,22 +172,22 @@ class Evaluation:
 
     @property
     def kappa_interval(self) -> Interval:
-        """Its 95 % interval."""
+        """Cohen's kappa and its 95 % interval."""
         return self._of_confusion["kappa"]
 
     @property
     def mcc(self) -> float:
-        """Matthews' correlation coefficient, in [-1, 1]."""
+        """Matthews correlation coefficient, in [-1, 1]."""
         return self.mcc_interval.value
 
     @property
     def mcc_interval(self) -> Interval:
-        """Its 95 % interval."""
+        """MCC and its 95 % interval."""
         return self._of_confusion["mcc"]
 
     @cached_property
     def ranking(self) -> Ranking:
-        """ROC-AUC and average precision of each class against the rest; NaN where a class has none."""
+        """ROC-AUC and average precision of each class against the rest."""
         return rank_classes(self.probs, self.labels)
 
     @property
@@ -180,7 +197,7 @@ class Evaluation:
 
     @cached_property
     def roc_auc_interval(self) -> Interval | None:
-        """Its 95 % interval; None without ROC-AUC, and for more than ten million probabilities."""
+        """ROC-AUC and its 95 % interval; None without ROC-AUC, and for more than ten million probabilities."""
         if self.roc_auc is None or self.probs.size > MAX_CELLS:
             return None
         return macro_roc_auc(self.probs, self.labels, self.ranking.roc_auc)
@@ -192,12 +209,12 @@ class Evaluation:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """How far the probabilities can be taken at their word."""
+        """Calibration of the probabilities."""
         return calibration(self.probs, self.labels)
 
     @cached_property
     def uncalibrated(self) -> Calibration | None:
-        """The same before the temperature; None without one, and for the mean of two answers."""
+        """Calibration before temperature scaling; None without a temperature, and with test-time augmentation."""
         if self.temperature == 1 or self.tta != "none":
             return None
         return calibration(rescale(self.probs, self.temperature), self.labels)
@@ -209,7 +226,7 @@ class Evaluation:
 
     @cached_property
     def chance_ece(self) -> float:
-        """The ECE that a perfectly calibrated model stays below, 95 times of 100."""
+        """The ECE below which a perfectly calibrated model stays in 95 of 100 samples of this size."""
         return chance_ece(self.confidence)
 
     @property
@@ -219,28 +236,18 @@ class Evaluation:
 
     @cached_property
     def brier_interval(self) -> Interval:
-        """Its 95 % interval."""
+        """Brier score and its 95 % interval."""
         return bootstrap(lambda rows: rows.mean(axis=1), squared_errors(self.probs, self.labels), most=2.0)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Every figure that has an interval, by its name in JSON."""
-        found = {
-            "top1": self.top1_interval,
-            "top5": self.top5_interval,
-            "balanced_accuracy": self.balanced_accuracy_interval,
-            "macro_f1": self.macro_f1_interval,
-            "loss": self.loss_interval,
-            "kappa": self.kappa_interval,
-            "mcc": self.mcc_interval,
-            "roc_auc": self.roc_auc_interval,
-            "brier": self.brier_interval,
-        }
+        """Every metric that has an interval, by its name in JSON."""
+        found = {name: getattr(self, f"{name}_interval") for name in _WITH_INTERVAL}
         return {name: interval for name, interval in found.items() if interval is not None}
 
     @cached_property
     def risk_coverage(self) -> tuple[CoverageRow, ...]:
-        """How many answers are wrong if only the most probable ones are given."""
+        """The share of wrong predictions among the most confident ones, for several coverages."""
         return risk_coverage(self.confidence, self.is_right)
 
     @property
@@ -250,31 +257,20 @@ class Evaluation:
 
     @cached_property
     def slices(self) -> tuple[SliceScores, ...]:
-        """The figures of each group, worst first; empty without groups."""
+        """Metrics of each group, worst first; empty without groups."""
         return score_slices(self.groups or (), self.is_right, self.losses)
 
     def recall_interval(self, label: int) -> Interval | None:
-        """The recall of a class; None for a class without images."""
+        """Recall of a class with its 95 % interval; None for a class without images."""
         support = self.per_class[label].support
         return wilson(int(self.confusion[label, label]), support) if support else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Figures as plain JSON values (without the answers to each image)."""
+        """All metrics as plain JSON values, without the predictions for each image."""
         raw = self.uncalibrated
         unfamiliar = self.unfamiliar_interval
         return {
-            "num_images": self.num_images,
-            "tta": self.tta,
-            "top1": self.top1,
-            "top5": self.top5,
-            "loss": self.loss,
-            "balanced_accuracy": self.balanced_accuracy,
-            "kappa": self.kappa,
-            "mcc": self.mcc,
-            "roc_auc": self.roc_auc,
-            "average_precision": self.average_precision,
-            "brier": self.brier,
-            "ece": self.ece,
+            **{name: getattr(self, name) for name in _FIGURES},
             "intervals": {name: _ends(interval) for name, interval in self.intervals.items()},
             "macro": dataclasses.asdict(self.macro),
             "weighted": dataclasses.asdict(self.weighted),
@@ -303,13 +299,13 @@ class Evaluation:
 def score(
     probs: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], names: Sequence[str]
 ) -> Evaluation:
-    """Scores probabilities against labels.
+    """Computes the metrics of predicted probabilities.
 
     Args:
-        probs: [n x k], rows adding up to 1; n at least 1.
-        labels: [n] in [0, k).
-        classes: k names.
-        names: n names of images.
+        probs: Probabilities [n x k], each row with the sum 1; n at least 1.
+        labels: True class indices [n] in [0, k).
+        classes: Names of the k classes.
+        names: Names of the n images.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -321,7 +317,7 @@ def score(
     occurs = support > 0
     top5 = None
     if num_classes >= MIN_CLASSES_TOP5:
-        # Rank by how many classes are more probable: exact, also with ties.
+        # The rank is the number of more probable classes, which is exact also with ties.
         true_probs = probs[np.arange(len(labels)), labels]
         top5 = float(np.mean((probs > true_probs[:, None]).sum(axis=1) < 5))
     return Evaluation(
@@ -354,5 +350,5 @@ def _known(value: float) -> float | None:
 
 
 def _ends(interval: Interval) -> list[float | None]:
-    """The ends as JSON has them: of one image's loss nobody knows the upper one."""
+    """The ends for JSON; the upper end of the loss of a single image is unknown."""
     return [interval.low, interval.high if math.isfinite(interval.high) else None]

@@ -1,4 +1,4 @@
-"""Figures of groups of images: a model that is good on average may be bad for one camera, site or year."""
+"""Metrics per group of images: a model that is good on average can be bad for one camera, site or year."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from resnet_cli.evaluation.intervals import Interval, wilson
 
 @dataclasses.dataclass(frozen=True)
 class SliceScores:
-    """One group's figures.
+    """Metrics of one group.
 
     Attributes:
-        group: Its name; empty: images of no group.
-        top1: With its 95 % interval.
-        loss: Mean nats.
+        group: Name of the group; empty for images without a group.
+        num_images: Number of images in the group.
+        top1: Top-1 accuracy with its 95 % interval.
+        loss: Mean cross-entropy in nats.
     """
 
     group: str
@@ -45,12 +46,12 @@ class SliceScores:
 def score_slices(
     groups: Sequence[str], is_right: NDArray[np.bool_], losses: NDArray[np.float64]
 ) -> tuple[SliceScores, ...]:
-    """Scores each group; the lowest top-1 comes first, of equal ones the larger group.
+    """Scores each group; the lowest top-1 comes first, and the larger group among equals.
 
     Args:
-        groups: The group of each image, [n]; empty: no figures.
-        is_right: [n].
-        losses: [n].
+        groups: Group of each image, [n]; empty for no result.
+        is_right: Whether each prediction is correct, [n].
+        losses: Cross-entropy of each image in nats, [n].
     """
     if not groups:
         return ()
@@ -65,11 +66,11 @@ def score_slices(
 
 
 def slice_items(dataset: Dataset, by: str) -> Dataset:
-    """Gives images groups by their names; see :func:`~resnet_cli.data.sources.labeled.group_items`.
+    """Groups images by their names; see :func:`~resnet_cli.data.sources.labeled.group_items`.
 
     Raises:
-        ConfigError: Neither ``parent`` nor an expression.
-        DataError: It matches no image.
+        ConfigError: ``by`` is neither ``parent`` nor an expression.
+        DataError: ``by`` matches no image.
     """
     with named_slice():
         return group_items(dataset, by)
@@ -77,7 +78,7 @@ def slice_items(dataset: Dataset, by: str) -> Dataset:
 
 @contextlib.contextmanager
 def named_slice() -> Iterator[None]:
-    """Lets errors about groups name the flag that was typed: splits and slices are made by one thing."""
+    """Makes errors about groups name ``--slice``: grouping is shared with ``--group-by``."""
     try:
         yield
     except (ConfigError, DataError) as error:

@@ -40,19 +40,19 @@ def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], 
 
 
 def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:
-    """Tells models from data among what a user typed, in any order.
+    """Separates models from data, in any order.
 
-    A model is a run folder, a file that ends in .safetensors or .pth, what was exported, or the name of weights.
-    ``hf:OWNER/NAME`` may be either: it is the data where it comes last and a model comes before.
+    A model is a run folder, a .safetensors or .pth file, an exported file, or the name of weights. ``hf:OWNER/NAME``
+    can be either: it is the data if it comes last and there is a model before it.
 
     Args:
-        specs: As typed.
+        specs: What the user typed.
 
     Returns:
-        The models, of which there may be none, and the data, if any.
+        The models, possibly none, and the data, if any.
 
     Raises:
-        ConfigError: Something is not there, or two are no models.
+        ConfigError: Something does not exist, or there are two data sets.
     """
     models: list[str] = []
     data: list[str] = []
@@ -76,7 +76,7 @@ def _is_model(spec: str, *, may_be_data: bool) -> bool:
     if path.suffix.lower() in MODEL_SUFFIXES or path.name == "latest" or exported_kind(path):
         return True
     if os.path.isdir(path):
-        # A run that was stopped has a config and no model yet.
+        # A run that was stopped early has a config and no model yet.
         return os.path.isfile(path / MODEL_FILE) or os.path.isfile(path / "split.csv")
     if spec in DATASETS or is_remote(spec) or os.path.exists(path):
         return False
