@@ -151,7 +151,10 @@ def by_sgd(tasks: list[Task]) -> Iterator[Row]:
             base, rates=Rates("sgd", None, lr, decay), batch_size=batch_size, micro_batch=batch_size
         )
         began = time.perf_counter()
-        heads = [task_head.fit_steps(plan, make_head(task.num_classes, ()), task.train, task.val)[0] for task in tasks]
+        heads = [
+            task_head.fit_head_by_steps(plan, make_head(task.num_classes, ()), task.train, task.val)[0]
+            for task in tasks
+        ]
         scores = [top1(head, task.test) for head, task in zip(heads, tasks, strict=True)]
         yield to_row(f"SGD {lr:g}, batch {batch_size}, decay {decay:g}", tasks, scores, time.perf_counter() - began)
 

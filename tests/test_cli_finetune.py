@@ -27,7 +27,7 @@ def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A dry run measures one batch; a small one will do.
     monkeypatch.setattr("resnet_cli.training.estimate.inference_batch_size", lambda *_: 4)
     # Half a gigabyte each; tests/test_training_resume.py is about them.
-    monkeypatch.setattr("resnet_cli.training.callback.write_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr("resnet_cli.training.checkpointer.write_checkpoint", lambda *_, **__: None)
 
 
 def finetune_json(*flags: object) -> dict[str, Any]:

@@ -27,8 +27,8 @@ LONG = ("finetune", "digits", "--classes", "0,1", "--limit", "16", "--mode", "fu
 
 #: The command, but with the best model written after every epoch that is the best so far.
 EAGER = f"""{NARROW}
-from resnet_cli.training import callback as keeper
-keeper.MODEL_EVERY_S = -1
+from resnet_cli.training import checkpointer
+checkpointer.MODEL_EVERY_S = -1
 from resnet_cli.cli import main
 main()
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from support.running import COMPUTE, IgnoringKeeper, scored
+from support.running import COMPUTE, IgnoringCallback, scored
 from torch import nn
 
 from resnet_cli.system import intraop
@@ -173,7 +173,7 @@ def trained(made: TrainState, *, epochs: int, compute: Compute = COMPUTE, on_eve
         nn.functional.cross_entropy,
         4,
     )
-    fit(made, task, FitOptions(epochs=epochs), compute=compute, callback=IgnoringKeeper(), on_event=on_event)
+    fit(made, task, FitOptions(epochs=epochs), compute=compute, callback=IgnoringCallback(), on_event=on_event)
 
 
 def test_a_run_notes_since_which_step_how_many_threads_worked(

@@ -48,27 +48,27 @@ RECIPE: dict[str, Any] = {
 class Checkpointing:
     """Writes a checkpoint after one step of the training, as the chief."""
 
-    def __init__(self, folder: Path | None, processes: Distributed, at: int) -> None:
-        self.folder, self.processes, self.at = folder, processes, at
+    def __init__(self, folder: Path | None, distributed: Distributed, at: int) -> None:
+        self.folder, self.distributed, self.at = folder, distributed, at
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         return True
 
-    def after_step(self, train_state: TrainState) -> None:
-        if self.folder and self.processes.is_main and train_state.counters.num_steps == self.at:
+    def on_step_end(self, train_state: TrainState) -> None:
+        if self.folder and self.distributed.is_main and train_state.counters.num_steps == self.at:
             write_checkpoint(self.folder, train_state.capture(), num_steps=self.at)
 
-    def after_epoch(self, train_state: TrainState) -> None: ...
+    def on_epoch_end(self, train_state: TrainState) -> None: ...
 
     def save_now(self, train_state: TrainState) -> str:
         return ""
 
 
-def train(photos: str, processes: Distributed, *, batchnorm: str, into: Path | None = None, out_of: Path | None = None,
-          short: bool = False) -> dict[str, Any]:  # fmt: skip
+def train(photos: str, distributed: Distributed, *, batchnorm: str, into: Path | None = None,
+          out_of: Path | None = None, short: bool = False) -> dict[str, Any]:  # fmt: skip
     plan = make_plan(resolve(FinetuneConfig, {"data": photos, "batchnorm": batchnorm, **RECIPE}))
     network = start_network(plan)
-    training = NetworkTraining(plan, network, processes)
+    training = NetworkTraining(plan, network, distributed)
     if out_of:
         found = read_newest(out_of)
         assert found
@@ -84,7 +84,7 @@ def train(photos: str, processes: Distributed, *, batchnorm: str, into: Path | N
         network.forward = fails_once  # type: ignore[method-assign]
     events: list[Event] = []
     fit(training.train_state, training.task(), FitOptions(plan.epochs, warmup=0.1), compute=plan.compute,
-        callback=Checkpointing(into, processes, at=3), on_event=events.append, processes=processes)  # fmt: skip
+        callback=Checkpointing(into, distributed, at=3), on_event=events.append, distributed=distributed)  # fmt: skip
     digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in network.state_dict().values()))
     return {
         "losses": [event.loss for event in events if isinstance(event, StepDone)],
@@ -104,18 +104,18 @@ def main() -> None:
     photos, folder = sys.argv[1], Path(sys.argv[2])
     out: dict[str, Any] = {}
     try:
-        with join_processes() as processes:
-            out["told"] = processes.broadcast({"rank": processes.rank})
-            out["is_first"] = processes.main_process_first(lambda: is_first(folder))
-            out["largest"] = processes.all_max(processes.rank / 4)
-            out["eval"] = train(photos, processes, batchnorm="eval", short=not processes.is_main)
-            out["train"] = train(photos, processes, batchnorm="train", into=folder / "checkpoints")
-            out["resumed"] = train(photos, processes, batchnorm="train", out_of=folder / "checkpoints")
-            if not processes.is_main:
+        with join_processes() as distributed:
+            out["told"] = distributed.broadcast({"rank": distributed.rank})
+            out["is_first"] = distributed.main_process_first(lambda: is_first(folder))
+            out["largest"] = distributed.all_max(distributed.rank / 4)
+            out["eval"] = train(photos, distributed, batchnorm="eval", short=not distributed.is_main)
+            out["train"] = train(photos, distributed, batchnorm="train", into=folder / "checkpoints")
+            out["resumed"] = train(photos, distributed, batchnorm="train", out_of=folder / "checkpoints")
+            if not distributed.is_main:
                 raise DataError("an image is gone", hint="bring it back")
             began = time.monotonic()
             try:
-                processes.wait()
+                distributed.wait()
             finally:
                 out["waited_s"] = time.monotonic() - began
     except ResnetCliError as error:
@@ -130,13 +130,13 @@ def both(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    processes = []
+    children = []
     for rank in range(SIZE):
         place = {"RANK": rank, "WORLD_SIZE": SIZE, "LOCAL_RANK": rank, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
         environment = command_environment() | {name: str(value) for name, value in place.items()}
         environment["RESNET_CLI_CACHE"] = str(folder / "cache")
-        processes.append(subprocess.Popen([sys.executable, __file__, str(photos), str(folder)], env=environment))
-    assert [process.wait(timeout=300) for process in processes] == [0] * SIZE
+        children.append(subprocess.Popen([sys.executable, __file__, str(photos), str(folder)], env=environment))
+    assert [process.wait(timeout=300) for process in children] == [0] * SIZE
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(SIZE)]
 
 

@@ -36,7 +36,7 @@ def batches_of(size: int, inputs: Tensor = INPUTS) -> Batches:
 
 
 class Kept:
-    """A keeper that remembers what it was told, and the weights of the best epoch."""
+    """A callback that remembers what it was told, and the weights of the best epoch."""
 
     def __init__(self, network: nn.Module) -> None:
         self.records: list[EpochRecord] = []
@@ -44,17 +44,17 @@ class Kept:
         self.calls: list[str] = []
         self._network = network
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         if self.records and selection_key(record) <= selection_key(self.records[-1]):
             return False
         self.records.append(record)
         self.weights.append({name: x.clone() for name, x in self._network.state_dict().items()})
         return True
 
-    def after_step(self, train_state: TrainState) -> None:
+    def on_step_end(self, train_state: TrainState) -> None:
         self.calls.append(f"step {train_state.counters.epoch}.{train_state.counters.step}")
 
-    def after_epoch(self, train_state: TrainState) -> None:
+    def on_epoch_end(self, train_state: TrainState) -> None:
         self.calls.append(f"epoch {train_state.counters.epoch - 1}")
 
     def save_now(self, train_state: TrainState) -> str:
@@ -370,7 +370,7 @@ def test_a_session_put_aside_after_an_epochs_last_step_goes_on_with_its_validati
     class Stopping(Kept):
         saved = None
 
-        def after_step(self, train_state: TrainState) -> None:
+        def on_step_end(self, train_state: TrainState) -> None:
             if (train_state.counters.epoch, train_state.counters.step) == (2, 3):
                 self.saved = train_state.capture(copy=True)
 

@@ -49,7 +49,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "progressive": {"image_size": 64},
     "mix_off_epochs": {"mixup": 0.3},
 }
-#: Flags whose effect is in the course of the training, not in the recipe; tests of the loop and the keeper show it.
+#: Flags whose effect is on the training loop, not on the recipe; the tests of the loop and the checkpointer show it.
 IN_THE_CONFIG = {"patience", "target", "checkpoint_every", "step_precision"}
 
 

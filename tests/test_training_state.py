@@ -116,17 +116,17 @@ class Callback:
         self.checkpoint: Checkpoint | None = None
         self.kept: list[EpochRecord] = []
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         self.kept.append(record)
         return True
 
-    def after_step(self, train_state: TrainState) -> None:
+    def on_step_end(self, train_state: TrainState) -> None:
         self.checkpoint = train_state.capture(copy=True)
         self.left -= 1
         if self.left < 0:
             raise Stopped
 
-    after_epoch = after_step
+    on_epoch_end = on_step_end
 
     def save_now(self, train_state: TrainState) -> str:
         raise AssertionError("nobody asked for it")
@@ -259,7 +259,7 @@ def test_nothing_is_kept_that_was_not_looked_at() -> None:
     kept: list[float] = []
 
     class Watching(Callback):
-        def after_step(self, train_state: TrainState) -> None:
+        def on_step_end(self, train_state: TrainState) -> None:
             kept.extend(train_state.sums.tolist())
 
     way = Way()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
-from support.running import COMPUTE, TINY, IgnoringKeeper, Trained
+from support.running import COMPUTE, TINY, IgnoringCallback, Trained
 from torch import nn
 
 from resnet_cli.config.base import resolve
@@ -23,7 +23,7 @@ from resnet_cli.training.events import EpochDone, Event
 from resnet_cli.training.loop import FitOptions, fit, selection_key
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.state import TrainState
-from resnet_cli.training.task_head import HeadTraining, fit_path, fit_probe, unfold_standardization
+from resnet_cli.training.task_head import HeadTraining, fit_linear_head, fit_probe, unfold_standardization
 
 pytest_plugins = ["support.small_runs"]
 
@@ -50,7 +50,7 @@ def clusters(count: int, seed: int) -> Rows:
     return torch.from_numpy(noisy).float(), torch.from_numpy(labels)
 
 
-class BestHead(IgnoringKeeper):
+class BestHead(IgnoringCallback):
     """Keeps the head that is handed out after the best epoch."""
 
     def __init__(self, training: HeadTraining) -> None:
@@ -58,13 +58,13 @@ class BestHead(IgnoringKeeper):
         self.best: EpochRecord | None = None
         self.head: nn.Module | None = None
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         if self.best is None or selection_key(record) > selection_key(self.best):
             self.best, self.head = record, self._training.raw_head()
         return self.best is record
 
 
-def fit_steps(
+def fit_head_by_steps(
     plan: Plan, head: nn.Module, train: Rows | None = None, val: Rows | None = None, *, is_fresh: bool = True
 ) -> tuple[list[EpochRecord], nn.Module, TrainState]:
     rows = train or clusters(300, seed=2), val or clusters(200, seed=3)
@@ -99,7 +99,7 @@ def test_folding_the_standardisation_keeps_the_logits(hidden: tuple[int, ...]) -
 
 def test_the_head_handed_out_takes_raw_features_and_scores_what_the_record_says(plan: Plan) -> None:
     features, labels = clusters(200, seed=3)
-    history, head, _ = fit_steps(plan, make_head(3, ()))
+    history, head, _ = fit_head_by_steps(plan, make_head(3, ()))
     best = max(history, key=selection_key)
     assert loss_and_top1(head_probs(head, features), labels) == pytest.approx((best.val_loss, best.val_top1))
 
@@ -109,7 +109,7 @@ def test_it_reaches_what_logistic_regression_reaches(plan: Plan) -> None:
     mean, std = features.mean(dim=0), features.std(dim=0)
     reference = LogisticRegression(C=0.01, max_iter=1000).fit(((features - mean) / std).numpy(), labels.numpy())
     expected = reference.score(((val_features - mean) / std).numpy(), val_labels.numpy())
-    history, _, _ = fit_steps(plan, make_head(3, ()))
+    history, _, _ = fit_head_by_steps(plan, make_head(3, ()))
     assert expected > 0.9
     assert max(record.val_top1 for record in history) > expected - 0.02
 
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_head_bit_for_bit(plan: Plan, hidden: tuple
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         seeded = dataclasses.replace(plan, config=plan.config.model_copy(update={"seed": seed}))
-        heads.append(fit_steps(seeded, make_head(3, hidden))[1].state_dict())
+        heads.append(fit_head_by_steps(seeded, make_head(3, hidden))[1].state_dict())
     assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
     assert any(not torch.equal(heads[0][name], heads[2][name]) for name in heads[0])
 
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_head_bit_for_bit(plan: Plan, hidden: tuple
 def test_constant_features_do_not_divide_by_zero(plan: Plan) -> None:
     features = torch.full((20, NUM_FEATURES), 0.5)
     labels = torch.arange(20) % 3
-    history, _, _ = fit_steps(plan, make_head(3, ()), (features, labels), (features, labels))
+    history, _, _ = fit_head_by_steps(plan, make_head(3, ()), (features, labels), (features, labels))
     assert all(np.isfinite(record.val_loss) for record in history)
 
 
@@ -157,9 +157,9 @@ def test_unfolding_is_the_inverse_of_folding(hidden: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("hidden", [(), (16,)], ids=["linear", "mlp"])
 def test_a_head_that_knows_something_begins_with_its_own_answers(hidden: tuple[int, ...]) -> None:
     plan, (features, labels) = plan_with(head_lr=1e-12, epochs=1), clusters(200, seed=3)
-    _, known, _ = fit_steps(plan_with(), make_head(3, hidden))
+    _, known, _ = fit_head_by_steps(plan_with(), make_head(3, hidden))
     wanted = loss_and_top1(head_probs(known, features), labels)
-    (record,), _, _ = fit_steps(plan, known, is_fresh=False)
+    (record,), _, _ = fit_head_by_steps(plan, known, is_fresh=False)
     assert (record.val_loss, record.val_top1) == pytest.approx(wanted, rel=1e-3)
 
 
@@ -167,7 +167,7 @@ def test_an_averaged_head_is_what_is_handed_out() -> None:
     features, labels = clusters(200, seed=3)
     for values in ({"ema": 0.9}, {"average": 3}):
         plan = plan_with(**values)
-        history, head, train_state = fit_steps(plan, make_head(3, ()))
+        history, head, train_state = fit_head_by_steps(plan, make_head(3, ()))
         best = max(history, key=selection_key)
         assert train_state.average is not None and train_state.average.num_updates
         assert loss_and_top1(head_probs(head, features), labels) == pytest.approx((best.val_loss, best.val_top1))
@@ -181,7 +181,7 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(balance: str
 
     def recall(plan: Plan) -> float:
         # Of the last epoch: validation itself has even classes and would choose an epoch that suits them.
-        _, _, train_state = fit_steps(plan, make_head(3, ()), train, val)
+        _, _, train_state = fit_head_by_steps(plan, make_head(3, ()), train, val)
         training = HeadTraining(plan, train_state.network, train, val)
         answers = head_probs(training.raw_head(), val[0]).argmax(dim=1)
         return float((answers[val[1] == 0] == 0).float().mean())
@@ -192,7 +192,7 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(balance: str
 def test_the_path_reports_each_penalty_and_hands_out_the_head_that_validation_chose() -> None:
     plan, (features, labels) = plan_with(solver="lbfgs"), clusters(200, seed=3)
     events: list[Event] = []
-    head, best, history = fit_path(plan, clusters(300, seed=2), (features, labels), events.append)
+    head, best, history = fit_linear_head(plan, clusters(300, seed=2), (features, labels), events.append)
     assert [event.record for event in events if isinstance(event, EpochDone)] == history
     assert [record.epoch for record in history] == list(range(1, len(history) + 1))
     penalties = [record.l2 for record in history]

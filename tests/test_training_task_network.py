@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.running import TINY, IgnoringKeeper, Trained, tolerance
+from support.running import TINY, IgnoringCallback, Trained, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.config.base import resolve
@@ -45,7 +45,7 @@ def train(plan: Plan, network: ResNet50) -> tuple[list[EpochRecord], list[StepDo
     events: list[Event] = []
     training = NetworkTraining(plan, network)
     options = FitOptions(epochs=plan.epochs, seed=plan.config.seed)
-    callback = IgnoringKeeper()
+    callback = IgnoringCallback()
     fit(
         training.train_state,
         training.task(),

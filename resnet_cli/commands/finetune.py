@@ -131,8 +131,8 @@ def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> Dry
         )
         return Elsewhere(launch.launch(num, arguments, config, run=run, on_event=on_event))
     try:
-        with launch.joined(num_started) as processes:
-            return _carry_out(request, resolved, run, processes, on_event if processes.is_main else ignore)
+        with launch.joined(num_started) as distributed:
+            return _carry_out(request, resolved, run, distributed, on_event if distributed.is_main else ignore)
     except launch.WorkerEnded as ended:
         return Elsewhere(ended.exit_code)
 
@@ -156,7 +156,7 @@ def _carry_out(
     request: FinetuneRequest,
     resolved: Resolved[FinetuneConfig] | None,
     run: RunFolder | None,
-    processes: Distributed,
+    distributed: Distributed,
     on_event: OnEvent,
 ) -> DryRun | Finetuned | Elsewhere:
     def make() -> Plan:
@@ -169,15 +169,15 @@ def _carry_out(
         changes = {**request.flags, "devices": None, "config": request.config_file}
         return plan_resumed(run, changes, on_work=on_work)
 
-    plan = processes.main_process_first(make)
-    compute, step_compute = processes.place(plan.compute), processes.place(plan.step_compute)
+    plan = distributed.main_process_first(make)
+    compute, step_compute = distributed.place(plan.compute), distributed.place(plan.step_compute)
     plan = dataclasses.replace(plan, compute=compute, step_compute=step_compute)
     if request.dry_run:
-        return DryRun(plan, estimate(plan)) if processes.is_main else Elsewhere(0)
-    if not processes.is_main:
-        run_worker(plan, processes)
+        return DryRun(plan, estimate(plan)) if distributed.is_main else Elsewhere(0)
+    if not distributed.is_main:
+        run_worker(plan, distributed)
         return Elsewhere(0)
     on_event(PlanMade(plan))
     if plan.config.seeds > 1:
         return Finetuned(tuple(run_seeds(plan, on_event=on_event)))
-    return Finetuned((run_plan(plan, on_event=on_event, folder=run, processes=processes),))
+    return Finetuned((run_plan(plan, on_event=on_event, folder=run, distributed=distributed),))

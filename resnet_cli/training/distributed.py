@@ -175,23 +175,23 @@ def join_processes() -> Iterator[Distributed]:
     except (RuntimeError, ValueError) as error:
         raise SetupError(f"cannot reach the other processes of this training: {error}") from error
     notes = PrefixStore(f"resnet-cli/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    processes = Distributed(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
-    if processes.is_main:
+    distributed = Distributed(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+    if distributed.is_main:
         # After its last word, which comes after this block.
         atexit.register(_leave_note, notes, "over", {})
     try:
-        yield processes
+        yield distributed
     except PeerLost:
         dist.destroy_process_group()
-        if processes.is_main and (reason := _read_reason(notes)):
+        if distributed.is_main and (reason := _read_reason(notes)):
             raise reason from None
-        _wait_for_main(processes, notes)
+        _wait_for_main(distributed, notes)
         raise
     except BaseException as error:
-        if not processes.is_main:
+        if not distributed.is_main:
             _leave_note(notes, "failed", _describe(rank, error))
         dist.destroy_process_group()
-        _wait_for_main(processes, notes)
+        _wait_for_main(distributed, notes)
         raise
     dist.destroy_process_group()
 
@@ -237,7 +237,7 @@ def _read_reason(notes: PrefixStore) -> ResnetCliError | None:
     return kinds.get(value["code"], ResnetCliError)(value["message"], hint=value["hint"])
 
 
-def _wait_for_main(processes: Distributed, notes: PrefixStore) -> None:
-    if not processes.is_main:
+def _wait_for_main(distributed: Distributed, notes: PrefixStore) -> None:
+    if not distributed.is_main:
         with contextlib.suppress(RuntimeError):
             notes.wait(["over"], LINGER)

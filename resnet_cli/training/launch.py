@@ -104,9 +104,9 @@ def joined(size: int | None) -> Iterator[Distributed]:
         return
     is_silent = False
     try:
-        with join_processes() as processes:
-            is_silent = not processes.is_main
-            yield processes
+        with join_processes() as distributed:
+            is_silent = not distributed.is_main
+            yield distributed
     except (ResnetCliError, KeyboardInterrupt) as error:
         if not is_silent:
             if isinstance(error, PeerLost) and error.hint is None:

@@ -93,13 +93,13 @@ class FitOptions:
 class Callback(Protocol):
     """Keeps the best weights and the checkpoints."""
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         """Called after each epoch with the weights in place; says whether it is the best so far."""
 
-    def after_step(self, train_state: TrainState) -> None:
+    def on_step_end(self, train_state: TrainState) -> None:
         """May write a checkpoint."""
 
-    def after_epoch(self, train_state: TrainState) -> None:
+    def on_epoch_end(self, train_state: TrainState) -> None:
         """May write a checkpoint."""
 
     def save_now(self, train_state: TrainState) -> str:
@@ -114,7 +114,7 @@ def fit(
     compute: Compute,
     callback: Callback,
     on_event: OnEvent,
-    processes: Distributed = SINGLE_PROCESS,
+    distributed: Distributed = SINGLE_PROCESS,
 ) -> None:
     """Trains until the course is over; ``train_state.counters.history`` tells how it went.
 
@@ -125,7 +125,7 @@ def fit(
         compute: Device and precision.
         callback: Told after each step and epoch.
         on_event: Told of every step and epoch.
-        processes: The processes that share it.
+        distributed: The processes that share it.
 
     Raises:
         DivergedError: The loss or a gradient is not finite, also at a tenth of the rate. The step is not taken.
@@ -137,10 +137,10 @@ def fit(
     if train_state.average is not None and is_before_average:
         # There is one where a finished run is extended: of what were its last epochs.
         train_state.average.num_updates = 0
-    tuner = _make_tuner(train_state, compute, on_event, processes)
+    tuner = _make_tuner(train_state, compute, on_event, distributed)
     good = train_state.capture(copy=True)
     with deferred_stop() as stop, tuner.held():
-        trainer = _Trainer(train_state, task, options, compute, callback, on_event, processes, stop, tuner, began)
+        trainer = _Trainer(train_state, task, options, compute, callback, on_event, distributed, stop, tuner, began)
         while train_state.counters.epoch <= options.epochs and not trainer.is_over():
             try:
                 trainer.run_epoch()
@@ -159,7 +159,7 @@ def fit(
             on_event(RateLowered(train_state.counters.epoch, reason, train_state.counters.rate))
 
 
-def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, processes: Distributed) -> ThreadTuner:
+def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, distributed: Distributed) -> ThreadTuner:
     """Starts with the number of threads that a checkpoint records: it shapes sums, and a resumed run keeps its bits."""
 
     def note(count: int) -> None:
@@ -168,7 +168,7 @@ def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, pr
 
     known = [count for _, count in train_state.counters.threads]
     # Processes that share a step wait for each other: their times say nothing about one of them.
-    is_fixed = compute.type != "cpu" or processes.size > 1
+    is_fixed = compute.type != "cpu" or distributed.size > 1
     tuner = ThreadTuner(count=known[-1] if known else None, is_fixed=is_fixed, on_change=note)
     if not known and compute.type == "cpu":
         train_state.use_threads(tuner.count)
@@ -185,7 +185,7 @@ class StepTaker:
         seed: Of dropout.
         clip_grad: Largest norm of the gradient; None: any.
         on_event: Told when a batch does not fit.
-        processes: The processes that share the step.
+        distributed: The processes that share the step.
         tuner: Chooses the threads; None: they stay as they are.
     """
 
@@ -198,12 +198,12 @@ class StepTaker:
         seed: int = 0,
         clip_grad: float | None = None,
         on_event: OnEvent = ignore,
-        processes: Distributed = SINGLE_PROCESS,
+        distributed: Distributed = SINGLE_PROCESS,
         tuner: ThreadTuner | None = None,
     ) -> None:
         self._tuner = tuner or ThreadTuner(is_fixed=True)
         self._train_state, self._loss, self._compute = train_state, loss, compute
-        self._seed, self._clip_grad, self._on_event, self._processes = seed, clip_grad, on_event, processes
+        self._seed, self._clip_grad, self._on_event, self._distributed = seed, clip_grad, on_event, distributed
         self._scaler = train_state.scaler(compute.type, enabled=compute.precision == "fp16")
 
     def take(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -269,10 +269,10 @@ class StepTaker:
         train_state, optimizer = self._train_state, self._train_state.optimizer
         parameters = train_state.parameters()
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self._processes.size > 1:
+        if self._distributed.size > 1:
             # Each process adds its share of the change: the statistics of a frozen BatchNorm stay the same bits.
-            change = (train_state.statistics - statistics) / self._processes.size
-            self._processes.all_reduce_([*gradients, seen, change])
+            change = (train_state.statistics - statistics) / self._distributed.size
+            self._distributed.all_reduce_([*gradients, seen, change])
             train_state.statistics.copy_(statistics + change)
         total = seen[0]
         train_state.sums += torch.stack([total * num_images, *seen[1:]])
@@ -305,7 +305,7 @@ class _Trainer:
     compute: Compute
     callback: Callback
     on_event: OnEvent
-    processes: Distributed
+    distributed: Distributed
     stop: StopRequest
     tuner: ThreadTuner
     began: float
@@ -319,7 +319,7 @@ class _Trainer:
             seed=self.options.seed,
             clip_grad=self.options.clip_grad,
             on_event=self.on_event,
-            processes=self.processes,
+            distributed=self.distributed,
             tuner=self.tuner,
         )
         self.steps_per_look = GPU_STEPS_PER_LOOK if self.compute.type == "cuda" else 1
@@ -354,7 +354,7 @@ class _Trainer:
             state.num_steps += 1
             if train_state.average is not None and options.average_from is None:
                 train_state.average.update(train_state.network)
-            stops = int(self.processes.all_max(self.stop.signal or 0))
+            stops = int(self.distributed.all_max(self.stop.signal or 0))
             ends = stops or self._time_is_up()
             # Nothing is kept that was not looked at.
             if ends or state.step % self.steps_per_look == 0 or state.step == task.steps_per_epoch:
@@ -363,7 +363,7 @@ class _Trainer:
                 state.elapsed_s = time.perf_counter() - self.began
                 rate = (float(train_state.sums[2]) - num_before) / seconds
                 self.on_event(StepDone(epoch, state.step, task.steps_per_epoch, float(loss), rate))
-                self.callback.after_step(train_state)
+                self.callback.on_step_end(train_state)
             if stops:
                 raise Interrupted(self.callback.save_now(train_state), signal=stops)
             if ends:
@@ -393,14 +393,14 @@ class _Trainer:
                 lr=lr,
                 seconds=time.perf_counter() - began,
             )
-            is_best = self.callback.keep(record)
+            is_best = self.callback.keep_if_best(record)
         state.history.append(record)
         state.epoch, state.step = state.epoch + 1, 0
         state.elapsed_s = time.perf_counter() - self.began
         train_state.sums.zero_()
         self.on_event(EpochDone(record, is_best))
-        self.callback.after_epoch(train_state)
-        if signal := int(self.processes.all_max(self.stop.signal or 0)):
+        self.callback.on_epoch_end(train_state)
+        if signal := int(self.distributed.all_max(self.stop.signal or 0)):
             raise Interrupted(self.callback.save_now(train_state), signal=signal)
 
     def _set_rates(self, at: int) -> float:
@@ -409,7 +409,7 @@ class _Trainer:
         total = options.epochs * self.task.steps_per_epoch
         if options.max_time_s is not None:
             # One clock for all processes, or their rates would differ.
-            share = self.processes.all_max(time.perf_counter() - self.began) / options.max_time_s
+            share = self.distributed.all_max(time.perf_counter() - self.began) / options.max_time_s
             at = min(total - 1, max(at, int(share * total)))
         warmup = min(math.ceil(options.warmup * total), total - 1)
         factor = state.rate * lr_multiplier(options.schedule, at, total_steps=total, warmup_steps=warmup)
@@ -421,7 +421,7 @@ class _Trainer:
         if self.options.max_time_s is None:
             return False
         left = self.options.max_time_s - (time.perf_counter() - self.began) - self.validation_s
-        return self.processes.any(left <= 0)
+        return self.distributed.any(left <= 0)
 
 
 def selection_key(record: EpochRecord) -> tuple[float, float]:

@@ -21,8 +21,8 @@ from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training import exemplars
 from resnet_cli.training.assembly import build_model, head_with, run_bytes, start_network
 from resnet_cli.training.calibrate import calibrate_model
-from resnet_cli.training.callback import RunCallback, head_tensors
 from resnet_cli.training.checkpoint import Checkpoint, drop_after, read_newest
+from resnet_cli.training.checkpointer import Checkpointer, head_tensors
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import (
     EpochDone,
@@ -41,12 +41,12 @@ from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult, write_report
 from resnet_cli.training.split_features import split_features
 from resnet_cli.training.state import TrainState
-from resnet_cli.training.task_head import HeadTraining, Rows, fit_path, fit_probe
+from resnet_cli.training.task_head import HeadTraining, Rows, fit_linear_head, fit_probe
 from resnet_cli.training.task_network import NetworkTraining
 
 
 def run_plan(
-    plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, processes: Distributed = SINGLE_PROCESS
+    plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, distributed: Distributed = SINGLE_PROCESS
 ) -> FinetuneResult:
     """Carries out a plan and writes the run folder.
 
@@ -54,7 +54,7 @@ def run_plan(
         plan: From :func:`~resnet_cli.training.plan.make_plan`.
         on_event: Told of everything as it happens.
         folder: Of a run that goes on from its newest checkpoint; None makes a new one.
-        processes: The processes that share the training; this one is the main process, the others :func:`assist`.
+        distributed: The processes that share the training; this one is the main process, the others :func:`assist`.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds something to go on from.
@@ -73,28 +73,28 @@ def run_plan(
                 journal(event)
                 on_event(event)
 
-            processes.broadcast(str(folder.path))
+            distributed.broadcast(str(folder.path))
             with fixed_threads(plan.threads):
-                return _Run(plan, folder, notify, processes).carry_out()
+                return _Run(plan, folder, notify, distributed).carry_out()
     finally:
         if is_new:
             folder.discard()
 
 
-def run_worker(plan: Plan, processes: Distributed) -> None:
+def run_worker(plan: Plan, distributed: Distributed) -> None:
     """Takes part in a training that the main process carries out; writes and says nothing.
 
     Args:
         plan: The same as the main process's.
-        processes: Of which this process is not the main process.
+        distributed: Of which this process is not the main process.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``.
         Interrupted: A signal reached any of the processes.
     """
-    folder = RunFolder(Path(processes.broadcast("")))
+    folder = RunFolder(Path(distributed.broadcast("")))
     with fixed_threads(plan.threads):
-        _Run(plan, folder, ignore, processes).run_worker()
+        _Run(plan, folder, ignore, distributed).run_worker()
 
 
 class _Run:
@@ -104,12 +104,12 @@ class _Run:
         plan: What to do.
         folder: Where to write.
         on_event: Told of everything.
-        processes: The processes that share it.
+        distributed: The processes that share it.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, processes: Distributed) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, distributed: Distributed) -> None:
         self._began = time.perf_counter()
-        self._plan, self._folder, self._on_event, self._processes = plan, folder, on_event, processes
+        self._plan, self._folder, self._on_event, self._distributed = plan, folder, on_event, distributed
         self._network = start_network(plan)
         kept = start_head(self._network.fc, plan.start, plan.dataset.classes) if plan.start else ()
         self._head_is_fresh = not kept
@@ -118,13 +118,13 @@ class _Run:
         self._head_threads: list[list[int]] = []
         self._exemplars: Exemplars | None = None
         self._retention: Retention | None = None
-        self._callback = RunCallback(
+        self._callback = Checkpointer(
             folder,
             snapshot=self._network.state_dict,
             write_model=self._write_model,
             data=plan.fingerprint,
             every_s=plan.config.checkpoint_every,
-            writes=processes.is_main,
+            writes=distributed.is_main,
         )
 
     def carry_out(self) -> FinetuneResult:
@@ -135,7 +135,7 @@ class _Run:
             if self._train_state is not None:
                 self._callback.finish(self._train_state)
             result = self._judge()
-            self._processes.wait()
+            self._distributed.wait()
             return result
         except KeyboardInterrupt as interrupt:
             known = interrupt if isinstance(interrupt, Interrupted) else None
@@ -154,7 +154,7 @@ class _Run:
     def run_worker(self) -> None:
         """Trains along, and waits until the main process has judged and reported."""
         self._train()
-        self._processes.wait()
+        self._distributed.wait()
 
     def _train(self) -> None:
         plan = self._plan
@@ -165,19 +165,19 @@ class _Run:
         history = []
         if plan.starts_with_probe and found is None:
             self._fitted = history = [self._probe()]
-        training = NetworkTraining(plan, self._network, self._processes)
+        training = NetworkTraining(plan, self._network, self._distributed)
         if plan.config.batch_size == "auto" or plan.compute.type == "cuda":
             training.fit_memory()
         if plan.lr_is_auto and found is None:
             micro_batch = training.train_state.counters.micro_batch
-            lr = self._processes.broadcast(self._find_lr(micro_batch) if self._processes.is_main else 0.0)
+            lr = self._distributed.broadcast(self._find_lr(micro_batch) if self._distributed.is_main else 0.0)
             plan = self._plan = plan.with_lr(lr)
-            if self._processes.is_main:
+            if self._distributed.is_main:
                 self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
-            training = NetworkTraining(plan, self._network, self._processes)
+            training = NetworkTraining(plan, self._network, self._distributed)
             training.train_state.counters.micro_batch = micro_batch
         # The same seed gives the same weights, but not under every build of torch, and the probe is the main process's.
-        self._processes.copy_(list(self._network.state_dict().values()))
+        self._distributed.copy_(list(self._network.state_dict().values()))
         training.train_state.counters.history = history
         self._fit(training.train_state, training.task(), found)
 
@@ -191,7 +191,7 @@ class _Run:
         plan, network = self._plan, self._network
         # Test images too: one pass, and a damaged one is found now and not at the end.
         rows = self._features(SPLITS)
-        if not self._processes.is_main:
+        if not self._distributed.is_main:
             return
         train, val = rows["train"], rows["val"]
         old = plan.start if plan.config.add else None
@@ -204,9 +204,9 @@ class _Run:
         self._exemplars = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._callback.snapshot = lambda: head_tensors(network.fc)
-            head, record, self._fitted = fit_path(plan, train, val, self._on_event, self._head_threads)
+            head, record, self._fitted = fit_linear_head(plan, train, val, self._on_event, self._head_threads)
             network.fc.load_state_dict(head.state_dict())
-            self._callback.keep(record)
+            self._callback.keep_if_best(record)
         else:
             training = HeadTraining(plan, network.fc, train, val, is_fresh=self._head_is_fresh)
             self._callback.snapshot = lambda: head_tensors(training.raw_head())
@@ -221,12 +221,12 @@ class _Run:
         """Trains the head on frozen features; its answers on validation are epoch 0, and may be the best."""
         rows = self._features(("train", "val"))
         values: dict[str, Any] = {}
-        if self._processes.is_main:
+        if self._distributed.is_main:
             head, record = fit_probe(self._plan, self._network.fc, rows["train"], rows["val"])
             self._network.fc.load_state_dict(head.state_dict())
             values = dataclasses.asdict(record)
-        record = EpochRecord(**self._processes.broadcast(values))
-        self._on_event(EpochDone(record, self._callback.keep(record)))
+        record = EpochRecord(**self._distributed.broadcast(values))
+        self._on_event(EpochDone(record, self._callback.keep_if_best(record)))
         return record
 
     def _fit(self, train_state: TrainState, task: Task, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
@@ -250,7 +250,7 @@ class _Run:
             target=plan.config.target,
         )
         # A head on features is trained by the main process alone: that takes seconds.
-        processes = SINGLE_PROCESS if plan.is_frozen else self._processes
+        distributed = SINGLE_PROCESS if plan.is_frozen else self._distributed
         fit(
             train_state,
             task,
@@ -258,11 +258,11 @@ class _Run:
             compute=plan.step_compute,
             callback=self._callback,
             on_event=self._hear,
-            processes=processes,
+            distributed=distributed,
         )
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, RateLowered) and self._train_state is not None and self._processes.is_main:
+        if isinstance(event, RateLowered) and self._train_state is not None and self._distributed.is_main:
             drop_after(self._folder.checkpoints_path, self._train_state.counters.num_steps)
         self._on_event(event)
 
@@ -289,7 +289,7 @@ class _Run:
             self._plan,
             self._network,
             splits,
-            processes=self._processes,
+            distributed=self._distributed,
             on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
         )
 

@@ -17,7 +17,7 @@ from resnet_cli.training.task_head import Rows
 
 
 def split_features(
-    plan: Plan, network: ResNet50, splits: Sequence[Split], *, processes: Distributed, on_progress: Progress
+    plan: Plan, network: ResNet50, splits: Sequence[Split], *, distributed: Distributed, on_progress: Progress
 ) -> dict[Split, Rows]:
     """Computes the features of some splits, or reads them from the cache.
 
@@ -25,7 +25,7 @@ def split_features(
         plan: Gives the images and their preprocessing.
         network: Its backbone computes the features.
         splits: The splits.
-        processes: The processes that share the work.
+        distributed: The processes that share the work.
         on_progress: Called with (images done, images in all).
 
     Returns:
@@ -37,11 +37,11 @@ def split_features(
     def compute(items: Sequence[Item]) -> Tensor:
         return extract_features(network, items, plan.preprocess, plan.compute, on_progress=on_progress)
 
-    if processes.size > 1:
+    if distributed.size > 1:
         # Each process brings its share into the cache, and the main process finds all of them there.
-        compute(processes.share(all_items))
-        processes.wait()
-    if not processes.is_main:
+        compute(distributed.share(all_items))
+        distributed.wait()
+    if not distributed.is_main:
         return {}
     parts = torch.split(compute(all_items), [len(items[split]) for split in splits])
     return {

@@ -98,7 +98,7 @@ class HeadTraining:
         )
 
 
-def fit_path(
+def fit_linear_head(
     plan: Plan, train: Rows, val: Rows, on_event: OnEvent, threads: list[list[int]] | None = None
 ) -> tuple[nn.Module, EpochRecord, list[EpochRecord]]:
     """Fits a linear head by L-BFGS, once for each penalty of a path, and chooses one on validation.
@@ -170,9 +170,9 @@ def fit_probe(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.M
     """
     began = time.perf_counter()
     if plan.solver == "lbfgs":
-        best, record, _ = fit_path(plan, train, val, ignore)
+        best, record, _ = fit_linear_head(plan, train, val, ignore)
     else:
-        best, record = fit_steps(_as_probe(plan), head, train, val)
+        best, record = fit_head_by_steps(_as_probe(plan), head, train, val)
     return best, dataclasses.replace(record, epoch=0, seconds=time.perf_counter() - began, lr=0.0)
 
 
@@ -198,29 +198,29 @@ def _as_probe(plan: Plan) -> Plan:
 
 
 class _BestHead:
-    """A keeper in memory."""
+    """Keeps the best head in memory."""
 
     def __init__(self, training: HeadTraining) -> None:
         self._training = training
         self.found: tuple[nn.Module, EpochRecord] | None = None
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         if self.found is not None and selection_key(record) <= selection_key(self.found[1]):
             return False
         self.found = self._training.raw_head(), record
         return True
 
-    def after_step(self, train_state: TrainState) -> None:
+    def on_step_end(self, train_state: TrainState) -> None:
         """Nothing: a probe takes seconds."""
 
-    def after_epoch(self, train_state: TrainState) -> None:
+    def on_epoch_end(self, train_state: TrainState) -> None:
         """Nothing."""
 
     def save_now(self, train_state: TrainState) -> str:
         return "features computed so far are kept, and the same command goes on from there"
 
 
-def fit_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
+def fit_head_by_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
     """Trains a head by SGD, in memory.
 
     Args:

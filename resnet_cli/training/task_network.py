@@ -41,7 +41,7 @@ class NetworkTraining:
     Args:
         plan: Data, preprocessing, augmentation, rates, epochs, seed.
         network: Is changed.
-        processes: The processes that share the training.
+        distributed: The processes that share the training.
         image_source: Where the train images are taken from; ``auto`` finds the best place.
 
     Raises:
@@ -49,19 +49,24 @@ class NetworkTraining:
     """
 
     def __init__(
-        self, plan: Plan, network: ResNet50, processes: Distributed = SINGLE_PROCESS, *, image_source: Storage = "auto"
+        self,
+        plan: Plan,
+        network: ResNet50,
+        distributed: Distributed = SINGLE_PROCESS,
+        *,
+        image_source: Storage = "auto",
     ) -> None:
         network.to(plan.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(stage_of(name) in {*plan.stages, "fc"})
         averages = plan.ema is not None or plan.average is not None
-        self._plan, self._network, self._processes, self._image_source = plan, network, processes, image_source
+        self._plan, self._network, self._distributed, self._image_source = plan, network, distributed, image_source
         self._train, self._val = plan.dataset.split("train"), plan.dataset.split("val")
         smallest = len(self._train) // plan.steps_per_epoch
         # One image has no batch statistics.
-        if smallest < processes.size * (2 if plan.train_batchnorm else 1) and processes.size > 1:
+        if smallest < distributed.size * (2 if plan.train_batchnorm else 1) and distributed.size > 1:
             raise ConfigError(
-                f"batches of {smallest} images are too small for {processes.size} processes",
+                f"batches of {smallest} images are too small for {distributed.size} processes",
                 hint="use a larger --batch-size, or fewer --devices",
             )
         self.train_state = TrainState(
@@ -123,7 +128,7 @@ class NetworkTraining:
         else:
             order = rng.permutation(len(train)).tolist()
         chunks = split_evenly(order, plan.steps_per_epoch)[done:]
-        shares = [list(self._processes.share(chunk)) for chunk in chunks]
+        shares = [list(self._distributed.share(chunk)) for chunk in chunks]
         is_mixed = bool(plan.mixup or plan.cutmix) and epoch <= plan.epochs - plan.mix_off_epochs
         views = self._views.batches(shares, epoch=epoch, size=self._size(epoch))
         for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
@@ -131,7 +136,7 @@ class NetworkTraining:
             with memory_errors_named(len(labels)):
                 images = plan.preprocess.normalize(plan.compute.to_device(pixels))
             if is_mixed:
-                mixing = np.random.default_rng((seed, epoch, step, self._processes.rank))
+                mixing = np.random.default_rng((seed, epoch, step, self._distributed.rank))
                 num_classes = len(plan.dataset.classes)
                 images, labels = mix(
                     images, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
@@ -172,7 +177,7 @@ class NetworkTraining:
         plan, val = self._plan, self._val
         backbone = FrozenBackbone(self._network, plan.preprocess, plan.compute)
         batch_size = inference_batch_size(plan.preprocess.crop_size, plan.compute)
-        rows = list(self._processes.share(range(len(val))))
+        rows = list(self._distributed.share(range(len(val))))
         probs = torch.zeros(len(val), len(plan.dataset.classes))
         at = 0
         mine = [val[row] for row in rows]
@@ -182,7 +187,7 @@ class NetworkTraining:
             at += len(batch.items)
         # Each image is one process's: adding up zeros and answers gives all answers, none twice.
         probs = probs.to(plan.compute.device)
-        self._processes.all_reduce_([probs])
+        self._distributed.all_reduce_([probs])
         return validate(probs.cpu(), torch.tensor([item.label for item in val]))
 
 

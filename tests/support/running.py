@@ -113,16 +113,16 @@ def lines_until(stream: Iterator[str], text: str) -> list[str]:
     raise AssertionError(f"no {text!r} in {''.join(lines)}")
 
 
-class IgnoringKeeper:
+class IgnoringCallback:
     """For a training of which only the end counts."""
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         return False
 
-    def after_step(self, train_state: TrainState) -> None:
+    def on_step_end(self, train_state: TrainState) -> None:
         pass
 
-    def after_epoch(self, train_state: TrainState) -> None:
+    def on_epoch_end(self, train_state: TrainState) -> None:
         pass
 
     def save_now(self, train_state: TrainState) -> str:

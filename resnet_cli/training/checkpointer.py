@@ -24,7 +24,7 @@ CHECKPOINT_EVERY_S = 600.0
 MODEL_EVERY_S = 60.0
 
 
-class RunCallback:
+class Checkpointer:
     """Keeps the best epoch in memory, and everything else in the run folder.
 
     Args:
@@ -64,7 +64,7 @@ class RunCallback:
         self._model_is_best = False
         self._saved_at: tuple[int, int] | None = None
 
-    def keep(self, record: EpochRecord) -> bool:
+    def keep_if_best(self, record: EpochRecord) -> bool:
         """Keeps the weights as they are now, if the epoch is the best so far."""
         if self.best is not None and selection_key(record) <= selection_key(self.best):
             return False
@@ -73,12 +73,12 @@ class RunCallback:
         self._model_is_best = False
         return True
 
-    def after_step(self, train_state: TrainState) -> None:
+    def on_step_end(self, train_state: TrainState) -> None:
         """Writes a checkpoint if the last one is old enough."""
         if time.perf_counter() - self._checkpoint_at >= self._every_s:
             self._write_checkpoint(train_state)
 
-    def after_epoch(self, train_state: TrainState) -> None:
+    def on_epoch_end(self, train_state: TrainState) -> None:
         """Writes the history, and a checkpoint and the model unless that would slow the training down."""
         if self._writes:
             self._folder.write_history(train_state.counters.history)
@@ -111,7 +111,7 @@ class RunCallback:
         self._model_at, self._model_is_best = time.perf_counter(), True
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes up what :meth:`after_step` wrote into a checkpoint.
+        """Takes up what :meth:`on_step_end` wrote into a checkpoint.
 
         Raises:
             DataError: The checkpoint is of other images.
