@@ -19,9 +19,9 @@ from resnet_cli.data.views.augment import (
     ERASING_ASPECT,
     STRONG_CROP_AREA,
     Augment,
-    Recipe,
+    Augmentation,
     Strength,
-    default_recipe,
+    default_augmentation,
     erase,
     random_box,
     shift,
@@ -42,13 +42,13 @@ def gradient(height: int = 40, width: int = 50) -> Item:
     return Item("gradient", pixels)
 
 
-def recipe(strength: Strength = "none", **changes: Any) -> Recipe:
+def augmentation(strength: Strength = "none", **changes: Any) -> Augmentation:
     """A strength alone, with nothing on top of it but what is asked for."""
-    return dataclasses.replace(Recipe(strength, False, "none", 0.0, False), **changes)
+    return dataclasses.replace(Augmentation(strength, False, "none", 0.0, False), **changes)
 
 
 def varied(strength: Strength, *, mirror: bool = True, seed: int = 0, epoch: int = 1, index: int = 0) -> Pixels:
-    made = default_recipe(strength, mirror=mirror, tiny=False)
+    made = default_augmentation(strength, mirror=mirror, tiny=False)
     return Augment(PREPROCESS, made, seed=seed, epoch=epoch)(index, gradient())
 
 
@@ -62,7 +62,7 @@ def is_mirrored(pixels: Pixels) -> bool:
 def test_the_result_has_the_networks_size_whatever_the_source(
     strength: Strength, size: tuple[int, int], fit: Fit
 ) -> None:
-    made = default_recipe(strength, mirror=True, tiny=True)
+    made = default_augmentation(strength, mirror=True, tiny=True)
     for side in (None, 32, 48):
         augment = Augment(PREPROCESS.with_fit(fit), made, seed=0, epoch=1, size=side)
         for index in range(5):
@@ -106,20 +106,20 @@ def test_half_are_mirrored_where_that_is_safe_and_none_elsewhere(strength: Stren
 
 
 def test_a_strength_resolves_to_what_it_means() -> None:
-    def made(strength: Strength, **given: Any) -> Recipe:
-        return default_recipe(strength, **{"mirror": True, "tiny": False, **given})
+    def made(strength: Strength, **given: Any) -> Augmentation:
+        return default_augmentation(strength, **{"mirror": True, "tiny": False, **given})
 
-    assert made("none") == Recipe("none", False, "none", 0.0, False)
-    assert made("light") == Recipe("light", True, "none", 0.0, False)
-    assert made("light", tiny=True) == Recipe("light", True, "none", 0.0, True)
-    assert made("standard", tiny=True) == Recipe("standard", True, "none", 0.0, False)
-    assert made("strong") == Recipe("strong", True, "trivialaugment", 0.25, False)
-    assert made("strong", policy="none", erasing=0.0) == Recipe("strong", True, "none", 0.0, False)
-    assert made("light", policy="randaugment", erasing=0.1) == Recipe("light", True, "randaugment", 0.1, False)
+    assert made("none") == Augmentation("none", False, "none", 0.0, False)
+    assert made("light") == Augmentation("light", True, "none", 0.0, False)
+    assert made("light", tiny=True) == Augmentation("light", True, "none", 0.0, True)
+    assert made("standard", tiny=True) == Augmentation("standard", True, "none", 0.0, False)
+    assert made("strong") == Augmentation("strong", True, "trivialaugment", 0.25, False)
+    assert made("strong", policy="none", erasing=0.0) == Augmentation("strong", True, "none", 0.0, False)
+    assert made("light", policy="randaugment", erasing=0.1) == Augmentation("light", True, "randaugment", 0.1, False)
 
 
 def test_what_may_not_be_mirrored_is_not_turned_upside_down() -> None:
-    assert default_recipe("strong", mirror=False, tiny=True).policy == "randaugment"
+    assert default_augmentation("strong", mirror=False, tiny=True).policy == "randaugment"
 
 
 @given(index=st.integers(0, 1000), side=st.integers(8, 64))
@@ -128,7 +128,7 @@ def test_a_tiny_source_is_shifted_by_whole_pixels_of_its_own(index: int, side: i
     rng = np.random.default_rng(side)
     source = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
     same_size = Preprocess(resize_size=side, crop_size=side)
-    light = recipe("light", source_pad=True)
+    light = augmentation("light", source_pad=True)
     moved = Augment(same_size, light, seed=0, epoch=1)(index, Item("a", source))
     enlarged = Augment(same_size, light, seed=0, epoch=1, size=4 * side)(index, Item("a", source))
     assert np.array_equal(enlarged, same_size.with_size(4 * side)(Image.fromarray(moved)))
@@ -137,7 +137,7 @@ def test_a_tiny_source_is_shifted_by_whole_pixels_of_its_own(index: int, side: i
 def test_a_larger_image_among_tiny_ones_is_shifted_as_the_network_sees_it() -> None:
     item = gradient(500, 500)
     for source_pad in (False, True):
-        augment = Augment(PREPROCESS, recipe("light", source_pad=source_pad), seed=3, epoch=1)
+        augment = Augment(PREPROCESS, augmentation("light", source_pad=source_pad), seed=3, epoch=1)
         expected = shift(PREPROCESS(item.open()), np.random.default_rng((3, 1, 0)))
         assert np.array_equal(augment(0, item), expected)
 
@@ -146,7 +146,7 @@ def test_a_larger_image_among_tiny_ones_is_shifted_as_the_network_sees_it() -> N
 @given(index=st.integers(0, 1000))
 def test_a_padded_view_is_a_part_of_the_image_padded_as_the_whole_is(strength: Strength, index: int) -> None:
     preprocess = PREPROCESS.with_fit("pad")
-    pixels = Augment(preprocess, recipe(strength), seed=0, epoch=1)(index, gradient(40, 160))
+    pixels = Augment(preprocess, augmentation(strength), seed=0, epoch=1)(index, gradient(40, 160))
     # Blue is 0 in the image and never in the mean colour.
     rows = np.flatnonzero((pixels[..., 2] == 0).any(axis=1))
     part = pixels[rows[0] : rows[-1] + 1]
@@ -160,7 +160,7 @@ def test_a_padded_view_is_a_part_of_the_image_padded_as_the_whole_is(strength: S
 @given(index=st.integers(0, 1000))
 def test_a_squashed_view_is_as_squashed_as_the_whole_image(strength: Strength, index: int) -> None:
     preprocess = PREPROCESS.with_fit("squash")
-    pixels = Augment(preprocess, recipe(strength), seed=0, epoch=1)(index, gradient(40, 400)).astype(int)
+    pixels = Augment(preprocess, augmentation(strength), seed=0, epoch=1)(index, gradient(40, 400)).astype(int)
     # Red and green grow by 255 over the squashed image's width and height: their slopes are the box's sides.
     width, height = (pixels[16, 28, 0] - pixels[16, 4, 0]), (pixels[28, 16, 1] - pixels[4, 16, 1])
     assert CROP_ASPECT[0] * 0.9 < width / height < CROP_ASPECT[1] * 1.1
@@ -168,7 +168,7 @@ def test_a_squashed_view_is_as_squashed_as_the_whole_image(strength: Strength, i
 
 def test_views_of_strong_show_less_of_the_image_than_standards() -> None:
     def smallest(strength: Strength) -> int:
-        augment = Augment(PREPROCESS, recipe(strength), seed=0, epoch=1)
+        augment = Augment(PREPROCESS, augmentation(strength), seed=0, epoch=1)
         views = (augment(index, gradient(400, 400)).astype(int) for index in range(200))
         return min(int(np.ptp(view[..., 0]) * np.ptp(view[..., 1])) for view in views)
 
@@ -179,8 +179,8 @@ def test_views_of_strong_show_less_of_the_image_than_standards() -> None:
 
 @pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
 def test_a_policy_varies_the_view_and_never_mirrors_it(policy: str) -> None:
-    plain = Augment(PREPROCESS, recipe(), seed=0, epoch=1)(0, gradient())
-    augment = Augment(PREPROCESS, recipe(policy=policy), seed=0, epoch=1)
+    plain = Augment(PREPROCESS, augmentation(), seed=0, epoch=1)(0, gradient())
+    augment = Augment(PREPROCESS, augmentation(policy=policy), seed=0, epoch=1)
     views = [augment(index, gradient()) for index in range(100)]
     assert len({view.tobytes() for view in views}) > 20
     assert not any(np.array_equal(view, plain[:, ::-1]) for view in views)
@@ -188,7 +188,7 @@ def test_a_policy_varies_the_view_and_never_mirrors_it(policy: str) -> None:
 
 @pytest.mark.parametrize(("erasing", "least", "most"), [(0.0, 0, 0), (0.25, 30, 70), (1.0, 200, 200)])
 def test_erasing_happens_as_often_as_it_should(erasing: float, least: int, most: int) -> None:
-    augment = Augment(PREPROCESS, recipe(erasing=erasing), seed=0, epoch=1)
+    augment = Augment(PREPROCESS, augmentation(erasing=erasing), seed=0, epoch=1)
     fill = np.array(PREPROCESS.mean_colour)
     erased = [bool((augment(index, gradient()) == fill).all(axis=-1).any()) for index in range(200)]
     assert least <= sum(erased) <= most
@@ -212,7 +212,7 @@ def test_what_is_erased_is_one_rectangle_of_the_size_that_the_paper_says(side: i
 
 def test_progressive_resizing_shows_the_same_part_smaller() -> None:
     preprocess = Preprocess(resize_size=256, crop_size=224)
-    standard = recipe("standard", mirror=True)
+    standard = augmentation("standard", mirror=True)
     large = Augment(preprocess, standard, seed=0, epoch=1)(5, gradient(300, 300)).astype(int)
     small = Augment(preprocess, standard, seed=0, epoch=1, size=112)(5, gradient(300, 300)).astype(int)
     assert abs(large[::2, ::2] - small).max() <= 3

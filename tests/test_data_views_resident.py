@@ -25,7 +25,7 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.views import image_cache
-from resnet_cli.data.views.augment import Recipe, Strength, default_recipe
+from resnet_cli.data.views.augment import Augmentation, Strength, default_augmentation
 from resnet_cli.data.views.batched import resample, target_of, whole_box
 from resnet_cli.data.views.image_cache import MappedImages, choose_layout, open_mapped
 from resnet_cli.data.views.resident import MEMORY_SHARE, Storage, ThreadedViews, fits, open_views, why_not_resident
@@ -60,14 +60,14 @@ TINY = make_items([(32, 32)] * 12)
 PHOTOS = make_items(PHOTO_SIZES)
 
 
-def light(*, tiny: bool) -> Recipe:
-    return default_recipe("light", mirror=True, tiny=tiny)
+def light(*, tiny: bool) -> Augmentation:
+    return default_augmentation("light", mirror=True, tiny=tiny)
 
 
 def views(
     items: Sequence[Item],
     preprocess: Preprocess,
-    recipe: Recipe,
+    augmentation: Augmentation,
     storage: Storage = "resident",
     *,
     shares: Sequence[Sequence[int]] | None = None,
@@ -75,7 +75,7 @@ def views(
     size: int | None = None,
 ) -> Tensor:
     """All views of an epoch in one tensor; a place that was not asked for fails."""
-    opened = open_views(items, preprocess, recipe, seed=0, device="cpu", storage=storage)
+    opened = open_views(items, preprocess, augmentation, seed=0, device="cpu", storage=storage)
     assert isinstance(opened, ThreadedViews) == (storage in {"threads", "auto"})
     batches = opened.batches(shares or [range(len(items))], epoch=epoch, size=size or preprocess.crop_size)
     return torch.cat([pixels.clone() for pixels in batches])
@@ -140,9 +140,9 @@ def test_of_photos_the_whole_view_and_its_shifts_are_those_of_pillow_bit_for_bit
     strength: Strength, fit: Fit, storage: Storage
 ) -> None:
     preprocess = PREPROCESS.with_fit(fit)
-    recipe = default_recipe(strength, mirror=True, tiny=False, erasing=0.5)
-    expected = views(PHOTOS, preprocess, recipe, "threads")
-    assert torch.equal(views(PHOTOS, preprocess, recipe, storage), expected)
+    augmentation = default_augmentation(strength, mirror=True, tiny=False, erasing=0.5)
+    expected = views(PHOTOS, preprocess, augmentation, "threads")
+    assert torch.equal(views(PHOTOS, preprocess, augmentation, storage), expected)
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -153,28 +153,30 @@ def test_of_tiny_sources_every_view_is_that_of_pillow_but_for_rounding(
 ) -> None:
     items = make_items([size] * 8)
     preprocess = TINY_PREPROCESS.with_fit(fit)
-    recipe = dataclasses.replace(default_recipe(strength, mirror=True, tiny=True, erasing=0.5), policy="none")
+    augmentation = dataclasses.replace(
+        default_augmentation(strength, mirror=True, tiny=True, erasing=0.5), policy="none"
+    )
     for side in (64, 48):
-        expected = views(items, preprocess, recipe, "threads", size=side)
-        mean, largest = distance(views(items, preprocess, recipe, size=side), expected)
+        expected = views(items, preprocess, augmentation, "threads", size=side)
+        mean, largest = distance(views(items, preprocess, augmentation, size=side), expected)
         assert mean <= 0.5 and largest <= 2
 
 
 @pytest.mark.parametrize("fit", FITS)
 def test_parts_of_photos_differ_little_from_those_of_the_sources(fit: Fit) -> None:
-    recipe = default_recipe("standard", mirror=True, tiny=False)
+    augmentation = default_augmentation("standard", mirror=True, tiny=False)
     preprocess = PREPROCESS.with_fit(fit)
-    expected = views(PHOTOS, preprocess, recipe, "threads")
-    assert distance(views(PHOTOS, preprocess, recipe), expected)[0] <= 4
-    assert distance(views(PHOTOS, preprocess, recipe, epoch=2), expected)[0] > 20
+    expected = views(PHOTOS, preprocess, augmentation, "threads")
+    assert distance(views(PHOTOS, preprocess, augmentation), expected)[0] <= 4
+    assert distance(views(PHOTOS, preprocess, augmentation, epoch=2), expected)[0] > 20
 
 
 def test_progressive_resizing_shows_the_same_view_smaller() -> None:
     # Of other sizes the centre crop lies half a pixel beside the larger one's.
     photos = make_items([(120, 90), (90, 120), (80, 80)])
-    for recipe in (light(tiny=False), default_recipe("standard", mirror=True, tiny=False)):
-        expected = views(photos, PREPROCESS, recipe, "threads", size=32)
-        found = views(photos, PREPROCESS, recipe, size=32)
+    for augmentation in (light(tiny=False), default_augmentation("standard", mirror=True, tiny=False)):
+        expected = views(photos, PREPROCESS, augmentation, "threads", size=32)
+        found = views(photos, PREPROCESS, augmentation, size=32)
         assert found.shape == (3, 3, 32, 32)
         assert distance(found, expected)[0] <= 4
 
@@ -184,23 +186,23 @@ def test_mirroring_and_erasing_agree_exactly(mirror: bool) -> None:
     """Nothing is resampled: the sources have the network's size."""
     items = make_items([(64, 64)] * 40)
     same_size = Preprocess(resize_size=64, crop_size=64)
-    recipe = Recipe("none", mirror, "none", 0.5, False)
-    expected = views(items, same_size, recipe, "threads")
-    assert torch.equal(views(items, same_size, recipe), expected)
-    plain = views(items, same_size, Recipe("none", False, "none", 0.0, False))
+    augmentation = Augmentation("none", mirror, "none", 0.5, False)
+    expected = views(items, same_size, augmentation, "threads")
+    assert torch.equal(views(items, same_size, augmentation), expected)
+    plain = views(items, same_size, Augmentation("none", False, "none", 0.0, False))
     assert 10 < sum(torch.equal(*pair) for pair in zip(plain, expected, strict=True)) + 20 * mirror < 35
 
 
 @pytest.mark.parametrize("storage", ["resident", "mapped"])
 @pytest.mark.parametrize("items", [TINY, PHOTOS], ids=["tiny", "photos"])
 def test_a_view_is_a_function_of_seed_epoch_and_index_whatever_the_batches(items: list[Item], storage: Storage) -> None:
-    recipe = default_recipe("standard", mirror=True, tiny=False, erasing=0.5)
-    whole = views(items, PREPROCESS, recipe, storage)
-    assert torch.equal(views(items, PREPROCESS, recipe, storage), whole)
+    augmentation = default_augmentation("standard", mirror=True, tiny=False, erasing=0.5)
+    whole = views(items, PREPROCESS, augmentation, storage)
+    assert torch.equal(views(items, PREPROCESS, augmentation, storage), whole)
     order = [3, 0, 4, 4, 1, 2]
-    shuffled = views(items, PREPROCESS, recipe, storage, shares=[order[:2], order[2:3], order[3:]])
+    shuffled = views(items, PREPROCESS, augmentation, storage, shares=[order[:2], order[2:3], order[3:]])
     assert torch.equal(shuffled, whole[order])
-    assert not torch.equal(views(items, PREPROCESS, recipe, storage, epoch=2), whole)
+    assert not torch.equal(views(items, PREPROCESS, augmentation, storage, epoch=2), whole)
 
 
 def test_views_are_channels_last_in_memory() -> None:
@@ -213,17 +215,17 @@ def test_views_are_channels_last_in_memory() -> None:
 
 
 def test_the_processor_decodes_on_threads_unless_told_otherwise() -> None:
-    recipe = light(tiny=True)
-    assert torch.equal(views(TINY, PREPROCESS, recipe, "auto"), views(TINY, PREPROCESS, recipe, "threads"))
+    augmentation = light(tiny=True)
+    assert torch.equal(views(TINY, PREPROCESS, augmentation, "auto"), views(TINY, PREPROCESS, augmentation, "threads"))
 
 
 def test_what_cannot_be_stored_says_why_and_takes_the_threads() -> None:
     sizes = [item.open().size for item in TINY]
 
-    def reason(recipe: Recipe, sizes: Sequence[tuple[int, int]], fit: Fit = "crop") -> str:
-        return why_not_resident(recipe, choose_layout(recipe, sizes, PREPROCESS.with_fit(fit)), sizes)
+    def reason(augmentation: Augmentation, sizes: Sequence[tuple[int, int]], fit: Fit = "crop") -> str:
+        return why_not_resident(augmentation, choose_layout(augmentation, sizes, PREPROCESS.with_fit(fit)), sizes)
 
-    strong, standard = (default_recipe(name, mirror=True, tiny=False) for name in ("strong", "standard"))
+    strong, standard = (default_augmentation(name, mirror=True, tiny=False) for name in ("strong", "standard"))
     assert "trivialaugment" in reason(strong, sizes)
     assert reason(dataclasses.replace(strong, policy="none"), sizes) == ""
     assert reason(light(tiny=True), sizes) == "" == reason(light(tiny=False), [*sizes, (40, 40)])
@@ -297,8 +299,8 @@ def num_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-RECIPE = default_recipe("standard", mirror=True, tiny=False)
-LAYOUT = choose_layout(RECIPE, PHOTO_SIZES, PREPROCESS)
+AUGMENTATION = default_augmentation("standard", mirror=True, tiny=False)
+LAYOUT = choose_layout(AUGMENTATION, PHOTO_SIZES, PREPROCESS)
 HASHES = [item.content_hash() for item in PHOTOS]
 
 
@@ -372,7 +374,7 @@ def test_a_full_disk_is_no_place_and_training_takes_the_threads(monkeypatch: pyt
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=9 * num_bytes))
     assert open_mapped(PHOTOS, HASHES, LAYOUT) is None
     assert list(folder.glob("*.u8")) == []
-    forced = open_views(PHOTOS, PREPROCESS, RECIPE, seed=0, device="cpu", storage="mapped")
+    forced = open_views(PHOTOS, PREPROCESS, AUGMENTATION, seed=0, device="cpu", storage="mapped")
     assert isinstance(forced, ThreadedViews)
 
 

@@ -14,13 +14,13 @@ from resnet_cli.errors import ImageError
 from resnet_cli.images import Pixels
 from resnet_cli.system.threads import num_threads
 
-__all__ = ["PREFETCH_BATCHES", "Batch", "load_batches", "stack"]
+__all__ = ["PREFETCH_BATCHES", "ImageBatch", "load_batches", "stack"]
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch(Generic[T]):
+class ImageBatch(Generic[T]):
     """Consecutive items of whatever kind was asked for.
 
     Attributes:
@@ -41,7 +41,7 @@ class Batch(Generic[T]):
 
 def load_batches(
     items: Iterable[T], transform: Callable[[T], Pixels], *, batch_size: int | Iterable[int]
-) -> Iterator[Batch[T]]:
+) -> Iterator[ImageBatch[T]]:
     """Applies ``transform`` (decode, resize, augment) on threads and stacks the results.
 
     Args:
@@ -52,7 +52,7 @@ def load_batches(
     groups = decode_ahead(items, transform, batch_size=batch_size, num_workers=num_threads())
     try:
         for group in groups:
-            yield Batch(group.items, stack(group.decoded), group.errors)
+            yield ImageBatch(group.items, stack(group.decoded), group.errors)
     finally:
         # Not left to the garbage collector: an abandoned iterator must stop its threads at once.
         groups.close()

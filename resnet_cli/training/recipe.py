@@ -94,7 +94,7 @@ class Recipe:
     loss: LossName
     label_smoothing: float
     balance: Balance
-    augment: augment.Recipe | None
+    augment: augment.Augmentation | None
     mixup: float
     cutmix: float
     mix_off_epochs: int
@@ -298,8 +298,8 @@ def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:
         )
 
 
-def _choose_augment(decisions: Decisions, facts: Facts) -> augment.Recipe:
-    recipe = augment.default_recipe(
+def _choose_augment(decisions: Decisions, facts: Facts) -> augment.Augmentation:
+    recipe = augment.default_augmentation(
         decisions.decide("augment", defaults.default_augment(facts.source_px)),
         mirror=facts.mirror_safe,
         tiny=facts.source_px <= augment.TINY_SOURCE_PX,

@@ -41,7 +41,7 @@ STRONG_ERASING = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Augmentation:
     """How training images vary.
 
     Attributes:
@@ -79,10 +79,10 @@ class View:
     erased: tuple[int, int, int, int] | None = None
 
 
-def default_recipe(
+def default_augmentation(
     strength: Strength, *, mirror: bool, tiny: bool, policy: Policy | None = None, erasing: float | None = None
-) -> Recipe:
-    """The recipe of a strength.
+) -> Augmentation:
+    """The augmentation of a strength.
 
     Args:
         strength: ``none``, ``light``, ``standard`` or ``strong``.
@@ -95,7 +95,7 @@ def default_recipe(
     if policy is None:
         # TrivialAugment turns by up to 135 degrees: a 6 would be a 9 where even mirroring is not safe.
         policy = ("trivialaugment" if mirror else "randaugment") if is_strong else "none"
-    return Recipe(
+    return Augmentation(
         strength=strength,
         mirror=mirror and strength != "none",
         policy=policy,
@@ -109,17 +109,17 @@ class Augment:
 
     Args:
         preprocess: Gives size, fit, interpolation and the mean colour.
-        recipe: What varies.
+        augmentation: What varies.
         seed: Of the training.
         epoch: From 1.
         size: Pixels of the square instead of the preprocessing's, for progressive resizing.
     """
 
     def __init__(
-        self, preprocess: Preprocess, recipe: Recipe, *, seed: int, epoch: int, size: int | None = None
+        self, preprocess: Preprocess, augmentation: Augmentation, *, seed: int, epoch: int, size: int | None = None
     ) -> None:
         self._preprocess = preprocess.with_size(size) if size else preprocess
-        self._recipe = recipe
+        self._augmentation = augmentation
         self._key = (seed, epoch)
 
     def __call__(self, index: int, item: Item) -> Pixels:
@@ -128,15 +128,15 @@ class Augment:
         Raises:
             ImageError: The image cannot be read.
         """
-        recipe, preprocess = self._recipe, self._preprocess
+        augmentation, preprocess = self._augmentation, self._preprocess
         rng = np.random.default_rng((*self._key, index))
         image = item.open()
-        view = draw_part(recipe, preprocess, image.size, rng)
+        view = draw_part(augmentation, preprocess, image.size, rng)
         pixels = self._show(image, view)
-        if recipe.policy != "none":
-            varied = apply_policy(recipe.policy, from_pixels(pixels), rng, fill=preprocess.mean_colour)
+        if augmentation.policy != "none":
+            varied = apply_policy(augmentation.policy, from_pixels(pixels), rng, fill=preprocess.mean_colour)
             pixels = np.asarray(varied)
-        view = draw_finish(view, recipe, preprocess.crop_size, rng)
+        view = draw_finish(view, augmentation, preprocess.crop_size, rng)
         if view.mirrored:
             pixels = pixels[:, ::-1]
         return pixels if view.erased is None else _fill(pixels, view.erased, preprocess.mean_colour)
@@ -151,35 +151,39 @@ class Augment:
         return pixels if view.shift is None else _cut(pixels, view.shift)
 
 
-def draw_view(recipe: Recipe, preprocess: Preprocess, size: tuple[int, int], *, key: tuple[int, int, int]) -> View:
+def draw_view(
+    augmentation: Augmentation, preprocess: Preprocess, size: tuple[int, int], *, key: tuple[int, int, int]
+) -> View:
     """The view of a recipe without a policy: the one that :class:`Augment` shows.
 
     Args:
-        recipe: What varies.
+        augmentation: What varies.
         preprocess: With the size of the view.
         size: Width and height of the source.
         key: Seed, epoch and index.
     """
     rng = np.random.default_rng(key)
-    return draw_finish(draw_part(recipe, preprocess, size, rng), recipe, preprocess.crop_size, rng)
+    return draw_finish(draw_part(augmentation, preprocess, size, rng), augmentation, preprocess.crop_size, rng)
 
 
-def draw_part(recipe: Recipe, preprocess: Preprocess, size: tuple[int, int], rng: np.random.Generator) -> View:
+def draw_part(
+    augmentation: Augmentation, preprocess: Preprocess, size: tuple[int, int], rng: np.random.Generator
+) -> View:
     """Which part of an image is shown: what is drawn before a policy.
 
     Args:
-        recipe: What varies.
+        augmentation: What varies.
         preprocess: With the size of the view.
         size: Width and height of the source.
         rng: Where chance comes from.
     """
-    if recipe.strength == "none":
+    if augmentation.strength == "none":
         return View()
-    if recipe.source_pad and min(size) <= TINY_SOURCE_PX:
+    if augmentation.source_pad and min(size) <= TINY_SOURCE_PX:
         return View(source_shift=_draw_shift(min(size), rng))
-    if recipe.strength == "light":
+    if augmentation.strength == "light":
         return View(shift=_draw_shift(preprocess.crop_size, rng))
-    area = STRONG_CROP_AREA if recipe.strength == "strong" else CROP_AREA
+    area = STRONG_CROP_AREA if augmentation.strength == "strong" else CROP_AREA
     if preprocess.fit == "crop":
         return View(box=random_box(size, rng, area=area))
     # A part shaped like its image, which is then padded or squashed as the whole image is in evaluation.
@@ -188,17 +192,17 @@ def draw_part(recipe: Recipe, preprocess: Preprocess, size: tuple[int, int], rng
     return View(box=(left * width, top * height, right * width, bottom * height))
 
 
-def draw_finish(view: View, recipe: Recipe, side: int, rng: np.random.Generator) -> View:
+def draw_finish(view: View, augmentation: Augmentation, side: int, rng: np.random.Generator) -> View:
     """The view with what is drawn after a policy: whether it is mirrored, and what is erased.
 
     Args:
         view: Its part.
-        recipe: What varies.
+        augmentation: What varies.
         side: Of the view, in pixels.
         rng: Where chance comes from.
     """
-    mirrored = recipe.mirror and rng.random() < 0.5
-    erased = _draw_erasing((side, side), rng) if rng.random() < recipe.erasing else None
+    mirrored = augmentation.mirror and rng.random() < 0.5
+    erased = _draw_erasing((side, side), rng) if rng.random() < augmentation.erasing else None
     return dataclasses.replace(view, mirrored=mirrored, erased=erased)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.scan import raise_unreadable
 from resnet_cli.data.loading import load_batches
-from resnet_cli.data.views.augment import Recipe, View
+from resnet_cli.data.views.augment import Augmentation, View
 from resnet_cli.data.views.batched import Frame, target_of, to_device, whole_box
 from resnet_cli.errors import DiskError
 from resnet_cli.images import Pixels
@@ -94,11 +94,11 @@ class Layout:
         return Frame((left * across, top * down, right * across, bottom * down), target_of(box, preprocess))
 
 
-def choose_layout(recipe: Recipe, sizes: Sequence[tuple[int, int]], preprocess: Preprocess) -> Layout:
-    """The smallest form that has all that a recipe shows.
+def choose_layout(augmentation: Augmentation, sizes: Sequence[tuple[int, int]], preprocess: Preprocess) -> Layout:
+    """The smallest form that has all that an augmentation shows.
 
     Args:
-        recipe: What varies.
+        augmentation: What varies.
         sizes: Width and height of each source.
         preprocess: At its full size.
     """
@@ -107,7 +107,7 @@ def choose_layout(recipe: Recipe, sizes: Sequence[tuple[int, int]], preprocess: 
     is_small = width * height <= side * side and max(width, height) <= MAX_ASPECT * min(width, height)
     if is_small and len(set(sizes)) == 1:
         return Layout("source", width, height, preprocess)
-    if recipe.strength in {"none", "light"}:
+    if augmentation.strength in {"none", "light"}:
         return Layout("view", preprocess.crop_size, preprocess.crop_size, preprocess)
     return Layout("square", side, side, preprocess)
 

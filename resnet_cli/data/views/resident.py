@@ -16,7 +16,7 @@ from torch import Tensor
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.loading import load_batches
-from resnet_cli.data.views.augment import TINY_SOURCE_PX, Augment, Recipe, draw_view
+from resnet_cli.data.views.augment import TINY_SOURCE_PX, Augment, Augmentation, draw_view
 from resnet_cli.data.views.batched import show, to_device
 from resnet_cli.data.views.image_cache import Layout, choose_layout, decode_all, open_mapped
 from resnet_cli.preprocess import Preprocess
@@ -91,7 +91,7 @@ class StoredViews:
         stored: The images.
         layout: Their form.
         sizes: Width and height of each source.
-        recipe: What varies; without a policy.
+        augmentation: What varies; without a policy.
         seed: Of the training.
         device: Where views are made.
     """
@@ -102,12 +102,12 @@ class StoredViews:
         layout: Layout,
         sizes: Sequence[tuple[int, int]],
         *,
-        recipe: Recipe,
+        augmentation: Augmentation,
         seed: int,
         device: torch.device,
     ) -> None:
         self._stored, self._layout, self._sizes = stored, layout, sizes
-        self._recipe, self._seed, self._device = recipe, seed, device
+        self._augmentation, self._seed, self._device = augmentation, seed, device
 
     def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
         """See :class:`Views`."""
@@ -115,7 +115,7 @@ class StoredViews:
         for share, pixels in zip(shares, self._stored.rows(shares, self._device), strict=True):
             sizes = [self._sizes[index] for index in share]
             views = [
-                draw_view(self._recipe, preprocess, source, key=(self._seed, epoch, index))
+                draw_view(self._augmentation, preprocess, source, key=(self._seed, epoch, index))
                 for index, source in zip(share, sizes, strict=True)
             ]
             frames = [self._layout.frame(view, source, preprocess) for view, source in zip(views, sizes, strict=True)]
@@ -130,20 +130,26 @@ class ThreadedViews:
     Args:
         items: In the order of their indices.
         preprocess: At its full size.
-        recipe: What varies.
+        augmentation: What varies.
         seed: Of the training.
         device: Where views go.
     """
 
     def __init__(
-        self, items: Sequence[Item], preprocess: Preprocess, *, recipe: Recipe, seed: int, device: torch.device
+        self,
+        items: Sequence[Item],
+        preprocess: Preprocess,
+        *,
+        augmentation: Augmentation,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self._items, self._preprocess = items, preprocess
-        self._recipe, self._seed, self._device = recipe, seed, device
+        self._augmentation, self._seed, self._device = augmentation, seed, device
 
     def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
         """See :class:`Views`."""
-        augment = Augment(self._preprocess, self._recipe, seed=self._seed, epoch=epoch, size=size)
+        augment = Augment(self._preprocess, self._augmentation, seed=self._seed, epoch=epoch, size=size)
         loaded = load_batches(
             [index for share in shares for index in share],
             lambda index: augment(index, self._items[index]),
@@ -159,7 +165,7 @@ class ThreadedViews:
 def open_views(
     items: Sequence[Item],
     preprocess: Preprocess,
-    recipe: Recipe,
+    augmentation: Augmentation,
     *,
     seed: int,
     device: str,
@@ -170,46 +176,46 @@ def open_views(
     Args:
         items: In the order of their indices.
         preprocess: At its full size.
-        recipe: What varies.
+        augmentation: What varies.
         seed: Of the training.
         device: As torch spells it.
         storage: ``resident`` keeps decoded images in the device's memory, ``mapped`` in a memory-mapped file, and
             ``threads`` decodes them again in each epoch. ``auto`` takes the first that fits on a CUDA device, and
-            threads on other devices, where decoding is a small share of the time. If the recipe or the disk does not
+            threads on other devices, where decoding is a small share of the time. If the augmentation or the disk does not
             allow the others, threads are used.
 
     Raises:
         DataError: Images that cannot be read.
     """
     on = torch.device(device)
-    threads = ThreadedViews(items, preprocess, recipe=recipe, seed=seed, device=on)
+    threads = ThreadedViews(items, preprocess, augmentation=augmentation, seed=seed, device=on)
     if storage == "threads" or (storage == "auto" and on.type != "cuda"):
         return threads
     images = scan(items, signatures=False)
     leave_out_unreadable(items, images, "error")
     sizes = [(image.width, image.height) for image in images]
-    layout = choose_layout(recipe, sizes, preprocess)
-    if why_not_resident(recipe, layout, sizes):
+    layout = choose_layout(augmentation, sizes, preprocess)
+    if why_not_resident(augmentation, layout, sizes):
         return threads
     stored: Stored | None
     if storage == "resident" or (storage == "auto" and fits(len(items), layout, on)):
         stored = ResidentImages(items, layout, on)
     else:
         stored = open_mapped(items, [image.sha256 for image in images], layout)
-    return StoredViews(stored, layout, sizes, recipe=recipe, seed=seed, device=on) if stored else threads
+    return StoredViews(stored, layout, sizes, augmentation=augmentation, seed=seed, device=on) if stored else threads
 
 
-def why_not_resident(recipe: Recipe, layout: Layout, sizes: Sequence[tuple[int, int]]) -> str:
-    """Why views of stored images cannot be those of a recipe; empty if they can.
+def why_not_resident(augmentation: Augmentation, layout: Layout, sizes: Sequence[tuple[int, int]]) -> str:
+    """Why views of stored images cannot be those of an augmentation; empty if they can.
 
     Args:
-        recipe: What varies.
+        augmentation: What varies.
         layout: In which they would be stored.
         sizes: Width and height of each source.
     """
-    if recipe.policy != "none":
-        return f"{recipe.policy} varies one image at a time"
-    if recipe.source_pad and layout.kind != "source" and min(map(min, sizes)) <= TINY_SOURCE_PX:
+    if augmentation.policy != "none":
+        return f"{augmentation.policy} varies one image at a time"
+    if augmentation.source_pad and layout.kind != "source" and min(map(min, sizes)) <= TINY_SOURCE_PX:
         return "tiny images of several sizes are each shifted by pixels of their own"
     typical = statistics.median(max(size) / min(size) for size in sizes)
     if layout.kind == "square" and layout.preprocess.fit == "crop" and typical > MAX_SQUASHED_ASPECT:

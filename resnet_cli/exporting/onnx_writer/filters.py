@@ -42,7 +42,7 @@ class Axis(NamedTuple):
     is_part: str | None = None
 
 
-class Weights(NamedTuple):
+class FilterWeights(NamedTuple):
     """How much each source pixel counts for each of the square's; names in the graph.
 
     Attributes:
@@ -60,7 +60,7 @@ class Weights(NamedTuple):
     num_tiles: int
 
 
-def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Weights:
+def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> FilterWeights:
     """Pillow's bounds and weights, as matrices."""
     steps = graph.op("Add", np.arange(preprocess.crop_size), axis.offset)
     if preprocess.fit == "pad":
@@ -100,7 +100,7 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Weigh
         ends = graph.op("Min", graph.op("Mul", ends, axis.block), axis.length)
     heads = np.arange(0, preprocess.crop_size, TILE)
     tails = np.minimum(heads + TILE, preprocess.crop_size) - 1
-    return Weights(upper, lower, graph.op("Gather", starts, heads), graph.op("Gather", ends, tails), len(heads))
+    return FilterWeights(upper, lower, graph.op("Gather", starts, heads), graph.op("Gather", ends, tails), len(heads))
 
 
 def _part(graph: GraphWriter, axis: Axis, reduction: str, preprocess: Preprocess) -> tuple[str, str]:

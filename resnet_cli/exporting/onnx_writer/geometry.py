@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import PIL
 
-from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, Weights, add_ratio, add_weights
+from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, FilterWeights, add_ratio, add_weights
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
 
@@ -109,7 +109,7 @@ def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preproces
     return graph.op("And", graph.op("Greater", lost[1], np.int64(0)), loses_more)
 
 
-def _first_pass(graph: GraphWriter, images: str, dimension: int, along: Weights, other: Weights) -> str:
+def _first_pass(graph: GraphWriter, images: str, dimension: int, along: FilterWeights, other: FilterWeights) -> str:
     """Resizes one axis, reading only what the result needs of the other.
 
     Args:
@@ -141,7 +141,7 @@ def _first_pass(graph: GraphWriter, images: str, dimension: int, along: Weights,
     return _levels(graph, *(graph.op("Concat", *found, axis=dimension + 1) for found in sums))
 
 
-def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: Weights) -> str:
+def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: FilterWeights) -> str:
     """Resizes the other axis of float32 [b x 3 x h x w] planes that hold no more than it needs."""
     sums = []
     for weights in (along.high, along.low):
@@ -153,7 +153,7 @@ def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: Weights
     return _levels(graph, *sums)
 
 
-def _bounds(graph: GraphWriter, weights: Weights) -> list[str]:
+def _bounds(graph: GraphWriter, weights: FilterWeights) -> list[str]:
     """The first source pixel that is looked at and the one after the last, int64 [1] each."""
     ends = ((weights.starts, 0), (weights.ends, weights.num_tiles - 1))
     return [graph.op("Gather", x, np.array([index])) for x, index in ends]
