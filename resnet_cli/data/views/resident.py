@@ -181,8 +181,8 @@ def open_views(
         device: As torch spells it.
         storage: ``resident`` keeps decoded images in the device's memory, ``mapped`` in a memory-mapped file, and
             ``threads`` decodes them again in each epoch. ``auto`` takes the first that fits on a CUDA device, and
-            threads on other devices, where decoding is a small share of the time. If the augmentation or the disk does not
-            allow the others, threads are used.
+            threads on other devices, where decoding is a small share of the time. If the augmentation or the disk
+            does not allow the others, threads are used.
 
     Raises:
         DataError: Images that cannot be read.
