@@ -19,7 +19,7 @@ def on_forward(setting: Setting) -> Iterator[Row]:
     """Several ways to run the backbone on the CPU, in turns; the figure is the speed relative to torch's forward."""
     import torch
 
-    from resnet_cli.commands.api import load
+    from resnet_cli import load
 
     from . import forward
 

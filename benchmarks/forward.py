@@ -30,7 +30,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from resnet_cli.commands.api import load
+from resnet_cli import load
 from resnet_cli.data.loading import stack
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.network import add_features

@@ -67,7 +67,7 @@ def on_inference(setting: Setting) -> Iterator[Row]:
 
 def measure_rate(setting: Setting, what: str, files: list[Path], *, at_least: float | None) -> Row:
     """Measures images/s of predict over files, in turns with the bare network."""
-    from resnet_cli.commands.api import load
+    from resnet_cli import load
     from resnet_cli.system.device import choose_compute
 
     from .inference import BarePass, our_rate

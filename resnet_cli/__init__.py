@@ -1,14 +1,15 @@
 """ResNet-50 transfer learning: fine-tune, evaluate and predict, from Python or from ``resnet-cli``.
 
-The names below are imported when they are first used: ``import resnet_cli`` alone costs nothing.
+The names below are imported when they are first used, so ``import resnet_cli`` alone costs nothing.
 
     import resnet_cli
-    result = resnet_cli.finetune(data="photos", epochs=10)
-    model = resnet_cli.load(result.run.path)
-    print(model.predict("a.jpg")[0].label)
-    resnet_cli.export(model, format="onnx", int8=True)
-    for prediction in resnet_cli.predict(model, ["a.jpg", pil_image, array]):
+    result = resnet_cli.finetune("photos", epochs=10, progress=True)
+    print(resnet_cli.evaluate(result))
+    for prediction in resnet_cli.predict(result, ["a.jpg", pil_image, array]):
         print(prediction.path, prediction.label, prediction.prob)
+    resnet_cli.export(result, format="onnx", int8=True)
+    model = resnet_cli.load("runs/latest")
+    print(model.predict("a.jpg")[0].label)
 """
 
 from __future__ import annotations
@@ -18,28 +19,33 @@ from typing import TYPE_CHECKING, Any
 from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
-    from resnet_cli.commands.api import evaluate, load, predict
-    from resnet_cli.commands.export import export_model as export
-    from resnet_cli.commands.finetune import finetune
+    from resnet_cli.api.calls import compare, download, evaluate, export, finetune, inspect, study
+    from resnet_cli.api.models import load, predict
     from resnet_cli.prediction import Prediction
 
-__all__ = ["Prediction", "__version__", "evaluate", "export", "finetune", "load", "predict"]
-
-#: Name -> the module that has it, and what it is called there.
-_HOMES = {
-    "Prediction": ("resnet_cli.prediction", "Prediction"),
-    "evaluate": ("resnet_cli.commands.api", "evaluate"),
-    "export": ("resnet_cli.commands.export", "export_model"),
-    "finetune": ("resnet_cli.commands.finetune", "finetune"),
-    "load": ("resnet_cli.commands.api", "load"),
-    "predict": ("resnet_cli.commands.api", "predict"),
-}
+__all__ = [
+    "Prediction",
+    "__version__",
+    "compare",
+    "download",
+    "evaluate",
+    "export",
+    "finetune",
+    "inspect",
+    "load",
+    "predict",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'resnet_cli' has no attribute '{name}'")
     import importlib
 
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(module), attribute)
+    home = {"Prediction": "prediction", "load": "api.models", "predict": "api.models"}.get(name, "api.calls")
+    return getattr(importlib.import_module(f"resnet_cli.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -124,3 +125,19 @@ def _char_width(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+class Summarized:
+    """Mixin for results: a short ``repr``, and a small table in notebooks."""
+
+    def summary(self) -> dict[str, str]:
+        """The main facts as text, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}: {value}" for name, value in self.summary().items())
+        return f"<{type(self).__name__} {facts}>"
+
+    def _repr_html_(self) -> str:
+        cells = ((html.escape(name), html.escape(value)) for name, value in self.summary().items())
+        return f"<table>{''.join(f'<tr><th>{name}</th><td>{value}</td></tr>' for name, value in cells)}</table>"

@@ -19,6 +19,7 @@ ROOT = Path(resnet_cli.__file__).parent
 #: From the top, one row per room: a module may import its own room and those below.
 ROOMS = (
     "__main__",
+    "api",
     "cli",
     "commands",
     "serving",

@@ -19,6 +19,7 @@ from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import open_predictor
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Warned, WorkDone
+from resnet_cli.text import Summarized, percent
 from resnet_cli.version import SCHEMA_VERSION
 
 EvalEvent: TypeAlias = WorkDone | Noted | Warned
@@ -29,8 +30,8 @@ def ignore(event: EvalEvent) -> None:
     """Default handler: ignores every event."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ComparisonResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ComparisonResult(Summarized):
     """Result of evaluating several models on the same images.
 
     Attributes:
@@ -44,6 +45,15 @@ class ComparisonResult:
     split: str
     found: tuple[tuple[str, Evaluation], ...]
     comparisons: tuple[Comparison, ...]
+
+    def summary(self) -> dict[str, str]:
+        """Top-1 of each model, and how likely each difference is by chance."""
+        facts = {"data": f"{self.data}, {self.split}"}
+        facts |= {f"top-1 of {name}": percent(scores.top1) for name, scores in self.found}
+        (first, _), *others = self.found
+        for (name, _), one in zip(others, self.comparisons, strict=True):
+            facts[f"{name} against {first}"] = f"{100 * one.difference.value:+.1f} points, p = {one.p_value:.2g}"
+        return facts
 
     def check(self, fail_under: float | None) -> None:
         """Compares top-1 of every model with ``--fail-under``.
@@ -68,12 +78,12 @@ class ComparisonResult:
 
 
 def evaluate_model(
-    spec: str, data: str | None, config: EvalConfig, *, command: str, on_event: OnEvalEvent = ignore
+    spec: str | Predictor[Any], data: str | None, config: EvalConfig, *, command: str, on_event: OnEvalEvent = ignore
 ) -> EvalResult:
     """Scores one model, and writes the report and the predictions where that is asked for.
 
     Args:
-        spec: MODEL as a user types it.
+        spec: MODEL as a user types it, or an opened model.
         data: DATA as for ``finetune``; None for the images of the model's own run.
         config: Everything else.
         command: The command line, for the report.
@@ -120,12 +130,12 @@ def evaluate_model(
 
 
 def compare_models(
-    specs: Sequence[str], data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore
+    specs: Sequence[str | Predictor[Any]], data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore
 ) -> ComparisonResult:
     """Scores several models on the same images, and compares the first with each of the others.
 
     Args:
-        specs: At least two models, as a user types them.
+        specs: At least two models, as a user types them, or opened ones.
         data: DATA as for ``finetune``; None for the images of the first model's run.
         config: Everything else.
         on_event: Called with progress, notes and warnings.
@@ -146,8 +156,10 @@ def compare_models(
     return ComparisonResult(images.dataset.name, images.split, tuple(found), tuple(comparisons))
 
 
-def open_model(spec: str, config: EvalConfig, on_event: OnEvalEvent) -> Predictor[Any]:
-    """Opens the model that MODEL names; downloads are reported."""
+def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalEvent) -> Predictor[Any]:
+    """Opens the model that MODEL names; downloads are reported. An opened model is returned as it is."""
+    if not isinstance(spec, str):
+        return spec
     # Also where an exported file computes, which has a device and a precision of its own: a wrong flag is an error.
     choose_compute(config.device, config.precision)
     return open_predictor(

@@ -31,11 +31,12 @@ from resnet_cli.system.paths import (
     refuse_existing,
     sha256_of,
 )
+from resnet_cli.text import Summarized, percent, size
 from resnet_cli.version import SCHEMA_VERSION
 
 
-@dataclasses.dataclass(frozen=True)
-class ExportResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ExportResult(Summarized):
     """What was written.
 
     Attributes:
@@ -61,6 +62,18 @@ class ExportResult:
     parity: Parity
     seconds: float
     pushed: Pushed | None = None
+
+    def summary(self) -> dict[str, str]:
+        """The file and its accuracy."""
+        pushed = {} if self.pushed is None else {"pushed to": self.pushed.url}
+        file, model = self.parity.file_accuracy, self.parity.model_accuracy
+        return {
+            "path": str(self.path),
+            "format": f"{self.format}, {self.number}",
+            "size": size(self.num_bytes),
+            "accuracy": f"{percent(file.value)} (model: {percent(model.value)})",
+            **pushed,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``export --json`` prints."""

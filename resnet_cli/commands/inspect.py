@@ -22,6 +22,7 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.model.feature_cache import MAX_SEARCH, find_features
 from resnet_cli.system.events import Progress, WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
+from resnet_cli.text import Summarized
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     Features: TypeAlias = NDArray[np.floating[Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class InspectResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class InspectResult(Summarized):
     """What ``inspect`` found and wrote.
 
     Attributes:
@@ -44,6 +45,21 @@ class InspectResult:
     table: Path | None = None
     num_dropped: int = 0
     html: Path | None = None
+
+    def summary(self) -> dict[str, str]:
+        """The number of findings of each kind."""
+        found = self.inspection
+        written = {name: str(path) for name, path in (("table", self.table), ("page", self.html)) if path}
+        return {
+            "data": found.dataset.name,
+            "images": f"{len(found.images):,}",
+            "unreadable": f"{len(found.unreadable):,}",
+            "groups of exact duplicates": f"{len(found.exact):,}",
+            "pairs of near duplicates": f"{len(found.near):,}",
+            "leaks between splits": f"{len(found.leaks):,}",
+            "label conflicts": f"{len(found.label_conflicts):,}",
+            **written,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``inspect --json`` prints."""

@@ -20,6 +20,7 @@ from resnet_cli.evaluation.evaluation_set import open_data
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
+from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.label_sheet import label_sheet
 from resnet_cli.studies.clean_backbone import clean_backbone
@@ -29,11 +30,12 @@ from resnet_cli.studies.robustness import MAX_IMAGES, Robustness, robustness
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
+from resnet_cli.text import Summarized, percent
 from resnet_cli.version import SCHEMA_VERSION
 
 
-@dataclasses.dataclass(frozen=True)
-class CurveResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class CurveResult(Summarized):
     """Result of ``eval --learning-curve``.
 
     Attributes:
@@ -50,13 +52,22 @@ class CurveResult:
     split: str
     curve: LearningCurve
 
+    def summary(self) -> dict[str, str]:
+        """The model, the data and the main figures."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "top-1": percent(self.curve.top1),
+            "with twice the images": f"{100 * self.curve.twice.gain.value:+.1f} points",
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The object that ``eval --learning-curve --json`` prints."""
         return _head(self) | {"judged": self.split, "learning_curve": self.curve.to_dict()}
 
 
-@dataclasses.dataclass(frozen=True)
-class AuditResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class AuditResult(Summarized):
     """Result of ``eval --label-audit``.
 
     Attributes:
@@ -84,14 +95,24 @@ class AuditResult:
         """The files that were written, each with what it is for."""
         return [(str(self.sheet), "the labels to look at, with images"), (str(self.table), self.next_step)]
 
+    def summary(self) -> dict[str, str]:
+        """The model, the data and the main figures."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "wrong labels (estimate)": f"{self.audit.num_wrong.value:.0f}",
+            "page": str(self.sheet),
+            "table": str(self.table),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The object that ``eval --label-audit --json`` prints."""
         audit = self.audit.to_dict(self.items)
         return _head(self) | {"label_audit": audit, "written": [path for path, _ in self.written]}
 
 
-@dataclasses.dataclass(frozen=True)
-class RobustnessResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class RobustnessResult(Summarized):
     """Result of ``eval --robustness``.
 
     Attributes:
@@ -105,6 +126,15 @@ class RobustnessResult:
     found: Robustness
     backbone: ClassVar[str] = ""
 
+    def summary(self) -> dict[str, str]:
+        """The model, the data and the main figures."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "top-1 on clean images": percent(self.found.clean.value),
+            "on corrupted images": percent(self.found.mean_top1),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The object that ``eval --robustness --json`` prints."""
         head = {"schema_version": SCHEMA_VERSION, "model": self.model, "data": self.data}
@@ -114,11 +144,13 @@ class RobustnessResult:
 StudyResult = CurveResult | AuditResult | RobustnessResult
 
 
-def run_study(spec: str, data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore) -> StudyResult:
+def run_study(
+    spec: str | Predictor[Any], data: str | None, config: EvalConfig, *, on_event: OnEvalEvent = ignore
+) -> StudyResult:
     """Makes the study of one model and its data that ``config`` names.
 
     Args:
-        spec: MODEL as a user types it.
+        spec: MODEL as a user types it, or an opened model.
         data: DATA as for ``finetune``; None for the images of the model's own run.
         config: Everything else.
         on_event: Called with progress and warnings.

@@ -25,6 +25,7 @@ from resnet_cli.evaluation.coverage import CoverageRow, risk_coverage
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, rank_classes
 from resnet_cli.evaluation.slices import SliceScores, score_slices
+from resnet_cli.text import Summarized, percent, percent_range
 
 #: Test-time augmentation: ``flip`` averages the probabilities of an image and its mirror image.
 Tta: TypeAlias = Literal["none", "flip"]
@@ -64,8 +65,8 @@ class ClassScores:
     support: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Evaluation(Summarized):
     """A model's predictions for n labeled images, and their metrics.
 
     Slow metrics are computed on first access.
@@ -105,6 +106,19 @@ class Evaluation:
     temperature: float = 1.0
     is_unfamiliar: NDArray[np.bool_] | None = None
     groups: tuple[str, ...] | None = None
+
+    def summary(self) -> dict[str, str]:
+        """The main figures."""
+        top1 = self.top1_interval
+        top5 = {} if self.top5 is None else {"top-5": percent(self.top5)}
+        return {
+            "images": f"{self.num_images:,}",
+            "classes": f"{len(self.classes):,}",
+            "top-1": f"{percent(top1.value)} ({percent_range(top1.low, top1.high)})",
+            **top5,
+            "macro F1": percent(self.macro.f1),
+            "loss": f"{self.loss:.3f}",
+        }
 
     @property
     def num_images(self) -> int:

@@ -17,13 +17,14 @@ from resnet_cli.reporting.error_targets import promises
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.runs import EpochRecord, RunFolder
+from resnet_cli.text import Summarized, duration, percent
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.plan import Plan
 from resnet_cli.version import SCHEMA_VERSION
 
 
-@dataclasses.dataclass(frozen=True)
-class FinetuneResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class FinetuneResult(Summarized):
     """What a finetune reached.
 
     Attributes:
@@ -50,6 +51,18 @@ class FinetuneResult:
     seconds: float
     retention: Retention | None = None
     threads: Sequence[Sequence[int]] = ()
+
+    def summary(self) -> dict[str, str]:
+        """The run and its main figures."""
+        test = {} if self.test is None else {"test top-1": percent(self.test.top1)}
+        return {
+            "run": str(self.run.path),
+            "mode": self.plan.mode,
+            "classes": f"{len(self.model.classes):,}",
+            "validation top-1": percent(self.val.top1),
+            **test,
+            "time": duration(self.seconds),
+        }
 
     @property
     def judged(self) -> Evaluation:

@@ -1,10 +1,11 @@
-"""The Python API: a path, a PIL image and an array of one image get one answer."""
+"""The Python API: the calls of the commands, and one answer for a path, a PIL image and an array of one image."""
 
 from __future__ import annotations
 
 import dataclasses
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ import PIL
 import pytest
 import torch
 from PIL import Image
+from support.running import Trained
 
 import resnet_cli
-from resnet_cli.commands.api import LoadedModel, load, predict
-from resnet_cli.commands.export import export_model
-from resnet_cli.errors import ConfigError, DataError, ImageError, ModelError
+from resnet_cli.api.calls import export
+from resnet_cli.api.models import LoadedModel, load, predict
+from resnet_cli.errors import ConfigError, DataError, ImageError, ModelError, VerificationError
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.network import NUM_FEATURES, ResNet50
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 
-pytest_plugins = ["support.narrow_network"]
+pytest_plugins = ["support.narrow_network", "support.small_runs"]
 
 CLASSES = ("ant", "bee", "cat")
 CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
@@ -171,7 +173,103 @@ def test_the_names_are_there_and_nothing_is_imported_before_they_are_used() -> N
         "import sys, resnet_cli; assert 'torch' not in sys.modules; resnet_cli.predict; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert resnet_cli.load is load and resnet_cli.predict is predict and resnet_cli.export is export_model
+    assert resnet_cli.load is load and resnet_cli.predict is predict and resnet_cli.export is export
     assert all(getattr(resnet_cli, name) for name in resnet_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         resnet_cli.nonsense  # noqa: B018
+
+
+def test_only_what_the_package_offers_is_listed() -> None:
+    assert dir(resnet_cli) == sorted(resnet_cli.__all__)
+
+
+def test_a_model_may_be_given_in_any_form(full_run: Trained, here: Path) -> None:
+    photo = next((full_run.photos / "test").rglob("*.png"))
+    forms: list[Any] = [full_run.run, str(full_run.run), full_run.result, full_run.result.run, load(full_run.run)]
+    answers = {next(predict(form, [photo], **CPU)).topk for form in forms}
+    assert len(answers) == 1
+    scores = {resnet_cli.evaluate(form, split="val", **CPU).loss for form in forms}
+    assert len(scores) == 1
+    exported = resnet_cli.export(full_run.result, out=here / "model.onnx")
+    by_file = next(predict(exported, [photo]))
+    assert dict(by_file.topk) == pytest.approx(dict(next(iter(answers))), abs=1e-4)
+
+
+def test_evaluate_says_what_the_command_says(full_run: Trained, here: Path) -> None:
+    scores = resnet_cli.evaluate(full_run.run, full_run.photos, split="test", out=here / "report", **CPU)
+    assert full_run.result.test is not None and scores.top1 == full_run.result.test.top1
+    assert (here / "report" / "report.html").is_file()
+    with pytest.raises(VerificationError):
+        resnet_cli.evaluate(full_run.run, fail_under=1.0, split="val", **CPU)
+    with pytest.raises(ConfigError, match="is a study"):
+        resnet_cli.evaluate(full_run.run, robustness=True)
+
+
+def test_models_are_compared_and_studied(full_run: Trained, frozen_run: Trained) -> None:
+    compared = resnet_cli.compare([full_run.run, load(frozen_run.run)], full_run.photos, split="val", **CPU)
+    assert len(compared.comparisons) == 1 and "against" in repr(compared)
+    with pytest.raises(ConfigError, match="at least two"):
+        resnet_cli.compare([full_run.run])
+    studied = resnet_cli.study("robustness", load(full_run.run), full_run.photos, max_images=2, **CPU)
+    assert "corrupted" in repr(studied)
+    with pytest.raises(ConfigError, match="unknown study 'age'"):
+        resnet_cli.study("age", full_run.run)
+
+
+def test_finetune_takes_results_as_weights_and_tells_its_listener(
+    narrow: None, no_plots: None, model: LoadedModel, here: Path, make_folder: Any
+) -> None:
+    photos = make_folder({"cat": 6, "dog": 6}, "pets")
+    kinds = set()
+    result = resnet_cli.finetune(
+        photos, weights=model, mode="frozen", out=here / "run", on_event=lambda event: kinds.add(type(event)), **CPU
+    )
+    assert {kind.__name__ for kind in kinds} >= {"PlanMade", "WorkDone"}
+    assert set(resnet_cli.load(result).classes) == {"cat", "dog"}
+    with pytest.raises(ConfigError, match="only on the command line"):
+        resnet_cli.finetune(photos, seeds=2)
+    with pytest.raises(ConfigError, match="in no file"):
+        resnet_cli.finetune(photos, weights=dataclasses.replace(model, path=None))
+
+
+def test_data_is_inspected_and_downloaded(here: Path, make_folder: Any) -> None:
+    found = resnet_cli.inspect(make_folder({"cat": 2, "dog": 2}, "pets"), html=here / "page.html")
+    assert "images: 4" in repr(found) and (here / "page.html").is_file()
+    (digits,) = resnet_cli.download("digits")
+    assert digits.already_here
+    with pytest.raises(ConfigError, match="unknown name"):
+        resnet_cli.download("nonsense")
+
+
+def test_results_are_short_in_a_session_and_tables_in_a_notebook(full_run: Trained) -> None:
+    loaded = load(full_run.run)
+    for result in (full_run.result, full_run.result.val, full_run.result.model, loaded):
+        assert len(repr(result)) < 400
+        assert result._repr_html_().startswith("<table><tr><th>")
+    assert "top-1: " in repr(full_run.result.val)
+    hostile = dataclasses.replace(loaded, classes=("<script>", "a", "b"))
+    assert "<script>" not in hostile._repr_html_()
+
+
+def test_progress_is_shown_when_it_is_asked_for(
+    model: LoadedModel, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.predict([photo], **CPU)
+    assert capsys.readouterr() == ("", "")
+    model.predict([photo], progress=True, **CPU)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_notebook_gets_bars(model: LoadedModel, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    handle = types.SimpleNamespace(update=shown.append)
+
+    def display(table: str, display_id: bool) -> Any:
+        shown.append(table)
+        return handle
+
+    fake = types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace(kernel="a kernel"))
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(HTML=str, display=display))
+    model.predict([photo] * 3, progress=True, **CPU)
+    assert "<progress" in shown[0] and 'value="3" max="3"' in shown[-1] and "3 of 3" in shown[-1]
