@@ -22,6 +22,7 @@ from resnet_cli.model.network import NUM_FEATURES, ResNet50, load_tensors
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import atomic_path
+from resnet_cli.text import Summarized
 
 #: Name of the model file in a run folder.
 MODEL_FILE = "model.safetensors"
@@ -49,8 +50,8 @@ class Exemplars:
     held_out: Tensor
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Model(Summarized):
     """What a user keeps.
 
     Attributes:
@@ -74,6 +75,15 @@ class Model:
     path: Path | None = None
     exemplars: Exemplars | None = None
     reliability: Reliability | None = None
+
+    def summary(self) -> dict[str, str]:
+        """The file, the classes and the input."""
+        names = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
+        return {
+            "file": "none" if self.path is None else str(self.path),
+            "classes": f"{len(self.classes):,} ({names})",
+            "input": f"{self.preprocess.crop_size} px",
+        }
 
     @property
     def reference(self) -> NDArray[Any] | None:
