@@ -61,8 +61,8 @@ def in_an_empty_folder(here: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gate's own tests try every batch and size."""
+def short_parity_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of the parity check try every batch size and image size."""
     monkeypatch.setattr(parity, "BATCHES", (1, 3))
     monkeypatch.setattr(parity, "ODD_SIZES", ((1, 1), (97, 31)))
     monkeypatch.setattr(parity, "NUM_TIMED", {1: 1})
@@ -79,7 +79,7 @@ def exported(full_run: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def test_it_says_what_was_written_and_what_the_gate_saw(full_run: Trained) -> None:
+def test_it_says_what_was_written_and_what_the_parity_check_found(full_run: Trained) -> None:
     result = run_cli("export", full_run.run, "--out", "made/m.onnx", "--json")
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
@@ -90,7 +90,7 @@ def test_it_says_what_was_written_and_what_the_gate_saw(full_run: Trained) -> No
     assert found["source_sha256"] == sha256_of(full_run.run / "model.safetensors")
     assert found["parity"]["passed"] and found["parity"]["data"] == "all 15 validation images of colours"
     assert all(check["agreement"] == 1 and check["max_difference"] < 1e-3 for check in found["parity"]["checks"])
-    assert "The file against the model" in result.stderr
+    assert "File and model compared" in result.stderr
     assert os.listdir("made") == ["m.onnx"]
 
 
@@ -114,13 +114,13 @@ def test_a_file_that_answers_otherwise_is_not_written(full_run: Trained, monkeyp
     result = run_cli("export", full_run.run, "--out", "m.onnx")
     assert result.exit_code == 10
     assert result.stdout == ""
-    assert "onnx does not answer as the model does, and was not written" in result.stderr
-    assert "differs" in result.stderr and "Answered differently" in result.stderr
+    assert "the predictions of onnx differ from the model's, and it was not written" in result.stderr
+    assert "differs" in result.stderr and "Different predictions" in result.stderr
     assert Path("m.onnx").read_text() == "the old file" and os.listdir() == ["m.onnx"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_an_export_killed_before_the_gate_leaves_the_old_file(full_run: Trained) -> None:
+def test_an_export_killed_before_the_parity_check_leaves_the_old_file(full_run: Trained) -> None:
     Path("m.onnx").write_text("the old file")
     command = [sys.executable, "-c", WAITING, "export", str(full_run.run), "--out", "m.onnx"]
     process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
@@ -154,7 +154,7 @@ def test_without_a_run_images_must_be_named(full_run: Trained) -> None:
     Path("alone.safetensors").write_bytes((full_run.run / "model.safetensors").read_bytes())
     result = run_cli("export", "alone.safetensors", "--out", "m.onnx")
     assert result.exit_code == 2
-    assert "no images to work with" in result.stderr and "--verify-with DATA" in result.stderr
+    assert "no images to check with" in result.stderr and "--verify-with DATA" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ Ours.
 
 
 @pytest.fixture(autouse=True)
-def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gate's own tests try every batch and size."""
+def short_parity_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of the parity check try every batch size and image size."""
     monkeypatch.setattr(parity, "BATCHES", (1,))
     monkeypatch.setattr(parity, "ODD_SIZES", ((9, 7),))
     monkeypatch.setattr(parity, "NUM_TIMED", {1: 1})
@@ -231,13 +231,13 @@ def test_what_is_to_be_private_never_goes_where_all_can_see_it(run: Path, served
     served.private[REPO] = False
     result = export("--private")
     assert result.exit_code == 2
-    assert "open to all; nothing was pushed; run/model.onnx is kept" in result.stderr
+    assert "is public; nothing was pushed; run/model.onnx is kept" in result.stderr
     assert served.commits == [] and served.blobs == {}
     served.private[REPO] = True
     assert export("--private").exit_code == 0
 
 
-def test_nothing_is_uploaded_when_the_gate_refuses(
+def test_nothing_is_uploaded_when_the_parity_check_rejects_the_file(
     run: Path, served: UploadServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predict = OnnxModel.predict
@@ -251,9 +251,9 @@ def test_nothing_is_uploaded_when_the_gate_refuses(
     ("where", "code", "said"),
     [
         ("POST /api/repos/create", 500, "HTTP 500, out of order"),
-        ("POST /api/models/", 401, "the token in HF_TOKEN may not write there"),
+        ("POST /api/models/", 401, "the token in HF_TOKEN has no write access"),
         ("POST /api/models/someone/insects/commit", 500, "HTTP 500, out of order"),
-        ("POST /api/models/someone/insects/commit", 403, "the token in HF_TOKEN may not write there"),
+        ("POST /api/models/someone/insects/commit", 403, "the token in HF_TOKEN has no write access"),
         ("PUT /blobs", 400, "HTTP 400"),
         ("POST /api/validate-yaml", 502, "HTTP 502"),
     ],
@@ -290,7 +290,7 @@ def test_a_wrong_token_is_refused_and_never_shown(
     result = export("--format", "safetensors", "--out", "made")
     text = " ".join(result.stderr.split())
     assert result.exit_code == 5 and "hf_wrong" not in result.output
-    assert "the token in HF_TOKEN may not write there (HTTP 401" in text
+    assert "the token in HF_TOKEN has no write access (HTTP 401" in text
     # A folder is never replaced.
     assert "rm -r made && resnet-cli export" in text and Path("made/config.json").exists()
 
@@ -317,7 +317,7 @@ def test_a_card_that_the_hub_does_not_take_is_the_users_to_mend(run: Path, serve
 @pytest.mark.parametrize(
     "front", ["---\n- a list\n---\n", "---\nx: [\n---\n", "---\nx: !!python/name:os.system\n---\n"]
 )
-def test_a_damaged_card_is_named_before_the_gate(run: Path, served: UploadServer, front: str) -> None:
+def test_a_damaged_card_is_named_before_the_parity_check(run: Path, served: UploadServer, front: str) -> None:
     (run / "model_card.md").write_text(front + "text")
     result = export()
     assert result.exit_code == 2 and "model_card.md: not a model card" in " ".join(result.stderr.split())
@@ -346,7 +346,7 @@ def test_ctrl_c_keeps_the_file_and_says_so(run: Path, served: UploadServer, monk
         ({}, ["--private"], 2, "--private has no effect without --push"),
         ({"RESNET_CLI_OFFLINE": "1"}, ["--push", "hf:a/b"], 5, "RESNET_CLI_OFFLINE is set"),
         ({"HF_TOKEN": ""}, ["--push", "hf:a/b"], 4, "HF_TOKEN is not set"),
-        ({"HF_TOKEN": "hf_two\nlines"}, ["--push", "hf:a/b"], 4, "HF_TOKEN holds characters that no token has"),
+        ({"HF_TOKEN": "hf_two\nlines"}, ["--push", "hf:a/b"], 4, "HF_TOKEN contains characters that no token has"),
     ],
     ids=str,
 )
@@ -361,7 +361,7 @@ def test_what_cannot_be_pushed_is_refused_at_once(
     assert "hf_two" not in result.output and served.requests == []
 
 
-def test_a_token_does_not_travel_in_the_open(served: UploadServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_never_sent_unencrypted(served: UploadServer, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://user:word@hub.example")

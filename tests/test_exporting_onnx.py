@@ -35,13 +35,13 @@ from resnet_cli.system.device import REFERENCE
 pytest_plugins = ["support.narrow_network"]
 
 
-def about(model: Model, *, takes: InputKind = "picture", number: FilePrecision = "fp32") -> ExportMetadata:
+def about(model: Model, *, takes: InputKind = "picture", precision: FilePrecision = "fp32") -> ExportMetadata:
     return ExportMetadata(
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
         temperature=model.temperature,
         input_kind=takes,
-        precision=number,
+        precision=precision,
         provenance=model.provenance,
         licence="CC0",
         source_sha256="ab" * 32,
@@ -51,16 +51,21 @@ def about(model: Model, *, takes: InputKind = "picture", number: FilePrecision =
 
 
 def written(
-    model: Model, path: Path, *, takes: InputKind = "picture", number: FilePrecision = "fp32", with_novelty: bool = True
+    model: Model,
+    path: Path,
+    *,
+    takes: InputKind = "picture",
+    precision: FilePrecision = "fp32",
+    with_novelty: bool = True,
 ) -> OnnxModel:
-    proto = to_onnx(model, number=number, with_novelty=with_novelty)
-    if number == "int8":
+    proto = to_onnx(model, precision=precision, with_novelty=with_novelty)
+    if precision == "int8":
         squares = (stack([model.preprocess(image)]) for image in images())
         feeds = ({IMAGES: model.preprocess.normalize(square).contiguous().numpy()} for square in squares)
         proto = int8.quantise(proto, feeds)
     if takes == "picture":
         proto = take_images(proto, model.preprocess)
-    path.write_bytes(finish(proto, about(model, takes=takes, number=number)))
+    path.write_bytes(finish(proto, about(model, takes=takes, precision=precision)))
     return OnnxModel.load(path, threads=1)
 
 
@@ -91,10 +96,10 @@ def test_its_heat_is_that_of_the_model(tmp_path: Path, hidden: tuple[int, ...]) 
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("number", ["fp32", "fp16", "int8"])
-def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: FilePrecision) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, precision: FilePrecision) -> None:
     path = tmp_path / "m.onnx"
-    whole = written(made_up_model(), path, number=number).predict(images())
+    whole = written(made_up_model(), path, precision=precision).predict(images())
     cut = OnnxModel.load(path, threads=1, without_preprocessing=True)
     assert cut.metadata.input_kind == "tensor"
     squares = [cut.prepare(image) for image in images()]
@@ -102,7 +107,7 @@ def test_without_its_preprocessing_it_answers_the_same(tmp_path: Path, number: F
         found = getattr(cut.predict(squares), name)
         assert (found is None) is (expected is None)
         if found is not None:
-            np.testing.assert_allclose(found, expected, atol=1e-5 if number == "fp32" else 1e-3)
+            np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 1e-3)
 
 
 def test_a_whole_resnet50_does_too(tmp_path: Path) -> None:
@@ -130,17 +135,17 @@ def test_no_images_get_no_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize(("number", "tolerance", "share"), [("fp16", 0.01, 0.6), ("int8", 0.1, 0.5)])
+@pytest.mark.parametrize(("precision", "tolerance", "share"), [("fp16", 0.01, 0.6), ("int8", 0.1, 0.5)])
 def test_fewer_digits_take_less_room_and_answer_nearly_the_same(
-    tmp_path: Path, number: FilePrecision, tolerance: float, share: float
+    tmp_path: Path, precision: FilePrecision, tolerance: float, share: float
 ) -> None:
     model = made_up_model()
     full = written(model, tmp_path / "full.onnx")
-    small = written(model, tmp_path / "small.onnx", number=number)
+    small = written(model, tmp_path / "small.onnx", precision=precision)
     for found, expected in zip(small.predict_images(images())[:2], full.predict_images(images())[:2], strict=True):
         assert found is not None and expected is not None
         np.testing.assert_allclose(found, expected, atol=tolerance)
-    assert small.precision == number
+    assert small.precision == precision
     # What is not weights stays: the preprocessing and the metadata.
     fixed = len(finish(take_images(to_onnx(model), PREPROCESS), about(model))) - weight_bytes(tmp_path / "full.onnx")
     assert (tmp_path / "small.onnx").stat().st_size - fixed < share * weight_bytes(tmp_path / "full.onnx") + 60_000

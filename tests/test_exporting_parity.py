@@ -1,4 +1,4 @@
-"""The gate lets through what answers as the model does, and nothing else."""
+"""The parity check accepts a file whose predictions match the model's, and nothing else."""
 
 from __future__ import annotations
 

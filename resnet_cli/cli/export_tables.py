@@ -1,4 +1,4 @@
-"""What ``export`` prints: what the gate saw, what was written, and all formats side by side."""
+"""What ``export`` prints: the parity check, the written file, and all formats side by side."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BYTES_PER_MB = 1e6
 
 
 def parity_tables(parity: Parity) -> list[RenderableType]:
-    """The file against the model: each group of images, accuracy and speed, and what is answered differently."""
-    groups = plain_table("The file against the model", "images", ">number", ">largest difference", ">same class", "")
+    """The file against the model: each group of images, accuracy and speed, and different predictions."""
+    groups = plain_table("File and model compared", "images", ">number", ">largest difference", ">same class", "")
     for check in parity.checks:
         verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
         groups.add_row(
@@ -34,17 +34,17 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
     figures = plain_table("", "", ">model", ">file")
     figures.add_row("accuracy (95 % interval)", _share(parity.model_accuracy), _share(parity.file_accuracy))
     for batch_size, ms in parity.file_ms.items():
-        what = "an image alone" if batch_size == 1 else f"an image, {batch_size} at a time"
+        what = f"time per image, batch size {batch_size}"
         figures.add_row(what, f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms")
     if parity.max_novelty_difference is not None:
         remark = "" if parity.is_novelty_close else "  differs"
         figures.add_row("novelty, largest difference", "", f"{parity.max_novelty_difference:.1e}{remark}")
-    figures.caption = f"{printable(parity.data)}; torch and file on this machine's CPU, preprocessing included"
+    figures.caption = f"{printable(parity.data)}; model in torch and file on this machine's CPU, preprocessing included"
     if parity.caveat:
         figures.caption += f"\n{parity.caveat}"
     blocks: list[RenderableType] = [groups, figures]
     if parity.differences:
-        table = plain_table("Answered differently", "image", "model", "file")
+        table = plain_table("Different predictions", "image", "model", "file")
         for found in parity.differences:
             expected = f"{printable(found.expected)} {percent(found.expected_prob)}"
             table.add_row(printable(found.name), expected, f"{printable(found.found)} {percent(found.found_prob)}")
@@ -53,18 +53,18 @@ def parity_tables(parity: Parity) -> list[RenderableType]:
 
 
 def result_block(result: ExportResult, *, width: int) -> RenderableType:
-    """What was written, and what to do with it."""
+    """What was written, and how to use it."""
     path = str(result.path)
     what = f"{size(result.num_bytes)}, SHA-256 {result.sha256[:16]}…"
     blocks = [files_block(f"Written in {result.seconds:.0f} s", [(path, what)], width=width)]
     if result.format == "onnx":
         command = f"resnet-cli predict photo.jpg --model {shlex.quote(path)}"
-        blocks.append(files_block("Next", [(command, "answers without torch")], width=width))
+        blocks.append(files_block("Next", [(command, "predicts without torch")], width=width))
     return Group(*blocks)
 
 
 def benchmark_table(rows: Sequence[Row]) -> Table:
-    """All formats: size, accuracy, how far they differ, how fast they are."""
+    """All formats: size, accuracy, difference from the model, speed."""
     sizes = sorted({size for row in rows for size in row.ms})
     table = plain_table(
         "Formats on this machine",
@@ -89,7 +89,7 @@ def benchmark_table(rows: Sequence[Row]) -> Table:
             *(f"{row.ms[size]:.0f}" for size in sizes),
             Text(row.note, style="bold red"),
         )
-    table.caption = "milliseconds a decoded image, preprocessing included; nothing was kept"
+    table.caption = "ms: milliseconds per decoded image at this batch size, preprocessing included; no file was kept"
     return table
 
 

@@ -1,1 +1,1 @@
-"""One module a format, and the parity gate that each file must pass before it is written."""
+"""One module per format, and the parity check that each file must pass before it is kept."""

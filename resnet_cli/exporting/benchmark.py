@@ -1,4 +1,4 @@
-"""All formats side by side on this machine; nothing is kept."""
+"""All formats side by side on this machine; no file is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.events import OnWork
 
-#: Name -> the options that make it.
+#: Name -> options of the export.
 VARIANTS: dict[str, dict[str, Any]] = {
     "onnx": {},
     "onnx fp16": {"fp16": True},
@@ -33,13 +33,13 @@ class Row:
     """One format.
 
     Attributes:
-        name: Of the format.
-        num_bytes: Of all its files; 0 where it could not be made.
-        accuracy: With its 95 % interval; None likewise.
+        name: Name of the format.
+        num_bytes: Bytes of all its files; 0 if it could not be made.
+        accuracy: Accuracy with its 95 % interval; None if it could not be made.
         max_difference: Largest difference of a probability from the model's; None for the model itself.
-        agreement: Share of images with the model's class, ties aside.
-        ms: Batch size -> milliseconds a decoded image, preprocessing included.
-        note: Why there are no figures, or that the gate would refuse the file.
+        agreement: Share of images with the model's class, apart from ties.
+        ms: Batch size -> milliseconds per decoded image, preprocessing included.
+        note: Why there are no values, or that the parity check would reject the file.
     """
 
     name: str
@@ -62,13 +62,13 @@ def benchmark(
     """Makes, checks and times every format; the first row is the model in torch.
 
     Args:
-        model: To export.
-        config: Which images to use, and how much accuracy int8 may lose.
-        on_work: Told how far the images are.
-        on_row: Told of each row as it is there.
+        model: The model to export.
+        config: The images to use, and how much accuracy int8 may lose.
+        on_work: Called with the progress on the images.
+        on_row: Called with each row as soon as it is complete.
 
     Raises:
-        ConfigError: There are no images.
+        ConfigError: There are no images to check with.
         DataError: They cannot be read.
     """
     images = images_to_verify(model, config)
@@ -104,7 +104,7 @@ def benchmark(
                     max(found.max_difference for found in parity.checks),
                     whole.agreement,
                     parity.file_ms,
-                    "" if parity.passed else "would be refused",
+                    "" if parity.passed else "would be rejected",
                 )
             )
     return rows

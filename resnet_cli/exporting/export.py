@@ -72,7 +72,7 @@ class Job:
         if self.config.format == "safetensors":
             return write_timm(self.model, path, self.metadata)
         is_onnx = self.config.format == "onnx"
-        made = to_onnx(self.model, number=self.precision, with_novelty=self.config.novelty, with_heat=is_onnx)
+        made = to_onnx(self.model, precision=self.precision, with_novelty=self.config.novelty, with_heat=is_onnx)
         if self.precision == "int8":
             made = int8.quantise(made, self._calibration())
         if self.metadata.input_kind != "tensor":
@@ -158,7 +158,7 @@ def check(
         expected=expected,
         precision=job.precision,
         max_drop=0.0 if job.precision == "fp32" else job.config.max_drop,
-        data=images.about,
+        data=images.description,
         on_progress=_reports("compare", on_work),
     )
     return dataclasses.replace(parity, caveat=precision_conflict(job.model.provenance, "fp32"))

@@ -1,4 +1,4 @@
-"""A model for OpenVINO: a folder with ``model.xml`` and ``model.bin``, made from our ONNX graph."""
+"""A model for OpenVINO: a folder with ``model.xml`` and ``model.bin``, converted from its ONNX graph."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel, load_openvino
 
 
-def write_openvino(onnx: bytes, folder: Path, about: ExportMetadata) -> OpenVinoModel:
-    """Converts a graph of ours that takes ``pixels``, in float32.
+def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenVinoModel:
+    """Converts an ONNX graph that takes ``pixels``, in float32.
 
-    The resizing stays outside: OpenVINO 2026.4 answered the first image of a graph that resizes otherwise than the
-    same image a second time.
+    The resizing is not part of the graph: with a graph that resizes, OpenVINO 2026.4 returned different results for the
+    first image and for the same image a second time.
 
     Raises:
         SetupError: OpenVINO is not installed.
@@ -22,5 +22,5 @@ def write_openvino(onnx: bytes, folder: Path, about: ExportMetadata) -> OpenVino
     source.write_bytes(onnx)
     openvino.save_model(openvino.convert_model(source), folder / MODEL_FILE, compress_to_fp16=False)
     source.unlink()
-    about.write(folder)
+    metadata.write(folder)
     return OpenVinoModel(folder)

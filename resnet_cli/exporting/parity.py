@@ -1,4 +1,4 @@
-"""The gate: a file is kept only if it answers real images as the model does."""
+"""The parity check: a file is kept only if its predictions on real images match the model's."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.system.events import Progress
 
-#: Largest difference of a probability, by how the numbers are kept; int8 is judged by its accuracy.
+#: Largest difference of a probability, by precision; for int8 only the accuracy counts.
 TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
-#: Largest difference of a novelty; int8 files know the novelty of validation images as they see it.
+#: Largest difference of a novelty; int8 files store the novelty that they themselves compute for validation images.
 NOVELTY_TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2.0}
-#: Where the model's two best classes are closer than this, either answer is right.
+#: If the model's two best classes are closer than this, either prediction matches.
 TIE = 1e-4
-#: Images of one size in a batch; the last is what a small server would use.
+#: Batch sizes to try with images of one size; the last is typical of a small server.
 BATCHES = (1, 2, 7, 32)
-#: Width and height of images that files are known to fail on: odd, tiny, tall, wide, panoramic, large.
+#: Width and height of images that exports often fail on: odd, tiny, tall, wide, panoramic, large.
 ODD_SIZES = ((333, 251), (1, 1), (3, 200), (200, 3), (97, 450), (640, 61), (1200, 100), (90, 1300), (1600, 1201))
-#: Images answered between two looks at the progress.
+#: Images between two reports of progress.
 CHUNK = 32
-#: Batch size -> runs whose median is the time.
+#: Batch size -> number of runs, whose median is the time.
 NUM_TIMED = {1: 5, 32: 1}
-#: Images that are named where answers differ.
+#: Images that are named if predictions differ.
 NUM_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The two compared on one group of images.
+    """Model and file compared on one group of images.
 
     Attributes:
-        name: What is special about them, for people.
-        num_images: How many.
+        name: What is special about the group.
+        num_images: Number of images.
         max_difference: Largest difference of a probability.
-        agreement: Share with the same most probable class, ties aside.
-        passed: Whether that is close enough.
+        agreement: Share of images with the same most probable class, apart from ties.
+        passed: Whether the two are close enough.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """An image that the two answer differently.
+    """An image for which model and file predict different classes.
 
     Attributes:
-        name: Of the image.
-        expected: The model's answer.
-        expected_prob: Its probability.
-        found: The file's answer.
-        found_prob: Its probability.
+        name: Name of the image.
+        expected: Class predicted by the model.
+        expected_prob: Probability of that class.
+        found: Class predicted by the file.
+        found_prob: Probability of that class.
     """
 
     name: str
@@ -77,21 +77,22 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """What the gate saw.
+    """The result of the parity check.
 
     Attributes:
-        data: Which images, for people.
-        checks: By group of images.
-        model_accuracy: Of the model, with its 95 % interval.
-        file_accuracy: Of the file, likewise.
-        max_drop: Share of right answers that may be lost.
-        max_novelty_difference: None where the file tells no novelty.
-        is_novelty_close: Whether that is small enough.
-        differences: Images answered differently, the model's surest answers first.
-        model_ms: Batch size -> milliseconds an image, preprocessing included.
-        file_ms: Likewise.
-        probs: The file's answers to all labelled images, float32 [n x k].
-        novelty: Likewise, float32 [n] or None.
+        data: Description of the images.
+        checks: Results by group of images.
+        model_accuracy: Accuracy of the model with its 95 % interval.
+        file_accuracy: Accuracy of the file with its 95 % interval.
+        max_drop: Accuracy that the file may lose, as a share of the images.
+        max_novelty_difference: Largest difference of a novelty; None if the file does not compute it.
+        is_novelty_close: Whether that difference is small enough.
+        differences: Images with different predictions, those of which the model is most confident first.
+        model_ms: Batch size -> milliseconds per image for the model, preprocessing included.
+        file_ms: Batch size -> milliseconds per image for the file, preprocessing included.
+        probs: Probabilities from the file for all labeled images, float32 [n x k].
+        novelty: Novelty from the file for all labeled images, float32 [n]; None if it does not compute it.
+        caveat: A sentence if the model's own figures were computed in another precision than the check.
     """
 
     data: str
@@ -110,27 +111,27 @@ class Parity:
 
     @property
     def drop(self) -> float:
-        """Share of right answers that the file loses; negative where it gains some."""
+        """Accuracy that the file loses, as a share of the images; negative if it gains some."""
         return self.model_accuracy.value - self.file_accuracy.value
 
     @property
     def passed(self) -> bool:
         """Whether the file may be kept."""
         # A difference of two floats: one image of a hundred is exactly a point.
-        answers_agree = all(check.passed for check in self.checks)
-        return answers_agree and self.is_novelty_close and self.drop <= self.max_drop + 1e-9
+        predictions_agree = all(check.passed for check in self.checks)
+        return predictions_agree and self.is_novelty_close and self.drop <= self.max_drop + 1e-9
 
     def require(self, what: str) -> None:
-        """Refuses a file that differs.
+        """Rejects a file that differs.
 
         Raises:
-            VerificationError: It does.
+            VerificationError: The file differs from the model.
         """
         if self.passed:
             return
         failed = [check for check in self.checks if not check.passed]
         reasons = [
-            f"{check.name}: largest difference {check.max_difference:.2g}, {check.agreement:.2%} the same class"
+            f"{check.name}: largest difference {check.max_difference:.2g}, same class for {check.agreement:.2%}"
             for check in failed
         ]
         if not self.is_novelty_close:
@@ -138,10 +139,10 @@ class Parity:
         if self.drop > self.max_drop + 1e-9:
             reasons.append(f"accuracy falls by {100 * self.drop:.2f} points, {100 * self.max_drop:g} are allowed")
         raise VerificationError(
-            f"{what} does not answer as the model does, and was not written: {'; '.join(reasons)}",
-            hint="allow more with --max-drop, or keep more digits: --fp16, or neither"
+            f"the predictions of {what} differ from the model's, and it was not written: {'; '.join(reasons)}",
+            hint="allow more with --max-drop, or export with --fp16 or in float32"
             if not failed and self.is_novelty_close
-            else "export without --int8 and --fp16; if that fails too, it is a bug: please report it",
+            else "export without --int8 and --fp16; if that fails too, please report a bug",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,17 +174,17 @@ def compare(
     data: str = "",
     on_progress: Progress | None = None,
 ) -> Parity:
-    """Answers the same images twice.
+    """Compares model and file on the same images.
 
     Args:
         model: The model itself.
-        file: The exported file, in its own runtime.
-        items: Labelled images, at least one, all readable.
-        classes: In index order.
-        expected: The model's answers to the items.
-        precision: How the file keeps its numbers, which says how far it may differ.
-        max_drop: Share of right answers that may be lost.
-        data: Which images, for people.
+        file: The exported file in its own runtime.
+        items: Labeled images, at least one, all readable.
+        classes: Class names in index order.
+        expected: The model's output for the items.
+        precision: The file's precision, which determines how much it may differ.
+        max_drop: Accuracy that the file may lose, as a share of the images.
+        data: Description of the images.
         on_progress: Called with (images done, images in all).
     """
     labels = np.array([item.label for item in items])
@@ -218,12 +219,12 @@ def compare(
 
 
 def milliseconds(predictor: Predictor[Any], image: Image.Image) -> dict[int, float]:
-    """Batch size -> milliseconds a decoded image, preprocessing included: the median of a few runs."""
+    """Batch size -> milliseconds per decoded image, preprocessing included: the median of a few runs."""
     found = {}
     for size, num_runs in NUM_TIMED.items():
         batch = [image] * size
         times = []
-        # The first one also allocates.
+        # The first run also allocates memory.
         for _ in range(num_runs + 1):
             began = time.perf_counter()
             predictor.predict_images(batch)
@@ -256,7 +257,7 @@ def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32],
 
 
 def _same(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each image gets the same class, or one that the model finds as probable."""
+    """Whether each image gets the same class, or one that is as probable according to the model."""
     best = expected.max(axis=1)
     chosen = expected[np.arange(len(expected)), found.argmax(axis=1)]
     same: NDArray[np.bool_] = best - chosen < TIE

@@ -1,6 +1,6 @@
-"""A model as a program of torch: ``torch.export``, with any batch size.
+"""A model as a program of ``torch.export``, for any batch size.
 
-Reading such a file is for files that one trusts: torch says so itself of ``torch.export.load``.
+Only trusted files may be read again: ``torch.export.load`` can run code in them, as its documentation says.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from resnet_cli.preprocess import Preprocess
 
 
 class _Program(nn.Module):
-    """What the network sees to probabilities and novelty."""
+    """From the network's input to probabilities and novelty."""
 
     def __init__(self, model: Model, *, normalises: bool, with_novelty: bool) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Program(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images [b x 3 x s x s] -> probabilities [b x k] and, where images are remembered, novelty [b]."""
+        """Images [b x 3 x s x s] -> probabilities [b x k] and novelty [b], if the model holds training features."""
         if self._normalises:
             mean, std = (
                 torch.tensor(x).mul(255).view(1, 3, 1, 1) for x in (self._preprocess.mean, self._preprocess.std)
@@ -54,21 +54,21 @@ class _Program(nn.Module):
         return probs, 1 - nearest.mean(dim=1)
 
 
-def write_pt2(model: Model, path: Path, about: ExportMetadata, *, with_novelty: bool) -> Pt2Model:
+def write_pt2(model: Model, path: Path, metadata: ExportMetadata, *, with_novelty: bool) -> Pt2Model:
     """Writes the program and reads it back.
 
-    Its input is ``images``: uint8 [b x 3 x s x s], what ``Preprocess`` makes of an image, and then the normalisation
-    is inside; or float32 and normalised, where the file says that it takes tensors. Temperature and softmax are inside.
+    Its input is ``images``: either uint8 [b x 3 x s x s], the output of ``Preprocess``, with normalization inside; or
+    float32 and normalized, if the metadata say that it takes tensors. Temperature and softmax are inside.
     """
     side = model.preprocess.crop_size
-    takes_pixels = about.input_kind == "pixels"
+    takes_pixels = metadata.input_kind == "pixels"
     program = torch.export.export(
         _Program(model, normalises=takes_pixels, with_novelty=with_novelty).eval(),
-        # Of two: from a batch of one torch concludes that there is never more.
+        # A batch of two: from a batch of one, torch concludes that the batch size is always one.
         (torch.zeros(2, 3, side, side, dtype=torch.uint8 if takes_pixels else torch.float32),),
         dynamic_shapes={"images": {0: Dim.DYNAMIC}},
     )
     data = io.BytesIO()
-    torch.export.save(program, data, extra_files={METADATA_FILE: json.dumps(about.to_texts())})
+    torch.export.save(program, data, extra_files={METADATA_FILE: json.dumps(metadata.to_texts())})
     path.write_bytes(data.getvalue())
     return Pt2Model(path)

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from resnet_cli.model.model_file import Model
     from resnet_cli.prediction import Predictor
 
-#: What ``resnet-cli export`` calls the file beside a model.
+#: The name that ``resnet-cli export`` gives to the file beside a model.
 _EXPORTED = "model.onnx"
 
 
 def open_for_serving(model: str, scratch: Path, *, offline: bool = False, trusted: bool = False) -> ExportedModel:
-    """Opens a model of any kind, in ONNX Runtime unless it was exported for another, to be given squares.
+    """Opens a model of any kind for preprocessed images, in ONNX Runtime unless it was exported for another runtime.
 
     Args:
         model: An exported file or folder, or what :func:`resnet_cli.model.weights.load_model` reads. The ``model.onnx``
-            beside that is taken where it was made from that very model in float32; else one is made.
-        scratch: An empty folder, which may go once this returns.
+            beside such a model is used if it was made from that model in float32; else one is made.
+        scratch: An empty folder, which may be deleted once this returns.
         offline: Never download weights.
-        trusted: Whether an exported file may run what code it has.
+        trusted: Whether an exported file may run the code in it.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``.
@@ -43,14 +43,14 @@ def open_for_serving(model: str, scratch: Path, *, offline: bool = False, truste
     if exported_kind(path):
         return open_exported(path, trusted=trusted)
     made = scratch / _EXPORTED
-    # Not forked: torch and ONNX Runtime have threads.
+    # Not forked, since torch and ONNX Runtime have threads.
     spawning = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawning) as pool:
         return OnnxModel.load(pool.submit(_make, model, made, offline=offline).result(), without_preprocessing=True)
 
 
 def _make(model: str, made: Path, *, offline: bool) -> Path:
-    """The file to open; runs in the other process."""
+    """The path of the file to open; runs in the other process."""
     from resnet_cli.config.export import ExportConfig
     from resnet_cli.exporting.export import Job
     from resnet_cli.model.weights import load_model
@@ -60,12 +60,12 @@ def _make(model: str, made: Path, *, offline: bool) -> Path:
     beside = loaded.path.with_name(_EXPORTED) if loaded.path is not None else made
     if beside.is_file() and _is_of(beside, job.metadata.source_sha256):
         return beside
-    _require_same_answers(loaded, job.write(made))
+    _require_parity(loaded, job.write(made))
     return made
 
 
-def _require_same_answers(model: Model, made: Predictor[Any]) -> None:
-    """The gate where there need not be real images: noise of a few sizes."""
+def _require_parity(model: Model, made: Predictor[Any]) -> None:
+    """A parity check that needs no real images: it uses noise of a few sizes."""
     from resnet_cli.exporting.parity import TOLERANCE
     from resnet_cli.predictor import TorchPredictor
     from resnet_cli.system.device import REFERENCE
@@ -77,8 +77,8 @@ def _require_same_answers(model: Model, made: Predictor[Any]) -> None:
     difference = float(np.abs(expected.probs - made.predict_images(images).probs).max())
     if not difference <= TOLERANCE["fp32"]:
         raise VerificationError(
-            f"the ONNX file made for this server answers otherwise than the model, by up to {difference:.2g}",
-            hint="serve with --runtime torch, and please report this",
+            f"the ONNX file made for this server differs from the model: probabilities by up to {difference:.2g}",
+            hint="serve with --runtime torch, and please report a bug",
         )
 
 

@@ -1,4 +1,4 @@
-"""A model as timm knows it: a folder with ``config.json`` and ``model.safetensors``."""
+"""A model in timm's format: a folder with ``config.json`` and ``model.safetensors``."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import NUM_FEATURES
 from resnet_cli.preprocess import Preprocess
 
-#: Our fit -> timm's. Source: timm/data/transforms_factory.py, transforms_imagenet_eval.
+#: ``Preprocess.fit`` -> timm's crop mode. Source: timm/data/transforms_factory.py, transforms_imagenet_eval.
 _CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}
 
 
-def write_timm(model: Model, folder: Path, about: ExportMetadata) -> TimmModel:
-    """Writes the files and reads them back; the temperature is part of the last layer.
+def write_timm(model: Model, folder: Path, metadata: ExportMetadata) -> TimmModel:
+    """Writes the files and reads them back; the temperature is included in the last layer.
 
     Load with ``timm.create_model("local-dir:FOLDER", pretrained=True)``.
 
     Raises:
-        ConfigError: The head has hidden layers, which timm's ResNet-50 has not.
+        ConfigError: The head has hidden layers, which timm's ResNet-50 does not support.
     """
     from safetensors.torch import save
 
     if model.hidden:
         raise ConfigError(
-            f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), timm's ResNet-50 "
-            "has none",
+            f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), which timm's "
+            "ResNet-50 does not support",
             hint="export to --format onnx, or train with --head linear",
         )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     state |= {name: state[name] / model.temperature for name in ("fc.weight", "fc.bias")}
-    metadata = {"format": "pt", "licence": about.licence, "source_sha256": about.source_sha256}
-    (folder / WEIGHTS_FILE).write_bytes(save(state, metadata=metadata))
-    config = json.dumps(timm_config(model, about), indent=2, ensure_ascii=False)
+    header = {"format": "pt", "licence": metadata.licence, "source_sha256": metadata.source_sha256}
+    (folder / WEIGHTS_FILE).write_bytes(save(state, metadata=header))
+    config = json.dumps(timm_config(model, metadata), indent=2, ensure_ascii=False)
     (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-    about.write(folder)
+    metadata.write(folder)
     return TimmModel(folder)
 
 
-def timm_config(model: Model, about: ExportMetadata) -> dict[str, Any]:
+def timm_config(model: Model, metadata: ExportMetadata) -> dict[str, Any]:
     """The content of ``config.json``. Source: timm/models/_hub.py, save_config_for_hf."""
     preprocess = model.preprocess
     side = preprocess.crop_size
@@ -68,13 +68,13 @@ def timm_config(model: Model, about: ExportMetadata) -> dict[str, Any]:
             "pool_size": [math.ceil(side / 32)] * 2,
             "first_conv": "conv1",
             "classifier": "fc",
-            "license": about.licence,
+            "license": metadata.licence,
         },
     }
 
 
 def _crop_share(preprocess: Preprocess) -> float:
-    """What timm divides the crop by: ``floor(crop / share)`` is our resize size, whatever the last digit does."""
+    """The share that timm divides the crop by, such that ``floor(crop / share)`` is exactly the resize size."""
     share = preprocess.crop_size / preprocess.resize_size
     if math.floor(preprocess.crop_size / share) == preprocess.resize_size:
         return share

@@ -1,4 +1,4 @@
-"""Which images a file is calibrated on and checked with."""
+"""The images that a file is calibrated on and checked with."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from resnet_cli.errors import ConfigError, ResnetCliError
 from resnet_cli.model.model_file import Model
 from resnet_cli.runs import open_run_dataset
 
-#: Of a run's validation split; a folder that is named is taken whole.
+#: Images of a run's validation split; the data of ``--verify-with`` are used completely.
 MAX_IMAGES = 1_000
-#: Training images whose ranges int8 takes over.
+#: Training images that the value ranges of int8 are measured on.
 NUM_CALIBRATION = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class VerificationImages:
-    """Labelled images to check a file with.
+    """Labeled images to check a file with.
 
     Attributes:
-        items: At least one; labels index the model's classes.
-        about: Which they are, for people.
+        items: At least one image; labels index the model's classes.
+        description: Which images they are.
         is_validation: Whether they are the model's own validation split.
     """
 
     items: list[Item]
-    about: str
+    description: str
     is_validation: bool
 
 
@@ -40,26 +40,26 @@ def images_to_verify(model: Model, config: ExportConfig) -> VerificationImages:
     """The images of ``--verify-with``, else the run's validation split.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no such images.
         DataError: They cannot be read, or are of classes that the model does not know.
     """
     if config.verify_with is not None:
         dataset = open_dataset(config.verify_with).relabel(model.classes)
         return VerificationImages(list(dataset.items), f"all {len(dataset.items):,} images of {dataset.name}", False)
-    dataset = _run_dataset(model, config, "--verify-with DATA, labelled images of its classes")
+    dataset = _run_dataset(model, config, "--verify-with DATA, labeled images of its classes")
     items = dataset.split("val")
     if not items:
-        raise ConfigError(f"{dataset.name} has no validation split", hint="name images: --verify-with DATA")
+        raise ConfigError(f"{dataset.name} has no validation split", hint="specify images: --verify-with DATA")
     chosen = _spread(items, MAX_IMAGES)
     which = f"{len(chosen):,} of {len(items):,}" if len(chosen) < len(items) else f"all {len(items):,}"
     return VerificationImages(chosen, f"{which} validation images of {dataset.name}", True)
 
 
 def images_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
-    """Images of ``--calibrate-with``, else of the run's training split, spread over the classes.
+    """Images of ``--calibrate-with``, else of the run's training split, balanced over the classes.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no such images.
         DataError: They cannot be read.
     """
     if config.calibrate_with is not None:
@@ -73,11 +73,11 @@ def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
     try:
         return open_run_dataset(model, offline=config.offline).relabel(model.classes)
     except ResnetCliError as error:
-        raise ConfigError(f"no images to work with: {error.message}", hint=f"name some: {instead}") from error
+        raise ConfigError(f"no images to check with: {error.message}", hint=f"specify some: {instead}") from error
 
 
 def _spread(items: Sequence[Item], num: int) -> list[Item]:
-    """At most so many, as many of each class as there are; always the same ones, in their order."""
+    """At most ``num`` items, balanced over the classes; always the same ones, in their order."""
     labels: NDArray[np.int64] = np.array([item.label for item in items], dtype=np.int64)
     order = np.random.default_rng(0).permutation(len(items))
     rank = np.empty(len(items), dtype=np.int64)

@@ -1,1 +1,1 @@
-"""An exported file on the Hugging Face Hub: where it goes, its card, the upload."""
+"""Exported files on the Hugging Face Hub: destination, model card, upload."""

@@ -1,4 +1,4 @@
-"""Where ``--push`` goes, and with whose token; known before anything is made. No torch here."""
+"""The repository and token of ``--push``, checked before anything is exported. No torch here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnet_cli.network import addresses, hub
 from resnet_cli.network.download import is_offline
 from resnet_cli.text import shorten
 
-#: Of the environment: the only place that a token is taken from.
+#: Environment variable with the token; tokens from other places are not used.
 TOKEN = "HF_TOKEN"
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 
@@ -23,8 +23,8 @@ class Destination:
 
     Attributes:
         repo: ``OWNER/NAME``.
-        endpoint: Address of the Hub, maybe with a password.
-        token: Never shown.
+        endpoint: Address of the Hub, which may contain a password.
+        token: Access token; it is never shown.
     """
 
     repo: str
@@ -33,16 +33,16 @@ class Destination:
 
     @property
     def url(self) -> str:
-        """Of the repository's page, as it may be shown."""
+        """Address of the repository's page, without a password."""
         return f"{addresses.redact(self.endpoint)}/{self.repo}"
 
 
 def destination(config: ExportConfig) -> Destination | None:
-    """Where ``--push`` says; None without it. Asks nobody, and loads nothing that takes long.
+    """The destination of ``--push``; None without it. It uses no network and loads no large library.
 
     Raises:
-        ConfigError: No name of a repository.
-        NetworkError: The environment forbids the network.
+        ConfigError: The value is not the name of a repository.
+        NetworkError: The environment forbids network access.
         SetupError: huggingface_hub is not installed, or there is no token.
     """
     if config.push is None:
@@ -53,7 +53,7 @@ def destination(config: ExportConfig) -> Destination | None:
         weights = None
     if weights is None or weights.revision is not None:
         raise ConfigError(
-            f"--push {shorten(config.push, 200)}: not the name of a repository", hint="write hf:OWNER/NAME"
+            f"--push {shorten(config.push, 200)}: not the name of a repository", hint="use the form hf:OWNER/NAME"
         )
     try:
         from huggingface_hub import constants
@@ -65,7 +65,7 @@ def destination(config: ExportConfig) -> Destination | None:
     endpoint = constants.ENDPOINT
     if not addresses.is_private(endpoint):
         raise ConfigError(
-            f"HF_ENDPOINT {addresses.redact(endpoint)}: the token would travel there for all to read",
+            f"HF_ENDPOINT {addresses.redact(endpoint)}: the token would be sent there unencrypted",
             hint="use its https:// address",
         )
     return Destination(weights.repo, endpoint, _token(config.push))
@@ -76,9 +76,9 @@ def _token(spec: str) -> str:
     if not token:
         raise SetupError(
             f"--push {spec} needs a token in the environment: {TOKEN} is not set",
-            hint=f"make one that may write ({TOKENS_PAGE}), then: export {TOKEN}=hf_...",
+            hint=f"create one with write access ({TOKENS_PAGE}), then: export {TOKEN}=hf_...",
         )
-    # What no header can hold would come back in the HTTP library's error, token and all.
+    # The HTTP library's error about an invalid header would contain the token.
     if not re.fullmatch("[!-~]+", token):
-        raise SetupError(f"{TOKEN} holds characters that no token has", hint=f"copy it again from {TOKENS_PAGE}")
+        raise SetupError(f"{TOKEN} contains characters that no token has", hint=f"copy it again from {TOKENS_PAGE}")
     return token

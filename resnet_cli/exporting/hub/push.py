@@ -1,4 +1,4 @@
-"""``--push hf:OWNER/NAME``: an exported file, its card and its description, to the Hugging Face Hub in one commit."""
+"""``--push hf:OWNER/NAME``: uploads an exported file, its card and ``config.json`` to the Hub in one commit."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from resnet_cli.text import shorten
 from resnet_cli.version import __version__
 
 README, CONFIG = "README.md", "config.json"
-#: What the Hub answers where a token is wrong, or not for this repository.
+#: HTTP status if a token is wrong or has no access to the repository.
 _REFUSED = {401, 403}
 
 
 @dataclasses.dataclass(frozen=True)
 class Pushed:
-    """Where a file is now.
+    """Where an uploaded file is.
 
     Attributes:
-        url: Of the repository's page.
-        commit: That has the file.
-        is_card_complete: Whether the card has no places left that only people can fill in.
+        url: Address of the repository's page.
+        commit: The commit with the file.
+        is_card_complete: Whether the card has no places left that only a person can fill in.
     """
 
     url: str
@@ -44,12 +44,12 @@ class Pushed:
 
 
 class Push:
-    """A file that is to be pushed once it has passed the gate.
+    """Uploads a file once it has passed the parity check.
 
     Args:
-        to: From :func:`~resnet_cli.exporting.hub.destination.destination`.
-        model: What the file is made of.
-        config: Of the export.
+        to: The destination, from :func:`~resnet_cli.exporting.hub.destination.destination`.
+        model: The model that is exported.
+        config: The config of the export.
 
     Raises:
         ConfigError: The run's model card cannot be read.
@@ -62,20 +62,20 @@ class Push:
     def upload(
         self, path: Path, *, name: str, num_bytes: int, sha256: str, metadata: ExportMetadata, parity: Parity
     ) -> Pushed:
-        """Makes the repository if need be, and commits all files at once.
+        """Creates the repository if necessary, and uploads all files in one commit.
 
         Args:
-            path: The file or folder, which stays.
-            name: Of the file in the repository; files of a folder keep theirs.
-            num_bytes: Of all files.
-            sha256: Of the largest one.
+            path: The file or folder, which is kept.
+            name: Name of the file in the repository; files of a folder keep their names.
+            num_bytes: Bytes of all files.
+            sha256: SHA-256 of the largest file.
             metadata: The metadata in the file.
-            parity: What the gate saw.
+            parity: The result of the parity check.
 
         Raises:
-            ConfigError: The Hub does not take the card, or ``--private`` is asked for and the repository is public.
-            NetworkError: The Hub cannot be reached or refuses; nothing has changed there, but for a new repository.
-            Interrupted: A signal; likewise.
+            ConfigError: The Hub rejects the card, or ``--private`` was given and the repository is public.
+            NetworkError: The Hub cannot be reached or refuses the upload; at most an empty repository was created.
+            Interrupted: A signal arrived; at most an empty repository was created.
         """
         files = {file.name: file for file in path.iterdir()} if path.is_dir() else {name: path}
         exported = Exported(
@@ -90,7 +90,7 @@ class Push:
         )
         card = hub_card(self._card, exported)
         contents: dict[str, bytes | str] = {README: str(card).encode(), CONFIG: hub_config(exported)}
-        # timm's folder has a config.json of its own.
+        # A timm folder has its own config.json.
         contents |= {name: str(file) for name, file in files.items()}
         summary = f"{self._config.format} in {metadata.precision}, by resnet-cli {__version__}"
         try:
@@ -100,7 +100,7 @@ class Push:
             raise Interrupted(f"{path} is kept, not pushed; push again: {self._again(path)}", signal=signal) from None
         except ConfigError as error:
             raise ConfigError(f"{error.message}; {path} is kept", hint=error.hint) from None
-        # What its HTTP library raises depends on the version. Not chained: a server's text may quote the token.
+        # The type of the error depends on the version of the HTTP library. Not chained: the text may contain the token.
         except Exception as error:  # noqa: BLE001
             raise self._explained(error, path) from None
         return Pushed(self._to.url, commit, card.is_complete)
@@ -114,8 +114,8 @@ class Push:
             api.create_repo(repo, private=self._config.private or None, exist_ok=True)
             if self._config.private and not api.repo_info(repo).private:
                 raise ConfigError(
-                    f"--private: {self._to.url} is there already, and open to all; nothing was pushed",
-                    hint="make it private on its settings page, or leave --private away",
+                    f"--private: {self._to.url} exists already and is public; nothing was pushed",
+                    hint="make it private on its settings page, or remove --private",
                 )
             operations = [
                 CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in contents.items()
@@ -125,7 +125,7 @@ class Push:
             except ValueError as error:
                 if README not in str(error):
                     raise
-                raise ConfigError(f"the Hub does not take the model card: {self._one_line(error)}") from None
+                raise ConfigError(f"the Hub rejects the model card: {self._one_line(error)}") from None
         return str(made.oid)
 
     def _explained(self, error: BaseException, path: Path) -> NetworkError:
@@ -139,8 +139,8 @@ class Push:
         else:
             status, reason = None, f"{self._to.url}: {self._one_line(chain[-1])}"
         if status in _REFUSED:
-            reason = f"the token in {TOKEN} may not write there ({reason})"
-            again = f"set {TOKEN} to one that may ({TOKENS_PAGE}), then {again}"
+            reason = f"the token in {TOKEN} has no write access ({reason})"
+            again = f"set {TOKEN} to one that has ({TOKENS_PAGE}), then {again}"
         return NetworkError(f"cannot push to hf:{self._to.repo}: {reason}; {path} is kept", hint=again)
 
     def _one_line(self, text: object) -> str:
@@ -148,13 +148,13 @@ class Push:
         return shorten(line.replace(self._to.token, "..."), 300)
 
     def _again(self, path: Path) -> str:
-        """The command that makes and pushes the file once more."""
+        """The command that exports and uploads the file again."""
         words = ["resnet-cli", "export", *([str(self._model.path)] if self._model.path is not None else [])]
         for name, field in ExportConfig.model_fields.items():
             value = getattr(self._config, name)
             if value != field.default:
                 words += [flag_name(ExportConfig, name), *([] if isinstance(value, bool) else [str(value)])]
-        # A folder is never replaced.
+        # An export never replaces a folder.
         first = f"rm -r {shlex.quote(str(path))} && " if path.is_dir() else ""
         return first + shlex.join(words)
 
@@ -167,8 +167,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keeps the Hub's library from drawing bars and from printing warnings and retries."""
-    # Its stubs hide these.
+    """Turns off progress bars, warnings and messages about retries of huggingface_hub."""
+    # The library's type stubs lack these functions.
     utils: Any = importlib.import_module("huggingface_hub.utils")
     hub.quiet_retries()
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A model as one ``.onnx`` file that needs nothing beside it: preprocessing, classes and temperature are inside."""
+"""A model as a single ``.onnx`` file, with preprocessing, classes and temperature inside."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from resnet_cli.model.heatmap import STRIDE_PX
 from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import Preprocess
 
-#: Remembered images that an int8 file is compared with: 1,000 take 2 MB beside the network's 23.6.
+#: Training features in an int8 file: those of 1,000 images take 2 MB beside the network's 23.6 MB.
 MAX_SMALL_REFERENCE = 1_000
 
 
 def to_onnx(
-    model: Model, *, number: FilePrecision = "fp32", with_novelty: bool = True, with_heat: bool = True
+    model: Model, *, precision: FilePrecision = "fp32", with_novelty: bool = True, with_heat: bool = True
 ) -> ModelProto:
-    """Writes a model as an ONNX graph that begins with the network's input.
+    """Writes a model as an ONNX graph that starts at the network's input.
 
     Args:
-        model: Any; its network is copied and its BatchNorms are folded.
-        number: ``fp16`` computes the backbone in float16. ``int8`` keeps head and remembered images as bytes; the
+        model: The model; its network is copied and its BatchNorms are folded.
+        precision: ``fp16`` computes the backbone in float16. ``int8`` stores head and training features as bytes; the
             convolutions, still float32, become int8 in :func:`resnet_cli.exporting.onnx_writer.int8.quantise`.
-        with_novelty: Also answers how unlike the training images an image is, where the model remembers any.
-        with_heat: Also answers where the image speaks for its most probable class.
+        with_novelty: Also compute how unlike the training images an image is, if the model holds training features.
+        with_heat: Also compute which places of the image speak for its most probable class.
 
     Returns:
-        A graph with the input ``images``, float32 [b x 3 x s x s], resized and normalised, and the outputs ``probs``
-        [b x k] and, where it can, ``novelty`` [b] and ``heat`` [b x s/32 x s/32].
+        A graph with the input ``images``, float32 [b x 3 x s x s], resized and normalized, and the outputs ``probs``
+        [b x k] and, if possible, ``novelty`` [b] and ``heat`` [b x s/32 x s/32].
     """
     side = model.preprocess.crop_size
     graph = GraphWriter()
-    graph.for_int8 = number == "int8"
+    graph.for_int8 = precision == "int8"
     network = model.network.folded().cpu()
-    features = add_features(graph, IMAGES, network, half=number == "fp16")
+    features = add_features(graph, IMAGES, network, half=precision == "fp16")
     outputs: dict[str, list[int | str]] = {
         add_probs(graph, features, network.fc, model.temperature): ["b", len(model.classes)]
     }
     reference = model.reference
     if with_novelty and reference is not None:
-        if number == "int8" and len(reference) > MAX_SMALL_REFERENCE:
-            # Rows lie class by class: evenly spread, every class keeps its share.
+        if precision == "int8" and len(reference) > MAX_SMALL_REFERENCE:
+            # Rows are sorted by class: with rows at equal distances, every class keeps its share.
             reference = reference[np.linspace(0, len(reference) - 1, MAX_SMALL_REFERENCE).round().astype(int)]
-        outputs[add_novelty(graph, features, reference, small=number == "int8")] = ["b"]
+        outputs[add_novelty(graph, features, reference, small=precision == "int8")] = ["b"]
     if with_heat:
         outputs[add_heat(graph, network.fc)] = ["b", *[math.ceil(side / STRIDE_PX)] * 2]
     return graph.build({IMAGES: (np.float32, ["b", 3, side, side])}, outputs)
 
 
 def take_images(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
-    """Puts the preprocessing before a graph that begins with the network's input.
+    """Adds the preprocessing in front of a graph that starts at the network's input.
 
     Returns:
         A graph with the input ``images``, uint8 [b x h x w x 3] RGB, upright, of any size.
@@ -67,10 +67,10 @@ def take_images(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
 
 
 def take_pixels(proto: ModelProto, preprocess: Preprocess) -> ModelProto:
-    """Puts nothing but the normalisation before a graph that begins with the network's input.
+    """Adds only the normalization in front of a graph that starts at the network's input.
 
     Returns:
-        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: what ``Preprocess`` makes of an image.
+        A graph with the input ``pixels``, uint8 [b x 3 x s x s]: the output of ``Preprocess``.
     """
     before, side = GraphWriter("preprocess/"), preprocess.crop_size
     add_normalisation(before, before.cast(PIXELS, np.float32), preprocess, name=IMAGES)
@@ -87,10 +87,10 @@ def _begin_with(first: GraphProto, proto: ModelProto) -> ModelProto:
     return made
 
 
-def finish(proto: ModelProto, about: ExportMetadata) -> bytes:
-    """Adds the metadata, checks the file as a whole and gives its bytes."""
+def finish(proto: ModelProto, metadata: ExportMetadata) -> bytes:
+    """Adds the metadata, checks the whole file and returns its bytes."""
     del proto.metadata_props[:]
-    helper.set_model_props(proto, about.to_texts())
+    helper.set_model_props(proto, metadata.to_texts())
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString()
     return data

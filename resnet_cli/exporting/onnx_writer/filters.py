@@ -1,4 +1,4 @@
-"""How much each pixel of an image counts for each pixel of the resized one: Pillow's filters as nodes of a graph.
+"""Weights of source pixels for each pixel of a resized image: Pillow's filters as nodes of a graph.
 
 Source: Pillow's ``src/libImaging/Resample.c``: ``precompute_coeffs``, ``normalize_coeffs_8bpc``.
 """
@@ -16,11 +16,11 @@ from resnet_cli.preprocess import Preprocess
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 #: The sharpness of Pillow's bicubic filter.
 _CUBIC_A = -0.5
-#: Bits of a weight behind the point.
+#: Fractional bits of a weight.
 _PRECISION = 22
-#: Of these bits, the last ones that are summed apart: float32 then holds both sums without a rounding.
+#: The lowest of these bits, which are summed separately: float32 then holds both sums exactly.
 _LOW_BITS = 10
-#: Output pixels computed together: each group of them looks at its own part of the image only.
+#: Output pixels computed together: each group reads only its own part of the image.
 TILE = 32
 
 
@@ -28,11 +28,11 @@ class Axis(NamedTuple):
     """One axis of the image; names of int64 scalars in the graph.
 
     Attributes:
-        length: Pixels of the source.
-        resized: Pixels of the whole image after resizing.
-        offset: Of the square's first pixel among those; negative where the square begins before the image.
-        block: Source pixels that are averaged before the filter: 1, but for panoramas; None where it is never more.
-        is_part: Whether nothing but the square is resized, as for panoramas; None where that is never so.
+        length: Number of source pixels.
+        resized: Number of pixels of the whole image after resizing.
+        offset: Index of the square's first pixel among those; negative if the square begins before the image.
+        block: Source pixels that are averaged before the filter: 1 except for panoramas; None if it is always 1.
+        is_part: Whether only the square is resized, as for panoramas; None if that is never the case.
     """
 
     length: str
@@ -43,14 +43,14 @@ class Axis(NamedTuple):
 
 
 class FilterWeights(NamedTuple):
-    """How much each source pixel counts for each of the square's; names in the graph.
+    """The weight of each source pixel for each pixel of the square; names in the graph.
 
     Attributes:
         high: float32 [s x n], multiples of 2 ** -12; n is at least the length of the axis.
-        low: float32 [s x n], what is missing in ``high``.
-        starts: First source pixel that any of a tile's pixels looks at, int64 [tiles].
-        ends: The one after the last, int64 [tiles].
-        num_tiles: How many.
+        low: float32 [s x n], the remainders.
+        starts: First source pixel that a pixel of the tile reads, int64 [tiles].
+        ends: The source pixel after the last one that is read, int64 [tiles].
+        num_tiles: Number of tiles.
     """
 
     high: str
@@ -61,17 +61,17 @@ class FilterWeights(NamedTuple):
 
 
 def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> FilterWeights:
-    """Pillow's bounds and weights, as matrices."""
+    """Pillow's bounds and weights as matrices."""
     steps = graph.op("Add", np.arange(preprocess.crop_size), axis.offset)
     if preprocess.fit == "pad":
-        # Pixels beside the image get the colour of its edge here, and the mean colour later.
+        # Pixels beside the image get the color of its edge here, and the mean color later.
         last = graph.op("Sub", axis.resized, np.int64(1))
         steps = graph.op("Min", graph.op("Max", steps, np.int64(0)), last)
     length, reduction = axis.length, add_ratio(graph, axis.length, axis.resized)
     if axis.block is not None:
         reduction = graph.op("Div", reduction, graph.cast(axis.block, np.float64))
         length = graph.op("Div", graph.op("Sub", graph.op("Add", length, axis.block), np.int64(1)), axis.block)
-    # Of each of the square's pixels, in source pixels (or blocks of them): float64 [s].
+    # The center of each pixel of the square, in source pixels (or blocks of them): float64 [s].
     centres = graph.op("Mul", graph.op("Add", graph.cast(steps, np.float64), np.float64(0.5)), reduction)
     if axis.is_part is not None:
         part, step = _part(graph, axis, reduction, preprocess)
@@ -82,7 +82,7 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
     low = graph.cast(graph.op("Add", graph.op("Sub", centres, reach), half), np.int64)
     high = graph.cast(graph.op("Add", graph.op("Add", centres, reach), half), np.int64)
     starts, ends = graph.op("Max", low, np.int64(0)), graph.op("Min", high, length)
-    # Every pixel looks at so many: [s x taps] is all there is to compute.
+    # The number of source pixels per pixel: only [s x taps] weights need to be computed.
     taps = graph.op("Add", graph.op("Mul", graph.cast(graph.op("Ceil", reach), np.int64), np.int64(2)), np.int64(1))
     one = np.array([1])
     places = graph.op(
@@ -104,7 +104,7 @@ def add_weights(graph: GraphWriter, axis: Axis, preprocess: Preprocess) -> Filte
 
 
 def _part(graph: GraphWriter, axis: Axis, reduction: str, preprocess: Preprocess) -> tuple[str, str]:
-    """Where only a part is resized: centres float64 [s] and reduction, from bounds that Pillow takes in float32."""
+    """Centers, float64 [s], and reduction if only a part is resized; Pillow takes its bounds in float32."""
     side = preprocess.crop_size
     start = graph.op("Mul", graph.cast(axis.offset, np.float64), reduction)
     stop = graph.op("Mul", graph.cast(graph.op("Add", axis.offset, np.int64(side)), np.float64), reduction)
@@ -116,7 +116,7 @@ def _part(graph: GraphWriter, axis: Axis, reduction: str, preprocess: Preprocess
 
 
 def _kernel(graph: GraphWriter, t: str, preprocess: Preprocess) -> str:
-    """The filter at the distance ``t``, which is at least 0, in pixels of the coarser grid; float64."""
+    """The filter at the distance ``t`` >= 0, in pixels of the coarser grid; float64."""
     one = np.float64(1)
     if preprocess.interpolation == "bilinear":
         return graph.op("Max", graph.op("Sub", one, t), np.float64(0))
@@ -131,7 +131,7 @@ def _kernel(graph: GraphWriter, t: str, preprocess: Preprocess) -> str:
 
 
 def _parts(graph: GraphWriter, weights: str) -> list[str]:
-    """Weights rounded to Pillow's bits, as the sum of two float32: upper bits and the rest."""
+    """Weights rounded to Pillow's bits, as the sum of two float32: upper bits and remainders."""
     half = np.float64(0.5)
     whole = graph.op("Floor", graph.op("Add", graph.op("Mul", weights, np.float64(2**_PRECISION)), half))
     unit = np.float64(2**_LOW_BITS)
@@ -149,7 +149,7 @@ def _dense(graph: GraphWriter, values: str, places: str, length: str, taps: str)
 
 
 def _of_pixels(graph: GraphWriter, weights: str, length: str, block: str) -> str:
-    """Weights of blocks as weights of their pixels: each block counts as one, the last one may be smaller."""
+    """Weights of blocks as weights of their pixels: each block counts as one pixel, the last may be smaller."""
     pixels = graph.op("Range", np.int64(0), length, np.int64(1))
     blocks = graph.op("Div", pixels, block)
     left = graph.op("Sub", length, graph.op("Mul", blocks, block))
@@ -158,5 +158,5 @@ def _of_pixels(graph: GraphWriter, weights: str, length: str, block: str) -> str
 
 
 def add_ratio(graph: GraphWriter, above: str, below: str) -> str:
-    """Of two int64, in float64."""
+    """The ratio of two int64, in float64."""
     return graph.op("Div", graph.cast(above, np.float64), graph.cast(below, np.float64))

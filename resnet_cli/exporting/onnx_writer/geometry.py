@@ -1,9 +1,9 @@
-"""A decoded image to the network's input, as nodes of a graph: what ``Preprocess`` does, and Pillow's pixels exactly.
+"""From a decoded image to the network's input, as nodes of a graph: ``Preprocess``, with exactly Pillow's pixels.
 
-Resizing is two matrix products with rounding to whole levels after each. The matrices are made in the graph from the
+Resizing is two matrix products with rounding to whole levels after each. The graph computes the matrices from the
 image's size, with Pillow's own bounds, weights of 22 bits and order of passes. The operator ``Resize`` with
-``antialias`` was up to 9 levels off (bilinear, large reductions, ONNX Runtime 1.32), resizes what the crop then throws
-away, and is missing in several runtimes.
+``antialias`` was up to 9 levels off (bilinear, large reductions, ONNX Runtime 1.32), resizes pixels that the crop
+then discards, and is missing in several runtimes.
 
 Source: Pillow's ``src/libImaging/Resample.c`` (``ImagingResampleInner``) and its ``Image.resize``.
 """
@@ -17,18 +17,18 @@ from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, FilterWeights, 
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
 
-#: From this version on, Pillow resizes tall images vertically first.
+#: Since this version, Pillow resizes tall images vertically first.
 _PILLOW_ORDERS = 13
 
 
 def add_preprocessing(graph: GraphWriter, images: str, preprocess: Preprocess, *, name: str) -> None:
-    """Adds the way from images to the network's input.
+    """Adds the nodes from images to the network's input.
 
     Args:
-        graph: Is added to.
+        graph: The graph to extend.
         images: Name of the uint8 [b x h x w x 3] input, RGB.
         preprocess: Fit, sizes, filter, mean and std.
-        name: Of the float32 [b x 3 x s x s] result.
+        name: Name of the float32 [b x 3 x s x s] result.
     """
     graph.prefix = "preprocess/"
     shape = graph.op("Shape", images)
@@ -56,10 +56,10 @@ def add_normalisation(graph: GraphWriter, levels: str, preprocess: Preprocess, *
     """Adds mean and std.
 
     Args:
-        graph: Is added to.
+        graph: The graph to extend.
         levels: Name of the float32 [b x 3 x s x s] values from 0 to 255.
-        preprocess: Gives both.
-        name: Of the result.
+        preprocess: Source of mean and std.
+        name: Name of the result.
     """
     mean, std = (
         np.array(values, dtype=np.float32).reshape(1, 3, 1, 1) * np.float32(255)
@@ -69,7 +69,7 @@ def add_normalisation(graph: GraphWriter, levels: str, preprocess: Preprocess, *
 
 
 def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -> list[Axis]:
-    """Where the square lies in the resized image: the integers and roundings of ``Preprocess``."""
+    """The place of the square in the resized image, with the integers and roundings of ``Preprocess``."""
     side = np.int64(preprocess.crop_size)
     lengths = (width, height)
     short, long = (graph.op(kind, width, height) for kind in ("Min", "Max"))
@@ -84,7 +84,7 @@ def _axes(graph: GraphWriter, width: str, height: str, preprocess: Preprocess) -
     for length in lengths:
         new, offset = graph.constant(side), graph.constant(np.int64(0))
         if preprocess.fit == "pad":
-            # In double, as Python has it: 45 * (224 / 320) is less than 31.5.
+            # In double precision, as in Python: 45 * (224 / 320) is less than 31.5.
             scale = graph.op("Div", np.float64(side), graph.cast(long, np.float64))
             scaled = graph.op("Round", graph.op("Mul", graph.cast(length, np.float64), scale))
             new = graph.op("Max", graph.cast(scaled, np.int64), np.int64(1))
@@ -110,14 +110,14 @@ def _is_tall(graph: GraphWriter, across: Axis, down: Axis, preprocess: Preproces
 
 
 def _first_pass(graph: GraphWriter, images: str, dimension: int, along: FilterWeights, other: FilterWeights) -> str:
-    """Resizes one axis, reading only what the result needs of the other.
+    """Resizes along one axis, reading only what the result needs along the other.
 
     Args:
-        graph: Is added to.
+        graph: The graph to extend.
         images: uint8 [b x h x w x 3].
         dimension: 2 for columns, 1 for rows.
-        along: Of that axis.
-        other: Of the other axis.
+        along: Weights of that axis.
+        other: Weights of the other axis.
 
     Returns:
         Whole levels, float32 [b x 3 x h' x s] or [b x 3 x s x w'].
@@ -142,7 +142,7 @@ def _first_pass(graph: GraphWriter, images: str, dimension: int, along: FilterWe
 
 
 def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: FilterWeights) -> str:
-    """Resizes the other axis of float32 [b x 3 x h x w] planes that hold no more than it needs."""
+    """Resizes float32 [b x 3 x h x w] planes, which hold only what is needed, along the other axis."""
     sums = []
     for weights in (along.high, along.low):
         matrix = graph.op("Slice", weights, *_bounds(graph, along), np.array([1]))
@@ -154,27 +154,27 @@ def _second_pass(graph: GraphWriter, planes: str, dimension: int, along: FilterW
 
 
 def _bounds(graph: GraphWriter, weights: FilterWeights) -> list[str]:
-    """The first source pixel that is looked at and the one after the last, int64 [1] each."""
+    """The first source pixel that is read and the one after the last, int64 [1] each."""
     ends = ((weights.starts, 0), (weights.ends, weights.num_tiles - 1))
     return [graph.op("Gather", x, np.array([index])) for x, index in ends]
 
 
 def _levels(graph: GraphWriter, high: str, low: str) -> str:
-    """Adds two exact sums and rounds to whole levels, halves up; the bicubic filter also leaves the range."""
+    """Adds two exact sums, rounds to whole levels, halves up, and clips, since the bicubic filter overshoots."""
     raised = graph.op("Add", high, np.float32(0.5))
     whole = graph.op("Floor", raised)
-    # What is behind the point first: beside whole levels the last bits of the sum would be rounded away.
+    # The fractional part first: added to whole levels, the last bits of the sum would be lost.
     carry = graph.op("Floor", graph.op("Add", graph.op("Sub", raised, whole), low))
     return graph.op("Clip", graph.op("Add", whole, carry), np.float32(0), np.float32(255))
 
 
 def _half(graph: GraphWriter, number: str) -> str:
-    """Half of an int64, rounded to the even one as Python does."""
+    """Half of an int64, rounded half to even as in Python."""
     return graph.cast(graph.op("Round", graph.op("Mul", graph.cast(number, np.float64), np.float64(0.5))), np.int64)
 
 
 def _on_mean_colour(graph: GraphWriter, square: str, across: Axis, down: Axis, preprocess: Preprocess) -> str:
-    """Fills the square with the mean colour where there is no image."""
+    """Fills the square with the mean color where there is no image."""
     steps = np.arange(preprocess.crop_size)
     inside = []
     for axis, dimension in ((across, 0), (down, 1)):

@@ -1,4 +1,4 @@
-"""A float graph's convolutions in whole numbers of 8 bits, with ranges seen on training images."""
+"""Quantizes the convolutions of a float graph to int8, with value ranges measured on training images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from onnxruntime.quantization import (
 
 from resnet_cli.exporting.onnx_writer.graph import IR_VERSION
 
-#: What is computed in int8; head, softmax and preprocessing stay float.
+#: Operators that are computed in int8; head, softmax and preprocessing stay float.
 _QUANTISED = ["Conv", "Relu", "Add"]
-#: The first layer stays float too: it takes as long either way, and on CIFAR-10 at 64 px 94.5 % instead of 93.4 % of
-#: the answers are then the model's own.
+#: The first layer stays float too: it is as fast, and on CIFAR-10 at 64 px 94.5 % instead of 93.4 % of the predictions
+#: are then the same as the model's.
 _STEM = {"conv1"}
 
 
@@ -38,18 +38,18 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> ModelProto:
-    """Quantises the convolutions and what lies between them: weights by channel, activations by tensor.
+    """Quantizes the convolutions and the operators between them: weights per channel, activations per tensor.
 
-    Weights keep 7 of their 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits overflow.
+    Weights use 7 of their 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits overflow.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When and why do I need to
     try U8U8", and ``reduce_range``.
 
     Args:
-        proto: Float32, from :func:`resnet_cli.exporting.onnx_writer.file.to_onnx`.
-        feeds: Inputs of the graph, each of one training image.
+        proto: A float32 graph from :func:`resnet_cli.exporting.onnx_writer.file.to_onnx`.
+        feeds: Inputs of the graph, one per training image.
     """
     stay = [node.name for node in proto.graph.node if node.op_type not in _QUANTISED or node.name in _STEM]
-    # The quantiser moves the weights of what it is given into a file of its own.
+    # The quantizer moves the weights of its argument into a separate file.
     copied = ModelProto()
     copied.CopyFrom(proto)
     with tempfile.TemporaryDirectory() as folder, _without_advice():
@@ -75,7 +75,7 @@ def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> Mod
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """The quantiser advises on the root logger to prepare a graph that is prepared already."""
+    """Hides the quantizer's advice, on the root logger, to prepare a graph that is already prepared."""
     logger = logging.getLogger()
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A network's layers as nodes of a graph, under the names that they have in the model file."""
+"""A network's layers as nodes of a graph, under their names in the model file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.model.network import Bottleneck, ResNet50
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 
-#: Results that are called like the layer they come from, for whoever reads the file.
+#: Results named after their layer, for people who read the file.
 AVERAGE, FEATURES, HEAD = "avgpool", "features", "fc"
 
 
@@ -21,10 +21,10 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     """Adds the backbone.
 
     Args:
-        graph: Is added to.
+        graph: The graph to extend.
         images: Name of a float32 [b x 3 x s x s] result.
-        network: Folded, in eval mode, on the CPU.
-        half: Compute in float16, up to the average over the last stage.
+        network: The network with folded BatchNorms, in eval mode, on the CPU.
+        half: Compute in float16 up to the average pooling after the last stage.
 
     Returns:
         The name of the float32 [b x 2048] result.
@@ -34,14 +34,14 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     x = graph.cast(images, np.float16, name="images.half") if half else images
     x = _add(graph, _add(graph, x, network.conv1, "conv1"), network.bn1, "bn1")
     if graph.for_int8:
-        # The same in the other order, and as an operator that no runtime moves into int8: there the pooling is slow.
+        # The same in reverse order, and with an operator that no runtime moves into int8, where pooling is slow.
         x = graph.op("Max", _add(graph, x, network.maxpool, "maxpool"), np.float32(0), name="relu")
     else:
         x = _add(graph, graph.op("Relu", x, name="relu"), network.maxpool, "maxpool")
     for name in ("layer1", "layer2", "layer3", "layer4"):
         x = _add(graph, x, getattr(network, name), name)
     graph.floats = np.float32
-    # 49 values of float16 would lose their last digits.
+    # The mean of 49 float16 values would lose precision.
     x = graph.cast(x, np.float32, name="layer4.single") if half else x
     return graph.op("Flatten", graph.op("GlobalAveragePool", x, name=AVERAGE), axis=1, name=FEATURES)
 
@@ -57,13 +57,13 @@ def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: f
 
 
 def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, small: bool = False) -> str:
-    """Adds the comparison with training images, as :func:`resnet_cli.model.reliability.novelty` makes it.
+    """Adds the comparison with training images of :func:`resnet_cli.model.reliability.novelty`.
 
     Args:
-        graph: Is added to.
+        graph: The graph to extend.
         features: Name of the float32 [b x 2048] features.
-        reference: Of training images, [m x 2048]; kept as float16, of which the cosines need no more.
-        small: Keep them as bytes with a scale a row: half of that, and cosines that are off by less than 0.001.
+        reference: Features of training images, [m x 2048]; stored as float16, which is precise enough for cosines.
+        small: Store them as bytes with a scale per row: half of the size, and cosines differ by less than 0.001.
 
     Returns:
         ``novelty``, float32 [b].
@@ -81,16 +81,16 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
 
 
 def add_heat(graph: GraphWriter, head: nn.Module) -> str:
-    """Adds where the image speaks for its most probable class: Grad-CAM of the last stage, not scaled.
+    """Adds the places that speak for the most probable class: Grad-CAM of the last stage, not scaled.
 
-    The gradient of that class's logit is the same at each place; see :class:`resnet_cli.model.explain.GradCam`.
+    The gradient of the class's logit is the same at every place; see :class:`resnet_cli.model.explain.GradCam`.
 
     Args:
-        graph: Is added to; backbone and head are in it.
+        graph: The graph to extend; it contains backbone and head.
         head: Linear layers with ReLUs between them.
 
     Returns:
-        ``heat``, float32 [b x rows x columns], 0 and more.
+        ``heat``, float32 [b x rows x columns], at least 0.
     """
     graph.prefix = "heat/"
     (stage,) = (node.input[0] for node in graph.nodes if node.name == AVERAGE)
@@ -110,7 +110,7 @@ def add_heat(graph: GraphWriter, head: nn.Module) -> str:
 
 
 def _add(graph: GraphWriter, x: str, module: nn.Module, name: str) -> str:
-    """Adds one module, whatever it is made of."""
+    """Adds one module and all modules in it."""
     match module:
         case nn.Identity() | nn.Dropout():
             return x
@@ -164,12 +164,12 @@ def _constants(graph: GraphWriter, module: nn.Module, name: str, fields: tuple[s
 
 
 def _halves(graph: GraphWriter, array: NDArray[np.float32], name: str) -> str:
-    """A float32 constant kept as float16; runtimes widen it once, when they load the file."""
+    """A float32 constant stored as float16; runtimes convert it once, when they load the file."""
     return graph.cast(graph.constant(array.astype(np.float16), name), np.float32)
 
 
 def _bytes(graph: GraphWriter, array: NDArray[np.float32], name: str, *, axis: int) -> str:
-    """A float32 constant kept as signed bytes, with a scale for each slice over which ``axis`` runs."""
+    """A float32 constant stored as signed bytes, with one scale per slice along ``axis``."""
     scale = np.maximum(np.abs(array).max(axis=axis, keepdims=True) / np.float32(127), np.float32(1e-12))
     levels = np.round(array / scale).astype(np.int8)
     return graph.op("Mul", graph.cast(graph.constant(levels, name), np.float32), graph.constant(scale, f"{name}.scale"))
