@@ -80,11 +80,11 @@ def test_a_wrong_value_and_a_flag_without_effect_are_config_errors(run: Any) -> 
 
 def test_help_shows_choices_and_examples_and_advanced_flags_on_request(run: Any) -> None:
     _, text, _, _ = run("--help")
-    assert "<fast|exact>" in text and "<share>" in text and "<duration>" in text
+    assert "<fast | exact>" in text and "<share>" in text and "<duration>" in text
     assert "try this" in text and "docs/that.md" in text
     assert "--number" not in text and "--size" not in text and "--hidden" not in text
     _, text, _, _ = run("--help-all")
-    assert "--number" in text and "<int|auto>" in text and "--hidden" not in text
+    assert "--number" in text and "<int | auto>" in text and "--hidden" not in text
 
 
 def test_the_shell_offers_data_sets_runs_weights_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

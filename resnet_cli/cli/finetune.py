@@ -52,6 +52,7 @@ def finetune(
         bool,
         typer.Option(
             "--resume",
+            metavar="",
             help="Continue the run folder that is named instead of DATA, or the newest interrupted run.",
             rich_help_panel=RUN,
         ),
@@ -64,7 +65,9 @@ def finetune(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the plan and its estimated cost, and stop.", rich_help_panel=RUN),
+        typer.Option(
+            "--dry-run", metavar="", help="Show the plan and its estimated cost, and stop.", rich_help_panel=RUN
+        ),
     ] = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,

@@ -173,7 +173,8 @@ def _metavar(annotation: Any, metadata: list[Any]) -> str:
             names.append(leaf)
         else:
             names.append(_NUMBERS.get(leaf, "path" if leaf is Path else "text"))
-    return f"<{'|'.join(names)}>"
+    # Spaces, so that a narrow terminal breaks the line between two values.
+    return f"<{' | '.join(names)}>"
 
 
 def _completer(annotation: Any, flag: Flag) -> Callable[[str], list[str]] | None:
