@@ -57,7 +57,7 @@ def test_planted_wrong_labels_come_first_with_the_right_one_suggested() -> None:
     assert (audit.suggested[both] == truth[both]).mean() > 0.95
     assert audit.num_wrong.low <= 30 <= audit.num_wrong.high
     assert audit.likely() == audit.order[: round(audit.num_wrong.value)].tolist()
-    assert sorted(audit.order) == list(range(600)) and audit.num_unjudged == 0
+    assert sorted(audit.order) == list(range(600)) and audit.num_unchecked == 0
 
 
 def test_clean_labels_are_left_alone_and_the_same_labels_give_the_same_audit() -> None:
@@ -94,7 +94,7 @@ def test_a_class_of_few_is_not_judged_and_says_so() -> None:
     labels[labels == 2] = 0
     labels[:MIN_TRAINED] = 2
     audit = audit_labels(features, labels, CLASSES)
-    assert audit.num_unjudged == MIN_TRAINED and not set(range(MIN_TRAINED)) & set(audit.order.tolist())
+    assert audit.num_unchecked == MIN_TRAINED and not set(range(MIN_TRAINED)) & set(audit.order.tolist())
     assert np.isfinite(audit.probs).all()
 
 
@@ -102,7 +102,7 @@ def test_a_class_of_one_group_is_not_judged() -> None:
     features, labels = blobs(120)
     groups = ["one patient" if label == 1 else "" for label in labels]
     audit = audit_labels(features, labels, CLASSES, groups=groups)
-    assert audit.num_unjudged == 40 and not (labels[audit.order] == 1).any()
+    assert audit.num_unchecked == 40 and not (labels[audit.order] == 1).any()
 
 
 @pytest.mark.parametrize("num", [3, 6])

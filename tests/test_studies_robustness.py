@@ -31,7 +31,7 @@ def photo(seed: int = 0, size: tuple[int, int] = (90, 60)) -> Image.Image:
 
 
 def damaged(kind: Kind, strength: float, image: Image.Image, seed: int = 5) -> np.ndarray:
-    made = kind.damage(image, strength, np.random.default_rng(seed))
+    made = kind.corrupt(image, strength, np.random.default_rng(seed))
     assert made.size == image.size and made.mode == "RGB"
     return np.asarray(made).astype(float)
 

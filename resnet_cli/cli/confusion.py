@@ -1,7 +1,7 @@
-"""The confusion matrix in a terminal: the table, the worst classes, the commonest mistakes.
+"""The confusion matrix in a terminal: the table, the worst classes, the most common mistakes.
 
-Everything is built from ``Text`` objects, never from markup: class names are folder names, and
-``[red]`` is a possible one. Nothing here prints.
+Everything is built from ``Text`` objects, never from markup: class names are folder names, and ``[red]`` is a possible
+one. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Counts = NDArray[np.integer[Any]]
 MAX_LISTED = 15
 MAX_NAME_WIDTH = 24
 FULL_NAME_WIDTH = MAX_NAME_WIDTH + len("999 ")
-# A row name cut below this says too little; the list of classes then serves better than the matrix.
+# A name shortened further than this is not helpful: the list of classes is shown instead of the matrix.
 MIN_NAME_WIDTH = 14
 MAX_CONFUSED_NAME_WIDTH = 22
 MAX_TWICE_NAMED_WIDTH = 54
@@ -32,8 +32,8 @@ BAR_WIDTH = 10
 RECALL_WIDTH = len("100.0 %")
 BARS = "▁▂▃▄▅▆▇█"
 
-# (share of the row from which the style holds, style); a background comes with its own text colour, so
-# that cells read the same on dark and on light terminals. Source: ColorBrewer "Blues" and "Oranges".
+# (share of the row from which the style applies, style); a background comes with its own text color, so that cells
+# look the same on dark and light terminals. Source: ColorBrewer "Blues" and "Oranges".
 RIGHT_STYLES = (
     (0.85, "#ffffff on #08519c"),
     (0.6, "#ffffff on #2171b5"),
@@ -44,22 +44,22 @@ WRONG_STYLES = (
     (0.3, "#ffffff on #a63603"),
     (0.15, "#000000 on #f16913"),
     (0.05, "#000000 on #fdae6b"),
-    # Stray mistakes stay in the background, since pale cells glare in a dark terminal.
+    # Rare mistakes have no background, since pale cells are too bright in a dark terminal.
     (0.0, "#d9730d"),
 )
 
 
 def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) -> RenderableType:
-    """The confusion matrix as a table, or the worst classes where it does not fit.
+    """The confusion matrix as a table, or the worst classes if it does not fit.
 
     Args:
         confusion: Counts [k x k], true classes in rows, predicted ones in columns.
-        classes: The k names in index order.
-        width: Columns of the terminal.
+        classes: Names of the k classes in index order.
+        width: Width of the terminal in characters.
 
     Returns:
-        A matrix headed by names, else by index numbers, with the recall of each class; else one line
-        for each of the 15 classes of lowest recall.
+        A matrix with the recall of each class, headed by names or else by index numbers; if it does not fit, one line
+        for each of the 15 classes with the lowest recall.
 
     Raises:
         ValueError: The matrix does not have one row and column per class.
@@ -70,7 +70,7 @@ def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) ->
     numbered = [f"{index:>{len(indices[-1])}} {name}" for index, name in zip(indices, names, strict=True)]
     digits = len(str(confusion.max()))
     layouts = [(names, names, 2), (names, names, 1), (numbered, indices, 2), (numbered, indices, 1)]
-    # A layout that shows the names whole comes before a roomier one that cuts them.
+    # A layout with full names is preferred to a wider one that shortens them.
     for shortest, layout in itertools.product((FULL_NAME_WIDTH, MIN_NAME_WIDTH), layouts):
         rows, headings, gap = layout
         cell_widths = [max(digits, display_width(heading)) + gap for heading in headings]
@@ -83,7 +83,7 @@ def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) ->
 
 
 def most_confused(confusion: Counts, classes: Sequence[str], limit: int = 5) -> list[tuple[str, str, int, float]]:
-    """The commonest mistakes: (true class, predicted class, count, share of the true class).
+    """The most common mistakes: (true class, predicted class, count, share of the true class).
 
     The highest count comes first, then the highest share, then the order of the classes.
 
@@ -101,7 +101,7 @@ def most_confused(confusion: Counts, classes: Sequence[str], limit: int = 5) -> 
 
 
 def confused_lines(confusion: Counts, classes: Sequence[str], limit: int = 5) -> RenderableType:
-    """``most_confused`` as lines like ``cat → dog  41 (8.2 % of cat)``; nothing when nothing is confused.
+    """``most_confused`` as lines like ``cat → dog  41 (8.2 % of cat)``; empty if there are no mistakes.
 
     Raises:
         ValueError: The matrix does not have one row and column per class.
@@ -115,7 +115,7 @@ def confused_lines(confusion: Counts, classes: Sequence[str], limit: int = 5) ->
     true_width = max(display_width(true) for true, *_ in rows)
     guess_width = max(display_width(guess) for _, guess, *_ in rows)
     digits = len(str(rows[0][2]))
-    # With long names the line would outgrow 80 columns if it named the true class twice.
+    # With long names the line would exceed 80 columns if it named the true class twice.
     name_twice = 2 * true_width + guess_width <= MAX_TWICE_NAMED_WIDTH
     return Group(
         *(
@@ -130,11 +130,11 @@ def confused_lines(confusion: Counts, classes: Sequence[str], limit: int = 5) ->
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """One block per value, scaled from the lowest to the highest; a blank where it is not finite."""
+    """One block character per value, scaled from the lowest to the highest; a blank for values that are not finite."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return " " * len(values)
-    # Halves, since the distance of two finite numbers may be infinite.
+    # Halved, since the difference of two finite numbers can be infinite.
     low, span = min(finite) / 2, max(finite) / 2 - min(finite) / 2
     top = len(BARS) - 1
 
@@ -160,7 +160,7 @@ def _matrix(
         line = _line(f"{row} ")
         for column, cell in enumerate(cell_widths):
             count = confusion[index, column]
-            # The blank after the count belongs to the cell, so the colour fills it.
+            # The blank after the count belongs to the cell, so the color fills it.
             line.append(f"{count or '·':>{cell - 1}} ", _cell_style(index == column, count, shares[index, column]))
         lines.append(line.append(" " + _percent(shares[index, index])))
     return Group(*lines)
@@ -194,7 +194,7 @@ def _worst_classes(
 
 
 def _mistakes(counts: Counts, own: int, classes: Sequence[str], width: int) -> str:
-    """The most frequent wrong predictions of one class, as many as fit into ``width`` columns."""
+    """The most frequent wrong predictions for one class, as many as fit into ``width`` characters."""
     wrong = sorted((index for index in np.flatnonzero(counts).tolist() if index != own), key=lambda i: -counts[i])
     text = ""
     for index in wrong:
@@ -219,7 +219,7 @@ def _percent(share: float) -> str:
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:
-    # A line too long for the console is cut, since folding would break the columns.
+    # A line that is too long for the console is cut, since wrapping would break the columns.
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 

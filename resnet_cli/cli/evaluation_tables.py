@@ -1,4 +1,4 @@
-"""What ``eval`` prints: one page that a reader takes in, everything else is in ``--json`` and in the report."""
+"""The tables of ``eval``: about one page; everything else is in ``--json`` and in the report."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from resnet_cli.evaluation.intervals import Interval
     from resnet_cli.evaluation.scores import Evaluation
 
-#: Rows shown in a terminal; JSON has all of them.
+#: Most rows shown in a terminal; JSON has all of them.
 MAX_CLASS_ROWS = 30
 MAX_SLICE_ROWS = 20
-#: In narrower terminals the bars give way.
+#: Narrower terminals show no bars.
 MIN_WIDTH_WITH_BARS = 72
 BAR_WIDTH = 10
 BAR_STYLE = "#2171b5"
 MAX_NAME_WIDTH = 28
-#: Below this many images an interval says little, and the reader is told.
+#: With fewer images a caption says that the intervals are wide.
 FEW_IMAGES = 30
-#: A temperature so near to 1 changes nothing that could be seen.
+#: A temperature closer to 1 than this changes nothing visible.
 NO_CHANGE = 0.005
 
 
 def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width: int) -> list[RenderableType]:
-    """Figures with their intervals, calibration, classes, groups, confusion, and what is better left unanswered."""
+    """Metrics with intervals, calibration, classes, groups, the confusion matrix, and accuracy against coverage."""
     blocks: list[RenderableType] = [_figures(scores), _calibration(scores), _classes(scores, width=width)]
     if scores.slices:
         blocks.append(_slices(scores, width=width))
@@ -45,11 +45,11 @@ def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width
 def comparison_tables(
     found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison]
 ) -> list[RenderableType]:
-    """Models side by side, and what the same images say about their difference.
+    """Several models side by side, and whether their differences are significant.
 
     Args:
-        found: Name and figures of each.
-        comparisons: Of the first with each of the others.
+        found: Name and metrics of each model.
+        comparisons: The first model compared with each of the others.
     """
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     names = [letters[index] if index < len(letters) else str(index + 1) for index in range(len(found))]
@@ -63,12 +63,14 @@ def comparison_tables(
         counts = (comparison.both_right, comparison.only_first, comparison.only_second, comparison.both_wrong)
         pairs.add_row(f"{names[0]}, {name}", *(f"{count:,}" for count in counts), f"{comparison.p_value:.2g}")
         lines.append(Text(verdict(comparison, names[0], name)))
-    pairs.caption = "p: McNemar's exact test" + (f", each counted {len(comparisons)}-fold" if len(lines) > 1 else "")
+    pairs.caption = "p: McNemar's exact test" + (
+        f"; multiply by {len(comparisons)} (Bonferroni)" if len(lines) > 1 else ""
+    )
     return [table, pairs, *lines]
 
 
 def verdict(comparison: Comparison, first: str, second: str) -> str:
-    """In a sentence which of two models is better, or how many images it would take to tell."""
+    """A sentence on which of two models is better, or on how many images it would take to tell."""
     value, low, high = (100 * end for end in comparison.difference)
     gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
     if comparison.is_distinguishable:
@@ -77,17 +79,17 @@ def verdict(comparison: Comparison, first: str, second: str) -> str:
         return f"{better} is better than {worse}: top-1 higher by {size}"
     start = f"{first} and {second} are not distinguishable with {comparison.num_images:,} images: {second} {gap}"
     if comparison.num_needed is None:
-        return f"{start}; they are right equally often"
+        return f"{start}; their accuracy is the same"
     return f"{start}; about {_round(comparison.num_needed):,} would be needed"
 
 
 def span(interval: Interval) -> str:
-    """The ends of a share's interval: ``92.1 to 98.0 %``."""
+    """The ends of the interval of a share: ``92.1 to 98.0 %``."""
     return percent_range(interval.low, interval.high)
 
 
 def bar(share: float, width: int = BAR_WIDTH) -> Text:
-    """A share as a small bar."""
+    """A share as a bar."""
     filled = round(share * width)
     return Text.assemble(("█" * filled, BAR_STYLE), ("░" * (width - filled), "dim"))
 
@@ -117,22 +119,22 @@ def _figures(scores: Evaluation) -> Table:
     if scores.tta != "none":
         table.add_row("tta", scores.tta, "")
     if scores.num_images < FEW_IMAGES:
-        table.caption = f"{scores.num_images} images say little: the intervals are wide"
+        table.caption = f"{scores.num_images} images are few: the intervals are wide"
     return table
 
 
 def _calibration(scores: Evaluation) -> Table:
     table = plain_table("Calibration", "probabilities", ">ECE", ">Brier", ">loss")
-    rows = [("as they are answered", scores.calibration)]
+    rows = [("as predicted", scores.calibration)]
     if scores.uncalibrated is not None and abs(scores.temperature - 1) >= NO_CHANGE:
         rows = [
-            ("of the bare network", scores.uncalibrated),
+            ("without temperature", scores.uncalibrated),
             (f"at temperature {scores.temperature:.2f}", scores.calibration),
         ]
     for name, found in rows:
         table.add_row(name, percent(found.ece), f"{found.brier:.3f}", f"{found.loss:.3f}")
-    verb = "more than" if scores.ece > scores.chance_ece else "no more than"
-    table.caption = f"the ECE is {verb} what chance makes of perfect probabilities: {percent(scores.chance_ece)}"
+    verb = "above" if scores.ece > scores.chance_ece else "within"
+    table.caption = f"the ECE is {verb} the range of a perfectly calibrated model, up to {percent(scores.chance_ece)}"
     return table
 
 
@@ -150,7 +152,7 @@ def _classes(scores: Evaluation, *, width: int) -> Table:
     for index, (name, row) in enumerate([*rows, *averages]):
         if index == len(rows):
             table.add_section()
-        # Recall of nothing is not 0 %.
+        # The recall of a class without images is not 0 %.
         shown = [percent(figure) if row.support else "-" for figure in (row.recall, row.precision, row.f1)]
         bars = [bar(row.recall) if row.support else Text()] * with_bars
         table.add_row(name, *bars, *shown, f"{row.support:,}")
@@ -172,11 +174,11 @@ def _slices(scores: Evaluation, *, width: int) -> Table:
 
 
 def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]:
-    """How many answers are wrong if the doubtful ones are not given, and which images are unfamiliar."""
+    """Accuracy against coverage, the error target, and the share of unfamiliar images."""
     blocks: list[RenderableType] = []
     rows = list(scores.risk_coverage)
     if scores.top1 < 1 and len(rows) > 1:
-        table = plain_table("Answering less", ">answered", ">if at least", ">wrong of them", ">95 % interval")
+        table = plain_table("Selective prediction", ">coverage", ">threshold", ">wrong", ">95 % interval")
         for row in rows:
             table.add_row(*_coverage_cells(row))
         blocks += [Text(), table]
@@ -189,7 +191,7 @@ def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]
         blocks += [
             Text(),
             Text(f"{share} are unlike the training images"),
-            Text("5 % of validation's are; predict --abstain answers them with 'unknown'", style="dim"),
+            Text("5 % of the validation images are; predict --abstain labels them 'unknown'", style="dim"),
         ]
     return blocks
 
@@ -202,25 +204,25 @@ def _coverage_cells(row: CoverageRow) -> list[str]:
 def _target_lines(target: Target) -> list[Text]:
     known, observed = target.validation, target.observed
     wrong = (
-        "none is answered"
+        "no image reaches it"
         if observed.error is None
         else f"{percent(observed.error.value)} wrong ({span(observed.error)})"
     )
     return [
         Text(
-            f"At most {100 * target.target_error:g} % wrong: answer from a probability of {percent(known.min_prob)}",
+            f"At most {100 * target.target_error:g} % wrong: keep predictions with at least {percent(known.min_prob)}",
             "bold",
         ),
         Text(
-            f"  on validation   {percent(known.coverage)} answered, {percent(known.error)} wrong "
-            f"(95 % sure: below {100 * known.error_bound:.2f} %)"
+            f"  on validation   {percent(known.coverage)} coverage, {percent(known.error)} wrong "
+            f"(at 95 % confidence below {100 * known.error_bound:.2f} %)"
         ),
-        Text(f"  on these        {percent(observed.coverage)} answered, {wrong}"),
-        Text(f"  predict --abstain --target-error {100 * target.target_error:g}% does so", style="dim"),
+        Text(f"  here            {percent(observed.coverage)} coverage, {wrong}"),
+        Text(f"  use it: predict --abstain --target-error {100 * target.target_error:g}%", style="dim"),
     ]
 
 
 def _round(number: int) -> int:
-    """To two digits: an estimate of an estimate."""
+    """Rounded up to two digits, since it is an estimate."""
     step = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // step) * step

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from resnet_cli.studies.learning_curve import LearningCurve
     from resnet_cli.studies.robustness import Robustness
 
-#: Rows of a table of images, and of any other; JSON and files have more.
+#: Most rows in a table of images, and in other tables; JSON and the written files have all.
 MAX_ROWS, MAX_FEW = 20, 5
-#: Columns of the bars.
+#: Width of the bars in characters.
 BAR_WIDTH = 24
-#: A gain below so many points is hardly worth as many images again; a loss above so many stands out.
+#: A gain in percentage points below which twice the images are hardly worth it; a loss above which a cell is red.
 WORTH_POINTS, MUCH_POINTS = 1, 10
 
 
@@ -51,45 +51,45 @@ def study_blocks(result: StudyResult, *, width: int) -> list[RenderableType]:
     return robustness_blocks(result.found)
 
 
-def curve_blocks(curve: LearningCurve, judge: str) -> list[RenderableType]:
-    """The curve, the forecasts, and what they mean in a sentence."""
+def curve_blocks(curve: LearningCurve, split: str) -> list[RenderableType]:
+    """The curve, the forecasts, and a sentence on what they mean."""
     table = plain_table(
-        f"Learning curve ({curve.num_evaluated:,} {judge} images judge)", ">train images", ">top-1", "between", "errors"
+        f"Learning curve (on {curve.num_evaluated:,} {split} images)", ">train images", ">top-1", "between", "errors"
     )
     most = max(step.error.value for step in curve.steps) or 1
     for step in curve.steps:
         spread = f"{percent(1 - step.error.high)} to {percent(1 - step.error.low)}" if step.num_draws > 1 else ""
         bar = Text(_bar(step.error.value / most), style="cyan")
         table.add_row(f"{step.num_images:,}", percent(1 - step.error.value), spread, bar)
-    table.caption = f"{curve.steps[0].num_draws} random parts of each size but the last"
+    table.caption = f"{curve.steps[0].num_draws} random subsets of each size but the last"
     if curve.steps[-1].num_images < curve.num_train:
         table.caption += f"; {curve.steps[-1].num_images:,} of the {curve.num_train:,} images are enough for a curve"
-    more = plain_table("What more images of the same kind would bring", "with", ">images", ">top-1", ">gain", "95 %")
+    more = plain_table("Forecast for more images of the same kind", "with", ">images", ">top-1", ">gain", "95 %")
     for found in curve.forecasts:
         gain = f"{100 * found.gain.value:+.1f} points"
         ends = f"{100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f}"
         name = found.name + (" *" if found.is_guess else "")
         more.add_row(name, f"{found.num_images:,}", percent(found.top1.value), gain, ends)
     if any(found.is_guess for found in curve.forecasts):
-        more.caption = "* far ahead of what there is: a guess"
+        more.caption = "* a guess: far beyond the images that there are"
     return [table, more, Text(curve_sentence(curve))]
 
 
 def curve_sentence(curve: LearningCurve) -> str:
-    """Whether more images are worth the work."""
+    """A sentence on whether more images are worth the work."""
     twice = curve.twice
     if twice.gain.low > 0:
         return f"More images help: twice as many would bring about {100 * twice.gain.value:.1f} points."
     if twice.gain.high < WORTH_POINTS / 100:
         return "More images of the same kind would hardly help; look at wrong labels, or train more of the network."
-    return "It is not certain that more images would help: the gain may be nothing."
+    return "It is not certain that more images would help: the gain may be zero."
 
 
 def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableType]:
-    """The estimate, the worst labels, and which labels are mistaken for which."""
+    """The estimate, the worst labels, and which labels are confused with which."""
     likely = audit.likely()
     blocks: list[RenderableType] = [Text(audit_sentence(audit)), Text()]
-    title = "Likely wrong, the worst first" if likely else "The most doubtful ones"
+    title = "Likely wrong, the worst first" if likely else "The least certain labels"
     table = plain_table(title, "image", "label", ">prob", "looks like", ">prob")
     for at in likely[:MAX_ROWS] or audit.order[:MAX_FEW].tolist():
         table.add_row(
@@ -104,7 +104,7 @@ def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableTyp
     if not likely:
         return [*blocks, table]
     pairs = Counter((int(audit.labels[at]), int(audit.suggested[at])) for at in likely)
-    mixed = plain_table("Labelled as, looks like", "label", "looks like", ">labels", "")
+    mixed = plain_table("Labeled as, looks like", "label", "looks like", ">labels", "")
     most = max(pairs.values())
     for (label, suggested), count in pairs.most_common(MAX_FEW):
         bar = Text(_bar(count / most), style="cyan")
@@ -113,28 +113,28 @@ def audit_blocks(audit: LabelAudit, items: Sequence[Item]) -> list[RenderableTyp
 
 
 def audit_sentence(audit: LabelAudit) -> str:
-    """How many labels are wrong, about."""
+    """A sentence on the estimated number of wrong labels."""
     value, low, high = (round(end) for end in audit.num_wrong)
-    judged = f"{len(audit.order):,} labels"
-    unjudged = f" {audit.num_unjudged:,} were not judged: too few of their class." if audit.num_unjudged else ""
+    checked = f"{len(audit.order):,} labels"
+    unchecked = f" {audit.num_unchecked:,} were not checked: too few of their class." if audit.num_unchecked else ""
     if not value:
-        most = f"; up to {high:,} may be wrong all the same" if high else ""
-        return f"Of {judged} none stands out as wrong{most}.{unjudged}"
+        most = f"; up to {high:,} may still be wrong" if high else ""
+        return f"None of {checked} stands out as wrong{most}.{unchecked}"
     return (
-        f"Of {judged} about {value:,} ({percent(value / len(audit.order))}) are probably wrong, "
-        f"between {low:,} and {high:,}.{unjudged}"
+        f"Of {checked}, about {value:,} ({percent(value / len(audit.order))}) are probably wrong, "
+        f"between {low:,} and {high:,}.{unchecked}"
     )
 
 
 def robustness_blocks(found: Robustness) -> list[RenderableType]:
-    """Accuracy of each kind at each strength, and the worst in a sentence."""
+    """Accuracy for each kind and strength, and a sentence on the worst kind."""
     num = (
         f"{found.num_images:,}"
         + (f" of {found.num_available:,}" if found.num_available > found.num_images else "")
         + " images"
     )
     strengths = (f">{at + 1}" for at in range(len(found.kinds[0].cells)))
-    table = plain_table(f"Top-1 in % on damaged images ({num})", "damage", *strengths, ">mean", ">drop", "95 %")
+    table = plain_table(f"Top-1 in % on corrupted images ({num})", "corruption", *strengths, ">mean", ">drop", "95 %")
     for kind in sorted(found.kinds, key=lambda row: row.mean_top1):
         cells = [
             Text(f"{100 * cell.top1.value:.1f}", style="red" if 100 * cell.drop.value > MUCH_POINTS else "")
@@ -142,16 +142,21 @@ def robustness_blocks(found: Robustness) -> list[RenderableType]:
         ]
         lost = f"{100 * kind.drop.value:.1f}", f"{100 * kind.drop.low:.1f} to {100 * kind.drop.high:.1f}"
         table.add_row(kind.name, *cells, f"{100 * kind.mean_top1:.1f}", *lost)
-    table.caption = "1 is the weakest damage; drop: points that the mean loses, with its 95 % interval"
+    table.caption = "strength 1 is the weakest; drop: loss of the mean in points, with its 95 % interval"
     clean = f"{percent(found.clean.value)} ({percent(found.clean.low)} to {percent(found.clean.high)})"
-    return [Text(f"Top-1 on the same images undamaged: {clean}"), Text(), table, Text(robustness_sentence(found))]
+    return [
+        Text(f"Top-1 on the same images without corruption: {clean}"),
+        Text(),
+        table,
+        Text(robustness_sentence(found)),
+    ]
 
 
 def robustness_sentence(found: Robustness) -> str:
-    """What the model bears worst."""
+    """A sentence on the kind that costs the most accuracy."""
     worst = min(found.kinds, key=lambda kind: kind.mean_top1)
     weakest = f"{100 * worst.cells[0].drop.value:.1f} at the weakest strength"
-    return f"It bears {worst.name} worst: {100 * worst.drop.value:.1f} points lost on average, {weakest}."
+    return f"Most sensitive to {worst.name}: {100 * worst.drop.value:.1f} points lost on average, {weakest}."
 
 
 def _bar(share: float) -> str:

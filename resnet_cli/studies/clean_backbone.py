@@ -1,4 +1,4 @@
-"""The backbone for studies of the data: one that was not trained on the labels in question."""
+"""The backbone for studies of the data: one that was not trained on the labels that are studied."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from resnet_cli.network.transfer import OnProgress
 
 
 class CleanBackbone(NamedTuple):
-    """A backbone, and what to know about it.
+    """A backbone for studies.
 
     Attributes:
-        network: Its head is of no use.
-        note: What it is, in words; empty where it is the model's own and that is as it should be.
-        has_seen: Whether it was trained on the images all the same, as no other is to be had.
+        network: The network; its head is not used.
+        note: Where the backbone comes from, in words; empty if it is the model's own, frozen one.
+        has_seen: Whether it was trained on the images nevertheless, because no other is available.
     """
 
     network: ResNet50
@@ -30,13 +30,13 @@ class CleanBackbone(NamedTuple):
 def clean_backbone(model: Model, *, offline: bool = False, on_download: OnProgress | None = None) -> CleanBackbone:
     """The model's own backbone if it stayed frozen, else the one that its training started from.
 
-    A backbone that was trained on an image has learnt its label, also a wrong one, and features of training images
-    are better than any new image's: heads on them would find few wrong labels, and expect nothing of more images.
+    A backbone that was trained on an image has learned its label, even a wrong one, and separates training images
+    better than new ones: heads on it would find few wrong labels, and would forecast no gain from more images.
 
     Args:
-        model: Of a run, or weights that are not ours (which saw none of these images).
+        model: A model of a run, or weights of another program (which were not trained on these images).
         offline: Never download.
-        on_download: Called with (bytes done, bytes in all).
+        on_download: Called with (bytes downloaded, bytes in all or None).
     """
     recipe = model.provenance.get("recipe")
     if not isinstance(recipe, dict) or recipe.get("mode") == "frozen":
@@ -53,7 +53,7 @@ def clean_backbone(model: Model, *, offline: bool = False, on_download: OnProgre
         network = ResNet50(2)
         load_backbone(network, found)
     except ResnetCliError as error:
-        # The study is still worth something, and says what it is worth.
+        # The study is still of some use, and its output says how far.
         return CleanBackbone(
             model.network, f"the model's own backbone, which these images trained ({error.message})", True
         )

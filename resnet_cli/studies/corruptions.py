@@ -23,68 +23,68 @@ NUM_STRENGTHS = 5
 #: Shorter side of the images that the lengths of Hendrycks and Dietterich are meant for, in pixels.
 _THEIR_SIDE_PX = 224
 
-#: An image, a strength, and random numbers that are the same for all strengths -> the damaged image.
-Damage = Callable[[Image.Image, float, np.random.Generator], Image.Image]
+#: Takes an image, a strength, and a random generator with the same state at all strengths; returns the corrupted image.
+Corruption = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
 
 class Kind(NamedTuple):
-    """One kind of damage.
+    """One kind of corruption.
 
     Attributes:
-        name: For people and programs.
-        unit: What the strengths are.
-        strengths: ``NUM_STRENGTHS``, from weak to strong.
-        damage: What does it.
+        name: Name in tables and in JSON.
+        unit: Unit of the strengths.
+        strengths: The ``NUM_STRENGTHS`` strengths, from weak to strong.
+        corrupt: The function.
     """
 
     name: str
     unit: str
     strengths: tuple[float, ...]
-    damage: Damage
+    corrupt: Corruption
 
 
 def _brightness(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Lighter or darker at the same hue and saturation; a coin says which."""
+    """Lighter or darker at the same hue and saturation, at random."""
     pixels = _floats(image)
-    value = pixels.max(axis=2, keepdims=True)  # V of HSV
+    value = pixels.max(axis=2, keepdims=True)  # The value of HSV.
     wanted = np.clip(value + _sign(rng) * strength, 0, 1)
     return _image(np.where(value > 0, pixels * (wanted / np.maximum(value, 1e-6)), wanted))
 
 
 def _contrast(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Only a share of each channel's distance from its mean is left."""
+    """Scales each channel's distance from its mean."""
     pixels = _floats(image)
     mean = pixels.mean(axis=(0, 1), keepdims=True)
     return _image(mean + strength * (pixels - mean))
 
 
 def _blur(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian, of a radius that is a share of the shorter side."""
+    """Gaussian blur; the radius is a share of the shorter side."""
     return image.filter(ImageFilter.GaussianBlur(strength * min(image.size)))
 
 
 def _noise(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian, the same field at every strength."""
+    """Gaussian noise, the same field at every strength."""
     pixels = _floats(image)
     return _image(pixels + strength * rng.standard_normal(pixels.shape, dtype=np.float32))
 
 
 def _jpeg(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Saved once more at this quality."""
+    """JPEG compression at this quality."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=int(strength))
     return Image.open(buffer).convert("RGB")
 
 
 def _rotation(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """To the left or to the right; mirrored edges fill the corners, so that it is not black corners that are seen."""
+    """Rotation to the left or to the right; mirrored edges fill the corners, which would be black otherwise."""
     degrees = _sign(rng) * strength
     reach = math.ceil(math.sin(math.radians(strength)) * max(image.size) / 2)
     return _moved(image, reach, lambda large: large.rotate(degrees, Image.Resampling.BICUBIC))
 
 
 def _shift(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Into a random direction by a share of the shorter side; mirrored edges fill what is left."""
+    """Translation in a random direction by a share of the shorter side; mirrored edges fill the gap."""
     angle = rng.uniform(0, 2 * math.pi)
     length = strength * min(image.size)
     move = (1, 0, length * math.cos(angle), 0, 1, length * math.sin(angle))
@@ -96,9 +96,9 @@ def _shift(image: Image.Image, strength: float, rng: np.random.Generator) -> Ima
 
 
 def _moved(image: Image.Image, reach: int, move: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Moves an image that goes on for ``reach`` pixels beyond its edges as in a mirror."""
+    """Moves an image that is continued by mirroring for ``reach`` pixels beyond its edges."""
     width, height = image.size
-    # Room for the resampling; no mirror shows more than there is, which only matters in strips.
+    # A margin for the resampling; at most the whole image is mirrored, which only matters for narrow strips.
     x, y = (min(side, reach + 3) for side in (width, height))
     pixels = np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="symmetric")
     return move(Image.fromarray(pixels)).crop((x, y, x + width, y + height))
@@ -116,10 +116,10 @@ def _sign(rng: np.random.Generator) -> int:
     return 1 if rng.random() < 0.5 else -1
 
 
-#: The rows of the table. Brightness, contrast, noise and JPEG as in ImageNet-C, Gaussian blur of the radii of its
-#: extra set (1, 2, 3, 4, 6 px of 224). Turns and shifts are ours: what a hand-held camera does.
+#: The rows of the table. Brightness, contrast, noise and JPEG are as in ImageNet-C; Gaussian blur has the radii of its
+#: extra set (1, 2, 3, 4, 6 px of 224). Rotation and shift are added here: they model a hand-held camera.
 KINDS = (
-    Kind("brightness", "of HSV's value, added or taken", (0.1, 0.2, 0.3, 0.4, 0.5), _brightness),
+    Kind("brightness", "of HSV's value, added or subtracted", (0.1, 0.2, 0.3, 0.4, 0.5), _brightness),
     Kind("contrast", "share of the contrast left", (0.4, 0.3, 0.2, 0.1, 0.05), _contrast),
     Kind(
         "blur",

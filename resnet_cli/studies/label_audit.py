@@ -1,10 +1,11 @@
-"""Which labels are likely wrong: each image is judged by heads that were trained without it.
+"""Finds labels that are likely wrong: the label of each image is checked with heads that were trained without it.
 
-Images are ranked by the probability that such a head gives to their label (self-confidence), the least first. Of 250
-labels planted among 5,000 of CIFAR-10 (500 images a class at 128 px, the weights of docs/benchmarks.md)
-75 % are among the first 250 (three draws: 78, 73, 76), and for 83 % of those the suggested label is the right one. The
-margin to the next class finds 59 %, confident learning's thresholds 61 %, log odds 75 %. On the first draw ten folds, a
-second round of folds, and heads trained without the first suspects gain no point, and 30 nearest neighbours find 67 %.
+Images are ranked by the probability that such a head gives to their label (self-confidence), lowest first. Of 250
+wrong labels planted among 5,000 of CIFAR-10 (500 images per class at 128 px, the weights of docs/benchmarks.md), 75 %
+are among the first 250 (three draws: 78, 73, 76), and for 83 % of those the suggested label is the right one. The
+margin to the next class finds 59 %, the thresholds of confident learning 61 %, log odds 75 %. On the first draw, ten
+folds, a second round of folds, and heads trained without the first suspects gain nothing; 30 nearest neighbors find
+67 %.
 
 Source: confident learning, Northcutt et al. 2021, https://arxiv.org/abs/1911.00068; self-confidence as the score:
 Kuan and Mueller 2022, https://arxiv.org/abs/2207.04720 ("label quality scores").
@@ -34,28 +35,28 @@ from resnet_cli.heads import logistic
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.system.events import Progress
 
-#: Parts of the images; each is judged by a head trained on the others.
+#: Number of folds; the images of each are classified by a head trained on the others.
 NUM_FOLDS = 5
-#: The share of images, those that the heads are surest about, by which the number of wrong labels is estimated; but
-#: at least so many images.
+#: The number of wrong labels is estimated on the most confident predictions: this share of the images, but at least
+#: this many.
 SUREST_SHARE, MIN_SUREST = 0.1, 100
-#: An image is judged if so many others of its class were trained on: a class of fewer is unknown to the head, and
-#: all its labels would look wrong.
+#: A label is checked if the head was trained on at least this many other images of its class: a smaller class is
+#: unknown to the head, and all its labels would look wrong.
 MIN_TRAINED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelAudit:
-    """What heads that were trained without an image make of its label.
+    """The labels, ranked by how likely they are wrong.
 
     Attributes:
-        classes: In index order.
-        labels: As they are given, int64 [n].
-        probs: Of heads that did not see the image, float32 [n x k].
-        order: Positions of the judged images, the likeliest wrong label first, [m].
+        classes: Class names in index order.
+        labels: The given labels, int64 [n].
+        probs: Out-of-fold probabilities, float32 [n x k].
+        order: Positions of the checked images, the most likely wrong label first, [m].
         suggested: The most probable class other than the given one, int64 [n].
-        num_wrong: Estimated number of wrong labels among the judged; see :func:`estimate_wrong`.
-        num_unjudged: Images of classes too small to be judged.
+        num_wrong: Estimated number of wrong labels among the checked ones; see :func:`estimate_wrong`.
+        num_unchecked: Number of images whose class is too small to be checked.
     """
 
     classes: tuple[str, ...]
@@ -64,7 +65,7 @@ class LabelAudit:
     order: NDArray[np.intp]
     suggested: NDArray[np.int64]
     num_wrong: Interval
-    num_unjudged: int
+    num_unchecked: int
 
     @property
     def label_probs(self) -> NDArray[np.float32]:
@@ -77,7 +78,7 @@ class LabelAudit:
         return self.probs[np.arange(len(self.labels)), self.suggested]
 
     def likely(self) -> list[int]:
-        """Positions of the labels that are likely wrong, the worst first: as many as the estimate says."""
+        """Positions of the labels that are likely wrong, the worst first; their number is the estimate."""
         return [int(at) for at in self.order[: round(self.num_wrong.value)]]
 
     def to_dict(self, items: Sequence[Item]) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class LabelAudit:
         """
         return {
             "num_judged": len(self.order),
-            "num_unjudged": self.num_unjudged,
+            "num_unjudged": self.num_unchecked,
             "num_wrong": self.num_wrong._asdict(),
             "likely_wrong": [
                 {
@@ -114,29 +115,29 @@ def audit_labels(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> LabelAudit:
-    """Judges every label by heads that were trained without its image.
+    """Checks every label with a head that was trained without its image.
 
-    The first fold chooses the penalty. Copies of an image, and images of one group, are in one fold: a copy with
-    the same wrong label would vouch for it.
+    The first fold selects the L2 penalty. Copies of an image, and images of one group, are in one fold: a copy with the
+    same wrong label would confirm it.
 
     Args:
-        features: Of a backbone that was not trained on these labels, [n x 2048].
-        labels: As given, [n].
-        classes: k names.
-        groups: The group of each image, or none; empty: of no group.
-        device: Where heads are trained.
-        seed: Of the folds.
-        on_progress: Called with (images judged, images in all).
+        features: Features of a backbone that was not trained on these labels, [n x 2048].
+        labels: The given labels, [n].
+        classes: Names of the k classes.
+        groups: Group of each image, or empty; an empty name means no group.
+        device: Device that heads are trained on.
+        seed: Random seed of the folds.
+        on_progress: Called with (images checked, images in all).
 
     Raises:
-        DataError: No class is large enough to be judged.
+        DataError: No class is large enough to be checked.
     """
     folds = assign_folds(labels, _blocks(features, groups), seed=seed)
-    is_judged = _judged(labels, folds, len(classes))
-    if not is_judged.any() or len(np.unique(labels)) < 2:
+    is_checked = _checkable(labels, folds, len(classes))
+    if not is_checked.any() or len(np.unique(labels)) < 2:
         raise DataError(
-            f"{len(labels):,} images of {len(np.unique(labels)):,} classes are too few to judge their labels",
-            hint=f"it takes two classes, and {MIN_TRAINED} others of an image's class that are no copies of it",
+            f"{len(labels):,} images of {len(np.unique(labels)):,} classes are too few to check their labels",
+            hint=f"it needs two classes, and {MIN_TRAINED} other images of a class that are not copies",
         )
     targets = torch.from_numpy(labels)
     probs = np.full((len(labels), len(classes)), np.nan, dtype=np.float32)
@@ -152,48 +153,48 @@ def audit_labels(
         num_done += len(held)
         if on_progress:
             on_progress(num_done, len(labels))
-    return rank(probs, labels, classes, is_judged)
+    return rank(probs, labels, classes, is_checked)
 
 
 def rank(
-    probs: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], is_judged: NDArray[np.bool_]
+    probs: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], is_checked: NDArray[np.bool_]
 ) -> LabelAudit:
-    """Ranks labels by the probability that heads give them which did not see their images.
+    """Ranks labels by their out-of-fold probability.
 
     Args:
-        probs: [n x k].
-        labels: [n].
-        classes: k names.
-        is_judged: Whether an image takes part, [n].
+        probs: Out-of-fold probabilities [n x k].
+        labels: The given labels [n].
+        classes: Names of the k classes.
+        is_checked: Whether the label of an image is checked, [n].
     """
     every = np.arange(len(labels))
     others = probs.copy()
     others[every, labels] = -1
     suggested = others.argmax(axis=1)
-    doubt = np.where(is_judged, probs[every, labels], np.inf)
-    order = np.argsort(doubt, kind="stable")[: is_judged.sum()]
+    doubt = np.where(is_checked, probs[every, labels], np.inf)
+    order = np.argsort(doubt, kind="stable")[: is_checked.sum()]
     return LabelAudit(
         tuple(classes),
         labels,
         probs,
         order,
         suggested,
-        estimate_wrong(probs[is_judged], labels[is_judged]),
-        int((~is_judged).sum()),
+        estimate_wrong(probs[is_checked], labels[is_checked]),
+        int((~is_checked).sum()),
     )
 
 
 def estimate_wrong(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Interval:
-    """About how many labels are wrong: how often the heads contradict where they are surest, as a share of all.
+    """Estimates the number of wrong labels from the share that the most confident predictions contradict.
 
-    There the heads themselves are hardly ever wrong, so that it is mostly the label that is. It counts a few too many,
-    by the heads' own errors, and it takes wrong labels to be as common among hard images as among easy ones. Of 5,000
-    labels of CIFAR-10 with 0, 50, 250, 500 and 1,000 planted it counted 20, 60, 253, 520 and 890.
-    Source: benchmarks/label_audit.py.
+    The most confident predictions are hardly ever wrong, so it is mostly the label that is. The estimate is slightly
+    too high because of the heads' own errors, and it assumes that wrong labels are as common among hard images as among
+    easy ones. With 0, 50, 250, 500 and 1,000 wrong labels planted among 5,000 of CIFAR-10 it gave 20, 60, 253, 520 and
+    890. Source: benchmarks/label_audit.py.
 
     Args:
-        probs: Of heads that did not see the images, [m x k].
-        labels: [m], m at least 1.
+        probs: Out-of-fold probabilities, [m x k].
+        labels: The given labels [m], m at least 1.
     """
     num = min(len(labels), max(MIN_SUREST, round(SUREST_SHARE * len(labels))))
     surest = np.argsort(-probs.max(axis=1), kind="stable")[:num]
@@ -202,24 +203,24 @@ def estimate_wrong(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Int
 
 
 def assign_folds(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]], *, seed: int) -> NDArray[np.intp]:
-    """Gives each block of images a fold, so that each fold holds about the same of each class.
+    """Assigns each block of images to a fold, so that the classes are balanced over the folds.
 
     Args:
-        labels: [n].
-        blocks: Positions that must stay together; every position is in one.
-        seed: Of the order.
+        labels: Class indices [n].
+        blocks: Positions that must stay together; every position is in exactly one block.
+        seed: Random seed of the order.
 
     Returns:
-        [n], numbers from 0 to at most ``NUM_FOLDS`` - 1.
+        Fold of each image [n], from 0 to at most ``NUM_FOLDS`` - 1.
     """
     folds = np.empty(len(labels), dtype=np.intp)
     counts = np.zeros((NUM_FOLDS, labels.max() + 1), dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(blocks))
-    # Large blocks first: the small ones then even things out.
+    # Large blocks first, so that the small ones can balance the folds.
     for at in sorted(order, key=lambda number: -len(blocks[number])):
         block = np.array(blocks[at])
         found, num = np.unique(labels[block], return_counts=True)
-        # Where there are fewest of these classes, then fewest of all.
+        # The fold with the fewest images of these classes, then with the fewest images.
         fold = int(np.lexsort((counts.sum(axis=1), counts[:, found] @ num))[0])
         folds[block] = fold
         counts[fold, found] += num
@@ -227,7 +228,7 @@ def assign_folds(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]], *, 
 
 
 def _blocks(features: Tensor, groups: Sequence[str]) -> list[list[int]]:
-    """Positions of images that belong together: copies, which have the same features, and groups."""
+    """Positions of images that must stay together: copies, which have the same features, and groups."""
     together: dict[object, list[int]] = defaultdict(list)
     for position, row in enumerate(features.numpy()):
         together[hashlib.sha256(row.tobytes()).digest()].append(position)
@@ -237,8 +238,8 @@ def _blocks(features: Tensor, groups: Sequence[str]) -> list[list[int]]:
     return connected(together.values())
 
 
-def _judged(labels: NDArray[np.int64], folds: NDArray[np.intp], num_classes: int) -> NDArray[np.bool_]:
-    """Whether enough of an image's class is in the folds that its head is trained on, [n]."""
+def _checkable(labels: NDArray[np.int64], folds: NDArray[np.intp], num_classes: int) -> NDArray[np.bool_]:
+    """Whether enough images of an image's class are in the folds that its head is trained on, [n]."""
     counts = np.zeros((NUM_FOLDS, num_classes), dtype=np.int64)
     np.add.at(counts, (folds, labels), 1)
     left: NDArray[np.bool_] = counts.sum(axis=0)[labels] - counts[folds, labels] >= MIN_TRAINED
@@ -246,19 +247,19 @@ def _judged(labels: NDArray[np.int64], folds: NDArray[np.intp], num_classes: int
 
 
 def audit_table(audit: LabelAudit, items: Sequence[Item], others: Sequence[Item], path: Path) -> str:
-    """All images as CSV text for ``finetune``, the likeliest wrong label first, with what should be looked at.
+    """A CSV table of all images for ``finetune``, the most likely wrong label first.
 
     Columns: ``image,label,split,group``, which finetune reads, then ``suggested``, ``label_prob``,
-    ``suggested_prob`` and ``rank`` (1 is the worst; only the likely wrong have one).
+    ``suggested_prob`` and ``rank`` (1 is the worst; only labels that are likely wrong have a rank).
 
     Args:
-        audit: Of the items.
+        audit: Result for the items.
         items: The images, [n].
-        others: Images of the data set that were not audited; they come last.
-        path: Where the table will lie: images below its folder are named relative to it.
+        others: Images of the data set that were not checked; they come last.
+        path: Path of the table; images below its folder get relative paths.
     """
     folder = os.path.realpath(path.parent)
-    classes, judged = audit.classes, set(audit.order.tolist())
+    classes, checked = audit.classes, set(audit.order.tolist())
     has_splits = any(item.split != "train" for item in (*items, *others))
     num_likely = len(audit.likely())
 
@@ -270,15 +271,15 @@ def audit_table(audit: LabelAudit, items: Sequence[Item], others: Sequence[Item]
         probs = f"{audit.label_probs[at]:.4f}", f"{audit.suggested_probs[at]:.4f}"
         place = str(rank + 1) if rank < num_likely else ""
         rows.append([*known(items[at]), classes[audit.suggested[at]], *probs, place])
-    unjudged = [item for at, item in enumerate(items) if at not in judged]
-    rows += [[*known(item), "", "", "", ""] for item in (*unjudged, *others)]
+    unchecked = [item for at, item in enumerate(items) if at not in checked]
+    rows += [[*known(item), "", "", "", ""] for item in (*unchecked, *others)]
     text = io.StringIO()
     write_rows(text, rows)
     return text.getvalue()
 
 
 def _shown(item: Item, folder: str) -> str:
-    """The image's path from the table's folder; of an image that is no file, its name."""
+    """The path of an image file, relative to the table's folder if it is below it; else the name of the image."""
     if not isinstance(item.source, Path):
         return item.name
     file = os.path.realpath(item.source)

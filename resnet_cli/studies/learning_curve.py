@@ -1,12 +1,13 @@
-"""What more images would bring: heads trained on nested parts of the train split, a power law through their errors.
+"""Forecasts the gain from more images: heads trained on nested subsets, and a power law fitted to their errors.
 
-Features are computed once, so that a head is a matter of seconds. The law ``a + b * n ** -c`` is fitted to the error
-on images that no head has seen, and followed to more images than there are.
+Features are computed once, so training a head takes seconds. The law ``a + b * n ** -c`` is fitted to the error on
+held-out images and extrapolated.
 
-Held against the truth on CIFAR-10 (25 to 450 images a class at 128 px, the weights of docs/benchmarks.md,
-2,000 test images; benchmarks/learning_curve.py) 16 of 18 intervals for twice the images hold; the gain is off
-by 0.8 points on average, 0.3 points too high in the mean. Few images promise rather too much: from 25 a class to 125
-by 2.4 points. What a class has gained so far says nothing about what it will gain (correlation -0.1), so none is named.
+Checked on CIFAR-10 (25 to 450 images per class at 128 px, the weights of docs/benchmarks.md, 2,000 test images;
+benchmarks/learning_curve.py), 16 of 18 intervals for twice the images contain the measured gain. The forecast is off by
+0.8 points on average, and 0.3 points too high in the mean. With few images it is too optimistic: by 2.4 points from 25
+to 125 images per class. The past gain of a class does not predict its future gain (correlation -0.1), so there is no
+forecast per class.
 
 Sources: the law: Cortes et al. 1993, "Learning curves: asymptotic values and rate of convergence"; Hestness et al.
 2017, https://arxiv.org/abs/1712.00409. Its limits: Viering and Loog 2022, https://arxiv.org/abs/2103.10948.
@@ -31,35 +32,35 @@ from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.studies.power_law import Errors, PowerLaw, fit_power_law
 from resnet_cli.system.events import Progress
 
-#: Sizes of the nested parts, in equal ratios from the smallest to all images: each doubles the one before.
+#: Number of subset sizes, in equal ratios from the smallest to all images; each is about twice the one before.
 NUM_SIZES = 6
-#: The smallest part is this share of all images, but at least so many a class.
+#: The smallest subset is this share of all images, but has at least this many images per class.
 SMALLEST_SHARE = 1 / 32
 MIN_PER_CLASS = 2
-#: All images must be so many times the smallest part, or there is no curve to see.
+#: Least ratio of all images to the smallest subset; with less there is no curve.
 MIN_RANGE = 4
-#: Random parts of each size; of all images there is but one.
+#: Random subsets of each size; all images are used once.
 NUM_DRAWS = 5
-#: Images of the largest part: with more, a curve takes hours and its end is flat.
+#: Most images in the largest subset: with more, a curve takes hours and its end is flat.
 MAX_IMAGES = 20_000
-#: What is forecast beside twice the images.
+#: Additional images per class in the second forecast.
 MORE_PER_CLASS = 100
 TWICE = "twice the images"
-#: Samples with replacement of the judged images and of the draws.
+#: Bootstrap samples of the evaluated images and of the subsets.
 NUM_RESAMPLES = 1000
-#: A forecast for more than so many times the images is a guess. Source: benchmarks/learning_curve.py.
+#: A forecast for more than this many times the images is a guess. Source: benchmarks/learning_curve.py.
 MAX_REACH = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The heads trained on one number of images.
+    """The heads trained on subsets of one size.
 
     Attributes:
-        num_images: Images of each part.
-        error: Mean share of wrong answers, and between which the heads' own lie.
-        l2: The penalty that the validation split chose.
-        num_draws: How many parts of this size.
+        num_images: Number of images in each subset.
+        error: Mean error rate, with the lowest and the highest of the heads.
+        l2: L2 penalty that the validation split selected.
+        num_draws: Number of subsets of this size.
     """
 
     num_images: int
@@ -70,14 +71,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What would be reached with more images of the same kind.
+    """Expected accuracy with more images of the same kind.
 
     Attributes:
-        name: In words: ``TWICE``, or how many more.
-        num_images: In all.
-        top1: Expected share of right answers.
-        gain: In top-1, against what is reached with the images that are there.
-        is_guess: Whether it lies further ahead than such forecasts hold.
+        name: ``TWICE``, or the number of additional images, in words.
+        num_images: Number of images in total.
+        top1: Expected top-1 accuracy.
+        gain: Expected gain in top-1 over the largest subset.
+        is_guess: Whether it extrapolates further than such forecasts are reliable.
     """
 
     name: str
@@ -89,14 +90,14 @@ class Forecast:
 
 @dataclasses.dataclass(frozen=True)
 class LearningCurve:
-    """How the error falls with the number of images, and where it goes from there.
+    """How the error falls with the number of training images, and forecasts for more.
 
     Attributes:
-        steps: From few images to all.
-        law: Fitted to them.
-        forecasts: For more images.
-        num_evaluated: Images that every head was judged by.
-        num_train: Images of the train split, of which the largest part may be fewer.
+        steps: Results for each subset size, from few images to all.
+        law: The power law fitted to them.
+        forecasts: Forecasts for more images.
+        num_evaluated: Number of images that every head was evaluated on.
+        num_train: Number of images in the train split; the largest subset may have fewer.
     """
 
     steps: tuple[Step, ...]
@@ -107,7 +108,7 @@ class LearningCurve:
 
     @property
     def top1(self) -> float:
-        """With the largest part."""
+        """Top-1 with the largest subset."""
         return 1 - self.steps[-1].error.value
 
     @property
@@ -156,17 +157,17 @@ def learning_curve(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> LearningCurve:
-    """Trains heads on nested parts of the train split and forecasts what more images would bring.
+    """Trains heads on nested subsets of the train split and forecasts the gain from more images.
 
     Args:
         train: Features [n x 2048] of any float dtype, labels int64 [n].
-        val: Likewise; chooses each size's penalty.
-        test: Likewise; the test split, or else the validation split again.
-        num_classes: Outputs of a head.
-        groups: The group of each train image, which is taken as a whole as far as possible; empty: of no group.
-        device: Where heads are trained.
-        seed: Chooses the parts.
-        on_progress: Called with (images trained on, of all heads together).
+        val: Features and labels of the validation split, which selects the penalty of each size.
+        test: Features and labels to evaluate on: the test split, or else the validation split again.
+        num_classes: Number of outputs of a head.
+        groups: Group of each train image; groups are kept whole as far as possible. Empty: no groups.
+        device: Device that heads are trained on.
+        seed: Random seed of the subsets.
+        on_progress: Called with (images trained on, images in all), summed over the heads.
 
     Raises:
         DataError: There are too few train images for a curve.
@@ -181,12 +182,12 @@ def learning_curve(
         penalties: Sequence[float] = logistic.PENALTIES
         found = []
         for order in orders if size < sizes[-1] else orders[:1]:
-            # In the order of the features: neighbours in memory are read together.
+            # In the order of the features, so that neighbors in memory are read together.
             rows = torch.from_numpy(np.sort(order[:size]))
             part = train[0][rows], train[1][rows]
             path = logistic.fit_path(part, val, num_classes, device=device, penalties=penalties)
             chosen = logistic.choose(list(path))
-            # The first part of a size chooses its penalty: a path takes ten times as long as one fit.
+            # Only the first subset of a size selects the penalty: a path takes ten times as long as one fit.
             penalties = (chosen.l2,)
             found.append((head_probs(chosen.head, test[0]).argmax(dim=1) == test[1]).numpy())
             num_done += size
@@ -198,34 +199,35 @@ def learning_curve(
 
 
 def part_sizes(num_images: int, num_classes: int) -> list[int]:
-    """How many images each part has, from few to all.
+    """The subset sizes, from few images to all.
 
     Args:
-        num_images: Of the train split.
-        num_classes: Classes that occur in it.
+        num_images: Number of images in the train split.
+        num_classes: Number of classes that occur in it.
 
     Raises:
-        DataError: Too few for a curve.
+        DataError: There are too few images for a curve.
     """
     largest = min(num_images, MAX_IMAGES)
     smallest = max(MIN_PER_CLASS * num_classes, round(SMALLEST_SHARE * largest))
     if not num_images or largest < MIN_RANGE * smallest:
         raise DataError(
             f"{num_images:,} train images of {num_classes:,} classes are too few for a learning curve",
-            hint=f"it takes {MIN_RANGE * MIN_PER_CLASS} of each class at the least; until then, more images help",
+            hint=f"it needs at least {MIN_RANGE * MIN_PER_CLASS} images per class; with fewer, more images help",
         )
     return [int(size) for size in np.unique(np.geomspace(smallest, largest, NUM_SIZES).round())]
 
 
 def nested_order(labels: NDArray[np.int64], groups: Sequence[str], *, seed: int) -> NDArray[np.intp]:
-    """Positions in an order of which every beginning holds the classes in the proportions of the whole.
+    """Positions in an order in which every prefix has the class proportions of the whole.
 
-    Each class's first image comes before all others. A group's images of a class follow each other.
+    The first image of each class comes before all others. The images of a group with the same label are consecutive
+    within their class.
 
     Args:
-        labels: [n].
-        groups: Of each image, or none; empty: of no group.
-        seed: Of the order.
+        labels: Class indices [n].
+        groups: Group of each image [n], or empty; an empty name means no group.
+        seed: Random seed of the order.
     """
     rng = np.random.default_rng(seed)
     chance = rng.random(len(labels))
@@ -251,7 +253,7 @@ def _step(size: int, is_right: NDArray[np.bool_], l2: float) -> Step:
 def _follow(
     steps: Sequence[Step], rights: Sequence[NDArray[np.bool_]], *, num_train: int, num_used: int, seed: int
 ) -> LearningCurve:
-    """Fits the law and follows it; ``rights`` says of each step's heads what they answered right, [draws x t]."""
+    """Fits and extrapolates the law; ``rights`` says for each step what its heads classify correctly, [draws x t]."""
     sizes = [step.num_images for step in steps]
     resampled = _Resampled(sizes, rights, np.random.default_rng(seed))
     law = fit_power_law(sizes, np.array([step.error.value for step in steps]))
@@ -267,31 +269,31 @@ def _follow(
 
 
 class _Resampled:
-    """What the errors could have been with other judged images and other parts, and the laws through them."""
+    """Bootstrap samples of the errors over evaluated images and subsets, and the laws fitted to them."""
 
     def __init__(self, sizes: Sequence[int], rights: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> None:
         num_evaluated = rights[0].shape[1]
-        # The same judged images for all sizes: that some are hard is no news about the curve's slope.
+        # The same images for all sizes: how hard they are does not change the slope of the curve.
         counts = rng.multinomial(num_evaluated, np.full(num_evaluated, 1 / num_evaluated), size=NUM_RESAMPLES)
         by_draw = [1 - counts @ right.T.astype(np.float64) / num_evaluated for right in rights]  # [resamples x draws]
-        # How far one draw lies off its size's mean, for a part of one image: it shrinks with the root of the size.
+        # Deviation of a subset from the mean of its size, scaled to one image: it shrinks with the root of the size.
         spread = [
             (1 - right.mean(axis=1) - (1 - right.mean())) * math.sqrt(size * len(right) / (len(right) - 1))
             for size, right in zip(sizes, rights, strict=True)
             if len(right) > 1
         ]
-        self._luck = np.concatenate(spread)
+        self._deviation = np.concatenate(spread)
         self._rng = rng
         means = [
             found[_rows(found), rng.integers(found.shape[1], size=found.T.shape).T].mean(axis=1) for found in by_draw
         ]
         self.now = by_draw[-1][:, 0]
-        means[-1] = means[-1] + self.luck(sizes[-1])
+        means[-1] = means[-1] + self.deviation(sizes[-1])
         self.laws = fit_power_law(sizes, np.stack(means, axis=1))
 
-    def luck(self, num_images: int) -> Errors:
-        """What a training split of this size adds by chance, [resamples]."""
-        return self._rng.choice(self._luck, size=NUM_RESAMPLES) / math.sqrt(num_images)
+    def deviation(self, num_images: int) -> Errors:
+        """Random deviation of the error due to the choice of a training set of this size, [resamples]."""
+        return self._rng.choice(self._deviation, size=NUM_RESAMPLES) / math.sqrt(num_images)
 
 
 def _rows(found: Errors) -> NDArray[np.intp]:
@@ -300,7 +302,7 @@ def _rows(found: Errors) -> NDArray[np.intp]:
 
 def _forecast(name: str, num_images: int, last: Step, law: PowerLaw, resampled: _Resampled) -> Forecast:
     error = float(law.error(num_images))
-    errors = resampled.laws.error(num_images) + resampled.luck(num_images)
+    errors = resampled.laws.error(num_images) + resampled.deviation(num_images)
     low, high = np.quantile(errors, (0.025, 0.975))
     gains = np.quantile(resampled.now - errors, (0.025, 0.975))
     return Forecast(

@@ -19,30 +19,30 @@ Errors = NDArray[np.float64]
 
 
 class PowerLaw(NamedTuple):
-    """The error with n images: ``asymptote + scale * n ** -exponent``; each a number or an array of them."""
+    """The error with n images: ``asymptote + scale * n ** -exponent``; each parameter is a number or an array."""
 
     asymptote: Any
     scale: Any
     exponent: Any
 
     def error(self, num_images: float) -> Any:
-        """The expected share of wrong answers of a head trained on so many images."""
+        """The expected error rate of a head trained on this many images."""
         return self.asymptote + self.scale * num_images**-self.exponent
 
 
 def fit_power_law(sizes: Sequence[int], errors: Errors) -> PowerLaw:
-    """The law with the least squared distance to errors; a part counts by its size, as its error varies the less.
+    """Fits the law by least squares, weighted by the sizes, since the error of a larger subset varies less.
 
     Args:
-        sizes: [s], at least 3.
-        errors: [... x s].
+        sizes: Numbers of images [s], at least 3.
+        errors: Error rates [... x s].
 
     Returns:
-        Three arrays [...], none below 0.
+        The law; its parameters are arrays [...] of numbers that are not negative.
     """
     weights = np.array(sizes, dtype=np.float64)
     weights /= weights.sum()
-    # Sizes are relative to the largest: the scale is then of the order of the errors.
+    # Sizes are relative to the largest, so that the scale has the magnitude of the errors.
     falls = (np.array(sizes) / sizes[-1]) ** -EXPONENTS[:, None]  # [c x s]
     targets = np.asarray(errors)[..., None, :]  # [... x 1 x s]
     mean_fall = falls @ weights  # [c]
@@ -51,7 +51,7 @@ def fit_power_law(sizes: Sequence[int], errors: Errors) -> PowerLaw:
     slope = ((targets - mean_error[..., None]) * (falls - mean_fall[:, None])) @ weights / spread  # [... x c]
     scale = np.maximum(slope, 0)
     asymptote = mean_error - scale * mean_fall
-    # Where the best asymptote would be below 0, the best line through 0.
+    # If the best asymptote is below 0, take the best line through 0.
     through_zero = (targets * falls) @ weights / (falls**2 @ weights)
     scale = np.where(asymptote < 0, np.maximum(through_zero, 0), scale)
     asymptote = np.maximum(asymptote, 0)

@@ -1,12 +1,7 @@
-"""How far a model's answers survive what cameras and the web do to images: seven kinds of damage in five strengths.
+"""Robustness: accuracy on corrupted images, for the kinds and strengths of ``corruptions.py``.
 
-Damage is done to the decoded image, before it is fitted to the network. So that a strength means the same for a
-thumbnail and for a photo of 20 megapixels, the image is first brought to the scale at which the network sees it, and
-lengths are shares of the shorter side. What an image gets depends on its pixels alone: it is the same each time and on
-every machine, and a stronger damage is more of the same.
-
-Source: Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261 (ImageNet-C); where a kind is theirs, its
-strengths are too.
+The decoded image is corrupted before preprocessing. It is first resized to the scale at which the network sees it, so
+that a strength means the same for a thumbnail and for a photo of 20 megapixels.
 """
 
 from __future__ import annotations
@@ -34,21 +29,21 @@ from resnet_cli.studies.corruptions import KINDS, NUM_STRENGTHS
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress
 
-#: Images that are looked at unless more are asked for: each goes through the network 36 times (at 224 px 500 take
+#: Images that are used unless the user asks for more: each goes through the network 36 times (at 224 px 500 take
 #: about ten minutes on two cores), and with 500 the 95 % interval of a share reaches at most 4.4 points to each side.
 MAX_IMAGES = 500
-#: Samples with replacement for the interval of a drop.
+#: Bootstrap samples for the interval of a drop.
 NUM_RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """The answers to images damaged in one way.
+    """Accuracy at one strength of a corruption.
 
     Attributes:
-        strength: In the unit of its kind.
-        top1: Share of right answers.
-        drop: How much lower that is than for the same images undamaged.
+        strength: The strength, in the unit of its kind.
+        top1: Top-1 accuracy with its 95 % interval.
+        drop: Loss in top-1 against the same images without corruption.
     """
 
     strength: float
@@ -58,14 +53,14 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class KindResult:
-    """One row of the table.
+    """Accuracy under one kind of corruption.
 
     Attributes:
-        name: Of the kind.
-        unit: What its strengths are.
-        cells: From weak to strong.
-        mean_top1: Over the strengths.
-        drop: How much lower that is than for the same images undamaged.
+        name: Name of the kind.
+        unit: Unit of its strengths.
+        cells: Accuracy at each strength, from weak to strong.
+        mean_top1: Mean top-1 over the strengths.
+        drop: Loss of the mean against the same images without corruption.
     """
 
     name: str
@@ -77,13 +72,13 @@ class KindResult:
 
 @dataclasses.dataclass(frozen=True)
 class Robustness:
-    """The answers to damaged images.
+    """Accuracy on corrupted images.
 
     Attributes:
-        clean: Share of right answers to the same images undamaged.
-        kinds: One row a kind.
-        num_images: Images that were looked at.
-        num_available: Images that there were.
+        clean: Top-1 on the same images without corruption.
+        kinds: Accuracy under each kind of corruption.
+        num_images: Number of images used.
+        num_available: Number of images available.
     """
 
     clean: Interval
@@ -93,7 +88,7 @@ class Robustness:
 
     @property
     def mean_top1(self) -> float:
-        """Over all kinds and strengths."""
+        """Mean top-1 over all kinds and strengths."""
         return float(np.mean([kind.mean_top1 for kind in self.kinds]))
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,17 +121,17 @@ def robustness(
     max_images: int = MAX_IMAGES,
     on_progress: Progress | None = None,
 ) -> Robustness:
-    """Answers images undamaged and damaged; memory does not grow with their number, and no feature is cached.
+    """Evaluates a model on images with and without corruption, in bounded memory; no feature is cached.
 
     Args:
-        model: Its classes are what the items' labels index.
-        items: At least one.
+        model: The model; the labels of the items index its classes.
+        items: At least one image.
         compute: Device and precision.
-        max_images: Of more, so many are drawn, always the same.
+        max_images: Of more images this many are drawn, always the same ones.
         on_progress: Called with (images done, images in all).
 
     Raises:
-        DataError: Images that cannot be read; all of the batch are named.
+        DataError: Images cannot be read; all of the batch are named.
     """
     chosen = draw_items(items, max_images)
     is_right = np.empty((len(chosen), 1 + NUM_STRENGTHS * len(KINDS)), dtype=bool)
@@ -149,9 +144,9 @@ def robustness(
         # [b x 3 x v * h x w] -> [b * v x 3 x h x w]
         pixels = batch.pixels.reshape(len(batch.items), 3, -1, side, side).transpose(1, 2).flatten(0, 1)
         probs = head_probs(model.network.fc, backbone(pixels), model.temperature)
-        answers = probs.argmax(dim=1).numpy().reshape(len(batch.items), -1)
+        predicted = probs.argmax(dim=1).numpy().reshape(len(batch.items), -1)
         labels = np.array([item.label for item in batch.items])
-        is_right[num_done : num_done + len(labels)] = answers == labels[:, None]
+        is_right[num_done : num_done + len(labels)] = predicted == labels[:, None]
         num_done += len(labels)
         if on_progress:
             on_progress(num_done, len(chosen))
@@ -159,17 +154,18 @@ def robustness(
 
 
 def draw_items(items: Sequence[Item], max_images: int) -> list[Item]:
-    """A random sample that depends on the images' names alone, in their order; one image more hardly changes it."""
+    """A random sample that depends only on the images' names; adding an image hardly changes it."""
     ranked = sorted(range(len(items)), key=lambda at: hashlib.sha256(_bytes(items[at].name)).digest())
     return [items[at] for at in sorted(ranked[:max_images])]
 
 
 def summarize(is_right: NDArray[np.bool_], num_available: int) -> Robustness:
-    """Counts right answers.
+    """Computes the accuracies.
 
     Args:
-        is_right: [n x 1 + 5 * kinds], the first column of the undamaged images, then the strengths of each kind.
-        num_available: Images that there were.
+        is_right: Whether each prediction is correct, [n x 1 + 5 * kinds]; the first column is without corruption, then
+            come the strengths of each kind.
+        num_available: Number of images available.
     """
     num_images = len(is_right)
     top1 = [wilson(int(count), num_images) for count in is_right.sum(axis=0)]
@@ -184,9 +180,9 @@ def summarize(is_right: NDArray[np.bool_], num_available: int) -> Robustness:
     return Robustness(top1[0], tuple(kinds), num_images, num_available)
 
 
-def _drops(clean: NDArray[np.float64], damaged: NDArray[np.float64]) -> list[Interval]:
-    """Of each column [n x c] against the undamaged [n]; luck with the images, which are the same, cancels out."""
-    lost = clean[:, None] - damaged
+def _drops(clean: NDArray[np.float64], corrupted: NDArray[np.float64]) -> list[Interval]:
+    """Loss in accuracy of each column [n x c] against ``clean`` [n], with paired bootstrap intervals."""
+    lost = clean[:, None] - corrupted
     rng = np.random.default_rng(0)
     counts = rng.multinomial(len(lost), np.full(len(lost), 1 / len(lost)), size=NUM_RESAMPLES)
     low, high = np.quantile(counts @ lost / len(lost), (0.025, 0.975), axis=0)
@@ -194,27 +190,27 @@ def _drops(clean: NDArray[np.float64], damaged: NDArray[np.float64]) -> list[Int
 
 
 def _variants(image: Image.Image, preprocess: Preprocess) -> Pixels:
-    """What the network sees of an image, undamaged and damaged, one below the other: [36 * side x side x 3]."""
+    """The network's inputs for an image without and with each corruption, stacked: [36 * side x side x 3]."""
     image = working_size(image, preprocess)
     seed = zlib.crc32(image.tobytes())
     seen = [preprocess(image)]
     for kind in KINDS:
         for strength in kind.strengths:
-            seen.append(preprocess(kind.damage(image, strength, np.random.default_rng((seed, _number(kind.name))))))
+            seen.append(preprocess(kind.corrupt(image, strength, np.random.default_rng((seed, _number(kind.name))))))
     return np.concatenate(seen)
 
 
 def working_size(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     """The image at the scale at which the network sees it.
 
-    Where a square is cropped it is what the preprocessing itself would crop from: undamaged images get the answers
-    that they always get. A small panorama stays as it is: enlarged, it would fill the memory.
+    If the preprocessing crops a square, this is the image that it would crop from, so images without corruption get
+    their usual predictions. A small panorama is not resized: enlarged, it would fill the memory.
     """
     width, height = image.size
     short = min(width, height)
     if short < preprocess.resize_size and max(width, height) > MAX_ASPECT * short:
         return image
-    # The preprocessing rounds down too.
+    # Rounded down, as in the preprocessing.
     size = (int(preprocess.resize_size * width / short), int(preprocess.resize_size * height / short))
     return image.resize(size, Image.Resampling[preprocess.interpolation.upper()])
 
