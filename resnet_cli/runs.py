@@ -128,8 +128,13 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """What to type to go on with the training."""
+        """The command that continues the training."""
         return f"resnet-cli finetune --resume {shlex.quote(str(self.path))}"
+
+    @property
+    def continue_with(self) -> str:
+        """A clause for messages that names this command."""
+        return f"continue with: {self.resume_command}"
 
     def reopen(self) -> None:
         """Makes the folder that of a training under way, and removes what a killed process has half written."""

@@ -56,13 +56,13 @@ main()
 STUCK = f"""{NARROW}
 import sys, time
 from resnet_cli.cli import main
-from resnet_cli.training import loop
+from resnet_cli.training import steps
 def take(self, batch):
     print("stuck", file=sys.stderr, flush=True)
     until = time.monotonic() + 60
     while time.monotonic() < until:
         time.sleep(0.05)
-loop.StepTaker.take = take
+steps.StepTaker.take = take
 main()
 """
 #: The command as it is.
@@ -152,7 +152,7 @@ def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     assert stdout == ""
     assert "Traceback" not in stderr
     assert "interrupted; kept run/model.safetensors, the best of " in stderr
-    assert "go on with: resnet-cli finetune --resume run" in stderr
+    assert "continue with: resnet-cli finetune --resume run" in stderr
     found = read_newest(here / "run" / "checkpoints")
     assert found and found[0].values["num_steps"] >= 2
     assert load_model(here / "run").classes == ("0", "1")

@@ -33,8 +33,8 @@ from resnet_cli.errors import DataError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Fit, Interpolation, Preprocess
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
-from resnet_cli.training.loop import Batch
 from resnet_cli.training.plan import make_plan
+from resnet_cli.training.steps import Batch
 from resnet_cli.training.task_network import NetworkTraining
 
 CPU = torch.device("cpu")

@@ -14,8 +14,9 @@ from resnet_cli.system import intraop
 from resnet_cli.system.device import Compute
 from resnet_cli.system.intraop import ThreadTuner, fixed_threads, given_threads
 from resnet_cli.training.events import Event, ThreadsChanged
-from resnet_cli.training.loop import Batch, FitOptions, StepTaker, Task, fit
+from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch, StepTaker
 
 CORES = 2
 

@@ -17,10 +17,11 @@ from resnet_cli.heads.probabilities import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone
-from resnet_cli.training.loop import RETRY_RATE, Batch, FitOptions, StepTaker, Task, fit, selection_key
+from resnet_cli.training.loop import RETRY_RATE, FitOptions, Task, fit, selection_key
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.schedule import ScheduleName, lr_multiplier
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch, StepTaker
 
 INPUTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 LABELS = (INPUTS[:, 0] > 0).long()

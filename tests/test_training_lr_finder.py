@@ -18,10 +18,11 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import DivergedError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.training import lr_finder
-from resnet_cli.training.loop import Batch, StepTaker, Task
+from resnet_cli.training.loop import Task
 from resnet_cli.training.lr_finder import HIGHEST, LOWEST, SAFETY, find_lr
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch, StepTaker
 from resnet_cli.training.task_network import NetworkTraining
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]

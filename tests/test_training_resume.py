@@ -485,16 +485,16 @@ def test_what_frozen_mode_decided_by_the_time_goes_on(monkeypatch: pytest.Monkey
 
 def test_the_kept_result_is_a_dataclass_with_the_whole_history_after_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     # A divergence in the second epoch, once: the checkpoints of the way that was given up are gone.
-    from resnet_cli.training import loop
+    from resnet_cli.training import steps
 
     poisoned = iter([False] * 4 + [True])
-    take = loop.StepTaker.take
+    take = steps.StepTaker.take
 
     def take_or_fail(self: Any, batch: Any) -> Any:
         loss, is_bad = take(self, batch)
         return (loss, torch.ones_like(is_bad)) if next(poisoned, False) else (loss, is_bad)
 
-    monkeypatch.setattr(loop.StepTaker, "take", take_or_fail)
+    monkeypatch.setattr(steps.StepTaker, "take", take_or_fail)
     seen: list[list[str]] = []
 
     def hear(event: Event) -> None:

@@ -22,10 +22,11 @@ from resnet_cli.system.device import Compute
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.checkpoint import Checkpoint
 from resnet_cli.training.events import Event, MemoryShort, RateLowered, StepDone, ignore
-from resnet_cli.training.loop import Batch, FitOptions, StepTaker, Task, fit
+from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.optimizers import Rates, make_optimizer
 from resnet_cli.training.schedule import ScheduleName
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch, StepTaker
 
 #: The branch for GPUs, on tensors of the CPU: its fused optimizers look at the same flag.
 LIKE_CUDA = Compute("cuda:0", "fp32", "as the tests want it")

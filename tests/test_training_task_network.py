@@ -20,9 +20,10 @@ from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.events import Event, StepDone
-from resnet_cli.training.loop import Batch, FitOptions, StepTaker, fit
+from resnet_cli.training.loop import FitOptions, fit
 from resnet_cli.training.optimizers import stage_of
 from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.steps import Batch, StepTaker
 from resnet_cli.training.task_network import NetworkTraining, progressive_size, split_evenly, stages_in
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]

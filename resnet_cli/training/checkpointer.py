@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from resnet_cli.errors import DataError
-from resnet_cli.runs import EpochRecord, RunFolder
+from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.state import TrainState
@@ -94,14 +94,20 @@ class Checkpointer:
         state = train_state.counters
         if self._writes:
             self._folder.write_history(state.history)
-        going_on = f"go on with: {self._folder.resume_command}"
         if self.best is None:
-            return f"kept {self._folder.path} after step {state.num_steps}; {going_on}"
+            return f"kept {self._folder.path} after step {state.num_steps}; {self._folder.continue_with}"
+        return self.save_best(state.history)
+
+    def save_best(self, history: Sequence[EpochRecord]) -> str:
+        """Writes the best model and says in words what is kept."""
+        assert self.best is not None
         self.save_model()
-        return (
-            f"kept {self._folder.model_path}, the best of {state.history[-1].epoch} epochs "
-            f"(validation top-1 {self.best.val_top1:.1%}); {going_on}"
+        kept = (
+            f"kept {self._folder.model_path}, the best of {history[-1].epoch} epochs "
+            f"(validation top-1 {self.best.val_top1:.1%})"
         )
+        has_checkpoint = bool(list_checkpoints(self._folder.checkpoints_path))
+        return f"{kept}; {self._folder.continue_with}" if has_checkpoint else kept
 
     def save_model(self) -> None:
         """Writes the best model so far."""

@@ -7,8 +7,9 @@ import math
 
 from resnet_cli.errors import DivergedError
 from resnet_cli.system.device import Compute
-from resnet_cli.training.loop import Batch, StepTaker, Task
+from resnet_cli.training.loop import Task
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch, StepTaker
 
 #: From the lowest rate to the highest, in this many steps. Source: fastai's ``lr_find``.
 NUM_STEPS = 60

@@ -325,21 +325,13 @@ class _Run:
 
     def _rescue(self) -> str:
         """Saves what there is when a training ends early, and says so."""
-        best = self._callback.best
-        if best is None:
+        if self._callback.best is None:
             if self._plan.mode == "full":
                 return "nothing to keep: the first epoch was not over"
             return "features computed so far are kept, and the same command goes on from there"
-        self._callback.save_model()
+        kept = self._callback.save_best(self._history)
         self._folder.write_history(self._history)
-        return (
-            f"kept {self._folder.model_path}, the best of {self._history[-1].epoch} epochs "
-            f"(validation top-1 {best.val_top1:.1%}){self._going_on()}"
-        )
-
-    def _going_on(self) -> str:
-        is_possible = list_checkpoints(self._folder.checkpoints_path)
-        return f"; go on with: {self._folder.resume_command}" if is_possible else ""
+        return kept
 
     def _model(self, state: Mapping[str, Tensor], best: EpochRecord) -> Model:
         return build_model(

@@ -19,11 +19,12 @@ from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.training import defaults
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
-from resnet_cli.training.loop import Batch, FitOptions, Task, fit, selection_key
+from resnet_cli.training.loop import FitOptions, Task, fit, selection_key
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch
 
 Rows = tuple[Tensor, Tensor]
 

@@ -21,12 +21,13 @@ from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
-from resnet_cli.training.loop import Batch, Task
+from resnet_cli.training.loop import Task
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.mixing import mix
 from resnet_cli.training.optimizers import STAGES, make_optimizer, stage_of
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.state import TrainState
+from resnet_cli.training.steps import Batch
 
 #: Sizes of progressive resizing: the network halves its input five times.
 SIZE_STEP_PX = 32
