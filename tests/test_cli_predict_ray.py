@@ -327,7 +327,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         (("--output", "out", "-"), "on stdin has no name"),
         (("--output", "out", "--ray-address", "ray://there:10001"), "host:port"),
         (("--output", "out", "--device", "mps"), "auto, cpu, cuda"),
-        (("--output", "images"), "holds other files"),
+        (("--output", "images"), "holds files that are not parts"),
         (("--output", "out", "--embeddings", "out"), "--embeddings out is the folder of the predictions"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -344,7 +344,7 @@ def test_a_block_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
     for _ in range(shards.MAX_ATTEMPTS):
         with pytest.raises(KeyboardInterrupt):
             writer.write("part-000000-0123456789ab", killed())
-    with pytest.raises(SetupError, match="6 workers died over the images of part-000000-0123456789ab"):
+    with pytest.raises(SetupError, match="6 workers died while computing the images of part-000000-0123456789ab"):
         writer.write("part-000000-0123456789ab", iter([]))
     assert not writer.is_finished("part-000000-0123456789ab")
     # Whoever starts it again may have more memory.

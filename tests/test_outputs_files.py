@@ -148,7 +148,7 @@ def test_another_models_file_is_refused_and_stays_as_it_is(tmp_path: Path, kind:
 def test_a_file_of_something_else_is_refused(tmp_path: Path, kind: Kind, text: str) -> None:
     path = tmp_path / "answers"
     path.write_text(text)
-    with pytest.raises(DataError, match="no answer of this program"):
+    with pytest.raises(DataError, match="was not written by this program"):
         read_done(path, kind, BY)
     assert path.read_text() == text
 
@@ -160,7 +160,7 @@ def test_damage_in_the_middle_is_not_taken_for_a_cut(tmp_path: Path, kind: Kind)
     data = path.read_bytes()
     at = data.index(b"new") if kind == "csv" else data.index(b'"label"', 200)
     path.write_bytes(data[:at] + b'"' + data[at:])
-    with pytest.raises(DataError, match="no answer of this program"):
+    with pytest.raises(DataError, match="was not written by this program"):
         read_done(path, kind, BY)
 
 

@@ -191,7 +191,7 @@ def test_a_token_is_asked_for_and_kept(browser: Any, made_onnx: Path, tmp_path: 
     with serving(made_onnx, "--token", TOKEN, cwd=tmp_path) as server:
         page = browser.new_page()
         page.goto(server.url)
-        field = page.get_by_label("This server wants a token")
+        field = page.get_by_label("This server requires a token")
         field.fill("wrong-token")
         page.keyboard.press("Enter")
         page.get_by_text("That token is wrong.").wait_for()

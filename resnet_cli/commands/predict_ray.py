@@ -111,7 +111,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
     new = shards.Counts()
     with _kept(config), ray_cluster.cluster(config.ray_address) as ray:
         on_event(Started(inputs.total))
-        for counts in ray_blocks.answer_blocks(
+        for counts in ray_blocks.predict_blocks(
             ray,
             shards.unfinished(shards.blocks(inputs.items, block_size=shards.BLOCK_SIZE), task.writer, skipped),
             load=_load(predictor, config),

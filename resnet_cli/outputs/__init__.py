@@ -1,1 +1,1 @@
-"""Where answers go: files of answers and of features, sorted folders, images with labels on them. No torch."""
+"""Where predictions are written: files, features, sorted folders, annotated images, parts by Ray. No torch."""

@@ -1,4 +1,4 @@
-"""Images about answers: the label drawn on each, or what spoke for it."""
+"""Images of predictions: each with its label drawn on it, or with a heat map over it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_cli.prediction import PredictedItem, Prediction, Predictor
 from resnet_cli.reporting.annotate import annotate
 from resnet_cli.text import percent
 
-#: High enough that letters have no fringes.
+#: JPEG quality at which letters have no visible artifacts.
 _QUALITY = 92
 
 
@@ -26,10 +26,10 @@ def annotate_into(folder: Path) -> Write:
     """Writes each image with its label and probability drawn on it to ``folder/<its name>.jpg``.
 
     Args:
-        folder: Is made; names are given as :func:`~resnet_cli.outputs.safe_files.place` gives them.
+        folder: Created if needed; names are chosen by :func:`~resnet_cli.outputs.safe_files.place`.
 
     Returns:
-        Takes one answered image; raises DiskError where a file cannot be written.
+        Writes one predicted image; raises DiskError if a file cannot be written.
     """
 
     def write(predicted: PredictedItem[Any]) -> None:
@@ -37,7 +37,7 @@ def annotate_into(folder: Path) -> Write:
             try:
                 image = predicted.item.open()
             except ImageError:
-                # Readable a moment ago; its answer stands.
+                # It was readable a moment ago, and its prediction remains.
                 return
             save_jpeg(folder, predicted, annotate(image, caption(predicted.prediction)))
 
@@ -76,7 +76,7 @@ def caption(prediction: Prediction) -> str:
 
 
 def save_jpeg(folder: Path, predicted: PredictedItem[Any], image: Image.Image) -> Path:
-    """Writes an image under the name of the one that it is about."""
+    """Writes an image under the name of the image that it was made from."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=_QUALITY, subsampling="4:4:4")
     name = os.path.splitext(file_name(predicted.item))[0] + ".jpg"

@@ -1,7 +1,7 @@
-"""Features in a file that numpy, safetensors or Parquet open; written row by row, there only once it is whole.
+"""Features in a file for numpy, safetensors or Parquet; written row by row, and visible only once it is complete.
 
-The number of rows stands in the beginning of the file and is known only at its end: a header of the same length is
-written first and put right at last.
+The number of rows is in the header of the file and known only at the end: a header of the same length is written
+first and replaced at the end.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from resnet_cli.prediction import PredictedItem
 from resnet_cli.system.paths import atomic_path
 
 EXTENSIONS = (".npy", ".safetensors", ".parquet")
-#: Of the safetensors header; the JSON in it is padded with blanks. Source: the format's README.
+#: Size of the safetensors header; the JSON in it is padded with spaces. Source: the format's README.
 _HEADER_BYTES = 256
-#: Rows of a row group of Parquet: 8 MB.
+#: Rows per row group of Parquet: 8 MB.
 _GROUP_ROWS = 1024
 _CSV: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 def check_embeddings_path(path: Path) -> None:
-    """Refuses what cannot be written, before anything is computed.
+    """Refuses a path that cannot be written, before anything is computed.
 
     Raises:
-        ConfigError: No known extension, or the file or that of the names is there.
-        SetupError: Parquet, and pyarrow is not installed.
+        ConfigError: The extension is unknown, or the file or the one with the names exists already.
+        SetupError: The file is Parquet, and pyarrow is not installed.
     """
     suffix = path.suffix.lower()
     if suffix not in EXTENSIONS:
@@ -53,21 +53,21 @@ def check_embeddings_path(path: Path) -> None:
 
 
 def names_path(path: Path) -> Path:
-    """Where the names of the rows stand: ``a.npy`` -> ``a.npy.names.csv``; in Parquet they stand in the file itself."""
+    """The file with the names of the rows: ``a.npy.names.csv`` for ``a.npy``; for Parquet the file itself."""
     return path if path.suffix.lower() == ".parquet" else path.with_name(path.name + ".names.csv")
 
 
 @contextlib.contextmanager
 def embeddings_file(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
-    """A file of features, a row an image in the order of the answers; images that cannot be read have none.
+    """Opens a file of features with one row per readable image, in the order of the predictions.
 
     Args:
-        path: See :func:`check_embeddings_path`.
-        num_features: Columns.
-        dtype: Of the rows, float16 or float32; Parquet always holds float32.
+        path: The file, which :func:`check_embeddings_path` has checked.
+        num_features: Number of columns.
+        dtype: Type of the values, float16 or float32; Parquet always holds float32.
 
     Yields:
-        Adds one row.
+        Writes one row.
 
     Raises:
         DiskError: It cannot be written.
@@ -82,7 +82,7 @@ def _raw(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
     kind = np.dtype(dtype).newbyteorder("<")
     header = _npy_header if path.suffix.lower() == ".npy" else _safetensors_header
     num_rows = 0
-    # The names first: where the features are, they are too.
+    # The file of names is renamed first: where the features are, the names are too.
     with atomic_path(path) as temporary, atomic_path(names_path(path)) as names_temporary:
         with temporary.open("wb") as file, names_temporary.open("w", **_CSV) as names:
             file.write(header(0, num_features, kind))
@@ -98,16 +98,16 @@ def _raw(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
                     num_rows += 1
 
             yield write
-            _put_right(file, header(num_rows, num_features, kind))
+            _replace_header(file, header(num_rows, num_features, kind))
 
 
-def _put_right(file: BinaryIO, header: bytes) -> None:
+def _replace_header(file: BinaryIO, header: bytes) -> None:
     file.seek(0)
     file.write(header)
 
 
 def _npy_header(num_rows: int, num_features: int, dtype: np.dtype[Any]) -> bytes:
-    # numpy leaves room for the first number to grow, so that all these headers have one length.
+    # numpy leaves room for a longer first number, so that all these headers have the same length.
     text = io.BytesIO()
     described = {"descr": dtype.str, "fortran_order": False, "shape": (num_rows, num_features)}
     np.lib.format.write_array_header_1_0(text, described)

@@ -1,7 +1,7 @@
-"""Answers in files: CSV and JSON lines that grow row by row and can be gone on with, and Parquet in one piece.
+"""Predictions in files: CSV and JSON lines, which grow row by row and can be resumed, and Parquet in one piece.
 
-Each row says in ``made_by`` which model answered and by which rule, so that a file tells by itself, wherever it is
-moved, whether it may be gone on with.
+Each row says in ``made_by`` which model predicted with which settings, so that the file itself says, wherever it is
+moved, whether it can be resumed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from resnet_cli.prediction import PredictedItem, Prediction
 from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of
 from resnet_cli.text import json_line
 
-#: Takes one answered image.
+#: Writes one predicted image.
 Write: TypeAlias = Callable[[PredictedItem[Any]], None]
-#: What has been answered is on its way to the disk after so long: what a kill can cost.
+#: Seconds between two flushes of a growing file: the work that a kill can cost.
 FLUSH_EVERY_S = 1.0
-#: Rows that are held until they become a row group of Parquet.
+#: Rows per row group of Parquet, held in memory until it is written.
 GROUP_ROWS = 8192
 _HINT = "free some space, or name another file"
 
 
 def made_by(model_file: Path, settings: object) -> str:
-    """Names a model and how it was asked: 16 hex digits of the file's SHA-256, a dash, and 8 of the settings'.
+    """Identifies a model and its settings: 16 hex digits of the file's SHA-256, a dash, and 8 of the settings'.
 
     Raises:
         ModelError: The file cannot be read.
@@ -54,17 +54,17 @@ def growing_file(
     num_bytes: int = 0,
     flush_every_s: float = FLUSH_EVERY_S,
 ) -> Iterator[Write]:
-    """A file of CSV or JSON lines that grows; a kill leaves whole rows and at most one that is cut.
+    """Opens a file of CSV or JSON lines that grows; a kill leaves whole rows and at most one partial row.
 
     Args:
-        path: New, or what :func:`~resnet_cli.outputs.resume.read_done` has looked at.
-        kind: How rows look.
-        made_by: From :func:`made_by`.
-        num_bytes: What of it stays; what a kill has left behind that is removed.
-        flush_every_s: 0 where others follow the file as it grows.
+        path: A new file, or one that :func:`~resnet_cli.outputs.resume.read_done` has read.
+        kind: Format of the rows.
+        made_by: What identifies the model and its settings, from :func:`made_by`.
+        num_bytes: Size of its finished rows, which are kept; anything after them is removed.
+        flush_every_s: Seconds between two flushes; 0 if others follow the file as it grows.
 
     Yields:
-        Adds one row.
+        Writes one row.
 
     Raises:
         DiskError: It cannot be written.
@@ -101,14 +101,14 @@ def growing_file(
 
 @contextlib.contextmanager
 def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
-    """A Parquet file of answers, there only once it is whole; rows are held a group at a time.
+    """Opens a Parquet file of predictions, visible only once it is complete; one row group is held in memory.
 
     Args:
-        path: New.
-        made_by: From :func:`made_by`.
+        path: A new file.
+        made_by: What identifies the model and its settings, from :func:`made_by`.
 
     Yields:
-        Adds one row.
+        Writes one row.
 
     Raises:
         DiskError: It cannot be written.
@@ -147,8 +147,8 @@ def _schema(path: Path) -> Any:
 
 def _csv_line(cells: list[object] | list[str]) -> bytes:
     text = io.StringIO()
-    # Left to itself, a writer does not quote a carriage return, which no reader takes then.
+    # By default the writer does not quote a carriage return, and readers then refuse the row.
     has_return = any("\r" in str(cell) for cell in cells)
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerow(cells)
-    # File names that are not UTF-8 come out as the bytes they are.
+    # File names that are not UTF-8 are written as their own bytes.
     return text.getvalue().encode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
-"""Blocks of images answered on a Ray cluster: a network in each worker, and parts written where they are computed.
+"""Blocks of images predicted on a Ray cluster: a model in each worker, and parts written where they are computed.
 
-Ray Data hands blocks to the workers, a few ahead of what they do, and hands the block of a worker that dies to another.
-What travels is names, and what comes back is counts.
+Ray Data sends blocks to the workers, a few ahead of their work, and sends the block of a worker that dies to another.
+Names of images are sent, and counts come back.
 
 Source: https://docs.ray.io/en/latest/data/transforming-data.html, "Stateful transforms".
 """
@@ -29,7 +29,7 @@ from resnet_cli.outputs.shards import JOB_FILE, Block, Counts, PartWriter
 from resnet_cli.prediction import PredictedItem, Predictor, predict
 from resnet_cli.version import __version__
 
-#: Makes the network in a worker, for so many threads.
+#: Opens the model in a worker, which computes with this many threads.
 Load: TypeAlias = Callable[[int], Predictor[Any]]
 
 
@@ -38,15 +38,15 @@ class Task:
     """What a worker does with every block.
 
     Attributes:
-        writer: Takes the answers.
-        topk: Classes to name.
-        max_pixels: A larger image counts as one that cannot be read.
-        batch_size: Images a forward pass; None: as the network likes.
-        rule: When an image is not predicted.
-        offline: Never use the network.
-        home: The machine that the command runs on.
-        witness: An image that is there; None where there is none in a file.
-        version: Of this program.
+        writer: Writes the predictions.
+        topk: Number of classes per image.
+        max_pixels: Larger images are unreadable.
+        batch_size: Images per forward pass; None: the model's own number.
+        rule: Which images are labeled "unknown"; None: none.
+        offline: Never download anything.
+        home: ID of the machine that the command runs on.
+        witness: Path of an image that exists there; None if no image is in a file of its own.
+        version: Version of this program.
     """
 
     writer: PartWriter
@@ -60,21 +60,21 @@ class Task:
     version: str = __version__
 
 
-def answer_blocks(
+def predict_blocks(
     ray: Any, found: Iterable[Block], *, load: Load, task: Task, device: Device = "auto"
 ) -> Iterator[Counts]:
-    """Answers blocks in any order; the part of each is on the disk when its counts come.
+    """Predicts blocks in any order; the part of each is on disk when its counts arrive.
 
     Args:
-        ray: Connected.
-        found: All of them are listed before the first is answered; Ray's object store holds their names.
-        load: Makes the network in a worker; sent there.
-        task: What to do.
-        device: See :func:`~resnet_cli.outputs.ray_cluster.divide`.
+        ray: The Ray module, connected to a cluster.
+        found: The blocks; all are listed before the first is predicted, and Ray's object store holds their names.
+        load: Opens the model in a worker; sent there.
+        task: What workers do with each block.
+        device: Devices to use; see :func:`~resnet_cli.outputs.ray_cluster.divide`.
 
     Raises:
-        ResnetCliError: As a worker met it.
-        SetupError: The cluster fails, or has no room.
+        ResnetCliError: The error that a worker raised.
+        SetupError: The cluster fails, or has no free resources.
     """
     refs, witness = [], None
     for block in found:
@@ -86,7 +86,7 @@ def answer_blocks(
     task = dataclasses.replace(task, home=ray.get_runtime_context().get_node_id(), witness=witness)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    answered = ray.data.from_arrow_refs(refs).map_batches(
+    blocks = ray.data.from_arrow_refs(refs).map_batches(
         _Worker,
         fn_constructor_args=(ray.put(load), task, workers.num_cpus),
         batch_size=1,
@@ -96,7 +96,7 @@ def answer_blocks(
         num_gpus=workers.num_gpus,
     )
     try:
-        for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for batch in blocks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
                 yield _counts(row)
     except ray.exceptions.RayError as error:
@@ -104,7 +104,7 @@ def answer_blocks(
 
 
 class _Worker:
-    """Answers blocks one by one; made once a worker, and its network with its first block."""
+    """Predicts blocks one by one; created once per worker, and its model with its first block."""
 
     def __init__(self, load: Any, task: Task, num_threads: int) -> None:
         self._load = load
@@ -114,23 +114,23 @@ class _Worker:
         self._predictor: Predictor[Any] | None = None
 
     def __call__(self, batch: Any) -> Any:
-        """A row of counts for each row of names; an error of ours travels as a value, for Ray would wrap it."""
+        """One row of counts per row of names; this program's errors are sent as values, since Ray would wrap them."""
         import pyarrow
 
-        return pyarrow.Table.from_pylist([self._answer(row) for row in batch.to_pylist()])
+        return pyarrow.Table.from_pylist([self._predict_block(row) for row in batch.to_pylist()])
 
-    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _predict_block(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             _check_machine(self._task)
-            counts = self._task.writer.write(row["name"], self._answers(row))
+            counts = self._task.writer.write(row["name"], self._predictions(row))
             return {**dataclasses.asdict(counts), "error": ""}
         except ResnetCliError as error:
             told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
             return {**dataclasses.asdict(Counts(0, 0, 0)), "error": json.dumps(told)}
 
-    def _answers(self, row: dict[str, Any]) -> Iterator[PredictedItem[Any]]:
+    def _predictions(self, row: dict[str, Any]) -> Iterator[PredictedItem[Any]]:
         task = self._task
-        # Only now, where it counts as an attempt: a network that does not fit into the memory kills a worker too.
+        # Only now, where it counts as an attempt: a model that does not fit into memory kills a worker too.
         if self._predictor is None:
             ray = load_ray()
             load = ray.get(self._load) if isinstance(self._load, ray.ObjectRef) else self._load
@@ -147,10 +147,10 @@ class _Worker:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _InTurn(Item):
-    """An image that is decoded when one of its worker's threads is free: the other cores have workers of their own.
+    """An image that waits to be decoded until a thread of its worker is free; other cores have their own workers.
 
     Attributes:
-        turns: As many as the worker has threads.
+        turns: Semaphore with one permit per thread of the worker.
     """
 
     turns: threading.Semaphore = dataclasses.field(default_factory=threading.Semaphore)
@@ -166,20 +166,20 @@ class _InTurn(Item):
 
 
 def _to_table(block: Block) -> Any:
-    """Names and where the images are; only the images of a table that holds them itself travel as bytes."""
+    """Names and locations of the images; only images inside a table are sent as bytes."""
     import pyarrow
 
     rows = []
     for item in block.items:
         if isinstance(item, WebItem) and item.image is not None:
-            # What it is fetched by may hold a password: it stays in memory.
+            # The full address may contain a password, which stays in memory.
             rows.append((item.name, "web", item.image.url))
         elif isinstance(item.source, Path):
-            # Workers stand in another folder.
+            # Workers run in another folder.
             rows.append((item.name, "file", os.path.abspath(item.source)))
         else:
             rows.append((item.name, "data", ""))
-    # Consecutive paths have much in common: a tenth of their size is left.
+    # Consecutive paths have much in common: this leaves a tenth of their size.
     listing = zlib.compress(json.dumps(rows).encode())
     data = [item.source for item in block.items if isinstance(item.source, bytes) and not isinstance(item, WebItem)]
     return pyarrow.table(
@@ -195,7 +195,7 @@ def _to_items(row: dict[str, Any], task: Task, turns: threading.Semaphore) -> It
     data = iter(row["data"])
     for name, kind, where in json.loads(zlib.decompress(row["listing"])):
         if kind == "web":
-            # Not in turn: it waits for the network.
+            # Without the semaphore: it waits for the network.
             yield web_item(where, max_pixels=task.max_pixels, offline=task.offline)
         else:
             source = next(data) if kind == "data" else Path(where)
@@ -203,13 +203,13 @@ def _to_items(row: dict[str, Any], task: Task, turns: threading.Semaphore) -> It
 
 
 def _witness(block: Block) -> str | None:
-    """An image that is there, for other machines to look for."""
+    """Path of an image that exists, for other machines to look for."""
     paths = (os.path.abspath(item.source) for item in block.items if isinstance(item.source, Path))
     return next((path for path in paths if os.path.exists(path)), None)
 
 
 def _check_machine(task: Task) -> None:
-    """Refuses to work where images or parts would be others than on the machine of the command."""
+    """Refuses a machine that does not see the same images and parts as the machine of the command."""
     context = load_ray().get_runtime_context()
     if task.version != __version__:
         raise SetupError(

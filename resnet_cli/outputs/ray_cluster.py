@@ -1,4 +1,6 @@
-"""A Ray cluster: joined or made, kept quiet, divided into workers, and its failures put into words. Ray comes in here.
+"""A Ray cluster: joined or started, kept quiet, divided into workers, and its failures explained.
+
+Only this module imports Ray.
 
 Source: https://docs.ray.io/en/latest/ray-core/configure.html, and "Token authentication" there for RAY_AUTH_MODE.
 """
@@ -24,14 +26,14 @@ from resnet_cli.version import __version__
 #: ``auto`` takes GPUs where the cluster has any.
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 CONNECT_TIMEOUT_S = 10
-#: Of a cluster of this machine alone: it holds names and one copy of the model.
+#: Size of the object store of a cluster on this machine: it holds names and one copy of the model.
 _STORE_BYTES = 1_000_000_000
-#: Ray reports to its makers, and says much on stderr and on stdout, unless it is told not to.
+#: By default Ray sends usage statistics and prints a lot on stderr and stdout.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    # On stdout, which is for results: every death of a worker.
+    # Otherwise every death of a worker is printed on stdout, which is for results.
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".?",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -43,9 +45,9 @@ class Workers:
     """How a cluster is divided.
 
     Attributes:
-        num: Workers.
-        num_cpus: Cores of each, and its threads.
-        num_gpus: GPUs of each, 0 or 1.
+        num: Number of workers.
+        num_cpus: Number of cores, and threads, per worker.
+        num_gpus: Number of GPUs per worker, 0 or 1.
     """
 
     num: int
@@ -70,16 +72,16 @@ def load_ray() -> Any:
 
 @contextlib.contextmanager
 def cluster(address: str | None) -> Iterator[Any]:
-    """Joins a cluster, or makes one of this machine alone.
+    """Joins a cluster, or starts one on this machine alone.
 
     Args:
         address: ``host:port``, or ``auto`` for the cluster that this machine belongs to; None: a new one.
 
     Yields:
-        Ray.
+        The Ray module, connected.
 
     Raises:
-        SetupError: There is none, or it is of another version.
+        SetupError: There is no cluster, or it runs another version of Ray.
     """
     ray = load_ray()
     if address is not None and address != "auto":
@@ -103,7 +105,7 @@ def cluster(address: str | None) -> Iterator[Any]:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself would try for ten minutes."""
+    """Refuses an address where nothing listens; Ray itself would try for ten minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
@@ -121,7 +123,7 @@ def _no_cluster(address: str, error: Exception) -> SetupError:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of the command's."""
+    """Restores the command's signal handler, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -132,7 +134,7 @@ def _own_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _muted() -> Iterator[None]:
-    """What Ray's C++ part says on stderr while it starts, be it only how little it is going to say."""
+    """Hides what Ray's C++ part prints on stderr while it starts."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)
@@ -144,12 +146,12 @@ def _muted() -> Iterator[None]:
 
 
 def divide(ray: Any, device: Device, num_blocks: int) -> Workers:
-    """A worker a GPU where there are any, else one a core.
+    """One worker per GPU if there are any, else one per core.
 
     Args:
-        ray: Connected.
-        device: ``cpu`` leaves GPUs alone.
-        num_blocks: More workers would have nothing to do.
+        ray: The Ray module, connected.
+        device: Devices to use; ``cpu`` uses no GPU.
+        num_blocks: Number of blocks; more workers than this would be idle.
 
     Raises:
         SetupError: The cluster has no GPU, or no core.
@@ -160,7 +162,7 @@ def divide(ray: Any, device: Device, num_blocks: int) -> Workers:
         num_cpus = max(1, min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpus))
         return Workers(min(num_blocks, sum(int(node["GPU"]) for node in with_gpus)), num_cpus, 1)
     if device == "cuda":
-        raise SetupError("--device cuda: the cluster has no GPU", hint="leave --device away")
+        raise SetupError("--device cuda: the cluster has no GPU", hint="remove --device")
     num_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
     if not num_cpus:
         raise SetupError("the cluster has no CPU to compute on", hint="ray status shows what it has")
@@ -168,7 +170,7 @@ def divide(ray: Any, device: Device, num_blocks: int) -> Workers:
 
 
 def explained(ray: Any, error: Exception) -> Exception:
-    """What a failure of the cluster is for the user; a failure of our own code stays what it is."""
+    """The error for the user if the cluster failed; an error in a worker's own code is returned as it is."""
     if "No module named 'resnet_cli'" in str(error):
         return SetupError(
             f"a machine of the cluster has no resnet-cli {__version__}",
@@ -177,7 +179,7 @@ def explained(ray: Any, error: Exception) -> Exception:
     if isinstance(error, ray.exceptions.RayTaskError | ray.exceptions.UserCodeException):
         return error  # type: ignore[no-any-return]
     return SetupError(
-        f"the cluster failed: {_first_line(error)}", hint="ray status says how it is; the same command goes on"
+        f"the cluster failed: {_first_line(error)}", hint="see ray status; the same command continues with the rest"
     )
 
 

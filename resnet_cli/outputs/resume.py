@@ -1,4 +1,4 @@
-"""What a file of answers holds already, so that the rest can be added: whole rows, whose, and how far they go."""
+"""Reads what a file of predictions holds already, so that it can be resumed: whole rows, and which model made them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.outputs.schema import FILE_COLUMNS
 
 _NO_KEYS = np.empty(0, dtype=np.uint64)
-#: Of 1,000 classes, one a row takes 50 KB.
+#: Maximum size of a row; one with 1,000 classes takes 50 KB.
 _MAX_ROW_BYTES = 4_000_000
 _JSON_START = b'{"path": "'
 
@@ -30,11 +30,11 @@ class Done:
     """The whole rows of a file.
 
     Attributes:
-        num: Rows.
-        num_failed: Of images that could not be read.
-        num_bytes: What they take; what follows is a row that was cut.
-        keys: 64-bit hashes of their paths, sorted: 8 bytes an image. That two of ten million share one, so that a
-            image is passed over, has a chance of 3 in a million.
+        num: Number of rows.
+        num_failed: Number of rows of unreadable images.
+        num_bytes: Size of the rows; anything after them is a partial row.
+        keys: 64-bit hashes of their paths, sorted: 8 bytes per image. The chance that two of ten million share one, so
+            that an image is skipped, is 3 in a million.
     """
 
     num: int = 0
@@ -49,7 +49,7 @@ class Done:
         return at < len(self.keys) and bool(self.keys[at] == key)
 
     def rest(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The images that have no row yet."""
+        """The images without a row."""
         return (item for item in items if item.name not in self)
 
 
@@ -60,20 +60,20 @@ class _Row(NamedTuple):
 
 
 class _CutError(Exception):
-    """The row is not one of ours, or not whole."""
+    """The row is partial, or this program did not write it."""
 
 
 def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
-    """Reads a file of answers as far as its rows are whole.
+    """Reads a file of predictions up to its last whole row.
 
     Args:
-        path: Is there.
-        kind: How rows look.
-        made_by: What must have made them.
+        path: An existing file.
+        kind: Format of the rows.
+        made_by: What the rows must say about the model and its settings.
 
     Raises:
-        ConfigError: Another model, or other settings.
-        DataError: It cannot be read, or holds something else.
+        ConfigError: Another model made the rows, or other settings.
+        DataError: The file cannot be read, or holds something else.
     """
     keys = array.array("Q")
     num_failed = end = 0
@@ -90,8 +90,8 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
             except _CutError as error:
                 if not _is_cut(file, kind, end, made_by):
                     raise DataError(
-                        f"{path}: row {len(keys) + 1} is no answer of this program: {error}",
-                        hint="give --output another name",
+                        f"{path}: row {len(keys) + 1} was not written by this program: {error}",
+                        hint="choose another name for --output",
                     ) from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
@@ -99,11 +99,11 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
 
 
 def _is_cut(file: BinaryIO, kind: Literal["csv", "json"], end: int, made_by: str) -> bool:
-    """Whether what follows the whole rows is the beginning of one: nothing else of a user's file may be removed."""
+    """Whether the rest of the file is the beginning of a row: nothing else of a user's file may be removed."""
     file.seek(end)
     tail = file.read(_MAX_ROW_BYTES + 1)
     if not tail.strip(b"\0"):
-        # A power cut can leave zeros.
+        # A power failure can leave zeros.
         return True
     if len(tail) > _MAX_ROW_BYTES or f"{made_by}\n".encode() in tail or f'{made_by}"}}\n'.encode() in tail:
         return False
@@ -120,8 +120,8 @@ def _check(path: Path, row: _Row, made_by: str) -> None:
         "with other settings (--topk, --threshold, --abstain, --target-error)" if is_same_model else "by another model"
     )
     raise ConfigError(
-        f"--resume: the answers in {path} were made {what}: {row.made_by[:60]}, now {made_by}",
-        hint="give --output another name, or the model and the flags that it was begun with",
+        f"--resume: the predictions in {path} were made {what}: {row.made_by[:60]}, now {made_by}",
+        hint="choose another name for --output, or use the model and the flags that it was begun with",
     )
 
 
@@ -130,16 +130,16 @@ def _key(name: str) -> int:
 
 
 def _json_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
-    """Where each row ends, and what it says."""
+    """The end of each row in bytes, and its content."""
     end = 0
     while line := file.readline():
         try:
             if not line.endswith(b"\n"):
-                raise ValueError("it does not end")
+                raise ValueError("it has no end")
             values = json.loads(line)
             row = _Row(values["path"], values["made_by"], values["error"] is not None)
             if not (isinstance(row.path, str) and isinstance(row.made_by, str)):
-                raise ValueError("its values are of other kinds")
+                raise ValueError("its values have other types")
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise _CutError(f"{error}") from error
         end += len(line)
@@ -147,7 +147,7 @@ def _json_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
-    """Likewise; the header is a row without a meaning."""
+    """The end of each row in bytes, and its content; None for the header."""
     position = 0
     is_whole = True
 
@@ -158,7 +158,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
             is_whole = line.endswith(b"\n")
             yield line.decode("utf-8", "surrogateescape")
 
-    # Strict: a quote that is never closed is a row that was cut, and no long cell.
+    # Strict: a quote that is never closed is a partial row, not a long cell.
     reader = csv.reader(lines(), strict=True)
     names: list[str] | None = None
     try:
@@ -168,7 +168,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
             if names is None:
                 names = cells
                 if tuple(cells) != FILE_COLUMNS:
-                    raise _CutError("the columns are others")
+                    raise _CutError("it has other columns")
                 yield position, None
                 continue
             values: dict[str, Any] = dict(zip(FILE_COLUMNS, cells, strict=True))

@@ -1,4 +1,4 @@
-"""Names for files that come from answers: harmless on every system, never taken twice, nothing overwritten."""
+"""Files named after images and classes: names that are safe on every system, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from resnet_cli.system.paths import disk_errors
 
-#: File systems allow 255 bytes; the mark of a name that is taken twice needs some.
+#: File systems allow 255 bytes; some are needed for the mark of a name that is taken already.
 MAX_NAME_BYTES = 200
 _HINT = "free its permissions or space, or name another"
 # Source: Microsoft, "Naming Files, Paths, and Namespaces".
@@ -23,25 +23,25 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u0
 
 
 def safe_name(name: str) -> str:
-    """A name that is one file or folder on every system: no separators, no dots alone, no devices, not too long."""
+    """A valid name of one file or folder on every system: no separators, device names or only dots, not too long."""
     name = _UNSAFE.sub("_", name).rstrip(". ") or "_"
     if _DEVICES.match(name) or name.startswith("."):
         name = f"_{name}"
     data = os.fsencode(name)
     if len(data) <= MAX_NAME_BYTES:
         return name
-    # The end says what kind of file it is.
+    # The extension is kept.
     stem, extension = os.path.splitext(name)
     end = os.fsencode(extension)[:20]
     return os.fsencode(stem)[: MAX_NAME_BYTES - len(end)].decode("utf-8", "ignore") + os.fsdecode(end)
 
 
 def folder_names(classes: Sequence[str], *, reserved: Sequence[str] = ()) -> dict[str, str]:
-    """Class -> a folder of its own, also where upper and lower case are the same.
+    """Class name -> a folder name of its own, also on file systems that ignore case.
 
     Args:
-        classes: In index order.
-        reserved: Names that no class gets.
+        classes: Class names in index order.
+        reserved: Folder names that no class gets.
     """
     taken = {name.casefold() for name in reserved}
     found = {}
@@ -55,18 +55,18 @@ def folder_names(classes: Sequence[str], *, reserved: Sequence[str] = ()) -> dic
 
 
 def place(folder: Path, name: str, identity: str, write: Callable[[Path], None]) -> Path:
-    """Puts a new file into a folder under its name, or under one with a mark where another file has it.
+    """Puts a new file into a folder, under its name or, if another file has it, under a name with a mark.
 
-    Twice the same file under the same name is one: what was done before may be done again.
+    The same content under the same name stays one file, so that a command can be repeated.
 
     Args:
-        folder: Is made.
-        name: Wanted; see :func:`safe_name`.
-        identity: What the file comes from; its hash is the mark.
+        folder: The folder; created if needed.
+        name: The desired name; see :func:`safe_name`.
+        identity: What the file was made from; its hash is the mark.
         write: Fills a temporary file.
 
     Returns:
-        Where it is.
+        The path of the file.
 
     Raises:
         DiskError: It cannot be written.
@@ -91,7 +91,7 @@ def place_link(folder: Path, name: str, source: Path) -> Path:
     """Puts a link to a file into a folder, named as :func:`place` names a copy.
 
     Raises:
-        DiskError: It cannot be made.
+        DiskError: It cannot be created.
     """
     with disk_errors(folder, "write in", hint=_HINT):
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def place_link(folder: Path, name: str, source: Path) -> Path:
 
 
 def copy_file(source: Path) -> Callable[[Path], None]:
-    """Writes a copy that keeps the times of the original."""
+    """Returns a function that writes a copy with the times of the original."""
 
     def write(temporary: Path) -> None:
         shutil.copyfile(source, temporary)
@@ -117,22 +117,22 @@ def copy_file(source: Path) -> Callable[[Path], None]:
 
 
 def new_file(data: bytes) -> Callable[[Path], None]:
-    """Writes bytes as a new file of the user's."""
+    """Returns a function that writes bytes as a new file with the user's default permissions."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)
         umask = os.umask(0)
         os.umask(umask)
-        # Temporary files are for nobody else to read.
+        # Temporary files are readable by their owner only.
         temporary.chmod(0o666 & ~umask)
 
     return write
 
 
 def _candidates(name: str, identity: str) -> Iterator[str]:
-    """The name, the name with a mark, and the mark with numbers."""
+    """The name, the name with a mark, and names with the mark and a number."""
     stem, extension = os.path.splitext(name)
-    # Of what it comes from and not a number: a thousand files of one name need no thousand tries.
+    # A hash of the source, not a number: a thousand files with one name do not need a thousand tries.
     mark = hashlib.sha256(os.fsencode(identity)).hexdigest()[:8]
     yield name
     yield f"{stem}-{mark}{extension}"
@@ -143,16 +143,16 @@ def _candidates(name: str, identity: str) -> Iterator[str]:
 
 
 def _claim(temporary: Path, target: Path) -> bool:
-    """Gives a finished file its name; False if something has it."""
+    """Gives a finished file its name; False if the name is taken."""
     if os.path.lexists(target):
         return False
     try:
-        # Unlike a rename, it fails where another process was quicker.
+        # Unlike a rename, it fails if another process was faster.
         os.link(temporary, target)
     except FileExistsError:
         return False
     except OSError:
-        # A file system without hard links.
+        # The file system has no hard links.
         os.rename(temporary, target)
     return True
 

@@ -1,4 +1,4 @@
-"""One answer as a row: the same names and values on stdout, in CSV, in JSON lines and in Parquet."""
+"""One prediction as a row: the same names and values on stdout, in CSV, in JSON lines and in Parquet."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from resnet_cli.prediction import Prediction
 
 COLUMNS = ("path", "label", "prob", "topk")
-#: Where a rule says which images are not answered.
+#: Additional columns if images may be labeled "unknown".
 RULE_COLUMNS = ("unknown", "novelty")
-#: In files all of them stand, whatever was asked for: files of several calls fit together.
+#: Columns of files, whatever was requested: the files of several calls fit together.
 FILE_COLUMNS = (*COLUMNS, *RULE_COLUMNS, "error", "made_by")
 
 
 def to_dict(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by: str = "") -> dict[str, Any]:
-    """An answer as plain values; what an image that cannot be read lacks is None.
+    """A prediction as plain values; None for what an unreadable image lacks.
 
     Args:
-        prediction: Any.
-        columns: From ``FILE_COLUMNS``.
-        made_by: What answered and by which rule.
+        prediction: The prediction.
+        columns: Names from ``FILE_COLUMNS``.
+        made_by: What identifies the model and its settings.
     """
     is_read = prediction.error is None
     values = {
@@ -39,7 +39,7 @@ def to_dict(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by
 
 
 def to_cells(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by: str = "") -> list[object]:
-    """An answer as cells of CSV: numbers with six digits, the classes as a JSON object, nothing for None."""
+    """A prediction as cells of CSV: numbers with six digits, the classes as a JSON object, empty for None."""
     values = to_dict(prediction, columns, made_by=made_by)
     for column in {"prob", "novelty"} & values.keys():
         values[column] = None if values[column] is None else f"{values[column]:.6f}"
@@ -49,12 +49,12 @@ def to_cells(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_b
 
 
 def as_utf8(text: str) -> str:
-    r"""A name for formats that hold UTF-8 alone: other bytes become ``\xe9``."""
+    r"""A name for formats that hold only UTF-8: other bytes become ``\xe9``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def to_arrow(predictions: Iterable[Prediction], made_by: str) -> dict[str, list[Any]]:
-    """Answers as columns of Parquet."""
+    """Predictions as columns of Parquet."""
     rows = [to_dict(prediction, FILE_COLUMNS, made_by=made_by) for prediction in predictions]
     columns = {column: [row[column] for row in rows] for column in FILE_COLUMNS}
     for column in ("path", "error"):

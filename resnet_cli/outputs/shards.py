@@ -1,8 +1,8 @@
-"""A folder of answers in parts, each written whole by whoever computed it, so that a run can die anywhere and go on.
+"""A folder of predictions in parts, each written whole by its worker, so that a run can be killed and resumed.
 
-``part-000012-3fa9c1d2e4b5.parquet`` holds the answers to block 12 of the images; the digits behind it are the hash
-of their names. The part is the last file of its block that is written, so that a part that is there is finished:
-its images that could not be read (``failed/``) and its features are there too.
+``part-000012-3fa9c1d2e4b5.parquet`` holds the predictions for block 12 of the images; the last digits are the hash of
+their names. The part is the last file of its block that is written, so that a part that exists is finished: the list
+of its unreadable images (``failed/``) and its features exist too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from resnet_cli.outputs.prediction_files import Write, growing_file, parquet_fil
 from resnet_cli.prediction import PredictedItem
 from resnet_cli.system.paths import atomic_path, disk_errors, make_dir, write_text
 
-#: Images of a part: half a minute of a core, which is what a killed worker costs.
+#: Images per part: half a minute of a core, which is what a killed worker costs.
 BLOCK_SIZE = 1000
-#: How often a block may be begun before it is taken for the reason that its workers die; machines that come and go
-#: take a few.
+#: Maximum number of attempts at a block, after which it is blamed for the death of its workers; machines that come and
+#: go use up a few.
 MAX_ATTEMPTS = 6
-#: What a folder's parts have in common.
+#: Settings that all parts of a folder share.
 JOB_FILE = "job.json"
-#: Images that could not be read, in JSON lines of the parts' columns.
+#: Folder of the unreadable images, in JSON lines with the columns of the parts.
 FAILED_FOLDER = "failed"
 PartFormat: TypeAlias = Literal["json", "parquet"]
 _SUFFIX: dict[PartFormat, str] = {"json": ".jsonl", "parquet": ".parquet"}
@@ -44,8 +44,8 @@ class Block:
     """Consecutive images of the inputs.
 
     Attributes:
-        index: Its place among the blocks, from 0.
-        items: At most ``BLOCK_SIZE``; only the last block has fewer.
+        index: Position among the blocks, from 0.
+        items: The images, ``BLOCK_SIZE`` of them; only the last block has fewer.
     """
 
     index: int
@@ -53,7 +53,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Of its files, without extension: tells it from a block of other images in the same place."""
+        """Name of its files, without extension; blocks of other images at the same position have other names."""
         digest = hashlib.blake2b(digest_size=6)
         for item in self.items:
             digest.update(os.fsencode(item.name) + b"\0")
@@ -61,7 +61,7 @@ class Block:
 
 
 def blocks(items: Iterable[Item], *, block_size: int) -> Iterator[Block]:
-    """Cuts images into blocks: a function of their order alone, whoever computes them."""
+    """Splits images into blocks, which depend only on the order of the images."""
     waiting = iter(items)
     for index in itertools.count():
         taken = list(itertools.islice(waiting, block_size))
@@ -75,11 +75,11 @@ class PartWriter:
     """Writes the parts of a job; small, and sent to every worker.
 
     Attributes:
-        folder: Of the parts.
-        kind: How they look.
-        made_by: For the rows; see :func:`~resnet_cli.outputs.prediction_files.made_by`.
-        features: The folder of features; None: they are not written.
-        num_features: Of an image.
+        folder: Folder of the parts.
+        kind: Format of the parts.
+        made_by: What identifies the model and its settings; see :func:`~resnet_cli.outputs.prediction_files.made_by`.
+        features: Folder of the features; None: they are not written.
+        num_features: Number of features per image.
     """
 
     folder: Path
@@ -89,19 +89,19 @@ class PartWriter:
     num_features: int = 0
 
     def part(self, name: str) -> Path:
-        """Where the answers of a block stand."""
+        """The file with the predictions of a block."""
         return self.folder / f"{name}{_SUFFIX[self.kind]}"
 
     def failed(self, name: str) -> Path:
-        """Where its images that could not be read stand."""
+        """The file with its unreadable images."""
         return self.folder / FAILED_FOLDER / f"{name}.jsonl"
 
     def is_finished(self, name: str) -> bool:
-        """Whether nothing of a block is left to do."""
+        """Whether a block is finished."""
         return self.part(name).exists() and (self.features is None or self._features(name).exists())
 
     def num_failed(self, name: str) -> int:
-        """Images of a finished block that could not be read."""
+        """Number of unreadable images in a finished block."""
         try:
             with self.failed(name).open("rb") as file:
                 return sum(1 for _ in file)
@@ -109,18 +109,18 @@ class PartWriter:
             return 0
 
     def write(self, name: str, found: Iterable[PredictedItem[Any]]) -> Counts:
-        """Writes one block; twice the same block is the same files.
+        """Writes one block; writing it again results in the same files.
 
         Raises:
             DiskError: A file cannot be written.
-            SetupError: So many workers have died over this block that one more would die too.
+            SetupError: Too many workers have died while they computed this block.
         """
         with self._attempt(name):
             return self._write(name, found)
 
     @contextlib.contextmanager
     def _attempt(self, name: str) -> Iterator[None]:
-        """Counts how often a block is begun, in a file of as many bytes: whoever is killed cannot tell."""
+        """Counts the attempts at a block in a file, one byte each: a killed worker cannot report its own."""
         attempts = self.folder / f".{name}.attempts.tmp"
         with disk_errors(attempts):
             with attempts.open("ab") as file:
@@ -128,19 +128,19 @@ class PartWriter:
             num = attempts.stat().st_size
         if num > MAX_ATTEMPTS:
             raise SetupError(
-                f"{MAX_ATTEMPTS} workers died over the images of {name}",
+                f"{MAX_ATTEMPTS} workers died while computing the images of {name}",
                 hint="if memory was short, give each worker more of it: ray start --num-cpus with fewer cores; "
-                "the same command goes on",
+                "the same command continues",
             )
         yield
         attempts.unlink(missing_ok=True)
 
     def _write(self, name: str, found: Iterable[PredictedItem[Any]]) -> Counts:
         num = num_failed = num_unknown = 0
-        # What an attempt that was killed has left: this time all may be well.
+        # A killed attempt may have left it, and this time all images may be readable.
         self.failed(name).unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
-            # The first to be opened is the last to be closed: what is there under its name is finished.
+            # The part is opened first and so closed last: once it has its name, the block is finished.
             writers = [stack.enter_context(self._open_part(self.part(name)))]
             if self.features is not None:
                 writers.append(stack.enter_context(self._open_features(name)))
@@ -158,7 +158,7 @@ class PartWriter:
         return Counts(num, num_failed, num_unknown)
 
     def tidy(self) -> None:
-        """Removes what killed workers have left, while none is at work."""
+        """Removes what killed workers have left; no worker may be running."""
         folders = [self.folder, self.folder / FAILED_FOLDER, *([self.features] if self.features else [])]
         for path in itertools.chain.from_iterable(folder.glob(_LEFT_BEHIND) for folder in folders):
             path.unlink(missing_ok=True)
@@ -197,24 +197,24 @@ class Counts:
 
 
 def begin(folder: Path, flag: str, settings: Mapping[str, object]) -> None:
-    """Makes the folder of a job, or finds that it is the same job's.
+    """Creates the folder of a job, or checks that it belongs to the same job.
 
     Args:
-        folder: Its parent is there.
-        flag: Names it in messages.
-        settings: What its parts have in common, as plain JSON values.
+        folder: The folder; its parent exists.
+        flag: The flag that names it, for messages.
+        settings: Settings that all its parts share, as plain JSON values.
 
     Raises:
-        ConfigError: It holds another job's parts or other files.
+        ConfigError: It holds parts of another job, or other files.
         DataError: Its job file is damaged.
-        DiskError: It cannot be made.
+        DiskError: It cannot be created.
     """
     file = folder / JOB_FILE
     if file.exists():
         _check_same(folder, flag, settings)
         return
     if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{flag} {folder}: holds other files than parts of answers", hint="name a new folder")
+        raise ConfigError(f"{flag} {folder}: holds files that are not parts of predictions", hint="name a new folder")
     make_dir(folder)
     write_text(file, json.dumps(settings, indent=2) + "\n")
 
@@ -223,7 +223,7 @@ def _check_same(folder: Path, flag: str, settings: Mapping[str, object]) -> None
     try:
         found = json.loads((folder / JOB_FILE).read_bytes())
         if not isinstance(found, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{folder / JOB_FILE}: damaged: {error}", hint=f"name a new folder with {flag}") from error
     other = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
@@ -231,20 +231,20 @@ def _check_same(folder: Path, flag: str, settings: Mapping[str, object]) -> None
         changed = ", ".join(f"{key} {str(found.get(key))[:60]}, now {settings.get(key)}" for key in other)
         raise ConfigError(
             f"{flag} {folder} was begun by another model or with other settings: {changed}",
-            hint="name a new folder, or give the model and the flags that it was begun with",
+            hint="name a new folder, or use the model and the flags that it was begun with",
         )
 
 
 def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]) -> Iterator[Block]:
-    """The blocks that are left to do, after which it is known that all parts are of these images.
+    """The blocks that are not finished; at the end it is certain that all existing parts belong to these images.
 
     Args:
         found: All blocks.
-        writer: Of the parts.
-        skipped: Gets the counts of the others.
+        writer: The writer of the parts.
+        skipped: Receives the counts of the finished blocks.
 
     Raises:
-        ConfigError: A part is of other images.
+        ConfigError: A part belongs to other images.
     """
     parts = _parts(writer.folder)
     num_blocks = 0
@@ -262,7 +262,7 @@ def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]
 
 
 def _parts(folder: Path) -> dict[int, str]:
-    """Index -> name of the parts that are there."""
+    """Block index -> name of the parts that exist."""
     found: dict[int, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -276,8 +276,8 @@ def _parts(folder: Path) -> dict[int, str]:
 
 def _other_images(folder: Path, name: str) -> ConfigError:
     return ConfigError(
-        f"--output {folder} was begun with other images: {name} is of none of these blocks",
-        hint="name a new folder, or give the inputs that it was begun with, in the same order",
+        f"--output {folder} was begun with other images: {name} belongs to none of these blocks",
+        hint="name a new folder, or use the inputs that it was begun with, in the same order",
     )
 
 

@@ -1,4 +1,4 @@
-"""Images into folders of their classes, as copies or as links."""
+"""Sorts images into folders of their classes, as copies or links."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from resnet_cli.system.paths import cache_dir
 
 
 def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: bool = False) -> Write:
-    """Puts each image into ``folder/<class>/<its name>``; what is there already stays as it is.
+    """Puts each image into ``folder/<class>/<its name>``; existing files are never changed.
 
-    Of two files with one name the later one gets a mark in its name. The same bytes under the same name are one
-    image, so the same call again changes nothing. Images that cannot be read stay where they are.
+    If two files have the same name, the later one gets a mark in its name. The same bytes under the same name are one
+    image, so that repeating a call changes nothing. Unreadable images are skipped.
 
     Args:
-        folder: Is made.
-        classes: All that can be predicted.
-        abstains: Whether images may be ``unknown``, which is a folder then.
-        link: Symbolic links instead of copies; what is no file of the user's own (stdin, the network, an archive)
-            is copied all the same.
+        folder: The folder; created if needed.
+        classes: All class names.
+        abstains: Whether images may be labeled "unknown", which then is a folder too.
+        link: Symbolic links instead of copies; images that are not files of the user (stdin, the network, an archive)
+            are copied nevertheless.
 
     Returns:
-        Takes one answered image; raises DiskError where a file cannot be written.
+        Writes one predicted image; raises DiskError if a file cannot be written.
     """
     names = folder_names(classes, reserved=[UNKNOWN] if abstains else [])
 
@@ -50,13 +50,13 @@ def sort_into(folder: Path, classes: Sequence[str], *, abstains: bool, link: boo
 
 
 def file_name(item: Item) -> str:
-    """The last part of an image's name, harmless on every system; ``stdin`` for the one without a name."""
+    """The last part of an image's name, safe on every system; ``stdin`` for the image without a name."""
     last = item.name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     return "stdin" if item.name == "-" else safe_name(last)
 
 
 def encoded(item: Item) -> bytes:
-    """The bytes of an image's file, wherever it is.
+    """The bytes of an image's file, wherever it is stored.
 
     Raises:
         ImageError: It cannot be read any more.
@@ -70,5 +70,5 @@ def encoded(item: Item) -> bytes:
 
 
 def _is_cached(path: Path) -> bool:
-    # What came out of an archive goes when the cache is emptied.
+    # Files unpacked from an archive are deleted with the cache.
     return os.path.abspath(path).startswith(os.path.join(os.path.abspath(cache_dir()), ""))

@@ -1,1 +1,1 @@
-"""A model behind HTTP, and a page to try it. No torch here: whoever answers is handed in."""
+"""An HTTP server for a model, and a page to try it. No torch: the predictor is passed in."""

@@ -1,4 +1,4 @@
-"""The HTTP app: addresses, who may ask, and errors that tell people what to do and nothing about the machine."""
+"""The HTTP app: routes, access, and errors that say what to do and reveal nothing about the machine."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from resnet_cli.serving.limits import read_images
 from resnet_cli.serving.metrics import Metrics
 from resnet_cli.serving.service import Full, Service
 
-#: Addresses that anyone may ask: the page is the same for all, and asks for the token itself.
+#: Paths that need no token: the page is the same for everybody, and asks for the token itself.
 _OPEN = frozenset({"/", "/page.css", "/page.js", "/healthz"})
 _GUARDED = frozenset({"/predict", "/classes", "/metrics", "/openapi.json"})
-#: Seconds after which a client that found no place may try again.
+#: Seconds after which a client may try again if the server is busy.
 RETRY_AFTER_S = 1
 _TOPK = 5
 _HEADERS = {
@@ -42,25 +42,25 @@ _HEADERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Access:
-    """Who may ask.
+    """Which requests are allowed.
 
     Attributes:
-        token: What guarded requests must carry; None: whoever reaches the address.
+        token: The token that requests to guarded paths must send; None: requests to this machine need none.
     """
 
     token: str | None = None
 
     def require(self, request: Request) -> None:
-        """Lets a request through.
+        """Refuses a request that is not allowed.
 
         Raises:
-            HTTPException: 401 without the token; 421 where a name in the browser's address bar was made to lead here.
+            HTTPException: 401 without the token; 421 for a host name that is not this machine's.
         """
         if self.token is None:
-            # Without a token only this machine can ask, and a page of a stranger that calls this machine by a name of
-            # its own (DNS rebinding) is not this machine.
+            # Without a token the server listens on this machine only. A foreign web page could still reach it under a
+            # host name of its own (DNS rebinding).
             if not is_loopback(request.url.hostname or ""):
-                raise HTTPException(421, "ask for localhost, or start the server with a token")
+                raise HTTPException(421, "use localhost as the host, or start the server with a token")
             return
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if request.url.path not in _OPEN and not hmac.compare_digest(given, self.token.encode()):
@@ -69,12 +69,12 @@ class Access:
 
 
 def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Starlette:
-    """The app; it answers while its lifespan lasts.
+    """Creates the app; it predicts while its lifespan lasts.
 
     Args:
-        service: Answers images.
-        model: Which model that is.
-        access: Who may ask.
+        service: Predicts images.
+        model: Describes the model to clients.
+        access: Which requests are allowed.
     """
 
     async def predict(request: Request) -> Response:
@@ -134,7 +134,7 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
 
 
 class _Watched:
-    """Counts and times requests, and adds the headers that every answer has."""
+    """Counts and times requests, and adds the headers that every response has."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -143,7 +143,7 @@ class _Watched:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Whatever else a stranger asks for must not become a series of its own.
+        # Other paths, which clients choose freely, must not become metric labels.
         path = scope["path"] if scope["path"] in _OPEN | _GUARDED else "other"
         began, status = time.monotonic(), 500
 
@@ -162,12 +162,12 @@ class _Watched:
 
 
 def _options(request: Request) -> dict[str, Any]:
-    """``topk`` and ``explain`` of the address."""
+    """``topk`` and ``explain`` from the query string."""
     given = request.query_params
     unknown = sorted(set(given) - {"topk", "explain"})
     topk = given.get("topk", str(_TOPK))
     if unknown or not topk.isdecimal() or not 1 <= int(topk[:9]) or given.get("explain", "0") not in _BOOLEANS:
-        raise HTTPException(400, "known are ?topk=N, 1 and more, and ?explain=true", {"connection": "close"})
+        raise HTTPException(400, "the parameters are ?topk=N, 1 or more, and ?explain=true", {"connection": "close"})
     return {"topk": int(topk[:9]), "explain": _BOOLEANS[given.get("explain", "0")]}
 
 
@@ -197,5 +197,5 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    # The traceback is for the log alone.
+    # The traceback goes to the log only.
     return await _failed(request, HTTPException(500, "a bug in the server: its log says more"))

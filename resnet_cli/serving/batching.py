@@ -1,4 +1,4 @@
-"""Images of many requests through one model: whatever waits goes through it together."""
+"""Batches over all requests: images that wait at the same time go through the model together."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ R = TypeVar("R")
 
 
 class Batcher:
-    """A queue before a model that computes on one thread of its own.
+    """A queue in front of a model that computes on a thread of its own.
 
-    While the model works, images gather; what has gathered is its next batch. A model that waits for work takes the
-    first image at once, unless others are known to be on their way.
+    Images that arrive during a forward pass become the next batch. An idle model takes the first image at once,
+    unless others are being decoded.
 
     Args:
         predictor: The model.
-        max_batch: Images a forward pass.
-        max_wait_s: How long images that are here wait for those on their way.
-        on_batch: Told the size of each batch.
+        max_batch: Maximum number of images per forward pass.
+        max_wait_s: Maximum time that images wait for those that are being decoded, in seconds.
+        on_batch: Called with the size of each batch.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Batcher:
         self._max_batch, self._max_wait_s, self._on_batch = max_batch, max_wait_s, on_batch
         self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[ModelOutput]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        #: Images that will be asked for soon: they are being decoded.
+        #: Number of images that will arrive soon: they are being decoded.
         self.num_coming = 0
 
     async def predict(self, pixels: Pixels) -> ModelOutput:
@@ -49,17 +49,17 @@ class Batcher:
         return await future
 
     async def compute(self, function: Callable[[], R]) -> R:
-        """Runs something else of the model's, between two batches."""
+        """Runs a function on the model's thread, between two batches."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Predicts until it is cancelled."""
         while True:
             batch = await self._gather()
             self._on_batch(len(batch))
             try:
                 found = await self.compute(lambda: self._predictor.predict([pixels for pixels, _ in batch]))  # noqa: B023
-            except Exception as error:  # noqa: BLE001 - whoever asked is told
+            except Exception as error:  # noqa: BLE001 - each request gets the error
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
@@ -69,7 +69,7 @@ class Batcher:
                     future.set_result(found.row(row))
 
     def close(self) -> None:
-        """Ends the model's thread."""
+        """Stops the model's thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _gather(self) -> list[tuple[Pixels, asyncio.Future[ModelOutput]]]:

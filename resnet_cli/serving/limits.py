@@ -1,4 +1,4 @@
-"""What a request may ask for, and images out of its body; nothing is parsed that is over the limits."""
+"""Limits of requests, and the images in a request body; a body over the limits is not parsed."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from starlette.requests import ClientDisconnect, Request
 
 from resnet_cli.images import MAX_PIXELS
 
-#: Media types whose body is one image; the third is what ``curl --data-binary`` says of any file.
+#: Media types whose body is one image; ``curl --data-binary`` sends the third one for any file.
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
-#: Form fields beside the files; none is read.
+#: Maximum number of form fields beside the files; they are ignored.
 _MAX_FIELDS = 16
 _MAX_NAME = 255
-#: After an answer to half a body the rest of it would be read as the next request.
+#: After a response to half a body, the rest of it would be read as the next request.
 _CLOSE = {"connection": "close"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one request, and of all at once.
+    """Limits of one request, and of all requests together.
 
     Attributes:
-        max_body_bytes: Of a request's body.
-        max_pixels: Of an image, known from its header before it is decoded.
-        max_files: Images in a request.
-        max_requests: Taken and not yet answered; more are told to come back.
-        timeout_s: For a body to arrive.
+        max_body_bytes: Maximum size of a request body.
+        max_pixels: Maximum number of pixels per image, read from its header before it is decoded.
+        max_files: Maximum number of images per request.
+        max_requests: Maximum number of requests in flight; more get status 503.
+        timeout_s: Maximum time for a body to arrive, in seconds.
     """
 
     max_body_bytes: int = 10_000_000
@@ -44,22 +44,22 @@ class Limits:
 
 
 class Upload(NamedTuple):
-    """One image as it came."""
+    """One image as it was sent."""
 
     name: str
     data: bytes
 
 
 class _InMemory(MultiPartParser):
-    # The body is bounded: a temporary file would only add a disk that can be full.
+    # The body is small: temporary files would only add a disk that can be full.
     spool_max_size = sys.maxsize
 
 
 async def read_images(request: Request, limits: Limits) -> list[Upload]:
-    """The images of a request: its body, or the files of a form.
+    """Reads the images of a request: the body itself, or the files of a form.
 
     Raises:
-        HTTPException: 400, 408, 413 or 415, with words for people.
+        HTTPException: 400, 408, 413 or 415, with a message for people.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_form = kind == "multipart/form-data"

@@ -1,4 +1,4 @@
-"""The JSON that a server answers with, and its OpenAPI description."""
+"""The JSON that the server sends, and its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -11,47 +11,51 @@ from resnet_cli.outputs.schema import to_dict
 from resnet_cli.prediction import Prediction
 from resnet_cli.version import SCHEMA_VERSION, __version__
 
-#: Of an answer, under the names that `predict` gives them.
+#: Columns of a prediction, under the names that `predict` uses.
 _COLUMNS = ("label", "prob", "topk", "unknown", "novelty", "error")
 
 
 class Share(pydantic.BaseModel):
-    """A class and how probable it is."""
+    """A class and its probability."""
 
     label: str
     prob: float = pydantic.Field(ge=0, le=1)
 
 
 class Answer(pydantic.BaseModel):
-    """The answer to one image."""
+    """The prediction for one image."""
 
-    name: str = pydantic.Field(description="The name that the image came with.")
+    name: str = pydantic.Field(description="The name that the image was sent with.")
     label: str | None = pydantic.Field(description="The class, or 'unknown'; null if the image cannot be read.")
-    prob: float | None = pydantic.Field(description="Of the most probable class, whether it is answered or not.")
-    topk: list[Share] = pydantic.Field(description="Most probable first.")
-    unknown: str | None = pydantic.Field(description="Why the image is not answered; null if it is.")
-    novelty: float | None = pydantic.Field(description="How unlike all training images it is, 0 to 2.")
+    prob: float | None = pydantic.Field(
+        description="Probability of the most probable class, also if the label is 'unknown'."
+    )
+    topk: list[Share] = pydantic.Field(description="The most probable classes, most probable first.")
+    unknown: str | None = pydantic.Field(description="Why the label is 'unknown'; null if it is a class.")
+    novelty: float | None = pydantic.Field(description="How unlike all training images the image is, 0 to 2.")
     error: str | None = pydantic.Field(description="Why the image cannot be read.")
-    explanation: str | None = pydantic.Field(description="A JPEG as a data: address, if asked for: where it looked.")
+    explanation: str | None = pydantic.Field(
+        description="If requested, a heat map of where the network looked: a JPEG as a data: URL."
+    )
 
     @classmethod
     def of(cls, prediction: Prediction, explanation: str | None) -> Answer:
-        """A prediction in this form."""
+        """Converts a prediction."""
         return cls(name=prediction.path, explanation=explanation, **to_dict(prediction, _COLUMNS))
 
 
 class ModelInfo(pydantic.BaseModel):
-    """Which model answers."""
+    """The model that predicts."""
 
     name: str
-    sha256: str = pydantic.Field(description="Of the model file that it was made from.")
-    image_size: int = pydantic.Field(description="Pixels of the square that the network sees.")
-    can_abstain: bool = pydantic.Field(description="Whether it may answer 'unknown'.")
+    sha256: str = pydantic.Field(description="SHA-256 of the model file that it was made from.")
+    image_size: int = pydantic.Field(description="Side of the square that the network sees, in pixels.")
+    can_abstain: bool = pydantic.Field(description="Whether images may be labeled 'unknown'.")
     can_explain: bool
 
 
 class Answers(pydantic.BaseModel):
-    """What POST /predict answers."""
+    """The response of POST /predict."""
 
     schema_version: int = SCHEMA_VERSION
     model: ModelInfo
@@ -59,11 +63,11 @@ class Answers(pydantic.BaseModel):
 
 
 class Classes(pydantic.BaseModel):
-    """What GET /classes answers."""
+    """The response of GET /classes."""
 
     schema_version: int = SCHEMA_VERSION
     model: ModelInfo
-    classes: list[str] = pydantic.Field(description="In index order.")
+    classes: list[str] = pydantic.Field(description="Class names in index order.")
 
 
 class Problem(pydantic.BaseModel):
@@ -74,31 +78,31 @@ class Problem(pydantic.BaseModel):
 
 
 class Failure(pydantic.BaseModel):
-    """Any answer with a status of 400 and more."""
+    """Any response with a status of 400 or more."""
 
     schema_version: int = SCHEMA_VERSION
     error: Problem
 
 
 class Health(pydantic.BaseModel):
-    """What GET /healthz answers."""
+    """The response of GET /healthz."""
 
     status: str = "ok"
 
 
 #: Status -> (code, when).
 PROBLEMS = {
-    400: ("bad_request", "The request cannot be understood."),
+    400: ("bad_request", "The request is not valid."),
     401: ("unauthorized", "The token is missing or wrong."),
-    404: ("not_found", "No such address."),
-    405: ("method_not_allowed", "Not with this method."),
+    404: ("not_found", "There is no such path."),
+    405: ("method_not_allowed", "The path does not take this method."),
     408: ("timeout", "The body did not arrive in time."),
     413: ("too_large", "The body is over the limit."),
-    415: ("unsupported_type", "Neither an image nor a form with files."),
+    415: ("unsupported_type", "The body is neither an image nor a form with files."),
     421: ("wrong_host", "The request was meant for another host."),
     422: ("unreadable", "None of the images can be read."),
-    500: ("internal", "A bug."),
-    503: ("busy", "Too many requests are waiting; Retry-After says when to come back."),
+    500: ("internal", "A bug in the server."),
+    503: ("busy", "Too many requests are in flight; Retry-After says when to try again."),
 }
 
 
@@ -124,10 +128,12 @@ def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
     form = {"type": "object", "properties": {"file": files}}
     predict = {
         "operationId": "predict",
-        "summary": "Name what is in images.",
+        "summary": "Classify images.",
         "parameters": [
-            query("topk", {"type": "integer", "minimum": 1, "default": 5}, "Classes to name for each image."),
-            query("explain", {"type": "boolean", "default": False}, "Also draw where the network looked."),
+            query("topk", {"type": "integer", "minimum": 1, "default": 5}, "Number of classes per image."),
+            query(
+                "explain", {"type": "boolean", "default": False}, "Also draw a heat map of where the network looked."
+            ),
         ],
         "requestBody": {
             "required": True,
@@ -141,8 +147,10 @@ def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": predict},
             "/classes": {"get": _get("classes", "The classes and the model.", {"200": good(Classes)} | failures(401))},
-            "/healthz": {"get": _get("healthz", "Whether it answers.", {"200": good(Health)}) | {"security": []}},
-            "/metrics": {"get": _get("metrics", "For Prometheus.", {"200": _TEXT} | failures(401))},
+            "/healthz": {
+                "get": _get("healthz", "Whether the server is running.", {"200": good(Health)}) | {"security": []}
+            },
+            "/metrics": {"get": _get("metrics", "Metrics for Prometheus.", {"200": _TEXT} | failures(401))},
         },
         "components": {"schemas": schemas["$defs"]},
     }

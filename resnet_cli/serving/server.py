@@ -1,4 +1,4 @@
-"""A socket, a server on it, and an end that leaves nobody without an answer."""
+"""The socket, the server on it, and a shutdown that finishes the requests in flight."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from resnet_cli.errors import SetupError
 
 #: Seconds an idle connection is kept for the next request.
 _KEEP_ALIVE_S = 15
-#: Connections that the system holds while none is accepted.
+#: Connections that the system queues until they are accepted.
 _BACKLOG = 512
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """A listening socket and its URL."""
 
     listening: socket.socket
     url: str
 
 
 def listen(host: str, port: int) -> Address:
-    """Takes an address; from then on clients may connect, and wait.
+    """Starts to listen; from then on clients can connect, and wait.
 
     Args:
-        host: A name or number; IPv6 without brackets.
-        port: 0 for any that is free.
+        host: Name or number; IPv6 without brackets.
+        port: Port; 0 takes any that is free.
 
     Raises:
-        SetupError: It is taken, or none of this machine's.
+        SetupError: The address is taken, or is not one of this machine's.
     """
     try:
         family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -46,15 +46,15 @@ def listen(host: str, port: int) -> Address:
 
 
 def serve(app: Starlette, address: Address, *, grace_s: float) -> None:
-    """Serves until a signal ends it: takes no more connections then, and answers what it took.
+    """Serves until a signal comes; then accepts no more connections and finishes the requests in flight.
 
     Args:
-        app: Of :func:`resnet_cli.serving.app.make_app`.
-        address: Of :func:`listen`; closed at the end.
-        grace_s: How long answers may take from then on.
+        app: The app, from :func:`resnet_cli.serving.app.make_app`.
+        address: The socket, from :func:`listen`; closed at the end.
+        grace_s: Maximum time for the requests in flight, in seconds.
 
     Raises:
-        KeyboardInterrupt: The signal, once all is answered.
+        KeyboardInterrupt: The signal, once all requests are finished.
     """
     config = uvicorn.Config(
         app,
@@ -71,13 +71,13 @@ def serve(app: Starlette, address: Address, *, grace_s: float) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves a signal alone that the parent process has set to be ignored, as a shell does in the background."""
+    """Keeps SIGINT ignored if the parent process ignores it, as a shell does for background jobs."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._is_sigint_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to end."""
+        """Begins to shut down."""
         if not (sig == signal.SIGINT and self._is_sigint_ignored):
             super().handle_exit(sig, frame)

@@ -1,4 +1,4 @@
-"""From the bytes of images to answers, for many requests at once and in bounded memory."""
+"""From the bytes of images to predictions, for many requests at once and in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from resnet_cli.system.threads import num_threads
 
 
 class Full(Exception):
-    """As many requests are being answered as may be."""
+    """The maximum number of requests is in flight."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """The answer to one image.
+    """The prediction for one image.
 
     Attributes:
-        prediction: Its ``path`` is the name that the image came with.
-        explanation: The square that the network saw, with heat where it speaks for its class, as a ``data:`` address;
-            None unless asked for and known.
+        prediction: The prediction; its ``path`` is the name that the image was sent with.
+        explanation: The square that the network saw with a heat map over it, as a ``data:`` URL; None unless it was
+            requested and the model has heat maps.
     """
 
     prediction: Prediction
@@ -43,13 +43,13 @@ class Reply:
 
 
 class Service:
-    """A model that answers many at once.
+    """A model that serves many requests at once.
 
     Args:
         predictor: The model; its prepared images are squares.
         rule: Which images are labeled "unknown".
-        limits: How much may be under way.
-        max_batch: Images a forward pass.
+        limits: Limits of requests.
+        max_batch: Maximum number of images per forward pass.
         max_wait_s: Maximum time that an image waits for others, in seconds.
     """
 
@@ -74,7 +74,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Answers while the block runs."""
+        """Predicts while the block runs."""
         work = asyncio.create_task(self._batcher.run())
         try:
             yield
@@ -87,10 +87,10 @@ class Service:
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
-        """A place for a request, from before its body is read until it is answered.
+        """Counts a request as in flight, from before its body is read until it is finished.
 
         Raises:
-            Full: There is none.
+            Full: There are too many already.
         """
         if self._num_requests >= self.limits.max_requests:
             raise Full
@@ -103,7 +103,7 @@ class Service:
             self.metrics.requests_under_way.dec()
 
     async def predict(self, uploads: Sequence[Upload], *, topk: int, explain: bool) -> list[Reply]:
-        """Answers images in order; one that cannot be read gets a prediction with an error."""
+        """Predicts images in order; an unreadable one gets a prediction with an error."""
         return list(await asyncio.gather(*(self._reply(upload, topk, explain=explain) for upload in uploads)))
 
     async def _reply(self, upload: Upload, topk: int, *, explain: bool) -> Reply:
