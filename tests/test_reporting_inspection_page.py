@@ -115,7 +115,7 @@ def test_near_duplicates_that_were_not_looked_for_are_not_called_absent() -> Non
     dataset = pets([noise(0), noise(1)])
     inspection = inspect_images(dataset, [scan_image(item) for item in dataset.items], near=False)
     text = Page(inspection_page(inspection)).text
-    assert "not looked for" in text and "0 near pairs" not in text
+    assert "not searched for" in text and "0 near pairs" not in text
 
 
 def test_a_leak_names_every_split_however_many_copies_there_are() -> None:

@@ -28,7 +28,7 @@ def test_a_sheet_of_the_largest_thumbnails_is_bounded_and_asks_for_nothing() -> 
     assert page.count("<figure") == MAX_CARDS and len(page) < MAX_PAGE_BYTES
     assert "the first 240 of about" in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
-    assert "labelled" in page and "looks like" in page
+    assert "labeled" in page and "looks like" in page
 
 
 def test_with_nothing_wrong_the_most_doubtful_are_shown_all_the_same() -> None:

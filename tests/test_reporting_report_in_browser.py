@@ -91,7 +91,7 @@ def test_a_click_on_a_cell_shows_its_images(visit: Callable[..., Any]) -> None:
     num, column = int(cell.inner_text()), cell.get_attribute("data-column")
     cell.click()
     assert page.locator("#cell h3").inner_text() == f"class 3 → class {column}"
-    assert f"{num} of 40 images of class 3 are answered as class {column}" in page.locator("#cell").inner_text()
+    assert f"{num} of 40 images of class 3 are predicted as class {column}" in page.locator("#cell").inner_text()
     assert page.locator("#cell img").count() == num
     assert all(page.evaluate("[...document.querySelectorAll('#cell img')].map((i) => i.naturalWidth > 0)"))
     assert cell.get_attribute("aria-selected") == "true"
@@ -103,7 +103,7 @@ def test_hover_tells_counts_and_share(visit: Callable[..., Any]) -> None:
     assert not page.locator("#tip").is_visible()
     page.locator('td.cell[data-row="2"][data-column="2"]').hover()
     assert page.locator("#tip").is_visible()
-    assert "of 40 images of class 2 are answered right (" in page.locator("#tip").inner_text()
+    assert "of 40 images of class 2 are classified correctly (" in page.locator("#tip").inner_text()
 
 
 def test_the_matrix_works_by_keyboard_alone(visit: Callable[..., Any]) -> None:
@@ -138,7 +138,7 @@ def test_a_drawn_matrix_answers_to_mouse_and_keyboard(visit: Callable[..., Any])
     assert page.locator("#cell h3").inner_text() == "class 50"
     page.locator("#map").focus()
     page.keyboard.press("ArrowRight")
-    assert "images of class 50 are answered as class 51" in page.locator("#said").text_content()
+    assert "images of class 50 are predicted as class 51" in page.locator("#said").text_content()
     page.keyboard.press("Enter")
     assert page.locator("#cell h3").inner_text() == "class 50 → class 51"
 

@@ -182,7 +182,7 @@ def test_each_cell_shows_an_image_before_any_shows_two() -> None:
 def test_a_model_without_mistakes_has_a_page_without_their_gallery() -> None:
     page = Page(report_page(make_content(PETS, 60, strength=50.0)))
     assert_self_contained(page)
-    assert "No image is answered wrong" in page.text and "Worst mistakes" not in page.text
+    assert "No image is misclassified" in page.text and "Worst mistakes" not in page.text
 
 
 def test_heat_maps_stand_beside_the_mistakes() -> None:

@@ -15,7 +15,7 @@ from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
-from resnet_cli.reporting.error_targets import promises
+from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.system.paths import make_dir
@@ -78,7 +78,7 @@ def _content(
         # Only for the mistakes: each heat map takes a forward pass.
         mistakes = [position for position in shown_positions(scores) if not scores.is_right[position]]
         heat = overlays(model.model, items, mistakes, model.compute)
-    targets = {one.target_error: one for one in promises(model.reliability, scores)}
+    targets = {one.target_error: one for one in error_targets(model.reliability, scores)}
     if target is not None:
         targets[target.target_error] = target
     return ReportContent(

@@ -188,7 +188,7 @@ def compare(
         on_progress: Called with (images done, images in all).
     """
     labels = np.array([item.label for item in items])
-    found = _answer_all(file, items, on_progress)
+    found = _predict_all(file, items, on_progress)
     checks = [_check("all images, one by one", expected.probs, found.probs, precision)]
     examples = [item.open() for item in items[: BATCHES[-1]]]
     for size in BATCHES:
@@ -233,7 +233,7 @@ def milliseconds(predictor: Predictor[Any], image: Image.Image) -> dict[int, flo
     return found
 
 
-def _answer_all(file: Predictor[Any], items: Sequence[Item], on_progress: Progress | None) -> ModelOutput:
+def _predict_all(file: Predictor[Any], items: Sequence[Item], on_progress: Progress | None) -> ModelOutput:
     probs, novel = [], []
     for start in range(0, len(items), CHUNK):
         found = file.predict_images(item.open() for item in items[start : start + CHUNK])

@@ -1,4 +1,4 @@
-"""A caption drawn on an image: readable on any image, whatever its colours and size."""
+"""Draws a caption on an image, readable whatever the image's colors and size."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from resnet_cli.text import printable
 
-#: A caption of fewer pixels across cannot be read; smaller images are enlarged, by whole numbers.
+#: On fewer pixels a caption cannot be read; smaller images are enlarged by an integer factor.
 MIN_WIDTH_PX, MIN_HEIGHT_PX = 224, 64
-#: Larger images are shrunk: these are for looking at.
+#: Larger images are shrunk, since annotated images are only for viewing.
 MAX_SIDE_PX = 4096
-#: Letters are so high, as a share of the shorter side.
+#: Height of letters as a share of the shorter side.
 TEXT_SHARE = 0.06
 MIN_TEXT_PX, MAX_TEXT_PX = 13, 96
-#: White on this dark band has a contrast of 15 : 1 also over white (WCAG 2.2 asks for 4.5 : 1).
+#: White on this dark band has a contrast of 15 : 1 also over white (WCAG 2.2 requires 4.5 : 1).
 _BAND = (0, 0, 0, 208)
 _TEXT = (255, 255, 255, 255)
 
@@ -27,14 +27,14 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def annotate(image: Image.Image, text: str) -> Image.Image:
     """The image with a line of text on a dark band along its lower edge.
 
-    Text that is too long gets smaller letters, then an ellipsis in its middle.
+    Text that is too long gets smaller letters, and then an ellipsis in its middle.
 
     Args:
-        image: Mode RGB, upright.
-        text: One line; characters that no font here has are drawn as boxes.
+        image: An upright image in mode RGB.
+        text: One line; characters that no installed font has are drawn as boxes.
 
     Returns:
-        Mode RGB, at least ``MIN_WIDTH_PX`` wide and ``MIN_HEIGHT_PX`` high.
+        An image in mode RGB, at least ``MIN_WIDTH_PX`` wide and ``MIN_HEIGHT_PX`` high.
     """
     canvas = _sized(image).convert("RGBA")
     width, height = canvas.size
@@ -52,7 +52,7 @@ def annotate(image: Image.Image, text: str) -> Image.Image:
 
 
 def _sized(image: Image.Image) -> Image.Image:
-    """Small images enlarged without blur, huge ones shrunk, and what is narrow all the same on a grey ground."""
+    """Enlarges small images without blur, shrinks huge ones, and places narrow ones on a gray background."""
     width, height = image.size
     longest = max(width, height)
     if longest > MAX_SIDE_PX:
@@ -71,14 +71,14 @@ def _sized(image: Image.Image) -> Image.Image:
 
 
 def _fitted(text: str, size: int, width: int) -> tuple[str, int]:
-    """The text and the height of its letters with which it is at most so wide."""
+    """The text, shortened if necessary, and the height of its letters at which it fits into ``width``."""
     while _text_width(text, _font(size)) > width and size > MIN_TEXT_PX:
         size -= 1
     font, keep = _font(size), len(text)
     cut = text
     while keep > 1 and _text_width(cut, font) > width:
         keep -= 1
-        # The end holds the probability.
+        # The probability is at the end.
         tail = keep // 2
         cut = text[: keep - tail] + "…" + text[len(text) - tail :]
     return cut, size
@@ -102,7 +102,7 @@ def _font(size: int) -> Font:
 
 @functools.cache
 def _font_file() -> str | None:
-    """DejaVu Sans, which matplotlib brings: Latin, Greek, Cyrillic, Arabic, Hebrew and more; Pillow's own has Latin."""
+    """DejaVu Sans of matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and more; Pillow's font has only Latin."""
     try:
         import matplotlib
     except ImportError:

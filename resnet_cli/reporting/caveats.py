@@ -1,4 +1,4 @@
-"""What an evaluation's own figures say about how far to trust them."""
+"""Sentences on how far an evaluation's metrics can be trusted."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import math
 
 from resnet_cli.evaluation.scores import Evaluation
 
-#: A class with fewer judged images has figures that say little.
+#: The metrics of a class with fewer evaluated images say little.
 FEW_IMAGES = 10
-#: Half an interval of top-1 below which its width needs no word.
+#: Half-width of top-1's interval below which it is not mentioned.
 NARROW = 0.01
 
 
 def notes_about(evaluation: Evaluation) -> list[str]:
-    """Sentences for readers: how few images there are, which classes are not judged, what intervals hold for."""
+    """Sentences for readers: few images, classes without images, and what the intervals hold for."""
     support = [scores.support for scores in evaluation.per_class]
     share = evaluation.top1_interval
     notes = []
     if share.high - share.low > 2 * NARROW:
         points = 100 * max(share.high - share.value, share.value - share.low)
         notes.append(
-            f"{evaluation.num_images:,} images tell top-1 to within {math.ceil(points):.0f} points: "
-            "a model that differs by less is neither better nor worse as far as they show."
+            f"{evaluation.num_images:,} images determine top-1 to within {math.ceil(points):.0f} points: they cannot "
+            "tell whether a model that differs by less is better or worse."
         )
     absent = [name for name, num in zip(evaluation.classes, support, strict=True) if not num]
     if absent:
         more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        notes.append(f"Nothing is known about {', '.join(absent[:5])}{more}: no judged image is of them.")
+        notes.append(f"Nothing is known about {', '.join(absent[:5])}{more}: no evaluated image is of these classes.")
     num_few = sum(0 < num < FEW_IMAGES for num in support)
     if num_few:
         which = "One class has" if num_few == 1 else f"{num_few:,} classes have"
-        notes.append(f"{which} fewer than {FEW_IMAGES} judged images: read their figures as anecdotes.")
+        notes.append(f"{which} fewer than {FEW_IMAGES} evaluated images: the metrics of such a class say little.")
     if evaluation.tta != "none":
-        notes.append("Each answer is the mean of an image and its mirror image (--tta flip).")
+        notes.append("Each prediction is the mean over an image and its mirror image (--tta flip).")
     notes.append(
-        "Intervals hold for new images taken the same way. Another camera, place or season may do worse: "
-        "judge by images from there."
+        "Intervals hold for new images taken in the same way. Another camera, place or season may give worse results: "
+        "evaluate on images from there."
     )
     return notes

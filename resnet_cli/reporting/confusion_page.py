@@ -1,4 +1,4 @@
-"""The confusion matrix for a page: as shades where there are many classes, and what a chosen cell shows."""
+"""The confusion matrix for a page: as shades if there are many classes, and the data of its cells."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.thumbnails import Thumbnail
 from resnet_cli.text import shorten
 
-#: Shades a colour; each is one path of the drawing.
+#: Shades per color; each is one path of the drawing.
 NUM_SHADES = 6
-#: Where the scale of strengths begins: what is fainter is not seen in a small square.
+#: Lowest opacity; a fainter small square would not be visible.
 _FAINTEST = 0.25
-#: Cells of a drawn matrix and of its data; more are only found by the largest counts.
+#: Cells of a drawn matrix and of its data; of more cells, those with the largest counts are used.
 MAX_CELLS = 20_000
-#: The side of the smallest square that is still seen, as a share of the matrix.
+#: Side of the smallest visible square, as a share of the matrix.
 _LEAST_SIDE = 1 / 160
 MAX_PAIRS = 10
-#: Wrongly answered images that have no thumbnail are named, so many a cell and in all.
+#: Misclassified images without a thumbnail that are named, per cell and in all.
 MAX_NAMES_IN_CELL, MAX_NAMES = 20, 2_000
 NAME_WIDTH, CLASS_WIDTH = 60, 48
-#: What every thumbnail's address begins with; the page's script puts it back.
+#: The beginning of every thumbnail's address; the page's script adds it again.
 _PREFIX = "data:image/jpeg;base64,"
 
 
 class Shade(NamedTuple):
-    """The cells of a drawn matrix that have one shade.
+    """The cells of a drawn matrix that have the same shade.
 
     Attributes:
         is_right: Whether they are on the diagonal.
-        strength: In (0, 1].
-        path: SVG, in cells from the upper left corner.
+        strength: Opacity in (0, 1].
+        path: SVG path, in cells from the upper left corner.
     """
 
     is_right: bool
@@ -44,7 +44,7 @@ class Shade(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A confused pair: ``num`` images of class ``true``, a ``share`` of its own, are answered as ``predicted``."""
+    """A confused pair: ``num`` images of class ``true``, a ``share`` of that class, are predicted as ``predicted``."""
 
     true: int
     predicted: int
@@ -53,7 +53,7 @@ class Pair(NamedTuple):
 
 
 def shades(confusion: NDArray[np.int64]) -> list[Shade]:
-    """The matrix as paths, the square root of each count's share of its row as strength, right answers last."""
+    """The matrix as paths; strength is the square root of a count's share of its row; the diagonal comes last."""
     num_classes = len(confusion)
     rows, columns = _largest(confusion)
     shares = confusion[rows, columns] / np.maximum(confusion.sum(axis=1), 1)[rows]
@@ -90,13 +90,13 @@ def most_confused(evaluation: Evaluation) -> list[Pair]:
 def cell_data(
     evaluation: Evaluation, in_galleries: Collection[int], in_cells: Sequence[int], images: Sequence[Thumbnail]
 ) -> dict[str, Any]:
-    """What the page's script needs: counts of cells, and their images.
+    """The data for the page's script: counts of cells, and their images.
 
     Args:
-        evaluation: Any.
-        in_galleries: Positions of images that the page holds already.
-        in_cells: Positions of those that it does not.
-        images: Of the latter.
+        evaluation: The evaluation.
+        in_galleries: Positions of images that are already in the page.
+        in_cells: Positions of further images.
+        images: Thumbnails of the further images.
     """
     rows, columns = _largest(evaluation.confusion)
     addresses = dict.fromkeys(sorted(in_galleries), "") | {
@@ -120,14 +120,14 @@ def cell_data(
             ]
             for at, src in addresses.items()
         ],
-        # What is chosen when the page opens: the largest confusion.
+        # The cell that is selected when the page opens: the largest confusion.
         "first": [*most_confused(evaluation)[:1], (0, 0)][0][:2],
         "names": _names(evaluation, addresses),
     }
 
 
 def _names(evaluation: Evaluation, shown: Collection[int]) -> dict[str, list[str]]:
-    """Names of wrongly answered images that are not shown, by cell."""
+    """Names of misclassified images that are not shown, by cell."""
     found: dict[str, list[str]] = defaultdict(list)
     num_named = 0
     for at in np.flatnonzero(~evaluation.is_right).tolist():
@@ -139,7 +139,7 @@ def _names(evaluation: Evaluation, shown: Collection[int]) -> dict[str, list[str
 
 
 def _largest(confusion: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the cells that are not zero, only the largest where there are very many."""
+    """Rows and columns of the nonzero cells; of very many cells only the largest."""
     rows, columns = np.nonzero(confusion)
     if len(rows) > MAX_CELLS:
         kept = np.sort(np.argsort(-confusion[rows, columns], kind="stable")[:MAX_CELLS])

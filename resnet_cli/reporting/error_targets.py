@@ -1,4 +1,4 @@
-"""What a report promises about wrong answers."""
+"""Thresholds that keep the share of wrong predictions below a target, for a report."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from resnet_cli.evaluation.coverage import Target, check_threshold
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.reliability import Reliability
 
-#: Shares of wrong answers, from the weakest promise to the strongest.
+#: Target shares of wrong predictions, from the easiest to the hardest.
 SHARES = (0.1, 0.05, 0.02, 0.01)
 
 
-def promises(reliability: Reliability | None, evaluation: Evaluation) -> list[Target]:
-    """The promises that validation allows, each with what becomes of it on the judged images.
+def error_targets(reliability: Reliability | None, evaluation: Evaluation) -> list[Target]:
+    """The targets that can be reached on validation images, each checked on the evaluated images.
 
     Args:
-        reliability: The model's; None promises nothing.
-        evaluation: Of single answers; the mean of two is promised nothing either.
+        reliability: The model's results on validation; None if it has none: then there are no targets.
+        evaluation: The evaluation; with test-time augmentation there are no targets either.
     """
     if reliability is None or evaluation.tta != "none":
         return []
@@ -25,5 +25,5 @@ def promises(reliability: Reliability | None, evaluation: Evaluation) -> list[Ta
         try:
             found.append(check_threshold(share, reliability, evaluation.confidence, evaluation.is_right))
         except ConfigError:
-            break  # Nor is a stronger one kept.
+            break  # Harder targets cannot be reached either.
     return found

@@ -1,4 +1,4 @@
-"""Which of many images a report shows: the worst mistakes, the least certain, and some of each cell."""
+"""Selects the images that a report shows: the worst mistakes, the least certain, and some of each cell."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.confusion_page import most_confused
 
-#: Of each gallery.
+#: Images per gallery.
 MAX_GALLERY = 12
-#: Answers that lead by more over the next class are not called uncertain.
+#: Predictions with a larger margin over the next class do not count as uncertain.
 MAX_MARGIN = 0.5
-#: Of one cell of the confusion matrix.
+#: Images per cell of the confusion matrix.
 MAX_IN_CELL = 24
 
 
 def worst_mistakes(evaluation: Evaluation) -> list[int]:
-    """Positions of wrong answers, the least probable true class first: those of the highest loss."""
+    """Positions of misclassified images, those with the highest loss first."""
     order = np.argsort(-evaluation.losses, kind="stable")
     return [int(at) for at in order[~evaluation.is_right[order]][:MAX_GALLERY]]
 
 
 def least_certain(evaluation: Evaluation, without: Collection[int]) -> list[int]:
-    """Positions of the answers that are hardly more probable than the next class, right or wrong.
+    """Positions of the images whose predicted class is hardly more probable than the next, correct or not.
 
     Args:
-        evaluation: Any.
-        without: Positions that are shown elsewhere.
+        evaluation: The evaluation.
+        without: Positions that are already shown.
     """
     if len(evaluation.classes) < 2:
         return []
@@ -39,10 +39,11 @@ def least_certain(evaluation: Evaluation, without: Collection[int]) -> list[int]
 
 
 def of_cells(evaluation: Evaluation, room: int) -> list[int]:
-    """Positions that show what is in the cells of the confusion matrix, no more than ``room`` in all.
+    """Positions of images for the cells of the confusion matrix, at most ``room`` in all.
 
-    The most confused pairs come first, whole; then each cell gives one image before any gives two, mistakes before
-    right answers and large cells before small ones. Of mistakes the surest come first, of right answers the least sure.
+    All images of the most confused pairs come first; then each cell gets one image before any gets two, mistakes before
+    correct predictions and large cells before small ones. Within a cell, mistakes are sorted by falling confidence and
+    correct predictions by rising confidence.
     """
     confidence, is_right = evaluation.confidence, evaluation.is_right
     cell = evaluation.labels * len(evaluation.classes) + evaluation.predicted

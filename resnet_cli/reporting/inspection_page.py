@@ -1,4 +1,4 @@
-"""The page of ``inspect --html``: one file that holds all it shows, asks for no network and runs no script."""
+"""The page of ``inspect --html``: one file that loads nothing from elsewhere and runs no script."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from resnet_cli.reporting.thumbnails import thumbnails
 from resnet_cli.text import percent, size
 from resnet_cli.version import __version__
 
-#: With the largest thumbnail, what keeps a page below 5 MB. Galleries need at most 24 x 13, samples get what is left.
+#: With the largest thumbnails, this many keep a page below 5 MB. Galleries need at most 24 x 13, samples get the rest.
 MAX_THUMBNAILS = 400
 MAX_CARDS = 24
-#: Names of one group of copies.
+#: Names shown per group of copies.
 MAX_LINES = 6
 MAX_SAMPLED_CLASSES = 20
 MAX_SAMPLES = 6
-#: Of a table, and findings: a page is for reading, and ``--json`` holds all.
+#: Rows of a table, and findings; ``--json`` has all of them.
 MAX_ROWS = 500
 
-#: Kind -> title, what becomes of such images, and what tells one from another.
+#: Kind -> title, how such images are handled, and the label of one image.
 _KINDS: dict[str, tuple[str, str, Callable[[ScannedImage], str]]] = {
     "rotated": (
         "Rotated by EXIF",
-        "Stored sideways with a note; turned upright here as in training.",
+        "Stored rotated, with the orientation in EXIF; shown upright here, as in training.",
         lambda image: f"orientation {image.orientation}",
     ),
-    "transparent": ("Transparent", "Laid over white, here as in training.", lambda image: image.mode),
+    "transparent": ("Transparent", "Placed on white, here as in training.", lambda image: image.mode),
     "gray": ("Gray", "Read as RGB with three equal channels.", lambda image: image.mode),
-    "sixteen_bit": ("16-bit", "Scaled down to 8 bits.", lambda image: image.mode),
-    "cmyk": ("CMYK", "Made for print; colours may differ a little as RGB.", lambda image: image.mode),
+    "sixteen_bit": ("16-bit", "Converted to 8 bits.", lambda image: image.mode),
+    "cmyk": ("CMYK", "Made for print; colors may differ slightly in RGB.", lambda image: image.mode),
 }
 _PASSED_OVER = {
     "others": "Files that are not images by their name",
@@ -48,20 +48,20 @@ _PASSED_OVER = {
 
 
 class Line(NamedTuple):
-    """An image's name in a card, and what is worth knowing about it there: its split, its class, its mode."""
+    """An image's name in a card, with a label: its split, class or mode."""
 
     position: int
     chip: str
 
 
 class Card(NamedTuple):
-    """What belongs together in a gallery.
+    """One entry of a gallery.
 
     Attributes:
-        images: Positions of the items to show; of exact copies one.
-        lines: Their names, at most ``MAX_LINES``.
-        num_more: Names left out.
-        badge: A figure of the whole card.
+        images: Positions of the items to show; one of several exact copies.
+        lines: Names of the images, at most ``MAX_LINES``.
+        num_more: Number of omitted names.
+        badge: A value that belongs to the whole card.
     """
 
     images: tuple[int, ...]
@@ -74,12 +74,12 @@ class Gallery(NamedTuple):
     """One section of cards.
 
     Attributes:
-        code: Its anchor, to which findings of the same code lead.
-        title: A few words.
-        about: What it means.
-        cards: At most ``MAX_CARDS``.
-        num_all: Cards that there would be without a limit.
-        is_wide: Whether a card holds several names.
+        code: Anchor that findings with the same code link to.
+        title: Heading of the section.
+        about: What the section shows.
+        cards: At most ``MAX_CARDS`` cards.
+        num_all: Number of cards without that limit.
+        is_wide: Whether a card has several names.
     """
 
     code: str
@@ -101,10 +101,10 @@ class Sample(NamedTuple):
 def inspection_page(inspection: Inspection) -> str:
     """The HTML document that shows an inspection, thumbnails included; at most about 5 MB.
 
-    Images are read again for their thumbnails; one that cannot be read any more gets a placeholder.
+    Images are read again for their thumbnails; one that can no longer be read gets a placeholder.
 
     Args:
-        inspection: Of any data set.
+        inspection: The results of ``inspect``.
     """
     dataset = inspection.dataset
     leaks, conflicts = inspection.leaks, inspection.label_conflicts
@@ -123,7 +123,7 @@ def inspection_page(inspection: Inspection) -> str:
         tiles=_tiles(inspection, splits, leaks),
         findings=ranked(find_problems(inspection)),
         splits=splits,
-        # Of each class in each used split: images and bytes.
+        # Images and bytes per class and split.
         rows=[
             (name, [(counts[split][label], num_bytes[split][label]) for split in splits])
             for label, name in enumerate(dataset.classes)
@@ -158,17 +158,17 @@ def _cut(width: int, height: int) -> float:
 
 
 def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
-    """Images that are there more than once."""
+    """Images that occur more than once."""
     items, classes = inspection.dataset.items, inspection.dataset.classes
     scores = {(pair.first, pair.second): percent(pair.score) for pair in inspection.near}
 
     def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
         lines = [Line(position, chip(items[position])) for position in leak.positions]
         first = {line.chip: line for line in reversed(lines)}
-        # What is in conflict must not be among the names left out.
+        # Conflicting labels must not be among the omitted names.
         lines.sort(key=lambda line: line != first[line.chip])
         if leak.is_exact:
-            images, badge = leak.positions[:1], f"{len(lines)} files, the same bytes"
+            images, badge = leak.positions[:1], f"{len(lines)} identical files"
         else:
             images, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
         return Card(images, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
@@ -179,35 +179,35 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
     def place(item: Item) -> str:
         return f"{item.split} · {classes[item.label]}"
 
-    found_by = "likeness of shapes and colours" + (
-        ", or cosine of features" if "features" in inspection.near_by else ""
+    found_by = "similarity of shapes and colors" + (
+        ", or the cosine of features" if "features" in inspection.near_by else ""
     )
     return [
         gallery(
             "label_conflicts",
             "Label conflicts",
-            "One image in two classes: whatever the network answers, it is wrong once.",
+            "One image in two classes: any prediction is wrong for one of the labels.",
             conflicts,
             lambda item: classes[item.label],
         ),
         gallery(
             "leaks",
             "Leaks between splits",
-            "An image that is trained on and judged by makes scores look better than they are.",
+            "An image that is used for both training and evaluation makes metrics look better than they are.",
             leaks,
             lambda item: item.split,
         ),
         gallery(
             "exact_duplicates",
             "Exact duplicates",
-            "The same file several times; each image is shown once.",
+            "Several copies of the same file; each image is shown once.",
             [Leak(group, True) for group in inspection.exact],
             place,
         ),
         gallery(
             "near_duplicates",
             "Near duplicates",
-            f"Pairs that look the same: saved again, resized, slightly cropped. The score is the {found_by}.",
+            f"Pairs that look the same: resaved, resized or slightly cropped images. The score is the {found_by}.",
             [Leak((pair.first, pair.second), False) for pair in inspection.near],
             place,
         ),
@@ -215,7 +215,7 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
 
 
 def _kind_galleries(inspection: Inspection) -> list[Gallery]:
-    """Images of which decoding or cropping changes something, one a card."""
+    """Images that decoding or cropping changes, one per card."""
     images = inspection.images
     galleries = []
     for code, (title, about, chip) in _KINDS.items():
@@ -225,12 +225,12 @@ def _kind_galleries(inspection: Inspection) -> list[Gallery]:
     cut = {n: _cut(image.width, image.height) for n, image in enumerate(images) if not image.error}
     long = sorted((n for n in cut if cut[n] > LONG_SHARE), key=lambda n: -cut[n])
     cards = [Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),)) for position in long[:MAX_CARDS]]
-    about = "A centre square cuts away more than half of each, the longest first."
+    about = "A square center crop removes more than half of each image; the longest come first."
     return [*galleries, Gallery("long", "Long images", about, cards, len(long), is_wide=False)]
 
 
 def _samples(inspection: Inspection, room: int) -> list[Sample]:
-    """Images of the first classes, spread evenly over each, no more than ``room`` in all."""
+    """Images of the first classes, at equal distances within each, at most ``room`` in all."""
     by_label: dict[int, list[int]] = defaultdict(list)
     for position, (item, image) in enumerate(zip(inspection.dataset.items, inspection.images, strict=True)):
         if not image.error:
@@ -247,7 +247,7 @@ def _samples(inspection: Inspection, room: int) -> list[Sample]:
 
 def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak]) -> list[dict[str, Any]]:
     num_copies = sum(len(group) - 1 for group in inspection.exact)
-    near = f"{len(inspection.near):,} near pairs" if inspection.near_by else "near ones not looked for"
+    near = f"{len(inspection.near):,} near pairs" if inspection.near_by else "near pairs not searched for"
     num_exact = sum(leak.is_exact for leak in leaks)
     num_bytes = sum(image.num_bytes for image in inspection.images)
     return [

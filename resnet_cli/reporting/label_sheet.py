@@ -13,9 +13,9 @@ from resnet_cli.version import __version__
 if TYPE_CHECKING:
     from resnet_cli.studies.label_audit import LabelAudit
 
-#: With the largest thumbnail and its text, what keeps a sheet below 3 MB; the table holds all.
+#: With the largest thumbnails and texts, this many keep a sheet below 3 MB; the table has all.
 MAX_CARDS = 240
-#: A look at the worst is worth it also where the estimate says that there is nothing.
+#: The worst labels are shown even if the estimate says that none is wrong.
 MIN_CARDS = 24
 
 
@@ -23,11 +23,11 @@ class Suspect(NamedTuple):
     """One image of the sheet.
 
     Attributes:
-        rank: 1 is the worst.
-        label: As given.
-        label_prob: Of heads that did not see the image.
-        suggested: The label that they give instead.
-        suggested_prob: Likewise.
+        rank: Rank of the label; 1 is the worst.
+        label: The given label.
+        label_prob: Probability of the label according to heads that were trained without the image.
+        suggested: The most probable class according to these heads.
+        suggested_prob: Probability of that class.
     """
 
     rank: int
@@ -44,14 +44,14 @@ def label_sheet(
 ) -> str:
     """The HTML document, thumbnails included.
 
-    Images are read again for their thumbnails; one that cannot be read any more gets a placeholder.
+    Images are read again for their thumbnails; one that can no longer be read gets a placeholder.
 
     Args:
-        audit: Of the items.
+        audit: The audit of the items' labels.
         items: The images, [n].
-        name: Of the data set.
-        table: File name of the table that is to be edited.
-        note: What was used to judge, where that is worth a word.
+        name: Name of the data set.
+        table: File name of the table to edit.
+        note: Which features were used, if that should be mentioned.
         has_files: Whether the images are files, so that the table is a data set of its own.
     """
     num_likely = round(audit.num_wrong.value)

@@ -1,7 +1,7 @@
 """PNG plots of a run: its charts, the confusion matrix, a grid of predictions.
 
-Figures are plain objects without pyplot: nothing global changes, so a notebook keeps its own backend and
-style. matplotlib is imported when a figure is made and not before.
+Figures are made without pyplot: nothing global changes, so a notebook keeps its backend and style. matplotlib is
+imported when a figure is made and not before.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
-# Blue and orange stay apart for every common colour blindness. Source: Okabe & Ito, "Color Universal
+# Blue and orange can be distinguished with every common color blindness. Source: Okabe & Ito, "Color Universal
 # Design" (2008), https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#B2182B"
 INK, FAINT = "#333333", "#DDDDDD"
-# A third of the time of zlib's default for a file that is a little larger.
+# A third of the time of zlib's default, for a slightly larger file.
 _PNG = {"compress_level": 3}
 
 MAX_CLASSES_WITH_COUNTS = 20
 MAX_TICK_LABELS = 100
 MAX_NAME_WIDTH = 24
-# Images up to this side are shown as their pixels; smoothing would only blur them.
+# Images up to this side are shown with visible pixels; smoothing would only blur them.
 PIXELATED_UP_TO_PX = 64
 
 
@@ -109,14 +109,14 @@ def _draw_chart(chart: Chart, axes: Axes) -> None:
 
 
 def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], path: Path) -> None:
-    """Draws the confusion matrix, each row coloured by its share of the true class.
+    """Draws the confusion matrix, each cell colored by its share of the true class.
 
-    Counts stand in the cells up to 20 classes; up to 100 classes every name is shown, beyond that every
-    n-th. A class without images has a grey row.
+    Cells have counts up to 20 classes; up to 100 classes every name is shown, beyond that every n-th. A class without
+    images has a gray row.
 
     Args:
-        confusion: Counts [k x k], true classes in rows, predicted ones in columns.
-        classes: The k names in index order.
+        confusion: Counts [k x k], true classes in rows, predicted classes in columns.
+        classes: The k class names in index order.
         path: The PNG file to write.
 
     Raises:
@@ -132,11 +132,11 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
     names = [shorten(name, MAX_NAME_WIDTH) for name in classes]
     cell_in, font_pt = _cell_size(num_classes, int(confusion.max()))
     side_in = num_classes * cell_in
-    # The axes take exactly this place, so cells are square and never too small for their text; what
-    # hangs out of the figure (names of any length) is kept by the tight bounding box of ``_save_figure``.
+    # The axes have exactly this size, so cells are square and never too small for their text; texts beyond
+    # the figure (names of any length) are included by the tight bounding box of ``_save_figure``.
     figure = _new_figure(side_in + 1.0, side_in)
     axes = figure.add_axes((0.0, 0.0, side_in / (side_in + 1.0), 1.0))
-    # The square root spreads the small shares, where the mistakes of a good model are.
+    # The square root spreads small shares, which the mistakes of a good model have.
     image = axes.imshow(
         shares,
         cmap=colormaps["Blues"].with_extremes(bad="#EEEEEE"),
@@ -187,9 +187,9 @@ def plot_predictions(
 
     Args:
         images: Images [h x w x 3], [h x w x 1] or [h x w], uint8, of any sizes.
-        true: The true class of each.
-        predicted: The predicted class of each.
-        probs: The probability of each predicted class, in [0, 1].
+        true: True class of each image.
+        predicted: Predicted class of each image.
+        probs: Probability of each predicted class, in [0, 1].
         path: The PNG file to write.
         columns: Images per row.
 
@@ -205,7 +205,7 @@ def plot_predictions(
     image_in, gap_in, title_in = 1.9, 0.2, 0.5
     width, height = columns * (image_in + gap_in), rows * (image_in + title_in)
     figure = _new_figure(width, height)
-    # One frame in inches for all of them: ticks that nobody sees would take longer than the images.
+    # One frame in inches for all images: invisible ticks of many axes would take longer than the images.
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     for index, (image, truth, guess, prob) in enumerate(items):
         row, column = divmod(index, columns)
@@ -231,35 +231,35 @@ def plot_predictions(
 
 
 def _cell_size(num_classes: int, largest: int) -> tuple[float, float]:
-    """The side of a cell in inches, and the size of its names and counts in points."""
+    """The side of a cell in inches, and the font size of names and counts in points."""
     if num_classes <= MAX_CLASSES_WITH_COUNTS:
         font_pt = 10.0 if num_classes <= 10 else 8.0
         digits_in = (len(str(largest)) + 1) * 0.65 * font_pt / 72
         return max(2.2 / num_classes, 0.38, digits_in), font_pt
-    # 0.125 inches give a line of 6-point text its room; beyond 100 classes the figure stops growing.
+    # A line of 6-point text needs 0.125 inches; beyond 100 classes the figure stops growing.
     cell_in = 0.16 if num_classes <= 50 else 0.125 * min(1.0, MAX_TICK_LABELS / num_classes)
     return cell_in, 7.0 if num_classes <= 50 else 6.0
 
 
 def _write_counts(axes: Axes, confusion: NDArray[np.integer[Any]], shares: NDArray[np.float64], font_pt: float) -> None:
     for (row, column), count in np.ndenumerate(confusion):
-        # Past this share the square-root blues are too dark for dark text.
+        # Above this share the background is too dark for dark text.
         color = "white" if shares[row, column] > 0.4 else INK if count else "#AAAAAA"
         axes.text(column, row, f"{count}", ha="center", va="center", fontsize=font_pt, color=color)
 
 
 @functools.cache
 def _families() -> list[str]:
-    """Matplotlib's own font, then those installed fonts that have what it lacks (CJK, symbols)."""
+    """Matplotlib's font, then installed fonts with characters that it lacks (CJK, symbols)."""
     from matplotlib.font_manager import fontManager
 
     wider = ("Noto Sans CJK SC", "Microsoft YaHei", "Hiragino Sans GB", "Arial Unicode MS", "Segoe UI Symbol")
-    # Asking for a font that is not installed makes matplotlib log a complaint for every text.
+    # For a font that is not installed, matplotlib logs a warning for every text.
     return ["DejaVu Sans", *(name for name in wider if name in fontManager.get_font_names())]
 
 
 def _new_figure(width_in: float, height_in: float, *, is_constrained: bool = False) -> Figure:
-    """A white figure that no window ever shows."""
+    """A white figure without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -269,12 +269,12 @@ def _new_figure(width_in: float, height_in: float, *, is_constrained: bool = Fal
 
 
 def _save_figure(figure: Figure, path: Path) -> None:
-    """Writes it as PNG, atomically.
+    """Writes the figure as PNG, atomically.
 
     Raises:
         DiskError: The file cannot be written.
     """
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        # A name in a script that no installed font has is drawn as boxes; that is no news to the user.
+        # Characters that no installed font has are drawn as boxes; users need no warning about that.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, pil_kwargs=_PNG)

@@ -1,4 +1,4 @@
-"""What a report writes into a folder: the page, the model card, the confusion matrix, and plots as PNG."""
+"""The files of a report: the page, the model card, the confusion matrix, and plots as PNG."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SHOWN_PX = 256
 
 
 def write_report_files(folder: Path, content: ReportContent) -> None:
-    """Writes ``report.html``, ``model_card.md``, ``confusion.csv`` and ``plots/``, each whole or not at all.
+    """Writes ``report.html``, ``model_card.md``, ``confusion.csv`` and ``plots/``, each file completely or not at all.
 
     Args:
-        folder: Is there.
-        content: What they show.
+        folder: An existing folder.
+        content: The content of the report.
 
     Raises:
-        DiskError: They cannot be written.
+        DiskError: The files cannot be written.
     """
     evaluation = content.evaluation
     plots = make_dir(folder / "plots")
@@ -49,7 +49,7 @@ def write_report_files(folder: Path, content: ReportContent) -> None:
 
 
 def confusion_csv(evaluation: Evaluation) -> str:
-    """The counts as CSV: a row for each true class, a column for each predicted one."""
+    """The counts as CSV: one row per true class, one column per predicted class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["true / predicted", *evaluation.classes])
@@ -59,7 +59,7 @@ def confusion_csv(evaluation: Evaluation) -> str:
 
 
 def _plot_predictions(content: ReportContent, path: Path) -> None:
-    """A sample of images and answers; those that cannot be read any more are left out."""
+    """A sample of images and predictions; images that can no longer be read are omitted."""
     evaluation = content.evaluation
     order = np.random.default_rng(0).permutation(evaluation.num_images)[:NUM_SHOWN]
     images = [(int(at), _small(content.items[at])) for at in order]

@@ -1,4 +1,4 @@
-"""The report of a training or an eval: one HTML file that holds all it shows and asks for no network."""
+"""The report of a training or an evaluation: one HTML file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from resnet_cli.reporting.trust_charts import calibration_charts, novelty_chart,
 from resnet_cli.text import row_shares
 from resnet_cli.version import __version__
 
-#: Images of galleries are large enough to judge them by; with their heat maps at most 48, 0.9 MB.
+#: Images of galleries are large enough to recognize; with their heat maps at most 48 images, 0.9 MB.
 GALLERY_PX, GALLERY_BYTES = 224, 14_000
-#: Of the matrix's cells; at most 3.3 MB.
+#: Images of the matrix's cells; at most 3.3 MB.
 CELL_PX, CELL_BYTES, MAX_CELL_IMAGES = 96, 4_000, 600
-#: With fewer images they may be larger.
+#: Fewer images may be larger.
 LARGE_CELL_PX, LARGE_CELL_BYTES, MAX_LARGE = 128, 7_000, 300
-#: A matrix of more classes is drawn, not written.
+#: A matrix of more classes is drawn as shades instead of a table.
 MAX_WRITTEN_CLASSES = 32
-#: Images unlike the training ones that are shown.
+#: Number of images shown that are unlike the training images.
 MAX_UNKNOWN = 6
 #: Metrics at the top, beside top-1.
 TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
@@ -43,25 +43,25 @@ TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """All that a report shows; results alone.
+    """The content of a report.
 
     Attributes:
-        title: Such as ``ants_bees, test split``.
-        command: What reproduces it.
-        facts: (name, value, why) of what was trained on what.
-        evaluation: Of the judged split.
-        items: Its images, in the same order.
-        data: The data set's name.
-        split: What the judged images are: ``test``, ``val``, ``all``.
-        overlays: Position -> where the network looked, for some of the shown images.
-        history: Of the training; () for an eval.
-        best_epoch: The one that was kept.
-        selections: What was promised about wrong answers on validation, and what became of it on these images.
+        title: A title such as ``ants_bees, test split``.
+        command: The command that reproduces the results.
+        facts: (name, value, why) of model, data and settings.
+        evaluation: Results on the evaluated images.
+        items: The evaluated images, in the same order.
+        data: Name of the data set.
+        split: Split of the evaluated images: ``test``, ``val`` or ``all``.
+        overlays: Position -> heat map over the image, for some of the shown images.
+        history: Learning curves of the training; () for an evaluation.
+        best_epoch: The epoch that was kept.
+        selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
         most_novel: Above this novelty an image counts as unknown.
-        findings: What was found about the data.
-        warnings: What readers should know first.
-        other: Figures of another split to set beside, such as validation.
-        other_split: What it is called.
+        findings: Findings about the data.
+        warnings: Sentences that readers should see first.
+        other: Results on another split for comparison, such as validation.
+        other_split: Name of that split.
     """
 
     title: str
@@ -86,15 +86,15 @@ class Shown(NamedTuple):
     """One image of a gallery.
 
     Attributes:
-        position: In the evaluation.
-        name: Of the file.
-        true: The class it is of.
-        predicted: The answer.
-        prob: Of the answer.
-        true_prob: Of the true class.
-        novelty: None if it is not known.
-        image: Small.
-        overlay: Where the network looked; None if that is not known.
+        position: Position in the evaluation.
+        name: Name of the file.
+        true: The true class.
+        predicted: The predicted class.
+        prob: Probability of the predicted class.
+        true_prob: Probability of the true class.
+        novelty: Novelty of the image; None if it is not known.
+        image: Thumbnail of the image.
+        overlay: Thumbnail with the heat map; None if there is none.
     """
 
     position: int
@@ -109,17 +109,17 @@ class Shown(NamedTuple):
 
     @property
     def is_right(self) -> bool:
-        """Whether the answer is."""
+        """Whether the prediction is correct."""
         return self.true == self.predicted
 
 
 def split_word(split: str) -> str:
-    """What stands before the word images: ``validation`` for val, nothing for all."""
+    """The word before "images" in a sentence: ``validation`` for val, nothing for all."""
     return {"val": "validation", "all": ""}.get(split, split)
 
 
 def shown_positions(evaluation: Evaluation) -> list[int]:
-    """The images of the galleries, the worst mistakes first: those that a heat map may be made for."""
+    """Positions of the images in galleries, the worst mistakes first; heat maps are made for these."""
     worst = worst_mistakes(evaluation)
     return worst + least_certain(evaluation, worst)
 
@@ -127,10 +127,10 @@ def shown_positions(evaluation: Evaluation) -> list[int]:
 def report_page(content: ReportContent) -> str:
     """The HTML document, images included; at most about 5 MB.
 
-    Images are read again; one that cannot be read any more gets a placeholder.
+    Images are read again; one that can no longer be read gets a placeholder.
 
     Args:
-        content: Any, of at least one image.
+        content: The content, of at least one image.
     """
     evaluation = content.evaluation
     worst = worst_mistakes(evaluation)
@@ -172,7 +172,7 @@ def report_page(content: ReportContent) -> str:
             novelty=_novelty(content),
             data=cell_data(evaluation, shown, in_cells, small),
             script=Markup(script),
-            # Nothing else may run, whatever a file name says.
+            # No other script may run, whatever a file name contains.
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         )
     )
@@ -201,7 +201,7 @@ def _gallery(content: ReportContent, positions: Sequence[int]) -> dict[int, Show
 
 
 def _most_novel(content: ReportContent) -> list[int]:
-    """Positions of the images most unlike the training ones, of those that count as unknown."""
+    """Positions of the images with the highest novelty among those that count as unknown."""
     novelty = content.evaluation.novelty
     if novelty is None or content.most_novel is None:
         return []
@@ -211,7 +211,7 @@ def _most_novel(content: ReportContent) -> list[int]:
 
 
 def _novelty(content: ReportContent) -> dict[str, Any] | None:
-    """How many images count as unknown, and how often known and unknown ones are answered wrong."""
+    """The number of images that count as unknown, and the error rates of known and unknown images."""
     evaluation = content.evaluation
     if evaluation.novelty is None:
         return None

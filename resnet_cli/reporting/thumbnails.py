@@ -16,7 +16,7 @@ from resnet_cli.reporting.plots import PIXELATED_UP_TO_PX
 from resnet_cli.system.threads import map_threaded
 
 THUMBNAIL_PX = 128
-#: The first of these at which a thumbnail is small enough, else the last: noise does not compress.
+#: The first quality at which a thumbnail is small enough is used, else the last: noise does not compress.
 _QUALITIES = (75, 50, 25)
 MAX_THUMBNAIL_BYTES = 7_000
 
@@ -26,7 +26,7 @@ class Thumbnail(NamedTuple):
 
     Attributes:
         src: A ``data:`` URI for ``<img>``; empty if the image cannot be read.
-        is_tiny: The image itself is so small that its pixels should stay visible.
+        is_tiny: Whether the image is so small that its pixels should stay visible.
     """
 
     src: Markup = Markup()
@@ -39,9 +39,9 @@ def thumbnails(
     """Reads images again, on all cores, and shrinks them.
 
     Args:
-        items: Any; those that cannot be read any more have an empty thumbnail.
-        side_px: Of the longer side, at most.
-        max_bytes: Of the JPEG, but for images of little more than noise.
+        items: The images; those that can no longer be read have an empty thumbnail.
+        side_px: Maximum length of the longer side.
+        max_bytes: Maximum size of the JPEG, except for images that are mostly noise.
     """
 
     def make(item: Item) -> Thumbnail:
@@ -61,7 +61,7 @@ def shrink(image: Image.Image, *, side_px: int = THUMBNAIL_PX, max_bytes: int = 
     data = b""
     for quality in _QUALITIES:
         buffer = io.BytesIO()
-        # Colour at full resolution: at half of it, tiny images lose what tells them apart.
+        # Color at full resolution: at half of it, tiny images lose details.
         small.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if is_tiny else "4:2:0")
         data = buffer.getvalue()
         if len(data) <= max_bytes:

@@ -13,7 +13,7 @@ from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
 from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.curve_charts import CurvePoint
-from resnet_cli.reporting.error_targets import promises
+from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.runs import EpochRecord, RunFolder
@@ -133,7 +133,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         overlays=overlays(model, items, mistakes, plan.compute),
         history=_curve(result),
         best_epoch=result.best.epoch,
-        selections=promises(model.reliability, judged),
+        selections=error_targets(model.reliability, judged),
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,
         warnings=[_what_chose(result), *plan.warnings],

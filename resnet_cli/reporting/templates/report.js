@@ -16,12 +16,12 @@
   const number = (value) => value.toLocaleString("en");
   const percent = (part) => `${(100 * part).toFixed(1)}\u00a0%`;
 
-  // Names of strangers stand in <bdi>, so that one written from right to left does not turn its sentence.
+  // Names of unknown origin are put into <bdi>, so that one written from right to left does not reorder its sentence.
   const about = (row, column) => {
     const num = count(row, column);
     const all = data.support[row];
     const share = all ? ` (${percent(num / all)})` : "";
-    const end = row === column ? [" are answered right"] : [" are answered as ", make("bdi", data.classes[column])];
+    const end = row === column ? [" are classified correctly"] : [" are predicted as ", make("bdi", data.classes[column])];
     return [`${number(num)} of ${number(all)} images of `, make("bdi", data.classes[row]), ...end, share];
   };
 
@@ -82,7 +82,7 @@
     const parts = [thumbs];
     if (found.length) {
       const which = found.length < num ? `${number(found.length)} of them, ` : "";
-      parts.unshift(make("p", `${which}${row === column ? "the least sure first" : "the surest first"}`, "count"));
+      parts.unshift(make("p", `${which}${row === column ? "lowest confidence first" : "highest confidence first"}`, "count"));
     }
     const names = data.names[`${row},${column}`] ?? [];
     const left = num - found.length - names.length;
@@ -168,7 +168,7 @@
         return { left: box.left + column * unit, width: unit, top, bottom: top + unit };
       });
     };
-    // A single cell of hundreds is hard to hit: the nearest one that holds images is meant.
+    // A single cell of hundreds is hard to hit: take the nearest one that has images.
     const reach = Math.round(size / 100);
     const nearest = (row, column) => {
       let best = [row, column];
@@ -222,7 +222,7 @@
     const isText = head.dataset.kind === "text";
     const compare = (one, other) => {
       const [a, b] = [key(one), key(other)];
-      // What has no value comes last, whichever way.
+      // Rows without a value come last in both directions.
       if (a === "" || b === "") return (a === "") - (b === "");
       return order * (isText ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
     };
@@ -248,7 +248,7 @@
     try {
       await navigator.clipboard.writeText(command.textContent);
     } catch {
-      // A page that was opened from a disk may not be allowed to: then the old way.
+      // A page opened from a disk may not have this permission: use the older method.
       getSelection().selectAllChildren(command);
       document.execCommand("copy");
     }
