@@ -75,7 +75,7 @@ def test_a_text_file_among_the_images_is_passed_over_and_noted(make_folder: Call
     (folder / "cat" / "notes.txt").write_text("a cat")
     result = run_cli("finetune", folder, *FROZEN, "--dry-run", "--json")
     assert result.exit_code == 0, result.output
-    assert any("not images were passed over" in warning for warning in json.loads(result.stdout)["warnings"])
+    assert any("not images were ignored" in warning for warning in json.loads(result.stdout)["warnings"])
 
 
 @pytest.mark.parametrize("mode", [FROZEN, FULL], ids=["frozen", "full"])

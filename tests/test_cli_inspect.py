@@ -235,7 +235,7 @@ def test_an_existing_table_is_left_as_it_is_and_no_image_is_looked_at(
 
 
 def test_a_set_in_memory_has_no_table() -> None:
-    fails(3, "inspect", "digits", "--fix", named="digits is no set of files")
+    fails(3, "inspect", "digits", "--fix", named="digits does not consist of files")
 
 
 @pytest.mark.parametrize(

@@ -281,9 +281,9 @@ def test_pixels_and_bytes_are_refused(tmp_path: Path) -> None:
     pixels = np.asarray(photo(0))
     for source in (pixels, b"bytes"):
         dataset = Dataset("digits", "digits", ("0", "1"), (Item("0", source),))
-        with pytest.raises(DataError, match="digits is no set of files") as caught:
+        with pytest.raises(DataError, match="digits does not consist of files") as caught:
             clean_table(look(dataset), tmp_path / "clean.csv")
-        assert "finetune uses it as it is" in (caught.value.hint or "")
+        assert "finetune can use it as it is" in (caught.value.hint or "")
 
 
 def test_nothing_left_is_refused(tmp_path: Path) -> None:

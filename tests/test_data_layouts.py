@@ -850,7 +850,7 @@ def test_a_table_that_disagrees_with_the_folders_is_noted(tmp_path: Path) -> Non
 def test_several_tables_of_the_same_images_are_refused(tmp_path: Path) -> None:
     pets = Path(_flat_images(tmp_path).spec)
     shutil.copyfile(pets / "labels.csv", pets / "labels2.csv")
-    with pytest.raises(DataError, match=r"several tables name its images: labels\.csv, labels2\.csv") as caught:
+    with pytest.raises(DataError, match=r"several tables list its images: labels\.csv, labels2\.csv") as caught:
         open_dataset(str(pets))
     assert str(pets / "labels.csv") in (caught.value.hint or "")
 
@@ -929,14 +929,14 @@ def test_why_a_table_was_not_taken_is_said_where_nothing_else_is_there(tmp_path:
 @pytest.mark.parametrize("files", [{}, {"a.zip": b"PK"}, {"README.md": b"x"}, {"cat/readme.txt": b"x"}], ids=str)
 def test_an_archive_without_images_is_named_as_it_was_given(tmp_path: Path, files: dict[str, bytes]) -> None:
     archive = write_zip(tmp_path / "pets.zip", files)
-    with pytest.raises(DataError, match="no images in it") as caught:
+    with pytest.raises(DataError, match="contains no images") as caught:
         open_dataset(str(archive))
     assert caught.value.message.startswith(str(archive)) and caught.value.hint
 
 
 def test_a_table_of_images_that_are_not_there_says_where_they_were_looked_for(tmp_path: Path) -> None:
     table = write_cells(tmp_path / "labels.csv", rows(PHOTOS))
-    with pytest.raises(DataError, match=r"labels\.csv: none of the 18 images that it names is there") as caught:
+    with pytest.raises(DataError, match=r"labels\.csv: none of the 18 images that it lists exists") as caught:
         open_dataset(str(table))
     assert str(tmp_path / "train") in caught.value.message
     assert "relative" in (caught.value.hint or "")

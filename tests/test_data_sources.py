@@ -60,7 +60,7 @@ def test_folders_named_after_splits_are_the_splits(make_folder: MakeFolder, name
     dataset = read_folder(folder)
     assert dataset.classes == ("cat", "dog")
     assert counts(dataset) == {SPLIT_NAMES[name.lower()]: [2, 3] for name in names}
-    assert dataset.split_note == "as the folders say"
+    assert dataset.split_note == "from the folders"
 
 
 def test_labels_follow_the_name_where_the_splits_hold_different_classes(make_folder: MakeFolder) -> None:
@@ -100,13 +100,13 @@ def test_other_files_are_passed_over_and_counted(make_folder: MakeFolder, num_fi
         (folder / "cat" / f"notes{index}.txt").write_text("x")
     dataset = read_folder(folder)
     assert len(dataset.items) == 4
-    assert dataset.notes == (f"files that are not images were passed over: {num_files}",)
+    assert dataset.notes == (f"files that are not images were ignored: {num_files}",)
 
 
 def test_a_folder_without_images_is_noted_and_no_class(make_folder: MakeFolder) -> None:
     dataset = read_folder(make_folder({"train": {"cat": 2, "dog": 2, "owl": 0}, "val": {"cat": 1}}))
     assert dataset.classes == ("cat", "dog")
-    assert dataset.notes == ("the folder train/owl holds no images",)
+    assert dataset.notes == ("the folder train/owl contains no images",)
 
 
 @pytest.mark.parametrize("names", [("hot dog", "Gänse"), ("猫", "🐝"), ("[red]", "a,b"), ("10", "9")])
@@ -134,7 +134,7 @@ def test_names_that_are_not_utf8_can_be_used(make_folder: MakeFolder) -> None:
 
 def test_two_folders_for_one_split_are_refused(make_folder: MakeFolder) -> None:
     folder = make_folder({"train": {"cat": 1}, "val": {"cat": 1}, "valid": {"cat": 1}})
-    with pytest.raises(DataError, match="val, valid both mean the val split"):
+    with pytest.raises(DataError, match="val, valid both denote the val split"):
         read_folder(folder)
 
 
@@ -220,10 +220,10 @@ def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
 
 def test_what_lies_beside_the_splits_or_the_classes_is_noted(make_folder: MakeFolder) -> None:
     split = make_folder({"train": {"cat": 2, "dog": 2}, "vall": {"cat": 1}}, name="split")
-    assert read_folder(split).notes == ("folders beside train were passed over: vall",)
+    assert read_folder(split).notes == ("folders beside train were ignored: vall",)
     flat = make_folder({"cat": 2, "dog": 2}, name="flat")
     shutil.copy(flat / "cat" / "000.jpg", flat / "loose.jpg")
-    assert read_folder(flat).notes == ("images in no class were passed over: 1",)
+    assert read_folder(flat).notes == ("images without a class were ignored: 1",)
 
 
 def test_folders_that_only_wrap_a_data_set_are_looked_through(make_folder: MakeFolder) -> None:

@@ -220,7 +220,7 @@ def test_no_such_column_says_which_flag_names_it(tmp_path: Path, header: str, fl
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    assert "'label' is there twice" in refused(written(tmp_path / "t.csv", "image,label,label\na.jpg,1,2\n")).message
+    assert "'label' occurs twice" in refused(written(tmp_path / "t.csv", "image,label,label\na.jpg,1,2\n")).message
     path = written(tmp_path / "t.csv", "image,label,note,note\na.jpg,cat,2,3\n")
     assert pairs(path) == [("a.jpg", "cat")]
 
@@ -255,11 +255,11 @@ def test_a_table_without_a_header_cannot_have_more_columns_than_have_a_meaning(t
         ("t.csv", "image,label\r\ra.jpg,cat\r", "line 1: not a row"),
         ("t.csv", "", "the table is empty"),
         ("t.csv", "\n \n", "the table is empty"),
-        ("t.csv", "image,label\n", "no rows in it"),
+        ("t.csv", "image,label\n", "the table has no rows"),
         ("t.tsv", "image\tlabel\na.jpg cat\n", "line 2: 'label' is missing"),
         ("t.txt", "a.jpg cat\nb.jpg\n", "line 2: no label after 'b.jpg'"),
         ("t.txt", "a.jpg cat\nb.jpg\t\n", "line 2: no label after 'b.jpg'"),
-        ("t.txt", "# nothing\n", "no rows in it"),
+        ("t.txt", "# nothing\n", "the table has no rows"),
         ("t.jsonl", "", "the table is empty"),
         ("t.jsonl", '{"image": "a.jpg"}', "no column is called 'label'"),
         ("t.jsonl", '{"image": "a.jpg", "label": "cat"}\n{"image": "b.jpg"}', "line 2: 'label' is missing"),
@@ -306,7 +306,7 @@ def test_json_rows_may_have_more_keys_but_not_another_meaning(tmp_path: Path) ->
     assert pairs(path) == [("a.jpg", "cat"), ("b.jpg", "dog")]
     for key in ("split", "image", "GROUP"):
         path = written(tmp_path / "t.jsonl", first + f'{{"path": "b.jpg", "label": "dog", "{key}": "test"}}')
-        assert "line 2: has other columns" in refused(path).message
+        assert "line 2: has different columns" in refused(path).message
 
 
 def test_rows_are_read_only_as_far_as_they_are_asked_for(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_class_names_that_cannot_be_read_are_an_error(tmp_path: Path, text: Any)
 def test_a_number_without_a_class_name_is_an_error(tmp_path: Path, label: int) -> None:
     path = tmp_path / "t.parquet"
     write_parquet(path, {"image": ["a.jpg", "b.jpg"], "label": [0, label]}, {"huggingface": json.dumps(HF_NAMES)})
-    assert f"row 2: label {label} is none of the 2 classes" in refused(path).message
+    assert f"row 2: label {label} is not one of the 2 classes" in refused(path).message
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Files of folders and of patterns as they are found: sorted folder by folder, never as one list.
+"""Walks folders and file patterns: sorted folder by folder, never as one list.
 
-Of a folder only the names are held while it is gone through: 80 MB for a million files in it.
+While a folder is walked, only its names are in memory: 80 MB for a million files.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ class Listing(NamedTuple):
 
 
 def images_below(folder: str, *, recursive: bool = True, patient: bool = False) -> Iterator[str]:
-    """The images of a folder, and after them those of the folders in it; hidden ones are passed over.
+    """Yields the images of a folder, then those of its subfolders; hidden ones are skipped.
 
-    Links are followed to files that lie in the folder itself, and nowhere else. A link to nothing that has a
-    image's name counts, so that it is reported.
+    Links are followed only to files inside the folder itself. A broken link with the name of an image counts, so that
+    it is reported.
 
     Args:
-        folder: Exists.
-        recursive: Also those of the folders in it.
-        patient: A folder that is gone or cannot be read is passed over; somebody may be working there.
+        folder: An existing folder.
+        recursive: Whether to include the subfolders.
+        patient: Whether to skip folders that have vanished or cannot be read, as while somebody changes them.
 
     Raises:
-        DataError: A folder cannot be read, or folders lie too deep in each other.
+        DataError: A folder cannot be read, or folders are nested too deep.
     """
     return _below(folder, os.path.join(os.path.realpath(folder), ""), MAX_DEPTH if recursive else 0, recursive, patient)
 
@@ -52,7 +52,7 @@ def _below(folder: str, root: str, depth_left: int, recursive: bool, patient: bo
     if not recursive:
         return
     if names.folders and not depth_left:
-        raise DataError(f"{folder}: folders in folders more than {MAX_DEPTH} deep")
+        raise DataError(f"{folder}: folders are nested more than {MAX_DEPTH} deep")
     for name in names.folders:
         yield from _below(os.path.join(folder, name), root, depth_left - 1, recursive, patient)
 
@@ -67,12 +67,12 @@ def _list(folder: str, root: str) -> Listing:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name.lower() not in IGNORED_FOLDERS:
                     folders.append(entry.name)
-            elif is_image_name(entry.name) and _is_ours(entry, root):
+            elif is_image_name(entry.name) and _is_inside(entry, root):
                 files.append(entry.name)
     return Listing(sorted(files), sorted(folders))
 
 
-def _is_ours(entry: os.DirEntry[str], root: str) -> bool:
+def _is_inside(entry: os.DirEntry[str], root: str) -> bool:
     if not entry.is_symlink():
         return entry.is_file(follow_symlinks=False)
     if not os.path.exists(entry.path):
@@ -81,17 +81,17 @@ def _is_ours(entry: os.DirEntry[str], root: str) -> bool:
 
 
 def is_pattern(spec: str) -> bool:
-    """Whether a name holds ``*``, ``?`` or ``[``."""
+    """Whether a name contains ``*``, ``?`` or ``[``."""
     return glob.has_magic(spec)
 
 
 def matching(pattern: str) -> Iterator[str]:
-    r"""The files that a pattern names, sorted folder by folder; ``**`` stands for any number of folders.
+    r"""Yields the files that match a pattern, sorted folder by folder; ``**`` matches any number of folders.
 
-    As in a shell, ``*`` does not stand for names that begin with a dot.
+    As in a shell, ``*`` does not match names that begin with a dot.
 
     Args:
-        pattern: With ``/``, on Windows also with ``\\``.
+        pattern: Pattern with ``/``, on Windows also with ``\\``.
     """
     drive, rest = os.path.splitdrive(pattern)
     rest = rest.replace(os.sep, "/")
@@ -103,7 +103,7 @@ def matching(pattern: str) -> Iterator[str]:
 def _match(folder: str, parts: list[str]) -> Iterator[str]:
     first, rest = parts[0], parts[1:]
     if first == "**":
-        # A file right here, then in every folder below.
+        # Files in this folder, then in every folder below.
         yield from _match(folder, rest or ["*"])
         for name in _names(folder, folders=True, hidden=False):
             yield from _match(os.path.join(folder, name), parts)
@@ -123,13 +123,13 @@ def _match(folder: str, parts: list[str]) -> Iterator[str]:
 
 
 def _names(folder: str, *, folders: bool, hidden: bool) -> list[str]:
-    """Sorted names in a folder; of one that cannot be read none, as a shell does it."""
+    """Sorted names in a folder; empty if it cannot be read, as in a shell."""
     try:
         with os.scandir(folder or os.curdir) as entries:
             return sorted(
                 entry.name
                 for entry in entries
-                # ** follows no links: one to a folder around it would be followed without end.
+                # ** follows no links: one to an enclosing folder would never end.
                 if (not folders or entry.is_dir(follow_symlinks=False)) and (hidden or not entry.name.startswith("."))
             )
     except OSError:

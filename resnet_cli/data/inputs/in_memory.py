@@ -1,4 +1,4 @@
-"""Images that a program has in memory already, seen as their files would be."""
+"""Images in the memory of a program, decoded as their files would be."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from PIL import ExifTags, Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DataError, ImageError
 
-#: What PNG holds without a loss; TIFF holds the others.
+#: Modes that PNG stores without loss; TIFF stores the others.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BrokenItem(Item):
-    """An image of which is known already that it cannot be read.
+    """An image that is already known to be unreadable.
 
     Attributes:
-        reason: Why.
+        reason: Why it cannot be read.
     """
 
     reason: str = ""
 
     def open(self) -> Image.Image:
-        """Raises the error at its turn.
+        """Raises the error when the image would be opened.
 
         Raises:
             ImageError: Always.
@@ -37,14 +37,14 @@ class BrokenItem(Item):
 
 
 def to_item(image: object, number: int) -> Item:
-    """One image of a program as an item.
+    """Wraps one image of a program as an item.
 
     Args:
         image: A path, a PIL image of any mode, or an array uint8 [h x w x 3] in RGB.
-        number: Names an image that has no name: ``image 0``.
+        number: Number of an image without a name, which is called ``image 0``.
 
     Raises:
-        DataError: Anything else.
+        DataError: ``image`` is anything else.
     """
     if isinstance(image, str | PathLike):
         return Item(str(image), Path(image))
@@ -58,17 +58,17 @@ def to_item(image: object, number: int) -> Item:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise DataError(
                 f"image {number}: an array of {image.dtype} {list(image.shape)}, not uint8 [h x w x 3] in RGB",
-                hint="of values in [0, 1]: (255 * x).astype('uint8'); of one channel: np.stack([x] * 3, axis=-1)",
+                hint="for values in [0, 1]: (255 * x).astype('uint8'); for one channel: np.stack([x] * 3, axis=-1)",
             )
         return Item(f"image {number}", np.ascontiguousarray(image))
-    raise DataError(f"image {number}: a {type(image).__name__} is no path, PIL image or array")
+    raise DataError(f"image {number}: a {type(image).__name__} is not a path, PIL image or array")
 
 
 def _from_pil(image: Image.Image, name: str) -> Item:
     orientation = _orientation(image)
     if image.mode == "RGB" and orientation == 1 and "transparency" not in image.info:
         return Item(name, np.asarray(image))
-    # Everything else goes through the one decoder, so that the answer is that to the file.
+    # Everything else goes through the one decoder, so that predictions equal those for the file.
     data = io.BytesIO()
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -81,7 +81,7 @@ def _from_pil(image: Image.Image, name: str) -> Item:
 
 
 def _orientation(image: Image.Image) -> int:
-    # The block itself may be damaged; the pixels are not.
+    # The EXIF block may be damaged while the pixels are not.
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Images to answer, from whatever a user names them by: an iterator and never a list."""
+"""Opens the images to predict on, however the user names them: as an iterator, never as a list."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ from resnet_cli.images import MAX_PIXELS, is_image_name
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import user_path
 
-#: Told of ``download`` and ``unpack``: bytes done, bytes in all.
-
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions:
     """How inputs are read.
 
     Attributes:
-        recursive: Whether a folder stands also for the images of the folders in it.
-        image_column: Of tables; None: found by its name.
-        max_pixels: A larger image counts as one that cannot be read.
+        recursive: Whether a folder includes the images of its subfolders.
+        image_column: Column of tables with paths or images; None recognizes it by its name.
+        max_pixels: Larger images are reported as unreadable.
         offline: Never use the network.
     """
 
@@ -41,9 +39,9 @@ class Inputs:
     """Images without labels, in the order in which they were named.
 
     Attributes:
-        items: One pass over them; files that do not exist are among them, to be reported like damaged ones.
-        total: How many, where that is known without looking for them.
-        has_folder: Whether there may be folders in something that was named.
+        items: One pass over the images, including files that do not exist; these are reported like damaged ones.
+        total: Number of images, if it is known without searching for them.
+        has_folder: Whether an input may contain folders.
     """
 
     items: Iterator[Item]
@@ -58,39 +56,40 @@ def find_images(
     options: InputOptions | None = None,
     on_work: OnWork = lambda *_: None,
 ) -> Inputs:
-    """The images that a user means, in that order.
+    """Finds the images that the user names, in that order.
 
-    A folder stands for the images below it, a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.txt``) for
-    those that its column names, an archive for those in it; a name with ``*``, ``?`` or ``[`` that is no file is a
-    pattern; ``https://...`` is one image, unless it ends like an archive or a table; ``-`` is one image on stdin.
+    A folder means the images below it, a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.txt``) those in its
+    image column, and an archive those in it. A name with ``*``, ``?`` or ``[`` that is not a file is a pattern.
+    ``https://...`` is one image, unless it has the extension of an archive or a table. ``-`` is one image on stdin.
 
     Args:
-        specs: As typed.
+        specs: Names as the user typed them.
         stdin: Read once for ``-``.
-        options: How they are read.
-        on_work: Told what is downloaded and unpacked before the first image.
+        options: How images are read.
+        on_work: Called with the progress of downloads and unpacking before the first image.
 
     Raises:
-        DataError: A folder, pattern, table or archive without images; the iterator raises it for what is found
-            wrong only later.
-        NetworkError: An address, and the network must not be used.
+        ConfigError: ``--image-column`` is given, and no input is a table.
+        DataError: A folder, pattern, table or archive contains no images; the iterator raises it for problems that
+            are found only later.
+        NetworkError: An input is an address, and the network must not be used.
     """
     options = options or InputOptions()
     sources = [_open(spec, stdin, options, on_work) for spec in specs]
     if options.image_column is not None and not any(source.is_table for source in sources):
-        raise ConfigError("--image-column has no effect: no table is among the inputs", hint="leave it away")
+        raise ConfigError("--image-column has no effect: no input is a table", hint="remove it")
     total = sum(source.num for source in sources) if all(source.num for source in sources) else None
     has_folder = any(source.is_folder for source in sources)
     return Inputs(itertools.chain.from_iterable(source.items() for source in sources), total, has_folder)
 
 
 def listed_images(paths: Iterable[str], *, options: InputOptions, base: str = "") -> Iterator[Item]:
-    """Images whose paths or addresses somebody has listed.
+    """Yields images from a list of paths or addresses.
 
     Args:
-        paths: Any number.
-        options: How they are read.
-        base: The folder that they are relative to.
+        paths: Any number of paths or addresses.
+        options: How images are read.
+        base: Folder to which relative paths refer.
     """
     for path in paths:
         if _is_web(path) and not os.path.lexists(path):
@@ -102,13 +101,13 @@ def listed_images(paths: Iterable[str], *, options: InputOptions, base: str = ""
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """One thing that a user named.
+    """One input that the user named.
 
     Attributes:
-        items: Begins a pass over its images.
-        num: How many; 0 where nobody knows.
-        is_table: Whether a column of it is read.
-        is_folder: Whether it may hold folders.
+        items: Starts a pass over its images.
+        num: Number of images; 0 if it is not known.
+        is_table: Whether it is a table, so that ``--image-column`` has an effect.
+        is_folder: Whether it may contain folders.
     """
 
     items: Callable[[], Iterator[Item]]
@@ -124,9 +123,9 @@ def _open(spec: str, stdin: BinaryIO, options: InputOptions, on_work: OnWork) ->
         return _Source(lambda: iter([Item("-", stdin.read(), max_pixels=options.max_pixels)]), 1)
     path = user_path(spec)
     if not os.path.lexists(path):
-        # Only now, for `scheme://` and `hf:` may be the beginning of a file's name.
-        if _is_elsewhere(spec):
-            return _open_elsewhere(spec, options, on_work)
+        # Only if there is no such file: its name may begin with `scheme://` or `hf:`.
+        if _is_remote(spec):
+            return _open_remote(spec, options, on_work)
         if is_pattern(spec):
             return _checked(spec, lambda: listed_images(matching(str(path)), options=options))
     return _open_path(spec, path, options, on_work)
@@ -149,9 +148,9 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
 
 
 def _checked(spec: str, items: Callable[[], Iterator[Item]]) -> _Source:
-    """Looks for the first image, so that an empty input is reported before anything is computed."""
+    """Finds the first image, so that an empty input is reported before anything is computed."""
     if next(items(), None) is None:
-        raise DataError(f"{spec}: no images there", hint="name files, folders or patterns such as 'images/*.jpg'")
+        raise DataError(f"{spec}: contains no images", hint="name files, folders or patterns such as 'images/*.jpg'")
     return _Source(items)
 
 
@@ -163,7 +162,7 @@ def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork)
 
     def items() -> Iterator[Item]:
         for file in images_below(folder, recursive=options.recursive):
-            # Named as they are in the archive: nobody knows the folder of the cache.
+            # Named as in the archive: users do not know the cache folder.
             inside = os.path.relpath(file, folder).replace(os.sep, "/")
             yield Item(f"{spec}/{inside}", Path(file), max_pixels=options.max_pixels)
 
@@ -180,10 +179,10 @@ def _table_items(path: Path, options: InputOptions, within: Path | None) -> Iter
         elif _is_web(row.image):
             yield _web_item(row.image, options)
         else:
-            # Tables that were written on Windows have backslashes.
+            # Tables written on Windows contain backslashes.
             file = os.path.normpath(os.path.join(path.parent, row.image.replace("\\", "/")))
             if fence and not os.path.realpath(file).startswith(fence):
-                raise DataError(f"{path}, line {row.line}: '{row.image}' leads out of {path.parent.name}")
+                raise DataError(f"{path}, line {row.line}: '{row.image}' is outside {path.parent.name}")
             yield Item(file, Path(file), max_pixels=options.max_pixels)
 
 
@@ -191,11 +190,11 @@ def _is_web(spec: str) -> bool:
     return spec.startswith(("http://", "https://"))
 
 
-def _is_elsewhere(spec: str) -> bool:
+def _is_remote(spec: str) -> bool:
     return "://" in spec or spec.startswith("hf:")
 
 
-def _open_elsewhere(spec: str, options: InputOptions, on_work: OnWork) -> _Source:
+def _open_remote(spec: str, options: InputOptions, on_work: OnWork) -> _Source:
     from resnet_cli.data.sources import remote
     from resnet_cli.data.sources.archives import is_archive_name
     from resnet_cli.data.sources.table_formats import is_table_name
@@ -205,7 +204,7 @@ def _open_elsewhere(spec: str, options: InputOptions, on_work: OnWork) -> _Sourc
     last = address.rstrip("/").rpartition("/")[2]
     if _is_web(spec) and not address.endswith("/") and not is_archive_name(last) and not is_table_name(Path(last)):
         if is_offline(options.offline):
-            raise NetworkError(f"offline, and {address} is on the network", hint="leave --offline away, or give a file")
+            raise NetworkError(f"offline, and {address} is on the network", hint="remove --offline, or give a file")
         return _Source(lambda: iter([_web_item(spec, options)]), 1)
     columns = {"image_column": options.image_column}
     path = remote.localize(

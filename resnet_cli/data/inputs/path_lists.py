@@ -1,4 +1,4 @@
-"""Lists of images: one path a line or one after each NUL, and tables with a column of paths."""
+"""Lists of images: one path per line or separated by NUL, and tables with a column of paths."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ _CHUNK_BYTES = 256 * 1024
 
 
 def read_paths(file: BinaryIO, name: str, *, null: bool = False) -> Iterator[str]:
-    """Paths from a file or a pipe as they come; empty lines are passed over.
+    """Yields paths from a file or a pipe as they arrive; empty lines are skipped.
 
     Args:
-        file: Read only as far as paths are asked for.
-        name: For errors.
-        null: Each path ends with a NUL, as ``find -print0`` writes them, and not with the line.
+        file: Read only as far as paths are requested.
+        name: Name for errors.
+        null: Whether each path ends with NUL, as ``find -print0`` writes them, instead of the end of the line.
 
     Raises:
-        DataError: Longer than any path, or it cannot be read.
+        DataError: An entry is longer than any path, or the file cannot be read.
     """
     records = _until_nul(file) if null else iter(functools.partial(file.readline, MAX_LINE_BYTES + 1), b"")
     try:
         for number, record in enumerate(records, start=1):
             if len(record) > MAX_LINE_BYTES:
-                raise DataError(f"{name}: entry {number} is longer than {MAX_LINE_BYTES:,} bytes", hint="is it a list?")
+                raise DataError(
+                    f"{name}: entry {number} is longer than {MAX_LINE_BYTES:,} bytes", hint="is this a list of paths?"
+                )
             path = record if null else record.rstrip(b"\r\n")
             if b"\0" in path:
-                hint = "for names that end with a NUL: --null"
-                raise DataError(f"{name}: entry {number} holds a NUL, as no path does", hint=hint)
+                hint = "for names that end with NUL: --null"
+                raise DataError(f"{name}: entry {number} contains NUL, which no path can", hint=hint)
             if path:
                 yield os.fsdecode(path)
     except OSError as error:
@@ -54,22 +56,22 @@ def _until_nul(file: BinaryIO) -> Iterator[bytes]:
 
 
 def read_image_column(path: Path, image_column: str | None = None) -> Iterator[Row]:
-    """The images that a table names; labels are neither needed nor looked at.
+    """Yields the images that a table lists; labels are neither needed nor read.
 
-    A ``.txt`` or ``.lst`` holds a path a line, or a path and a label.
+    Each line of a ``.txt`` or ``.lst`` file is a path, or a path and a label.
 
     Args:
-        path: A table; its extension says which kind.
-        image_column: The column of paths or images; None: found by its name, or the only one.
+        path: A table; the extension gives its format.
+        image_column: Column with paths or images; None recognizes it by its name, or takes the only one.
 
     Raises:
-        DataError: Damaged, empty, or no column of images.
-        ConfigError: The column that is asked for is not there.
-        SetupError: A Parquet file, and pyarrow is not installed.
+        DataError: The table is damaged or empty, or has no column of images.
+        ConfigError: The requested column does not exist.
+        SetupError: It is a Parquet file, and pyarrow is not installed.
     """
     if path.suffix.lower() in {".txt", ".lst"}:
         if image_column is not None:
-            raise ConfigError(f"--image-column has no effect: {path} has no names of columns")
+            raise ConfigError(f"--image-column has no effect: {path} does not name its columns")
         yield from _read_list(path)
         return
     source = table_formats.FORMATS[path.suffix.lower()](path)
@@ -84,7 +86,9 @@ def read_image_column(path: Path, image_column: str | None = None) -> Iterator[R
             raise table_formats.row_error(path, line, "no image")
         yield Row(tables.checked_text(path, line, "image", image), "", line=line, data=data)
     if not num_rows:
-        raise DataError(f"{path}: no rows in it", hint="its first line names the columns, and each line after it a row")
+        raise DataError(
+            f"{path}: the table has no rows", hint="the first line names the columns, and each line after it is a row"
+        )
 
 
 def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
@@ -103,7 +107,7 @@ def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
 
 
 def _read_list(path: Path) -> Iterator[Row]:
-    """Lines of paths; of ``path label``, where only the first of the two ends like an image."""
+    """Yields the paths of lines with ``path`` or ``path label``; only a path has the extension of an image."""
     num_rows = 0
     for number, line in table_formats.lines_of(path):
         text = line.strip(" \t\r\n")
@@ -115,4 +119,4 @@ def _read_list(path: Path) -> Iterator[Row]:
         name = image.rstrip(" \t") if is_labelled else text
         yield Row(tables.checked_text(path, number, "image", name), "", line=number)
     if not num_rows:
-        raise DataError(f"{path}: no paths in it", hint="one path a line")
+        raise DataError(f"{path}: contains no paths", hint="write one path per line")

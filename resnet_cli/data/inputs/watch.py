@@ -1,4 +1,4 @@
-"""Images as they arrive in a folder."""
+"""New images as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.system.paths import user_path
 
-#: The folder is looked through so often: about a tenth of a core at 100,000 images.
+#: Seconds between two scans of the folder: about a tenth of a core at 100,000 images.
 POLL_S = 0.5
-#: At most so many are answered before the folder is looked at again.
+#: Number of images that are yielded at most before the folder is scanned again.
 MAX_AT_ONCE = 512
 
 
@@ -27,26 +27,26 @@ def watch(
     known: Container[str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[list[Item]]:
-    """New images of a folder, a few at a time, without end; an image counts once, by its name.
+    """Yields new images of a folder in small batches, forever; an image counts once, by its name.
 
-    An image is taken once its size and time have not changed from one look to the next: until then somebody may be
-    writing it. One that is moved to its place in one piece comes with the second look.
+    An image is yielded when its size and time are equal in two scans: until then it may still be being written. An
+    image that is moved into the folder is yielded after the second scan.
 
     Args:
-        folder: Exists. What lies in it at the start is not new.
-        recursive: Also the folders in it.
-        max_pixels: A larger image counts as one that cannot be read.
-        known: Instead: the paths that are not new; also what lies in the folder at the start is looked at.
-        sleep: Waits so many seconds.
+        folder: An existing folder. By default, files that it contains at the start are not new.
+        recursive: Whether to include subfolders.
+        max_pixels: Larger images are reported as unreadable.
+        known: Paths that are not new; if given, other files that the folder contains at the start are yielded too.
+        sleep: Waits for a number of seconds.
 
     Returns:
-        Images, sorted by folder and name; an empty list where nothing has come.
+        Images, sorted by folder and name; an empty list if there are no new ones.
 
     Raises:
-        ConfigError: There is no such folder, or (from the iterator) it is gone.
+        ConfigError: There is no such folder, or (from the iterator) it no longer exists.
     """
     top = str(user_path(folder))
-    # Now and not with the first look, before which a model is loaded and other images are answered.
+    # Here and not in the first scan, before which a model is loaded and other images are processed.
     here = _images(top, recursive)
     seen = here if known is None else set()
     return _arrivals(top, seen, known, recursive=recursive, max_pixels=max_pixels, sleep=sleep)
@@ -64,7 +64,7 @@ def _arrivals(
     growing: dict[str, tuple[int, int]] = {}
     while True:
         here = _images(top, recursive)
-        # Names of what is gone are forgotten: they may come again.
+        # Names of deleted files are forgotten: they may be used again.
         seen &= here
         states = {path: state for path in here - seen if (state := _state(path)) is not None}
         ready = sorted(path for path, state in states.items() if growing.get(path) == state)[:MAX_AT_ONCE]
@@ -78,12 +78,12 @@ def _arrivals(
 
 def _images(folder: str, recursive: bool) -> set[str]:
     if not os.path.isdir(folder):
-        raise ConfigError(f"--watch {folder}: no such folder", hint="make it first")
+        raise ConfigError(f"--watch {folder}: no such folder", hint="create it first")
     return set(images_below(folder, recursive=recursive, patient=True))
 
 
 def _state(path: str) -> tuple[int, int] | None:
-    """Size and time; None for what is gone again, and for an empty file, which is one that somebody has just begun."""
+    """Size and time of a file; None if it no longer exists, or is still empty and about to be written."""
     try:
         found = os.stat(path)
     except OSError:

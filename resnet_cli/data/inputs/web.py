@@ -1,4 +1,4 @@
-"""Single images behind http(s): fetched when their turn comes, bounded in bytes and in time, never kept."""
+"""Single images at http(s) addresses: fetched when they are opened, limited in bytes and time, never stored."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from resnet_cli.images import decode
 from resnet_cli.network import addresses
 from resnet_cli.network.download import is_offline
 from resnet_cli.network.transfer import RemoteFile, Transfer
+from resnet_cli.text import size
 
-#: A 50-megapixel photo as PNG; more is no image that a network of 224 pixels needs.
+#: Size of a 50-megapixel photo as PNG; a network with 224 pixels needs no larger image.
 MAX_BYTES = 200_000_000
 TIMEOUT_S = 20
-#: How often in a row it is tried again: a list of dead addresses must come to its end.
+#: Number of retries: few, so that a list of dead addresses ends in reasonable time.
 RETRIES = 2
 
 
 class WebImage:
-    """One image on the network; its bytes come once, with the first look."""
+    """One image on the network; its bytes are fetched once, when they are first needed."""
 
     def __init__(self, url: str, *, offline: bool) -> None:
         self.url = url
@@ -37,7 +38,7 @@ class WebImage:
         """The file's bytes.
 
         Raises:
-            ImageError: It cannot be had: offline, not there, too large, altered on the way.
+            ImageError: It cannot be downloaded: offline, not found, too large, or altered.
         """
         with self._lock:
             if self._data is None:
@@ -50,10 +51,10 @@ class WebImage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WebItem(Item):
-    """An image on the network as an item.
+    """An item whose image is on the network.
 
     Attributes:
-        image: Brings the bytes.
+        image: Fetches the bytes.
     """
 
     image: WebImage | None = None
@@ -62,25 +63,25 @@ class WebItem(Item):
         """The upright RGB image.
 
         Raises:
-            ImageError: It cannot be had or read.
+            ImageError: It cannot be downloaded or decoded.
         """
         assert self.image is not None
         return decode(self.image.read(), addresses.redact(self.name), max_pixels=self.max_pixels)
 
 
 def web_item(url: str, *, max_pixels: int, offline: bool = False) -> WebItem:
-    """An item that is fetched when it is opened; it is named by its address without user and password."""
+    """An item that is fetched when it is opened; its name is the address without user and password."""
     parts = urlsplit(url)
-    # The query stays: it may be all that tells two images apart.
+    # The query is kept: it may be the only difference between two images.
     name = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
     return WebItem(name, b"", max_pixels=max_pixels, image=WebImage(url, offline=offline))
 
 
 def downloaded(item: Item) -> Item:
-    """The same image with its bytes at hand; others stay as they are.
+    """The same item with its bytes in memory; items that are not on the network are returned as they are.
 
     Raises:
-        ImageError: It cannot be had.
+        ImageError: It cannot be downloaded.
     """
     if not isinstance(item, WebItem) or item.image is None:
         return item
@@ -91,24 +92,24 @@ def fetch_image(url: str, *, offline: bool = False) -> bytes:
     """Fetches one file into memory.
 
     Args:
-        url: ``https://``; ``http://`` only for this machine, or with ``#sha256=HEX`` behind it.
-        offline: Fail instead.
+        url: ``https://``; ``http://`` only for this machine, or with ``#sha256=HEX`` appended.
+        offline: Fail instead of using the network.
 
     Raises:
-        ConfigError: No such address.
-        NetworkError: It could not be had, is too large, or its bytes are not the expected ones.
+        ConfigError: The address is invalid.
+        NetworkError: It cannot be downloaded, is too large, or has the wrong bytes.
     """
     parts, sha256 = addresses.parse(url)
     address = parts.geturl()
     if is_offline(offline):
-        raise NetworkError("offline: not fetched", hint="leave --offline and RESNET_CLI_OFFLINE away")
+        raise NetworkError("offline: not fetched", hint="remove --offline and RESNET_CLI_OFFLINE")
     if not (sha256 or addresses.is_private(address)):
-        raise NetworkError("not encrypted, and no hash says what should come; refused", hint=addresses.ADD_HASH)
+        raise NetworkError("not encrypted, and there is no hash to verify the file; refused", hint=addresses.ADD_HASH)
     file = RemoteFile(name="image", url=address, sha256=sha256)
 
     def check(done: int, total: int | None) -> None:
         if max(done, total or 0) > MAX_BYTES:
-            raise NetworkError(f"more than {MAX_BYTES / 1e6:.0f} MB", hint="download it by hand, and give the file")
+            raise NetworkError(f"more than {size(MAX_BYTES)}", hint="download it by hand, and give the file")
 
     with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
         transfer = Transfer(file, address, Path(folder), check, TIMEOUT_S)

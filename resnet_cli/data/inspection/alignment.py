@@ -1,7 +1,7 @@
-"""Lays small gray images over each other: what is left of a difference once a small crop is undone.
+"""Aligns small gray images to compare them after a small crop is undone.
 
-An image and all its slight shifts and stretches fill, to first order, a space of five dimensions. How well that
-space holds another image is one small product, cheap enough for a million pairs; only pairs that pass are moved.
+To first order, an image and all its slight shifts and stretches span a space of five dimensions. How well that space
+explains another image is one small product, cheap enough for a million pairs; only pairs that pass are aligned.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
 
-#: Cells a side of every image here.
+#: Number of cells per side of every image here.
 SIDE = 16
-#: Frequencies a side that make a look: in higher ones a crop changes everything.
+#: Number of frequencies per side in a descriptor: a crop changes higher ones completely.
 _FREQUENCIES = 8
-_LOOK_SIZE = _FREQUENCIES**2 - 1
-#: The image, its shift and stretch along x, its shift and stretch along y.
+_DESCRIPTOR_SIZE = _FREQUENCIES**2 - 1
+#: Basis: the image, its shift and stretch along x, its shift and stretch along y.
 _NUM_MOTIONS = 5
 #: Shift in cells, stretch as a share, along x and y: twice what cropping 8 % from each side takes.
 _MOST = np.array([2, 0.25, 2, 0.25], np.float32)
 _ALIGNMENT_STEPS = 5
-#: What a motion costs: the noise of a cell over that of the motion, squared (a cell, and 6 %). Where a ramp may be
-#: explained by contrast, by a shift or by a stretch, it stays where it is.
+#: Regularization of each motion: the squared ratio of a cell's noise to the motion's (one cell, and 6 %). A ramp that
+#: contrast, a shift or a stretch could explain is not moved.
 _COSTS = np.array([0, 1, 300, 1, 300], np.float32)
-#: Images described at once: 20 MB.
+#: Number of images that are described at once: 20 MB.
 _BLOCK = 4096
 
 
 class Overlay(NamedTuple):
-    """What two aligned images have in common; each an array of one value a pair.
+    """How aligned pairs of images compare; each attribute has one value per pair.
 
     Attributes:
         edges: Correlation of the edges, in [-1, 1].
-        gain: Contrast of the fixed image over that of the moved one.
-        offset: Brightness of the fixed image at equal contrast, less the other's, of 255.
+        gain: Ratio of the fixed image's contrast to that of the moved one.
+        offset: Difference in brightness at equal contrast, fixed minus moved, on a scale of 255.
     """
 
     edges: Floats
@@ -46,41 +46,41 @@ class Overlay(NamedTuple):
 
 
 def describe(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Sums up images for a search.
+    """Computes descriptors of images for a search.
 
     Args:
         images: Gray [n x SIDE x SIDE].
 
     Returns:
-        Looks [n x 63] of length 1, whose product is their likeness; and for each image an orthonormal basis
-        [n x 5 x 63] of the looks that it has when it is slightly moved.
+        Descriptors [n x 63] of length 1, whose product is the similarity; and for each image an orthonormal basis
+        [n x 5 x 63] of the descriptors of its slight motions.
 
     Source: Simard, LeCun, Denker, "Efficient Pattern Recognition Using a New Transformation Distance", NIPS 1992.
     """
     operators = _operators()
-    looks = np.empty((len(images), _LOOK_SIZE), np.float32)
-    spaces = np.empty((len(images), _NUM_MOTIONS, _LOOK_SIZE), np.float32)
+    descriptors = np.empty((len(images), _DESCRIPTOR_SIZE), np.float32)
+    spaces = np.empty((len(images), _NUM_MOTIONS, _DESCRIPTOR_SIZE), np.float32)
     for start in range(0, len(images), _BLOCK):
         block = slice(start, start + _BLOCK)
         gray = images[block].reshape(-1, SIDE**2).astype(np.float32)
-        tangents = (gray @ operators).reshape(-1, _NUM_MOTIONS, _LOOK_SIZE)
-        looks[block] = unit(tangents[:, 0])
-        # Cholesky and not QR: three times faster, and exact enough.
+        tangents = (gray @ operators).reshape(-1, _NUM_MOTIONS, _DESCRIPTOR_SIZE)
+        descriptors[block] = unit(tangents[:, 0])
+        # Cholesky instead of QR: three times faster, and exact enough.
         spaces[block] = np.linalg.solve(np.linalg.cholesky(_squares(tangents)), tangents)
-    return looks, spaces
+    return descriptors, spaces
 
 
-def explained(spaces: Floats, looks: Floats) -> Floats:
-    """How much, in [0, 1], of each look [n x 63] lies in the space [n x 5 x 63] beside it."""
-    return _float32(((spaces @ looks[:, :, None]) ** 2).sum(axis=(1, 2)))
+def explained(spaces: Floats, descriptors: Floats) -> Floats:
+    """Share in [0, 1] of each descriptor [n x 63] that the corresponding basis [n x 5 x 63] explains."""
+    return _float32(((spaces @ descriptors[:, :, None]) ** 2).sum(axis=(1, 2)))
 
 
 def overlay(moved: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Overlay:
-    """Moves each image over its partner and compares them.
+    """Aligns each image with its partner and compares them.
 
     Args:
-        moved: Gray [n x SIDE x SIDE]; of an image and a crop of it, the whole image.
-        fixed: Their partners, likewise.
+        moved: Gray [n x SIDE x SIDE]; for an image and a crop of it, the whole image.
+        fixed: Their partners, gray [n x SIDE x SIDE].
     """
     one, other = align(moved.astype(np.float32), fixed.astype(np.float32)), fixed.astype(np.float32)
     one_flat, other_flat = _centred(one), _centred(other)
@@ -108,23 +108,23 @@ def align(moved: Floats, fixed: Floats) -> Floats:
 
 
 def unit(rows: Floats) -> Floats:
-    """Rows of length 1; those of length 0 stay."""
+    """Rows scaled to length 1; rows of length 0 are not changed."""
     return _float32(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))
 
 
 @functools.cache
 def _operators() -> Floats:
-    """Takes an image [256] to its look and the look's change by each motion [256 x (5 * 63)].
+    """Matrix from an image [256] to its descriptor and the change of it by each motion: [256 x (5 * 63)].
 
-    A look is a discrete cosine transform without the mean. Natural images hold less of a frequency the higher it
-    is; each is weighted up by its height.
+    A descriptor is a discrete cosine transform without the mean. In natural images, amplitudes decrease with frequency;
+    each is multiplied by its frequency.
     """
     cells = np.eye(SIDE**2, dtype=np.float32).reshape(-1, SIDE, SIDE)
     frequency = np.arange(_FREQUENCIES)
     waves = np.cos(np.pi * frequency[:, None] * (np.arange(SIDE) + 0.5) / SIDE)
     waves[0] /= 2**0.5
-    looks = waves @ _motions(cells) @ waves.T * np.hypot(frequency[:, None], frequency)
-    return _float32(looks.reshape(SIDE**2, _NUM_MOTIONS, -1)[:, :, 1:].reshape(SIDE**2, -1))
+    descriptors = waves @ _motions(cells) @ waves.T * np.hypot(frequency[:, None], frequency)
+    return _float32(descriptors.reshape(SIDE**2, _NUM_MOTIONS, -1)[:, :, 1:].reshape(SIDE**2, -1))
 
 
 def _motions(images: Floats) -> Floats:
@@ -140,7 +140,7 @@ def _move(images: Floats, motion: Floats) -> Floats:
 
 
 def _resampling(shift: Floats, stretch: Floats) -> Floats:
-    """The matrix [n x s x s] that moves a line of cells.
+    """Matrix [n x s x s] that moves a line of cells.
 
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, with a = -1/2.
     """
@@ -152,23 +152,23 @@ def _resampling(shift: Floats, stretch: Floats) -> Floats:
 
 
 def _places() -> Floats:
-    """Cell centres along a side, counted from the middle."""
+    """Centers of the cells along a side, relative to its middle."""
     return np.arange(SIDE, dtype=np.float32) - np.float32((SIDE - 1) / 2)
 
 
 def _inner(images: Floats) -> Floats:
-    # The outermost cells are what a crop takes away.
+    # A crop removes the outermost cells.
     return images[..., 1:-1, 1:-1]
 
 
 def _centred(images: Floats) -> Floats:
-    """Inner cells in one row [n x (s - 2)^2], less their mean."""
+    """Inner cells as rows [n x (s - 2)^2], minus their mean."""
     flat = _inner(images).reshape(len(images), -1)
     return _float32(flat - flat.mean(axis=1, keepdims=True))
 
 
 def _edges(images: Floats) -> Floats:
-    """Differences along x and y at the inner cells, together of length 1."""
+    """Differences along x and y at the inner cells, scaled to length 1."""
     along_x = images[:, 1:-1, 2:] - images[:, 1:-1, :-2]
     along_y = images[:, 2:, 1:-1] - images[:, :-2, 1:-1]
     return unit(np.stack([along_x, along_y], axis=1).reshape(len(images), -1))

@@ -1,4 +1,4 @@
-"""A cleaned table of a data set: the files stay as they are, the table leaves out what is wrong."""
+"""A cleaned table of a data set: files are not changed, and the table omits what is wrong."""
 
 from __future__ import annotations
 
@@ -15,41 +15,42 @@ from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.splits import connected, write_rows
 from resnet_cli.errors import DataError
 
-#: Which copy of an image in several splits is worth most: what judges stays whole.
+#: Priority of the splits: of copies in several splits, the one in test is kept, else the one in val.
 _WORTH = {"train": 0, "val": 1, "test": 2}
-#: Searches for what still looks the same in two splits; a film of thousands of frames is then taken as a whole.
+#: Number of searches for images that still look the same in two splits; after these, connected images are treated as
+#: one, such as a film of thousands of frames.
 MAX_ROUNDS = 4
 
 
 def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, str]]]:
-    """What is left of a data set without what is wrong with it, and what was left out and why.
+    """The items to keep, and the items to omit with the reasons.
 
-    Unreadable images go, and all copies of an image with several labels (nobody knows the right one). Of other
-    copies one stays: the one in the split that judges most strictly. Of a group in several splits, and of images
-    that look the same, those in the strictest split stay. Images of one split that look the same get one group, so
-    that no later split tears them apart.
+    Unreadable images are omitted, and all copies of an image with several labels, since the right one is not known.
+    Of other copies one is kept, the one in the split with the highest priority (test, val, train). The same holds for
+    groups in several splits and for images that look the same. Images of one split that look the same get one group,
+    so that they stay together in later splits.
     """
     dropped: list[tuple[Item, str]] = []
     for round_number in itertools.count(1):
         dataset, images = inspection.dataset, inspection.images
-        why = _faults(inspection, hang_together=round_number > MAX_ROUNDS)
+        why = _faults(inspection, transitive=round_number > MAX_ROUNDS)
         dropped += [(dataset.items[position], reason) for position, reason in sorted(why.items())]
         groups = _groups(inspection, why)
         left = [position for position in range(len(images)) if position not in why]
         kept = [dataclasses.replace(dataset.items[at], group=groups.get(at, "")) for at in left]
         if all(leak.is_exact for leak in inspection.leaks):
             break
-        # An image with very many look-alikes was paired with the closest alone: the others show now.
+        # An image with very many near duplicates was paired with the closest only: now the others are found.
         inspection = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), [images[at] for at in left])
     return kept, dropped
 
 
-def _faults(inspection: Inspection, *, hang_together: bool) -> dict[int, str]:
-    """Position of each image that has to go -> the reason.
+def _faults(inspection: Inspection, *, transitive: bool) -> dict[int, str]:
+    """Position of each image to omit -> the reason.
 
     Args:
-        inspection: What is known.
-        hang_together: Images that look the same only through others count as the same too.
+        inspection: The inspection of the data set.
+        transitive: Whether images that are connected through others count as looking the same too.
     """
     items = inspection.dataset.items
     why = {position: image.error for position, image in enumerate(inspection.images) if image.error}
@@ -67,17 +68,20 @@ def _faults(inspection: Inspection, *, hang_together: bool) -> dict[int, str]:
     for members in _source_groups(inspection, why):
         keep_strictest(members, lambda best: f"its group '{best.group}' is in {best.split} too")
     pairs: Sequence[Sequence[int]] = [pair[:2] for pair in inspection.near]
-    for pair in connected(pairs) if hang_together else pairs:
-        if both := _standing(inspection, pair, why):
+    for pair in connected(pairs) if transitive else pairs:
+        if both := _kept(inspection, pair, why):
             keep_strictest(both, lambda best: f"looks the same as {best.name}")
     return why
 
 
 def _groups(inspection: Inspection, why: Container[int]) -> dict[int, str]:
-    """Position -> group; groups that share a look become one. Frames of a film get none: some must validate."""
+    """Position -> group; groups with images that look the same become one.
+
+    Frames of a film get no group, since some of them are needed for validation.
+    """
     items, films = inspection.dataset.items, inspection.films
     near = [pair[:2] for pair in inspection.near if films.isdisjoint(items[at].label for at in pair[:2])]
-    alike = [_standing(inspection, pair, why) for pair in near]
+    alike = [_kept(inspection, pair, why) for pair in near]
     together = [*(both for both in alike if len(both) > 1), *_source_groups(inspection, why)]
     names: dict[int, str] = {}
     for block in connected(together):
@@ -94,34 +98,34 @@ def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int
     return list(groups.values())
 
 
-def _standing(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
-    """What is left of some images: each itself, or else one of its copies."""
+def _kept(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
+    """The images that are kept: each itself, or else one of its copies."""
     copies = (inspection.copies.get(position, (position,)) for position in positions)
     return [left[0] for group in copies if (left := [at for at in group if at not in why])]
 
 
 def refuse_unnamed(dataset: Dataset) -> None:
-    """Refuses a data set of which no table can name the images.
+    """Rejects a data set whose images no table can list.
 
     Raises:
-        DataError: It lives in memory.
+        DataError: Its images are in memory, not in files.
     """
     if not all(isinstance(item.source, Path) for item in dataset.items):
         raise DataError(
-            f"{dataset.name} is no set of files, so no table can name its images",
-            hint="finetune uses it as it is; --on-bad-image skip leaves unreadable images out",
+            f"{dataset.name} does not consist of files, so no table can list its images",
+            hint="finetune can use it as it is; --on-bad-image skip omits unreadable images",
         )
 
 
 def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Item, str]]]:
-    """The cleaned data set as CSV text (``image,label,split,group``), and what was left out and why.
+    """The cleaned data set as CSV text (``image,label,split,group``), and the omitted items with the reasons.
 
     Args:
-        inspection: Of a data set of files.
-        path: Where the table will lie: images below its folder are named relative to it.
+        inspection: Inspection of a data set of files.
+        path: Path of the future table; images below its folder are listed relative to it.
 
     Raises:
-        DataError: The data set lives in memory, or nothing is left of it.
+        DataError: The data set is in memory, or nothing is left of it.
     """
     refuse_unnamed(inspection.dataset)
     kept, dropped = clean_items(inspection)

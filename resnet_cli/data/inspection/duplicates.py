@@ -1,8 +1,8 @@
 """Finds images that look the same: copies that were saved again, resized, slightly cropped or brightened.
 
-Each image is kept as a signature of a few hundred bytes. Three sieves, each a hundred times finer and dearer than
-the one before: a matrix product compares the coarse looks of all pairs; what is left is compared allowing for a
-small crop; and the last few are laid over each other and compared edge by edge.
+Each image is represented by a signature of a few hundred bytes. There are three stages, each a hundred times more
+selective and expensive than the one before: a matrix product compares coarse descriptors of all pairs; the remaining
+pairs are compared allowing for a small crop; and the last few are aligned and compared edge by edge.
 
 Measured by ``benchmarks/duplicates.py``.
 """
@@ -21,9 +21,9 @@ from resnet_cli.system.events import Progress
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = NDArray[np.intp]
-#: Start and stop of a run of images -> their vectors [stop - start x d].
+#: Start and stop of a range of images -> their vectors [stop - start x d].
 Vectors: TypeAlias = Callable[[int, int], Floats]
-#: First images, second images, how near each pair is.
+#: First images, second images, and the similarity of each pair.
 Pairs: TypeAlias = tuple[Rows, Rows, Floats]
 
 _COLOUR_SIDE = 4
@@ -32,35 +32,35 @@ _GRAY_BYTES = SIDE**2
 SIGNATURE_BYTES = _GRAY_BYTES + 3 * _COLOUR_SIDE**2
 
 # The thresholds were chosen on CIFAR-10 (60,000 images and 3,500 planted copies) and 497 photos (1,600 copies).
-#: Cosine of coarse looks. Lets 1 in 8,000 pairs of CIFAR-10 through, and loses 3 copies in 1,000.
-_MIN_LOOK = 0.64
-#: Share of one look that the other explains once it may move and stretch. Lets 1 in 300,000 pairs through.
+#: Cosine of coarse descriptors. 1 in 8,000 pairs of CIFAR-10 passes, and 3 copies in 1,000 are lost.
+_MIN_SIMILARITY = 0.64
+#: Share of one descriptor that the other explains with a shift and a stretch. 1 in 300,000 pairs passes.
 _MIN_EXPLAINED = 0.8
-#: Correlation of edges once aligned. Of the 2,800 pairs that CIFAR-10 itself has above it, about ten are two
-#: images (ships on a horizon; judged by eye); between 0.91 and 0.93 a third are.
+#: Correlation of edges after alignment. Of the 2,800 pairs above it in CIFAR-10 itself, about ten are different images
+#: (ships on a horizon; judged by eye); between 0.91 and 0.93 a third are.
 _MIN_EDGES = 0.945
-#: Root mean square difference of colour at equal brightness, of 255.
+#: Root mean square difference of color at equal brightness, on a scale of 255.
 _MAX_COLOUR = 12.0
-#: Contrast and brightness (of 255) of a copy; beyond these it is another image of the same shape.
+#: Limits of the contrast and brightness (of 255) of a copy; beyond them it is a different image of the same shape.
 _MAX_GAIN = 2.0
 _MAX_OFFSET = 48.0
-#: Lightest less darkest gray, of 255. Below the first only noise is left to compare; up to the second, colour alone
-#: decides. In between an image is looked at both ways, so that no copy falls between two stools.
+#: Lightest minus darkest gray, of 255. Below the first there is only noise to compare; up to the second, color alone
+#: decides. In between, an image is compared both ways, so that no copy is missed.
 _MIN_TEXTURE = 6
 _MAX_FLAT = 10
-#: Root mean square difference of flat colours, of 255: JPEG of quality 30 moves them by up to about three levels.
+#: Root mean square difference of flat colors, of 255: JPEG of quality 30 changes them by up to about three levels.
 _MAX_FLAT_COLOUR = 4.0
 #: Cosine of ResNet-50 features. Of 12,000 CIFAR-10 images at 128 px seven pairs reach it, all real by eye (of the 34
-#: above 0.90 two are not), of 497 photos at 224 px none. It holds 48 % of 560 planted copies of the first and 65 % of
-#: 480 of the second, where signatures find 99 and 98 %: it adds to them and replaces nothing.
+#: above 0.90 two are not), of 497 photos at 224 px none. It finds 48 % of 560 planted copies of the first and 65 % of
+#: 480 of the second, where signatures find 99 and 98 %: features complement signatures and do not replace them.
 _MIN_FEATURES = 0.92
 
-#: An image is paired with so many later ones at most, the closest: a thousand frames of one still scene stay
-#: connected and cost 32,000 pairs, not half a million. More are looked at coarsely, so that images that are merely
-#: alike (skies, seas) do not crowd out a copy.
+#: Number of later images that an image is paired with at most, the closest: a thousand frames of one still scene stay
+#: connected and cost 32,000 pairs, not half a million. The coarse stage keeps more, so that images that are merely
+#: similar (skies, seas) do not displace a copy.
 _MAX_LATER = 32
 _MAX_CANDIDATES = 128
-#: One block of the table of all pairs (8 MB), and pairs compared at once (about 60 MB).
+#: One block of the table of all pairs (8 MB), and the number of pairs compared at once (about 60 MB).
 _BLOCK_ROWS = 1024
 _BLOCK_COLUMNS = 2048
 _BLOCK_PAIRS = 4096
@@ -70,9 +70,9 @@ class NearPair(NamedTuple):
     """Two images that look the same.
 
     Attributes:
-        first: Row of one.
+        first: Row of one image.
         second: Row of the other, larger than ``first``.
-        score: Similarity in [0, 1]; 1 is the same look.
+        score: Similarity in [0, 1]; 1 means that they look the same.
     """
 
     first: int
@@ -81,10 +81,10 @@ class NearPair(NamedTuple):
 
 
 def signature(image: Image.Image) -> bytes:
-    """What is kept of an image to find its copies.
+    """The signature by which copies of an image are found.
 
     Args:
-        image: Upright, of mode RGB, any size.
+        image: An upright image of mode RGB and any size.
 
     Returns:
         ``SIGNATURE_BYTES`` bytes.
@@ -95,13 +95,13 @@ def signature(image: Image.Image) -> bytes:
 
 
 def find_near(signatures: Bytes, *, on_progress: Progress | None = None) -> list[NearPair]:
-    """Pairs of images that look the same.
+    """Finds pairs of images that look the same.
 
-    Blank images are compared by colour alone. An image with more than 32 copies after it is paired with the
-    closest 32, which keeps all of them connected.
+    Blank images are compared by color alone. An image with more than 32 later copies is paired with the closest 32,
+    which keeps all of them connected.
 
     Args:
-        signatures: [n x SIGNATURE_BYTES], a row an image.
+        signatures: [n x SIGNATURE_BYTES], one row per image.
         on_progress: Called with (images searched, images in all).
 
     Returns:
@@ -119,10 +119,10 @@ def find_near(signatures: Bytes, *, on_progress: Progress | None = None) -> list
 
 
 def find_near_by_features(features: NDArray[np.floating], *, on_progress: Progress | None = None) -> list[NearPair]:
-    """Pairs of images that a network sees as the same; beside :func:`find_near`, not instead of it.
+    """Finds pairs of images with nearly the same features; complements :func:`find_near`.
 
     Args:
-        features: [n x d] from a backbone. A row of zeros, or with a value that is not finite, is near to nothing.
+        features: [n x d] from a backbone. A row of zeros, or with a value that is not finite, is similar to nothing.
         on_progress: Called with (images searched, images in all).
 
     Returns:
@@ -139,7 +139,7 @@ def find_near_by_features(features: NDArray[np.floating], *, on_progress: Progre
 
 
 def _listed(first: Rows, second: Rows, score: Floats) -> list[NearPair]:
-    # Rounding may carry the cosine of two equal rows above 1.
+    # Rounding may raise the cosine of two equal rows above 1.
     columns = first.tolist(), second.tolist(), np.clip(score, 0, 1).tolist()
     return [NearPair(*pair) for pair in zip(*columns, strict=True)]
 
@@ -167,7 +167,7 @@ def _search(
 ) -> Pairs:
     """Pairs i < j whose dot product of left[i] and right[j] reaches the threshold, the ``keep`` best of each i.
 
-    Blocks of the table of all pairs; BLAS uses every core on each.
+    The table of all pairs is computed in blocks; BLAS uses every core for each.
     """
     found: list[Pairs] = [_no_pairs()]
     for start in range(0, count, _BLOCK_ROWS):
@@ -205,7 +205,7 @@ def _joined(parts: list[Pairs]) -> Pairs:
 
 
 def _near_flat(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
-    """Flat images of one colour."""
+    """Flat images of the same color."""
     colours = signatures[:, _GRAY_BYTES:].astype(np.float32) - 128
     colours /= np.float32(colours.shape[1] ** 0.5)
     # |a - b|^2 <= t^2 as one product: [a, -|a|^2 / 2, 1] [b, 1, -|b|^2 / 2] >= -t^2 / 2.
@@ -219,22 +219,22 @@ def _near_flat(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
 
 
 def _near_textured(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
-    """Images with something to align."""
-    looks, spaces = describe(_gray(signatures))
+    """Images with texture, which can be aligned."""
+    descriptors, spaces = describe(_gray(signatures))
 
     def vectors(start: int, stop: int) -> Floats:
-        return looks[start:stop]
+        return descriptors[start:stop]
 
-    candidates = _search(len(looks), vectors, vectors, _MIN_LOOK, report, keep=_MAX_CANDIDATES)
+    candidates = _search(len(descriptors), vectors, vectors, _MIN_SIMILARITY, report, keep=_MAX_CANDIDATES)
     likely: list[Pairs] = [_no_pairs()]
     for one, other in _blocks(candidates):
-        score = np.maximum(explained(spaces[one], looks[other]), explained(spaces[other], looks[one]))
+        score = np.maximum(explained(spaces[one], descriptors[other]), explained(spaces[other], descriptors[one]))
         good = score >= _MIN_EXPLAINED
         likely.append((one[good], other[good], score[good]))
     found: list[Pairs] = [_no_pairs()]
     for one, other in _blocks(_closest(*_joined(likely), _MAX_LATER)):
-        # The whole image holds its crop and not the other way round: it is the one to move.
-        turn = explained(spaces[other], looks[one]) > explained(spaces[one], looks[other])
+        # The whole image explains its crop, and not the other way round: it is the one to move.
+        turn = explained(spaces[other], descriptors[one]) > explained(spaces[one], descriptors[other])
         moved, fixed = np.where(turn, other, one), np.where(turn, one, other)
         same, score = _compare(signatures[moved], signatures[fixed])
         found.append((one[same], other[same], score[same]))
@@ -247,7 +247,7 @@ def _blocks(pairs: Pairs) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _compare(moved: Bytes, fixed: Bytes) -> tuple[NDArray[np.bool_], Floats]:
-    """Whether each pair of signatures [n x SIGNATURE_BYTES] is one image, and how well its edges agree."""
+    """Whether each pair of signatures [n x SIGNATURE_BYTES] is the same image, and the correlation of its edges."""
     found = overlay(_gray(moved), _gray(fixed))
     colour = found.gain[:, None] * _chroma(moved) - _chroma(fixed)
     same = (found.edges >= _MIN_EDGES) & (np.sqrt((colour**2).mean(axis=1)) <= _MAX_COLOUR)
@@ -260,7 +260,7 @@ def _gray(signatures: Bytes) -> Bytes:
 
 
 def _chroma(signatures: Bytes) -> Floats:
-    """Blue and red less brightness, of each cell of the small thumbnail [n x 32]. Source: ITU-R BT.601's luma."""
+    """Blue and red minus luma of each cell of the small thumbnail [n x 32]. Source: ITU-R BT.601's luma."""
     colours = signatures[:, _GRAY_BYTES:].astype(np.float32).reshape(-1, _COLOUR_SIDE**2, 3)
     luma = colours @ np.array([0.299, 0.587, 0.114], np.float32)
     return np.hstack([colours[:, :, 2] - luma, colours[:, :, 0] - luma])

@@ -1,4 +1,4 @@
-"""What an inspection means: sentences with a fix for people, one object for programs."""
+"""The findings of an inspection: sentences with a fix for people, and one object for programs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from resnet_cli.data.inspection.inspect import KINDS, Inspection, Leak
 from resnet_cli.data.splits import plain_name
 from resnet_cli.version import SCHEMA_VERSION
 
-#: A class with fewer train images is called tiny.
+#: A class with fewer training images is reported as tiny.
 TINY_CLASS = 10
-#: The largest class may have so many times the images of the smallest without a word.
+#: The largest class may have this many times the images of the smallest before imbalance is reported.
 MAX_IMBALANCE = 5
-#: Long images are worth a word above this share.
+#: Share of long images above which they are reported.
 MANY_LONG = 0.05
-#: Names in one sentence.
+#: Number of names in one sentence.
 MAX_NAMES = 5
 
 
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
     """Something the user should know before training.
 
     Attributes:
-        code: For programs: ``unreadable``, ``leaks``, ...
+        code: Name for programs: ``unreadable``, ``leaks``, ...
         message: One sentence with numbers.
         fix: What to do about it.
     """
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
 
 
 def find_problems(inspection: Inspection) -> list[Finding]:
-    """What the user should know, the worst first, each with a plain fix."""
+    """What the user should know, the worst first, each with a fix."""
     dataset = inspection.dataset
     return [
         *_unreadable(inspection),
@@ -47,12 +47,12 @@ def find_problems(inspection: Inspection) -> list[Finding]:
         *_copies(inspection),
         *_class_sizes(dataset),
         *_long(inspection),
-        *(Finding("note", note, "nothing to do if that is meant") for note in dataset.notes),
+        *(Finding("note", note, "nothing to do if this is intended") for note in dataset.notes),
     ]
 
 
 def to_report(inspection: Inspection) -> dict[str, Any]:
-    """What ``inspect --json`` prints."""
+    """The object that ``inspect --json`` prints."""
     dataset, items = inspection.dataset, inspection.dataset.items
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
     return {
@@ -102,18 +102,18 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "unreadable",
             f"{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
-            "replace or remove them, or leave them out: resnet-cli finetune --on-bad-image skip",
+            "replace or remove them, or omit them: resnet-cli finetune --on-bad-image skip",
         )
 
 
 def _label_conflicts(inspection: Inspection) -> Iterator[Finding]:
-    fix = "keep each in the class it belongs to; resnet-cli inspect --fix leaves exact copies out"
+    fix = "keep each in the class it belongs to; resnet-cli inspect --fix omits exact copies"
     for leaks, names in _shared(inspection, inspection.label_conflicts, lambda item: item.label):
-        yield Finding("label_conflicts", f"{leaks} under several labels, such as {names}", fix)
+        yield Finding("label_conflicts", f"{leaks} labeled as several classes, such as {names}", fix)
 
 
 def _leaks(inspection: Inspection) -> Iterator[Finding]:
-    fix = "keep each in one split; resnet-cli inspect --fix keeps the one that judges"
+    fix = "keep each in one split; resnet-cli inspect --fix keeps it in test, else in val"
     for leaks, names in _shared(inspection, inspection.leaks, lambda item: item.split):
         yield Finding(
             "leaks", f"{leaks} in several splits, so scores will look better than they are, such as {names}", fix
@@ -121,13 +121,13 @@ def _leaks(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _shared(inspection: Inspection, leaks: Sequence[Leak], key: Callable[[Item], object]) -> Iterator[tuple[str, str]]:
-    """How many there are, exact ones first, and the names of two images that should not be apart."""
+    """The number of leaks, exact ones first, with the names of two images that should be in one split or class."""
     items = inspection.dataset.items
     for is_exact, count_of in ((True, _images), (False, _pairs)):
         matching = [leak.positions for leak in leaks if leak.is_exact == is_exact]
         if matching:
             first = items[matching[0][0]]
-            # Of many copies the first two may well be together.
+            # The first two of many copies may be in the same split or class.
             other = next(items[at] for at in matching[0] if key(items[at]) != key(first))
             yield f"{count_of(len(matching))} {'is' if len(matching) == 1 else 'are'}", f"{first.name} and {other.name}"
 
@@ -139,7 +139,7 @@ def _torn_groups(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "torn_groups",
             f"groups in several splits: {len(torn):,}, such as '{group}' in {' and '.join(splits)}",
-            "move each group into one split; resnet-cli inspect --fix keeps its part in the one that judges",
+            "move each group into one split; resnet-cli inspect --fix keeps its part in test, else in val",
         )
 
 
@@ -150,14 +150,14 @@ def _copies(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "exact_duplicates",
             f"{_images(num_copies)} {'is a copy' if num_copies == 1 else 'are copies'} of another",
-            "remove the copies, or resnet-cli inspect --fix; a split made by finetune keeps them together",
+            "remove the copies, or run resnet-cli inspect --fix; splits made by finetune keep them together",
         )
     if inspection.near:
         first, second, _ = inspection.near[0]
         yield Finding(
             "near_duplicates",
             f"{_pairs(len(inspection.near))}, such as {items[first].name} and {items[second].name}",
-            "a split made by finetune keeps them together",
+            "splits made by finetune keep them together",
         )
 
 
@@ -167,7 +167,7 @@ def _long(inspection: Inspection) -> Iterator[Finding]:
     if num_long > MANY_LONG * len(inspection.images):
         yield Finding(
             "long",
-            f"{_images(num_long)} {'loses' if num_long == 1 else 'lose'} more than half to a centre square",
+            f"{_images(num_long)} {'loses' if num_long == 1 else 'lose'} more than half in a center crop",
             "crop them around what matters",
         )
 
@@ -185,7 +185,7 @@ def _class_mismatches(dataset: Dataset) -> Iterator[Finding]:
             meant = [other for other in alike[plain_name(name)] if other != name]
             missing[absent].append((not meant, f"'{name}'" + (f" (the same as '{meant[0]}'?)" if meant else "")))
     for absent, found in missing.items():
-        # Those that are only misspelt come first.
+        # Names that are only misspelled come first.
         names = [name for _, name in sorted(found)]
         more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
         which = f"{', '.join(names[:MAX_NAMES])}{more}"
@@ -194,7 +194,7 @@ def _class_mismatches(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "class_mismatch",
             f"{subject} no images in {absent}{listed}",
-            "name the classes the same in each split, or leave them out with --classes",
+            "use the same class names in each split, or omit these with --classes",
         )
 
 
@@ -205,16 +205,18 @@ def _class_sizes(dataset: Dataset) -> Iterator[Finding]:
     if tiny:
         yield Finding(
             "tiny_classes",
-            f"classes with fewer than {TINY_CLASS} train images: {len(tiny):,}, such as " + ", ".join(tiny[:MAX_NAMES]),
-            "add images; 50 or more a class make figures that mean something",
+            f"classes with fewer than {TINY_CLASS} training images: {len(tiny):,}, such as "
+            + ", ".join(tiny[:MAX_NAMES]),
+            "add images; meaningful metrics need 50 or more per class",
         )
     if sizes and sizes[-1][0] > MAX_IMBALANCE * sizes[0][0]:
         (smallest, small), (largest, large) = sizes[0], sizes[-1]
         yield Finding(
             "imbalance",
-            f"classes are uneven: {smallest:,} train {'image' if smallest == 1 else 'images'} of '{small}', "
+            f"classes are uneven: {smallest:,} training {'image' if smallest == 1 else 'images'} of "
+            f"'{small}', "
             f"{largest:,} of '{large}'",
-            "add images to the small ones, or judge by the per-class figures and not by top-1",
+            "add images to the small ones, or look at the per-class metrics instead of top-1",
         )
 
 

@@ -1,6 +1,6 @@
-"""What earlier looks at image files showed: one SQLite file in the cache, found by path, size and times.
+"""Records of earlier scans of image files: one SQLite file in the cache, with path, size and times as keys.
 
-A cache and nothing more: whatever is wrong with it, the images are looked at again.
+It is only a cache: if anything is wrong with it, images are scanned again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from resnet_cli.system.paths import cache_dir, make_dir
 if TYPE_CHECKING:
     from typing import Self
 
-#: Raised when the same file would give another record.
+#: Version of the records; raised when the same file would give a different one.
 INDEX_VERSION = 2
-#: Rows kept; the oldest go. About 1 GB.
+#: Number of rows that are kept, about 1 GB; the oldest are deleted.
 MAX_ROWS = 2_000_000
-#: A file that changed so shortly before the look may change again within one tick of its clock, unseen.
+#: A file that changed this shortly before the scan may change again within one clock tick, unnoticed.
 #: Source: git's "racy" index entries, Documentation/technical/racy-git.txt; Linux stamps files with the tick's time.
 RACY_NS = 50_000_000
-#: What is over by itself (another process, the disk, permissions). After any other error the file is of no use.
+#: Temporary errors (another process, the disk, permissions). After any other error the file is deleted.
 _PASSING = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -44,24 +44,24 @@ _PASSING = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
-#: An index of another version or decoder goes after so long without use.
+#: Seconds without use after which an index of another version or decoder is deleted.
 STALE_S = 30 * 24 * 3600
 
 
 class ScannedImage(NamedTuple):
-    """What one look at an image showed.
+    """The record of one scanned image.
 
     Attributes:
-        sha256: Of the file's bytes; of pixels and their shape for a set that lives in memory.
+        sha256: SHA-256 of the file's bytes, or of the pixels and their shape for a data set in memory.
         num_bytes: Length of the file, or of the pixels.
-        width: Upright, in pixels; 0 if it cannot be read.
-        height: Likewise.
+        width: Width of the upright image in pixels; 0 if it cannot be read.
+        height: Height of the upright image in pixels; 0 if it cannot be read.
         format: ``JPEG``, ``PNG``, ...; empty for pixels.
-        mode: Of the file's own pixels, as Pillow calls it.
-        orientation: Of the EXIF block, 1 (upright) to 8.
-        transparent: Whether the file has transparency (1 where it comes from the index).
-        signature: Its look, for near duplicates; empty if it cannot be read.
-        error: Why it cannot be read; empty if it can.
+        mode: Pillow's mode of the pixels in the file.
+        orientation: Orientation in the EXIF block, 1 (upright) to 8.
+        transparent: Whether the file has transparency (1 for a record from the index).
+        signature: Signature for near duplicates; empty if the image cannot be read.
+        error: Reason why it cannot be read; empty if it can.
     """
 
     sha256: bytes
@@ -80,12 +80,12 @@ _COLUMNS = ("checksum", "path", "state", *ScannedImage._fields)
 
 
 class Stamp(NamedTuple):
-    """A file as it was looked at.
+    """The state of a file when it was scanned.
 
     Attributes:
-        path: Absolute, as the system's bytes.
-        state: Size, inode, modification and change time, and the pixel limit: another state is another image.
-        is_racy: Changed so lately that the state may not tell the next change.
+        path: Absolute path, as bytes of the file system.
+        state: Size, inode, modification and change time, and the pixel limit; a different state means a new scan.
+        is_racy: Whether the file changed so recently that the state may not reveal the next change.
     """
 
     path: bytes
@@ -94,7 +94,7 @@ class Stamp(NamedTuple):
 
 
 def stamp_file(path: Path, max_pixels: int) -> Stamp | None:
-    """The state of a file now; None if it cannot be asked for."""
+    """The current state of a file; None if it is not available."""
     try:
         about = os.stat(path)
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def stamp_file(path: Path, max_pixels: int) -> Stamp | None:
 
 
 class Index:
-    """The records on disk; use it as a context manager. Never raises for what is wrong with the file."""
+    """The records on disk; use it as a context manager. Errors of its file are never raised."""
 
     def __init__(self) -> None:
         version = hashlib.sha256(f"{INDEX_VERSION} {decoder_version()}".encode()).hexdigest()[:12]
@@ -116,7 +116,7 @@ class Index:
         with self._forgiving():
             make_dir(self.path.parent)
             self._connection = sqlite3.connect(self.path, timeout=5)
-            # A crash may lose the last rows, never the file.
+            # A crash may lose the last rows, but never the file.
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(f"CREATE TABLE IF NOT EXISTS pictures ({', '.join(_COLUMNS)}, PRIMARY KEY (path))")
@@ -130,7 +130,7 @@ class Index:
             self._connection.close()
 
     def load(self, stamps: Sequence[Stamp | None]) -> dict[bytes, ScannedImage]:
-        """The records of the files whose state is still the same: path -> image."""
+        """The records of files that have not changed: path -> image."""
         wanted = {stamp.path: stamp.state for stamp in stamps if stamp is not None}
         found: dict[bytes, ScannedImage] = {}
         with self._forgiving():
@@ -140,9 +140,9 @@ class Index:
         return found
 
     def store(self, rows: Iterable[tuple[Stamp, ScannedImage]]) -> None:
-        """Adds records; those of files that may be changing right now are left out."""
+        """Adds records, except those of files that may be changing right now."""
         values = [
-            # As SQLite will give it back: True as 1.
+            # As SQLite returns it: True as 1.
             [stamp.path, stamp.state, *(int(field) if isinstance(field, bool) else field for field in image)]
             for stamp, image in rows
             if not stamp.is_racy
@@ -160,7 +160,7 @@ class Index:
                     )
 
     def _rows(self, paths: list[bytes]) -> Iterator[tuple[Any, ...]]:
-        """All rows below the folder that the paths share: one range of the key, whatever their number."""
+        """All rows below the common folder of the paths: one range of the key, however many they are."""
         if self._connection is None or not paths:
             return iter(())
         query = f"SELECT {', '.join(_COLUMNS)} FROM pictures"
@@ -179,11 +179,11 @@ class Index:
             yield
         except sqlite3.Error as error:
             self._close()
-            # The low byte is the code, the rest its details.
+            # The low byte is the error code, the rest its details.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
                 _delete(self.path)
         except (DiskError, OSError, ValueError):
-            # ValueError: text that is no UTF-8.
+            # ValueError: text that is not UTF-8.
             self._close()
 
     def _close(self) -> None:
@@ -199,12 +199,12 @@ class Index:
 
 
 def _checksum(row: Sequence[object]) -> int:
-    """Tells a row from one of which a byte was changed on the disk, which SQLite does not notice."""
+    """Checksum that reveals bytes changed on the disk, which SQLite does not notice."""
     return zlib.crc32(repr(row).encode())
 
 
 def _delete(path: Path) -> None:
-    # A log that outlives its database would be taken for the next one's.
+    # A log that outlives its database would be applied to the next one.
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(OSError):
             os.unlink(f"{path}{suffix}")

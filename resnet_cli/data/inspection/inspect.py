@@ -1,4 +1,4 @@
-"""What is wrong, or worth knowing, about a data set before anything is trained on it."""
+"""What is wrong with a data set, or worth knowing about it, before training."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.splits import connected
 from resnet_cli.system.events import Progress
 
-#: An image of which a centre square cuts away more than this is long.
+#: Share that a center square cuts away, above which an image counts as long.
 LONG_SHARE = 0.5
 
-#: What decoding changes: name -> how a record shows it.
+#: Properties of files that decoding changes: name -> test of a record.
 KINDS: dict[str, Callable[[ScannedImage], bool]] = {
     "rotated": lambda image: image.orientation != 1,
     "gray": lambda image: image.mode in {"1", "L", "LA", "La"} or image.mode.startswith("I"),
@@ -32,11 +32,11 @@ KINDS: dict[str, Callable[[ScannedImage], bool]] = {
 
 
 class Leak(NamedTuple):
-    """One image (or two that look the same) in several splits, or under several labels.
+    """One image (or two that look the same) in several splits, or with several labels.
 
     Attributes:
-        positions: Of the items.
-        is_exact: The same bytes; else they look the same.
+        positions: Positions of the items.
+        is_exact: Whether the items have the same bytes; if not, they look the same.
     """
 
     positions: tuple[int, ...]
@@ -45,14 +45,14 @@ class Leak(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """Everything that one look at a data set showed.
+    """Everything that was found in a data set.
 
     Attributes:
-        dataset: What was looked at.
-        images: One record an item.
+        dataset: The inspected data set.
+        images: One record per item.
         exact: Positions of images with the same bytes, two or more in each group.
-        near: Pairs that look the same, without the exact ones.
-        near_by: What near duplicates were found with: ``look``, ``look and features``, or empty (not looked for).
+        near: Pairs that look the same, without exact copies.
+        near_by: How near duplicates were found: ``look``, ``look and features``, or empty if they were not searched.
     """
 
     dataset: Dataset
@@ -68,22 +68,22 @@ class Inspection:
 
     @property
     def leaks(self) -> list[Leak]:
-        """Images that are in several splits."""
+        """Images that occur in several splits."""
         return self._shared(lambda item: item.split)
 
     @property
     def label_conflicts(self) -> list[Leak]:
-        """Images that have several labels."""
+        """Images with several labels."""
         return self._shared(lambda item: item.label)
 
     @property
     def together(self) -> list[tuple[int, ...]]:
-        """Positions of images that one split should hold: copies, and those that look the same."""
+        """Positions of images that belong in one split: exact copies, and pairs that look the same."""
         return [*self.exact, *((pair.first, pair.second) for pair in self.near)]
 
     @property
     def films(self) -> set[int]:
-        """Labels of classes whose train images all hang together by their looks, as the frames of a film do."""
+        """Labels of classes whose training images are all connected by similarity, like the frames of a film."""
         items, in_train = self.dataset.items, self.dataset.counts()["train"]
         found: set[int] = set()
         for block in connected(self.together):
@@ -92,7 +92,7 @@ class Inspection:
         return found
 
     def torn_groups(self) -> dict[str, list[Split]]:
-        """Groups that are in several splits."""
+        """Groups that occur in several splits."""
         splits: dict[str, set[Split]] = defaultdict(set)
         for item in self.dataset.items:
             if item.group:
@@ -102,7 +102,7 @@ class Inspection:
         }
 
     def with_mode(self, name: str) -> list[Item]:
-        """The images of a kind that decoding changes.
+        """The images with a property that decoding changes.
 
         Args:
             name: ``rotated``, ``gray``, ``transparent``, ``sixteen_bit`` or ``cmyk``.
@@ -112,7 +112,7 @@ class Inspection:
         return [item for item, image in pairs if not image.error and test(image)]
 
     def sizes(self) -> dict[str, Any]:
-        """Minimum, median and maximum of sides (pixels) and aspects, and what a centre square cuts away."""
+        """Minimum, median and maximum of sides (pixels) and aspect ratios, and the share lost in a center square."""
         sides = [(image.width, image.height) for image in self.images if not image.error]
         if not sides:
             return {}
@@ -130,7 +130,7 @@ class Inspection:
         }
 
     def num_bytes(self) -> dict[Split, list[int]]:
-        """Split -> bytes of each class."""
+        """Split -> number of bytes of each class."""
         counted: Counter[tuple[Split, int]] = Counter()
         for item, image in zip(self.dataset.items, self.images, strict=True):
             counted[item.split, item.label] += image.num_bytes
@@ -145,7 +145,7 @@ class Inspection:
         items = self.dataset.items
         found = [Leak(group, True) for group in self.exact if len({key(items[position]) for position in group}) > 1]
         for pair in self.near:
-            # A pair stands for all the copies of its two images.
+            # A pair represents all copies of its two images.
             apart = [
                 (first, second)
                 for first in self.copies.get(pair.first, (pair.first,))
@@ -164,22 +164,22 @@ def inspect_images(
     features: NDArray[np.floating[Any]] | None = None,
     on_progress: Progress | None = None,
 ) -> Inspection:
-    """Looks for what is wrong with a data set.
+    """Finds problems of a data set.
 
     Args:
-        dataset: Any.
-        images: From :func:`~resnet_cli.data.inspection.scan.scan`, one an item.
-        near: Also look for images that look the same.
-        features: Of a backbone, [n x 2048]; they find some that the look alone does not, such as mirrored ones, and
-            miss others, so both are asked. Rows of unreadable images are not looked at.
-        on_progress: Called with (compared, to compare) while near duplicates are looked for.
+        dataset: The data set to inspect.
+        images: Records from :func:`~resnet_cli.data.inspection.scan.scan`, one per item.
+        near: Whether to search for images that look the same.
+        features: Features [n x 2048] of a backbone. They find some pairs that signatures do not, such as mirrored
+            copies, and miss others, so both are used. Rows of unreadable images are ignored.
+        on_progress: Called with (images compared, images in all) during the search for near duplicates.
     """
     by_content: dict[bytes, list[int]] = defaultdict(list)
     for position, image in enumerate(images):
-        # What cannot be read is reported for that; cut files are often the same first bytes.
+        # Unreadable images are reported as such; truncated files often share their first bytes.
         if not image.error:
             by_content[image.sha256].append(position)
-    # The first of its copies stands for all of them.
+    # The first copy represents all of them.
     different = np.array([group[0] for group in by_content.values()], dtype=np.intp)
     scores: dict[tuple[int, int], float] = {}
     if near and len(different):

@@ -1,6 +1,6 @@
-"""One look at every image: can it be read, what is it, and what does it look like.
+"""Reads every image once: whether it can be decoded, its size and format, and its signature for duplicates.
 
-Files that were looked at before, and have not changed since, are not opened again.
+Files that were scanned before and have not changed since are not opened again.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from resnet_cli.images import decode_whole, from_pixels
 from resnet_cli.system.events import Progress
 from resnet_cli.system.threads import map_threaded
 
-#: Records are written after so many new images: what an interrupt can cost at most.
+#: Records are saved after this many new images; an interrupt loses at most these.
 SAVE_EVERY = 1024
 
 
 def scan(items: Sequence[Item], *, signatures: bool = True, on_progress: Progress | None = None) -> list[ScannedImage]:
-    """Looks at every image, on all cores.
+    """Scans all images, on all cores.
 
     Args:
         items: Files, bytes or pixels.
         signatures: Whether images will be compared. If not, pixels in memory get no signature; files always get one,
             which is cached.
-        on_progress: Called with (images done, images in all); those known from before count as done.
+        on_progress: Called with (images done, images in all); images scanned earlier count as done.
 
     Returns:
-        One record an item, in order. An image that cannot be read has a record that says why.
+        One record per item, in order. The record of an image that cannot be read gives the reason.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; what was looked at is not looked at again.
+        Interrupted: Ctrl-C or SIGTERM; images scanned so far are not scanned again.
     """
     stamps = [stamp_file(item.source, item.max_pixels) if isinstance(item.source, Path) else None for item in items]
     with Index() as index:
@@ -53,7 +53,7 @@ def scan(items: Sequence[Item], *, signatures: bool = True, on_progress: Progres
             )
             for num_new, (position, image) in enumerate(zip(missing, new, strict=True), start=1):
                 found[position] = image
-                # A file that could not be read at all may be readable the next time, with the same state.
+                # A file that could not be opened may be readable the next time, with the same state.
                 if image.sha256 and (stamp := stamps[position]) is not None:
                     unsaved.append((stamp, image))
                 if len(unsaved) >= SAVE_EVERY:
@@ -75,14 +75,14 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
     source = item.source
     if isinstance(source, Path):
         try:
-            # A pipe that a table names would be waited for, a device read for ever.
+            # Reading a pipe or device that a table lists could block forever.
             if not stat.S_ISREG(os.stat(source).st_mode):
                 return ScannedImage(b"", 0, error="not a file")
             source = source.read_bytes()
         except MemoryError:
             return ScannedImage(b"", 0, error="too large for this machine's memory")
         except (OSError, ValueError) as error:
-            # An embedded NUL in a name is a ValueError.
+            # A NUL in a name raises ValueError.
             return ScannedImage(b"", 0, error=getattr(error, "strerror", None) or repr(error))
     if not isinstance(source, bytes):
         return _scan_pixels(item, from_pixels(source), signatures=signatures)
@@ -90,7 +90,7 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
     try:
         decoded = decode_whole(source, item.name, max_pixels=item.max_pixels)
     except ImageError as error:
-        # Exemplars may be there the next time: such a record is not to be kept.
+        # There may be enough memory the next time: such a record is not kept.
         is_lasting = not isinstance(error.__cause__, MemoryError)
         return ScannedImage(sha256 if is_lasting else b"", len(source), error=error.reason)
     return ScannedImage(
@@ -123,12 +123,12 @@ def leave_out_unreadable(
     """The images that can be read, their records, and the errors of the others.
 
     Args:
-        items: What was looked at.
-        images: One an item.
-        on_bad_image: ``error``: raise if there are others; ``skip``: leave them out.
+        items: The scanned items.
+        images: One record per item.
+        on_bad_image: ``error`` raises if an image cannot be read; ``skip`` omits such images.
 
     Raises:
-        DataError: Some cannot be read and may not be left out, or none can be read.
+        DataError: Some images cannot be read and must not be omitted, or none can be read.
     """
     pairs = list(zip(items, images, strict=True))
     errors = [ImageError(item.location, image.error) for item, image in pairs if image.error]
@@ -139,16 +139,16 @@ def leave_out_unreadable(
 
 
 def raise_unreadable(errors: list[ImageError], num_images: int) -> None:
-    """Reports every unreadable image at once, if there are any.
+    """Reports all unreadable images at once, if there are any.
 
     Raises:
-        DataError: Names up to ten of them with their reasons.
+        DataError: There are some; the message lists up to ten of them with the reasons.
     """
     if not errors:
         return
     shown = "\n".join(f"  {error.path}: {error.reason}" for error in errors[:10])
     more = f"\n  and {len(errors) - 10} more" if len(errors) > 10 else ""
-    without = ", or go on without them: --on-bad-image skip" if len(errors) < num_images else ""
+    without = ", or omit them: --on-bad-image skip" if len(errors) < num_images else ""
     raise DataError(
         f"{len(errors)} of {num_images:,} images cannot be read:\n{shown}{more}",
         hint=f"replace or remove them{without}",

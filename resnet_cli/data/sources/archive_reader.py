@@ -1,6 +1,6 @@
-"""The members of a stranger's zip or tar as streams of bytes, bounded, with every checksum compared.
+"""The members of an untrusted zip or tar as streams of bytes, limited in size, with every checksum verified.
 
-Nothing is believed of what a header says: not the size, and not that the archive ends where it seems to.
+Headers are not trusted: neither their sizes nor where they claim that the archive ends.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-#: A set larger than this is not copied into a cache without being asked for.
+#: Larger archives are not unpacked into the cache.
 MAX_BYTES = 100 * 10**9
-#: Of unpacked to packed bytes. Images hardly shrink, flat BMP by about 100; a bomb of zeros reaches 1,032 with
-#: deflate and far more with the others. Source: https://zlib.net/zlib_tech.html, "Maximum Compression Factor".
+#: Ratio of unpacked to packed bytes. Images hardly compress, flat BMP files by about 100; a bomb of zeros reaches
+#: 1,032 with deflate and far more with the other methods. Source:
+#: https://zlib.net/zlib_tech.html, "Maximum Compression Factor".
 MAX_RATIO = 200
-#: Less than this does no harm, and a few tiny images can shrink by any factor.
+#: Smaller amounts do no harm, and a few tiny images can compress by any factor.
 RATIO_FROM_BYTES = 64 * 1024 * 1024
 
-# First bytes -> reader. The name does not decide: browsers unpack a `.tar.gz` on the way and keep its name. pzstd
-# begins with a skippable frame. Source: RFC 1952, RFC 8878, the xz file format 1.2, and bzip2's manual.
+# First bytes -> reader. The name does not decide: browsers decompress a `.tar.gz` and keep its name. pzstd begins with
+# a skippable frame. Source: RFC 1952, RFC 8878, the xz file format 1.2, and bzip2's manual.
 _DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
@@ -55,9 +56,9 @@ _MAX_HEADER_BYTES = 64 * 1024
 # Source: GNU tar pads to whole records of 20 blocks, 10 240 bytes; other writers use less than 1 MiB.
 _MAX_PADDING_BYTES = 1024 * 1024
 
-_NEW_COPY = "get the archive anew; if it stays so, unpack it by hand and give the folder"
-_BY_HAND = "look into the archive, pack plain files under plain names anew, or unpack it by hand and give the folder"
-# What zipfile, tarfile and the decompressors raise on bytes that are not theirs.
+_NEW_COPY = "download the archive again; if that does not help, unpack it by hand and give the folder"
+_BY_HAND = "check it, pack it again with plain files and names, or unpack it by hand and give the folder"
+# Errors of zipfile, tarfile and the decompressors on invalid bytes.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -70,7 +71,7 @@ _DAMAGE = (
     ValueError,
     ArithmeticError,
     LookupError,
-    # Also NotImplementedError (a zip feature) and RecursionError (headers of headers).
+    # Includes NotImplementedError (a zip feature) and RecursionError (nested headers).
     RuntimeError,
     MemoryError,
 )
@@ -78,13 +79,13 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Member:
-    """One member as an archive describes it.
+    """One member as the archive describes it.
 
     Attributes:
-        name: As it stands there.
-        kind: ``file``, ``folder``, or what else it is.
-        num_bytes: The size that its header claims.
-        chunks: Reads it, once and before the next member is asked for.
+        name: Name as written in the archive.
+        kind: ``file``, ``folder``, or a description of anything else.
+        num_bytes: Size according to its header.
+        chunks: Reads the member; can be called once, and only before the next member is requested.
     """
 
     name: str
@@ -95,39 +96,39 @@ class Member:
 
 @dataclass
 class Budget:
-    """How many bytes an archive has unfolded into, and how many it may."""
+    """Counts the unpacked bytes of an archive, and limits them."""
 
     archive: Path
     num_packed: int
     num_spent: int = 0
 
     def spend(self, num_bytes: int) -> None:
-        """Counts bytes that were really unpacked.
+        """Counts bytes that have been unpacked.
 
         Raises:
-            DataError: They are too many.
+            DataError: There are too many.
         """
         self.num_spent += num_bytes
         self.check(self.num_spent)
 
     def check(self, num_bytes: int) -> None:
-        """Refuses an archive that unpacks to so many bytes.
+        """Rejects an archive that unpacks to too many bytes.
 
         Raises:
-            DataError: They are too many.
+            DataError: ``num_bytes`` is over the limit.
         """
         if num_bytes > MAX_BYTES:
             refuse(self.archive, f"it unpacks to more than {MAX_BYTES / 1e9:.0f} GB")
         if num_bytes > max(RATIO_FROM_BYTES, MAX_RATIO * self.num_packed):
-            refuse(self.archive, f"it unpacks to more than {MAX_RATIO} times its size, as only a bomb does")
+            refuse(self.archive, f"it unpacks to more than {MAX_RATIO} times its size, as a decompression bomb does")
 
 
 @contextlib.contextmanager
 def readable(archive: Path) -> Iterator[None]:
-    """Turns what goes wrong while an archive is read into an error that names it.
+    """Turns errors of the libraries that read an archive into one that names it.
 
     Raises:
-        DataError: As said.
+        DataError: The archive cannot be read.
     """
     try:
         yield
@@ -137,7 +138,7 @@ def readable(archive: Path) -> Iterator[None]:
 
 
 def refuse(archive: Path, reason: str, *, hint: str = _BY_HAND) -> NoReturn:
-    """Says no to a whole archive.
+    """Rejects a whole archive.
 
     Raises:
         DataError: Always.
@@ -147,10 +148,10 @@ def refuse(archive: Path, reason: str, *, hint: str = _BY_HAND) -> NoReturn:
 
 @contextlib.contextmanager
 def open_members(budget: Budget) -> Iterator[list[Member] | Iterator[Member]]:
-    """Opens the budget's archive: a list of a zip's members, or those of a tar as they come.
+    """Opens the budget's archive: yields the list of a zip's members, or an iterator over those of a tar.
 
     Raises:
-        DataError: It is not such an archive, is encrypted, or (while members are read) damaged or too large.
+        DataError: It is not an archive or is encrypted; while members are read, it is damaged or too large.
     """
     archive = budget.archive
     with readable(archive):
@@ -175,7 +176,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     name = info.orig_filename if "\0" in info.orig_filename else info.filename
     is_utf8 = info.flag_bits & 0x800
     try:
-        # macOS writes UTF-8 and does not say so; zipfile then takes it for code page 437.
+        # macOS writes UTF-8 without marking it; zipfile then decodes it as code page 437.
         return name if is_utf8 else name.encode("cp437").decode("utf-8")
     except UnicodeError:
         return name
@@ -184,19 +185,19 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 def _zip_kind(archive: Path, info: zipfile.ZipInfo) -> str:
     # The flags that mean encrypted data, and an encrypted directory. Source: APPNOTE.TXT 6.3.10, 4.4.4.
     if info.flag_bits & 0x2041:
-        refuse(archive, "it is encrypted", hint="unpack it by hand with its password and give the folder")
+        refuse(archive, "it is encrypted", hint="unpack it by hand with its password, and give the folder")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a link, device or pipe"
     if kind == stat.S_IFDIR or info.filename.endswith(("/", "\\")):
         return "folder"
-    # bz2 and LZMA of a zip unfold in memory without a limit. They are as rare as the rest.
+    # In a zip, bz2 and LZMA decompress in memory without a limit; they are as rare as the other methods.
     is_known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     return "file" if is_known else f"compressed by method {info.compress_type}"
 
 
 def _unzip(file: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Iterator[bytes]:
-    # To the very end, where zipfile compares the checksum.
+    # Read to the end, where zipfile verifies the checksum.
     with readable(budget.archive), file.open(info) as source:
         while chunk := source.read(_CHUNK_BYTES):
             budget.spend(len(chunk))
@@ -216,7 +217,7 @@ def _decompressed(archive: Path) -> io.BufferedIOBase:
 def _tar_members(stream: _TarStream) -> Iterator[Member]:
     with readable(stream.budget.archive), tarfile.TarFile(fileobj=stream) as tar:
         while (info := tar.next()) is not None:
-            # tarfile would keep them all, about 1 KB each.
+            # tarfile would keep all of them, about 1 KB each.
             tar.members.clear()  # type: ignore[attr-defined]
             yield Member(info.name, _tar_kind(info), info.size, functools.partial(stream.member, info.size))
             stream.num_header_bytes = 0
@@ -232,9 +233,9 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 class _TarStream(io.BufferedIOBase):
-    """The unpacked bytes of a tar as tarfile may see them: forward only, and no header without end.
+    """The decompressed bytes of a tar for tarfile: read forward only, with headers of limited length.
 
-    A header that says a negative or a huge size would otherwise send tarfile in circles or fill the memory.
+    Otherwise a header with a negative or huge size would make tarfile loop forever or fill the memory.
     """
 
     def __init__(self, source: io.BufferedIOBase, budget: Budget) -> None:
@@ -248,7 +249,7 @@ class _TarStream(io.BufferedIOBase):
         return self.position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Reads header bytes; members are read by :meth:`member`."""
+        """Reads header bytes; :meth:`member` reads members."""
         if size is None or not 0 <= size <= _MAX_HEADER_BYTES - self.num_header_bytes:
             raise tarfile.ReadError(f"a member's header is longer than {_MAX_HEADER_BYTES} bytes")
         self.num_header_bytes += size
@@ -263,7 +264,7 @@ class _TarStream(io.BufferedIOBase):
         return self.position
 
     def member(self, num_bytes: int) -> Iterator[bytes]:
-        """Reads the member whose header was read last."""
+        """Yields the bytes of the member whose header was read last."""
         with readable(self.budget.archive):
             end = self.position + num_bytes
             while self.position < end:
@@ -273,14 +274,14 @@ class _TarStream(io.BufferedIOBase):
                 yield chunk
 
     def finish(self) -> None:
-        """Reads what follows the last member, up to where a compressed stream keeps its checksum."""
-        # tarfile also stops at a header that it cannot read, and at the end of a file that was cut between members.
+        """Reads the rest of the stream, including the checksum at the end of a compressed one."""
+        # tarfile also stops at an unreadable header, and at the end of a file that was truncated between members.
         if self.last_block != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends without an end mark")
         end = self.position + _MAX_PADDING_BYTES
         while self._pull(_CHUNK_BYTES):
             if self.position > end:
-                raise tarfile.ReadError("it goes on after its end mark")
+                raise tarfile.ReadError("it continues after its end mark")
 
     def _pull(self, size: int) -> bytes:
         data = self.source.read(size)

@@ -1,7 +1,7 @@
-"""Unpacks a stranger's archive of images into a folder of the cache, whole or not at all.
+"""Unpacks an untrusted archive of images into a cache folder, completely or not at all.
 
-No member is trusted: neither its name, nor its kind, nor the size that a header gives it. Members are read as
-a stream into a hidden folder, which gets its name only once every checksum is right.
+Neither the name nor the kind nor the size of a member is trusted. Members are streamed into a hidden folder, which is
+renamed only after every checksum has been verified.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from resnet_cli.errors import DiskError
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.paths import MORE_ROOM, atomic_folder, check_space, data_dir, disk_errors, locked, make_dir
 
-#: More than ImageNet-1k's 1.4 million images; each file costs a block and an inode, however short it is.
+#: More than ImageNet-1k's 1.4 million images; every file takes a block and an inode, however short it is.
 MAX_FILES = 2_000_000
-#: Folders in folders; what goes deeper is no layout of images.
+#: Nesting of folders; no layout of images is deeper.
 MAX_DEPTH = 64
 #: Source: NAME_MAX of Linux and macOS; the same in UTF-16 units on NTFS.
 MAX_PART_BYTES = 255
@@ -28,7 +28,7 @@ MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 1024
 
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-# At most 192 bytes of UTF-8, so that the key and the ends of temporary names fit beside it in 255.
+# At most 192 bytes of UTF-8, so that the key and temporary suffixes fit into 255 bytes too.
 _MAX_STEM_CHARS = 48
 _MAX_SHOWN_CHARS = 100
 _ON_WINDOWS = os.name == "nt"
@@ -40,28 +40,28 @@ Wanted = Callable[[str], bool]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file's name says that it is an archive that can be unpacked (hidden files never are)."""
+    """Whether a file has the extension of an archive that can be unpacked (hidden files never count)."""
     return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
 
 
 def unpack(archive: Path, into: Path, *, wanted: Wanted | None = None, on_progress: OnProgress | None = None) -> int:
     """Unpacks the regular files of an archive into a new folder, all or nothing.
 
-    Hidden files and what macOS adds are left out. Files get the mode and time of new files. On Windows, names
-    that it cannot hold are made safe.
+    Hidden files and the extra files of macOS are skipped. Files get the mode and time of new files. On Windows,
+    invalid characters in names are replaced.
 
     Args:
-        archive: A file that :func:`is_archive_name` knows.
-        into: The folder to make; its parents are made too.
-        wanted: Told a file's path in the archive, with ``/``; False passes the file over. Default: all.
-        on_progress: Called after each file with the bytes written and the total, None where it is not known.
+        archive: A file whose name :func:`is_archive_name` accepts.
+        into: The folder to create, along with its parents.
+        wanted: Called with a file's path in the archive, with ``/``; False skips the file. Default: all files.
+        on_progress: Called after each file with the bytes written and the total, None if it is not known.
 
     Returns:
-        How many files were passed over.
+        Number of files that were skipped.
 
     Raises:
-        DataError: Damaged, cut off, encrypted, too large, or with a member that is not a plain file inside.
-        DiskError: ``into`` is there already, cannot be written, or there is no room.
+        DataError: The archive is damaged, truncated, encrypted or too large, or has a member that is not a plain file.
+        DiskError: ``into`` exists already or cannot be written, or the disk is full.
     """
     with _alone(into):
         if os.path.lexists(into):
@@ -70,16 +70,16 @@ def unpack(archive: Path, into: Path, *, wanted: Wanted | None = None, on_progre
 
 
 def unpacked(archive: Path, *, wanted: Wanted | None = None, on_progress: OnProgress | None = None) -> Path:
-    """The folder of the cache that holds an archive's files; unpacked once, until the archive changes.
+    """The cache folder with an archive's files; unpacked once, and again only if the archive changes.
 
     Args:
-        archive: A file that :func:`is_archive_name` knows.
-        wanted: As for :func:`unpack`. It is no part of what the cache knows, so it must always be the same.
-        on_progress: As for :func:`unpack`; not called when the folder is there.
+        archive: A file whose name :func:`is_archive_name` accepts.
+        wanted: As for :func:`unpack`. The cache key does not depend on it, so it must always be the same.
+        on_progress: As for :func:`unpack`; not called if the folder exists.
 
     Raises:
-        DataError: As for :func:`unpack`, or the archive is not there.
-        DiskError: The cache cannot be written, or has no room.
+        DataError: As for :func:`unpack`, or the archive does not exist.
+        DiskError: The cache cannot be written, or the disk is full.
     """
     path = os.path.realpath(archive)
     with readable(archive):
@@ -115,7 +115,7 @@ def _write_all(archive: Path, folder: Path, wanted: Wanted | None, on_progress: 
         files: Iterable[tuple[str | None, Member]] = _admitted(archive, members, wanted)
         total = None
         if isinstance(members, list):
-            # Everything is named beforehand, so that nothing is written before all of it is checked.
+            # A zip lists its members first, so everything is checked before anything is written.
             files = list(files)
             total = sum(member.num_bytes for name, member in files if name)
             budget.check(total)
@@ -131,10 +131,10 @@ def _write_all(archive: Path, folder: Path, wanted: Wanted | None, on_progress: 
 
 
 def _admitted(archive: Path, members: Iterable[Member], wanted: Wanted | None) -> Iterator[tuple[str | None, Member]]:
-    """The files of an archive with the paths that they get; None for the path of one that is passed over."""
+    """Yields the files of an archive with their target paths; the path of a skipped file is None."""
     for number, member in enumerate(members, start=1):
         if number > MAX_FILES:
-            refuse(archive, f"it holds more than {MAX_FILES:,} files")
+            refuse(archive, f"it contains more than {MAX_FILES:,} files")
         parts = _parts(archive, member.name)
         is_clutter = any(part.startswith(".") or part.lower() == "__macosx" for part in parts)
         if is_clutter or member.kind == "folder":
@@ -148,12 +148,12 @@ def _admitted(archive: Path, members: Iterable[Member], wanted: Wanted | None) -
 
 
 def _parts(archive: Path, name: str) -> list[str]:
-    """The folders and the file that a member's name means; none for the root itself."""
+    """The folders and the file in a member's name; empty for the root itself."""
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     shown = repr(name[:_MAX_SHOWN_CHARS])
     if path.startswith("/") or re.match("[A-Za-z]:", path) or ".." in parts:
-        refuse(archive, f"{shown} would leave the folder")
+        refuse(archive, f"{shown} would be outside the folder")
     try:
         lengths = [len(os.fsencode(part)) for part in parts]
     except UnicodeEncodeError:
@@ -175,10 +175,10 @@ def _write(archive: Path, folder: Path, name: str, member: Member) -> int:
     num_bytes = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Mode x also sees a name that only this file system takes for the same.
+        # Mode x also detects names that only this file system considers equal.
         with path.open("xb") as file:
             for chunk in member.chunks():
                 num_bytes += file.write(chunk)
     except (FileExistsError, NotADirectoryError):
-        refuse(archive, f"{member.name!r} is there twice, or is both a file and a folder")
+        refuse(archive, f"{member.name!r} occurs twice, or is both a file and a folder")
     return num_bytes

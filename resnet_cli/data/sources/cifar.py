@@ -1,7 +1,7 @@
-"""Reads the binary CIFAR archives as they were published: straight from the ``.tar.gz``, no pickle.
+"""Reads the published binary CIFAR archives directly from the ``.tar.gz``, without pickle.
 
-Nothing is extracted to the disk. The members are read one by one in the order of the archive, so that the
-gzip stream is decompressed once.
+Nothing is extracted to the disk. The members are read in the order of the archive, so the gzip stream is decompressed
+once.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" (the layout of a record).
 """
@@ -25,8 +25,8 @@ CifarName = Literal["cifar10", "cifar100"]
 _SIDE_PX = 32
 _NUM_PIXEL_BYTES = 3 * _SIDE_PX * _SIDE_PX
 
-# The largest published member has 50 000 records of 3 074 bytes (153.7 MB). What claims much more is not
-# CIFAR, and is refused before it is decompressed.
+# The largest published member has 50,000 records of 3,074 bytes (153.7 MB). Much larger members are not CIFAR, and are
+# rejected before they are decompressed.
 _MAX_MEMBER_BYTES = 256 * 1024 * 1024
 _MAX_NUM_MEMBERS = 64
 # Source: GNU tar pads to whole records of 20 blocks, 10 240 bytes; other writers use less than 1 MiB.
@@ -35,7 +35,7 @@ _MAX_PADDING_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the records of one archive are and how they are built."""
+    """Where the records of an archive are, and how they are structured."""
 
     train: tuple[str, ...]
     test: str
@@ -54,7 +54,7 @@ _LAYOUTS: dict[CifarName, _Layout] = {
         label_at=0,
         num_classes=10,
     ),
-    # Two label bytes: the coarse one of 20, then the fine one of 100, which is the one used.
+    # Two label bytes: the coarse label (20 classes), then the fine label (100 classes), which is used.
     "cifar100": _Layout(
         train=("cifar-100-binary/train.bin",),
         test="cifar-100-binary/test.bin",
@@ -75,7 +75,7 @@ class CifarArrays:
         train_labels: int64 [n], indices into ``classes``.
         test_images: uint8 RGB [m x 32 x 32 x 3].
         test_labels: int64 [m].
-        classes: The class names in index order.
+        classes: Class names in index order.
     """
 
     train_images: NDArray[np.uint8]
@@ -86,14 +86,14 @@ class CifarArrays:
 
 
 def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
-    """Reads a whole CIFAR archive into memory (about 185 MB, twice that while it is read).
+    """Reads a whole CIFAR archive into memory (about 185 MB, and twice that while reading).
 
     Args:
         archive: The published ``cifar-10-binary.tar.gz`` or ``cifar-100-binary.tar.gz``.
-        name: Which of the two it is.
+        name: Name of the data set in the archive.
 
     Raises:
-        DataError: The archive is missing, damaged, or holds something else than CIFAR.
+        DataError: The archive is missing or damaged, or does not contain CIFAR.
     """
     layout = _LAYOUTS[name]
     splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
@@ -109,17 +109,17 @@ def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
                 if path not in wanted:
                     continue
                 if path in seen:
-                    _refuse(archive, f"holds {path} twice")
+                    _refuse(archive, f"contains {path} twice")
                 seen.add(path)
                 data = _read_member(tar, member, archive)
                 if path == layout.class_names:
                     classes = _class_names(data, layout, archive)
                 else:
                     splits[path] = _records(data, layout, archive, path)
-            # tarfile stops before the end of the stream, where gzip keeps the checksum of all of it.
+            # tarfile stops before the end of the stream, where gzip stores its checksum.
             if len(stream.read(_MAX_PADDING_BYTES + 1)) > _MAX_PADDING_BYTES:
-                _refuse(archive, "goes on after its last member")
-    # zlib.error and EOFError come from a cut or damaged gzip stream, OSError from a bad gzip header too.
+                _refuse(archive, "continues after its last member")
+    # zlib.error and EOFError come from a truncated or damaged gzip stream, OSError also from an invalid gzip header.
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         _refuse(archive, f"cannot be read: {error}", cause=error)
     if missing := sorted(wanted - seen):
@@ -136,10 +136,10 @@ def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
 
 
 def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> bytes:
-    # A link would make another member, or nothing, stand for this one.
+    # A link would replace this member by another one, or by nothing.
     source = tar.extractfile(member) if member.isreg() else None
     if source is None:
-        _refuse(archive, f"holds {member.name} as something other than a plain file")
+        _refuse(archive, f"contains {member.name} as something other than a plain file")
     with source:
         return source.read()
 
@@ -172,5 +172,5 @@ def _class_names(data: bytes, layout: _Layout, archive: Path) -> tuple[str, ...]
 def _refuse(archive: Path, reason: str, *, cause: Exception | None = None) -> NoReturn:
     raise DataError(
         f"{archive}: the archive {reason}",
-        hint=f"delete {archive} and run the same command again to download it anew",
+        hint=f"delete {archive} and run the same command again to download it",
     ) from cause

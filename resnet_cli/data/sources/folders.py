@@ -1,4 +1,4 @@
-"""Folders of images: one folder a class, or splits of such, or names that tell the class."""
+"""Folders of images: one folder per class, one folder per split with such folders, or file names with the class."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from resnet_cli.data.sources.labeled import SPLIT_NAMES, Ignored, LabeledImage, 
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 
-#: What operating systems and editors leave in folders; not worth a word.
+#: Folders of operating systems and editors, ignored without a note.
 IGNORED_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir"})
-#: Folders around a data set that are looked through.
+#: Number of enclosing folders that are skipped at most.
 MAX_WRAPPERS = 4
-#: Folders in folders; deeper is a loop or a mistake.
+#: Nesting of folders; anything deeper is a loop or a mistake.
 MAX_DEPTH = 64
 
 
 class Tree:
-    """Lists folders without leaving them: a link to elsewhere is counted, not followed.
+    """Lists folders without leaving them: a link that leads outside is counted, not followed.
 
     Args:
         root: The data folder.
-        follow_links: Follow them all the same; a link to a folder around it is never followed.
+        follow_links: Whether to follow such links; a link to an enclosing folder is never followed.
     """
 
     def __init__(self, root: Path, *, follow_links: bool) -> None:
@@ -38,11 +38,11 @@ class Tree:
 
     @property
     def num_links(self) -> int:
-        """Links to folders and images that were met and not followed."""
+        """Number of links to folders and images that were not followed."""
         return len(self._links)
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder that may hold images, sorted."""
+        """The folders in a folder that may contain images, sorted."""
         return [Path(entry.path) for entry in self._entries(folder) if self._is_folder(entry)]
 
     def files_in(self, folder: Path) -> list[Path]:
@@ -54,12 +54,14 @@ class Tree:
         return [path for path in self.files_in(folder) if is_image_name(path)]
 
     def files_below(self, folder: Path) -> Iterator[Path]:
-        """All files below a folder, sorted, hidden ones left out but counted; through links, no folder twice."""
+        """All files below a folder, sorted; hidden ones are only counted, and no folder is visited twice."""
         return self._files_below(folder, 0, {os.path.realpath(folder)})
 
     def _files_below(self, folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
         if depth > MAX_DEPTH:
-            raise DataError(f"{folder}: folders in folders more than {MAX_DEPTH} deep", hint="is it a loop of links?")
+            raise DataError(
+                f"{folder}: folders are nested more than {MAX_DEPTH} deep", hint="check for a loop of links"
+            )
         entries = self._entries(folder)
         for entry in entries:
             if entry.name.startswith("."):
@@ -76,13 +78,13 @@ class Tree:
                 yield from self._files_below(Path(entry.path), depth + 1, seen)
 
     def unwrapped(self, folder: Path) -> Path:
-        """Goes down while a folder holds nothing but one folder of folders, as unpacked archives do."""
+        """Descends while a folder contains nothing but one folder of folders, as in unpacked archives."""
         for _ in range(MAX_WRAPPERS):
             children = self.folders(folder)
             if len(children) != 1 or self.images_in(folder):
                 return folder
             (child,) = children
-            # The one split of a data set is no wrapper, unless it is inside a folder of its own name.
+            # The only split of a data set is not skipped, unless it is inside a folder of the same name.
             is_split = child.name.lower() in SPLIT_NAMES and child.name != folder.name
             if is_split or not self.folders(child) or self.images_in(child):
                 return folder
@@ -115,7 +117,7 @@ class Tree:
         if not entry.is_symlink():
             return entry.is_file(follow_symlinks=False)
         if not os.path.isfile(entry.path):
-            # A link to nothing with an image's name: to be reported like a damaged image.
+            # A broken link with the name of an image is reported like a damaged image.
             return not os.path.exists(entry.path) and is_image_name(Path(entry.path))
         if self._follow_links or os.path.realpath(entry.path).startswith(os.path.join(self._root, "")):
             return True
@@ -125,18 +127,17 @@ class Tree:
 
 
 def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | None = None) -> Dataset:
-    """Reads a folder of classes, or a folder of splits that each hold the same classes.
+    """Reads a folder of classes, or a folder of splits with the same classes.
 
-    Classes are the union over the splits, sorted by name; labels follow the name, whatever the order in
-    each split.
+    Classes are the union over the splits, sorted by name; labels follow this order in every split.
 
     Args:
-        folder: Exists.
+        folder: An existing folder.
         options: How labels and links are read.
-        spec: What opens the same images again; the folder's absolute path if not given.
+        spec: Specification that opens the same images again; None for the folder's absolute path.
 
     Raises:
-        DataError: No images, or two folders that mean the same split.
+        DataError: There are no images, or two folders denote the same split.
     """
     options = options or DataConfig()
     tree = Tree(folder, follow_links=options.follow_links)
@@ -155,12 +156,12 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
                 num_unlabelled += 1
             else:
                 found.append(LabeledImage(name_below(path, folder), path, label, split))
-    notes += [f"the folder {path.relative_to(folder).as_posix()} holds no images" for path in empty]
+    notes += [f"the folder {path.relative_to(folder).as_posix()} contains no images" for path in empty]
     if not found:
         _explain_empty(tree, folder, options, spec or str(folder))
     if tree.num_links:
-        way_out = "they lead to a folder around them" if options.follow_links else "--follow-links follows them"
-        notes.append(f"links were not followed: {tree.num_links} ({way_out})")
+        reason = "they lead to an enclosing folder" if options.follow_links else "--follow-links follows them"
+        notes.append(f"links were not followed: {tree.num_links} ({reason})")
     ignored = Ignored(num_others, tree.num_hidden, tree.num_links, num_unlabelled)
     absolute = folder.resolve()
     return build_dataset(
@@ -170,21 +171,21 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
         max_pixels=options.max_pixels,
         ignored=ignored,
         notes=notes,
-        split_note="as the folders say" if splits else "",
+        split_note="from the folders" if splits else "",
     )
 
 
 def name_below(path: Path, folder: Path) -> str:
     """The path of a file below a folder, with ``/`` on every system."""
-    # Text alone, twenty times faster than Path.relative_to; a relative folder `.` is no prefix of what it holds.
+    # Strings are twenty times faster than Path.relative_to; a relative folder `.` is no prefix of its files.
     return str(path).removeprefix(os.path.join(folder, "") if folder.parts else "").replace(os.sep, "/")
 
 
 def _split_folders(tree: Tree, folder: Path, top: Path, notes: list[str], *, by_name: bool) -> list[tuple[Split, Path]]:
-    """The folders that mean splits; none where classes lie directly in ``top``.
+    """The folders that denote splits; empty if the class folders are directly in ``top``.
 
-    A folder called `train` or `test` that holds images and no folders is a class like any other, unless
-    classes are told by names.
+    A folder named `train` or `test` that contains images and no folders is a class like any other, unless file names
+    give the classes.
     """
     children = tree.folders(top)
     found = [
@@ -196,17 +197,17 @@ def _split_folders(tree: Tree, folder: Path, top: Path, notes: list[str], *, by_
     twice = next((split for split in names if names.count(split) > 1), None)
     if twice:
         both = ", ".join(child.name for split, child in found if split == twice)
-        raise DataError(f"{folder}: {both} both mean the {twice} split", hint="rename or remove one of them")
+        raise DataError(f"{folder}: {both} both denote the {twice} split", hint="rename or remove one of them")
     beside = [child.name for child in children if child not in [root for _, root in found]]
     if found and beside:
-        notes.append(f"folders beside {found[0][1].name} were passed over: {', '.join(beside[:5])}")
+        notes.append(f"folders beside {found[0][1].name} were ignored: {', '.join(beside[:5])}")
     return found
 
 
 def _by_folder(tree: Tree, root: Path, empty: list[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Each file below the class folders with its class; images beside the folders with None.
+    """Yields each file below the class folders with its class, and images beside these folders with None.
 
-    Class folders without images go into ``empty``.
+    Class folders without images are appended to ``empty``.
     """
     root = tree.unwrapped(root)
     for entry in tree.images_in(root):
@@ -221,7 +222,7 @@ def _by_folder(tree: Tree, root: Path, empty: list[Path]) -> Iterator[tuple[Path
 
 
 def _by_regex(tree: Tree, root: Path, label_regex: str) -> Iterator[tuple[Path, str | None]]:
-    """Each file with the class that its own name tells, wherever it lies.
+    """Yields each file with the class in its name, in whichever folder it is.
 
     Source: fastai's ``RegexLabeller``: the first group of the first match.
     """
@@ -235,21 +236,21 @@ def _explain_empty(tree: Tree, folder: Path, options: DataConfig, spec: str) -> 
     layout = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
     if tree.num_links and not options.follow_links:
         raise DataError(
-            f"{spec}: nothing but links ({tree.num_links}) that lead out of it",
-            hint="--follow-links follows them, if you trust where they lead",
+            f"{spec}: contains nothing but links ({tree.num_links}) that lead outside",
+            hint="to follow them, if you trust their targets: --follow-links",
         )
     if options.label_regex:
         example = next((path.name for path in tree.files_below(folder) if is_image_name(path)), None)
         if example:
             raise DataError(
-                f"--label-regex {options.label_regex}: matches no image's name, such as {example}",
-                hint="its first bracket must match the class: '^([a-z]+)' for cat.1234.jpg",
+                f"--label-regex {options.label_regex}: matches no name of an image, such as {example}",
+                hint="its first group must match the class: '^([a-z]+)' for cat.1234.jpg",
             )
     loose = len(tree.images_in(folder))
     if loose:
         raise DataError(
             f"{spec}: {loose} images but no class folders",
-            hint=f"sort them into one folder a class: {layout}; or name the classes by their file names or a table: "
+            hint=f"sort them into one folder per class: {layout}; or take the classes from file names or a table: "
             "--label-regex '^([a-z]+)', or a table with the columns image,label",
         )
-    raise DataError(f"{spec}: no images in it", hint=f"expected {layout}")
+    raise DataError(f"{spec}: contains no images", hint=f"expected {layout}")

@@ -1,8 +1,7 @@
 """``hf:OWNER/NAME``: the data files of a data set on the Hugging Face Hub; its loading scripts are never run.
 
-Files land in the Hub's own cache, so that other tools share them. What the local readers need lies in ours, for
-each commit: real files instead of the cache's links, and the images that Parquet files hold as files beside
-one table.
+Files are stored in the Hub's own cache, so that other tools share them. For each commit, our cache has what the local
+readers need: real files instead of the Hub cache's links, and the images of Parquet files as files beside one table.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".
 
 @dataclass(frozen=True)
 class _Repo:
-    """A data set on the Hub, or one folder or archive of it."""
+    """A data set on the Hub, or one folder or archive in it."""
 
     id: str
     name: str
@@ -48,27 +47,27 @@ class _Repo:
 def localize_hub(
     spec: str, *, offline: bool, on_progress: OnProgress | None, columns: Mapping[str, str | None]
 ) -> Path:
-    """Brings a data set of the Hub into the cache.
+    """Downloads a data set of the Hub into the cache.
 
-    Of several configurations (folders with Parquet files of their own) ``default`` is taken. Parquet files whose
-    names mean no split are passed over where others do. A table that is made here has the columns under the names
-    that ``columns`` ask for.
+    If there are several configurations (folders with Parquet files of their own), ``default`` is used. Parquet files
+    whose names denote no split are skipped if other names do. A table that is written here has the column names that
+    ``columns`` ask for.
 
     Args:
         spec: ``hf:OWNER/NAME[/FOLDER or archive][@REVISION]``.
-        offline: Use only what the Hub's cache holds.
-        on_progress: Called with the bytes that have come and the total.
+        offline: Use only the Hub's cache.
+        on_progress: Called with the bytes received so far and the total.
         columns: Passed on to :func:`~resnet_cli.data.sources.tables.read_table`.
 
     Returns:
         A local folder, archive or table.
 
     Raises:
-        DataError: No such data set, several configurations, or nothing of use in it.
-        NetworkError: It cannot be had.
+        DataError: There is no such data set, it has several configurations, or it contains nothing of use.
+        NetworkError: It cannot be downloaded.
         SetupError: A package is not installed.
-        DiskError: The cache cannot be written or has no room.
-        ConfigError: A column that is asked for is not there.
+        DiskError: The cache cannot be written, or the disk is full.
+        ConfigError: A requested column does not exist.
     """
     repo = _parse(spec)
     quiet_retries()
@@ -87,12 +86,12 @@ def _parse(spec: str) -> _Repo:
     found = _SPEC.fullmatch(spec)
     part = found["part"].strip("/") if found else ""
     if not found or {".", ".."} & {found["name"], *part.split("/")}:
-        raise DataError(f"DATA {spec[:200]!a}: not a data set of the Hub", hint=_USAGE)
+        raise DataError(f"DATA {spec[:200]!a}: not the name of a data set on the Hub", hint=_USAGE)
     return _Repo(found["repo"], found["name"], part, found["revision"])
 
 
 def is_wanted(path: Path) -> bool:
-    """Whether a folder's reader has a use for a file of that name: an image, or a table that may label images."""
+    """Whether the reader of folders uses a file of that name: an image, or a table that may label images."""
     return is_image_name(path) or (is_table_name(path) and path.suffix.lower() not in NOT_LOOKED_FOR)
 
 
@@ -101,7 +100,7 @@ def _is_data(path: str) -> bool:
 
 
 def _choose_part(repo: _Repo) -> tuple[str, list[int]]:
-    """What to download: the folder or archive, and the sizes of its files."""
+    """The folder or archive to download, and the sizes of its files."""
     from huggingface_hub import HfApi
 
     listing = HfApi().list_repo_tree(repo.id, repo_type="dataset", revision=repo.revision, recursive=True)
@@ -109,7 +108,7 @@ def _choose_part(repo: _Repo) -> tuple[str, list[int]]:
     part = _config(repo, (path for path in sizes if _is_below(path, repo.part))) or repo.part
     chosen = [size or 0 for path, size in sizes.items() if _is_below(path, part)]
     if not chosen:
-        raise DataError(f"DATA {repo}: no images, tables or archives there", hint=_USAGE)
+        raise DataError(f"DATA {repo}: contains no images, tables or archives", hint=_USAGE)
     return part, chosen
 
 
@@ -118,7 +117,7 @@ def _is_below(path: str, part: str) -> bool:
 
 
 def _config(repo: _Repo, paths: Iterable[str]) -> str:
-    """The folder of the only configuration; empty where nothing is to be chosen."""
+    """The folder of the configuration to use; empty if there is nothing to choose from."""
     folders = sorted({_config_folder(path) for path in paths if path.lower().endswith(".parquet")})
     if len(folders) < 2:
         return ""
@@ -132,7 +131,7 @@ def _config(repo: _Repo, paths: Iterable[str]) -> str:
 
 
 def _config_folder(path: str) -> str:
-    """``CONFIG/train-00000-of-00001.parquet`` and ``CONFIG/train/0000.parquet`` are of one configuration."""
+    """The configuration: CONFIG of ``CONFIG/train-00000-of-00001.parquet`` and of ``CONFIG/train/0000.parquet``."""
     folder = PurePosixPath(path).parent
     while folder.name.lower() in SPLIT_NAMES:
         folder = folder.parent
@@ -140,7 +139,7 @@ def _config_folder(path: str) -> str:
 
 
 def _patterns(part: str) -> list[str]:
-    """What to ask the Hub for: ``*.[jJ][pP][gG]`` and so on, since its patterns know upper from lower case."""
+    """Patterns of the files to download: ``*.[jJ][pP][gG]`` and so on, since the Hub's patterns are case-sensitive."""
     if is_archive_name(PurePosixPath(part).name):
         return [_literal(part)]
     prefix = _literal(f"{part}/") if part else ""
@@ -158,7 +157,7 @@ def _download(
 ) -> Path:
     from huggingface_hub import snapshot_download
 
-    # One of its bars counts bytes from the network, another bytes on the disk, a third files.
+    # It has one bar for bytes from the network, one for bytes on the disk, and one for files.
     bar = silent_bar(
         on_progress, counts=lambda shown: shown.get("unit") == "B" and "total" in str(shown.get("desc")), total=total
     )
@@ -175,7 +174,7 @@ def _download(
 
 
 def _find_snapshot(repo: _Repo) -> tuple[str, Path]:
-    """What is in the Hub's cache; of several configurations only one may be there."""
+    """The folder or archive in the Hub's cache, where at most one of several configurations may be present."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
@@ -196,15 +195,15 @@ def _hub_cache() -> Path:
 
 @contextlib.contextmanager
 def _explained(repo: _Repo) -> Iterator[None]:
-    """The Hub's errors as ours."""
+    """Turns the errors of the Hub's library into our own."""
     try:
         from huggingface_hub import errors
     except ImportError as error:
         raise missing_extra(f"{repo} needs huggingface_hub, which is not installed", "hub") from error
     sign_in = "hf auth login, or export HF_TOKEN=..."
     unknown = DataError(
-        f"DATA {repo}: no such data set on the Hub, or a private one",
-        hint=f"check the name; a private one needs {sign_in}",
+        f"DATA {repo}: no such data set on the Hub, or it is private",
+        hint=f"check the name; for a private one: {sign_in}",
     )
     try:
         yield
@@ -212,7 +211,7 @@ def _explained(repo: _Repo) -> Iterator[None]:
         raise
     except errors.GatedRepoError as error:
         raise NetworkError(
-            f"{repo}: its owner asks to accept terms first", hint=f"accept them on its page, then {sign_in}"
+            f"{repo}: its owner requires that you accept terms", hint=f"accept them on its page, then {sign_in}"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise unknown from error
@@ -220,10 +219,10 @@ def _explained(repo: _Repo) -> Iterator[None]:
         raise DataError(f"DATA {repo}: no such revision or name", hint=_USAGE) from error
     except errors.LocalEntryNotFoundError as error:
         raise NetworkError(
-            f"{repo}: not all of it is in the Hub's cache, and the Hub is not reached",
-            hint="run it once with a network and without --offline",
+            f"{repo}: it is not completely in the Hub's cache, and the Hub cannot be reached",
+            hint="run this once with a network and without --offline",
         ) from error
-    except Exception as error:  # what its HTTP library raises depends on its version
+    except Exception as error:  # errors of its HTTP library depend on its version
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 404):
             raise unknown from error
@@ -233,7 +232,7 @@ def _explained(repo: _Repo) -> Iterator[None]:
 
 
 def _walk(folder: Path) -> list[Path]:
-    """All files below a folder, relative to it; the one file, if it is one."""
+    """All files below a folder, relative to it; for a file, the file itself."""
     if folder.is_file():
         return [Path()]
     found = (Path(root, file) for root, _, files in os.walk(folder) for file in files)
@@ -241,9 +240,9 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], columns: Mapping[str, str | None]) -> Path:
-    """What the local readers are given: an archive, the table of unpacked images, or a folder of real files."""
+    """Prepares an archive, a table of unpacked images, or a folder of real files for the local readers."""
     base = snapshot / part
-    # The readers refuse links, of which the Hub's cache consists.
+    # The readers reject links, and the Hub's cache consists of links.
     files = {path.as_posix(): base / path for path in found}
     shards = [name for name in files if name.lower().endswith(".parquet")]
     archives = [name for name in files if is_archive_name((base / name).name)]
@@ -262,5 +261,5 @@ def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], colum
         (archive,) = (base / name for name in archives)
         return build_once(key, repo.name, lambda folder: link_files({archive.name: archive}, folder)) / archive.name
     if not images and not shards:
-        raise DataError(f"DATA {repo}: no images, Parquet files or archives there", hint=_USAGE)
+        raise DataError(f"DATA {repo}: contains no images, Parquet files or archives", hint=_USAGE)
     return build_once(key, repo.name, lambda folder: link_files(files, folder))

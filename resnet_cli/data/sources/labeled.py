@@ -1,4 +1,4 @@
-"""Images with labels as a source names them, on their way to a :class:`Dataset`."""
+"""From labeled images, as a source lists them, to a :class:`Dataset`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images import MAX_PIXELS
 
-#: Names (lower case) of folders, files and table cells that mean a split.
+#: Names (lower case) of folders, files and table cells that denote a split.
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -33,11 +33,11 @@ class LabeledImage(NamedTuple):
     """One image as its source describes it.
 
     Attributes:
-        name: What the item will be called.
+        name: Name of the future item.
         source: The file, or its bytes.
-        label: The class by name.
-        split: ``train`` where the source says nothing.
-        group: Empty where the source says nothing.
+        label: Name of the class.
+        split: Name of the split; ``train`` if the source does not give one.
+        group: Name of the group; empty if the source does not give one.
     """
 
     name: str
@@ -48,13 +48,13 @@ class LabeledImage(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """Files that were seen and not used.
+    """Numbers of files that were found and not used.
 
     Attributes:
-        others: Not images by their name.
-        hidden: Their name begins with a dot.
-        links: Links that were not followed.
-        unlabelled: Images in no class.
+        others: Number of files whose names are not those of images.
+        hidden: Number of files whose names begin with a dot.
+        links: Number of links that were not followed.
+        unlabelled: Number of images without a class.
     """
 
     others: int = 0
@@ -73,19 +73,19 @@ def build_dataset(
     notes: Sequence[str] = (),
     split_note: str = "",
 ) -> Dataset:
-    """Builds the data set: classes are the union over the splits, sorted by name; items are sorted too.
+    """Builds a data set: classes are the union over the splits, sorted by name; items are sorted too.
 
-    Names that differ only in how an accent is encoded (macOS writes another form than everybody else), or in
-    blanks around them, are one class.
+    Names that differ only in how an accent is encoded (macOS uses a different Unicode form), or in surrounding spaces,
+    are one class.
 
     Args:
-        images: Each name once.
-        name: Short, for run folders.
-        spec: Opens the same images again.
-        max_pixels: A larger image counts as one that cannot be read; None for the usual limit.
-        ignored: Becomes notes.
-        notes: More of them.
-        split_note: How the splits came about.
+        images: Labeled images with unique names.
+        name: Short name, for run folders.
+        spec: Specification that opens the same images again.
+        max_pixels: Larger images are reported as unreadable; None for the usual limit.
+        ignored: Files that were not used; reported as notes.
+        notes: Further notes for the user.
+        split_note: Where the splits come from.
     """
     found = list(images)
     for index, image in enumerate(found):
@@ -101,9 +101,9 @@ def build_dataset(
     )
     all_notes = [*notes]
     if ignored.unlabelled:
-        all_notes.append(f"images in no class were passed over: {ignored.unlabelled}")
+        all_notes.append(f"images without a class were ignored: {ignored.unlabelled}")
     if ignored.others:
-        all_notes.append(f"files that are not images were passed over: {ignored.others}")
+        all_notes.append(f"files that are not images were ignored: {ignored.others}")
     return Dataset(
         name=name,
         spec=spec,
@@ -116,10 +116,10 @@ def build_dataset(
 
 
 def read_split(text: str, where: str) -> Split:
-    """What a split is called -> the split; nothing said is ``train``.
+    """The split with a given name; ``train`` for an empty name.
 
     Raises:
-        DataError: The name means no split.
+        DataError: The name does not denote a split.
     """
     if not text:
         return "train"
@@ -133,13 +133,13 @@ def group_items(dataset: Dataset, group_by: str) -> Dataset:
     """Gives each item a group by its folder or by a regular expression.
 
     Args:
-        dataset: Any.
-        group_by: ``parent``, or an expression that is searched in the item's name; its first bracket (else all
-            that matches) is the group. Images without a match are a group each.
+        dataset: Data set whose items get groups.
+        group_by: ``parent``, or an expression to search in the item's name; its first capturing group (or else the
+            whole match) is the group's name. Images that do not match are not grouped.
 
     Raises:
-        ConfigError: Neither ``parent`` nor an expression.
-        DataError: It matches no image.
+        ConfigError: ``group_by`` is neither ``parent`` nor a valid expression.
+        DataError: The expression matches no image.
     """
     if group_by == "parent":
         groups: Mapping[str, str] = {item.name: str(PurePosixPath(item.name).parent) for item in dataset.items}

@@ -1,4 +1,4 @@
-"""Data sets that go by a name."""
+"""The data sets of the registry: where they are stored, and how they are opened."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from resnet_cli.network.registry import DATASETS
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.paths import data_dir
 
-#: Read from their binary archives; torchvision would unpickle theirs.
+#: Data sets read from their binary archives; torchvision would unpickle Python objects.
 _CIFAR = ("cifar10", "cifar100")
 
 
 def open_named(name: str, *, offline: bool = False, on_download: OnProgress | None = None) -> Dataset:
-    """Opens a set of the registry; its official splits are kept.
+    """Opens a data set of the registry with its official splits.
 
     Args:
         name: One of :data:`resnet_cli.network.registry.DATASETS`.
@@ -28,10 +28,10 @@ def open_named(name: str, *, offline: bool = False, on_download: OnProgress | No
         on_download: Called with (bytes done, bytes in all) of one file after the other.
 
     Raises:
-        NetworkError: A file is not here and cannot be downloaded.
+        NetworkError: A file is missing and cannot be downloaded.
         DataError: The files are damaged.
-        DiskError: The cache cannot be written or has no room.
-        SetupError: The installed torchvision cannot read the set.
+        DiskError: The cache cannot be written, or the disk is full.
+        SetupError: The installed torchvision cannot read the data set.
     """
     fetch_named(name, offline=offline, on_download=on_download)
     where = local_path(name)
@@ -45,7 +45,7 @@ def open_named(name: str, *, offline: bool = False, on_download: OnProgress | No
 
 
 def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | None = None) -> None:
-    """Brings a set of the registry to :func:`local_path`, ready to be opened; what is there already stays.
+    """Downloads a data set of the registry to :func:`local_path`, ready to be opened; existing files are kept.
 
     Args:
         name: One of :data:`resnet_cli.network.registry.DATASETS`.
@@ -53,9 +53,9 @@ def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | N
         on_download: Called with (bytes done, bytes in all) of one file after the other.
 
     Raises:
-        NetworkError: A file is not here and cannot be downloaded.
+        NetworkError: A file is missing and cannot be downloaded.
         DataError: An archive is damaged.
-        DiskError: The cache cannot be written or has no room.
+        DiskError: The cache cannot be written, or the disk is full.
     """
     where = local_path(name)
     if where is None:
@@ -69,9 +69,9 @@ def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | N
 
 
 def local_path(name: str) -> Path | None:
-    """Where a set of the registry lies or would lie; None for one that a library brings along.
+    """Where a data set of the registry is or would be stored; None if a library contains it.
 
-    For the sets that torchvision reads this is the ``root`` to give it.
+    For the data sets that torchvision reads, this is its ``root`` argument.
     """
     files = DATASETS[name].files
     if not files:
@@ -80,7 +80,7 @@ def local_path(name: str) -> Path | None:
 
 
 def is_here(name: str) -> bool:
-    """Whether a set of the registry can be opened without the network; lengths are looked at, not bytes."""
+    """Whether a data set can be opened without the network, by names and lengths; no bytes are read."""
     where = local_path(name)
     if where is None:
         return True
@@ -90,9 +90,9 @@ def is_here(name: str) -> bool:
 
 
 def _read_digits() -> tuple[tuple[str, ...], list[Item]]:
-    """Scikit-learn's bundled scans: 1,797 handwritten digits, 8 x 8 pixels, 17 gray levels.
+    """The scans that scikit-learn contains: 1,797 handwritten digits, 8 x 8 pixels, 17 gray levels.
 
-    Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), its test part.
+    Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), its test split.
     """
     from sklearn.datasets import load_digits
 
@@ -128,7 +128,7 @@ def _read_with_torchvision(name: str, root: Path) -> tuple[tuple[str, ...], list
 def _items(
     prefix: str, split: Split, images: Pixels, labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> list[Item]:
-    """Views into one array [n x h x w x 3], named like files so that a split can be written down."""
+    """Items that are views of one array [n x h x w x 3], named like files so that a split file can list them."""
     width = len(str(len(images) - 1))
     return [
         Item(f"{prefix}/{classes[label]}/{index:0{width}d}", image, int(label), split)

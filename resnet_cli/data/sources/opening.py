@@ -1,4 +1,4 @@
-"""From what a user types as DATA to a :class:`Dataset`: the one door for every kind of source."""
+"""Opens DATA, of whatever kind, as a :class:`Dataset`."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import user_path
 
-#: Told of a task, how much of it is done and how much there is.
-
-#: Flags that only a table gives a meaning.
+#: Fields whose flags have an effect on tables only.
 COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 
 
 def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWork = lambda *_: None) -> Dataset:
-    """Opens a data set with the splits its source has; a source without splits is all ``train``.
+    """Opens a data set with the splits of its source; a source without splits is all ``train``.
 
     Args:
-        spec: A folder, a table, an archive of either, the address of any of these, or the name of a set in the
+        spec: A folder, a table, an archive of either, the address of any of these, or the name of a data set in the
             registry.
-        options: How it is read.
-        on_work: Told of ``download`` and ``unpack``: bytes done, bytes in all.
+        options: How the data is read.
+        on_work: Called with the bytes done and the bytes in all of ``download`` and ``unpack``.
 
     Raises:
-        ConfigError: A flag that has no effect on this kind of source.
-        DataError: Nothing there, or not a usable layout.
+        ConfigError: A flag has no effect on this kind of source.
+        DataError: The data does not exist, or its layout is not usable.
         NetworkError: It has to be downloaded and cannot be.
     """
     options = options or DataConfig()
     if not spec.strip():
-        raise DataError("DATA is empty", hint="name a folder, a table, an archive or a set; is a shell variable unset?")
+        raise DataError(
+            "DATA is empty", hint="give a folder, a table, an archive or a name; is a shell variable unset?"
+        )
 
     def on_download(done: int, total: int | None) -> None:
         on_work("download", done, total)
 
-    # os.path and not Path: a name that is too long is a folder that is not there, not an OSError.
+    # os.path instead of Path: a name that is too long is a missing folder, not an OSError.
     if spec in DATASETS and not os.path.isdir(user_path(spec)):
         dataset = _open_named(spec, options, on_download)
     elif remote.is_remote(spec):
@@ -66,10 +66,10 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
         if not os.path.exists(path):
             raise DataError(
                 f"DATA {spec}: no such folder or file",
-                hint="give a folder with one sub-folder a class, a table, an archive, an address, or a name: "
+                hint="give a folder with one subfolder per class, a table, an archive, an address, or a name: "
                 f"{', '.join(DATASETS)}",
             )
-        # A table that is a link names images beside the link.
+        # A table that is a link lists images beside the link.
         absolute = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
         dataset = _open_path(path, options, spec=str(absolute), on_work=on_work, within=None)
     if options.group_by and not any(item.group for item in dataset.items):
@@ -80,7 +80,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
 def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Dataset:
     from resnet_cli.data.sources import named
 
-    _refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has labels of its own")
+    _refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has its own labels")
     dataset = named.open_named(name, offline=options.offline, on_download=on_download)
     if options.max_pixels is None:
         return dataset
@@ -89,14 +89,14 @@ def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Data
 
 
 def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, within: Path | None) -> Dataset:
-    """Opens what lies on the disk; tables may name nothing outside ``within``."""
+    """Opens a local path; tables may list nothing outside ``within``."""
     if path.is_file() and archives.is_archive_name(path.name):
         folder = archives.unpacked(path, wanted=is_wanted_member, on_progress=lambda *n: on_work("unpack", *n))
         return dataclasses.replace(
             _open_path(folder, options, spec=spec, on_work=on_work, within=folder), name=_short_name(path.name)
         )
     if within is not None:
-        _refuse_without_effect(options, ("follow_links",), f"what comes out of {spec} are no links")
+        _refuse_without_effect(options, ("follow_links",), f"{spec} contains no links")
     refusals: list[ResnetCliError] = []
     if path.is_dir():
         tables, refusals = ([], []) if options.label_regex else find_tables(path, options)
@@ -106,18 +106,18 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
         raise DataError(
             f"DATA {spec}: not a folder, a table or an archive",
             hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
-            ".tar.zst; for the class of one image: resnet-cli predict",
+            ".tar.zst; to classify one image: resnet-cli predict",
         )
     if tables:
-        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table names images and labels")
+        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table gives images and labels")
         return read_labeled_tables(tables, path, options, spec=spec, within=within)
     if refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
         raise refusals[0]
-    _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is no table")
+    _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is not a table")
     try:
         return read_folder(path, options, spec=spec)
     except DataError as error:
-        # Most likely the table that cannot be used was the point of the folder.
+        # The folder was most likely meant to be read by the table that cannot be used.
         if not refusals:
             raise
         if isinstance(refusals[0], SetupError):
@@ -130,7 +130,7 @@ def _refuse_without_effect(options: DataConfig, fields: Sequence[str], why: str)
     for field in fields:
         if getattr(options, field):
             flag = field.replace("_", "-")
-            raise ConfigError(f"--{flag} has no effect: {why}", hint=f"leave --{flag} away")
+            raise ConfigError(f"--{flag} has no effect: {why}", hint=f"remove --{flag}")
 
 
 def _short_name(spec: str) -> str:
@@ -138,16 +138,16 @@ def _short_name(spec: str) -> str:
     path = re.split("[?#@]", spec.rstrip("/"))[0] if remote.is_remote(spec) else spec
     last = re.split("[/\\\\]", path.rstrip("/"))[-1]
     stem = re.split(r"\.(?:zip|t[a-z]+2?|csv|jsonl|ndjson|parquet)\b", last, flags=re.IGNORECASE)[0]
-    # Runs get the name, and Windows knows no such folders.
+    # Run folders get this name, and Windows does not allow these characters.
     return re.sub(r'[<>:"|?*\x00-\x1f]', "_", stem).rstrip(". ") or "data"
 
 
 def is_wanted_member(name: str) -> bool:
-    """Which members of an archive are of use."""
+    """Whether a member of an archive is of use."""
     return is_image_name(Path(name)) or is_table_name(Path(name))
 
 
 def describe(dataset: Dataset) -> str:
-    """One line of counts: ``245 train, 153 val``."""
+    """The number of images per split: ``245 train, 153 val``."""
     counts = dataset.counts()
     return ", ".join(f"{sum(per_class):,} {split}" for split, per_class in counts.items() if sum(per_class))

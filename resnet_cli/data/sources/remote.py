@@ -1,8 +1,8 @@
-"""DATA that lives elsewhere becomes a local folder, archive or table; the readers of local data take over there.
+"""Remote DATA becomes a local folder, archive or table, which the readers of local data open.
 
-Archives behind http(s) are one download (``download.py``), ``hf:`` is the Hugging Face Hub (``hub.py``), and all
-else, such as s3:// and gs:// buckets or web folders, is copied through fsspec. Nobody's password is asked for or
-kept: each library finds its own in the environment or its own files.
+Archives at http(s) addresses are one download (``download.py``), ``hf:`` is the Hugging Face Hub (``hub.py``), and
+everything else, such as s3:// and gs:// buckets or web folders, is copied through fsspec. Passwords are neither
+requested nor stored: each library finds its own in the environment or in its own files.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ MAX_DEPTH = 64
 _TIMEOUT_S = 60
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _WEB = frozenset({"http", "https"})
-#: Whose drivers the extra installs.
+#: Schemes whose drivers the extra installs.
 _IN_EXTRA = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "memory"})
-#: What is no place elsewhere, or has a better name here.
+#: Schemes that are not remote, or that have a better spelling -> what to write instead.
 _INSTEAD = {
     "file": "give the path itself",
     "local": "give the path itself",
@@ -56,7 +56,7 @@ _INSTEAD = {
 
 
 def is_remote(spec: str) -> bool:
-    """Whether DATA names something elsewhere: ``hf:...`` or ``scheme://...`` (a Windows drive is no scheme)."""
+    """Whether DATA is remote: ``hf:...`` or ``scheme://...`` (a Windows drive is not a scheme)."""
     return spec.startswith("hf:") or _SCHEME.match(spec) is not None
 
 
@@ -67,28 +67,28 @@ def localize(
     on_progress: OnProgress | None = None,
     columns: Mapping[str, str | None] | None = None,
 ) -> Path:
-    """Brings what a spec names into the cache, as far as it is not there yet.
+    """Copies remote data into the cache, as far as it is not there yet.
 
-    A folder's copy has its images and tables under the same names, a table's copy has the images that the
-    table names beside it; an image that a table names and that is not there is left for the reader to report.
-    Each call looks again and fetches what has changed; an interrupted one is gone on with. Of an image in a web
-    folder or of a table only the name is known, so one that is here stays.
+    The copy of a folder has its images and tables under the same names; the copy of a table has the images that the
+    table lists beside it. An image that does not exist is left for the reader to report. Each call fetches what has
+    changed, and resumes an interrupted copy. Images in a web folder or a table have no version, so copied ones are
+    kept.
 
     Args:
         spec: ``hf:OWNER/NAME``, or the address of a folder, a table or an archive.
-        offline: Use the whole copy of an earlier call, and fail without one.
-        on_progress: Called with the bytes that are here and the total, None where it is not known.
+        offline: Use the complete copy of an earlier call, and fail if there is none.
+        on_progress: Called with the bytes copied so far and the total, None if it is not known.
         columns: Passed on to :func:`~resnet_cli.data.sources.tables.read_table`.
 
     Returns:
         A local folder, archive or table.
 
     Raises:
-        DataError: It is not there, holds nothing of use, or has names that would leave its folder.
-        NetworkError: It cannot be had, or only without encryption.
+        DataError: It does not exist, contains nothing of use, or has names that would leave its folder.
+        NetworkError: It cannot be downloaded, or only without encryption.
         SetupError: A package is not installed.
-        DiskError: The cache cannot be written or has no room.
-        ConfigError: No such address, or a column that is asked for is not there.
+        DiskError: The cache cannot be written, or the disk is full.
+        ConfigError: The address is invalid, or a requested column does not exist.
     """
     offline = is_offline(offline)
     if spec.startswith("hf:") and not spec.startswith("hf://"):
@@ -102,7 +102,9 @@ def localize(
         copy = RemoteCache(key, last)
         if copy.complete and (copy.folder / last).exists():
             return copy.folder / last
-        raise NetworkError(f"offline, and no whole copy of {copy.shown} is here", hint="run it once with a network")
+        raise NetworkError(
+            f"offline, and there is no complete copy of {copy.shown}", hint="run this once with a network"
+        )
     filesystem, root = _open(address, scheme)
     source = _Source(filesystem, root, redact(spec), is_web=scheme in _WEB)
     with exclusive(cache_folder(key, last)):
@@ -115,10 +117,10 @@ def localize(
 def _scheme(spec: str) -> str:
     found = _SCHEME.match(spec)
     if not found:
-        raise DataError(f"DATA {redact(spec)}: not an address", hint="write scheme://place/folder or hf:OWNER/NAME")
+        raise DataError(f"DATA {redact(spec)}: not an address", hint="write scheme://host/folder or hf:OWNER/NAME")
     scheme = found[1].lower()
     if scheme in _INSTEAD:
-        raise DataError(f"DATA {redact(spec)}: {scheme}:// is not for data elsewhere", hint=_INSTEAD[scheme])
+        raise DataError(f"DATA {redact(spec)}: {scheme}:// is not supported", hint=_INSTEAD[scheme])
     return scheme
 
 
@@ -131,7 +133,7 @@ def _web_address(spec: str) -> tuple[str, str]:
         return spec, last
     if parts.query or "#" in spec:
         raise DataError(
-            f"DATA {redact(spec)}: only an archive's address may hold '?' or '#'",
+            f"DATA {redact(spec)}: only the address of an archive may contain '?' or '#'",
             hint="give the address of a folder, a table or an archive",
         )
     if not addresses.is_private(spec):
@@ -140,7 +142,7 @@ def _web_address(spec: str) -> tuple[str, str]:
 
 
 class _Source:
-    """A folder of an fsspec filesystem, or one file there."""
+    """A folder of an fsspec filesystem, or one file in it."""
 
     def __init__(self, filesystem: Any, root: str, shown: str, *, is_web: bool) -> None:
         self.filesystem = filesystem
@@ -149,7 +151,7 @@ class _Source:
         self.is_web = is_web
 
     def info(self) -> Mapping[str, Any]:
-        """What is known about the one file; empty if it would not say."""
+        """Information about the one file; empty if the filesystem gives none."""
         try:
             found: Mapping[str, Any] = attempt(lambda: self.filesystem.info(self.root), self.shown)
         except FileNotFoundError:
@@ -157,12 +159,12 @@ class _Source:
         return found
 
     def beside(self, name: str) -> str:
-        """The address of a file that has a name relative to this one."""
+        """The address of a file whose name is relative to this one."""
         parent = self.root.rpartition("/")[0]
         return f"{parent}/{quote(os.fsencode(name))}" if self.is_web else f"{parent}/{name}"
 
     def files(self) -> Iterator[RemoteEntry]:
-        """The images and tables below, named relative to the folder; hidden ones are passed over."""
+        """Yields the images and tables below the folder, with names relative to it; hidden ones are skipped."""
         folders = [self.root + "/" if self.is_web else self.root]
         num_entries = 0
         with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="list") as pool:
@@ -180,20 +182,20 @@ class _Source:
                         yield entry
                 if not folders:
                     return
-        raise DataError(f"{self.shown}: more than {MAX_DEPTH} folders in each other")
+        raise DataError(f"{self.shown}: folders are nested more than {MAX_DEPTH} deep")
 
     def _entries(self, folder: str) -> list[tuple[RemoteEntry, bool]]:
-        """What is of use in one folder, and whether it is a folder."""
+        """The entries of a folder that are of use, each with whether it is a folder."""
         try:
             listing = attempt(lambda: self.filesystem.ls(folder, detail=True), self.shown)
         except FileNotFoundError as error:
-            raise DataError(f"DATA {self.shown}: not there", hint="check the address") from error
+            raise DataError(f"DATA {self.shown}: does not exist", hint="check the address") from error
         found = []
         for info in listing:
             address = html.unescape(info["name"]) if self.is_web else str(info["name"])
             name = self._name(address)
             is_folder = info.get("type") == "directory"
-            # A web page may link to anything; its links up are no part of the folder.
+            # A web page may link to anything; links to parent folders do not belong to the folder.
             is_link_up = self.is_web and is_folder and ".." in name.split("/")
             last = Path(name.rpartition("/")[2])
             if not is_link_up and (not last.name.startswith(".") if is_folder else is_wanted(last)) and last.name:
@@ -201,7 +203,7 @@ class _Source:
         return found
 
     def _name(self, address: str) -> str:
-        """Relative to the folder; empty for the folder itself and for what is not below it."""
+        """The name relative to the folder; empty for the folder itself and for anything outside it."""
         root = self.root + "/"
         if not address.startswith(root) or (self.is_web and {"?", "#"} & set(address)):
             return ""
@@ -210,7 +212,7 @@ class _Source:
 
 
 def _open(address: str, scheme: str) -> tuple[Any, str]:
-    """An fsspec filesystem and what it calls the folder or file."""
+    """An fsspec filesystem, and the path of the folder or file on it."""
     shown = redact(address)
     try:
         import fsspec
@@ -218,7 +220,7 @@ def _open(address: str, scheme: str) -> tuple[Any, str]:
         kind = fsspec.get_filesystem_class(scheme)
         options: dict[str, Any] = {}
         if scheme in _WEB:
-            # Compressed on the way, a file has another length than the server says.
+            # A compressed transfer has a different length than the server states.
             headers = {"Accept-Encoding": "identity"}
             options = {"get_client": _web_client, "simple_links": False, "headers": headers}
     except ImportError as error:
@@ -226,23 +228,23 @@ def _open(address: str, scheme: str) -> tuple[Any, str]:
         raise missing_extra(what, "cloud") if scheme in _IN_EXTRA else SetupError(what) from error
     except ValueError as error:
         raise DataError(
-            f"DATA {shown}: {scheme}:// is not known", hint="such as s3://, gs://, https:// or hf:OWNER/NAME"
+            f"DATA {shown}: unknown scheme {scheme}://", hint="use one such as s3://, gs://, https:// or hf:OWNER/NAME"
         ) from error
     try:
-        # Not the cached instance: its listings would be of an earlier call.
+        # Not the cached instance, whose listings would be those of an earlier call.
         filesystem = kind(**kind._get_kwargs_from_urls(address), **options, skip_instance_cache=True)
         return filesystem, str(kind._strip_protocol(address)).rstrip("/")
-    except Exception as error:  # every filesystem has errors of its own
+    except Exception as error:  # every filesystem has its own errors
         raise explain(error, shown) from error
 
 
 async def _web_client(**options: Any) -> Any:
-    """A session that finds proxies and passwords where curl does, and follows no redirect to an open connection."""
+    """A session that finds proxies and passwords as curl does, and follows no redirect to an unencrypted address."""
     import aiohttp
 
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_check_redirect)
-    # A large file may take hours; only silence is a failure.
+    # A large file may take hours; only a silent connection times out.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
     return aiohttp.ClientSession(trust_env=True, timeout=timeout, trace_configs=[trace], **options)
 
@@ -252,18 +254,18 @@ async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
     if not addresses.is_private(target):
         raise NetworkError(
             f"{redact(str(redirect.url))} redirects to {redact(target)}, which is not encrypted; refused",
-            hint="a login page of the network may be in the way: open the address in a browser",
+            hint="the network may require a login: open the address in a browser",
         )
 
 
 def _bring_file(
     copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
 ) -> Path:
-    """An archive, or a table and then the images that it names."""
+    """Copies an archive, or a table and then the images that it lists."""
     info = source.info()
     file = RemoteEntry.of(last, source.root, info)
     if copy.bring(source.filesystem, [file], on_progress=on_progress, again=not info):
-        raise DataError(f"DATA {copy.shown}: not there", hint="check the address")
+        raise DataError(f"DATA {copy.shown}: does not exist", hint="check the address")
     names = {last}
     if is_table_name(Path(last)):
         named = {
@@ -277,7 +279,7 @@ def _bring_file(
         missing = copy.bring(source.filesystem, images, on_progress=on_progress)
         if images and len(missing) == len(images):
             raise DataError(
-                f"DATA {copy.shown}: none of the {len(images):,} images that it names is there, such as "
+                f"DATA {copy.shown}: none of the {len(images):,} images that it lists exists, such as "
                 f"{missing[0][:200]}",
                 hint="paths in a table are relative to its folder",
             )
@@ -290,14 +292,14 @@ def _bring_folder(copy: RemoteCache, source: _Source, last: str, on_progress: On
     files = [dataclasses.replace(file, name=f"{last}/{file.name}") for file in source.files()]
     if not files:
         raise DataError(
-            f"DATA {copy.shown}: no images or tables there",
-            hint="check the address; a web folder needs a page that lists its files",
+            f"DATA {copy.shown}: contains no images or tables",
+            hint="check the address; a web folder needs an index page that lists its files",
         )
     missing = copy.bring(source.filesystem, files, on_progress=on_progress)
     if missing:
         raise DataError(
-            f"DATA {copy.shown}: {len(missing)} files are listed but not there, such as {missing[0][:200]}",
-            hint="run it again if the folder is just changing",
+            f"DATA {copy.shown}: {len(missing)} files are listed but do not exist, such as {missing[0][:200]}",
+            hint="run this again if the folder is being changed",
         )
     copy.finish({file.name for file in files})
     return copy.folder / last

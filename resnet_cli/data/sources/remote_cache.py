@@ -1,4 +1,4 @@
-"""A local copy of files that live elsewhere: goes on where it stopped, and is brought up to date by the next call."""
+"""A local copy of remote files: an interrupted copy resumes, and each call updates it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from resnet_cli.system.paths import (
 
 MAX_FILES = 2_000_000
 NUM_THREADS = 8
-#: Files that are handed to the threads at once; an interrupt waits for none of the others.
+#: Number of files that are given to the threads at once; an interrupt waits for no others.
 _BATCH_FILES = 1024
 _MAX_NAME_CHARS = 60
-#: Where filesystems say that a file changed, the surest first.
+#: Keys under which filesystems report changes of a file, the most reliable first.
 _STAMPS = (
     *("ETag", "etag", "e_tag", "md5Hash", "content_md5", "Content-MD5"),
     *("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified", "created"),
@@ -41,13 +41,13 @@ _STAMPS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RemoteEntry:
-    """One file elsewhere.
+    """One remote file.
 
     Attributes:
-        name: Where it lands: a path with ``/`` below the copy.
-        address: What its filesystem calls it.
-        size: In bytes; None where it is not known.
-        stamp: Changes when the file does; empty where nothing is known.
+        name: Path with ``/`` below the folder of the copy.
+        address: Its path on the remote filesystem.
+        size: Size in bytes; None if it is not known.
+        stamp: A value that changes when the file does; empty if there is none.
     """
 
     name: str
@@ -57,18 +57,18 @@ class RemoteEntry:
 
     @classmethod
     def of(cls, name: str, address: str, info: Mapping[str, Any]) -> RemoteEntry:
-        """From what an fsspec filesystem says about it."""
+        """An entry from the information of an fsspec filesystem."""
         size = info.get("size")
         stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
         return cls(name, address, size if isinstance(size, int) else None, stamp)
 
 
 class RemoteCache:
-    """The files below one folder of the cache, and beside it an index of what they were copied from.
+    """The files below one cache folder, and beside it an index of the remote files that they were copied from.
 
     Args:
-        spec: What the user typed; one copy for each.
-        last: Its last part, for people.
+        spec: Specification as the user typed it; each has its own copy.
+        last: Its last part, for a readable folder name.
     """
 
     def __init__(self, spec: str, last: str) -> None:
@@ -85,20 +85,20 @@ class RemoteCache:
         on_progress: OnProgress | None = None,
         again: bool = False,
     ) -> list[str]:
-        """Copies what is not here yet or has changed.
+        """Copies the files that are missing or have changed.
 
         Args:
             filesystem: An fsspec filesystem.
-            files: What has to be here.
-            on_progress: Called after each file with the bytes that are here and the total, None if not known.
-            again: Copy even what is here, because nothing tells whether it changed.
+            files: The files that the copy must contain.
+            on_progress: Called after each file with the bytes copied so far and the total, None if it is not known.
+            again: Also copy files that are present, because nothing tells whether they have changed.
 
         Returns:
-            The names of those that are not there.
+            Names of the files that do not exist.
 
         Raises:
-            NetworkError: One cannot be had.
-            DiskError: The cache cannot be written or has no room.
+            NetworkError: A file cannot be downloaded.
+            DiskError: The cache cannot be written, or the disk is full.
         """
         todo = [file for file in files if again or not self._is_here(file)]
         report = on_progress or (lambda *_: None)
@@ -126,7 +126,7 @@ class RemoteCache:
         return missing
 
     def finish(self, names: set[str]) -> None:
-        """Marks the copy as whole and removes what is no longer elsewhere.
+        """Marks the copy as complete and removes files that no longer exist remotely.
 
         Raises:
             DiskError: The cache cannot be written.
@@ -152,7 +152,7 @@ class RemoteCache:
         return file.size in (None, size) and ("" in (stamp, file.stamp) or stamp == file.stamp)
 
     def _bring_one(self, filesystem: Any, file: RemoteEntry) -> int | None:
-        """The size of the file's new copy; None if the file is not there."""
+        """Copies one file and returns its size; None if the file does not exist."""
         path = self.folder / file.name
         make_dir(path.parent)
 
@@ -162,10 +162,10 @@ class RemoteCache:
                     filesystem.get_file(file.address, str(temporary))
                     size = temporary.stat().st_size
                 except OSError as error:
-                    # atomic_path takes any OSError for the disk's.
+                    # atomic_path would report any OSError as an error of the disk.
                     raise Failed(error) from error
                 if file.size not in (None, size):
-                    raise Failed(OSError(f"{size} of {file.size} bytes came"))
+                    raise Failed(OSError(f"received {size} of {file.size} bytes"))
             return size
 
         try:
@@ -187,19 +187,19 @@ def _read_index(path: Path) -> tuple[bool, dict[str, tuple[int, str]]]:
         known = {str(name): (int(size), str(stamp)) for name, (size, stamp) in found["files"].items()}
         return found["complete"] is True, known
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        # It only saves time: without it everything is compared by size.
+        # The index only saves time: without it, files are compared by size.
         return False, {}
 
 
 def cache_folder(spec: str, last: str) -> Path:
-    """Where the copy of a spec lies: the hash keeps specs apart, the last part is for people."""
+    """The cache folder of a spec: a hash makes it unique, and the last part makes it readable."""
     key = hashlib.sha256(spec.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return data_dir() / "remote" / f"{key}-{safe_name(last)}"
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """One process at a time makes or updates a copy.
+    """Holds the lock of a cache folder, so that one process at a time creates or updates it.
 
     Raises:
         DiskError: The cache cannot be written.
@@ -211,24 +211,24 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def safe_name(name: str) -> str:
-    """A name that every system takes for a file or folder."""
+    """A name that is valid for a file or folder on every system."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[-_MAX_NAME_CHARS:] or "data"
 
 
 def check_path(name: str, where: str) -> str:
-    """A relative path with ``/`` that stays below the folder it is put into.
+    """Checks that a name is a relative path with ``/`` that stays inside its folder, and normalizes it.
 
     Args:
-        name: As a stranger wrote it.
-        where: What is to blame.
+        name: An untrusted name.
+        where: Source of the name, for the message.
 
     Raises:
-        DataError: It would leave the folder, or no system can hold it.
+        DataError: The path would leave the folder, or is not valid on every system.
     """
     parts = [part for part in name.split("/") if part != "."]
     if not parts or {"", ".."} & set(parts) or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
         raise DataError(
-            f"{where} names {name[:200]!a}, which is no path below its folder; refused",
+            f"{where} names {name[:200]!a}, which is not a path below its folder; refused",
             hint="paths must be relative, with '/' and without '..'",
         )
     return "/".join(parts)

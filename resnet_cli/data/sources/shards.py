@@ -1,4 +1,4 @@
-"""Files of another tool's cache as the local readers want them: real files, and images out of Parquet shards."""
+"""Files of the Hub's cache in a form for the local readers: real files, and the images of Parquet shards."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import atomic_folder, check_space, make_dir
 
-#: The table of unpacked images.
+#: Name of the table of unpacked images.
 TABLE_NAME = "images.csv"
 _COLUMNS = {"image_column": "image", "label_column": "label", "split_column": "split", "group_column": "group"}
-#: Source: the signatures of the formats' specifications, as `file` and Python's former imghdr know them.
+#: Source: the signatures in the formats' specifications, as in `file` and Python's former imghdr.
 _SIGNATURES = {
     b"\xff\xd8\xff": ".jpg",
     b"\x89PNG\r\n\x1a\n": ".png",
@@ -32,12 +32,12 @@ _SIGNATURES = {
 
 
 def build_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
-    """A folder of the cache that is built whole or not at all, and only once.
+    """A cache folder that is built completely or not at all, and only once.
 
     Args:
-        key: Says all that its content depends on.
-        name: The folder's name, for people.
-        build: Fills the empty folder that it is given.
+        key: Text that identifies the content.
+        name: Readable name of the folder.
+        build: Fills the empty folder that it is called with.
 
     Raises:
         DiskError: The cache cannot be written.
@@ -53,7 +53,7 @@ def build_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
 
 
 def link_files(files: Mapping[str, Path], folder: Path) -> None:
-    """Puts files into a folder without taking their space twice, where the file system can do that.
+    """Adds files to a folder as hard links, or as copies where the file system has no hard links.
 
     Args:
         files: Path below the folder -> the file, or a link to it.
@@ -70,18 +70,19 @@ def link_files(files: Mapping[str, Path], folder: Path) -> None:
 
 
 def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str, str | None]) -> None:
-    """Writes the images inside Parquet files as ``SPLIT/ROW.EXTENSION``, and a table of them.
+    """Writes the images in Parquet files as ``SPLIT/ROW.EXTENSION``, and a table of them.
 
-    The split is what a shard's name or folder says, else ``train``; shards that say none are passed over where
-    others do. An image that is missing or of an unknown format is written as it is, for the check to report.
+    The split comes from the name or folder of a shard, else it is ``train``; shards without one are skipped if others
+    have one. An image that is missing or of an unknown format is written as it is, and reported when images are
+    checked.
 
     Args:
         shards: Path in the data set -> the file.
         folder: An empty folder.
-        columns: As for :func:`~resnet_cli.data.sources.tables.read_table`; the table's columns get the same names.
+        columns: As for :func:`~resnet_cli.data.sources.tables.read_table`; the table gets the same column names.
 
     Raises:
-        DataError: A shard is damaged, or holds no images.
+        DataError: A shard is damaged, or contains no images.
     """
     check_space(folder, sum(shard.stat().st_size for shard in shards.values()), "unpacking the Parquet files")
     splits = {name: split_of(name) for name in shards}
@@ -106,12 +107,12 @@ def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str
 
 
 def split_of(shard: str) -> str:
-    """The split that a shard's name or folder means: ``data/test-00000-of-00001.parquet``; empty for none."""
+    """The split in a shard's name or folder, as in ``data/test-00000-of-00001.parquet``; empty if there is none."""
     path = PurePosixPath(shard.lower())
     words = [re.split(r"[^a-z]", path.name)[0], *reversed(path.parent.parts)]
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
 
 
 def _extension(data: bytes) -> str:
-    # Anything else is for the decoder to explain, which looks at the bytes and not at the name.
+    # The decoder reports anything else; it ignores the name.
     return next((extension for start, extension in _SIGNATURES.items() if data.startswith(start)), ".jpg")

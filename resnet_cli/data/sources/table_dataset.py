@@ -1,4 +1,4 @@
-"""Tables of images as data sets: which tables of a folder label its images, and what they say."""
+"""Tables as data sets: which tables of a folder label its images, and how they are read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from resnet_cli.data.sources.table_formats import is_table_name
 from resnet_cli.data.sources.tables import Row, Table, read_table
 from resnet_cli.errors import DataError, ResnetCliError
 
-#: Text files in a folder are notes and requirements; as DATA itself they are lists of images.
+#: In a folder, text files are notes and requirements; given as DATA, they are lists of images.
 NOT_LOOKED_FOR = frozenset({".txt", ".lst"})
 
 
 def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[ResnetCliError]]:
-    """The table that labels the images of a folder, or one for each split; none where folders tell the classes.
+    """The table that labels the images of a folder, or one table per split; none if folders give the classes.
 
-    A table counts if its first row names a file that is there; so a stray one does no harm.
+    A table counts only if its first row names a file that exists, so that an unrelated table does no harm.
 
     Returns:
-        The tables, and why others do not count.
+        The tables, and the errors that explain why others do not count.
 
     Raises:
-        DataError: Several tables do, and their names are no splits.
+        DataError: Several tables count, and their names do not denote splits.
     """
     tree = Tree(folder, follow_links=options.follow_links)
     found: list[Path] = []
@@ -47,7 +47,7 @@ def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[Res
         (folder,) = children
     if len(found) > 1 and not all(path.stem.lower() in SPLIT_NAMES for path in found):
         raise DataError(
-            f"{folder}: several tables name its images: {', '.join(path.name for path in found)}",
+            f"{folder}: several tables list its images: {', '.join(path.name for path in found)}",
             hint=f"give one of them as DATA: {found[0]}",
         )
     return found, refusals
@@ -56,20 +56,20 @@ def find_tables(folder: Path, options: DataConfig) -> tuple[list[Path], list[Res
 def read_labeled_tables(
     tables: Sequence[Path], origin: Path, options: DataConfig, *, spec: str, within: Path | None
 ) -> Dataset:
-    """Reads one table, or one for each split.
+    """Reads one table, or one table per split.
 
-    An image that several rows name with the same label counts once.
+    An image that several rows list with the same label counts once.
 
     Args:
-        tables: Paths of images in them are relative to the table.
-        origin: What the user gave; items are named relative to its folder.
-        options: Names of columns, how to group.
-        spec: Opens the same images again.
-        within: No path may lead out of it; None for a table that the user wrote.
+        tables: The tables; paths of images are relative to the folder of each.
+        origin: Path given by the user; items are named relative to its folder.
+        options: Names of columns and how to group.
+        spec: Specification that opens the same images again.
+        within: Folder that no path may leave; None for a table that the user wrote.
 
     Raises:
-        ConfigError: A column that a flag names is not there.
-        DataError: A damaged table, one without rows, or an image with two labels or splits.
+        ConfigError: A column that a flag names does not exist.
+        DataError: A table is damaged or has no rows, or an image has two labels or splits.
     """
     top = Path(os.path.normpath(origin if origin.is_dir() else origin.parent))
     is_inside = _fence(within or top)
@@ -84,7 +84,7 @@ def read_labeled_tables(
             file = _resolve(row, path)
             if within is not None and not is_inside(file):
                 raise DataError(
-                    f"{where}: '{row.image}' leads out of {within.name}", hint="use paths relative to the table"
+                    f"{where}: '{row.image}' is outside {within.name}", hint="use paths relative to the table"
                 )
             has_splits = has_splits or bool(row.split)
             image = LabeledImage(
@@ -98,13 +98,13 @@ def read_labeled_tables(
                 _refuse_contradiction(earlier, image, where)
                 num_repeated += 1
     if not found:
-        raise DataError(f"{tables[0]}: no row names an image", hint="a table needs the columns image,label and rows")
+        raise DataError(f"{tables[0]}: no row lists an image", hint="a table needs the columns image,label and rows")
     _refuse_nowhere(tables[0], [image.source for image in found.values()])
-    notes = [f"rows that repeat another: {num_repeated}"] if num_repeated else []
+    notes = [f"repeated rows: {num_repeated}"] if num_repeated else []
     num_elsewhere = _count_elsewhere(found.values())
     if num_elsewhere:
         shown = ", ".join(path.name for path in tables)
-        notes.append(f"images in the folder of another class than {shown} says: {num_elsewhere}")
+        notes.append(f"images in the folder of a different class than in {shown}: {num_elsewhere}")
     return build_dataset(
         found.values(),
         name=(origin.resolve().name if origin.is_dir() else origin.name.partition(".")[0]) or "data",
@@ -112,12 +112,12 @@ def read_labeled_tables(
         max_pixels=options.max_pixels,
         ignored=Ignored(),
         notes=notes,
-        split_note="as the table says" if has_splits else "",
+        split_note="from the table" if has_splits else "",
     )
 
 
 def _open_table(path: Path, options: DataConfig) -> tuple[Table, bool]:
-    """The table, and whether its own groups are wanted."""
+    """The table, and whether its own groups are used."""
     columns = {
         "image_column": options.image_column,
         "label_column": options.label_column,
@@ -127,7 +127,7 @@ def _open_table(path: Path, options: DataConfig) -> tuple[Table, bool]:
     table = read_table(path, **columns)
     if group_by is None:
         return table, True
-    # Anything that is no column is for `group_items`.
+    # `group_items` handles anything that is not a column.
     is_column = group_by.strip().lower() in {column.strip().lower() for column in table.columns}
     return (read_table(path, **columns, group_column=group_by), True) if is_column else (table, False)
 
@@ -143,20 +143,20 @@ def _why_not(path: Path, options: DataConfig) -> ResnetCliError | None:
     except OSError as error:
         return DataError(f"{path}: {error.strerror or error}")
     return DataError(
-        f"{path}: its first image '{row.image}' is not there", hint="paths in a table are relative to its folder"
+        f"{path}: its first image '{row.image}' does not exist", hint="paths in a table are relative to its folder"
     )
 
 
 def _resolve(row: Row, table: Path) -> Path:
-    # Tables that were written on Windows have backslashes; a file's own name has none on other systems.
+    # Tables written on Windows contain backslashes; a file name does not on other systems.
     text = os.path.normpath(row.image.replace("\\", "/"))
     folder = os.path.dirname(table)
-    # The folder above a link is not the one above its target.
+    # The parent of a link is not the parent of its target.
     return Path(os.path.normpath(os.path.join(os.path.realpath(folder) if text.startswith("..") else folder, text)))
 
 
 def _fence(top: Path) -> Callable[[Path], bool]:
-    """What says whether a file lies below a folder wherever links lead; each folder is looked at once."""
+    """Makes a test whether a file is below a folder once links are resolved; each folder is resolved once."""
     inside = os.path.join(os.path.realpath(top), "")
     real_folder = functools.cache(os.path.realpath)
 
@@ -169,7 +169,7 @@ def _fence(top: Path) -> Callable[[Path], bool]:
 
 
 def _name(file: Path, top: Path) -> str:
-    """As a folder of the same images would call it, else the whole path; the same wherever one stands."""
+    """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
     folder = os.path.join(top, "") if top.parts else ""
     if str(file).startswith(folder) and (folder or not file.is_absolute()):
         return name_below(file, top)
@@ -178,16 +178,16 @@ def _name(file: Path, top: Path) -> str:
 
 
 def _refuse_nowhere(table: Path, sources: Sequence[Path | bytes]) -> None:
-    """A table in the wrong folder is one mistake, not as many as it has rows."""
+    """Reports a table in the wrong folder as one error instead of one per row."""
     if not any(isinstance(source, bytes) or os.path.lexists(source) for source in sources):
         raise DataError(
-            f"{table}: none of the {len(sources):,} images that it names is there, such as {sources[0]!s}",
+            f"{table}: none of the {len(sources):,} images that it lists exists, such as {sources[0]!s}",
             hint="paths in a table are relative to its folder",
         )
 
 
 def _count_elsewhere(images: Collection[LabeledImage]) -> int:
-    """Images in a folder with the name of a class that is not theirs."""
+    """Number of images in a folder that has the name of a different class."""
     classes = {image.label for image in images}
     folders = ((image.label, image.name.split("/")[:-1]) for image in images)
     return sum(label not in parts and not classes.isdisjoint(parts) for label, parts in folders)

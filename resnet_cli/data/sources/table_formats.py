@@ -54,13 +54,13 @@ def quoted(value: Any) -> str:
 
 
 def row_error(path: Path, line: int, what: str, *, hint: str | None = None) -> DataError:
-    """The error that names a row."""
+    """An error that names the row where it was found."""
     unit = "row" if path.suffix.lower() == ".parquet" else "line"
     return DataError(f"{path}: {unit} {line}: {what}", hint=hint)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers and ends; other bytes survive as surrogates."""
+    """The lines of a UTF-8 file with their numbers and ends; other bytes become surrogates, as in file names."""
     try:
         with path.open("rb") as file:
             for number in itertools.count(1):
@@ -87,8 +87,8 @@ def _open_cells(path: Path, delimiter: str) -> TableFile:
     has_header = not header or not is_image_name(Path(header[0].strip()))
     if not has_header and len(header) > len(DEFAULT_COLUMNS):
         raise DataError(
-            f"{path}: the first line has {len(header)} cells and no names of columns",
-            hint="put a line such as image,label before it",
+            f"{path}: the first line has {len(header)} cells and does not name the columns",
+            hint="add a line such as image,label at the top",
         )
     columns = tuple(header if has_header else DEFAULT_COLUMNS[: len(header)])
 
@@ -107,7 +107,7 @@ def _open_cells(path: Path, delimiter: str) -> TableFile:
 
 
 def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not blank, each with the number of its first line."""
+    """Yields the records that are not blank, each with the number of its first line."""
     start, num_chars = 1, 0
 
     def lines() -> Iterator[str]:
@@ -118,7 +118,7 @@ def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 raise row_error(path, start, f"a row longer than {MAX_LINE_BYTES:,} characters")
             yield line
 
-    # Strict: a quote that is never closed would take the rest of the file for one cell.
+    # Strict: otherwise a quote that is never closed makes one cell of the rest of the file.
     reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
@@ -126,14 +126,14 @@ def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 yield start, cells
             start, num_chars = reader.line_num + 1, 0
     except csv.Error as error:
-        hint = "look for a double quote that is not closed"
+        hint = "check for a double quote that is not closed"
         raise row_error(path, start, f"not a row of a table: {error}", hint=hint) from error
 
 
 def _open_list(path: Path) -> TableFile:
     def records(_: Sequence[str]) -> Iterator[Record]:
         for number, line in lines_of(path):
-            # ASCII blanks alone: others are parts of names.
+            # ASCII spaces only: others may be part of a name.
             text = line.strip(" \t\r\n")
             if text and not text.startswith("#"):
                 image, blank, label = text.rpartition("\t" if "\t" in text else " ")
@@ -194,7 +194,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
         raise missing_extra(f"{path}: reading Parquet needs pyarrow, which is not installed", "parquet") from error
     options = {"buffer_size": _PARQUET_BUFFER_BYTES, "pre_buffer": False, "page_checksum_verification": True}
     try:
-        # An open file and not its name: pyarrow refuses names that are not UTF-8.
+        # An open file instead of its name: pyarrow rejects names that are not UTF-8.
         with path.open("rb") as file, parquet.ParquetFile(file, **options) as opened:
             yield opened
     except (pyarrow.ArrowException, OSError, ValueError, ArithmeticError, MemoryError) as error:
@@ -203,7 +203,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
 
 
 def _class_names(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list[Any]]:
-    """Column -> class names in index order, for the columns of which the file knows them.
+    """Column -> class names in index order, for the columns whose class names are stored in the file.
 
     Source: Hugging Face datasets, arrow_writer.py: the features' JSON under the schema's key ``huggingface``.
     """
@@ -225,7 +225,7 @@ def _class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
     if not isinstance(value, int):
         return value
     if not 0 <= value < len(names):
-        raise row_error(path, row, f"label {value} is none of the {len(names)} classes that the file names")
+        raise row_error(path, row, f"label {value} is not one of the {len(names)} classes that the file names")
     return names[value]
 
 

@@ -1,4 +1,4 @@
-"""Tables of images, read row by row: CSV, TSV, JSON lines, Parquet, and plain lists of ``path label`` lines."""
+"""Tables of images: which columns hold images, labels, splits and groups, and what their rows say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_cli.data.sources.table_formats import FORMATS, TABLE_EXTENSIONS, Tab
 from resnet_cli.errors import ConfigError, DataError
 
 MAX_ROWS = 20_000_000
-#: Role -> the flag that names its column, and the names that are known without it, the first one found wins.
+#: Role -> the flag that names its column, and the names that are recognized without it; the first match counts.
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "image": (
         "--image-column",
@@ -24,8 +24,8 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "group": ("--group-by", ("group", "group_id")),
 }
 _NEEDED = ("image", "label")
-_LAYOUT = "its first line names the columns, image,label, and each line after it one image"
-#: NUL, and the surrogates that do not stand for a byte of a file's name.
+_LAYOUT = "the first line names the columns, image,label, and each line after it names one image"
+#: NUL, and the surrogates that do not represent a byte of a file name.
 _UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
@@ -34,12 +34,12 @@ class Row:
     """One image of a table.
 
     Attributes:
-        image: The path as written, or the name of an image that is inside the table.
-        label: The class's name, stripped, never empty.
-        split: As written, stripped; empty where the table does not say.
-        group: As written, stripped; empty: of no group.
-        line: 1-based line of a text file or row of a Parquet file, for error messages.
-        data: The encoded image, where a Parquet file holds it.
+        image: Path as written, or the name of an image that is stored in the table.
+        label: Name of the class, stripped, never empty.
+        split: Name of the split, stripped; empty if the table does not give it.
+        group: Name of the group, stripped; empty if the image has no group.
+        line: Line of a text file or row of a Parquet file, from 1, for error messages.
+        data: The encoded image, if it is stored in a Parquet file.
     """
 
     image: str
@@ -55,9 +55,9 @@ class Table:
     """The columns of a table, and its rows.
 
     Attributes:
-        rows: One pass over the file, which is read as far as rows are asked for; raises DataError at the row that
-            is wrong, and SetupError as :func:`read_table`.
-        columns: The names of all columns as written.
+        rows: One pass over the file, which is read only as far as rows are requested; raises DataError at an
+            invalid row, and SetupError as :func:`read_table` does.
+        columns: Names of all columns as written.
     """
 
     rows: Iterator[Row]
@@ -72,19 +72,19 @@ def read_table(
     split_column: str | None = None,
     group_column: str | None = None,
 ) -> Table:
-    """Opens a table of images; the extension says which format it is.
+    """Opens a table of images; the extension gives its format.
 
     Args:
         path: A CSV (``,`` or ``;``), TSV, JSON lines or Parquet file, or a list of ``path label`` lines.
-        image_column: The column of paths or images, None: found by its name; so are the other three.
-        label_column: The column of class names.
-        split_column: The column that says train, val or test.
-        group_column: The column of groups.
+        image_column: Column with paths or images; None recognizes it by its name. The same holds for the other three.
+        label_column: Column with class names.
+        split_column: Column with train, val or test.
+        group_column: Column with groups.
 
     Raises:
-        DataError: Not such a file, damaged, or no column of images or labels.
-        ConfigError: A column that is asked for is not there.
-        SetupError: A Parquet file, and pyarrow is not installed.
+        DataError: The file is not a table, is damaged, or has no column of images or labels.
+        ConfigError: A requested column does not exist.
+        SetupError: It is a Parquet file, and pyarrow is not installed.
     """
     if path.suffix.lower() not in FORMATS:
         raise DataError(f"{path}: not a table", hint=f"a table's name ends in {', '.join(sorted(TABLE_EXTENSIONS))}")
@@ -109,13 +109,13 @@ def _choose(path: Path, columns: Sequence[str], asked: Mapping[str, str | None])
             raise DataError(f"{path}: no column is called '{role}'", hint=f"name it with {flag} COLUMN; {hint}")
         if found is not None:
             if columns.count(found) > 1:
-                raise DataError(f"{path}: the column '{found}' is there twice", hint="rename or remove one of them")
+                raise DataError(f"{path}: the column '{found}' occurs twice", hint="rename or remove one of them")
             chosen[role] = found
     return chosen
 
 
 def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of the names that is a column, in any case; None if none is."""
+    """The first of the names that is a column, ignoring case; None if there is no such column."""
     by_lower = {column.strip().lower(): column for column in reversed(columns)}
     for name in names:
         found = name if name in columns else by_lower.get(name.strip().lower())
@@ -134,12 +134,12 @@ def _rows(path: Path, source: TableFile, chosen: dict[str, str], asked: Mapping[
         missing = [column for column in chosen.values() if column not in record]
         if missing:
             raise row_error(path, line, f"'{missing[0]}' is missing")
-        # Objects of JSON lines need not have the same keys; a split that only some have must not be passed over.
+        # Objects of JSON lines need not have the same keys; a split that only some have must not be ignored.
         if not record.keys() <= known and _choose(path, tuple(record), asked) != chosen:
-            raise row_error(path, line, "has other columns of images, labels, splits or groups than the first row")
+            raise row_error(path, line, "has different columns of images, labels, splits or groups than the first row")
         yield _row(path, line, {role: record[column] for role, column in chosen.items()})
     if not num_rows:
-        raise DataError(f"{path}: no rows in it", hint=_LAYOUT)
+        raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
 
 
 def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
@@ -151,7 +151,7 @@ def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
 
 
 def image_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
-    """The name, and the bytes of an image that is inside the table."""
+    """The name of an image, and its bytes if it is stored in the table."""
     if isinstance(value, dict):
         # Source: Hugging Face datasets, features.Image: {"bytes": binary, "path": string}, either may be null.
         data, name = value.get("bytes"), value.get("path")
@@ -166,7 +166,7 @@ def image_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
 
 
 def _text(path: Path, line: int, role: str, value: Any) -> str:
-    """A cell as stripped text; what stands for nothing (null, NaN) is empty."""
+    """A cell as stripped text; null and NaN are empty."""
     if isinstance(value, float):
         if math.isinf(value):
             raise row_error(path, line, f"the {role} must be text or a number, not {value}")
@@ -179,7 +179,7 @@ def _text(path: Path, line: int, role: str, value: Any) -> str:
 
 
 def checked_text(path: Path, line: int, role: str, text: str) -> str:
-    """Refuses what no file name and no written file can hold."""
+    """Rejects characters that neither a file name nor a written file can contain."""
     if _UNWRITABLE.search(text):
-        raise row_error(path, line, f"the {role} {quoted(text)} holds characters that no file name can have")
+        raise row_error(path, line, f"the {role} {quoted(text)} contains characters that no file name can have")
     return text

@@ -1,7 +1,7 @@
-"""Named data sets that torchvision knows: fetched and unpacked by us, read through its dataset classes.
+"""Data sets that torchvision supports: downloaded and unpacked here, read through its dataset classes.
 
-Everything lies where torchvision's own ``download=True`` would put it, so that other tools find it with the
-same ``root``. torchvision's downloads are not used: they take a cut body for a whole one, and do not resume.
+All files are stored where torchvision's own ``download=True`` would put them, so that other tools find them with the
+same ``root``. torchvision's downloads are not used: they accept truncated files and do not resume.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from resnet_cli.system.paths import MORE_ROOM, atomic_path, disk_errors, locked
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What torchvision makes of one set.
+    """How torchvision stores and reads one data set.
 
     Attributes:
-        reader: The class in ``torchvision.datasets``.
-        folder: Where it keeps the downloads, below its root.
-        becomes: Archive -> the folder or file beside it that is made of it. Other downloads are used as they are.
-        splits: Our name of a split -> what the class is told to give it.
-        images: The attribute with paths, pixels, or (path, label) pairs.
-        labels: The attribute with the labels, where the images are not pairs.
-        classes: The class names, where the class has none.
-        trusts_files: Whether the class is kept from hashing its files each time it is made.
+        reader: Name of the class in ``torchvision.datasets``.
+        folder: Folder of the downloads, below its root.
+        becomes: Archive -> the folder or file beside it that it is unpacked to. Other downloads are used as they are.
+        splits: Our name of a split -> arguments of the class that select it.
+        images: Attribute with paths, pixels, or (path, label) pairs.
+        labels: Attribute with the labels, if the images are not pairs.
+        classes: Class names, if the class has none.
+        trusts_files: Whether to keep the class from hashing its files each time it is created.
     """
 
     reader: str
@@ -73,7 +73,7 @@ _LAYOUTS: dict[str, _Layout] = {
     "food101": _Layout(
         reader="Food101", becomes={"food-101.tar.gz": "food-101"}, images="_image_files", labels="_labels"
     ),
-    # Each of the two splits would hash all of it, 3 GB with the images without labels.
+    # Each of the two splits would hash all files, 3 GB with the unlabeled images.
     "stl10": _Layout(
         reader="STL10",
         becomes={"stl10_binary.tar.gz": "stl10_binary"},
@@ -115,12 +115,12 @@ _LAYOUTS: dict[str, _Layout] = {
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One split as torchvision has it.
+    """One split as torchvision reads it.
 
     Attributes:
-        split: Its name.
+        split: Name of the split.
         images: Files, or uint8 RGB [n x h x w x 3].
-        labels: An index into the classes for each image.
+        labels: Index into the classes of each image.
     """
 
     split: Split
@@ -129,7 +129,7 @@ class Part:
 
 
 def is_here(name: str, root: Path) -> bool:
-    """Whether everything is in place to be read; names and lengths are looked at, not bytes."""
+    """Whether all files are in place, by names and lengths; no bytes are read."""
     layout = _LAYOUTS[name]
     return all(
         os.path.exists(root / layout.folder / layout.becomes[file.name])
@@ -140,7 +140,7 @@ def is_here(name: str, root: Path) -> bool:
 
 
 def has_length(path: Path, num_bytes: int | None) -> bool:
-    """Whether a file is there, and as long as it should be where that is known."""
+    """Whether a file exists and has the right length, if that is known."""
     try:
         return path.is_file() and num_bytes in (None, path.stat().st_size)
     except OSError:
@@ -148,18 +148,18 @@ def has_length(path: Path, num_bytes: int | None) -> bool:
 
 
 def fetch_set(name: str, root: Path, *, offline: bool = False, on_download: OnProgress | None = None) -> None:
-    """Downloads and unpacks what is not in place yet; the archives stay, as torchvision leaves them.
+    """Downloads and unpacks the files that are not in place yet; archives are kept, as torchvision keeps them.
 
     Args:
-        name: A set of the registry that torchvision reads.
-        root: What torchvision calls so.
+        name: A data set of the registry that torchvision reads.
+        root: The ``root`` argument of torchvision.
         offline: Fail instead of using the network.
         on_download: Called with (bytes done, bytes in all) of one file after the other.
 
     Raises:
-        NetworkError: A file is not here and cannot be downloaded.
+        NetworkError: A file is missing and cannot be downloaded.
         DataError: An archive is damaged.
-        DiskError: The folder cannot be written or has no room.
+        DiskError: The folder cannot be written, or the disk is full.
     """
     from resnet_cli.network.download import fetch
 
@@ -175,14 +175,14 @@ def fetch_set(name: str, root: Path, *, offline: bool = False, on_download: OnPr
 
 
 def read_set(name: str, root: Path) -> tuple[tuple[str, ...], list[Part]]:
-    """Reads what :func:`fetch_set` put in place; files of images are named, not opened.
+    """Reads what :func:`fetch_set` downloaded; image files are listed, not opened.
 
     Returns:
-        The class names in index order, and the official splits.
+        Class names in index order, and the official splits.
 
     Raises:
         DataError: torchvision cannot read the files.
-        SetupError: This torchvision is built differently from those that are known.
+        SetupError: This version of torchvision has a different interface.
     """
     from torchvision import datasets
 
@@ -201,11 +201,11 @@ def read_set(name: str, root: Path) -> tuple[tuple[str, ...], list[Part]]:
             raise ValueError("its splits have different classes")
         if any(set(part.labels) - set(range(len(found[0]))) for part in parts):
             raise ValueError("a label has no class")
-    # What its readers raise on files that are not theirs.
+    # Errors of its readers on invalid files.
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError) as error:
         raise DataError(
             f"{root}: torchvision cannot read {name}: {error}",
-            hint=f"remove {root} and run the same command again to download it anew",
+            hint=f"remove {root} and run the same command again to download it",
         ) from error
     return found[0], parts
 
@@ -238,7 +238,7 @@ def _class_names(classes: list[Any]) -> tuple[str, ...]:
 
 
 def _attribute(thing: Any, name: str) -> Any:
-    """What torchvision keeps under a name, some of it private."""
+    """An attribute of torchvision, possibly a private one."""
     try:
         return getattr(thing, name)
     except AttributeError as error:
@@ -246,15 +246,15 @@ def _attribute(thing: Any, name: str) -> Any:
 
         where = getattr(thing, "__name__", type(thing).__name__)
         raise SetupError(
-            f"torchvision {torchvision.__version__} has no {where}.{name}, which this data set is read by",
-            hint="use one that is known to work: pip install 'torchvision<0.30'",
+            f"torchvision {torchvision.__version__} has no {where}.{name}, which is needed to read this data set",
+            hint="install a version that works: pip install 'torchvision<0.30'",
         ) from error
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Makes what torchvision reads of an archive; ``target`` appears whole or not at all."""
+    """Unpacks an archive for torchvision; ``target`` appears complete or not at all."""
     with disk_errors(target, hint=MORE_ROOM), locked(archive.with_name(f"{archive.name}.lock")):
-        # Another process may have made it while this one waited for the lock.
+        # Another process may have unpacked it while this one waited for the lock.
         if target.exists():
             return
         if archive.name == f"{target.name}.gz":
@@ -275,7 +275,7 @@ def _unpack_folder(archive: Path, target: Path) -> None:
     from resnet_cli.data.sources.archives import unpack
 
     whole = archive.with_name(f".{archive.name}.unpacked")
-    # Whoever left it is dead: this process holds the lock.
+    # It was left by a process that died: this one holds the lock.
     if whole.exists():
         shutil.rmtree(whole)
     unpack(archive, whole)

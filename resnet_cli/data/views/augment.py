@@ -1,7 +1,7 @@
-"""Training images vary; how is a function of (seed, epoch, image), whatever the threads do.
+"""Augmentation of training images, a function of (seed, epoch, image) that does not depend on threads.
 
-What varies is drawn first (:class:`View`) and applied then: here to one image by Pillow and numpy, in ``views.py``
-to a whole batch where it lies.
+Random parameters are drawn first (:class:`View`) and then applied: here to one image by Pillow and numpy, in
+``batched.py`` to a whole batch on its device.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ from resnet_cli.preprocess import Preprocess
 Strength: TypeAlias = Literal["none", "light", "standard", "strong"]
 Box: TypeAlias = tuple[float, float, float, float]
 
-#: Share of the image's area that a random crop keeps. Source: a milder form of Szegedy et al. 2014's 0.08,
-#: which is meant for training from scratch.
+#: Range of the share of the image's area that a random crop keeps. Source: a milder form of the 0.08 of Szegedy et al.
+#: 2014, which is meant for training from scratch.
 CROP_AREA = (0.35, 1.0)
-#: The same for `strong`. Source: the default of TLlib's finetuning recipes.
+#: The same range for `strong`. Source: the default of TLlib's fine-tuning recipes.
 STRONG_CROP_AREA = (0.2, 1.0)
-#: Its width over its height. Source: torchvision.transforms.RandomResizedCrop.
+#: Range of a crop's aspect ratio. Source: torchvision.transforms.RandomResizedCrop.
 CROP_ASPECT = (3 / 4, 4 / 3)
-#: How far `light` shifts, as a share of the side: 4 pixels of CIFAR's 32 (He et al. 2016, section 4.2).
+#: Largest shift of `light`, as a share of the side: 4 pixels of CIFAR's 32 (He et al. 2016, section 4.2).
 SHIFT = 0.125
-#: Up to this shorter side a source is shifted before it is enlarged.
+#: Sources with at most this shorter side are shifted before they are enlarged.
 TINY_SOURCE_PX = 64
-#: Share of the view that an erasing covers, and its width over its height.
+#: Ranges of the share of the view that random erasing covers, and of its aspect ratio.
 #: Source: Zhong et al. 2017, https://arxiv.org/abs/1708.04896, as in torchvision.transforms.RandomErasing.
 ERASING_AREA = (0.02, 0.33)
 ERASING_ASPECT = (0.3, 3.3)
-#: How often `strong` erases.
+#: Probability of erasing with `strong`.
 STRONG_ERASING = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training images vary.
+    """How training images are augmented.
 
     Attributes:
-        strength: The view: ``none``, ``light`` (a shift), ``standard`` or ``strong`` (random crops).
+        strength: Kind of view: ``none``, ``light`` (a shift), ``standard`` or ``strong`` (random crops).
         mirror: Whether half of the images are mirrored; never for text and digits.
-        policy: Operations on the view, by Pillow: with one, images are decoded on threads on every device.
+        policy: Operations that Pillow applies to the view; with a policy, images are decoded on threads on every
+            device.
         erasing: Probability that a rectangle of the view is erased.
-        source_pad: Shift tiny sources before they are enlarged, by whole pixels of their own, instead of the view
-            that ``strength`` names.
+        source_pad: Whether tiny sources are shifted by whole pixels before they are enlarged, instead of the shift of
+            ``light``.
     """
 
     strength: Strength
@@ -62,14 +63,14 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How one image varies in one epoch.
+    """The random parameters of one image in one epoch.
 
     Attributes:
-        box: The part that is shown, in source pixels; None: what evaluation sees.
-        source_shift: Row and column at which the source is cut out of itself with its mirrored rim; None: not shifted.
-        shift: The same for the view.
-        mirrored: Whether left is right.
-        erased: Left, top, right and bottom of what has one colour, in pixels of the view.
+        box: Part of the image, in source pixels; None for the part that evaluation uses.
+        source_shift: Row and column of the crop from the source padded by reflection; None if it is not shifted.
+        shift: Row and column of the crop from the padded view; None if it is not shifted.
+        mirrored: Whether the view is flipped horizontally.
+        erased: Left, top, right and bottom of the erased rectangle, in pixels of the view.
     """
 
     box: Box | None = None
@@ -82,18 +83,18 @@ class View:
 def default_augmentation(
     strength: Strength, *, mirror: bool, tiny: bool, policy: Policy | None = None, erasing: float | None = None
 ) -> Augmentation:
-    """The augmentation of a strength.
+    """The default augmentation of a strength.
 
     Args:
         strength: ``none``, ``light``, ``standard`` or ``strong``.
         mirror: Whether a mirrored image still belongs to its class.
         tiny: Whether the sources have at most ``TINY_SOURCE_PX`` pixels on their shorter side.
-        policy: Instead of the strength's own.
-        erasing: Instead of the strength's own.
+        policy: Overrides the strength's default policy.
+        erasing: Overrides the strength's default probability.
     """
     is_strong = strength == "strong"
     if policy is None:
-        # TrivialAugment turns by up to 135 degrees: a 6 would be a 9 where even mirroring is not safe.
+        # TrivialAugment rotates by up to 135 degrees, which could turn a 6 into a 9 where even mirroring is not safe.
         policy = ("trivialaugment" if mirror else "randaugment") if is_strong else "none"
     return Augmentation(
         strength=strength,
@@ -105,14 +106,14 @@ def default_augmentation(
 
 
 class Augment:
-    """Turns an item into a varied training image.
+    """Turns an item into an augmented training image.
 
     Args:
-        preprocess: Gives size, fit, interpolation and the mean colour.
-        augmentation: What varies.
-        seed: Of the training.
-        epoch: From 1.
-        size: Pixels of the square instead of the preprocessing's, for progressive resizing.
+        preprocess: Gives size, fit, interpolation and the mean color.
+        augmentation: How images are augmented.
+        seed: Seed of the training.
+        epoch: Number of the epoch, from 1.
+        size: Side of the square in pixels instead of the preprocessing's, for progressive resizing.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Augment:
         self._key = (seed, epoch)
 
     def __call__(self, index: int, item: Item) -> Pixels:
-        """The image at ``index`` of the train split as uint8 [crop_size x crop_size x 3].
+        """The augmented image at ``index`` of the train split as uint8 [crop_size x crop_size x 3].
 
         Raises:
             ImageError: The image cannot be read.
@@ -132,7 +133,7 @@ class Augment:
         rng = np.random.default_rng((*self._key, index))
         image = item.open()
         view = draw_part(augmentation, preprocess, image.size, rng)
-        pixels = self._show(image, view)
+        pixels = self._apply(image, view)
         if augmentation.policy != "none":
             varied = apply_policy(augmentation.policy, from_pixels(pixels), rng, fill=preprocess.mean_colour)
             pixels = np.asarray(varied)
@@ -141,7 +142,7 @@ class Augment:
             pixels = pixels[:, ::-1]
         return pixels if view.erased is None else _fill(pixels, view.erased, preprocess.mean_colour)
 
-    def _show(self, image: Image.Image, view: View) -> Pixels:
+    def _apply(self, image: Image.Image, view: View) -> Pixels:
         preprocess = self._preprocess
         if view.box is not None:
             return preprocess.resize(image, view.box)
@@ -154,11 +155,11 @@ class Augment:
 def draw_view(
     augmentation: Augmentation, preprocess: Preprocess, size: tuple[int, int], *, key: tuple[int, int, int]
 ) -> View:
-    """The view of a recipe without a policy: the one that :class:`Augment` shows.
+    """Draws the same view as :class:`Augment`, for an augmentation without a policy.
 
     Args:
-        augmentation: What varies.
-        preprocess: With the size of the view.
+        augmentation: How images are augmented.
+        preprocess: Preprocessing with the size of the view.
         size: Width and height of the source.
         key: Seed, epoch and index.
     """
@@ -169,13 +170,13 @@ def draw_view(
 def draw_part(
     augmentation: Augmentation, preprocess: Preprocess, size: tuple[int, int], rng: np.random.Generator
 ) -> View:
-    """Which part of an image is shown: what is drawn before a policy.
+    """Draws the part of an image: the parameters that come before a policy.
 
     Args:
-        augmentation: What varies.
-        preprocess: With the size of the view.
+        augmentation: How images are augmented.
+        preprocess: Preprocessing with the size of the view.
         size: Width and height of the source.
-        rng: Where chance comes from.
+        rng: Random generator.
     """
     if augmentation.strength == "none":
         return View()
@@ -186,20 +187,20 @@ def draw_part(
     area = STRONG_CROP_AREA if augmentation.strength == "strong" else CROP_AREA
     if preprocess.fit == "crop":
         return View(box=random_box(size, rng, area=area))
-    # A part shaped like its image, which is then padded or squashed as the whole image is in evaluation.
+    # A part with the aspect ratio of its image, which is then padded or squashed like the whole image in evaluation.
     left, top, right, bottom = random_box((1, 1), rng, area=area)
     width, height = size
     return View(box=(left * width, top * height, right * width, bottom * height))
 
 
 def draw_finish(view: View, augmentation: Augmentation, side: int, rng: np.random.Generator) -> View:
-    """The view with what is drawn after a policy: whether it is mirrored, and what is erased.
+    """Draws the parameters that come after a policy: mirroring and erasing.
 
     Args:
-        view: Its part.
-        augmentation: What varies.
-        side: Of the view, in pixels.
-        rng: Where chance comes from.
+        view: The view from :func:`draw_part`.
+        augmentation: How images are augmented.
+        side: Side of the view in pixels.
+        rng: Random generator.
     """
     mirrored = augmentation.mirror and rng.random() < 0.5
     erased = _draw_erasing((side, side), rng) if rng.random() < augmentation.erasing else None
@@ -216,12 +217,12 @@ def random_box(
     """A random part of an image as (left, top, right, bottom) in pixels.
 
     Args:
-        size: Width and height.
-        rng: Where chance comes from.
-        area: Least and most of its share of the image.
-        aspect: Least and most of its width over its height.
+        size: Width and height of the image.
+        rng: Random generator.
+        area: Range of its share of the image's area.
+        aspect: Range of its aspect ratio (width over height).
 
-    Source: torchvision.transforms.RandomResizedCrop, clipped to the image instead of tried again.
+    Source: torchvision.transforms.RandomResizedCrop, but clipped to the image instead of drawn again.
     """
     width, height = size
     box_area = width * height * rng.uniform(*area)
@@ -234,30 +235,30 @@ def random_box(
 
 
 def shift_pad(side: int) -> int:
-    """By how many pixels an image of this shorter side is shifted at most."""
+    """Largest shift in pixels of an image with this shorter side."""
     return round(SHIFT * side)
 
 
 def shift(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Moves an image by up to an eighth of its shorter side in each direction; the rim is mirrored in.
+    """Shifts an image by up to an eighth of its shorter side in each direction, with reflected borders.
 
     Args:
         pixels: uint8 [h x w x 3].
-        rng: Where chance comes from.
+        rng: Random generator.
     """
     return _cut(pixels, _draw_shift(min(pixels.shape[:2]), rng))
 
 
 def erase(pixels: Pixels, rng: np.random.Generator, fill: tuple[int, int, int]) -> Pixels:
-    """A copy in which a random rectangle has one colour.
+    """A copy in which a random rectangle is filled with one color.
 
     Args:
         pixels: uint8 [h x w x 3].
-        rng: Where chance comes from.
-        fill: The mean colour, which is 0 after normalisation.
+        rng: Random generator.
+        fill: The mean color, which is 0 after normalization.
 
-    Source: Zhong et al. 2017, https://arxiv.org/abs/1708.04896; the colour as in its authors' code and, after
-    normalisation, in torchvision.transforms.RandomErasing.
+    Source: Zhong et al. 2017, https://arxiv.org/abs/1708.04896; the color as in the authors' code and, after
+    normalization, in torchvision.transforms.RandomErasing.
     """
     height, width = pixels.shape[:2]
     return _fill(pixels, _draw_erasing((width, height), rng), fill)

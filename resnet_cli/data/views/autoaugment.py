@@ -1,7 +1,7 @@
 """RandAugment and TrivialAugment: random operations on an image's colours and geometry.
 
-The operations and their magnitudes are torchvision's (``torchvision.transforms.autoaugment``), whose own classes
-draw from torch's global generator and so cannot be a function of the sample. None of them mirrors an image.
+The operations and their magnitudes are those of ``torchvision.transforms.autoaugment``, whose classes draw from torch's
+global generator and so cannot be a function of the sample. None of the operations mirrors an image.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 Policy: TypeAlias = Literal["none", "randaugment", "trivialaugment"]
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 
-#: A magnitude is one of so many even steps from nothing to the strongest.
+#: Number of evenly spaced magnitudes, from no effect to the strongest.
 NUM_BINS = 31
 #: Source: Cubuk et al. 2019, https://arxiv.org/abs/1909.13719, as torchvision.transforms.RandAugment sets it.
 RANDAUGMENT_OPERATIONS = 2
 RANDAUGMENT_BIN = 9
-#: RandAugment moves by up to this share of the side. Source: torchvision.transforms.RandAugment.
+#: RandAugment translates by up to this share of the side. Source: torchvision.transforms.RandAugment.
 TRANSLATE_SHARE = 150 / 331
-#: TrivialAugment moves by up to so many pixels, whatever the size. Source: torchvision.transforms.TrivialAugmentWide.
+#: TrivialAugment translates by up to this many pixels, whatever the size.
+#: Source: torchvision.transforms.TrivialAugmentWide.
 TRANSLATE_PX = 32.0
 
 
@@ -34,9 +35,9 @@ class Strongest:
 
     Attributes:
         shear: Tangent of the angle.
-        rotate: Degrees.
-        enhance: Brightness, colour, contrast and sharpness lie within 1 ± this.
-        posterize: Bits a channel that are lost.
+        rotate: Angle in degrees.
+        enhance: Largest deviation from 1 of the factors for brightness, color, contrast and sharpness.
+        posterize: Number of bits per channel that are removed.
     """
 
     shear: float
@@ -50,14 +51,14 @@ class Strongest:
 RANDAUGMENT = Strongest(shear=0.3, rotate=30.0, enhance=0.9, posterize=4)
 TRIVIALAUGMENT = Strongest(shear=0.99, rotate=135.0, enhance=0.99, posterize=6)
 
-Operation: TypeAlias = Callable[[Image.Image, float, Colour], Image.Image]
+Operation: TypeAlias = Callable[[Image.Image, float, Color], Image.Image]
 
 
-def _affine(image: Image.Image, matrix: tuple[float, ...], fill: Colour) -> Image.Image:
+def _affine(image: Image.Image, matrix: tuple[float, ...], fill: Color) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
-#: Name -> what it does with a magnitude; pixels from outside the image get the fill colour.
+#: Name -> operation with a magnitude; pixels from outside the image get the fill color.
 OPERATIONS: dict[str, Operation] = {
     "Identity": lambda image, _, __: image,
     "ShearX": lambda image, m, fill: _affine(image, (1, m, 0, 0, 1, 0), fill),
@@ -75,20 +76,20 @@ OPERATIONS: dict[str, Operation] = {
     "Equalize": lambda image, _, __: ImageOps.equalize(image),
 }
 _NAMES = tuple(OPERATIONS)
-#: Half of the time in the other direction.
+#: Operations that are applied in the opposite direction half of the time.
 SIGNED = frozenset(
     {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness"}
 )
 
 
-def apply_policy(policy: Policy, image: Image.Image, rng: np.random.Generator, *, fill: Colour) -> Image.Image:
-    """Varies an image as a policy says.
+def apply_policy(policy: Policy, image: Image.Image, rng: np.random.Generator, *, fill: Color) -> Image.Image:
+    """Applies a policy to an image.
 
     Args:
-        policy: ``randaugment``: two operations of medium strength; ``trivialaugment``: one of any strength.
-        image: Mode RGB; is not changed.
-        rng: Where chance comes from.
-        fill: Where an operation brings in what is outside the image.
+        policy: ``randaugment`` for two operations of medium magnitude; ``trivialaugment`` for one of any magnitude.
+        image: An image of mode RGB; it is not changed.
+        rng: Random generator.
+        fill: Color of the pixels from outside the image.
     """
     if policy == "trivialaugment":
         return _random_operation(policy, image, int(rng.integers(NUM_BINS)), rng, fill)
@@ -99,16 +100,17 @@ def apply_policy(policy: Policy, image: Image.Image, rng: np.random.Generator, *
 
 
 def magnitude(policy: Policy, name: str, level: int, size: tuple[int, int]) -> float:
-    """How strong an operation is at one of the ``NUM_BINS`` levels, without its sign.
+    """The magnitude of an operation at one of the ``NUM_BINS`` levels, without its sign.
 
     Args:
         policy: ``randaugment`` or ``trivialaugment``.
-        name: Of the operation.
-        level: From 0 to ``NUM_BINS`` - 1.
-        size: The image's width and height.
+        name: Name of the operation.
+        level: Level from 0 to ``NUM_BINS`` - 1.
+        size: Width and height of the image.
 
     Returns:
-        Tangent, pixels, degrees, a change of a factor, bits kept, or a threshold, by operation; 0 where it has none.
+        Tangent, pixels, degrees, change of a factor, bits kept, or threshold, depending on the operation; 0 for
+        operations without a magnitude.
     """
     strongest = RANDAUGMENT if policy == "randaugment" else TRIVIALAUGMENT
     share = level / (NUM_BINS - 1)
@@ -131,7 +133,7 @@ def magnitude(policy: Policy, name: str, level: int, size: tuple[int, int]) -> f
 
 
 def _random_operation(
-    policy: Policy, image: Image.Image, level: int, rng: np.random.Generator, fill: Colour
+    policy: Policy, image: Image.Image, level: int, rng: np.random.Generator, fill: Color
 ) -> Image.Image:
     name = _NAMES[rng.integers(len(_NAMES))]
     strength = magnitude(policy, name, level, image.size)

@@ -1,8 +1,9 @@
-"""Views of a whole batch at once, on the device where it lies: what ``augment.py`` does to one image, in torch.
+"""Views of a whole batch at once, on its device: what ``augment.py`` does to one image, in torch.
 
 Pillow's resampling is two products with small matrices. They are built here for each image, so that parts of any
-place and size come out as Pillow gives them, antialiased and rounded between the passes: the same but for one level of
-255 in a few of ten thousand values. Of upright images newer Pillows resize the height first, which rounds elsewhere.
+position and size are resized as by Pillow, antialiased and rounded between the passes: equal except for one level of
+255 in a few of ten thousand values. For upright images, newer versions of Pillow resize the height first, which rounds
+differently.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from resnet_cli.preprocess import Interpolation, Preprocess
 
 
 class Frame(NamedTuple):
-    """Where a view comes from and where it lands.
+    """Which part of a stored image fills which part of the view.
 
     Attributes:
-        box: Left, top, right and bottom of the part, in pixels of the image as it is stored.
-        target: The same of where it lands in the view, in whole pixels; around it is the mean colour.
+        box: Left, top, right and bottom of the part, in pixels of the stored image.
+        target: Left, top, right and bottom in the view, in whole pixels; the rest has the mean color.
     """
 
     box: Box
@@ -30,13 +31,13 @@ class Frame(NamedTuple):
 
 
 def show(pixels: Tensor, views: Sequence[View], frames: Sequence[Frame], preprocess: Preprocess) -> Tensor:
-    """Shows each image as its view says.
+    """Makes the view of each image.
 
     Args:
-        pixels: uint8 [b x h x w x 3], as stored.
-        views: One an image; shifts are asked of all or of none.
-        frames: One a view.
-        preprocess: With the size of the views.
+        pixels: Stored images, uint8 [b x h x w x 3].
+        views: One per image; either all or none are shifted.
+        frames: One per view.
+        preprocess: Preprocessing with the size of the views.
 
     Returns:
         uint8 [b x 3 x crop_size x crop_size], channels last in memory.
@@ -66,11 +67,11 @@ def show(pixels: Tensor, views: Sequence[View], frames: Sequence[Frame], preproc
 
 
 def whole_box(size: tuple[int, int], preprocess: Preprocess) -> Box:
-    """The part of an image that evaluation sees: what :meth:`Preprocess.__call__` shows, but for panoramas.
+    """The part of an image that evaluation uses, as in :meth:`Preprocess.__call__` except for panoramas.
 
     Args:
         size: Width and height of the image.
-        preprocess: With the size of the view.
+        preprocess: Preprocessing with the size of the view.
     """
     width, height = size
     if preprocess.fit != "crop":
@@ -87,8 +88,8 @@ def target_of(box: Box, preprocess: Preprocess) -> tuple[int, int, int, int]:
     """Where :meth:`Preprocess.resize` puts a part of an image: left, top, right and bottom in the view.
 
     Args:
-        box: In source pixels.
-        preprocess: With the size of the view.
+        box: The part, in source pixels.
+        preprocess: Preprocessing with the size of the view.
     """
     side = preprocess.crop_size
     if preprocess.fit != "pad":
@@ -106,9 +107,9 @@ def resample(pixels: Tensor, boxes: Tensor, targets: Tensor, side: int, interpol
     Args:
         pixels: uint8 [b x h x w x 3].
         boxes: float32 [b x 4]: left, top, right, bottom in pixels; may be fractional.
-        targets: float32 [b x 4]: where the part lands in the result; what is around it has no meaning.
-        side: Of the result.
-        interpolation: As Pillow names it.
+        targets: float32 [b x 4]: position of the part in the result; pixels outside it are undefined.
+        side: Side of the result in pixels.
+        interpolation: Pillow's name of the filter.
 
     Returns:
         uint8 [b x side x side x 3].
@@ -121,14 +122,14 @@ def resample(pixels: Tensor, boxes: Tensor, targets: Tensor, side: int, interpol
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Moves a tensor without waiting for what a GPU still has to do."""
+    """Moves a tensor to a device without waiting for a GPU's queued work."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def _weights(ends: Tensor, targets: Tensor, num_in: int, num_out: int, interpolation: Interpolation) -> Tensor:
-    """What each input pixel adds to each output pixel along one axis: float32 [b x num_out x num_in].
+    """Weight of each input pixel in each output pixel along one axis: float32 [b x num_out x num_in].
 
     Source: Pillow, src/libImaging/Resample.c, precompute_coeffs.
     """
@@ -141,7 +142,7 @@ def _weights(ends: Tensor, targets: Tensor, num_in: int, num_out: int, interpola
     centers = start + (outputs - target_start + 0.5) * scale
     distances = ((inputs + 0.5 - centers) / scale.clamp(min=1)).abs()
     weights = torch.where(distances < support, kernel(distances), 0)
-    # Nothing is near an output outside the target: its weights stay 0.
+    # Outputs outside the target have no input nearby: their weights stay 0.
     sums = weights.sum(dim=2, keepdim=True)
     return weights / torch.where(sums == 0, 1, sums)
 
@@ -151,13 +152,13 @@ def _bilinear(distances: Tensor) -> Tensor:
 
 
 def _bicubic(distances: Tensor) -> Tensor:
-    """Keys 1981 with a = -0.5, as Pillow has it (torch's own bicubic has -0.75 without antialiasing)."""
+    """Keys 1981 with a = -0.5, as in Pillow (torch's bicubic has -0.75 and no antialiasing)."""
     near = (1.5 * distances - 2.5) * distances * distances + 1
     far = ((2.5 - 0.5 * distances) * distances - 4) * distances + 2
     return torch.where(distances < 1, near, far)
 
 
-#: The kernel of positive distances, and how far it reaches.
+#: Kernel of positive distances, and its support.
 _KERNELS: dict[Interpolation, tuple[Callable[[Tensor], Tensor], int]] = {
     "bilinear": (_bilinear, 1),
     "bicubic": (_bicubic, 2),
@@ -165,12 +166,12 @@ _KERNELS: dict[Interpolation, tuple[Callable[[Tensor], Tensor], int]] = {
 
 
 def _to_uint8(values: Tensor) -> Tensor:
-    # Half up, as Pillow rounds; torch.round goes to the even neighbour.
+    # Rounds half up, as Pillow does; torch.round rounds half to even.
     return values.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
 def _cut(pixels: Tensor, corners: Sequence[tuple[int, int]]) -> Tensor:
-    """Cuts each image out of itself with its rim mirrored around it, at its own row and column."""
+    """Crops each image, padded by reflection, at its own row and column."""
     num_images, height, width, _ = pixels.shape
     pad = shift_pad(min(height, width))
     offsets = to_device(torch.tensor(corners), pixels.device) - pad
@@ -181,13 +182,13 @@ def _cut(pixels: Tensor, corners: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def _reflected(offsets: Tensor, length: int) -> Tensor:
-    """[b x 1] -> indices [b x length] from there on, mirrored at both ends."""
+    """Start offsets [b x 1] -> indices [b x length], reflected at both ends."""
     positions = (offsets + torch.arange(length, device=offsets.device)).abs()
     return length - 1 - (length - 1 - positions).abs()
 
 
 def _rectangles(boxes: Tensor, side: int) -> Tensor:
-    """[b x 4] left, top, right, bottom -> bool [b x side x side x 1], true inside."""
+    """Boxes [b x 4] (left, top, right, bottom) -> bool [b x side x side x 1], true inside."""
     at = torch.arange(side, device=boxes.device)
     left, top, right, bottom = boxes.unsqueeze(2).unbind(dim=1)
     columns, rows = (at >= left) & (at < right), (at >= top) & (at < bottom)

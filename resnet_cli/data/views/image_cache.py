@@ -1,7 +1,7 @@
-"""Images decoded once: in which form they are kept, and a file of them that is mapped into memory.
+"""Images decoded once: the layout in which they are stored, and a file of them that is mapped into memory.
 
-The file holds one training's images, one after the other, and a check sum of each. It is written whole or not at
-all, and the oldest files make room for new ones.
+The file contains the images of one training and a checksum of each. It is written completely or not at all, and the
+least recently used files are deleted to make room for new ones.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from resnet_cli.images import Pixels
 from resnet_cli.preprocess import MAX_ASPECT, Interpolation, Preprocess
 from resnet_cli.system.paths import atomic_path, cache_dir, evict, locked, make_dir
 
-#: Side of the stored square over the network's, and the filter that makes it. Measured on 48 photos of about 500 px,
-#: random crops at 224 px: views differ by 1.3 of 255 on average from those of the sources and have 93 % of their
-#: contrast between neighbours; 1.15 gives 1.7 and 89 %, 1.7 (twice the bytes) 0.8 and 97 %. Bilinear: 1.8 and 84 %.
+#: Ratio of the stored square's side to the network's, and the filter that resizes to it. Measured on 48 photos of about
+#: 500 px, random crops at 224 px: views differ by 1.3 of 255 on average from those of the sources and have 93 % of the
+#: contrast between neighbors; 1.15 gives 1.7 and 89 %, 1.7 (twice the bytes) 0.8 and 97 %. Bilinear: 1.8 and 84 %.
 STORED_SHARE = 1.3
 STORED_FILTER: Interpolation = "bicubic"
-#: Share of the free disk that all files together may take.
+#: Largest share of the free disk space for all files together.
 DISK_SHARE = 0.1
-#: Raised when the same images would be stored as other bytes.
+#: Version of the format; raised when the same images would be stored as different bytes.
 FORMAT_VERSION = 1
-#: Images decoded at once while a file is written.
+#: Number of images that are decoded at once while a file is written.
 WRITE_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """In which form images are kept: all of one size, so that a batch of them is one block.
+    """The form in which images are stored: all of one size, so that a batch of them is one block.
 
     Attributes:
-        kind: ``source``: as they are, views are what Pillow would show; ``view``: as evaluation sees them; ``square``:
-            the whole image squashed, whose parts are a little softer than those of the source.
-        width: In pixels.
-        height: In pixels.
-        preprocess: Of the training, at its full size.
+        kind: ``source`` stores them unchanged, so that views equal Pillow's; ``view`` stores the view of evaluation;
+            ``square`` stores the whole image squashed, so that its parts are slightly softer than those of the source.
+        width: Width of a stored image in pixels.
+        height: Height of a stored image in pixels.
+        preprocess: Preprocessing of the training, at its full size.
     """
 
     kind: Literal["source", "view", "square"]
@@ -65,11 +65,11 @@ class Layout:
 
     @property
     def num_bytes(self) -> int:
-        """Of one image."""
+        """Size of one stored image in bytes."""
         return 3 * self.width * self.height
 
     def store(self, image: Image.Image) -> Pixels:
-        """An RGB image in this form, as uint8 [height x width x 3]."""
+        """Converts an RGB image to this layout: uint8 [height x width x 3]."""
         if self.kind == "source":
             return np.asarray(image)
         if self.kind == "view":
@@ -79,12 +79,12 @@ class Layout:
         return square(image)
 
     def frame(self, view: View, size: tuple[int, int], preprocess: Preprocess) -> Frame:
-        """Where a view of an image lies in its stored form.
+        """The part of a stored image that a view shows.
 
         Args:
-            view: Of the source.
+            view: A view of the source.
             size: Width and height of the source.
-            preprocess: With the size of the view.
+            preprocess: Preprocessing with the size of the view.
         """
         side = preprocess.crop_size
         if self.kind == "view":
@@ -95,12 +95,12 @@ class Layout:
 
 
 def choose_layout(augmentation: Augmentation, sizes: Sequence[tuple[int, int]], preprocess: Preprocess) -> Layout:
-    """The smallest form that has all that an augmentation shows.
+    """The smallest layout that contains everything that an augmentation can show.
 
     Args:
-        augmentation: What varies.
+        augmentation: How images are augmented.
         sizes: Width and height of each source.
-        preprocess: At its full size.
+        preprocess: Preprocessing at its full size.
     """
     side = math.ceil(STORED_SHARE * preprocess.crop_size)
     width, height = sizes[0]
@@ -113,7 +113,7 @@ def choose_layout(augmentation: Augmentation, sizes: Sequence[tuple[int, int]], 
 
 
 def decode_all(items: Sequence[Item], layout: Layout) -> Iterator[Tensor]:
-    """Images in their stored form, decoded on threads: batches of uint8 [b x height x width x 3].
+    """Yields images in their stored layout, decoded on threads: batches of uint8 [b x height x width x 3].
 
     Raises:
         DataError: An image can no longer be read.
@@ -126,17 +126,17 @@ def decode_all(items: Sequence[Item], layout: Layout) -> Iterator[Tensor]:
 class MappedImages:
     """Images in a file that is mapped into memory.
 
-    An image that the disk has damaged is decoded again, and the file is removed so that the next run writes it anew.
+    If the disk has damaged an image, it is decoded again, and the file is deleted so that the next run rewrites it.
 
     Args:
         path: The file.
-        items: Whose images it holds, in order.
-        layout: Their form.
-        key: What the file was written for.
+        items: Items whose images it contains, in order.
+        layout: Layout of the images.
+        key: Key under which the file was written.
 
     Raises:
-        OSError: It is not there.
-        ValueError: It is not a whole file for this key.
+        OSError: The file does not exist.
+        ValueError: It is not a complete file for this key.
     """
 
     def __init__(self, path: Path, items: Sequence[Item], layout: Layout, key: str) -> None:
@@ -144,20 +144,20 @@ class MappedImages:
         num_bytes = len(items) * layout.num_bytes
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size != num_bytes + _footer_bytes(len(items)):
-                raise ValueError("not of the right length")
+                raise ValueError("wrong length")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         sums = mapped[num_bytes : num_bytes + 4 * len(items)]
         if mapped[num_bytes + len(sums) :] != _seal(key, sums):
-            raise ValueError("not sealed for these images")
+            raise ValueError("written for other images")
         self._sums = np.frombuffer(sums, dtype="<u4")
         shape = (len(items), layout.height, layout.width, 3)
         self._images: Pixels = np.ndarray(shape, dtype=np.uint8, buffer=mapped)
 
     def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        """The images of each share as uint8 [b x height x width x 3] on the device, read on threads ahead of use.
+        """Yields the images of each share as uint8 [b x height x width x 3] on the device, prefetched on threads.
 
         Raises:
-            DataError: A damaged one cannot be decoded again.
+            DataError: A damaged image cannot be decoded again.
         """
         indices = [index for share in shares for index in share]
         for batch in load_batches(indices, self._read, batch_size=[len(share) for share in shares]):
@@ -174,12 +174,15 @@ class MappedImages:
 
 
 def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) -> MappedImages | None:
-    """The file of these images, written now if it is not there; None if the disk has no room for it.
+    """Opens the file of these images, and writes it first if it does not exist.
 
     Args:
-        items: In the order of their indices.
-        hashes: The content hash of each.
-        layout: Their form.
+        items: Items in the order of their indices.
+        hashes: Content hash of each item.
+        layout: Layout of the images.
+
+    Returns:
+        The images; None if the disk has no room for them.
 
     Raises:
         DataError: An image can no longer be read.
@@ -187,14 +190,14 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
     key = _key(hashes, layout)
     folder = cache_dir() / "pictures"
     path = folder / f"{key}.u8"
-    # One after the other: processes that train together want the same file.
+    # Locked: processes that train together need the same file.
     try:
         with locked(make_dir(folder) / ".lock"):
             for left_by_a_killed_process in folder.glob(".*.tmp"):
                 left_by_a_killed_process.unlink()
             with contextlib.suppress(OSError, ValueError):
                 found = MappedImages(path, items, layout, key)
-                # The modification time says when a file was last of use.
+                # The modification time is when a file was last used.
                 os.utime(path)
                 return found
             path.unlink(missing_ok=True)
@@ -203,7 +206,7 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
             _write(path, items, layout, key)
             return MappedImages(path, items, layout, key)
     except (OSError, ValueError, DiskError):
-        # Training goes on without: it decodes each epoch.
+        # Training continues without the file: it decodes the images in each epoch.
         return None
 
 

@@ -1,7 +1,7 @@
-"""Where training images come from: from the device's memory, from a mapped file, or from threads that decode.
+"""Where training images come from: the device's memory, a memory-mapped file, or threads that decode them.
 
-All three show the same views, of a function of (seed, epoch, index); they differ by the resampling of what is stored.
-A process that is resumed gets the same bits as long as it finds its images in the same place.
+All three give the same views, a function of (seed, epoch, index); they differ only by the resampling of stored images.
+A resumed process gets the same bits as long as its images are stored in the same way.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from resnet_cli.system.device import memory_errors_named
 
 Storage: TypeAlias = Literal["auto", "resident", "mapped", "threads"]
 
-#: Share of a GPU's free memory that images may take: the rest is for activations.
+#: Largest share of a GPU's free memory for images; the rest is for activations.
 MEMORY_SHARE = 1 / 3
-#: Longer side over shorter of the median image, above which a crop of a squashed one is too soft.
+#: Median ratio of the longer to the shorter side, above which crops of squashed images are too soft.
 MAX_SQUASHED_ASPECT = 2.0
 
 
 class Views(Protocol):
-    """The train split, as training sees it."""
+    """Augmented views of the train split."""
 
     def batches(self, shares: Sequence[Sequence[int]], *, epoch: int, size: int) -> Iterator[Tensor]:
-        """Views of the images of each share, in order.
+        """Yields the views of each share of images, in order.
 
         Args:
-            shares: Indices into the train split, one batch each.
-            epoch: From 1.
-            size: Pixels of the square, for progressive resizing.
+            shares: Indices into the train split, one share per batch.
+            epoch: Number of the epoch, from 1.
+            size: Side of the square in pixels, for progressive resizing.
 
         Returns:
             uint8 [b x 3 x size x size], channels last in memory, on the device or in memory that it can read.
@@ -50,23 +50,23 @@ class Views(Protocol):
 
 
 class Stored(Protocol):
-    """Images that are decoded already."""
+    """Images that have been decoded and stored."""
 
     def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        """The images of each share as uint8 [b x height x width x 3] on the device."""
+        """Yields the images of each share as uint8 [b x height x width x 3] on the device."""
 
 
 class ResidentImages:
-    """Images that lie on the device, decoded once.
+    """Images in the memory of a device, decoded once.
 
     Args:
-        items: In the order of their indices.
-        layout: Their form.
-        device: Where.
+        items: Items in the order of their indices.
+        layout: Layout of the images.
+        device: The device.
 
     Raises:
         DataError: An image can no longer be read.
-        MemoryExhausted: They do not fit.
+        MemoryExhausted: They do not fit into the device's memory.
     """
 
     def __init__(self, items: Sequence[Item], layout: Layout, device: torch.device) -> None:
@@ -79,7 +79,7 @@ class ResidentImages:
             at += len(images)
 
     def rows(self, shares: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        """The images of each share as uint8 [b x height x width x 3] on the device."""
+        """Yields the images of each share as uint8 [b x height x width x 3] on the device."""
         for share in shares:
             yield self._images[to_device(torch.tensor(share, dtype=torch.int64), device)]
 
@@ -88,12 +88,12 @@ class StoredViews:
     """Views of stored images, made in whole batches on the device.
 
     Args:
-        stored: The images.
-        layout: Their form.
+        stored: The stored images.
+        layout: Layout of the images.
         sizes: Width and height of each source.
-        augmentation: What varies; without a policy.
-        seed: Of the training.
-        device: Where views are made.
+        augmentation: How images are augmented; without a policy.
+        seed: Seed of the training.
+        device: Device on which views are made.
     """
 
     def __init__(
@@ -125,14 +125,14 @@ class StoredViews:
 
 
 class ThreadedViews:
-    """Views that are decoded anew each time, on threads and a few batches ahead.
+    """Views of images that are decoded each time, on threads and a few batches ahead.
 
     Args:
-        items: In the order of their indices.
-        preprocess: At its full size.
-        augmentation: What varies.
-        seed: Of the training.
-        device: Where views go.
+        items: Items in the order of their indices.
+        preprocess: Preprocessing at its full size.
+        augmentation: How images are augmented.
+        seed: Seed of the training.
+        device: Device to which views are moved.
     """
 
     def __init__(
@@ -174,18 +174,18 @@ def open_views(
     """Stores the images of the train split where their views can be made fastest.
 
     Args:
-        items: In the order of their indices.
-        preprocess: At its full size.
-        augmentation: What varies.
-        seed: Of the training.
-        device: As torch spells it.
+        items: Items in the order of their indices.
+        preprocess: Preprocessing at its full size.
+        augmentation: How images are augmented.
+        seed: Seed of the training.
+        device: Name of the device, as in torch.
         storage: ``resident`` keeps decoded images in the device's memory, ``mapped`` in a memory-mapped file, and
             ``threads`` decodes them again in each epoch. ``auto`` takes the first that fits on a CUDA device, and
             threads on other devices, where decoding is a small share of the time. If the augmentation or the disk
             does not allow the others, threads are used.
 
     Raises:
-        DataError: Images that cannot be read.
+        DataError: Images cannot be read.
     """
     on = torch.device(device)
     threads = ThreadedViews(items, preprocess, augmentation=augmentation, seed=seed, device=on)
@@ -206,17 +206,17 @@ def open_views(
 
 
 def why_not_resident(augmentation: Augmentation, layout: Layout, sizes: Sequence[tuple[int, int]]) -> str:
-    """Why views of stored images cannot be those of an augmentation; empty if they can.
+    """Why stored images cannot give the views of an augmentation; empty if they can.
 
     Args:
-        augmentation: What varies.
-        layout: In which they would be stored.
+        augmentation: How images are augmented.
+        layout: Layout in which images would be stored.
         sizes: Width and height of each source.
     """
     if augmentation.policy != "none":
-        return f"{augmentation.policy} varies one image at a time"
+        return f"{augmentation.policy} works on one image at a time"
     if augmentation.source_pad and layout.kind != "source" and min(map(min, sizes)) <= TINY_SOURCE_PX:
-        return "tiny images of several sizes are each shifted by pixels of their own"
+        return "tiny images of several sizes are each shifted by their own pixels"
     typical = statistics.median(max(size) / min(size) for size in sizes)
     if layout.kind == "square" and layout.preprocess.fit == "crop" and typical > MAX_SQUASHED_ASPECT:
         return f"parts of images {typical:.1f} times as long as wide need more pixels than a square keeps"
@@ -224,13 +224,13 @@ def why_not_resident(augmentation: Augmentation, layout: Layout, sizes: Sequence
 
 
 def fits(num_images: int, layout: Layout, device: torch.device, *, free_bytes: int | None = None) -> bool:
-    """Whether images leave enough of the device's memory to training.
+    """Whether images leave enough of the device's memory for training.
 
     Args:
-        num_images: Images.
-        layout: Their form.
-        device: Where they would lie.
-        free_bytes: Its free memory; None: what a CUDA device says, 0 for any other.
+        num_images: Number of images.
+        layout: Layout of the images.
+        device: Device on which they would be stored.
+        free_bytes: Free memory of the device; None asks a CUDA device, and is 0 for any other.
     """
     if free_bytes is None:
         free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
