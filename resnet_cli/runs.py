@@ -231,7 +231,7 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
             f"the images that {split_path.parent} was trained on cannot be used any more: {error.message}",
             hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         ) from error
-    return apply_split_csv(dataset, split_path, judged=split)
+    return apply_split_csv(dataset, split_path, complete=split)
 
 
 def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:

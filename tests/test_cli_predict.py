@@ -133,7 +133,7 @@ def test_without_a_run_and_without_weights_it_says_what_to_type() -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "named"),
     [
-        (["nothing/*.jpg"], 3, "nothing/*.jpg: no images there"),
+        (["nothing/*.jpg"], 3, "nothing/*.jpg: no images found"),
         (["."], 0, ""),
         (["images", "--csv", "--json"], 2, "--csv and --json: choose one"),
         (["images", "--topk", "0"], 2, "--topk"),
@@ -153,7 +153,7 @@ def test_an_empty_folder_is_named(full_run: Trained) -> None:
     Path("empty").mkdir()
     result = run_cli("predict", "empty", "--model", full_run.run)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "empty: no images there" in result.stderr
+    assert "empty: no images found" in result.stderr
 
 
 def installed(*arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -206,7 +206,7 @@ def test_a_test_split_that_is_there_keeps_its_groups_and_the_others_are_kept_who
     after = complete_splits(before, val_fraction=0.2, seed=0)
     assert_whole(before, after)
     assert after.split("test") == before.split("test")
-    assert "groups kept whole" in after.split_note
+    assert "groups kept together" in after.split_note
 
 
 def test_copies_hold_two_groups_together() -> None:

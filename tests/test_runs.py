@@ -134,7 +134,7 @@ def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> Non
         (run / name).write_bytes((full_run.run / name).read_bytes())
     with (run / "split.csv").open("a") as file:
         file.write("test/red/never-was.jpg,red,test\n")
-    with pytest.raises(DataError, match=r"images of this run are gone.*: 1, such as .*never-was"):
+    with pytest.raises(DataError, match=r"images of this run are missing.*: 1, such as .*never-was"):
         open_run_dataset(load_model(run))
 
 

@@ -1,4 +1,4 @@
-"""A data set: named images with labels and splits, whatever they came from."""
+"""A data set: named images with labels and splits, whatever their source."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Item:
     """One image.
 
     Attributes:
-        name: What people are shown and what ``split.csv`` holds: the path under the data folder with ``/``.
-        source: The file, its bytes, or uint8 [h x w x 3] pixels of a set that lives in memory.
+        name: Name in messages and in ``split.csv``: the path below the data folder, with ``/``.
+        source: The file, its bytes, or the pixels uint8 [h x w x 3] of a data set in memory.
         label: Index into the data set's classes.
-        split: Where the image belongs.
-        group: Images of one group (a patient, a scene) stay in one split; empty: of no group.
-        max_pixels: A larger image counts as one that cannot be read.
+        split: The image's split.
+        group: Name of its group, such as a patient or a scene, which stays in one split; empty for no group.
+        max_pixels: Larger images are reported as unreadable.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Item:
 
     @property
     def location(self) -> str:
-        """The file, for messages; the name where there is none."""
+        """The file, for messages; the name if there is no file."""
         return str(self.source) if isinstance(self.source, Path) else self.name
 
     def open(self) -> Image.Image:
@@ -56,7 +56,7 @@ class Item:
         return from_pixels(self.source)
 
     def content_hash(self) -> bytes:
-        """SHA-256 of the file's bytes (or of the pixels and their shape): the key of everything cached.
+        """SHA-256 of the file's bytes, or of the pixels and their shape: the key of everything that is cached.
 
         Raises:
             ImageError: The file cannot be read.
@@ -73,17 +73,18 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Items of up to three splits over one list of classes.
+    """Items of up to three splits with one list of classes.
 
     Attributes:
-        name: Short, for run folders: ``ants_bees``, ``cifar10``.
+        name: Short name, for run folders: ``ants_bees``, ``cifar10``.
         spec: What the user typed, made absolute: opening it again gives the same images.
-        classes: In index order.
-        items: Sorted by split as they were found; labels index ``classes``.
+        classes: Class names in index order.
+        items: Images in a fixed order; their labels are indices into ``classes``.
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
-        notes: What was noticed while reading, for the user.
-        split_note: How the splits came about.
-        passed_over: Files that were seen and not used: ``others``, ``hidden``, ``links``, ``unlabelled`` -> number.
+        notes: Observations about the source, for the user.
+        split_note: Where the splits come from.
+        passed_over: Kind of files that were found and not used (``others``, ``hidden``, ``links``, ``unlabelled``) ->
+            number.
     """
 
     name: str
@@ -96,10 +97,10 @@ class Dataset:
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def fingerprint(self, hashes: Sequence[bytes]) -> str:
-        """What the data set is, whatever layout it came in: classes, and which image has which label and split.
+        """Hash of the content, whatever its layout: the classes, and each image with its label and split.
 
         Args:
-            hashes: The content hash of each item.
+            hashes: Content hash of each item.
         """
         rows = sorted((sha256, item.label, item.split) for sha256, item in zip(hashes, self.items, strict=True))
         return hashlib.sha256(repr((self.classes, rows)).encode("utf-8", "surrogateescape")).hexdigest()
@@ -117,7 +118,7 @@ class Dataset:
         """Keeps only the named classes, in the order given.
 
         Raises:
-            DataError: A class is not there, is named twice, or fewer than two are left.
+            DataError: A class does not exist or is named twice, or fewer than two are left.
         """
         missing = [name for name in classes if name not in self.classes]
         if missing:
@@ -140,12 +141,12 @@ class Dataset:
         """Aligns the labels with a model's classes, by name.
 
         Raises:
-            DataError: The data has a class that the model does not know.
+            DataError: The data has a class that the model does not have.
         """
         unknown = [name for name in self.classes if name not in classes]
         if unknown:
             raise DataError(
-                f"{self.name} has {len(unknown)} classes that the model does not know: {', '.join(unknown[:5])}",
+                f"{self.name} has {len(unknown)} classes that the model does not have: {', '.join(unknown[:5])}",
                 hint=f"the model's classes: {_some(classes)}; choose with --classes, or rename the folders",
             )
         index = [list(classes).index(name) for name in self.classes]

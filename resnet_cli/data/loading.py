@@ -1,4 +1,4 @@
-"""Items to uint8 batches of torch: decoded and resized on threads, in order, a few batches ahead."""
+"""Loads items as uint8 batches of torch: decoded and resized on threads, in order, a few batches ahead."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class ImageBatch(Generic[T]):
-    """Consecutive items of whatever kind was asked for.
+    """A batch of consecutive items.
 
     Attributes:
-        items: All of them, in order, readable or not.
-        pixels: uint8 [b x 3 x h x w] of the readable ones, in order.
+        items: All items in order, readable or not.
+        pixels: uint8 [b x 3 x h x w] of the readable items, in order.
         errors: Position in ``items`` -> why that image cannot be read.
     """
 
@@ -35,7 +35,7 @@ class ImageBatch(Generic[T]):
 
     @property
     def good(self) -> list[T]:
-        """The items that ``pixels`` holds."""
+        """The items whose images are in ``pixels``."""
         return [item for position, item in enumerate(self.items) if position not in self.errors]
 
 
@@ -45,20 +45,20 @@ def load_batches(
     """Applies ``transform`` (decode, resize, augment) on threads and stacks the results.
 
     Args:
-        items: Any number; only a few batches are taken from it at a time.
-        transform: Item -> uint8 [h x w x 3], all of one size; an :class:`ImageError` is kept, not raised.
-        batch_size: Items a batch, the last one may be smaller; or the size of each batch.
+        items: Any number of items; only a few batches are taken at a time.
+        transform: Item -> uint8 [h x w x 3], all of one size; an :class:`ImageError` is collected, not raised.
+        batch_size: Number of items per batch, of which the last may be smaller; or the size of each batch.
     """
     groups = decode_ahead(items, transform, batch_size=batch_size, num_workers=num_threads())
     try:
         for group in groups:
             yield ImageBatch(group.items, stack(group.decoded), group.errors)
     finally:
-        # Not left to the garbage collector: an abandoned iterator must stop its threads at once.
+        # Closed explicitly, not by the garbage collector: an abandoned iterator must stop its threads at once.
         groups.close()
 
 
 def stack(images: Sequence[Pixels]) -> torch.Tensor:
-    """Images uint8 [h x w x 3] of one size -> uint8 [b x 3 x h x w]; of none, [0 x 3 x 0 x 0]."""
-    # [b x h x w x 3] seen as [b x 3 x h x w]: channels last in memory, as the convolutions want it.
+    """Images uint8 [h x w x 3] of one size -> uint8 [b x 3 x h x w]; without images, [0 x 3 x 0 x 0]."""
+    # [b x h x w x 3] viewed as [b x 3 x h x w]: channels last in memory, as is best for convolutions.
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) if images else torch.empty(0, 3, 0, 0)

@@ -1,7 +1,7 @@
-"""Items to decoded images: on threads, in order, a few batches ahead; no torch.
+"""Decodes items on threads, in order, a few batches ahead; without torch.
 
-Threads and not processes: Pillow releases the GIL while it decodes and resizes, there is nothing to pickle,
-and nothing hangs when a run is interrupted.
+Threads instead of processes: Pillow releases the GIL while it decodes and resizes, nothing has to be pickled, and
+nothing hangs when a run is interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from resnet_cli.errors import ImageError
 from resnet_cli.system.threads import num_threads
 
-#: Batches decoded ahead of the one in use: enough to hide a slow image, small enough for any memory.
+#: Number of batches that are decoded ahead: enough to hide a slow image, and few enough for any memory.
 PREFETCH_BATCHES = 2
 
 T = TypeVar("T")
@@ -25,11 +25,11 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True)
 class Group(Generic[T, R]):
-    """Consecutive items of whatever kind was asked for.
+    """A batch of consecutive items.
 
     Attributes:
-        items: All of them, in order, readable or not.
-        decoded: What became of the readable ones, in order.
+        items: All items in order, readable or not.
+        decoded: Results for the readable items, in order.
         errors: Position in ``items`` -> why that image cannot be read.
     """
 
@@ -48,10 +48,10 @@ def decode_ahead(
     """Applies ``transform`` (decode, resize, augment) on threads.
 
     Args:
-        items: Any number; only a few batches are taken from it at a time.
-        transform: Called once an item; an :class:`ImageError` is kept, not raised.
-        batch_size: Items a group, the last one may be smaller; or the size of each group.
-        num_workers: Threads; None for as many as there are processors.
+        items: Any number of items; only a few batches are taken at a time.
+        transform: Called once per item; an :class:`ImageError` is collected, not raised.
+        batch_size: Number of items per group, of which the last may be smaller; or the size of each group.
+        num_workers: Number of threads; None for the number of processors.
     """
     waiting = iter(items)
     sizes = itertools.repeat(batch_size) if isinstance(batch_size, int) else iter(batch_size)
@@ -73,7 +73,7 @@ def decode_ahead(
                 chunk, futures = ahead.popleft()
                 yield _group(chunk, [future.result() for future in futures])
         finally:
-            # An abandoned iterator (an interrupt, a failed step) must not decode on.
+            # An abandoned iterator (an interrupt, a failed step) must stop decoding.
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,4 +1,4 @@
-"""Who trains, who chooses, who judges: split assignment that is stratified, seeded and repeatable."""
+"""Assignment of images to the train, validation and test splits: stratified, seeded and reproducible."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ _COLUMNS = ["path", "label", "split"]
 def complete_splits(
     dataset: Dataset, *, val_fraction: float, seed: int, together: Iterable[Sequence[int]] = ()
 ) -> Dataset:
-    """Gives a data set the splits that training needs; the ones it has are kept as they are.
+    """Adds the splits that training needs; existing ones are kept.
 
-    A set without a validation split gives up ``val_fraction`` of each class of its train split. Where the
-    source has no splits at all, as much again becomes the test split. Every class keeps at least one image
-    to train on and one to validate with. Images of one group stay together.
+    If there is no validation split, ``val_fraction`` of each class of the train split becomes one. If the source has
+    no splits at all, the same share becomes the test split. Every class keeps at least one image for training and one
+    for validation. Images of one group stay together.
 
     Args:
-        dataset: Items whose split says what the source said; all ``train`` where it said nothing.
-        val_fraction: Of each class, in (0, 0.5).
-        seed: Changes which images are chosen.
-        together: Positions of items that must not be torn apart either, such as copies of one image.
+        dataset: Items with the splits of the source; all ``train`` if it has none.
+        val_fraction: Share of each class, in (0, 0.5).
+        seed: Random seed for the choice of images.
+        together: Positions of further items that must stay in one split, such as copies of one image.
 
     Raises:
-        DataError: One class only, a class without train images or too small to be split, a group that the
-            source's own splits tear apart, or a class that is all one group.
+        DataError: There is only one class, a class has no training images or too few to be split, the source's own
+            splits separate a group, or a class consists of one group.
     """
     found = {item.split for item in dataset.items}
     if len(dataset.classes) < 2:
         raise DataError(
             f"{dataset.name}: only one class, '{dataset.classes[0]}'",
-            hint="it takes a folder for each of two or more",
+            hint="training needs two or more classes, each in its own folder",
         )
     for label, count in enumerate(dataset.counts()["train"]):
         if count < 2:
             raise DataError(
-                f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} image to train on; "
-                "two are the least" + _perhaps_meant(dataset, label),
-                hint=f"add images to it, or leave it out: --classes {_others(dataset, label)}",
+                f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} training image; "
+                "at least two are needed" + _perhaps_meant(dataset, label),
+                hint=f"add images to it, or omit it: --classes {_others(dataset, label)}",
             )
-    _refuse_torn_groups(dataset)
+    _refuse_separated_groups(dataset)
     if "val" in found:
         return dataset
     holdout_test = found == {"train"}
@@ -59,15 +59,15 @@ def complete_splits(
         dataclasses.replace(item, split=chosen.get(index, item.split)) for index, item in enumerate(dataset.items)
     )
     share = f"{val_fraction:.0%} of each class"
-    note = f"{share} to validate" + (f", {share} to test" if holdout_test else ", taken from train")
-    grouped = ", groups kept whole" if any(item.group for item in items) else ""
+    note = f"{share} for validation" + (f", {share} for test" if holdout_test else ", taken from train")
+    grouped = ", groups kept together" if any(item.group for item in items) else ""
     return dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed}{grouped})")
 
 
 def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> list[list[int]]:
-    """Positions of train items that must stay together, in an order that depends on seed and names alone.
+    """Positions of train items that must stay together, in an order that depends only on the seed and names.
 
-    The name of a group stands for its images: one image more does not move it.
+    A group is ordered by its name, so that an additional image does not change its position.
     """
     items = dataset.items
     groups: dict[str, list[int]] = defaultdict(list)
@@ -96,7 +96,7 @@ def connected(together: Iterable[Sequence[int]]) -> list[list[int]]:
 def _hold_out(
     dataset: Dataset, blocks: list[list[int]], parts: Sequence[Split], val_fraction: float
 ) -> dict[int, Split]:
-    """Position of each train item that is held out -> its new split."""
+    """Position of each held-out train item -> its new split."""
     items = dataset.items
     sizes = [Counter(items[index].label for index in block) for block in blocks]
     by_label: dict[int, list[int]] = defaultdict(list)
@@ -105,75 +105,75 @@ def _hold_out(
             by_label[label].append(number)
     left = {"train": Counter(items[index].label for block in blocks for index in block)}
     left |= {part: Counter() for part in parts}
-    place: dict[int, Split] = {}
+    chosen: dict[int, Split] = {}
 
     def move(number: int, part: Split) -> None:
-        place[number] = part
+        chosen[number] = part
         left["train"].subtract(sizes[number])
         left[part].update(sizes[number])
 
     def can_go(number: int) -> bool:
-        # The last image of a class always trains.
-        return number not in place and all(left["train"][label] > count for label, count in sizes[number].items())
+        # The last image of a class always stays in train.
+        return number not in chosen and all(left["train"][label] > count for label, count in sizes[number].items())
 
-    # All of one part first: what one class gives to the test split may be all that another has to validate with.
+    # One split after the other: a block that one class gives to test may be all that another class has for validation.
     for part in parts:
         for label, numbers in sorted(by_label.items()):
             num_left = left["train"][label] + left[part][label]
             wanted = max(1, round(val_fraction * (num_left if part == "val" else num_left / (1 - val_fraction))))
             for number in numbers:
                 missing = wanted - left[part][label]
-                # A block may overshoot only as far as leaving it out would fall short.
+                # A block may exceed the wanted number only as far as omitting it would fall short of it.
                 if missing > 0 and sizes[number][label] <= 2 * missing and can_go(number):
                     move(number, part)
             if part == "val" and not left[part][label]:
                 smallest = min(filter(can_go, numbers), key=lambda number: sizes[number][label], default=None)
                 if smallest is None:
                     raise DataError(
-                        f"{dataset.name}: the images of the class '{dataset.classes[label]}' are all of one group, "
-                        "or copies of one image, or in groups with all of another class: none can validate",
-                        hint="add images of another group, or give train/ and val/ folders",
+                        f"{dataset.name}: the images of the class '{dataset.classes[label]}' are all in one group, "
+                        "or copies of one image, or in groups with all of another class: none is left for validation",
+                        hint="add images of another group, or provide train/ and val/ folders",
                     )
                 move(smallest, part)
-    return {index: part for number, part in place.items() for index in blocks[number]}
+    return {index: part for number, part in chosen.items() for index in blocks[number]}
 
 
-def _refuse_torn_groups(dataset: Dataset) -> None:
+def _refuse_separated_groups(dataset: Dataset) -> None:
     splits: dict[str, Split] = {}
     for item in dataset.items:
         if item.group and splits.setdefault(item.group, item.split) != item.split:
             raise DataError(
                 f"{dataset.name}: the group '{item.group}' is in {splits[item.group]} and in {item.split}",
-                hint="move its images into one split, or group by something else with --group-by",
+                hint="move its images into one split, or choose other groups with --group-by",
             )
 
 
 def _perhaps_meant(dataset: Dataset, label: int) -> str:
-    """A class that differs only in case, blanks, dashes or underscores: most likely the same one, misspelt."""
+    """Suggests a class that differs only in case, spaces, dashes or underscores: most likely a misspelling."""
     close = [name for name in dataset.classes if plain_name(name) == plain_name(dataset.classes[label])]
     others = [name for name in close if name != dataset.classes[label]]
     return f" (the same as '{others[0]}'?)" if others else ""
 
 
 def plain_name(name: str) -> str:
-    """A class name without what people type differently from one day to the next."""
+    """A class name without case, spaces and punctuation, which people write inconsistently."""
     return "".join(char for char in name.casefold() if char.isalnum()) or name
 
 
 def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
-    """Keeps ``limit`` train images, spread over the classes in proportion; other splits stay whole.
+    """Keeps ``limit`` training images, distributed over the classes in proportion; other splits are not changed.
 
     A smaller limit keeps a subset of what a larger one keeps.
 
     Raises:
-        DataError: Fewer images than classes are asked for.
+        DataError: ``limit`` is smaller than the number of classes.
     """
     if limit < len(dataset.classes):
         raise DataError(f"--limit {limit}: fewer images than the {len(dataset.classes)} classes of {dataset.name}")
     ranked: list[tuple[float, int, int]] = []
     for label, indices in _train_indices_by_class(dataset, seed).items():
-        # A class's i-th image of n stands at (i + 1/2) / n: cutting the merged order keeps proportions;
-        # its first image stands before all, so that no class is left empty.
+        # The i-th of n images of a class has rank (i + 1/2) / n: cutting the merged order keeps proportions.
+        # The first image of each class has rank 0, so that no class is left empty.
         ranked += [((i + 0.5) / len(indices) if i else 0.0, label, index) for i, index in enumerate(indices)]
     kept = {index for _, _, index in sorted(ranked)[:limit]}
     items = tuple(item for index, item in enumerate(dataset.items) if item.split != "train" or index in kept)
@@ -181,34 +181,34 @@ def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
 
 
 def split_csv(dataset: Dataset) -> str:
-    """The split as CSV text: ``path,label,split``, labels by name."""
+    """The splits as CSV text: ``path,label,split``, with labels by name."""
     text = io.StringIO()
     write_rows(text, [_COLUMNS, *([item.name, dataset.classes[item.label], item.split] for item in dataset.items)])
     return text.getvalue()
 
 
 def write_rows(text: TextIO, rows: Iterable[Sequence[str]]) -> None:
-    """Writes CSV that any name survives."""
-    # A carriage return alone would be left unquoted, and ends a row all the same.
+    """Writes CSV in which any name is quoted correctly."""
+    # The writer does not quote a lone carriage return, which nevertheless ends a row.
     plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     for row in rows:
         (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 
-def apply_split_csv(dataset: Dataset, path: Path, *, judged: str | None = "all") -> Dataset:
-    """Gives each item the split that a run wrote down; items the run never saw are left out.
+def apply_split_csv(dataset: Dataset, path: Path, *, complete: str | None = "all") -> Dataset:
+    """Gives each item the split that a run recorded; items that the run did not use are omitted.
 
     Args:
-        dataset: As its source has it now.
+        dataset: The data set as its source is now.
         path: The run's ``split.csv``.
-        judged: The split that must be whole, or ``all``; None: test, else val, else all.
+        complete: The split that must be complete, or ``all``; None for test, else val, else all.
 
     Raises:
-        DataError: The file is damaged, or an image it names has another label, or one of ``judged`` is gone.
+        DataError: The file is damaged, or an image in it has a different label, or an image of ``complete`` is missing.
     """
     rows = _read_split_csv(path)
     written = {split for _, split in rows.values()}
-    judged = judged or next((split for split in ("test", "val") if split in written), "all")
+    complete = complete or next((split for split in ("test", "val") if split in written), "all")
     items = []
     for item in dataset.items:
         if item.name not in rows:
@@ -218,17 +218,17 @@ def apply_split_csv(dataset: Dataset, path: Path, *, judged: str | None = "all")
         if label != dataset.classes[item.label] or not known:
             raise DataError(f"{path}: '{item.name}' was {label} ({split}), now it is {dataset.classes[item.label]}")
         items.append(dataclasses.replace(item, split=known[0]))
-    gone = [name for name, (_, split) in rows.items() if judged in {"all", split}]
-    if gone:
+    missing = [name for name, (_, split) in rows.items() if complete in {"all", split}]
+    if missing:
         raise DataError(
-            f"images of this run are gone from {dataset.spec}: {len(gone)}, such as {gone[0]}",
-            hint="put them back, or name other data: resnet-cli eval MODEL DATA",
+            f"images of this run are missing in {dataset.spec}: {len(missing)}, such as {missing[0]}",
+            hint="restore them, or give other data: resnet-cli eval MODEL DATA",
         )
-    return dataclasses.replace(dataset, items=tuple(items), split_note=f"as written in {path}")
+    return dataclasses.replace(dataset, items=tuple(items), split_note=f"from {path}")
 
 
 def read_split_names(path: Path, split: Split) -> set[str]:
-    """The names of the images that a run put into a split.
+    """Names of the images in a split of a run.
 
     Raises:
         DataError: The file is damaged.
@@ -250,7 +250,7 @@ def _read_split_csv(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]:
-    """Class label -> positions of its train items, in an order that depends on seed and names alone."""
+    """Class label -> positions of its train items, in an order that depends only on the seed and names."""
     by_class: dict[int, list[int]] = defaultdict(list)
     for index, item in enumerate(dataset.items):
         if item.split == "train":
@@ -263,7 +263,7 @@ def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]
 
 
 def _rank(seed: int, name: str) -> bytes:
-    # Hashing names, not shuffling positions: one new image does not reshuffle all the others.
+    # Hashes of names instead of shuffled positions: a new image does not change the order of the others.
     return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
 
 

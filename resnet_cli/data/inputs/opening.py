@@ -150,7 +150,7 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
 def _checked(spec: str, items: Callable[[], Iterator[Item]]) -> _Source:
     """Finds the first image, so that an empty input is reported before anything is computed."""
     if next(items(), None) is None:
-        raise DataError(f"{spec}: contains no images", hint="name files, folders or patterns such as 'images/*.jpg'")
+        raise DataError(f"{spec}: no images found", hint="name files, folders or patterns such as 'images/*.jpg'")
     return _Source(items)
 
 
