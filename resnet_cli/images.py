@@ -1,7 +1,6 @@
-"""One way to read an image: bytes in, an upright RGB image out, or an error that names the file.
+"""The one way to read an image: bytes in, an upright RGB image out, or an error that names the file.
 
-Training, evaluation, prediction and every later reader go through :func:`decode`, so the same file always
-gives the same pixels.
+Training, evaluation, prediction and everything else use :func:`decode`, so the same file always gives the same pixels.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from resnet_cli.errors import ImageError
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
-#: Pillow's decoders that may be used at all; others (EPS, PDF, ...) start programs or are rarely fuzzed.
+#: Pillow's decoders that may be used; others (EPS, PDF, ...) start programs or are rarely fuzzed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-#: Above this many pixels an image is refused before it is decoded: 50 MP is 150 MB as RGB.
+#: Images with more pixels are rejected before they are decoded: 50 MP take 150 MB as RGB.
 MAX_PIXELS = 50_000_000
-#: EXIF orientation -> what turns the image upright. Source: Exif 2.32, section 4.6.4.
+#: EXIF orientation -> operation that turns the image upright. Source: Exif 2.32, section 4.6.4.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,15 +38,15 @@ _TURNS = {
 
 
 def is_image_name(path: Path | str) -> bool:
-    """Whether a file's name says that it is an image (hidden files never are)."""
-    # Text alone: a folder of millions is listed in seconds, and Path's parts would double them.
+    """Whether a file has the extension of an image (hidden files never count)."""
+    # Strings instead of Path, which would double the seconds for a folder with millions of files.
     name = os.path.basename(path)
     return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 
 
 @functools.cache
 def decoder_version() -> str:
-    """Names the libraries whose change may change pixels; part of every feature cache key."""
+    """Versions of the libraries that decode images: part of every cache key, since they may change pixels."""
     parts = ("pil", "jpg", "libjpeg_turbo", "webp", "libtiff", "zlib")
     return " ".join(f"{part} {features.version(part)}" for part in parts)
 
@@ -56,7 +55,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads an image file; see :func:`decode`.
 
     Raises:
-        ImageError: The file cannot be read or is not a whole image.
+        ImageError: The file cannot be read, or is not a complete image.
     """
     try:
         data = path.read_bytes()
@@ -66,15 +65,15 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 class Decoded(NamedTuple):
-    """An image and what its file had to say.
+    """A decoded image and properties of its file.
 
     Attributes:
-        image: Mode RGB, upright, at least 1 x 1.
-        format: Pillow's name: ``JPEG``, ``PNG``, ...
-        mode: Pillow's mode of the file's own pixels: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16``, ...; ``RGB;16`` for
-            16 bits a channel, of which Pillow keeps the upper 8.
-        orientation: Of the EXIF block, 1 to 8; 1 is upright.
-        transparent: Whether the file has transparency, which was laid over white.
+        image: The upright image of mode RGB, at least 1 x 1.
+        format: Pillow's name of the format: ``JPEG``, ``PNG``, ...
+        mode: Pillow's mode of the pixels in the file: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16``, ...; ``RGB;16`` for
+            16 bits per channel, of which Pillow keeps the upper 8.
+        orientation: Orientation in the EXIF block, 1 to 8; 1 is upright.
+        transparent: Whether the file has transparency, which was composited on white.
     """
 
     image: Image.Image
@@ -85,10 +84,10 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image alone; see :func:`decode_whole`.
+    """Decodes the bytes of an image file; see :func:`decode_whole`.
 
     Raises:
-        ImageError: Empty, truncated, too large, or not one of the known formats.
+        ImageError: The file is empty, truncated, too large, or not in one of the known formats.
     """
     return decode_whole(data, path, max_pixels=max_pixels).image
 
@@ -96,22 +95,22 @@ def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
 def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decodes the bytes of an image file.
 
-    EXIF orientation is applied, the first frame is taken, transparency is laid over white, 16-bit gray is
-    scaled to 8 bits (Pillow alone would clip it), CMYK and palettes become RGB.
+    EXIF orientation is applied, the first frame is used, transparency is composited on white, 16-bit gray is scaled to
+    8 bits (Pillow alone would clip it), and CMYK and palettes are converted to RGB.
 
     Args:
         data: The whole file.
-        path: The name used in errors.
-        max_pixels: Larger images are refused before they are decoded.
+        path: Name of the file in errors.
+        max_pixels: Larger images are rejected before they are decoded.
 
     Raises:
-        ImageError: Empty, truncated, too large, or not one of the known formats.
+        ImageError: The file is empty, truncated, too large, or not in one of the known formats.
     """
     if not data:
         raise ImageError(path, "the file is empty")
     _treat_bombs_as_errors()
     if max_pixels > (Image.MAX_IMAGE_PIXELS or 0):
-        # Pillow's own limit is one for the process; ours below it is one for the call.
+        # Pillow's own limit holds for the process; the one below holds for this call.
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -138,26 +137,26 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
 
 
 def from_pixels(pixels: np.ndarray) -> Image.Image:
-    """Wraps pixels that are decoded already.
+    """Wraps pixels as an image.
 
     Args:
-        pixels: uint8 [h x w x 3] RGB.
+        pixels: uint8 RGB [h x w x 3].
     """
     return Image.fromarray(pixels)
 
 
 def _orientation(image: Image.Image) -> int:
-    # ImageOps.exif_transpose also writes the EXIF block anew, which fails on tags that nobody needs here.
+    # ImageOps.exif_transpose also rewrites the EXIF block, which fails on tags that are not needed here.
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, TypeError):
-        # The block itself cannot be read; the pixels can.
+        # The EXIF block is damaged; the pixels may not be.
         return 1
     return found if isinstance(found, int) and found in _TURNS else 1
 
 
 def _file_mode(image: Image.Image) -> str:
-    # Before the pixels are loaded, a tile still says how they are packed in the file: `RGB;16B`.
+    # Before the pixels are loaded, a tile tells how they are packed in the file: `RGB;16B`.
     is_wide = image.mode in {"RGB", "RGBA"} and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     return f"{image.mode};16" if is_wide else image.mode
 
@@ -170,8 +169,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        # 16-bit gray: convert("L") would clip everything above 255 to white. Mode "I" says 32 bits, which cameras
-        # and scanners fill with 8 or with 16.
+        # 16-bit gray: convert("L") would clip everything above 255 to white. Mode "I" means 32 bits, of which cameras
+        # and scanners use 8 or 16.
         wide = np.asarray(image).astype(np.int64)
         is_8_bit = image.mode == "I" and wide.max() <= 255
         image = Image.fromarray(np.clip(wide if is_8_bit else wide // 256, 0, 255).astype(np.uint8))
@@ -186,7 +185,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @functools.cache
 def _treat_bombs_as_errors() -> None:
-    # Once for the process and not around each call: warnings.catch_warnings is not thread-safe.
+    # Once per process instead of around each call: warnings.catch_warnings is not thread-safe.
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-    # Damaged EXIF in a sound image is common and harmless.
+    # Damaged EXIF in an intact image is common and harmless.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")

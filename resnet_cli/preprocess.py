@@ -1,7 +1,7 @@
 """The one description of how an image becomes the network's input.
 
-It travels inside the model file. Training, evaluation, prediction and exports all read this object; no other
-place keeps a size, a mean or a standard deviation.
+It is stored in the model file. Training, evaluation, prediction and exports all use this object; sizes, means and
+standard deviations are stored nowhere else.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Fit: TypeAlias = Literal["crop", "pad", "squash"]
 #: Source: torchvision.transforms._presets.ImageClassification, the statistics of ImageNet-1k's train split.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Longer side over shorter: above it an image is not resized as a whole.
+#: Ratio of the longer to the shorter side above which an image is not resized as a whole.
 MAX_ASPECT = 8
-#: How much of a panorama's enlargement or reduction is left to the filter once whole pixels are averaged.
+#: How much of a panorama's reduction is left to the filter after whole pixels have been averaged.
 #: Source: Pillow's documentation of Image.resize: from 3.0 on, nearly the result of the filter alone.
 REDUCING_GAP = 3.0
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -36,19 +36,19 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """An image to a square of ``crop_size``, then (x / 255 - mean) / std.
+    """Fits an image into a square of ``crop_size``, then computes (x / 255 - mean) / std.
 
-    Resizing is antialiased and done by Pillow on uint8, two passes with rounding between them.
+    Resizing is antialiased and done by Pillow on uint8, in two passes with rounding between them.
 
     Attributes:
-        resize_size: Pixels of the shorter side before the centre crop; at least ``crop_size``, and no other than
-            it where nothing is cropped.
-        crop_size: Pixels of the square that the network sees.
-        fit: ``crop``: shorter side to ``resize_size``, then the centre; ``pad``: the whole image, longer side
-            to ``crop_size``, on a square of the mean colour; ``squash``: the whole image, whatever its aspect.
+        resize_size: Length of the shorter side in pixels before the center crop; at least ``crop_size``, and equal to
+            it if nothing is cropped.
+        crop_size: Side of the network's input in pixels.
+        fit: ``crop`` resizes the shorter side to ``resize_size`` and crops the center; ``pad`` resizes the longer side
+            to ``crop_size`` and pads with the mean color; ``squash`` resizes to the square whatever the aspect ratio.
         interpolation: ``bilinear``, or ``bicubic`` for sources that are enlarged.
-        mean: Per RGB channel, of values in [0, 1].
-        std: Per RGB channel, of values in [0, 1].
+        mean: Mean of each RGB channel, for values in [0, 1].
+        std: Standard deviation of each RGB channel, for values in [0, 1].
     """
 
     resize_size: int
@@ -60,17 +60,17 @@ class Preprocess:
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:
-        """RGB in [0, 255] that is about 0 after normalisation: what fills where there is no image."""
+        """The RGB color in [0, 255] that is about 0 after normalization: it fills areas without image."""
         red, green, blue = (round(255 * value) for value in self.mean)
         return red, green, blue
 
     def with_fit(self, fit: Fit) -> Preprocess:
-        """The same with another fit; where nothing is cropped, nothing is resized beyond the square."""
+        """The same preprocessing with another fit; without a crop, ``resize_size`` is ``crop_size``."""
         resize_size = self.resize_size if fit == "crop" else self.crop_size
         return dataclasses.replace(self, fit=fit, resize_size=resize_size)
 
     def with_size(self, crop_size: int) -> Preprocess:
-        """The same geometry for a network that sees ``crop_size`` pixels."""
+        """The same geometry for a network input of ``crop_size`` pixels."""
         resize_size = round(crop_size * self.resize_size / self.crop_size)
         return dataclasses.replace(self, resize_size=resize_size, crop_size=crop_size)
 
@@ -80,7 +80,7 @@ class Preprocess:
         if self.fit != "crop":
             return self.resize(image, (0, 0, width, height))
         short = min(width, height)
-        # torchvision truncates the longer side: the same grid gives the same pixels as its presets, bit by bit.
+        # torchvision truncates the longer side: the same grid gives the same pixels as its presets, bit for bit.
         new_width = int(self.resize_size * width / short)
         new_height = int(self.resize_size * height / short)
         left = round((new_width - self.crop_size) / 2)
@@ -88,7 +88,7 @@ class Preprocess:
         if max(new_width, new_height) <= MAX_ASPECT * self.resize_size:
             whole = image.resize((new_width, new_height), _RESAMPLING[self.interpolation])
             return np.asarray(whole.crop((left, top, left + self.crop_size, top + self.crop_size)))
-        # A panorama: only the crop's own part, or 50 x 50,000 pixels would be resized to 256 x 256,000 first.
+        # A panorama: only the crop itself is resized, or 50 x 50,000 pixels would first become 256 x 256,000.
         scale_x, scale_y = width / new_width, height / new_height
         right, bottom = (left + self.crop_size) * scale_x, (top + self.crop_size) * scale_y
         return self.resize(image, (left * scale_x, top * scale_y, min(right, width), min(bottom, height)))
@@ -96,10 +96,10 @@ class Preprocess:
     def resize(self, image: Image.Image, box: tuple[float, float, float, float]) -> Pixels:
         """Resizes the part of an RGB image inside ``box`` to uint8 [crop_size x crop_size x 3].
 
-        With ``pad`` the part keeps its aspect ratio and is centred on the mean colour.
+        With ``pad``, the part keeps its aspect ratio and is centered on the mean color.
 
         Args:
-            image: Mode RGB.
+            image: An image of mode RGB.
             box: Left, top, right, bottom in source pixels; may be fractional.
         """
         side = self.crop_size
@@ -116,12 +116,12 @@ class Preprocess:
         self, image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
     ) -> Image.Image:
         width, height = box[2] - box[0], box[3] - box[1]
-        # Between its two passes Pillow holds the new width at the old height: 224 x 50,000 for a tall panorama.
+        # Between its two passes, Pillow stores the new width at the old height: 224 x 50,000 for a tall panorama.
         gap = REDUCING_GAP if max(width, height) > MAX_ASPECT * min(width, height) else None
         return image.resize(size, _RESAMPLING[self.interpolation], box, gap)
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Scales and normalises a batch on the device it is on.
+        """Scales and normalizes a batch on its device.
 
         Args:
             pixels: uint8 [b x 3 x h x w].
@@ -129,7 +129,7 @@ class Preprocess:
         Returns:
             float32 [b x 3 x h x w].
         """
-        # Exported files are answered without torch, and resized by the same lines.
+        # Imported here, since exported files are run without torch and use this class too.
         import torch
 
         mean = torch.tensor(self.mean, device=pixels.device).mul_(255).view(1, 3, 1, 1)
@@ -137,11 +137,11 @@ class Preprocess:
         return pixels.float().sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as plain JSON values; no ``fit`` means ``crop``."""
+        """The description as plain JSON values; without ``fit``, it is ``crop``."""
         values = dataclasses.asdict(self)
         if self.fit == "crop":
-            # There was no other before the field: older programs still read such a model, and fingerprints, which
-            # name cached features, stay what they were.
+            # The only fit before the field existed: older versions can still read such a model, and fingerprints, which
+            # identify cached features, do not change.
             del values["fit"]
         return values
 
@@ -150,7 +150,7 @@ class Preprocess:
         """Rebuilds a description from :meth:`to_dict`.
 
         Raises:
-            ModelError: A key is missing or unknown, or a value cannot be.
+            ModelError: A key is missing or unknown, or a value is invalid.
         """
         try:
             plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
@@ -169,10 +169,10 @@ class Preprocess:
         except TypeError as error:
             raise ModelError(f"the model's preprocessing cannot be read: {error}") from error
         if not fits:
-            raise ModelError(f"the model's preprocessing cannot be right: {values}")
+            raise ModelError(f"the model's preprocessing is invalid: {values}")
         return made
 
     def fingerprint(self) -> str:
-        """A hash of everything that decides the network's input for a given file."""
+        """A hash of everything that determines the network's input for a given file."""
         text = json.dumps([self.to_dict(), decoder_version()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -52,7 +52,7 @@ def test_figures_and_answers_are_float32_whatever_the_processor_has(
 def test_bf16_is_named_beside_every_figure_that_it_made(photos: Path) -> None:
     stdout, stderr = succeeds("finetune", photos, *SMALL, "--mode", "frozen", "--precision", "bf16", "--out", "run")
     assert "computed in bf16, coarser than float32" in " ".join(stdout.split())
-    assert "every figure is computed in it" in stderr
+    assert "all metrics are computed in it" in stderr
     assert json.loads(Path("run/metrics.json").read_text())["precision"] == "bf16"
     stdout, stderr = succeeds("eval", "run", "--no-report", "--precision", "bf16", "--json")
     assert json.loads(stdout)["precision"] == "bf16"

@@ -363,5 +363,5 @@ def test_a_step_that_does_not_fit_is_taken_in_parts_and_the_run_says_so(
     assert found and found[0].values["micro_batch"] <= 2
     room[0] = 0
     code, _, stderr = finetune(*flags, "--out", "none")
-    assert code == 8 and "no memory left for a batch of 1" in stderr
+    assert code == 8 and "not enough memory for a batch of 1" in stderr
     assert not (here / "none").exists()

@@ -176,7 +176,7 @@ def test_what_a_class_gives_to_the_test_split_leaves_others_something_to_validat
     ids=["one class of one group", "beside no groups", "all of one group"],
 )
 def test_a_class_that_is_all_one_group_is_named(members: list[Member]) -> None:
-    with pytest.raises(DataError, match="the class 'a' are all of one group") as caught:
+    with pytest.raises(DataError, match="the class 'a' are all in one group") as caught:
         complete_splits(grouped(members), val_fraction=0.2, seed=0)
     assert caught.value.hint
 
@@ -328,7 +328,7 @@ def test_an_empty_column_groups_nothing(make_folder: MakeFolder) -> None:
 
 def test_groups_by_parent_of_class_folders_cannot_be_split(make_folder: MakeFolder) -> None:
     dataset = open_dataset(str(make_folder({"cat": 9, "dog": 9})), DataConfig(group_by="parent"))
-    with pytest.raises(DataError, match="the class 'cat' are all of one group"):
+    with pytest.raises(DataError, match="the class 'cat' are all in one group"):
         complete_splits(dataset, val_fraction=0.2, seed=0)
 
 

@@ -201,7 +201,7 @@ def test_a_film_that_the_source_has_split_is_a_leak_and_no_failure(tmp_path: Pat
 def test_a_class_of_copies_of_one_image_cannot_validate(pets: Path) -> None:
     for number in range(4):
         write(pets / "owl" / f"{number}.jpg", 500)
-    with pytest.raises(DataError, match="'owl' are all of one group, or copies of one image"):
+    with pytest.raises(DataError, match="'owl' are all in one group, or copies of one image"):
         prepared(pets)
 
 

@@ -1,6 +1,6 @@
-"""One verified, resumable fetch.
+"""Verified, resumable downloads.
 
-A file appears under its name only once its hash is right; how its bytes come is in ``transfer.py``.
+A file gets its name only after its hash has been verified; ``transfer.py`` transfers the bytes.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def is_offline(asked: bool) -> bool:
 
 
 def find_cached(file: RemoteFile, folder: Path) -> Path | None:
-    """The file in ``folder`` if it is there and its hash is right, else None.
+    """The file in ``folder`` if it exists and its hash is right, else None.
 
-    A file that was found right and has not changed since is not read again.
+    A file that was verified and has not changed since is not read again.
 
     Raises:
-        DiskError: The file is there but cannot be read.
+        DiskError: The file exists but cannot be read.
     """
     path = folder / file.name
     with disk_errors(path, "read", hint="check its owner and permissions"):
@@ -67,14 +67,14 @@ def is_sound(file: RemoteFile, path: Path) -> bool:
 
 
 def forget(file: RemoteFile) -> None:
-    """Lets the next look at this file read all of it again, wherever it lies."""
+    """Makes the next check of this file read all its bytes again, in whichever folder it is."""
     for record in _records(file):
         with contextlib.suppress(OSError):
             record.unlink()
 
 
 def was_verified(file: RemoteFile) -> bool:
-    """Whether the file was found right since :func:`forget`, somewhere."""
+    """Whether the file has been verified since :func:`forget`, in whichever folder."""
     return bool(_records(file))
 
 
@@ -88,36 +88,36 @@ def fetch(
     retries: int = 4,
     mirrored: bool = True,
 ) -> Path:
-    """Returns the path of a verified copy in ``folder``, downloading or finishing it where needed.
+    """Returns the path of a verified copy in ``folder``, downloading or resuming it if needed.
 
-    A file of that name with other bytes stays until a verified one replaces it. Proxies are used as urllib
-    finds them. ``RESNET_CLI_MIRROR`` is a base URL to fetch from instead (the hash still decides), and
+    A file of that name with other bytes is kept until a verified one replaces it. Proxies are used as urllib finds
+    them. ``RESNET_CLI_MIRROR`` is a base URL to fetch from instead (the hash still decides), and
     ``RESNET_CLI_OFFLINE=1`` is the same as ``offline=True``.
 
     Args:
-        file: What to fetch.
-        folder: Where it goes; made if it is not there.
-        on_progress: Called with the bytes that are there and the total, None if the server does not say.
+        file: The file to fetch.
+        folder: Folder of the copy; created if it does not exist.
+        on_progress: Called with the bytes received so far and the total, None if the server does not state it.
         offline: Fail instead of using the network.
-        timeout_s: The longest wait for a connection or for the next bytes, in seconds.
-        retries: How often in a row to try again after a failure that may pass.
-        mirrored: Whether ``RESNET_CLI_MIRROR`` may stand in for the file's own address.
+        timeout_s: Longest wait for a connection or for the next bytes, in seconds.
+        retries: Number of consecutive retries after temporary failures.
+        mirrored: Whether ``RESNET_CLI_MIRROR`` may replace the file's own address.
 
     Raises:
-        ConfigError: The mirror is no http(s) address.
-        NetworkError: It could not be had, or its bytes are not the expected ones.
-        DiskError: The folder cannot be written or has no room.
+        ConfigError: The mirror is not an http(s) address.
+        NetworkError: The file cannot be downloaded, or has the wrong bytes.
+        DiskError: The folder cannot be written, or the disk is full.
     """
     target = folder / file.name
     if find_cached(file, folder):
         return target
     if is_offline(offline):
-        state = "is there with other bytes" if target.exists() else "is missing"
+        state = "has the wrong bytes" if target.exists() else "is missing"
         raise NetworkError(f"offline, and {target} {state}", hint=by_hand(file, folder))
     url = _mirror_url(file) if mirrored else file.url
     make_dir(folder)
     with disk_errors(target, hint=MORE_ROOM), locked(folder / f"{file.name}.lock"):
-        # Another process may have brought it while this one waited for the lock.
+        # Another process may have downloaded it while this one waited for the lock.
         if find_cached(file, folder) is None:
             transfer = Transfer(file, url, folder, on_progress or (lambda *_: None), timeout_s)
             transfer.run(retries)
@@ -129,29 +129,29 @@ def fetch(
 
 
 def fetch_url(url: str, *, offline: bool = False, on_progress: OnProgress | None = None) -> Path:
-    """Fetches what a user's own address names, once; later calls find the copy without the network.
+    """Fetches a file from a user's own address, once; later calls find the copy without the network.
 
-    With ``#sha256=HEX`` behind the address the hash decides, without it the length that the server states. A
-    mirror is never asked: it cannot know the address.
+    If ``#sha256=HEX`` is appended to the address, the hash decides, otherwise the length that the server states. A
+    mirror is never used, since it cannot know the address.
 
     Args:
         url: ``https://``; ``http://`` only for this machine, or with a hash.
         offline: Never use the network.
-        on_progress: Called with the bytes that are there and the total, None if the server does not say.
+        on_progress: Called with the bytes received so far and the total, None if the server does not state it.
 
     Returns:
-        The file, under its own name in a folder of its own below :func:`resnet_cli.system.paths.data_dir`.
+        The file, under its own name in a separate folder below :func:`resnet_cli.system.paths.data_dir`.
 
     Raises:
-        ConfigError: It is no such address.
-        NetworkError: It could not be had, or its bytes are not the expected ones.
-        DiskError: The folder cannot be written or has no room.
+        ConfigError: The address is invalid.
+        NetworkError: The file cannot be downloaded, or has the wrong bytes.
+        DiskError: The folder cannot be written, or the disk is full.
     """
     parts, sha256 = addresses.parse(url)
     address = parts.geturl()
     if not (sha256 or addresses.is_private(address)):
         raise NetworkError(
-            f"{addresses.redact(address)} is not encrypted, and no hash says what should come; refused",
+            f"{addresses.redact(address)} is not encrypted, and there is no hash to verify the file; refused",
             hint=addresses.ADD_HASH,
         )
     file = RemoteFile(name=addresses.file_name(parts), url=address, sha256=sha256)
@@ -167,15 +167,15 @@ def _mirror_url(file: RemoteFile) -> str:
         base, _ = addresses.parse(mirror)
     except ConfigError as error:
         raise ConfigError(
-            f"the mirror is wrong: {error.message}", hint="export RESNET_CLI_MIRROR=https://host/folder, or unset it"
+            f"invalid mirror: {error.message}", hint="export RESNET_CLI_MIRROR=https://host/folder, or unset it"
         ) from error
     return f"{base.geturl().rstrip('/')}/{quote(file.name)}"
 
 
 def _record(path: Path) -> Path:
-    """Where it is noted that the file at ``path`` was found right."""
-    place = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
-    return cache_dir() / "verified" / f"{path.name}-{place}"
+    """The record that the file at ``path`` was verified."""
+    key = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
+    return cache_dir() / "verified" / f"{path.name}-{key}"
 
 
 def _records(file: RemoteFile) -> list[Path]:
@@ -183,7 +183,7 @@ def _records(file: RemoteFile) -> list[Path]:
 
 
 def _state(file: RemoteFile, path: Path) -> str:
-    """What changes whenever the bytes do: also when somebody sets the modification time back."""
+    """A text that changes whenever the bytes do, even if the modification time is reset."""
     found = path.stat()
     return f"{file.checksum} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
 
@@ -191,7 +191,7 @@ def _state(file: RemoteFile, path: Path) -> str:
 def _remember(file: RemoteFile, path: Path) -> None:
     if not file.checksum:
         return
-    # A cache that cannot be written costs time, nothing else.
+    # A cache that cannot be written only costs time.
     with contextlib.suppress(DiskError):
         record = _record(path)
         make_dir(record.parent)

@@ -1,7 +1,7 @@
-"""ResNet-50 weights of the Hugging Face Hub: ``hf:OWNER/NAME[@REVISION]`` and the short names of the registry.
+"""ResNet-50 weights on the Hugging Face Hub: ``hf:OWNER/NAME[@REVISION]`` and the short names of the registry.
 
-Only safetensors are taken, and only of timm's plain ResNet-50, whose tensors have torchvision's names. The files
-land in the Hub's own cache, so that other tools share them. No torch here.
+Only safetensors are accepted, and only of timm's plain ResNet-50, whose tensors have torchvision's names. The files
+are stored in the Hub's own cache, so that other tools share them. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM,
 
 @dataclass(frozen=True)
 class HubFile:
-    """Weights that are here.
+    """Weights in the Hub's cache.
 
     Attributes:
-        path: The safetensors file, in the Hub's cache.
-        name: ``hf:OWNER/NAME@COMMIT``: names these bytes for ever.
-        preprocess: What ``Preprocess.from_dict`` takes; not checked yet.
+        path: The safetensors file.
+        name: ``hf:OWNER/NAME@COMMIT``, which permanently identifies these bytes.
+        preprocess: Argument of ``Preprocess.from_dict``; not validated yet.
     """
 
     path: Path
@@ -57,12 +57,12 @@ class HubFile:
 
 
 def is_spec(text: str) -> bool:
-    """Whether a user means weights of the Hub."""
+    """Whether a text denotes weights on the Hub."""
     return text in HUB_WEIGHTS or text.startswith("hf:")
 
 
 def parse(spec: str) -> HubWeights:
-    """Reads a short name of the registry, or ``hf:OWNER/NAME[@REVISION]``.
+    """Parses a short name of the registry, or ``hf:OWNER/NAME[@REVISION]``.
 
     Raises:
         ConfigError: It is neither.
@@ -78,7 +78,7 @@ def parse(spec: str) -> HubWeights:
 
 
 def find_cached(weights: HubWeights) -> Path | None:
-    """The weights file in the Hub's cache, not verified; None without it or without huggingface_hub."""
+    """The weights file in the Hub's cache, not verified; None if there is none, or no huggingface_hub."""
     try:
         return _cached(weights.repo, WEIGHTS_FILE, weights.revision)
     except ImportError:
@@ -86,24 +86,24 @@ def find_cached(weights: HubWeights) -> Path | None:
 
 
 def fetch_weights(weights: HubWeights, *, offline: bool = False, on_progress: OnProgress | None = None) -> HubFile:
-    """Finds weights in the Hub's cache, or brings them there.
+    """Finds weights in the Hub's cache, or downloads them.
 
     Args:
-        weights: From :func:`parse`.
-        offline: Use only what is in the cache.
-        on_progress: Called with the bytes of the weights that have come, and the total.
+        weights: Weights from :func:`parse`.
+        offline: Use only the cache.
+        on_progress: Called with the bytes of the weights received so far, and the total.
 
     Raises:
         SetupError: huggingface_hub is not installed.
-        ConfigError: No such repository or revision.
-        NetworkError: The files cannot be had, or have the wrong bytes.
-        ModelError: They are of another architecture.
+        ConfigError: There is no such repository or revision.
+        NetworkError: The files cannot be downloaded, or have the wrong bytes.
+        ModelError: The weights have a different architecture.
         UntrustedFileError: The repository has no safetensors.
         DiskError: The cache cannot be written.
     """
     config = _download(weights, CONFIG_FILE, weights.revision, offline=is_offline(offline))
     preprocess = _read_config(config, weights)
-    # From the commit that the description came from, whatever the branch does in between.
+    # From the commit of the description, even if the branch changes in between.
     commit = config.parent.name
     path = _download(weights, WEIGHTS_FILE, commit, offline=is_offline(offline), on_progress=on_progress)
     _check_hash(path, weights)
@@ -111,7 +111,7 @@ def fetch_weights(weights: HubWeights, *, offline: bool = False, on_progress: On
 
 
 def known_bytes(weights: HubWeights, path: Path) -> RemoteFile:
-    """What the file at ``path`` must be: the Hub's cache names large files after their SHA-256."""
+    """The expected bytes of the file at ``path``: the Hub's cache names large files by their SHA-256."""
     blob = path.resolve().name
     sha256 = weights.sha256 or (blob if re.fullmatch("[0-9a-f]{64}", blob) else None)
     return RemoteFile(name=blob, url="", sha256=sha256)
@@ -141,9 +141,9 @@ def _download(
     if cached and (offline or _COMMIT.fullmatch(revision or "")):
         return cached
     if offline:
-        # Not asked for with local_files_only: versions from 2.4 on ask the Hub about the user's agent even then.
+        # Not with local_files_only: from version 2.4 on, the library contacts the Hub even then.
         raise _unreachable(weights, "offline, and it is not in the Hub's cache")
-    # Versions before 1.0 draw a bar of their own.
+    # Versions before 1.0 draw their own bar.
     takes_bar = "tqdm_class" in inspect.signature(hf_hub_download).parameters
     # Its second protocol has another bar, for the same bytes on the network.
     bar = silent_bar(on_progress, counts=lambda shown: "downloading bytes" not in str(shown.get("desc")))
@@ -154,26 +154,26 @@ def _download(
         raise _unreachable(weights, "not in the Hub's cache, and the Hub cannot be reached") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise ConfigError(
-            f"{weights.spec}: no such repository or revision, or one that is not open to all",
+            f"{weights.spec}: there is no such repository or revision, or it is private",
             hint="check the name; for a private or gated one: hf auth login",
         ) from error
     except errors.EntryNotFoundError as error:
         if name == CONFIG_FILE:
             raise _not_timm(weights, f"it has no {CONFIG_FILE}") from error
         raise UntrustedFileError(
-            f"{weights.spec} has no {WEIGHTS_FILE}; .bin and .pth files of the Hub could run code and are not taken",
+            f"{weights.spec} has no {WEIGHTS_FILE}; .bin and .pth files of the Hub could run code and are not accepted",
             hint="ask its owner for safetensors, or choose from: resnet-cli download --list",
         ) from error
     except Exception as error:
-        # What its HTTP library raises depends on the version.
+        # Errors of its HTTP library depend on the version.
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             raise DiskError(f"cannot write the Hub's cache: {error.strerror}", hint=MORE_ROOM) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise NetworkError(f"cannot download {weights.spec}: {reason}", hint="run it again") from error
+        raise NetworkError(f"cannot download {weights.spec}: {reason}", hint="run this again") from error
 
 
 def quiet_retries() -> None:
-    """Keeps the Hub's library from printing each of its retries; what failed in the end is our error."""
+    """Keeps the Hub's library from printing each retry; a final failure is reported as our own error."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
@@ -185,7 +185,7 @@ def _cached(repo: str, name: str, revision: str | None) -> Path | None:
 
 
 def _unreachable(weights: HubWeights, reason: str) -> NetworkError:
-    return NetworkError(f"{weights.spec}: {reason}", hint=f"with a network: resnet-cli download {weights.spec}")
+    return NetworkError(f"{weights.spec}: {reason}", hint=f"with network access: resnet-cli download {weights.spec}")
 
 
 def silent_bar(
@@ -195,11 +195,11 @@ def silent_bar(
 
     Args:
         on_progress: Called with the bytes of all bars that count, and the total.
-        counts: Tells from a bar's options whether it counts the bytes that are wanted: the library has several bars
-            for the same download.
-        total: Number of bytes in all; None takes what each bar says.
+        counts: Tells from a bar's options whether it counts the downloaded bytes: the library has several bars for the
+            same download.
+        total: Number of bytes in all; None uses the total of the bar.
     """
-    # It comes with huggingface_hub, and without types.
+    # huggingface_hub depends on it; it has no types.
     base: Any = importlib.import_module("tqdm").tqdm
     lock = threading.Lock()
     num_bytes = 0
@@ -221,17 +221,17 @@ def silent_bar(
 
 
 def _read_config(path: Path, weights: HubWeights) -> dict[str, Any]:
-    """The preprocessing that timm's description of a model asks for, at the size that its accuracy is given for.
+    """The preprocessing in timm's description of a model, at the size for which its accuracy is stated.
 
     Raises:
-        ModelError: Another architecture, or a description that cannot be read.
+        ModelError: The architecture is different, or the description cannot be read.
     """
     try:
         config = json.loads(path.read_bytes())
         architecture, about = config["architecture"], config["pretrained_cfg"]
         is_changed = bool(config.get("model_args"))
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise _not_timm(weights, f"its {CONFIG_FILE} is none of timm's") from error
+        raise _not_timm(weights, f"its {CONFIG_FILE} is not one of timm's") from error
     if architecture != ARCHITECTURE:
         raise _not_timm(weights, f"it is a {str(architecture)[:80]}")
     if is_changed:
@@ -247,7 +247,7 @@ def _preprocess_of(about: Mapping[str, Any]) -> dict[str, Any]:
     channels, height, width = about.get("test_input_size") or about["input_size"]
     crop_pct = about.get("test_crop_pct") or about.get("crop_pct") or _DEFAULT_CROP_PCT
     if channels != 3 or height != width or (about.get("crop_mode") or "center") != "center":
-        raise ValueError("only square centre crops of RGB images are known")
+        raise ValueError("only square center crops of RGB images are supported")
     preprocess: dict[str, Any] = {
         "resize_size": math.floor(height / crop_pct),
         "crop_size": height,
@@ -258,6 +258,6 @@ def _preprocess_of(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _not_timm(weights: HubWeights, reason: str) -> ModelError:
     return ModelError(
-        f"{weights.spec} is no plain ResNet-50 of timm: {reason}",
+        f"{weights.spec} is not a plain ResNet-50 of timm: {reason}",
         hint="choose from: resnet-cli download --list; a variant such as resnet50d or resnet50_gn has other tensors",
     )

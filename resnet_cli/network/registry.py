@@ -1,4 +1,4 @@
-"""What can be had by a name: weights and data sets, where they are published, and how their bytes are recognised.
+"""Weights and data sets with names: where they are published, and how their bytes are verified.
 
 A mirror may serve other bytes: the hash decides.
 """
@@ -12,12 +12,12 @@ from resnet_cli.network.transfer import RemoteFile
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """A data set that goes by a name.
+    """A data set with a name.
 
     Attributes:
         name: What the user types.
-        files: What has to be fetched; none for a set that a library brings along.
-        licence: Under which terms it is published.
+        files: Files to download; empty if a library contains the data set.
+        licence: The terms under which it is published.
         description: What it is, in one line.
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
     """
@@ -30,7 +30,7 @@ class KnownSet:
 
     @property
     def num_bytes(self) -> int | None:
-        """The length of all files together; None where one is not known."""
+        """Length of all files together; None if one is not known."""
         sizes = [file.num_bytes for file in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -40,11 +40,11 @@ class HubWeights:
     """ResNet-50 weights on the Hugging Face Hub, as safetensors in torchvision's layout.
 
     Attributes:
-        repo: ``OWNER/NAME``.
+        repo: Repository, as ``OWNER/NAME``.
         revision: A commit, which pins the bytes; a branch or tag; None for the newest.
-        num_bytes: The length of the weights file, where it is known.
-        sha256: Its SHA-256 in lower-case hex, where it is known; the Hub's own is checked in any case.
-        licence: Under which terms it is published.
+        num_bytes: Length of the weights file, if it is known.
+        sha256: SHA-256 of the file in lower-case hex, if it is known; the Hub's own is checked in any case.
+        licence: The terms under which it is published.
         description: What it is, in one line.
     """
 
@@ -57,7 +57,7 @@ class HubWeights:
 
     @property
     def spec(self) -> str:
-        """What a user types to name exactly these."""
+        """What a user types to select exactly these weights."""
         return f"hf:{self.repo}" + (f"@{self.revision}" if self.revision else "")
 
 
@@ -65,7 +65,7 @@ _TORCHVISION_LICENCE = "BSD-3-Clause; trained on ImageNet-1k, which is for non-c
 _CIFAR_LICENCE = "none stated; the authors ask to cite Krizhevsky 2009"
 
 # Source: the names carry the first 8 digits (torchvision.models.ResNet50_Weights). The full hashes and
-# lengths were found equal in several public repositories that pin these files.
+# lengths are the same in several public repositories that pin these files.
 WEIGHTS: dict[str, RemoteFile] = {
     "imagenet-v1": RemoteFile(
         name="resnet50-0676ba61.pth",
@@ -87,14 +87,14 @@ WEIGHTS: dict[str, RemoteFile] = {
 
 # Source: lengths and SHA-256 from tensorflow/datasets, tensorflow_datasets/url_checksums/*.txt, under the names
 # cifar10, cifar100, dtd, eurosat, fashion_mnist, food101, oxford_flowers102, oxford_iiit_pet, stl10, svhn_cropped;
-# the addresses of all but CIFAR are those of torchvision's dataset classes. Some are plain http: there the hash
-# alone protects the bytes.
+# the addresses of all but CIFAR are those of torchvision's dataset classes. Some are plain http, where only the hash
+# protects the bytes.
 _TIMM_LICENCE = "Apache-2.0; trained on ImageNet-1k, which is for non-commercial research"
 _TIMM_NUM_BYTES = 102_469_840
 
 # Source: top-1 and input size: huggingface/pytorch-image-models, results/results-imagenet.csv; licences: the model
 # cards and timm/models/resnet.py; revisions and hashes: the repositories' pages on the Hub. timm's files of a plain
-# ResNet-50 are equally long: the same tensors under the same names, without metadata.
+# ResNet-50 have the same length: the same tensors under the same names, without metadata.
 HUB_WEIGHTS: dict[str, HubWeights] = {
     "timm-a1": HubWeights(
         repo="timm/resnet50.a1_in1k",
@@ -109,7 +109,7 @@ HUB_WEIGHTS: dict[str, HubWeights] = {
         revision="e7a9beccdc0353b32a1825fefc87847e4530ee35",
         num_bytes=_TIMM_NUM_BYTES,
         licence=_TIMM_LICENCE,
-        description="A1, more regularised: top1 80.68 % at 224 px",
+        description="A1 with more regularization: top1 80.68 % at 224 px",
     ),
     "timm-ra": HubWeights(
         repo="timm/resnet50.ra_in1k",
@@ -123,7 +123,7 @@ HUB_WEIGHTS: dict[str, HubWeights] = {
         repo="timm/resnet50.fb_swsl_ig1b_ft_in1k",
         num_bytes=_TIMM_NUM_BYTES,
         licence="CC BY-NC 4.0",
-        description="from a billion Instagram photos: top1 81.18 % at 224 px",
+        description="pretrained on a billion Instagram photos: top1 81.18 % at 224 px",
     ),
 }
 
@@ -141,7 +141,7 @@ DATASETS: dict[str, KnownSet] = {
                 ),
             ),
             licence=_CIFAR_LICENCE,
-            description="60 000 images of 32 x 32 px in 10 classes",
+            description="60,000 images of 32 x 32 px in 10 classes",
         ),
         KnownSet(
             name="cifar100",
@@ -154,7 +154,7 @@ DATASETS: dict[str, KnownSet] = {
                 ),
             ),
             licence=_CIFAR_LICENCE,
-            description="60 000 images of 32 x 32 px in 100 classes",
+            description="60,000 images of 32 x 32 px in 100 classes",
         ),
         KnownSet(
             name="flowers102",
@@ -210,7 +210,7 @@ DATASETS: dict[str, KnownSet] = {
                     sha256="d97d15e438b7f4498f96086a4f7e2fa42a32f2712e87d3295441b2b6314053a4",
                 ),
             ),
-            licence="none; photos of Foodspotting: ask their owners beyond scientific fair use",
+            licence="none; photos of Foodspotting: ask their owners for anything beyond scientific fair use",
             description="101,000 photos of 101 dishes; the train labels are noisy",
         ),
         KnownSet(
@@ -279,8 +279,8 @@ DATASETS: dict[str, KnownSet] = {
         ),
         KnownSet(
             name="eurosat",
-            # tensorflow/datasets names the authors' server, madm.dfki.de; torchvision left it for this one and kept
-            # its MD5, c8fa0143.
+            # tensorflow/datasets uses the authors' server, madm.dfki.de; torchvision replaced it by this one and kept
+            # the MD5, c8fa0143.
             files=(
                 RemoteFile(
                     name="EuroSAT.zip",
@@ -307,9 +307,9 @@ DATASETS: dict[str, KnownSet] = {
         ),
         KnownSet(
             name="imagenette",
-            # tensorflow/datasets still lists the archive of 2019, which was replaced since (its issue 3115). These are
-            # the length and SHA-256 of the one whose MD5 torchvision has, 3df6f0d0, as several public repositories pin
-            # it, FluxML/FastAI.jl (src/datasets/fastaidatasets.jl) among them.
+            # tensorflow/datasets still lists the archive of 2019, which has been replaced (its issue 3115). These are
+            # the length and SHA-256 of the archive whose MD5 torchvision has, 3df6f0d0, as pinned by several public
+            # repositories such as FluxML/FastAI.jl (src/datasets/fastaidatasets.jl).
             files=(
                 RemoteFile(
                     name="imagenette2-320.tgz",

@@ -1,4 +1,4 @@
-"""Calls into other people's filesystems and libraries: tried again where that may help, their errors made ours."""
+"""Calls to other filesystems and libraries: retried if that may help, with their errors turned into our own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from resnet_cli.errors import DiskError, NetworkError, ResnetCliError
 from resnet_cli.system.paths import MORE_ROOM
 
-# Request timeout, too early, too many requests; and every 5xx.
+# HTTP statuses that a retry may resolve: request timeout, too early, too many requests; and every 5xx.
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
 GONE_STATUSES = frozenset({404, 410})
 _TRIES = 3
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """Carries an error of the filesystem through code that would take it for one of the disk."""
+    """Carries an error of a remote filesystem through code that would report it as an error of the disk."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -31,25 +31,25 @@ class Failed(Exception):
 
 
 def back_off(num_failures: int) -> None:
-    """Waits before the next try: twice as long after each failure.
+    """Waits before the next attempt, twice as long after each failure.
 
     Args:
-        num_failures: Number of tries in a row that failed, from 1.
+        num_failures: Number of consecutive failures, from 1.
     """
-    # The jitter keeps machines and threads that failed together from coming back together.
+    # The jitter keeps machines and threads that failed together from retrying together.
     time.sleep(_FIRST_PAUSE_S * 2 ** (num_failures - 1) * random.uniform(0.5, 1.5))
 
 
 def attempt(call: Callable[[], T], what: str) -> T:
-    """Calls something that may fail for a moment, up to three times.
+    """Calls a function that may fail temporarily, up to three times.
 
     Args:
-        call: Any call of a filesystem.
-        what: Names it in errors.
+        call: A function that uses a filesystem.
+        what: Name of the file or folder, for errors.
 
     Raises:
-        FileNotFoundError: It is not there.
-        NetworkError: It cannot be had.
+        FileNotFoundError: The file or folder does not exist.
+        NetworkError: It cannot be downloaded.
         DiskError: The disk is full.
     """
     for num_failures in range(1, _TRIES + 1):
@@ -59,7 +59,7 @@ def attempt(call: Callable[[], T], what: str) -> T:
             raise
         except ResnetCliError:
             raise
-        except Exception as error:  # every filesystem has errors of its own
+        except Exception as error:  # every filesystem has its own errors
             cause = error.error if isinstance(error, Failed) else error
             status = getattr(cause, "status", None)
             if isinstance(cause, FileNotFoundError) or status in GONE_STATUSES:
@@ -77,7 +77,7 @@ def _is_final(error: Exception, status: object) -> bool:
 
 
 def explain(error: Exception, what: str) -> ResnetCliError:
-    """Somebody else's error as one of ours; nothing secret is in it."""
+    """Turns an error of a library into one of our own, without secrets in it."""
     if isinstance(error, ResnetCliError):
         return error
     if getattr(error, "errno", None) in _DISK_ERRORS:
@@ -91,9 +91,9 @@ def explain(error: Exception, what: str) -> ResnetCliError:
             hint="sign in with the service's own tool, or set its environment variables; for a public bucket: "
             "export FSSPEC_S3_ANON=true or FSSPEC_GCS_TOKEN=anon",
         )
-    return NetworkError(f"{what}: {reason[:300]}", hint="run it again: what has come is kept")
+    return NetworkError(f"{what}: {reason[:300]}", hint="run this again: it resumes from the bytes received so far")
 
 
 def redact(text: str) -> str:
-    """A text without what may be secret in an address: user, password and query."""
+    """A text in which addresses have no user, password and query, which may be secret."""
     return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^/\s]*@", "://", text))

@@ -1,7 +1,7 @@
-"""One file on its way from the network: resumed, bounded in time, and verified before it counts.
+"""The download of one file: it can resume, is limited in time, and is verified before it is used.
 
-The bytes wait in ``<name>.part`` until their hash is right, from where the next try, or the next run, goes on.
-An address that only a user knows has no hash: there the stated length and the ETag decide.
+The bytes are stored in ``<name>.part`` until their hash has been verified; the next attempt, or the next run, resumes
+from there. The address of a user has no known hash: then the stated length and the ETag decide.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from resnet_cli.system.paths import check_space
 OnProgress = Callable[[int, int | None], None]
 
 _CHUNK_BYTES = 256 * 1024
-#: So many new bytes make the count of failures start again: a bad line may cut a large file often.
+#: Number of new bytes that resets the count of failures: a bad connection may interrupt a large file often.
 _PIECE_BYTES = 1_000_000
-#: A server that sends less than this is as good as stalled.
+#: A slower server counts as stalled.
 _MIN_BYTES_PER_S = 1_000
 # Source: RFC 9110, 8.8.3 and 13.1.5: a weak ETag (W/"...") must not be used in If-Range.
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
@@ -38,15 +38,15 @@ _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file on the network that we know well enough to check.
+    """A file on the network, and how to verify it.
 
     Attributes:
-        name: The file name it gets on the disk.
-        url: Where it is published.
-        num_bytes: Its length, where it is known.
-        sha256: Its full SHA-256 in lower-case hex, where it is known, else the first digits of it.
-        md5: Its MD5, where that is all that is published.
-        licence: Under which terms it is published.
+        name: Name of the file on the disk.
+        url: Address where it is published.
+        num_bytes: Length of the file, if it is known.
+        sha256: SHA-256 in lower-case hex, or its first digits, if it is known.
+        md5: MD5, if only that is published.
+        licence: The terms under which it is published.
         description: What it is, in one line.
     """
 
@@ -60,48 +60,48 @@ class RemoteFile:
 
     @property
     def checksum(self) -> str:
-        """The digits that decide, with the name of their hash; empty for an address that only a user knows."""
+        """The name and digits of the hash to verify; empty if no hash is known."""
         return f"sha256 {self.sha256}" if self.sha256 else f"md5 {self.md5}" if self.md5 else ""
 
     def mismatch(self, path: Path) -> str | None:
-        """What is wrong with a file's bytes; None if nothing is.
+        """What is wrong with a file's bytes; None if they are right.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read.
         """
         kind, _, expected = self.checksum.partition(" ")
         if not kind:
             return None
         with path.open("rb") as file:
-            # Not for security: a machine that forbids MD5 (FIPS) still checks what others publish.
+            # Not for security: a machine that forbids MD5 (FIPS) can still verify published hashes.
             digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
         return None if digest.startswith(expected) else f"expected {self.checksum}, got {digest}"
 
 
 def by_hand(file: RemoteFile, folder: Path) -> str:
-    """How to get the file without this tool, as a command to type."""
+    """A command that downloads the file without this tool, as a hint."""
     target = shlex.quote(str(folder / file.name))
     known = [f"{file.num_bytes} bytes" if file.num_bytes is not None else "", file.checksum]
     about = ", ".join(filter(None, known))
     command = f"curl -L --create-dirs -o {target} {shlex.quote(redact(file.url))}"
-    return f"put it there by hand: {command}" + (f" ({about})" if about else "")
+    return f"download it by hand: {command}" + (f" ({about})" if about else "")
 
 
 class _TransientError(Exception):
-    """A failure that the next try may not meet."""
+    """A failure that the next attempt may not have."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """One file on its way into ``<name>.part``. Any ``OSError`` that leaves it comes from the disk.
+    """The download of one file into ``<name>.part``. Any ``OSError`` that it raises comes from the disk.
 
     Attributes:
-        file: What is fetched, and how it is recognised.
-        url: Where from; a mirror's address may stand here.
-        folder: Where ``part`` lies; it exists.
-        on_progress: Called with the bytes that are there and the total, None if the server does not say.
-        timeout_s: The longest wait for a connection or for the next bytes, and the time in which a slow server
-            must have sent something worth waiting for.
+        file: The file to download, and how to verify it.
+        url: Address to download from, possibly that of a mirror.
+        folder: An existing folder for ``part``.
+        on_progress: Called with the bytes received so far and the total, None if the server does not state it.
+        timeout_s: Longest wait for a connection or for the next bytes, and the period over which the speed of a slow
+            server is measured, in seconds.
     """
 
     file: RemoteFile
@@ -112,33 +112,33 @@ class Transfer:
 
     @property
     def part(self) -> Path:
-        """Holds the bytes that have come so far."""
+        """File with the bytes received so far."""
         return self.folder / f"{self.file.name}.part"
 
     @property
     def validator(self) -> Path:
-        """Holds the ETag of the bytes in ``part``."""
+        """File with the ETag of the bytes in ``part``."""
         return self.folder / f"{self.file.name}.part.etag"
 
     @property
     def by_hand(self) -> str:
-        """How to get the file without this tool."""
+        """A hint how to download the file without this tool."""
         return by_hand(self.file, self.folder)
 
     @property
     def num_kept(self) -> int:
-        """Bytes that have come so far."""
+        """Number of bytes received so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self, retries: int) -> None:
-        """Leaves the whole, verified file in ``part``.
+        """Downloads the complete, verified file into ``part``.
 
         Args:
-            retries: How often in a row to try again after a failure that may pass.
+            retries: Number of consecutive retries after temporary failures.
 
         Raises:
-            NetworkError: It could not be had, or its bytes are not the expected ones.
-            DiskError: The folder has no room.
+            NetworkError: The file cannot be downloaded, or has the wrong bytes.
+            DiskError: The disk is full.
         """
         num_failures, farthest = 0, self.num_kept
         while True:
@@ -152,7 +152,7 @@ class Transfer:
                     times = f"{num_failures} times" if num_failures > 1 else "once"
                     raise NetworkError(
                         f"cannot download {redact(self.url)}: {error} (tried {times})",
-                        hint=f"run it again to go on where it stopped, or {self.by_hand}",
+                        hint=f"run this again to resume, or {self.by_hand}",
                     ) from error
             back_off(num_failures)
 
@@ -165,17 +165,17 @@ class Transfer:
             return
         self._discard()
         if start:
-            raise _TransientError("the bytes of an earlier try do not fit")
+            raise _TransientError("the bytes of an earlier attempt do not match")
         raise NetworkError(
             f"{redact(self.url)} has the wrong bytes: {mismatch}",
-            hint="a proxy or mirror may alter it: unset RESNET_CLI_MIRROR or try another network",
+            hint="a proxy or mirror may alter it: unset RESNET_CLI_MIRROR, or try another network",
         )
 
     def _receive(self, start: int) -> int:
-        """Brings the bytes from ``start`` on; returns where the server really began."""
+        """Downloads the bytes from ``start`` on; returns where the server actually began."""
         etag = self._etag()
         if not etag and not self.file.checksum:
-            # Nothing would tell whether the halves belong together.
+            # Nothing would reveal whether the two parts belong together.
             start = 0
         check_space(self.folder, (self.file.num_bytes or 0) - start, self.file.name)
         asked = request(self.url)
@@ -209,11 +209,11 @@ class Transfer:
             with error:
                 if error.code == 416:
                     self._discard()
-                    raise _TransientError("the server has no more bytes than the unfinished file") from error
+                    raise _TransientError("the server has no more bytes than the incomplete file") from error
                 if error.code >= 500 or error.code in TRANSIENT_STATUSES:
                     raise _TransientError(f"HTTP {error.code} {error.reason}") from error
                 message = f"{redact(self.url)} answers HTTP {error.code} {error.reason}"
-                # The same address by hand would not be there either.
+                # Downloading the same address by hand would fail too.
                 is_gone = error.code in GONE_STATUSES
                 raise NetworkError(message, hint="check the address" if is_gone else self.by_hand) from error
         except (OSError, http.client.HTTPException) as error:
@@ -225,7 +225,7 @@ class Transfer:
                 ) from error
             raise _TransientError(_reason(reason)) from error
         except ValueError as error:
-            raise NetworkError(f"{redact(self.url)} leads to an address that is none: {error}") from error
+            raise NetworkError(f"{redact(self.url)} redirects to an invalid address: {error}") from error
         return response
 
     def _check_range(self, response: http.client.HTTPResponse, start: int, etag: str) -> None:
@@ -233,20 +233,21 @@ class Transfer:
         totals = ("*", str(self.file.num_bytes or (found and found[2])))
         if not found or int(found[1]) != start or found[2] not in totals:
             self._discard()
-            raise _TransientError("the server sent another range than the one asked for")
+            raise _TransientError("the server sent a different range than requested")
         if etag and response.headers.get("ETag", etag) != etag:
             self._discard()
             raise _TransientError("the file has changed on the server")
 
     def _check_unknown(self, response: http.client.HTTPResponse, total: int | None) -> None:
-        """Refuses what a hash would find out later: an altered, a cut or another file."""
+        """Without a hash, rejects responses that may be altered, truncated or a different file."""
         if not is_private(response.url):
             raise NetworkError(
-                f"{redact(self.url)} leads to {redact(response.url)}, which is not encrypted; refused", hint=ADD_HASH
+                f"{redact(self.url)} redirects to {redact(response.url)}, which is not encrypted; refused",
+                hint=ADD_HASH,
             )
-        # A body in chunks says itself where it ends.
+        # A chunked body states where it ends.
         if total is None and not response.chunked:
-            raise NetworkError(f"{redact(self.url)} does not say how long the file is; refused", hint=ADD_HASH)
+            raise NetworkError(f"{redact(self.url)} does not state the length of the file; refused", hint=ADD_HASH)
         if response.headers.get_content_type() == "text/html":
             raise NetworkError(
                 f"{redact(self.url)} is a web page, not a file",
@@ -262,7 +263,7 @@ class Transfer:
             self.on_progress(num_done, total)
             while total is None or num_done < total:
                 try:
-                    # read1: what has come is kept even when the next bytes never do.
+                    # read1: bytes received are kept even if no more arrive.
                     chunk = response.read1(min(_CHUNK_BYTES, (total or sys.maxsize) - num_done))
                 except (OSError, http.client.HTTPException) as error:
                     raise _TransientError(_reason(error)) from error
@@ -278,7 +279,7 @@ class Transfer:
             raise _TransientError(f"the connection ended after {num_done} of {total} bytes")
 
     def _etag(self) -> str:
-        """What the bytes in ``part`` are a version of; empty if that is not known for certain."""
+        """The ETag of the version of the bytes in ``part``; empty if it is not known for certain."""
         etag = self.validator.read_text("latin-1") if self.validator.exists() else ""
         return etag if _STRONG_ETAG.fullmatch(etag) else ""
 
@@ -286,7 +287,7 @@ class Transfer:
         if _STRONG_ETAG.fullmatch(etag):
             self.validator.write_text(etag, "latin-1")
         else:
-            # Without a validator only a hash can say whether the halves fit.
+            # Without a validator, only a hash can reveal whether the parts match.
             self.validator.unlink(missing_ok=True)
 
     def _discard(self) -> None:
@@ -295,23 +296,23 @@ class Transfer:
 
 
 class _Pace:
-    """Tells a server that trickles from one that is only slow."""
+    """Detects a server that is stalled rather than slow."""
 
     def __init__(self, num_done: int, window_s: float) -> None:
         self._window_s = window_s
         self._began_at, self._num_before = time.monotonic(), num_done
 
     def check(self, num_done: int) -> None:
-        """Looks back once a window.
+        """Measures the speed once per window.
 
         Raises:
-            _TransientError: Too little has come in it.
+            _TransientError: Too few bytes were received in the window.
         """
         now = time.monotonic()
         if now - self._began_at < self._window_s:
             return
         if num_done - self._num_before < _MIN_BYTES_PER_S * self._window_s:
-            raise _TransientError(f"the server sends less than {_MIN_BYTES_PER_S:,} bytes a second")
+            raise _TransientError(f"the server sends less than {_MIN_BYTES_PER_S:,} bytes per second")
         self._began_at, self._num_before = now, num_done
 
 

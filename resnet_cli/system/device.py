@@ -24,9 +24,9 @@ class Compute:
     """Where and how tensors are computed.
 
     Attributes:
-        device: As torch spells it: ``cpu``, ``cuda:0``, ``mps``, ``xpu``.
+        device: Name of the device in torch: ``cpu``, ``cuda:0``, ``mps``, ``xpu``.
         precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast (weights stay float32).
-        reason: Why this precision, in words for the plan.
+        reason: Why this precision was chosen, for the plan.
     """
 
     device: str
@@ -35,11 +35,11 @@ class Compute:
 
     @property
     def type(self) -> str:
-        """The kind of device, without its number."""
+        """The type of the device, without its number."""
         return self.device.partition(":")[0]
 
     def autocast(self) -> torch.autocast:
-        """The context in which the network's forward pass runs."""
+        """The autocast context for the network's forward pass."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.type, dtype=dtype, enabled=self.precision != "fp32")
 
@@ -48,22 +48,22 @@ class Compute:
         return pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
 
-#: What exports are measured against: the CPU in float32, which is what they compute.
-REFERENCE = Compute("cpu", "fp32", "what an exported file computes")
+#: The reference for exported files: the CPU in float32, as they compute.
+REFERENCE = Compute("cpu", "fp32", "as exported files compute")
 
 
 def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compute:
-    """Finds the device, and the precision in which answers are computed: features, probabilities and all figures.
+    """Chooses the device, and the precision of inference: features, probabilities and all metrics.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
-        precision: ``auto`` is float32, so that a model gives the same answer on every machine. Over 253 photos and
-            1,000 classes bfloat16 moves probabilities by up to 0.11, and also TF32 and float16 by more than 5e-3
+        precision: ``auto`` is float32, so that a model gives the same predictions on every machine. Over 253 photos and
+            1,000 classes, bfloat16 changes probabilities by up to 0.11, and TF32 and float16 by more than 5e-3
             (benchmarks/precisions.py).
 
     Raises:
-        ConfigError: The name is not a device.
-        SetupError: The device is not on this machine.
+        ConfigError: There is no device of that name.
+        SetupError: This machine does not have the device.
     """
     name = _find_device(device)
     if name == "cpu":
@@ -71,23 +71,24 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
     if name.startswith("cuda"):
         _compute_convolutions_in_float32()
     if precision == "auto":
-        precision, reason = "fp32", "the same answers on every machine"
+        precision, reason = "fp32", "the same predictions on every machine"
     else:
-        reason = "asked for" + ("" if precision == "fp32" else ": every figure is computed in it, coarser than float32")
+        coarser = "" if precision == "fp32" else ": all metrics are computed in it, less exactly than in float32"
+        reason = f"requested{coarser}"
     return Compute(name, precision, reason)
 
 
 def choose_step_compute(answers: Compute, asked: Precision, step_precision: StepPrecision | None) -> Compute:
-    """The precision of forward and backward passes in training, on the device that answers.
+    """The precision of forward and backward passes in training, on the same device.
 
     Args:
-        answers: From :func:`choose_compute`.
-        asked: What ``--precision`` asks for.
-        step_precision: What ``--step-precision`` asks for. None takes the other one; where that is ``auto``, bfloat16
-            if the hardware multiplies it natively (emulated, it is several times slower than float32).
+        answers: Device and precision of inference, from :func:`choose_compute`.
+        asked: Value of ``--precision``.
+        step_precision: Value of ``--step-precision``. None uses ``asked``; if that is ``auto``, bfloat16 on hardware
+            that supports it natively (emulated, it is several times slower than float32).
     """
     if step_precision is not None:
-        return dataclasses.replace(answers, precision=step_precision, reason="asked for")
+        return dataclasses.replace(answers, precision=step_precision, reason="requested")
     if asked != "auto":
         return dataclasses.replace(answers, precision=asked)
     native, reason = _bf16_is_native(answers.device)
@@ -95,9 +96,9 @@ def choose_step_compute(answers: Compute, asked: Precision, step_precision: Step
 
 
 def _compute_convolutions_in_float32() -> None:
-    """By default torch lets them use TF32 on GPUs that have it, also where float32 is asked for.
+    """By default, torch lets convolutions use TF32 on GPUs that have it, even for float32.
 
-    The setting of all of cuDNN (``torch.backends.cudnn.fp32_precision``) does not reach its convolutions in torch 2.11.
+    The global cuDNN setting (``torch.backends.cudnn.fp32_precision``) does not affect its convolutions in torch 2.11.
     """
     cudnn: Any = torch.backends.cudnn
     cudnn.conv.fp32_precision = "ieee"
@@ -109,11 +110,11 @@ def seed_everything(seed: int) -> None:
 
 
 def make_deterministic() -> None:
-    """Lets torch use only operations that give the same bits each time; slower on a GPU.
+    """Restricts torch to operations that give the same bits each time; slower on a GPU.
 
     Source: https://docs.pytorch.org/docs/stable/notes/randomness.html.
     """
-    # cuBLAS reads it when it starts.
+    # cuBLAS reads it at startup.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -123,9 +124,9 @@ def make_deterministic() -> None:
 def keep_freed_memory() -> None:
     """Lets glibc keep large freed blocks for the next batch instead of returning them to the system.
 
-    By default every activation of a forward pass is mapped, zeroed by the kernel and unmapped again; without
-    that a batch of 32 images of 224 px takes a quarter less processor time, for about 250 MB more memory
-    (measured). Does nothing where the C library is another one.
+    By default, every activation of a forward pass is mapped, zeroed by the kernel and unmapped again; without
+    that, a batch of 32 images of 224 px takes a quarter less processor time and about 250 MB more memory
+    (measured). Does nothing with other C libraries.
 
     Source: mallopt(3), M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1).
     """
@@ -149,10 +150,10 @@ def memory_errors_named(batch_size: int) -> Iterator[None]:
         if "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         exhausted = True
-    # Raised outside the except block: a live traceback would keep the tensors that filled the memory.
+    # Raised outside the except block: a live traceback would keep the tensors that fill the memory.
     if exhausted:
         raise MemoryExhausted(
-            f"no memory left for a batch of {batch_size}",
+            f"not enough memory for a batch of {batch_size}",
             hint=f"try --batch-size {max(1, batch_size // 2)} or a smaller --image-size",
         )
 
@@ -160,7 +161,7 @@ def memory_errors_named(batch_size: int) -> Iterator[None]:
 def _find_device(device: str) -> str:
     kind, _, number = device.partition(":")
     if kind not in {"auto", "cpu", "cuda", "mps", "xpu"} or (number and not number.isdecimal()):
-        raise ConfigError(f"--device {device}: not a device", hint="use auto, cpu, cuda, cuda:1, mps or xpu")
+        raise ConfigError(f"--device {device}: unknown device", hint="use auto, cpu, cuda, cuda:1, mps or xpu")
     available = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
@@ -173,7 +174,7 @@ def _find_device(device: str) -> str:
         there = ", ".join(f"{name} ({count})" for name, count in available.items() if count)
         raise SetupError(
             f"--device {device}: this machine and this build of torch have only {there}",
-            hint="leave --device away to use the best that is there",
+            hint="remove --device to use the best available one",
         )
     return kind if kind in {"cpu", "mps"} else f"{kind}:{number or 0}"
 
@@ -186,7 +187,7 @@ def _bf16_is_native(device: str) -> tuple[bool, str]:
         return True, "Intel GPUs multiply bfloat16 natively"
     if device == "mps":
         return False, "float32 is the safe choice on Apple GPUs"
-    # Private names: a torch without them computes in float32, which is right everywhere.
+    # Private functions: if torch lacks them, float32 is used, which is right everywhere.
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     native = any(check() for check in checks if check)
     return native, f"this CPU {'has' if native else 'lacks'} native bfloat16"

@@ -1,8 +1,8 @@
-"""How many threads share an operation: as many as the machine really gives, found by the clock while work goes on.
+"""Chooses the number of threads that share an operation by timing work while it runs.
 
-OpenMP threads spin at the end of every operation until the last one is there. Where another process holds one of their
+OpenMP threads spin at the end of every operation until the last one is done. If another process uses one of their
 cores, all of them wait for it, and fewer threads are faster: 46 training steps of 32 px take 82 s with two threads
-beside two busy processes, 26 s with one, and 16 s with two on a quiet machine (whole processes, 2 cores).
+beside two busy processes, 26 s with one, and 16 s with two on an idle machine (whole processes, 2 cores).
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ import torch
 
 from resnet_cli.system.device import Compute
 
-#: Fewer threads are tried where the process gets less than this share of the processor time that its threads could use.
+#: Fewer threads are tried if the process gets less than this share of the processor time that its threads could use.
 SHARED_BELOW = 0.85
-#: More threads are tried where the calling thread gets at least this share of its core.
+#: More threads are tried if the calling thread gets at least this share of its core.
 GIVEN_ABOVE = 0.95
-#: The shares are taken over this time: shorter ones say nothing.
+#: The shares are measured over this time in seconds: shorter ones are not informative.
 WINDOW_S = 0.1
-#: Windows in a row that must say so: a single one may have been disturbed by anything.
+#: Number of consecutive windows that must agree: anything may have disturbed a single one.
 NUM_SIGNS = 2
-#: What fewer or more threads must gain. Beside other work fewer gain far more; by chance, on a quiet machine, no number
-#: may win: sums would have other last digits in every run.
+#: Speedup that fewer or more threads must reach. Beside other work, fewer threads gain far more; on an idle machine the
+#: number must not change by chance, or the last digits of sums would differ in every run.
 LEAST_GAIN_OF_FEWER, LEAST_GAIN_OF_MORE = 1.25, 1.1
-#: The first piece of a trial may only make the operations ready; below this a second one is not worth its time.
+#: The first piece of a trial may only initialize the operations; below this speedup a second one is not worthwhile.
 HOPELESS_GAIN = 0.67
-#: Seconds until the next trial after one that gained nothing, and their limit; they double.
+#: Seconds until the next trial after one without a speedup, and their limit; they double each time.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class ThreadTuner:
-    """Chooses the number of threads for pieces of one kind of work, by how long they take.
+    """Chooses the number of threads for pieces of one kind of work by how long they take.
 
     Args:
-        most: Upper limit; None: what torch may use, which ``OMP_NUM_THREADS`` may say.
-        count: To begin with; None: those that torch uses now, which may be fewer inside of :meth:`held`.
-        is_fixed: Never changes the number.
-        on_change: Called with the new number.
+        most: Upper limit; None for the number that torch may use, which ``OMP_NUM_THREADS`` can set.
+        count: Initial number; None for the number that torch uses now, which may be smaller inside :meth:`held`.
+        is_fixed: Whether the number never changes.
+        on_change: Called with a new number.
 
     Attributes:
-        most: As given.
-        count: Threads that share an operation now.
+        most: Upper limit.
+        count: Number of threads that share an operation now.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ThreadTuner:
         self.count = min(count or torch.get_num_threads(), self.most)
         self._is_fixed, self._on_change = is_fixed, on_change
         self._seconds_per_item = 0.0
-        # Of the window under way: wall seconds, those of the process's processors, those of the calling thread's.
+        # Current window: wall seconds, processor seconds of the process, processor seconds of the calling thread.
         self._window = [0.0, 0.0, 0.0]
         self._num_shared = self._num_given = 0
         self._tried: int | None = None
@@ -69,7 +69,7 @@ class ThreadTuner:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Lets torch use this number inside the block, and what it used before after it."""
+        """Sets torch's number of threads inside the block, and restores it afterwards."""
         before, outer = torch.get_num_threads(), getattr(_held, "given", None)
         _held.given = given_threads()
         torch.set_num_threads(_fixed() or self.count)
@@ -81,22 +81,22 @@ class ThreadTuner:
 
     @contextlib.contextmanager
     def piece(self, num_items: int = 1) -> Iterator[None]:
-        """A piece of work whose result does not depend on the number of threads: a trial may be made of it.
+        """Runs a piece of work whose result does not depend on the number of threads, so that it can be a trial.
 
         Args:
-            num_items: How large it is, to compare pieces of different sizes.
+            num_items: Size of the piece, to compare pieces of different sizes.
         """
         with self.held(), self.trial(num_items) if self.wants_trial else self.timed(num_items):
             yield
 
     @property
     def wants_trial(self) -> bool:
-        """Whether another number of threads should be timed now, by :meth:`trial`."""
+        """Whether a different number of threads should be timed now, by :meth:`trial`."""
         return self._tried is not None
 
     @contextlib.contextmanager
     def timed(self, num_items: int = 1) -> Iterator[None]:
-        """A piece of work with the chosen number of threads; inside :meth:`held`."""
+        """Times a piece of work with the chosen number of threads; used inside :meth:`held`."""
         before = _clocks()
         yield
         if self._is_fixed or _fixed() or self.most == 1:
@@ -105,11 +105,11 @@ class ThreadTuner:
         self._seconds_per_item = spent[0] / num_items
         self._window = [total + part for total, part in zip(self._window, spent, strict=True)]
         if self._window[0] >= WINDOW_S:
-            self._look()
+            self._consider_trial()
 
     @contextlib.contextmanager
     def trial(self, num_items: int = 1) -> Iterator[None]:
-        """The same with the number that is tried; the first piece may only make the operations ready."""
+        """Times a piece with the number that is tried; the first piece may only initialize the operations."""
         assert self._tried is not None
         torch.set_num_threads(self._tried)
         began = time.perf_counter()
@@ -125,8 +125,8 @@ class ThreadTuner:
             self._on_change(tried)
         torch.set_num_threads(self.count)
 
-    def _look(self) -> None:
-        """Whether a trial is worth its time, by what the machine gave in the window."""
+    def _consider_trial(self) -> None:
+        """Decides whether to start a trial, by the shares of the window."""
         wall_s, process_s, thread_s = self._window
         self._window = [0.0, 0.0, 0.0]
         self._num_shared = self._num_shared + 1 if process_s < SHARED_BELOW * self.count * wall_s else 0
@@ -149,19 +149,19 @@ def _clocks() -> tuple[float, float, float]:
     return time.perf_counter(), time.process_time(), time.thread_time()
 
 
-#: ``given``: what torch could use before the outermost block of this thread that holds another number. ``fixed``: what
-#: the user asks for.
+#: ``given``: number of threads that torch could use before the outermost block of this thread changed it. ``fixed``:
+#: the number that the user asks for.
 _held = threading.local()
 
 
 def given_threads() -> int:
-    """Threads that torch may use at most: those of its environment, whatever a tuner makes of them meanwhile."""
+    """Largest number of threads that torch may use, according to its environment, whatever a tuner has set."""
     return _fixed() or getattr(_held, "given", None) or torch.get_num_threads()
 
 
 @contextlib.contextmanager
 def fixed_threads(count: int | None) -> Iterator[None]:
-    """No tuner changes the number of threads inside the block; None: they may."""
+    """Keeps tuners from changing the number of threads inside the block; None lets them."""
     outer, _held.fixed = _fixed(), count or _fixed()
     try:
         yield
@@ -176,11 +176,11 @@ def _fixed() -> int | None:
 
 @functools.lru_cache(maxsize=16)
 def shared_tuner(most: int, image_size: int, compute: Compute) -> ThreadTuner:
-    """The tuner that all forward passes of a kind in this process share: what it has found out is not found out again.
+    """The tuner that all forward passes of one kind in this process share, so that trials are not repeated.
 
     Args:
-        most: From :func:`given_threads`.
-        image_size: Pixels of the images' side.
-        compute: Device and precision; only a CPU's threads are tuned.
+        most: Upper limit, from :func:`given_threads`.
+        image_size: Side of the images in pixels.
+        compute: Device and precision; only the threads of a CPU are tuned.
     """
     return ThreadTuner(most, is_fixed=compute.type != "cpu")

@@ -1,8 +1,7 @@
-"""Where files live, and how they are written so that a crash never leaves half of one.
+"""Where files are stored, and how they are written so that a crash never leaves an incomplete one.
 
-Weights land in torch.hub's own cache (``TORCH_HOME``), so that other tools share them. Everything that
-only this tool understands (data archives, frozen features) lives under ``RESNET_CLI_CACHE``, else the
-platform's user cache folder.
+Weights are stored in torch.hub's own cache (``TORCH_HOME``), so that other tools share them. Everything that only this
+tool uses (data archives, cached features) is under ``RESNET_CLI_CACHE``, else in the platform's user cache folder.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from pathlib import Path
 from resnet_cli.errors import ConfigError, DiskError
 from resnet_cli.text import size
 
-#: Where runs are written unless a user says otherwise, and what names the newest of them.
+#: Default folder of the runs, and the name of the newest one.
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
-#: The way out of a full disk.
+#: Hint for a full disk.
 MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (weights) elsewhere"
 
 
 def cache_dir() -> Path:
-    """The folder of our own caches: ``RESNET_CLI_CACHE``, else the platform's cache folder."""
+    """The folder of this tool's caches: ``RESNET_CLI_CACHE``, else the platform's cache folder."""
     override = os.environ.get("RESNET_CLI_CACHE")
     if override:
         return user_path(override)
@@ -37,17 +36,17 @@ def cache_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """Where the archives of named data sets are kept."""
+    """The folder of downloaded and unpacked data sets."""
     return cache_dir() / "data"
 
 
 def features_dir() -> Path:
-    """Where frozen features are kept."""
+    """The folder of cached features."""
     return cache_dir() / "features"
 
 
 def checkpoints_dir() -> Path:
-    """torch.hub's checkpoint folder, found as torch.hub finds it.
+    """torch.hub's checkpoint folder, located as torch.hub does.
 
     Source: ``torch.hub.get_dir``: ``$TORCH_HOME``, else ``$XDG_CACHE_HOME/torch``, else ``~/.cache/torch``.
     """
@@ -57,7 +56,7 @@ def checkpoints_dir() -> Path:
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
-    """A path as a user typed it, ``~`` expanded where that names a home folder."""
+    """A path as the user typed it, with ``~`` expanded if it names a home folder."""
     return Path(os.path.expanduser(text))
 
 
@@ -136,10 +135,10 @@ def make_dir(path: Path) -> Path:
 
 
 def refuse_existing(out: Path | None) -> None:
-    """Refuses an output folder that exists.
+    """Rejects an output path that exists.
 
     Raises:
-        ConfigError: It does.
+        ConfigError: ``out`` exists.
     """
     if out is not None and os.path.lexists(out):
         raise ConfigError(f"--out {out}: exists already", hint="choose another name, or remove it first")
@@ -195,12 +194,12 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``path``; a clean exit gives it that name, anything else removes it.
+    """Yields an empty folder beside ``path``; a clean exit renames it to ``path``, anything else removes it.
 
-    The caller holds a lock: what an earlier process left under the temporary name is removed.
+    The caller must hold a lock: a temporary folder that an earlier process left is removed.
 
     Raises:
-        OSError: It cannot be made, or ``path`` is there already.
+        OSError: The folder cannot be created, or ``path`` exists already.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     if os.path.lexists(temporary):
@@ -208,7 +207,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        # Once for all files: an fsync of each would take longer than the rest. Windows has no such call.
+        # Once for all files: an fsync of each file would take longer than the rest. Windows has no such call.
         if sys.platform != "win32":
             os.sync()
         temporary.rename(path)
@@ -229,7 +228,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a whole UTF-8 file atomically, with Unix line ends on every system.
 
-    File names that are not UTF-8 come out as the bytes they are.
+    File names that are not UTF-8 are written as their bytes.
 
     Raises:
         DiskError: The folder cannot be written or the disk is full.
@@ -238,7 +237,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _fsync_dir(path: Path) -> None:
-    # Windows cannot open a folder; there the rename itself is all there is.
+    # Windows cannot open a folder; there the rename has to suffice.
     if os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)
