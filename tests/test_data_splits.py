@@ -114,9 +114,9 @@ def test_the_smallest_classes_train_and_validate_first(num_images: int) -> None:
     ("dataset", "reason"),
     [
         (images({"cat": 9}), "only one class, 'cat'"),
-        (images({"cat": 9, "dog": 1}), "'dog' has 1 image"),
-        (images({"cat": 9}, val={"cat": 2, "dog": 2}), "'dog' has no image"),
-        (images({"cat": 9}, test={"cat": 2, "dog": 2}), "'dog' has no image"),
+        (images({"cat": 9, "dog": 1}), "'dog' has 1 training image"),
+        (images({"cat": 9}, val={"cat": 2, "dog": 2}), "'dog' has no training image"),
+        (images({"cat": 9}, test={"cat": 2, "dog": 2}), "'dog' has no training image"),
     ],
     ids=["one class", "one image", "only in val", "only in test"],
 )
@@ -187,7 +187,7 @@ def test_an_image_that_the_run_never_saw_is_left_out(tmp_path: Path) -> None:
 
 def test_an_image_that_is_gone_is_an_error(tmp_path: Path) -> None:
     write_text(tmp_path / "split.csv", split_csv(images({"cat": 4, "dog": 4})))
-    with pytest.raises(DataError, match=r"gone from .*: 2, such as"):
+    with pytest.raises(DataError, match=r"missing in .*: 2, such as"):
         apply_split_csv(images({"cat": 4, "dog": 2}), tmp_path / "split.csv")
 
 

@@ -173,12 +173,12 @@ def test_a_stall_keeps_what_came_and_is_named(server: Server, tmp_path: Path) ->
     with pytest.raises(NetworkError, match="timed out") as caught:
         fetch(remote(server), tmp_path, timeout_s=0.2, retries=0)
     assert (tmp_path / "weights.pth.part").read_bytes() == BODY[:CUT]
-    assert caught.value.hint is not None and "run it again" in caught.value.hint
+    assert caught.value.hint is not None and "run this again" in caught.value.hint
 
 
 def test_a_trickle_is_named_and_keeps_what_came(server: Server, tmp_path: Path) -> None:
     server.script = [trickle]
-    with pytest.raises(NetworkError, match="less than 1,000 bytes a second"):
+    with pytest.raises(NetworkError, match="less than 1,000 bytes per second"):
         fetch(remote(server), tmp_path, timeout_s=0.3, retries=0)
     assert (tmp_path / "weights.pth.part").read_bytes()[:CUT] == BODY[:CUT]
 
