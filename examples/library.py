@@ -1,4 +1,4 @@
-"""Train, judge and use a model from Python.
+"""Train, evaluate and use a model from Python.
 
 Usage: python examples/library.py PHOTOS IMAGE [IMAGE ...]
 """
@@ -9,15 +9,15 @@ import resnet_cli
 
 
 def main(photos: str, images: list[str]) -> None:
-    """Fine-tunes on a folder of class folders, scores the result and names some images."""
-    result = resnet_cli.finetune(data=photos, mode="frozen", epochs=10)
-    print(f"validation top-1 {result.val.top1:.1%}, kept in {result.run.path}")
+    """Fine-tunes on a folder of class folders, evaluates the result and classifies some images."""
+    result = resnet_cli.finetune(photos, mode="frozen", epochs=10, progress=True)
+    print(f"validation top-1 {result.val.top1:.1%}, saved in {result.run.path}")
+
+    scores = resnet_cli.evaluate(result)
+    for name, row in zip(scores.classes, scores.per_class, strict=True):
+        print(f"{name}: recall {row.recall:.1%} of {row.support} images")
 
     model = resnet_cli.load(result.run.path)
-    scores = resnet_cli.evaluate(model)
-    for name, row in zip(scores.classes, scores.per_class, strict=True):
-        print(f"{name}: recall {row.recall:.1%} of {row.support}")
-
     for prediction in resnet_cli.predict(model, images):
         if prediction.error is None:
             print(f"{prediction.path}: {prediction.label} ({prediction.prob:.1%})")

@@ -1,4 +1,4 @@
-"""Name what is in images with an exported model, onnxruntime, numpy and Pillow; nothing of resnet-cli, no torch.
+"""Classify images with an exported model, onnxruntime, numpy and Pillow; without resnet-cli and torch.
 
 Usage: python examples/onnx_predict.py model.onnx IMAGE [IMAGE ...]
 """

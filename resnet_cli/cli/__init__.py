@@ -1,7 +1,7 @@
 """The command line: the app, and the one place where errors become messages and exit codes.
 
-Nothing heavy is imported here or at the top of any command module, and a command's own module only when it is called:
-``--help`` costs what Typer costs.
+Nothing heavy is imported here or at module level of a command, and the module of a command is only imported when it is
+called: ``--help`` takes as long as Typer itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from resnet_cli.version import __version__
 EXIT_INTERRUPTED = 130
 
 
-#: Name -> its module, and the first words of its help; in the order of --help.
+#: Name -> its module and the summary in --help, in the order of --help.
 COMMANDS = {
     "demo": (
         "demo",
@@ -55,10 +55,10 @@ COMMANDS = {
 
 
 class ErrorBoundary(TyperGroup):
-    """Turns our errors into a message on stderr and their exit code; bugs keep their traceback.
+    """Turns errors of this package into a message on stderr and an exit code; bugs keep their traceback.
 
-    Commands that are not called are names with a line of help: reading the parameters of all of them takes as long as
-    the rest of a start.
+    Commands that are not called are only names with a line of help: reading the parameters of all of them would double
+    the start-up time.
     """
 
     def __init__(self, **attributes: Any) -> None:
@@ -118,7 +118,7 @@ def _main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Fine-tune a ResNet-50 on your own images, see how good it is, and use it.
+    """Fine-tune a ResNet-50 on your own images, evaluate it and use it.
 
     Start with: resnet-cli demo
     """

@@ -1,4 +1,4 @@
-"""What the shell offers after a Tab: runs, data sets and files."""
+"""Shell completion of values: runs, data sets and files."""
 
 from __future__ import annotations
 

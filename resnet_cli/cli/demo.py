@@ -1,4 +1,4 @@
-"""``resnet-cli demo``: the whole story on real data that needs no download, by the commands one would type."""
+"""``resnet-cli demo``: a tour on real data that needs no download, with the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 
 from resnet_cli.cli import app, output
 
-#: A download of ImageNet weights that would take longer than this is not worth it for a tour.
+#: Longest download of ImageNet weights that the tour waits for, in seconds.
 MAX_DOWNLOAD_S = 20
-#: Labels that the transfer is tried with: little, and all there are.
+#: Number of labels for the first transfer; the second uses all labels.
 FEW_LABELS = 100
 OLD, NEW = "0,1,2,3,4", "5,6,7,8,9"
 
@@ -22,14 +22,14 @@ OLD, NEW = "0,1,2,3,4", "5,6,7,8,9"
 @app.command()
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="The folder for everything it writes.", show_default="runs/demo-TIME")
+        Path | None, typer.Option(help="Folder for everything that is written.", show_default="runs/demo-TIME")
     ] = None,
 ) -> None:
     """Take a three-minute tour: train on handwritten digits 0-4, then transfer that to 5-9 with few labels."""
     folder = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     began = time.perf_counter()
     _say(
-        "The freelancer's story in small: a model for one job becomes a model for another with little data.\n"
+        "A small transfer-learning story: a model for one job becomes a model for another, with few labels.\n"
         "The images are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
     )
     start = _starting_weights()
@@ -37,31 +37,31 @@ def demo(
     _title("1. The old job: train a ResNet-50 on digits 0 to 4")
     _run("finetune", "digits", "--classes", OLD, "--weights", start, "--mode", "full", "--image-size", "32",
          "--epochs", "8", "--out", str(old))  # fmt: skip
-    _title("2. How good is it, digit by digit?")
+    _title("2. How good is it for each digit?")
     _run("eval", str(old))
-    _title("3. The new job: keep its backbone frozen and train only a new head, for digits 5 to 9")
+    _title("3. The new job: keep the backbone frozen and train only a new head, for digits 5 to 9")
     common = ["--classes", NEW, "--mode", "frozen", "--val-fraction", "0.25", "--epochs", "30"]
     runs: dict[tuple[str, str], Path] = {}
-    _say("First with few labels, and the same head on a backbone that never saw an image:")
+    _say("First with few labels, and for comparison the same head on an untrained backbone:")
     for backbone, labels in (("0-4", "few"), ("untrained", "few"), ("untrained", "all")):
         run = runs[backbone, labels] = folder / f"compare-{backbone}-{labels}"
         limit = ["--limit", str(FEW_LABELS)] if labels == "few" else []
         weights = ["--weights", str(old)] if backbone == "0-4" else ["--weights", "none"]
         _run("finetune", "digits", *common, *weights, *limit, "--out", str(run), "--quiet")
-    _say("Now with all the labels there are:")
+    _say("Now with all labels:")
     runs["0-4", "all"] = new
     _run("finetune", "digits", *common, "--weights", str(old), "--out", str(new))
     _show_comparison(runs)
-    _title("4. Use it: name digits it has not seen")
+    _title("4. Use it: classify digits that it has not seen")
     images = folder / "images"
     _write_images(new, images)
     _run("predict", str(images), "--model", str(new))
-    _title(f"5. Done in {time.perf_counter() - began:.0f} s; what is where")
+    _title(f"5. Done in {time.perf_counter() - began:.0f} s")
     _show_next(folder, new, images)
 
 
 def _starting_weights() -> str:
-    """ImageNet weights if they are here or come within seconds, else none; says which in plain words."""
+    """ImageNet weights if they are on this machine or can be downloaded within seconds, else none; prints which."""
     from resnet_cli.errors import NetworkError
     from resnet_cli.network import download, registry
     from resnet_cli.system.paths import checkpoints_dir
@@ -79,10 +79,10 @@ def _starting_weights() -> str:
             with output.status("looking for ImageNet weights"):
                 download.fetch(file, folder, on_progress=give_up_if_slow, timeout_s=3, retries=0)
         except NetworkError as error:
-            output.warn(f"no ImageNet weights here or within seconds ({error.message})")
+            output.warn(f"no ImageNet weights on this machine, and no quick download ({error.message})")
             _say(
-                "So the first stage starts from random weights: it learns everything from 720 scans. With your own\n"
-                "photos you would start from ImageNet weights, and both stages would be far better for it."
+                "So the first stage starts from random weights and learns everything from 720 scans. With your own\n"
+                "photos you would start from ImageNet weights, and both stages would be far better."
             )
             return "none"
     _say(f"Starting from the ImageNet weights in {folder}.")
@@ -109,15 +109,15 @@ def _show_comparison(runs: dict[tuple[str, str], Path]) -> None:
     num_test = metrics["0-4", "all"]["num_images"]["test"]
     num_train = metrics["0-4", "all"]["num_images"]["train"]
     table = plain_table(
-        "What the old job is worth to the new one",
+        "What the old model brings to the new job",
         "frozen backbone", f">{FEW_LABELS} labels", f">{num_train} labels",
     )  # fmt: skip
     for backbone, name in (("0-4", "trained on digits 0 to 4"), ("untrained", "untrained (random weights)")):
         table.add_row(name, *(percent(metrics[backbone, labels]["test_top1"]) for labels in ("few", "all")))
     output.show("", table)
     _say(
-        f"Top-1 on {num_test} test images of digits 5 to 9; only the backbone differs. A comparison like this tells\n"
-        "whether a transfer helps with your images, too: run it before you believe in it."
+        f"Top-1 on {num_test} test images of digits 5 to 9; only the backbone differs. Such a comparison also shows\n"
+        "whether a transfer helps with your own images."
     )
 
 
@@ -142,13 +142,13 @@ def _show_next(folder: Path, run: Path, images: Path) -> None:
 
     files = [
         (str(run / "model.safetensors"), "the new model, one file"),
-        (str(run / "report.html"), "figures, mistakes and calibration to look at"),
-        (str(images), "the images that were named"),
+        (str(run / "report.html"), "the report: figures, mistakes, calibration"),
+        (str(images), "the images that were classified"),
     ]
     commands = [
-        ("resnet-cli finetune YOUR_PHOTOS", "a folder with one sub-folder a class"),
-        ("resnet-cli eval", "the latest run on its own test images"),
-        ("resnet-cli predict photo.jpg", "answers from the latest run"),
+        ("resnet-cli finetune YOUR_PHOTOS", "a folder with one sub-folder per class"),
+        ("resnet-cli eval", "evaluates the latest run on its own test images"),
+        ("resnet-cli predict photo.jpg", "classifies an image with the latest run"),
         (f"rm -r {shlex.quote(str(folder))}", "removes the files of this tour"),
     ]
     width = output.stdout().width

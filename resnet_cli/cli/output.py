@@ -1,7 +1,7 @@
 """The only module that prints: results on stdout, everything else on stderr.
 
-Plain text is printed as it is: never wrapped, so that paths and commands can be copied and searched for, and
-never read as markup, since names of folders and classes are anything at all.
+Plain text is never wrapped, so that paths and commands can be copied and searched for, and never interpreted as
+markup, since names of folders and classes can contain any characters.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """The console for progress, plans and warnings; it moves only on a terminal, whatever FORCE_COLOR says."""
+    """The console for progress, plans and warnings; animated only on a terminal, whatever FORCE_COLOR says."""
     from rich.console import Console
 
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False, force_interactive=sys.stderr.isatty())
 
 
 def prepare_stdout() -> None:
-    """Lets any file name out as it came in, and makes a pipe carry UTF-8 on every system."""
+    """Makes file names come out exactly as they were read, and pipes UTF-8 on every system."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
 
@@ -49,7 +49,7 @@ def show(*renderables: RenderableType) -> None:
 
 
 def show_line(text: str) -> None:
-    """Prints one line of a result as it is: never wrapped, never styled."""
+    """Prints one line of a result without wrapping or styling it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -62,12 +62,12 @@ def show_json(value: dict[str, Any]) -> None:
 
 
 def show_csv(rows: Iterable[Sequence[object]]) -> None:
-    """Prints rows of CSV as they come."""
+    """Prints CSV rows as they are produced."""
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
 
 
 def note(*renderables: RenderableType) -> None:
-    """Prints what accompanies a result, on stderr."""
+    """Prints information beside the result, on stderr."""
     _print(stderr(), renderables)
 
 
@@ -79,7 +79,7 @@ def warn(text: str) -> None:
 
 
 def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:
-    """Prints warnings, and how many more there would be."""
+    """Prints the first warnings, and the number of the others."""
     for text in texts[:at_most]:
         warn(text)
     if len(texts) > at_most:
@@ -88,12 +88,12 @@ def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:
 
 @contextlib.contextmanager
 def status(text: str, *, quiet: bool = False) -> Iterator[None]:
-    """Shows on a terminal that something is going on that cannot be counted."""
+    """Shows on a terminal that work without a known length is in progress."""
     if quiet or not sys.stderr.isatty():
         yield
         return
     if os.environ.get("TERM") not in {"dumb", "unknown"}:
-        # It takes 40 ms until the spinner turns, in this line: what draws it is imported first.
+        # The spinner appears after 40 ms, in this same line: the library that draws it is imported first.
         sys.stderr.write(f"{text}\r")
         sys.stderr.flush()
     with stderr().status(text):
@@ -101,7 +101,7 @@ def status(text: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 def show_error(error: ResnetCliError, *, as_json: bool) -> None:
-    """Prints an error and its way out on stderr."""
+    """Prints an error and its hint on stderr."""
     if as_json:
         fields = {"code": error.code, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
         sys.stderr.write(json.dumps({"schema_version": SCHEMA_VERSION, "error": fields}, ensure_ascii=False) + "\n")
@@ -114,14 +114,14 @@ def show_error(error: ResnetCliError, *, as_json: bool) -> None:
 
 
 def show_interrupt(kept: str | None) -> None:
-    """Says that Ctrl-C was heard and what is kept."""
+    """Prints that the command was interrupted and what was saved."""
     from rich.text import Text
 
     note(Text.assemble(("interrupted", "bold"), f"; {_harmless(kept)}" if kept else "; nothing was left behind"))
 
 
 def _harmless(text: str) -> str:
-    """Takes escape sequences out of what may quote a stranger's file name; line breaks of ours stay."""
+    """Removes escape sequences, which a quoted file name may contain, but keeps line breaks."""
     from resnet_cli.text import printable
 
     return "\n".join(printable(line) for line in text.split("\n"))
