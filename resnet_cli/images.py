@@ -110,7 +110,7 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
         raise ImageError(path, "the file is empty")
     _treat_bombs_as_errors()
     if max_pixels > (Image.MAX_IMAGE_PIXELS or 0):
-        # Pillow's own limit holds for the process; the one below holds for this call.
+        # Pillow's own limit applies to the process; the check below applies to this call.
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

@@ -87,7 +87,7 @@ def test_quiet_prints_the_path_and_nothing_else(published: Server) -> None:
 
 
 def test_what_a_library_brings_along_needs_no_download(published: Server) -> None:
-    assert run_cli("download", "digits", "--offline").stdout == "digits: comes with scikit-learn\n"
+    assert run_cli("download", "digits", "--offline").stdout == "digits: part of scikit-learn\n"
     assert items("digits") == [
         {"name": "digits", "kind": "data", "path": None, "num_bytes": 0, "already_here": True, "is_verified": False}
     ]

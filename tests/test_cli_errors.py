@@ -67,7 +67,7 @@ def test_one_class_is_not_enough(make_folder: Callable[..., Path]) -> None:
 
 def test_a_class_with_one_image_is_named_with_the_way_out(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"cat": 4, "dog": 1, "owl": 4})
-    fails(run_cli("finetune", folder, *FROZEN), 3, "'dog' has 1 image", "--classes cat,owl")
+    fails(run_cli("finetune", folder, *FROZEN), 3, "'dog' has 1 training image", "--classes cat,owl")
 
 
 def test_a_text_file_among_the_images_is_passed_over_and_noted(make_folder: Callable[..., Path]) -> None:

@@ -99,7 +99,7 @@ def test_the_tables_are_on_stdout_and_say_what_is_wrong_and_what_to_do(faulty: P
 def test_a_clean_folder_is_told_so(pets: Path) -> None:
     result = run_cli("inspect", pets)
     assert result.exit_code == 0
-    assert "Nothing is wrong with it." in result.stdout and "What to do" not in result.stdout
+    assert "No problems found." in result.stdout and "What to do" not in result.stdout
 
 
 def test_json_is_one_object_and_nothing_else(faulty: Path) -> None:

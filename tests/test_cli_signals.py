@@ -184,7 +184,7 @@ def test_the_second_ctrl_c_leaves_at_once(here: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=50)
     assert process.returncode == 130
-    assert "interrupted; left at once" in stderr and "Traceback" not in stderr
+    assert "interrupted; stopped at once" in stderr and "Traceback" not in stderr
     assert not (here / "run").exists()
 
 

@@ -55,7 +55,7 @@ def clean(data: Path | Dataset, table: Path) -> tuple[Inspection, dict[str, str]
 
 def is_clean(inspection: Inspection) -> bool:
     conflicts = [leak for leak in inspection.label_conflicts if leak.is_exact]
-    faults = (inspection.unreadable, inspection.exact, inspection.leaks, conflicts, inspection.torn_groups())
+    faults = (inspection.unreadable, inspection.exact, inspection.leaks, conflicts, inspection.separated_groups())
     return not any(faults)
 
 

@@ -23,7 +23,7 @@ def download(
         typer.Argument(metavar="NAME...", help="Weights and data sets, or hf:OWNER/NAME of weights."),
     ] = None,
     show_list: Annotated[
-        bool, typer.Option("--list", "-l", help="Show what there is, how large, under which licence, and what is here.")
+        bool, typer.Option("--list", "-l", help="List all names with size, license and location.")
     ] = False,
     mirror: Annotated[
         str | None,
@@ -37,7 +37,7 @@ def download(
     from resnet_cli.errors import ConfigError
 
     if not names and not show_list:
-        raise ConfigError("name what to download", hint="see what there is: resnet-cli download --list")
+        raise ConfigError("name what to download", hint="for a list: resnet-cli download --list")
     if show_list and (offline or mirror):
         raise ConfigError("--list never uses the network: --offline and --mirror have no effect with it")
     from resnet_cli.cli.progress import ProgressView
@@ -51,7 +51,7 @@ def download(
         names or [], mirror=mirror, offline=offline, on_file=lambda *file: view.download(*file)
     )
     while True:
-        # A view for each: its bars are gone before the result is printed.
+        # One view per download: its bars are removed before the result is printed.
         with (view := ProgressView(quiet=quiet)):
             done = next(downloads, None)
         if done is None:
@@ -69,7 +69,7 @@ def _show(done: Downloaded, *, quiet: bool) -> None:
             output.show_line(str(done.path))
         return
     state = ("already here" if done.already_here else "downloaded") + (", verified" if done.is_verified else "")
-    output.show_line(f"{done.entry.name}: " + (f"{done.path} ({state})" if done.path else "comes with scikit-learn"))
+    output.show_line(f"{done.entry.name}: " + (f"{done.path} ({state})" if done.path else "part of scikit-learn"))
 
 
 def _show_list(entries: list[Entry], *, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def _show_list(entries: list[Entry], *, as_json: bool) -> None:
         chosen = [entry for entry in entries if entry.kind == kind]
         if chosen:
             output.show(_table(title, chosen))
-    output.show("get one: resnet-cli download NAME; other ResNet-50 weights of the Hub: hf:OWNER/NAME")
+    output.show("to download: resnet-cli download NAME; other ResNet-50 weights on the Hub: hf:OWNER/NAME")
 
 
 def _table(title: str, entries: list[Entry]) -> Table:
@@ -90,13 +90,13 @@ def _table(title: str, entries: list[Entry]) -> Table:
     from resnet_cli.installation import install_command
     from resnet_cli.text import size
 
-    table = plain_table(title, "name", ">size", "what, licence, and where it is")
+    table = plain_table(title, "name", ">size", "description, license, location")
     for entry in entries:
         about = [(entry.description, ""), (entry.licence, "dim")]
         if entry.extra:
             about.append((f"needs the extra {entry.extra}: {install_command(entry.extra)}", "dim"))
         if entry.is_here():
-            about.append((f"here: {entry.path() or 'comes with scikit-learn'}", "green"))
+            about.append((f"here: {entry.path() or 'part of scikit-learn'}", "green"))
         text = Text("\n").join(Text(line, style=style) for line, style in about if line)
         table.add_row(entry.name, size(entry.num_bytes) if entry.num_bytes else "", text)
     return table

@@ -1,4 +1,4 @@
-"""An inspection as tables."""
+"""Tables of an inspection."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from resnet_cli.commands.inspect import InspectResult
     from resnet_cli.data.inspection.inspect import Inspection
 
-#: Lines of each list, names of one group of copies, and findings; --json and --html have more.
+#: Limits on the lines of each list, the names in a group of copies, and the findings; --json and --html have more.
 MAX_LINES = 8
 MAX_NAMES = 3
 MAX_FINDINGS = 20
-#: What decoding changes, in words.
+#: Properties of files that decoding changes -> their description.
 KIND_NAMES = {
     "rotated": "turned upright (EXIF)",
     "gray": "gray",
-    "transparent": "transparent, laid over white",
+    "transparent": "transparent, composited on white",
     "sixteen_bit": "16 bits, scaled to 8",
     "cmyk": "CMYK",
 }
-#: What was seen and not used, in words.
+#: Files that were found and not used -> their description.
 PASSED_OVER_NAMES = {
-    "others": "other files, passed over",
-    "hidden": "hidden files, passed over",
+    "others": "other files, ignored",
+    "hidden": "hidden files, ignored",
     "links": "links, not followed",
-    "unlabelled": "images in no class, passed over",
+    "unlabelled": "images without a class, ignored",
 }
 
 
@@ -59,7 +59,7 @@ def _tables(inspection: Inspection) -> list[RenderableType]:
     blocks += _listing("Look the same", _near_lines(inspection))
     problems = find_problems(inspection)
     if not problems:
-        return [*blocks, Text.assemble(("Nothing is wrong with it.", "green"))]
+        return [*blocks, Text.assemble(("No problems found.", "green"))]
     blocks.append(Text("What to do", style="bold"))
     for problem in problems[:MAX_FINDINGS]:
         blocks.append(Text.assemble(("  ● ", "yellow"), printable(problem.message)))
@@ -88,7 +88,7 @@ def _near_lines(inspection: Inspection) -> list[str]:
 
 
 def _apart(inspection: Inspection, positions: Sequence[int]) -> str:
-    """The splits and the classes of images that should have one of each; empty if they have."""
+    """The splits and classes of images that should be in one; empty if they are."""
     items, classes = inspection.dataset.items, inspection.dataset.classes
     splits = {items[at].split for at in positions}
     labels = sorted({items[at].label for at in positions})
@@ -117,25 +117,25 @@ def _classes(inspection: Inspection) -> Table:
     total = sum(sum(num_bytes[split]) for split in used)
     table.add_row("all", *(f"{sum(counts[split]):,}" for split in used), size(total))
     if len(dataset.classes) > MAX_CLASS_ROWS:
-        table.caption = f"the first {MAX_CLASS_ROWS} of {len(dataset.classes)} classes; --json has all"
+        table.caption = f"the first {MAX_CLASS_ROWS} of {len(dataset.classes)} classes; --json lists all"
     return table
 
 
 def _facts(inspection: Inspection) -> Table:
-    table = plain_table("Images", "what", "figure")
+    table = plain_table("Images", "property", "value")
     sizes = inspection.sizes()
     if sizes:
         side, aspect, cut = sizes["shorter_side_px"], sizes["aspect"], sizes["cut_by_centre_square"]
         table.add_row("shorter side", f"{side['median']:,.0f} px (median), {side['min']:,} to {side['max']:,} px")
         table.add_row("width / height", f"{aspect['median']:.2f} (median), {aspect['min']:.2f} to {aspect['max']:.2f}")
-        table.add_row("a centre square cuts away", f"{_share(cut['median'])} (median), up to {_share(cut['max'])}")
+        table.add_row("lost in a center crop", f"{_share(cut['median'])} (median), up to {_share(cut['max'])}")
     for kind, name in KIND_NAMES.items():
         number = len(inspection.with_mode(kind))
         if number:
             table.add_row(name, f"{number:,}")
     for name, number in inspection.dataset.passed_over.items():
         table.add_row(PASSED_OVER_NAMES.get(name, name), f"{number:,}")
-    by = f"by {inspection.near_by}" if inspection.near_by else "not looked for"
+    by = f"by {inspection.near_by}" if inspection.near_by else "not searched"
     table.add_row("exact copies", f"{sum(len(group) - 1 for group in inspection.exact):,}")
     table.add_row("pairs that look the same", f"{len(inspection.near):,} ({by})")
     return table

@@ -1,4 +1,4 @@
-"""The use case of ``download``: weights and data sets by name, which of them are here, and how to get them."""
+"""The use case of ``download``: lists weights and data sets by name, and downloads or verifies them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Downloaded:
     """The result of :func:`download` for one name.
 
     Attributes:
-        entry: What was asked for.
+        entry: The requested weights or data set.
         path: Where it is; None if a library contains it.
         already_here: Whether nothing had to be downloaded.
         is_verified: Whether the hash of every file was checked just now; the files of an unpacked data set are not.
@@ -176,7 +176,7 @@ def _get(entry: Entry, *, offline: bool, on_file: OnFile | None) -> Downloaded:
     def report(done: int, total: int | None) -> None:
         nonlocal num_reports
         num_reports += 1
-        # A data set reports one file after the other; the length tells which it is.
+        # A data set reports one file after the other; the length identifies it.
         name = next((file.name for file in files if total and file.num_bytes == total), entry.name)
         if on_file:
             on_file(name, done, total)

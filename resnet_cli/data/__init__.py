@@ -1,1 +1,1 @@
-"""From a DATA spec to batches: sources, splits, loading, augmentation."""
+"""From DATA to batches: sources, splits, loading, augmentation."""

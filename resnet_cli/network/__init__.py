@@ -1,1 +1,1 @@
-"""Transfers, retries, and what is published under a name."""
+"""Downloads, retries, the Hugging Face Hub, and the registry of weights and data sets."""

@@ -325,7 +325,7 @@ DATASETS: dict[str, KnownSet] = {
             name="digits",
             files=(),
             licence="CC BY 4.0 (UCI, Optical Recognition of Handwritten Digits)",
-            description="1,797 scans of 8 x 8 px in 10 classes; comes with scikit-learn",
+            description="1,797 scans of 8 x 8 px in 10 classes; part of scikit-learn",
             mirror_safe=False,
         ),
     )

@@ -1,1 +1,1 @@
-"""This machine: files and caches, devices, threads."""
+"""The machine: files and caches, devices, threads, events."""

@@ -1,4 +1,4 @@
-"""What work under way reports, in every room: progress, notes and warnings."""
+"""Events that all use cases can report: progress, notes and warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WorkDone:
     Attributes:
         task: The kind of work.
         done: Bytes downloaded or unpacked, else the number of images.
-        total: The same for all of the work; None if it is not known.
+        total: Number of bytes or images in all; None if it is not known.
     """
 
     task: Work
@@ -38,7 +38,7 @@ class Noted:
 
 @dataclasses.dataclass(frozen=True)
 class Warned:
-    """What the user should not miss.
+    """A warning that the user should not miss.
 
     Attributes:
         texts: One sentence, or several of the same kind.
@@ -49,10 +49,10 @@ class Warned:
 
 @dataclasses.dataclass(frozen=True)
 class Loading:
-    """Something is about to be imported or started that takes a moment and cannot be counted.
+    """A library or service is about to be loaded, which takes a moment and has no progress.
 
     Attributes:
-        what: Its name, such as ``torch``.
+        what: Name of the library or service, such as ``torch``.
     """
 
     what: str

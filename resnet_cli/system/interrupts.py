@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while an optimizer works: the step ends first, and everything is saved."""
+"""Ctrl-C and SIGTERM during work that must end cleanly: the current step is finished and saved first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """What has been asked for; None so far, or the first signal."""
+    """The first signal received; None so far."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -23,10 +23,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def deferred_stop() -> Iterator[StopRequest]:
-    """Notes the first SIGINT or SIGTERM instead of raising; a second one raises Interrupted at once.
+    """Records the first SIGINT or SIGTERM instead of raising; a second one raises Interrupted at once.
 
-    Only the main thread can do that; anywhere else (a notebook's worker) signals stay as they are. A signal that the
-    parent process has set to be ignored stays ignored, as in ``nohup`` and in the background of a script.
+    Only the main thread can do that; in other threads (a notebook's worker), signals are handled as before. A signal
+    that the parent process has set to be ignored stays ignored, as with ``nohup`` and in the background of a script.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -35,7 +35,7 @@ def deferred_stop() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if request.signal is not None:
-            raise Interrupted("left at once; what was saved before stands", signal=number)
+            raise Interrupted("stopped at once; what was saved before is kept", signal=number)
         request.signal = signal.Signals(number)
 
     before: dict[signal.Signals, Any] = {
@@ -47,5 +47,5 @@ def deferred_stop() -> Iterator[StopRequest]:
         for number, handler in before.items():
             signal.signal(number, handler)
     if request.signal is not None:
-        # It came when there was nothing more to stop: whoever waits for it gets it now.
+        # It arrived when there was nothing left to stop: it is delivered now.
         signal.raise_signal(request.signal)

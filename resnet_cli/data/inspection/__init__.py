@@ -1,1 +1,1 @@
-"""What a data set looks like: every image scanned, duplicates, findings, cleaning."""
+"""Inspection of a data set: scan of every image, duplicates, findings, cleaning."""

@@ -42,7 +42,7 @@ def find_problems(inspection: Inspection) -> list[Finding]:
         *_unreadable(inspection),
         *_label_conflicts(inspection),
         *_leaks(inspection),
-        *_torn_groups(inspection),
+        *_separated_groups(inspection),
         *_class_mismatches(dataset),
         *_copies(inspection),
         *_class_sizes(dataset),
@@ -86,7 +86,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
             _shown(leak, dataset) | {"labels": [dataset.classes[items[position].label] for position in leak.positions]}
             for leak in inspection.label_conflicts
         ],
-        "torn_groups": [{"group": group, "splits": splits} for group, splits in inspection.torn_groups().items()],
+        "torn_groups": [{"group": group, "splits": splits} for group, splits in inspection.separated_groups().items()],
         "warnings": [finding._asdict() for finding in find_problems(inspection)],
     }
 
@@ -132,13 +132,13 @@ def _shared(inspection: Inspection, leaks: Sequence[Leak], key: Callable[[Item],
             yield f"{count_of(len(matching))} {'is' if len(matching) == 1 else 'are'}", f"{first.name} and {other.name}"
 
 
-def _torn_groups(inspection: Inspection) -> Iterator[Finding]:
-    torn = inspection.torn_groups()
-    if torn:
-        group, splits = next(iter(torn.items()))
+def _separated_groups(inspection: Inspection) -> Iterator[Finding]:
+    separated = inspection.separated_groups()
+    if separated:
+        group, splits = next(iter(separated.items()))
         yield Finding(
             "torn_groups",
-            f"groups in several splits: {len(torn):,}, such as '{group}' in {' and '.join(splits)}",
+            f"groups in several splits: {len(separated):,}, such as '{group}' in {' and '.join(splits)}",
             "move each group into one split; resnet-cli inspect --fix keeps its part in test, else in val",
         )
 

@@ -91,7 +91,7 @@ class Inspection:
             found |= {label for label, count in counted.items() if count == in_train[label]}
         return found
 
-    def torn_groups(self) -> dict[str, list[Split]]:
+    def separated_groups(self) -> dict[str, list[Split]]:
         """Groups that occur in several splits."""
         splits: dict[str, set[Split]] = defaultdict(set)
         for item in self.dataset.items:

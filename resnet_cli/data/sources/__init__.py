@@ -1,1 +1,1 @@
-"""From a DATA spec to a data set: one module per kind of source."""
+"""From DATA to a data set: one module per kind of source."""

@@ -110,8 +110,8 @@ def localize(
     with exclusive(cache_folder(key, last)):
         copy = RemoteCache(key, last)
         if is_archive_name(last) or is_table_name(Path(last)):
-            return _bring_file(copy, source, last, on_progress, columns or {})
-        return _bring_folder(copy, source, last, on_progress)
+            return _fetch_file(copy, source, last, on_progress, columns or {})
+        return _fetch_folder(copy, source, last, on_progress)
 
 
 def _scheme(spec: str) -> str:
@@ -258,13 +258,13 @@ async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
         )
 
 
-def _bring_file(
+def _fetch_file(
     copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
 ) -> Path:
     """Copies an archive, or a table and then the images that it lists."""
     info = source.info()
     file = RemoteEntry.of(last, source.root, info)
-    if copy.bring(source.filesystem, [file], on_progress=on_progress, again=not info):
+    if copy.fetch(source.filesystem, [file], on_progress=on_progress, again=not info):
         raise DataError(f"DATA {copy.shown}: does not exist", hint="check the address")
     names = {last}
     if is_table_name(Path(last)):
@@ -276,7 +276,7 @@ def _bring_file(
         if len(named) > MAX_FILES:
             raise DataError(f"{copy.shown}: more than {MAX_FILES:,} images")
         images = [RemoteEntry(name, source.beside(name)) for name in named if name != last]
-        missing = copy.bring(source.filesystem, images, on_progress=on_progress)
+        missing = copy.fetch(source.filesystem, images, on_progress=on_progress)
         if images and len(missing) == len(images):
             raise DataError(
                 f"DATA {copy.shown}: none of the {len(images):,} images that it lists exists, such as "
@@ -288,14 +288,14 @@ def _bring_file(
     return copy.folder / last
 
 
-def _bring_folder(copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None) -> Path:
+def _fetch_folder(copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None) -> Path:
     files = [dataclasses.replace(file, name=f"{last}/{file.name}") for file in source.files()]
     if not files:
         raise DataError(
             f"DATA {copy.shown}: contains no images or tables",
             hint="check the address; a web folder needs an index page that lists its files",
         )
-    missing = copy.bring(source.filesystem, files, on_progress=on_progress)
+    missing = copy.fetch(source.filesystem, files, on_progress=on_progress)
     if missing:
         raise DataError(
             f"DATA {copy.shown}: {len(missing)} files are listed but do not exist, such as {missing[0][:200]}",

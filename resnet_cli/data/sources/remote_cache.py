@@ -77,7 +77,7 @@ class RemoteCache:
         self._index = self.folder.with_name(f"{self.folder.name}.json")
         self.complete, self._known = _read_index(self._index)
 
-    def bring(
+    def fetch(
         self,
         filesystem: Any,
         files: Sequence[RemoteEntry],
@@ -114,7 +114,7 @@ class RemoteCache:
             with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="copy") as pool:
                 for start in range(0, len(todo), _BATCH_FILES):
                     batch = todo[start : start + _BATCH_FILES]
-                    sizes_here = pool.map(lambda file: self._bring_one(filesystem, file), batch)
+                    sizes_here = pool.map(lambda file: self._fetch_one(filesystem, file), batch)
                     for file, size in zip(batch, sizes_here, strict=True):
                         if size is None:
                             missing.append(file.name)
@@ -151,7 +151,7 @@ class RemoteCache:
         _, stamp = self._known.get(file.name, (0, ""))
         return file.size in (None, size) and ("" in (stamp, file.stamp) or stamp == file.stamp)
 
-    def _bring_one(self, filesystem: Any, file: RemoteEntry) -> int | None:
+    def _fetch_one(self, filesystem: Any, file: RemoteEntry) -> int | None:
         """Copies one file and returns its size; None if the file does not exist."""
         path = self.folder / file.name
         make_dir(path.parent)

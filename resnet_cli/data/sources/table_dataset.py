@@ -99,12 +99,12 @@ def read_labeled_tables(
                 num_repeated += 1
     if not found:
         raise DataError(f"{tables[0]}: no row lists an image", hint="a table needs the columns image,label and rows")
-    _refuse_nowhere(tables[0], [image.source for image in found.values()])
+    _refuse_missing_images(tables[0], [image.source for image in found.values()])
     notes = [f"repeated rows: {num_repeated}"] if num_repeated else []
-    num_elsewhere = _count_elsewhere(found.values())
-    if num_elsewhere:
+    num_contradicting = _count_contradicting(found.values())
+    if num_contradicting:
         shown = ", ".join(path.name for path in tables)
-        notes.append(f"images in the folder of a different class than in {shown}: {num_elsewhere}")
+        notes.append(f"images in the folder of a different class than in {shown}: {num_contradicting}")
     return build_dataset(
         found.values(),
         name=(origin.resolve().name if origin.is_dir() else origin.name.partition(".")[0]) or "data",
@@ -177,7 +177,7 @@ def _name(file: Path, top: Path) -> str:
     return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
 
 
-def _refuse_nowhere(table: Path, sources: Sequence[Path | bytes]) -> None:
+def _refuse_missing_images(table: Path, sources: Sequence[Path | bytes]) -> None:
     """Reports a table in the wrong folder as one error instead of one per row."""
     if not any(isinstance(source, bytes) or os.path.lexists(source) for source in sources):
         raise DataError(
@@ -186,7 +186,7 @@ def _refuse_nowhere(table: Path, sources: Sequence[Path | bytes]) -> None:
         )
 
 
-def _count_elsewhere(images: Collection[LabeledImage]) -> int:
+def _count_contradicting(images: Collection[LabeledImage]) -> int:
     """Number of images in a folder that has the name of a different class."""
     classes = {image.label for image in images}
     folders = ((image.label, image.name.split("/")[:-1]) for image in images)

@@ -99,7 +99,7 @@ def _open_cells(path: Path, delimiter: str) -> TableFile:
                     path,
                     line,
                     f"{len(cells)} cells under {len(columns)} columns",
-                    hint=f"put names that hold '{delimiter}' in double quotes",
+                    hint=f"put names that contain '{delimiter}' in double quotes",
                 )
             yield line, dict(zip(columns, cells, strict=False))
 

@@ -1,4 +1,4 @@
-"""Tables of images: which columns hold images, labels, splits and groups, and what their rows say."""
+"""Tables of images: the columns with images, labels, splits and groups, and the rows."""
 
 from __future__ import annotations
 

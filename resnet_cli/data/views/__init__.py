@@ -1,1 +1,1 @@
-"""Training views of images: augmentation, batched on the device, and where decoded images are kept."""
+"""Augmented views of training images, in batches on the device, and storage of decoded images."""
