@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 import resnet_cli
-from resnet_cli.cli import app
+from resnet_cli.cli import COMMANDS, app
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_model
 from resnet_cli.network import download, registry
@@ -153,6 +153,22 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.M)
             assert anchor[1:] in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], link
+
+
+def test_every_help_ends_with_examples_that_can_be_typed_and_a_page() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for name in COMMANDS:
+        with typer.Context(group, info_name="resnet-cli") as context:
+            _, command, _ = group.resolve_command(context, [name])
+        assert command is not None
+        *examples, more = (command.epilog or "").splitlines()
+        assert more.removeprefix("More: ") in PAGES, name
+        for example in [line for line in examples if line.startswith("  ")]:
+            with typer.Context(group, info_name="resnet-cli") as context:
+                _, called, rest = group.resolve_command(context, words(example))
+                assert called is not None and called.name == name
+                called.make_context(name, rest, parent=context)
 
 
 def test_the_readme_is_short_and_leads_to_every_page() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from resnet_cli.cli import app, output
+from resnet_cli.cli.takes import examples
 
 #: Longest download of ImageNet weights that the tour waits for, in seconds.
 MAX_DOWNLOAD_S = 20
@@ -19,7 +20,7 @@ FEW_LABELS = 100
 OLD, NEW = "0,1,2,3,4", "5,6,7,8,9"
 
 
-@app.command()
+@app.command(epilog=examples("resnet-cli demo", "resnet-cli demo --out tour", docs="installation.md"))
 def demo(
     out: Annotated[
         Path | None, typer.Option(help="Folder for everything that is written.", show_default="runs/demo-TIME")

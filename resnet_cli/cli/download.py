@@ -8,6 +8,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.options import JsonFlag, OfflineFlag, QuietFlag
+from resnet_cli.cli.takes import examples
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     from resnet_cli.commands.download import Downloaded, Entry
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "resnet-cli download --list",
+        "resnet-cli download imagenet-v1 flowers102",
+        docs="data.md",
+    )
+)
 def download(
     names: Annotated[
         list[str] | None,
