@@ -18,8 +18,8 @@ import pytest
 from support.remote_data import allow_network, contents, leftovers, serving
 
 from resnet_cli.data.sources import remote
+from resnet_cli.data.sources.hub_files import split_of
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.sources.shards import split_of
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError
 from resnet_cli.system.paths import data_dir
 

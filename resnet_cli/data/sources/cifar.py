@@ -8,9 +8,6 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" (the layou
 
 from __future__ import annotations
 
-import gzip
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -18,6 +15,7 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli.data.sources.archive_reader import Budget, open_members, readable
 from resnet_cli.errors import DataError
 
 CifarName = Literal["cifar10", "cifar100"]
@@ -29,8 +27,6 @@ _NUM_PIXEL_BYTES = 3 * _SIDE_PX * _SIDE_PX
 # rejected before they are decompressed.
 _MAX_MEMBER_BYTES = 256 * 1024 * 1024
 _MAX_NUM_MEMBERS = 64
-# Source: GNU tar pads to whole records of 20 blocks, 10 240 bytes; other writers use less than 1 MiB.
-_MAX_PADDING_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -100,28 +96,26 @@ def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
     classes: tuple[str, ...] = ()
     wanted = {*layout.train, layout.test, layout.class_names}
     seen: set[str] = set()
-    try:
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for num_members, member in enumerate(tar, start=1):
-                if num_members > _MAX_NUM_MEMBERS or member.size > _MAX_MEMBER_BYTES:
-                    _refuse(archive, f"is too large for {name} at its member {member.name!r}")
-                path = member.name.removeprefix("./")
-                if path not in wanted:
-                    continue
-                if path in seen:
-                    _refuse(archive, f"contains {path} twice")
-                seen.add(path)
-                data = _read_member(tar, member, archive)
-                if path == layout.class_names:
-                    classes = _class_names(data, layout, archive)
-                else:
-                    splits[path] = _records(data, layout, archive, path)
-            # tarfile stops before the end of the stream, where gzip stores its checksum.
-            if len(stream.read(_MAX_PADDING_BYTES + 1)) > _MAX_PADDING_BYTES:
-                _refuse(archive, "continues after its last member")
-    # zlib.error and EOFError come from a truncated or damaged gzip stream, OSError also from an invalid gzip header.
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        _refuse(archive, f"cannot be read: {error}", cause=error)
+    with readable(archive):
+        budget = Budget(archive, archive.stat().st_size)
+    with open_members(budget) as members:
+        for num_members, member in enumerate(members, start=1):
+            if num_members > _MAX_NUM_MEMBERS or member.num_bytes > _MAX_MEMBER_BYTES:
+                _refuse(archive, f"is too large for {name} at its member {member.name!r}")
+            path = member.name.removeprefix("./")
+            if path not in wanted:
+                continue
+            if path in seen:
+                _refuse(archive, f"contains {path} twice")
+            # A link would replace this member by another one, or by nothing.
+            if member.kind != "file":
+                _refuse(archive, f"contains {path} as something other than a plain file")
+            seen.add(path)
+            data = b"".join(member.chunks())
+            if path == layout.class_names:
+                classes = _class_names(data, layout, archive)
+            else:
+                splits[path] = _records(data, layout, archive, path)
     if missing := sorted(wanted - seen):
         _refuse(archive, f"has no member {missing[0]}")
     train = [splits[path] for path in layout.train]
@@ -133,15 +127,6 @@ def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
         test_labels=test_labels,
         classes=classes,
     )
-
-
-def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> bytes:
-    # A link would replace this member by another one, or by nothing.
-    source = tar.extractfile(member) if member.isreg() else None
-    if source is None:
-        _refuse(archive, f"contains {member.name} as something other than a plain file")
-    with source:
-        return source.read()
 
 
 def _records(data: bytes, layout: _Layout, archive: Path, path: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

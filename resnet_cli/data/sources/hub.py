@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from resnet_cli.data.sources.archives import is_archive_name
+from resnet_cli.data.sources.hub_files import TABLE_NAME, build_once, link_files, unpack_shards
 from resnet_cli.data.sources.labeled import SPLIT_NAMES
-from resnet_cli.data.sources.shards import TABLE_NAME, build_once, link_files, unpack_shards
 from resnet_cli.data.sources.table_dataset import NOT_LOOKED_FOR
 from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
 from resnet_cli.data.sources.tables import read_table
