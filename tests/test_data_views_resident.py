@@ -106,8 +106,8 @@ def test_a_part_is_resampled_as_pillow_does_it(
         torch.from_numpy(pixels.copy())[None],
         torch.tensor([[left, top, right, bottom]]),
         torch.tensor([[0, 0, side, side]]),
-        side,
-        interpolation,
+        side=side,
+        interpolation=interpolation,
     )
     mean, largest = distance(found, torch.from_numpy(np.array(expected)))
     # Of upright images Pillow may resize the height first: then it rounds, and clips overshoots, elsewhere.
@@ -125,7 +125,11 @@ def test_the_box_and_the_target_are_those_of_the_preprocessing(
     box = whole_box((width, height), preprocess)
     left, top, right, bottom = target = target_of(box, preprocess)
     (found,) = resample(
-        torch.from_numpy(pixels.copy())[None], torch.tensor([box]).float(), torch.tensor([target]), crop, "bilinear"
+        torch.from_numpy(pixels.copy())[None],
+        torch.tensor([box]).float(),
+        torch.tensor([target]),
+        side=crop,
+        interpolation="bilinear",
     )
     expected = torch.from_numpy(preprocess(Image.fromarray(pixels)).copy())
     assert distance(found[top:bottom, left:right], expected[top:bottom, left:right])[1] <= 2

@@ -37,10 +37,16 @@ def images_below(folder: str, *, recursive: bool = True, patient: bool = False) 
     Raises:
         DataError: A folder cannot be read, or folders are nested too deep.
     """
-    return _below(folder, os.path.join(os.path.realpath(folder), ""), MAX_DEPTH if recursive else 0, recursive, patient)
+    return _below(
+        folder,
+        os.path.join(os.path.realpath(folder), ""),
+        MAX_DEPTH if recursive else 0,
+        recursive=recursive,
+        patient=patient,
+    )
 
 
-def _below(folder: str, root: str, depth_left: int, recursive: bool, patient: bool) -> Iterator[str]:
+def _below(folder: str, root: str, depth_left: int, *, recursive: bool, patient: bool) -> Iterator[str]:
     try:
         names = _list(folder, root)
     except OSError as error:
@@ -54,7 +60,7 @@ def _below(folder: str, root: str, depth_left: int, recursive: bool, patient: bo
     if names.folders and not depth_left:
         raise DataError(f"{folder}: folders are nested more than {MAX_DEPTH} deep")
     for name in names.folders:
-        yield from _below(os.path.join(folder, name), root, depth_left - 1, recursive, patient)
+        yield from _below(os.path.join(folder, name), root, depth_left - 1, recursive=recursive, patient=patient)
 
 
 def _list(folder: str, root: str) -> Listing:

@@ -135,7 +135,7 @@ def find_near_by_features(features: NDArray[np.floating], *, on_progress: Progre
         return unit(rows)
 
     report = _counter(on_progress, len(features))
-    return sorted(_listed(*_search(len(features), vectors, vectors, _MIN_FEATURES, report)))
+    return sorted(_listed(*_search(len(features), vectors, vectors, _MIN_FEATURES, report=report)))
 
 
 def _listed(first: Rows, second: Rows, score: Floats) -> list[NearPair]:
@@ -161,8 +161,8 @@ def _search(
     left: Vectors,
     right: Vectors,
     threshold: float,
-    report: Callable[[int], None],
     *,
+    report: Callable[[int], None],
     keep: int = _MAX_LATER,
 ) -> Pairs:
     """Pairs i < j whose dot product of left[i] and right[j] reaches the threshold, the ``keep`` best of each i.
@@ -212,7 +212,7 @@ def _near_flat(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
     half, one = (colours**2).sum(axis=1, keepdims=True) / -2, np.ones((len(colours), 1), np.float32)
     left, right = np.hstack([colours, half, one]), np.hstack([colours, one, half])
     first, second, product = _search(
-        len(colours), lambda a, b: left[a:b], lambda a, b: right[a:b], -(_MAX_FLAT_COLOUR**2) / 2, report
+        len(colours), lambda a, b: left[a:b], lambda a, b: right[a:b], -(_MAX_FLAT_COLOUR**2) / 2, report=report
     )
     distance = np.sqrt(np.maximum(-2 * product, 0))
     return first, second, (1 - distance / 255).astype(np.float32)
@@ -225,7 +225,7 @@ def _near_textured(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
     def vectors(start: int, stop: int) -> Floats:
         return descriptors[start:stop]
 
-    candidates = _search(len(descriptors), vectors, vectors, _MIN_SIMILARITY, report, keep=_MAX_CANDIDATES)
+    candidates = _search(len(descriptors), vectors, vectors, _MIN_SIMILARITY, report=report, keep=_MAX_CANDIDATES)
     likely: list[Pairs] = [_no_pairs()]
     for one, other in _blocks(candidates):
         score = np.maximum(explained(spaces[one], descriptors[other]), explained(spaces[other], descriptors[one]))

@@ -79,7 +79,7 @@ def localize_hub(
             check_space(_hub_cache(), sum(sizes), str(repo))
             snapshot = _download(repo, part, on_progress=on_progress, total=sum(sizes))
     found = [path for path in _walk(snapshot / part) if _is_data((snapshot / part / path).name)]
-    return _settle(repo, part, snapshot, found, columns)
+    return _settle(repo, part, snapshot, found, columns=columns)
 
 
 def _parse(spec: str) -> _Repo:
@@ -239,7 +239,9 @@ def _walk(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in found)
 
 
-def _settle(repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], columns: Mapping[str, str | None]) -> Path:
+def _settle(
+    repo: _Repo, part: str, snapshot: Path, found: Sequence[Path], *, columns: Mapping[str, str | None]
+) -> Path:
     """Prepares an archive, a table of unpacked images, or a folder of real files for the local readers."""
     base = snapshot / part
     # The readers reject links, and the Hub's cache consists of links.

@@ -99,15 +99,15 @@ def _read_digits() -> tuple[tuple[str, ...], list[Item]]:
     digits = load_digits()
     gray = np.round(digits.images * (255 / 16)).astype(np.uint8)
     classes = tuple(str(digit) for digit in range(10))
-    return classes, _items("digits", "train", np.repeat(gray[..., None], 3, axis=-1), digits.target, classes)
+    return classes, _items("digits", "train", np.repeat(gray[..., None], 3, axis=-1), digits.target, classes=classes)
 
 
 def _read_cifar(name: str, archive: Path) -> tuple[tuple[str, ...], list[Item]]:
     from resnet_cli.data.sources.cifar import read_cifar
 
     cifar = read_cifar(archive, cast(Literal["cifar10", "cifar100"], name))
-    items = _items(f"{name}/train", "train", cifar.train_images, cifar.train_labels, cifar.classes)
-    items += _items(f"{name}/test", "test", cifar.test_images, cifar.test_labels, cifar.classes)
+    items = _items(f"{name}/train", "train", cifar.train_images, cifar.train_labels, classes=cifar.classes)
+    items += _items(f"{name}/test", "test", cifar.test_images, cifar.test_labels, classes=cifar.classes)
     return cifar.classes, items
 
 
@@ -121,12 +121,12 @@ def _read_with_torchvision(name: str, root: Path) -> tuple[tuple[str, ...], list
                 for path, label in zip(part.images, part.labels, strict=True)
             ]
         else:
-            items += _items(f"{name}/{part.split}", part.split, part.images, np.asarray(part.labels), classes)
+            items += _items(f"{name}/{part.split}", part.split, part.images, np.asarray(part.labels), classes=classes)
     return classes, items
 
 
 def _items(
-    prefix: str, split: Split, images: Pixels, labels: NDArray[np.int64], classes: tuple[str, ...]
+    prefix: str, split: Split, images: Pixels, labels: NDArray[np.int64], *, classes: tuple[str, ...]
 ) -> list[Item]:
     """Items that are views of one array [n x h x w x 3], named like files so that a split file can list them."""
     width = len(str(len(images) - 1))

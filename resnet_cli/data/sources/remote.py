@@ -110,7 +110,7 @@ def localize(
     with exclusive(cache_folder(key, last)):
         copy = RemoteCache(key, last)
         if is_archive_name(last) or is_table_name(Path(last)):
-            return _fetch_file(copy, source, last, on_progress, columns or {})
+            return _fetch_file(copy, source, last, on_progress, columns=columns or {})
         return _fetch_folder(copy, source, last, on_progress)
 
 
@@ -259,7 +259,7 @@ async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
 
 
 def _fetch_file(
-    copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None, columns: Mapping[str, str | None]
+    copy: RemoteCache, source: _Source, last: str, on_progress: OnProgress | None, *, columns: Mapping[str, str | None]
 ) -> Path:
     """Copies an archive, or a table and then the images that it lists."""
     info = source.info()

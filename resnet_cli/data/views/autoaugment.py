@@ -92,10 +92,10 @@ def apply_policy(policy: Policy, image: Image.Image, rng: np.random.Generator, *
         fill: Color of the pixels from outside the image.
     """
     if policy == "trivialaugment":
-        return _random_operation(policy, image, int(rng.integers(NUM_BINS)), rng, fill)
+        return _random_operation(policy, image, int(rng.integers(NUM_BINS)), rng, fill=fill)
     if policy == "randaugment":
         for _ in range(RANDAUGMENT_OPERATIONS):
-            image = _random_operation(policy, image, RANDAUGMENT_BIN, rng, fill)
+            image = _random_operation(policy, image, RANDAUGMENT_BIN, rng, fill=fill)
     return image
 
 
@@ -133,7 +133,7 @@ def magnitude(policy: Policy, name: str, level: int, size: tuple[int, int]) -> f
 
 
 def _random_operation(
-    policy: Policy, image: Image.Image, level: int, rng: np.random.Generator, fill: Color
+    policy: Policy, image: Image.Image, level: int, rng: np.random.Generator, *, fill: Color
 ) -> Image.Image:
     name = _NAMES[rng.integers(len(_NAMES))]
     strength = magnitude(policy, name, level, image.size)

@@ -51,7 +51,7 @@ def show(pixels: Tensor, views: Sequence[View], frames: Sequence[Frame], preproc
     if pixels.shape[1:3] != (side, side) or any(frame != (is_whole, is_whole) for frame in frames):
         rows = [[*box, *target] for box, target in frames]
         numbers = to_device(torch.tensor(rows, dtype=torch.float32), device)
-        pixels = resample(pixels, numbers[:, :4], numbers[:, 4:], side, preprocess.interpolation)
+        pixels = resample(pixels, numbers[:, :4], numbers[:, 4:], side=side, interpolation=preprocess.interpolation)
         if preprocess.fit == "pad":
             pixels = torch.where(_rectangles(numbers[:, 4:], side), pixels, fill)
     shifts = [view.shift for view in views if view.shift is not None]
@@ -101,7 +101,7 @@ def target_of(box: Box, preprocess: Preprocess) -> tuple[int, int, int, int]:
     return left, top, left + new_width, top + new_height
 
 
-def resample(pixels: Tensor, boxes: Tensor, targets: Tensor, side: int, interpolation: Interpolation) -> Tensor:
+def resample(pixels: Tensor, boxes: Tensor, targets: Tensor, *, side: int, interpolation: Interpolation) -> Tensor:
     """Resizes a part of each image as ``Image.resize(size, filter, box)`` does.
 
     Args:
@@ -115,8 +115,8 @@ def resample(pixels: Tensor, boxes: Tensor, targets: Tensor, side: int, interpol
         uint8 [b x side x side x 3].
     """
     _, height, width, _ = pixels.shape
-    across = _weights(boxes[:, 0::2], targets[:, 0::2], width, side, interpolation)
-    down = _weights(boxes[:, 1::2], targets[:, 1::2], height, side, interpolation)
+    across = _weights(boxes[:, 0::2], targets[:, 0::2], width, side, interpolation=interpolation)
+    down = _weights(boxes[:, 1::2], targets[:, 1::2], height, side, interpolation=interpolation)
     wide = _to_uint8(torch.einsum("bxw,bhwc->bhxc", across, pixels.float()))
     return _to_uint8(torch.einsum("byh,bhxc->byxc", down, wide.float()))
 
@@ -128,7 +128,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _weights(ends: Tensor, targets: Tensor, num_in: int, num_out: int, interpolation: Interpolation) -> Tensor:
+def _weights(ends: Tensor, targets: Tensor, num_in: int, num_out: int, *, interpolation: Interpolation) -> Tensor:
     """Weight of each input pixel in each output pixel along one axis: float32 [b x num_out x num_in].
 
     Source: Pillow, src/libImaging/Resample.c, precompute_coeffs.
