@@ -139,7 +139,7 @@ def test_damaged_weights_are_named(make_folder: Callable[..., Path], tmp_path: P
     tensors = {"fc.weight": torch.zeros(1000, 64)}
     torch.save(tensors, path) if path.suffix == ".pth" else save_file(tensors, path)
     path.write_bytes(path.read_bytes()[:50_000])
-    fails(run_cli("finetune", make_folder({"a": 4, "b": 4}), *FROZEN, "--weights", path), 3, path, "not a whole")
+    fails(run_cli("finetune", make_folder({"a": 4, "b": 4}), *FROZEN, "--weights", path), 3, path, "not a complete")
 
 
 def test_without_weights_and_network_three_ways_out_are_named(make_folder: Callable[..., Path]) -> None:

@@ -68,7 +68,7 @@ def test_a_plain_run_shows_figures_confusion_files_and_the_next_command() -> Non
     for text in ("Reached", "validation", "test", "Confusion", "mine/model.safetensors", "resnet-cli eval mine"):
         assert text in result.stdout
     # The plan, progress and warnings accompany the result.
-    for text in ("Plan", "random initialisation", "warning: the frozen backbone has random weights", "epoch 2 of 2:"):
+    for text in ("Plan", "random initialization", "warning: the frozen backbone has random weights", "epoch 2 of 2:"):
         assert text in result.stderr
         assert text not in result.stdout
     assert "chose epoch" in result.stdout

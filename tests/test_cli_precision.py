@@ -15,7 +15,7 @@ pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("narrow", "no_plots")
 
 SMALL = ("--weights", "none", "--image-size", "32", "--device", "cpu")
-CONFLICT = "temperature and thresholds were computed in bf16, these answers in fp32"
+CONFLICT = "temperature and thresholds were computed in bf16, these predictions in fp32"
 
 
 @pytest.fixture(autouse=True)

@@ -243,7 +243,7 @@ def test_a_model_that_knows_no_limits_cannot_abstain(full_run: Trained, tmp_path
     old = tmp_path / "old.safetensors"
     dataclasses.replace(full_run.result.model, exemplars=None, reliability=None).save(old)
     result = run_cli("predict", "images", "--model", old, "--abstain")
-    assert (result.exit_code, result.stdout) == (3, "") and "does not know its own limits" in result.stderr
+    assert (result.exit_code, result.stdout) == (3, "") and "the model cannot abstain" in result.stderr
     assert rows("images/red.jpg", "--model", old, "--threshold", 1)[0]["unknown"]
 
 

@@ -236,7 +236,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["in", "--threshold", "nan"], "--threshold"),
     (["in", "--target-error", "much"], "must be a share such as 1%"),
     (["in", "--target-error", "100%"], "--target-error 100%: should be less than 1"),
-    (["in", "--target-error", "0.01%"], "no threshold can promise that"),
+    (["in", "--target-error", "0.01%"], "no threshold can guarantee that"),
     (["in", "--embeddings", "f.txt"], "no known kind of file"),
     (["in", "--sort-into", "model"], "--sort-into model: not a folder"),
     (["--watch", "none"], "--watch none: no such folder"),

@@ -238,7 +238,7 @@ def test_a_cut_file_is_a_model_error(saved: Path, tmp_path: Path) -> None:
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
     for size in (whole - 1, whole // 2, header + 1, header, header - 1, 100, 8, 7, 0):
         os.truncate(path, size)
-        with pytest.raises(ModelError, match="not a whole safetensors file"):
+        with pytest.raises(ModelError, match="not a complete safetensors file"):
             load_model(path)
 
 
@@ -539,5 +539,5 @@ def test_a_damaged_memory_is_a_model_error(
 ) -> None:
     tensors, about = content
     exemplars = {name: tensor for name, tensor in {**vars(make_memory()), **change}.items() if tensor is not None}
-    with pytest.raises(ModelError, match="damaged memory"):
+    with pytest.raises(ModelError, match="damaged exemplars"):
         model_from_tensors(tensors | {f"memory.{name}": tensor for name, tensor in exemplars.items()}, about, Path("x"))

@@ -105,11 +105,11 @@ def test_rules() -> None:
     assert rule(abstain=True) == Abstention(0.0, known.most_novel)
     promised = rule(target_error=0.1, threshold=0.2)
     assert promised is not None and promised.min_prob >= 0.5 and promised.max_novelty == known.most_novel
-    with pytest.raises(ModelError, match="does not know its own limits"):
+    with pytest.raises(ModelError, match="the model cannot abstain"):
         abstention_rule(None, has_novelty=True, abstain=True)
     with pytest.raises(ModelError, match="remembers none of them"):
         abstention_rule(known, has_novelty=False, abstain=True)
-    with pytest.raises(ConfigError, match="no threshold can promise that"):
+    with pytest.raises(ConfigError, match="no threshold can guarantee that"):
         rule(target_error=0.0001)
     for wrong in ({"threshold": 1.2}, {"threshold": float("nan")}, {"target_error": 0.0}, {"target_error": 1.0}):
         with pytest.raises(ConfigError, match="must be a share"):

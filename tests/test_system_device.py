@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from resnet_cli.model.reliability import made_in, precision_conflict
+from resnet_cli.model.reliability import precision_conflict, validation_precision
 from resnet_cli.system import device
 from resnet_cli.system.device import Precision, StepPrecision, choose_compute, choose_step_compute
 
@@ -50,8 +50,13 @@ def test_float32_on_a_gpu_is_float32_also_in_convolutions(monkeypatch: pytest.Mo
 
 
 def test_a_model_knows_in_which_precision_it_got_to_know_its_limits() -> None:
-    assert made_in({}) is made_in({"recipe": "damaged"}) is made_in({"recipe": {"precision": 3}}) is None
+    assert (
+        validation_precision({})
+        is validation_precision({"recipe": "damaged"})
+        is validation_precision({"recipe": {"precision": 3}})
+        is None
+    )
     made = {"recipe": {"precision": "bf16"}}
-    assert made_in(made) == "bf16"
+    assert validation_precision(made) == "bf16"
     assert precision_conflict(made, "bf16") is None is precision_conflict({}, "fp32")
-    assert "computed in bf16, these answers in fp32" in str(precision_conflict(made, "fp32"))
+    assert "computed in bf16, these predictions in fp32" in str(precision_conflict(made, "fp32"))

@@ -1,4 +1,4 @@
-"""Where a network looked: Grad-CAM heat maps of the last stage, laid over what the network saw.
+"""Grad-CAM: heat maps of the last stage, overlaid on the network's input.
 
 Source: Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
 """
@@ -26,15 +26,15 @@ from resnet_cli.system.events import Progress
 
 
 class GradCam:
-    """A network ready to say which places of an image speak for a class.
+    """Computes how much each place of an image contributes to a class.
 
-    The head sees only the mean of the last stage over all places. The gradient of a class's logit is therefore the
-    same at each place, and is found through the head alone: no pass goes back through the backbone. For a linear head
-    it is the class's row of weights, and the map is that of Zhou et al. 2016, https://arxiv.org/abs/1512.04150 (CAM).
+    The head sees only the mean of the last stage over all places. The gradient of a class's logit is therefore the same
+    at each place, and needs no backward pass through the backbone. For a linear head it is the class's row of weights,
+    and the map is that of Zhou et al. 2016, https://arxiv.org/abs/1512.04150 (CAM).
 
     Args:
-        network: Is copied, not changed.
-        preprocess: Gives the normalisation.
+        network: The network; it is copied, not changed.
+        preprocess: The preprocessing, for the normalization.
         compute: Device and precision.
     """
 
@@ -47,19 +47,19 @@ class GradCam:
         self._network.layer4.register_forward_hook(self._keep)
 
     def maps(self, pixels: Tensor, targets: Tensor | None = None) -> NDArray[np.float32]:
-        """Heat maps of the size of the images, each scaled to its own greatest heat.
+        """Heat maps with the size of the images, each scaled to its own maximum.
 
         Args:
             pixels: uint8 [b x 3 x h x w], as the network's input before normalisation.
             targets: The classes to explain, int64 [b]; None, or below 0: the most probable ones.
 
         Returns:
-            [b x h x w] in [0, 1]; all 0 where no place speaks for the class.
+            Heat maps [b x h x w] in [0, 1]; all 0 if no place contributes to the class.
         """
         return heat_maps(self.heat(pixels, targets), height=pixels.shape[2], width=pixels.shape[3])
 
     def heat(self, pixels: Tensor, targets: Tensor | None = None) -> NDArray[np.float32]:
-        """The heat of each place of the last stage, [b x rows x columns], 0 and more; arguments as for :meth:`maps`."""
+        """The contribution of each place of the last stage, [b x rows x columns], not negative; see :meth:`maps`."""
         with memory_errors_named(len(pixels)):
             with torch.no_grad(), self._compute.autocast():
                 features = self._network.features(self._preprocess.normalize(self._compute.to_device(pixels)))
@@ -86,18 +86,18 @@ def overlays(
     *,
     on_progress: Progress | None = None,
 ) -> dict[int, Image.Image]:
-    """What the network saw of some images, and where it looked.
+    """The network's inputs for some images, overlaid with their heat maps.
 
     Args:
-        model: Network and preprocessing.
-        items: Any; those that are asked for are decoded again.
-        positions: Of the items to explain.
+        model: The model.
+        items: The images; those at ``positions`` are decoded again.
+        positions: Positions of the items to explain.
         compute: Device and precision.
-        targets: The class to explain of each position; None, or below 0: the most probable one.
+        targets: Class to explain for each position; None, or a number below 0, for the predicted class.
         on_progress: Called with (images done, images in all).
 
     Returns:
-        Position -> image of the network's input size. Images that cannot be read any more are left out.
+        Position -> image with the size of the network's input. Images that can no longer be read are omitted.
     """
     cam = GradCam(model.network, model.preprocess, compute)
     batch_size = inference_batch_size(model.preprocess.crop_size, compute)

@@ -1,7 +1,7 @@
-"""Frozen features on disk, found by the content of the image; no torch.
+"""The cache of features on disk, with the SHA-256 of the image as the key; no torch.
 
-A cache is a folder of immutable shards, written atomically: several processes may read and write it at once,
-and what an interrupted pass has computed is there for the next one.
+The cache is a folder of immutable shards that are written atomically: several processes can read and write it at once,
+and the results of an interrupted pass are there for the next one.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from numpy.typing import NDArray
 from resnet_cli.errors import DiskError
 from resnet_cli.system.paths import evict, features_dir, make_dir, write_bytes
 
-#: The oldest shards go when the cache outgrows this (2.5 million images in half precision).
+#: The least recently used shards are deleted when the cache is larger (2.5 million images in half precision).
 MAX_CACHE_BYTES = 10 * 2**30
-#: So many images are compared by features without being asked (a second a 5,000, growing with the square).
+#: Most images that are compared by features without a request (5,000 take a second; it grows with the square).
 MAX_SEARCH = 10_000
 
-#: Of a backbone that is good for looks at most this share of pairs is above this cosine. Seen: none of 79,003 pairs of
-#: photos with ImageNet weights, 0.3 % and more with finetuned ones, 15 % with random ones.
+#: With a backbone that separates images, at most this share of pairs has a larger cosine. Measured: none of 79,003
+#: pairs of photos with ImageNet weights, 0.3 % and more with fine-tuned ones, 15 % with random ones.
 MAX_ALIKE, MIN_COSINE = 1e-3, 0.92
-#: Images of which all pairs are looked at for that.
+#: Number of images whose pairs are compared for that.
 SAMPLE = 1000
 
 Features: TypeAlias = NDArray[np.floating[Any]]
 
 
 class FeatureCache:
-    """Features of one backbone, preprocessing and precision.
+    """The cached features of one backbone, preprocessing and precision.
 
     Args:
-        key: Names the three.
+        key: Key of the three.
     """
 
     def __init__(self, key: str) -> None:
         self.folder = features_dir() / key
 
     def load(self, keys: Set[bytes]) -> dict[bytes, Features]:
-        """The features that are known, by content hash; damaged shards are dropped."""
+        """The known features by the SHA-256 of the image; damaged shards are deleted."""
         from safetensors import SafetensorError, safe_open
 
         found: dict[bytes, Features] = {}
@@ -55,7 +55,7 @@ class FeatureCache:
                     if wanted:
                         features = shard.get_tensor("features")
                         found |= {key: features[row].copy() for row, key in wanted}
-                        # The modification time says when a shard was last of use.
+                        # The modification time records when a shard was last used.
                         with contextlib.suppress(OSError):
                             os.utime(path)
             except (SafetensorError, ValueError):
@@ -88,10 +88,10 @@ class FeatureCache:
 
 
 def find_features(keys: Sequence[bytes]) -> Features | None:
-    """Features of all these images by a backbone that has seen them all and tells them apart: [n x 2048], else None.
+    """Cached features of all these images by one backbone that separates them, [n x 2048]; None if there are none.
 
-    For looks alone, where it does not matter which ImageNet backbone looked. To one that was never trained, or was
-    trained for few classes, many images are the same.
+    They serve to compare images by their look, for which any ImageNet backbone will do. A backbone with random weights,
+    or trained for few classes, gives many images the same features.
     """
     wanted = set(keys)
     try:

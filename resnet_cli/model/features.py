@@ -1,8 +1,8 @@
-"""Frozen features: each image goes through the backbone once, ever.
+"""Features of a frozen backbone: each image goes through it only once.
 
-On disk (``feature_cache.py``) a feature is found by what it is a function of: the image's bytes, the
-backbone's weights, the preprocessing, the precision. Another head, seed, split or epoch count asks for the same
-features and gets them without a forward pass.
+The cache on disk (``feature_cache.py``) finds a feature by everything that it depends on: the image's bytes, the
+backbone's weights, the preprocessing, the precision. With another head, seed, split or number of epochs the
+features are the same, and need no forward pass.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from resnet_cli.system.device import Compute, memory_errors_named
 from resnet_cli.system.events import Progress
 from resnet_cli.system.intraop import given_threads, shared_tuner
 
-#: Raised when the same inputs would give other features (a change in the forward pass).
+#: Version of the features; raised when the same inputs would give other features (a change in the forward pass).
 CACHE_VERSION = 2
-#: A shard is written after so many images: what an interrupt can cost at most.
+#: Images per shard of the cache, which is the most that an interrupt can lose.
 SHARD_IMAGES = 512
 
 
 def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:
-    """A copy of a network that is ready for inference: BatchNorm folded, on its device.
+    """A copy of a network for inference: BatchNorm folded, on the device.
 
-    Where :func:`~resnet_cli.model.onednn.packs` says so, its layers are packed. Packing takes up to 0.3 s, which a few
-    images win back (measured). A single image takes the same way: two kinds of forward would differ in last digits.
+    If :func:`~resnet_cli.model.onednn.packs` says so, its layers are packed. Packing takes up to 0.3 s, which is gained
+    back after a few images (measured). It is done for a single image too: two kinds of forward passes would differ in
+    the last digits.
 
     Args:
-        network: Is not changed.
-        side: Pixels of the images' side.
+        network: The network; it is not changed.
+        side: Side of the images in pixels.
         compute: Device and precision.
     """
     folded = network.folded().to(compute.device)
@@ -57,8 +58,8 @@ class FrozenBackbone:
     """A backbone ready for inference, in its precision.
 
     Args:
-        network: Is copied, not changed.
-        preprocess: Gives the normalisation.
+        network: The network; it is copied, not changed.
+        preprocess: The preprocessing, for the normalization.
         compute: Device and precision.
     """
 
@@ -81,12 +82,12 @@ class FrozenBackbone:
 
 
 def feature_dtype(compute: Compute) -> torch.dtype:
-    """How features are kept: float16 has all the digits that a bfloat16 pass gives, in half the space."""
+    """The dtype that features are stored in: float16 keeps all digits of a bfloat16 pass in half the space."""
     return torch.float32 if compute.precision == "fp32" else torch.float16
 
 
 def inference_batch_size(crop_size: int, compute: Compute) -> int:
-    """Images a forward pass: about 100 MB for the largest activation on a CPU, more on a GPU."""
+    """Images per forward pass: about 100 MB for the largest activation on a CPU, more on a GPU."""
     at_224 = 32 if compute.type == "cpu" else 256
     return max(8, min(512, round(at_224 * (224 / crop_size) ** 2)))
 
@@ -103,23 +104,23 @@ def extract_features(
 ) -> Tensor:
     """Features of every item, from the cache where they are known.
 
-    Every image that was not looked at before is decoded once before the first forward pass, so that a damaged
-    file is reported in the first seconds and not after an hour.
+    Every image that was not checked before is decoded once before the first forward pass, so that a damaged file is
+    reported in the first seconds and not after an hour.
 
     Args:
-        network: Its backbone is used in eval mode.
-        items: Rows of the result, in order.
-        preprocess: Geometry and normalisation.
+        network: The network, whose backbone is used in eval mode.
+        items: The images, in the order of the result.
+        preprocess: Geometry and normalization.
         compute: Device and precision.
-        mirrored: Of what the network would see of each image, left and right exchanged.
+        mirrored: Whether to flip the network's inputs horizontally.
         on_progress: Called with (images done, images in all).
-        on_check: Likewise, while the images are checked.
+        on_check: Called with (images checked, images in all).
 
     Returns:
-        [n x 2048] on the CPU, of the dtype that :func:`feature_dtype` says.
+        Features [n x 2048] on the CPU, with the dtype of :func:`feature_dtype`.
 
     Raises:
-        DataError: Images that cannot be read; all are named.
+        DataError: Images cannot be read; all of them are named.
     """
     cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored))
     images = scan(items, signatures=False, on_progress=on_check)
@@ -127,7 +128,7 @@ def extract_features(
     rows: dict[bytes, list[int]] = {}
     for row, image in enumerate(images):
         rows.setdefault(image.sha256, []).append(row)
-    # Filled row by row: of a million images there is not room for everything twice.
+    # Filled row by row: for a million images there is not enough memory for two copies.
     features = torch.empty(len(items), NUM_FEATURES, dtype=feature_dtype(compute))
     known = cache.load(rows.keys())
     missing = {key: items[where[0]] for key, where in rows.items() if key not in known}
@@ -150,7 +151,7 @@ def extract_features(
                 num_done += len(new)
                 on_progress(num_done, len(items))
     except BaseException:
-        # What stopped the pass is the news, not that the cache is full too.
+        # The error that stopped the pass is reported, not a second one from the cache.
         with contextlib.suppress(DiskError):
             cache.store(_arrays(unsaved))
         raise
@@ -161,7 +162,7 @@ def extract_features(
 def _compute(
     network: ResNet50, missing: dict[bytes, Item], preprocess: Preprocess, compute: Compute, *, mirrored: bool
 ) -> Iterator[dict[bytes, Tensor]]:
-    """Yields the features of each batch: content hash -> [2048]."""
+    """Yields the features of each batch: SHA-256 of the image -> [2048]."""
     if not missing:
         return
     backbone = FrozenBackbone(network, preprocess, compute)
@@ -175,9 +176,9 @@ def _compute(
 
 
 def cache_key(network: ResNet50, preprocess: Preprocess, compute: Compute, *, mirrored: bool = False) -> str:
-    """Names everything but the image that a feature is a function of."""
+    """Key of everything but the image that a feature depends on."""
     parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(), compute.type, compute.precision]
-    # Nothing where there is no mirror: what was cached before there was one stays known.
+    # Nothing is added without flipping, so that features cached by older versions are still found.
     parts += ["mirrored"] * mirrored
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Heat maps of the network's last stage, enlarged and laid over what the network saw; no torch."""
+"""Heat maps of the network's last stage, enlarged and overlaid on the network's input; no torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from PIL import Image
 
 from resnet_cli.images import Pixels
 
-#: Pixels of the input for one cell of the last stage.
+#: Pixels of the input per cell of the last stage.
 STRIDE_PX = 32
-#: How far left and above of the cell's own square it looks. All stages pad their left edge and not always their right
-#: one: the exact centre of what cell i can see is at 32 * i. What it does see lies between. Plainly enlarged maps of 70
-#: ImageNet photos and of their mirror images disagree by 15.3 (standard error 1.5) pixels from left to right and by
-#: 12.9 (3.1) upside down, which is twice the offset.
+#: Shift of a cell's receptive field to the left and upwards, against its own square. All stages pad their left edge and
+#: not always their right one: the exact center of the receptive field of cell i is at 32 * i; the center of what counts
+#: is between the two. Heat maps of 70 ImageNet photos and of their mirror images, enlarged without a shift, disagree by
+#: 15.3 (standard error 1.5) pixels horizontally and by 12.9 (3.1) vertically, which is twice the shift.
 OFFSET_PX = 8
-#: Heat 0 to 1 in equal steps, RGB: matplotlib's ``inferno`` from 0.2 up. It gets lighter all the way, so that it
-#: also reads in a grey print and for every colour blindness.
+#: Heat 0 to 1 in equal steps, RGB: matplotlib's ``inferno`` from 0.2 up. Its lightness
+#: increases steadily, so it is readable in gray and with any color blindness.
 #: Source: Smith and van der Walt 2015, https://bids.github.io/colormap/.
 _HEAT = np.array(
     [
@@ -32,28 +32,28 @@ _HEAT = np.array(
     ],
     dtype=np.float32,
 )
-#: Share of the image's own colour that is left under the map, and how much of the heat's colour covers it at most.
+#: Share of the image's own color that is kept under the map, and the largest opacity of the heat's color.
 _COLOUR_LEFT, _MOST_COVERED = 0.35, 0.6
-#: Weights of red, green and blue in brightness. Source: ITU-R BT.601.
+#: Weights of red, green and blue in the luma. Source: ITU-R BT.601.
 _BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
 
 def explanation(pixels: Pixels, heat: NDArray[np.float32]) -> Image.Image:
-    """What the network saw, light where it speaks for its class.
+    """The network's input with an overlay that is lighter where it contributes to the predicted class.
 
     Args:
-        pixels: uint8 [h x w x 3].
-        heat: Of the last stage, [rows x columns].
+        pixels: The input, uint8 [h x w x 3].
+        heat: Contribution of each place of the last stage, [rows x columns].
     """
     (shares,) = heat_maps(heat[None], height=pixels.shape[0], width=pixels.shape[1])
     return overlay(Image.fromarray(pixels), shares)
 
 
 def heat_maps(heat: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:
-    """Heat of the last stage [b x rows x columns] -> [b x height x width], each scaled to its own greatest heat.
+    """Enlarges heat [b x rows x columns] to [b x height x width], and scales each map to its own maximum.
 
     Returns:
-        Values in [0, 1]; all 0 where no place speaks for the class.
+        Values in [0, 1]; all 0 if no place contributes to the class.
     """
     large = np.stack([_enlarge(cells, height, width) for cells in heat])
     greatest = large.max(axis=(1, 2), keepdims=True)
@@ -62,8 +62,8 @@ def heat_maps(heat: NDArray[np.float32], *, height: int, width: int) -> NDArray[
 
 
 def _enlarge(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Each value where its cell looks; linear between them."""
-    # A cell more is there to be cut at the right and below.
+    """Places each value at the center of its cell's receptive field, with linear interpolation between them."""
+    # One more cell, which is cropped again at the right and at the bottom.
     wide = Image.fromarray(np.pad(cells.astype(np.float32), ((0, 1), (0, 1)), mode="edge"))
     start, right, bottom = (pixels / STRIDE_PX for pixels in (OFFSET_PX, OFFSET_PX + width, OFFSET_PX + height))
     box = (start, start, right, bottom)
@@ -71,11 +71,11 @@ def _enlarge(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.
 
 
 def overlay(image: Image.Image, heat: NDArray[np.floating]) -> Image.Image:
-    """Lays a heat map over an image: the hotter, the lighter and the more covered; the rest fades towards grey.
+    """Overlays a heat map on an image: hotter places are lighter and more opaque, the rest fades to gray.
 
     Args:
-        image: Mode RGB, what the network saw.
-        heat: [h x w] in [0, 1], of the image's size.
+        image: The image in mode RGB.
+        heat: Heat map [h x w] in [0, 1], with the size of the image.
 
     Raises:
         ValueError: The sizes differ.

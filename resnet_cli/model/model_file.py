@@ -29,20 +29,20 @@ MODEL_FILE = "model.safetensors"
 #: Version of the metadata inside a model file; raised when an old reader would misread it.
 SCHEMA_VERSION = 1
 METADATA_KEY = "resnet_cli"
-#: Begin the names of the tensors that are no part of the network.
-MEMORY_PREFIX, RELIABILITY_PREFIX = "memory.", "reliability."
+#: Prefixes of the names of tensors that are not part of the network.
+EXEMPLARS_PREFIX, RELIABILITY_PREFIX = "memory.", "reliability."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Exemplars:
-    """Features of a few images of each class, exactly what this model's backbone makes of them.
+    """Features of a few images per class, computed by this model's backbone.
 
-    They are for whoever adds classes without having the images, and tell what is unlike all of them.
+    They allow classes to be added without the old images, and are the reference for novelty.
 
     Attributes:
-        features: [m x 2048], float16 or float32.
-        labels: Indices into the model's classes, int64 [m].
-        held_out: bool [m]; True for rows of the validation split, which the head was not trained on.
+        features: Features [m x 2048], float16 or float32.
+        labels: Class indices, int64 [m].
+        held_out: Whether a row is from the validation split, which the head was not trained on; bool [m].
     """
 
     features: Tensor
@@ -52,18 +52,18 @@ class Exemplars:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Model(Summarized):
-    """What a user keeps.
+    """A trained model with everything that prediction needs.
 
     Attributes:
         network: Backbone and head.
-        classes: Names in index order.
+        classes: Class names in index order.
         preprocess: How an image becomes the network's input.
         hidden: Widths of the head's hidden layers.
         temperature: Logits are divided by it before softmax.
         provenance: Plain JSON values: version, data, weights, recipe, scores.
-        path: The file it came from, if any.
-        exemplars: Features of a few images of each class; None for weights that are not ours.
-        reliability: How it answered its validation split; None likewise.
+        path: The file that it was loaded from, if any.
+        exemplars: Features of a few images per class; None for weights of other programs.
+        reliability: Results on the validation split; None for weights of other programs.
     """
 
     network: ResNet50
@@ -87,13 +87,13 @@ class Model(Summarized):
 
     @property
     def reference(self) -> NDArray[Any] | None:
-        """Features of training images that others are compared with, [m x 2048]; None if it remembers none."""
+        """Features of training images that new images are compared with, [m x 2048]; None if there are no exemplars."""
         if self.exemplars is None or bool(self.exemplars.held_out.all()):
             return None
         return np.asarray(self.exemplars.features[~self.exemplars.held_out].numpy())
 
     def save(self, path: Path) -> None:
-        """Writes the model file atomically: a reader sees the old file, the new one or none.
+        """Writes the model file atomically.
 
         Raises:
             DiskError: The file cannot be written.
@@ -110,18 +110,18 @@ class Model(Summarized):
         }
         state = self.network.state_dict()
         if self.exemplars is not None:
-            state |= {MEMORY_PREFIX + name: tensor for name, tensor in vars(self.exemplars).items()}
+            state |= {EXEMPLARS_PREFIX + name: tensor for name, tensor in vars(self.exemplars).items()}
         if self.reliability is not None:
             state |= {RELIABILITY_PREFIX + name: torch.from_numpy(x) for name, x in vars(self.reliability).items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        # save_file would write mode 0600 and not flush to the disk; bytes go through our own atomic write.
-        # One key, since safetensors writes several in random order: the same model is the same bytes.
+        # save_file would write with mode 0600 and without flushing, so the bytes are written here. One metadata key,
+        # since safetensors writes several in random order: the same model gives the same bytes.
         data = save(tensors, metadata={METADATA_KEY: json.dumps(about)})
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)
 
 
-#: What each value of the metadata must be; the preprocessing checks itself.
+#: Checks of the metadata values; Preprocess checks its own.
 _METADATA: dict[str, Callable[[Any], bool]] = {
     "classes": lambda x: isinstance(x, list) and all(isinstance(c, str) for c in x) and 0 < len(set(x)) == len(x),
     "hidden": lambda x: isinstance(x, list) and all(type(width) is int and 1 <= width <= 65_536 for width in x),
@@ -135,12 +135,12 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
     """Builds a model from the content of a model file.
 
     Args:
-        tensors: Every tensor of the file.
-        about: The parsed metadata of ours.
-        path: Named in errors.
+        tensors: All tensors of the file.
+        about: The parsed metadata.
+        path: The file, for error messages.
 
     Raises:
-        ModelError: Anything is missing, unknown, of the wrong shape, or not finite.
+        ModelError: Something is missing, unknown, of the wrong shape, or not finite.
     """
     version = about.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -161,24 +161,24 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
         float(about["temperature"]),
         about["provenance"],
         path,
-        _read_memory(tensors, len(classes), path),
+        _read_exemplars(tensors, len(classes), path),
         _read_reliability(tensors, path),
     )
 
 
 def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's own tensors among those of a model file."""
-    others = (MEMORY_PREFIX, RELIABILITY_PREFIX)
+    """The tensors of the network among those of a model file."""
+    others = (EXEMPLARS_PREFIX, RELIABILITY_PREFIX)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
 
 
 def _read_part(tensors: Mapping[str, Tensor], prefix: str, kind: type[Any], path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a dataclass; None where there are none."""
-    # A copy: nothing may keep the file mapped.
+    """The tensors of a dataclass; None if there are none."""
+    # Copied, since nothing may keep the file mapped.
     found = {name.removeprefix(prefix): tensors[name].clone() for name in tensors if name.startswith(prefix)}
     wanted = [field.name for field in dataclasses.fields(kind)]
     if found and sorted(found) != sorted(wanted):
-        raise ModelError(f"{path}: damaged {prefix[:-1]}: not {', '.join(wanted)}, as this program writes it")
+        raise ModelError(f"{path}: damaged {prefix[:-1]}: must be {', '.join(wanted)}")
     return found or None
 
 
@@ -188,12 +188,12 @@ def _read_reliability(tensors: Mapping[str, Tensor], path: Path) -> Reliability 
         return None
     reliability = Reliability(**{name: tensor.numpy() for name, tensor in found.items()})
     if not reliability.is_sound():
-        raise ModelError(f"{path}: damaged reliability: values that cannot be")
+        raise ModelError(f"{path}: damaged reliability: impossible values")
     return reliability
 
 
-def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Exemplars | None:
-    found = _read_part(tensors, MEMORY_PREFIX, Exemplars, path)
+def _read_exemplars(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Exemplars | None:
+    found = _read_part(tensors, EXEMPLARS_PREFIX, Exemplars, path)
     if found is None:
         return None
     exemplars = Exemplars(**found)
@@ -209,5 +209,5 @@ def _read_memory(tensors: Mapping[str, Tensor], num_classes: int, path: Path) ->
     )
     if not fits:
         shapes = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in found.items())
-        raise ModelError(f"{path}: damaged memory: {shapes}, or values that cannot be")
+        raise ModelError(f"{path}: damaged exemplars: {shapes}, or impossible values")
     return exemplars

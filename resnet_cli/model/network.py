@@ -50,7 +50,7 @@ class ResNet50(nn.Module):
     """The network: a ResNet-50 backbone and a head named ``fc``.
 
     Args:
-        num_classes: Outputs of the head.
+        num_classes: Number of outputs of the head.
         hidden: Widths of the head's hidden layers; () for a linear head.
     """
 
@@ -65,14 +65,13 @@ class ResNet50(nn.Module):
         self.layer4 = _stage(1024, 512, num_blocks=3, stride=2)
         self.fc = make_head(num_classes, hidden)
         if self.conv1.weight.is_meta:
-            # There is nothing to start, and on that device it would take the seconds in which torch's compiler is
-            # imported.
+            # There is nothing to initialize, and on that device torch would first import its compiler, for seconds.
             return
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, Bottleneck):
-                # Each block starts as its shortcut: a random start would be unstable for its first epochs.
+                # Each block starts as its shortcut: with random weights the first epochs would be unstable.
                 # Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 5.1.
                 nn.init.zeros_(module.bn3.weight)
 
@@ -80,7 +79,7 @@ class ResNet50(nn.Module):
         """The backbone: images [b x 3 x h x w] -> float32 features [b x 2048]."""
         x = self.maxpool(torch.relu_(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        # Averaged in float32 also under autocast: 49 bfloat16 values would lose their last digits.
+        # Averaged in float32 even under autocast: the sum of 49 bfloat16 values would lose digits.
         pooled: Tensor = x.float().mean(dim=(2, 3))
         return pooled
 
@@ -90,7 +89,7 @@ class ResNet50(nn.Module):
         return logits
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters but the head's."""
+        """All parameters except those of the head."""
         return (parameter for name, parameter in self.named_parameters() if not name.startswith("fc."))
 
     def backbone_state(self) -> dict[str, Tensor]:
@@ -98,9 +97,9 @@ class ResNet50(nn.Module):
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("fc.")}
 
     def folded(self) -> ResNet50:
-        """A copy for inference whose BatchNorms are merged into the convolutions; answers stay the same.
+        """A copy for inference with BatchNorm folded into the convolutions; the outputs stay the same.
 
-        The copy has a backbone with fewer passes over memory; it cannot be trained or saved.
+        The copy needs fewer passes over memory; it cannot be trained or saved.
         """
         network = copy.deepcopy(self).eval().requires_grad_(False)
         for module in network.modules():
@@ -118,7 +117,7 @@ class ResNet50(nn.Module):
 def make_head(num_classes: int, hidden: tuple[int, ...]) -> nn.Module:
     """A linear layer, or an MLP with ReLU and dropout 0.5 after each hidden layer.
 
-    The weights of the last layer start at zero: the first loss is ln(k), whatever the features' scale.
+    The weights of the last layer start at zero, so the first loss is ln(k) for features of any scale.
     Source: BiT, Kolesnikov et al. 2020, https://arxiv.org/abs/1912.11370.
     """
     layers: list[nn.Module] = []
@@ -133,13 +132,13 @@ def make_head(num_classes: int, hidden: tuple[int, ...]) -> nn.Module:
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Puts tensors into a network (also one on the meta device) after checking every one.
+    """Loads tensors into a network, which can be on the meta device, after checking every one.
 
     Raises:
         ModelError: A name or shape differs, or a value is not finite.
     """
     expected = network.state_dict()
-    # Files older than torch 0.4.1 lack BatchNorm's step counters, as torch's own loader knows.
+    # Files older than torch 0.4.1 lack the step counters of BatchNorm; torch's own loader adds them too.
     counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith("num_batches_tracked")}
     tensors = counters | dict(tensors)
     wrong = [f"no '{name}'" for name in expected if name not in tensors]
@@ -152,10 +151,10 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
     if wrong:
         more = f" and {len(wrong) - 3} more differences" if len(wrong) > 3 else ""
         raise ModelError(
-            f"{path}: not a ResNet-50 as this program knows it: {'; '.join(wrong[:3])}{more}",
+            f"{path}: not a ResNet-50 that this program can read: {'; '.join(wrong[:3])}{more}",
             hint="give ResNet-50 weights in torchvision's or timm's layout, or a model of this program",
         )
-    # A copy in the expected dtype: files may hold float16, and nothing may keep the file mapped.
+    # A copy in the expected dtype: files can contain float16, and nothing may keep the file mapped.
     state = {name: tensors[name].to(expected[name].dtype, copy=True) for name in expected}
     broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
@@ -164,7 +163,7 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
 
 
 def backbone_hash(network: ResNet50) -> str:
-    """SHA-256 over the backbone's tensors, names and shapes: the same weights give the same text."""
+    """SHA-256 of the backbone's tensors with their names and shapes, in hex."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.backbone_state().items()):
         if not name.endswith("num_batches_tracked"):

@@ -1,8 +1,8 @@
-"""Layers for the CPU whose weights lie as oneDNN wants them, and whose convolutions end in their ReLU.
+"""Layers for the CPU with weights in oneDNN's own layout, and convolutions fused with ReLU and the residual sum.
 
 The same library computes the same float32 products as in :meth:`~resnet_cli.model.network.ResNet50.features`. What is
 saved is the work between them: plain weights are reordered for oneDNN in every forward pass, which is a fifth of the
-work for one image, and ReLU and the sum at a block's end pass over the activations once more.
+work for one image, and ReLU and the residual sum each pass over the activations once more.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from torch import Tensor, nn
 from resnet_cli.model.network import Bottleneck, ResNet50
 from resnet_cli.system.device import Compute
 
-#: What float32 answers may differ by: the same products, added in another order.
+#: Largest difference of float32 outputs: the same products, added in another order.
 TOLERANCE = 1e-4
 
 
 def packs(compute: Compute) -> bool:
-    """Whether packed layers are the faster forward: a function of device, precision, processor and torch.
+    """Whether the packed layers are faster: depends on device, precision, processor and torch.
 
-    Other precisions, Arm and GPUs stay with torch's own forward: nothing was measured there.
+    Other precisions, Arm and GPUs use torch's own forward pass: nothing was measured there.
     """
     is_x86 = platform.machine().lower() in {"x86_64", "amd64"}
     return compute.type == "cpu" and compute.precision == "fp32" and is_x86 and _torch_can_pack()
 
 
 def pack(folded: ResNet50, side: int, batch_size: int) -> ResNet50:
-    """Exchanges the layers of a folded network for packed ones; no gradients.
+    """Replaces the layers of a folded network by packed ones, without gradients.
 
     Args:
         folded: From :meth:`~resnet_cli.model.network.ResNet50.folded`, on the CPU. It is changed in place, so that
             memory never holds all weights twice.
-        side: Pixels of the images' side; answers to others are right too, only slower.
-        batch_size: Images a forward pass; likewise.
+        side: Side of the images in pixels; other sizes give correct outputs too, only slower.
+        batch_size: Images per forward pass; other numbers give correct outputs too, only slower.
 
     Returns:
-        The same network, for images that lie channels last.
+        The same network, for images in the channels-last memory format.
     """
     stem = PackedConv(_conv(folded.conv1), batch_size, side)
     side = (stem.side - 1) // 2 + 1
@@ -54,7 +54,7 @@ def pack(folded: ResNet50, side: int, batch_size: int) -> ResNet50:
 
 
 class PackedBottleneck(nn.Module):
-    """Stands for a folded :class:`~resnet_cli.model.network.Bottleneck`."""
+    """Replaces a folded :class:`~resnet_cli.model.network.Bottleneck`."""
 
     def __init__(self, block: Bottleneck, batch_size: int, side: int) -> None:
         super().__init__()
@@ -67,21 +67,21 @@ class PackedBottleneck(nn.Module):
         self.side = self._third.side
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b x num_in x h x w] -> [b x 4 * width x h / stride x w / stride]; a shortcut as it is is written over."""
+        """[b x num_in x h x w] -> [b x 4 * width x h / stride x w / stride]; an identity shortcut is overwritten."""
         out = self._second(self._first(x, "relu"), "relu")
         shortcut = x if self._shortcut is None else self._shortcut(x)
         return self._third.add_to(shortcut, out)
 
 
 class PackedConv(nn.Module):
-    """A convolution for inputs [b x c x side x side], and what follows it.
+    """A convolution for inputs [b x c x side x side], fused with what follows it.
 
     Source: torch/_inductor/fx_passes/mkldnn_fusion.py, which calls the same operators in frozen compiled networks.
 
     Args:
-        conv: Loses its weight.
-        batch_size: b.
-        side: Of the input.
+        conv: The convolution; its weight is removed.
+        batch_size: Number of images b.
+        side: Side of the input.
     """
 
     def __init__(self, conv: nn.Conv2d, batch_size: int, side: int) -> None:
@@ -92,17 +92,17 @@ class PackedConv(nn.Module):
             conv.weight, padding, stride, dilation, conv.groups, shape
         )
         self._rest = (weight, conv.bias, padding, stride, dilation, conv.groups)
-        #: Of the output.
+        #: Side of the output.
         self.side = (side + 2 * padding[0] - conv.kernel_size[0]) // stride[0] + 1
         conv.register_parameter("weight", None)
 
     def forward(self, x: Tensor, activation: str = "none") -> Tensor:
-        """``activation`` is ``relu`` or ``none``."""
+        """The convolution, followed by the ``activation``: ``relu`` or ``none``."""
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *self._rest, activation, [], "")
         return found
 
     def add_to(self, shortcut: Tensor, x: Tensor) -> Tensor:
-        """relu(convolution + shortcut), in the shortcut's place."""
+        """relu(convolution + shortcut), written into the memory of the shortcut."""
         found: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
             shortcut, x, *self._rest, "add", 1.0, "relu", [], ""
         )
@@ -111,10 +111,10 @@ class PackedConv(nn.Module):
 
 @functools.cache
 def _torch_can_pack() -> bool:
-    """Whether this torch has the operators, which have private names, and they compute what they should."""
+    """Whether this torch has the operators, whose names are private, and they give correct results."""
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):  # type: ignore[no-untyped-call]
         return False
-    # What is drawn here is not missing where the caller draws.
+    # The caller's random state is not changed.
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         conv = nn.Conv2d(8, 8, 3, padding=1)
         x = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""When not to answer: answers that are too often wrong, and images unlike anything that was trained on. No torch."""
+"""When to abstain: predictions that are too often wrong, and images unlike all training images. No torch."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from numpy.typing import NDArray
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.text import percent
 
-#: Training images that an image is compared with: the nearest ones of those that the model remembers.
+#: Number of nearest exemplars that an image is compared with.
 NUM_NEAREST = 20
-#: Share of the mean variance added to each feature's own, so that features that hardly vary count little.
+#: Share of the mean variance that is added to the variance of each feature, so that nearly constant features get a
+#: small weight.
 VARIANCE_FLOOR = 0.1
-#: Share of validation images that count as known.
+#: Share of validation images that count as familiar.
 KNOWN_SHARE = 0.95
-#: The chance that a promise about errors is kept, over the choice of the validation images.
+#: Confidence level of the bound on the error of an operating point, over the choice of the validation images.
 CERTAINTY = 0.95
-#: Where the search for a threshold begins: at the fewest images that can be enough, and at twice and four times so
-#: many, which may hold a mistake or more.
+#: Number of starting points of the search for a threshold: the fewest images that can be enough, and twice and four
+#: times as many, which can include a mistake or more.
 NUM_STARTS = 3
-#: Steps that the search takes over all images.
+#: Number of steps of the search over all images.
 NUM_STEPS = 100
-#: Images compared at once: their similarities to 2,000 remembered ones take 8 MB.
+#: Images compared at once: their similarities to 2,000 exemplars take 8 MB.
 ROWS_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reliability:
-    """How a model answered its validation split, which is all that is needed to say when it should not answer.
+    """A model's results on its validation split, from which the rules for abstaining are derived.
 
     Attributes:
-        confidence: Probability of each image's most probable class, at the model's temperature, float32 [v].
-        is_right: Whether that class is right, bool [v].
-        novelty: See :func:`novelty`, float32 [v].
+        confidence: Probability of each image's predicted class, at the model's temperature, float32 [v].
+        is_right: Whether each prediction is correct, bool [v].
+        novelty: Novelty of each image, see :func:`novelty`, float32 [v].
     """
 
     confidence: NDArray[np.float32]
@@ -45,7 +46,7 @@ class Reliability:
     novelty: NDArray[np.float32]
 
     def is_sound(self) -> bool:
-        """Whether this can be what a training wrote."""
+        """Whether shapes, types and values are valid."""
         shapes = {values.shape for values in vars(self).values()}
         dtypes = [values.dtype for values in vars(self).values()]
         return (
@@ -59,9 +60,9 @@ class Reliability:
 
     @property
     def most_novel(self) -> float:
-        """The novelty up to which an image counts as known: ``KNOWN_SHARE`` of validation images do.
+        """The novelty up to which an image counts as familiar: ``KNOWN_SHARE`` of validation images do.
 
-        Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, where there is one.
+        Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, if there is one.
         """
         rank = min(len(self.novelty), math.ceil((len(self.novelty) + 1) * KNOWN_SHARE))
         return float(np.sort(self.novelty)[rank - 1])
@@ -69,13 +70,13 @@ class Reliability:
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
-    """Answer only what is at least this probable, and few answers are wrong.
+    """A confidence threshold, with its coverage and error on the validation images.
 
     Attributes:
         min_prob: The threshold.
         coverage: Share of validation images that reach it.
-        error: Share of those that are answered wrong.
-        error_bound: What the share of wrong answers among new images of the same kind stays below.
+        error: Share of wrong predictions among them.
+        error_bound: Upper bound of the share of wrong predictions among new images of the same kind.
     """
 
     min_prob: float
@@ -86,18 +87,18 @@ class OperatingPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Abstention:
-    """The rule by which an image is not answered.
+    """The rule by which an image is labeled "unknown".
 
     Attributes:
-        min_prob: Of the most probable class.
-        max_novelty: Of the image; infinite: any.
+        min_prob: Least probability of the predicted class.
+        max_novelty: Largest novelty of the image; infinite for no limit.
     """
 
     min_prob: float = 0.0
     max_novelty: float = math.inf
 
     def reason(self, prob: float, novelty: float | None) -> str | None:
-        """Why an image is not answered, in words; None if it is."""
+        """Why an image is labeled "unknown", in words; None if it is classified."""
         if novelty is not None and novelty > self.max_novelty:
             return "unlike the training images"
         if prob < self.min_prob:
@@ -105,47 +106,47 @@ class Abstention:
         return None
 
 
-def made_in(provenance: Mapping[str, Any]) -> str | None:
-    """The precision in which a model's validation figures, temperature and thresholds were made; None: not known."""
+def validation_precision(provenance: Mapping[str, Any]) -> str | None:
+    """The precision of a model's validation results, temperature and thresholds; None if it is not known."""
     recipe = provenance.get("recipe")
     found = recipe.get("precision") if isinstance(recipe, Mapping) else None
     return found if isinstance(found, str) else None
 
 
 def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | None:
-    """What to say where a model answers in another precision than the one in which it got to know its limits.
+    """A sentence for the user if a model predicts in another precision than its thresholds were computed in.
 
     Args:
-        provenance: Of the model.
-        precision: In which it answers.
+        provenance: Provenance of the model.
+        precision: Precision of the predictions.
 
     Returns:
-        A sentence; None where the two are the same, or nothing is known.
+        The sentence; None if the two are the same, or the first is not known.
     """
-    made = made_in(provenance)
+    made = validation_precision(provenance)
     if made is None or made == precision:
         return None
     return (
-        f"the model's validation figures, temperature and thresholds were computed in {made}, these answers in "
-        f"{precision}: probabilities may differ by some hundredths"
+        f"the model's validation figures, temperature and thresholds were computed in {made}, these predictions in "
+        f"{precision}: probabilities can differ by a few hundredths"
     )
 
 
 def abstention(reliability: Reliability | None, *, threshold: float = 0.0, target_error: float | None) -> Abstention:
-    """The rule of a model: unfamiliar images are not answered, nor those below a probability.
+    """The rule of a model: unfamiliar images are "unknown", and so are predictions below a threshold.
 
     Args:
-        reliability: The model's; None where it has none.
+        reliability: Validation results of the model; None if it has none.
         threshold: Least probability that the user asks for.
-        target_error: Largest share of wrong answers among the answered; None: no such promise.
+        target_error: Largest accepted share of wrong predictions among those that are kept; None for no target.
 
     Raises:
-        ModelError: The model carries nothing to decide by.
-        ConfigError: Its validation split is too small, or its answers too bad, for the promise.
+        ModelError: The model has no validation results.
+        ConfigError: No threshold meets the target: the validation split is too small, or too often predicted wrong.
     """
     if reliability is None:
         raise ModelError(
-            "the model does not know its own limits: it has no validation figures and remembers no images",
+            "the model cannot abstain: it has no validation figures and no exemplars",
             hint="train one with this version: resnet-cli finetune DATA",
         )
     if target_error is not None:
@@ -156,16 +157,16 @@ def abstention(reliability: Reliability | None, *, threshold: float = 0.0, targe
 
 
 def novelty(features: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
-    """How unlike all training images each image is: one minus the mean cosine to its nearest ones, in [0, 2].
+    """How unlike all training images each image is: one minus the mean cosine to the nearest ones, in [0, 2].
 
-    Each feature is divided by its standard deviation among the training images first. Area under the ROC curve for
-    two classes of CIFAR-10 (500 images each, 128 px) against the other eight, mean of five such pairs: 0.906, and
-    0.870 for cats and dogs; without the division 0.897 and 0.844, centred features 0.700, distance from the principal
-    256 directions 0.901. Ten neighbours: 0.902; fifty: 0.907.
+    Each feature is first divided by its standard deviation among the training images. Area under the ROC curve for two
+    classes of CIFAR-10 (500 images each, 128 px) against the other eight, mean of five such pairs: 0.906, and 0.870 for
+    cats and dogs; without the division 0.897 and 0.844, with centered features 0.700, with the distance from the first
+    256 principal directions 0.901. With ten neighbors: 0.902; with fifty: 0.907.
 
     Args:
-        features: [n x 2048] of any float dtype.
-        reference: Of training images, [m x 2048], m at least 1.
+        features: Features [n x 2048] of any float dtype.
+        reference: Features of training images, [m x 2048], m at least 1.
 
     Source: Sun et al. 2022, https://arxiv.org/abs/2204.06507.
     """
@@ -173,51 +174,51 @@ def novelty(features: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float
 
 
 class NoveltyScorer:
-    """Training images, made ready once to compare any number of others with.
+    """Computes the novelty of any number of images against the same training images.
 
     Args:
-        reference: Their features, [m x 2048].
+        reference: Features of the training images, [m x 2048].
 
     Attributes:
-        scales: What each feature is divided by, float32 [2048].
-        units: The reference divided by it, as rows of length 1, float32 [m x 2048].
+        scales: Divisor of each feature, float32 [2048].
+        units: The scaled reference with rows of length 1, float32 [m x 2048].
     """
 
     def __init__(self, reference: NDArray[Any]) -> None:
         exact = np.asarray(reference, dtype=np.float32)
         variance = exact.var(axis=0)
-        # Features that never vary leave nothing to divide by.
+        # Constant features would be divided by zero.
         floored = np.maximum(variance + VARIANCE_FLOOR * variance.mean(), np.float32(1e-12))
         self.scales: NDArray[np.float32] = np.sqrt(floored)
-        self.units = _units(exact / self.scales)
+        self.units = unit_rows(exact / self.scales)
 
     def novelty(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """See :func:`novelty`."""
+        """Novelty of each row of features; see :func:`novelty`."""
         num_nearest = min(NUM_NEAREST, len(self.units))
         found = np.empty(len(features), dtype=np.float32)
         for start in range(0, len(features), ROWS_AT_ONCE):
-            cosines = _units(features[start : start + ROWS_AT_ONCE] / self.scales) @ self.units.T
+            cosines = unit_rows(features[start : start + ROWS_AT_ONCE] / self.scales) @ self.units.T
             nearest = np.partition(cosines, -num_nearest, axis=1)[:, -num_nearest:]
             found[start : start + ROWS_AT_ONCE] = 1 - nearest.mean(axis=1)
         return found
 
 
 def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error: float) -> OperatingPoint:
-    """The lowest threshold found at which wrong answers stay below a share, with a certainty of 95 %.
+    """Selects the lowest threshold whose error stays below a target at a confidence level of 95 %.
 
-    The bound holds for new images drawn as the validation images were, and for nothing else.
+    The bound holds only for new images from the same distribution as the validation images.
 
-    Thresholds are tried from high to low while the bound holds, so that all but the first wrong step need no room in
-    the certainty: it is shared by the ``NUM_STARTS`` places where that begins alone. A binary search over all
-    thresholds, as in SGR, gives a share of it to each look, and starts with so few images that no bound can hold.
+    Thresholds are tested from high to low until the bound fails, so the significance level is divided only among the
+    ``NUM_STARTS`` starting points (fixed sequence testing), not among all thresholds. A binary search over all
+    thresholds, as in SGR, divides it among all of its steps, and starts with too few images for any bound to hold.
 
     Args:
-        confidence: [v], probabilities of the answers to validation images.
-        is_right: [v].
-        target_error: In (0, 1).
+        confidence: Probabilities of the predicted classes of the validation images, [v].
+        is_right: Whether each prediction is correct, [v].
+        target_error: Largest accepted share of wrong predictions, in (0, 1).
 
     Raises:
-        ConfigError: No threshold keeps it: too few images, or too many wrong ones.
+        ConfigError: No threshold meets the target: there are too few images, or too many wrong predictions.
 
     Source: selection by a bound: Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500; fixed sequences with
     several starts: Angelopoulos et al. 2021, https://arxiv.org/abs/2110.01052, section 4; the bound: Clopper and
@@ -226,23 +227,23 @@ def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], targ
     order = np.argsort(-confidence, kind="stable")
     ranked, wrong = confidence[order], np.cumsum(~is_right[order])
     num, doubt = len(order), (1 - CERTAINTY) / NUM_STARTS
-    # Without a single mistake so many are enough.
+    # The number of images that is enough if all predictions are correct.
     needed = math.ceil(math.log(doubt) / math.log1p(-target_error))
     ends = _ends_of_ties(ranked)
     found = None
     for start in range(NUM_STARTS):
-        for num_answered in _steps(ends, needed * 2**start):
-            num_wrong = int(wrong[num_answered - 1])
-            bound = error_bound(num_wrong, num_answered, doubt)
+        for num_kept in _steps(ends, needed * 2**start):
+            num_wrong = int(wrong[num_kept - 1])
+            bound = error_bound(num_wrong, num_kept, doubt)
             if bound > target_error:
                 break
-            if found is None or num_answered / num > found.coverage:
-                min_prob = float(ranked[num_answered - 1])
-                found = OperatingPoint(min_prob, num_answered / num, num_wrong / num_answered, bound)
+            if found is None or num_kept / num > found.coverage:
+                min_prob = float(ranked[num_kept - 1])
+                found = OperatingPoint(min_prob, num_kept / num, num_wrong / num_kept, bound)
     if found is None:
-        reason = f"{num:,} validation images" if num < needed else "these answers"
+        reason = f"{num:,} validation images" if num < needed else "these predictions"
         raise ConfigError(
-            f"--target-error {target_error:.2%}: no threshold can promise that with {reason}",
+            f"--target-error {target_error:.2%}: no threshold can guarantee that with {reason}",
             hint=f"give it at least {needed:,} validation images, or ask for less"
             if num < needed
             else "ask for less, or train a better model",
@@ -251,12 +252,12 @@ def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], targ
 
 
 def _ends_of_ties(ranked: NDArray[Any]) -> NDArray[np.int64]:
-    """How many images are answered at each threshold: all that are as probable as the last one are, too."""
+    """Number of images that reach each threshold; images with the same probability reach it together."""
     return np.append(np.flatnonzero(np.diff(ranked)) + 1, len(ranked))
 
 
 def _steps(ends: NDArray[np.int64], start: int) -> NDArray[np.int64]:
-    """The numbers of answered images to try, from ``start`` up, about a hundredth of all apart."""
+    """Numbers of images to test, from ``start`` up, in steps of about a hundredth of all images."""
     wanted = np.arange(start, ends[-1] + 1, max(1, ends[-1] // NUM_STEPS))
     if start <= ends[-1]:
         wanted = np.append(wanted, ends[-1])
@@ -264,21 +265,21 @@ def _steps(ends: NDArray[np.int64], start: int) -> NDArray[np.int64]:
 
 
 def error_bound(num_wrong: int, num: int, doubt: float) -> float:
-    """The upper end of the one-sided Clopper-Pearson interval of a share.
+    """Upper end of the one-sided Clopper-Pearson interval of a share.
 
     Args:
-        num_wrong: Of ``num``.
-        num: At least 1.
-        doubt: The chance that the bound does not hold.
+        num_wrong: Number of wrong predictions.
+        num: Number of predictions, at least 1.
+        doubt: Probability that the bound does not hold.
     """
     from scipy.stats import beta
 
     return 1.0 if num_wrong == num else float(beta.ppf(1 - doubt, num_wrong + 1, num - num_wrong))
 
 
-def _units(rows: NDArray[Any]) -> NDArray[np.float32]:
+def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows divided by their length, float32; rows of zeros stay zero."""
     exact = np.asarray(rows, dtype=np.float32)
-    # A dead feature row stays zero.
     lengths = np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), np.float32(1e-12))
     units: NDArray[np.float32] = exact / lengths
     return units

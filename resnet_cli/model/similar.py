@@ -1,4 +1,4 @@
-"""The nearest images: those that a backbone sees as most alike."""
+"""Similarity search: the images whose features are most similar."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.web import downloaded
@@ -19,6 +17,7 @@ from resnet_cli.data.inspection.scan import scan
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
+from resnet_cli.model.reliability import unit_rows
 from resnet_cli.system.device import Compute
 
 #: Images whose features are held at once: 64 MB in half precision.
@@ -27,13 +26,13 @@ CHUNK_IMAGES = 16_384
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """An image that is like another.
+    """One result of a search.
 
     Attributes:
-        query: The image that was asked about, as it was named.
-        rank: From 1.
-        path: The image that is like it.
-        similarity: Cosine of their features, in [-1, 1].
+        query: The query image, as the user named it.
+        rank: Rank of the result, from 1.
+        path: The similar image.
+        similarity: Cosine similarity of the features, in [-1, 1].
     """
 
     query: str
@@ -44,12 +43,12 @@ class Match:
 
 @dataclasses.dataclass(frozen=True)
 class Similar:
-    """What was found.
+    """The results of a search.
 
     Attributes:
-        matches: Query by query, the most similar first.
+        matches: Results for each query, most similar first.
         errors: Images that could not be read.
-        num: Images that were compared with.
+        num: Number of images that were searched.
     """
 
     matches: tuple[Match, ...]
@@ -66,25 +65,25 @@ def find_similar(
     topk: int = 10,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Similar:
-    """Finds the images whose features have the largest cosine with a query's; features are cached.
+    """Finds the images whose features have the largest cosine similarity with those of a query; features are cached.
 
-    The query's own file is not among them; a copy of it under another name is.
+    The query's own file is excluded; a copy of it under another name is not.
 
     Args:
-        model: Its backbone looks.
-        queries: At least one.
-        among: Any number, of which a part is held at a time.
+        model: The model, whose backbone computes the features.
+        queries: At least one image.
+        among: The images to search, any number; only a part of their features is in memory at a time.
         compute: Device and precision.
-        topk: Matches for each query.
+        topk: Number of results per query.
         on_progress: Called with the number of images done.
 
     Raises:
-        DataError: A query cannot be read, or none of the others.
+        DataError: A query cannot be read, or none of the images to search.
     """
     rows = extract_features(model.network, [downloaded(query) for query in queries], model.preprocess, compute)
-    asked = _units(rows.numpy())
+    asked = unit_rows(rows.numpy())
     own = [_real_path(query) for query in queries]
-    # The number breaks ties: of equals the first one stays.
+    # The number breaks ties: among equals the first one wins.
     best: list[list[tuple[float, int, str]]] = [[] for _ in queries]
     errors: list[ImageError] = []
     num = 0
@@ -97,7 +96,7 @@ def find_similar(
                 on_progress(before + done)
 
             features = extract_features(model.network, good, model.preprocess, compute, on_progress=of_all)
-            cosines = asked @ _units(features.numpy()).T  # [queries x images]
+            cosines = asked @ unit_rows(features.numpy()).T  # [queries x images]
             paths = [_real_path(item) for item in good]
             for row, heap in enumerate(best):
                 for column in np.argsort(-cosines[row], kind="stable")[: topk + 1].tolist():
@@ -115,7 +114,7 @@ def find_similar(
 
 
 def _readable(items: Sequence[Item], errors: list[ImageError]) -> list[Item]:
-    """Those that can be read; the others' errors are added to ``errors``."""
+    """The images that can be read; the errors of the others are added to ``errors``."""
     here = []
     for item in items:
         try:
@@ -142,10 +141,3 @@ def _keep(heap: list[tuple[float, int, str]], match: tuple[float, int, str], mos
 
 def _real_path(item: Item) -> str | None:
     return os.path.realpath(item.source) if isinstance(item.source, Path) else None
-
-
-def _units(rows: NDArray[Any]) -> NDArray[np.float32]:
-    exact = rows.astype(np.float32)
-    # A dead row is like nothing.
-    units: NDArray[np.float32] = exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), np.float32(1e-12))
-    return units

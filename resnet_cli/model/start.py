@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from resnet_cli.model.model_file import Exemplars, model_from_tensors
-from resnet_cli.model.reliability import made_in
+from resnet_cli.model.reliability import validation_precision
 from resnet_cli.model.tensor_files import read_metadata, read_tensors
 from resnet_cli.model.weights import Weights
 from resnet_cli.preprocess import Preprocess
@@ -17,15 +17,15 @@ from resnet_cli.preprocess import Preprocess
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Start:
-    """What a model of ours brings to a training that starts from it, besides its backbone.
+    """What an earlier model brings to a fine-tuning that starts from it, besides its backbone.
 
     Attributes:
-        classes: Of its head, in index order.
+        classes: Classes of its head, in index order.
         hidden: Widths of the head's hidden layers.
-        head: Raw features [b x 2048] -> logits [b x k], in eval mode.
-        preprocess: What its memory's features were made with.
+        head: The head in eval mode: features [b x 2048] -> logits [b x k].
+        preprocess: The preprocessing that its exemplars were computed with.
         exemplars: Features of a few of its images; None in older files.
-        precision: In which these were computed; None: not known.
+        precision: The precision that they were computed in; None if it is not known.
         is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
     """
 
@@ -39,7 +39,7 @@ class Start:
 
 
 def read_start(weights: Weights) -> Start | None:
-    """Reads what a model of ours brings; None for other weights.
+    """Reads what an earlier model brings; None for weights of other programs.
 
     Raises:
         ModelError: The file is damaged.
@@ -51,30 +51,30 @@ def read_start(weights: Weights) -> Start | None:
     recipe = model.provenance.get("recipe")
     is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
     head = model.network.fc.eval()
-    precision = made_in(model.provenance)
+    precision = validation_precision(model.provenance)
     return Start(model.classes, model.hidden, head, model.preprocess, model.exemplars, precision, not is_frozen)
 
 
 def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:
-    """Copies what an old head knows about classes of the same name into a fresh one for raw features.
+    """Copies the rows of an old head for classes of the same name into a new head for unscaled features.
 
-    Hidden layers come with it where both heads have the same. The rows of other classes stay as they are, which is
-    zero. A head of ours is trained from zero with softmax, so its rows add up to zero: on any image a zero row
-    stands where the mean old class stands. Kept classes therefore answer as before; an image of a new class first
-    gets a confident old answer, and the first steps go into that. A head that converges ends at the same place from
-    any start. Frozen, SGD, 10 epochs, cat and dog kept beside horse and deer of CIFAR-10 (and three such choices):
-    with 10 images a class (10 steps) 67.2 % (a fresh head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
+    Hidden layers are copied too if both heads have the same. The rows of new classes stay zero. A head is trained from
+    zero with softmax, so the sum of its rows is zero, and a zero row gives the mean logit of the old classes. Kept
+    classes are therefore predicted as before; an image of a new class is first predicted as an old one with confidence,
+    and the first steps correct that. A head that converges does so to the same weights from any start. Frozen, SGD,
+    10 epochs, cat and dog kept beside horse and deer of CIFAR-10 (and three such choices): with 10 images per class
+    (10 steps) 67.2 % (a new head: 68.9), with 50 77.6 (76.5), with 450 82.3 (82.2).
 
-    Where a head is trained on standardised features (x - mean) / std, the copied rows have to be brought there first:
-    weight * std, bias + weight @ mean; as they are they cost up to 16 points in that measurement.
+    If a head is trained on standardized features (x - mean) / std, the copied rows must be converted first:
+    weight * std, bias + weight @ mean; without that they cost up to 16 points in this measurement.
 
     Args:
-        head: Is changed, unless its hidden layers are others than the old head's or no class is kept.
-        start: From :func:`read_start`.
-        classes: Of ``head``, in index order.
+        head: The new head. It is changed, unless its hidden layers differ from the old head's or no class is kept.
+        start: The result of :func:`read_start`.
+        classes: Classes of ``head``, in index order.
 
     Returns:
-        The classes whose rows were kept, in the order of ``classes``.
+        The classes whose rows were copied, in the order of ``classes``.
     """
     ours, theirs = _linears(head), _linears(start.head)
     kept = [name for name in classes if name in start.classes]

@@ -22,7 +22,7 @@ from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import checkpoints_dir, user_path
 
-#: How torchvision evaluates its two files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
+#: The preprocessing of torchvision's two weight files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
 IMAGENET_PREPROCESS = {
     "imagenet-v1": Preprocess(resize_size=256, crop_size=224),
@@ -32,13 +32,13 @@ IMAGENET_PREPROCESS = {
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Where a training starts.
+    """The weights that a training starts from.
 
     Attributes:
-        name: For people: ``imagenet-v1``, ``hf:OWNER/NAME@COMMIT``, a file name, ``none``.
-        preprocess: What these weights were made for; None for random ones.
+        name: Name for messages: ``imagenet-v1``, ``hf:OWNER/NAME@COMMIT``, a file name, ``none``.
+        preprocess: The preprocessing that these weights were trained with; None for random weights.
         path: The file; None for random weights.
-        why: Why these, in words for the plan.
+        why: The reason for this choice, for the plan.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Weights:
 
     @property
     def spec(self) -> str:
-        """What ``--weights`` takes to find them again, from any folder."""
+        """The value of ``--weights`` that names them from any folder."""
         if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
             return self.name
         return str(self.path.resolve())
@@ -57,23 +57,23 @@ class Weights:
 def find_weights(
     spec: str, *, mode: Literal["frozen", "full"], offline: bool = False, on_download: OnProgress | None = None
 ) -> Weights:
-    """Finds, and if need be downloads, the weights that ``--weights`` names.
+    """Finds the weights that ``--weights`` names, and downloads them if necessary.
 
     Args:
         spec: ``auto``, ``imagenet-v1``, ``imagenet-v2``, ``none``, weights of the Hub (``timm-a1``,
             ``hf:OWNER/NAME``), a ``.pth`` or ``.safetensors`` file, or a run folder.
-        mode: ``auto`` takes V1 for a frozen backbone and V2 to train all of it.
+        mode: How the backbone is trained: ``auto`` takes V1 for a frozen backbone, and V2 otherwise.
         offline: Never download.
-        on_download: Called with (bytes done, bytes in all).
+        on_download: Called with (bytes downloaded, bytes in all or None).
 
     Raises:
-        ConfigError: No such file or name.
-        NetworkError: They have to be downloaded and cannot be.
-        ModelError: They are of another architecture.
+        ConfigError: There is no such file or name.
+        NetworkError: The download fails.
+        ModelError: The weights are of another architecture.
         SetupError: They are on the Hub, and huggingface_hub is not installed.
     """
     if spec == "none":
-        return Weights("none", None, None, "random initialisation, as asked for")
+        return Weights("none", None, None, "random initialization, as asked for")
     if spec in registry.WEIGHTS:
         path = download.fetch(registry.WEIGHTS[spec], checkpoints_dir(), on_progress=on_download, offline=offline)
         return Weights(spec, IMAGENET_PREPROCESS[spec], path, "asked for")
@@ -89,7 +89,7 @@ def find_weights(
 
 
 def load_backbone(network: ResNet50, weights: Weights) -> None:
-    """Fills a network's backbone; the head keeps its fresh weights.
+    """Loads weights into the backbone of a network; the head is not changed.
 
     Raises:
         ModelError: The file is damaged or of another architecture.
@@ -104,13 +104,13 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
 
 
 def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgress | None = None) -> Model:
-    """Loads a model of ours, or plain ImageNet weights with their 1,000 classes.
+    """Loads a trained model, or ImageNet weights with their 1,000 classes.
 
     Args:
         path: A run folder, a ``model.safetensors``, ``imagenet-v1`` or ``imagenet-v2``, weights of the Hub
             (``timm-a1``, ``hf:OWNER/NAME``), or a ResNet-50 weights file with 1,000 outputs.
         offline: Never download.
-        on_download: Called with (bytes done, bytes in all).
+        on_download: Called with (bytes downloaded, bytes in all or None).
 
     Raises:
         ConfigError: There is no such file.
@@ -129,7 +129,7 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgre
 
 
 def load_imagenet(*, offline: bool = False, on_download: OnProgress | None = None) -> Model:
-    """The 1,000-class ImageNet model: a cached V2 or V1 file, else a download of V2 (the more accurate).
+    """Loads the ImageNet model with 1,000 classes: a cached V2 or V1 file, else a download of V2 (the more accurate).
 
     Raises:
         NetworkError: Neither is cached and the download fails.
@@ -138,14 +138,18 @@ def load_imagenet(*, offline: bool = False, on_download: OnProgress | None = Non
 
 
 def resolve_model_path(path: Path, what: str) -> Path:
-    """Finds the weights file that a user means by a file or a run folder.
+    """Finds the weights file that a user names by a file or a run folder.
+
+    Args:
+        path: A file, a run folder, or ``runs/latest``.
+        what: Name of the flag or argument, for messages.
 
     Raises:
-        ConfigError: There is none; ``what`` names the flag.
+        ConfigError: There is no such file.
     """
     path = user_path(path)
     if os.path.isdir(path) or path.name == "latest":
-        # Where links are not allowed (Windows), `latest` is a text file that names the run.
+        # On systems without links (Windows), `latest` is a text file that names the run.
         if os.path.isfile(path):
             path = path.parent / path.read_text(encoding="utf-8").strip()
         path = path / MODEL_FILE
@@ -169,7 +173,7 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def _made_unique(names: list[str]) -> tuple[str, ...]:
-    # "crane" (bird, machine) and "maillot" (two garments) are there twice.
+    # "crane" (bird, machine) and "maillot" (two garments) occur twice.
     return tuple(f"{name} ({index})" if names.count(name) > 1 else name for index, name in enumerate(names))
 
 
@@ -183,7 +187,7 @@ def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path:
     if num_classes != 1000:
         raise ModelError(
             f"{path}: weights with {num_classes} outputs and no class names; only models of this program and "
-            "ImageNet weights with 1,000 outputs can answer",
+            "ImageNet weights with 1,000 outputs can predict",
             hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(path))}",
         )
     with torch.device("meta"):
@@ -193,9 +197,9 @@ def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path:
 
 
 def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download: OnProgress | None) -> Weights:
-    # V1 makes the better frozen features, V2 often finetunes better: pytorch/vision#8382.
+    # V1 gives better frozen features, V2 is often better for fine-tuning: pytorch/vision#8382.
     names = ["imagenet-v1", "imagenet-v2"] if mode == "frozen" else ["imagenet-v2", "imagenet-v1"]
-    better = "better frozen features" if mode == "frozen" else "the more accurate weights to start from"
+    better = "better frozen features" if mode == "frozen" else "more accurate weights to start from"
     for name in names:
         path = download.find_cached(registry.WEIGHTS[name], checkpoints_dir())
         if path:
@@ -207,7 +211,7 @@ def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download
     except NetworkError as error:
         raise NetworkError(
             f"no ImageNet weights on this machine, and they cannot be downloaded: {error.message}",
-            hint=f"three ways out: (1) put {remote.name} into {checkpoints_dir()}; "
+            hint=f"three ways to continue: (1) put {remote.name} into {checkpoints_dir()}; "
             "(2) name a ResNet-50 file: --weights FILE.pth or FILE.safetensors; "
             "(3) start from random weights, which takes far more data: --weights none",
         ) from error
