@@ -88,7 +88,7 @@ def test_a_handful_of_images_promises_nothing(num: int) -> None:
 
 
 def test_answers_that_are_too_often_wrong_are_named_as_the_reason() -> None:
-    with pytest.raises(ConfigError, match="with these answers"):
+    with pytest.raises(ConfigError, match="with these predictions"):
         select_threshold(np.linspace(0, 1, 2000, dtype=np.float32), np.arange(2000) % 2 == 0, 0.05)
 
 

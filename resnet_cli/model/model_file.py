@@ -178,7 +178,7 @@ def _read_part(tensors: Mapping[str, Tensor], prefix: str, kind: type[Any], path
     found = {name.removeprefix(prefix): tensors[name].clone() for name in tensors if name.startswith(prefix)}
     wanted = [field.name for field in dataclasses.fields(kind)]
     if found and sorted(found) != sorted(wanted):
-        raise ModelError(f"{path}: damaged {prefix[:-1]}: must be {', '.join(wanted)}")
+        raise ModelError(f"{path}: damaged {kind.__name__.lower()}: must be {', '.join(wanted)}")
     return found or None
 
 
