@@ -213,6 +213,8 @@ def test_the_tree_of_contributing_is_the_tree() -> None:
         assert (ROOT / "resnet_cli" / name).exists(), name
     for path in (ROOT / "resnet_cli").glob("*.py"):
         assert path.name.startswith("__") or path.name in block, path.name
+    for path in (ROOT / "resnet_cli").glob("*/__init__.py"):
+        assert f"{path.parent.name}/" in block
 
 
 def test_the_weights_are_those_that_torchvision_names() -> None:
