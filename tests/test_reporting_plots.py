@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from support.synthetic_reports import epoch_record
 
 from resnet_cli.errors import DiskError
-from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
+from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.plots import DPI, draw_charts, plot_confusion, plot_predictions
+from resnet_cli.runs import EpochRecord
 from resnet_cli.text import display_width, row_shares, shorten
 
 HOSTILE = ["[red]x[/red]", r"$\frac$", "🐝 蜜蜂", "n" * 200, "a\nb\x1b[31m", "\udcff_", "", "$x_"]
@@ -29,11 +31,11 @@ def diagonal(num_classes: int, count: int = 9) -> np.ndarray[Any, np.dtype[np.in
     return np.eye(num_classes, dtype=np.int64) * count + 1
 
 
-def curve(num_epochs: int) -> list[CurvePoint]:
-    return [CurvePoint(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, num_epochs + 1)]
+def curve(num_epochs: int) -> list[EpochRecord]:
+    return [epoch_record(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, num_epochs + 1)]
 
 
-def plot_curves(points: Sequence[CurvePoint], path: Path, *, best_epoch: int | None = None) -> None:
+def plot_curves(points: Sequence[EpochRecord], path: Path, *, best_epoch: int | None = None) -> None:
     draw_charts(curve_charts(points, best_epoch), path)
 
 
@@ -59,7 +61,7 @@ def test_curves_have_one_size_whatever_the_number_of_epochs(tmp_path: Path, num_
 
 
 def test_curves_mark_the_best_epoch_and_count_epochs_in_whole_numbers(tmp_path: Path, figures: list[Figure]) -> None:
-    points = [CurvePoint(1, 1, 1, 0.5), CurvePoint(2, 1, 0.9, 0.8), CurvePoint(3, 1, 0.7, 0.8)]
+    points = [epoch_record(1, 1, 1, 0.5), epoch_record(2, 1, 0.9, 0.8), epoch_record(3, 1, 0.7, 0.8)]
     plot_curves(points, tmp_path / "curves.png")
     plot_curves(points, tmp_path / "curves.png", best_epoch=1)
     titles = [figure.axes[1].get_title(loc="left") for figure in figures]
@@ -68,14 +70,14 @@ def test_curves_mark_the_best_epoch_and_count_epochs_in_whole_numbers(tmp_path: 
 
 
 def test_train_top1_has_a_line_only_where_it_is_known(tmp_path: Path, figures: list[Figure]) -> None:
-    plot_curves([CurvePoint(1, 1, 1, 0.5)], tmp_path / "without.png")
+    plot_curves([epoch_record(1, 1, 1, 0.5)], tmp_path / "without.png")
     plot_curves(curve(3), tmp_path / "with.png")
     legends = [figure.axes[1].get_legend() for figure in figures]
     assert [len(legend.get_texts()) for legend in legends if legend is not None] == [1, 2]
 
 
 def test_curves_with_infinite_and_nan_values_are_drawn(tmp_path: Path) -> None:
-    points = [*curve(2), CurvePoint(3, math.nan, math.inf, math.nan, None)]
+    points = [*curve(2), epoch_record(3, math.nan, math.inf, math.nan)]
     plot_curves(points, tmp_path / "some.png")
     plot_curves(points[2:], tmp_path / "none.png")
     assert png_size(tmp_path / "some.png") and png_size(tmp_path / "none.png")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.html_page import Page, assert_self_contained
-from support.synthetic_reports import make_content, make_evaluation
+from support.synthetic_reports import epoch_record, make_content, make_evaluation
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import MAX_NAMES, most_confused, shades
-from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
+from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
@@ -270,9 +270,9 @@ def charts() -> Sequence[Chart]:
     evaluation = make_evaluation(PETS, 300)
     sure = make_evaluation(PETS, 30, strength=60.0)
     assert evaluation.novelty is not None
-    points = [CurvePoint(e, 3 / (e + 1), 1e3 / (e + 1), 0.3, None if e < 3 else 0.9) for e in range(120)]
-    broken = [CurvePoint(1, np.nan, np.inf, np.nan), CurvePoint(2, 1, 1, 0.5), CurvePoint(3, np.nan, 1, 0.5)]
-    path = [CurvePoint(n, 0.0, 0.0, 1.0, 1.0, penalty=4.0**-n) for n in range(1, 9)]
+    points = [epoch_record(e, 3 / (e + 1), 1e3 / (e + 1), 0.3, np.nan if e < 3 else 0.9) for e in range(120)]
+    broken = [epoch_record(1, np.nan, np.inf, np.nan), epoch_record(2, 1, 1, 0.5), epoch_record(3, np.nan, 1, 0.5)]
+    path = [epoch_record(n, 0.0, 0.0, 1.0, 1.0, penalty=4.0**-n) for n in range(1, 9)]
     return [
         *curve_charts(points, 100),
         *curve_charts(broken, 2),
@@ -298,7 +298,7 @@ def test_a_chart_stays_inside_its_frame(chart: Chart) -> None:
 
 
 def test_a_value_that_is_not_finite_leaves_a_gap() -> None:
-    points = [CurvePoint(e, np.nan if e == 3 else 1.0, 1.0, 0.5) for e in range(1, 6)]
+    points = [epoch_record(e, np.nan if e == 3 else 1.0, 1.0, 0.5) for e in range(1, 6)]
     train, val = curve_charts(points, None)[0].lines
     assert [len(piece) for piece in train.pieces] == [2, 2] and [len(piece) for piece in val.pieces] == [5]
 

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
+from resnet_cli.runs import EpochRecord
 from resnet_cli.text import percent
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One epoch on the learning curves; losses in nats per image, top-1 as fractions in [0, 1].
-
-    For a head fitted with several penalties it is one of these fits, and ``epoch`` is its number.
-    """
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_top1: float
-    train_top1: float | None = None
-    penalty: float | None = None
 
 
 class _XAxis(NamedTuple):
@@ -46,7 +31,7 @@ class _XAxis(NamedTuple):
     best: int
 
 
-def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None = None) -> list[Chart]:
+def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -> list[Chart]:
     """Loss and top-1 accuracy over the epochs, or over the penalties of a head that was fitted.
 
     Args:
@@ -64,7 +49,7 @@ def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None = None) ->
         ("train", "train", [point.train_loss for point in points]),
         ("val", "validation", [point.val_loss for point in points]),
     ]
-    train_top1 = [math.nan if point.train_top1 is None else point.train_top1 for point in points]
+    train_top1 = [point.train_top1 for point in points]
     top1s: list[tuple[Role, str, list[float]]] = [
         ("train", "train", train_top1),
         ("val", "validation", [point.val_top1 for point in points]),
@@ -79,7 +64,12 @@ def curve_charts(points: Sequence[CurvePoint], best_epoch: int | None = None) ->
     ]
 
 
-def _best(points: Sequence[CurvePoint], best_epoch: int | None) -> int:
+def has_penalties(points: Sequence[EpochRecord]) -> bool:
+    """Whether each point is a fit with another penalty instead of an epoch."""
+    return all(point.l2 is not None for point in points)
+
+
+def _best(points: Sequence[EpochRecord], best_epoch: int | None) -> int:
     epochs = [point.epoch for point in points]
     if best_epoch is not None:
         if best_epoch not in epochs:
@@ -93,10 +83,10 @@ def _best(points: Sequence[CurvePoint], best_epoch: int | None) -> int:
     return max(range(len(points)), key=rank)
 
 
-def _x_axis(points: Sequence[CurvePoint], best: int) -> _XAxis:
+def _x_axis(points: Sequence[EpochRecord], best: int) -> _XAxis:
     epochs = [point.epoch for point in points]
-    is_path = all(point.penalty is not None for point in points)
-    names = [f"{point.penalty:.4g}" if is_path else f"{point.epoch}" for point in points]
+    is_path = has_penalties(points)
+    names = [f"{point.l2:.4g}" if is_path else f"{point.epoch}" for point in points]
     # Room at both sides keeps the first and the last dot, or a single one, off the frame.
     room = 0.5 if len(epochs) < 10 else 0.02 * (epochs[-1] - epochs[0])
     low, high = epochs[0] - room, epochs[-1] + room

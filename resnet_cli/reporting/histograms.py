@@ -1,10 +1,11 @@
-"""The histograms of an inspection: sizes and shapes of images."""
+"""Histograms: sizes and shapes of images, novelty."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def side_histogram(sides_px: Sequence[int]) -> Chart:
     """The shorter sides of images, on a logarithmic axis."""
     places = np.log2(sides_px)
     low, high = math.floor(places.min()), math.floor(places.max()) + 1
-    return _histogram(
+    return histogram(
         places,
         title="Shorter side in pixels",
         span=(low, high),
@@ -39,7 +40,7 @@ def aspect_histogram(aspects: Sequence[float]) -> Chart:
     reach = math.ceil(max(1.0, np.abs(places).max()))
     # The middle bar has the square in its middle.
     edge = reach + 0.5 / _BARS_PER_OCTAVE
-    return _histogram(
+    return histogram(
         places,
         title="Width : height",
         span=(-edge, edge),
@@ -51,7 +52,7 @@ def aspect_histogram(aspects: Sequence[float]) -> Chart:
 
 def cut_histogram(shares: Sequence[float]) -> Chart:
     """The share of each image that a square center crop removes, in [0, 1]."""
-    return _histogram(
+    return histogram(
         np.array(shares),
         title="Removed by a square center crop",
         span=(0, 1),
@@ -65,8 +66,8 @@ def _ratio(place: float) -> str:
     return f"{2**place:.2f}:1" if place > 0 else f"1:{2**-place:.2f}"
 
 
-def _histogram(
-    places: NDArray[np.float64],
+def histogram(
+    places: NDArray[np.floating[Any]],
     *,
     title: str,
     span: tuple[float, float],
@@ -74,6 +75,16 @@ def _histogram(
     ticks: Sequence[tuple[float, str]],
     name: Callable[[float, float], str],
 ) -> Chart:
+    """A histogram with bars of equal width.
+
+    Args:
+        places: At least one value within ``span``.
+        title: What the values are.
+        span: Both ends of the axis.
+        num_bars: Number of bars, of which empty ones are omitted.
+        ticks: (value, text) along the axis; of very many, every n-th is shown.
+        name: Takes both ends of a bar and returns its name.
+    """
     counts, edges = np.histogram(places, bins=num_bars, range=span)
     low, width = span[0], span[1] - span[0]
     peak = int(counts.max())

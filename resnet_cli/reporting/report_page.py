@@ -18,12 +18,13 @@ from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
-from resnet_cli.reporting.curve_charts import CurvePoint, curve_charts
+from resnet_cli.reporting.curve_charts import curve_charts, has_penalties
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.templating import environment, ranked, source
 from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
 from resnet_cli.reporting.trust_charts import calibration_charts, novelty_chart, risk_chart
+from resnet_cli.runs import EpochRecord
 from resnet_cli.text import row_shares
 from resnet_cli.version import __version__
 
@@ -72,7 +73,7 @@ class ReportContent:
     data: str = ""
     split: str = ""
     overlays: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
-    history: Sequence[CurvePoint] = ()
+    history: Sequence[EpochRecord] = ()
     best_epoch: int | None = None
     selections: Sequence[Target] = ()
     most_novel: float | None = None
@@ -159,6 +160,7 @@ def report_page(content: ReportContent) -> str:
             notes=[*content.warnings, *notes_about(evaluation)],
             findings=ranked(content.findings),
             curves=curve_charts(content.history, content.best_epoch) if content.history else [],
+            is_path=has_penalties(content.history),
             shares=row_shares(evaluation.confusion, evaluation.classes) if num_classes <= MAX_WRITTEN_CLASSES else None,
             shades=shades(evaluation.confusion) if num_classes > MAX_WRITTEN_CLASSES else None,
             confused=most_confused(evaluation),

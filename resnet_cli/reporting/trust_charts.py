@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from resnet_cli.evaluation.calibration import Calibration
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.reporting.charts import Chart, Dot, Line, Span, Tick, axis, chart_line, percent_ticks
+from resnet_cli.reporting.charts import Chart, Dot, Line, Span, axis, chart_line, percent_ticks
+from resnet_cli.reporting.histograms import histogram
 from resnet_cli.reporting.metrics import before_temperature
 from resnet_cli.text import percent
 
@@ -107,29 +108,21 @@ def risk_chart(evaluation: Evaluation) -> Chart:
 def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Chart:
     """How unlike the training images the evaluated ones are, and above which novelty they count as unknown."""
     high = max(float(novelty.max()), (most_novel or 0.0)) * 1.05 + 1e-6
-    counts, edges = np.histogram(novelty, bins=_NUM_BARS, range=(0.0, high))
-    most = int(counts.max())
-    bars = [
-        Span(
-            edges[at] / high,
-            (edges[at + 1] - edges[at]) / high,
-            0.0,
-            count / most,
-            f"{edges[at]:.3f} to {edges[at + 1]:.3f}: {count:,} images",
-            "train" if most_novel is not None and edges[at] >= most_novel else "val",
-        )
-        for at, count in enumerate(counts.tolist())
-        if count
-    ]
     _, top, ticks = axis([0.0, high], is_share=False)
-    limit = "" if most_novel is None else f"; above {most_novel:.3f} they count as unknown"
-    return Chart(
+    chart = histogram(
+        novelty,
         title="Novelty: distance from the training images",
-        summary=f"Novelty of {len(novelty):,} images, from {novelty.min():.3f} to {novelty.max():.3f}{limit}",
-        x_title="novelty (1 - cosine to the nearest training images)",
-        x_ticks=[Tick(tick.place * top / high, tick.text) for tick in ticks if tick.place * top <= high],
-        y_ticks=[Tick(0.0, "0"), Tick(1.0, f"{most:,}")],
-        bars=bars,
-        mark=None if most_novel is None else most_novel / high,
-        mark_text="" if most_novel is None else "unknown above this",
+        span=(0.0, high),
+        num_bars=_NUM_BARS,
+        ticks=[(tick.place * top, tick.text) for tick in ticks if tick.place * top <= high],
+        name=lambda left, right: f"{left:.3f} to {right:.3f}",
+    )._replace(x_title="novelty (1 - cosine to the nearest training images)")
+    if most_novel is None:
+        return chart
+    mark = most_novel / high
+    return chart._replace(
+        summary=f"{chart.summary}; above {most_novel:.3f} they count as unknown",
+        bars=[bar._replace(role="train") if bar.left >= mark else bar for bar in chart.bars],
+        mark=mark,
+        mark_text="unknown above this",
     )

@@ -12,7 +12,6 @@ from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
 from resnet_cli.model.model_file import Model
-from resnet_cli.reporting.curve_charts import CurvePoint
 from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
@@ -131,7 +130,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         data=plan.dataset.name,
         split=split,
         overlays=overlays(model, items, mistakes, plan.compute),
-        history=_curve(result),
+        history=result.history,
         best_epoch=result.best.epoch,
         selections=error_targets(model.reliability, judged),
         most_novel=model.reliability.most_novel if model.reliability else None,
@@ -139,20 +138,6 @@ def report_content(result: FinetuneResult) -> ReportContent:
         warnings=[_what_chose(result), *plan.warnings],
         other=result.val if result.test else None,
     )
-
-
-def _curve(result: FinetuneResult) -> list[CurvePoint]:
-    return [
-        CurvePoint(
-            record.epoch,
-            record.train_loss,
-            record.val_loss,
-            record.val_top1,
-            record.train_top1,
-            penalty=None if result.plan.takes_steps else record.l2,
-        )
-        for record in result.history
-    ]
 
 
 def _what_chose(result: FinetuneResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,20 @@ from resnet_cli.data.inspection.findings import Finding
 from resnet_cli.evaluation.coverage import check_threshold
 from resnet_cli.evaluation.scores import Evaluation, score
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.reporting.curve_charts import CurvePoint
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
+from resnet_cli.runs import EpochRecord
+
+
+def epoch_record(
+    epoch: int,
+    train_loss: float,
+    val_loss: float,
+    val_top1: float,
+    train_top1: float = math.nan,
+    penalty: float | None = None,
+) -> EpochRecord:
+    """One row of a history; what no chart shows is zero."""
+    return EpochRecord(epoch, train_loss, train_top1, val_loss, val_top1, val_loss, 0.0, 0.0, penalty)
 
 
 def make_evaluation(
@@ -57,7 +70,7 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
         data="pets",
         split="test",
         overlays={at: heat for at in shown_positions(evaluation) if not evaluation.is_right[at]},
-        history=[CurvePoint(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, 6)],
+        history=[epoch_record(e, 1 / e, 1.2 / e, 1 - 0.5 / e, 1 - 0.4 / e) for e in range(1, 6)],
         best_epoch=4,
         selections=[target] if target else [],
         most_novel=0.45,
