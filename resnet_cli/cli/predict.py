@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
-from typing import Annotated
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +15,21 @@ from resnet_cli.cli import app, output
 from resnet_cli.cli.options import JsonFlag, QuietFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
-from resnet_cli.config.predict import PredictConfig
+from resnet_cli.config.predict import Format, PredictConfig
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from resnet_cli.cli.progress import ProgressView
+    from resnet_cli.commands.predict import PredictResult
+    from resnet_cli.commands.predict_model import Event
+    from resnet_cli.model.similar import Match
+    from resnet_cli.prediction import Prediction
+    from resnet_cli.system.events import WorkDone
 
 EXIT_SOME_UNREADABLE = 3
+#: Seconds between two lines of progress where stderr is not a terminal.
+LINE_EVERY_S = 5
 
 
 @app.command(
@@ -42,12 +58,13 @@ def predict(
     """Classify images. Unreadable images are reported and skipped (exit code 3)."""
     config = resolve(PredictConfig, {**flags, "images": images or None, "as_json": as_json or None}).config
     with output.status("loading", quiet=quiet):
-        from resnet_cli.cli.predict_view import PredictView, show_matches, show_result
         from resnet_cli.commands import predict as commands
 
     with PredictView(config, quiet=quiet) as view:
         if config.similar:
-            found = commands.find_similar_images(config, stdin=sys.stdin.buffer, on_event=view)
+            from resnet_cli.commands.predict_similar import find_similar_images
+
+            found = find_similar_images(config, stdin=sys.stdin.buffer, on_event=view)
         elif config.engine == "ray":
             from resnet_cli.commands.predict_ray import predict_on_ray
 
@@ -64,3 +81,178 @@ def predict(
         num_failed = result.num_failed
     if num_failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)
+
+
+class PredictView:
+    """Shows the events of one ``predict``; use it as a context manager and call it with each event.
+
+    Args:
+        config: What is predicted, and where the rows go.
+        quiet: Show only rows, warnings and errors.
+    """
+
+    def __init__(self, config: PredictConfig, *, quiet: bool) -> None:
+        self._config, self._quiet = config, quiet
+        # Rows on a terminal show the progress themselves.
+        self._shows_rows = config.output is None and not config.similar
+        self._shows_progress = not (quiet or (self._shows_rows and sys.stdout.isatty()))
+        self._print: Callable[[Prediction], None] | None = None
+        self._stack = contextlib.ExitStack()
+        self._bar: ProgressView | None = None
+        self._status: Any = None
+        self._of = ""
+        self._num = 0
+        self._began_at = self._shown_at = time.monotonic()
+
+    def __enter__(self) -> PredictView:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __call__(self, event: Event) -> None:
+        """Shows one event."""
+        from resnet_cli.prediction import PredictedItem
+        from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
+
+        if isinstance(event, PredictedItem):
+            self._show_item(event.prediction)
+        elif isinstance(event, Noted):
+            if not self._quiet:
+                output.note(event.text)
+        elif isinstance(event, Warned):
+            if not self._quiet:
+                output.warn_each(event.texts)
+        elif isinstance(event, WorkDone):
+            if event.task == "predict":
+                self._show_progress(event.done)
+            else:
+                self._draw(event)
+        elif isinstance(event, Loading):
+            self._stack.close()
+            self._stack.enter_context(output.status(f"loading {event.what}", quiet=self._quiet))
+        else:
+            self._start(event.total)
+
+    def _start(self, total: int | None) -> None:
+        self._stack.close()
+        self._of = f" of {total:,}" if total else ""
+        self._began_at = self._shown_at = time.monotonic()
+        if self._shows_rows:
+            self._print = printer(self._config.format, has_rule=self._config.has_rule)
+        if self._shows_progress and sys.stderr.isatty():
+            self._status = self._stack.enter_context(output.stderr().status("classifying"))
+
+    def _draw(self, work: WorkDone) -> None:
+        if self._bar is None:
+            # Only now: for a single photo the bar would cost more than the photo.
+            from resnet_cli.cli.progress import ProgressView
+
+            self._stack.close()
+            self._bar = self._stack.enter_context(ProgressView(quiet=self._quiet))
+            self._stack.callback(lambda: setattr(self, "_bar", None))
+        self._bar(work)
+
+    def _show_item(self, prediction: Prediction) -> None:
+        self._num += 1
+        if prediction.error is not None:
+            output.warn(str(prediction.error))
+        elif self._print is not None:
+            self._print(prediction)
+        self._show_progress(self._num)
+
+    def _show_progress(self, num: int) -> None:
+        now = time.monotonic()
+        if not self._shows_progress or now - self._shown_at < (0.1 if self._status else LINE_EVERY_S):
+            return
+        self._shown_at = now
+        text = f"classifying: {num:,}{self._of} images, {num / (now - self._began_at):.0f} images/s"
+        if self._status:
+            self._status.update(text)
+        else:
+            output.note(text)
+
+
+def printer(kind: Format | None, *, has_rule: bool) -> Callable[[Prediction], None]:
+    """Prints predictions on stdout one by one, after the header if there is one.
+
+    Args:
+        kind: ``csv`` or ``json``; None for plain lines, aligned on a terminal and with tabs elsewhere.
+        has_rule: Whether images may be labeled "unknown", which adds two columns.
+    """
+    from resnet_cli.outputs.schema import COLUMNS, RULE_COLUMNS, to_cells, to_dict
+
+    columns = [*COLUMNS, *RULE_COLUMNS] if has_rule else [*COLUMNS]
+    if kind == "json":
+        return lambda prediction: output.show_json(to_dict(prediction, columns))
+    if kind == "csv":
+        output.show_csv([columns])
+        return lambda prediction: output.show_csv([to_cells(prediction, columns)])
+    if sys.stdout.isatty():
+        # Line by line: a table would hold ten thousand predictions back until the last one.
+        return lambda prediction: output.show(prediction_text(prediction))
+    return lambda prediction: output.show_line("\t".join(tab_cells(prediction)))
+
+
+def prediction_text(prediction: Prediction) -> Text:
+    """One prediction for a terminal: the class, its probability, the image, and the other classes.
+
+    For an unknown image the reason and all its most probable classes follow.
+    """
+    from rich.text import Text
+
+    from resnet_cli.text import percent, printable
+
+    is_known = prediction.unknown is None
+    classes = prediction.topk[1:] if is_known else prediction.topk
+    others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in classes)
+    return Text.assemble(
+        f"{percent(prediction.prob):>7}  ",
+        (f"{printable(prediction.label):<16}", "bold" if is_known else "bold yellow"),
+        f"  {printable(prediction.path)}  ",
+        (others if is_known else f"{prediction.unknown}: {others}", "dim"),
+    )
+
+
+def tab_cells(prediction: Prediction) -> Iterator[str]:
+    """The path, ``unknown`` and the reason if there is one, then classes and probabilities in turn."""
+    yield prediction.path
+    if prediction.unknown is not None:
+        yield prediction.label
+        yield prediction.unknown
+    for name, prob in prediction.topk:
+        yield name
+        yield f"{prob:.4f}"
+
+
+def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
+    """Prints similar images, one row per match."""
+    columns = ("query", "rank", "path", "similarity")
+    if kind == "json":
+        for match in matches:
+            output.show_json(dict(zip(columns, dataclasses.astuple(match), strict=True)))
+        return
+    if kind == "csv":
+        rows = [[match.query, match.rank, match.path, f"{match.similarity:.6f}"] for match in matches]
+        output.show_csv([columns, *rows])
+        return
+    for match in matches:
+        cells = [match.query, str(match.rank), match.path, f"{match.similarity:.4f}"]
+        if sys.stdout.isatty():
+            from resnet_cli.text import printable
+
+            output.show(f"{cells[3]:>7}  {cells[1]:>3}  {printable(match.path)}  ({printable(match.query)})")
+        else:
+            output.show_line("\t".join(cells))
+
+
+def show_result(result: PredictResult, config: PredictConfig) -> None:
+    """Notes what stdout does not show: where predictions are, and how many images cannot be read."""
+    if config.output is not None:
+        unknown = f", {result.num_unknown:,} of them unknown" if result.num_unknown else ""
+        before = f", {result.num_before:,} of them from before" if result.num_before is not None else ""
+        output.note(f"{result.num_written:,} predictions in {config.output}{unknown}{before}")
+    if result.num_failed:
+        failed = f"{result.num_failed:,} of {result.num:,} images could not be read"
+        # Where the parts of a Ray cluster name them.
+        output.note(failed if result.failed is None else f"{failed}: {result.failed} says why")

@@ -15,7 +15,6 @@ from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.scores import Evaluation
-    from resnet_cli.prediction import Prediction
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 
@@ -101,17 +100,6 @@ def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion")
             confused_lines(scores.confusion, scores.classes),
         ]
     return blocks
-
-
-def prediction_line(prediction: Prediction) -> Text:
-    """One answer: the most probable class, how probable, the image, and what else it might be."""
-    others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in prediction.topk[1:])
-    return Text.assemble(
-        f"{percent(prediction.prob):>7}  ",
-        (f"{printable(prediction.label):<16}", "bold"),
-        f"  {printable(prediction.path)}  ",
-        (others, "dim"),
-    )
 
 
 def files_block(title: str, rows: Sequence[tuple[str, str]], *, width: int) -> RenderableType:

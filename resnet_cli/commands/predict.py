@@ -1,37 +1,28 @@
-"""The use case of ``predict``: classifies images, or finds similar ones."""
+"""The use case of ``predict``: from the inputs to the outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict_opening import (
-    OnEvent,
-    Started,
-    check_exported,
-    find_inputs,
-    input_options,
-    is_exported,
-    open_inputs,
-    open_model,
-    rule_of,
-)
-from resnet_cli.config.predict import TOPK, TOPK_SIMILAR, PredictConfig
+from resnet_cli.commands.predict_model import OnEvent, Started, check_exported, is_exported, open_model, rule_of
+from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images
-from resnet_cli.errors import ConfigError, Interrupted
+from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
+from resnet_cli.errors import ConfigError, DataError, Interrupted
+from resnet_cli.images import MAX_PIXELS
 from resnet_cli.outputs.opening import check_outputs, open_outputs
 from resnet_cli.prediction import Predictor
 from resnet_cli.prediction import predict as predict_items
-from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.events import Noted, Warned, WorkDone
+from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
     from resnet_cli.model.reliability import Abstention
-    from resnet_cli.model.similar import Similar
     from resnet_cli.outputs.resume import Done
     from resnet_cli.system.interrupts import StopRequest
 
@@ -113,36 +104,79 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     )
 
 
-def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambda _: None) -> Similar:
-    """Finds the images that are most similar to the query images.
+def open_inputs(config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> Inputs:
+    """Opens every input but a watched folder; the first image of each is looked for.
 
     Args:
-        config: What to do; ``similar`` names the queries, ``among`` where to search.
-        stdin: Read once for the image ``-``.
-        on_event: Called with each event.
+        config: Names the inputs.
+        stdin: Read once for ``-``.
+        on_event: Told of downloads and unpacking.
 
     Raises:
-        ResnetCliError: See ``resnet_cli.errors``.
+        DataError: An input without images.
+        ConfigError: A flag has no effect on these inputs.
     """
-    if is_exported(config.model):
-        check_exported(config)
-    if "-" in config.similar and "-" in config.among:
-        raise ConfigError("--similar - and --among -: stdin can be only one of them")
-    queries = list(find_images(config.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)
-    among = find_inputs(config.among, config, stdin, on_event)
-    predictor = open_model(config, on_event)
-    from resnet_cli.model.similar import find_similar
+    found = find_inputs(config.images, config, stdin, on_event)
+    if config.files_from is None:
+        return found
+    listed = _at_least_one(listed_images(_paths(config, stdin), options=input_options(config)), config.files_from)
+    return Inputs(itertools.chain(found.items, listed), None)
 
-    assert isinstance(predictor, TorchPredictor)
-    on_event(Started(None))
-    return find_similar(
-        predictor.model,
-        queries,
-        among.items,
-        predictor.compute,
-        topk=config.topk or TOPK_SIMILAR,
-        on_progress=lambda num: on_event(WorkDone("predict", num, None)),
+
+def input_options(config: PredictConfig) -> InputOptions:
+    """How the inputs are read."""
+    return InputOptions(
+        recursive=config.recursive is not False,
+        image_column=config.image_column,
+        max_pixels=config.max_pixels or MAX_PIXELS,
+        offline=config.offline,
     )
+
+
+def find_inputs(specs: Sequence[str], config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> Inputs:
+    """Opens what is named on the command line.
+
+    Args:
+        specs: As typed.
+        config: How they are read.
+        stdin: Read once for ``-``.
+        on_event: Told of downloads and unpacking.
+
+    Raises:
+        DataError: An input without images.
+        ConfigError: A flag has no effect on these inputs.
+    """
+    found = find_images(
+        specs, stdin=stdin, options=input_options(config), on_work=lambda *work: on_event(WorkDone(*work))
+    )
+    if config.recursive is not None and not found.has_folder and config.watch is None:
+        flag = "--recursive" if config.recursive else "--no-recursive"
+        raise ConfigError(f"{flag} has no effect: no folder is among the inputs", hint="remove it")
+    return found
+
+
+def _paths(config: PredictConfig, stdin: BinaryIO) -> Iterator[str]:
+    from resnet_cli.data.inputs.path_lists import read_paths
+
+    assert config.files_from is not None
+    if config.files_from == "-":
+        yield from read_paths(stdin, "stdin", null=config.null)
+        return
+    path = user_path(config.files_from)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"--files-from {path}: {error.strerror or error}") from error
+    with file:
+        yield from read_paths(file, str(path), null=config.null)
+
+
+def _at_least_one(items: Iterator[Item], name: str) -> Iterator[Item]:
+    first = next(items, None)
+    if first is None:
+        raise DataError(f"--files-from {name}: no paths there", hint="one path per line")
+    yield first
+    yield from items
 
 
 def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:

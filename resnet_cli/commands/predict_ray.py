@@ -9,16 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict import PredictResult
-from resnet_cli.commands.predict_opening import (
-    OnEvent,
-    Started,
-    check_exported,
-    is_exported,
-    open_inputs,
-    open_model,
-    rule_of,
-)
+from resnet_cli.commands.predict import PredictResult, open_inputs
+from resnet_cli.commands.predict_model import OnEvent, Started, check_exported, is_exported, open_model, rule_of
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.images import MAX_PIXELS

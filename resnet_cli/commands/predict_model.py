@@ -1,19 +1,15 @@
-"""Opens the inputs and the model of ``predict``, for both engines."""
+"""Opens the model of ``predict``, for all its use cases, and the events that they report."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resnet_cli.config.predict import PredictConfig
-from resnet_cli.data.dataset import Item
-from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
-from resnet_cli.errors import ConfigError, DataError, NetworkError
+from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind
-from resnet_cli.images import MAX_PIXELS
 from resnet_cli.prediction import PredictedItem, Predictor, abstention_rule
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
@@ -55,25 +51,6 @@ def check_exported(config: PredictConfig) -> None:
         "is not available: an exported model gives no features",
         hint="use the run that it came from",
     )
-
-
-def open_inputs(config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> Inputs:
-    """Opens every input but a watched folder; the first image of each is looked for.
-
-    Args:
-        config: Names the inputs.
-        stdin: Read once for ``-``.
-        on_event: Told of downloads and unpacking.
-
-    Raises:
-        DataError: An input without images.
-        ConfigError: A flag has no effect on these inputs.
-    """
-    found = find_inputs(config.images, config, stdin, on_event)
-    if config.files_from is None:
-        return found
-    listed = _at_least_one(listed_images(_paths(config, stdin), options=input_options(config)), config.files_from)
-    return Inputs(itertools.chain(found.items, listed), None)
 
 
 def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
@@ -135,59 +112,3 @@ def _open_imagenet(
     assert model.path is not None
     on_event(Noted(f"no run in {LATEST.parent}: using a model of ImageNet's 1,000 classes ({model.path.name})"))
     return TorchPredictor(model, compute, name=model.path.name)
-
-
-def input_options(config: PredictConfig) -> InputOptions:
-    """How the inputs are read."""
-    return InputOptions(
-        recursive=config.recursive is not False,
-        image_column=config.image_column,
-        max_pixels=config.max_pixels or MAX_PIXELS,
-        offline=config.offline,
-    )
-
-
-def find_inputs(specs: Sequence[str], config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> Inputs:
-    """Opens what is named on the command line.
-
-    Args:
-        specs: As typed.
-        config: How they are read.
-        stdin: Read once for ``-``.
-        on_event: Told of downloads and unpacking.
-
-    Raises:
-        DataError: An input without images.
-        ConfigError: A flag has no effect on these inputs.
-    """
-    found = find_images(
-        specs, stdin=stdin, options=input_options(config), on_work=lambda *work: on_event(WorkDone(*work))
-    )
-    if config.recursive is not None and not found.has_folder and config.watch is None:
-        flag = "--recursive" if config.recursive else "--no-recursive"
-        raise ConfigError(f"{flag} has no effect: no folder is among the inputs", hint="remove it")
-    return found
-
-
-def _paths(config: PredictConfig, stdin: BinaryIO) -> Iterator[str]:
-    from resnet_cli.data.inputs.path_lists import read_paths
-
-    assert config.files_from is not None
-    if config.files_from == "-":
-        yield from read_paths(stdin, "stdin", null=config.null)
-        return
-    path = user_path(config.files_from)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"--files-from {path}: {error.strerror or error}") from error
-    with file:
-        yield from read_paths(file, str(path), null=config.null)
-
-
-def _at_least_one(items: Iterator[Item], name: str) -> Iterator[Item]:
-    first = next(items, None)
-    if first is None:
-        raise DataError(f"--files-from {name}: no paths there", hint="one path per line")
-    yield first
-    yield from items
