@@ -169,7 +169,7 @@ def test_adding_to_a_model_needs_a_frozen_backbone(mode: str, frozen_run: Traine
 
 
 def test_adding_to_what_remembers_nothing_is_refused() -> None:
-    error = refused("--add", "remembers its classes", weights="none", add=True, image_size=None)
+    error = refused("--add", "exemplars of its classes", weights="none", add=True, image_size=None)
     assert error.hint and "--weights runs/NAME" in error.hint
 
 

@@ -48,13 +48,13 @@ class Choice:
 
 
 class Decisions:
-    """Takes every decision of a plan: the user's value if there is one, otherwise the default.
+    """Makes every decision of a plan: the user's value if there is one, otherwise the default.
 
     Args:
         resolved: The config and who set each of its values.
 
     Attributes:
-        resolved: As given.
+        resolved: The config and who set each of its values.
         config: The user's values.
         values: Field of the config -> decided value. A config with these values makes the same plan again.
     """

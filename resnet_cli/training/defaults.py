@@ -18,25 +18,26 @@ Mode = Literal["frozen", "full", "lp-ft", "gradual"]
 Solver = Literal["lbfgs", "sgd"]
 
 EPOCHS = 10
-#: Share of all steps until the rate peaks.
+#: Share of all steps until the learning rate peaks.
 WARMUP = 0.1
-#: Longer side over shorter up to which the centre crop stands for the image: 3:2 and 4:3 photos, and 16:9 just.
+#: Longer over shorter side up to which the center crop represents the image: 4:3 and 3:2 photos, and just 16:9.
 MAX_CROP_ASPECT = 1.8
 
-#: What a CPU enlarges tiny sources to: a third of the work of 224, and still four times CIFAR's own size.
+#: Size to which tiny sources are enlarged on a CPU: a third of the work of 224, and still four times CIFAR's size.
 TINY_SOURCE_CPU_SIZE = 128
-#: On a CPU `auto` trains the whole network only where that takes about two minutes at the most.
+#: On a CPU, `auto` trains the whole network only if that takes at most about two minutes.
 AUTO_FULL_CPU_S = 120
-#: Seconds a training image of 224 px takes on two CPU cores (forward and backward; measured, fp32).
+#: Seconds per training image of 224 px on two CPU cores (forward and backward pass; measured, fp32).
 CPU_TRAIN_S_PER_IMAGE = 0.25
-#: From here on there are enough steps for large batches, and enough images for new statistics.
+#: Number of training images from which there are enough steps for large batches and enough images for new
+#: BatchNorm statistics.
 MANY_IMAGES = 20_000
-#: Below this BatchNorm's batch statistics are too noisy to train with; the stored ones are kept.
+#: Batch size below which BatchNorm's batch statistics are too noisy to train with; the stored ones are kept.
 MIN_BATCH_FOR_BATCHNORM = 16
 
 
 def default_image_size(made_for: Preprocess | None, source_px: int, device_type: str) -> tuple[int, str]:
-    """The network's input size and why: the weights' own, smaller for tiny sources where that saves hours."""
+    """The input size and its reason: the size of the weights, or a smaller one for tiny sources on a CPU."""
     if made_for is None:
         size = min(224, max(32, 32 * math.ceil(source_px / 32)))
         return size, f"the {source_px} px source, in steps of 32"
@@ -47,7 +48,7 @@ def default_image_size(made_for: Preprocess | None, source_px: int, device_type:
 
 
 def choose_preprocess(made_for: Preprocess | None, image_size: int, source_px: int, fit: Fit = "crop") -> Preprocess:
-    """The weights' own geometry, scaled; small sources are enlarged whole, with the sharper filter."""
+    """The preprocessing of the weights, scaled; small sources are enlarged as a whole, with the sharper filter."""
     native = made_for or IMAGENET_PREPROCESS["imagenet-v1"]
     if source_px < image_size:
         native = dataclasses.replace(native, resize_size=native.crop_size, interpolation="bicubic")
@@ -57,17 +58,17 @@ def choose_preprocess(made_for: Preprocess | None, image_size: int, source_px: i
 def default_mode(
     weights: str, device_type: str, *, num_images: int, image_size: int, max_time_s: float | None
 ) -> tuple[Mode, str]:
-    """GPU: lp-ft. CPU: frozen, unless training everything fits the time.
+    """On a GPU lp-ft; on a CPU frozen, unless training all layers fits the time.
 
     Args:
-        weights: As ``--weights`` names them.
+        weights: Value of ``--weights``.
         device_type: ``cpu``, ``cuda``, ...
-        num_images: Training images of all epochs together.
-        image_size: Pixels of the network's input.
-        max_time_s: What the user allows; None: two minutes on a CPU.
+        num_images: Number of training images in all epochs together.
+        image_size: Side of the network's input in pixels.
+        max_time_s: Time limit of the user; None for two minutes on a CPU.
     """
     if weights == "none":
-        return "full", "a frozen backbone with random weights has learnt nothing"
+        return "full", "a frozen backbone with random weights has learned nothing"
     if device_type != "cpu":
         return "lp-ft", "there is a GPU"
     seconds = num_images * CPU_TRAIN_S_PER_IMAGE * (image_size / 224) ** 2
@@ -77,7 +78,7 @@ def default_mode(
 
 
 def default_batch_size(mode: Mode, num_train: int) -> int:
-    """64 features a step; 32 images, or 128 where that leaves enough steps.
+    """64 feature vectors, or 32 images; 128 images if that leaves enough steps.
 
     Source: frozen: benchmarks/head.py.
     """
@@ -92,7 +93,7 @@ def default_optimizer(mode: Mode, *, random_start: bool) -> OptimizerName:
 
 
 def default_lr(mode: Mode, optimizer: OptimizerName, *, random_start: bool) -> float:
-    """Peak rate of the backbone at the default batch sizes.
+    """Peak learning rate of the backbone at the default batch sizes.
 
     Source: lp-ft: on 5,000 CIFAR-10 images at 128 px three epochs of 0.003 with BatchNorm in eval mode take the
     probe from 79.2 to 82.4 % (n = 2,000); at 64 px 0.01 with batch statistics falls from 70.6 to 63 in its first
@@ -106,7 +107,7 @@ def default_lr(mode: Mode, optimizer: OptimizerName, *, random_start: bool) -> f
 
 
 def default_head_lr(mode: Mode, optimizer: OptimizerName, hidden: tuple[int, ...], *, random_start: bool) -> float:
-    """Peak rate of the head: a fresh one is faster than a trained backbone, one from a probe is not.
+    """Peak learning rate of the head: higher than the backbone's for a new head, the same for one from a probe.
 
     Source: ten times: TLlib's finetuning recipe. Frozen: benchmarks/head.py; an MLP: measured on ants/bees.
     """
@@ -117,7 +118,7 @@ def default_head_lr(mode: Mode, optimizer: OptimizerName, hidden: tuple[int, ...
 
 
 def default_weight_decay(mode: Mode, optimizer: OptimizerName) -> float:
-    """A head on features needs far more than a network: 2,048 features are often more than there are images.
+    """A head on features needs far more than a network: there are often fewer images than its 2,048 features.
 
     Source: frozen: benchmarks/head.py (ten epochs of 0.1 reach what L-BFGS reaches with its best penalty);
     SGD: He et al. 2016, section 3.4; AdamW: torch's default.
@@ -128,7 +129,7 @@ def default_weight_decay(mode: Mode, optimizer: OptimizerName) -> float:
 
 
 def batchnorm_momentum(steps_per_epoch: int) -> float:
-    """Share of each batch in the running statistics: an epoch's end forgets what was before its start.
+    """Share of each batch in the running statistics: by its end, an epoch has forgotten the statistics before it.
 
     Source: SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709, appendix B.8.
     """
@@ -136,13 +137,13 @@ def batchnorm_momentum(steps_per_epoch: int) -> float:
 
 
 def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance: str) -> tuple[Solver, str]:
-    """L-BFGS for a linear head, unless something was asked for that only steps can do.
+    """L-BFGS for a linear head, unless the user asks for something that needs steps.
 
     Args:
-        head_is_linear: Only then is the optimum one.
+        head_is_linear: Whether the problem is convex.
         given: Flags about steps and epochs that the user gave.
-        loss: Of the training.
-        balance: Of the classes.
+        loss: Name of the loss.
+        balance: How classes of uneven size are balanced.
     """
     if not head_is_linear:
         return "sgd", "the head has hidden layers"
@@ -150,20 +151,20 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
         return "sgd", f"--{given[0].replace('_', '-')} is about steps"
     if loss != "ce" or balance == "sampler":
         return "sgd", f"--{'loss ' + loss if loss != 'ce' else 'balance ' + balance} needs steps"
-    return "lbfgs", "the best head there is; its penalty is chosen on validation"
+    return "lbfgs", "finds the optimal linear head; validation chooses its penalty"
 
 
 def default_batchnorm(mode: Mode, num_images: int, *, num_train: int, random_start: bool) -> Literal["train", "eval"]:
-    """Batch statistics where a batch gives good ones and the head can follow; else those of the trained weights.
+    """Batch statistics if the batches are large enough and the head can adapt; else those of the weights.
 
-    A head from a probe knows the features as the stored statistics make them: few images are not enough to learn
+    A head from a probe was fitted to features with the stored statistics: a few images are not enough to adapt it to
     others (see :func:`default_lr`).
 
     Args:
-        mode: Of the training.
-        num_images: That go through the network at once.
-        num_train: Training images.
-        random_start: There are no stored ones.
+        mode: Mode of the training.
+        num_images: Number of images that go through the network at once.
+        num_train: Number of training images.
+        random_start: Whether the weights are random, so that there are no stored statistics.
     """
     if random_start:
         return "train"
@@ -175,7 +176,7 @@ def choose_fit(aspects: Sequence[float]) -> tuple[Fit, str]:
     """Crop, unless that loses much of the typical image.
 
     Args:
-        aspects: Longer side over shorter, of some of the images.
+        aspects: Longer over shorter side of some of the images.
     """
     typical = statistics.median(aspects) if aspects else 1.0
     if typical <= MAX_CROP_ASPECT:
@@ -187,10 +188,10 @@ def choose_fit(aspects: Sequence[float]) -> tuple[Fit, str]:
 
 
 def default_augment(source_px: int) -> Strength:
-    """Random crops of photos; tiny images only shift (a third of a 32 px image says little)."""
+    """Random crops for photos, small shifts for tiny images (a third of a 32 px image shows little)."""
     return "light" if source_px <= TINY_SOURCE_PX else "standard"
 
 
 def enlarged_note(source_px: int, image_size: int) -> str:
-    """Says that small sources are enlarged; empty if they are not."""
+    """A note that small sources are enlarged; empty if they are not."""
     return f"{source_px} px sources enlarged to {image_size}" if source_px < image_size else ""

@@ -1,6 +1,6 @@
-"""Everything decided before the first step, each value with who set it and why.
+"""The plan: everything that is decided before the first step.
 
-The values come from the user, else from ``defaults.py``.
+Each value comes from the user or from ``defaults.py``.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from resnet_cli.training.exemplars import joint_classes
 from resnet_cli.training.prepare import Prepared, prepare_data
 from resnet_cli.training.recipe import Facts, Recipe, choose_recipe, count_steps, refuse_ineffective
 
-#: Images looked at to learn the sources' size and shape.
+#: Number of images from which the size and shape of the sources are estimated.
 SIZE_SAMPLE = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan(Recipe):
-    """What a finetune will do: a recipe, for these data, from these weights, on this machine.
+    """A complete training plan: the recipe, the data, the initial weights and the machine.
 
     Attributes:
-        config: As the user gave it, with defaults.
-        dataset: With its splits, train already limited.
-        weights: Where the backbone starts.
-        start: What a model of ours brings besides its backbone; None for other weights.
-        compute: Device and precision of answers: features, validation and all figures.
+        config: The user's config, with defaults.
+        dataset: The data set with its splits; the training split is already limited.
+        weights: Initial weights of the backbone.
+        start: Head, preprocessing and exemplars of an earlier model of this program; None for other weights.
+        compute: Device and precision of features, validation and all metrics.
         step_compute: Device and precision of the forward and backward passes that train the network.
-        preprocess: Stored in the model.
-        choices: The rows to show.
+        preprocess: Preprocessing that is stored in the model.
+        choices: Rows of the plan, in the order in which they are shown.
         decided: Field of the config -> decided value.
-        warnings: What the user should know before it starts.
-        skipped: Why the images that are left out cannot be read.
-        fingerprint: Of the images, their classes and splits.
-        findings: What the look at the images found, for the report.
+        warnings: What the user should know before the training starts.
+        skipped: Images that are skipped because they cannot be read, each with the reason.
+        fingerprint: Hash of the images, their classes and splits.
+        findings: Findings of the check of the images, for the report.
     """
 
     config: FinetuneConfig
@@ -77,18 +77,18 @@ class Plan(Recipe):
 
     @property
     def threads(self) -> int | None:
-        """Threads that the user asks for; None: the clock decides."""
+        """Number of threads that the user asks for; None if it is measured."""
         return None if self.config.threads == "auto" else self.config.threads
 
     @property
     def batchnorm_momentum(self) -> float:
-        """Of the trained stages."""
+        """Momentum of BatchNorm in the stages that train."""
         return defaults.batchnorm_momentum(self.steps_per_epoch)
 
     def with_lr(self, lr: float) -> Plan:
-        """The plan with another rate of the backbone, as a range test finds it."""
+        """Returns the plan with the backbone's learning rate that a range test found."""
         assert self.rates.lr is not None
-        # The test moved both at once; a rate that the user gave stays.
+        # The test scaled both rates together; a rate that the user gave is not changed.
         head_lr = self.config.head_lr or self.rates.head_lr * lr / self.rates.lr
         found = {"lr": lr, "head-lr": head_lr}
         choices = [
@@ -106,31 +106,31 @@ class Plan(Recipe):
         )
 
     def resolved_config(self) -> FinetuneConfig:
-        """The config with every automatic choice filled in: running it again makes the same plan."""
+        """The config with every automatic choice filled in: it gives the same plan again."""
         return self.config.model_copy(update={**self.decided, "seeds": 1, "out": None})
 
 
 def make_plan(
     resolved: Resolved[FinetuneConfig], *, on_work: OnWork = lambda *_: None, split_path: Path | None = None
 ) -> Plan:
-    """Looks at the data, the weights and the machine, and decides everything.
+    """Examines the data, the weights and the machine, and makes the plan.
 
     Args:
         resolved: The config and who set each value.
-        on_work: Told of downloads and of the images looked at.
-        split_path: A run's ``split.csv``, to train on the same images again.
+        on_work: Called with the progress of downloads and of the check of the images.
+        split_path: ``split.csv`` of a run, to train on the same images again.
 
     Raises:
-        ConfigError: A flag that has no effect in the chosen mode, or cannot be.
-        DataError: Data that cannot be used.
-        NetworkError: Data or weights are not here and cannot be downloaded.
-        SetupError: The device is not here.
+        ConfigError: A flag has no effect in the chosen mode, or conflicts with the data.
+        DataError: The data cannot be used.
+        NetworkError: Data or weights must be downloaded and cannot be.
+        SetupError: The device does not exist.
     """
     config = resolved.config
     refuse_existing(config.out)
     compute = choose_compute(config.device, config.precision)
     if compute.type != "cpu" and config.threads != "auto":
-        raise ConfigError(f"--threads {config.threads} has no effect: {compute.device} computes")
+        raise ConfigError(f"--threads {config.threads} has no effect on the device {compute.device}")
     prepared = prepare_data(resolved, on_work, split_path=split_path)
     decisions = Decisions(resolved)
     source_px, aspects = source_shape(prepared.dataset)
@@ -153,7 +153,7 @@ def make_plan(
         mirror_safe=prepared.dataset.mirror_safe,
     )
     recipe = choose_recipe(decisions, mode, facts)
-    # A head on features is small: it is always trained in float32.
+    # A head on features is small, so it is always trained in float32.
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
     _record_data(decisions, prepared, weights, start)
@@ -182,7 +182,7 @@ def make_plan(
 def _choose_start(
     decisions: Decisions, dataset: Dataset, on_work: OnWork, *, source_px: int, device_type: str
 ) -> tuple[Mode, int, Weights]:
-    """Chooses mode, image size and weights: each default depends on the ones before, in one of two orders."""
+    """Chooses mode, image size and weights; each default depends on the choices before it."""
     config = decisions.config
 
     def find(spec: str, mode: Literal["frozen", "full"]) -> Weights:
@@ -221,19 +221,20 @@ def _choose_preprocess(
     default, why = (start.preprocess.fit, "as in that model") if start else defaults.choose_fit(aspects)
     fit = decisions.decide("fit", default, why, row=default != "crop")
     if config.add:
-        # As the model has them, unless the user asks for others.
+        # The model's own values, unless the user asks for others.
         decisions.values |= {"image_size": config.image_size, "fit": config.fit}
         if start and config.image_size is None and config.fit is None:
-            # The features that it remembers were computed so, whatever the new images are.
+            # Its exemplars were computed with this preprocessing, whatever the new images are.
             decisions.record("image-size", start.preprocess.crop_size, decisions.why("image-size"))
             return start.preprocess
     return defaults.choose_preprocess(weights.preprocess, image_size, source_px, fit)
 
 
 def source_shape(dataset: Dataset) -> tuple[int, list[float]]:
-    """Median shorter side in pixels, and longer over shorter side, of a sample of the train images.
+    """Estimates the size and shape of the training images from a sample.
 
-    The side is 224 if none can be read.
+    Returns:
+        The median shorter side in pixels (224 if no image can be read), and the aspect ratio (at least 1) of each.
     """
     items = dataset.split("train")
     sizes = []
@@ -241,20 +242,20 @@ def source_shape(dataset: Dataset) -> tuple[int, list[float]]:
         try:
             sizes.append(item.open().size)
         except ImageError:
-            continue  # Named with all the others by the check before training.
+            continue  # The check before training reports it with all the others.
     side = int(statistics.median(min(size) for size in sizes)) if sizes else 224
     return side, [max(size) / min(size) for size in sizes]
 
 
 def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) -> Dataset:
-    """The data set with the classes of the model that it adds to in front of its own.
+    """Returns the data set with the classes of the old model in front of its own.
 
     Raises:
-        ConfigError: That model cannot be added to.
+        ConfigError: Classes cannot be added to that model.
     """
     if start is None or start.exemplars is None:
         raise ConfigError(
-            "--add needs a model of this program, which remembers its classes",
+            "--add needs a model of this program, which stores exemplars of its classes",
             hint="name one: --weights runs/NAME",
         )
     if preprocess != start.preprocess:
@@ -266,10 +267,10 @@ def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) 
 
 
 def _compute_as_remembered(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
-    """The precision of the features that a model remembers: new ones are trained on beside them.
+    """Returns the device with the precision of the stored exemplars, since new features are used beside them.
 
     Raises:
-        ConfigError: The user asks for another one.
+        ConfigError: The user asks for another precision.
     """
     made = start.precision if start else None
     if made is None or made == compute.precision:
@@ -288,12 +289,12 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
     decisions.values |= {"data": dataset.spec, "weights": weights.spec}
     decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes")
-    decisions.record("split", dataset.split_note or "as the source says")
-    decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect tells more")
+    decisions.record("split", dataset.split_note or "as in the source")
+    decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect shows more")
     decisions.record("weights", Path(weights.name).name, weights.why)
     decisions.record("seed", config.seed)
     if config.add and start:
-        decisions.record("add", start.classes, "kept, from the model's memory")
+        decisions.record("add", start.classes, "old classes, kept through the model's exemplars")
 
 
 def _record_machine(decisions: Decisions, compute: Compute, step_compute: Compute | None) -> None:
@@ -307,6 +308,6 @@ def _record_machine(decisions: Decisions, compute: Compute, step_compute: Comput
         decisions.record("step-precision", step_compute.precision, step_compute.reason)
     if compute.type == "cpu":
         most = given_threads()
-        why = "of each process" if (config.devices or 1) > 1 else "fewer while other work holds the cores"
+        why = "per process" if (config.devices or 1) > 1 else "fewer while other work occupies the cores"
         is_told = config.threads != "auto" or (most == 1 and (config.devices or 1) == 1)
         decisions.record("threads", most if config.threads == "auto" else config.threads, "" if is_told else why)

@@ -1,4 +1,4 @@
-"""How a training is done: the user's values, else those of ``defaults.py``; and which of them cannot go together."""
+"""The recipe of a training: the user's values or the defaults, and which flags have no effect in which mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnet_cli.training.losses import Balance, LossName
 from resnet_cli.training.optimizers import STAGES, Rates
 from resnet_cli.training.schedule import ScheduleName
 
-#: Flags that say how steps are taken: an L-BFGS probe takes none.
+#: Flags about optimizer steps; a head that L-BFGS fits takes none.
 STEP_FLAGS = (
     "epochs",
     "patience",
@@ -32,7 +32,7 @@ STEP_FLAGS = (
     "average",
     "checkpoint_every",
 )
-#: Flags that say how the backbone is trained, and what to use instead while it is frozen.
+#: Flags about training the backbone -> the flag to use instead while the backbone is frozen.
 BACKBONE_FLAGS = {
     "lr": "--head-lr",
     "step_precision": "--precision",
@@ -50,32 +50,32 @@ BACKBONE_FLAGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a training is done.
+    """All hyperparameters of a training.
 
     Attributes:
-        mode: ``frozen`` (a probe on cached features), ``full``, ``lp-ft`` (a probe, then everything from its head)
-            or ``gradual`` (likewise, stage by stage).
-        solver: Of the probe; None in mode ``full``.
-        stages: Of the backbone that train, from the input on; () when it is frozen.
+        mode: ``frozen`` (a linear probe on cached features), ``full`` (all layers), ``lp-ft`` (a linear probe, then all
+            layers) or ``gradual`` (a linear probe, then one more stage at a time).
+        solver: Solver of the linear probe; None in mode ``full``.
+        stages: Stages of the backbone that train, in the order of the network; () if it is frozen.
         hidden: Widths of the head's hidden layers.
-        epochs: Of steps.
-        batch_size: Images an optimizer step.
+        epochs: Number of epochs.
+        batch_size: Images per optimizer step.
         micro_batch: Images that go through the network at once.
-        rates: Peak rates and decays.
-        lr_is_auto: A range test will replace ``rates.lr``.
-        schedule: Of the rates.
-        warmup: Share of all steps until the peak.
-        clip_grad: Largest norm of the gradient; None: any.
-        loss: What is minimised.
-        label_smoothing: In [0, 1).
-        balance: What is done about classes of uneven size.
-        augment: None when the backbone is frozen (features are computed once).
-        mixup: Alpha; 0: off.
-        cutmix: Alpha; 0: off.
-        mix_off_epochs: So many epochs at the end are not mixed.
-        progressive: Size of the first epoch, in pixels; None: all epochs at the full size.
-        ema: Decay of the running average of the weights; None: none.
-        average: So many last epochs are averaged; None: none.
+        rates: Peak learning rates and weight decay.
+        lr_is_auto: Whether a range test will replace ``rates.lr``.
+        schedule: Learning-rate schedule.
+        warmup: Share of all steps until the learning rate peaks.
+        clip_grad: Maximum norm of the gradient; None for no clipping.
+        loss: Name of the loss.
+        label_smoothing: Share of each label that is spread over all classes, in [0, 1).
+        balance: How classes of uneven size are balanced.
+        augment: Augmentation of the training images; None if the backbone is frozen (features are computed once).
+        mixup: Alpha of mixup; 0 for none.
+        cutmix: Alpha of CutMix; 0 for none.
+        mix_off_epochs: Number of epochs at the end without mixup and CutMix.
+        progressive: Image size of the first epoch in pixels; None if all epochs have the full size.
+        ema: Decay of the moving average of the weights; None for none.
+        average: Number of epochs at the end whose weights are averaged; None for none.
         train_batchnorm: Whether BatchNorm of trained stages uses and updates batch statistics.
     """
 
@@ -110,12 +110,12 @@ class Recipe:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether there are epochs; an L-BFGS probe has none."""
+        """Whether the training consists of optimizer steps; L-BFGS has no epochs."""
         return not (self.is_frozen and self.solver == "lbfgs")
 
     @property
     def starts_with_probe(self) -> bool:
-        """Whether a head is trained on frozen features first."""
+        """Whether a linear probe on frozen features comes first."""
         return self.mode in {"lp-ft", "gradual"}
 
 
@@ -124,9 +124,9 @@ class Facts:
     """What the defaults depend on.
 
     Attributes:
-        num_train: Training images.
-        source_px: Median shorter side of the sources.
-        image_size: Pixels of the network's input.
+        num_train: Number of training images.
+        source_px: Median shorter side of the source images in pixels.
+        image_size: Side of the network's input in pixels.
         random_start: Whether the backbone's weights are random.
         mirror_safe: Whether a mirrored image still belongs to its class.
     """
@@ -139,7 +139,7 @@ class Facts:
 
 
 def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
-    """Takes the decisions that the user left open.
+    """Decides every hyperparameter that the user left open.
 
     Args:
         decisions: Has the user's config, and records each decision that has an effect in this mode.
@@ -147,7 +147,7 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
         facts: What the defaults depend on.
 
     Raises:
-        ConfigError: Values that cannot go together.
+        ConfigError: Two values cannot be combined.
     """
     config, is_frozen = decisions.config, mode == "frozen"
     decisions.record("head", config.head)
@@ -155,7 +155,7 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
     balance: Balance = decisions.decide("balance", "logit-adjust" if config.add else "none", row=False)
     loss: LossName = decisions.decide("loss", "ce", row=False)
     solver = None if mode == "full" else _choose_solver(decisions, mode, loss, balance)
-    # What has no effect is not recorded: without steps nothing about steps, without a backbone nothing about it.
+    # Decisions about steps have no effect where L-BFGS fits the head, so they are not recorded then.
     steps = Decisions(decisions.resolved) if is_frozen and solver == "lbfgs" else decisions
     epochs = steps.decide("epochs", defaults.EPOCHS)
     steps.note("epochs", f"or as many as fit into {config.max_time:.0f} s" if config.max_time else "")
@@ -172,7 +172,7 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
     parts = f", {micro_batch} at once" if micro_batch < batch_size else ""
     steps.note("batch-size", f"steps per epoch: {num_steps}{parts}")
     if is_frozen:
-        # The time has decided the mode; together with --mode frozen it would be refused.
+        # The time limit has decided the mode; beside --mode frozen it would be refused.
         decisions.values["max_time"] = None
     return Recipe(
         mode=mode,
@@ -202,15 +202,15 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
 
 
 def count_steps(num_train: int, batch_size: int, *, train_batchnorm: bool) -> int:
-    """Optimizer steps per epoch; the images are spread evenly over them."""
-    # The batch statistics of one image are useless.
+    """Number of optimizer steps per epoch; the images are spread evenly over them."""
+    # A single image has no batch statistics.
     most = num_train // 2 if train_batchnorm else num_train
     return max(1, min(math.ceil(num_train / batch_size), most))
 
 
 def _choose_solver(decisions: Decisions, mode: Mode, loss: LossName, balance: Balance) -> Solver:
     config = decisions.config
-    # After a probe, flags about steps are about what follows it.
+    # In the other modes, flags about steps are about the training after the probe.
     given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []
     solver, why = defaults.default_solver(config.head == "linear", given, loss=loss, balance=balance)
     if config.solver == "lbfgs" and solver == "sgd":
@@ -222,7 +222,7 @@ def _choose_batchnorm(decisions: Decisions, mode: Mode, micro_batch: int, facts:
     num_images = min(micro_batch, facts.num_train)
     default = defaults.default_batchnorm(mode, num_images, num_train=facts.num_train, random_start=facts.random_start)
     trains = decisions.decide("batchnorm", default) == "train"
-    decisions.note("batchnorm", "" if trains else "the weights' own statistics stay")
+    decisions.note("batchnorm", "" if trains else "the weights' own statistics stay fixed")
     return trains
 
 
@@ -241,7 +241,7 @@ def _choose_rates(decisions: Decisions, mode: Mode, facts: Facts, schedule: Sche
         layer_decay = decisions.decide("layer-decay", 1.0, row=False)
         lr = defaults.default_lr(mode, optimizer, random_start=random_start)
         lr = decisions.decide("lr", lr)
-        decay = f", times {layer_decay:g} for each stage before" if layer_decay < 1 else ""
+        decay = f", times {layer_decay:g} for each earlier stage" if layer_decay < 1 else ""
         decisions.record("lr", "auto" if config.lr == "auto" else f"{lr:g}", f"backbone; {peak}{decay}")
         if config.lr == "auto":
             decisions.values["lr"] = "auto"
@@ -294,7 +294,7 @@ def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:
     if config.progressive is not None and config.progressive >= facts.image_size:
         raise ConfigError(
             f"--progressive {config.progressive}: must be smaller than the image size, {facts.image_size}",
-            hint="name the size of the first epoch; --image-size is that of the last",
+            hint="--progressive is the image size of the first epoch, --image-size that of the last",
         )
 
 
