@@ -214,7 +214,7 @@ def test_a_finished_run_goes_on_with_more_epochs_and_not_without(here: Path) -> 
     code, stdout, stderr = finetune("--resume", "run", "--epochs", "4", "--json")
     assert code == 0, stderr
     assert json.loads(stdout)["epochs"] == 4
-    assert "going on in epoch 3, after step 0" in stderr
+    assert "continuing in epoch 3, after step 0" in stderr
     code, _, stderr = finetune("--resume", "run", "--epochs", "9", "--head-lr", "0.1")
     assert code == 2 and "--head-lr cannot change" in stderr
 
@@ -302,7 +302,7 @@ def test_a_diverging_training_ends_with_7_and_says_what_to_try(here: Path) -> No
     rates = ("--optimizer", "sgd", "--lr", "1e30", "--head-lr", "1e30")
     code, _, stderr = finetune(*DIGITS, "--mode", "full", "--epochs", "1", "--out", "run", *rates)
     assert code == 7
-    assert "at 0.1 of the rates" in stderr and "try lower rates: --lr" in stderr
+    assert "at 0.1 of the learning rates" in stderr and "try lower learning rates: --lr" in stderr
     assert not (here / "run").exists()
 
 

@@ -113,7 +113,7 @@ def test_a_process_killed_on_one_of_two_machines_comes_back_and_the_bits_are_the
     assert [process.returncode for process in [*agents, *whole]] == [0] * 4, ends
     said = "".join(stderr for _, stderr in ends)
     assert "another process of this training has ended" in said and "finetune --resume RUN" in said
-    assert "going on in epoch" in said and num_events(run, "Resumed") == 1 and "Traceback" not in said
+    assert "continuing in epoch" in said and num_events(run, "Resumed") == 1 and "Traceback" not in said
     assert sum("run/model.safetensors" in stdout for stdout, _ in ends) == 1
     tensors = [load_file(here / name / "model.safetensors") for name in ("whole", "run")]
     assert tensors[0].keys() == tensors[1].keys()

@@ -119,7 +119,7 @@ def test_all_damaged_is_an_error(tmp_path: Path, content: bytes | None) -> None:
     for num_steps in (1, 2):
         path = write(tmp_path, num_steps)
         path.write_bytes(path.read_bytes()[:-1] if content is None else content)
-    with pytest.raises(ModelError, match="no checkpoint") as caught:
+    with pytest.raises(ModelError, match="every checkpoint") as caught:
         read_newest(tmp_path)
     assert caught.value.exit_code == 3 and caught.value.hint
     assert len(list_checkpoints(tmp_path)) == 2

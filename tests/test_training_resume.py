@@ -431,7 +431,7 @@ def test_a_checkpoint_of_another_network_is_an_error() -> None:
     stop(2, mode="full", **DIGITS)
     config = Path("run/config.yaml")
     config.write_text(config.read_text().replace("head: linear", "head: '16'"))
-    with pytest.raises(ModelError, match="not of this training") as caught:
+    with pytest.raises(ModelError, match="does not belong to this training") as caught:
         resume()
     assert caught.value.hint and "config.yaml" in caught.value.hint
     assert list_checkpoints(Path("run/checkpoints"))

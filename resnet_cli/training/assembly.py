@@ -29,11 +29,11 @@ REPORT_BYTES = 20 * 10**6
 
 
 def start_network(plan: Plan) -> ResNet50:
-    """The network as training finds it: the plan's weights, and a fresh head.
+    """Returns the initial network: the plan's weights and a new head.
 
     Raises:
-        ModelError: The weights file is damaged or of another architecture.
-        UntrustedFileError: It would run code when loaded.
+        ModelError: The weights file is damaged or has another architecture.
+        UntrustedFileError: The weights file would run code when loaded.
     """
     seed_everything(plan.config.seed)
     if plan.config.deterministic:
@@ -59,7 +59,7 @@ def build_model(
         network: The network that trains; it is copied.
         state: Tensors of the best epoch, under the names of the network's state dict; the others are as in ``network``.
         best: The record of that epoch.
-        exemplars: What the model remembers of its images.
+        exemplars: Features of a few images of each class, which the model stores.
         path: The model's file.
     """
     trained = copy.deepcopy(network).cpu()
@@ -83,7 +83,7 @@ def head_with(head: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def run_bytes(plan: Plan) -> int:
-    """What the run folder will hold at most: the model and, where the backbone trains, two checkpoints and the next."""
+    """Maximum size of the run folder: the model and, if the backbone trains, two checkpoints and the next one."""
     model = 4 * 25_600_000 + max_bytes(len(plan.dataset.classes))
     if plan.is_frozen:
         return REPORT_BYTES + model
@@ -92,7 +92,7 @@ def run_bytes(plan: Plan) -> int:
 
 
 def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
-    """What is worth knowing about a model file that travels alone; no paths of the machine it was made on."""
+    """Provenance that is stored in the model file; no paths of this machine."""
     counts = {split: sum(per_class) for split, per_class in plan.dataset.counts().items()}
     return {
         "resnet_cli": __version__,

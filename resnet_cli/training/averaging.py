@@ -1,4 +1,4 @@
-"""Averages of the weights over training, which often answer better than the last step's."""
+"""Averages of the weights during training, which are often more accurate than the last weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from resnet_cli.errors import ModelError
 class WeightAverage:
     """A running average of a network's parameters and buffers.
 
-    With a decay it follows the training exponentially (EMA, an update each step). Without, every update counts the
-    same (SWA and checkpoint averaging, an update each epoch), and where training started does not count at all.
-    BatchNorm's statistics are averaged with the weights, so that no pass over the data has to follow; its step
-    counters are those of the last update.
+    With a decay it is an exponential moving average (EMA, one update per step). Without, every update has the same
+    weight (SWA and checkpoint averaging, one update per epoch), and the initial weights have none. BatchNorm's
+    statistics are averaged with the weights, so no further pass over the data is needed; its step counters are those of
+    the last update.
 
     Args:
-        network: Already on its device; the average starts as its weights, in float32.
-        decay: In [0, 1); None for a uniform average.
+        network: Network on its device; the average starts with its weights, in float32.
+        decay: Decay in [0, 1); None for a uniform average.
 
     Attributes:
-        num_updates: How many have been averaged.
+        num_updates: Number of updates so far.
 
     Source: Izmailov et al. 2018, https://arxiv.org/abs/1803.05407; buffers as in
     ``torch.optim.swa_utils.AveragedModel(use_buffers=True)``.
@@ -40,7 +40,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Takes the network's weights into the average."""
+        """Adds the network's current weights to the average."""
         floats, others = _split(self._average)
         current, current_others = _split(network.state_dict())
         torch._foreach_lerp_(floats, [tensor.float() for tensor in current], self._weight())
@@ -53,14 +53,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], num_updates: int) -> None:
-        """Goes on from a saved :meth:`state`.
+        """Restores a saved :meth:`state`.
 
         Args:
-            state: As saved; is copied.
-            num_updates: How many had been averaged.
+            state: The saved tensors, which are copied.
+            num_updates: Number of updates when it was saved.
 
         Raises:
-            ModelError: The tensors are not those of this network.
+            ModelError: The tensors do not belong to this network.
         """
         if _shapes(state) != _shapes(self._average):
             raise ModelError("the averaged weights of the checkpoint are not those of this network")
@@ -69,7 +69,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
-        """Lends the network the averaged weights; afterwards it has its own again, bit by bit."""
+        """Gives the network the averaged weights inside the block; afterwards it has its own weights again, bit by bit."""
         own = network.state_dict()
         kept = [tensor.clone() for tensor in own.values()]
         try:
@@ -81,9 +81,9 @@ class WeightAverage:
                 _copy(own.values(), kept)
 
     def _weight(self) -> float:
-        """Of the next update.
+        """Weight of the next update.
 
-        Without the warm-up, the weights before training would still count after thousands of steps.
+        Without this warmup, the initial weights would still have an effect after thousands of steps.
         Source: ``tf.train.ExponentialMovingAverage``, with ``num_updates``.
         """
         if self._decay is None:
@@ -98,7 +98,7 @@ def _split(state: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
-    """All at once: on a GPU a call for each of 320 tensors would take longer than the copying."""
+    """Copies all tensors in one call: on a GPU, 320 calls would take longer than the copying."""
     if pairs := list(zip(targets, sources, strict=True)):
         torch._foreach_copy_([target for target, _ in pairs], [source for _, source in pairs])
 

@@ -1,4 +1,4 @@
-"""After the training: what the model needs to be honest about its answers, from the validation split alone."""
+"""Calibration after the training: temperature, exemplars and reliability, from the validation split alone."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from resnet_cli.training import exemplars
 def calibrate_model(
     model: Model, dataset: Dataset, compute: Compute, *, seed: int, on_progress: Progress | None = None
 ) -> Model:
-    """The model with a temperature, a memory of its images, and how it answered its validation split.
+    """Returns the model with a temperature, exemplars, and its confidence on the validation split.
 
     Args:
-        model: As the training left it; a memory that it has already is kept.
-        dataset: Its ``val`` gives the figures; of ``train`` only a sample is looked at, and only where there is no
-            memory yet.
+        model: The trained model; exemplars that it already has are kept.
+        dataset: Data set whose ``val`` calibrates the model; only a sample of ``train`` is used, and only if there are
+            no exemplars yet.
         compute: Device and precision.
-        seed: Of what is remembered.
+        seed: Random seed for the choice of exemplars.
         on_progress: Called with (images done, images in all).
 
     Raises:
-        DataError: An image cannot be read any more.
+        DataError: An image can no longer be read.
     """
     val = dataset.split("val")
     remembered = model.exemplars

@@ -1,7 +1,7 @@
-"""Checkpoints: everything that a training needs to go on as if nothing had happened.
+"""Checkpoints: everything that an interrupted training needs to continue bit by bit.
 
-One safetensors file a checkpoint, written atomically, read back, and two kept: whatever moment the power goes,
-one of them is whole.
+Each checkpoint is a safetensors file that is written atomically and read back. Two are kept, so that one of them is
+intact at any moment of a power failure.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from resnet_cli.errors import DiskError, ModelError
 from resnet_cli.runs import list_checkpoints
 from resnet_cli.system.paths import disk_errors, make_dir, write_bytes
 
-#: Raised when an old reader would misread it.
+#: Version of the format; increased when an older reader would misread it.
 SCHEMA_VERSION = 1
 METADATA_KEY = "resnet_cli_checkpoint"
-#: The newest, and the one before it for a disk that loses the newest.
+#: Number of checkpoints kept: the newest, and the one before it in case the disk loses the newest.
 NUM_KEPT = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after some step.
+    """State of a training after a step.
 
     Attributes:
-        tensors: ``network.*``, ``optimizer.*``, ``average.*``, ``best.*`` and what else the loop keeps.
-        values: Plain JSON values: epoch, step, history, rates.
+        tensors: ``network.*``, ``optimizer.*``, ``average.*``, ``best.*`` and the sums of the loop.
+        values: JSON values: epoch, step, history, rates.
     """
 
     tensors: Mapping[str, Tensor]
@@ -49,12 +49,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, num_steps: int) ->
     """Writes a checkpoint, reads it back, and removes all but the newest two.
 
     Args:
-        folder: Of the run's checkpoints.
-        checkpoint: Tensors may be on any device.
-        num_steps: Steps taken since the first; names the file.
+        folder: Folder of the run's checkpoints.
+        checkpoint: The state; its tensors may be on any device.
+        num_steps: Number of all steps so far, for the file name.
 
     Raises:
-        DiskError: It cannot be written, or the disk gives back other bytes; earlier ones stand.
+        DiskError: It cannot be written, or other bytes are read back; earlier checkpoints are kept.
     """
     from safetensors.torch import save
 
@@ -69,30 +69,30 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, num_steps: int) ->
         is_whole = path.read_bytes() == data
     if not is_whole:
         path.unlink(missing_ok=True)
-        raise DiskError(f"{path}: the disk gives back other bytes than were written", hint="check the disk")
+        raise DiskError(f"{path}: the bytes that were read back are not those that were written", hint="check the disk")
     drop_after(folder, num_steps)
     prune(folder, keep=NUM_KEPT)
     return path
 
 
 def prune(folder: Path, *, keep: int) -> None:
-    """Removes all but the newest checkpoints, and what a killed write has left."""
+    """Removes all but the newest checkpoints, and the temporary files of killed writes."""
     _remove([*list_checkpoints(folder)[keep:], *folder.glob(".*.tmp")])
 
 
 def drop_after(folder: Path, num_steps: int) -> None:
-    """Removes the checkpoints of later steps: those of a way that was given up."""
+    """Removes the checkpoints of later steps, which a divergence has made useless."""
     _remove([path for path in list_checkpoints(folder) if path.name > _name(num_steps)])
 
 
 def read_newest(folder: Path) -> tuple[Checkpoint, tuple[str, ...]] | None:
-    """Reads the newest checkpoint that is whole.
+    """Reads the newest intact checkpoint.
 
     Returns:
-        The checkpoint, and why newer ones were passed over; None if there is none at all.
+        The checkpoint and the reasons why newer ones were skipped; None if there is no checkpoint.
 
     Raises:
-        ModelError: There are some, and none is whole.
+        ModelError: All checkpoints are damaged.
     """
     damaged: list[str] = []
     for path in list_checkpoints(folder):
@@ -102,7 +102,7 @@ def read_newest(folder: Path) -> tuple[Checkpoint, tuple[str, ...]] | None:
             damaged.append(error.message)
     if damaged:
         raise ModelError(
-            f"no checkpoint of {folder} is whole: {damaged[0]}", hint="start again: resnet-cli finetune DATA"
+            f"every checkpoint in {folder} is damaged: {damaged[0]}", hint="start a new run: resnet-cli finetune DATA"
         )
     return None
 
@@ -115,12 +115,12 @@ def _read(path: Path) -> Checkpoint:
             about = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not a whole checkpoint ({error})") from error
+        raise ModelError(f"{path}: not a complete checkpoint ({error})") from error
     if not isinstance(about, dict) or about.get("schema_version") != SCHEMA_VERSION:
         raise ModelError(f"{path}: not a checkpoint that this program can read")
     values = about.get("values")
     if not isinstance(values, dict) or about.get("sha256") != _digest(tensors, values):
-        raise ModelError(f"{path}: its content is not what was written")
+        raise ModelError(f"{path}: its content differs from what was written")
     return Checkpoint(tensors, values)
 
 
@@ -130,7 +130,7 @@ def _name(num_steps: int) -> str:
 
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
-        # What cannot be removed takes space, and harms nothing else.
+        # A file that cannot be removed only takes space.
         with contextlib.suppress(OSError):
             path.unlink()
 

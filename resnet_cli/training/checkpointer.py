@@ -1,4 +1,4 @@
-"""What a training keeps while it goes on: the best epoch's weights, the history, and checkpoints."""
+"""What a training keeps while it runs: the weights of the best epoch, the history and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.state import TrainState
 
-#: Checkpoints at the end of an epoch may take this share of the time; a long epoch always gets one.
+#: Maximum share of the time for checkpoints at the end of epochs; a long epoch always gets one.
 CHECKPOINT_SHARE = 0.05
-#: A checkpoint is written within an epoch when the last one is this old.
+#: Age of the last checkpoint after which another one is written within an epoch.
 CHECKPOINT_EVERY_S = 600.0
-#: The best model so far is written this often: `predict` can use it while the training goes on.
+#: Interval at which the best model so far is written: `predict` can use it during the training.
 MODEL_EVERY_S = 60.0
 
 
@@ -28,16 +28,16 @@ class Checkpointer:
     """Keeps the best epoch in memory, and everything else in the run folder.
 
     Args:
-        folder: Of the run.
-        snapshot: -> the tensors of the model that differ from where training started, as it is now.
+        folder: The run folder.
+        snapshot: Returns the current tensors of the model that differ from the initial weights.
         write_model: Writes the model file from such tensors.
-        data: Fingerprint of the images; a checkpoint carries it.
+        data: Fingerprint of the images, which checkpoints store.
         every_s: Seconds between checkpoints within an epoch; None for the default.
-        writes: False in all processes of several processes but one.
+        writes: Whether this process writes files; True only in the main process.
 
     Attributes:
-        best: The record of the best epoch; None before the first.
-        state: Its tensors, on the CPU.
+        best: Record of the best epoch; None before the first.
+        state: Tensors of the best epoch, on the CPU.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Checkpointer:
         self._saved_at: tuple[int, int] | None = None
 
     def keep_if_best(self, record: EpochRecord) -> bool:
-        """Keeps the weights as they are now, if the epoch is the best so far."""
+        """Keeps the current weights if the epoch is the best so far."""
         if self.best is not None and selection_key(record) <= selection_key(self.best):
             return False
         self.best = record
@@ -79,7 +79,7 @@ class Checkpointer:
             self._write_checkpoint(train_state)
 
     def on_epoch_end(self, train_state: TrainState) -> None:
-        """Writes the history, and a checkpoint and the model unless that would slow the training down."""
+        """Writes the history, and a checkpoint and the model unless that would slow down the training."""
         if self._writes:
             self._folder.write_history(train_state.counters.history)
         now = time.perf_counter()
@@ -89,7 +89,7 @@ class Checkpointer:
             self.save_model()
 
     def save_now(self, train_state: TrainState) -> str:
-        """Writes a checkpoint, the history and the best model, and says what is kept."""
+        """Writes a checkpoint, the history and the best model; returns a sentence that says what is kept."""
         self._write_checkpoint(train_state)
         state = train_state.counters
         if self._writes:
@@ -99,7 +99,7 @@ class Checkpointer:
         return self.save_best(state.history)
 
     def save_best(self, history: Sequence[EpochRecord]) -> str:
-        """Writes the best model and says in words what is kept."""
+        """Writes the best model; returns a sentence that says what is kept."""
         assert self.best is not None
         self.save_model()
         kept = (
@@ -117,14 +117,14 @@ class Checkpointer:
         self._model_at, self._model_is_best = time.perf_counter(), True
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes up what :meth:`on_step_end` wrote into a checkpoint.
+        """Restores the best epoch from a checkpoint.
 
         Raises:
-            DataError: The checkpoint is of other images.
+            DataError: The checkpoint was trained on other images.
         """
         if checkpoint.values["data"] != self._data:
             raise DataError(
-                "the images have changed since this run began: going on would be another training",
+                "the images have changed since this run began: it cannot be continued",
                 hint="start a new run: resnet-cli finetune DATA",
             )
         self.state = checkpoint.part("best.")
@@ -133,7 +133,7 @@ class Checkpointer:
         self._saved_at = checkpoint.values["epoch"], checkpoint.values["step"]
 
     def finish(self, train_state: TrainState) -> None:
-        """Leaves one checkpoint, that of the end, for a training that is to be extended."""
+        """Keeps only the last checkpoint, from which the training can be extended."""
         if self._saved_at != (train_state.counters.epoch, train_state.counters.step):
             self._write_checkpoint(train_state)
         if self._writes:

@@ -1,4 +1,4 @@
-"""What a finetune tells whoever watches it, as it happens. The CLI draws these; a notebook may ignore them."""
+"""Events that a fine-tuning sends while it runs. The CLI displays them; other callers may ignore them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PlanMade:
-    """Everything is decided; nothing is written yet."""
+    """The plan is complete; nothing is written yet."""
 
     plan: Plan
 
@@ -26,11 +26,11 @@ class StepDone:
     """One optimizer step.
 
     Attributes:
-        epoch: From 1.
-        step: Within the epoch, from 1.
-        steps: Of the epoch.
-        loss: Of this batch.
-        images_per_s: Over the epoch so far.
+        epoch: Epoch, from 1.
+        step: Step within the epoch, from 1.
+        steps: Number of steps in the epoch.
+        loss: Loss of this batch.
+        images_per_s: Throughput in the epoch so far.
     """
 
     epoch: int
@@ -42,7 +42,7 @@ class StepDone:
 
 @dataclasses.dataclass(frozen=True)
 class EpochDone:
-    """An epoch is over; ``is_best`` says that it is the best so far on validation."""
+    """An epoch is over; ``is_best`` says whether it is the best so far on the validation split."""
 
     record: EpochRecord
     is_best: bool
@@ -50,12 +50,12 @@ class EpochDone:
 
 @dataclasses.dataclass(frozen=True)
 class RateLowered:
-    """A loss or gradient was not finite: training went back to the last good epoch, at a lower rate.
+    """A loss or gradient was not finite: training continues from the last good epoch at a lower learning rate.
 
     Attributes:
-        epoch: The one that starts again.
+        epoch: Epoch that starts again.
         reason: What was not finite, and where.
-        rate: What every rate is multiplied by from now on.
+        rate: Factor of every learning rate from now on.
     """
 
     epoch: int
@@ -65,12 +65,12 @@ class RateLowered:
 
 @dataclasses.dataclass(frozen=True)
 class MemoryShort:
-    """A batch did not fit; it goes through the network in smaller parts, and the step stays the same.
+    """A batch did not fit into memory; it is split into smaller micro-batches, and the step stays the same.
 
     Attributes:
-        epoch: The one under way.
-        micro_batch: Images that go through at once from now on.
-        batch_size: Images an optimizer step, as before.
+        epoch: Current epoch.
+        micro_batch: Images that go through the network at once from now on.
+        batch_size: Images per optimizer step, as before.
     """
 
     epoch: int
@@ -80,12 +80,12 @@ class MemoryShort:
 
 @dataclasses.dataclass(frozen=True)
 class ThreadsChanged:
-    """The clock says that another number of threads is faster.
+    """Another number of threads was measured to be faster.
 
     Attributes:
-        epoch: The one under way.
-        count: Threads that share an operation from the next step on.
-        most: Threads that it may use.
+        epoch: Current epoch.
+        count: Number of threads that share an operation from the next step on.
+        most: Maximum number of threads.
     """
 
     epoch: int
@@ -95,12 +95,12 @@ class ThreadsChanged:
 
 @dataclasses.dataclass(frozen=True)
 class Resumed:
-    """A training goes on from a checkpoint.
+    """A training continues from a checkpoint.
 
     Attributes:
-        epoch: The one under way.
-        step: Steps of it that are done.
-        warnings: Why newer checkpoints were passed over.
+        epoch: Current epoch.
+        step: Number of its steps that are done.
+        warnings: Reasons why newer checkpoints could not be used.
     """
 
     epoch: int
@@ -110,7 +110,7 @@ class Resumed:
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A file or folder that can be relied on from now on."""
+    """A file was written completely."""
 
     path: Path
 
@@ -122,4 +122,4 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """For whoever does not watch."""
+    """Default handler: ignores every event."""

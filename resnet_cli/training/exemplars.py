@@ -1,14 +1,14 @@
 """Adding classes to a model without the images of its old ones.
 
-The model file carries features of a few images of each class. While the backbone stays frozen they are exactly
-what the images would give again, so a joint head is trained on them and on the new images. The classes have
-uneven numbers of rows then: train with ``--balance logit-adjust``.
+The model file stores exemplars: the features of a few images of each class. While the backbone is frozen, they are
+exactly the features that the images would have again, so a joint head is trained on them and on the new images. The
+classes then have uneven numbers of rows: train with ``--balance logit-adjust``.
 
-Measured on CIFAR-10 at 128 px with the weights of docs/benchmarks.md, 450 images a class; percent
-right on 200 test images of each old class (and of each class), logistic regression on standardised features with
-logit adjustment, penalty 0.3, mean of 4 choices of 2 + 2 classes and of 2 of 5 + 5; random rows: of 3 draws each:
+Measured on CIFAR-10 at 128 px with the weights of docs/benchmarks.md, 450 images per class: top-1 in percent on 200
+test images of each old class (and of each class), logistic regression on standardized features with logit adjustment,
+penalty 0.3, mean over 4 choices of 2 + 2 classes and 2 choices of 5 + 5; random rows: mean over 3 draws each:
 
-    rows a class   2 + 2: herding       random     5 + 5: herding       random
+  rows per class   2 + 2: herding       random     5 + 5: herding       random
                2      64.2 (70.1)  43.6 (60.9)       38.2 (60.4)  27.9 (55.2)
                5      72.1 (75.2)  59.2 (69.5)       57.6 (69.7)  43.0 (62.1)
               10      76.1 (77.8)  64.3 (72.5)       65.4 (72.7)  53.9 (67.0)
@@ -19,8 +19,8 @@ logit adjustment, penalty 0.3, mean of 4 choices of 2 + 2 classes and of 2 of 5 
     all images    82.9 (82.5)                      75.0 (78.1)
     before          88.8                             85.9
 
-Instead of logit adjustment, with 20 rows a class (2 + 2): nothing 36.2 (62.0), weighing each class the same 61.6
-(74.1). The farthest points (k-center) keep less than random rows.
+Without logit adjustment, with 20 rows per class (2 + 2): 36.2 (62.0); with class weights instead: 61.6 (74.1). The
+farthest points (k-center) retain less than random rows.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Exemplars
 from resnet_cli.model.network import NUM_FEATURES
 
-#: Training rows that a class keeps at the most: all images gain a point at the most. 4 KB each in float16.
+#: Maximum number of training rows per class; all images would gain at most one point. 4 KB each in float16.
 PER_CLASS = 200
-#: Training rows in all: 8 MB beside the network's 94, twice that in float32.
+#: Maximum number of training rows in all: 8 MB beside the network's 94 MB, twice that in float32.
 #: Source: K of Rebuffi et al. 2017 on CIFAR-100.
 MAX_ROWS = 2000
-#: What a class keeps even where there are thousands of classes.
+#: Minimum number of training rows per class, even with thousands of classes.
 MIN_PER_CLASS = 5
 #: Held-out rows for each training row.
 HELD_OUT_SHARE = 0.5
-#: Rows of a class among which the training rows are chosen: each choice looks at all of them.
+#: Maximum number of rows of a class from which the training rows are chosen; each choice compares all of them.
 HERD_SIZE = 1000
 
 Rows = tuple[Tensor, Tensor]
@@ -56,13 +56,13 @@ Rows = tuple[Tensor, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """How well the old classes are known before and after others came in.
+    """Top-1 on the old classes before and after classes were added.
 
     Attributes:
-        num: Held-out rows that were asked; 0 leaves the shares at 0.
-        before: Share that the old head answers right, among the old classes.
-        after: Share that the joint head answers right, among all classes. More classes are more ways to be wrong:
-            some loss is there also with all the old images.
+        num: Number of held-out rows; if it is 0, the shares are 0 too.
+        before: Top-1 of the old head, among the old classes.
+        after: Top-1 of the joint head, among all classes. More classes mean more possible errors, so it would also drop
+            with all the old images.
     """
 
     num: int
@@ -71,12 +71,12 @@ class Retention:
 
 
 def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
-    """Random images of each class, about as many as a memory holds: all that is worth a forward pass.
+    """Draws random images of each class, about as many as a model stores.
 
     Args:
-        items: Labels index the classes.
-        num_classes: Of the model.
-        seed: Of the choice.
+        items: Images whose labels index the classes.
+        num_classes: Number of classes of the model.
+        seed: Random seed of the choice.
     """
     most, taken = rows_per_class(num_classes), Counter[int]()
     chosen = []
@@ -88,27 +88,27 @@ def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
 
 
 def rows_per_class(num_classes: int) -> int:
-    """Training rows that each class keeps: the more classes, the fewer."""
+    """Number of training rows per class: the more classes, the fewer."""
     return max(MIN_PER_CLASS, min(PER_CLASS, MAX_ROWS // num_classes))
 
 
 def max_bytes(num_classes: int) -> int:
-    """What a memory of so many classes takes, in float32."""
+    """Maximum size of the exemplars of this many classes in bytes, in float32."""
     num_train = rows_per_class(num_classes)
     return 4 * NUM_FEATURES * num_classes * (num_train + round(num_train * HELD_OUT_SHARE))
 
 
 def remember(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Exemplars:
-    """Chooses what a model remembers of its images.
+    """Chooses the exemplars of a model.
 
-    Training rows are those whose mean is nearest to the mean of their class (herding), held-out ones are random:
-    they shall be neither easier nor harder than others.
+    The training rows are those whose mean is nearest to the mean of their class (herding); the held-out rows are
+    random, so that they are neither easier nor harder than others.
 
     Args:
-        train: Features [n x 2048], labels int64 [n], that the head was trained on.
-        val: Likewise, not trained on.
-        num_classes: Of the model.
-        seed: Of the random choices.
+        train: Features [n x 2048] and labels int64 [n] that the head was trained on.
+        val: Features and labels that it was not trained on.
+        num_classes: Number of classes of the model.
+        seed: Random seed of the choices.
 
     Source: Rebuffi et al. 2017, https://arxiv.org/abs/1611.07725, algorithm 4.
     """
@@ -131,7 +131,7 @@ def remember(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Exemplar
 
 
 def joint_classes(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
-    """The old classes in their order, then those that are new, sorted."""
+    """The old classes in their order, then the new ones, sorted."""
     return (*old, *sorted(set(new) - set(old)))
 
 
@@ -144,18 +144,18 @@ def join(
     new_classes: Sequence[str],
     classes: Sequence[str],
 ) -> tuple[Rows, Rows]:
-    """What a joint head is trained on: the memory and the new images.
+    """Joins the exemplars and the new images, for the training of a joint head.
 
     Args:
-        exemplars: Its labels index ``old_classes``.
-        old_classes: Of the model that is added to.
+        exemplars: Exemplars of the old model, with labels that index ``old_classes``.
+        old_classes: Classes of the old model.
         train: Features [n x 2048] and labels int64 [n] of the new images; the labels index ``new_classes``.
-        val: Likewise.
-        new_classes: May name old ones: their images come on top of what is remembered.
-        classes: From :func:`joint_classes`.
+        val: Features and labels of the new validation split.
+        new_classes: Classes of the new images; old classes may be among them.
+        classes: All classes, from :func:`joint_classes`.
 
     Returns:
-        Train and val with labels that index ``classes``: the memory's rows first, in the dtype of the new ones.
+        Train and val with labels that index ``classes``: the exemplars first, in the dtype of the new features.
     """
     old_labels = _relabel(exemplars.labels, old_classes, classes)
 
@@ -181,11 +181,11 @@ def retention(
     No head was trained on these rows, though both trainings may have chosen their best epoch on them.
 
     Args:
-        exemplars: Of the old model.
+        exemplars: Exemplars of the old model.
         old_head: Features -> logits over ``old_classes``.
         new_head: Features -> logits over ``classes``.
-        old_classes: Of the old model.
-        classes: From :func:`joint_classes`.
+        old_classes: Classes of the old model.
+        classes: All classes, from :func:`joint_classes`.
     """
     features, labels = exemplars.features[exemplars.held_out], exemplars.labels[exemplars.held_out]
     if not len(features):
@@ -203,7 +203,7 @@ def _draw(rows: Rows, label: int, num: int, rng: np.random.Generator) -> Tensor:
 
 
 def _herd(features: Tensor, num: int) -> list[int]:
-    """The rows to take, one after the other, so that their mean stays nearest to the mean of all."""
+    """Chooses rows one after the other so that their mean stays nearest to the mean of all rows."""
     units = F.normalize(features.float(), dim=1)
     mean, total = units.mean(dim=0), torch.zeros(units.shape[1])
     is_left = torch.ones(len(units), dtype=torch.bool)
@@ -219,6 +219,6 @@ def _herd(features: Tensor, num: int) -> list[int]:
 
 
 def _relabel(labels: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
-    """Labels that index ``old`` as labels that index ``new``, by name."""
+    """Converts labels that index ``old`` to labels that index ``new``, by name."""
     index = {name: position for position, name in enumerate(new)}
     return torch.tensor([index[name] for name in old], device=labels.device)[labels]

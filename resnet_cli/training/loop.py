@@ -1,4 +1,4 @@
-"""The one training loop: a head on features and a whole network on images run through the same lines."""
+"""The training loop, for a head on features as well as for a whole network on images."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from resnet_cli.training.schedule import ScheduleName, lr_multiplier
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch, StepTaker
 
-#: What a rate is multiplied by after a divergence, once.
+#: Factor of the learning rates after a divergence; applied once.
 RETRY_RATE = 0.1
-#: Steps between two looks at a GPU's figures: each look waits for all that it has to do.
+#: Steps between two reads of the loss from a GPU: each read waits for all queued work.
 GPU_STEPS_PER_LOOK = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What differs between a head on features and a network on images.
+    """What differs between training a head on features and a network on images.
 
     Attributes:
-        batches: (epoch from 1, steps to leave out) -> batches; a function of the seed and these two.
-        validate: Scores the validation split, with the network as it is.
+        batches: (epoch from 1, steps to skip) -> batches; a function of the seed and these two.
+        validate: Evaluates the current network on the validation split.
         set_train_mode: Called with the epoch before it starts.
-        loss: (logits float32 [b x k], targets) -> mean.
-        steps_per_epoch: Batches an epoch.
+        loss: (logits float32 [b x k], targets) -> mean loss.
+        steps_per_epoch: Number of batches per epoch.
     """
 
     batches: Callable[[int, int], Iterator[Batch]]
@@ -50,18 +50,19 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
-    """How long, and at which rate when.
+    """Length of the training, and its learning-rate schedule.
 
     Attributes:
-        epochs: At least 1.
-        seed: Of dropout.
-        schedule: Of the rates.
-        warmup: Share of all steps until the rate peaks.
-        clip_grad: Largest norm of the gradient; None: any.
-        average_from: First epoch whose end is averaged (uniformly); None: never, or after every step.
-        max_time_s: Seconds of the run until the last validation; the schedule follows the clock then.
-        patience: Epochs without a better one until it stops.
-        target: Validation top-1 at which it stops.
+        epochs: Number of epochs, at least 1.
+        seed: Random seed of dropout.
+        schedule: Learning-rate schedule.
+        warmup: Share of all steps until the learning rate peaks.
+        clip_grad: Maximum norm of the gradient; None for no clipping.
+        average_from: First epoch after which the weights enter a uniform average; None if they are not averaged, or
+            after every step.
+        max_time_s: Time limit of the run in seconds, validation included; the schedule then follows the clock.
+        patience: Number of epochs without improvement before training stops; None for no limit.
+        target: Validation top-1 at which training stops; None to train all epochs.
     """
 
     epochs: int
@@ -76,10 +77,10 @@ class FitOptions:
 
 
 class Callback(Protocol):
-    """Keeps the best weights and the checkpoints."""
+    """Keeps the best weights and writes checkpoints."""
 
     def keep_if_best(self, record: EpochRecord) -> bool:
-        """Called after each epoch with the weights in place; says whether it is the best so far."""
+        """Called after each epoch with the weights to keep; returns whether the epoch is the best so far."""
 
     def on_step_end(self, train_state: TrainState) -> None:
         """May write a checkpoint."""
@@ -88,7 +89,7 @@ class Callback(Protocol):
         """May write a checkpoint."""
 
     def save_now(self, train_state: TrainState) -> str:
-        """Writes a checkpoint and says in words what is kept."""
+        """Writes a checkpoint; returns a sentence that says what is kept."""
 
 
 def fit(
@@ -101,26 +102,26 @@ def fit(
     on_event: OnEvent,
     distributed: Distributed = SINGLE_PROCESS,
 ) -> None:
-    """Trains until the course is over; ``train_state.counters.history`` tells how it went.
+    """Trains until the last epoch or another limit; ``train_state.counters.history`` has one record per epoch.
 
     Args:
-        train_state: Fresh, or restored from a checkpoint: then it goes on from there.
-        task: What is trained on.
-        options: How long.
+        train_state: Initial state, or one that was restored from a checkpoint: training continues from it.
+        task: Batches, loss and validation.
+        options: Length and schedule.
         compute: Device and precision.
-        callback: Told after each step and epoch.
-        on_event: Told of every step and epoch.
-        distributed: The processes that share it.
+        callback: Called after each step and epoch.
+        on_event: Called with the event of every step and epoch.
+        distributed: The processes that share the training.
 
     Raises:
-        DivergedError: The loss or a gradient is not finite, also at a tenth of the rate. The step is not taken.
-        MemoryExhausted: Not even one image fits.
-        Interrupted: A signal came; the step was ended and everything is saved.
+        DivergedError: The loss or a gradient is not finite, even at a tenth of the learning rate. The step is skipped.
+        MemoryExhausted: Not even one image fits into memory.
+        Interrupted: A signal arrived; the step was completed and everything is saved.
     """
     began = time.perf_counter() - train_state.counters.elapsed_s
     is_before_average = options.average_from is not None and train_state.counters.epoch < options.average_from
     if train_state.average is not None and is_before_average:
-        # There is one where a finished run is extended: of what were its last epochs.
+        # A finished run that is extended has an average of its former last epochs.
         train_state.average.num_updates = 0
     tuner = _make_tuner(train_state, compute, on_event, distributed)
     good = train_state.capture(copy=True)
@@ -145,14 +146,14 @@ def fit(
 
 
 def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, distributed: Distributed) -> ThreadTuner:
-    """Starts with the number of threads that a checkpoint records: it shapes sums, and a resumed run keeps its bits."""
+    """Starts with the checkpoint's number of threads: sums depend on it, and a resumed run must be bit-identical."""
 
     def note(count: int) -> None:
         train_state.use_threads(count)
         on_event(ThreadsChanged(train_state.counters.epoch, count, tuner.most))
 
     known = [count for _, count in train_state.counters.threads]
-    # Processes that share a step wait for each other: their times say nothing about one of them.
+    # Processes that share a step wait for each other, so their times cannot be compared.
     is_fixed = compute.type != "cpu" or distributed.size > 1
     tuner = ThreadTuner(count=known[-1] if known else None, is_fixed=is_fixed, on_change=note)
     if not known and compute.type == "cpu":
@@ -188,7 +189,7 @@ class _Trainer:
         self.steps_per_look = GPU_STEPS_PER_LOOK if self.compute.type == "cuda" else 1
 
     def is_over(self) -> bool:
-        """Whether the target is reached, the patience at its end, or the time."""
+        """Whether the target is reached, or the patience or the time is exhausted."""
         history, options = self.train_state.counters.history, self.options
         if not history:
             return False
@@ -200,14 +201,14 @@ class _Trainer:
         return self._time_is_up()
 
     def run_epoch(self) -> None:
-        """Takes the steps that are left of the epoch under way, validates and records it."""
+        """Takes the remaining steps of the current epoch, validates and records it."""
         train_state, task, options = self.train_state, self.task, self.options
         state, epoch = train_state.counters, train_state.counters.epoch
         began = time.perf_counter()
         num_before = float(train_state.sums[2])
         task.set_train_mode(epoch)
         num_bad = torch.zeros((), device=train_state.sums.device)
-        # A checkpoint of the epoch's last step leaves nothing to do but to validate.
+        # After a checkpoint of the epoch's last step, only the validation remains.
         lr = self._set_rates(state.num_steps - 1) if state.step else 0.0
         for batch in task.batches(epoch, state.step):
             lr = self._set_rates(state.num_steps)
@@ -219,7 +220,7 @@ class _Trainer:
                 train_state.average.update(train_state.network)
             stops = int(self.distributed.all_max(self.stop.signal or 0))
             ends = stops or self._time_is_up()
-            # Nothing is kept that was not looked at.
+            # Never checkpoint a step whose loss was not checked.
             if ends or state.step % self.steps_per_look == 0 or state.step == task.steps_per_epoch:
                 _check_finite(float(num_bad), float(loss), f"in epoch {epoch}, step {state.step}")
                 seconds = time.perf_counter() - began
@@ -242,7 +243,7 @@ class _Trainer:
             validation_began = time.perf_counter()
             val = self.task.validate()
             self.validation_s = time.perf_counter() - validation_began
-            # The epoch's last step has no later loss that would show it.
+            # Only the validation can show that the last step of the epoch diverged.
             _check_finite(
                 0.0 if math.isfinite(val.loss) else 1.0, val.loss, f"in the validation of epoch {state.epoch}"
             )
@@ -267,11 +268,11 @@ class _Trainer:
             raise Interrupted(self.callback.save_now(train_state), signal=signal)
 
     def _set_rates(self, at: int) -> float:
-        """Gives each group its rate of a step; returns the first one's (the backbone's, if it is trained)."""
+        """Sets the learning rate of each group; returns that of the first group (the backbone, if it is trained)."""
         state, options = self.train_state.counters, self.options
         total = options.epochs * self.task.steps_per_epoch
         if options.max_time_s is not None:
-            # One clock for all processes, or their rates would differ.
+            # One clock for all processes, otherwise their learning rates would differ.
             share = self.distributed.all_max(time.perf_counter() - self.began) / options.max_time_s
             at = min(total - 1, max(at, int(share * total)))
         warmup = min(math.ceil(options.warmup * total), total - 1)
@@ -288,7 +289,7 @@ class _Trainer:
 
 
 def selection_key(record: EpochRecord) -> tuple[float, float]:
-    """Orders epochs: lower validation loss at its best temperature first, then higher top-1.
+    """Sort key of epochs: lower validation loss at its best temperature, then higher top-1, is better.
 
     By loss and not by top-1, which is far coarser: in one training top-1 on 1,000 CIFAR-10 images kept the first of
     three epochs (79.5 % of 2,000 test images), in another the loss kept the last one (82.4 %).
@@ -300,5 +301,5 @@ def _check_finite(num_bad: float, loss: float, where: str) -> None:
     if num_bad or not math.isfinite(loss):
         what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient was not finite"
         raise DivergedError(
-            f"{what} {where}", hint="try lower rates: --lr or --head-lr at a tenth of what the plan shows"
+            f"{what} {where}", hint="try lower learning rates: --lr or --head-lr at a tenth of the values in the plan"
         )

@@ -1,4 +1,4 @@
-"""What training minimises, and what it does about classes of uneven size."""
+"""The losses, and the balancing of classes of uneven size."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch.nn import functional as F
 LossName = Literal["ce", "focal", "bce"]
 Balance = Literal["none", "weights", "sampler", "logit-adjust"]
 
-#: How much less a well answered image counts. Source: Lin et al. 2017, who find 2 best.
+#: How much less a well-classified image counts. Source: Lin et al. 2017, who find 2 best.
 FOCAL_GAMMA = 2.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loss:
-    """A mean over images, so that the loss of a batch is that of its parts, weighted by their sizes.
+    """A mean over images: the loss of a batch is the mean over its parts, weighted by their sizes.
 
     Attributes:
-        name: ``ce``, ``focal`` (images that are answered well count less) or ``bce`` (each class against the rest).
+        name: ``ce``, ``focal`` (well-classified images count less) or ``bce`` (each class against the rest).
         label_smoothing: Share of each target that is spread over all classes.
-        class_weights: float32 [k], how much an image of each class counts; None if all count the same.
-        offsets: float32 [k], added to the logits; None for none.
+        class_weights: float32 [k], weight of an image of each class; None if all count the same.
+        offsets: float32 [k], added to the logits; None for no offsets.
     """
 
     name: LossName
@@ -64,20 +64,20 @@ def make_loss(
     balance: Balance,
     device: str,
 ) -> Loss:
-    """The loss of a training; evaluation is without weights, smoothing and offsets.
+    """Returns the training loss; evaluation uses no weights, smoothing or offsets.
 
     Args:
-        name: See :class:`Loss`.
-        label_smoothing: In [0, 1).
-        class_counts: Training images of each class, in index order; a class without any is harmless.
-        balance: ``weights`` counts the images of small classes more, ``logit-adjust`` asks for larger margins
-            of small classes over large ones. ``sampler`` is :func:`balanced_order` and leaves the loss alone.
-        device: Where the logits will be.
+        name: Name of the loss, see :class:`Loss`.
+        label_smoothing: Share of each target that is spread over all classes, in [0, 1).
+        class_counts: Number of training images of each class, in index order; may be 0.
+        balance: ``weights`` weights the images of small classes more, ``logit-adjust`` demands larger margins
+            of small classes over large ones. ``sampler`` is :func:`balanced_order` and does not change the loss.
+        device: Device of the logits.
 
     Source: weights: scikit-learn's ``compute_class_weight("balanced")``. Logit adjustment: Menon et al. 2021,
     https://arxiv.org/abs/2007.07314, the logit adjusted loss with tau = 1.
     """
-    # One image at least, where a logarithm or a quotient would be infinite.
+    # At least one image, since a logarithm or a quotient would be infinite.
     counts = np.maximum(np.asarray(class_counts, dtype=np.float64), 1)
     num_images, num_present = sum(class_counts), sum(count > 0 for count in class_counts)
     weights = num_images / (num_present * counts) if balance == "weights" else None
@@ -86,16 +86,16 @@ def make_loss(
 
 
 def balanced_order(labels: Sequence[int], num: int, rng: np.random.Generator) -> list[int]:
-    """An epoch in which every class comes equally often.
+    """Order of an epoch in which all classes are equally frequent.
 
     Args:
-        labels: Of the training images.
-        num: Images of the epoch.
-        rng: Where chance comes from.
+        labels: Labels of the training images.
+        num: Number of images in the epoch.
+        rng: Random generator.
 
     Returns:
-        Indices into ``labels``. Classes differ by one at the most; a class's images all come, in random order,
-        before any of them comes again.
+        Indices into ``labels``. The counts of the classes differ by at most one; each image of a class is used once, in
+        random order, before any of them is used again.
     """
     of_image = np.asarray(labels)
     present = rng.permutation(np.unique(of_image))
@@ -124,9 +124,9 @@ def _focal(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _one_against_rest(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed over the classes: a logit's gradient is then of the size that it has with cross-entropy.
+    """Binary cross-entropy summed over the classes, so that gradients are as large as with cross-entropy.
 
-    The mean that "ResNet strikes back" takes is for optimizers that do not see the scale. With SGD at the rates
+    The mean in "ResNet strikes back" is for optimizers that are invariant to the scale. With SGD at the rates
     of cross-entropy a head on 5,000 CIFAR-10 images reached 77.9 % with the sum and 75.3 % with the mean
     (cross-entropy: 78.9 %).
     Source: Wightman et al. 2021, https://arxiv.org/abs/2110.00476; the sum: ``sum_classes`` of

@@ -1,4 +1,4 @@
-"""``--lr auto``: a short training with a rising rate, which is undone afterwards."""
+"""``--lr auto``: a learning-rate range test, a short training whose effects are undone."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from resnet_cli.training.loop import Task
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch, StepTaker
 
-#: From the lowest rate to the highest, in this many steps. Source: fastai's ``lr_find``.
+#: Number of steps from the lowest to the highest learning rate. Source: fastai's ``lr_find``.
 NUM_STEPS = 60
 LOWEST, HIGHEST = 1e-6, 1.0
-#: Weight of the past in the smoothed loss.
+#: Weight of earlier steps in the smoothed loss.
 SMOOTHING = 0.9
-#: A smoothed loss of this many times the best one ends the test.
+#: The test ends when the smoothed loss is this many times the best one.
 DIVERGING = 4.0
-#: The rate at the lowest loss is where training begins to go wrong; a tenth of it is safe.
+#: Beyond the learning rate with the lowest loss training diverges; a tenth of it is safe.
 #: Source: Smith 2017, https://arxiv.org/abs/1506.01186; the tenth: fastai's ``minimum / 10``.
 SAFETY = 0.1
 
 
 def find_lr(train_state: TrainState, task: Task, *, compute: Compute) -> float:
-    """The backbone's peak rate, by a range test; the other groups keep their ratio to it.
+    """Finds the peak learning rate of the backbone; the other groups keep their ratio to it.
 
     Args:
-        train_state: Is left as it was, bit by bit.
-        task: Its first batches are used.
+        train_state: The state, which is restored bit by bit.
+        task: The task, whose first batches are used.
         compute: Device and precision.
 
     Raises:
-        DivergedError: Not even the lowest rate gives a finite loss.
+        DivergedError: Not even the lowest learning rate gives a finite loss.
     """
     before = train_state.capture(copy=True)
     peaks = [group["peak"] for group in train_state.optimizer.param_groups]
@@ -59,7 +59,7 @@ def find_lr(train_state: TrainState, task: Task, *, compute: Compute) -> float:
     finally:
         train_state.restore(before)
     if not best_lr:
-        raise DivergedError("the range test found no rate with a finite loss", hint="give one: --lr 0.001")
+        raise DivergedError("the range test found no learning rate with a finite loss", hint="set one: --lr 0.001")
     return SAFETY * best_lr
 
 

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: each image of a batch is blended with the one before it, and so is its label."""
+"""Mixup and CutMix: each image of a batch and its label are blended with the one before it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: How often CutMix is chosen where both are on. Source: timm.data.Mixup, ``switch_prob``.
+#: Probability of CutMix if both are on. Source: timm.data.Mixup, ``switch_prob``.
 CUTMIX_SHARE = 0.5
 
 
@@ -22,17 +22,17 @@ def mix(
     cutmix: float,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Blends a whole batch by one share, drawn from a symmetric Beta distribution.
+    """Blends a whole batch with one share, drawn from a symmetric beta distribution.
 
-    Neighbours of a shuffled batch are random pairs, so that only the share is drawn.
+    Neighbors in a shuffled batch are random pairs, so only the share is drawn.
 
     Args:
-        images: Floating point [b x 3 x h x w] on any device; is not changed.
+        images: Floating point [b x 3 x h x w] on any device; not modified.
         labels: int64 [b] on the same device.
-        num_classes: k.
-        mixup: Alpha of the distribution for mixup; 0 is off.
-        cutmix: Likewise for CutMix; where both are on, a coin chooses.
-        rng: Where chance comes from.
+        num_classes: Number of classes, k.
+        mixup: Alpha of the distribution for mixup; 0 for none.
+        cutmix: Alpha for CutMix; 0 for none. If both are on, one of them is drawn for each batch.
+        rng: Random generator.
 
     Returns:
         Images in the same memory format, and targets float32 [b x k] whose rows sum to 1.
@@ -49,7 +49,7 @@ def mix(
     if use_cutmix:
         height, width = images.shape[-2:]
         top, bottom, left, right = random_window(height, width, share, rng)
-        # What the rim of the image cuts off the window was not pasted.
+        # The part of the window outside the image was not pasted.
         share = 1 - (bottom - top) * (right - left) / (height * width)
         mixed = images.clone()
         mixed[..., top:bottom, left:right] = _previous(images[..., top:bottom, left:right])
@@ -59,16 +59,16 @@ def mix(
 
 
 def random_window(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A window around a random centre that covers ``1 - share`` of an image, less what lies outside.
+    """Draws a window around a random center that covers ``1 - share`` of an image, except what is outside of it.
 
     Args:
-        height: Of the image, pixels.
-        width: Likewise.
-        share: Of the area that stays, in [0, 1].
-        rng: Where chance comes from.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        share: Share of the area that is kept, in [0, 1].
+        rng: Random generator.
 
     Returns:
-        Top, bottom, left, right; may be empty.
+        Top, bottom, left and right of the window, which may be empty.
 
     Source: Yun et al. 2019, section 3.1, with the rounding of torchvision.transforms.v2.CutMix.
     """
@@ -80,5 +80,5 @@ def random_window(height: int, width: int, share: float, rng: np.random.Generato
 
 
 def _previous(batch: Tensor) -> Tensor:
-    """Each row's predecessor; torch.roll loses the channels-last format on a GPU."""
+    """The predecessor of each row; torch.roll loses the channels-last format on a GPU."""
     return torch.cat([batch[-1:], batch[:-1]])

@@ -1,4 +1,4 @@
-"""Which rate and which decay each parameter trains with."""
+"""Optimizers with a learning rate and a weight decay for each stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 OptimizerName = Literal["sgd", "adamw"]
 
-#: Parts of the backbone from the input on; the stem is the first convolution and its BatchNorm.
+#: Stages of the backbone, in the order of the network; the stem is the first convolution and its BatchNorm.
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 #: Source: He et al. 2016, section 3.4.
 MOMENTUM = 0.9
@@ -20,14 +20,14 @@ _STEM = {"conv1", "bn1"}
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """How the optimizer moves each part.
+    """Optimizer, peak learning rates and weight decay.
 
     Attributes:
-        optimizer: ``sgd`` is with Nesterov momentum.
-        lr: Peak rate of the last stage; None if the backbone is frozen.
-        head_lr: Peak rate of the head.
-        weight_decay: Of matrices and convolutions; vectors never decay.
-        layer_decay: Each stage further from the head trains at this multiple of the next one's rate.
+        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``.
+        lr: Peak learning rate of the last stage; None if the backbone is frozen.
+        head_lr: Peak learning rate of the head.
+        weight_decay: Weight decay of matrices and convolutions; vectors have none.
+        layer_decay: Learning rate of each stage relative to the stage after it.
     """
 
     optimizer: OptimizerName
@@ -37,7 +37,7 @@ class Rates:
     layer_decay: float = 1.0
 
     def peak(self, stage: str) -> float:
-        """The peak rate of a stage, or of the head (``fc``).
+        """The peak learning rate of a stage, or of the head (``fc``).
 
         Source: Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.2, with the factor left open.
         """
@@ -48,7 +48,7 @@ class Rates:
 
 
 def stage_of(parameter_name: str) -> str:
-    """The stage that a parameter of the network belongs to; ``fc`` is the head."""
+    """The stage of a parameter of the network; ``fc`` is the head."""
     part = parameter_name.partition(".")[0]
     stage = "stem" if part in _STEM else part
     assert stage in (*STAGES, "fc"), parameter_name
@@ -56,28 +56,28 @@ def stage_of(parameter_name: str) -> str:
 
 
 def make_optimizer(network: nn.Module, rates: Rates) -> torch.optim.Optimizer:
-    """An optimizer of the network's parameters that train.
+    """Returns an optimizer of the network's trainable parameters.
 
     Args:
-        network: Already on its device; what does not require a gradient is left out.
-        rates: Of backbone and head.
+        network: Network on its device; parameters that require no gradient are omitted.
+        rates: Learning rates and weight decay.
 
     Returns:
-        Each group has, besides torch's own keys, ``name`` (its stage) and ``peak`` (its peak rate). Groups come in
-        the order of the network.
+        The optimizer. Besides torch's own keys, each group has ``name`` (the stage) and ``peak`` (the peak learning
+        rate); the groups have the order of the network.
     """
     return _make([(stage_of(name), parameter) for name, parameter in network.named_parameters()], rates)
 
 
 def make_head_optimizer(head: nn.Module, rates: Rates) -> torch.optim.Optimizer:
-    """Likewise, of a head without its backbone."""
+    """Returns an optimizer of a head without its backbone."""
     return _make([("fc", parameter) for parameter in head.parameters()], rates)
 
 
 def _make(parts: Sequence[tuple[str, nn.Parameter]], rates: Rates) -> torch.optim.Optimizer:
-    """One group for each stage and each decay in it.
+    """Makes one group for each stage and each weight decay in it.
 
-    BatchNorm's parameters and biases, all vectors, do not decay.
+    BatchNorm's parameters and biases, which are vectors, have no weight decay.
     Source: He et al. 2019, https://arxiv.org/abs/1812.01187, section 3.1.
     """
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
@@ -97,14 +97,14 @@ def _make(parts: Sequence[tuple[str, nn.Parameter]], rates: Rates) -> torch.opti
             }
         groups[stage, decays]["params"].append(parameter)
     made = list(groups.values())
-    # Fused: one pass over 25 million weights instead of one for each term of the update.
+    # Fused: one pass over 25 million weights instead of one pass for each term of the update.
     fused = made[0]["params"][0].device.type in {"cpu", "cuda"}
     if rates.optimizer == "adamw":
         return torch.optim.AdamW(made, fused=fused)
     optimizer = torch.optim.SGD(made, lr=rates.head_lr, momentum=MOMENTUM, nesterov=True, fused=fused)
     for _, parameter in parts:
         if parameter.requires_grad:
-            # The same first step as without. Torch leaves the momentum uninitialised where its first step is one
-            # that is left out because a gradient is not finite, as float16's first steps often are.
+            # The first step is the same with zeros. Torch leaves the momentum uninitialized if the first step is
+            # skipped because a gradient is not finite, as the first steps in float16 often are.
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer

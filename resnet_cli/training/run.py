@@ -52,13 +52,15 @@ def run_plan(
 
     Args:
         plan: From :func:`~resnet_cli.training.plan.make_plan`.
-        on_event: Told of everything as it happens.
-        folder: Of a run that goes on from its newest checkpoint; None makes a new one.
-        distributed: The processes that share the training; this one is the main process, the others :func:`assist`.
+        on_event: Called with every event.
+        folder: Run folder that continues from its newest checkpoint; None creates a new one.
+        distributed: The processes that share the training. This is the main process; the others call
+            :func:`run_worker`.
 
     Raises:
-        ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds something to go on from.
-        Interrupted: A signal; its text says what is kept.
+        ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds a model or a
+            checkpoint.
+        Interrupted: A signal arrived; the text says what is kept.
     """
     is_new = folder is None
     if folder is None:
@@ -82,15 +84,15 @@ def run_plan(
 
 
 def run_worker(plan: Plan, distributed: Distributed) -> None:
-    """Takes part in a training that the main process carries out; writes and says nothing.
+    """Takes part in a training of the main process; writes and reports nothing.
 
     Args:
-        plan: The same as the main process's.
-        distributed: Of which this process is not the main process.
+        plan: The plan, the same as in the main process.
+        distributed: The processes; this is not the main process.
 
     Raises:
         ResnetCliError: See ``resnet_cli.errors``.
-        Interrupted: A signal reached any of the processes.
+        Interrupted: A signal reached one of the processes.
     """
     folder = RunFolder(Path(distributed.broadcast("")))
     with fixed_threads(plan.threads):
@@ -98,13 +100,13 @@ def run_worker(plan: Plan, distributed: Distributed) -> None:
 
 
 class _Run:
-    """One run under way.
+    """Trains one plan and writes its run folder.
 
     Args:
-        plan: What to do.
-        folder: Where to write.
-        on_event: Told of everything.
-        distributed: The processes that share it.
+        plan: The plan.
+        folder: The run folder.
+        on_event: Called with every event.
+        distributed: The processes that share the training.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder, on_event: OnEvent, distributed: Distributed) -> None:
@@ -128,7 +130,7 @@ class _Run:
         )
 
     def carry_out(self) -> FinetuneResult:
-        """Trains, judges and reports."""
+        """Trains, evaluates and reports."""
         try:
             self._train()
             self._callback.save_model()
@@ -152,7 +154,7 @@ class _Run:
             raise DivergedError(f"{error.message}; {self._rescue()}", hint=error.hint) from None
 
     def run_worker(self) -> None:
-        """Trains along, and waits until the main process has judged and reported."""
+        """Trains with the others, then waits until the main process has evaluated and reported."""
         self._train()
         self._distributed.wait()
 
@@ -176,20 +178,20 @@ class _Run:
                 self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
             training = NetworkTraining(plan, self._network, self._distributed)
             training.train_state.counters.micro_batch = micro_batch
-        # The same seed gives the same weights, but not under every build of torch, and the probe is the main process's.
+        # Builds of torch may initialize differently from one seed, and only the main process has trained the probe.
         self._distributed.copy_(list(self._network.state_dict().values()))
         training.train_state.counters.history = history
         self._fit(training.train_state, training.task(), found)
 
     def _find_lr(self, micro_batch: int) -> float:
-        """The range test, on whole batches of which nobody else takes a share."""
+        """Runs the range test in this process alone, on whole batches."""
         training = NetworkTraining(self._plan, self._network)
         training.train_state.counters.micro_batch = micro_batch
         return find_lr(training.train_state, training.task(), compute=self._plan.step_compute)
 
     def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
         plan, network = self._plan, self._network
-        # Test images too: one pass, and a damaged one is found now and not at the end.
+        # Test images too: it is the same pass, and a damaged image is found now and not at the end.
         rows = self._features(SPLITS)
         if not self._distributed.is_main:
             return
@@ -200,7 +202,7 @@ class _Run:
             train, val = exemplars.join(
                 old.exemplars, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
             )
-        # Before the training: a model that is saved on the way remembers too.
+        # Before the training, so that a model that is saved during it has exemplars too.
         self._exemplars = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._callback.snapshot = lambda: head_tensors(network.fc)
@@ -218,7 +220,7 @@ class _Run:
             )
 
     def _probe(self) -> EpochRecord:
-        """Trains the head on frozen features; its answers on validation are epoch 0, and may be the best."""
+        """Trains the head on frozen features; its validation is epoch 0, which may stay the best."""
         rows = self._features(("train", "val"))
         values: dict[str, Any] = {}
         if self._distributed.is_main:
@@ -244,12 +246,12 @@ class _Run:
             warmup=plan.warmup,
             clip_grad=plan.clip_grad,
             average_from=plan.epochs - plan.average + 1 if plan.average else None,
-            # With a frozen backbone the time has chosen the mode; the head's steps are none of it.
+            # With a frozen backbone, the time limit has chosen the mode; it does not limit the head's steps.
             max_time_s=None if plan.is_frozen else plan.config.max_time,
             patience=plan.config.patience,
             target=plan.config.target,
         )
-        # A head on features is trained by the main process alone: that takes seconds.
+        # The main process trains a head on features alone: that takes seconds.
         distributed = SINGLE_PROCESS if plan.is_frozen else self._distributed
         fit(
             train_state,
@@ -272,8 +274,8 @@ class _Run:
             self._callback.restore(checkpoint)
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(
-                f"{self._folder.checkpoints_path}: the newest checkpoint is not of this training ({error})",
-                hint="was its config.yaml changed? Start again: resnet-cli finetune DATA",
+                f"{self._folder.checkpoints_path}: the newest checkpoint does not belong to this training ({error})",
+                hint="was its config.yaml changed? Start a new run: resnet-cli finetune DATA",
             ) from error
 
     @property
@@ -324,11 +326,11 @@ class _Run:
         return result
 
     def _rescue(self) -> str:
-        """Saves what there is when a training ends early, and says so."""
+        """Saves what a training that ends early has reached; returns a sentence that says so."""
         if self._callback.best is None:
             if self._plan.mode == "full":
-                return "nothing to keep: the first epoch was not over"
-            return "features computed so far are kept, and the same command goes on from there"
+                return "nothing to keep: the first epoch was not complete"
+            return "features computed so far are kept, and the same command continues from them"
         kept = self._callback.save_best(self._history)
         self._folder.write_history(self._history)
         return kept
@@ -339,7 +341,7 @@ class _Run:
         )
 
     def _write_model(self, state: Mapping[str, Tensor], best: EpochRecord) -> None:
-        """Writes the best model and makes its run the latest."""
+        """Writes the best model and marks its run as the latest."""
         self._model(state, best).save(self._folder.model_path)
         self._folder.mark_latest()
         self._on_event(Saved(self._folder.model_path))

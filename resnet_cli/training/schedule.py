@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step."""
+"""Learning-rate schedules as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Literal
 
 ScheduleName = Literal["cosine", "linear", "constant", "one-cycle"]
 
-#: Share of all steps in which one-cycle rises. Source: fastai's ``fit_one_cycle``, ``pct_start``.
+#: Share of all steps in which one-cycle increases the learning rate. Source: fastai's ``fit_one_cycle``, ``pct_start``.
 ONE_CYCLE_RISE = 0.25
-#: Where it starts and ends, as multiples of its peak. Source: ``torch.optim.lr_scheduler.OneCycleLR``,
+#: Start and end of one-cycle, as multiples of the peak. Source: ``torch.optim.lr_scheduler.OneCycleLR``,
 #: ``div_factor`` and ``final_div_factor``.
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
 
 def lr_multiplier(name: ScheduleName, step: int, *, total_steps: int, warmup_steps: int) -> float:
-    """The rate at a step, as a multiple of the peak rate.
+    """The learning rate at a step, as a multiple of the peak learning rate.
 
     Args:
-        name: ``cosine`` and ``linear`` fall to zero after a linear warm-up, ``constant`` stays at the peak;
-            ``one-cycle`` has a rise of its own and does not look at ``warmup_steps``.
-        step: 0 for the first optimizer step; below ``total_steps``.
-        total_steps: Steps of the whole training.
-        warmup_steps: Steps until the peak; fewer than ``total_steps``.
+        name: ``cosine`` and ``linear`` decrease to zero after a linear warmup, ``constant`` stays at the peak;
+            ``one-cycle`` has its own warmup and ignores ``warmup_steps``.
+        step: Number of the optimizer step, from 0; below ``total_steps``.
+        total_steps: Number of steps of the whole training.
+        warmup_steps: Number of steps until the peak; fewer than ``total_steps``.
 
     Returns:
-        In (0, 1].
+        The factor, in (0, 1].
 
     Source: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983 (cosine); Goyal et al. 2017,
-    https://arxiv.org/abs/1706.02677, section 2.2 (warm-up).
+    https://arxiv.org/abs/1706.02677, section 2.2 (warmup).
     """
     if name == "one-cycle":
         return _one_cycle(step, total_steps)
@@ -45,7 +45,7 @@ def _one_cycle(step: int, total_steps: int) -> float:
     """Half a cosine up, half a cosine down.
 
     Source: Smith and Topin 2019, https://arxiv.org/abs/1708.07120; the form is that of
-    ``torch.optim.lr_scheduler.OneCycleLR`` with two phases. Where four steps or fewer leave no room for a rise,
+    ``torch.optim.lr_scheduler.OneCycleLR`` with two phases. With four steps or fewer there is no warmup, and
     the first step is the peak.
     """
     peak = max(0.0, ONE_CYCLE_RISE * total_steps - 1)

@@ -1,4 +1,4 @@
-"""The same training from several seeds: what of a result is the method's, and what is chance."""
+"""The same training with several seeds: mean and spread of the results."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Spread:
     """Top-1 over several seeds.
 
     Attributes:
-        mean: Of the runs.
+        mean: Mean over the runs.
         std: Sample standard deviation.
-        lowest: Of the runs.
-        highest: Of the runs.
+        lowest: Lowest value.
+        highest: Highest value.
     """
 
     mean: float
@@ -35,11 +35,11 @@ class Spread:
 
 
 def run_seeds(plan: Plan, *, on_event: OnEvent) -> list[FinetuneResult]:
-    """Carries out a plan once for each seed, in one folder; the split stays the same.
+    """Carries out a plan once for each seed, in one folder; the split is the same.
 
     Args:
-        plan: Its config says how many seeds, and the first.
-        on_event: Told of everything; each run begins with its plan.
+        plan: The plan, whose config has the first seed and the number of seeds.
+        on_event: Called with every event; each run begins with its plan.
     """
     refuse_existing(plan.config.out)
     parent = RunFolder.create(plan.config.out, f"{plan.dataset.name}-seeds").path
@@ -53,14 +53,14 @@ def run_seeds(plan: Plan, *, on_event: OnEvent) -> list[FinetuneResult]:
         try:
             results.append(run_plan(one, on_event=on_event))
         finally:
-            # Without a run that is kept there is nothing in it.
+            # The folder is empty if no run was kept.
             with contextlib.suppress(OSError):
                 parent.rmdir()
     return results
 
 
 def spread(results: Sequence[FinetuneResult]) -> Spread:
-    """Of the figure to quote: test's, where there is such a split."""
+    """Spread of top-1 on the test split if there is one, otherwise on the validation split."""
     values = [result.judged.top1 for result in results]
     std = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.fmean(values), std, min(values), max(values))

@@ -1,4 +1,4 @@
-"""What changes while a network is trained, and how it is put aside and taken up again, bit by bit."""
+"""The state of a training, and how a checkpoint captures and restores it bit by bit."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from resnet_cli.training.checkpoint import Checkpoint
 
 @dataclasses.dataclass
 class TrainCounters:
-    """Where a training stands.
+    """Progress of a training.
 
     Attributes:
-        epoch: The one under way, from 1.
-        step: Steps of it that are done.
-        num_steps: Steps since the first.
-        rate: What every rate is multiplied by; below 1 after a divergence.
-        num_retries: Divergences so far.
+        epoch: Current epoch, from 1.
+        step: Number of its steps that are done.
+        num_steps: Number of all steps so far.
+        rate: Factor of every learning rate; below 1 after a divergence.
+        num_retries: Number of divergences so far.
         micro_batch: Images that go through the network at once.
-        threads: Since which step (from 0) how many threads share an operation, on a CPU: they shape sums' last digits.
-        elapsed_s: Wall time of the run before this process's ``fit``, and then of all of it.
-        history: One record an epoch; a probe before the first is epoch 0.
+        threads: Pairs of a step (from 0) and the number of threads that share an operation from it on, on a CPU; the
+            last digits of sums depend on it.
+        elapsed_s: Wall time of the run so far.
+        history: One record per epoch; a probe before the first epoch is epoch 0.
     """
 
     epoch: int = 1
@@ -43,12 +44,12 @@ class TrainCounters:
 
 
 class TrainState:
-    """A network, its optimizer, the average of its weights, and the state.
+    """A network, its optimizer, the average of its weights and the counters.
 
     Args:
-        network: On its device.
-        optimizer: Of the network's parameters.
-        average: None where weights are not averaged.
+        network: Network on its device.
+        optimizer: Optimizer of the network's parameters.
+        average: Average of the weights; None if they are not averaged.
     """
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> None:
@@ -59,15 +60,15 @@ class TrainState:
         self._scaler: torch.amp.GradScaler | None = None
         self._scaler_values: dict[str, Any] = {}
         device = next(network.parameters()).device
-        #: Of the epoch under way: loss x images, right answers, images.
+        #: Sums over the current epoch: loss x images, correct predictions, images.
         self.sums = torch.zeros(3, device=device)
         self.statistics = _pool_statistics(network)
 
     def capture(self, *, copy: bool = False) -> Checkpoint:
-        """The whole state.
+        """Returns the whole state.
 
         Args:
-            copy: Also of the tensors, which the training would change otherwise.
+            copy: Whether to copy the tensors, which further steps would change otherwise.
         """
         tensors: dict[str, Tensor] = {f"network.{name}": x for name, x in self.network.state_dict().items()}
         for index, parameter in enumerate(self._parameters()):
@@ -86,11 +87,11 @@ class TrainState:
         return Checkpoint(tensors, values)
 
     def use_threads(self, count: int) -> None:
-        """Notes how many threads share an operation from the next step on."""
+        """Records how many threads share an operation from the next step on."""
         self.counters.threads.append([self.counters.num_steps, count])
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes up a state that :meth:`capture` gave, of a network and an optimizer of the same making."""
+        """Restores a state from :meth:`capture`, of a network and an optimizer with the same settings."""
         values = dict(checkpoint.values)
         num_averaged = values.pop("num_averaged", 0)
         self._scaler_values = values.pop("scaler", {})
@@ -106,7 +107,7 @@ class TrainState:
         for name, value in saved.items():
             index, _, key = name.partition(".")
             parameter = parameters[int(index)]
-            # Momentum lies in memory as its weights do (channels last), or the update would take another path.
+            # Momentum has the memory format of its weights (channels last), otherwise another kernel would be used.
             like = parameter if value.shape == parameter.shape else value
             self.optimizer.state[parameter][key] = torch.empty_like(
                 like, dtype=value.dtype, device=parameter.device
@@ -116,7 +117,7 @@ class TrainState:
         self.sums.copy_(checkpoint.tensors["sums"])
 
     def scaler(self, device_type: str, *, enabled: bool) -> torch.amp.GradScaler:
-        """The one scaler of float16 gradients, whoever takes the steps."""
+        """The gradient scaler for float16; all step takers share it."""
         if self._scaler is None:
             self._scaler = torch.amp.GradScaler(device_type, enabled=enabled)
             if self._scaler_values:
@@ -124,12 +125,12 @@ class TrainState:
         return self._scaler
 
     def parameters(self) -> list[nn.Parameter]:
-        """Those that have a gradient."""
+        """The parameters that have a gradient."""
         return [parameter for parameter in self._parameters() if parameter.grad is not None]
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The network holds the averaged weights inside the block, where there are any."""
+        """Gives the network the averaged weights inside the block, if there are any."""
         if self.average is None or not self.average.num_updates:
             yield
             return
@@ -141,10 +142,10 @@ class TrainState:
 
 
 def _pool_statistics(network: nn.Module) -> Tensor:
-    """Lays all running means and variances of BatchNorm side by side in one tensor, which the layers then share.
+    """Joins all running means and variances of BatchNorm in one tensor, of which the layers use views.
 
-    One poisoned forward pass spoils them for good, so they are copied before every step: one copy instead of
-    106 small ones.
+    A single non-finite forward pass would spoil them for good, so they are copied before every step: with one copy
+    instead of 106 small ones.
     """
     owners = [
         (module, name)

@@ -20,12 +20,12 @@ from resnet_cli.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One optimizer step's images.
+    """The images of one optimizer step.
 
     Attributes:
         inputs: [b x ...] on the device.
-        targets: int64 [b], or shares of the classes [b x k].
-        num_images: Of the whole step; more than b where several processes share it.
+        targets: int64 [b], or float32 class probabilities [b x k].
+        num_images: Number of images in the whole step; more than b if several processes share it.
     """
 
     inputs: Tensor
@@ -34,17 +34,17 @@ class Batch:
 
 
 class StepTaker:
-    """Forward, backward, clip, step.
+    """Takes optimizer steps: forward pass, backward pass, clipping, update.
 
     Args:
-        train_state: Is changed.
-        loss: (logits float32 [b x k], targets) -> mean.
+        train_state: State that each step changes.
+        loss: (logits float32 [b x k], targets) -> mean loss.
         compute: Device and precision.
-        seed: Of dropout.
-        clip_grad: Largest norm of the gradient; None: any.
-        on_event: Told when a batch does not fit.
-        distributed: The processes that share the step.
-        tuner: Chooses the threads; None: they stay as they are.
+        seed: Random seed of dropout.
+        clip_grad: Maximum norm of the gradient; None for no clipping.
+        on_event: Called when a batch does not fit into memory.
+        distributed: The processes that share each step.
+        tuner: Chooses the number of threads; None leaves it unchanged.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class StepTaker:
         self._scaler = train_state.scaler(compute.type, enabled=compute.precision == "fp16")
 
     def take(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One optimizer step; halves what goes through the network at once until it fits.
+        """Takes one optimizer step; halves the micro-batch until it fits into memory.
 
         Returns:
-            The batch's loss, and 1 where the step was not taken because something was not finite.
+            The loss of the batch, and 1 if the step was skipped because a value was not finite, otherwise 0.
         """
         state = self._train_state.counters
         statistics = self._train_state.statistics.clone()
@@ -80,17 +80,17 @@ class StepTaker:
                     raise
             else:
                 break
-            # Outside the except block: a live traceback would keep the tensors that filled the memory.
+            # Outside the except block, since a live traceback would keep the tensors that filled the memory.
             self._train_state.optimizer.zero_grad(set_to_none=True)
             self._train_state.statistics.copy_(statistics)
             state.micro_batch = math.ceil(min(state.micro_batch, len(batch.inputs)) / 2)
             self._on_event(MemoryShort(state.epoch, state.micro_batch, batch.num_images))
-        # A step that ran out of memory may be half taken: it is never repeated.
+        # An update that ran out of memory may be partly applied, so it is never repeated.
         with memory_errors_named(batch.num_images):
             return self._clip_and_step(seen, batch.num_images, statistics)
 
     def _timed_gradients(self, batch: Batch, statistics: Tensor) -> Tensor:
-        """Gives the gradients; the step may first be tried with another number of threads, which leaves no trace."""
+        """Computes the gradients, possibly after trials with other numbers of threads, which leave no trace."""
         while self._tuner.wants_trial:
             counters = [x for x in self._train_state.network.buffers() if x.dtype == torch.int64]
             before = [x.clone() for x in counters]
@@ -103,10 +103,10 @@ class StepTaker:
             return self._forward_backward(batch)
 
     def _forward_backward(self, batch: Batch) -> Tensor:
-        """Gives the gradients; returns this process's share of: mean loss, right answers, images."""
+        """Computes the gradients; returns this process's share of the mean loss, correct predictions and images."""
         train_state, optimizer = self._train_state, self._train_state.optimizer
-        # Dropout is a function of (seed, step): nothing else draws from this generator while a step runs. The CPU's
-        # generator looks at 32 bits only.
+        # Dropout is a function of (seed, step): nothing else uses this generator during a step. The CPU generator
+        # uses only 32 bits of the seed.
         mixed = np.random.SeedSequence((self._seed, train_state.counters.num_steps)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
         optimizer.zero_grad(set_to_none=True)
@@ -116,7 +116,7 @@ class StepTaker:
             with memory_errors_named(len(inputs)):
                 with self._compute.autocast():
                     logits = train_state.network(inputs)
-                # A mean over the whole step's images, however many go through at once.
+                # The mean over all images of the step, whatever the size of the micro-batches.
                 loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             right = logits.detach().argmax(dim=1) == (targets if targets.ndim == 1 else targets.argmax(dim=1))
@@ -128,21 +128,21 @@ class StepTaker:
         parameters = train_state.parameters()
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self._distributed.size > 1:
-            # Each process adds its share of the change: the statistics of a frozen BatchNorm stay the same bits.
+            # Each process adds its share of the change, so the statistics of a frozen BatchNorm stay bit-identical.
             change = (train_state.statistics - statistics) / self._distributed.size
             self._distributed.all_reduce_([*gradients, seen, change])
             train_state.statistics.copy_(statistics + change)
         total = seen[0]
         train_state.sums += torch.stack([total * num_images, *seen[1:]])
-        # After the sum: a gradient that overflows in one process does so in all.
+        # After the all-reduce: a gradient that overflows in one process then does so in all.
         self._scaler.unscale_(optimizer)
         norm = nn.utils.get_total_norm(gradients)
-        # In float16 a gradient that overflows is everyday: the scaler leaves that step out by itself.
+        # Gradients often overflow in float16: the scaler skips that step by itself.
         is_sound = torch.isfinite(total) & (torch.isfinite(norm) | self._scaler.is_enabled())
         if self._clip_grad is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._clip_grad, norm)
         if self._compute.type == "cuda":
-            # The fused optimizers look at this flag on the device: a bad step is left out without waiting for it.
+            # The fused optimizers read this flag on the device: a bad step is skipped without synchronization.
             optimizer.found_inf = (~is_sound).float()  # type: ignore[attr-defined]
             optimizer.grad_scale = None  # type: ignore[attr-defined]
             self._scaler.step(optimizer)

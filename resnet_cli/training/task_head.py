@@ -1,4 +1,4 @@
-"""Training a head on frozen features: by L-BFGS, or by steps (an epoch is a few matrix products)."""
+"""Training a head on frozen features, by L-BFGS or by SGD (an epoch is a few matrix products)."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ Rows = tuple[Tensor, Tensor]
 
 
 class HeadTraining:
-    """A head, standardised features, and how one is trained on the other.
+    """Trains a head on standardized features.
 
-    Features are standardised while training; :meth:`raw_head` has that folded in and takes the raw features.
+    :meth:`raw_head` has the standardization folded in and takes the raw features.
 
     Args:
-        plan: Batch size, rates, loss, seed.
-        head: Where training starts; is changed.
-        train: Features [n x 2048], labels int64 [n].
-        val: Likewise; chooses the best epoch.
-        is_fresh: The head knows nothing yet; otherwise it takes raw features and is brought to standardised ones.
+        plan: Batch size, learning rates, loss and seed.
+        head: The initial head, which is trained in place.
+        train: Features [n x 2048] and labels int64 [n].
+        val: Features and labels of the validation split, which chooses the best epoch.
+        is_fresh: Whether the head is untrained; otherwise it takes raw features and is converted to standardized ones.
     """
 
     def __init__(self, plan: Plan, head: nn.Module, train: Rows, val: Rows, *, is_fresh: bool = True) -> None:
-        # The head is small: in float32, on the device of the features' first use.
+        # The head is small, so it is trained in float32.
         self.compute = dataclasses.replace(plan.compute, precision="fp32")
         device = self.compute.device
         features, self._labels = train[0].float().to(device), train[1].to(device)
         self._mean, self._std = standardization(features)
-        # In place: of a hundred thousand images each copy is 800 MB.
+        # In place, since each copy takes 800 MB for a hundred thousand images.
         self._inputs = (features - self._mean).div_(self._std)
         self._plan, self._val = plan, val
         self.head = head.to(device)
@@ -60,11 +60,11 @@ class HeadTraining:
         self.train_state.counters.micro_batch = plan.micro_batch
 
     def raw_head(self) -> nn.Module:
-        """A copy of the head as it is now, on the CPU, for raw features."""
+        """A copy of the current head, on the CPU, for raw features."""
         return fold_standardization(self.head, self._mean, self._std)
 
     def task(self) -> Task:
-        """What the loop needs."""
+        """Batches, loss and validation for the training loop."""
         plan, labels = self._plan, self._labels
         num_images = len(labels)
         loss = make_loss(
@@ -102,17 +102,17 @@ class HeadTraining:
 def fit_linear_head(
     plan: Plan, train: Rows, val: Rows, on_event: OnEvent, threads: list[list[int]] | None = None
 ) -> tuple[nn.Module, EpochRecord, list[EpochRecord]]:
-    """Fits a linear head by L-BFGS, once for each penalty of a path, and chooses one on validation.
+    """Fits a linear head by L-BFGS with several penalties and chooses one on the validation split.
 
     Args:
         plan: Loss and balance.
-        train: Features [n x 2048], labels int64 [n].
-        val: Likewise.
-        on_event: Told of each fit as of an epoch.
-        threads: Filled with how many threads share an operation since which penalty (from 0).
+        train: Features [n x 2048] and labels int64 [n].
+        val: Features and labels of the validation split.
+        on_event: Called after each fit with an event like that of an epoch.
+        threads: Receives pairs of a penalty's number (from 0) and the number of threads from it on.
 
     Returns:
-        The chosen head (for raw features, on the CPU), its record, and the records of all fits.
+        The chosen head (for raw features, on the CPU), its record and the records of all fits.
     """
     loss = make_loss(
         plan.loss,
@@ -145,7 +145,7 @@ def fit_linear_head(
                 train_top1=candidate.train_top1,
                 val_loss=candidate.val_loss,
                 val_top1=candidate.val_top1,
-                # The head is scaled to fit already.
+                # The head is already scaled to the best temperature.
                 val_fitted_loss=candidate.val_loss,
                 lr=0.0,
                 seconds=candidate.seconds,
@@ -158,13 +158,13 @@ def fit_linear_head(
 
 
 def fit_probe(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
-    """Trains the head that a finetune starts from.
+    """Trains the linear probe from which a training of the network starts.
 
     Args:
-        plan: Of the finetune; the probe itself is as ``--mode frozen`` makes it.
-        head: Where it starts; is changed.
-        train: Features [n x 2048], labels int64 [n].
-        val: Likewise.
+        plan: Plan of the training; the probe has the defaults of mode ``frozen``.
+        head: The initial head, which is trained in place.
+        train: Features [n x 2048] and labels int64 [n].
+        val: Features and labels of the validation split.
 
     Returns:
         The head (for raw features, on the CPU), and its record as epoch 0.
@@ -212,26 +212,26 @@ class _BestHead:
         return True
 
     def on_step_end(self, train_state: TrainState) -> None:
-        """Nothing: a probe takes seconds."""
+        """Does nothing: a probe takes seconds."""
 
     def on_epoch_end(self, train_state: TrainState) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def save_now(self, train_state: TrainState) -> str:
-        return "features computed so far are kept, and the same command goes on from there"
+        return "features computed so far are kept, and the same command continues from them"
 
 
 def fit_head_by_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
     """Trains a head by SGD, in memory.
 
     Args:
-        plan: Of mode frozen.
-        head: Where it starts; is changed.
-        train: Features [n x 2048], labels int64 [n].
-        val: Likewise; chooses the best epoch.
+        plan: A plan of mode ``frozen``.
+        head: The initial head, which is trained in place.
+        train: Features [n x 2048] and labels int64 [n].
+        val: Features and labels of the validation split, which chooses the best epoch.
 
     Returns:
-        The best epoch's head (for raw features, on the CPU), and its record.
+        The head of the best epoch (for raw features, on the CPU), and its record.
     """
     training = HeadTraining(plan, head, train, val)
     best = _BestHead(training)
@@ -242,13 +242,13 @@ def fit_head_by_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tu
 
 
 def _counts(plan: Plan, labels: Tensor) -> list[int]:
-    """Training rows of each class; with a memory there are more than images."""
+    """Number of training rows of each class, exemplars of an earlier model included."""
     counts: list[int] = torch.bincount(labels.cpu(), minlength=len(plan.dataset.classes)).tolist()
     return counts
 
 
 def unfold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> None:
-    """Lets a head that takes raw features x take (x - mean) / std instead; the inverse of folding, in place."""
+    """Converts a head for raw features x to one for (x - mean) / std, in place; the inverse of folding."""
     first = head if isinstance(head, nn.Linear) else head[0]  # type: ignore[index]
     with torch.no_grad():
         first.bias.add_(first.weight @ mean)

@@ -1,4 +1,4 @@
-"""Training the network, or its last stages, on varied images."""
+"""Training the network, or its last stages, on augmented images."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from resnet_cli.training.plan import Plan
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch
 
-#: Sizes of progressive resizing: the network halves its input five times.
+#: Step between the sizes of progressive resizing: the network halves its input five times.
 SIZE_STEP_PX = 32
-#: Share of the epochs until the full size is reached: BatchNorm and head settle on it in the rest.
+#: Share of the epochs after which the full size is reached: BatchNorm and head adapt to it in the rest.
 #: Source: Howard 2018 (DAWNBench) and FFCV's rn50 configs, which end at the full size.
 GROWING_SHARE = 0.6
 
 
 class NetworkTraining:
-    """A network and how its stages are trained on images.
+    """Trains stages of a network on images.
 
     Args:
-        plan: Data, preprocessing, augmentation, rates, epochs, seed.
-        network: Is changed.
+        plan: Data, preprocessing, augmentation, learning rates, epochs and seed.
+        network: The network, which is trained in place.
         distributed: The processes that share the training.
-        image_source: Where the train images are taken from; ``auto`` finds the best place.
+        image_source: Where decoded training images are stored; ``auto`` chooses.
 
     Raises:
-        ConfigError: There are more processes than a batch has images for.
+        ConfigError: A batch has too few images for all processes.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class NetworkTraining:
         self._plan, self._network, self._distributed, self._image_source = plan, network, distributed, image_source
         self._train, self._val = plan.dataset.split("train"), plan.dataset.split("val")
         smallest = len(self._train) // plan.steps_per_epoch
-        # One image has no batch statistics.
+        # A single image has no batch statistics.
         if smallest < distributed.size * (2 if plan.train_batchnorm else 1) and distributed.size > 1:
             raise ConfigError(
                 f"batches of {smallest} images are too small for {distributed.size} processes",
@@ -78,9 +78,9 @@ class NetworkTraining:
         self.train_state.counters.micro_batch = plan.micro_batch
 
     def task(self) -> Task:
-        """What the loop needs; the train images are brought to their place."""
+        """Batches, loss and validation for the training loop; prepares the stored training images."""
         plan = self._plan
-        # Now, and not in the first step: an interrupt is not deferred yet, and fit_memory has taken what it needs.
+        # Now and not in the first step: interrupts are not deferred yet, and fit_memory is done.
         _ = self._views
         loss = make_loss(
             plan.loss,
@@ -92,10 +92,10 @@ class NetworkTraining:
         return Task(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
 
     def fit_memory(self) -> None:
-        """Halves what goes through the network at once until a whole step fits the device.
+        """Halves the micro-batch until a step fits into the memory of the device.
 
         Raises:
-            MemoryExhausted: Not even one image fits.
+            MemoryExhausted: Not even one image fits into memory.
         """
         plan, train_state = self._plan, self.train_state
         statistics = train_state.statistics.clone()
@@ -186,16 +186,16 @@ class NetworkTraining:
             raise_unreadable(list(batch.errors.values()), len(val))
             probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, backbone(batch.pixels))
             at += len(batch.items)
-        # Each image is one process's: adding up zeros and answers gives all answers, none twice.
+        # Each image belongs to one process, so the sum over processes has every probability once.
         probs = probs.to(plan.compute.device)
         self._distributed.all_reduce_([probs])
         return validate(probs.cpu(), torch.tensor([item.label for item in val]))
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:
-    """Parts whose sizes differ by one at the most.
+    """Splits into parts whose sizes differ by at most one.
 
-    33 images in batches of 32 are 17 and 16, not 32 and 1, which BatchNorm cannot bear.
+    33 images in batches of 32 become 17 and 16, not 32 and 1: a single image has no batch statistics.
     """
     smaller, num_larger = divmod(len(order), num_parts)
     ends = np.cumsum([smaller + (part < num_larger) for part in range(num_parts)]).tolist()
@@ -203,7 +203,7 @@ def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:
 
 
 def stages_in(mode: str, stages: tuple[str, ...], *, epoch: int, epochs: int) -> tuple[str, ...]:
-    """The stages that train in an epoch: all of them, or in mode ``gradual`` one more, from the head down.
+    """The stages that train in an epoch: all of them, or in mode ``gradual`` one more at a time, starting at the head.
 
     Source: Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.3, spread over the epochs.
     """
@@ -214,7 +214,7 @@ def stages_in(mode: str, stages: tuple[str, ...], *, epoch: int, epochs: int) ->
 
 
 def progressive_size(epoch: int, *, epochs: int, start: int, full: int) -> int:
-    """The size that an epoch trains at: grows from ``start`` in steps of 32 pixels, ``full`` for the last epochs.
+    """Image size of an epoch: grows from ``start`` in steps of 32 pixels to ``full`` for the last epochs.
 
     Source: Touvron et al. 2019, https://arxiv.org/abs/1906.06423, and FFCV's progressive resizing.
     """
