@@ -65,7 +65,7 @@ def test_without_a_test_split_test_top1_is_null(photos: Path, tmp_path: Path) ->
 def test_a_plain_run_shows_figures_confusion_files_and_the_next_command() -> None:
     result = run_cli("finetune", *SMALL, "--mode", "frozen", "--out", "mine")
     assert result.exit_code == 0, result.output
-    for text in ("Reached", "validation", "test", "Confusion", "mine/model.safetensors", "resnet-cli eval mine"):
+    for text in ("Results", "validation", "test", "Confusion", "mine/model.safetensors", "resnet-cli eval mine"):
         assert text in result.stdout
     # The plan, progress and warnings accompany the result.
     for text in ("Plan", "random initialization", "warning: the frozen backbone has random weights", "epoch 2 of 2:"):

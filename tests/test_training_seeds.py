@@ -66,7 +66,7 @@ def test_the_split_stays_and_the_weights_do_not(three: tuple[list[FinetuneResult
 
 def test_mean_and_spread_are_of_the_figures_to_quote(three: tuple[list[FinetuneResult], list[Event]]) -> None:
     results, _ = three
-    top1 = [result.judged.top1 for result in results]
+    top1 = [result.final.top1 for result in results]
     found = spread(results)
     assert found.mean == pytest.approx(statistics.fmean(top1))
     assert found.std == pytest.approx(statistics.stdev(top1))

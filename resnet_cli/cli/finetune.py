@@ -124,21 +124,21 @@ def _show_result(result: FinetuneResult) -> None:
     from resnet_cli.cli.tables import confusion_block, files_block, result_table, retention_lines
 
     run = result.run.path
-    judged, split = (result.test, "test") if result.test else (result.val, "validation")
+    final, split = (result.test, "test") if result.test else (result.val, "validation")
     width = output.stdout().width
     written = [
-        (str(result.run.model_path), "the model: one file that travels alone"),
-        (str(run / "report.html"), "figures, mistakes, calibration to look at"),
-        (str(run / "metrics.json"), "every figure; history, split, config, plots, model card beside it"),
+        (str(result.run.model_path), "the model, in one file"),
+        (str(run / "report.html"), "metrics, mistakes and calibration, as a page"),
+        (str(run / "metrics.json"), "all metrics; history, split, config, plots and model card are beside it"),
     ]
     follow = [
-        (f"resnet-cli eval {shlex.quote(str(run))}", "these figures, per class"),
-        (f"resnet-cli predict photo.jpg --model {shlex.quote(str(run))}", "answers for new images"),
+        (f"resnet-cli eval {shlex.quote(str(run))}", "these metrics, per class"),
+        (f"resnet-cli predict photo.jpg --model {shlex.quote(str(run))}", "predictions for new images"),
     ]
     output.show(
         result_table(result),
         *retention_lines(result),
-        *confusion_block(judged, width=width, title=f"Confusion on the {split} split"),
+        *confusion_block(final, width=width, title=f"Confusion on the {split} split"),
         files_block(f"Written in {result.seconds:.0f} s", written, width=width),
         files_block("Next", follow, width=width),
     )

@@ -1,4 +1,4 @@
-"""A finetune as it goes: live bars on a terminal, a line every few seconds elsewhere."""
+"""Progress of every command: live bars on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from resnet_cli.training.plan import Plan
 
-#: Off a terminal at most one line in this time: a log that can be read.
+#: Minimum interval between two lines in a log.
 LINE_EVERY_S = 5
 TASKS = {
     "download": "downloading",
@@ -43,10 +43,10 @@ TASKS = {
 
 
 class ProgressView:
-    """Draws events on stderr; use it as a context manager and call it with each event.
+    """Displays events on stderr. Use it as a context manager, and call it with each event.
 
     Args:
-        quiet: Draw nothing.
+        quiet: Whether to display nothing but warnings.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -82,7 +82,7 @@ class ProgressView:
         self._progress.stop()
 
     def __call__(self, event: Event | Noted) -> None:
-        """Draws one event; warnings are printed even if everything else is quiet."""
+        """Displays one event; warnings are printed even if ``quiet`` is set."""
         if isinstance(event, Warned):
             return output.warn_each(event.texts)
         if self._quiet:
@@ -98,19 +98,21 @@ class ProgressView:
         elif isinstance(event, EpochDone):
             self._epoch(event)
         elif isinstance(event, RateLowered):
-            output.warn(f"{event.reason}: back to the end of epoch {event.epoch - 1}, at {event.rate:g} of the rates")
+            output.warn(
+                f"{event.reason}: back to the end of epoch {event.epoch - 1}, at {event.rate:g} of the learning rates"
+            )
         elif isinstance(event, MemoryShort):
             output.warn(
                 f"{event.batch_size} images at once do not fit into memory: now {event.micro_batch}; "
-                "a step still is all of them"
+                "the batch size of a step stays the same"
             )
         elif isinstance(event, ThreadsChanged):
             why = "the cores are shared with other work" if event.count < event.most else "the cores are free again"
             self._line(f"epoch {event.epoch}: now {event.count} of {event.most} threads, {why}", force=True)
         elif isinstance(event, Resumed):
             for warning in event.warnings:
-                output.warn(f"{warning}; the checkpoint before it is used")
-            self._line(f"going on in epoch {event.epoch}, after step {event.step}", force=True)
+                output.warn(f"{warning}; the previous checkpoint is used")
+            self._line(f"continuing in epoch {event.epoch}, after step {event.step}", force=True)
 
     def _begin(self, plan: Plan) -> None:
         self._num_epochs = plan.epochs if plan.takes_steps else 0
@@ -132,12 +134,12 @@ class ProgressView:
         self._progress.start()
 
     def download(self, name: str, done: int, total: int | None) -> None:
-        """Draws the bytes of one file that is coming.
+        """Displays the progress of a download.
 
         Args:
-            name: The file's name; empty where nobody knows it.
-            done: Bytes that are there.
-            total: Bytes in all, None if the server does not say.
+            name: Name of the file; empty if it is unknown.
+            done: Bytes downloaded so far.
+            total: Size of the file in bytes; None if the server does not say.
         """
         if not self._quiet:
             self._bytes("download", name, done, total)
@@ -150,15 +152,15 @@ class ProgressView:
         self._draw(f"{task} {name}", name or TASKS[task], done, total, speed, count=count)
         left = [f"{(total - done) / rate:.0f} s left"] if is_new and total and done < total else []
         text = ", ".join([f"{TASKS[task]} {name}".rstrip() + f": {count}", *filter(None, [speed]), *left])
-        # The first second's rate is a guess.
+        # The rate of the first second is unreliable.
         is_early = done != total and done - first < rate
         self._line(text, force=is_new and done == total, skip=is_early or not is_new)
 
     def _rate(self, key: str, done: int, total: int | None) -> tuple[int, float]:
-        """What was there when this piece of work began, and what has been done a second since."""
+        """The amount that was done when this work began, and the rate per second since then."""
         began, first = self._began.setdefault(key, (time.perf_counter(), done))
         if done < first or first == total:
-            # Another piece of work of the same size, such as the test split after the validation split.
+            # Another pass of the same size, such as the test split after the validation split.
             began, first = self._began[key] = (time.perf_counter(), done)
         return first, (done - first) / max(time.perf_counter() - began, 1e-9)
 
@@ -177,7 +179,7 @@ class ProgressView:
         self._line(
             f"{TASKS[event.task]}: {counted}, {text}",
             force=is_new and event.done == event.total and event.task not in {"check", "compare"},
-            # The first second's rate is a guess.
+            # The rate of the first second is unreliable.
             skip=not is_new or (event.done != event.total and event.done - first < rate),
         )
 

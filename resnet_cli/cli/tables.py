@@ -1,4 +1,4 @@
-"""Plans, figures and files as tables."""
+"""Plans, metrics and files as tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Every decision, who made it, and why."""
+    """Every decision of a plan, its origin and its reason."""
     table = plain_table("Plan", "what", "value", "set by", "why")
     for choice in plan.choices:
         cells = [printable(choice.value), printable(choice.origin), printable(choice.why)]
@@ -38,15 +38,15 @@ def plan_table(plan: Plan) -> Table:
 
 
 def result_table(result: FinetuneResult) -> Table:
-    """What a finetune reached on each split."""
+    """The metrics of a fine-tuning on each split."""
     top5_columns = [] if result.val.top5 is None else [">top-5"]
-    table = plain_table("Reached", "split", ">images", ">top-1", *top5_columns, ">loss", "its part")
-    for name, scores, part in (("validation", result.val, _chosen(result)), ("test", result.test, "chose nothing")):
+    table = plain_table("Results", "split", ">images", ">top-1", *top5_columns, ">loss", "role")
+    for name, scores, part in (("validation", result.val, _chosen(result)), ("test", result.test, "held out")):
         if scores is not None:
             top5 = [] if scores.top5 is None else [percent(scores.top5)]
             table.add_row(name, f"{scores.num_images:,}", percent(scores.top1), *top5, f"{scores.loss:.3f}", part)
     if (precision := result.plan.compute.precision) != "fp32":
-        table.caption = f"computed in {precision}, coarser than float32"
+        table.caption = f"computed in {precision}, less exact than float32"
     return table
 
 
@@ -61,25 +61,25 @@ def _chosen(result: FinetuneResult) -> str:
 
 
 def retention_lines(result: FinetuneResult) -> list[RenderableType]:
-    """How well the classes of the model that was added to are still known."""
+    """Top-1 on the old classes before and after classes were added."""
     kept = result.retention
     if kept is None or result.plan.start is None:
         return []
-    table = plain_table("Old classes", "answering among", ">remembered images", ">top-1")
+    table = plain_table("Old classes", "classified among", ">exemplars", ">top-1")
     table.add_row(f"the {len(result.plan.start.classes)} old classes, before", f"{kept.num:,}", percent(kept.before))
     table.add_row(f"all {len(result.model.classes)} classes, now", f"{kept.num:,}", percent(kept.after))
     return [table]
 
 
 def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
-    """The figures of each seed, and what they have in common."""
+    """The metrics of each seed, their mean and their spread."""
     from resnet_cli.training.seeds import spread
 
     split = "test" if results[0].test else "validation"
-    table = plain_table(f"Reached ({split})", "seed", ">top-1", ">loss", "run")
+    table = plain_table(f"Results ({split})", "seed", ">top-1", ">loss", "run")
     for result in results:
         run = Text(printable(str(result.run.path)))
-        table.add_row(str(result.plan.config.seed), percent(result.judged.top1), f"{result.judged.loss:.3f}", run)
+        table.add_row(str(result.plan.config.seed), percent(result.final.top1), f"{result.judged.loss:.3f}", run)
     found = spread(results)
     table.add_section()
     table.add_row("mean", percent(found.mean), "", "")
@@ -88,7 +88,7 @@ def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
 
 
 def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion") -> list[RenderableType]:
-    """The confusion matrix, and the pairs that are mixed up most."""
+    """The confusion matrix, and the most confused pairs of classes."""
     blocks: list[RenderableType] = [
         Text(title, style="bold"),
         confusion_table(scores.confusion, scores.classes, width=width),
@@ -103,7 +103,7 @@ def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion")
 
 
 def files_block(title: str, rows: Sequence[tuple[str, str]], *, width: int) -> RenderableType:
-    """Paths or commands and what they are; a path is never cut, so that it can be copied."""
+    """Paths or commands with a description; a path is never truncated, so that it can be copied."""
     longest = max(len(left) for left, _ in rows)
     lines = [Text(), Text(title, style="bold")]
     for left, right in rows:

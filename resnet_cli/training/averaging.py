@@ -69,7 +69,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
-        """Gives the network the averaged weights inside the block; afterwards it has its own weights again, bit by bit."""
+        """Gives the network the averaged weights inside the block, and its own again afterwards, bit by bit."""
         own = network.state_dict()
         kept = [tensor.clone() for tensor in own.values()]
         try:

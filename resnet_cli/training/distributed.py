@@ -1,10 +1,10 @@
-"""The processes that train one network together; usually there is one.
+"""The processes that train one network together; usually there is only one.
 
-Each step's batch is shared out, gradients are added up, and so every process holds the same weights all the time.
-BatchNorm normalises by a process's own images, as it does in torch's DistributedDataParallel; its running
-statistics are the mean over the processes.
+Each batch is split over the processes and gradients are summed, so all processes always have the same weights.
+BatchNorm normalizes by the images of its own process, as in torch's DistributedDataParallel; its running statistics are
+the mean over the processes.
 
-One process, the main process, writes files and talks; if another one fails, the main process says why.
+The main process (rank 0) writes files and reports; if another process fails, the main process reports why.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from resnet_cli.system.device import Compute
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import PrefixStore
 
-#: How long a process waits for the first message of the others.
+#: Time that a process waits for the first message of the others.
 JOINING = datetime.timedelta(minutes=10)
-#: How long it waits for what they do: a download, or a pass over all images. One that has died is noticed
-#: by its closed connection, and by who started it.
+#: Time that it waits for their work: a download, or a pass over all images. The end of a process is noticed earlier, by
+#: its closed connection and by its launcher.
 PATIENCE = datetime.timedelta(days=1)
-#: How long one that failed waits until the main process has saved its work and said why: whoever started them ends all
-#: when the first one ends.
+#: Time that a failed process waits until the main process has saved its work and reported: the launcher ends all
+#: processes when the first one ends.
 LINGER = datetime.timedelta(seconds=60)
 
 T = TypeVar("T")
 
 
 class PeerLost(SetupError):
-    """Another process has ended in the middle of something that all of them do together."""
+    """Another process has ended during a collective operation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Distributed:
-    """One process's place among those that share a training.
+    """Rank of this process among those that share a training, and their collective operations.
 
     Attributes:
-        rank: From 0; the first one, the main process, writes files and talks.
-        size: Processes in all.
-        local_rank: From 0 on each machine: the number of its GPU.
+        rank: Rank of this process; rank 0 is the main process.
+        size: Number of processes.
+        local_rank: Rank on this machine, which is the number of the GPU.
 
-    Every method but :meth:`share` and :meth:`place` must be called by all processes, in the same order, and raises
-    PeerLost when one of them has ended.
+    All methods except :meth:`share` and :meth:`place` must be called by all processes, in the same order, and raise
+    PeerLost if one of them has ended.
     """
 
     rank: int = 0
@@ -63,18 +63,18 @@ class Distributed:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this is the main process, which writes files and reports."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of a batch; together the parts are the whole, each item once."""
+        """This process's part of a batch; every item is in exactly one part."""
         return items[self.rank :: self.size]
 
     def place(self, compute: Compute) -> Compute:
-        """Gives each process of a machine a GPU of its own.
+        """Assigns each process of a machine its own GPU.
 
         Raises:
-            SetupError: There are fewer GPUs, or none of a kind that processes can share work on.
+            SetupError: There are fewer GPUs than processes, or none that supports several processes.
         """
         if self.size == 1 or compute.type == "cpu":
             return compute
@@ -85,33 +85,33 @@ class Distributed:
         return dataclasses.replace(compute, device=f"cuda:{self.local_rank}")
 
     def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
-        """Adds up tensors over all processes, in place, one message for each dtype."""
+        """Sums tensors over all processes, in place, with one message for each dtype."""
         self._exchange(tensors, lambda flat: dist.all_reduce(flat))
 
     def copy_(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrites tensors with the main process's, one message for each dtype."""
+        """Overwrites tensors with those of the main process, with one message for each dtype."""
         self._exchange(tensors, lambda flat: dist.broadcast(flat, src=0))
 
     def all_max(self, value: float) -> float:
-        """The largest of the processes' values."""
+        """The largest value over all processes."""
         if self.size == 1:
             return value
-        # On the CPU also where gradients lie on a GPU: nobody has to wait for what that still has to do.
+        # On the CPU even if gradients are on a GPU, so that no process waits for queued work there.
         found = torch.tensor(value, dtype=torch.float64)
         with _peers_needed():
             dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return found.item()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process."""
+        """Whether the flag is True in any process."""
         return self.all_max(float(flag)) > 0
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Waits until all processes have called this."""
         self.all_max(0.0)
 
     def broadcast(self, value: T) -> T:
-        """The main process's value, which JSON can hold; what the others give is not looked at."""
+        """The value of the main process, which must be JSON; the values of the others are ignored."""
         if self.size == 1:
             return value
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
@@ -123,14 +123,14 @@ class Distributed:
         return told
 
     def main_process_first(self, work: Callable[[], T]) -> T:
-        """Does the work in one process of each machine, and then in the others, which find its downloads and caches."""
+        """Runs the work in one process per machine first, then in the others, which use its downloads and caches."""
         if self.local_rank == 0:
             result = work()
             self.wait()
         else:
             self.wait()
             result = work()
-        # What comes next may change what the last one is still looking at.
+        # The next operation may change what another process is still reading.
         self.wait()
         return result
 
@@ -151,18 +151,18 @@ SINGLE_PROCESS = Distributed()
 
 @contextlib.contextmanager
 def join_processes() -> Iterator[Distributed]:
-    """Joins the processes that ``torchrun`` has started with this one, and leaves them in the end.
+    """Joins the processes that ``torchrun`` has started with this one, and leaves them at the end.
 
-    Whatever ends one of them ends all, the main process last and with the reason of the one that failed.
+    If one process fails, all of them end; the main process ends last and reports the reason.
 
     Raises:
-        SetupError: The others cannot be reached.
+        SetupError: The other processes cannot be reached.
     """
-    # The defaults of its functions hold the group that is there when torch imports it, which it does by itself in the
-    # middle of a training: the connections would stay open after the group's end, and nobody notice who has failed.
+    # The default arguments of its functions keep the process group that exists when torch imports it, which it does by
+    # itself during a training: connections would stay open after the end of the group, and hide a failure.
     import torch.distributed.nn.functional
 
-    # A build of torch may be without them.
+    # A build of torch may lack these modules.
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
@@ -177,7 +177,7 @@ def join_processes() -> Iterator[Distributed]:
     notes = PrefixStore(f"resnet-cli/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     distributed = Distributed(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
     if distributed.is_main:
-        # After its last word, which comes after this block.
+        # At exit, since the main process still reports after this block.
         atexit.register(_leave_note, notes, "over", {})
     try:
         yield distributed
@@ -197,7 +197,7 @@ def join_processes() -> Iterator[Distributed]:
 
 
 def count_devices(compute: Compute) -> int:
-    """Devices of this kind on this machine that processes can share work on; a CPU counts as many."""
+    """Number of devices of this kind that several processes can use on this machine; unlimited for a CPU."""
     if compute.type == "cpu":
         return 2**16
     return torch.cuda.device_count() if compute.type == "cuda" else 0
@@ -220,13 +220,13 @@ def _describe(rank: int, error: BaseException) -> dict[str, Any]:
 
 
 def _leave_note(notes: PrefixStore, name: str, value: dict[str, Any]) -> None:
-    # The store may be gone with the process that had it.
+    # The store ends with the process that hosts it.
     with contextlib.suppress(RuntimeError):
         notes.set(name, json.dumps(value))
 
 
 def _read_reason(notes: PrefixStore) -> ResnetCliError | None:
-    """What another process said before it ended; None if it was killed."""
+    """The error of another process that has ended; None if it was killed."""
     try:
         if not notes.check(["failed"]):
             return None

@@ -1,4 +1,4 @@
-"""``events.jsonl``: a run as it goes, a line an event, for whoever watches it from outside; and TensorBoard."""
+"""``events.jsonl``: the events of a run, one per line, for other programs to follow; and TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
 
 class Journal:
-    """Writes each event as one JSON line at once; a resumed run goes on in the same file.
+    """Writes each event immediately as one JSON line; a resumed run appends to the same file.
 
-    While it is open no other process can open it: two that train the same run would spoil it.
+    While it is open, no other process can open it, since two processes must not train the same run.
 
     Args:
         path: ``events.jsonl`` of the run.
-        tensorboard: A folder for TensorBoard's files; None for none.
+        tensorboard: Folder for TensorBoard's files; None to write none.
 
     Raises:
         ConfigError: Another process has it open.
         DiskError: The file cannot be written.
-        SetupError: TensorBoard is asked for and not installed.
+        SetupError: TensorBoard is required and not installed.
     """
 
     def __init__(self, path: Path, *, tensorboard: Path | None = None) -> None:
@@ -41,7 +41,7 @@ class Journal:
             except ImportError:
                 raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
         with disk_errors(path):
-            # Unbuffered: a line is there or not, also after kill -9, and closing has nothing left to write.
+            # Unbuffered, so that each line is complete or missing even after kill -9, and closing writes nothing.
             self._file = cast(BinaryIO, path.open("ab", buffering=0))
             if not _lock(self._file):
                 self._file.close()
@@ -96,7 +96,7 @@ class Journal:
 
 
 def is_open(path: Path) -> bool:
-    """Whether a process has this journal open; False where the file system cannot tell."""
+    """Whether a process has this journal open; False if the file system has no locks."""
     try:
         with path.open("rb") as file:
             return not _lock(file)
@@ -105,8 +105,8 @@ def is_open(path: Path) -> bool:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Takes the lock, which the system frees when the process dies; False if another process has it."""
-    # Windows locks bytes, against readers too.
+    """Takes the lock, which the system releases when the process ends; False if another process has it."""
+    # Windows locks bytes, for readers too.
     if sys.platform != "win32":
         import fcntl
 
@@ -115,13 +115,13 @@ def _lock(file: BinaryIO) -> bool:
         except BlockingIOError:
             return False
         except OSError:
-            # A file system without locks.
+            # The file system has no locks.
             return True
     return True
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Removes what a full disk or a power cut has left of a last line."""
+    """Removes an incomplete last line, which a full disk or a power failure leaves."""
     data = path.read_bytes()
     if not data.endswith(b"\n"):
         os.truncate(path, data.rfind(b"\n") + 1)

@@ -1,4 +1,4 @@
-"""What a finetune reached, and what a finished run writes besides its model: history, figures, plots."""
+"""The result of a fine-tuning, and what a finished run writes besides its model: history, metrics, plots."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from resnet_cli.version import SCHEMA_VERSION
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FinetuneResult(Summarized):
-    """What a finetune reached.
+    """The result of a fine-tuning.
 
     Attributes:
         run: The run folder.
-        model: What was kept: the best epoch on validation.
-        plan: What was decided before.
-        history: One record an epoch.
-        best: The record of the epoch that was kept.
-        val: The kept model on the validation split, which chose the epoch.
-        test: On the test split, which chose nothing; None if there is none.
+        model: The model of the best epoch on the validation split.
+        plan: The plan of the training.
+        history: One record per epoch.
+        best: Record of the best epoch.
+        val: Evaluation on the validation split, which chose the epoch.
+        test: Evaluation on the held-out test split; None if there is none.
         seconds: Wall time from the plan to the last evaluation.
-        retention: How well the classes of the model that was added to are still known; None without ``add``.
-        threads: Since which step (from 0) how many threads shared an operation, which shapes the last digits of sums;
-            of L-BFGS since which penalty. Empty on a GPU.
+        retention: Top-1 on the old classes before and after; None without ``add``.
+        threads: Pairs of a step (from 0; with L-BFGS a penalty) and the number of threads that share an operation from
+            it on, on which the last digits of sums depend. Empty on a GPU.
     """
 
     run: RunFolder
@@ -64,8 +64,8 @@ class FinetuneResult(Summarized):
         }
 
     @property
-    def judged(self) -> Evaluation:
-        """The figures to quote: test's, where there is such a split."""
+    def final(self) -> Evaluation:
+        """The evaluation to report: that of the test split if there is one, otherwise of the validation split."""
         return self.test or self.val
 
     def check(self, least: float | None) -> None:
@@ -76,7 +76,7 @@ class FinetuneResult(Summarized):
         """
         name = f"{self.run.path}: {'test' if self.test else 'validation'}"
         hint = f"see where it is wrong: resnet-cli eval {self.run.path}"
-        check_fail_under(self.judged, least, name=name, hint=hint)
+        check_fail_under(self.final, least, name=name, hint=hint)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary that ``finetune --json`` prints."""
@@ -101,7 +101,7 @@ class FinetuneResult(Summarized):
 
 
 def write_report(result: FinetuneResult) -> None:
-    """Writes what a run folder holds besides the model: history, figures, plots, the report and the model card.
+    """Writes the rest of the run folder besides the model: history, metrics, plots, the report and the model card.
 
     Raises:
         DiskError: The disk is full.
@@ -115,24 +115,24 @@ def write_report(result: FinetuneResult) -> None:
 
 
 def report_content(result: FinetuneResult) -> ReportContent:
-    """All that a run's report shows."""
-    plan, model, judged = result.plan, result.model, result.judged
+    """The content of a run's report."""
+    plan, model, final = result.plan, result.model, result.final
     split: Split = "test" if result.test else "val"
     items = plan.dataset.split(split)
-    # Of the mistakes alone: each costs a forward pass.
-    mistakes = [position for position in shown_positions(judged) if not judged.is_right[position]]
+    # Only for the mistakes: each overlay costs a forward pass.
+    mistakes = [position for position in shown_positions(final) if not final.is_right[position]]
     return ReportContent(
         title=f"{plan.dataset.name}, {'test' if result.test else 'validation'} split",
         command=f"resnet-cli finetune --config {shlex.quote(str(result.run.path / 'config.yaml'))}",
         facts=[(choice.name, choice.value, choice.why) for choice in plan.choices if choice.name != "out"],
-        evaluation=judged,
+        evaluation=final,
         items=items,
         data=plan.dataset.name,
         split=split,
         overlays=overlays(model, items, mistakes, plan.compute),
         history=result.history,
         best_epoch=result.best.epoch,
-        selections=error_targets(model.reliability, judged),
+        selections=error_targets(model.reliability, final),
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,
         warnings=[_what_chose(result), *plan.warnings],

@@ -1,7 +1,7 @@
-"""The rounds of ``torchrun``: when a process is gone it starts all of them again, and they have to find each other.
+"""Restarts by ``torchrun``: when a process ends, it starts all of them again, and they must find each other.
 
-It keeps one store for all rounds of a job, so that processes would find the addresses of those that are gone; and it
-counts the rounds of each machine apart, so that some would not know that theirs is not the first.
+``torchrun`` keeps one store for all rounds of a job, in which processes would find the addresses of ended processes;
+and it counts the rounds of each machine separately, so some processes would not know that theirs is not the first.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from resnet_cli.errors import SetupError
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-#: Between two looks at what the others have written.
+#: Interval in seconds at which the store is polled.
 POLL_S = 0.05
-#: Keys in the job's store: the newest round, and whether the run folder was there before the first one.
+#: Keys in the job's store: the newest round, and whether the run folder existed before the first round.
 ROUND, WAS_THERE = "resnet-cli/round", "resnet-cli/was-there"
-#: Of this round; a store ends with the object.
+#: Servers of this round's store; a store closes with its object.
 _servers: list[TCPStore] = []
 
 T = TypeVar("T")
 
 
 def has_rounds() -> bool:
-    """Whether ``torchrun`` may start this process again, with the store that it keeps."""
+    """Whether ``torchrun`` may restart this process and keeps its store."""
     is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return is_kept and os.environ.get("TORCHELASTIC_MAX_RESTARTS") != "0"
 
 
 def begin_round(out: Path | None) -> bool:
-    """Waits for the other processes of this round, and gives them a store that no earlier round has written to.
+    """Waits for the other processes of this round and agrees with them on a new store.
 
-    What was agreed on is left in the environment, where torch looks for it.
+    Its address is set in the environment, where torch reads it.
 
     Args:
-        out: The run folder that a first round is to make.
+        out: The run folder that the first round creates.
 
     Returns:
-        Whether an earlier round has made it, so that this one goes on with it. All processes get the same answer.
+        Whether an earlier round has created the folder, so that this round continues it; the same in all processes.
 
     Raises:
-        SetupError: The others do not come, or torchrun is gone.
+        SetupError: The other processes do not come, or torchrun has ended.
     """
-    # When the first process is gone the others say so in our words, and not in forty lines of C++.
+    # If the first process ends, the others report it in one sentence instead of forty lines of C++.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -66,13 +66,13 @@ def begin_round(out: Path | None) -> bool:
         raise SetupError(f"cannot reach the other processes of this training: {reason}") from error
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "False", "MASTER_PORT": str(agreed["port"])}
     os.environ["TORCHELASTIC_RESTART_COUNT"] = agreed["count"]
-    return bool(agreed["goes_on"])
+    return bool(agreed["continues"])
 
 
 def _lead(store: TCPStore, size: int, out: Path | None, deadline: float) -> dict[str, Any]:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    goes_on = _goes_on(store, out)
+    continues = _continues(store, out)
     server = TCPStore(os.environ["MASTER_ADDR"], 0, size, is_master=True, wait_for_workers=False, multi_tenant=True)
     _servers.append(server)
     name = f"{ROUND}/{uuid.uuid4().hex}"
@@ -81,7 +81,7 @@ def _lead(store: TCPStore, size: int, out: Path | None, deadline: float) -> dict
     _wait_for(lambda: (not others or store.check(others)) or None, deadline)
     count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     tokens = [store.get(key).decode() for key in others]
-    agreed = {"port": server.port, "goes_on": goes_on, "count": count, "tokens": tokens}
+    agreed = {"port": server.port, "continues": continues, "count": count, "tokens": tokens}
     store.set(f"{name}/agreed", json.dumps(agreed))
     return agreed
 
@@ -97,30 +97,30 @@ def _follow(store: TCPStore, rank: int, deadline: float) -> dict[str, Any]:
         if not store.check([f"{name}/agreed"]):
             return None
         agreed: dict[str, Any] = json.loads(store.get(f"{name}/agreed"))
-        # Otherwise it is an earlier round, and this one's is still to be named.
+        # Otherwise this is an earlier round, and the current one is not published yet.
         return agreed if agreed["tokens"][rank - 1] == token else None
 
     return _wait_for(look, deadline)
 
 
-def _goes_on(store: TCPStore, out: Path | None) -> bool:
+def _continues(store: TCPStore, out: Path | None) -> bool:
     from resnet_cli.runs import RunFolder
 
     if out is None:
         return False
-    # Only the first round's answer stays. A folder that others have made is refused in every round.
+    # The value of the first round is kept: a folder that existed before is refused in every round.
     was_there = store.compare_set(WAS_THERE, "", "yes" if os.path.lexists(out) else "no")
     if was_there == b"yes":
         return False
     if (out / "split.csv").is_file():
         return True
-    # Killed before anything was in it.
+    # The process was killed before it wrote anything.
     RunFolder(out).discard()
     return False
 
 
 def _wait_for(look: Callable[[], T | None], deadline: float) -> T:
-    # In Python, where a signal is heard; torch's own waiting hears none.
+    # Polled in Python, where signals are handled; torch's own waiting ignores them.
     while (found := look()) is None:
         if time.monotonic() > deadline:
             raise SetupError(

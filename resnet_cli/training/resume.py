@@ -1,4 +1,4 @@
-"""Going on with a run that was interrupted, or extending one that is finished."""
+"""Continuing an interrupted run, or extending a finished one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.training.journal import is_open
 from resnet_cli.training.plan import Plan, make_plan
 
-#: What a finished run can be given to go on.
+#: Flags that extend a finished run.
 EXTENDING = ("epochs", "max_time", "patience", "target")
-#: What may differ from the run's first part. Anything else would be another training.
+#: Flags that may change when a run is resumed; any other would make it another training.
 CHANGEABLE = (*EXTENDING, "fail_under", "checkpoint_every", "device", "offline")
 
 
 def find_run(path: Path | None) -> RunFolder:
-    """The run folder that a user means; by default the newest one that is not finished and not under way.
+    """Finds the run folder to continue; by default the newest one that is neither finished nor still training.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no such folder.
     """
     if path is None:
         folders = [*RUNS.glob("*/"), *RUNS.glob("*/seed-*/")]
@@ -39,7 +39,7 @@ def find_run(path: Path | None) -> RunFolder:
         return RunFolder(max(unfinished, key=lambda folder: (folder / "config.yaml").stat().st_mtime))
     path = user_path(path)
     if path.name == LATEST.name and path.is_file():
-        # Where links are not allowed it is a text file that names the run.
+        # On systems without links it is a text file that names the run.
         path = path.parent / path.read_text(encoding="utf-8", errors="replace").strip()
     if path.name == MODEL_FILE:
         path = path.parent
@@ -51,26 +51,26 @@ def find_run(path: Path | None) -> RunFolder:
 
 
 def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork = lambda *_: None) -> Plan:
-    """Makes a run's plan again, on the same images.
+    """Makes the plan of a run again, on the same images.
 
-    A finished run goes on if it is given more epochs: the steps taken stay as they were, and from the next one on
-    the rate follows the schedule of the new length, as if it had been planned so from the start.
+    A finished run continues if it is given more epochs: its steps are kept, and from the next step on the learning rate
+    follows the schedule of the new length, as if it had been planned from the start.
 
     Args:
-        run: From :func:`find_run`.
-        changes: Field of the config -> value; only what :data:`CHANGEABLE` names.
-        on_work: Told of downloads and of the images looked at.
+        run: The run folder, from :func:`find_run`.
+        changes: Field of the config -> new value; only the fields in :data:`CHANGEABLE`.
+        on_work: Called with the progress of downloads and of the check of the images.
 
     Raises:
-        ConfigError: The run is finished, or a change would make another training of it.
-        DataError: Its images are gone or have changed.
+        ConfigError: The run is finished, or a change would make it another training.
+        DataError: Its images are missing or have changed.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     refused = [name for name in given if name not in CHANGEABLE]
     if refused:
         raise ConfigError(
             f"--{refused[0].replace('_', '-')} cannot change when a run is resumed",
-            hint="leave it away, or start a new run without --resume",
+            hint="remove it, or start a new run without --resume",
         )
     file = run.path / "config.yaml"
     before = resolve(FinetuneConfig, {}, file).config
@@ -82,15 +82,15 @@ def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork 
 
 def _check_extension(run: RunFolder, before: FinetuneConfig, after: FinetuneConfig, given: Mapping[str, Any]) -> None:
     if before.epochs is None:
-        raise ConfigError(f"{run.path} is finished: an L-BFGS probe has no epochs to go on with")
+        raise ConfigError(f"{run.path} is finished: a head that L-BFGS fitted has no epochs to continue")
     found = read_newest(run.checkpoints_path)
     if found is None:
-        raise ConfigError(f"{run.path} is finished and has no checkpoint to go on from")
+        raise ConfigError(f"{run.path} is finished and has no checkpoint to continue from")
     done = found[0].values["epoch"] - 1
     if (after.epochs or 0) <= done or not any(name in given for name in EXTENDING):
         raise ConfigError(
             f"{run.path} is finished: {done} epochs",
-            hint=f"go on with more: {run.resume_command} --epochs {2 * done}",
+            hint=f"train more epochs: {run.resume_command} --epochs {2 * done}",
         )
 
 

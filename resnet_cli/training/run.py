@@ -136,7 +136,7 @@ class _Run:
             self._callback.save_model()
             if self._train_state is not None:
                 self._callback.finish(self._train_state)
-            result = self._judge()
+            result = self._evaluate()
             self._distributed.wait()
             return result
         except KeyboardInterrupt as interrupt:
@@ -295,7 +295,7 @@ class _Run:
             on_progress=lambda done, total: self._on_event(WorkDone("features", done, total)),
         )
 
-    def _judge(self) -> FinetuneResult:
+    def _evaluate(self) -> FinetuneResult:
         plan, folder = self._plan, self._folder
         assert self._callback.best is not None
         model = self._model(self._callback.state, self._callback.best)

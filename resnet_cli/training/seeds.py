@@ -61,7 +61,7 @@ def run_seeds(plan: Plan, *, on_event: OnEvent) -> list[FinetuneResult]:
 
 def spread(results: Sequence[FinetuneResult]) -> Spread:
     """Spread of top-1 on the test split if there is one, otherwise on the validation split."""
-    values = [result.judged.top1 for result in results]
+    values = [result.final.top1 for result in results]
     std = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.fmean(values), std, min(values), max(values))
 
