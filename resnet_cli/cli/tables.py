@@ -79,7 +79,7 @@ def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
     table = plain_table(f"Results ({split})", "seed", ">top-1", ">loss", "run")
     for result in results:
         run = Text(printable(str(result.run.path)))
-        table.add_row(str(result.plan.config.seed), percent(result.final.top1), f"{result.judged.loss:.3f}", run)
+        table.add_row(str(result.plan.config.seed), percent(result.final.top1), f"{result.final.loss:.3f}", run)
     found = spread(results)
     table.add_section()
     table.add_row("mean", percent(found.mean), "", "")

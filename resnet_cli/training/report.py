@@ -141,10 +141,10 @@ def report_content(result: FinetuneResult) -> ReportContent:
 
 
 def _what_chose(result: FinetuneResult) -> str:
-    chosen = "the epoch" if result.plan.takes_steps else "the penalty of the weights"
+    chosen = "the epoch" if result.plan.takes_steps else "the weight penalty"
     if result.test:
-        return f"The validation split chose {chosen} and the temperature; the test split chose nothing."
+        return f"The validation split chose {chosen} and the temperature; the test split was held out."
     return (
-        f"There is no test split: these images also chose {chosen} and the temperature, so the figures lean high. "
-        "Keep some images aside, in a folder named test."
+        f"There is no test split: these images also chose {chosen} and the temperature, so the metrics are optimistic. "
+        "Set some images aside in a folder named test."
     )

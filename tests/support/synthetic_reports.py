@@ -75,7 +75,7 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
         selections=[target] if target else [],
         most_novel=0.45,
         findings=[Finding("note", "something was noticed", "do nothing"), Finding("leaks", "one leak", "remove it")],
-        warnings=["the test split chose nothing"],
+        warnings=["the test split was held out"],
         other=make_evaluation(classes, num, strength=strength, seed=3),
     )
     return dataclasses.replace(content, **changes)
