@@ -69,7 +69,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, num_steps: int) ->
         is_whole = path.read_bytes() == data
     if not is_whole:
         path.unlink(missing_ok=True)
-        raise DiskError(f"{path}: the bytes that were read back are not those that were written", hint="check the disk")
+        raise DiskError(f"{path}: other bytes were read back than were written", hint="check the disk")
     drop_after(folder, num_steps)
     prune(folder, keep=NUM_KEPT)
     return path
