@@ -42,7 +42,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?")
-    parser.add_argument("picture", type=Path, nargs="?")
+    parser.add_argument("image", type=Path, nargs="?")
     parser.add_argument("--formats", action="store_true")
     parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args()

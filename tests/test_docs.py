@@ -217,6 +217,22 @@ def test_the_tree_of_contributing_is_the_tree() -> None:
         assert f"{path.parent.name}/" in block
 
 
+def test_the_walks_of_contributing_name_files_and_calls_and_keep_to_their_limits() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Walks")[1]
+    walks = re.findall(r"^### [^\n]*: at most (\d+) files\n(.*?)(?=^###|\Z)", text, re.M | re.S)
+    assert len(walks) == 6
+    for most, walk in walks:
+        steps = re.findall(r"^\d+\. `([\w/]+\.py)`: ((?:.|\n(?!\d))*)", walk, re.M)
+        assert 5 < len(steps) <= int(most)
+        for file, what in steps:
+            source = (ROOT / "resnet_cli" / file).read_text(encoding="utf-8")
+            for name in re.findall(r"`(\w+)`", what):
+                assert re.search(rf"\b{name}\b", source), f"{file}: {name}"
+            for other in re.findall(r"`([\w/]+\.py)`", what):
+                folder = ROOT / "resnet_cli"
+                assert (folder / other).exists() or (folder / file).with_name(other).exists(), other
+
+
 def test_the_weights_are_those_that_torchvision_names() -> None:
     from torchvision.models import ResNet50_Weights
 
