@@ -202,7 +202,7 @@ def test_fix_writes_a_table_that_finetune_takes_and_touches_nothing(faulty: Path
     before = contents(faulty)
     result = run_cli("inspect", faulty, "--fix")
     assert result.exit_code == 0, result.output
-    assert "30 images; 4 left out; next: resnet-cli finetune pets-clean.csv" in result.stdout
+    assert "30 images; 4 omitted; next: resnet-cli finetune pets-clean.csv" in result.stdout
     assert contents(faulty) == before
     again = report_of("pets-clean.csv")
     assert again["num_images"] == 30

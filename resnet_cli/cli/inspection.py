@@ -45,7 +45,7 @@ def inspection_blocks(result: InspectResult, *, width: int) -> list[RenderableTy
     """What is in a data set, what is wrong with it, and which files were written."""
     blocks, written = _tables(result.inspection), []
     if result.table:
-        kept = f"{len(result.inspection.images) - result.num_dropped:,} images; {result.num_dropped:,} left out"
+        kept = f"{len(result.inspection.images) - result.num_dropped:,} images; {result.num_dropped:,} omitted"
         written.append((str(result.table), f"{kept}; next: resnet-cli finetune {shlex.quote(str(result.table))}"))
     if result.html:
         written.append((str(result.html), "the report with images"))

@@ -92,7 +92,7 @@ WEIGHTS: dict[str, RemoteFile] = {
 _TIMM_LICENCE = "Apache-2.0; trained on ImageNet-1k, which is for non-commercial research"
 _TIMM_NUM_BYTES = 102_469_840
 
-# Source: top-1 and input size: huggingface/pytorch-image-models, results/results-imagenet.csv; licences: the model
+# Source: top-1 and input size: huggingface/pytorch-image-models, results/results-imagenet.csv; licenses: the model
 # cards and timm/models/resnet.py; revisions and hashes: the repositories' pages on the Hub. timm's files of a plain
 # ResNet-50 have the same length: the same tensors under the same names, without metadata.
 HUB_WEIGHTS: dict[str, HubWeights] = {

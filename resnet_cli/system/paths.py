@@ -79,7 +79,7 @@ def disk_errors(path: Path, doing: str = "write", *, hint: str | None = None) ->
 
 
 def check_space(folder: Path, num_bytes: int, purpose: str, *, hint: str = MORE_ROOM) -> None:
-    """Refuses to write what the disk has no room for.
+    """Checks that the disk has room before something is written.
 
     Args:
         folder: The target folder; it and its parents need not exist yet.
@@ -88,7 +88,7 @@ def check_space(folder: Path, num_bytes: int, purpose: str, *, hint: str = MORE_
         hint: What the user can do about it.
 
     Raises:
-        DiskError: The disk has less free space, or cannot be asked.
+        DiskError: The disk has less free space, or its free space is unknown.
     """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Finds images that look the same: copies that were saved again, resized, slightly cropped or brightened.
+"""Finds images that look the same: copies that were re-encoded, resized, slightly cropped or brightened.
 
 Each image is represented by a signature of a few hundred bytes. There are three stages, each a hundred times more
 selective and expensive than the one before: a matrix product compares coarse descriptors of all pairs; the remaining

@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment: random operations on an image's colours and geometry.
+"""RandAugment and TrivialAugment: random operations on an image's colors and geometry.
 
 The operations and their magnitudes are those of ``torchvision.transforms.autoaugment``, whose classes draw from torch's
 global generator and so cannot be a function of the sample. None of the operations mirrors an image.
