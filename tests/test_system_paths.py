@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,13 @@ from resnet_cli.errors import DiskError
 from resnet_cli.system.paths import (
     atomic_path,
     cache_dir,
+    check_space,
     checkpoints_dir,
     data_dir,
+    disk_errors,
+    evict,
     features_dir,
+    locked,
     make_dir,
     write_bytes,
     write_text,
@@ -179,3 +184,41 @@ def test_weights_lie_where_torch_hub_looks_for_them(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert checkpoints_dir() == Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def test_an_error_of_the_disk_names_the_path_and_what_was_done_with_it(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"cannot read .*: No such file") as caught, disk_errors(tmp_path, "read"):
+        (tmp_path / "gone").read_bytes()
+    assert str(tmp_path) in caught.value.message
+
+
+def test_space_is_checked_before_a_folder_is_made(tmp_path: Path) -> None:
+    check_space(tmp_path / "new" / "folder", 1, "the copy")
+    with pytest.raises(DiskError, match=r"free, but the copy needs 1,000,000 TB"):
+        check_space(tmp_path / "new" / "folder", 10**18, "the copy", hint="another disk")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_least_recently_used_files_are_evicted(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abcd"]
+    for age, path in enumerate(paths):
+        path.write_bytes(bytes(10))
+        os.utime(path, (1000 - age, 1000 - age))
+    evict([*paths, tmp_path / "gone"], 25)
+    assert [path.exists() for path in paths] == [True, True, False, False]
+
+
+def test_a_lock_is_free_again_after_its_holder_has_died(tmp_path: Path) -> None:
+    holder = f"""
+import os
+from pathlib import Path
+from resnet_cli.system.paths import locked
+with locked(Path({str(tmp_path / "lock")!r})):
+    os._exit(7)
+"""
+    assert subprocess.run([sys.executable, "-c", holder], check=False).returncode == 7
+    with locked(tmp_path / "lock"):
+        pass
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DiskError, match="cannot lock"), locked(tmp_path / "file" / "lock"):
+        pass
