@@ -30,9 +30,10 @@ from support.running import COMPUTE
 from torch import nn
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.evaluation.coverage import answered_from, risk_coverage
+from resnet_cli.evaluation.coverage import coverage_from, risk_coverage
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import score
 from resnet_cli.heads.probabilities import head_probs, loss_and_top1
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, make_head
@@ -246,4 +247,4 @@ def test_risk_falls_with_coverage_where_confidence_says_something() -> None:
     # What is equally probable is answered together, and no row is there twice.
     (only,) = risk_coverage(np.full(10, 0.8), np.ones(10, dtype=bool))
     assert (only.coverage, only.num_answered) == (1, 10)
-    assert answered_from(0.9, np.full(10, 0.8), np.ones(10, dtype=bool)).error is None
+    assert coverage_from(0.9, np.full(10, 0.8), np.ones(10, dtype=bool)).error is None

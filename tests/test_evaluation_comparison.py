@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from resnet_cli.evaluation.comparison import Comparison, compare_evaluations
-from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import score
 
 PROBS = np.eye(2, dtype=np.float32)
 

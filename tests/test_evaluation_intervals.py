@@ -25,7 +25,8 @@ from resnet_cli.evaluation.calibration import chance_ece
 from resnet_cli.evaluation.comparison import compare_evaluations
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import macro_roc_auc, rank_classes
-from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import score
 from resnet_cli.heads.temperature import softmax
 
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -16,7 +16,8 @@ from support.running import IMPORTED, run_cli
 
 from resnet_cli.errors import ConfigError, DataError, DiskError
 from resnet_cli.evaluation.predictions_file import SUFFIXES, read_predictions, regroup, write_predictions
-from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import score
 
 #: What folders and files of strangers are called.
 CLASSES = ("cat", "a,b;c", 'with "quotes"', "100 %", "prob:x", "Ünïcode")

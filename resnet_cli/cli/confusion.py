@@ -78,7 +78,7 @@ def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) ->
         name_width = min(longest, width - sum(cell_widths) - RECALL_WIDTH - 2)
         if name_width >= min(longest, shortest):
             rows = [_fit(row, name_width) for row in rows]
-            return _matrix(confusion, shares, rows, headings, cell_widths)
+            return _matrix(confusion, shares, rows, headings, cell_widths=cell_widths)
     return _worst_classes(confusion, shares, classes, width)
 
 
@@ -151,6 +151,7 @@ def _matrix(
     shares: NDArray[np.float64],
     rows: Sequence[str],
     headings: Sequence[str],
+    *,
     cell_widths: Sequence[int],
 ) -> RenderableType:
     lines = [_line(("rows: true, columns: predicted", "dim"))]

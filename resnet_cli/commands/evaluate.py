@@ -80,7 +80,7 @@ class ComparisonResult(Summarized):
 def evaluate_model(
     spec: str | Predictor[Any], data: str | None, config: EvalConfig, *, command: str, on_event: OnEvalEvent = ignore
 ) -> EvalResult:
-    """Scores one model, and writes the report and the predictions where that is asked for.
+    """Scores one model, and writes the report, and the predictions if requested.
 
     Args:
         spec: MODEL as a user types it, or an opened model.
@@ -102,7 +102,7 @@ def evaluate_model(
         operating_point(config.target_error, model.reliability)
     images = find_images(model, data, config, on_event)
     if config.target_error is not None and images.is_own_of(model) and images.split in {"val", "all"}:
-        text = "--target-error: the threshold was found on these very images; others say what it is worth"
+        text = "--target-error: the threshold was found on these very images; evaluate on others to check it"
         on_event(Warned([text]))
     scores, note = _predict(model, images, config, on_event)
     target = None
@@ -112,20 +112,20 @@ def evaluate_model(
         write_predictions(config.save_predictions, scores)
     report = None
     if not config.no_report:
-        # Here, since the templates are loaded with it.
+        # Imported here, since it loads the templates.
         from resnet_cli.commands.evaluation_report import write_report
 
         on_event(WorkDone("report", 0, None))
         report = write_report(model, images, scores, out=config.out, command=command, note=note, target=target)
     return EvalResult(
-        images.dataset.name,
-        scores,
-        str(model.path),
-        model.precision,
-        images.split,
-        target,
-        config.save_predictions,
-        report,
+        data=images.dataset.name,
+        scores=scores,
+        model=str(model.path),
+        precision=model.precision,
+        split=images.split,
+        target=target,
+        saved=config.save_predictions,
+        report=report,
     )
 
 
@@ -160,7 +160,7 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
     """Opens the model that MODEL names; downloads are reported. An opened model is returned as it is."""
     if not isinstance(spec, str):
         return spec
-    # Also where an exported file computes, which has a device and a precision of its own: a wrong flag is an error.
+    # Checked for exported files too, although they have their own device and precision: a wrong flag is an error.
     choose_compute(config.device, config.precision)
     return open_predictor(
         spec,
@@ -199,7 +199,7 @@ def _predict(
     if config.tta == "flip":
         note += "; tta flip: the mean of each image and its mirror image"
     if model.precision != "fp32":
-        note += f"; computed in {model.precision}, coarser than float32"
+        note += f"; computed in {model.precision}, less exact than float32"
     if model.precision_conflict:
         on_event(Warned([f"{model.path}: {model.precision_conflict}"]))
         note += f"; {model.precision_conflict}"

@@ -197,17 +197,20 @@ def study_learning_curve(
         DataError: There are too few train images, or images that cannot be read.
     """
     if not dataset.split("val") or not dataset.split("train"):
-        # As finetune would: a tenth of each class to validate, and another to test where there is no test split.
+        # As finetune does: a tenth of each class for validation, and another for the test split if there is none.
         dataset = complete_splits(dataset, val_fraction=0.1, seed=0)
     split: Literal["test", "val"] = "test" if dataset.split("test") else "val"
     train = dataset.split("train")
     part_sizes(len(train), len({item.label for item in train}))
-    rows, note = _features(model, train, compute, offline, on_event)
-    val, _ = _features(model, dataset.split("val"), compute, offline, on_event)
+    rows, note = _features(model, train, compute, offline=offline, on_event=on_event)
+    val, _ = _features(model, dataset.split("val"), compute, offline=offline, on_event=on_event)
+    test = val
+    if split == "test":
+        test, _ = _features(model, dataset.split("test"), compute, offline=offline, on_event=on_event)
     curve = learning_curve(
         rows,
         val,
-        val if split == "val" else _features(model, dataset.split("test"), compute, offline, on_event)[0],
+        test,
         len(dataset.classes),
         groups=[item.group for item in train],
         device=compute.device,
@@ -247,7 +250,7 @@ def study_labels(
     others = [item for item in dataset.items if split not in {None, "all", item.split}]
     if not items:
         raise DataError(f"--split {split}: {dataset.name} has no such images", hint="or use --split all")
-    (features, labels), note = _features(model, items, compute, offline, on_event)
+    (features, labels), note = _features(model, items, compute, offline=offline, on_event=on_event)
     audit = audit_labels(
         features,
         labels.numpy(),
@@ -309,7 +312,7 @@ def _audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
 
 
 def _features(
-    model: Model, items: Sequence[Item], compute: Compute, offline: bool, on_event: OnEvalEvent
+    model: Model, items: Sequence[Item], compute: Compute, *, offline: bool, on_event: OnEvalEvent
 ) -> tuple[Rows, str]:
     """Features and labels for a study of the data, and which backbone computed them."""
     backbone = clean_backbone(

@@ -1,1 +1,1 @@
-"""How good a model is, how far its probabilities can be trusted, and where it is wrong."""
+"""Metrics with confidence intervals, calibration, selective prediction, and comparison of models."""

@@ -84,17 +84,17 @@ def risk_coverage(
     rows: list[CoverageRow] = []
     for share in coverages:
         last = max(0, math.ceil(share * len(ranked)) - 1)
-        row = answered_from(float(ranked[last]), confidence, is_right)
+        row = coverage_from(float(ranked[last]), confidence, is_right)
         if not rows or row.num_answered < rows[-1].num_answered:
             rows.append(row)
     return tuple(rows)
 
 
-def answered_from(min_prob: float, confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> CoverageRow:
+def coverage_from(min_prob: float, confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> CoverageRow:
     """Coverage and error of the predictions with at least this probability."""
-    answered = confidence >= min_prob
-    num = int(answered.sum())
-    error = wilson(num - int(is_right[answered].sum()), num) if num else None
+    kept = confidence >= min_prob
+    num = int(kept.sum())
+    error = wilson(num - int(is_right[kept].sum()), num) if num else None
     return CoverageRow(min_prob, num, num / len(confidence), error)
 
 
@@ -117,7 +117,7 @@ def check_threshold(
         ConfigError: No threshold meets the target on them.
     """
     point = operating_point(target_error, reliability)
-    return Target(target_error, point, answered_from(point.min_prob, confidence, is_right))
+    return Target(target_error, point, coverage_from(point.min_prob, confidence, is_right))
 
 
 def operating_point(target_error: float, reliability: Reliability | None) -> OperatingPoint:

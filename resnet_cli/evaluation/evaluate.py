@@ -13,7 +13,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError
-from resnet_cli.evaluation.scores import Evaluation, Tta, score
+from resnet_cli.evaluation.scores import Evaluation, Tta
+from resnet_cli.evaluation.scoring import score
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
@@ -91,7 +92,7 @@ def evaluate_predictor(
     outputs: list[ModelOutput] = []
     num_done = 0
     for group in decode_ahead(items, Item.open, batch_size=EXPORTED_BATCH):
-        # Readable a moment ago: the file was changed or removed in between.
+        # It was readable a moment ago: the file was changed or removed in between.
         raise_unreadable(list(group.errors.values()), len(items))
         outputs.append(predictor.predict_images(group.decoded))
         num_done += len(group.decoded)

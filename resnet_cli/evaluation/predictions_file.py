@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.errors import ConfigError, DataError, missing_extra
-from resnet_cli.evaluation.scores import Evaluation, Tta, score
+from resnet_cli.evaluation.scores import Evaluation, Tta
+from resnet_cli.evaluation.scoring import score
 from resnet_cli.evaluation.slices import slice_items
 from resnet_cli.system.paths import atomic_path
 

@@ -1,1 +1,1 @@
-"""The network, its weights, its features, and what it knows about its own limits."""
+"""The network and its weights, the model file, features and their cache, novelty and thresholds, Grad-CAM."""

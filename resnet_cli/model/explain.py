@@ -50,7 +50,7 @@ class GradCam:
         """Heat maps with the size of the images, each scaled to its own maximum.
 
         Args:
-            pixels: uint8 [b x 3 x h x w], as the network's input before normalisation.
+            pixels: uint8 [b x 3 x h x w], as the network's input before normalization.
             targets: The classes to explain, int64 [b]; None, or below 0: the most probable ones.
 
         Returns:
@@ -82,8 +82,8 @@ def overlays(
     items: Sequence[Item],
     positions: Sequence[int],
     compute: Compute,
-    targets: Sequence[int] | None = None,
     *,
+    targets: Sequence[int] | None = None,
     on_progress: Progress | None = None,
 ) -> dict[int, Image.Image]:
     """The network's inputs for some images, overlaid with their heat maps.

@@ -169,7 +169,7 @@ def _compute(
     batch_size = inference_batch_size(preprocess.crop_size, compute)
     keys = iter(missing)
     for batch in load_batches(missing.values(), lambda item: preprocess(item.open()), batch_size=batch_size):
-        # Readable a moment ago: the file was changed or removed in between.
+        # It was readable a moment ago: the file was changed or removed in between.
         raise_unreadable(list(batch.errors.values()), len(missing))
         features = backbone(batch.pixels.flip(3) if mirrored else batch.pixels)
         yield dict(zip(itertools.islice(keys, len(features)), features, strict=True))

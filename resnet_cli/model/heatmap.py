@@ -33,7 +33,7 @@ _HEAT = np.array(
     dtype=np.float32,
 )
 #: Share of the image's own color that is kept under the map, and the largest opacity of the heat's color.
-_COLOUR_LEFT, _MOST_COVERED = 0.35, 0.6
+_COLOR_KEPT, _MOST_COVERED = 0.35, 0.6
 #: Weights of red, green and blue in the luma. Source: ITU-R BT.601.
 _BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
@@ -82,9 +82,9 @@ def overlay(image: Image.Image, heat: NDArray[np.floating]) -> Image.Image:
     """
     if heat.shape != image.size[::-1]:
         raise ValueError(f"a heat map of {heat.shape[1]} x {heat.shape[0]} for an image of {image.size}")
-    colours = np.asarray(image, dtype=np.float32)  # [h x w x 3]
-    grey = (colours @ _BRIGHTNESS)[..., None]
-    faded = grey + _COLOUR_LEFT * (colours - grey)
+    colors = np.asarray(image, dtype=np.float32)  # [h x w x 3]
+    gray = (colors @ _BRIGHTNESS)[..., None]
+    faded = gray + _COLOR_KEPT * (colors - gray)
     place = np.clip(heat, 0, 1) * (len(_HEAT) - 1)
     below = np.minimum(place.astype(np.intp), len(_HEAT) - 2)
     part = (place - below)[..., None]

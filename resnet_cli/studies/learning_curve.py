@@ -258,7 +258,7 @@ def _follow(
     resampled = _Resampled(sizes, rights, np.random.default_rng(seed))
     law = fit_power_law(sizes, np.array([step.error.value for step in steps]))
     wanted = {MORE_PER_CLASS * num_used + sizes[-1]: f"{MORE_PER_CLASS} more of each class", 2 * sizes[-1]: TWICE}
-    forecasts = [_forecast(name, num, steps[-1], law, resampled) for num, name in sorted(wanted.items())]
+    forecasts = [_forecast(name, num, steps[-1], law, resampled=resampled) for num, name in sorted(wanted.items())]
     return LearningCurve(
         tuple(steps),
         PowerLaw(*(float(part) for part in law)),
@@ -300,7 +300,7 @@ def _rows(found: Errors) -> NDArray[np.intp]:
     return np.arange(len(found))[:, None]
 
 
-def _forecast(name: str, num_images: int, last: Step, law: PowerLaw, resampled: _Resampled) -> Forecast:
+def _forecast(name: str, num_images: int, last: Step, law: PowerLaw, *, resampled: _Resampled) -> Forecast:
     error = float(law.error(num_images))
     errors = resampled.laws.error(num_images) + resampled.deviation(num_images)
     low, high = np.quantile(errors, (0.025, 0.975))

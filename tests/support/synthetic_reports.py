@@ -13,7 +13,8 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.findings import Finding
 from resnet_cli.evaluation.coverage import check_threshold
-from resnet_cli.evaluation.scores import Evaluation, score
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import score
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.runs import EpochRecord
