@@ -139,7 +139,7 @@ def test_images_in_memory_get_no_promise_that_finetune_reads_the_table(
     shown(study_labels, model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), COMPUTE)
     assert "finetune" not in capsys.readouterr().out
     page = (here / "noise-labels.html").read_text(encoding="utf-8")
-    assert "these images are no files" in page and "<b>0" not in page and "<i>" not in page
+    assert "these images are not files" in page and "<b>0" not in page and "<i>" not in page
 
 
 def test_robustness_prints_a_row_a_kind(model: Model, photos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
