@@ -92,7 +92,7 @@ def test_without_the_unreadable_ones_all_is_as_if_they_had_never_been_there(pets
 def test_leaving_out_a_whole_class_names_the_class(pets: Path) -> None:
     for path in (pets / "cat").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="'cat' has no image to train on"):
+    with pytest.raises(DataError, match="'cat' has no training image"):
         prepared(pets, on_bad_image="skip")
 
 
@@ -213,7 +213,7 @@ def test_leaks_conflicts_and_classes_that_do_not_match_are_warned_of(tmp_path: P
     root = write_folder(tmp_path / "pets", layout)
     shutil.copy(root / "train" / "cat" / "000.jpg", root / "val" / "cat" / "leak.jpg")
     shutil.copy(root / "train" / "cat" / "001.jpg", root / "train" / "dog" / "conflict.jpg")
-    with pytest.raises(DataError, match="'cow' has no image to train on") as caught:
+    with pytest.raises(DataError, match="'cow' has no training image") as caught:
         prepared(root)
     assert "(the same as 'Cow'?)" in caught.value.message
     found = prepared(root, classes="cat,dog")
