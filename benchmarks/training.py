@@ -125,7 +125,7 @@ def measure_folds(setting: Setting) -> Row:
 
 
 def measure_ours(setting: Setting, mode: str, *epochs: str) -> Row:
-    """Wall time and validation accuracy of ours, for the comparison with the peers; no features are cached."""
+    """Wall time and validation accuracy of resnet-cli, for the comparison with the peers; no features are cached."""
     seconds, summary = setting.run(setting.photos, "--mode", mode, *epochs, "--image-size", str(IMAGE_SIZE))
     what = f"resnet-cli {resnet_cli.__version__}, {mode} {' '.join(epochs)}"
     return Row(what, 100 * summary["val_top1"], "%", details={"seconds": seconds})

@@ -26,7 +26,8 @@ from resnet_cli.system.intraop import ThreadTuner
 #: l2 penalties from strong to weak, as multiples of half the squared norm beside a mean over images. The best was
 #: 16 with five images of each of ten classes, 1 to 2 with 50 and 0.1 with 500. Source: benchmarks/head.py.
 PENALTIES = (16.0, 4.0, *(2.0**-power for power in range(13)))
-#: The path ends after so many penalties in a row that are worse on validation than the best: its loss has one valley.
+#: Number of penalties in a row, worse on validation than the best one, after which the path ends: its loss has one
+#: valley.
 PATIENCE = 2
 #: Share of the mean variance added to each feature's own: features that hardly vary in a few images would
 #: be blown up otherwise. From 0.03 to 0.3 it makes no difference. Source: benchmarks/head.py.

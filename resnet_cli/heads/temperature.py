@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-#: Between these the scale of logits (one over the temperature) is looked for, by halving the interval of logarithms
-#: so often.
+#: Range of the scale of logits (one over the temperature), and how many times the interval of its logarithm is halved.
 SCALES = (2.0**-4, 2.0**8)
 HALVINGS = 20
 #: What stands for a probability of zero where its logarithm is taken.

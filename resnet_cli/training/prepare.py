@@ -20,7 +20,7 @@ from resnet_cli.system.events import OnWork
 
 #: Images that look the same are looked for before a training up to this many images (about a second).
 MAX_NEAR_SEARCH = 20_000
-#: What a split of ours takes care of is no warning.
+#: Findings that the split itself takes care of, and that need no warning.
 _HANDLED = {"exact_duplicates", "near_duplicates"}
 
 
@@ -68,12 +68,12 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
             f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
-            hint="leave it away, or name a folder without splits",
+            hint="remove it, or name a folder without splits",
         )
     if resolved.origins["split_seed"] == "flag" and dataset.split("val") and not (config.limit or config.fraction):
         raise ConfigError(
             f"--split-seed has no effect: {dataset.name} has a validation split of its own, and nothing is limited",
-            hint="leave it away; --seed changes the training",
+            hint="remove it; --seed changes the training",
         )
     is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
     images = scan(dataset.items, signatures=is_compared, on_progress=lambda done, total: on_work("check", done, total))
@@ -123,8 +123,8 @@ def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple
         return ()
     names = " and ".join(inspection.dataset.items[position].name for position in min(pairs))
     return (
-        f"so many images of a class look the same that some of them must validate and others train, such as {names}: "
-        "its figures will look better than they are; add other images, or make train/ and val/ folders",
+        f"a whole class looks the same, so that similar images are in different splits, such as {names}: "
+        "the figures will look better than they are; add other images, or make train/ and val/ folders",
     )
 
 
