@@ -112,7 +112,7 @@ def test_the_runs_own_data_come_back_with_their_splits(frozen_run: Trained) -> N
 def test_a_model_outside_of_a_run_does_not_know_its_data(full_run: Trained, tmp_path: Path) -> None:
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes((full_run.run / "model.safetensors").read_bytes())
-    with pytest.raises(ConfigError, match="lies in no run folder") as caught:
+    with pytest.raises(ConfigError, match="is not in a run folder") as caught:
         open_run_dataset(load_model(alone))
     assert caught.value.hint and f"eval {alone} DATA" in caught.value.hint
 
