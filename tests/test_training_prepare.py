@@ -218,7 +218,7 @@ def test_leaks_conflicts_and_classes_that_do_not_match_are_warned_of(tmp_path: P
     assert "(the same as 'Cow'?)" in caught.value.message
     found = prepared(root, classes="cat,dog")
     assert [warning.split(",")[0] for warning in found.warnings] == [
-        "1 image is under several labels",
+        "1 image is labeled as several classes",
         "1 image is in several splits",
     ]
 
