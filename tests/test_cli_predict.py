@@ -26,7 +26,7 @@ pytest_plugins = ["support.small_runs"]
 
 @pytest.fixture(autouse=True)
 def images(here: Path, photos: Path) -> Path:
-    """Three images and a text file in a sub-folder of the folder that the test stands in."""
+    """Three images and a text file in a subfolder of the current folder."""
     folder = here / "images"
     folder.mkdir()
     for name in CLASSES:
@@ -157,7 +157,7 @@ def test_an_empty_folder_is_named(full_run: Trained) -> None:
 
 
 def installed(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    # Strict is what most locales get.
+    # Strict error handling is the default of most locales.
     env = command_environment() | {"PYTHONIOENCODING": "utf-8:strict"}
     return subprocess.run([str(COMMAND), *arguments], env=env, capture_output=True, check=False)
 
@@ -252,7 +252,7 @@ def test_a_watched_folder_is_answered_until_ctrl_c(full_run: Trained, images: Pa
     process = spawn(["predict", "--watch", "images", *flags], Path.cwd())
     assert process.stderr
     lines_until(iter(process.stderr), "watching images")
-    # The first look counts what is there already.
+    # The first look at the folder records what it contains already.
     time.sleep(1)
     shutil.copy("images/red.jpg", "new.jpg")
     os.rename("new.jpg", "images/new.jpg")

@@ -1,4 +1,4 @@
-"""Where answers go: files that are gone on with, folders, and which flags fit together. No network answers here."""
+"""Outputs of predict: files that can be resumed, folders, and flags that exclude each other; no network is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from resnet_cli.prediction import Prediction
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands beside a folder with an image of each colour, a grey and a broken one."""
+    """The current folder; its subfolder holds an image of each color, a grey and a broken one."""
     folder = tmp_path / "here"
     for name, colour in COLOURS.items():
         paint(folder / "in" / f"{name}.png", colour)
@@ -100,7 +100,7 @@ def test_an_output_that_is_there_is_never_overwritten() -> None:
 
 
 def mean_colours(*arguments: str) -> tuple[list[str], dict[str, str]]:
-    """The command with a model that answers by mean colours, and its environment."""
+    """The command with a model that classifies by mean colors, and its environment."""
     command = [sys.executable, str(Path(__file__).parent / "support" / "mean_colours.py"), "model", *arguments]
     return command, command_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -33,7 +33,7 @@ from resnet_cli.outputs import shards
 from resnet_cli.prediction import PredictedItem
 from resnet_cli.preprocess import Preprocess
 
-# Ray warns of its own settings.
+# Ray warns about its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 CLASSES = ("ant", "bee", "cow")
 PREPROCESS = Preprocess(resize_size=36, crop_size=32)
@@ -59,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _token() -> Iterator[None]:
-    """A secret for the clusters of these tests: nothing is looked for, or left, in the home folder."""
+    """A secret for the clusters of these tests, so that the home folder is neither read nor written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -94,7 +94,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[
             time.sleep(0.1)
         yield process
     finally:
-        # Asked to stop, it would take half a minute.
+        # A regular stop takes half a minute.
         for pid in [*children(process.pid), process.pid]:
             os.kill(pid, signal.SIGKILL)
         process.wait(60)
@@ -108,7 +108,7 @@ def address(head: subprocess.Popen[bytes]) -> str:
 
 @pytest.fixture
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Twelve images in a folder below the one that the test stands in; blocks are of five."""
+    """Twelve images in a subfolder of the current folder; blocks have five images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shards, "BLOCK_SIZE", 5)
     folder = tmp_path / "images"
@@ -131,7 +131,7 @@ def write_image(path: Path, seed: int, side: int) -> None:
 
 
 def predict(*arguments: object, exit_code: int = 0) -> str:
-    """What the command says on stderr."""
+    """What the command prints on stderr."""
     result = run_cli("predict", *arguments)
     assert result.exit_code == exit_code, result.output
     assert result.stdout == ""
@@ -160,7 +160,7 @@ def part_rows(folder: Path = Path("out")) -> list[dict[str, Any]]:
 
 
 def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """The same rows in the same order; probabilities of other batches and threads differ in the last digits."""
+    """Checks for the same rows in the same order; in other batches and threads the last digits differ."""
     assert [row["path"] for row in found] == [row["path"] for row in expected]
     for one, other in zip(found, expected, strict=True):
         for row in (one, other):
@@ -184,7 +184,7 @@ def test_a_worker_that_is_killed_costs_nothing(
     killer.start()
     text = on_ray(address, "images", "--model", exported / "model.onnx")
     killer.join(1)
-    # That was in the middle: a part was there, and many were not.
+    # It was killed in the middle: at least one part existed, and many did not.
     assert killed and 1 <= killed[0] <= 20
     assert "252 predictions in out" in text
     found = part_rows()
@@ -194,7 +194,7 @@ def test_a_worker_that_is_killed_costs_nothing(
 
 
 def kill_a_worker(head: int, folder: Path, killed: list[int]) -> None:
-    """Kills a worker as soon as there is a part; notes how many parts there were."""
+    """Kills a worker as soon as a part exists; records how many parts there were."""
     while not (num_parts := len(list(folder.glob("part-*")))):
         time.sleep(0.002)
     os.kill(workers_of(head)[0], signal.SIGKILL)
@@ -303,7 +303,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     while not workers_of(head.pid):
         assert process.poll() is None
         time.sleep(0.01)
-    # Ray has a handler of its own for it.
+    # Ray installs a handler of its own for this signal.
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (143, "")
@@ -347,7 +347,7 @@ def test_a_block_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="6 workers died while computing the images of part-000000-0123456789ab"):
         writer.write("part-000000-0123456789ab", iter([]))
     assert not writer.is_finished("part-000000-0123456789ab")
-    # Whoever starts it again may have more memory.
+    # The next run may have more memory.
     writer.tidy()
     assert not list(tmp_path.iterdir())
     writer.write("part-000000-0123456789ab", iter([]))

@@ -44,16 +44,16 @@ def expected(made_onnx: Path) -> np.ndarray:
 
 
 def probs(answer: dict[str, Any]) -> list[float]:
-    """In the order of the classes."""
+    """Probabilities in the order of the classes."""
     found = {share["label"]: share["prob"] for share in answer["topk"]}
     return [found[name] for name in CLASSES]
 
 
 def is_problem(reply: Reply) -> bool:
-    """Whether it tells what is wrong with the request, and nothing about the server."""
+    """Whether the reply says what is wrong with the request, and reveals nothing about the server."""
     message = reply.json["error"]["message"]
     told = ["Traceback", ".py", "site-packages", str(Path(__file__).parent.parent)]
-    # HOME may be /, which every media type holds.
+    # HOME may be /, which every media type contains.
     told += [str(Path.home())] if Path.home().name else []
     return 400 <= reply.status < 500 and bool(message) and not any(text in message for text in told)
 
@@ -140,7 +140,7 @@ def test_hostile_bodies_are_refused_and_the_server_lives(server: Server, name: s
 
 
 def raw(server: Server, *parts: bytes, wait: bool = True) -> bytes:
-    """Bytes on a socket; what comes back until the server closes."""
+    """Sends bytes on a socket and returns what comes back until the server closes it."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as link:
         found = b""
         try:
@@ -149,7 +149,7 @@ def raw(server: Server, *parts: bytes, wait: bool = True) -> bytes:
             while wait and (data := link.recv(65_536)):
                 found += data
         except (BrokenPipeError, ConnectionResetError):
-            # It had answered and would not hear the rest.
+            # The server had replied and closed the connection.
             pass
         return found
 
@@ -275,7 +275,7 @@ def test_what_was_taken_is_answered_before_it_ends(
         for thread in asking:
             thread.join()
         _, stderr = server.process.communicate(timeout=60)
-        # Those that had not been taken yet cannot connect, and raise in their threads.
+        # Requests that were not accepted yet cannot connect, and raise in their threads.
         assert replies and all(reply.status == 200 for reply in replies)
         assert server.process.returncode == code
         assert "every request in flight was finished" in stderr and "Traceback" not in stderr

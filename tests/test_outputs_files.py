@@ -1,4 +1,4 @@
-"""Files of answers: readable at any moment, gone on with after any cut, and nobody else's."""
+"""Files of predictions: readable at any moment, resumed after any interruption, and never another program's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from support.mean_colours import answered
+from support.mean_colours import predicted
 
 from resnet_cli.config.predict import file_format
 from resnet_cli.data.dataset import Item
@@ -37,9 +37,9 @@ KINDS: list[Kind] = ["csv", "json"]
 
 
 def many() -> list[PredictedItem[Any]]:
-    found = [answered(name, novelty=0.25) for name in ODD]
-    found[1] = answered(ODD[1], (), error=ImageError(ODD[1], 'damaged: "x"\nsecond line'))
-    found[3] = answered(ODD[3], unknown="only 80.0 % sure", novelty=0.5)
+    found = [predicted(name, novelty=0.25) for name in ODD]
+    found[1] = predicted(ODD[1], (), error=ImageError(ODD[1], 'damaged: "x"\nsecond line'))
+    found[3] = predicted(ODD[3], unknown="only 80.0 % sure", novelty=0.5)
     return found
 
 
@@ -228,8 +228,8 @@ def test_an_interrupt_leaves_no_parquet(tmp_path: Path) -> None:
 
 def features(count: int, dtype: type[np.floating[Any]]) -> list[PredictedItem[Any]]:
     rng = np.random.default_rng(0)
-    rows = [answered(f"{index}\n.jpg", features=rng.normal(size=8).astype(dtype)) for index in range(count)]
-    return [*rows[:2], answered("bad", (), error=ImageError("bad", "empty")), *rows[2:]]
+    rows = [predicted(f"{index}\n.jpg", features=rng.normal(size=8).astype(dtype)) for index in range(count)]
+    return [*rows[:2], predicted("bad", (), error=ImageError("bad", "empty")), *rows[2:]]
 
 
 def read_features(path: Path) -> tuple[np.ndarray[Any, Any], list[str]]:

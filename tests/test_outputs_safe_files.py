@@ -1,4 +1,4 @@
-"""Sorted, drawn on and explained images: nothing is overwritten, nothing is lost, no name leaves its folder."""
+"""Sorted, annotated and explained images: nothing is overwritten or lost, and no name leads out of its folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.mean_colours import CLASSES, COLOURS, MeanColours, answered, paint
+from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, predicted
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError, ImageError
@@ -59,7 +59,7 @@ def test_images_are_copied_by_class(tmp_path: Path) -> None:
     write = sort_into(tmp_path / "out", CLASSES, abstains=True)
     write(at(red))
     write(at(blue, "blue", unknown="only 40 % sure"))
-    write(answered("gone.jpg", (), error=ImageError("gone.jpg", "empty")))
+    write(predicted("gone.jpg", (), error=ImageError("gone.jpg", "empty")))
     write(PredictedItem(Item("-", red.read_bytes()), Prediction("-", (("green", 1.0),))))
     assert tree(tmp_path / "out") == {
         "red/1.png": red.read_bytes(),
@@ -126,7 +126,7 @@ def test_a_file_in_the_way_of_a_folder_is_a_disk_error(tmp_path: Path) -> None:
         sort_into(tmp_path, CLASSES, abstains=False)(at(paint(tmp_path / "a.png", COLOURS["red"])))
 
 
-# Images about answers
+# Annotated and explained images
 
 
 def test_drawn_and_explained_images_are_jpegs_under_the_name_of_their_image(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_letters_stand_out_from_any_ground(ground: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     image = Image.fromarray(noise) if ground == "noise" else Image.new("RGB", (320, 240), ground)
     band = np.asarray(annotate(image, "MMMMMMMM").convert("L"), dtype=float)[-20:]
-    # Letters are white, what is around them is dark: far more than 4.5 : 1.
+    # White letters on a dark background: far more than 4.5 : 1.
     assert band.max() > 240 and np.median(band) < 60
 
 

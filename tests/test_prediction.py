@@ -1,4 +1,4 @@
-"""Batching, order, errors, top-k and "unknown" are one thing, whoever computes the answers."""
+"""Batching, order, errors, top-k and "unknown" are the same for every predictor."""
 
 from __future__ import annotations
 

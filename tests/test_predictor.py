@@ -1,4 +1,4 @@
-"""The parity law: the same file gets the same probabilities, whoever asks, in whatever batch and order."""
+"""The parity law: the same file gets the same probabilities in every command, batch and order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from resnet_cli.training.loop import selection_key
 
 pytest_plugins = ["support.small_runs"]
 
-#: What other batches, which sum in another order, leave.
+#: Rounding error of other batches, which sum in another order.
 ROUNDING = tolerance(1e-5)
 
 
@@ -57,7 +57,7 @@ def difference(found: NDArray[np.float64], trained: Trained) -> float:
 
 def test_the_answers_are_worth_comparing(trained: Trained) -> None:
     probs = trained.result.val.probs
-    # Neither certain nor all alike: a law that holds for constants says nothing.
+    # Neither certain nor all equal: a law that holds for constants shows nothing.
     assert np.ptp(probs, axis=0).max() > 0.01
     assert np.median(probs.max(axis=1)) < 0.99
 
@@ -91,7 +91,7 @@ def test_a_saved_model_answers_as_the_one_in_memory(trained: Trained, val: list[
 def test_the_epoch_that_was_kept_scored_what_the_model_scores(trained: Trained) -> None:
     result = trained.result
     assert result.best == max(result.history, key=selection_key)
-    # The model answers at the temperature that suits its validation split best.
+    # The model predicts at the temperature that fits its validation split best.
     assert result.best.val_fitted_loss == pytest.approx(result.val.loss, abs=ROUNDING)
     assert result.best.val_top1 == pytest.approx(result.val.top1)
 
@@ -111,7 +111,7 @@ def test_the_eval_command_reports_the_runs_own_figures(trained: Trained, split: 
     found = run_cli("eval", trained.run, "--split", split, "--precision", PRECISION, "--json")
     assert found.exit_code == 0, found.output
     scores = json.loads(found.stdout)
-    # Other batches, other last digits.
+    # In other batches the last digits differ.
     assert {name: scores[name] for name in metrics[split]} == near(metrics[split])
 
 

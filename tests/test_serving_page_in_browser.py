@@ -1,4 +1,4 @@
-"""The server's page as people meet it: images dropped, chosen, pasted and photographed, by mouse and by keyboard."""
+"""The server's page as people use it: images dropped, chosen, pasted and photographed, by mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IMAGE = png(images()[4])
 
 @pytest.fixture(scope="module")
 def server(made_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # Some of the images are answered, some are not.
+    # Some of the images are classified, others are unknown.
     with serving(made_onnx, "--threshold", 0.4, cwd=tmp_path_factory.mktemp("here")) as started:
         yield started
 
 
 @pytest.fixture
 def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end nothing may have been complained about or asked of another server."""
+    """Opens the page; at the end there may be no errors on its console and no requests to other servers."""
     faults: list[str] = []
     contexts = []
 
@@ -49,7 +49,7 @@ def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
 
 
 def _note(text: str, faults: list[str]) -> None:
-    # Chromium's own word on an answer of 422, which the page shows.
+    # Chromium's own message about a 422 response, which the page shows.
     if "422" not in text:
         faults.append(f"console: {text}")
 
@@ -60,7 +60,7 @@ def _note_request(url: str, own: str, faults: list[str]) -> None:
 
 
 def drop(page: Any, kind: str = "drop") -> None:
-    """A real file into the page, as a hand would put it there."""
+    """Puts a real file into the page, as a person would."""
     page.evaluate(
         """([kind, data]) => {
           const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -76,7 +76,7 @@ def drop(page: Any, kind: str = "drop") -> None:
 
 
 def read_answer(page: Any) -> tuple[str, dict[str, str]]:
-    """The heading of the newest answer, and what its bars say."""
+    """The heading of the newest prediction, and the texts of its bars."""
     card = page.locator(".answer").first
     card.locator("h2").wait_for()
     names, shares = (card.locator(f".bars {part}").all_inner_texts() for part in ("bdi", ".share"))
@@ -122,7 +122,7 @@ def test_where_it_looked_is_shown_by_keyboard(visit: Callable[..., Any]) -> None
 def test_the_chooser_opens_by_keyboard(visit: Callable[..., Any]) -> None:
     page = visit()
     page.keyboard.press("Tab")
-    # On a busy machine Enter may be there before the focus is.
+    # On a busy machine Enter may arrive before the focus.
     page.wait_for_function("document.activeElement.id === 'files'")
     found: list[Any] = []
     page.on("filechooser", lambda chooser: found.append(chooser))
@@ -163,7 +163,7 @@ def test_nothing_overflows_on_a_phone_and_all_can_be_read(visit: Callable[..., A
     assert not low, f"hard to read: {low}"
 
 
-#: Texts whose contrast with their ground is below 4.5 to 1. Source: WCAG 2.2, 1.4.3.
+#: Texts whose contrast with their background is below 4.5 to 1. Source: WCAG 2.2, 1.4.3.
 CONTRASTS = """() => {
   const light = (colour) => {
     const [r, g, b] = colour.match(/[\\d.]+/g).map((x) => x / 255)

@@ -1,4 +1,4 @@
-"""A real server, and ways to ask it."""
+"""A real server, and functions that send requests to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOUNDARY = "a-line-between-parts"
 
 
 class Server(NamedTuple):
-    """One that runs."""
+    """A running server."""
 
     process: subprocess.Popen[str]
     port: int
@@ -30,7 +30,7 @@ class Server(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What it answered."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -43,7 +43,7 @@ class Reply(NamedTuple):
 
 @contextlib.contextmanager
 def serving(*arguments: object, cwd: Path, within: Sequence[str] = ()) -> Iterator[Server]:
-    """The installed command, from its first answer until the block ends."""
+    """Runs the installed command, from its first response until the block ends."""
     with spawn(["serve", *arguments, "--port", "0"], cwd, within=within) as process:
         try:
             assert process.stdout and process.stderr
@@ -60,7 +60,7 @@ def serving(*arguments: object, cwd: Path, within: Sequence[str] = ()) -> Iterat
 def ask(
     server: Server, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Reply:
-    """One request on a connection of its own."""
+    """Sends one request on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     with contextlib.closing(connection):
         connection.request(method, path, body, headers or {})
@@ -69,7 +69,7 @@ def ask(
 
 
 def post(server: Server, *files: bytes, query: str = "", token: str | None = None) -> Reply:
-    """Asks for answers: one image as it is, several as a form."""
+    """Requests predictions: one image as the body, several as a form."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     if len(files) == 1:
         return ask(server, "POST", f"/predict{query}", files[0], headers | {"Content-Type": "image/png"})

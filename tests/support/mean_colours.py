@@ -1,4 +1,4 @@
-"""Answers without a network: the share of each colour in an image. What is around a network is proved on it."""
+"""A predictor without a network: the share of each color in an image. Tests of everything around a model use it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOURS = {"red": (200, 30, 20), "green": (30, 200, 20), "blue": (20, 30, 200)}
 
 
 class MeanColours(Predictor[NDArray[np.float32]]):
-    """Says how red, green and blue an image is; grey is novel."""
+    """Predicts how red, green and blue an image is; grey is novel."""
 
     classes = CLASSES
     batch_size = 4
@@ -47,7 +47,7 @@ class MeanColours(Predictor[NDArray[np.float32]]):
 
 
 def reliability() -> Reliability:
-    """Of 100 validation images, all answered right."""
+    """The reliability of a model that classified 100 validation images correctly."""
     confidence = np.linspace(0.5, 0.9, 100, dtype=np.float32)
     return Reliability(confidence, np.ones(100, dtype=bool), np.linspace(0, 0.5, 100, dtype=np.float32))
 
@@ -59,15 +59,15 @@ def paint(path: Path, colour: tuple[int, int, int], *, size: tuple[int, int] = (
     return path
 
 
-def answered(
+def predicted(
     name: str, topk: tuple[tuple[str, float], ...] = (("red", 0.8), ("green", 0.2)), **fields: object
 ) -> PredictedItem[NDArray[np.float32]]:
-    """One answer, as if an image had been looked at."""
+    """One predicted image that was never opened."""
     return PredictedItem(Item(name, Path(name)), Prediction(name, topk, **fields))  # type: ignore[arg-type]
 
 
 def main() -> None:
-    """The command as a process of its own, which answers with :class:`MeanColours`: no torch, no waiting."""
+    """Runs the command in a process of its own with :class:`MeanColours` as its model: no torch, no waiting."""
     predictor = MeanColours()
     predictor.path, predictor.reliability = Path(sys.argv[1]), reliability()
     setattr(predict, "open_model", lambda *_, **__: predictor)  # noqa: B010
