@@ -1,4 +1,4 @@
-"""The run folder: what a finetune writes, and how it is found again."""
+"""The run folder: what a fine-tuning writes, and how a model finds its run again."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from resnet_cli.system.paths import (
 
 
 class Known(Protocol):
-    """What tells whose run and classes are meant: a model, or an exported file of one."""
+    """A model or an exported file of one, whose run is searched for."""
 
     @property
     def path(self) -> Path | None:
-        """The file that it came from, if any."""
+        """File of the model, if any."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names in index order."""
+        """Class names in index order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +52,15 @@ class EpochRecord:
     """One row of ``history.csv``.
 
     Attributes:
-        epoch: From 1; 0 is the probe that a finetune starts from. Of an L-BFGS probe: the number of the penalty.
-        train_loss: Mean over the epoch's images, as seen in training (augmented, dropout on).
-        train_top1: Likewise.
-        val_loss: On the whole validation split after the epoch.
-        val_top1: Likewise.
-        val_fitted_loss: ``val_loss`` at the temperature that suits the split best: what chooses the epoch.
-        lr: Of the stage nearest to the images that is trained, at the epoch's last step; 0 for L-BFGS.
+        epoch: Epoch from 1; 0 is the linear probe before the first epoch. With L-BFGS: number of the penalty.
+        train_loss: Mean loss over the epoch's images as seen in training (augmented, with dropout).
+        train_top1: Top-1 over the epoch's images as seen in training.
+        val_loss: Mean loss on the validation split after the epoch.
+        val_top1: Top-1 on the validation split after the epoch.
+        val_fitted_loss: ``val_loss`` at the best temperature for the split; the best epoch has the lowest.
+        lr: Learning rate of the first stage that trains, at the epoch's last step; 0 with L-BFGS.
         seconds: Wall time of the epoch, validation included.
-        l2: The penalty of an L-BFGS probe; None for an epoch of steps.
+        l2: Penalty of L-BFGS; None for an epoch of steps.
     """
 
     epoch: int
@@ -82,16 +82,16 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: Path | None, data_name: str, *, num_bytes: int = 0) -> RunFolder:
-        """Claims a new folder: ``out``, else ``runs/<data>-<time>``; two processes never get the same.
+        """Creates a new folder: ``out``, or ``runs/<data>-<time>``; two processes never get the same one.
 
         Args:
-            out: As the user asked.
-            data_name: Of the data set.
-            num_bytes: What will be written; checked now and not after the training.
+            out: The folder that the user asks for; None for the default.
+            data_name: Name of the data set.
+            num_bytes: Bytes that will be written; the free space is checked now and not after the training.
 
         Raises:
             ConfigError: ``out`` exists.
-            DiskError: It cannot be made, or the disk is too full.
+            DiskError: The folder cannot be created, or the disk has too little space.
         """
         refuse_existing(out)
         name = f"{data_name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -123,7 +123,7 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the training came to its end."""
+        """Whether the training is finished."""
         return (self.path / "metrics.json").exists()
 
     @property
@@ -137,18 +137,18 @@ class RunFolder:
         return f"continue with: {self.resume_command}"
 
     def reopen(self) -> None:
-        """Makes the folder that of a training under way, and removes what a killed process has half written."""
+        """Marks the folder as unfinished, and removes temporary files of a killed process."""
         for path in (self.path / "metrics.json", *self.path.glob(".*.tmp")):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def discard(self) -> None:
-        """Removes the folder unless it holds a model, or something to go on from."""
+        """Removes the folder unless it holds a model or a checkpoint."""
         if not self.model_path.exists() and not list_checkpoints(self.checkpoints_path):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def write_inputs(self, config: FinetuneConfig, dataset: Dataset, skipped: Sequence[ImageError] = ()) -> None:
-        """Writes ``config.yaml``, ``split.csv`` and, where images were left out, ``skipped.csv``.
+        """Writes ``config.yaml``, ``split.csv`` and, if images were skipped, ``skipped.csv``.
 
         Raises:
             DiskError: They cannot be written.
@@ -162,7 +162,7 @@ class RunFolder:
             write_text(self.path / "skipped.csv", text.getvalue())
 
     def write_history(self, history: Sequence[EpochRecord]) -> None:
-        """Writes ``history.csv``, one row an epoch.
+        """Writes ``history.csv``, one row per epoch.
 
         Raises:
             DiskError: It cannot be written.
@@ -183,9 +183,9 @@ class RunFolder:
         write_text(self.path / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
     def mark_latest(self) -> None:
-        """Lets ``runs/latest`` name this run: a link, or a text file where links are not allowed.
+        """Points ``runs/latest`` to this run: a link, or a text file where links are not allowed.
 
-        It is a convenience: where ``runs`` cannot be written, the run stands all the same.
+        It is a convenience: if ``runs`` cannot be written, nothing happens.
         """
         temporary = RUNS / f".latest.{os.getpid()}.tmp"
         with contextlib.suppress(DiskError):
@@ -206,21 +206,21 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool = False) -> Dataset:
-    """The data of the run that a model lies in, split as the run wrote it down.
+    """Opens the data of the run that a model belongs to, with the run's splits.
 
     Args:
-        model: Loaded from a run folder.
-        split: The one that will be judged, of which no image may be gone; None: test, else val, else all.
-        offline: Never download.
+        model: A model from a run folder.
+        split: The split to evaluate, of which no image may be missing; None for test, else val, else all.
+        offline: Whether downloads are forbidden.
 
     Raises:
-        ConfigError: The model lies in no run folder.
-        DataError: Its data are gone or have changed.
+        ConfigError: The model is not in a run folder.
+        DataError: The data are missing or have changed.
     """
     found = _find_run_files(model)
     if found is None:
         raise ConfigError(
-            f"{model.path} lies in no run folder, so its own test images are not known",
+            f"{model.path} is not in a run folder, so its own test images are unknown",
             hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         )
     config, split_path = found
@@ -228,18 +228,18 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
         dataset = open_dataset(config.data, config.model_copy(update={"offline": offline or config.offline}))
     except DataError as error:
         raise DataError(
-            f"the images that {split_path.parent} was trained on cannot be used any more: {error.message}",
+            f"the images that {split_path.parent} was trained on can no longer be used: {error.message}",
             hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         ) from error
     return apply_split_csv(dataset, split_path, complete=split)
 
 
 def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:
-    """How many images the run's own training saw, as far as its folder tells.
+    """Counts the images that the model's own run was trained on, as far as its folder tells.
 
     Args:
-        model: Loaded from a run folder, or from anywhere (then nothing is known: 0).
-        spec: Of the data set that the items come from.
+        model: A model; without a run folder the count is 0.
+        spec: Spec of the data set that the items come from.
         items: The images.
     """
     found = _find_run_files(model)
@@ -250,7 +250,7 @@ def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:
 
 
 def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
-    """The config and the split file of the run folder that a model lies in; None if it lies in none."""
+    """The config and the split file of the run folder that a model is in; None if it is in none."""
     if model.path is None:
         return None
     folder = model.path.resolve().parent
@@ -261,18 +261,18 @@ def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
 
 
 def choose_items(dataset: Dataset, model: Known, split: str | None) -> tuple[str, list[Item]]:
-    """The images to judge a model by, their labels aligned with the model's classes by name.
+    """Selects the images to evaluate a model on, with labels that index the model's classes.
 
     Args:
-        dataset: Any, of which the model knows all classes.
-        model: Gives the classes.
-        split: None takes test, else val, else all.
+        dataset: A data set whose classes the model has.
+        model: The model.
+        split: The split; None for test, else val, else all.
 
     Returns:
-        The split's name and its items.
+        The name of the split and its items.
 
     Raises:
-        DataError: The split is empty, or the model does not know a class.
+        DataError: The split is empty, or the model lacks a class.
     """
     aligned = dataset.relabel(model.classes)
     found = [name for name in SPLITS if aligned.split(name)]

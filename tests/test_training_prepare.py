@@ -85,8 +85,8 @@ def test_without_the_unreadable_ones_all_is_as_if_they_had_never_been_there(pets
     assert rows(found.dataset) == rows(wanted.dataset)
     assert [error.path for error in found.skipped] == [str(pets / name) for name in bad]
     assert all(error.reason for error in found.skipped)
-    assert found.checked.startswith("3 left out")
-    assert any("left out: 3" in warning for warning in found.warnings)
+    assert found.checked.startswith("3 skipped")
+    assert any("skipped: 3" in warning for warning in found.warnings)
 
 
 def test_leaving_out_a_whole_class_names_the_class(pets: Path) -> None:

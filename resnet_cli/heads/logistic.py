@@ -1,8 +1,8 @@
-"""A linear head on frozen features by L-BFGS: a convex problem, so there is no rate, no seed and no number of epochs.
+"""A linear head on frozen features by L-BFGS: a convex problem without learning rate, seed or number of epochs.
 
-What is left to choose is the penalty. It is fitted from strong to weak, each time from where the last one ended, and
-validation chooses. A strong penalty makes logits small as well as smooth, so each head is scaled to fit the validation
-split before its loss there is compared: of heads that rank images equally well none loses for being too modest.
+Only the penalty must be chosen. Heads are fitted from the strongest to the weakest penalty, each starting from the one
+before, and validation chooses. A strong penalty also makes logits small, so each head is scaled to the validation split
+before its loss there is compared: heads that rank images equally well then have equal losses.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from resnet_cli.heads.temperature import fit_temperature
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
 
-#: l2 penalties from strong to weak, as multiples of half the squared norm beside a mean over images. The best was
+#: L2 penalties from strong to weak, as multiples of half the squared norm, beside a mean over images. The best was
 #: 16 with five images of each of ten classes, 1 to 2 with 50 and 0.1 with 500. Source: benchmarks/head.py.
 PENALTIES = (16.0, 4.0, *(2.0**-power for power in range(13)))
-#: Number of penalties in a row, worse on validation than the best one, after which the path ends: its loss has one
-#: valley.
+#: The path ends after this many penalties in a row whose validation loss is above the lowest: it has one minimum.
 PATIENCE = 2
-#: Share of the mean variance added to each feature's own: features that hardly vary in a few images would
-#: be blown up otherwise. From 0.03 to 0.3 it makes no difference. Source: benchmarks/head.py.
+#: Share of the mean variance that is added to the variance of each feature: otherwise features that hardly vary in a
+#: few images would be scaled up too much. Values from 0.03 to 0.3 give the same results. Source: benchmarks/head.py.
 VARIANCE_FLOOR = 0.1
-#: L-BFGS of one penalty; from a warm start about 40 passes over the features are enough.
+#: Maximum number of L-BFGS iterations per penalty; from a warm start about 40 are enough.
 MAX_ITERATIONS = 200
-#: Largest slope of a weight at which it is there; with 1e-4 probabilities are off by up to 0.01.
+#: Largest gradient of a weight at convergence; with 1e-4, probabilities are wrong by up to 0.01.
 TOLERANCE_GRADIENT = 1e-5
-#: Least change of the loss or of any weight: the last digit of float32.
+#: Smallest change of the loss or of a weight: the last digit of float32.
 TOLERANCE_CHANGE = 1e-7
-#: Images whose logits exist at once: those of a million and their gradients would not fit.
+#: Number of images whose logits are in memory at once; those of a million and their gradients would not fit.
 ROWS_AT_ONCE = 16_384
 
 Rows = tuple[Tensor, Tensor]
@@ -50,12 +49,12 @@ class Candidate:
 
     Attributes:
         l2: The penalty.
-        head: For raw features, on the CPU.
-        scale: What the fitted logits were multiplied by, weights and biases of the head included, to suit validation.
-        train_loss: Mean nats of the head on its training images (without weights, smoothing, offsets and penalty).
-        train_top1: Likewise.
-        val_loss: On validation.
-        val_top1: Likewise.
+        head: Head for raw features, on the CPU.
+        scale: Factor of the fitted logits (and so of the head's weights and biases) that fits the validation split.
+        train_loss: Mean loss in nats on the training images, without weights, smoothing, offsets and penalty.
+        train_top1: Top-1 on the training images.
+        val_loss: Mean loss in nats on the validation split.
+        val_top1: Top-1 on the validation split.
         seconds: Wall time.
     """
 
@@ -81,23 +80,23 @@ def fit_path(
     penalties: Sequence[float] = PENALTIES,
     tuner: ThreadTuner | None = None,
 ) -> Iterator[Candidate]:
-    """Fits multinomial logistic regression along a path of penalties, and stops where validation has got worse.
+    """Fits multinomial logistic regression along a path of penalties, and stops when the validation loss increases.
 
-    The same features give the same heads. Exemplars: one float32 copy of the training features.
+    The same features give the same heads. Memory: one float32 copy of the training features.
 
     Args:
-        train: Features [n x 2048] of any float dtype, labels int64 [n].
-        val: Likewise, at least one image.
-        num_classes: k.
-        sample_weights: [n], how much each image counts; only their ratios matter. None: all alike.
+        train: Features [n x 2048] of any float dtype and labels int64 [n].
+        val: Features and labels of at least one validation image.
+        num_classes: Number of classes, k.
+        sample_weights: Weight of each image [n]; only their ratios matter. None: all are equal.
         label_smoothing: Share of each target that is spread over all classes.
-        logit_offsets: [k], added to the logits in training only.
-        device: Where to compute.
-        penalties: Decreasing.
-        tuner: Chooses the threads; None: the clock decides and nobody is told.
+        logit_offsets: Offsets [k] that are added to the logits in training only.
+        device: Device to compute on.
+        penalties: Penalties in decreasing order.
+        tuner: Chooses the number of threads; None for a tuner of its own.
 
     Yields:
-        One candidate a penalty.
+        One candidate per penalty.
 
     Raises:
         DivergedError: A feature is not a finite number.
@@ -126,19 +125,19 @@ def fit_path(
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate with the lowest loss on validation; of equals the one with the strongest penalty.
+    """The candidate with the lowest validation loss; of equal ones, that with the strongest penalty.
 
-    By loss and not by top1, which is far coarser: with 100 images to choose by, 0.7 percentage points more of new
-    images are answered right (500 training images of each class of CIFAR-10). Source: benchmarks/head.py.
+    By loss and not by top-1, which is far coarser: with 100 validation images, the loss gains 0.7 percentage points on
+    new images (500 training images of each class of CIFAR-10). Source: benchmarks/head.py.
 
     Args:
-        candidates: At least one, from strong to weak.
+        candidates: At least one candidate, from the strongest to the weakest penalty.
     """
     return min(candidates, key=lambda candidate: candidate.val_loss)
 
 
 class _Task:
-    """Standardised features, and the weights that are fitted to them."""
+    """Standardized features, and the weights that are fitted to them."""
 
     def __init__(
         self,
@@ -151,7 +150,7 @@ class _Task:
         tuner: ThreadTuner | None,
     ) -> None:
         self.labels = train[1].to(device)
-        # One copy, changed in place: with a million images it takes 8 GB.
+        # One copy, modified in place: it takes 8 GB for a million images.
         self.inputs = train[0].to(device, torch.float32, copy=True)
         self._mean, self._std = standardization(self.inputs)
         self.inputs.sub_(self._mean).div_(self._std)
@@ -167,12 +166,12 @@ class _Task:
         nn.init.zeros_(self._head.bias)
 
     def standardized(self, features: Tensor) -> Tensor:
-        """Features of other images, as the head takes them."""
+        """Standardizes features of other images."""
         _check_finite(features)
         return features.to(self._mean.device, torch.float32, copy=True).sub_(self._mean).div_(self._std)
 
     def fit(self, l2: float) -> None:
-        """Minimises the loss with this penalty, from where the weights are."""
+        """Minimizes the loss with this penalty, starting from the current weights."""
         head = self._head
         optimizer = torch.optim.LBFGS(
             head.parameters(),
@@ -197,7 +196,7 @@ class _Task:
             return total
 
         def timed_objective() -> Tensor:
-            # The same objective at the same place: what a trial computes is not kept.
+            # A trial computes the same objective at the same weights; its result is not used.
             while self._tuner.wants_trial:
                 with self._tuner.trial():
                     objective()
@@ -208,7 +207,7 @@ class _Task:
             optimizer.step(timed_objective)  # type: ignore[no-untyped-call]
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Standardised features [n x 2048] -> [n x k], without offsets."""
+        """Standardized features [n x 2048] -> logits [n x k], without offsets."""
         with torch.inference_mode():
             return torch.cat([self._head(rows) for rows in torch.split(inputs, ROWS_AT_ONCE)])
 
@@ -239,22 +238,22 @@ def standardization(features: Tensor) -> tuple[Tensor, Tensor]:
     _check_finite(features)
     mean = features.mean(dim=0)
     variance = features.var(dim=0, correction=0)
-    # A lone value is left where features never vary at all (a constant backbone).
+    # The minimum matters only if no feature varies at all (a constant backbone).
     return mean, (variance + VARIANCE_FLOOR * variance.mean()).sqrt().clamp_min(1e-6)
 
 
 def fold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
-    """A copy of the head, on the CPU, that takes raw features x where the head takes (x - mean) / std.
+    """Returns a copy of the head, on the CPU, for raw features x instead of (x - mean) / std.
 
     Args:
         head: A linear layer, or a sequence that starts with one.
-        mean: [2048].
-        std: [2048], positive.
+        mean: Mean of each feature [2048].
+        std: Standard deviation of each feature [2048], positive.
     """
     folded = copy.deepcopy(head).cpu()
     first = folded if isinstance(folded, nn.Linear) else folded[0]  # type: ignore[index]
     with torch.no_grad():
-        # In float64, which not every GPU has: the bias is a difference of large sums.
+        # In float64, on the CPU since not every GPU has it: the bias is a difference of large sums.
         weight = first.weight.double() / std.cpu().double()
         first.bias.copy_(first.bias.double() - weight @ mean.cpu().double())
         first.weight.copy_(weight)
@@ -266,5 +265,5 @@ def _check_finite(features: Tensor) -> None:
     if not bool(torch.isfinite(features.sum(dim=0, dtype=torch.float32)).all()):
         raise DivergedError(
             "the backbone's features are not finite numbers",
-            hint="try --precision fp32; if it stays, the weights are damaged: choose others with --weights",
+            hint="try --precision fp32; if that does not help, the weights are damaged: choose others with --weights",
         )

@@ -1,4 +1,4 @@
-"""The temperature of a model: one number that logits are divided by, fitted on its validation split."""
+"""Temperature scaling: one divisor of the logits, fitted on the validation split."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 #: Range of the scale of logits (one over the temperature), and how many times the interval of its logarithm is halved.
 SCALES = (2.0**-4, 2.0**8)
 HALVINGS = 20
-#: What stands for a probability of zero where its logarithm is taken.
+#: Replaces a probability of zero before taking its logarithm.
 TINY = float(np.finfo(np.float32).tiny)
 
 FloatT = TypeVar("FloatT", bound=np.floating[Any])
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
-    """The number that logits are divided by to give the lowest loss.
+    """Finds the divisor of the logits with the lowest loss.
 
-    One image's worth of doubt is spread over the targets, so that a few images that are all answered right do
-    not ask for certainty.
+    The targets are smoothed by the weight of one image, so that a few images that are all classified correctly do not
+    lead to certainty.
 
     Args:
-        logits: [n x k], or logarithms of probabilities: softmax of both is the same.
-        labels: [n].
+        logits: Logits [n x k], or logarithms of probabilities: their softmax is the same.
+        labels: Labels [n].
 
-    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2; doubt: Platt 1999, section 2.2.
+    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2; smoothing: Platt 1999, section 2.2.
     """
     exact = np.asarray(logits, dtype=np.float64)
     doubt = 1 / (len(labels) + 2)

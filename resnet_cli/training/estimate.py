@@ -1,4 +1,4 @@
-"""What a plan will cost, from one measured forward pass."""
+"""Estimates the time and memory of a plan from one measured forward pass."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from resnet_cli.text import duration, size
 from resnet_cli.training.assembly import start_network
 from resnet_cli.training.plan import Plan
 
-#: Of the work of a forward pass: 4.09 billion products, of which the stem has 0.12 (counted, 224 px).
+#: Share of each stage in the work of a forward pass: 4.09 billion multiplications, 0.12 of them in the stem (counted,
+#: 224 px).
 STAGE_SHARES = {"stem": 0.03, "layer1": 0.16, "layer2": 0.25, "layer3": 0.36, "layer4": 0.20}
-#: A training step is a forward pass and a backward pass of twice its work.
+#: A training step has a forward pass and a backward pass with twice its work.
 TRAIN_OVER_FORWARD = 3
-#: Bytes that one image of 224 px keeps until its backward pass in float32: 11.1 million activations, each
-#: stored once as an input of a convolution and once of a BatchNorm (activations: timm's model table).
+#: Bytes per image of 224 px that are kept until the backward pass in float32: 11.1 million activations, each stored
+#: once as an input of a convolution and once of a BatchNorm (activations: timm's model table).
 TRAIN_BYTES_PER_IMAGE = 11_100_000 * 4 * 2
-#: Python, torch and its libraries (measured), and the network's weights with gradient and momentum.
+#: Memory of Python, torch and its libraries (measured), and of the network's weights.
 BASE_BYTES = 700 * 2**20
 NETWORK_BYTES = 102 * 10**6
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Time and peak memory of a run, if no features are cached."""
+    """Time in seconds and peak memory in bytes of a run, if no features are cached."""
 
     seconds: float
     memory_bytes: int
 
     def describe(self) -> str:
-        """Both in words."""
+        """Both as text."""
         return f"{duration(self.seconds)} and {size(self.memory_bytes)} of memory (less time if features are cached)"
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Times one batch through the network and counts from there.
+    """Measures the forward pass of one batch and extrapolates.
 
     Raises:
-        ModelError: The weights file is damaged or of another architecture.
+        ModelError: The weights file is damaged or has another architecture.
     """
     size = plan.preprocess.crop_size
     num_all, num_train = len(plan.dataset.items), len(plan.dataset.split("train"))
-    # A few images are not worth the time of hundreds.
+    # For a few images, a batch of hundreds would take longer than the run.
     batch_size = min(inference_batch_size(size, plan.compute), num_all)
     network = start_network(plan)
     per_image = _seconds_per_image(network, plan, plan.compute, batch_size)
@@ -59,7 +60,7 @@ def estimate(plan: Plan) -> Estimate:
     per_step_image = per_image
     if plan.step_compute.precision != plan.compute.precision:
         per_step_image = _seconds_per_image(network, plan, plan.step_compute, batch_size)
-    # Stages that do not train have no backward pass, which is two thirds of a step.
+    # Stages that do not train have no backward pass, which is two thirds of the work of a step.
     forwards_per_step_image = 1 + (TRAIN_OVER_FORWARD - 1) * trained
     epoch_s = num_train * forwards_per_step_image * per_step_image + num_val * per_image
     seconds = (num_all - num_train) * per_image + plan.epochs * epoch_s
@@ -73,7 +74,7 @@ def estimate(plan: Plan) -> Estimate:
 
 
 def _seconds_per_image(network: ResNet50, plan: Plan, compute: Compute, batch_size: int) -> float:
-    """Of a forward pass, measured once after a first one that allocates."""
+    """Seconds per image of a forward pass, measured after a first pass that allocates memory."""
     backbone = FrozenBackbone(network, plan.preprocess, compute)
     size = plan.preprocess.crop_size
     pixels = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""From the config's DATA to images that can be trained on: opened, looked at, split."""
+"""Prepares DATA for training: opens it, checks every image and splits it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.system.events import OnWork
 
-#: Images that look the same are looked for before a training up to this many images (about a second).
+#: Maximum number of images for the search for near-duplicates before a training (it takes about a second).
 MAX_NEAR_SEARCH = 20_000
 #: Findings that the split itself takes care of, and that need no warning.
 _HANDLED = {"exact_duplicates", "near_duplicates"}
@@ -26,15 +26,15 @@ _HANDLED = {"exact_duplicates", "near_duplicates"}
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Images that can be trained on.
+    """Data that are ready for training.
 
     Attributes:
-        dataset: With its splits, train already limited.
-        skipped: Why the images that were left out cannot be read.
-        checked: What the look at them showed, in a few words.
+        dataset: The data set with its splits; the training split is already limited.
+        skipped: Images that are skipped because they cannot be read, each with the reason.
+        checked: Result of the check, in a few words.
         warnings: What the user should know before the training starts.
-        fingerprint: Of the images, their classes and splits.
-        findings: What the look found, for the report.
+        fingerprint: Hash of the images, their classes and splits.
+        findings: Findings of the check, for the report.
     """
 
     dataset: Dataset
@@ -46,17 +46,17 @@ class Prepared:
 
 
 def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
-    """Opens DATA, looks at every image, and decides who trains, who chooses and who judges.
+    """Opens DATA, checks every image, and assigns it to training, validation or test.
 
     Args:
         resolved: The config and who set each value.
-        on_work: Told of downloads, of unpacking, and of the images looked at.
-        split_path: A run's ``split.csv``: then who does what was decided before.
+        on_work: Called with the progress of downloads, of unpacking and of the check.
+        split_path: ``split.csv`` of a run, whose splits are used again.
 
     Raises:
-        ConfigError: A flag that has no effect on this data.
-        DataError: Data that cannot be used, or unreadable images that may not be skipped.
-        NetworkError: It is not here and cannot be downloaded.
+        ConfigError: A flag has no effect on these data.
+        DataError: The data cannot be used, or have unreadable images that must not be skipped.
+        NetworkError: The data must be downloaded and cannot be.
     """
     config = resolved.config
     dataset = open_dataset(config.data, config, on_work=on_work)
@@ -64,15 +64,17 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
         dataset = apply_split_csv(dataset, split_path)
         images = scan(dataset.items, signatures=False, on_progress=lambda done, total: on_work("check", done, total))
         leave_out_unreadable(dataset.items, images, "error")
-        return Prepared(dataset, (), "as when the run began", (), _fingerprint(dataset, dataset.items, images))
+        return Prepared(
+            dataset, (), "the same images as when the run began", (), _fingerprint(dataset, dataset.items, images)
+        )
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
-            f"--val-fraction has no effect: {dataset.name} has a validation split of its own",
+            f"--val-fraction has no effect: {dataset.name} has its own validation split",
             hint="remove it, or name a folder without splits",
         )
     if resolved.origins["split_seed"] == "flag" and dataset.split("val") and not (config.limit or config.fraction):
         raise ConfigError(
-            f"--split-seed has no effect: {dataset.name} has a validation split of its own, and nothing is limited",
+            f"--split-seed has no effect: {dataset.name} has its own validation split, and no limit is set",
             hint="remove it; --seed changes the training",
         )
     is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
@@ -98,10 +100,10 @@ def _fingerprint(dataset: Dataset, items: Sequence[Item], images: Sequence[Scann
 
 
 def _split(inspection: Inspection, config: FinetuneConfig) -> tuple[Dataset, tuple[str, ...]]:
-    """The data set with its splits, and a warning if they tear apart what looks the same."""
+    """The data set with its splits, and a warning if they separate near-duplicates."""
     items, films = inspection.dataset.items, inspection.films
     near = [pair[:2] for pair in inspection.near]
-    # Frames of one film cannot stay together, since some must validate; of everything else look-alikes do.
+    # Frames of one video cannot stay together, since some must be in the validation split; other near-duplicates do.
     for pairs in (near, [pair for pair in near if films.isdisjoint(items[at].label for at in pair)], []):
         try:
             dataset = complete_splits(
@@ -131,7 +133,7 @@ def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple
 def _checked(inspection: Inspection, num_skipped: int) -> str:
     num_copies = sum(len(group) - 1 for group in inspection.exact)
     facts = [
-        f"{num_skipped:,} left out" if num_skipped else "all readable",
+        f"{num_skipped:,} skipped" if num_skipped else "all readable",
         f"copies: {num_copies:,}" if num_copies else "",
         f"look-alikes: {len(inspection.near):,}" if inspection.near else "",
     ]
@@ -139,7 +141,7 @@ def _checked(inspection: Inspection, num_skipped: int) -> str:
 
 
 def _warnings(findings: Sequence[Finding], num_skipped: int) -> tuple[str, ...]:
-    left_out = [f"unreadable images are left out: {num_skipped:,}; the run's skipped.csv names them"]
+    left_out = [f"unreadable images are skipped: {num_skipped:,}; the run's skipped.csv lists them"]
     problems = [problem for problem in findings if problem.code not in _HANDLED]
     return tuple(left_out[: min(1, num_skipped)]) + tuple(
         problem.message if problem.code == "note" else f"{problem.message}: {problem.fix}" for problem in problems
