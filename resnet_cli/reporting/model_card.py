@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from resnet_cli.installation import install_command
 from resnet_cli.reporting.card_format import TASK, UNKNOWN_LICENSE, Card, plain, results, table
@@ -19,6 +20,8 @@ NONE = "\N{EN DASH}"
 #: Rows of the table of classes, and class names in a sentence.
 MAX_ROWS, MAX_NAMES = 200, 40
 MAX_CONFUSED = 5
+#: What the table of licenses lists.
+_LICENSED = ("this model", "the images that it was trained on", "the weights that training started from")
 #: Paths on this machine, which a card that may be published omits.
 _PATH = re.compile(r"[/~\\]|[A-Za-z]:[/\\]")
 
@@ -29,21 +32,12 @@ def model_card(content: ReportContent) -> str:
     Args:
         content: The content of the report page.
     """
-    evaluation = content.evaluation
-    name = content.data or content.title
-    found = {"accuracy": ("Top-1 accuracy", evaluation.top1), "f1": ("Macro F1", evaluation.macro.f1)}
-    front = {
-        **UNKNOWN_LICENSE,
-        "library_name": "resnet-cli",
-        "pipeline_tag": TASK,
-        "tags": [TASK, "resnet-50", "transfer-learning"],
-        **results(name, name, found, split=split_word(content.split)),
-    }
+    classes = content.evaluation.classes
     facts = [fact for fact in content.facts if not any(_PATH.match(text) for text in fact)]
     body = f"""\
-# {plain(name)}
+# {plain(_name(content))}
 
-A ResNet-50 that classifies images into {len(evaluation.classes):,} classes: {_names(evaluation.classes)}.
+A ResNet-50 that classifies images into {len(classes):,} classes: {_names(classes)}.
 
 ## Intended use
 
@@ -89,10 +83,23 @@ The file holds the weights, the class names, the preprocessing and the temperatu
 State the model's license in `license:` at the top of this file too.
 
 Written by resnet-cli {__version__}."""
-    return str(Card(front, body))
+    return str(Card(_front_matter(content), body))
 
 
-_LICENSED = ("this model", "the images that it was trained on", "the weights that training started from")
+def _name(content: ReportContent) -> str:
+    return content.data or content.title
+
+
+def _front_matter(content: ReportContent) -> dict[str, Any]:
+    evaluation, name = content.evaluation, _name(content)
+    found = {"accuracy": ("Top-1 accuracy", evaluation.top1), "f1": ("Macro F1", evaluation.macro.f1)}
+    return {
+        **UNKNOWN_LICENSE,
+        "library_name": "resnet-cli",
+        "pipeline_tag": TASK,
+        "tags": [TASK, "resnet-50", "transfer-learning"],
+        **results(name, name, found, split=split_word(content.split)),
+    }
 
 
 def _evaluation(content: ReportContent) -> str:
