@@ -1,4 +1,4 @@
-"""``resnet-cli download``: what there is, what is here, and how it gets here."""
+"""``resnet-cli download``: lists, downloads and verifies weights and data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``resnet-cli inspect``, and what the other commands make of a faulty data set."""
+"""``resnet-cli inspect``, and how the other commands handle a faulty data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FROZEN = ("--mode", "frozen", "--epochs", "1", *TINY_FLAGS)
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A dry run measures one batch; a small one will do.
+    # A dry run measures one batch; a small one suffices.
     monkeypatch.setattr("resnet_cli.training.estimate.inference_batch_size", lambda *_: 4)
 
 
@@ -70,7 +70,7 @@ def fails(exit_code: int, *arguments: object, named: str) -> None:
     assert list(Path().iterdir()) == []
 
 
-# What it says, and where.
+# What it prints, and where.
 
 
 def test_the_tables_are_on_stdout_and_say_what_is_wrong_and_what_to_do(faulty: Path) -> None:
@@ -173,7 +173,7 @@ def test_deep_asks_the_backbone_about_every_readable_image(faulty: Path, monkeyp
     def features(items: list[Item], **options: Any) -> np.ndarray:
         asked.update(options, names=[item.name for item in items])
         found = np.eye(len(items), 64, dtype=np.float32)
-        # Two that no signature would pair.
+        # Two images that signatures would not pair.
         found[asked["names"].index("train/dog/000.jpg")] = found[asked["names"].index("train/dog/001.jpg")]
         return found
 
@@ -191,7 +191,7 @@ def test_deep_without_weights_says_how_to_get_them(pets: Path) -> None:
 
 def test_features_of_an_untrained_backbone_prove_nothing(pets: Path) -> None:
     assert run_cli("finetune", pets, *FROZEN, "--quiet").exit_code == 0
-    # To random weights all images look the same.
+    # With random weights, all images look the same.
     assert report_of(pets)["near_duplicates"] == []
 
 
@@ -265,7 +265,7 @@ def test_missing_data_is_named(tmp_path: Path) -> None:
     assert json.loads(result.stderr)["error"]["code"] == "data"
 
 
-# The machine around it.
+# Signals, offline use and the environment.
 
 
 @pytest.mark.parametrize("cache", ["/proc/nowhere", "file"])
@@ -302,7 +302,7 @@ def test_a_bad_flag_is_refused_before_anything_heavy_is_loaded(pets: Path) -> No
 
 @pytest.fixture
 def one_processor() -> Iterator[None]:
-    """For this process and those it starts: what takes a while takes a while on any machine."""
+    """Slows down this process and those that it starts, so that it can be interrupted on any machine."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -386,7 +386,7 @@ def test_finetune_without_them_writes_down_which_and_eval_gives_the_same_figures
     found = json.loads(scores.stdout)
     for key in ("top1", "confusion"):
         assert found[key] == metrics["test"][key]
-    # What is promised of a loss is a tolerance: features may be computed again, in other batches.
+    # Losses are equal within a tolerance: features may be computed again, in other batches.
     assert found["loss"] == pytest.approx(metrics["test"]["loss"], abs=tolerance(1e-6))
 
 
@@ -414,7 +414,7 @@ def test_eval_stops_at_an_unreadable_image_or_goes_on_without_it(pets: Path, tmp
 @pytest.mark.parametrize("command", ["inspect", "finetune", "eval", "predict"])
 def test_every_command_knows_the_pixel_limit(pets: Path, command: str) -> None:
     large = pets / "cat" / "large.png"
-    # Once above the 179 million at which Pillow refuses.
+    # Above the 179 million pixels at which Pillow raises an error.
     large.write_bytes(one_bit_png(15_000, 12_500) if command == "inspect" else one_bit_png(9_000, 6_000))
     if command in ("eval", "predict"):
         assert run_cli("finetune", pets, *FROZEN, "--max-pixels", 200_000_000, "--out", "run", "-q").exit_code == 0
@@ -432,5 +432,5 @@ def test_every_command_knows_the_pixel_limit(pets: Path, command: str) -> None:
     read = run_cli(*arguments[command], "--max-pixels", 200_000_000)
     assert read.exit_code == 0, read.output
     assert "limit of" not in read.output
-    # A higher limit was for that call alone.
+    # A higher limit applied to that call only.
     assert "50,000,000" in run_cli(*arguments[command]).output

@@ -1,4 +1,4 @@
-"""Groups: images of one patient, scene or film never cross a split that is made here."""
+"""Groups: images of one patient, scene or film always stay in one of the splits that are made here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resnet_cli.data.splits import complete_splits, limit_train
 from resnet_cli.errors import ConfigError, DataError
 
 MakeFolder = Callable[..., Path]
-#: Label, group; an empty group is none.
+#: Label and group of each image; an empty group means no group.
 Member = tuple[int, str]
 CLASSES = "abcd"
 
@@ -28,7 +28,7 @@ TRAIN: Sequence[Split] = ("train",) * 50_000
 
 
 def grouped(members: Sequence[Member], splits: Sequence[Split] = ()) -> Dataset:
-    """A data set of names alone: splitting opens no file."""
+    """A data set of names only: splitting opens no file."""
     used = sorted({label for label, _ in members})
     items = tuple(
         Item(f"{CLASSES[label]}/{index}.jpg", Path("nowhere"), used.index(label), split, group)
@@ -50,7 +50,7 @@ def splits_of_groups(dataset: Dataset) -> dict[str, set[Split]]:
 
 
 def assert_whole(before: Dataset, after: Dataset) -> None:
-    """Nothing is lost, every class trains and validates, no group is torn."""
+    """No image is lost, every class has training and validation images, and every group is in one split."""
     assert [dataclasses.replace(item, split="train") for item in after.items] == [
         dataclasses.replace(item, split="train") for item in before.items
     ]
@@ -106,7 +106,7 @@ def of_sizes(sizes: Mapping[int, Sequence[int]]) -> list[Member]:
 
 @given(sizes=SIZES, val_fraction=st.floats(0.01, 0.49), seed=st.integers(0, 9))
 def test_two_groups_of_each_class_are_enough(sizes: dict[int, list[int]], val_fraction: float, seed: int) -> None:
-    """Where groups keep to one class, as patients with one diagnosis do."""
+    """Groups whose images have one class, such as patients with one diagnosis."""
     if any(sum(groups) < 2 for groups in sizes.values()):
         return
     before = grouped(of_sizes(sizes))
@@ -145,13 +145,13 @@ def test_one_more_image_of_a_group_moves_hardly_any_other(sizes: dict[int, list[
     before = dataclasses.replace(grown, items=grown.items[:-1])
     was, now = (split_of(complete_splits(dataset, val_fraction=0.2, seed=seed)) for dataset in (before, grown))
     moved = {item.group for item in before.items if was[item.name] != now[item.name]}
-    # The groups that fill up a share; of other classes none.
+    # The groups that fill a share, and none of other classes.
     assert len(moved) <= 6 and all(group.startswith(f"{min(many)}/") for group in moved)
 
 
 @given(counts=st.lists(st.integers(2, 40), min_size=2, max_size=4), seed=st.integers(0, 9))
 def test_a_group_of_one_is_split_as_no_group(counts: list[int], seed: int) -> None:
-    """Who adds ``--group-by`` to data that has no groups to speak of keeps the split."""
+    """Adding ``--group-by`` to data where every group is one image does not change the split."""
     alone = grouped([(label, "") for label, count in enumerate(counts) for _ in range(count)])
     named = dataclasses.replace(alone, items=tuple(dataclasses.replace(item, group=item.name) for item in alone.items))
     splits = [split_of(complete_splits(dataset, val_fraction=0.2, seed=seed)) for dataset in (alone, named)]
@@ -160,7 +160,7 @@ def test_a_group_of_one_is_split_as_no_group(counts: list[int], seed: int) -> No
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_a_class_gives_to_the_test_split_leaves_others_something_to_validate_with(seed: int) -> None:
-    """A film with both classes must not go to the test split when it is all that one of them has to validate."""
+    """A film with both classes must not become test data if one class has nothing else for validation."""
     films = [(0, f"only a {number}") for number in range(8)] + [(0, "both"), (1, "both"), (1, "only b")]
     before = grouped(films)
     assert_whole(before, complete_splits(before, val_fraction=0.3, seed=seed))
@@ -262,7 +262,7 @@ def groups(dataset: Dataset) -> dict[str, str]:
 def test_a_parent_folder_is_a_group(make_folder: MakeFolder) -> None:
     folder = make_folder({"cat/anna": 2, "cat/ben": 1, "dog/anna": 1, "dog/carl": 2}, name="pets")
     dataset = open_dataset(str(folder), DataConfig(group_by="parent"))
-    # The whole path: two patients of one name in two classes are two.
+    # The whole path: patients with the same name in two classes are different.
     assert groups(dataset) == {item.name: item.name.rpartition("/")[0] for item in dataset.items}
     assert len(set(groups(dataset).values())) == 4
 
@@ -274,7 +274,7 @@ def test_a_parent_folder_is_a_group(make_folder: MakeFolder) -> None:
 def test_an_expression_finds_the_group_in_the_whole_name(pattern: str, expected: str) -> None:
     items = (Item("cat/film7/1.jpg", Path("x")), Item("dog/other.jpg", Path("x"), 1))
     dataset = group_items(Dataset("pets", "pets", ("cat", "dog"), items), pattern)
-    # What it does not match is a group of its own.
+    # Images that do not match are not grouped.
     assert [item.group for item in dataset.items] == [expected, ""]
 
 
@@ -286,7 +286,7 @@ def test_a_column_is_a_group_in_whatever_case(make_folder: MakeFolder) -> None:
     for name in ("Patient ID", "patient id", " Patient ID"):
         dataset = open_dataset(str(table), DataConfig(group_by=name))
         assert sorted(groups(dataset).values()) == ["P0", "P0", "P1", "P1"]
-    # A column wins over a word that has a meaning.
+    # A column takes precedence over the word `parent`.
     table.write_text("\n".join(["image,label,parent", *rows]))
     assert set(groups(open_dataset(str(folder), DataConfig(group_by="parent"))).values()) == {"P0", "P1"}
 

@@ -1,4 +1,4 @@
-"""What a user names becomes images: an iterator, in a stable order, with errors before anything is computed."""
+"""Inputs become images: an iterator in a stable order, with errors before anything is computed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGES = ["a.JPG", "b.png", "c/1.png", "c/2.png", "c/d/3.png", "e f/[x].png"]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands in a folder with images in folders, and others."""
+    """Changes to a folder with images in subfolders and other files."""
     for name in NAMES:
         path = tmp_path / "here" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""New images of a folder come once, whole, and in order."""
+"""New images of a folder are yielded once, complete and in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def looks(found: Iterator[list[Item]], count: int) -> list[str]:
-    """The names of what comes in so many looks."""
+    """Names of the images that are yielded in this many scans."""
     return [os.path.basename(item.name) for _ in range(count) for item in next(found)]
 
 

@@ -1,4 +1,4 @@
-"""Planted faults are found, and nothing is found where nothing is wrong."""
+"""Planted faults are found, and nothing is found in correct data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def codes(inspection: Inspection) -> list[str]:
 
 
 def message(inspection: Inspection, code: str) -> str:
-    """The one finding of a code."""
+    """The only finding with a code."""
     (found,) = [finding for finding in find_problems(inspection) if finding.code == code]
     assert found.fix
     return found.message
@@ -53,7 +53,7 @@ def names(inspection: Inspection, groups: Sequence[Sequence[int]]) -> list[list[
 
 
 def changed(seed: int, path: Path) -> None:
-    """A near copy: cropped, smaller, saved again."""
+    """A near copy: cropped, smaller, re-encoded."""
     image = photo(seed)
     image = image.crop((2, 2, image.width - 1, image.height - 2)).resize((52, 40))
     image.save(path, quality=60) if path.suffix == ".jpg" else image.save(path)
@@ -216,7 +216,7 @@ def test_nothing_readable_is_still_a_report(tmp_path: Path) -> None:
     report = to_report(inspect_data(tmp_path / "x"))
     assert report["sizes"] == {}
     assert [row["path"] for row in report["unreadable"]] == ["a/1.jpg", "b/1.jpg"]
-    # The same nothing in two classes is no image in two classes.
+    # The same empty file in two classes is not an image in two classes.
     assert report["exact_duplicates"] == report["label_conflicts"] == []
 
 
@@ -307,7 +307,7 @@ def test_a_long_chain_is_joined_quickly() -> None:
 
 
 def labelled(counts: dict[str, dict[Split, int]], groups: Callable[[Item], str] = lambda _: "") -> Inspection:
-    """Readable images without files, each of its own content; looks are not compared."""
+    """Readable images without files, each with unique content; signatures are not compared."""
     classes = tuple(sorted(counts))
     items = [
         Item(f"{split}/{name}/{number}.jpg", b"", classes.index(name), split)

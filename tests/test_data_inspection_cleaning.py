@@ -1,4 +1,4 @@
-"""A cleaned table: what is wrong is gone from it, what is right is still there, and no file was touched."""
+"""A cleaned table omits what is wrong and keeps what is right, and no file is changed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def look(data: Path | Dataset) -> Inspection:
 
 
 def clean(data: Path | Dataset, table: Path) -> tuple[Inspection, dict[str, str]]:
-    """Writes the cleaned table and looks at it: what that shows, and why each other image was left out."""
+    """Writes the cleaned table and inspects it: returns the inspection, and why each other image was omitted."""
     text, dropped = clean_table(look(data), table)
     write_text(table, text)
     return look(table), {item.name: reason for item, reason in dropped}
@@ -156,7 +156,7 @@ def test_images_below_the_tables_folder_are_named_relative_to_it_and_others_abso
         tmp_path / "clean.csv": "pets/cat/000.jpg",
         root / "clean.csv": "cat/000.jpg",
         tmp_path / "elsewhere" / "clean.csv": (root / "cat" / "000.jpg").as_posix(),
-        # A folder whose name begins like the other's.
+        # A folder whose name begins like that of the other.
         root.with_name("pet") / "clean.csv": (root / "cat" / "000.jpg").as_posix(),
     }.items():
         table.parent.mkdir(exist_ok=True)
@@ -230,7 +230,7 @@ def test_look_alikes_get_one_group_even_through_a_chain(tmp_path: Path) -> None:
         image = CHANGES[change](photo(0))
         image.save(root / "cat" / f"z{change}.png")
     dataset = group_items(read_folder(root), "cat/(z)[12]|dog/(0)")
-    # Two groups of the source that a look joins, and one that it does not.
+    # Two groups of the source that similarity joins, and one that it does not.
     groups = {"cat/000.jpg": "one", "cat/z0.png": "", "cat/z1.png": "two", "cat/z2.png": "", "cat/005.jpg": "two",
               "dog/001.jpg": "three"}  # fmt: skip
     items = [dataclasses.replace(item, group=groups.get(item.name, "")) for item in dataset.items]
@@ -261,7 +261,7 @@ def test_the_frames_of_one_film_are_in_one_split(tmp_path: Path, num_frames: int
     def frame(brighter: int = 0) -> Image.Image:
         return Image.fromarray(np.clip(scene + brighter + rng.integers(-4, 5, scene.shape), 0, 255).astype(np.uint8))
 
-    # Each frame has more look-alikes that train than it is paired with, and all are closer than the one that judges.
+    # Each frame has more near duplicates in train than it is paired with, and all are closer than the one in test.
     images = [frame() for _ in range(num_frames)] + [frame(10), photo(1), photo(2)]
     places = ["train"] * num_frames + ["val", "train", "val"]
     items = [Item(f"{n:03d}.png", Path("nowhere"), 0, place) for n, place in enumerate(places)]  # type: ignore[arg-type]
@@ -298,13 +298,13 @@ def test_nothing_left_is_refused(tmp_path: Path) -> None:
 
 @functools.cache
 def looks() -> list[bytes]:
-    """Twelve signatures: four scenes that look nothing alike, three images of each that look the same."""
+    """Twelve signatures: four different scenes with three images each that look the same."""
     return [signature(change(photo(scene))) for scene in range(4) for change in CHANGES]
 
 
 FAULTS = st.lists(
     st.tuples(
-        st.integers(0, 11),  # Which image; a third of it is its scene.
+        st.integers(0, 11),  # Number of the image; a third of it is its scene.
         st.sampled_from(SPLITS),
         st.integers(0, 1),
         st.sampled_from(["", "", "", "g1", "g2"]),
@@ -335,7 +335,7 @@ def test_any_mixture_of_faults_is_cleaned_and_nothing_goes_without_a_reason(
         assert dataclasses.replace(item, group=sources[item.name][0].group) == sources[item.name][0]
     after = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), [sources[name][1] for name in names])
     assert is_clean(after)
-    # Frames of a film get no group: some of them must validate.
+    # Frames of a film get no group: some of them are needed for validation.
     films = before.films | after.films
     pairs = [(kept[pair.first], kept[pair.second]) for pair in after.near]
     assert all(one.group == two.group != "" for one, two in pairs if films.isdisjoint({one.label, two.label}))

@@ -170,7 +170,7 @@ def test_many_copies_of_one_image_stay_connected_at_a_bounded_cost() -> None:
     pairs = find_near(table([photo(0)] * count)) + find_near(table([plain(7, 7, 7)] * count))
     assert len(pairs) <= 2 * 32 * count
     for found in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
-        # Every copy but the last is tied to a later one, so all of them hang together.
+        # Every copy but the last is paired with a later one, so all of them are connected.
         assert {pair.first for pair in found} == set(range(count - 1))
 
 

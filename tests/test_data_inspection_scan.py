@@ -1,4 +1,4 @@
-"""One look at every image, and the index that saves the second look."""
+"""The scan of every image, and the index that avoids scanning again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TICK_S = 0.02
 
 @pytest.fixture(autouse=True)
 def nothing_is_racy(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Else nothing that a test has just written would be kept.
+    # Otherwise nothing that a test has just written would be cached.
     monkeypatch.setattr(index, "RACY_NS", 0)
 
 
@@ -68,7 +68,7 @@ def scan_files(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[ScannedI
 
 
 def look_at_all(files: list[Path]) -> list[ScannedImage]:
-    """The truth: no index."""
+    """The expected records, without the index."""
     return [scan.scan_image(item) for item in items_of(files)]
 
 
@@ -76,7 +76,7 @@ def index_path() -> Path:
     return Index().path
 
 
-# What a look shows.
+# What a scan records.
 
 
 def test_there_is_one_record_an_item_in_order_whatever_it_is(files: list[Path]) -> None:
@@ -152,7 +152,7 @@ def test_an_image_that_does_not_fit_into_memory_has_a_reason(
     assert "memory" in scan_files(files[:1])[0].error
 
 
-# What is not looked at again.
+# What is not scanned again.
 
 
 def test_a_second_scan_opens_no_file_and_says_the_same(files: list[Path], opened: list[str]) -> None:
@@ -214,7 +214,7 @@ def test_a_link_to_another_file_is_seen(files: list[Path], tmp_path: Path) -> No
     data = files[0].read_bytes()
     for number, target in enumerate(targets):
         target.parent.mkdir()
-        # The same size and, as out of an archive, the same time.
+        # The same size and, as after unpacking an archive, the same time.
         target.write_bytes(data + bytes([number]))
         os.utime(target, ns=(10**18, 10**18))
     link = tmp_path / "link.jpg"
@@ -300,7 +300,7 @@ def raising(error: Exception, cause: Exception | None = None) -> Callable[..., b
     return fail
 
 
-# Whatever is wrong with the index, the images are looked at again.
+# Whatever is wrong with the index, the images are scanned again.
 
 
 def foreign_columns(path: Path) -> None:
@@ -369,7 +369,7 @@ def test_no_changed_byte_of_the_index_gives_a_wrong_record(files: list[Path]) ->
     truth = scan_files(files)
     whole = index_path().read_bytes()
     rng = np.random.default_rng(0)
-    # Most of the pages is empty; where records lie every few bytes are tried.
+    # Most of each page is empty; where there are records, every few bytes are tried.
     used = [offset for offset in range(len(whole)) if any(whole[max(0, offset - 8) : offset + 8])]
     for offset in rng.choice(used, 250, replace=False):
         damaged = bytearray(whole)
@@ -472,7 +472,7 @@ def test_the_oldest_records_go_when_there_are_too_many(
     assert sorted(name for name in opened if "decoded" not in name) == ["00.jpg", "01.jpg"]
 
 
-# What cannot be read is left out, or ends it.
+# Unreadable images are omitted or raise an error.
 
 
 def test_by_default_all_that_cannot_be_read_is_named_up_to_ten(files: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""One set of images in every layout that people have is one data set, and another set is another one."""
+"""The same images in any common layout are the same data set, and other images are a different one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.table_dataset import read_labeled_tables
 from resnet_cli.errors import ConfigError, DataError
 
-#: With a blank, with an accent, in odd case; upper case sorts before lower case everywhere.
+#: Names with a space, with an accent, in mixed case; upper case sorts before lower case everywhere.
 CLASSES = ("Gänse", "OWL", "hot dog")
 PER_SPLIT: dict[Split, int] = {"train": 3, "val": 2, "test": 1}
 #: Extensions as cameras and people write them.
@@ -80,7 +80,7 @@ UNSPLIT = tuple(photo._replace(path=photo.path.removeprefix("train/")) for photo
 
 
 class Layout(NamedTuple):
-    """What is given as DATA, and how it is read."""
+    """A DATA argument, and how it is read."""
 
     spec: str | Path
     options: DataConfig = DataConfig()
@@ -133,7 +133,7 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as file:
         for name, data in files.items():
             info = zipfile.ZipInfo("x")
-            # ZipInfo cleans names; Windows' own writers leave backslashes.
+            # ZipInfo cleans names; Windows' own tools keep backslashes.
             info.filename = name
             file.writestr(info, data)
     return path
@@ -193,7 +193,7 @@ def assert_same(dataset: Dataset, expected: Dataset, *, keeps_names: bool) -> No
 
 @pytest.fixture(autouse=True)
 def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flush of the whole system's disks takes as long as the other work on it."""
+    """Skips flushing all disks of the system, which takes as long as their other work."""
     monkeypatch.setattr(os, "sync", lambda: None, raising=False)
 
 
@@ -561,7 +561,7 @@ LINKED: dict[str, Build] = {
     "class folders linked out": _folder_links_out,
     "split folders linked out": _split_links_out,
 }
-#: Names that not every system can write, or tells apart.
+#: Names that not every system can write or distinguish.
 ODD_NAMES: dict[str, Build] = {"accents in two forms": _decomposed, "a blank at the end": _blank_at_the_end}
 
 
@@ -577,7 +577,7 @@ def check(build: Build, tmp_path: Path, expected: Dataset) -> None:
     dataset = open_dataset(str(layout.spec), layout.options)
     assert_same(dataset, expected, keeps_names=layout.keeps_names)
     assert dataset.split_note
-    # What a run writes down opens the same images under the same names again.
+    # The spec that a run records opens the same images with the same names again.
     again = open_dataset(dataset.spec, layout.options)
     assert_same(again, dataset, keeps_names=True)
     assert (again.name, again.notes) == (dataset.name, dataset.notes)
@@ -632,7 +632,7 @@ def test_a_table_names_its_images_the_same_from_everywhere(
     absolute = open_dataset(str(table))
     monkeypatch.chdir(table.parent)
     relative = open_dataset(table.name)
-    # A run compares names: where it is evaluated from must not matter.
+    # A run compares names: the working directory must not matter.
     assert [item.name for item in relative.items] == [item.name for item in absolute.items]
     assert relative.spec == absolute.spec
 
@@ -680,7 +680,7 @@ def test_a_bucket_is_the_same_data_set(
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of what lies in ``given``."""
+    """The address of what is in ``given``."""
     monkeypatch.delenv("RESNET_CLI_OFFLINE")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "*")
@@ -729,7 +729,7 @@ def _class_table_without_splits_said(folder: Path) -> Layout:
 
 def _class_list(folder: Path) -> Layout:
     pets = write(folder / "pets", UNSPLIT)
-    # A blank in a label needs a tab before it.
+    # A label with a space needs a tab before it.
     lines = [f"{photo.path}{chr(9) if ' ' in photo.label else ' '}{photo.label}" for photo in UNSPLIT]
     (pets / "list.txt").write_text("\n".join(["# path label", "", *lines]), encoding="utf-8")
     return Layout(pets / "list.txt")
@@ -835,7 +835,7 @@ def test_a_table_wins_over_the_folders_that_it_lies_in(tmp_path: Path) -> None:
 
 
 def test_a_table_that_disagrees_with_the_folders_is_noted(tmp_path: Path) -> None:
-    """What ``predict --csv`` wrote may lie there by mistake."""
+    """The folder may contain a file of ``predict --csv`` by mistake."""
     pets = write(tmp_path / "pets", UNSPLIT)
     agrees = write_cells(pets / "labels.csv", [{"path": photo.path, "label": photo.label} for photo in UNSPLIT])
     assert open_dataset(str(pets)).notes == ()

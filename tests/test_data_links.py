@@ -1,4 +1,4 @@
-"""Links: none leads out of the data, or round in circles, unless that was asked for, and then it ends."""
+"""Links: none is followed out of the data unless requested, and loops of links end."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def pets(make_folder: MakeFolder) -> Path:
 
 @pytest.fixture
 def elsewhere(make_folder: MakeFolder) -> Path:
-    """Images that are none of the data set's business."""
+    """Images outside the data set."""
     return make_folder({"secret": 3}, name="elsewhere") / "secret"
 
 
 PETS = ["cat/000.jpg", "cat/001.jpg", "dog/000.jpg", "dog/001.jpg"]
 
 
-# Circles
+# Loops
 
 
 def _self(pets: Path) -> None:
@@ -74,7 +74,7 @@ def _top(pets: Path) -> None:
 
 
 def _through_a_link(pets: Path) -> None:
-    # The circle is only seen when both are followed.
+    # The loop is only visible if both are followed.
     link(pets.parent / "outside", pets)
     link(pets / "cat" / "out", pets.parent / "outside")
 
@@ -114,7 +114,7 @@ def test_a_circle_is_counted_and_noted_and_nobody_is_told_to_follow_it(
 def test_folders_that_all_link_to_each_other_are_each_read_once(
     pets: Path, make_folder: MakeFolder, num_folders: int
 ) -> None:
-    """Twelve of them have 12! ways through."""
+    """Twelve of them can be visited in 12! orders."""
     web = make_folder({f"f{index}": 1 for index in range(num_folders)}, name="web")
     for first in range(num_folders):
         for second in range(num_folders):
@@ -131,7 +131,7 @@ def test_two_classes_that_link_to_each_other_end(pets: Path) -> None:
     link(pets / "cat" / "dogs", pets / "dog")
     link(pets / "dog" / "cats", pets / "cat")
     dataset = read_folder(pets, FOLLOW)
-    # That one image is in both classes is what the links say; inspect reports it.
+    # Because of the links, one image is in both classes; inspect reports it.
     assert dataset.counts()["train"] == [4, 4]
     assert len(set(names(dataset))) == 8
 
@@ -172,7 +172,7 @@ def test_folders_in_each_other_without_end_are_refused(pets: Path, monkeypatch: 
     assert caught.value.hint
 
 
-# Ways out
+# Links to the outside
 
 
 def _folder_as_class(pets: Path, elsewhere: Path) -> None:
@@ -276,7 +276,7 @@ def test_nobody_is_told_to_follow_links_who_does(tmp_path: Path) -> None:
 
 
 def test_a_link_that_is_data_itself_is_no_way_out(tmp_path: Path, pets: Path) -> None:
-    """Whoever types its name means what it leads to."""
+    """A link that the user names is followed."""
     assert names(open_dataset(str(link(tmp_path / "data", pets)))) == PETS
 
 
@@ -294,13 +294,13 @@ def test_images_to_predict_are_not_looked_for_behind_ways_out(pets: Path, elsewh
     link(pets / "cat" / "up", "..")
     with open(os.devnull, "rb") as stdin:
         found = find_images([str(pets)], stdin=stdin).items
-        # But a link that is named is meant.
+        # But a link that the user names is followed.
         named = find_images([str(pets / "cat" / "leak.jpg"), str(pets / "cat" / "more")], stdin=stdin).items
     assert [os.path.relpath(item.location, pets) for item in found] == PETS
     assert len(list(named)) == 4
 
 
-# Links to nothing
+# Broken links
 
 
 @pytest.mark.parametrize("target", ["gone.jpg", "/nowhere/gone.jpg", "dangling.jpg"])
@@ -325,7 +325,7 @@ def test_a_link_to_nothing_without_an_images_name_is_nothing(pets: Path) -> None
     assert names(dataset) == PETS and dataset.notes == ()
 
 
-# What tables name
+# Paths in tables
 
 
 OUTSIDE = ["../elsewhere/secret/000.jpg", "/etc/passwd", "../../etc/passwd", "cat/../../elsewhere/secret/001.jpg"]
@@ -353,7 +353,7 @@ def test_a_strangers_table_may_not(pets: Path, elsewhere: Path, tmp_path: Path, 
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(pets, arcname=".")
     if name == ".":
-        # The folder itself: no way out, and no image.
+        # The folder itself: it is not outside, and not an image.
         dataset = open_dataset(str(archive))
         assert [bool(image.error) for image in scan(dataset.items)] == [False, True]
         return
@@ -379,7 +379,7 @@ def test_a_table_elsewhere_may_not_either(monkeypatch: pytest.MonkeyPatch, pets:
 
 
 def test_a_link_in_the_cache_is_no_way_out_for_a_strangers_table(pets: Path, elsewhere: Path, tmp_path: Path) -> None:
-    """The readers do not rely on archives to be unpacked without links."""
+    """The readers do not rely on unpacked archives being free of links."""
     from resnet_cli.data.sources.table_dataset import read_labeled_tables
 
     link(pets / "cat" / "leak.jpg", elsewhere / "000.jpg")

@@ -1,4 +1,4 @@
-"""Batches come in order, a few ahead, with errors at their place; nothing runs on after they are let go."""
+"""Batches come in order, a few ahead, with errors at their positions; abandoned iterators stop their threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives from strangers: the same files from every format, and a hostile one leaves nothing behind."""
+"""Untrusted archives: every format gives the same files, and a malicious one leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "tar.zst": zstd.compress,
 }
 SUFFIXES = ("zip", *PACKERS)
-#: No compressor makes these much shorter.
+#: Incompressible data.
 NOISE = random.Random(0).randbytes(3000)
 FILES = {
     "cat/1.jpg": NOISE,
@@ -59,7 +59,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 
 
 class Odd(NamedTuple):
-    """A member that is no plain file: for a tar its type, for a zip its mode."""
+    """A member that is not a plain file: for a tar its type, for a zip its mode."""
 
     tar_type: bytes
     mode: int
@@ -68,7 +68,7 @@ class Odd(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flush of the whole system's disks takes as long as the other work on it."""
+    """Skips flushing all disks of the system, which takes as long as their other work."""
     monkeypatch.setattr(os, "sync", lambda: None, raising=False)
 
 
@@ -91,7 +91,7 @@ def zip_bytes(files: dict[str, bytes | Odd]) -> bytes:
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in files.items():
             info = zipfile.ZipInfo(name)
-            # ZipInfo cleans names; a hostile writer does not.
+            # ZipInfo cleans names; a malicious writer does not.
             info.filename = name
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = (data.mode if isinstance(data, Odd) else stat.S_IFREG | 0o777) << 16
@@ -114,7 +114,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def refused(archive: Path, reason: str | None = None) -> DataError:
-    """Sees that unpacking fails with a DataError and leaves nothing, inside the folder or outside of it."""
+    """Asserts that unpacking raises a DataError and leaves nothing behind, inside the folder or outside."""
     place = archive.parent / "place"
     place.mkdir(exist_ok=True)
     before = sorted(os.listdir(archive.parent))
@@ -186,7 +186,7 @@ def test_folders_and_the_root_are_no_files(tmp_path: Path, suffix: str) -> None:
 def test_an_archive_that_macos_made_keeps_its_names(tmp_path: Path) -> None:
     name = "chat\u0302/猫.jpg"
     data = zip_bytes({name: b"1"})
-    # The Finder writes UTF-8 without the flag that says so.
+    # The Finder writes UTF-8 without setting the flag for it.
     flag = struct.pack("<H", 0x800)
     assert data.count(flag + struct.pack("<H", zipfile.ZIP_DEFLATED)) == 2
     plain = data.replace(flag + struct.pack("<H", zipfile.ZIP_DEFLATED), struct.pack("<HH", 0, zipfile.ZIP_DEFLATED))
@@ -277,7 +277,7 @@ def test_a_sparse_file_refuses_the_archive(tmp_path: Path) -> None:
 
 
 def sparse_pax(size: str) -> bytes:
-    """A pax header that says more of a member than it should."""
+    """A pax header with a wrong statement about a member."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
         info = tarfile.TarInfo("a.jpg")
@@ -322,7 +322,7 @@ def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path, suffix: str, monkeyp
     monkeypatch.setattr(archive_reader, "RATIO_FROM_BYTES", 2_000_000)
     zeros = {f"{i}.jpg": bytes(1_000_000) for i in range(4)}
     refused(write_archive(tmp_path, suffix, zeros), "200 times its size")
-    # Members that nobody wants unfold too.
+    # Unwanted members are decompressed too.
     archive = write_archive(tmp_path, suffix, zeros)
     if suffix != "zip":
         with pytest.raises(DataError, match="200 times its size"):
@@ -510,7 +510,7 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monk
     with pytest.raises(DiskError, match=r"1\.0 kB free, but unpacking photos\.zip needs \d"):
         unpack(archive, tmp_path / "new", on_progress=lambda done, total: written.append(done))
     assert not written and sorted(os.listdir(tmp_path)) == [".new.lock", archive.name]
-    # Only what is wanted needs room.
+    # Only wanted files need space.
     unpack(archive, tmp_path / "new", wanted=lambda name: name.endswith("2.jpg"))
 
 

@@ -24,7 +24,7 @@ def image(seed: int) -> NDArray[np.uint8]:
 
 
 def record(labels: list[int], image: NDArray[np.uint8]) -> bytes:
-    """One record, written plane by plane and row by row, as the page of the data set describes it."""
+    """One record, plane by plane and row by row, as the data set's web page describes it."""
     planes = [image[row, column, plane] for plane in range(3) for row in range(32) for column in range(32)]
     return bytes(labels) + bytes(planes)
 

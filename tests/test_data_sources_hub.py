@@ -1,4 +1,4 @@
-"""Data sets of the Hub, against a server that speaks as much of its API as a download needs."""
+"""Data sets on the Hub, with a server that implements as much of its API as a download needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The named sets: tiny originals (``named_originals.py``), served over HTTP, fetched, unpacked and read."""
+"""The data sets of the registry: tiny originals (``named_originals.py``), served by HTTP, fetched, unpacked, read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from resnet_cli.network.registry import DATASETS
 from resnet_cli.network.transfer import RemoteFile
 
 TORCHVISION_SETS = [name for name in DATASETS if name not in ("cifar10", "cifar100", "digits")]
-#: torchvision fetches these without encryption too; their full SHA-256 is what protects them.
+#: torchvision fetches these without encryption too; their full SHA-256 protects them.
 HTTP_ONLY = {
     "ai.stanford.edu",
     "data.vision.ee.ethz.ch",
@@ -76,7 +76,7 @@ Publish = Callable[[str], Original]
 
 @pytest.fixture
 def publish(server: Server, monkeypatch: pytest.MonkeyPatch) -> Publish:
-    """Serves a tiny original, and tells the registry and torchvision how its bytes are recognised."""
+    """Serves a tiny original, and gives the registry and torchvision its hashes."""
 
     def pin(file: RemoteFile) -> RemoteFile:
         data = server.files[file.name]
@@ -153,7 +153,7 @@ def test_torchvision_finds_the_set_under_the_same_root(
     layout = torchvision_sets._LAYOUTS[name]
     reader = getattr(tv, layout.reader)
     if name == "stl10":
-        # It hashes what lies in the archive.
+        # It hashes the files in the archive.
         where = named.local_path(name)
         assert where is not None
         for attribute in ("train_list", "test_list"):
@@ -267,7 +267,7 @@ def test_what_was_damaged_later_is_said_and_never_read(name: str, damaged: str, 
         path.mkdir()
     else:
         path.write_bytes(data[: len(data) // 3] if damage == "cut" else b"x" + data[1:])
-    # What has another length is not there.
+    # A file of a different length counts as missing.
     with pytest.raises(DataError if named.is_here(name) else NetworkError) as caught:
         named.open_named(name, offline=True)
     assert caught.value.hint and str(where) in caught.value.hint

@@ -1,4 +1,4 @@
-"""Data elsewhere: buckets in memory, and web folders and archives behind a real server on the loopback."""
+"""Remote data: buckets in memory, and web folders and archives on a real server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def upload(bucket: Any, files: Mapping[str, bytes], root: str = "/photos/pets") 
 
 @pytest.fixture
 def asked(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that are copied, in no order."""
+    """The files that are copied, in any order."""
     names: list[str] = []
     original = type(bucket).get_file
 
@@ -348,7 +348,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     assert caught.value.hint == install_command(extra)
 
 
-# The web: a folder behind a real server.
+# The web: a folder on a real server.
 
 
 class WebHandler(http.server.SimpleHTTPRequestHandler):
@@ -365,7 +365,7 @@ class WebHandler(http.server.SimpleHTTPRequestHandler):
 
 
 class WebServer(http.server.ThreadingHTTPServer):
-    """A behaviour answers itself and says True, or leaves the answer to the folder."""
+    """A behavior sends a response and returns True, or lets the folder respond."""
 
     daemon_threads = True
 
@@ -376,7 +376,7 @@ class WebServer(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is what some tests are about."""
+        """Ignores clients that hang up, which some tests are about."""
 
 
 @pytest.fixture
@@ -412,7 +412,7 @@ def page(*links: str) -> Callable[[WebHandler], bool]:
 
 
 def cut(times: int) -> Callable[[WebHandler], bool]:
-    """Promises more than it sends, so many times."""
+    """Announces more bytes than it sends, this many times."""
     left = [times]
 
     def answer(handler: WebHandler) -> bool:

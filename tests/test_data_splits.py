@@ -24,7 +24,7 @@ Counts = dict[str, int]
 
 
 def images(train: Counts, **others: Counts) -> Dataset:
-    """A data set of names alone; no file is there, since splitting opens none."""
+    """A data set of names only; there are no files, since splitting opens none."""
     layout = {"train": train, **others}
     classes = tuple(sorted({name for counts in layout.values() for name in counts}))
     items = tuple(
@@ -81,7 +81,7 @@ def test_one_more_image_moves_hardly_any_other(counts: Counts, val_fraction: flo
     grown = {**counts, "a": counts.get("a", 2) + 1}
     after = split_of(complete_splits(images(grown), val_fraction=val_fraction, seed=0))
     moved = [name for name in before if after[name] != before[name]]
-    # One may cross the border of each held-out part, and a second where that part grows by one.
+    # One image may cross the border of each held-out split, and a second if that split grows by one.
     assert len(moved) <= 3 and all(name.startswith("train/a/") for name in moved)
 
 
@@ -137,7 +137,7 @@ def test_a_smaller_limit_keeps_a_subset_with_every_class(counts: Counts, seed: i
         assert sum(per_class) == min(limit, total)
         for name, kept in zip(limited.classes, per_class, strict=True):
             assert kept >= 1
-            # In proportion, but for the first image that every class has.
+            # In proportion, except for the first image of every class.
             assert abs(kept - limit * counts[name] / total) <= len(counts) or limit >= total
         assert limited.split("val") + limited.split("test") == dataset.split("val") + dataset.split("test")
     assert set(split_of(small)) <= set(split_of(large)) <= set(split_of(dataset))

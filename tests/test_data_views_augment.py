@@ -1,4 +1,4 @@
-"""A varied image is a function of (seed, epoch, index) and nothing else."""
+"""An augmented image is a function of (seed, epoch, index) and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def gradient(height: int = 40, width: int = 50) -> Item:
 
 
 def augmentation(strength: Strength = "none", **changes: Any) -> Augmentation:
-    """A strength alone, with nothing on top of it but what is asked for."""
+    """A strength without policy and erasing, except those that are given."""
     return dataclasses.replace(Augmentation(strength, False, "none", 0.0, False), **changes)
 
 
@@ -231,7 +231,7 @@ def test_the_box_of_a_square_keeps_area_and_aspect_in_range(side: int, seed: int
     left, top, right, bottom = random_box((side, side), np.random.default_rng(seed))
     aspect = (right - left) / (bottom - top)
     assert CROP_ASPECT[0] - 1e-6 <= aspect <= CROP_ASPECT[1] + 1e-6
-    # Clipping may only cost what the aspect asks beyond the image.
+    # Clipping may only remove what the aspect ratio requires outside the image.
     assert (right - left) * (bottom - top) >= CROP_AREA[0] * CROP_ASPECT[0] * side**2
 
 

@@ -1,4 +1,4 @@
-"""The policies are torchvision's, operation by operation, but random by a generator of our own."""
+"""The policies equal torchvision's, operation by operation, but use our own random generator."""
 
 from __future__ import annotations
 

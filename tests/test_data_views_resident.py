@@ -1,4 +1,4 @@
-"""Views of stored images are those of Pillow, wherever they lie; a file of them is whole or not there."""
+"""Views of stored images equal Pillow's, however they are stored; a file of them is complete or absent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PHOTO_SIZES = ((120, 90), (90, 130), (200, 150), (80, 80), (300, 210))
 
 
 def soft_image(width: int, height: int, seed: int) -> np.ndarray:
-    """Noise without the finest detail, as photos are."""
+    """Noise without the finest detail, like photos."""
     rng = np.random.default_rng((seed, width, height))
     coarse = Image.fromarray(rng.integers(0, 256, (max(2, height // 6), max(2, width // 6), 3), dtype=np.uint8))
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
@@ -74,7 +74,7 @@ def views(
     epoch: int = 1,
     size: int | None = None,
 ) -> Tensor:
-    """All views of an epoch in one tensor; a place that was not asked for fails."""
+    """All views of an epoch in one tensor; asserts that they are stored as requested."""
     opened = open_views(items, preprocess, augmentation, seed=0, device="cpu", storage=storage)
     assert isinstance(opened, ThreadedViews) == (storage in {"threads", "auto"})
     batches = opened.batches(shares or [range(len(items))], epoch=epoch, size=size or preprocess.crop_size)
@@ -82,7 +82,7 @@ def views(
 
 
 def distance(one: Tensor, other: Tensor) -> tuple[float, int]:
-    """Mean and largest difference, of 255."""
+    """Mean and largest difference, on a scale of 255."""
     gap = (one.int() - other.int()).abs()
     return float(gap.float().mean()), int(gap.max())
 
@@ -110,7 +110,7 @@ def test_a_part_is_resampled_as_pillow_does_it(
         interpolation=interpolation,
     )
     mean, largest = distance(found, torch.from_numpy(np.array(expected)))
-    # Of upright images Pillow may resize the height first: then it rounds, and clips overshoots, elsewhere.
+    # Pillow may resize the height of upright images first: then it rounds, and clips overshoots, differently.
     assert (mean <= 0.01 or largest <= 1) if width >= height else mean <= 1
 
 
@@ -176,7 +176,7 @@ def test_parts_of_photos_differ_little_from_those_of_the_sources(fit: Fit) -> No
 
 
 def test_progressive_resizing_shows_the_same_view_smaller() -> None:
-    # Of other sizes the centre crop lies half a pixel beside the larger one's.
+    # For other sizes, the center crop is half a pixel beside that of the larger one.
     photos = make_items([(120, 90), (90, 120), (80, 80)])
     for augmentation in (light(tiny=False), default_augmentation("standard", mirror=True, tiny=False)):
         expected = views(photos, PREPROCESS, augmentation, "threads", size=32)
@@ -291,7 +291,7 @@ def folder() -> Path:
 
 @pytest.fixture
 def num_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one entry for each image that is put into its stored form."""
+    """A list that grows by one entry for each image that is converted to its stored layout."""
     seen: list[int] = []
     really = image_cache.Layout.store
 
@@ -393,7 +393,7 @@ def test_the_file_that_was_not_used_for_longest_makes_room(monkeypatch: pytest.M
     hashes = [[item.content_hash() for item in group] for group in groups]
     size = LAYOUT.num_bytes + 36
     usage = shutil.disk_usage("/")
-    # Room for two, whatever part of it is taken.
+    # Space for two, whatever part of it is used.
     monkeypatch.setattr(
         shutil,
         "disk_usage",

@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(autouse=True)
 def fresh_warning_filters() -> None:
-    # pytest restores the filters after each test; decode() sets its own once in a process.
+    # pytest restores the filters after each test; decode() sets its own once per process.
     images._treat_bombs_as_errors.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""Addresses: what is shown of them, which are trusted, and files fetched from those that users type."""
+"""Addresses: their redaction, which are trusted, and files fetched from those that users type."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_web_page_is_not_taken_for_the_file(server: Server) -> None:
 def test_without_a_hash_a_redirect_to_an_open_connection_is_refused(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The proxy stands in for the open network.
+    # The proxy represents the open network.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("http_proxy", server.url)
     server.script = [status(302, Location="http://files.invalid/b.zip")]

@@ -1,4 +1,4 @@
-"""The fetch against a real server on the loopback that misbehaves as servers and networks do."""
+"""Downloads from a real server on the loopback interface that misbehaves as servers and networks do."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_a_verified_file_is_not_read_again_until_it_changes(
     assert hashed == []
     before = path.stat()
     path.write_bytes(bytes(len(BODY)))
-    # Not even a modification time that is set back hides the change.
+    # Resetting the modification time does not hide the change.
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert find_cached(remote(server), tmp_path) is None
     assert hashed == [path]
@@ -386,7 +386,7 @@ def test_a_full_disk_is_found_before_the_network_is_used(
     with pytest.raises(DiskError, match=r"needs \d+ kB"):
         fetch(remote(server), tmp_path)
     assert server.requests == []
-    # Only what is still missing has to fit.
+    # Only the missing bytes have to fit.
     leave_part(tmp_path, BODY[:CUT])
     assert_complete(fetch(remote(server), tmp_path))
 
@@ -467,7 +467,7 @@ def test_a_process_killed_in_mid_download_is_resumed_by_the_next(server: Server,
     server.script = [stall]
     part = tmp_path / "weights.pth.part"
     process = start_fetch(remote(server), tmp_path)
-    # All 60 % came, but the last chunk may still be in the buffer of the process that dies.
+    # All 60 % arrived, but the last chunk may still be in the buffer of the process that dies.
     wait_until(lambda: part.exists() and part.stat().st_size > CUT // 2)
     process.kill()
     process.wait(20)

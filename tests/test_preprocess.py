@@ -24,13 +24,13 @@ SIZES = [(500, 375), (375, 500), (224, 224), (301, 299), (1, 1), (3, 2), (32, 32
 
 
 def noise(width: int, height: int) -> Image.Image:
-    """The hardest content for a resampler: nothing that neighbouring pixels share."""
+    """The hardest content for a resampler: neighboring pixels are independent."""
     rng = np.random.default_rng(width * 10_000 + height)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def blobs(width: int, height: int) -> Image.Image:
-    """Soft content, as out-of-focus photos have it."""
+    """Soft content, as in out-of-focus photos."""
     return noise(5, 5).resize((width, height), Image.Resampling.BICUBIC)
 
 

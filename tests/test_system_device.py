@@ -1,4 +1,4 @@
-"""Answers have one precision everywhere; training steps have what the hardware is fast with."""
+"""Inference has one precision everywhere; training steps have the precision that the hardware is fast with."""
 
 from __future__ import annotations
 

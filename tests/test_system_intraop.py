@@ -1,4 +1,4 @@
-"""The number of threads follows what the machine gives, by the clock; on a quiet machine nothing is ever tried."""
+"""The number of threads follows the measured speed; on an idle machine nothing is ever tried."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CORES = 2
 
 @dataclasses.dataclass
 class Machine:
-    """A machine with a clock of its own, on which other processes may want cores too; as it was seen on a real one."""
+    """A simulated machine with its own clock, on which other processes may use cores; modeled on a real one."""
 
     num_others: int = 0
     now_s: float = 0.0
@@ -40,7 +40,7 @@ class Machine:
         return self.thread_s
 
     def work(self, seconds: float) -> None:
-        """An operation that takes one thread this time on a free machine."""
+        """An operation that takes this time with one thread on an idle machine."""
         count = torch.get_num_threads()
         given = min(1.0, CORES / (count + self.num_others))
         # Each waits for its core, and then for the others.
@@ -60,7 +60,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 
 def run(tuner: ThreadTuner, machine: Machine, num_pieces: int, seconds: float = 0.4) -> list[int]:
-    """Threads that worked on each piece."""
+    """Number of threads that worked on each piece."""
     counts = []
     for _ in range(num_pieces):
         with tuner.piece():

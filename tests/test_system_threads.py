@@ -1,4 +1,4 @@
-"""Threads keep the order, end with the first error, and leave nothing running."""
+"""Threads keep the order, stop at the first error, and leave nothing running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of the Hugging Face Hub, from a real server that speaks its protocol."""
+"""Weights on the Hugging Face Hub, from a real server that implements its protocol."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_repository_gives_a_backbone_and_its_preprocessing(
     load_backbone(fresh, weights)
     name = "layer4.2.conv3.weight"
     assert torch.equal(fresh.state_dict()[name], network.state_dict()[name].float())
-    # What a run notes down finds the same bytes, whatever the branch does, and without the network.
+    # The name that a run records finds the same bytes, even if the branch changes, and without the network.
     assert weights.spec == f"hf:someone/resnet@{COMMIT}"
     served.requests.clear()
     assert find_weights(weights.spec, mode="frozen", offline=True) == weights
@@ -102,7 +102,7 @@ def test_a_short_name_is_a_repository(served: HubServer, monkeypatch: pytest.Mon
     assert found.name == f"hf:{repo}@{COMMIT}" and found.path.read_bytes() == b"small"
     assert hub.find_cached(HUB_WEIGHTS["timm-swsl"]) == found.path
     assert hub.find_cached(HUB_WEIGHTS["timm-ra"]) is None
-    # The cache is enough when the environment forbids the network.
+    # The cache suffices if the environment forbids the network.
     monkeypatch.setenv("RESNET_CLI_OFFLINE", "1")
     served.requests.clear()
     assert fetch("timm-swsl") == found

@@ -1,4 +1,4 @@
-"""A real HTTP or HTTPS server on the loopback that misbehaves as servers and networks do.
+"""A real HTTP or HTTPS server on the loopback interface that misbehaves as servers and networks do.
 
 Its fixtures are in ``server_fixtures.py``.
 """
@@ -26,7 +26,7 @@ CUT = 420_001
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers each request with the next behaviour of the script, else as a good server does."""
+    """Handles each request with the next behavior of the script, else correctly."""
 
     server: Server
 
@@ -52,7 +52,7 @@ Behaviour = Callable[[Handler], None]
 
 
 class Server(ThreadingHTTPServer):
-    """With a folder that holds ``cert.pem`` and ``key.pem`` it speaks TLS."""
+    """With a folder that contains ``cert.pem`` and ``key.pem``, it uses TLS."""
 
     daemon_threads = True
 
@@ -75,7 +75,7 @@ class Server(ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is what some tests are about."""
+        """Ignores clients that hang up, which some tests are about."""
 
     def ranges(self) -> list[str | None]:
         return [headers["Range"] for _, headers in self.requests]
@@ -93,7 +93,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(handler: Handler) -> None:
-    """Honours Range and If-Range as RFC 9110 says."""
+    """Respects Range and If-Range as in RFC 9110."""
     server = handler.server
     wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers["Range"] or "")
     if wanted and handler.headers["If-Range"] in (None, server.etag):
@@ -112,13 +112,13 @@ def status(code: int, **headers: str) -> Behaviour:
 
 
 def cut(handler: Handler) -> None:
-    """Promises everything and hangs up in the middle."""
+    """Announces the whole body and hangs up in the middle."""
     handler.head(200, len(handler.server.body))
     handler.wfile.write(handler.server.body[:CUT])
 
 
 def reset(handler: Handler) -> None:
-    """Breaks the connection with a RST instead of an answer."""
+    """Resets the connection instead of responding."""
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
 
@@ -131,7 +131,7 @@ def stall(handler: Handler) -> None:
 
 
 def trickle(handler: Handler) -> None:
-    """Sends a byte now and then: never a timeout, never an end."""
+    """Sends a byte now and then: it neither times out nor ends."""
     cut(handler)
     for byte in handler.server.body[CUT : CUT + 100]:
         if handler.server.released.wait(0.03):
@@ -141,19 +141,19 @@ def trickle(handler: Handler) -> None:
 
 
 def whole(handler: Handler) -> None:
-    """Knows no Range: the whole body, always."""
+    """Ignores Range: always sends the whole body."""
     handler.head(200, len(handler.server.body))
     handler.wfile.write(handler.server.body)
 
 
 def unbounded(handler: Handler) -> None:
-    """Does not say how long the body is."""
+    """Does not state the length of the body."""
     handler.head(200, None)
     handler.wfile.write(handler.server.body)
 
 
 def chunked(handler: Handler) -> None:
-    """Says with the body where it ends."""
+    """Sends a chunked body, which states where it ends."""
     handler.protocol_version = "HTTP/1.1"
     handler.head(200, None, Transfer_Encoding="chunked", Connection="close")
     body = handler.server.body

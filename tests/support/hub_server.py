@@ -16,7 +16,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer(ThreadingHTTPServer):
-    """``files[repo][name]`` is there as ``main`` and as :data:`COMMIT`."""
+    """Serves ``files[repo][name]`` as ``main`` and as :data:`COMMIT`."""
 
     daemon_threads = True
 
@@ -31,7 +31,7 @@ class HubServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+        """Ignores clients that hang up."""
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.is_down:
             return self._refuse(403, "")
         if files is None:
-            # The real one, too, does not say whether a private repository is there.
+            # Like the real Hub, it does not reveal whether a private repository exists.
             return self._refuse(401, "RepoNotFound")
         if revision not in ("main", COMMIT):
             return self._refuse(404, "RevisionNotFound")

@@ -1,4 +1,4 @@
-"""What is published of each named set, in its real archive layout, with a handful of images."""
+"""The published files of each data set of the registry, in their real layout, with a handful of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torchvision import datasets as tv
 
 @dataclass(frozen=True)
 class Original:
-    """What is published of one set, and what has to be read from it: (split, class, name, content)."""
+    """The published files of one data set, and what has to be read from them: (split, class, name, content)."""
 
     files: dict[str, bytes]
     items: list[tuple[str, str, str, bytes]]
@@ -67,7 +67,7 @@ def pixel_items(name: str, split: str, images: np.ndarray, classes: list[str]) -
     ]
 
 
-# The images are no images: what opens a set has no business to decode them.
+# The images are not real images: opening a data set must not decode them.
 def flowers102() -> Original:
     images = {f"jpg/image_{number:05d}.jpg": b"flower %d" % number for number in range(1, 7)}
     ids = {"trnid": [[5, 1]], "valid": [[2, 6]], "tstid": [[4, 3]]}

@@ -1,4 +1,4 @@
-"""Images with something to see, and files with something wrong, for the tests of ``inspect``."""
+"""Images with content, and faulty files, for the tests of ``inspect``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 
 def photo(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """Patches of all sizes, the larger the stronger, as in photos; two seeds look nothing alike."""
+    """Patches of all sizes, the larger the stronger, as in photos; two seeds look different."""
     rng = np.random.default_rng(seed)
     total = np.full((size[1], size[0], 3), 128.0)
     for cells, strength in ((3, 50), (7, 25), (15, 12)):
@@ -24,14 +24,14 @@ def photo(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
 
 
 def write(path: Path, seed: int, *, quality: int = 90, **options: Any) -> Path:
-    """Saves the image of a seed; its folder is made."""
+    """Saves the image of a seed, and creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     photo(seed).save(path, quality=quality, **options)
     return path
 
 
 def write_folder(root: Path, layout: Mapping[str, int]) -> Path:
-    """``{"train/cat": 12}``: so many images in each folder, no two alike."""
+    """``{"train/cat": 12}``: writes this many different images to each folder."""
     seed = 0
     for name, count in layout.items():
         for index in range(count):

@@ -1,4 +1,4 @@
-"""What the tests of data elsewhere share."""
+"""Helpers for the tests of remote data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ S = TypeVar("S", bound=http.server.ThreadingHTTPServer)
 
 
 def allow_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy is asked, and a second try comes at once."""
+    """No proxy is used, and retries do not wait."""
     monkeypatch.delenv("RESNET_CLI_OFFLINE")
     monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
     for name in ("no_proxy", "NO_PROXY"):
@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def leftovers() -> list[str]:
-    """What should be gone when a copy ends, well or not."""
+    """Temporary files, which should be removed when a copy ends, successfully or not."""
     return [path.name for path in (data_dir() / "remote").rglob("*.tmp")]
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: servers on the loopback, with and without TLS."""
+"""Fixtures: servers on the loopback interface, with and without TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for 127.0.0.1 that nobody has signed but itself."""
+    """A folder with a self-signed certificate for 127.0.0.1."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("no openssl command: no certificate can be made")
@@ -40,7 +40,7 @@ def https_server(certificate: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network is allowed, no proxy is asked, and a second try comes at once."""
+    """The network is allowed, no proxy is used, and retries do not wait."""
     monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setenv("no_proxy", "*")
     for name in ("RESNET_CLI_MIRROR", "RESNET_CLI_OFFLINE"):
