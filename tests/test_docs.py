@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -138,6 +139,16 @@ def test_every_call_that_is_not_run_can_be_parsed(page: str, tmp_path: Path, mon
             name, command, rest = group.resolve_command(context, list(arguments))
             assert command is not None
             command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in {"docs/benchmarks.md", "docs/many-machines.md"}]
+)
+def test_every_flag_of_a_page_exists(page: str) -> None:
+    contract = json.loads((ROOT / "tests" / "cli_contract.json").read_text(encoding="utf-8"))["parameters"]
+    known = {flag for parameters in contract.values() for parameter in parameters for flag in parameter["flags"]}
+    named = set(re.findall(r"`(--[a-z][a-z0-9-]*)", PAGES[page])) - {"--help", "--help-all"}
+    assert named <= known, named - known
 
 
 @pytest.mark.parametrize("page", PAGES)
