@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.heads.logistic import Rows
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Exemplars
 from resnet_cli.model.network import NUM_FEATURES
@@ -50,8 +51,6 @@ MIN_PER_CLASS = 5
 HELD_OUT_SHARE = 0.5
 #: Maximum number of rows of a class from which the training rows are chosen; each choice compares all of them.
 HERD_SIZE = 1000
-
-Rows = tuple[Tensor, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)

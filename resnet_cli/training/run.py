@@ -13,6 +13,7 @@ from torch import Tensor
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
+from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
@@ -41,7 +42,7 @@ from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult, write_report
 from resnet_cli.training.split_features import split_features
 from resnet_cli.training.state import TrainState
-from resnet_cli.training.task_head import HeadTraining, Rows, fit_linear_head, fit_probe
+from resnet_cli.training.task_head import HeadTraining, fit_linear_head, fit_probe
 from resnet_cli.training.task_network import NetworkTraining
 
 

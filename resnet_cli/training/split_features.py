@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from resnet_cli.data.dataset import Item, Split
+from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.events import Progress
 from resnet_cli.training.distributed import Distributed
 from resnet_cli.training.plan import Plan
-from resnet_cli.training.task_head import Rows
 
 
 def split_features(

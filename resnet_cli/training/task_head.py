@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_cli.heads import logistic
-from resnet_cli.heads.logistic import fold_standardization, standardization
+from resnet_cli.heads.logistic import Rows, fold_standardization, standardization
 from resnet_cli.heads.probabilities import Validation, head_probs, validate
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.intraop import ThreadTuner
@@ -25,8 +25,6 @@ from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch
-
-Rows = tuple[Tensor, Tensor]
 
 
 class HeadTraining:
