@@ -197,8 +197,13 @@ def download(*names: str, mirror: str | None = None, offline: bool = False, prog
         NetworkError: Something cannot be downloaded, or has the wrong bytes.
     """
     with shown_events(progress) as show:
-        on_file = lambda name, done, total: show(WorkDone("download", done, total))  # noqa: E731
-        return list(downloading.download(names, mirror=mirror, offline=offline, on_file=on_file))
+        found = downloading.download(
+            names,
+            mirror=mirror,
+            offline=offline,
+            on_file=lambda name, done, total: show(WorkDone("download", done, total)),
+        )
+        return list(found)
 
 
 def _path(model: AnyModel) -> str | PathLike[str]:
