@@ -7,7 +7,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -99,10 +99,9 @@ class PredictView:
         self._print: Callable[[Prediction], None] | None = None
         self._stack = contextlib.ExitStack()
         self._bar: ProgressView | None = None
-        self._status: Any = None
-        self._of = ""
         self._num = 0
-        self._began_at = self._shown_at = time.monotonic()
+        self._total: int | None = None
+        self._began_at = time.monotonic()
 
     def __enter__(self) -> PredictView:
         return self
@@ -116,18 +115,20 @@ class PredictView:
         from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
 
         if isinstance(event, PredictedItem):
-            self._show_item(event.prediction)
+            self._num += 1
+            if event.prediction.error is not None:
+                output.warn(str(event.prediction.error))
+            elif self._print is not None:
+                self._print(event.prediction)
+            self._draw(WorkDone("predict", self._num, self._total))
+        elif isinstance(event, WorkDone):
+            self._draw(event)
         elif isinstance(event, Noted):
             if not self._quiet:
                 output.note(event.text)
         elif isinstance(event, Warned):
             if not self._quiet:
                 output.warn_each(event.texts)
-        elif isinstance(event, WorkDone):
-            if event.task == "predict":
-                self._show_progress(event.done)
-            else:
-                self._draw(event)
         elif isinstance(event, Loading):
             self._stack.close()
             self._stack.enter_context(output.status(f"loading {event.what}", quiet=self._quiet))
@@ -136,41 +137,22 @@ class PredictView:
 
     def _start(self, total: int | None) -> None:
         self._stack.close()
-        self._of = f" of {total:,}" if total else ""
-        self._began_at = self._shown_at = time.monotonic()
+        self._total, self._began_at = total, time.monotonic()
         if self._shows_rows:
             self._print = printer(self._config.format, has_rule=self._config.has_rule)
-        if self._shows_progress and sys.stderr.isatty():
-            self._status = self._stack.enter_context(output.stderr().status("classifying"))
 
     def _draw(self, work: WorkDone) -> None:
         if self._bar is None:
-            # Only now: for a single photo the bar would cost more than the photo.
+            # For a few images the bar would cost more than the images.
+            is_short = time.monotonic() - self._began_at < (0.1 if sys.stderr.isatty() else LINE_EVERY_S)
+            if work.task == "predict" and (is_short or not self._shows_progress):
+                return
             from resnet_cli.cli.progress import ProgressView
 
             self._stack.close()
             self._bar = self._stack.enter_context(ProgressView(quiet=self._quiet))
             self._stack.callback(lambda: setattr(self, "_bar", None))
         self._bar(work)
-
-    def _show_item(self, prediction: Prediction) -> None:
-        self._num += 1
-        if prediction.error is not None:
-            output.warn(str(prediction.error))
-        elif self._print is not None:
-            self._print(prediction)
-        self._show_progress(self._num)
-
-    def _show_progress(self, num: int) -> None:
-        now = time.monotonic()
-        if not self._shows_progress or now - self._shown_at < (0.1 if self._status else LINE_EVERY_S):
-            return
-        self._shown_at = now
-        text = f"classifying: {num:,}{self._of} images, {num / (now - self._began_at):.0f} images/s"
-        if self._status:
-            self._status.update(text)
-        else:
-            output.note(text)
 
 
 def printer(kind: Format | None, *, has_rule: bool) -> Callable[[Prediction], None]:

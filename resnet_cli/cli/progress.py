@@ -178,7 +178,7 @@ class ProgressView:
         is_new = event.done > first
         self._line(
             f"{TASKS[event.task]}: {counted}, {text}",
-            force=is_new and event.done == event.total and event.task not in {"check", "compare"},
+            force=is_new and event.done == event.total and event.task not in {"check", "compare", "predict"},
             # The rate of the first second is unreliable.
             skip=not is_new or (event.done != event.total and event.done - first < rate),
         )

@@ -24,7 +24,9 @@ FORMATS: dict[str, Format] = {
     ".ndjson": "json",
     ".parquet": "parquet",
 }
-_RAY_DEVICES = ("auto", "cpu", "cuda")
+_IS_FOLDER = "has the extension of a file, but with --engine ray it is a folder of parts"
+#: What ``--engine ray`` has no use for.
+_NOT_ON_RAY = ("as_csv", "watch", "sort_into", "link", "annotate", "explain", "similar", "among", "resume")
 
 
 def file_format(path: Path, requested: Format | None) -> Format:
@@ -135,116 +137,35 @@ class PredictConfig(ComputeConfig):
     ] = None
 
     rules = (
-        Rule(
-            ("engine",),
-            lambda c: c.engine != "ray" or c.output is not None,
-            "writes a folder of parts",
-            hint="name one: --output DIR",
-        ),
-        Rule(
-            ("output",),
-            lambda c: c.engine != "ray" or _may_be_folder(c.output),
-            "has the extension of a file, but with --engine ray it is a folder of parts",
-        ),
-        Rule(
-            ("embeddings",),
-            lambda c: c.engine != "ray" or _may_be_folder(c.embeddings),
-            "has the extension of a file, but with --engine ray it is a folder of parts",
-        ),
-        Rule(
-            ("embeddings",),
-            lambda c: not (c.engine == "ray" and c.embeddings and c.embeddings.absolute() == c.output.absolute()),
-            "is the folder of the predictions",
-            hint="name another folder",
-        ),
-        Rule(
-            ("as_csv",),
-            lambda c: c.engine != "ray",
-            "has no effect: --engine ray writes Parquet, or JSON lines with --json",
-            hint="remove --csv",
-        ),
-        Rule(
-            ("watch", "sort_into", "link", "annotate", "explain", "similar", "among"),
-            lambda c: c.engine != "ray",
-            "is not available with --engine ray, which writes only predictions and features",
-        ),
-        Rule(
-            ("resume",), lambda c: c.engine != "ray", "has no effect: --engine ray always resumes a folder that exists"
-        ),
-        Rule(
-            ("images",),
-            lambda c: c.engine != "ray" or "-" not in c.images,
-            "cannot be used with --engine ray: an image on stdin has no name to find it by",
-            hint="give a file",
-        ),
-        Rule(
-            ("device",),
-            lambda c: c.engine != "ray" or c.device in _RAY_DEVICES,
-            f"is not available with --engine ray, which takes {', '.join(_RAY_DEVICES)}",
-            hint="Ray decides which worker gets which device",
-        ),
-        Rule(
-            ("ray_address",), lambda c: c.engine == "ray", "has no effect without --engine ray", hint="add --engine ray"
-        ),
-        Rule(
-            ("ray_address",),
-            lambda c: "://" not in (c.ray_address or ""),
-            "is not supported: the command must run on a machine of the cluster",
-            hint="give host:port of the cluster's head, or auto",
-        ),
-        Rule(
-            ("as_parquet",),
-            lambda c: c.output is not None or c.as_csv or c.as_json,
-            "cannot be written to stdout",
-            hint="name a file: --output predictions.parquet",
-        ),
-        Rule(("link",), lambda c: c.sort_into is not None, "has no effect without --sort-into"),
-        Rule(("similar",), lambda c: c.among, "and --among belong together", hint="add --among DIR"),
-        Rule(("among",), lambda c: c.similar, "and --similar belong together", hint="add --similar IMAGE"),
-        Rule(
-            _NOT_SIMILAR,
-            lambda c: not c.similar,
-            "has no effect: --similar searches for images and classifies none",
-            strict=True,
-        ),
+        Rule(("engine",), lambda c: c.engine != "ray" or c.output, "writes a folder", "name one: --output DIR"),
+        Rule(("output",), lambda c: c.engine != "ray" or _may_be_folder(c.output), _IS_FOLDER),
+        Rule(("embeddings",), lambda c: c.engine != "ray" or _may_be_folder(c.embeddings), _IS_FOLDER),
+        Rule(("embeddings",), lambda c: c.embeddings != c.output, "is the folder of the predictions"),
+        Rule(_NOT_ON_RAY, lambda c: c.engine != "ray", "is not available with --engine ray, which writes Parquet, or "
+             "JSON lines with --json, and always resumes"),
+        Rule(("device",), lambda c: c.engine != "ray" or c.device in ("auto", "cpu", "cuda"), "is not available with "
+             "--engine ray: use auto, cpu or cuda"),
+        Rule(("ray_address",), lambda c: c.engine == "ray", "has no effect without --engine ray"),
+        Rule(("ray_address",), lambda c: "://" not in str(c.ray_address), "is not host:port, or auto: the command must "
+             "run on a machine of the cluster"),
+        Rule(("as_parquet",), lambda c: c.output or c.as_csv or c.as_json, "cannot be written to stdout",
+             "name a file: --output predictions.parquet"),
+        Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
+        Rule(("similar",), lambda c: c.among, "needs --among DIR, where to search"),
+        Rule(("among",), lambda c: c.similar, "needs --similar IMAGE, what to search for"),
+        Rule(_NOT_SIMILAR, lambda c: not c.similar, "has no effect with --similar", strict=True),
         Rule(("null",), lambda c: c.files_from, "has no effect without --files-from"),
-        Rule(
-            ("files_from",),
-            lambda c: c.files_from != "-" or "-" not in c.images,
-            "and the image - both read stdin: stdin can be only one of them",
-        ),
-        Rule(
-            ("image_column",),
-            lambda c: c.images or c.similar,
-            "has no effect: no table is among the inputs",
-            strict=True,
-        ),
-        Rule(
-            ("recursive",),
-            lambda c: c.images or c.watch or c.similar,
-            "has no effect: no folder is among the inputs",
-            strict=True,
-        ),
-        Rule(("resume",), lambda c: c.output is not None, "has no effect without --output"),
-        Rule(
-            ("resume",),
-            lambda c: c.format != "parquet",
-            "is not possible with Parquet, which is written whole or not at all",
-            hint="use --output predictions.jsonl or predictions.csv",
-        ),
-        Rule(
-            ("resume",),
-            lambda c: c.embeddings is None,
-            "is not possible with --embeddings, which is written whole or not at all",
-            hint="remove one of them",
-        ),
-        Rule(
-            ("resume",),
-            lambda c: "-" not in c.images,
-            "is not possible with an image on stdin, which has no name to find it by",
-            hint="give a file",
-        ),
-    )
+        Rule(("files_from",), lambda c: c.files_from != "-" or "-" not in c.images, "and the image -: stdin can be "
+             "only one of them"),
+        Rule(("image_column",), lambda c: c.images or c.similar, "has no effect: no table is among the inputs"),
+        Rule(("recursive",), lambda c: c.images or c.watch or c.similar, "has no effect: no folder is among the inputs",
+             strict=True),
+        Rule(("resume",), lambda c: c.output, "has no effect without --output"),
+        Rule(("resume",), lambda c: c.format != "parquet" and not c.embeddings, "is not possible with Parquet or "
+             "--embeddings, which are written whole or not at all", "use --output predictions.jsonl"),
+        Rule(("images",), lambda c: "-" not in c.images or not (c.resume or c.engine == "ray"), "cannot be resumed: "
+             "an image on stdin has no name to find it by"),
+    )  # fmt: skip
 
     @pydantic.model_validator(mode="after")
     def _check_inputs_and_format(self) -> Self:
