@@ -256,7 +256,7 @@ def test_fail_under_shows_everything_and_then_fails(full_run: Trained, photos: P
     flags = [full_run.run, tmp_path / "twice", "--no-report"]
     result = run_cli("eval", *flags, "--fail-under", "0.6")
     assert result.exit_code == 10 and "Confusion" in result.stdout
-    assert "is below --fail-under 60.0%" in result.stderr and "95 % interval" in result.stderr
+    assert "is below --fail-under 60%" in result.stderr and "95 % interval" in result.stderr
     result = run_cli("eval", *flags, "--fail-under", "60%", "--json")
     assert result.exit_code == 10 and json.loads(result.stdout)["num_images"] == 6
     assert json.loads(result.stderr.splitlines()[-1])["error"]["code"] == "verification"

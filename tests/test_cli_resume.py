@@ -293,7 +293,7 @@ def test_fail_under_ends_with_10_after_the_result(here: Path) -> None:
     summary = json.loads(stdout)
     below = (summary["test_top1"] or summary["val_top1"]) < 1
     assert code == (10 if below else 0)
-    assert ("is below --fail-under 100.0%" in stderr) == below
+    assert ("is below --fail-under 100%" in stderr) == below
     assert (here / "run" / "metrics.json").exists()
 
 

@@ -21,10 +21,12 @@ from resnet_cli.data.views.augment import (
     Augment,
     Augmentation,
     Strength,
+    _cut,
+    _draw_erasing,
+    _draw_shift,
+    _fill,
     default_augmentation,
-    erase,
     random_box,
-    shift,
 )
 from resnet_cli.images import Pixels
 from resnet_cli.preprocess import Fit, Preprocess
@@ -50,6 +52,10 @@ def augmentation(strength: Strength = "none", **changes: Any) -> Augmentation:
 def varied(strength: Strength, *, mirror: bool = True, seed: int = 0, epoch: int = 1, index: int = 0) -> Pixels:
     made = default_augmentation(strength, mirror=mirror, tiny=False)
     return Augment(PREPROCESS, made, seed=seed, epoch=epoch)(index, gradient())
+
+
+def shifted(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    return _cut(pixels, _draw_shift(min(pixels.shape[:2]), rng))
 
 
 def is_mirrored(pixels: Pixels) -> bool:
@@ -138,7 +144,7 @@ def test_a_larger_image_among_tiny_ones_is_shifted_as_the_network_sees_it() -> N
     item = gradient(500, 500)
     for source_pad in (False, True):
         augment = Augment(PREPROCESS, augmentation("light", source_pad=source_pad), seed=3, epoch=1)
-        expected = shift(PREPROCESS(item.open()), np.random.default_rng((3, 1, 0)))
+        expected = shifted(PREPROCESS(item.open()), np.random.default_rng((3, 1, 0)))
         assert np.array_equal(augment(0, item), expected)
 
 
@@ -197,7 +203,7 @@ def test_erasing_happens_as_often_as_it_should(erasing: float, least: int, most:
 @given(side=st.integers(32, 256), seed=st.integers(0, 1000))
 def test_what_is_erased_is_one_rectangle_of_the_size_that_the_paper_says(side: int, seed: int) -> None:
     pixels = np.zeros((side, side, 3), dtype=np.uint8)
-    erased = erase(pixels, np.random.default_rng(seed), (1, 2, 3))
+    erased = _fill(pixels, _draw_erasing((side, side), np.random.default_rng(seed)), (1, 2, 3))
     assert not pixels.any()
     gone = (erased == (1, 2, 3)).all(axis=-1)
     rows, columns = np.flatnonzero(gone.any(axis=1)), np.flatnonzero(gone.any(axis=0))
@@ -239,7 +245,7 @@ def test_the_box_of_a_square_keeps_area_and_aspect_in_range(side: int, seed: int
 def test_a_shift_moves_at_most_an_eighth_and_invents_no_values(side: int, seed: int) -> None:
     pixels = np.arange(side * side, dtype=np.uint32).reshape(side, side)
     codes = np.stack([pixels % 256, pixels // 256, pixels * 0], axis=-1).astype(np.uint8)
-    moved = shift(codes, np.random.default_rng(seed))
+    moved = shifted(codes, np.random.default_rng(seed))
     assert moved.shape == codes.shape
     found = moved[..., 0].astype(int) + 256 * moved[..., 1].astype(int)
     middle = side // 2

@@ -345,6 +345,6 @@ def test_a_run_that_is_below_what_was_asked_for_fails_after_everything_is_writte
     result.check(None)
     result.check(result.final.top1)
     worse = dataclasses.replace(result, val=result.val, test=dataclasses.replace(result.final, top1=0.5))
-    with pytest.raises(VerificationError, match=r"test top-1 50.0% is below --fail-under 90.0%") as caught:
+    with pytest.raises(VerificationError, match=r"test top-1 50.0 % is below --fail-under 90%") as caught:
         worse.check(0.9)
     assert caught.value.exit_code == 10

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from resnet_cli.cli import output
 from resnet_cli.cli.confusion import sparkline
 from resnet_cli.system.events import Noted, Warned, WorkDone
+from resnet_cli.text import percent
 from resnet_cli.training.events import (
     EpochDone,
     Event,
@@ -193,18 +194,18 @@ class ProgressView:
     def _epoch(self, event: EpochDone) -> None:
         record = event.record
         self._best = record.val_top1 if event.is_best else self._best
-        best = " (best so far)" if event.is_best else ""
+        best, top1 = " (best so far)" if event.is_best else "", percent(record.val_top1)
         if record.l2 is not None or record.epoch == 0:
             name = "probe" if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"
-            scores = f"validation loss {record.val_loss:.3f}, top-1 {record.val_top1:.1%}"
+            scores = f"validation loss {record.val_loss:.3f}, top-1 {top1}"
             return self._line(f"{name}: {scores}{best}", force=True)
         self._losses.append(record.train_loss)
-        text = f"validation top-1 {record.val_top1:.1%}, best {self._best:.1%}  loss {sparkline(self._losses)}"
+        text = f"validation top-1 {top1}, best {percent(self._best)}  loss {sparkline(self._losses)}"
         self._draw("epochs", "epochs", record.epoch, self._num_epochs, text)
         is_last = record.epoch == self._num_epochs
         self._line(
             f"epoch {record.epoch} of {self._num_epochs}: train loss {record.train_loss:.3f}, "
-            f"validation top-1 {record.val_top1:.1%}{best}",
+            f"validation top-1 {top1}{best}",
             force=is_last or record.seconds > 1,
         )
 

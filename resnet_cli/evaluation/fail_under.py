@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.text import percent, percent_range
 
 
 def check_fail_under(scores: Evaluation, least: float | None, *, name: str, hint: str = "") -> None:
@@ -21,9 +22,9 @@ def check_fail_under(scores: Evaluation, least: float | None, *, name: str, hint
     if least is None or scores.top1 >= least:
         return
     low, high = scores.top1_interval[1:]
-    interval = f"the 95 % interval is {low:.1%} to {high:.1%}"
+    interval = f"the 95 % interval is {percent_range(low, high)}"
     interval += ": more images may show that the model reaches it" if high >= least else ""
     raise VerificationError(
-        f"{name} top-1 {scores.top1:.1%} is below --fail-under {least:.1%}",
+        f"{name} top-1 {percent(scores.top1)} is below --fail-under {100 * least:g}%",
         hint="; ".join(filter(None, (interval, hint))),
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resnet_cli.errors import DataError
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
+from resnet_cli.text import percent
 from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.state import TrainState
@@ -104,7 +105,7 @@ class Checkpointer:
         self.save_model()
         kept = (
             f"kept {self._folder.model_path}, the best of {history[-1].epoch} epochs "
-            f"(validation top-1 {self.best.val_top1:.1%})"
+            f"(validation top-1 {percent(self.best.val_top1)})"
         )
         has_checkpoint = bool(list_checkpoints(self._folder.checkpoints_path))
         return f"{kept}; {self._folder.continue_with}" if has_checkpoint else kept

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from resnet_cli.errors import DataError
+from resnet_cli.text import size
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -118,7 +119,7 @@ class Budget:
             DataError: ``num_bytes`` is over the limit.
         """
         if num_bytes > MAX_BYTES:
-            refuse(self.archive, f"it unpacks to more than {MAX_BYTES / 1e9:.0f} GB")
+            refuse(self.archive, f"it unpacks to more than {size(MAX_BYTES)}")
         if num_bytes > max(RATIO_FROM_BYTES, MAX_RATIO * self.num_packed):
             refuse(self.archive, f"it unpacks to more than {MAX_RATIO} times its size, as a decompression bomb does")
 

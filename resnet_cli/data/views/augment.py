@@ -239,31 +239,6 @@ def shift_pad(side: int) -> int:
     return round(SHIFT * side)
 
 
-def shift(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Shifts an image by up to an eighth of its shorter side in each direction, with reflected borders.
-
-    Args:
-        pixels: uint8 [h x w x 3].
-        rng: Random generator.
-    """
-    return _cut(pixels, _draw_shift(min(pixels.shape[:2]), rng))
-
-
-def erase(pixels: Pixels, rng: np.random.Generator, fill: tuple[int, int, int]) -> Pixels:
-    """A copy in which a random rectangle is filled with one color.
-
-    Args:
-        pixels: uint8 [h x w x 3].
-        rng: Random generator.
-        fill: The mean color, which is 0 after normalization.
-
-    Source: Zhong et al. 2017, https://arxiv.org/abs/1708.04896; the color as in the authors' code and, after
-    normalization, in torchvision.transforms.RandomErasing.
-    """
-    height, width = pixels.shape[:2]
-    return _fill(pixels, _draw_erasing((width, height), rng), fill)
-
-
 def _draw_shift(side: int, rng: np.random.Generator) -> tuple[int, int]:
     top, left = rng.integers(0, 2 * shift_pad(side) + 1, size=2).tolist()
     return top, left
@@ -283,6 +258,7 @@ def _draw_erasing(size: tuple[int, int], rng: np.random.Generator) -> tuple[int,
 
 
 def _fill(pixels: Pixels, box: tuple[int, int, int, int], fill: tuple[int, int, int]) -> Pixels:
+    # With the mean color, as in the code of Zhong et al. and, after normalization, in torchvision's RandomErasing.
     left, top, right, bottom = box
     filled = pixels.copy()
     filled[top:bottom, left:right] = fill
