@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from resnet_cli.commands.export import ExportResult
     from resnet_cli.evaluation.intervals import Interval
-    from resnet_cli.exporting.benchmark import Row
+    from resnet_cli.exporting.benchmark import FormatResult
     from resnet_cli.exporting.parity import Parity
 
 BYTES_PER_MB = 1e6
@@ -63,7 +63,7 @@ def result_block(result: ExportResult, *, width: int) -> RenderableType:
     return Group(*blocks)
 
 
-def benchmark_table(rows: Sequence[Row]) -> Table:
+def benchmark_table(rows: Sequence[FormatResult]) -> Table:
     """All formats: size, accuracy, difference from the model, speed."""
     sizes = sorted({size for row in rows for size in row.ms})
     table = plain_table(

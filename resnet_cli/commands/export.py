@@ -13,7 +13,7 @@ from typing import Any
 from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.metadata import FilePrecision
-from resnet_cli.exporting.benchmark import Row, benchmark
+from resnet_cli.exporting.benchmark import FormatResult, benchmark
 from resnet_cli.exporting.export import Job, check, measured, model_output
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
@@ -96,7 +96,7 @@ class FormatComparison:
     """
 
     model: Path | None
-    rows: list[Row]
+    rows: list[FormatResult]
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``export --benchmark --json`` prints."""

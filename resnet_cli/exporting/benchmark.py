@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class FormatResult:
     """One format.
 
     Attributes:
@@ -56,16 +56,13 @@ class Row:
         return dataclasses.asdict(self) | {"accuracy": accuracy, "ms": {str(size): ms for size, ms in self.ms.items()}}
 
 
-def benchmark(
-    model: Model, config: ExportConfig, *, on_work: OnWork | None = None, on_row: Callable[[Row], None] | None = None
-) -> list[Row]:
+def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = None) -> list[FormatResult]:
     """Makes, checks and times every format; the first row is the model in torch.
 
     Args:
         model: The model to export.
         config: The images to use, and how much accuracy int8 may lose.
         on_work: Called with the progress on the images.
-        on_row: Called with each row as soon as it is complete.
 
     Raises:
         ConfigError: There are no images to check with.
@@ -73,13 +70,7 @@ def benchmark(
     """
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
-    rows: list[Row] = []
-
-    def add(row: Row) -> None:
-        rows.append(row)
-        if on_row:
-            on_row(row)
-
+    rows: list[FormatResult] = []
     for name, options in VARIANTS.items():
         job = Job(model, config.model_copy(update=options))
         with tempfile.TemporaryDirectory() as folder:
@@ -89,20 +80,21 @@ def benchmark(
             try:
                 runtime = job.write(path)
             except (SetupError, ConfigError) as error:
-                add(Row(name, note=error.message))
+                rows.append(FormatResult(name, note=error.message))
                 continue
             parity = check(job, runtime, images, expected, on_work)
             if not rows:
                 size = model.path.stat().st_size if model.path is not None else 0
-                add(Row("the model, in torch", size, parity.model_accuracy, None, None, parity.model_ms))
-            whole = parity.checks[0]
-            add(
-                Row(
+                rows.append(
+                    FormatResult("the model, in torch", size, parity.model_accuracy, None, None, parity.model_ms)
+                )
+            rows.append(
+                FormatResult(
                     name,
                     sum(file.stat().st_size for file in _files(path)),
                     parity.file_accuracy,
-                    max(found.max_difference for found in parity.checks),
-                    whole.agreement,
+                    parity.max_difference,
+                    parity.checks[0].agreement,
                     parity.file_ms,
                     "" if parity.passed else "would be rejected",
                 )

@@ -110,6 +110,11 @@ class Parity:
     caveat: str | None = None
 
     @property
+    def max_difference(self) -> float:
+        """Largest difference of a probability over all groups of images."""
+        return max(check.max_difference for check in self.checks)
+
+    @property
     def drop(self) -> float:
         """Accuracy that the file loses, as a share of the images; negative if it gains some."""
         return self.model_accuracy.value - self.file_accuracy.value

@@ -149,7 +149,6 @@ predicts one of them for every image.
 
 def _this_file(exported: Exported) -> str:
     metadata, parity = exported.metadata, exported.parity
-    difference = max(check.max_difference for check in parity.checks)
     rows = [
         ("Files", f"{', '.join(map(code, exported.files))}; {size(exported.num_bytes)}"),
         ("Format", f"{exported.format}, weights in {metadata.precision}"),
@@ -157,7 +156,7 @@ def _this_file(exported: Exported) -> str:
         ("SHA-256 of the exported model", code(metadata.source_sha256 or "none: the model was not in a file")),
         ("Checked on", code(parity.data)),
         ("Same class as the model's", percent(parity.checks[0].agreement)),
-        ("Largest difference of a probability", f"{difference:.1e}"),
+        ("Largest difference of a probability", f"{parity.max_difference:.1e}"),
         ("Accuracy of the model (95 % interval)", _share(*parity.model_accuracy)),
         ("Accuracy of this file (95 % interval)", _share(*parity.file_accuracy)),
         ("License stated in the file", code(metadata.licence)),
