@@ -1,4 +1,4 @@
-"""Progress in a notebook: bars in the output of the cell. a notebook has IPython."""
+"""Progress in a notebook: bars in the output of the cell."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import html
 import importlib
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from resnet_cli.cli import output
 from resnet_cli.cli.progress import ProgressView
+
+if TYPE_CHECKING:
+    from resnet_cli.training.plan import Plan
 
 #: Time between two drawings: each is a message to the browser.
 DRAW_EVERY_S = 0.2
@@ -31,7 +35,15 @@ class NotebookView(ProgressView):
         self._handle: Any = None
         self._drawn_at = 0.0
 
-    def _draw(self, key: str, description: str, done: int, total: int | None, text: str, *, count: str = "") -> None:
+    def _show_plan(self, plan: Plan) -> None:
+        """Shows the warnings alone: the plan is an attribute of the result."""
+        self._has_plan = True
+        for warning in plan.warnings:
+            output.warn(warning)
+
+    def _draw(
+        self, key: str, description: str, done: int, total: int | None, *, text: str = "", count: str = ""
+    ) -> None:
         value = f' value="{done}" max="{total}"' if total else ""
         counted = count or f"{done:,}" + ("" if total is None else f" of {total:,}")
         cells = (html.escape(description), f"<progress{value}></progress>", html.escape(f"{counted} {text}"))

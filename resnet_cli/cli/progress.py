@@ -150,7 +150,7 @@ class ProgressView:
         is_new = done > first
         count = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
         speed = f"{rate / 1e6:.1f} MB/s" if is_new else ""
-        self._draw(f"{task} {name}", name or TASKS[task], done, total, speed, count=count)
+        self._draw(f"{task} {name}", name or TASKS[task], done, total, text=speed, count=count)
         left = [f"{(total - done) / rate:.0f} s left"] if is_new and total and done < total else []
         text = ", ".join([f"{TASKS[task]} {name}".rstrip() + f": {count}", *filter(None, [speed]), *left])
         # The rate of the first second is unreliable.
@@ -172,9 +172,9 @@ class ProgressView:
         text = f"{rate:.0f} images/s"
         if event.done == first:
             text = f"{first:,} from cache" if first else ""
-        # What cannot be counted shows that it is under way, and no number.
+        # Work that cannot be counted is shown without a number.
         count = "" if event.done or event.total else " "
-        self._draw(event.task, TASKS[event.task], event.done, event.total, text, count=count)
+        self._draw(event.task, TASKS[event.task], event.done, event.total, text=text, count=count)
         counted = f"{event.done:,} of {event.total:,} images" if event.total else f"{event.done:,} images"
         is_new = event.done > first
         self._line(
@@ -187,8 +187,8 @@ class ProgressView:
     def _step(self, event: StepDone) -> None:
         text = f"loss {event.loss:.3f}  {event.images_per_s:,.0f} images/s"
         if event.epoch == 1:
-            self._draw("epochs", "epochs", 0, self._num_epochs, "")
-        self._draw("step", f"epoch {event.epoch}", event.step, event.steps, text)
+            self._draw("epochs", "epochs", 0, self._num_epochs)
+        self._draw("step", f"epoch {event.epoch}", event.step, event.steps, text=text)
         self._line(f"epoch {event.epoch}: step {event.step} of {event.steps}, {text}")
 
     def _epoch(self, event: EpochDone) -> None:
@@ -201,7 +201,7 @@ class ProgressView:
             return self._line(f"{name}: {scores}{best}", force=True)
         self._losses.append(record.train_loss)
         text = f"validation top-1 {top1}, best {percent(self._best)}  loss {sparkline(self._losses)}"
-        self._draw("epochs", "epochs", record.epoch, self._num_epochs, text)
+        self._draw("epochs", "epochs", record.epoch, self._num_epochs, text=text)
         is_last = record.epoch == self._num_epochs
         self._line(
             f"epoch {record.epoch} of {self._num_epochs}: train loss {record.train_loss:.3f}, "
@@ -209,7 +209,9 @@ class ProgressView:
             force=is_last or record.seconds > 1,
         )
 
-    def _draw(self, key: str, description: str, done: int, total: int | None, text: str, *, count: str = "") -> None:
+    def _draw(
+        self, key: str, description: str, done: int, total: int | None, *, text: str = "", count: str = ""
+    ) -> None:
         if not self._live:
             return
         count = count or f"{done}/{'?' if total is None else total}"

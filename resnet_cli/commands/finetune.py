@@ -132,7 +132,8 @@ def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> Dry
         return Elsewhere(launch.launch(num, arguments, config, run=run, on_event=on_event))
     try:
         with launch.joined(num_started) as distributed:
-            return _carry_out(request, resolved, run, distributed, on_event if distributed.is_main else ignore)
+            heard = on_event if distributed.is_main else ignore
+            return _carry_out(request, resolved, run, distributed=distributed, on_event=heard)
     except launch.WorkerEnded as ended:
         return Elsewhere(ended.exit_code)
 
@@ -156,6 +157,7 @@ def _carry_out(
     request: FinetuneRequest,
     resolved: Resolved[FinetuneConfig] | None,
     run: RunFolder | None,
+    *,
     distributed: Distributed,
     on_event: OnEvent,
 ) -> DryRun | Finetuned | Elsewhere:

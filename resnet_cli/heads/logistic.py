@@ -105,19 +105,29 @@ def fit_path(
     Source: warm starts along a path: Friedman et al. 2010, https://doi.org/10.18637/jss.v033.i01, section 2.5.
     """
     with memory_errors_named(len(train[0])):
-        task = _Task(train, num_classes, sample_weights, label_smoothing, logit_offsets, device, tuner)
-        val_inputs, val_labels = task.standardized(val[0]), val[1].to(device)
+        problem = _Problem(
+            train,
+            num_classes,
+            sample_weights=sample_weights,
+            label_smoothing=label_smoothing,
+            logit_offsets=logit_offsets,
+            device=device,
+            tuner=tuner,
+        )
+        val_inputs, val_labels = problem.standardized(val[0]), val[1].to(device)
     lowest, num_worse = math.inf, 0
     for l2 in penalties:
         began = time.perf_counter()
         with memory_errors_named(ROWS_AT_ONCE):
-            task.fit(l2)
-            val_logits = task.logits(val_inputs)
+            problem.fit(l2)
+            val_logits = problem.logits(val_inputs)
             scale = 1 / fit_temperature(val_logits.cpu().numpy(), val[1].numpy())
-            train_loss, train_top1 = loss_and_top1(torch.softmax(scale * task.logits(task.inputs), dim=1), task.labels)
+            train_loss, train_top1 = loss_and_top1(
+                torch.softmax(scale * problem.logits(problem.inputs), dim=1), problem.labels
+            )
         val_loss, val_top1 = loss_and_top1(torch.softmax(scale * val_logits, dim=1), val_labels)
         seconds = time.perf_counter() - began
-        yield Candidate(l2, task.raw_head(scale), scale, train_loss, train_top1, val_loss, val_top1, seconds)
+        yield Candidate(l2, problem.raw_head(scale), scale, train_loss, train_top1, val_loss, val_top1, seconds)
         num_worse = 0 if val_loss < lowest else num_worse + 1
         lowest = min(lowest, val_loss)
         if num_worse == PATIENCE:
@@ -136,13 +146,14 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda candidate: candidate.val_loss)
 
 
-class _Task:
+class _Problem:
     """Standardized features, and the weights that are fitted to them."""
 
     def __init__(
         self,
         train: Rows,
         num_classes: int,
+        *,
         sample_weights: Tensor | None,
         label_smoothing: float,
         logit_offsets: Tensor | None,

@@ -1,4 +1,4 @@
-"""``finetune --devices N``: a process for each device, started by TorchElastic, and again when one is killed."""
+"""``finetune --devices N``: TorchElastic starts one process per device, and all again if one is killed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from resnet_cli.training import restarts
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed, PeerLost, count_devices, join_processes
 from resnet_cli.training.events import OnEvent
 
-#: As ``torchrun --max-restarts`` has it where elastic training is shown.
+#: The value that torch's examples of elastic training give to ``torchrun --max-restarts``.
 MAX_RESTARTS = 3
-#: A process that is told to stop ends its step or validation and saves; after that it is killed.
+#: Time in which a process that is told to stop ends its step or validation and saves; then it is killed.
 SHUTDOWN_S = 600
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -147,7 +147,7 @@ def launch(num: int, arguments: Arguments, config: FinetuneConfig, *, run: RunFo
     for _ in range(1 + MAX_RESTARTS):
         codes = _run_processes(num, command.command_line())
         killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
-        # SetupError: the main process only says that another one is gone.
+        # SetupError: the main process only reports that another process has ended.
         if not killed or codes.get(0, 0) not in {*range(-64, 0), SetupError.exit_code}:
             return _exit_code(codes)
         if run is None:
@@ -165,7 +165,7 @@ def launch(num: int, arguments: Arguments, config: FinetuneConfig, *, run: RunFo
 def _check_devices(num: int, device: str) -> None:
     if ":" in device:
         raise ConfigError(f"--device {device} is one device, --devices {num}: choose one of the two flags")
-    # A precision that needs no look at the GPU: that would keep memory on it.
+    # A precision that does not query the GPU, which would allocate memory on it.
     compute = choose_compute(device, "fp32")
     count = count_devices(compute)
     if num > count:
@@ -177,7 +177,7 @@ def _check_devices(num: int, device: str) -> None:
 
 def _new_folder(data: str) -> Path:
     name = re.sub(r"[^\w.-]+", "-", Path(data).absolute().stem) or "data"
-    # The process's number: the folder is made later, and nobody else's may have the name by then.
+    # The process's number makes the name unique: the folder is created later, by another process.
     return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
@@ -190,11 +190,11 @@ def _run_processes(num: int, command: list[str]) -> dict[int, int]:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Our own messages tell what it would tell in its way.
+    # Our own messages replace those of TorchElastic.
     logging.disable(logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as logs:
-            # As ``torchrun --standalone`` does it. Starting again is ours: it does so after errors of every kind.
+            # As ``torchrun --standalone`` does it, but without restarts, which it makes after errors of every kind.
             config = LaunchConfig(
                 min_nodes=1,
                 max_nodes=1,
@@ -217,7 +217,7 @@ def _run_processes(num: int, command: list[str]) -> dict[int, int]:
 
 
 def _exit_code(codes: Mapping[int, int]) -> int:
-    """The main process's code; where it was ended because another one had failed, that one's."""
+    """The exit code of the main process, or that of the process whose failure ended it."""
     main_code = codes.get(0, 0)
     if main_code >= 0:
         return main_code

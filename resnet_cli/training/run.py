@@ -207,7 +207,7 @@ class _Run:
         self._exemplars = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._callback.snapshot = lambda: head_tensors(network.fc)
-            head, record, self._fitted = fit_linear_head(plan, train, val, self._on_event, self._head_threads)
+            head, record, self._fitted = fit_linear_head(plan, train, val, self._on_event, threads=self._head_threads)
             network.fc.load_state_dict(head.state_dict())
             self._callback.keep_if_best(record)
         else:

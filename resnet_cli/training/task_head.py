@@ -98,7 +98,7 @@ class HeadTraining:
 
 
 def fit_linear_head(
-    plan: Plan, train: Rows, val: Rows, on_event: OnEvent, threads: list[list[int]] | None = None
+    plan: Plan, train: Rows, val: Rows, on_event: OnEvent, *, threads: list[list[int]] | None = None
 ) -> tuple[nn.Module, EpochRecord, list[EpochRecord]]:
     """Fits a linear head by L-BFGS with several penalties and chooses one on the validation split.
 
