@@ -226,18 +226,16 @@ def predict(
 
 
 def abstention_rule(
-    reliability: Reliability | None,
+    predictor: Predictor[Any],
     *,
-    has_novelty: bool,
     abstain: bool = False,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     target_error: float | None = None,
 ) -> Abstention | None:
     """The rule by which images are labeled "unknown"; None if nothing of the kind is requested.
 
     Args:
-        reliability: The model's; a threshold alone does not need it.
-        has_novelty: Whether the model tells how unlike the training images an image is.
+        predictor: The model.
         abstain: Label images "unknown" that are unlike all training images.
         threshold: Label images "unknown" whose most probable class is less probable than this, in [0, 1].
         target_error: Label as many images "unknown" as needed to keep the share of wrong predictions among the others
@@ -247,10 +245,11 @@ def abstention_rule(
         ModelError: ``abstain`` is requested, and the model has nothing to decide by.
         ConfigError: A value out of range, or one that the model's validation split cannot guarantee.
     """
+    threshold, reliability = threshold or 0.0, predictor.reliability
     if not 0 <= threshold <= 1 or not (target_error is None or 0 < target_error < 1):
         shown = f"threshold {threshold}" if not 0 <= threshold <= 1 else f"target_error {target_error}"
         raise ConfigError(f"{shown}: must be a share between 0 and 1")
-    if abstain and reliability is not None and not has_novelty:
+    if abstain and reliability is not None and not predictor.has_novelty:
         raise ModelError(
             "the model cannot tell what is unlike its training images: it remembers none of them",
             hint="ask for --threshold or --target-error alone, or use the run that it came from",

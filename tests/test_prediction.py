@@ -99,16 +99,19 @@ def test_a_batch_without_a_readable_image_is_not_computed() -> None:
 
 def test_rules() -> None:
     known = reliability()
-    rule = functools.partial(abstention_rule, known, has_novelty=True)
-    assert abstention_rule(None, has_novelty=False) is None and rule(threshold=0) is None
-    assert abstention_rule(None, has_novelty=False, threshold=0.3) == Abstention(0.3)
+    predictor, other = MeanColours(), MeanColours()
+    predictor.reliability, other.has_novelty = known, False
+    rule = functools.partial(abstention_rule, predictor)
+    assert abstention_rule(other) is None and rule(threshold=0) is None
+    assert abstention_rule(other, threshold=0.3) == Abstention(0.3)
     assert rule(abstain=True) == Abstention(0.0, known.most_novel)
     promised = rule(target_error=0.1, threshold=0.2)
     assert promised is not None and promised.min_prob >= 0.5 and promised.max_novelty == known.most_novel
     with pytest.raises(ModelError, match="the model cannot abstain"):
-        abstention_rule(None, has_novelty=True, abstain=True)
+        abstention_rule(MeanColours(), abstain=True)
+    other.reliability = known
     with pytest.raises(ModelError, match="remembers none of them"):
-        abstention_rule(known, has_novelty=False, abstain=True)
+        abstention_rule(other, abstain=True)
     with pytest.raises(ConfigError, match="no threshold can guarantee that"):
         rule(target_error=0.0001)
     for wrong in ({"threshold": 1.2}, {"threshold": float("nan")}, {"target_error": 0.0}, {"target_error": 1.0}):

@@ -129,13 +129,7 @@ def predict(
         if isinstance(source, Model)
         else open_predictor(source, device=device, precision=precision, trusted=trust)
     )
-    rule = abstention_rule(
-        predictor.reliability,
-        has_novelty=predictor.has_novelty,
-        abstain=abstain,
-        threshold=threshold,
-        target_error=target_error,
-    )
+    rule = abstention_rule(predictor, abstain=abstain, threshold=threshold, target_error=target_error)
     items = (to_item(image, number) for number, image in enumerate(images))
     found = predict_items(predictor, items, topk=topk, batch_size=batch_size, rule=rule, with_features=with_features)
     predictions = (item.prediction for item in found)

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict_model import OnEvent, Started, check_exported, is_exported, open_model, rule_of
+from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, open_model
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.outputs.opening import check_outputs, open_outputs
-from resnet_cli.prediction import Predictor
+from resnet_cli.prediction import Predictor, abstention_rule
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.system.paths import user_path
@@ -60,14 +60,15 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         ResnetCliError: See ``resnet_cli.errors``; unreadable images are not errors.
         Interrupted: Ctrl-C, which is the way to stop ``--watch``.
     """
-    if is_exported(config.model):
-        check_exported(config)
+    check_model_flags(config)
     check_outputs(config)
     inputs = open_inputs(config, stdin, on_event)
     # What arrives from now on counts as new; with --resume the folder is compared with the file instead.
     arriving = _arriving(config, known=None) if config.watch and not config.resume else None
     predictor = open_model(config, on_event)
-    rule = rule_of(predictor, config)
+    rule = abstention_rule(
+        predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
+    )
     _note_precision(predictor, on_event)
     topk = min(config.topk or TOPK, len(predictor.classes))
     made_by, done = _past(config, predictor, rule, topk)

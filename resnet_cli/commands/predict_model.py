@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind
-from resnet_cli.prediction import PredictedItem, Predictor, abstention_rule
+from resnet_cli.prediction import PredictedItem, Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
 from resnet_cli.system.paths import LATEST, user_path
-
-if TYPE_CHECKING:
-    from resnet_cli.model.reliability import Abstention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +36,16 @@ def is_exported(model: str | None) -> bool:
     return model is not None and exported_kind(user_path(model)) is not None
 
 
-def check_exported(config: PredictConfig) -> None:
-    """Refuses what an exported model cannot do.
+def check_model_flags(config: PredictConfig) -> None:
+    """Refuses what an exported model cannot do, before anything is opened.
 
     Raises:
-        ConfigError: A flag has no effect on an exported model.
+        ConfigError: The model is exported, and a flag has no effect on it.
     """
-    config.refuse(("device", "precision"), "has no effect: an exported model runs in its own runtime, on the CPU")
-    config.refuse(
-        ("embeddings", "similar"),
-        "is not available: an exported model gives no features",
-        hint="use the run that it came from",
-    )
+    if is_exported(config.model):
+        config.refuse(("device", "precision"), "has no effect: an exported model runs in its own runtime, on the CPU")
+        reason = "is not available: an exported model gives no features"
+        config.refuse(("embeddings", "similar"), reason, hint="use the run that it came from")
 
 
 def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
@@ -81,17 +76,6 @@ def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
         offline=config.offline,
         trusted=config.trust,
         on_download=on_download,
-    )
-
-
-def rule_of(predictor: Predictor[Any], config: PredictConfig) -> Abstention | None:
-    """Which images are labeled "unknown"; see :func:`resnet_cli.prediction.abstention_rule`."""
-    return abstention_rule(
-        predictor.reliability,
-        has_novelty=predictor.has_novelty,
-        abstain=config.abstain,
-        threshold=config.threshold or 0.0,
-        target_error=config.target_error,
     )
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from resnet_cli.commands.predict import PredictResult, open_inputs
-from resnet_cli.commands.predict_model import OnEvent, Started, check_exported, is_exported, open_model, rule_of
+from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, is_exported, open_model
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.network.download import is_offline
 from resnet_cli.outputs import ray_blocks, ray_cluster, shards
 from resnet_cli.outputs.opening import check_parents
-from resnet_cli.prediction import Predictor
+from resnet_cli.prediction import Predictor, abstention_rule
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.events import Loading, WorkDone
 from resnet_cli.version import SCHEMA_VERSION
@@ -83,13 +83,12 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
         ResnetCliError: See ``resnet_cli.errors``; unreadable images are not errors.
         Interrupted: Ctrl-C; the finished parts are kept.
     """
-    if is_exported(config.model):
-        check_exported(config)
-        if Path(str(config.model)).suffix.lower() != ".onnx":
-            raise ConfigError(
-                f"--model {config.model}: the only exported files that --engine ray takes are .onnx files",
-                hint="use the run it came from",
-            )
+    check_model_flags(config)
+    if is_exported(config.model) and Path(str(config.model)).suffix.lower() != ".onnx":
+        raise ConfigError(
+            f"--model {config.model}: the only exported files that --engine ray takes are .onnx files",
+            hint="use the run it came from",
+        )
     _check_folders(config)
     on_event(Loading("Ray"))
     ray_cluster.load_ray()
@@ -137,7 +136,9 @@ def _task(config: PredictConfig, predictor: Predictor[Any]) -> ray_blocks.Task:
     from resnet_cli.outputs.prediction_files import made_by
 
     assert config.output is not None and predictor.path is not None
-    rule = rule_of(predictor, config)
+    rule = abstention_rule(
+        predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
+    )
     topk = min(config.topk or TOPK, len(predictor.classes))
     kind: shards.PartFormat = "json" if config.format == "json" else "parquet"
     writer = shards.PartWriter(config.output.absolute(), kind, made_by(predictor.path, (topk, rule)))

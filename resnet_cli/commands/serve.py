@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from resnet_cli.config.serve import ServeConfig
-    from resnet_cli.model.reliability import Abstention
     from resnet_cli.serving.server import Address
 
 
@@ -85,7 +84,9 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
     with contextlib.ExitStack() as stack:
         stack.enter_context(address.listening)
         predictor = _open_model(model or str(LATEST), config)
-        rule = _rule(predictor, config)
+        # Unless the user says otherwise, a model abstains if it can.
+        abstain = config.abstain and predictor.reliability is not None and predictor.has_novelty
+        rule = abstention_rule(predictor, abstain=abstain, threshold=config.threshold, target_error=config.target_error)
         limits = Limits(
             max_body_bytes=config.max_body,
             max_pixels=config.max_pixels or MAX_PIXELS,
@@ -121,18 +122,6 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
         found = open_for_serving(spec, Path(scratch), offline=config.offline, trusted=config.trust)
     found.name = spec
     return found
-
-
-def _rule(predictor: Predictor[Pixels], config: ServeConfig) -> Abstention | None:
-    # Unless the user says otherwise, a model abstains if it can.
-    can_abstain = predictor.reliability is not None and predictor.has_novelty
-    return abstention_rule(
-        predictor.reliability,
-        has_novelty=predictor.has_novelty,
-        abstain=config.abstain and can_abstain,
-        threshold=config.threshold or 0.0,
-        target_error=config.target_error,
-    )
 
 
 def _short_name(spec: str) -> str:
