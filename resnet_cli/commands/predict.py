@@ -16,6 +16,8 @@ from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, li
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.outputs.opening import check_outputs, open_outputs
+from resnet_cli.outputs.prediction_files import made_by
+from resnet_cli.outputs.resume import Done, read_done
 from resnet_cli.prediction import Predictor, abstention_rule
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.system.events import Noted, Warned, WorkDone
@@ -23,7 +25,6 @@ from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
     from resnet_cli.model.reliability import Abstention
-    from resnet_cli.outputs.resume import Done
     from resnet_cli.system.interrupts import StopRequest
 
 
@@ -71,15 +72,15 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     )
     _note_precision(predictor, on_event)
     topk = min(config.topk or TOPK, len(predictor.classes))
-    made_by, done = _past(config, predictor, rule, topk)
+    writer_id, done = _past(config, predictor, rule, topk)
     if config.watch and arriving is None:
-        arriving = _arriving(config, known=done or _nothing())
+        arriving = _arriving(config, known=done)
     num = num_failed = num_unknown = 0
     with (
         _stoppable(config) as stop,
-        open_outputs(config, predictor, made_by=made_by, num_bytes=done.num_bytes if done else 0) as write,
+        open_outputs(config, predictor, made_by=writer_id, num_bytes=done.num_bytes) as write,
     ):
-        on_event(Started(_total(inputs, done)))
+        on_event(Started(None if inputs.total is None else max(0, inputs.total - done.num)))
         for items in _portions(config, inputs, done, arriving, stop, on_event):
             for predicted in predict_items(
                 predictor,
@@ -96,10 +97,9 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
                 on_event(predicted)
                 if stop is not None and stop.signal is not None:
                     break
-    before = done or _nothing()
     return PredictResult(
-        num=num + before.num,
-        num_failed=num_failed + before.num_failed,
+        num=num + done.num,
+        num_failed=num_failed + done.num_failed,
         num_unknown=num_unknown,
         num_written=num - num_failed,
     )
@@ -187,29 +187,17 @@ def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:
         on_event(Warned([predictor.precision_conflict]))
 
 
-def _past(
-    config: PredictConfig, predictor: Predictor[Any], rule: Abstention | None, topk: int
-) -> tuple[str, Done | None]:
+def _past(config: PredictConfig, predictor: Predictor[Any], rule: Abstention | None, topk: int) -> tuple[str, Done]:
     """What identifies this model and these settings in the rows of a file, and what the file holds already."""
     if config.output is None:
-        return "", None
-    from resnet_cli.outputs.prediction_files import made_by
-    from resnet_cli.outputs.resume import read_done
-
+        return "", Done()
     assert predictor.path is not None
     # Predictions in two precisions are never mixed in a file.
     precision = () if predictor.precision == "fp32" else (predictor.precision,)
     name = made_by(predictor.path, (topk, rule, *precision))
-    kind = config.format
-    if kind == "parquet" or kind is None or not (config.resume and config.output.exists()):
-        return name, None
-    return name, read_done(config.output, kind, name)
-
-
-def _nothing() -> Done:
-    from resnet_cli.outputs.resume import Done
-
-    return Done()
+    if config.format in ("csv", "json") and config.resume and config.output.exists():
+        return name, read_done(config.output, config.format, name)
+    return name, Done()
 
 
 def _arriving(config: PredictConfig, known: Done | None) -> Iterator[list[Item]]:
@@ -224,13 +212,13 @@ def _arriving(config: PredictConfig, known: Done | None) -> Iterator[list[Item]]
 def _portions(
     config: PredictConfig,
     inputs: Inputs,
-    done: Done | None,
+    done: Done,
     arriving: Iterator[list[Item]] | None,
     stop: StopRequest | None,
     on_event: OnEvent,
 ) -> Iterator[Iterator[Item]]:
     """The named images, then those that arrive until a signal comes."""
-    yield inputs.items if done is None else done.rest(inputs.items)
+    yield done.rest(inputs.items) if done.num else inputs.items
     if arriving is None or stop is None:
         return
     on_event(Noted(f"watching {config.watch}; Ctrl-C stops it"))
@@ -264,7 +252,3 @@ def _stoppable(config: PredictConfig) -> Iterator[StopRequest | None]:
         raise Interrupted(kept, signal=getattr(interrupt, "signal", None)) from None
     # Also if the parent process has set SIGINT to be ignored.
     raise Interrupted(kept, signal=stop.signal)
-
-
-def _total(inputs: Inputs, done: Done | None) -> int | None:
-    return inputs.total if done is None or inputs.total is None else max(0, inputs.total - done.num)
