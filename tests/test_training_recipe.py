@@ -143,6 +143,7 @@ def test_what_only_steps_can_do_is_refused_beside_lbfgs(mode: str, values: dict[
         ({"mode": "frozen", "max_time": "1m"}, ["--max-time", "mode frozen"]),
         ({"mode": "lp-ft", "add": True}, ["--add", "--weights", "own"]),
         ({"mode": "full", "ema": 0.9, "average": 2}, ["--ema", "--average"]),
+        ({"mode": "full", "fraction": 0.5}, ["--limit 40", "--fraction"]),
         ({"mode": "full", "average": 11}, ["--average 11", "10 epochs"]),
         ({"mode": "full", "mix_off_epochs": 1}, ["--mix-off-epochs", "--mixup", "--cutmix"]),
         ({"mode": "full", "mix_off_epochs": 1, "mixup": 0.0}, ["--mix-off-epochs"]),

@@ -252,7 +252,12 @@ class FinetuneConfig(ComputeConfig, DataConfig):
 
     # What depends on the data, or on a mode that the data decide, is checked in the plan.
     rules = (
-        Rule(("limit",), lambda config: config.fraction is None, "and --fraction: choose one"),
+        Rule(
+            ("limit",),
+            lambda config: config.fraction is None,
+            "and --fraction: choose one",
+            "--limit is a number of images, --fraction a share of each class",
+        ),
         Rule(
             ("seeds",), lambda config: (config.devices or 1) == 1, "and --devices: choose one", "start one run per seed"
         ),
