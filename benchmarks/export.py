@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from resnet_cli.commands.export import export_model
+from resnet_cli import export as export_model
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.images import read_image

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import resnet_cli
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.paths import cache_dir
 

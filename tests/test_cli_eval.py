@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.running import CLASSES, PRECISION, TINY, Trained, run_cli
 
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from resnet_cli.model.reliability import Reliability
 
 pytest_plugins = ["support.small_runs"]

@@ -18,7 +18,9 @@ import pytest
 from PIL import Image
 from support.running import CLASSES, IMPORTED, Trained, command_environment, run_cli
 
-from resnet_cli.commands.export import export_model
+from resnet_cli import export as export_model
+from resnet_cli.commands.export import export
+from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import SetupError
 from resnet_cli.exported.metadata import METADATA_FILE
 from resnet_cli.exported.onnx import OnnxModel, Prepared
@@ -320,7 +322,7 @@ def test_the_example_gives_the_same_answers_where_there_is_no_torch(
 
 def test_python_writes_the_same_file(full_run: Trained, exported: Path) -> None:
     seen: list[Any] = []
-    result = export_model(load_model(full_run.run), out=Path("again.onnx"), on_parity=seen.append)
+    result = export(full_run.run, ExportConfig(out=Path("again.onnx")), on_parity=seen.append)
     assert result.path.read_bytes() == exported.read_bytes()
     assert seen == [result.parity] and result.parity.passed
 

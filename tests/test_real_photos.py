@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from resnet_cli.model import features
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from support.running import TINY, Trained, scored
 
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item

@@ -11,7 +11,7 @@ from PIL import Image
 from support.html_page import Page, assert_self_contained
 from support.running import TINY
 
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from resnet_cli.training.report import FinetuneResult, report_content
 
 pytest_plugins = ("support.narrow_network", "support.small_runs")

@@ -17,7 +17,7 @@ import torch
 from support.running import TINY
 from torch import Tensor
 
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from resnet_cli.data import loading
 from resnet_cli.errors import ConfigError, DataError, Interrupted, ModelError
 from resnet_cli.model.weights import load_model

@@ -15,16 +15,18 @@ from resnet_cli.api.models import AnyModel, source_of
 from resnet_cli.api.progress import shown_events
 from resnet_cli.commands import download as downloading
 from resnet_cli.commands import evaluate as evaluating
-from resnet_cli.commands import finetune as finetuning
 from resnet_cli.commands import inspect as inspecting
 from resnet_cli.commands import studies
 from resnet_cli.commands.download import Downloaded
 from resnet_cli.commands.evaluate import ComparisonResult
-from resnet_cli.commands.export import ExportResult, export_model
+from resnet_cli.commands.export import ExportResult
+from resnet_cli.commands.export import export as export_file
 from resnet_cli.commands.inspect import InspectResult
 from resnet_cli.commands.studies import StudyResult
 from resnet_cli.config.base import resolve
 from resnet_cli.config.eval import EvalConfig
+from resnet_cli.config.export import ExportConfig
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.config.inspect import InspectConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scores import Evaluation
@@ -34,7 +36,10 @@ from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import LATEST
+from resnet_cli.training.events import PlanMade
+from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
+from resnet_cli.training.run import run_plan
 
 STUDIES = frozenset({"learning_curve", "label_audit", "robustness"})
 
@@ -66,6 +71,7 @@ def finetune(
         values["data"] = str(data)
     if "weights" in values:
         values["weights"] = str(_path(values["weights"]))
+    resolved = resolve(FinetuneConfig, values, config_file)
     with shown_events(progress) as show:
 
         def tell(event: Any) -> None:
@@ -73,7 +79,9 @@ def finetune(
             if on_event:
                 on_event(event)
 
-        return finetuning.finetune(on_event=tell, config_file=config_file, **values)
+        plan = make_plan(resolved, on_work=lambda *work: tell(WorkDone(*work)))
+        tell(PlanMade(plan))
+        return run_plan(plan, on_event=tell)
 
 
 def evaluate(
@@ -163,8 +171,9 @@ def export(model: AnyModel = LATEST, *, progress: bool = False, **values: Any) -
         VerificationError: The file's predictions differ; nothing is written or pushed.
         ResnetCliError: See ``resnet_cli.errors``; no incomplete file is left.
     """
+    config = resolve(ExportConfig, values).config
     with shown_events(progress) as show:
-        return export_model(source_of(model), on_work=lambda *work: show(WorkDone(*work)), **values)
+        return export_file(source_of(model), config, on_work=lambda *work: show(WorkDone(*work)))
 
 
 def inspect(data: str | PathLike[str], *, progress: bool = False, **values: Any) -> InspectResult:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.benchmark import FormatResult, benchmark
@@ -23,7 +22,6 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import (
-    LATEST,
     atomic_folder,
     atomic_path,
     disk_errors,
@@ -104,28 +102,6 @@ class FormatComparison:
         return {"schema_version": SCHEMA_VERSION, "model": str(self.model), "formats": rows}
 
 
-def export_model(
-    model: Model | str | os.PathLike[str] = LATEST,
-    *,
-    on_work: OnWork | None = None,
-    on_parity: Callable[[Parity], None] | None = None,
-    **values: Any,
-) -> ExportResult:
-    """Writes a model in another format, if the file's predictions on real images match the model's.
-
-    Args:
-        model: A model from :func:`resnet_cli.load`, or the path of a run folder or model file.
-        on_work: Called with the progress on the images.
-        on_parity: Called with the result of the parity check, also if it rejects the file.
-        **values: Fields of :class:`~resnet_cli.config.export.ExportConfig`, such as ``format="onnx", int8=True``.
-
-    Raises:
-        VerificationError: The file's predictions differ; nothing is written or pushed.
-        ResnetCliError: See ``resnet_cli.errors``; no incomplete file is left.
-    """
-    return export(model, resolve(ExportConfig, values).config, on_work=on_work, on_parity=on_parity)
-
-
 def export(
     model: Model | str | os.PathLike[str],
     config: ExportConfig,
@@ -133,7 +109,18 @@ def export(
     on_work: OnWork | None = None,
     on_parity: Callable[[Parity], None] | None = None,
 ) -> ExportResult:
-    """Exports a model as a config says; see :func:`export_model`."""
+    """Writes a model in another format, if the file's predictions on real images match the model's.
+
+    Args:
+        model: A loaded model, or the path of a run folder or model file.
+        config: The format and its options.
+        on_work: Called with the progress on the images.
+        on_parity: Called with the result of the parity check, also if it rejects the file.
+
+    Raises:
+        VerificationError: The file's predictions differ; nothing is written or pushed.
+        ResnetCliError: See ``resnet_cli.errors``; no incomplete file is left.
+    """
     target = destination(config)
     model = _open(model, config)
     began = time.monotonic()

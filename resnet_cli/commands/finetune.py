@@ -89,22 +89,6 @@ class Elsewhere:
     exit_code: int
 
 
-def finetune(*, on_event: OnEvent = ignore, config_file: Path | None = None, **values: Any) -> FinetuneResult:
-    """Plans and runs a finetune from Python.
-
-    Args:
-        on_event: Called with every event.
-        config_file: A YAML file; ``values`` win over it.
-        **values: Fields of :class:`~resnet_cli.config.finetune.FinetuneConfig`, such as ``data="photos", epochs=5``.
-
-    Raises:
-        ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
-    """
-    plan = make_plan(resolve(FinetuneConfig, values, config_file), on_work=lambda *work: on_event(WorkDone(*work)))
-    on_event(PlanMade(plan))
-    return run_plan(plan, on_event=on_event)
-
-
 def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> DryRun | Finetuned | Elsewhere:
     """Carries out what the command line asks for, in this process or in several.
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resnet_cli.commands.finetune import finetune
+from resnet_cli import finetune
 from support.running import CLASSES, PER_CLASS, TINY, Trained
 
 
