@@ -27,7 +27,7 @@ from resnet_cli.prediction import predict
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.events import WorkDone
-from resnet_cli.training import callback
+from resnet_cli.training import checkpointer
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.optimizers import Rates
@@ -45,7 +45,7 @@ DIGITS: dict[str, Any] = {"data": "digits", "classes": "0,1", "limit": 12, "val_
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Half a gigabyte each; tests/test_training_resume.py is about them.
-    monkeypatch.setattr(callback, "write_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr(checkpointer, "write_checkpoint", lambda *_, **__: None)
 
 
 def test_it_tells_everything_in_order(here: Path) -> None:
@@ -111,7 +111,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_no_run(here: Path) -> None:
 
 
 def test_an_epoch_that_is_worse_does_not_replace_the_best(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callback, "MODEL_EVERY_S", -1)
+    monkeypatch.setattr(checkpointer, "MODEL_EVERY_S", -1)
     saved: list[float] = []
 
     def hear(event: Event) -> None:
@@ -152,7 +152,7 @@ def test_the_test_split_chooses_nothing(full_run: Trained, tmp_path: Path) -> No
 
 
 def test_the_best_is_on_disk_at_least_every_so_often(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callback, "MODEL_EVERY_S", -1)
+    monkeypatch.setattr(checkpointer, "MODEL_EVERY_S", -1)
     events: list[Event] = []
     finetune(on_event=events.append, mode="frozen", epochs=3, **DIGITS)
     kinds = [type(event) for event in events]
