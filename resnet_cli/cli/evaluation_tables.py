@@ -95,7 +95,7 @@ def bar(share: float, width: int = BAR_WIDTH) -> Text:
 
 
 def _figures(scores: Evaluation) -> Table:
-    table = plain_table(f"Scores ({scores.num_images:,} images)", "figure", ">value", ">95 % interval")
+    table = plain_table(f"Scores ({scores.num_images:,} images)", "metric", ">value", ">95 % interval")
 
     def share(name: str, interval: Interval | None) -> None:
         if interval is not None:

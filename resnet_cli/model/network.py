@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,6 @@ class ResNet50(nn.Module):
         """Images [b x 3 x h x w] -> logits [b x k]."""
         logits: Tensor = self.fc(self.features(images))
         return logits
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters except those of the head."""
-        return (parameter for name, parameter in self.named_parameters() if not name.startswith("fc."))
 
     def backbone_state(self) -> dict[str, Tensor]:
         """The state dict without the head."""
