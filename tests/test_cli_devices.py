@@ -97,7 +97,7 @@ def test_devices_that_cannot_be_are_refused(flags: list[str], message: str) -> N
 
 def test_the_processes_get_every_flag_but_devices() -> None:
     flags = {"seed": 0, "add": False, "lr": None, "head_lr": 0.1, "devices": "2"}
-    line = launch.Arguments(data="-odd name", flags=flags, switches=["--json"]).command_line()
+    line = launch.FinetuneRequest(data="-odd name", flags=flags, switches=["--json"]).command_line()
     assert line == ["-m", "resnet_cli", "finetune", "--seed=0", "--head-lr=0.1", "--json", "--", "-odd name"]
 
 

@@ -78,7 +78,8 @@ def finetune(
         resolve(FinetuneConfig, {**flags, "data": data}, config)
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.progress import ProgressView
-        from resnet_cli.commands.finetune import DryRun, Elsewhere, FinetuneRequest, run_finetune
+        from resnet_cli.commands.finetune import DryRun, Elsewhere, run_finetune
+        from resnet_cli.training.launch import FinetuneRequest
 
     switches = [name for name, given in (("--json", as_json), ("--quiet", quiet)) if given]
     request = FinetuneRequest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,13 @@ from resnet_cli.training import launch
 from resnet_cli.training.distributed import Distributed
 from resnet_cli.training.estimate import Estimate, estimate
 from resnet_cli.training.events import OnEvent, PlanMade, ignore
+from resnet_cli.training.launch import FinetuneRequest
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed
 from resnet_cli.training.run import run_plan, run_worker
 from resnet_cli.training.seeds import run_seeds, to_dict
 from resnet_cli.version import SCHEMA_VERSION
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneRequest:
-    """What the user asks for.
-
-    Attributes:
-        data: DATA, or with ``resume`` the run folder; None for the default, or the newest interrupted run.
-        flags: Fields of the config that the user gave.
-        config_file: A YAML file; ``flags`` win over it.
-        resume: Whether to continue a run.
-        dry_run: Whether to plan only.
-        switches: Other arguments for the processes that ``--devices`` starts, such as ``--json``.
-    """
-
-    data: str | None
-    flags: Mapping[str, Any]
-    config_file: Path | None = None
-    resume: bool = False
-    dry_run: bool = False
-    switches: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +89,7 @@ def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> Dry
     run, resolved, config = _resolve(request, num_started)
     num = num_started or config.devices or 1
     if num > 1 and not num_started and not request.dry_run:
-        arguments = launch.Arguments(
-            data=request.data, flags=request.flags, config_file=request.config_file, switches=request.switches
-        )
-        return Elsewhere(launch.launch(num, arguments, config, run=run, on_event=on_event))
+        return Elsewhere(launch.launch(num, request, config, run=run, on_event=on_event))
     try:
         with launch.joined(num_started) as distributed:
             heard = on_event if distributed.is_main else ignore

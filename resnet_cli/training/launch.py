@@ -48,29 +48,34 @@ class WorkerEnded(Exception):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """The command line of ``finetune`` for each process.
+class FinetuneRequest:
+    """What the command line of ``finetune`` asks for.
 
     Attributes:
-        data: DATA, or the run folder to continue.
-        flags: Field of the config -> value.
-        config_file: The value of ``--config``.
+        data: DATA, or with ``resume`` the run folder; None for the default, or the newest interrupted run.
+        flags: Field of the config -> value, for the fields that were given.
+        config_file: The value of ``--config``; ``flags`` win over it.
+        resume: Whether to continue a run.
+        dry_run: Whether to plan only.
         switches: Other arguments, such as ``--json``.
     """
 
     data: str | None
     flags: Mapping[str, Any]
     config_file: Path | None = None
+    resume: bool = False
+    dry_run: bool = False
     switches: Sequence[str] = ()
 
     def command_line(self) -> list[str]:
-        """The arguments of Python."""
+        """The arguments of Python for one of several processes that carry out the request."""
         flags = dict(self.flags) | {"devices": None}
         shown = {flag_name(FinetuneConfig, name): value for name, value in flags.items() if value is not None}
-        shown |= {} if self.config_file is None else {"--config": self.config_file}
+        shown |= {"--config": self.config_file} if self.config_file else {}
         options = [name if value is True else f"{name}={value}" for name, value in shown.items() if value is not False]
+        resume = ["--resume"] if self.resume else []
         data = [] if self.data is None else ["--", self.data]
-        return ["-m", "resnet_cli", "finetune", *options, *self.switches, *data]
+        return ["-m", "resnet_cli", "finetune", *options, *resume, *self.switches, *data]
 
 
 def num_started() -> int | None:
@@ -115,12 +120,14 @@ def joined(size: int | None) -> Iterator[Distributed]:
         raise WorkerEnded(getattr(error, "exit_code", Interrupted("").exit_code)) from None
 
 
-def launch(num: int, arguments: Arguments, config: FinetuneConfig, *, run: RunFolder | None, on_event: OnEvent) -> int:
+def launch(
+    num: int, request: FinetuneRequest, config: FinetuneConfig, *, run: RunFolder | None, on_event: OnEvent
+) -> int:
     """Runs ``finetune`` in several processes on this machine, and continues it when one of them is killed.
 
     Args:
         num: Number of processes, one per device.
-        arguments: The command line that was typed.
+        request: The request, for all processes.
         config: The config that it gives.
         run: The run to continue; None for a new one.
         on_event: Called with a warning when a process was killed.
@@ -135,15 +142,13 @@ def launch(num: int, arguments: Arguments, config: FinetuneConfig, *, run: RunFo
     _check_devices(num, config.device)
     refuse_existing(config.out)
     folder = run or RunFolder(config.out or _new_folder(config.data))
-    again = Arguments(data=str(folder.path), flags={}, switches=("--resume", *arguments.switches))
+    again = FinetuneRequest(data=str(folder.path), flags={}, resume=True, switches=request.switches)
+    command = dataclasses.replace(request, flags={**request.flags, "out": folder.path})
     if run:
-        first = dataclasses.replace(arguments, data=str(folder.path), switches=again.switches)
-    else:
-        first = dataclasses.replace(arguments, flags={**arguments.flags, "out": folder.path})
+        command = dataclasses.replace(request, data=str(folder.path))
     # Each process would use all cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_threads() // num)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_S))
-    command = first
     for _ in range(1 + MAX_RESTARTS):
         codes = _run_processes(num, command.command_line())
         killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
