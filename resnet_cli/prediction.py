@@ -251,8 +251,8 @@ def abstention_rule(
         raise ConfigError(f"{shown}: must be a share between 0 and 1")
     if abstain and reliability is not None and not predictor.has_novelty:
         raise ModelError(
-            "the model cannot tell what is unlike its training images: it remembers none of them",
-            hint="ask for --threshold or --target-error alone, or use the run that it came from",
+            "the model cannot tell which images are unlike its training images: it has no exemplars of them",
+            hint="use --threshold or --target-error without --abstain, or the run that it came from",
         )
     if abstain or target_error is not None:
         return abstention(reliability, threshold=threshold, target_error=target_error)

@@ -110,7 +110,7 @@ def test_rules() -> None:
     with pytest.raises(ModelError, match="the model cannot abstain"):
         abstention_rule(MeanColours(), abstain=True)
     other.reliability = known
-    with pytest.raises(ModelError, match="remembers none of them"):
+    with pytest.raises(ModelError, match="has no exemplars of them"):
         abstention_rule(other, abstain=True)
     with pytest.raises(ConfigError, match="no threshold can guarantee that"):
         rule(target_error=0.0001)
