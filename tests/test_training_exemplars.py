@@ -12,9 +12,9 @@ from resnet_cli.training.exemplars import (
     MAX_ROWS,
     MIN_PER_CLASS,
     PER_CLASS,
+    choose_exemplars,
     join,
     joint_classes,
-    remember,
     retention,
     rows_per_class,
 )
@@ -47,7 +47,7 @@ def fit_head(rows: tuple[Tensor, Tensor], num_classes: int) -> nn.Linear:
 
 @pytest.fixture(scope="module")
 def exemplars() -> Exemplars:
-    return remember(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=0)
+    return choose_exemplars(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=0)
 
 
 def counts(exemplars: Exemplars) -> list[list[int]]:
@@ -62,7 +62,7 @@ def test_each_class_keeps_the_same_number_of_rows(exemplars: Exemplars) -> None:
 
 
 def test_a_class_with_few_images_keeps_them_all_and_one_without_any_harms_nothing() -> None:
-    kept = remember(make_rows([0, 0, 0, 2]), make_rows([0], seed=1), num_classes=3, seed=0)
+    kept = choose_exemplars(make_rows([0, 0, 0, 2]), make_rows([0], seed=1), num_classes=3, seed=0)
     assert counts(kept) == [[3, 0, 1], [1]]
 
 
@@ -83,8 +83,8 @@ def test_rows_are_remembered_bit_by_bit_and_none_twice(exemplars: Exemplars) -> 
 
 
 def test_the_same_seed_remembers_the_same(exemplars: Exemplars) -> None:
-    again = remember(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=0)
-    other = remember(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=1)
+    again = choose_exemplars(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=0)
+    other = choose_exemplars(make_rows(every(2, 300)), make_rows(every(2, 150), seed=1), num_classes=2, seed=1)
     assert torch.equal(exemplars.features, again.features)
     assert not torch.equal(exemplars.features, other.features)
 
@@ -94,7 +94,7 @@ def test_the_mean_of_the_remembered_is_nearer_to_the_mean_of_all_than_random_row
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 8, generator=generator) @ torch.randn(8, NUM_FEATURES, generator=generator)
     labels = torch.zeros(60, dtype=torch.int64)
-    kept = remember((features, labels), (features[:0], labels[:0]), num_classes=100, seed=0).features
+    kept = choose_exemplars((features, labels), (features[:0], labels[:0]), num_classes=100, seed=0).features
     units = nn.functional.normalize(features.float(), dim=1)
 
     def distance(rows: Tensor) -> float:
@@ -108,7 +108,7 @@ def test_the_mean_of_the_remembered_is_nearer_to_the_mean_of_all_than_random_row
 def test_herding_takes_the_row_that_brings_the_mean_nearest() -> None:
     """Against the definition, step by step."""
     features, labels = make_rows([0] * 30)
-    kept = remember((features, labels), (features[:0], labels[:0]), num_classes=400, seed=0).features
+    kept = choose_exemplars((features, labels), (features[:0], labels[:0]), num_classes=400, seed=0).features
     units = nn.functional.normalize(features.double(), dim=1)
     chosen: list[int] = []
     for _ in range(MIN_PER_CLASS):
@@ -185,4 +185,4 @@ def test_a_joint_model_remembers_all_its_classes(exemplars: Exemplars) -> None:
         new_classes=NEW,
         classes=classes,
     )
-    assert counts(remember(train, val, num_classes=4, seed=0)) == [[PER_CLASS] * 4, [100, 100, 10, 10]]
+    assert counts(choose_exemplars(train, val, num_classes=4, seed=0)) == [[PER_CLASS] * 4, [100, 100, 10, 10]]

@@ -51,12 +51,12 @@ def result_table(result: FinetuneResult) -> Table:
 
 
 def _chosen(result: FinetuneResult) -> str:
-    """What the validation split chose."""
+    """The choice that the validation split was used for."""
     best = result.best
     if best.epoch == 0:
         return f"chose the probe over {len(result.history) - 1} epochs"
     if best.l2 is not None:
-        return f"chose the penalty {best.l2:g} of {len(result.history)}"
+        return f"chose the penalty {best.l2:g}, one of {len(result.history)}"
     return f"chose epoch {best.epoch} of {result.history[-1].epoch}"
 
 

@@ -1,1 +1,1 @@
-"""From a resolved config to a run: the plan, the loop, and what is kept."""
+"""Training: from a resolved config to a finished run folder."""

@@ -35,25 +35,25 @@ def calibrate_model(
         DataError: An image can no longer be read.
     """
     val = dataset.split("val")
-    remembered = model.exemplars
-    new = [] if remembered else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
+    stored = model.exemplars
+    new = [] if stored else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
     features = extract_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
     val_rows = features[: len(val)], torch.tensor([item.label for item in val])
-    if remembered is None:
+    if stored is None:
         train_rows = features[len(val) :], torch.tensor([item.label for item in new])
-        remembered = exemplars.remember(train_rows, val_rows, num_classes=len(model.classes), seed=seed)
+        stored = exemplars.choose_exemplars(train_rows, val_rows, num_classes=len(model.classes), seed=seed)
     probs = head_probs(model.network.fc, val_rows[0]).double()
     labels = val_rows[1].numpy()
     logits = probs.clamp_min(torch.finfo(torch.float32).tiny).log()
     temperature = fit_temperature(logits.numpy(), labels)
-    confidence, answers = torch.softmax(logits / temperature, dim=1).max(dim=1)
-    known = dataclasses.replace(model, temperature=temperature, exemplars=remembered)
+    confidence, predicted = torch.softmax(logits / temperature, dim=1).max(dim=1)
+    known = dataclasses.replace(model, temperature=temperature, exemplars=stored)
     assert known.reference is not None
     return dataclasses.replace(
         known,
         reliability=Reliability(
             confidence.float().numpy(),
-            np.asarray(answers.numpy() == labels),
+            np.asarray(predicted.numpy() == labels),
             novelty(val_rows[0].numpy(), known.reference),
         ),
     )

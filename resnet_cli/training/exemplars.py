@@ -97,7 +97,7 @@ def max_bytes(num_classes: int) -> int:
     return 4 * NUM_FEATURES * num_classes * (num_train + round(num_train * HELD_OUT_SHARE))
 
 
-def remember(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Exemplars:
+def choose_exemplars(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Exemplars:
     """Chooses the exemplars of a model.
 
     The training rows are those whose mean is nearest to the mean of their class (herding); the held-out rows are

@@ -143,7 +143,7 @@ def make_plan(
     )
     if config.add:
         prepared = dataclasses.replace(prepared, dataset=_add_classes(prepared.dataset, start, preprocess))
-        compute = _compute_as_remembered(compute, config, start)
+        compute = _compute_of_exemplars(compute, config, start)
     refuse_ineffective(config, mode, decisions.why("mode"))
     facts = Facts(
         num_train=len(prepared.dataset.split("train")),
@@ -266,7 +266,7 @@ def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) 
     return dataset.relabel(joint_classes(start.classes, dataset.classes))
 
 
-def _compute_as_remembered(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
+def _compute_of_exemplars(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
     """Returns the device with the precision of the stored exemplars, since new features are used beside them.
 
     Raises:

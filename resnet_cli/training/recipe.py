@@ -151,7 +151,7 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
     """
     config, is_frozen = decisions.config, mode == "frozen"
     decisions.record("head", config.head)
-    # A model remembers far fewer images of its old classes than there are of the new ones.
+    # There are far fewer exemplars of the old classes than images of the new ones.
     balance: Balance = decisions.decide("balance", "logit-adjust" if config.add else "none", row=False)
     loss: LossName = decisions.decide("loss", "ce", row=False)
     solver = None if mode == "full" else _choose_solver(decisions, mode, loss, balance)
@@ -273,7 +273,7 @@ def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
         )
     if config.add and mode != "frozen":
         raise ConfigError(
-            f"--add needs a frozen backbone: the model remembers features of its images{reason}",
+            f"--add needs a frozen backbone: a model stores exemplars as features{reason}",
             hint="use --mode frozen",
         )
     idle = [name for name in BACKBONE_FLAGS if getattr(config, name) is not None]

@@ -204,7 +204,7 @@ class _Run:
                 old.exemplars, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
             )
         # Before the training, so that a model that is saved during it has exemplars too.
-        self._exemplars = exemplars.remember(train, val, num_classes=len(classes), seed=plan.config.seed)
+        self._exemplars = exemplars.choose_exemplars(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._callback.snapshot = lambda: head_tensors(network.fc)
             head, record, self._fitted = fit_linear_head(plan, train, val, self._on_event, threads=self._head_threads)
