@@ -146,7 +146,7 @@ def _download(
     # Versions before 1.0 draw their own bar.
     takes_bar = "tqdm_class" in inspect.signature(hf_hub_download).parameters
     # Its second protocol has another bar, for the same bytes on the network.
-    bar = silent_bar(on_progress, counts=lambda shown: "downloading bytes" not in str(shown.get("desc")))
+    bar = silent_bar(on_progress, counts=lambda options: "downloading bytes" not in str(options.get("desc")))
     options: dict[str, Any] = {"tqdm_class": bar} if takes_bar else {}
     try:
         return Path(hf_hub_download(weights.repo, name, revision=revision, **options))

@@ -130,8 +130,8 @@ def _operators() -> Floats:
 def _motions(images: Floats) -> Floats:
     """[n x s x s] -> [n x 5 x s x s]: the image, and its change by a shift and a stretch along x, then along y."""
     along_y, along_x = np.gradient(images, axis=(1, 2))
-    place = _places()
-    return _float32(np.stack([images, along_x, along_x * place, along_y, along_y * place[:, None]], axis=1))
+    centers = _cell_centers()
+    return _float32(np.stack([images, along_x, along_x * centers, along_y, along_y * centers[:, None]], axis=1))
 
 
 def _move(images: Floats, motion: Floats) -> Floats:
@@ -144,14 +144,14 @@ def _resampling(shift: Floats, stretch: Floats) -> Floats:
 
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, with a = -1/2.
     """
-    places = _places() * (1 + stretch[:, None]) + shift[:, None]
+    positions = _cell_centers() * (1 + stretch[:, None]) + shift[:, None]
     edge = (SIDE - 1) / 2
-    t = np.abs(np.clip(places, -edge, edge)[:, :, None] - _places())
+    t = np.abs(np.clip(positions, -edge, edge)[:, :, None] - _cell_centers())
     near, far = (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2
     return _float32(np.where(t < 1, near, np.where(t < 2, far, 0)))
 
 
-def _places() -> Floats:
+def _cell_centers() -> Floats:
     """Centers of the cells along a side, relative to its middle."""
     return np.arange(SIDE, dtype=np.float32) - np.float32((SIDE - 1) / 2)
 

@@ -138,8 +138,8 @@ def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Ite
     for item in kept:
         assert isinstance(item.source, Path)
         file = os.path.realpath(item.source)
-        shown = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
+        listed = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
         label = inspection.dataset.classes[item.label]
-        rows.append([Path(shown).as_posix(), label, item.split if has_splits else "", item.group])
+        rows.append([Path(listed).as_posix(), label, item.split if has_splits else "", item.group])
     write_rows(text, rows)
     return text.getvalue(), dropped

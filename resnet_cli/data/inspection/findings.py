@@ -79,11 +79,12 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
         ],
         "near_duplicates_by": inspection.near_by,
         "leaks": [
-            _shown(leak, dataset) | {"splits": [items[position].split for position in leak.positions]}
+            _to_dict(leak, dataset) | {"splits": [items[position].split for position in leak.positions]}
             for leak in inspection.leaks
         ],
         "label_conflicts": [
-            _shown(leak, dataset) | {"labels": [dataset.classes[items[position].label] for position in leak.positions]}
+            _to_dict(leak, dataset)
+            | {"labels": [dataset.classes[items[position].label] for position in leak.positions]}
             for leak in inspection.label_conflicts
         ],
         "torn_groups": [{"group": group, "splits": splits} for group, splits in inspection.separated_groups().items()],
@@ -91,7 +92,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
     }
 
 
-def _shown(leak: Leak, dataset: Dataset) -> dict[str, Any]:
+def _to_dict(leak: Leak, dataset: Dataset) -> dict[str, Any]:
     return {"paths": [dataset.items[position].name for position in leak.positions], "exact": leak.is_exact}
 
 

@@ -151,17 +151,17 @@ def _parts(archive: Path, name: str) -> list[str]:
     """The folders and the file in a member's name; empty for the root itself."""
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    shown = repr(name[:_MAX_SHOWN_CHARS])
+    quoted = repr(name[:_MAX_SHOWN_CHARS])
     if path.startswith("/") or re.match("[A-Za-z]:", path) or ".." in parts:
-        refuse(archive, f"{shown} would be outside the folder")
+        refuse(archive, f"{quoted} would be outside the folder")
     try:
         lengths = [len(os.fsencode(part)) for part in parts]
     except UnicodeEncodeError:
-        refuse(archive, f"{shown} cannot be a file name on this system")
+        refuse(archive, f"{quoted} cannot be a file name on this system")
     if "\0" in path:
-        refuse(archive, f"{shown} cannot be a file name")
+        refuse(archive, f"{quoted} cannot be a file name")
     if len(parts) > MAX_DEPTH or max(lengths, default=0) > MAX_PART_BYTES or sum(lengths) > MAX_NAME_BYTES:
-        refuse(archive, f"{shown} is too long, or deeper than {MAX_DEPTH} folders")
+        refuse(archive, f"{quoted} is too long, or deeper than {MAX_DEPTH} folders")
     return [_safe_on_windows(part) for part in parts] if _ON_WINDOWS else parts
 
 

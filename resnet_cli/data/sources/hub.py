@@ -159,7 +159,7 @@ def _download(
 
     # It has one bar for bytes from the network, one for bytes on the disk, and one for files.
     bar = silent_bar(
-        on_progress, counts=lambda shown: shown.get("unit") == "B" and "total" in str(shown.get("desc")), total=total
+        on_progress, counts=lambda bar: bar.get("unit") == "B" and "total" in str(bar.get("desc")), total=total
     )
     return Path(
         snapshot_download(

@@ -103,7 +103,7 @@ def localize(
         if copy.complete and (copy.folder / last).exists():
             return copy.folder / last
         raise NetworkError(
-            f"offline, and there is no complete copy of {copy.shown}", hint="run this once with a network"
+            f"offline, and there is no complete copy of {copy.display_name}", hint="run this once with a network"
         )
     filesystem, root = _open(address, scheme)
     source = _Source(filesystem, root, redact(spec), is_web=scheme in _WEB)
@@ -144,16 +144,16 @@ def _web_address(spec: str) -> tuple[str, str]:
 class _Source:
     """A folder of an fsspec filesystem, or one file in it."""
 
-    def __init__(self, filesystem: Any, root: str, shown: str, *, is_web: bool) -> None:
+    def __init__(self, filesystem: Any, root: str, display_name: str, *, is_web: bool) -> None:
         self.filesystem = filesystem
         self.root = root
-        self.shown = shown
+        self.display_name = display_name
         self.is_web = is_web
 
     def info(self) -> Mapping[str, Any]:
         """Information about the one file; empty if the filesystem gives none."""
         try:
-            found: Mapping[str, Any] = attempt(lambda: self.filesystem.info(self.root), self.shown)
+            found: Mapping[str, Any] = attempt(lambda: self.filesystem.info(self.root), self.display_name)
         except FileNotFoundError:
             return {}
         return found
@@ -175,21 +175,21 @@ class _Source:
                 for entry, is_folder in itertools.chain.from_iterable(listings):
                     num_entries += 1
                     if num_entries > MAX_FILES:
-                        raise DataError(f"{self.shown}: more than {MAX_FILES:,} files")
+                        raise DataError(f"{self.display_name}: more than {MAX_FILES:,} files")
                     if is_folder:
                         folders.append(entry.address)
                     else:
                         yield entry
                 if not folders:
                     return
-        raise DataError(f"{self.shown}: folders are nested more than {MAX_DEPTH} deep")
+        raise DataError(f"{self.display_name}: folders are nested more than {MAX_DEPTH} deep")
 
     def _entries(self, folder: str) -> list[tuple[RemoteEntry, bool]]:
         """The entries of a folder that are of use, each with whether it is a folder."""
         try:
-            listing = attempt(lambda: self.filesystem.ls(folder, detail=True), self.shown)
+            listing = attempt(lambda: self.filesystem.ls(folder, detail=True), self.display_name)
         except FileNotFoundError as error:
-            raise DataError(f"DATA {self.shown}: does not exist", hint="check the address") from error
+            raise DataError(f"DATA {self.display_name}: does not exist", hint="check the address") from error
         found = []
         for info in listing:
             address = html.unescape(info["name"]) if self.is_web else str(info["name"])
@@ -199,7 +199,7 @@ class _Source:
             is_link_up = self.is_web and is_folder and ".." in name.split("/")
             last = Path(name.rpartition("/")[2])
             if not is_link_up and (not last.name.startswith(".") if is_folder else is_wanted(last)) and last.name:
-                found.append((RemoteEntry.of(check_path(name, self.shown), address, info), is_folder))
+                found.append((RemoteEntry.of(check_path(name, self.display_name), address, info), is_folder))
         return found
 
     def _name(self, address: str) -> str:
@@ -213,7 +213,7 @@ class _Source:
 
 def _open(address: str, scheme: str) -> tuple[Any, str]:
     """An fsspec filesystem, and the path of the folder or file on it."""
-    shown = redact(address)
+    display_name = redact(address)
     try:
         import fsspec
 
@@ -228,14 +228,15 @@ def _open(address: str, scheme: str) -> tuple[Any, str]:
         raise missing_extra(what, "cloud") if scheme in _IN_EXTRA else SetupError(what) from error
     except ValueError as error:
         raise DataError(
-            f"DATA {shown}: unknown scheme {scheme}://", hint="use one such as s3://, gs://, https:// or hf:OWNER/NAME"
+            f"DATA {display_name}: unknown scheme {scheme}://",
+            hint="use one such as s3://, gs://, https:// or hf:OWNER/NAME",
         ) from error
     try:
         # Not the cached instance, whose listings would be those of an earlier call.
         filesystem = kind(**kind._get_kwargs_from_urls(address), **options, skip_instance_cache=True)
         return filesystem, str(kind._strip_protocol(address)).rstrip("/")
     except Exception as error:  # every filesystem has its own errors
-        raise explain(error, shown) from error
+        raise explain(error, display_name) from error
 
 
 async def _web_client(**options: Any) -> Any:
@@ -265,21 +266,21 @@ def _fetch_file(
     info = source.info()
     file = RemoteEntry.of(last, source.root, info)
     if copy.fetch(source.filesystem, [file], on_progress=on_progress, again=not info):
-        raise DataError(f"DATA {copy.shown}: does not exist", hint="check the address")
+        raise DataError(f"DATA {copy.display_name}: does not exist", hint="check the address")
     names = {last}
     if is_table_name(Path(last)):
         named = {
-            check_path(row.image, copy.shown): None
+            check_path(row.image, copy.display_name): None
             for row in read_table(copy.folder / last, **columns).rows
             if row.data is None
         }
         if len(named) > MAX_FILES:
-            raise DataError(f"{copy.shown}: more than {MAX_FILES:,} images")
+            raise DataError(f"{copy.display_name}: more than {MAX_FILES:,} images")
         images = [RemoteEntry(name, source.beside(name)) for name in named if name != last]
         missing = copy.fetch(source.filesystem, images, on_progress=on_progress)
         if images and len(missing) == len(images):
             raise DataError(
-                f"DATA {copy.shown}: none of the {len(images):,} images that it lists exists, such as "
+                f"DATA {copy.display_name}: none of the {len(images):,} images that it lists exists, such as "
                 f"{missing[0][:200]}",
                 hint="paths in a table are relative to its folder",
             )
@@ -292,13 +293,13 @@ def _fetch_folder(copy: RemoteCache, source: _Source, last: str, on_progress: On
     files = [dataclasses.replace(file, name=f"{last}/{file.name}") for file in source.files()]
     if not files:
         raise DataError(
-            f"DATA {copy.shown}: contains no images or tables",
+            f"DATA {copy.display_name}: contains no images or tables",
             hint="check the address; a web folder needs an index page that lists its files",
         )
     missing = copy.fetch(source.filesystem, files, on_progress=on_progress)
     if missing:
         raise DataError(
-            f"DATA {copy.shown}: {len(missing)} files are listed but do not exist, such as {missing[0][:200]}",
+            f"DATA {copy.display_name}: {len(missing)} files are listed but do not exist, such as {missing[0][:200]}",
             hint="run this again if the folder is being changed",
         )
     copy.finish({file.name for file in files})

@@ -72,7 +72,7 @@ class RemoteCache:
     """
 
     def __init__(self, spec: str, last: str) -> None:
-        self.shown = redact(spec)
+        self.display_name = redact(spec)
         self.folder = cache_folder(spec, last)
         self._index = self.folder.with_name(f"{self.folder.name}.json")
         self.complete, self._known = _read_index(self._index)
@@ -169,7 +169,7 @@ class RemoteCache:
             return size
 
         try:
-            size = attempt(transfer, f"{self.shown}: {redact(file.name)}")
+            size = attempt(transfer, f"{self.display_name}: {redact(file.name)}")
         except FileNotFoundError:
             return None
         self._known[file.name] = (size, file.stamp)
