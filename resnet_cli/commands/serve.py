@@ -111,9 +111,14 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
 
 def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
     if config.runtime == "torch":
+        from PIL import Image
+
         from resnet_cli.predictor import open_predictor
 
-        return open_predictor(spec, device=config.device, precision=config.precision, offline=config.offline)
+        opened = open_predictor(spec, device=config.device, precision=config.precision, offline=config.offline)
+        # The network is prepared with the first prediction: no request should wait for that.
+        opened.predict([opened.prepare(Image.new("RGB", (32, 32)))])
+        return opened
     from resnet_cli.exported.opening import check_trust
     from resnet_cli.exporting.serving_model import open_for_serving
 

@@ -93,7 +93,7 @@ class AuditResult(Summarized):
     @property
     def written(self) -> list[tuple[str, str]]:
         """The files that were written, each with what it is for."""
-        return [(str(self.sheet), "the labels to look at, with images"), (str(self.table), self.next_step)]
+        return [(str(self.sheet), "the labels to check, with their images"), (str(self.table), self.next_step)]
 
     def summary(self) -> dict[str, str]:
         """The model, the data and the main figures."""
