@@ -403,7 +403,7 @@ def test_changed_images_are_an_error(make_folder: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match=r"000\.jpg"):
         resume()
     first.rename(photos / "dog" / "moved.jpg")
-    with pytest.raises(DataError, match="gone"):
+    with pytest.raises(DataError, match="are missing"):
         resume()
     (photos / "dog" / "moved.jpg").unlink()
     first.write_bytes(data)
