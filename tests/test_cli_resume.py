@@ -233,7 +233,7 @@ def test_a_probe_by_lbfgs_says_that_it_has_no_epochs(here: Path) -> None:
     flags = [flag for flag in DIGITS if flag not in {"--batch-size", "4"}]
     assert finetune(*flags, "--mode", "frozen", "--out", "run")[0] == 0
     code, _, stderr = finetune("--resume", "run", "--epochs", "20")
-    assert code == 2 and "an L-BFGS probe has no epochs" in stderr
+    assert code == 2 and "a head that L-BFGS fitted has no epochs" in stderr
 
 
 def test_nothing_to_resume_is_a_clear_error() -> None:
