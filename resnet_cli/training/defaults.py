@@ -151,7 +151,7 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
         return "sgd", f"--{given[0].replace('_', '-')} is about steps"
     if loss != "ce" or balance == "sampler":
         return "sgd", f"--{'loss ' + loss if loss != 'ce' else 'balance ' + balance} needs steps"
-    return "lbfgs", "finds the optimal linear head; validation chooses its penalty"
+    return "lbfgs", "finds the best linear head; validation chooses its penalty"
 
 
 def default_batchnorm(mode: Mode, num_images: int, *, num_train: int, random_start: bool) -> Literal["train", "eval"]:
