@@ -55,7 +55,7 @@ def finetune(
     """Fine-tunes a ResNet-50 and writes a run folder.
 
     Args:
-        data: DATA as on the command line: a folder, a table, an archive, an address or a name.
+        data: DATA as on the command line: a folder, a table, an archive, a URL or a name.
         progress: Whether to show progress in the terminal or notebook.
         on_event: Called with every event of ``resnet_cli.training.events``.
         config_file: A YAML file; ``values`` win over it.
@@ -197,7 +197,7 @@ def download(*names: str, mirror: str | None = None, offline: bool = False, prog
 
     Args:
         *names: Names as ``resnet-cli download --list`` shows them, or ``hf:OWNER/NAME`` of weights.
-        mirror: Base URL to fetch from instead of each file's own address; the hash still decides.
+        mirror: Base URL to fetch from instead of each file's own URL; the hash is still verified.
         offline: Only verify.
         progress: Whether to show progress in the terminal or notebook.
 

@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "download": (
         "download",
-        "Download weights and data sets, or check the ones that are here. Interrupted downloads resume.",
+        "Download weights and data sets, or verify existing downloads. Interrupted downloads resume.",
     ),
     "inspect": (
         "inspect",

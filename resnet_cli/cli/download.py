@@ -34,13 +34,15 @@ def download(
     ] = False,
     mirror: Annotated[
         str | None,
-        typer.Option(help="Fetch from this web folder instead, as RESNET_CLI_MIRROR does; the hash still decides."),
+        typer.Option(
+            help="Download from this web folder instead, as RESNET_CLI_MIRROR does; the hash is still verified."
+        ),
     ] = None,
     offline: OfflineFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Download weights and data sets, or check the ones that are here. Interrupted downloads resume."""
+    """Download weights and data sets, or verify existing downloads. Interrupted downloads resume."""
     from resnet_cli.errors import ConfigError
 
     if not names and not show_list:

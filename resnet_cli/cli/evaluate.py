@@ -39,7 +39,7 @@ def evaluate(
         typer.Argument(
             metavar="[MODEL]... [DATA]",
             help="Models: run folders, .safetensors or .pth files, exported files, names of weights; several models "
-            "are compared on the same images. Images, as for finetune: a folder, a table, an archive, an address or a "
+            "are compared on the same images. Images, as for finetune: a folder, a table, an archive, a URL or a "
             "name.",
             show_default="runs/latest, and the images that its run held out",
             autocompletion=lambda incomplete: [*complete_model(incomplete), *complete_data(incomplete)],

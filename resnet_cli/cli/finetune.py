@@ -53,7 +53,7 @@ def finetune(
         typer.Option(
             "--resume",
             metavar="",
-            help="Continue the run folder that is named instead of DATA, or the newest interrupted run.",
+            help="Resume the run folder that is named instead of DATA, or the newest interrupted run.",
             rich_help_panel=RUN,
         ),
     ] = False,

@@ -27,7 +27,7 @@ QuietFlag = Annotated[
 DataArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder of images, a table, an archive, an address, or a name from: resnet-cli download --list.",
+        help="A folder of images, a table, an archive, a URL, or a name from: resnet-cli download --list.",
         autocompletion=complete_data,
     ),
 ]

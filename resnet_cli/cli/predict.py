@@ -46,7 +46,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             help="Files, folders, patterns such as 'images/**/*.png', tables with a column of paths, archives, "
-            "https:// addresses of images, or - for one image on stdin.",
+            "https:// URLs of images, or - for one image on stdin.",
             show_default=False,
         ),
     ] = None,

@@ -19,7 +19,7 @@ from resnet_cli.network.transfer import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir
 
 LIST_COMMAND = "resnet-cli download --list"
-#: Environment variable: a base URL to fetch from instead of each file's own address.
+#: Environment variable: a base URL to fetch from instead of each file's own URL.
 MIRROR = "RESNET_CLI_MIRROR"
 
 #: Called with a file's name, the bytes received so far, and the total (None if it is not known).
@@ -111,7 +111,7 @@ def download(
 
     Args:
         names: Names of :func:`entries`, or ``hf:OWNER/NAME[@REVISION]`` of weights.
-        mirror: Base URL to fetch from instead of each file's own address; the hash still decides.
+        mirror: Base URL to fetch from instead of each file's own URL; the hash is still verified.
         offline: Only verify.
         on_file: Called as the bytes of each file arrive.
 

@@ -72,7 +72,7 @@ def inspect(
     """Checks every image of a data set.
 
     Args:
-        data: What the user names: a folder, a table, an archive, an address or the name of a data set.
+        data: What the user names: a folder, a table, an archive, a URL or the name of a data set.
         config: How the data is read, and what to write.
         on_event: Called with the progress of downloads, checks, features and comparisons.
 

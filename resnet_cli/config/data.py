@@ -11,7 +11,9 @@ from resnet_cli.config.base import DATA, MACHINE, Config, Flag
 from resnet_cli.config.units import MaxPixels, Names
 
 ImageColumn = Annotated[str | None, Flag("Table column with the paths of the images.", DATA, "image, path, file, ...")]
-LargestImage = Annotated[MaxPixels | None, Flag("Treat a larger image as unreadable.", DATA, "50 million")]
+LargestImage = Annotated[
+    MaxPixels | None, Flag("Treat images with more pixels than this as unreadable.", DATA, "50 million")
+]
 Trust = Annotated[bool, Flag("Load a .pt2 file, which can run any code that is in it.")]
 
 
@@ -28,7 +30,7 @@ class ComputeConfig(OfflineConfig):
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
         Flag(
-            "Precision of features, predictions and all figures. auto is fp32, which gives the same predictions on "
+            "Precision of features, predictions and all metrics. auto is fp32, which gives the same predictions on "
             "every machine; bf16 and fp16 are faster and less exact.",
             MACHINE,
         ),
@@ -60,7 +62,7 @@ class DataConfig(OfflineConfig):
             "the column 'group'",
         ),
     ] = None
-    follow_links: Annotated[bool, Flag("Follow links that lead out of the folder.", DATA)] = False
+    follow_links: Annotated[bool, Flag("Follow symbolic links that point outside the folder.", DATA)] = False
     max_pixels: LargestImage = None
     on_bad_image: Annotated[
         Literal["error", "skip"],

@@ -14,7 +14,7 @@ from resnet_cli.config.units import Positive, Share, TargetError
 #: A study that is made instead of an evaluation.
 Study: TypeAlias = Literal["learning_curve", "label_audit", "robustness"]
 STUDIES: tuple[Study, ...] = ("learning_curve", "label_audit", "robustness")
-FIGURES, FILES, INSTEAD = "Figures", "Files", "Studies, instead of an evaluation"
+METRICS, FILES, INSTEAD = "Metrics", "Files", "Studies, instead of an evaluation"
 #: Flags of an evaluation; a study takes few of them.
 _OF_EVALUATION = ("tta", "slice", "target_error", "fail_under", "save_predictions", "no_report", "from_predictions")
 #: Flags that need images.
@@ -43,7 +43,7 @@ class EvalConfig(ComputeConfig, DataConfig):
         Flag(
             "Also score each group of images: a table column, 'parent' (the folder), or an expression that is "
             "matched against the names: 'camera([0-9]+)'.",
-            FIGURES,
+            METRICS,
         ),
     ] = None
     target_error: Annotated[
@@ -51,18 +51,16 @@ class EvalConfig(ComputeConfig, DataConfig):
         Flag(
             "Find the confidence threshold above which at most this share of predictions is wrong, such as 1%. The "
             "validation split gives the threshold; the evaluated images check it.",
-            FIGURES,
+            METRICS,
         ),
     ] = None
     fail_under: Annotated[
-        Share | None, Flag("Exit with code 10 if top-1 accuracy is below this: 95% or 0.95.", FIGURES)
+        Share | None, Flag("Exit with code 10 if top-1 accuracy is below this: 95% or 0.95.", METRICS)
     ] = None
     save_predictions: Annotated[
         Path | None, Flag("Write the prediction for every image to a .csv, .tsv, .jsonl or .parquet file.", FILES)
     ] = None
-    from_predictions: Annotated[
-        Path | None, Flag("Score such a file again, without the model and the images.", FILES)
-    ] = None
+    from_predictions: Annotated[Path | None, Flag("Score such a file, without the model and the images.", FILES)] = None
     out: Annotated[
         Path | None,
         Flag("Folder of the report; with --label-audit, the table to write.", FILES, "eval/ in the run folder"),
@@ -72,7 +70,7 @@ class EvalConfig(ComputeConfig, DataConfig):
         False
     )
     label_audit: Annotated[
-        bool, Flag("Rank the labels that are likely wrong, and write a table to correct them in.", INSTEAD)
+        bool, Flag("Rank the labels that are likely wrong, and write a table for correcting them.", INSTEAD)
     ] = False
     robustness: Annotated[
         bool, Flag("Measure accuracy on corrupted images: blur, noise, rotation and more.", INSTEAD)

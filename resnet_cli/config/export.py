@@ -82,7 +82,7 @@ class ExportConfig(OfflineConfig):
     max_drop: Annotated[Share, Flag("How much accuracy --int8 or --fp16 may cost: 1% or 0.01.", VERIFICATION, "1%")] = (
         0.01
     )
-    benchmark: Annotated[bool, Flag("Make, check and time every format, and keep none.", VERIFICATION)] = False
+    benchmark: Annotated[bool, Flag("Export, check and time every format, and keep no file.", VERIFICATION)] = False
     push: Annotated[
         str | None,
         Flag("Upload it too, with a model card and config.json: hf:OWNER/NAME. The token comes from HF_TOKEN.", HUB),

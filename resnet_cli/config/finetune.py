@@ -38,7 +38,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
 
     data: str = "cifar10"
     limit: Annotated[
-        Positive | None, Flag("Use at most N training images, balanced over the classes.", DATA, "all", advanced=True)
+        Positive | None, Flag("Use at most N training images, balanced across the classes.", DATA, "all", advanced=True)
     ] = None
     fraction: Annotated[
         Annotated[AnyShare, Field(gt=0, le=1)] | None,
@@ -54,7 +54,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             advanced=True,
         ),
     ] = 0.1
-    split_seed: Annotated[Seed, Flag("Random seed of that choice.", DATA, advanced=True)] = 0
+    split_seed: Annotated[Seed, Flag("Random seed for drawing splits and subsets.", DATA, advanced=True)] = 0
 
     weights: Annotated[
         str,
@@ -71,8 +71,8 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     mode: Annotated[
         Literal["auto", "frozen", "full", "lp-ft", "gradual"],
         Flag(
-            "frozen trains the head on cached features; full trains all layers; lp-ft does one after the other; "
-            "gradual unfreezes stage by stage.",
+            "frozen trains the head on cached features; full trains all layers; lp-ft trains first the head, then all "
+            "layers; gradual unfreezes stage by stage.",
             TRAINING,
         ),
     ] = "auto"
@@ -104,7 +104,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = None
     fit: Annotated[
         Literal["crop", "pad", "squash"] | None,
-        Flag("How an image becomes that square.", TRAINING, "from the images' shapes", advanced=True),
+        Flag("How an image is fitted into the square input.", TRAINING, "from the images' shapes", advanced=True),
     ] = None
     augment: Annotated[
         Literal["none", "light", "standard", "strong"] | None,
@@ -112,7 +112,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = None
     balance: Annotated[
         Literal["none", "weights", "sampler", "logit-adjust"] | None,
-        Flag("What to do about classes of uneven size.", TRAINING, "none"),
+        Flag("How to handle class imbalance.", TRAINING, "none"),
     ] = None
     seed: Annotated[Seed, Flag("Random seed for the head, shuffling and augmentation.", TRAINING, advanced=True)] = 0
     seeds: Annotated[
@@ -141,16 +141,14 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None,
         Flag("Weight decay; not applied to BatchNorm and biases.", RECIPE, "from the mode", advanced=True),
     ] = None
-    clip_grad: Annotated[Rate | None, Flag("Largest norm of the gradient.", RECIPE, "not clipped", advanced=True)] = (
-        None
-    )
+    clip_grad: Annotated[Rate | None, Flag("Maximum gradient norm.", RECIPE, "not clipped", advanced=True)] = None
     accumulate: Annotated[
         Annotated[int, Field(ge=1, le=4096)] | None,
         Flag("Gradient accumulation: split each batch into N micro-batches.", RECIPE, "1", advanced=True),
     ] = None
     batchnorm: Annotated[
         Literal["auto", "train", "eval"],
-        Flag("train uses batch statistics, eval those of the weights.", RECIPE, advanced=True),
+        Flag("train uses batch statistics, eval the running statistics of the weights.", RECIPE, advanced=True),
     ] = "auto"
     loss: Annotated[
         Literal["ce", "focal", "bce"] | None,
@@ -162,7 +160,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = None
     policy: Annotated[
         Literal["none", "randaugment", "trivialaugment"] | None,
-        Flag("Augmentation policy, instead of the one that --augment has.", RECIPE, "from --augment", advanced=True),
+        Flag("Augmentation policy; replaces the one of --augment.", RECIPE, "from --augment", advanced=True),
     ] = None
     erasing: Annotated[
         Share | None,
@@ -180,7 +178,12 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = None
     ema: Annotated[
         Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None,
-        Flag("Decay of a moving average of the weights, which becomes the model: 0.999.", RECIPE, "off", advanced=True),
+        Flag(
+            "Decay of an exponential moving average of the weights, which becomes the model: 0.999.",
+            RECIPE,
+            "off",
+            advanced=True,
+        ),
     ] = None
     average: Annotated[
         Annotated[int, Field(ge=2, le=10_000)] | None,
@@ -195,9 +198,9 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Positive | None,
         Flag("Stop after N epochs without an improvement.", STOPPING, "never", advanced=True),
     ] = None
-    target: Annotated[Share | None, Flag("Stop at this validation top-1: 97%.", STOPPING, "never", advanced=True)] = (
-        None
-    )
+    target: Annotated[
+        Share | None, Flag("Stop when validation top-1 reaches this: 97%.", STOPPING, "never", advanced=True)
+    ] = None
     fail_under: Annotated[
         Share | None,
         Flag(
@@ -218,7 +221,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         ),
     ] = None
     tensorboard: Annotated[bool, Flag("Write TensorBoard files into the run folder.", RUN, advanced=True)] = False
-    deterministic: Annotated[bool, Flag("Give the same bits each time, also on a GPU.", RUN, advanced=True)] = False
+    deterministic: Annotated[bool, Flag("Make repeated runs bit-identical, also on a GPU.", RUN, advanced=True)] = False
     out: Annotated[Path | None, Flag("The run folder.", RUN, "runs/DATA-TIME")] = None
 
     step_precision: Annotated[

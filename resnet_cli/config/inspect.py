@@ -13,7 +13,9 @@ class InspectConfig(DataConfig):
     """What ``inspect`` can be told; field names are the flags' names."""
 
     html: Annotated[Path | None, Flag("Also write a page with images: --html report.html.")] = None
-    fix: Annotated[bool, Flag("Write a table for finetune that omits what is wrong; no image is changed.")] = False
+    fix: Annotated[bool, Flag("Write a table for finetune that omits the faulty images; no image file is changed.")] = (
+        False
+    )
     out: Annotated[Path | None, Flag("Where --fix writes.", default="NAME-clean.csv in this folder")] = None
     deep: Annotated[
         bool, Flag("Also compare images by an ImageNet backbone: slower, and finds most mirrored copies.")

@@ -75,7 +75,7 @@ class PredictConfig(ComputeConfig):
     ] = None
     trust: Trust = False
     files_from: Annotated[
-        str | None, Flag("A file with one path or address per line; - reads the list from stdin.", DATA)
+        str | None, Flag("A file with one path or URL per line; - reads the list from stdin.", DATA)
     ] = None
     null: Annotated[
         bool, Flag("Paths in --files-from end with NUL, as find -print0 writes them.", DATA, short="-0")
@@ -110,7 +110,7 @@ class PredictConfig(ComputeConfig):
         Path | None,
         Flag("A new .csv, .jsonl or .parquet file instead of stdout; with --engine ray a folder.", OUTPUT, short="-o"),
     ] = None
-    resume: Annotated[bool, Flag("Continue an --output file that exists already.", OUTPUT)] = False
+    resume: Annotated[bool, Flag("Continue an existing --output file.", OUTPUT)] = False
     embeddings: Annotated[
         Path | None,
         Flag("Write features (n x 2048) to a .npy, .safetensors or .parquet file, with the names of the rows.", OUTPUT),
@@ -119,7 +119,7 @@ class PredictConfig(ComputeConfig):
     link: Annotated[bool, Flag("Create links in --sort-into instead of copies.", OUTPUT)] = False
     annotate: Annotated[Path | None, Flag("Write the images with their labels drawn on them into DIR.", OUTPUT)] = None
     explain: Annotated[
-        Path | None, Flag("Write heat maps of what spoke for each prediction (Grad-CAM) into DIR.", OUTPUT)
+        Path | None, Flag("Write heat maps of the regions that support each prediction (Grad-CAM) into DIR.", OUTPUT)
     ] = None
     similar: Annotated[
         tuple[str, ...], Flag("Find the images most similar to this one instead of classifying.", SIMILAR)

@@ -22,7 +22,7 @@ class ServeConfig(ComputeConfig):
     host: Annotated[str, Field(min_length=1), Flag("Address to listen on; other machines need a --token.", NETWORK)] = (
         "127.0.0.1"
     )
-    port: Annotated[int, Field(ge=0, le=65_535), Flag("Port to listen on; 0 takes any that is free.", NETWORK)] = 8000
+    port: Annotated[int, Field(ge=0, le=65_535), Flag("Port to listen on; 0 chooses any free port.", NETWORK)] = 8000
     token: Annotated[
         Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None,
         Flag("Token that requests must send: Authorization: Bearer TOKEN.", NETWORK, envvar="RESNET_CLI_TOKEN"),

@@ -83,5 +83,5 @@ def _is_model(spec: str, *, may_be_data: bool) -> bool:
     raise ConfigError(
         f"{spec}: no such model and no such data",
         hint="a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights; DATA is a "
-        "folder, a table, an archive, an address or a name",
+        "folder, a table, an archive, a URL or a name",
     )

@@ -56,7 +56,7 @@ def images_to_verify(model: Model, config: ExportConfig) -> VerificationImages:
 
 
 def images_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
-    """Images of ``--calibrate-with``, else of the run's training split, balanced over the classes.
+    """Images of ``--calibrate-with``, else of the run's training split, balanced across the classes.
 
     Raises:
         ConfigError: There are no such images.
@@ -77,7 +77,7 @@ def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
 
 
 def _spread(items: Sequence[Item], num: int) -> list[Item]:
-    """At most ``num`` items, balanced over the classes; always the same ones, in their order."""
+    """At most ``num`` items, balanced across the classes; always the same ones, in their order."""
     labels: NDArray[np.int64] = np.array([item.label for item in items], dtype=np.int64)
     order = np.random.default_rng(0).permutation(len(items))
     rank = np.empty(len(items), dtype=np.int64)

@@ -14,7 +14,7 @@ from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.version import __version__
 
 #: Hint if nothing else can verify the bytes.
-ADD_HASH = "use an https:// address, or add the file's hash to this one: #sha256=HEX"
+ADD_HASH = "use an https:// URL, or add the file's hash to this one: #sha256=HEX"
 
 #: File systems allow 255; suffixes of a download (`.part.etag`) need some of them.
 _MAX_NAME_BYTES = 120
@@ -46,15 +46,15 @@ def parse(url: str) -> tuple[SplitResult, str | None]:
         The address, quoted as a request needs it, and the SHA-256 in lower-case hex.
 
     Raises:
-        ConfigError: It is not an http(s) address, or something other than ``sha256=HEX`` follows the ``#``.
+        ConfigError: It is not an http(s) URL, or something other than ``sha256=HEX`` follows the ``#``.
     """
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigError(f"not an address: {error}") from error
+        raise ConfigError(f"not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{url.partition('?')[0].rpartition('@')[2]}: not an http(s) address")
+        raise ConfigError(f"{url.partition('?')[0].rpartition('@')[2]}: not an http(s) URL")
     sha256 = parts.fragment.removeprefix("sha256=").lower()
     if parts.fragment and not (parts.fragment.startswith("sha256=") and re.fullmatch("[0-9a-f]{64}", sha256)):
         raise ConfigError(f"{redact(url)}#{parts.fragment[:80]}: only #sha256= and 64 hex digits may follow an address")
@@ -101,6 +101,6 @@ class HttpsStaysHttps(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise NetworkError(
                 f"{redact(req.full_url)} redirects to {redact(newurl)}, which is not encrypted; refused",
-                hint="the network may require a login: open the address in a browser",
+                hint="the network may require a login: open the URL in a browser",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -91,7 +91,7 @@ def fetch(
     """Returns the path of a verified copy in ``folder``, downloading or resuming it if needed.
 
     A file of that name with other bytes is kept until a verified one replaces it. Proxies are used as urllib finds
-    them. ``RESNET_CLI_MIRROR`` is a base URL to fetch from instead (the hash still decides), and
+    them. ``RESNET_CLI_MIRROR`` is a base URL to fetch from instead (the hash is still verified), and
     ``RESNET_CLI_OFFLINE=1`` is the same as ``offline=True``.
 
     Args:
@@ -101,10 +101,10 @@ def fetch(
         offline: Fail instead of using the network.
         timeout_s: Longest wait for a connection or for the next bytes, in seconds.
         retries: Number of consecutive retries after temporary failures.
-        mirrored: Whether ``RESNET_CLI_MIRROR`` may replace the file's own address.
+        mirrored: Whether ``RESNET_CLI_MIRROR`` may replace the file's own URL.
 
     Raises:
-        ConfigError: The mirror is not an http(s) address.
+        ConfigError: The mirror is not an http(s) URL.
         NetworkError: The file cannot be downloaded, or has the wrong bytes.
         DiskError: The folder cannot be written, or the disk is full.
     """
@@ -132,7 +132,7 @@ def fetch_url(url: str, *, offline: bool = False, on_progress: OnProgress | None
     """Fetches a file from a user's own address, once; later calls find the copy without the network.
 
     If ``#sha256=HEX`` is appended to the address, the hash decides, otherwise the length that the server states. A
-    mirror is never used, since it cannot know the address.
+    mirror is never used, since it cannot know the URL.
 
     Args:
         url: ``https://``; ``http://`` only for this machine, or with a hash.
@@ -143,7 +143,7 @@ def fetch_url(url: str, *, offline: bool = False, on_progress: OnProgress | None
         The file, under its own name in a separate folder below :func:`resnet_cli.system.paths.data_dir`.
 
     Raises:
-        ConfigError: The address is invalid.
+        ConfigError: The URL is invalid.
         NetworkError: The file cannot be downloaded, or has the wrong bytes.
         DiskError: The folder cannot be written, or the disk is full.
     """

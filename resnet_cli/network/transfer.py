@@ -1,7 +1,7 @@
 """The download of one file: it can resume, is limited in time, and is verified before it is used.
 
 The bytes are stored in ``<name>.part`` until their hash has been verified; the next attempt, or the next run, resumes
-from there. The address of a user has no known hash: then the stated length and the ETag decide.
+from there. The URL of a user has no known hash: then the stated length and the ETag decide.
 """
 
 from __future__ import annotations
@@ -213,9 +213,9 @@ class Transfer:
                 if error.code >= 500 or error.code in TRANSIENT_STATUSES:
                     raise _TransientError(f"HTTP {error.code} {error.reason}") from error
                 message = f"{redact(self.url)} answers HTTP {error.code} {error.reason}"
-                # Downloading the same address by hand would fail too.
+                # Downloading the same URL by hand would fail too.
                 is_gone = error.code in GONE_STATUSES
-                raise NetworkError(message, hint="check the address" if is_gone else self.by_hand) from error
+                raise NetworkError(message, hint="check the URL" if is_gone else self.by_hand) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):
@@ -225,7 +225,7 @@ class Transfer:
                 ) from error
             raise _TransientError(_reason(reason)) from error
         except ValueError as error:
-            raise NetworkError(f"{redact(self.url)} redirects to an invalid address: {error}") from error
+            raise NetworkError(f"{redact(self.url)} redirects to an invalid URL: {error}") from error
         return response
 
     def _check_range(self, response: http.client.HTTPResponse, start: int, etag: str) -> None:
@@ -251,7 +251,7 @@ class Transfer:
         if response.headers.get_content_type() == "text/html":
             raise NetworkError(
                 f"{redact(self.url)} is a web page, not a file",
-                hint="open it in a browser and copy the address of its download link",
+                hint="open it in a browser and copy the URL of its download link",
             )
 
     def _save(self, response: http.client.HTTPResponse, start: int, total: int | None) -> None:

@@ -143,7 +143,7 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
         head_is_linear: Whether the problem is convex.
         given: Flags about steps and epochs that the user gave.
         loss: Name of the loss.
-        balance: How classes of uneven size are balanced.
+        balance: How imbalanced classes are balanced.
     """
     if not head_is_linear:
         return "sgd", "the head has hidden layers"

@@ -1,4 +1,4 @@
-"""The losses, and the balancing of classes of uneven size."""
+"""The losses, and the balancing of imbalanced classes."""
 
 from __future__ import annotations
 

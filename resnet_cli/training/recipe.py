@@ -68,7 +68,7 @@ class Recipe:
         clip_grad: Maximum norm of the gradient; None for no clipping.
         loss: Name of the loss.
         label_smoothing: Share of each label that is spread over all classes, in [0, 1).
-        balance: How classes of uneven size are balanced.
+        balance: How imbalanced classes are balanced.
         augment: Augmentation of the training images; None if the backbone is frozen (features are computed once).
         mixup: Alpha of mixup; 0 for none.
         cutmix: Alpha of CutMix; 0 for none.

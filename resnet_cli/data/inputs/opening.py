@@ -84,10 +84,10 @@ def find_images(
 
 
 def listed_images(paths: Iterable[str], *, options: InputOptions, base: str = "") -> Iterator[Item]:
-    """Yields images from a list of paths or addresses.
+    """Yields images from a list of paths or URLs.
 
     Args:
-        paths: Any number of paths or addresses.
+        paths: Any number of paths or URLs.
         options: How images are read.
         base: Folder to which relative paths refer.
     """

@@ -1,4 +1,4 @@
-"""Single images at http(s) addresses: fetched when they are opened, limited in bytes and time, never stored."""
+"""Single images at http(s) URLs: fetched when they are opened, limited in bytes and time, never stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_cli.text import size
 #: Size of a 50-megapixel photo as PNG; a network with 224 pixels needs no larger image.
 MAX_BYTES = 200_000_000
 TIMEOUT_S = 20
-#: Number of retries: few, so that a list of dead addresses ends in reasonable time.
+#: Number of retries: few, so that a list of dead URLs ends in reasonable time.
 RETRIES = 2
 
 
@@ -70,7 +70,7 @@ class WebItem(Item):
 
 
 def web_item(url: str, *, max_pixels: int, offline: bool = False) -> WebItem:
-    """An item that is fetched when it is opened; its name is the address without user and password."""
+    """An item that is fetched when it is opened; its name is the URL without user and password."""
     parts = urlsplit(url)
     # The query is kept: it may be the only difference between two images.
     name = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
@@ -96,7 +96,7 @@ def fetch_image(url: str, *, offline: bool = False) -> bytes:
         offline: Fail instead of using the network.
 
     Raises:
-        ConfigError: The address is invalid.
+        ConfigError: The URL is invalid.
         NetworkError: It cannot be downloaded, is too large, or has the wrong bytes.
     """
     parts, sha256 = addresses.parse(url)

@@ -30,7 +30,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
     """Opens a data set with the splits of its source; a source without splits is all ``train``.
 
     Args:
-        spec: A folder, a table, an archive of either, the address of any of these, or the name of a data set in the
+        spec: A folder, a table, an archive of either, the URL of any of these, or the name of a data set in the
             registry.
         options: How the data is read.
         on_work: Called with the bytes done and the bytes in all of ``download`` and ``unpack``.
@@ -66,7 +66,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
         if not os.path.exists(path):
             raise DataError(
                 f"DATA {spec}: no such folder or file",
-                hint="give a folder with one subfolder per class, a table, an archive, an address, or a name: "
+                hint="give a folder with one subfolder per class, a table, an archive, a URL, or a name: "
                 f"{', '.join(DATASETS)}",
             )
         # A table that is a link lists images beside the link.

@@ -1,6 +1,6 @@
 """Remote DATA becomes a local folder, archive or table, which the readers of local data open.
 
-Archives at http(s) addresses are one download (``download.py``), ``hf:`` is the Hugging Face Hub (``hub.py``), and
+Archives at http(s) URLs are one download (``download.py``), ``hf:`` is the Hugging Face Hub (``hub.py``), and
 everything else, such as s3:// and gs:// buckets or web folders, is copied through fsspec. Passwords are neither
 requested nor stored: each library finds its own in the environment or in its own files.
 """
@@ -49,7 +49,7 @@ _INSTEAD = {
     "file": "give the path itself",
     "local": "give the path itself",
     "hf": "write hf:OWNER/NAME",
-    "ftp": "it is not encrypted: give an https:// address",
+    "ftp": "it is not encrypted: give an https:// URL",
     "zip": "give the archive itself",
     "tar": "give the archive itself",
 }
@@ -75,7 +75,7 @@ def localize(
     kept.
 
     Args:
-        spec: ``hf:OWNER/NAME``, or the address of a folder, a table or an archive.
+        spec: ``hf:OWNER/NAME``, or the URL of a folder, a table or an archive.
         offline: Use the complete copy of an earlier call, and fail if there is none.
         on_progress: Called with the bytes copied so far and the total, None if it is not known.
         columns: Passed on to :func:`~resnet_cli.data.sources.tables.read_table`.
@@ -88,7 +88,7 @@ def localize(
         NetworkError: It cannot be downloaded, or only without encryption.
         SetupError: A package is not installed.
         DiskError: The cache cannot be written, or the disk is full.
-        ConfigError: The address is invalid, or a requested column does not exist.
+        ConfigError: The URL is invalid, or a requested column does not exist.
     """
     offline = is_offline(offline)
     if spec.startswith("hf:") and not spec.startswith("hf://"):
@@ -117,7 +117,7 @@ def localize(
 def _scheme(spec: str) -> str:
     found = _SCHEME.match(spec)
     if not found:
-        raise DataError(f"DATA {redact(spec)}: not an address", hint="write scheme://host/folder or hf:OWNER/NAME")
+        raise DataError(f"DATA {redact(spec)}: not a URL", hint="write scheme://host/folder or hf:OWNER/NAME")
     scheme = found[1].lower()
     if scheme in _INSTEAD:
         raise DataError(f"DATA {redact(spec)}: {scheme}:// is not supported", hint=_INSTEAD[scheme])
@@ -133,8 +133,8 @@ def _web_address(spec: str) -> tuple[str, str]:
         return spec, last
     if parts.query or "#" in spec:
         raise DataError(
-            f"DATA {redact(spec)}: only the address of an archive may contain '?' or '#'",
-            hint="give the address of a folder, a table or an archive",
+            f"DATA {redact(spec)}: only the URL of an archive may contain '?' or '#'",
+            hint="give the URL of a folder, a table or an archive",
         )
     if not addresses.is_private(spec):
         raise NetworkError(f"{redact(spec)} is not encrypted; refused", hint="write https://")
@@ -159,7 +159,7 @@ class _Source:
         return found
 
     def beside(self, name: str) -> str:
-        """The address of a file whose name is relative to this one."""
+        """The URL of a file whose name is relative to this one."""
         parent = self.root.rpartition("/")[0]
         return f"{parent}/{quote(os.fsencode(name))}" if self.is_web else f"{parent}/{name}"
 
@@ -189,7 +189,7 @@ class _Source:
         try:
             listing = attempt(lambda: self.filesystem.ls(folder, detail=True), self.display_name)
         except FileNotFoundError as error:
-            raise DataError(f"DATA {self.display_name}: does not exist", hint="check the address") from error
+            raise DataError(f"DATA {self.display_name}: does not exist", hint="check the URL") from error
         found = []
         for info in listing:
             address = html.unescape(info["name"]) if self.is_web else str(info["name"])
@@ -240,7 +240,7 @@ def _open(address: str, scheme: str) -> tuple[Any, str]:
 
 
 async def _web_client(**options: Any) -> Any:
-    """A session that finds proxies and passwords as curl does, and follows no redirect to an unencrypted address."""
+    """A session that finds proxies and passwords as curl does, and follows no redirect to an unencrypted URL."""
     import aiohttp
 
     trace = aiohttp.TraceConfig()
@@ -255,7 +255,7 @@ async def _check_redirect(session: Any, context: Any, redirect: Any) -> None:
     if not addresses.is_private(target):
         raise NetworkError(
             f"{redact(str(redirect.url))} redirects to {redact(target)}, which is not encrypted; refused",
-            hint="the network may require a login: open the address in a browser",
+            hint="the network may require a login: open the URL in a browser",
         )
 
 
@@ -266,7 +266,7 @@ def _fetch_file(
     info = source.info()
     file = RemoteEntry.of(last, source.root, info)
     if copy.fetch(source.filesystem, [file], on_progress=on_progress, again=not info):
-        raise DataError(f"DATA {copy.display_name}: does not exist", hint="check the address")
+        raise DataError(f"DATA {copy.display_name}: does not exist", hint="check the URL")
     names = {last}
     if is_table_name(Path(last)):
         named = {
@@ -294,7 +294,7 @@ def _fetch_folder(copy: RemoteCache, source: _Source, last: str, on_progress: On
     if not files:
         raise DataError(
             f"DATA {copy.display_name}: contains no images or tables",
-            hint="check the address; a web folder needs an index page that lists its files",
+            hint="check the URL; a web folder needs an index page that lists its files",
         )
     missing = copy.fetch(source.filesystem, files, on_progress=on_progress)
     if missing:

@@ -66,7 +66,7 @@ def destination(config: ExportConfig) -> Destination | None:
     if not addresses.is_private(endpoint):
         raise ConfigError(
             f"HF_ENDPOINT {addresses.redact(endpoint)}: the token would be sent there unencrypted",
-            hint="use its https:// address",
+            hint="use its https:// URL",
         )
     return Destination(weights.repo, endpoint, _token(config.push))
 
