@@ -1,5 +1,5 @@
 #!/bin/sh
-# A model for cats and dogs becomes a model for farm animals.
+# A model for cats and dogs is reused for a model of farm animals.
 # The images are CIFAR-10's: cat and dog, then horse and deer (CIFAR-10 has no cows).
 #
 # Usage: examples/cats_dogs_to_cows_horses.sh [DATA]
@@ -9,14 +9,14 @@ data=${1:-cifar10}
 # The first backbone; `resnet-cli finetune --help` lists the choices.
 weights=${WEIGHTS:-auto}
 
-# The old job. The model file keeps the features of some of its training images.
+# The first task. The model file contains the features of some of its training images.
 resnet-cli finetune "$data" --classes cat,dog --weights "$weights" --mode frozen --limit 1000 --out runs/cats_dogs
 
-# The new job, with 20 labeled images: the old backbone and a new head. This model knows only horses and deer.
+# The second task, with 20 labeled images: the old backbone and a new head. This model predicts only horses and deer.
 resnet-cli finetune "$data" --classes horse,deer --weights runs/cats_dogs --mode frozen --limit 20 \
     --out runs/horses_deer_20
 
-# One model for all four classes. No image of a cat or a dog is read: the features in the old model stand for them.
+# One model for all four classes. No image of a cat or a dog is read: the features in the old model represent them.
 # The accuracy on cats and dogs before and after is printed at the end.
 resnet-cli finetune "$data" --classes horse,deer --weights runs/cats_dogs --add --limit 1000 --out runs/all_four
 

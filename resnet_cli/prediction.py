@@ -116,7 +116,7 @@ class Predictor(Protocol[Prepared]):
         has_heatmap: Whether :meth:`heatmap` is available.
         batch_size: Images per forward pass, unless the user chooses another number.
         precision: The precision in which it computes: fp32, bf16, fp16 or int8.
-        precision_conflict: A sentence for the user if its validation figures were computed in another precision.
+        precision_conflict: A sentence for the user if its validation metrics were computed in another precision.
     """
 
     name: str = ""

@@ -245,7 +245,7 @@ def test_a_target_is_found_on_validation_and_tried_on_the_judged_images(full_run
     assert "found on these very images" in own.stderr
     dataclasses.replace(full_run.result.model, reliability=None, exemplars=None).save(run / "model.safetensors")
     refused = run_cli("eval", run, "--target-error", "5%", "--no-report")
-    assert refused.exit_code == 3 and "no validation figures" in refused.stderr
+    assert refused.exit_code == 3 and "no validation metrics" in refused.stderr
     assert evaluated(run)["unfamiliar"] is None
 
 

@@ -121,7 +121,7 @@ def test_a_dry_run_writes_nothing(mode: str, tmp_path: Path, monkeypatch: pytest
     before = written()
     result = run_cli("finetune", *SMALL, "--mode", mode, "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "No run was made" in result.stdout
+    assert "No run was started" in result.stdout
     assert written() == before
 
 

@@ -51,15 +51,15 @@ def test_figures_and_answers_are_float32_whatever_the_processor_has(
 
 def test_bf16_is_named_beside_every_figure_that_it_made(photos: Path) -> None:
     stdout, stderr = succeeds("finetune", photos, *SMALL, "--mode", "frozen", "--precision", "bf16", "--out", "run")
-    assert "computed in bf16, less exact than float32" in " ".join(stdout.split())
+    assert "computed in bf16, less precise than float32" in " ".join(stdout.split())
     assert "all metrics are computed in it" in stderr
     assert json.loads(Path("run/metrics.json").read_text())["precision"] == "bf16"
     stdout, stderr = succeeds("eval", "run", "--no-report", "--precision", "bf16", "--json")
     assert json.loads(stdout)["precision"] == "bf16"
-    assert "computed in bf16, less exact than float32" in stderr and "warning" not in stderr
+    assert "computed in bf16, less precise than float32" in stderr and "warning" not in stderr
     image = next(photos.rglob("*.jpg"))
     _, stderr = succeeds("predict", image, "--model", "run", "--precision", "bf16")
-    assert "predictions are computed in bf16, which is less exact than float32" in stderr and "warning" not in stderr
+    assert "predictions are computed in bf16, which is less precise than float32" in stderr and "warning" not in stderr
 
 
 def test_it_is_said_where_a_model_got_to_know_its_limits_in_another_precision(photos: Path) -> None:

@@ -247,7 +247,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, image
     ):
         assert why in on_ray(address, *arguments, *other, exit_code=2)
     (images / "00a.jpg").write_bytes((images / "00.jpg").read_bytes())
-    assert "out was begun with other images" in on_ray(address, *arguments, exit_code=2)
+    assert "out was started with other images" in on_ray(address, *arguments, exit_code=2)
 
 
 def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Path, images: Path) -> None:

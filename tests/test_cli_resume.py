@@ -224,7 +224,7 @@ def test_resume_with_a_dry_run_changes_nothing(here: Path) -> None:
     assert finetune(*DIGITS, "--mode", "frozen", "--solver", "sgd", "--epochs", "2", "--out", "run")[0] == 0
     before = {path: path.stat().st_mtime_ns for path in here.joinpath("run").rglob("*")}
     code, stdout, _ = finetune("--resume", "run", "--epochs", "4", "--dry-run")
-    assert code == 0 and "No run was made" in stdout
+    assert code == 0 and "No run was started" in stdout
     assert {path: path.stat().st_mtime_ns for path in here.joinpath("run").rglob("*")} == before
 
 

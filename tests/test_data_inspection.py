@@ -366,7 +366,7 @@ def test_a_thousand_classes_without_images_are_one_finding_and_the_misspelt_come
 def test_uneven_and_tiny_classes_are_found() -> None:
     assert codes(labelled({"a": {"train": 60}, "b": {"train": 12}})) == []
     uneven = labelled({"a": {"train": 61}, "b": {"train": 12}})
-    assert message(uneven, "imbalance") == "classes are uneven: 12 training images of 'b', 61 of 'a'"
+    assert message(uneven, "imbalance") == "classes are imbalanced: 12 training images of 'b', 61 of 'a'"
     tiny = labelled({"a": {"train": 12}, "b": {"train": 9}})
     assert codes(tiny) == ["tiny_classes"]
     assert message(tiny, "tiny_classes").endswith(" 1, such as b")

@@ -244,7 +244,7 @@ def test_risk_falls_with_coverage_where_confidence_says_something() -> None:
     rows = risk_coverage(confidence, is_right)
     assert [round(row.coverage, 3) for row in rows] == [1, 0.95, 0.9, 0.8, 0.7, 0.5]
     assert [row.error.value if row.error else None for row in rows] == pytest.approx([0.1, 10 / 190, 0, 0, 0, 0])
-    # What is equally probable is answered together, and no row is there twice.
+    # What is equally probable is answered together, and no row occurs twice.
     (only,) = risk_coverage(np.full(10, 0.8), np.ones(10, dtype=bool))
     assert (only.coverage, only.num_answered) == (1, 10)
     assert coverage_from(0.9, np.full(10, 0.8), np.ones(10, dtype=bool)).error is None

@@ -90,7 +90,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "negative": (HEAD + "1.jpg,cat,-0.5,1\n", "not a number"),
     "not adding up": (HEAD + "1.jpg,cat,0.5,0.5\n2.jpg,cat,0.5,0.1\n", "image 2 have the sum 0.6"),
     "cells missing": (HEAD + "1.jpg,cat,1\n", "3 cells under 4 columns"),
-    "a class twice": ("path,label,prob:cat,prob:cat\n1.jpg,cat,0.5,0.5\n", "'prob:cat' is there twice"),
+    "a class twice": ("path,label,prob:cat,prob:cat\n1.jpg,cat,0.5,0.5\n", "'prob:cat' occurs twice"),
     "an open quote": (HEAD + '"1.jpg,cat,0.5,0.5\n', "not a row"),
     "binary": (b"\x00\xff\xfe" * 50, ""),
     "temperatures": (HEAD.replace("path", "temperature,path") + "1,1.jpg,cat,1,0\n2,2.jpg,cat,1,0\n", "temperature"),

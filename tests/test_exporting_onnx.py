@@ -231,7 +231,7 @@ def test_a_file_of_another_program_is_refused_with_the_way_out(whole: Path) -> N
     proto = onnx.load(whole)
     proto.producer_name = "pytorch"
     onnx.save(proto, whole)
-    with pytest.raises(ModelError, match=r"none that this program wrote \(its producer is pytorch\)") as caught:
+    with pytest.raises(ModelError, match=r"not one that this program wrote \(its producer is pytorch\)") as caught:
         OnnxModel.load(whole)
     assert caught.value.hint == "export one: resnet-cli export RUN"
 

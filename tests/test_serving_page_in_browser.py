@@ -39,7 +39,7 @@ def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("request", lambda request: _note_request(request.url, server.url, faults))
         page.goto(server.url)
-        page.get_by_text("knows 3 classes").wait_for()
+        page.get_by_text("distinguishes 3 classes").wait_for()
         return page
 
     yield open_page
@@ -108,7 +108,7 @@ def test_where_it_looked_is_shown_by_keyboard(visit: Callable[..., Any]) -> None
     page = visit()
     drop(page)
     read_answer(page)
-    button = page.get_by_role("button", name="Where it looked")
+    button = page.get_by_role("button", name="Show heat map")
     button.focus()
     page.keyboard.press("Enter")
     pressed = page.get_by_role("button", name="Show the image")
@@ -197,9 +197,9 @@ def test_a_token_is_asked_for_and_kept(browser: Any, made_onnx: Path, tmp_path: 
         page.get_by_text("That token is wrong.").wait_for()
         field.fill(TOKEN)
         page.keyboard.press("Enter")
-        page.get_by_text("knows 3 classes").wait_for()
+        page.get_by_text("distinguishes 3 classes").wait_for()
         page.reload()
-        page.get_by_text("knows 3 classes").wait_for()
+        page.get_by_text("distinguishes 3 classes").wait_for()
         drop(page)
         assert read_answer(page)[1]
         page.close()

@@ -239,7 +239,7 @@ def test_a_truncated_cached_file_is_not_taken_for_weights(
 def test_uneven_classes_and_a_random_frozen_backbone_are_warned_of(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"many": 30, "few": 4})
     plan = plan_for(data=str(folder), weights="none", mode="frozen")
-    assert any("uneven" in warning and "'few'" in warning and "'many'" in warning for warning in plan.warnings)
+    assert any("imbalanced" in warning and "'few'" in warning and "'many'" in warning for warning in plan.warnings)
     assert any("random weights" in warning for warning in plan.warnings)
 
 

@@ -30,17 +30,17 @@ def demo(
     folder = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     began = time.perf_counter()
     _say(
-        "A small transfer-learning story: a model for one job becomes a model for another, with few labels.\n"
+        "A small example of transfer learning: a model for one task becomes a model for another, with few labels.\n"
         "The images are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
     )
     start = _starting_weights()
     old, new = folder / "digits-0-4", folder / "digits-5-9"
-    _title("1. The old job: train a ResNet-50 on digits 0 to 4")
+    _title("1. The first task: train a ResNet-50 on digits 0 to 4")
     _run("finetune", "digits", "--classes", OLD, "--weights", start, "--mode", "full", "--image-size", "32",
          "--epochs", "8", "--out", str(old))  # fmt: skip
-    _title("2. How good is it for each digit?")
+    _title("2. How accurate is it for each digit?")
     _run("eval", str(old))
-    _title("3. The new job: keep the backbone frozen and train only a new head, for digits 5 to 9")
+    _title("3. The second task: keep the backbone frozen and train only a new head, for digits 5 to 9")
     common = ["--classes", NEW, "--mode", "frozen", "--val-fraction", "0.25", "--epochs", "30"]
     runs: dict[tuple[str, str], Path] = {}
     _say("First with few labels, and for comparison the same head on an untrained backbone:")
@@ -110,7 +110,7 @@ def _show_comparison(runs: dict[tuple[str, str], Path]) -> None:
     num_test = metrics["0-4", "all"]["num_images"]["test"]
     num_train = metrics["0-4", "all"]["num_images"]["train"]
     table = plain_table(
-        "What the old model brings to the new job",
+        "How much the first model helps with the second task",
         "frozen backbone", f">{FEW_LABELS} labels", f">{num_train} labels",
     )  # fmt: skip
     for backbone, name in (("0-4", "trained on digits 0 to 4"), ("untrained", "untrained (random weights)")):
@@ -143,7 +143,7 @@ def _show_next(folder: Path, run: Path, images: Path) -> None:
 
     files = [
         (str(run / "model.safetensors"), "the new model, one file"),
-        (str(run / "report.html"), "the report: figures, mistakes, calibration"),
+        (str(run / "report.html"), "the report: metrics, mistakes, calibration"),
         (str(images), "the images that were classified"),
     ]
     commands = [

@@ -106,7 +106,7 @@ def _show_dry_run(outcome: DryRun, *, quiet: bool) -> None:
         output.show(plan_table(outcome.plan))
         for warning in outcome.plan.warnings:
             output.warn(warning)
-    output.show(f"Would take about {outcome.cost.describe()}. No run was made.")
+    output.show(f"Would take about {outcome.cost.describe()}. No run was started.")
 
 
 def _show(outcome: Finetuned, *, quiet: bool) -> None:

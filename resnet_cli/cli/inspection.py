@@ -56,7 +56,7 @@ def _tables(inspection: Inspection) -> list[RenderableType]:
     blocks: list[RenderableType] = [_classes(inspection), _facts(inspection)]
     blocks += _listing("Unreadable", [f"{item.name}: {reason}" for item, reason in inspection.unreadable])
     blocks += _listing("Exact copies", _copy_lines(inspection))
-    blocks += _listing("Look the same", _near_lines(inspection))
+    blocks += _listing("Near duplicates", _near_lines(inspection))
     problems = find_problems(inspection)
     if not problems:
         return [*blocks, Text.assemble(("No problems found.", "green"))]

@@ -100,12 +100,13 @@ class ProgressView:
             self._epoch(event)
         elif isinstance(event, RateLowered):
             output.warn(
-                f"{event.reason}: back to the end of epoch {event.epoch - 1}, at {event.rate:g} of the learning rates"
+                f"{event.reason}: returning to the end of epoch {event.epoch - 1}, "
+                f"with {event.rate:g} times the learning rates"
             )
         elif isinstance(event, MemoryShort):
             output.warn(
-                f"{event.batch_size} images at once do not fit into memory: now {event.micro_batch}; "
-                "the batch size of a step stays the same"
+                f"{event.batch_size} images at once do not fit into memory: now {event.micro_batch} at a time; "
+                "the batch size per step stays the same"
             )
         elif isinstance(event, ThreadsChanged):
             why = "the cores are shared with other work" if event.count < event.most else "the cores are free again"

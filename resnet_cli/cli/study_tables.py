@@ -71,7 +71,7 @@ def curve_blocks(curve: LearningCurve, split: str) -> list[RenderableType]:
         name = found.name + (" *" if found.is_guess else "")
         more.add_row(name, f"{found.num_images:,}", percent(found.top1.value), gain, ends)
     if any(found.is_guess for found in curve.forecasts):
-        more.caption = "* a guess: far beyond the images that there are"
+        more.caption = "* a guess: far beyond the number of images available"
     return [table, more, Text(curve_sentence(curve))]
 
 
@@ -142,7 +142,7 @@ def robustness_blocks(found: Robustness) -> list[RenderableType]:
         ]
         lost = f"{100 * kind.drop.value:.1f}", f"{100 * kind.drop.low:.1f} to {100 * kind.drop.high:.1f}"
         table.add_row(kind.name, *cells, f"{100 * kind.mean_top1:.1f}", *lost)
-    table.caption = "strength 1 is the weakest; drop: loss of the mean in points, with its 95 % interval"
+    table.caption = "strength 1 is the weakest; drop: mean accuracy lost, in percentage points, with its 95 % interval"
     clean = f"{percent(found.clean.value)} ({percent(found.clean.low)} to {percent(found.clean.high)})"
     return [
         Text(f"Top-1 on the same images without corruption: {clean}"),

@@ -46,7 +46,7 @@ def result_table(result: FinetuneResult) -> Table:
             top5 = [] if scores.top5 is None else [percent(scores.top5)]
             table.add_row(name, f"{scores.num_images:,}", percent(scores.top1), *top5, f"{scores.loss:.3f}", part)
     if (precision := result.plan.compute.precision) != "fp32":
-        table.caption = f"computed in {precision}, less exact than float32"
+        table.caption = f"computed in {precision}, less precise than float32"
     return table
 
 

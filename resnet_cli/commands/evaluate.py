@@ -92,7 +92,7 @@ def evaluate_model(
     Raises:
         ConfigError: There is no such model or data, or the error target cannot be met.
         DataError: Images cannot be read, or have a class that the model does not know.
-        ModelError: The model is damaged, or has no validation figures for the error target.
+        ModelError: The model is damaged, or has no validation metrics for the error target.
     """
     if config.save_predictions is not None:
         check_name(config.save_predictions, "--save-predictions")
@@ -183,7 +183,7 @@ def find_images(model: Predictor[Any], data: str | None, config: EvalConfig, on_
         on_work=lambda *work: on_event(WorkDone(*work)),
     )
     if images.skipped:
-        on_event(Warned([f"left out: {error}" for error in images.skipped]))
+        on_event(Warned([f"skipped: {error}" for error in images.skipped]))
     if config.tta == "flip" and not images.dataset.mirror_safe:
         name = images.dataset.name
         on_event(Warned([f"--tta flip: a mirrored image of {name} may belong to another class or to none"]))
@@ -199,7 +199,7 @@ def _predict(
     if config.tta == "flip":
         note += "; tta flip: the mean of each image and its mirror image"
     if model.precision != "fp32":
-        note += f"; computed in {model.precision}, less exact than float32"
+        note += f"; computed in {model.precision}, less precise than float32"
     if model.precision_conflict:
         on_event(Warned([f"{model.path}: {model.precision_conflict}"]))
         note += f"; {model.precision_conflict}"

@@ -40,7 +40,7 @@ def write_report(
         scores: The result.
         out: Folder to write to; None for :func:`report_folder`.
         command: The command line.
-        note: How far the figures can be trusted.
+        note: How far the metrics can be trusted.
         target: Threshold for the error target that was asked for, if any.
 
     Returns:

@@ -53,7 +53,7 @@ class CurveResult(Summarized):
     curve: LearningCurve
 
     def summary(self) -> dict[str, str]:
-        """The model, the data and the main figures."""
+        """The model, the data and the main metrics."""
         return {
             "model": self.model,
             "data": self.data,
@@ -96,7 +96,7 @@ class AuditResult(Summarized):
         return [(str(self.sheet), "the labels to check, with their images"), (str(self.table), self.next_step)]
 
     def summary(self) -> dict[str, str]:
-        """The model, the data and the main figures."""
+        """The model, the data and the main metrics."""
         return {
             "model": self.model,
             "data": self.data,
@@ -127,7 +127,7 @@ class RobustnessResult(Summarized):
     backbone: ClassVar[str] = ""
 
     def summary(self) -> dict[str, str]:
-        """The model, the data and the main figures."""
+        """The model, the data and the main metrics."""
         return {
             "model": self.model,
             "data": self.data,

@@ -195,7 +195,7 @@ def _read_values(model: type[Config], file: Path, *, is_record: bool) -> dict[st
     written = read_yaml(file)
     values = {key.replace("-", "_"): value for key, value in written.items()}
     if len(values) < len(written):
-        raise ConfigError(f"{file}: a key is there twice, once with dashes and once with underscores")
+        raise ConfigError(f"{file}: a key occurs twice, once with dashes and once with underscores")
     for name in RETIRED.keys() & values.keys():
         allowed, reason = RETIRED[name]
         if values.pop(name) not in allowed and not is_record:

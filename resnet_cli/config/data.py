@@ -31,7 +31,7 @@ class ComputeConfig(OfflineConfig):
         Literal["auto", "fp32", "bf16", "fp16"],
         Flag(
             "Precision of features, predictions and all metrics. auto is fp32, which gives the same predictions on "
-            "every machine; bf16 and fp16 are faster and less exact.",
+            "every machine; bf16 and fp16 are faster and less precise.",
             MACHINE,
         ),
     ] = "auto"

@@ -65,6 +65,6 @@ class _StrictLoader(yaml.BaseLoader):
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.YAMLError(f"the key '{key.value}' is there twice")
+                raise yaml.YAMLError(f"the key '{key.value}' occurs twice")
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)

@@ -113,7 +113,7 @@ def check_threshold(
         is_right: Whether each of these predictions is correct, [n].
 
     Raises:
-        ModelError: The model carries no validation figures.
+        ModelError: The model carries no validation metrics.
         ConfigError: No threshold meets the target on them.
     """
     point = operating_point(target_error, reliability)
@@ -124,12 +124,12 @@ def operating_point(target_error: float, reliability: Reliability | None) -> Ope
     """The operating point for an error target, selected on the model's validation images alone.
 
     Raises:
-        ModelError: The model carries no validation figures.
+        ModelError: The model carries no validation metrics.
         ConfigError: No threshold meets the target on them.
     """
     if reliability is None:
         raise ModelError(
-            "--target-error: the model has no validation figures to select a threshold with",
+            "--target-error: the model has no validation metrics to select a threshold with",
             hint="train one with this version: resnet-cli finetune DATA",
         )
     if not 0 < target_error < 1:

@@ -50,7 +50,7 @@ class EvaluationSet:
         return [dataclasses.replace(item, label=labels[item.name]) for item in self.items]
 
     def trust_note(self, model: Known, best_epoch: object) -> str:
-        """A sentence fragment on how far the figures can be trusted.
+        """A sentence fragment on how far the metrics can be trusted.
 
         Args:
             model: The model that is evaluated.

@@ -263,7 +263,7 @@ def _bounded(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
 def _refuse_twice(path: Path, names: Sequence[str]) -> None:
     twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
     if twice:
-        raise DataError(f"{path}: the column '{twice[0][:80]}' is there twice")
+        raise DataError(f"{path}: the column '{twice[0][:80]}' occurs twice")
 
 
 def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str]) -> Evaluation:

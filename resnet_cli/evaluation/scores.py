@@ -105,7 +105,7 @@ class Evaluation(Summarized):
     groups: tuple[str, ...] | None = None
 
     def summary(self) -> dict[str, str]:
-        """The main figures."""
+        """The main metrics."""
         top1 = self.top1_interval
         top5 = {} if self.top5 is None else {"top-5": percent(self.top5)}
         return {

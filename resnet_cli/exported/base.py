@@ -63,7 +63,7 @@ class ExportedModel(Predictor[Any], abc.ABC):
             ModelError: The file computes none.
         """
         if output.heatmap is None:
-            raise ModelError(f"{self.path}: this file does not tell where it looked")
+            raise ModelError(f"{self.path}: this file gives no heat maps")
         heatmap: NDArray[np.float32] = output.heatmap[0]
         return heatmap
 

@@ -109,7 +109,7 @@ class ExportMetadata:
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"{path}: damaged metadata: {type(error).__name__} {str(error)[:80]}") from error
         if not made._is_valid():
-            raise ModelError(f"{path}: damaged metadata: values that cannot be")
+            raise ModelError(f"{path}: damaged metadata: impossible values")
         return made
 
     @classmethod

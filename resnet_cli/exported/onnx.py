@@ -86,7 +86,7 @@ class OnnxModel(ExportedModel):
         found = session.get_modelmeta()
         if found.producer_name != PRODUCER:
             raise ModelError(
-                f"{path}: an ONNX file, but none that this program wrote (its producer is "
+                f"{path}: an ONNX file, but not one that this program wrote (its producer is "
                 f"{found.producer_name[:40] or 'not named'}): classes and preprocessing are not in it",
                 hint="export one: resnet-cli export RUN",
             )

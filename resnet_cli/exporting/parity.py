@@ -92,7 +92,7 @@ class Parity:
         file_ms: Batch size -> milliseconds per image for the file, preprocessing included.
         probs: Probabilities from the file for all labeled images, float32 [n x k].
         novelty: Novelty from the file for all labeled images, float32 [n]; None if it does not compute it.
-        caveat: A sentence if the model's own figures were computed in another precision than the check.
+        caveat: A sentence if the model's own metrics were computed in another precision than the check.
     """
 
     data: str

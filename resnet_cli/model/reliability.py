@@ -127,7 +127,7 @@ def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | N
     if made is None or made == precision:
         return None
     return (
-        f"the model's validation figures, temperature and thresholds were computed in {made}, these predictions in "
+        f"the model's validation metrics, temperature and thresholds were computed in {made}, these predictions in "
         f"{precision}: probabilities can differ by a few hundredths"
     )
 
@@ -146,7 +146,7 @@ def abstention(reliability: Reliability | None, *, threshold: float = 0.0, targe
     """
     if reliability is None:
         raise ModelError(
-            "the model cannot abstain: it has no validation figures and no exemplars",
+            "the model cannot abstain: it has no validation metrics and no exemplars",
             hint="train one with this version: resnet-cli finetune DATA",
         )
     if target_error is not None:
@@ -244,9 +244,9 @@ def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], targ
         reason = f"{num:,} validation images" if num < needed else "these predictions"
         raise ConfigError(
             f"--target-error {target_error:.2%}: no threshold can guarantee that with {reason}",
-            hint=f"give it at least {needed:,} validation images, or ask for less"
+            hint=f"give it at least {needed:,} validation images, or allow a larger share"
             if num < needed
-            else "ask for less, or train a better model",
+            else "allow a larger share, or train a better model",
         )
     return found
 

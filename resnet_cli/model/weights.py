@@ -73,7 +73,7 @@ def find_weights(
         SetupError: They are on the Hub, and huggingface_hub is not installed.
     """
     if spec == "none":
-        return Weights("none", None, None, "random initialization, as asked for")
+        return Weights("none", None, None, "random initialization, as requested")
     if spec in registry.WEIGHTS:
         path = download.fetch(registry.WEIGHTS[spec], checkpoints_dir(), on_progress=on_download, offline=offline)
         return Weights(spec, IMAGENET_PREPROCESS[spec], path, "asked for")

@@ -189,7 +189,7 @@ class Transfer:
             elif response.status == 200:
                 start = 0
             else:
-                raise NetworkError(f"{redact(self.url)} answers HTTP {response.status}", hint=self.by_hand)
+                raise NetworkError(f"{redact(self.url)} returned HTTP {response.status}", hint=self.by_hand)
             total = self.file.num_bytes if response.length is None else start + response.length
             if self.file.num_bytes not in (None, total):
                 raise NetworkError(
@@ -212,7 +212,7 @@ class Transfer:
                     raise _TransientError("the server has no more bytes than the incomplete file") from error
                 if error.code >= 500 or error.code in TRANSIENT_STATUSES:
                     raise _TransientError(f"HTTP {error.code} {error.reason}") from error
-                message = f"{redact(self.url)} answers HTTP {error.code} {error.reason}"
+                message = f"{redact(self.url)} returned HTTP {error.code} {error.reason}"
                 # Downloading the same URL by hand would fail too.
                 is_gone = error.code in GONE_STATUSES
                 raise NetworkError(message, hint="check the URL" if is_gone else self.by_hand) from error

@@ -56,8 +56,8 @@ def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
     """
     if not predictor.has_heatmap:
         raise ConfigError(
-            "--explain: this file does not tell where it looked",
-            hint="export it anew, to --format onnx, or use the run",
+            "--explain: this file gives no heat maps",
+            hint="export it again with --format onnx, or use the run",
         )
 
     def write(predicted: PredictedItem[Any]) -> None:

@@ -220,14 +220,14 @@ def _check_machine(task: Task) -> None:
         return
     if task.witness is not None and not os.path.exists(task.witness):
         raise DataError(
-            f"{task.witness}: a machine of the cluster does not see it",
-            hint="put images where every machine finds them under the same path; what is downloaded or unpacked "
+            f"{task.witness}: a machine of the cluster cannot access it",
+            hint="put the images where every machine finds them at the same path; what is downloaded or unpacked "
             "first goes into RESNET_CLI_CACHE",
         )
     if not (task.writer.folder / JOB_FILE).exists():
         raise DiskError(
-            f"--output {task.writer.folder}: a machine of the cluster does not see it",
-            hint="name a folder that every machine finds under the same path",
+            f"--output {task.writer.folder}: a machine of the cluster cannot access it",
+            hint="name a folder that every machine finds at the same path",
         )
 
 

@@ -121,7 +121,7 @@ def _check(path: Path, row: _Row, made_by: str) -> None:
     )
     raise ConfigError(
         f"--resume: the predictions in {path} were made {what}: {row.made_by[:60]}, now {made_by}",
-        hint="choose another name for --output, or use the model and the flags that it was begun with",
+        hint="choose another name for --output, or use the model and the flags that it was started with",
     )
 
 

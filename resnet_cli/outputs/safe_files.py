@@ -16,7 +16,7 @@ from resnet_cli.system.paths import disk_errors
 
 #: File systems allow 255 bytes; some are needed for the mark of a name that is taken already.
 MAX_NAME_BYTES = 200
-_HINT = "free its permissions or space, or name another"
+_HINT = "fix its permissions or free some space, or name another"
 # Source: Microsoft, "Naming Files, Paths, and Namespaces".
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)

@@ -230,8 +230,8 @@ def _check_same(folder: Path, flag: str, settings: Mapping[str, object]) -> None
     if other:
         changed = ", ".join(f"{key} {str(found.get(key))[:60]}, now {settings.get(key)}" for key in other)
         raise ConfigError(
-            f"{flag} {folder} was begun by another model or with other settings: {changed}",
-            hint="name a new folder, or use the model and the flags that it was begun with",
+            f"{flag} {folder} was started with another model or other settings: {changed}",
+            hint="name a new folder, or use the model and the flags that it was started with",
         )
 
 
@@ -276,8 +276,8 @@ def _parts(folder: Path) -> dict[int, str]:
 
 def _other_images(folder: Path, name: str) -> ConfigError:
     return ConfigError(
-        f"--output {folder} was begun with other images: {name} belongs to none of these blocks",
-        hint="name a new folder, or use the inputs that it was begun with, in the same order",
+        f"--output {folder} was started with other images: {name} belongs to none of these blocks",
+        hint="name a new folder, or use the inputs that it was started with, in the same order",
     )
 
 

@@ -74,7 +74,7 @@ model = resnet_cli.load("model.safetensors")
 print(model.predict(["photo.jpg"]))
 ```
 
-The file holds the weights, the class names, the preprocessing and the temperature.
+The file contains the weights, the class names, the preprocessing and the temperature.
 
 ## Licenses
 

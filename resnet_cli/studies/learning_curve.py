@@ -212,7 +212,7 @@ def part_sizes(num_images: int, num_classes: int) -> list[int]:
     smallest = max(MIN_PER_CLASS * num_classes, round(SMALLEST_SHARE * largest))
     if not num_images or largest < MIN_RANGE * smallest:
         raise DataError(
-            f"{num_images:,} train images of {num_classes:,} classes are too few for a learning curve",
+            f"{num_images:,} training images of {num_classes:,} classes are too few for a learning curve",
             hint=f"it needs at least {MIN_RANGE * MIN_PER_CLASS} images per class; with fewer, more images help",
         )
     return [int(size) for size in np.unique(np.geomspace(smallest, largest, NUM_SIZES).round())]

@@ -73,7 +73,7 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
     if precision == "auto":
         precision, reason = "fp32", "the same predictions on every machine"
     else:
-        coarser = "" if precision == "fp32" else ": all metrics are computed in it, less exactly than in float32"
+        coarser = "" if precision == "fp32" else ": all metrics are computed in it, less precisely than in float32"
         reason = f"requested{coarser}"
     return Compute(name, precision, reason)
 

@@ -155,7 +155,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         DiskError: The folder cannot be written or the disk is full.
     """
     with disk_errors(
-        path.parent, "write in", hint="choose another folder with --out, or free its permissions or space"
+        path.parent, "write in", hint="choose another folder with --out, or fix its permissions or free some space"
     ):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)

@@ -126,7 +126,7 @@ def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple
     names = " and ".join(inspection.dataset.items[position].name for position in min(pairs))
     return (
         f"a whole class looks the same, so that similar images are in different splits, such as {names}: "
-        "the figures will look better than they are; add other images, or make train/ and val/ folders",
+        "the metrics will look better than they are; add other images, or make train/ and val/ folders",
     )
 
 

@@ -52,7 +52,7 @@ class FinetuneResult(Summarized):
     threads: Sequence[Sequence[int]] = ()
 
     def summary(self) -> dict[str, str]:
-        """The run and its main figures."""
+        """The run and its main metrics."""
         test = {} if self.test is None else {"test top-1": percent(self.test.top1)}
         return {
             "run": str(self.run.path),
@@ -69,7 +69,7 @@ class FinetuneResult(Summarized):
         return self.test or self.val
 
     def check(self, least: float | None) -> None:
-        """Compares the figure to quote with what was asked for.
+        """Compares the metric to report with what was asked for.
 
         Raises:
             VerificationError: Top-1 is below ``least``.

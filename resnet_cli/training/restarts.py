@@ -124,7 +124,7 @@ def _wait_for(look: Callable[[], T | None], deadline: float) -> T:
     while (found := look()) is None:
         if time.monotonic() > deadline:
             raise SetupError(
-                "the other processes of this training did not come", hint="is torchrun running on every machine?"
+                "the other processes of this training did not connect", hint="is torchrun running on every machine?"
             )
         time.sleep(POLL_S)
     return found

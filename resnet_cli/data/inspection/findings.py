@@ -117,7 +117,7 @@ def _leaks(inspection: Inspection) -> Iterator[Finding]:
     fix = "keep each in one split; resnet-cli inspect --fix keeps it in test, else in val"
     for leaks, names in _shared(inspection, inspection.leaks, lambda item: item.split):
         yield Finding(
-            "leaks", f"{leaks} in several splits, so scores will look better than they are, such as {names}", fix
+            "leaks", f"{leaks} in several splits, so metrics will look better than they are, such as {names}", fix
         )
 
 
@@ -214,7 +214,7 @@ def _class_sizes(dataset: Dataset) -> Iterator[Finding]:
         (smallest, small), (largest, large) = sizes[0], sizes[-1]
         yield Finding(
             "imbalance",
-            f"classes are uneven: {smallest:,} training {'image' if smallest == 1 else 'images'} of "
+            f"classes are imbalanced: {smallest:,} training {'image' if smallest == 1 else 'images'} of "
             f"'{small}', "
             f"{largest:,} of '{large}'",
             "add images to the small ones, or look at the per-class metrics instead of top-1",

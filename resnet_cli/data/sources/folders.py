@@ -236,7 +236,7 @@ def _explain_empty(tree: Tree, folder: Path, options: DataConfig, spec: str) -> 
     layout = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
     if tree.num_links and not options.follow_links:
         raise DataError(
-            f"{spec}: contains nothing but links ({tree.num_links}) that lead outside",
+            f"{spec}: contains only links ({tree.num_links}) that point outside",
             hint="to follow them, if you trust their targets: --follow-links",
         )
     if options.label_regex:

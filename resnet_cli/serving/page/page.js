@@ -29,7 +29,7 @@
     try {
       return (await response.json()).error.message;
     } catch {
-      return `the server answered ${response.status}`;
+      return `the server returned status ${response.status}`;
     }
   };
 
@@ -49,8 +49,8 @@
     at("status").textContent = "";
     const { model, classes } = await response.json();
     const num = classes.length.toLocaleString("en");
-    at("about").textContent = `${model.name} knows ${num} ${classes.length === 1 ? "class" : "classes"}`
-      + (model.can_abstain ? ", and says so when an image is probably none of them." : ".");
+    at("about").textContent = `${model.name} distinguishes ${num} ${classes.length === 1 ? "class" : "classes"}`
+      + (model.can_abstain ? ", and reports when an image is probably of none of them." : ".");
     at("known").hidden = false;
     at("known").querySelector("summary").textContent = `The ${num} classes`;
     at("known").querySelector("ul").replaceChildren(...classes.map((name) => {
@@ -75,8 +75,8 @@
 
   const showError = (card, text) => {
     card.classList.add("is-error");
-    card.querySelector(".said").replaceChildren(make("h2", "No answer"), make("p", text, "why"));
-    at("status").textContent = `No answer: ${text}`;
+    card.querySelector(".said").replaceChildren(make("h2", "No prediction"), make("p", text, "why"));
+    at("status").textContent = `No prediction: ${text}`;
   };
 
   const showAnswer = (card, answer) => {
@@ -100,21 +100,21 @@
     const image = card.querySelector("img");
     const plain = { src: image.src, alt: image.alt };
     const best = answer.topk[0].label;
-    const button = make("button", "Where it looked", "button");
+    const button = make("button", "Show heat map", "button");
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => {
       const isOn = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(isOn));
-      button.textContent = isOn ? "Show the image" : "Where it looked";
+      button.textContent = isOn ? "Show the image" : "Show heat map";
       image.src = isOn ? answer.explanation : plain.src;
-      image.alt = isOn ? `${plain.alt}, light where it speaks for ${best}` : plain.alt;
+      image.alt = isOn ? `${plain.alt}, light where the image supports ${best}` : plain.alt;
     });
     card.querySelector(".shown").append(button);
   };
 
   const look = async ({ card, file, name }) => {
-    at("status").textContent = `Looking at ${name} …`;
+    at("status").textContent = `Classifying ${name} …`;
     try {
       const form = new FormData();
       form.append("file", file, name);
