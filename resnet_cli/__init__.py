@@ -1,6 +1,6 @@
 """ResNet-50 transfer learning: fine-tune, evaluate and predict, from Python or from ``resnet-cli``.
 
-The names below are imported when they are first used, so ``import resnet_cli`` alone costs nothing.
+The names below are imported when they are first used, so ``import resnet_cli`` alone is fast.
 
     import resnet_cli
     result = resnet_cli.finetune("photos", epochs=10, progress=True)

@@ -1,7 +1,7 @@
 """The command that installs this package with an extra, in the way in which it is installed already.
 
-The name is on no public package index: what works depends on where the package came from. The installation's own record
-says so: ``direct_url.json`` of its metadata.
+The package is on no public package index, so the command depends on where the package came from. The installation's
+own record says so: ``direct_url.json`` of its metadata.
 
 Source: https://packaging.python.org/en/latest/specifications/direct-url/ (PEP 610).
 """

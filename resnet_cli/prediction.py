@@ -84,7 +84,7 @@ class ModelOutput(NamedTuple):
         probs: Probabilities at the model's temperature, float32 [b x k].
         novelty: How unlike all training images each image is, float32 [b]; None if the model cannot tell.
         features: The backbone's output, [b x 2048]; None if the model does not give it.
-        heatmap: How much each place of the last stage speaks for the most probable class, [b x rows x columns], not
+        heatmap: How much each place of the last stage supports the most probable class, [b x rows x columns], not
             scaled; None if that takes another forward pass (:meth:`Predictor.heatmap`) or is not known.
     """
 
@@ -152,14 +152,14 @@ class Predictor(Protocol[Prepared]):
         """The square that the network sees of a prepared image, uint8 [s x s x 3]."""
 
     def heatmap(self, prepared: Prepared, output: ModelOutput) -> NDArray[np.float32]:
-        """How much each place speaks for an image's most probable class, [rows x columns], not scaled.
+        """How much each place supports an image's most probable class, [rows x columns], not scaled.
 
         Args:
             prepared: One prepared image.
             output: Its output, a batch of one.
 
         Raises:
-            ModelError: The model does not tell.
+            ModelError: The model gives no heat maps.
         """
 
 

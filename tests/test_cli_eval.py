@@ -61,7 +61,7 @@ def test_it_judges_the_latest_run_on_its_own_test_images(full_run: Trained) -> N
     assert list(found["per_class"]) == list(CLASSES)
     assert full_run.result.test is not None
     assert found["confusion"] == full_run.result.test.confusion.tolist()
-    assert "the validation split chose the checkpoint, not this one" in result.stderr
+    assert "it did not choose the checkpoint, the validation split did" in result.stderr
 
 
 @pytest.mark.usefixtures("latest")

@@ -1,1 +1,1 @@
-"""The Python API: the calls behind the commands, for programs and notebooks; ``import resnet_cli`` offers them."""
+"""The Python API: the functions behind the commands, for programs and notebooks; ``import resnet_cli`` offers them."""

@@ -1,4 +1,4 @@
-"""The calls of the commands in Python, but for predictions.
+"""The functions behind the commands, except for predictions.
 
 Keyword arguments that are not listed are the flags of the command, with underscores: ``label_column="species"``.
 With ``progress=True``, progress is shown in the terminal or notebook.
@@ -58,7 +58,7 @@ def finetune(
         data: DATA as on the command line: a folder, a table, an archive, a URL or a name.
         progress: Whether to show progress in the terminal or notebook.
         on_event: Called with every event of ``resnet_cli.training.events``.
-        config_file: A YAML file; ``values`` win over it.
+        config_file: A YAML file; ``values`` take precedence over it.
         **values: Fields of :class:`~resnet_cli.config.finetune.FinetuneConfig`, such as ``epochs=5``.
 
     Raises:
@@ -140,7 +140,7 @@ def study(
     progress: bool = False,
     **values: Any,
 ) -> StudyResult:
-    """Studies a model or its data: the flags of ``eval`` of the same name.
+    """Studies a model or its data, as the flags of ``eval`` with the same names do.
 
     Args:
         kind: ``learning_curve``, ``label_audit`` or ``robustness``.

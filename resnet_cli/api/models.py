@@ -1,4 +1,4 @@
-"""Models in Python: what may stand for one, how it is loaded, and predictions."""
+"""Models in Python: what is accepted as one, how it is loaded, and predictions."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class PredictOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LoadedModel(Model):
-    """A model that predicts when it is asked: the result of :func:`load`."""
+    """A loaded model that is ready to predict: the result of :func:`load`."""
 
     def predict(self, images: Image | Iterable[Image], **options: Unpack[PredictOptions]) -> list[Prediction]:
         """Classifies images; :func:`resnet_cli.predict` is an iterator for more of them than fit into a list.
 
         Args:
-            images: One image or several: paths, PIL images, or arrays uint8 [h x w x 3] in RGB, also mixed.
+            images: One image or several: paths, PIL images, arrays uint8 [h x w x 3] in RGB, or a mix of them.
             **options: Options of :func:`resnet_cli.predict`.
 
         Returns:
@@ -105,14 +105,14 @@ def predict(
 
     Args:
         model: The model.
-        images: Paths, PIL images, or arrays uint8 [h x w x 3] in RGB, also mixed; an iterator is read as it goes.
+        images: Paths, PIL images, arrays uint8 [h x w x 3] in RGB, or a mix of them; an iterator is consumed lazily.
         topk: Number of classes per image, at most all.
         device: The value of ``--device``.
         precision: The value of ``--precision``.
         batch_size: Images per forward pass; predictions do not depend on it.
         abstain: Whether to label images "unknown" that are unlike all training images; ``unknown`` says why.
         threshold: Smallest probability; images whose most probable class has less are labeled "unknown".
-        target_error: Share of wrong answers to stay below, such as 0.01; uncertain images are labeled "unknown".
+        target_error: Share of wrong predictions to stay below, such as 0.01; uncertain images are labeled "unknown".
             Implies ``abstain``.
         with_features: Whether predictions include the backbone's features.
         trust: Whether a ``.pt2`` file, which can run code, may be loaded.

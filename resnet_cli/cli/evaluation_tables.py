@@ -70,7 +70,7 @@ def comparison_tables(
 
 
 def verdict(comparison: Comparison, first: str, second: str) -> str:
-    """A sentence on which of two models is better, or on how many images it would take to tell."""
+    """A sentence on which of two models is better, or on how many images would be needed to decide."""
     value, low, high = (100 * end for end in comparison.difference)
     gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
     if comparison.is_distinguishable:
@@ -134,7 +134,8 @@ def _calibration(scores: Evaluation) -> Table:
     for name, found in rows:
         table.add_row(name, percent(found.ece), f"{found.brier:.3f}", f"{found.loss:.3f}")
     verb = "above" if scores.ece > scores.chance_ece else "within"
-    table.caption = f"the ECE is {verb} the range of a perfectly calibrated model, up to {percent(scores.chance_ece)}"
+    limit = percent(scores.chance_ece)
+    table.caption = f"the ECE is {verb} the range to expect of a perfectly calibrated model (up to {limit})"
     return table
 
 

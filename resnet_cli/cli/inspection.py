@@ -137,7 +137,7 @@ def _facts(inspection: Inspection) -> Table:
         table.add_row(PASSED_OVER_NAMES.get(name, name), f"{number:,}")
     by = f"by {inspection.near_by}" if inspection.near_by else "not searched"
     table.add_row("exact copies", f"{sum(len(group) - 1 for group in inspection.exact):,}")
-    table.add_row("pairs that look the same", f"{len(inspection.near):,} ({by})")
+    table.add_row("pairs of near duplicates", f"{len(inspection.near):,} ({by})")
     return table
 
 

@@ -72,8 +72,8 @@ def examples(*commands: str, docs: str) -> str:
     """The last lines of a command's help.
 
     Args:
-        commands: What one would type.
-        docs: The page that tells more, below ``docs/``.
+        commands: Examples to type.
+        docs: The page with more information, below ``docs/``.
     """
     # The first character keeps the line breaks of a paragraph.
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands), f"More: docs/{docs}"])
@@ -103,7 +103,7 @@ _HELP_ALL = inspect.Parameter(
 
 
 def _given(config: type[Config], name: str, value: Any) -> Any:
-    """The value of a field as the user gave it; None where the user said nothing."""
+    """The value of a field as the user gave it; None if there is none."""
     flag = flag_of(config, name)
     if not isinstance(value, bool):
         return value or None if isinstance(value, list) else value

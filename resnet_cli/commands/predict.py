@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictResult:
-    """What a ``predict`` has done.
+    """What one call of ``predict`` did.
 
     Attributes:
         num: Number of images, with those that an earlier call had written to the same output.
         num_failed: Number of images that cannot be read, with those of an earlier call.
         num_unknown: Number of images that this call labeled "unknown".
-        num_written: Number of predictions in the output that this result tells of.
+        num_written: Number of predictions in the output that this result describes.
         num_before: Number of predictions in it that an earlier call had written; None if there was none.
-        failed: The folder that tells why images cannot be read; None if only events do.
+        failed: The folder that records why images cannot be read; None if only events do.
     """
 
     num: int
@@ -111,7 +111,7 @@ def open_inputs(config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> In
     Args:
         config: Names the inputs.
         stdin: Read once for ``-``.
-        on_event: Told of downloads and unpacking.
+        on_event: Called with the progress of downloads and unpacking.
 
     Raises:
         DataError: An input without images.
@@ -141,7 +141,7 @@ def find_inputs(specs: Sequence[str], config: PredictConfig, stdin: BinaryIO, on
         specs: As typed.
         config: How they are read.
         stdin: Read once for ``-``.
-        on_event: Told of downloads and unpacking.
+        on_event: Called with the progress of downloads and unpacking.
 
     Raises:
         DataError: An input without images.

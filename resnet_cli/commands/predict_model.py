@@ -53,7 +53,7 @@ def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
 
     Args:
         config: Names the model and where it computes.
-        on_event: Told of loading and downloads.
+        on_event: Called with the progress of loading and downloads.
 
     Raises:
         ConfigError: There is no such model.

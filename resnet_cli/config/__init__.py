@@ -1,1 +1,1 @@
-"""What each command can be told: one pydantic model per command, whose fields are its flags and YAML keys."""
+"""The options of each command: one pydantic model per command, whose fields are its flags and YAML keys."""

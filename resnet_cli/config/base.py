@@ -158,13 +158,13 @@ def resolve(
 
     Args:
         model: The command's config.
-        flags: Field name -> value; None where the user said nothing.
+        flags: Field name -> value; None if the user gave no value.
         file: A YAML file whose keys are field names (dashes or underscores).
         is_record: The file only tells how a model was trained, nothing is trained from it: retired fields may have any
             value.
 
     Raises:
-        ConfigError: An unknown or retired key, or a value that cannot be; the message names the flag or the file.
+        ConfigError: An unknown or retired key, or an invalid value; the message names the flag or the file.
     """
     values = _read_values(model, file, is_record=is_record) if file else {}
     origins = dict.fromkeys(model.model_fields, "default") | dict.fromkeys(values, str(file))

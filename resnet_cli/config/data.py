@@ -1,4 +1,4 @@
-"""What every command can be told that reads data, or computes."""
+"""The options that commands which read data or compute have in common."""
 
 from __future__ import annotations
 

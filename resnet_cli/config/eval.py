@@ -1,4 +1,4 @@
-"""What ``eval`` can be told, besides the models and the data."""
+"""The options of ``eval``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMOVE = "remove it"
 
 
 class EvalConfig(ComputeConfig, DataConfig):
-    """What ``eval`` can be told; field names are the flags' names."""
+    """The options of ``eval``, besides the models and the data; field names are the flags' names."""
 
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,

@@ -1,4 +1,4 @@
-"""What ``export`` can be told, besides the model."""
+"""The options of ``export``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _is_not(name: str, config: ExportConfig) -> bool:
 
 
 class ExportConfig(OfflineConfig):
-    """What ``export`` can be told, besides the model; field names are the flags' names."""
+    """The options of ``export``, besides the model; field names are the flags' names."""
 
     format: Annotated[
         Literal["onnx", "pt2", "safetensors", "openvino"],

@@ -1,4 +1,4 @@
-"""What ``finetune`` can be told."""
+"""The options of ``finetune``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parse_head(text: str) -> tuple[int, ...]:
 
 
 class FinetuneConfig(ComputeConfig, DataConfig):
-    """Everything that ``finetune`` can be told; field names are the flags' names."""
+    """The options of ``finetune``; field names are the flags' names."""
 
     data: str = "cifar10"
     limit: Annotated[

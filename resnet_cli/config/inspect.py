@@ -1,4 +1,4 @@
-"""What ``inspect`` can be told, besides the data."""
+"""The options of ``inspect``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnet_cli.config.data import DataConfig
 
 
 class InspectConfig(DataConfig):
-    """What ``inspect`` can be told; field names are the flags' names."""
+    """The options of ``inspect``, besides the data; field names are the flags' names."""
 
     html: Annotated[Path | None, Flag("Also write a page with images: --html report.html.")] = None
     fix: Annotated[bool, Flag("Write a table for finetune that omits the faulty images; no image file is changed.")] = (

@@ -1,4 +1,4 @@
-"""What ``predict`` can be told; nothing heavy is imported."""
+"""The options of ``predict``; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _NOT_SIMILAR = (
 
 
 class PredictConfig(ComputeConfig):
-    """What ``predict`` can be told; field names are the flags' names."""
+    """The options of ``predict``; field names are the flags' names."""
 
     images: Annotated[tuple[str, ...], Flag("The images.", name="IMAGES")] = ()
     model: Annotated[

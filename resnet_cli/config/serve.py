@@ -1,4 +1,4 @@
-"""What ``serve`` can be told, besides the model."""
+"""The options of ``serve``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NETWORK, LIMITS, PREDICTIONS = "Network and access", "Limits", "Predictions"
 
 
 class ServeConfig(ComputeConfig):
-    """What ``serve`` can be told; field names are the flags' names."""
+    """The options of ``serve``, besides the model; field names are the flags' names."""
 
     host: Annotated[str, Field(min_length=1), Flag("Address to listen on; other machines need a --token.", NETWORK)] = (
         "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Compares two models on the same images: whether one is better, or whether these images cannot tell."""
+"""Compares two models on the same images: whether one is better, or whether these images cannot decide that."""
 
 from __future__ import annotations
 

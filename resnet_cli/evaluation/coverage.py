@@ -52,7 +52,7 @@ class Target:
     Attributes:
         target_error: Largest accepted share of wrong predictions.
         validation: The operating point: the threshold, with coverage and error on the model's validation images.
-        observed: Coverage and error at the same threshold on the images at hand.
+        observed: Coverage and error at the same threshold on the evaluated images.
     """
 
     target_error: float
@@ -113,7 +113,7 @@ def check_threshold(
         is_right: Whether each of these predictions is correct, [n].
 
     Raises:
-        ModelError: The model carries no validation metrics.
+        ModelError: The model has no validation metrics.
         ConfigError: No threshold meets the target on them.
     """
     point = operating_point(target_error, reliability)
@@ -124,7 +124,7 @@ def operating_point(target_error: float, reliability: Reliability | None) -> Ope
     """The operating point for an error target, selected on the model's validation images alone.
 
     Raises:
-        ModelError: The model carries no validation metrics.
+        ModelError: The model has no validation metrics.
         ConfigError: No threshold meets the target on them.
     """
     if reliability is None:

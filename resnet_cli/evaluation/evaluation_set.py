@@ -27,7 +27,7 @@ class EvaluationSet:
         split: Name of the split: ``train``, ``val``, ``test`` or ``all``.
         items: The images of the split. Labels index the first model's classes; groups are set if slices are asked for.
         owner: File of the model whose run chose the images; None if DATA was given.
-        skipped: Images that were left out because they cannot be read.
+        skipped: Images that were skipped because they cannot be read.
     """
 
     dataset: Dataset
@@ -59,14 +59,15 @@ class EvaluationSet:
         is_own = self.is_own_of(model)
         if is_own and self.split == "val":
             return (
-                f"validation split; it chose the checkpoint (epoch {best_epoch}), so expect slightly less on new images"
+                f"validation split; it chose the checkpoint (epoch {best_epoch}), so expect slightly lower accuracy on "
+                "new images"
             )
         if is_own and self.split == "test":
-            return "test split; the validation split chose the checkpoint, not this one"
+            return "test split; it did not choose the checkpoint, the validation split did"
         num_trained = count_trained(model, self.dataset.spec, self.items)
         note = "all images" if self.split == "all" else f"{self.split} split"
         if num_trained:
-            note += f"; the model was trained on {num_trained:,} of them, so expect less on new ones"
+            note += f"; the model was trained on {num_trained:,} of them, so expect lower accuracy on new ones"
         return note
 
 

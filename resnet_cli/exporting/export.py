@@ -99,7 +99,7 @@ class Job:
         return folder / self.file_name("model" if path is None else path.stem)
 
     def file_name(self, stem: str = "model") -> str:
-        """A file name that tells the options, such as ``model.int8.onnx``."""
+        """A file name that contains the options, such as ``model.int8.onnx``."""
         given = {"int8": self.config.int8, "fp16": self.config.fp16, "tensor": self.config.input == "tensor"}
         return ".".join([stem, *(kind for kind, is_asked in given.items() if is_asked), self.config.format])
 

@@ -17,7 +17,7 @@ from resnet_cli.preprocess import Preprocess
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Start:
-    """What an earlier model brings to a fine-tuning that starts from it, besides its backbone.
+    """What an earlier model contributes to a fine-tuning run that starts from it, besides its backbone.
 
     Attributes:
         classes: Classes of its head, in index order.
@@ -39,7 +39,7 @@ class Start:
 
 
 def read_start(weights: Weights) -> Start | None:
-    """Reads what an earlier model brings; None for weights of other programs.
+    """Reads what an earlier model contributes; None for weights of other programs.
 
     Raises:
         ModelError: The file is damaged.

@@ -45,7 +45,7 @@ def annotate_into(folder: Path) -> Write:
 
 
 def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
-    """Writes what spoke for each image's most probable class to ``folder/<its name>.jpg``.
+    """Writes a heat map of what supports each image's most probable class to ``folder/<its name>.jpg``.
 
     Args:
         folder: Created if needed.

@@ -19,7 +19,7 @@ ORDER = (
 )
 #: What values mean that only the user can set.
 NOTES = {
-    "limit": "training images, spread over the classes",
+    "limit": "training images, balanced across the classes",
     "fraction": "share of each class's training images",
     "progressive": "pixels in the first epoch",
     "patience": "epochs without improvement before training stops",

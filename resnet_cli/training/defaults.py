@@ -40,7 +40,7 @@ def default_image_size(made_for: Preprocess | None, source_px: int, device_type:
     """The input size and its reason: the size of the weights, or a smaller one for tiny sources on a CPU."""
     if made_for is None:
         size = min(224, max(32, 32 * math.ceil(source_px / 32)))
-        return size, f"the {source_px} px source, in steps of 32"
+        return size, f"the {source_px} px source, rounded up to a multiple of 32"
     is_imagenet_size = made_for.crop_size >= 224
     if source_px <= TINY_SOURCE_PX and device_type == "cpu" and is_imagenet_size:
         return TINY_SOURCE_CPU_SIZE, f"{source_px} px sources enlarged; 224 would take 3 times as long on a CPU"

@@ -54,7 +54,7 @@ class FinetuneRequest:
     Attributes:
         data: DATA, or with ``resume`` the run folder; None for the default, or the newest interrupted run.
         flags: Field of the config -> value, for the fields that were given.
-        config_file: The value of ``--config``; ``flags`` win over it.
+        config_file: The value of ``--config``; ``flags`` take precedence over it.
         resume: Whether to continue a run.
         dry_run: Whether to plan only.
         switches: Other arguments, such as ``--json``.

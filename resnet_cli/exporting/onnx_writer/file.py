@@ -30,7 +30,7 @@ def to_onnx(
         precision: ``fp16`` computes the backbone in float16. ``int8`` stores head and training features as bytes; the
             convolutions, still float32, become int8 in :func:`resnet_cli.exporting.onnx_writer.int8.quantise`.
         with_novelty: Also compute how unlike the training images an image is, if the model holds training features.
-        with_heat: Also compute which places of the image speak for its most probable class.
+        with_heat: Also compute which regions of the image support its most probable class.
 
     Returns:
         A graph with the input ``images``, float32 [b x 3 x s x s], resized and normalized, and the outputs ``probs``

@@ -81,7 +81,7 @@ def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, s
 
 
 def add_heat(graph: GraphWriter, head: nn.Module) -> str:
-    """Adds the places that speak for the most probable class: Grad-CAM of the last stage, not scaled.
+    """Adds the regions that support the most probable class: Grad-CAM of the last stage, not scaled.
 
     The gradient of the class's logit is the same at every place; see :class:`resnet_cli.model.explain.GradCam`.
 
