@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size.add_argument("--quick", action="store_true", help="few images: whether everything runs, and roughly how well")
     size.add_argument("--full", action="store_true", help="everything on the CPU")
     parser.add_argument("--gpu", action="store_true", help="training and inference on a GPU")
-    parser.add_argument("--peers", action="store_true", help="ultralytics, timm, fastai and others, beside resnet-cli")
+    parser.add_argument(
+        "--peers", action="store_true", help="also ultralytics, timm, fastai and others, for comparison"
+    )
     parser.add_argument("--only", type=_names, default=(), metavar="NAME,...", help="only these benchmarks")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures to FILE, and keep its other figures"

@@ -95,7 +95,7 @@ def _render_part(machine: str, versions: str, mode: str, entries: list[dict[str,
     command = f"RESNET_CLI_ASSETS=... python -m benchmarks {mode}"
     head = f"{machine} (load {min(loads):g} to {max(loads):g} before each); {versions}; by `{command}`:"
     lines = [_cells(row) for entry in entries for row in rows(entry)]
-    return "\n".join([head, "", "| what | figure | bar |", "|---|---|---|", *lines])
+    return "\n".join([head, "", "| what | result | target |", "|---|---|---|", *lines])
 
 
 def _cells(row: Row) -> str:

@@ -228,7 +228,7 @@ def test_finetune_takes_results_as_weights_and_tells_its_listener(
     assert set(resnet_cli.load(result).classes) == {"cat", "dog"}
     with pytest.raises(ConfigError, match="only on the command line"):
         resnet_cli.finetune(photos, seeds=2)
-    with pytest.raises(ConfigError, match="in no file"):
+    with pytest.raises(ConfigError, match="not stored in a file"):
         resnet_cli.finetune(photos, weights=dataclasses.replace(model, path=None))
 
 

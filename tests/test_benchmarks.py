@@ -144,7 +144,7 @@ def test_figures_are_rendered_as_one_table_a_machine() -> None:
         ABOUT | {"machine": "a GPU"}, "--gpu", 1, [Row("broken", None, "", details={"failed": "x"})]
     )
     text = figures.render({"a": here, "b": here, "c": there})
-    assert text.count("| what | figure | bar |") == 2 and "\n\n\n" not in text
+    assert text.count("| what | result | target |") == 2 and "\n\n\n" not in text
     assert "| training \\| step | 1.23 x (n 5, min 1.10, by a b) | >= 0.95: met |" in text
     assert "| slow | 2.00 x (n 3) | &lt;= 1.2: missed |" in text
     assert "| broken | - (failed x) |  |" in text

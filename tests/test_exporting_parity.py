@@ -147,7 +147,7 @@ def test_int8_may_lose_what_it_is_allowed_and_names_what_it_answers_otherwise() 
 
 
 def test_int8_may_not_lose_more() -> None:
-    with pytest.raises(VerificationError, match=r"accuracy falls by 5\.00 points, 1 are allowed") as caught:
+    with pytest.raises(VerificationError, match=r"accuracy falls by 5\.00 points; at most 1 are allowed") as caught:
         compared(wrong_for_one, precision="int8", max_drop=0.01).require("onnx int8")
     assert "--max-drop" in str(caught.value.hint)
 

@@ -153,7 +153,7 @@ def study(
         ResnetCliError: See ``resnet_cli.errors``.
     """
     if kind not in STUDIES:
-        raise ConfigError(f"unknown study '{kind}'", hint=f"one of {', '.join(sorted(STUDIES))}")
+        raise ConfigError(f"unknown study '{kind}'", hint=f"choose one of {', '.join(sorted(STUDIES))}")
     config = resolve(EvalConfig, values | {kind: True}).config
     with shown_events(progress) as show:
         return studies.run_study(_opened(model, config), _text(data), config, on_event=show)
@@ -225,7 +225,7 @@ def _path(model: AnyModel) -> str | PathLike[str]:
     if not isinstance(source, Model):
         return source
     if source.path is None:
-        raise ConfigError("the model is in no file", hint="save it first: model.save(path)")
+        raise ConfigError("the model is not stored in a file", hint="save it first: model.save(path)")
     return source.path
 
 

@@ -45,11 +45,11 @@ COMMANDS = {
     ),
     "export": (
         "export",
-        "Export a model. The export is rejected if its predictions on real images differ from the model's (exit 10).",
+        "Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10).",
     ),
     "serve": (
         "serve",
-        "Serve a model over HTTP, with a page to try it. Ctrl-C finishes the requests in flight, then stops.",
+        "Serve a model over HTTP, with a web page for trying it. Ctrl-C finishes the requests in flight, then stops.",
     ),
 }
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @takes(ExportConfig)
 def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
-    """Export a model. The export is rejected if its predictions on real images differ from the model's (exit 10)."""
+    """Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10)."""
     with output.status("loading torch", quiet=quiet or as_json):
         config = resolve(ExportConfig, flags).config
         from resnet_cli.exporting.hub.destination import destination

@@ -37,7 +37,7 @@ def serve(
     flags: Flags,
     quiet: QuietFlag = False,
 ) -> None:
-    """Serve a model over HTTP, with a page to try it. Ctrl-C finishes the requests in flight, then stops."""
+    """Serve a model over HTTP, with a web page for trying it. Ctrl-C finishes the requests in flight, then stops."""
     config = resolve(ServeConfig, flags).config
     if config.access_log:
         logger = logging.getLogger("uvicorn.access")

@@ -48,8 +48,8 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         AnyShare,
         Field(gt=0, lt=0.5),
         Flag(
-            "Share of each class that is set aside for validation; where the data have no splits, the same share again "
-            "for the test.",
+            "Share of each class that is set aside for validation; if the data have no splits, the same share is also "
+            "set aside for testing.",
             DATA,
             advanced=True,
         ),

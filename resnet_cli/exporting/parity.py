@@ -142,7 +142,9 @@ class Parity:
         if not self.is_novelty_close:
             reasons.append(f"novelty: largest difference {self.max_novelty_difference:.2g}")
         if self.drop > self.max_drop + 1e-9:
-            reasons.append(f"accuracy falls by {100 * self.drop:.2f} points, {100 * self.max_drop:g} are allowed")
+            reasons.append(
+                f"accuracy falls by {100 * self.drop:.2f} points; at most {100 * self.max_drop:g} are allowed"
+            )
         raise VerificationError(
             f"the predictions of {what} differ from the model's, and it was not written: {'; '.join(reasons)}",
             hint="allow more with --max-drop, or export with --fp16 or in float32"

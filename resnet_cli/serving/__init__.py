@@ -1,1 +1,1 @@
-"""An HTTP server for a model, and a page to try it. No torch: the predictor is passed in."""
+"""An HTTP server for a model, and a web page for trying it. No torch: the predictor is passed in."""

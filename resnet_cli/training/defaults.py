@@ -88,7 +88,7 @@ def default_batch_size(mode: Mode, num_train: int) -> int:
 
 
 def default_optimizer(mode: Mode, *, random_start: bool) -> OptimizerName:
-    """SGD with momentum; AdamW for a whole network from random weights, which needs steps of even size."""
+    """SGD with momentum; AdamW for a whole network from random weights, which needs steps of uniform size."""
     return "adamw" if mode != "frozen" and random_start else "sgd"
 
 

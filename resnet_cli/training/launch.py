@@ -92,7 +92,7 @@ def is_restarted(out: Path | None) -> bool:
     Must be called once by all processes: they wait for each other.
 
     Raises:
-        SetupError: The other processes do not come.
+        SetupError: The other processes do not connect.
     """
     return num_started() is not None and restarts.has_rounds() and restarts.begin_round(out)
 
@@ -175,7 +175,7 @@ def _check_devices(num: int, device: str) -> None:
     count = count_devices(compute)
     if num > count:
         raise ConfigError(
-            f"--devices {num}: this machine has {count} of kind {compute.type} that can work together",
+            f"--devices {num}: this machine has only {count} usable device{'' if count == 1 else 's'} ({compute.type})",
             hint=f"use --devices {max(1, count)}",
         )
 

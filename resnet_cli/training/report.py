@@ -69,7 +69,7 @@ class FinetuneResult(Summarized):
         return self.test or self.val
 
     def check(self, least: float | None) -> None:
-        """Compares the metric to report with what was asked for.
+        """Compares top-1 of the reported split with the least that is required.
 
         Raises:
             VerificationError: Top-1 is below ``least``.

@@ -47,7 +47,7 @@ def begin_round(out: Path | None) -> bool:
         Whether an earlier round has created the folder, so that this round continues it; the same in all processes.
 
     Raises:
-        SetupError: The other processes do not come, or torchrun has ended.
+        SetupError: The other processes do not connect, or torchrun has ended.
     """
     # If the first process ends, the others report it in one sentence instead of forty lines of C++.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

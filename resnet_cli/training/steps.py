@@ -1,4 +1,4 @@
-"""One optimizer step: forward, backward, clip, update, in as many micro-batches as the memory asks for."""
+"""One optimizer step: forward, backward, clip, update, in as many micro-batches as fitting into memory requires."""
 
 from __future__ import annotations
 
