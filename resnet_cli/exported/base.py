@@ -40,7 +40,7 @@ class ExportedModel(Predictor[Any], abc.ABC):
         self.reliability = metadata.reliability
         self.precision = metadata.precision
         if metadata.precision == "fp32":
-            # The thresholds of files in another precision were measured anew when they were written.
+            # The thresholds of files in another precision were measured again when they were written.
             self.precision_conflict = precision_conflict(metadata.provenance, "fp32")
 
     @property
