@@ -184,7 +184,7 @@ def test_a_bad_flag_is_a_usage_error_that_names_it(flags: list[str], named: list
     ("text", "named"),
     [
         ("epoch: 3", ["unknown key 'epoch'", "did you mean 'epochs'?"]),
-        ("epochs: 3\nepochs: 4", ["there twice"]),
+        ("epochs: 3\nepochs: 4", ["occurs twice"]),
         ("epochs: 0", [": epochs 0"]),
         ("a: &x 1\nb: *x", ["aliases"]),
         ("epochs: !!python/object/apply:os.system [id]", ["tags"]),

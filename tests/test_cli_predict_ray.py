@@ -241,7 +241,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, image
     assert [one == other for one, other in zip(times, again, strict=True)] == [True, False, True]
 
     for other, why in (
-        (("--topk", 1), "by another model or with other settings: made_by"),
+        (("--topk", 1), "with another model or other settings: made_by"),
         (("--max-pixels", 10**6), "other settings: max_pixels 50000000, now 1000000"),
         (("--parquet",), "choose one"),
     ):

@@ -88,7 +88,7 @@ def test_an_unknown_key_is_named_with_its_nearest_neighbour(file: Path) -> None:
     "text", ["epochs: 1\nepochs: 2", "{epochs: 1, seed: 2, epochs: 3}", "head-lr: 1\nhead_lr: 2", "a: {b: 1, b: 2}"]
 )
 def test_a_key_that_is_there_twice_is_refused(file: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match="there twice"):
+    with pytest.raises(ConfigError, match="occurs twice"):
         resolved(file, text)
 
 
