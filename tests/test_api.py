@@ -232,6 +232,20 @@ def test_finetune_takes_results_as_weights_and_tells_its_listener(
         resnet_cli.finetune(photos, weights=dataclasses.replace(model, path=None))
 
 
+def test_an_export_tells_its_listeners(full_run: Trained, tmp_path: Path) -> None:
+    work: list[str] = []
+    checks: list[bool] = []
+    model = resnet_cli.load(path=full_run.run)
+    resnet_cli.export(
+        model,
+        out=tmp_path / "model.onnx",
+        verify_with=str(full_run.result.plan.config.data),
+        on_work=lambda task, done, total: work.append(task),
+        on_parity=lambda parity: checks.append(parity.passed),
+    )
+    assert set(work) <= {"evaluate", "compare", "check"} and work and checks == [True]
+
+
 def test_data_is_inspected_and_downloaded(here: Path, make_folder: Any) -> None:
     found = resnet_cli.inspect(make_folder({"cat": 2, "dog": 2}, "pets"), html=here / "page.html")
     assert "images: 4" in repr(found) and (here / "page.html").is_file()

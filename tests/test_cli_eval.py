@@ -205,6 +205,9 @@ def test_saved_answers_give_the_same_figures_again(full_run: Trained, tmp_path: 
     again = json.loads(run_cli("eval", "--from-predictions", path, "--json").stdout)
     assert {name for name in KEYS if found[name] != again[name]} == {"model", "data", "precision", "split"}
     assert [one["group"] for one in found["slices"]] and len(found["slices"]) == 3
+    (tmp_path / "folder.csv").mkdir()
+    refused = run_cli("eval", full_run.run, "--save-predictions", tmp_path / "folder.csv", "--no-report")
+    assert refused.exit_code == 2 and "is a folder" in refused.stderr
     refused = run_cli("eval", full_run.run, "--save-predictions", tmp_path / "answers.xls", "--no-report")
     assert refused.exit_code == 2 and ".parquet" in refused.stderr
 

@@ -328,7 +328,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         (("--output", "out", "--ray-address", "ray://there:10001"), "host:port"),
         (("--output", "out", "--device", "mps"), "use auto, cpu or cuda"),
         (("--output", "images"), "holds files that are not parts"),
-        (("--output", "out", "--embeddings", "out"), "--embeddings out is the folder of the predictions"),
+        (("--output", "out", "--embeddings", "out"), "--embeddings out is also --output"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

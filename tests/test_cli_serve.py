@@ -328,6 +328,11 @@ def test_what_cannot_be_served_is_told_with_the_way_out(here: Path, flags: list[
     assert done.stdout == ""
 
 
+def test_an_exported_file_is_refused_where_torch_is_asked_for(made_onnx: Path) -> None:
+    done = run_cli("serve", made_onnx, "--runtime", "torch", "--precision", "bf16")
+    assert done.exit_code == 2 and "--runtime torch has no effect" in done.stderr, done.stderr
+
+
 def test_an_address_that_is_taken_is_told_with_a_free_one(server: Server, made_onnx: Path) -> None:
     done = run_cli("serve", made_onnx, "--port", server.port)
     assert done.exit_code == 4 and f"--port {server.port + 1}" in done.stderr

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from support.running import CLASSES, PER_CLASS, Trained
 
+from resnet_cli.config.eval import EvalConfig
 from resnet_cli.errors import ConfigError, DataError, DiskError
+from resnet_cli.evaluation.evaluation_set import choose_evaluation_set
 from resnet_cli.model.weights import load_model, resolve_model_path
 from resnet_cli.runs import RunFolder, open_run_dataset
 from resnet_cli.system.paths import LATEST
@@ -125,6 +127,8 @@ def test_a_run_of_an_earlier_version_still_knows_its_data(full_run: Trained, tmp
     with (run / "config.yaml").open("a") as file:
         file.write("cached_views: 3\n")
     assert open_run_dataset(load_model(run)).items == open_run_dataset(load_model(full_run.run)).items
+    found = choose_evaluation_set(load_model(run), None, EvalConfig(), split="test", slice_by="parent")
+    assert {item.group for item in found.items} == {f"test/{name}" for name in CLASSES}
 
 
 def test_data_that_have_gone_are_named(full_run: Trained, tmp_path: Path) -> None:

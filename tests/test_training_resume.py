@@ -419,8 +419,10 @@ def test_a_run_of_an_earlier_version_is_resumed_unless_it_kept_views() -> None:
     config = Path("run/config.yaml")
     now = config.read_text()
     config.write_text(now + "cached_views: 3\n")
-    with pytest.raises(ConfigError, match="cached_views was removed"):
+    with pytest.raises(ConfigError, match="cached_views was removed") as caught:
         resume()
+    # Without the line the rest would be another training.
+    assert caught.value.hint == "start a new run: resnet-cli finetune DATA"
     config.write_text(now + "cached_views: 0\n")
     resume()
     assert_same_runs("whole", "run")

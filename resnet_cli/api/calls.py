@@ -30,11 +30,12 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.config.inspect import InspectConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.exporting.parity import Parity
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import choose_compute
-from resnet_cli.system.events import WorkDone
+from resnet_cli.system.events import OnWork, Work, WorkDone
 from resnet_cli.system.paths import LATEST
 from resnet_cli.training.events import PlanMade
 from resnet_cli.training.plan import make_plan
@@ -65,7 +66,7 @@ def finetune(
         ResnetCliError: See ``resnet_cli.errors``; nothing half-written is left.
     """
     for name in ("seeds", "devices"):
-        if values.get(name) is not None:
+        if values.get(name) not in (None, 1):
             raise ConfigError(f"{name}={values[name]} works only on the command line", hint="call it once per seed")
     if data is not None:
         values["data"] = str(data)
@@ -159,12 +160,21 @@ def study(
         return studies.run_study(_opened(model, config), _text(data), config, on_event=show)
 
 
-def export(model: AnyModel = LATEST, *, progress: bool = False, **values: Any) -> ExportResult:
+def export(
+    model: AnyModel = LATEST,
+    *,
+    progress: bool = False,
+    on_work: OnWork | None = None,
+    on_parity: Callable[[Parity], None] | None = None,
+    **values: Any,
+) -> ExportResult:
     """Writes a model in another format, if the file's predictions on real images match the model's.
 
     Args:
         model: The model.
         progress: Whether to show progress in the terminal or notebook.
+        on_work: Called with (name of the work, images done, images in all).
+        on_parity: Called with the result of the parity check, also if it rejects the file.
         **values: Fields of :class:`~resnet_cli.config.export.ExportConfig`, such as ``format="onnx", int8=True``.
 
     Raises:
@@ -173,7 +183,13 @@ def export(model: AnyModel = LATEST, *, progress: bool = False, **values: Any) -
     """
     config = resolve(ExportConfig, values).config
     with shown_events(progress) as show:
-        return export_file(source_of(model), config, on_work=lambda *work: show(WorkDone(*work)))
+
+        def tell(work: Work, done: int, total: int | None) -> None:
+            show(WorkDone(work, done, total))
+            if on_work:
+                on_work(work, done, total)
+
+        return export_file(source_of(model), config, on_work=tell, on_parity=on_parity)
 
 
 def inspect(data: str | PathLike[str], *, progress: bool = False, **values: Any) -> InspectResult:

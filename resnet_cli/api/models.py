@@ -72,14 +72,14 @@ class LoadedModel(Model):
         return list(predict(self, cast("Iterable[Image]", several), **options))
 
 
-def load(model: AnyModel = LATEST) -> LoadedModel:
+def load(path: AnyModel = LATEST) -> LoadedModel:
     """Loads a run folder, a model file, or named ImageNet weights with 1,000 classes.
 
     Raises:
         ConfigError: There is no such file.
         ModelError: It is damaged or has another architecture.
     """
-    source = source_of(model)
+    source = source_of(path)
     found = source if isinstance(source, Model) else load_model(source)
     return LoadedModel(**{field.name: getattr(found, field.name) for field in dataclasses.fields(found)})
 

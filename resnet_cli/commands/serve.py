@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_cli.errors import Interrupted, missing_extra
+from resnet_cli.errors import ConfigError, Interrupted, missing_extra
 from resnet_cli.images import MAX_PIXELS, Pixels
 from resnet_cli.prediction import Predictor, abstention_rule
-from resnet_cli.system.paths import LATEST
+from resnet_cli.system.paths import LATEST, user_path
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -113,8 +113,14 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
     if config.runtime == "torch":
         from PIL import Image
 
+        from resnet_cli.exported.opening import exported_kind
         from resnet_cli.predictor import open_predictor
 
+        if exported_kind(user_path(spec)):
+            raise ConfigError(
+                f"--runtime torch has no effect on {spec}: an exported file has a runtime of its own",
+                hint="remove --runtime torch",
+            )
         opened = open_predictor(spec, device=config.device, precision=config.precision, offline=config.offline)
         # The network is prepared with the first prediction: no request should wait for that.
         opened.predict([opened.prepare(Image.new("RGB", (32, 32)))])

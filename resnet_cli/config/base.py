@@ -199,7 +199,10 @@ def _read_values(model: type[Config], file: Path, *, is_record: bool) -> dict[st
     for name in RETIRED.keys() & values.keys():
         allowed, reason = RETIRED[name]
         if values.pop(name) not in allowed and not is_record:
-            raise ConfigError(f"{file}: {name} was removed: {reason}", hint=f"remove {name} from the file")
+            # Without the feature the rest of a run would be another training.
+            is_run = (file.parent / "split.csv").is_file()
+            hint = "start a new run: resnet-cli finetune DATA" if is_run else f"remove {name} from the file"
+            raise ConfigError(f"{file}: {name} was removed: {reason}", hint=hint)
     unknown = sorted(set(values) - set(model.model_fields))
     if unknown:
         raise ConfigError(f"{file}: unknown key '{unknown[0]}'", hint=_did_you_mean(unknown[0], model))

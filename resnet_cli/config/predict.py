@@ -140,7 +140,8 @@ class PredictConfig(ComputeConfig):
         Rule(("engine",), lambda c: c.engine != "ray" or c.output, "writes a folder", "name one: --output DIR"),
         Rule(("output",), lambda c: c.engine != "ray" or _may_be_folder(c.output), _IS_FOLDER),
         Rule(("embeddings",), lambda c: c.engine != "ray" or _may_be_folder(c.embeddings), _IS_FOLDER),
-        Rule(("embeddings",), lambda c: c.embeddings != c.output, "is the folder of the predictions"),
+        Rule(("embeddings",), lambda c: not c.output or c.embeddings.absolute() != c.output.absolute(),
+             "is also --output"),
         Rule(_NOT_ON_RAY, lambda c: c.engine != "ray", "is not available with --engine ray, which writes Parquet, or "
              "JSON lines with --json, and always resumes"),
         Rule(("device",), lambda c: c.engine != "ray" or c.device in ("auto", "cpu", "cuda"), "is not available with "

@@ -150,5 +150,6 @@ def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) 
 def _own_source(model: Known) -> tuple[str, DataConfig]:
     """The data that the model's run was trained on, and how they were read."""
     assert model.path is not None
-    config = resolve(FinetuneConfig, {}, model.path.resolve().parent / "config.yaml").config
+    file = model.path.resolve().parent / "config.yaml"
+    config = resolve(FinetuneConfig, {}, file, is_record=True).config
     return config.data, config

@@ -48,11 +48,13 @@ _Row: TypeAlias = dict[str, Any]
 
 
 def check_name(path: Path, flag: str) -> None:
-    """Refuses a file name whose extension names no format.
+    """Refuses a file name whose extension names no format, and the name of a folder.
 
     Raises:
-        ConfigError: The extension is not one of ``SUFFIXES``.
+        ConfigError: The extension is not one of ``SUFFIXES``, or a folder has this name.
     """
+    if path.is_dir():
+        raise ConfigError(f"{flag} {path}: is a folder", hint="name a file")
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{flag} {path}: unknown file format", hint=f"use a name that ends in {', '.join(SUFFIXES)}")
 
