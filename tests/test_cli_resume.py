@@ -302,7 +302,7 @@ def test_a_diverging_training_ends_with_7_and_says_what_to_try(here: Path) -> No
     rates = ("--optimizer", "sgd", "--lr", "1e30", "--head-lr", "1e30")
     code, _, stderr = finetune(*DIGITS, "--mode", "full", "--epochs", "1", "--out", "run", *rates)
     assert code == 7
-    assert "at 0.1 of the learning rates" in stderr and "try lower learning rates: --lr" in stderr
+    assert "with 0.1 times the learning rates" in stderr and "try lower learning rates: --lr" in stderr
     assert not (here / "run").exists()
 
 
