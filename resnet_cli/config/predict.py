@@ -53,6 +53,10 @@ def _may_be_folder(path: Path | None) -> bool:
     return path is None or path.suffix.lower() not in {*FORMATS, ".npy", ".safetensors"}
 
 
+def _is_same(one: Path | None, other: Path | None) -> bool:
+    return one is not None and other is not None and one.absolute() == other.absolute()
+
+
 #: What ``--similar`` has no use for.
 _NOT_SIMILAR = (
     *("images", "files_from", "null", "watch", "batch_size", "threshold", "abstain", "target_error"),
@@ -140,8 +144,7 @@ class PredictConfig(ComputeConfig):
         Rule(("engine",), lambda c: c.engine != "ray" or c.output, "writes a folder", "name one: --output DIR"),
         Rule(("output",), lambda c: c.engine != "ray" or _may_be_folder(c.output), _IS_FOLDER),
         Rule(("embeddings",), lambda c: c.engine != "ray" or _may_be_folder(c.embeddings), _IS_FOLDER),
-        Rule(("embeddings",), lambda c: not c.output or c.embeddings.absolute() != c.output.absolute(),
-             "is also --output"),
+        Rule(("embeddings",), lambda c: not _is_same(c.output, c.embeddings), "is also --output"),
         Rule(_NOT_ON_RAY, lambda c: c.engine != "ray", "is not available with --engine ray, which writes Parquet, or "
              "JSON lines with --json, and always resumes"),
         Rule(("device",), lambda c: c.engine != "ray" or c.device in ("auto", "cpu", "cuda"), "is not available with "
