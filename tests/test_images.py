@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli import images
 from resnet_cli.errors import ImageError
-from resnet_cli.images import FORMATS, MAX_PIXELS, decode, decode_whole, is_image_name, read_image
+from resnet_cli.images import FORMATS, MAX_PIXELS, decode, decode_whole, decoding, is_image_name, read_image
 
 Pixels = NDArray[np.uint8]
 
@@ -25,7 +24,7 @@ Pixels = NDArray[np.uint8]
 @pytest.fixture(autouse=True)
 def fresh_warning_filters() -> None:
     # pytest restores the filters after each test; decode() sets its own once per process.
-    images._treat_bombs_as_errors.cache_clear()
+    decoding._treat_bombs_as_errors.cache_clear()
 
 
 def noise(height: int = 20, width: int = 30, channels: int = 3, seed: int = 0) -> Pixels:

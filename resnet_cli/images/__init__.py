@@ -1,0 +1,22 @@
+"""The one way to read an image: bytes in, an upright RGB image out, or an error that names the file.
+
+Training, evaluation, prediction and everything else use :func:`decode`, so the same file always gives the same pixels.
+"""
+
+from resnet_cli.images.decoding import FORMATS, decode, decode_whole, decoder_version, read_image
+from resnet_cli.images.formats import EXTENSIONS, is_image_name
+from resnet_cli.images.pixels import MAX_PIXELS, Decoded, Pixels, from_pixels
+
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "MAX_PIXELS",
+    "Decoded",
+    "Pixels",
+    "decode",
+    "decode_whole",
+    "decoder_version",
+    "from_pixels",
+    "is_image_name",
+    "read_image",
+]

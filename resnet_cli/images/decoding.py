@@ -1,0 +1,109 @@
+"""The one decoder: bytes in, an upright RGB image out, or an error that names the file."""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image, UnidentifiedImageError, features
+
+from resnet_cli.errors import ImageError
+from resnet_cli.images.formats import recognize
+from resnet_cli.images.pixels import MAX_PIXELS, Decoded, check_size, finish
+from resnet_cli.images.tiff import decode_tiff
+
+#: Pillow's decoders that may be used; others (EPS, PDF, ...) start programs or are rarely fuzzed.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+class _Decoder(Protocol):
+    """A decoder for one format; it returns None if Pillow reads the file right."""
+
+    def __call__(self, data: bytes, path: str, *, max_pixels: int) -> Decoded | None: ...
+
+
+#: Formats that Pillow does not read, or not always right. Their names are those of :func:`recognize`.
+_SPECIAL: dict[str, _Decoder] = {"TIFF": decode_tiff}
+
+
+@functools.cache
+def decoder_version() -> str:
+    """Versions of the libraries that decode images: part of every cache key, since they may change pixels."""
+    parts = ("pil", "jpg", "libjpeg_turbo", "webp", "libtiff", "zlib")
+    return " ".join(f"{part} {features.version(part)}" for part in parts)
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Reads an image file; see :func:`decode`.
+
+    Raises:
+        ImageError: The file cannot be read, or is not a complete image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(str(path), error.strerror or str(error)) from error
+    return decode(data, str(path), max_pixels=max_pixels)
+
+
+def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes the bytes of an image file; see :func:`decode_whole`.
+
+    Raises:
+        ImageError: The file is empty, truncated, too large, or not in one of the known formats.
+    """
+    return decode_whole(data, path, max_pixels=max_pixels).image
+
+
+def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decodes the bytes of an image file.
+
+    EXIF orientation is applied, the first frame is used, transparency is composited on white, 16-bit gray is scaled to
+    8 bits (Pillow alone would clip it), and CMYK and palettes are converted to RGB.
+
+    Args:
+        data: The whole file.
+        path: Name of the file in errors.
+        max_pixels: Larger images are rejected before they are decoded.
+
+    Raises:
+        ImageError: The file is empty, truncated, too large, or not in one of the known formats.
+    """
+    if not data:
+        raise ImageError(path, "the file is empty")
+    _treat_bombs_as_errors()
+    if max_pixels > (Image.MAX_IMAGE_PIXELS or 0):
+        # Pillow's own limit applies to the process; the check below applies to this call.
+        Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        # Recognized by content: names are often wrong.
+        special = _SPECIAL.get(recognize(data))
+        decoded = special(data, path, max_pixels=max_pixels) if special else None
+        return decoded or _decode_with_pillow(data, path, max_pixels)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(path, f"more pixels than the limit of {max_pixels:,}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(path, "not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)") from error
+    except MemoryError as error:
+        raise ImageError(path, "too large for this machine's memory") from error
+    except Exception as error:
+        raise ImageError(path, f"damaged: {error}") from error
+
+
+def _decode_with_pillow(data: bytes, path: str, max_pixels: int) -> Decoded:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        check_size(path, *image.size, max_pixels)
+        return finish(image)
+
+
+@functools.cache
+def _treat_bombs_as_errors() -> None:
+    # Once per process instead of around each call: warnings.catch_warnings is not thread-safe.
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    # Damaged EXIF in an intact image is common and harmless.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
