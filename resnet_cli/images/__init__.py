@@ -3,9 +3,10 @@
 Training, evaluation, prediction and everything else use :func:`decode`, so the same file always gives the same pixels.
 """
 
-from resnet_cli.images.decoding import FORMATS, decode, decode_whole, decoder_version, read_image
+from resnet_cli.images.decoding import FORMATS, decode, decode_whole, read_image
 from resnet_cli.images.formats import EXTENSIONS, is_image_name
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, Pixels, from_pixels
+from resnet_cli.images.versions import decoder_version
 
 __all__ = [
     "EXTENSIONS",

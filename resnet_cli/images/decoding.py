@@ -11,12 +11,16 @@ from typing import Protocol
 from PIL import Image, UnidentifiedImageError, features
 
 from resnet_cli.errors import ImageError
-from resnet_cli.images.formats import recognize
+from resnet_cli.images.dicom import decode_dicom
+from resnet_cli.images.formats import DICOM, HEIF, IMAGE_FORMATS, JPEG_XL, TIFF, Format, recognize
+from resnet_cli.images.heif import decode_heif
+from resnet_cli.images.jpeg_xl import decode_jpeg_xl
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, check_size, finish
 from resnet_cli.images.tiff import decode_tiff
 
 #: Pillow's decoders that may be used; others (EPS, PDF, ...) start programs or are rarely fuzzed.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = tuple(known.pillow for known in IMAGE_FORMATS if known.pillow)
+_KNOWN = ", ".join(known.name for known in IMAGE_FORMATS if not known.refusal)
 
 
 class _Decoder(Protocol):
@@ -25,15 +29,13 @@ class _Decoder(Protocol):
     def __call__(self, data: bytes, path: str, *, max_pixels: int) -> Decoded | None: ...
 
 
-#: Formats that Pillow does not read, or not always right. Their names are those of :func:`recognize`.
-_SPECIAL: dict[str, _Decoder] = {"TIFF": decode_tiff}
-
-
-@functools.cache
-def decoder_version() -> str:
-    """Versions of the libraries that decode images: part of every cache key, since they may change pixels."""
-    parts = ("pil", "jpg", "libjpeg_turbo", "webp", "libtiff", "zlib")
-    return " ".join(f"{part} {features.version(part)}" for part in parts)
+#: Formats that Pillow does not read, or not always right.
+_SPECIAL: dict[Format | None, _Decoder] = {
+    TIFF: decode_tiff,
+    HEIF: decode_heif,
+    JPEG_XL: decode_jpeg_xl,
+    DICOM: decode_dicom,
+}
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -61,7 +63,7 @@ def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
 def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decodes the bytes of an image file.
 
-    EXIF orientation is applied, the first frame is used, transparency is composited on white, 16-bit gray is scaled to
+    The orientation is applied, the first frame is used, transparency is composited on white, 16-bit gray is scaled to
     8 bits (Pillow alone would clip it), and CMYK and palettes are converted to RGB.
 
     Args:
@@ -70,7 +72,8 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
         max_pixels: Larger images are rejected before they are decoded.
 
     Raises:
-        ImageError: The file is empty, truncated, too large, or not in one of the known formats.
+        ImageError: The file is empty, truncated, too large, or not in one of the known formats, or its library is not
+            installed.
     """
     if not data:
         raise ImageError(path, "the file is empty")
@@ -79,8 +82,11 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
         # Pillow's own limit applies to the process; the check below applies to this call.
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        # Recognized by content: names are often wrong.
-        special = _SPECIAL.get(recognize(data))
+        # By content: names are often wrong.
+        known = recognize(data, path)
+        if known is not None:
+            _check_readable(known, path)
+        special = _SPECIAL.get(known)
         decoded = special(data, path, max_pixels=max_pixels) if special else None
         return decoded or _decode_with_pillow(data, path, max_pixels)
     except ImageError:
@@ -88,11 +94,19 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(path, f"more pixels than the limit of {max_pixels:,}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(path, "not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)") from error
+        raise ImageError(path, f"not an image in a known format ({_KNOWN})") from error
     except MemoryError as error:
         raise ImageError(path, "too large for this machine's memory") from error
     except Exception as error:
         raise ImageError(path, f"damaged: {error}") from error
+
+
+def _check_readable(known: Format, path: str) -> None:
+    if known.refusal:
+        raise ImageError(path, known.refusal)
+    if known.feature and not features.check(known.feature):
+        way_out = "its wheels can: pip install --force-reinstall pillow"
+        raise ImageError(path, f"{known.name}, which this build of Pillow cannot read; {way_out}")
 
 
 def _decode_with_pillow(data: bytes, path: str, max_pixels: int) -> Decoded:
@@ -106,4 +120,4 @@ def _treat_bombs_as_errors() -> None:
     # Once per process instead of around each call: warnings.catch_warnings is not thread-safe.
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     # Damaged EXIF in an intact image is common and harmless.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\..*")

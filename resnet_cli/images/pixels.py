@@ -31,7 +31,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         image: The upright image of mode RGB, at least 1 x 1.
-        format: Pillow's name of the format: ``JPEG``, ``PNG``, ...
+        format: Pillow's name of the format: ``JPEG``, ``PNG``, ...; ``JXL`` and ``DICOM``, which Pillow does not know.
         mode: Pillow's mode of the pixels in the file: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16``, ...; ``RGB;16`` for
             16 bits per channel, of which Pillow keeps the upper 8.
         orientation: Orientation in the EXIF block, 1 to 8; 1 is upright.
@@ -64,15 +64,20 @@ def check_size(path: str, width: int, height: int, max_pixels: int) -> None:
         raise ImageError(path, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
 
 
-def finish(image: Image.Image) -> Decoded:
+def finish(image: Image.Image, *, orientation: int | None = None) -> Decoded:
     """Loads an image that Pillow has opened, and makes it upright and RGB.
+
+    Args:
+        image: The image, not yet loaded.
+        orientation: Its orientation, 1 to 8; None reads it from EXIF.
 
     Raises:
         Exception: Whatever its decoder raises on a damaged file.
     """
     mode = _file_mode(image)
     image.load()
-    orientation = _orientation(image)
+    if orientation is None:
+        orientation = _orientation(image)
     turn = _TURNS.get(orientation)
     upright = image if turn is None else image.transpose(turn)
     transparent = _has_alpha(image)

@@ -1,0 +1,32 @@
+"""The libraries of the extra ``formats``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+from resnet_cli.errors import ImageError, missing_extra
+from resnet_cli.images.formats import Format
+
+
+def load_library(known: Format, path: str) -> Any:
+    """The module that reads a format.
+
+    Raises:
+        ImageError: It is not installed; the cause is a SetupError, since another attempt may succeed.
+    """
+    try:
+        return importlib.import_module(known.module)
+    except ImportError as error:
+        missing = missing_extra(f"{known.name} needs {known.package}, which is not installed", "formats")
+        missing.__cause__ = error
+        raise ImageError(path, f"{missing.message}: {missing.hint}") from missing
+
+
+def library_version(known: Format) -> str:
+    """The version of the package that reads a format; empty if it is not installed."""
+    try:
+        return importlib.metadata.version(known.package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
