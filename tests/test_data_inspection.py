@@ -24,7 +24,8 @@ from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.labeled import group_items
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import connected
+from resnet_cli.data.splits import complete_splits, connected
+from resnet_cli.errors import DataError
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")
 LAYOUT = {"train/cat": 14, "train/dog": 14, "val/cat": 4, "val/dog": 4, "test/cat": 4, "test/dog": 4}
@@ -324,7 +325,8 @@ def test_a_class_that_is_spelt_otherwise_in_another_split_is_named_with_its_like
     layout = {"train/Cat": 12, "train/dog": 12, "val/cat": 3, "val/dog": 3}
     inspection = inspect_data(write_folder(tmp_path / "x", layout))
     found = [finding.message for finding in find_problems(inspection)]
-    assert found == [
+    assert found[0].startswith("finetune stops at these data: x: the class 'cat' has no training image")
+    assert found[1:] == [
         "the class 'Cat' (the same as 'cat'?) has no images in val",
         "the class 'cat' (the same as 'Cat'?) has no images in train",
     ]
@@ -346,6 +348,76 @@ def test_case_blanks_and_dashes_in_a_name_make_no_other_class_unnoticed(tmp_path
     assert f"'cat' (the same as '{name}'?)" in found and f"'{name}' (the same as 'cat'?)" in found
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Cat", "cat"),
+        ("golden retriever", "golden_retriever"),
+        ("K\u00e4fer", "Kafer"),
+        ("cat", "cat."),
+        ("1", "1.0"),
+        ("cat", "cats"),
+        ("\uff23\uff21\uff34", "cat"),
+    ],
+)
+def test_names_that_differ_only_in_spelling_are_named_with_their_counts(name: str, other: str) -> None:
+    inspection = labelled({name: {"train": 20}, other: {"train": 12}, "dog": {"train": 15}})
+    assert codes(inspection) == ["spelling"]
+    text = message(inspection, "spelling")
+    assert f"'{name}' (20)" in text and f"'{other}' (12)" in text and "dog" not in text
+    # They stay different classes.
+    assert len(inspection.dataset.classes) == 3
+
+
+@pytest.mark.parametrize(
+    "names", [("-1", "1"), ("A", "A+", "A-"), ("C", "C#", "C++"), ("1.5", "15"), ("bus", "bu"), ("\u304c", "\u304b")]
+)
+def test_names_with_another_meaning_are_no_spellings_of_one(names: tuple[str, ...]) -> None:
+    assert codes(labelled({name: {"train": 20} for name in names})) == []
+
+
+def test_many_spellings_are_one_finding() -> None:
+    counts: dict[str, dict[Split, int]] = {f"Class {n:04d}": {"train": 12} for n in range(500)}
+    counts |= {f"class_{n:04d}": {"train": 12} for n in range(500)}
+    text = message(labelled(counts), "spelling")
+    assert text.endswith("; and 495 more")
+
+
+REFUSED = {
+    "one class": {"a": {"train": 12}},
+    "one image": {"a": {"train": 12}, "b": {"train": 1}},
+    "none in train": {"a": {"train": 12}, "b": {"val": 12}},
+    "only test": {"a": {"test": 12}, "b": {"test": 12}},
+}  # type: dict[str, dict[str, dict[Split, int]]]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_training_would_refuse_comes_first_in_the_same_words(name: str) -> None:
+    inspection = labelled(REFUSED[name])
+    first = find_problems(inspection)[0]
+    with pytest.raises(DataError) as caught:
+        complete_splits(inspection.dataset, val_fraction=0.1, seed=0)
+    assert first == ("refused", f"finetune stops at these data: {caught.value.message}", caught.value.hint)
+
+
+def test_groups_that_cannot_be_kept_whole_are_refused_too(clean: Path) -> None:
+    separated = inspect_data(group_items(read_folder(clean), "([0-9]+)[.]jpg"))
+    assert "the group '000' is in" in message(separated, "refused")
+    whole = labelled({"a": {"train": 12}, "b": {"train": 12}}, lambda item: item.name.split("/")[1])
+    assert "the images of the class 'a' are all in one group" in message(whole, "refused")
+
+
+def test_what_is_left_without_unreadable_images_decides(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "x", {"cat": 12, "dog": 3})
+    shutil.copy(root / "cat" / "001.jpg", root / "cat" / "copy.jpg")
+    for number in (0, 2):
+        (root / "dog" / f"{number:03d}.jpg").write_bytes(b"")
+    (root / "cat" / "000.jpg").write_bytes(b"")
+    inspection = inspect_data(root)
+    assert "the class 'dog' has 1 training image" in message(inspection, "refused")
+    assert message(inspection, "unreadable").startswith("3 images cannot be read")
+
+
 def test_a_class_that_only_one_split_has_is_named() -> None:
     inspection = labelled({"a": {"train": 12, "val": 2, "test": 2}, "b": {"train": 12}, "c": {"train": 12, "test": 1}})
     found = [finding.message for finding in find_problems(inspection)]
@@ -357,6 +429,8 @@ def test_a_thousand_classes_without_images_are_one_finding_and_the_misspelt_come
     counts |= {"zebra": {"train": 12}, "Zebra": {"val": 12}}
     inspection = labelled(counts)
     found = [finding.message for finding in find_problems(inspection)]
+    refused, *found = found
+    assert "the class 'Zebra' has no training image" in refused
     assert len(found) == 2
     assert found[0].startswith("the class 'Zebra' (the same as 'zebra'?) has no images in train")
     assert found[1].startswith("2,001 classes have no images in val: 'zebra' (the same as 'Zebra'?), 'class 0000'")
@@ -377,8 +451,10 @@ def test_an_absent_class_does_not_hide_that_others_are_uneven() -> None:
     assert "imbalance" in codes(inspection) and "tiny_classes" in codes(inspection)
 
 
-def test_a_set_that_only_tests_says_nothing_about_training() -> None:
-    assert codes(labelled({"a": {"test": 3}, "b": {"test": 30}})) == []
+def test_a_set_that_only_tests_is_only_refused_for_training() -> None:
+    inspection = labelled({"a": {"test": 3}, "b": {"test": 30}})
+    assert codes(inspection) == ["refused"]
+    assert message(inspection, "refused").endswith("no image is for training; all 33 are in val or test")
 
 
 def test_groups_in_several_splits_are_found(clean: Path) -> None:

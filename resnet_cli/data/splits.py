@@ -11,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from resnet_cli.data.class_names import as_flag, plain_name
 from resnet_cli.data.dataset import SPLITS, Dataset, Split
 from resnet_cli.errors import DataError
 
 _COLUMNS = ["path", "label", "split"]
+#: Number of class names in a hint.
+MAX_LISTED = 50
 
 
 def complete_splits(
@@ -36,20 +39,8 @@ def complete_splits(
         DataError: There is only one class, a class has no training images or too few to be split, the source's own
             splits separate a group, or a class consists of one group.
     """
+    _refuse_untrainable(dataset)
     found = {item.split for item in dataset.items}
-    if len(dataset.classes) < 2:
-        raise DataError(
-            f"{dataset.name}: only one class, '{dataset.classes[0]}'",
-            hint="training needs two or more classes, each in its own folder",
-        )
-    for label, count in enumerate(dataset.counts()["train"]):
-        if count < 2:
-            raise DataError(
-                f"{dataset.name}: the class '{dataset.classes[label]}' has {count or 'no'} training image; "
-                "at least two are needed" + _perhaps_meant(dataset, label),
-                hint=f"add images to it, or omit it: --classes {_others(dataset, label)}",
-            )
-    _refuse_separated_groups(dataset)
     if "val" in found:
         return dataset
     holdout_test = found == {"train"}
@@ -138,6 +129,35 @@ def _hold_out(
     return {index: part for number, part in chosen.items() for index in blocks[number]}
 
 
+def _refuse_untrainable(dataset: Dataset) -> None:
+    if len(dataset.classes) < 2:
+        raise DataError(
+            f"{dataset.name}: only one class, '{dataset.classes[0]}'",
+            hint="training needs two or more classes, each in its own folder",
+        )
+    train = dataset.counts()["train"]
+    if not any(train):
+        raise DataError(
+            f"{dataset.name}: no image is for training; all {len(dataset.items):,} are in val or test",
+            hint="put images of each class into a train folder, or give the folder above; eval takes these data as "
+            "they are",
+        )
+    small = [label for label, count in enumerate(train) if count < 2]
+    if small:
+        first, count = dataset.classes[small[0]], train[small[0]]
+        others = [name for label, name in enumerate(dataset.classes) if label not in small]
+        them = "it" if len(small) == 1 else "them"
+        # A list of a thousand classes is no help.
+        omitted = f"--classes {as_flag(others)}" if 2 <= len(others) <= MAX_LISTED else "--classes"
+        raise DataError(
+            f"{dataset.name}: the class '{first}' has {count or 'no'} training image; at least two are needed"
+            + _perhaps_meant(dataset, small[0])
+            + (f"; {len(small) - 1:,} more classes have too few" if len(small) > 1 else ""),
+            hint=f"add images to {them}, or omit {them}: {omitted}" if len(others) > 1 else f"add images to {them}",
+        )
+    _refuse_separated_groups(dataset)
+
+
 def _refuse_separated_groups(dataset: Dataset) -> None:
     splits: dict[str, Split] = {}
     for item in dataset.items:
@@ -153,11 +173,6 @@ def _perhaps_meant(dataset: Dataset, label: int) -> str:
     close = [name for name in dataset.classes if plain_name(name) == plain_name(dataset.classes[label])]
     others = [name for name in close if name != dataset.classes[label]]
     return f" (the same as '{others[0]}'?)" if others else ""
-
-
-def plain_name(name: str) -> str:
-    """A class name without case, spaces and punctuation, which people write inconsistently."""
-    return "".join(char for char in name.casefold() if char.isalnum()) or name
 
 
 def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
@@ -265,7 +280,3 @@ def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]
 def _rank(seed: int, name: str) -> bytes:
     # Hashes of names instead of shuffled positions: a new image does not change the order of the others.
     return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
-
-
-def _others(dataset: Dataset, label: int) -> str:
-    return ",".join(name for index, name in enumerate(dataset.classes) if index != label) or "..."

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inspection.findings import Finding
+from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.caveats import notes_about

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from resnet_cli.data.inspection.findings import Finding
+from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.text import printable, shorten, size
 
 #: Findings that make a model or its metrics invalid, and findings worth some work; the others are for information.
-_SERIOUS = frozenset({"unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch"})
-_MODERATE = frozenset({"exact_duplicates", "tiny_classes", "imbalance"})
+_SERIOUS = frozenset({"refused", "unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch", "spelling"})
+_MODERATE = frozenset({"similar_class", "exact_duplicates", "tiny_classes", "imbalance"})
 
 
 @functools.cache

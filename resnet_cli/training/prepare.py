@@ -9,13 +9,14 @@ from pathlib import Path
 from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.findings import Finding, find_problems
+from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.index import ScannedImage
-from resnet_cli.data.inspection.inspect import Inspection, inspect_images
+from resnet_cli.data.inspection.inspect import Finding, Inspection, inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.inspection.training_splits import split_for_training
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train
-from resnet_cli.errors import ConfigError, DataError, ImageError
+from resnet_cli.data.splits import apply_split_csv, limit_train
+from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.system.events import OnWork
 
 #: Maximum number of images for the search for near-duplicates before a training (it takes about a second).
@@ -82,13 +83,13 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
     items, images, skipped = leave_out_unreadable(dataset.items, images, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
     inspection = inspect_images(dataset, images, near=is_compared)
-    dataset, torn = _split(inspection, config)
+    dataset, separated = split_for_training(inspection, val_fraction=config.val_fraction, seed=config.split_seed)
     if config.limit or config.fraction:
         num_train = len(dataset.split("train"))
         limit = config.limit or max(len(dataset.classes), round((config.fraction or 1) * num_train))
         dataset = limit_train(dataset, limit, seed=config.split_seed)
-    findings = find_problems(inspection)
-    warnings = (*_warnings(findings, len(skipped)), *torn)
+    findings = find_problems(inspection, training=separated)
+    warnings = _warnings(findings, len(skipped))
     fingerprint = _fingerprint(dataset, items, images)
     checked = _checked(inspection, len(skipped))
     return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings))
@@ -97,37 +98,6 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
 def _fingerprint(dataset: Dataset, items: Sequence[Item], images: Sequence[ScannedImage]) -> str:
     hashes = {item.name: image.sha256 for item, image in zip(items, images, strict=True)}
     return dataset.fingerprint([hashes[item.name] for item in dataset.items])
-
-
-def _split(inspection: Inspection, config: FinetuneConfig) -> tuple[Dataset, tuple[str, ...]]:
-    """The data set with its splits, and a warning if they separate near-duplicates."""
-    items, films = inspection.dataset.items, inspection.films
-    near = [pair[:2] for pair in inspection.near]
-    # Frames of one video cannot stay together, since some must be in the validation split; other near-duplicates do.
-    for pairs in (near, [pair for pair in near if films.isdisjoint(items[at].label for at in pair)], []):
-        try:
-            dataset = complete_splits(
-                inspection.dataset,
-                val_fraction=config.val_fraction,
-                seed=config.split_seed,
-                together=[*inspection.exact, *pairs],
-            )
-        except DataError:
-            if not pairs:
-                raise
-        else:
-            return dataset, _torn_warnings(inspection, set(near).difference(pairs))
-    raise AssertionError
-
-
-def _torn_warnings(inspection: Inspection, pairs: set[tuple[int, int]]) -> tuple[str, ...]:
-    if not pairs:
-        return ()
-    names = " and ".join(inspection.dataset.items[position].name for position in min(pairs))
-    return (
-        f"a whole class looks the same, so that similar images are in different splits, such as {names}: "
-        "the metrics will look better than they are; add other images, or make train/ and val/ folders",
-    )
 
 
 def _checked(inspection: Inspection, num_skipped: int) -> str:

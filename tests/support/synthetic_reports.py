@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inspection.findings import Finding
+from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.evaluation.coverage import check_threshold
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score

@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
-from resnet_cli.data.inspection.inspect import KINDS, Inspection, Leak
-from resnet_cli.data.splits import plain_name
+from resnet_cli.data.inspection.class_findings import class_mismatches, class_sizes, spellings, trainability
+from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak
 from resnet_cli.version import SCHEMA_VERSION
 
-#: A class with fewer training images is reported as tiny.
-TINY_CLASS = 10
-#: The largest class may have this many times the images of the smallest before imbalance is reported.
-MAX_IMBALANCE = 5
 #: Share of long images above which they are reported.
 MANY_LONG = 0.05
-#: Number of names in one sentence.
-MAX_NAMES = 5
 
 
-class Finding(NamedTuple):
-    """Something the user should know before training.
+def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None = None) -> list[Finding]:
+    """What the user should know, the worst first, each with a fix.
 
-    Attributes:
-        code: Name for programs: ``unreadable``, ``leaks``, ...
-        message: One sentence with numbers.
-        fix: What to do about it.
+    Args:
+        inspection: What was found in a data set.
+        training: Findings of the split that was made for a training; None makes it, to see what would be refused.
     """
-
-    code: str
-    message: str
-    fix: str
-
-
-def find_problems(inspection: Inspection) -> list[Finding]:
-    """What the user should know, the worst first, each with a fix."""
     dataset = inspection.dataset
     return [
+        *(trainability(inspection) if training is None else training),
         *_unreadable(inspection),
         *_label_conflicts(inspection),
         *_leaks(inspection),
         *_separated_groups(inspection),
-        *_class_mismatches(dataset),
+        *class_mismatches(dataset),
+        *spellings(dataset),
         *_copies(inspection),
-        *_class_sizes(dataset),
+        *class_sizes(dataset),
         *_long(inspection),
         *(Finding("note", note, "nothing to do if this is intended") for note in dataset.notes),
     ]
@@ -170,54 +156,6 @@ def _long(inspection: Inspection) -> Iterator[Finding]:
             "long",
             f"{_images(num_long)} {'loses' if num_long == 1 else 'lose'} more than half in a center crop",
             "crop them around what matters",
-        )
-
-
-def _class_mismatches(dataset: Dataset) -> Iterator[Finding]:
-    counts = dataset.counts()
-    used = [split for split in SPLITS if sum(counts[split])]
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in dataset.classes:
-        alike[plain_name(name)].append(name)
-    missing: dict[str, list[tuple[bool, str]]] = defaultdict(list)
-    for label, name in enumerate(dataset.classes):
-        absent = " and ".join(split for split in used if not counts[split][label])
-        if absent:
-            meant = [other for other in alike[plain_name(name)] if other != name]
-            missing[absent].append((not meant, f"'{name}'" + (f" (the same as '{meant[0]}'?)" if meant else "")))
-    for absent, found in missing.items():
-        # Names that are only misspelled come first.
-        names = [name for _, name in sorted(found)]
-        more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
-        which = f"{', '.join(names[:MAX_NAMES])}{more}"
-        subject = f"the class {which} has" if len(names) == 1 else f"{len(names):,} classes have"
-        listed = "" if len(names) == 1 else f": {which}"
-        yield Finding(
-            "class_mismatch",
-            f"{subject} no images in {absent}{listed}",
-            "use the same class names in each split, or omit these with --classes",
-        )
-
-
-def _class_sizes(dataset: Dataset) -> Iterator[Finding]:
-    train = dataset.counts()["train"]
-    sizes = sorted((count, name) for count, name in zip(train, dataset.classes, strict=True) if count)
-    tiny = [name for count, name in sizes if count < TINY_CLASS]
-    if tiny:
-        yield Finding(
-            "tiny_classes",
-            f"classes with fewer than {TINY_CLASS} training images: {len(tiny):,}, such as "
-            + ", ".join(tiny[:MAX_NAMES]),
-            "add images; meaningful metrics need 50 or more per class",
-        )
-    if sizes and sizes[-1][0] > MAX_IMBALANCE * sizes[0][0]:
-        (smallest, small), (largest, large) = sizes[0], sizes[-1]
-        yield Finding(
-            "imbalance",
-            f"classes are imbalanced: {smallest:,} training {'image' if smallest == 1 else 'images'} of "
-            f"'{small}', "
-            f"{largest:,} of '{large}'",
-            "add images to the small ones, or look at the per-class metrics instead of top-1",
         )
 
 

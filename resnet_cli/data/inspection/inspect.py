@@ -31,6 +31,20 @@ KINDS: dict[str, Callable[[ScannedImage], bool]] = {
 }
 
 
+class Finding(NamedTuple):
+    """Something the user should know before training.
+
+    Attributes:
+        code: Name for programs: ``unreadable``, ``leaks``, ...
+        message: One sentence with numbers.
+        fix: What to do about it.
+    """
+
+    code: str
+    message: str
+    fix: str
+
+
 class Leak(NamedTuple):
     """One image (or two that look the same) in several splits, or with several labels.
 
