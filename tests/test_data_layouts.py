@@ -32,7 +32,6 @@ from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources import opening as opening_module
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.sources.table_dataset import read_labeled_tables
 from resnet_cli.errors import ConfigError, DataError
 
 #: Names with a space, with an accent, in mixed case; upper case sorts before lower case everywhere.
@@ -1050,7 +1049,7 @@ def test_a_table_is_read_from_where_it_lies_not_from_where_one_stands(
 def test_groups_of_a_table_come_with_its_images(tmp_path: Path) -> None:
     pets = write(tmp_path / "pets", UNSPLIT)
     table = write_cells(pets / "a.csv", [{**row, "group": row["image"][:3]} for row in rows(UNSPLIT)])
-    dataset = read_labeled_tables([table], table, DataConfig(), spec=str(table), within=None)
+    dataset = open_dataset(str(table))
     assert {item.group for item in dataset.items} == {"Gän", "OWL", "hot"}
     ungrouped = dataclasses.replace(dataset, items=tuple(dataclasses.replace(item, group="") for item in dataset.items))
     assert fingerprint(ungrouped) == fingerprint(dataset)

@@ -16,8 +16,9 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inputs.opening import find_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources import folders
-from resnet_cli.data.sources.folders import Tree, read_folder
+from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.sources.tree import Tree
 from resnet_cli.errors import DataError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -380,7 +381,8 @@ def test_a_table_elsewhere_may_not_either(monkeypatch: pytest.MonkeyPatch, pets:
 
 def test_a_link_in_the_cache_is_no_way_out_for_a_strangers_table(pets: Path, elsewhere: Path, tmp_path: Path) -> None:
     """The readers do not rely on unpacked archives being free of links."""
-    from resnet_cli.data.sources.table_dataset import read_labeled_tables
+    from resnet_cli.data.sources.readers import read
+    from resnet_cli.data.sources.survey import Survey
 
     link(pets / "cat" / "leak.jpg", elsewhere / "000.jpg")
     link(pets / "more", elsewhere)
@@ -388,8 +390,8 @@ def test_a_link_in_the_cache_is_no_way_out_for_a_strangers_table(pets: Path, els
         table = pets / "labels.csv"
         table.write_text(f"image,label\n{PETS[0]},cat\n{name},dog\n")
         with pytest.raises(DataError, match="is outside pets"):
-            read_labeled_tables([table], pets, DataConfig(), spec="pets.zip", within=pets)
-        assert len(read_labeled_tables([table], pets, DataConfig(), spec="pets", within=None).items) == 2
+            read(Survey(pets, spec="pets.zip", within=pets), DataConfig())
+        assert len(read(Survey(pets, spec="pets"), DataConfig()).images) == 2
 
 
 def test_listing_a_folder_that_cannot_be_read_is_an_error_that_names_it(pets: Path) -> None:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_cli.data.sources import table_formats, tables
+from resnet_cli.data.sources.rows import Row
 from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
-from resnet_cli.data.sources.tables import Row, read_table
+from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 from resnet_cli.installation import install_command
 

@@ -83,6 +83,7 @@ class Dataset:
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
         notes: Observations about the source, for the user.
         split_note: Where the splits come from.
+        reading: How DATA was understood, in a few words: ``one folder per class``, ``table train.csv of ids``.
         passed_over: Kind of files that were found and not used (``others``, ``hidden``, ``links``, ``unlabelled``) ->
             number.
     """
@@ -94,6 +95,7 @@ class Dataset:
     mirror_safe: bool = True
     notes: tuple[str, ...] = ()
     split_note: str = ""
+    reading: str = ""
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def fingerprint(self, hashes: Sequence[bytes]) -> str:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from resnet_cli.data.sources.folders import IGNORED_FOLDERS, MAX_DEPTH
+from resnet_cli.data.sources.tree import IGNORED_FOLDERS, MAX_DEPTH
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 

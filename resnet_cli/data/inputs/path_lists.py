@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resnet_cli.data.sources import table_formats, tables
+from resnet_cli.data.sources.rows import Row
 from resnet_cli.data.sources.table_formats import MAX_LINE_BYTES
-from resnet_cli.data.sources.tables import Row
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images import is_image_name
 

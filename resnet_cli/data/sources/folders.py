@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,126 +9,17 @@ from typing import NoReturn
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
-from resnet_cli.data.sources.labeled import SPLIT_NAMES, Ignored, LabeledImage, build_dataset
+from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
+from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.split_names import SPLIT_NAMES
+from resnet_cli.data.sources.survey import Survey
+from resnet_cli.data.sources.tree import Tree, name_below
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 
-#: Folders of operating systems and editors, ignored without a note.
-IGNORED_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir"})
-#: Number of enclosing folders that are skipped at most.
-MAX_WRAPPERS = 4
-#: Nesting of folders; anything deeper is a loop or a mistake.
-MAX_DEPTH = 64
-
-
-class Tree:
-    """Lists folders without leaving them: a link that leads outside is counted, not followed.
-
-    Args:
-        root: The data folder.
-        follow_links: Whether to follow such links; a link to an enclosing folder is never followed.
-    """
-
-    def __init__(self, root: Path, *, follow_links: bool) -> None:
-        self._root = os.path.realpath(root)
-        self._follow_links = follow_links
-        self._links: set[str] = set()
-        self.num_hidden = 0
-
-    @property
-    def num_links(self) -> int:
-        """Number of links to folders and images that were not followed."""
-        return len(self._links)
-
-    def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder that may contain images, sorted."""
-        return [Path(entry.path) for entry in self._entries(folder) if self._is_folder(entry)]
-
-    def files_in(self, folder: Path) -> list[Path]:
-        """The files directly in a folder, sorted."""
-        return [Path(entry.path) for entry in self._entries(folder) if self._is_file(entry)]
-
-    def images_in(self, folder: Path) -> list[Path]:
-        """The images directly in a folder, sorted."""
-        return [path for path in self.files_in(folder) if is_image_name(path)]
-
-    def files_below(self, folder: Path) -> Iterator[Path]:
-        """All files below a folder, sorted; hidden ones are only counted, and no folder is visited twice."""
-        return self._files_below(folder, 0, {os.path.realpath(folder)})
-
-    def _files_below(self, folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
-        if depth > MAX_DEPTH:
-            raise DataError(
-                f"{folder}: folders are nested more than {MAX_DEPTH} deep", hint="check for a loop of links"
-            )
-        entries = self._entries(folder)
-        for entry in entries:
-            if entry.name.startswith("."):
-                self.num_hidden += 1
-            elif self._is_file(entry):
-                yield Path(entry.path)
-        for entry in entries:
-            if self._is_folder(entry):
-                if self._follow_links:
-                    target = os.path.realpath(entry.path)
-                    if target in seen:
-                        continue
-                    seen.add(target)
-                yield from self._files_below(Path(entry.path), depth + 1, seen)
-
-    def unwrapped(self, folder: Path) -> Path:
-        """Descends while a folder contains nothing but one folder of folders, as in unpacked archives."""
-        for _ in range(MAX_WRAPPERS):
-            children = self.folders(folder)
-            if len(children) != 1 or self.images_in(folder):
-                return folder
-            (child,) = children
-            # The only split of a data set is not skipped, unless it is inside a folder of the same name.
-            is_split = child.name.lower() in SPLIT_NAMES and child.name != folder.name
-            if is_split or not self.folders(child) or self.images_in(child):
-                return folder
-            folder = child
-        return folder
-
-    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            raise DataError(f"{folder}: {error.strerror or error}") from error
-
-    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
-        if entry.name.startswith(".") or entry.name.lower() in IGNORED_FOLDERS:
-            return False
-        if not entry.is_symlink():
-            return entry.is_dir(follow_symlinks=False)
-        if not os.path.isdir(entry.path):
-            return False
-        target = os.path.realpath(entry.path)
-        here = os.path.realpath(os.path.dirname(entry.path))
-        is_around = os.path.join(here, "").startswith(os.path.join(target, ""))
-        if self._follow_links and not is_around:
-            return True
-        self._links.add(entry.path)
-        return False
-
-    def _is_file(self, entry: os.DirEntry[str]) -> bool:
-        if not entry.is_symlink():
-            return entry.is_file(follow_symlinks=False)
-        if not os.path.isfile(entry.path):
-            # A broken link with the name of an image is reported like a damaged image.
-            return not os.path.exists(entry.path) and is_image_name(Path(entry.path))
-        if self._follow_links or os.path.realpath(entry.path).startswith(os.path.join(self._root, "")):
-            return True
-        if is_image_name(Path(entry.path)):
-            self._links.add(entry.path)
-        return False
-
 
 def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | None = None) -> Dataset:
-    """Reads a folder of classes, or a folder of splits with the same classes.
-
-    Classes are the union over the splits, sorted by name; labels follow this order in every split.
+    """Reads a folder by its folders alone, whatever else is in it; see :func:`read_folders`.
 
     Args:
         folder: An existing folder.
@@ -140,7 +30,34 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
         DataError: There are no images, or two folders denote the same split.
     """
     options = options or DataConfig()
-    tree = Tree(folder, follow_links=options.follow_links)
+    absolute = folder.resolve()
+    survey = Survey(folder, spec=spec or str(absolute), follow_links=options.follow_links)
+    reading = read_folders(survey, options)
+    return build_dataset(
+        reading.images,
+        name=absolute.name or "data",
+        spec=survey.spec,
+        max_pixels=options.max_pixels,
+        ignored=reading.ignored,
+        notes=reading.notes,
+        split_note=reading.split_note,
+        reading=reading.what,
+    )
+
+
+def read_folders(survey: Survey, options: DataConfig) -> Reading:
+    """Reads a folder of classes, or a folder of splits with the same classes.
+
+    Classes are the union over the splits.
+
+    Args:
+        survey: The content of DATA, which is a folder.
+        options: How labels and links are read.
+
+    Raises:
+        DataError: There are no images, or two folders denote the same split.
+    """
+    folder, tree = survey.root, survey.tree
     top = tree.unwrapped(folder)
     notes: list[str] = []
     splits = _split_folders(tree, folder, top, notes, by_name=options.label_regex is not None)
@@ -158,27 +75,17 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
                 found.append(LabeledImage(name_below(path, folder), path, label, split))
     notes += [f"the folder {path.relative_to(folder).as_posix()} contains no images" for path in empty]
     if not found:
-        _explain_empty(tree, folder, options, spec or str(folder))
+        _explain_empty(tree, folder, options, survey.spec)
     if tree.num_links:
         reason = "they lead to an enclosing folder" if options.follow_links else "--follow-links follows them"
         notes.append(f"links were not followed: {tree.num_links} ({reason})")
-    ignored = Ignored(num_others, tree.num_hidden, tree.num_links, num_unlabelled)
-    absolute = folder.resolve()
-    return build_dataset(
+    return Reading(
         found,
-        name=absolute.name or "data",
-        spec=spec or str(absolute),
-        max_pixels=options.max_pixels,
-        ignored=ignored,
-        notes=notes,
-        split_note="from the folders" if splits else "",
+        "classes from file names" if options.label_regex else "one folder per class",
+        "from the folders" if splits else "",
+        tuple(notes),
+        Ignored(num_others, tree.num_hidden, tree.num_links, num_unlabelled),
     )
-
-
-def name_below(path: Path, folder: Path) -> str:
-    """The path of a file below a folder, with ``/`` on every system."""
-    # Strings are twenty times faster than Path.relative_to; a relative folder `.` is no prefix of its files.
-    return str(path).removeprefix(os.path.join(folder, "") if folder.parts else "").replace(os.sep, "/")
 
 
 def _split_folders(tree: Tree, folder: Path, top: Path, notes: list[str], *, by_name: bool) -> list[tuple[Split, Path]]:

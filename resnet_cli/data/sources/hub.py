@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from resnet_cli.data.sources.archives import is_archive_name
 from resnet_cli.data.sources.hub_files import TABLE_NAME, build_once, link_files, unpack_shards
-from resnet_cli.data.sources.labeled import SPLIT_NAMES
-from resnet_cli.data.sources.table_dataset import NOT_LOOKED_FOR
+from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
+from resnet_cli.data.sources.table_reader import NOT_LOOKED_FOR
 from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
 from resnet_cli.images import EXTENSIONS, is_image_name

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from resnet_cli.data.sources.labeled import SPLIT_NAMES
 from resnet_cli.data.sources.remote_cache import MAX_FILES, cache_folder, exclusive, safe_name
+from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import atomic_folder, check_space, make_dir

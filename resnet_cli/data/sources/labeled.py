@@ -11,22 +11,7 @@ from typing import NamedTuple
 
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.errors import ConfigError, DataError
-from resnet_cli.images import MAX_PIXELS
-
-#: Names (lower case) of folders, files and table cells that denote a split.
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "training_set": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "validation_set": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "test_set": "test",
-}
+from resnet_cli.images import MAX_PIXELS, Pixels
 
 
 class LabeledImage(NamedTuple):
@@ -34,14 +19,14 @@ class LabeledImage(NamedTuple):
 
     Attributes:
         name: Name of the future item.
-        source: The file, or its bytes.
+        source: The file, its bytes, or its pixels uint8 [h x w x 3].
         label: Name of the class.
         split: Name of the split; ``train`` if the source does not give one.
         group: Name of the group; empty if the source does not give one.
     """
 
     name: str
-    source: Path | bytes
+    source: Path | bytes | Pixels
     label: str
     split: Split = "train"
     group: str = ""
@@ -72,6 +57,8 @@ def build_dataset(
     ignored: Ignored,
     notes: Sequence[str] = (),
     split_note: str = "",
+    reading: str = "",
+    mirror_safe: bool = True,
 ) -> Dataset:
     """Builds a data set: classes are the union over the splits, sorted by name; items are sorted too.
 
@@ -86,6 +73,8 @@ def build_dataset(
         ignored: Files that were not used; reported as notes.
         notes: Further notes for the user.
         split_note: Where the splits come from.
+        reading: How DATA was understood, in a few words.
+        mirror_safe: Whether a mirrored image still belongs to its class.
     """
     found = list(images)
     for index, image in enumerate(found):
@@ -111,22 +100,10 @@ def build_dataset(
         items=items,
         notes=tuple(all_notes),
         split_note=split_note,
+        reading=reading,
+        mirror_safe=mirror_safe,
         passed_over={key: count for key, count in ignored._asdict().items() if count},
     )
-
-
-def read_split(text: str, where: str) -> Split:
-    """The split with a given name; ``train`` for an empty name.
-
-    Raises:
-        DataError: The name does not denote a split.
-    """
-    if not text:
-        return "train"
-    split = SPLIT_NAMES.get(text.lower())
-    if split is None:
-        raise DataError(f"{where}: the split '{text}' is unknown", hint="write train, val or test")
-    return split
 
 
 def group_items(dataset: Dataset, group_by: str) -> Dataset:

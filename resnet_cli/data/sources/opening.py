@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
-from resnet_cli.data.sources.folders import read_folder
-from resnet_cli.data.sources.labeled import group_items
-from resnet_cli.data.sources.table_dataset import find_tables, read_labeled_tables
+from resnet_cli.data.sources.labeled import build_dataset, group_items
+from resnet_cli.data.sources.readers import COLUMN_FLAGS, read, refuse_without_effect
+from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_formats import is_table_name
-from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
+from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 from resnet_cli.network.registry import DATASETS
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import user_path
-
-#: Fields whose flags have an effect on tables only.
-COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 
 
 def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWork = lambda *_: None) -> Dataset:
@@ -80,7 +76,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
 def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Dataset:
     from resnet_cli.data.sources import named
 
-    _refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has its own labels")
+    refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), f"{name} has its own labels")
     dataset = named.open_named(name, offline=options.offline, on_download=on_download)
     if options.max_pixels is None:
         return dataset
@@ -96,41 +92,20 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
             _open_path(folder, options, spec=spec, on_work=on_work, within=folder), name=_short_name(path.name)
         )
     if within is not None:
-        _refuse_without_effect(options, ("follow_links",), f"{spec} contains no links")
-    refusals: list[ResnetCliError] = []
-    if path.is_dir():
-        tables, refusals = ([], []) if options.label_regex else find_tables(path, options)
-    elif path.is_file() and is_table_name(path):
-        tables = [path]
-    else:
-        raise DataError(
-            f"DATA {spec}: not a folder, a table or an archive",
-            hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
-            ".tar.zst; to classify one image: resnet-cli predict",
-        )
-    if tables:
-        _refuse_without_effect(options, ("label_regex", "follow_links"), "a table gives images and labels")
-        return read_labeled_tables(tables, path, options, spec=spec, within=within)
-    if refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
-        raise refusals[0]
-    _refuse_without_effect(options, COLUMN_FLAGS, f"{spec} is not a table")
-    try:
-        return read_folder(path, options, spec=spec)
-    except DataError as error:
-        # The folder was most likely meant to be read by the table that cannot be used.
-        if not refusals:
-            raise
-        if isinstance(refusals[0], SetupError):
-            raise refusals[0] from error
-        hint = f"{refusals[0].message}; {refusals[0].hint or error.hint}"
-        raise DataError(error.message, hint=hint) from error
-
-
-def _refuse_without_effect(options: DataConfig, fields: Sequence[str], why: str) -> None:
-    for field in fields:
-        if getattr(options, field):
-            flag = field.replace("_", "-")
-            raise ConfigError(f"--{flag} has no effect: {why}", hint=f"remove --{flag}")
+        refuse_without_effect(options, ("follow_links",), f"{spec} contains no links")
+    survey = Survey(path, spec=spec, follow_links=options.follow_links, within=within)
+    reading = read(survey, options)
+    return build_dataset(
+        reading.images,
+        name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "data",
+        spec=spec,
+        max_pixels=options.max_pixels,
+        ignored=reading.ignored,
+        notes=reading.notes,
+        split_note=reading.split_note,
+        reading=reading.what,
+        mirror_safe=reading.mirror_safe,
+    )
 
 
 def _short_name(spec: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.data.sources.rows import Row
 from resnet_cli.data.sources.table_formats import FORMATS, TABLE_EXTENSIONS, TableFile, quoted, row_error
 from resnet_cli.errors import ConfigError, DataError
 
@@ -27,27 +28,6 @@ _NEEDED = ("image", "label")
 _LAYOUT = "the first line names the columns, image,label, and each line after it names one image"
 #: NUL, and the surrogates that do not represent a byte of a file name.
 _UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image of a table.
-
-    Attributes:
-        image: Path as written, or the name of an image that is stored in the table.
-        label: Name of the class, stripped, never empty.
-        split: Name of the split, stripped; empty if the table does not give it.
-        group: Name of the group, stripped; empty if the image has no group.
-        line: Line of a text file or row of a Parquet file, from 1, for error messages.
-        data: The encoded image, if it is stored in a Parquet file.
-    """
-
-    image: str
-    label: str
-    split: str = ""
-    group: str = ""
-    line: int = 0
-    data: bytes | None = None
 
 
 @dataclass(frozen=True)

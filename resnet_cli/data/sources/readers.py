@@ -1,0 +1,62 @@
+"""The known formats of DATA, from the most to the least definite."""
+
+from __future__ import annotations
+
+from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.folders import read_folders
+from resnet_cli.data.sources.reading import Reader, Reading
+from resnet_cli.data.sources.survey import Survey
+from resnet_cli.data.sources.table_reader import read_tables
+from resnet_cli.errors import ConfigError, DataError, SetupError
+
+#: Fields whose flags have an effect on tables only.
+COLUMN_FLAGS = ("image_column", "label_column", "split_column")
+#: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
+READERS: tuple[Reader, ...] = (read_tables,)
+
+
+def read(survey: Survey, options: DataConfig) -> Reading:
+    """Reads DATA in the first format that recognizes it.
+
+    Raises:
+        ConfigError: A flag has no effect on this kind of data.
+        DataError: The data is not in a known format, is damaged, or may be read in several ways.
+        SetupError: A package that the format needs is not installed.
+    """
+    if not options.label_regex or survey.file is not None:
+        for reader in READERS:
+            reading = reader(survey, options)
+            if reading is not None:
+                refuse_without_effect(options, ("label_regex", "follow_links"), f"DATA is read as {reading.what}")
+                return reading
+    if survey.file is not None:
+        raise DataError(
+            f"DATA {survey.spec}: not a folder, a table or an archive",
+            hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
+            ".tar.zst; to classify one image: resnet-cli predict",
+        )
+    if survey.refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
+        raise survey.refusals[0]
+    refuse_without_effect(options, COLUMN_FLAGS, f"{survey.spec} is not a table")
+    try:
+        return read_folders(survey, options)
+    except DataError as error:
+        # The folder was most likely meant to be read by the table that cannot be used.
+        if not survey.refusals:
+            raise
+        first = survey.refusals[0]
+        if isinstance(first, SetupError):
+            raise first from error
+        raise DataError(error.message, hint=f"{first.message}; {first.hint or error.hint}") from error
+
+
+def refuse_without_effect(options: DataConfig, fields: tuple[str, ...], why: str) -> None:
+    """Rejects flags that have no effect.
+
+    Raises:
+        ConfigError: One of the fields is set.
+    """
+    for field in fields:
+        if getattr(options, field):
+            flag = field.replace("_", "-")
+            raise ConfigError(f"--{flag} has no effect: {why}", hint=f"remove --{flag}")

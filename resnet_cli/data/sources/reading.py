@@ -1,0 +1,37 @@
+"""How DATA was understood: the labeled images, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.labeled import Ignored, LabeledImage
+from resnet_cli.data.sources.survey import Survey
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read DATA.
+
+    Attributes:
+        images: The labeled images, with unique names.
+        what: How DATA was understood, in a few words that complete "read as": ``one folder per class``,
+            ``table train.csv of ids with one-hot columns``.
+        split_note: Where the splits come from; empty if DATA gives none.
+        notes: Observations for the user, such as what was not used and how to use it.
+        ignored: Numbers of files that were not used.
+        mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
+    """
+
+    images: Sequence[LabeledImage]
+    what: str
+    split_note: str = ""
+    notes: tuple[str, ...] = ()
+    ignored: Ignored = field(default_factory=Ignored)
+    mirror_safe: bool = True
+
+
+#: Returns None if DATA is not in the reader's format.
+Reader: TypeAlias = Callable[[Survey, DataConfig], Reading | None]
