@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -172,7 +173,11 @@ class Preprocess:
             raise ModelError(f"the model's preprocessing is invalid: {values}")
         return made
 
-    def fingerprint(self) -> str:
-        """A hash of everything that determines the network's input for a given file."""
-        text = json.dumps([self.to_dict(), decoder_version()], sort_keys=True)
+    def fingerprint(self, names: Iterable[str] = ()) -> str:
+        """A hash of everything that determines the network's input for given files.
+
+        Args:
+            names: Names of the files; their extensions tell which decoders read them.
+        """
+        text = json.dumps([self.to_dict(), decoder_version(names)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -242,7 +242,7 @@ def test_another_decoder_or_another_kind_of_record_looks_again(
     scan_files(files)
     opened.clear()
     if about == "decoder":
-        monkeypatch.setattr(index, "decoder_version", lambda: "another")
+        monkeypatch.setattr(index, "decoder_version", lambda *_: "another")
     else:
         monkeypatch.setattr(index, "INDEX_VERSION", index.INDEX_VERSION + 1)
     scan_files(files)

@@ -368,7 +368,7 @@ def test_other_images_another_form_or_another_decoder_never_read_the_file(
         with pytest.raises(ValueError, match=r"length|other images"):
             MappedImages(path, items, layout, image_cache._key(HASHES[: len(items)], layout))
     keys = {image_cache._key(HASHES, LAYOUT), image_cache._key(HASHES[::-1], LAYOUT), image_cache._key(HASHES, taller)}
-    monkeypatch.setattr("resnet_cli.preprocess.decoder_version", lambda: "newer")
+    monkeypatch.setattr("resnet_cli.preprocess.decoder_version", lambda *_: "newer")
     assert len(keys | {image_cache._key(HASHES, LAYOUT)}) == 4
 
 

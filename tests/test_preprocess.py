@@ -218,6 +218,6 @@ def test_the_fingerprint_changes_with_every_field_and_with_the_decoder(monkeypat
     prints = {dataclasses.replace(PRESET, **{name: value}).fingerprint() for name, value in changes.items()}
     prints.add(PRESET.fingerprint())
     assert PRESET.fingerprint() in prints
-    monkeypatch.setattr("resnet_cli.preprocess.decoder_version", lambda: "another pillow")
+    monkeypatch.setattr("resnet_cli.preprocess.decoder_version", lambda *_: "another pillow")
     prints.add(PRESET.fingerprint())
     assert len(prints) == len(changes) + 2

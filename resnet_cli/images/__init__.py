@@ -3,8 +3,8 @@
 Training, evaluation, prediction and everything else use :func:`decode`, so the same file always gives the same pixels.
 """
 
-from resnet_cli.images.decoding import FORMATS, decode, decode_whole, read_image
-from resnet_cli.images.formats import EXTENSIONS, is_image_name
+from resnet_cli.images.decoding import FORMATS, decode, decode_whole, read_image, readable_extensions
+from resnet_cli.images.formats import EXTENSIONS, is_image_name, recognize_image
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, Pixels, from_pixels
 from resnet_cli.images.versions import decoder_version
 
@@ -20,4 +20,6 @@ __all__ = [
     "from_pixels",
     "is_image_name",
     "read_image",
+    "readable_extensions",
+    "recognize_image",
 ]

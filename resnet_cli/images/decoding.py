@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -99,6 +100,18 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
         raise ImageError(path, "too large for this machine's memory") from error
     except Exception as error:
         raise ImageError(path, f"damaged: {error}") from error
+
+
+def readable_extensions() -> list[str]:
+    """Extensions of the files that can be read here, with the libraries that are installed."""
+    readable = [
+        known
+        for known in IMAGE_FORMATS
+        if not known.refusal
+        and (not known.feature or features.check(known.feature))
+        and (not known.module or importlib.util.find_spec(known.module) is not None)
+    ]
+    return sorted(extension for known in readable for extension in known.extensions)
 
 
 def _check_readable(known: Format, path: str) -> None:

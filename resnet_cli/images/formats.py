@@ -37,7 +37,8 @@ PNG = Format("PNG", (".png",), pillow="PNG")
 WEBP = Format("WebP", (".webp",), pillow="WEBP")
 BMP = Format("BMP", (".bmp",), pillow="BMP")
 GIF = Format("GIF", (".gif",), pillow="GIF")
-TIFF = Format("TIFF", (".tif", ".tiff"), pillow="TIFF")
+# The first extension is the one that unnamed images of a Parquet file get.
+TIFF = Format("TIFF", (".tiff", ".tif"), pillow="TIFF")
 PPM = Format("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), pillow="PPM")
 AVIF = Format("AVIF", (".avif",), pillow="AVIF", feature="avif")
 JPEG_2000 = Format("JPEG 2000", (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"), pillow="JPEG2000", feature="jpg_2000")
@@ -158,6 +159,17 @@ def recognize(data: bytes, path: str = "") -> Format | None:
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return PPM
     return _by_text(data) or (TGA if extension in TGA.extensions else None)
+
+
+def recognize_image(data: bytes) -> Format | None:
+    """The format of an image by signatures that no text or other data has by accident; None for anything else.
+
+    Args:
+        data: The first kilobyte of a file.
+    """
+    found = recognize(data)
+    is_sure = found in IMAGE_FORMATS and found not in (BMP, PPM) and not data.startswith(b"\xff\x0a")
+    return found if is_sure else None
 
 
 def _by_brand(data: bytes) -> Format | None:

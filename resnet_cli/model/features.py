@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,8 @@ def extract_features(
     Raises:
         DataError: Images cannot be read; all of them are named.
     """
-    cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored))
+    names = [item.name for item in items]
+    cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored, names=names))
     images = scan(items, signatures=False, on_progress=on_check)
     leave_out_unreadable(items, images, "error")
     rows: dict[bytes, list[int]] = {}
@@ -175,9 +176,11 @@ def _compute(
         yield dict(zip(itertools.islice(keys, len(features)), features, strict=True))
 
 
-def cache_key(network: ResNet50, preprocess: Preprocess, compute: Compute, *, mirrored: bool = False) -> str:
-    """Key of everything but the image that a feature depends on."""
-    parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(), compute.type, compute.precision]
+def cache_key(
+    network: ResNet50, preprocess: Preprocess, compute: Compute, *, mirrored: bool = False, names: Iterable[str] = ()
+) -> str:
+    """Key of everything but the image that a feature depends on; ``names`` tell which decoders read the images."""
+    parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(names), compute.type, compute.precision]
     # Nothing is added without flipping, so that features cached by older versions are still found.
     parts += ["mirrored"] * mirrored
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

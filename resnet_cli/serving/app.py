@@ -20,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnet_cli.config.serve import is_loopback
+from resnet_cli.images import readable_extensions
 from resnet_cli.serving import messages
 from resnet_cli.serving.limits import read_images
 from resnet_cli.serving.metrics import Metrics
@@ -178,8 +179,10 @@ def _page_files() -> dict[str, Response]:
     folder = resources.files("resnet_cli")
     page, look = folder / "serving" / "page", folder / "reporting" / "templates" / "look.css"
     css = look.read_text("utf-8") + (page / "page.css").read_text("utf-8")
+    # A phone converts an image to a type of this list: to JPEG where HEIC cannot be read.
+    html = (page / "index.html").read_text("utf-8").replace("READABLE", ",".join(readable_extensions()))
     return {
-        "/": Response((page / "index.html").read_text("utf-8"), media_type="text/html"),
+        "/": Response(html, media_type="text/html"),
         "/page.css": Response(css, media_type="text/css"),
         "/page.js": Response((page / "page.js").read_text("utf-8"), media_type="text/javascript"),
     }

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ImageError
+from resnet_cli.errors import ImageError, SetupError
 from resnet_cli.images import Pixels, decode
 from resnet_cli.model.heatmap import explanation
 from resnet_cli.model.reliability import Abstention
@@ -111,6 +111,9 @@ class Service:
             pixels = await self._decode(upload)
         except ImageError as error:
             self.metrics.images.labels("unreadable").inc()
+            if isinstance(error.__cause__, SetupError):
+                # The command that installs a library is for the server's owner, and may contain a path.
+                error = ImageError(upload.name, f"{error.__cause__.message} on the server")
             return Reply(Prediction(upload.name, error=error))
         output = await self._batcher.predict(pixels)
         (prediction,) = to_predictions(self.classes, [upload.name], output, topk=topk, rule=self._rule)

@@ -134,7 +134,7 @@ def _open(spec: str, stdin: BinaryIO, options: InputOptions, on_work: OnWork) ->
 def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *, within: Path | None = None) -> _Source:
     if os.path.isdir(path):
         walk = lambda: listed_images(images_below(str(path), recursive=options.recursive), options=options)  # noqa: E731
-        return dataclasses.replace(_checked(spec, walk), is_folder=True)
+        return dataclasses.replace(_checked(spec, walk, folder=path), is_folder=True)
     if os.path.isfile(path) and not is_image_name(path):
         from resnet_cli.data.sources.archives import is_archive_name
         from resnet_cli.data.sources.table_formats import is_table_name
@@ -147,9 +147,14 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
     return _Source(lambda: iter([Item(str(path), path, max_pixels=options.max_pixels)]), 1)
 
 
-def _checked(spec: str, items: Callable[[], Iterator[Item]]) -> _Source:
+def _checked(spec: str, items: Callable[[], Iterator[Item]], *, folder: Path | None = None) -> _Source:
     """Finds the first image, so that an empty input is reported before anything is computed."""
     if next(items(), None) is None:
+        from resnet_cli.data.sources.misnamed import find_misnamed
+
+        misnamed = find_misnamed(folder) if folder else None
+        if folder and misnamed:
+            raise DataError(f"{spec}: {misnamed.describe(folder)}", hint=misnamed.hint(folder))
         raise DataError(f"{spec}: no images found", hint="name files, folders or patterns such as 'images/*.jpg'")
     return _Source(items)
 

@@ -84,7 +84,8 @@ class Stamp(NamedTuple):
 
     Attributes:
         path: Absolute path, as bytes of the file system.
-        state: Size, inode, modification and change time, and the pixel limit; a different state means a new scan.
+        state: Size, inode, modification and change time, the pixel limit, and the version of the format's library if it
+            has one; a different state means a new scan.
         is_racy: Whether the file changed so recently that the state may not reveal the next change.
     """
 
@@ -99,7 +100,9 @@ def stamp_file(path: Path, max_pixels: int) -> Stamp | None:
         about = os.stat(path)
     except (OSError, ValueError):
         return None
-    state = f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns} {max_pixels}"
+    # Formats with a library of their own: with another version of it, or without it, the file is read again.
+    library = decoder_version([path.name]).removeprefix(decoder_version())
+    state = f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns} {max_pixels}{library}"
     is_racy = time.time_ns() - max(about.st_mtime_ns, about.st_ctime_ns) < RACY_NS
     return Stamp(os.fsencode(os.path.abspath(path)), state, is_racy)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
-from resnet_cli.errors import DataError, ImageError, Interrupted
+from resnet_cli.errors import DataError, ImageError, Interrupted, SetupError
 from resnet_cli.images import decode_whole, from_pixels
 from resnet_cli.system.events import Progress
 from resnet_cli.system.threads import map_threaded
@@ -90,8 +90,8 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
     try:
         decoded = decode_whole(source, item.name, max_pixels=item.max_pixels)
     except ImageError as error:
-        # There may be enough memory the next time: such a record is not kept.
-        is_lasting = not isinstance(error.__cause__, MemoryError)
+        # There may be enough memory, or the missing library, the next time: such a record is not kept.
+        is_lasting = not isinstance(error.__cause__, MemoryError | SetupError)
         return ScannedImage(sha256 if is_lasting else b"", len(source), error=error.reason)
     return ScannedImage(
         sha256=sha256,

@@ -27,6 +27,9 @@ MAX_PART_BYTES = 255
 #: Source: PATH_MAX of macOS, the shortest of the systems whose paths have a limit in bytes.
 MAX_NAME_BYTES = 1024
 
+#: Version of the files that are kept from archives and the Hub; raised when files of more kinds are.
+WANTED_VERSION = 2
+
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 # At most 192 bytes of UTF-8, so that the key and temporary suffixes fit into 255 bytes too.
 _MAX_STEM_CHARS = 48
@@ -74,7 +77,8 @@ def unpacked(archive: Path, *, wanted: Wanted | None = None, on_progress: OnProg
 
     Args:
         archive: A file whose name :func:`is_archive_name` accepts.
-        wanted: As for :func:`unpack`. The cache key does not depend on it, so it must always be the same.
+        wanted: As for :func:`unpack`. The cache key does not depend on it, so it must always be the same; where it
+            changes, ``WANTED_VERSION`` does too.
         on_progress: As for :func:`unpack`; not called if the folder exists.
 
     Raises:
@@ -84,7 +88,8 @@ def unpacked(archive: Path, *, wanted: Wanted | None = None, on_progress: OnProg
     path = os.path.realpath(archive)
     with readable(archive):
         found = os.stat(path)
-    key = hashlib.sha256(os.fsencode(f"{path}\n{found.st_size}\n{found.st_mtime_ns}")).hexdigest()[:16]
+    state = f"{path}\n{found.st_size}\n{found.st_mtime_ns}\n{WANTED_VERSION}"
+    key = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
     suffix = max((end for end in _SUFFIXES if path.lower().endswith(end)), key=len, default="")
     stem = os.path.basename(path)[: -len(suffix) or None][:_MAX_STEM_CHARS]
     into = data_dir() / "unpacked" / f"{stem}-{key}"

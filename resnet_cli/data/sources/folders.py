@@ -10,6 +10,7 @@ from typing import NoReturn
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
+from resnet_cli.data.sources.misnamed import ContentLooks, find_misnamed
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.survey import Survey
@@ -64,11 +65,13 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     empty: list[Path] = []
     found: list[LabeledImage] = []
     num_others = num_unlabelled = 0
+    looks = ContentLooks()
     for split, root in splits or [("train", top)]:
         labels = _by_regex(tree, root, options.label_regex) if options.label_regex else _by_folder(tree, root, empty)
         for path, label in labels:
             if not is_image_name(path):
                 num_others += 1
+                looks.add(path)
             elif label is None:
                 num_unlabelled += 1
             else:
@@ -76,6 +79,8 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     notes += [f"the folder {path.relative_to(folder).as_posix()} contains no images" for path in empty]
     if not found:
         _explain_empty(tree, folder, options, survey.spec)
+    if looks.found:
+        notes.append(f"{looks.found.describe(folder)}, and were ignored; {looks.found.hint(folder)}")
     if tree.num_links:
         reason = "they lead to an enclosing folder" if options.follow_links else "--follow-links follows them"
         notes.append(f"links were not followed: {tree.num_links} ({reason})")
@@ -160,4 +165,7 @@ def _explain_empty(tree: Tree, folder: Path, options: DataConfig, spec: str) -> 
             hint=f"sort them into one folder per class: {layout}; or take the classes from file names or a table: "
             "--label-regex '^([a-z]+)', or a table with the columns image,label",
         )
+    misnamed = find_misnamed(folder)
+    if misnamed:
+        raise DataError(f"{spec}: {misnamed.describe(folder)}", hint=misnamed.hint(folder))
     raise DataError(f"{spec}: contains no images", hint=f"expected {layout}")

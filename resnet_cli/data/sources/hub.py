@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from resnet_cli.data.sources.archives import is_archive_name
+from resnet_cli.data.sources.archives import WANTED_VERSION, is_archive_name
 from resnet_cli.data.sources.hub_files import TABLE_NAME, build_once, link_files, unpack_shards
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
@@ -249,7 +249,7 @@ def _settle(
     shards = [name for name in files if name.lower().endswith(".parquet")]
     archives = [name for name in files if is_archive_name((base / name).name)]
     images = [name for name in files if is_image_name(Path(name))]
-    key = f"hf:{repo.id}/{part}@{snapshot.name}"
+    key = f"hf:{repo.id}/{part}@{snapshot.name}#{WANTED_VERSION}"
     if shards and next(read_table(files[shards[0]], **columns).rows).data is not None:
         key += repr(sorted((role, name) for role, name in columns.items() if name))
         held = {name: files[name] for name in shards}

@@ -14,21 +14,12 @@ from resnet_cli.data.sources.remote_cache import MAX_FILES, cache_folder, exclus
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.tables import read_table
 from resnet_cli.errors import DataError
+from resnet_cli.images.formats import IMAGE_FORMATS, recognize
 from resnet_cli.system.paths import atomic_folder, check_space, make_dir
 
 #: Name of the table of unpacked images.
 TABLE_NAME = "images.csv"
 _COLUMNS = {"image_column": "image", "label_column": "label", "split_column": "split", "group_column": "group"}
-#: Source: the signatures in the formats' specifications, as in `file` and Python's former imghdr.
-_SIGNATURES = {
-    b"\xff\xd8\xff": ".jpg",
-    b"\x89PNG\r\n\x1a\n": ".png",
-    b"GIF8": ".gif",
-    b"BM": ".bmp",
-    b"II*\0": ".tiff",
-    b"MM\0*": ".tiff",
-    b"RIFF": ".webp",
-}
 
 
 def build_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
@@ -115,4 +106,5 @@ def split_of(shard: str) -> str:
 
 def _extension(data: bytes) -> str:
     # The decoder reports anything else; it ignores the name.
-    return next((extension for start, extension in _SIGNATURES.items() if data.startswith(start)), ".jpg")
+    known = recognize(data)
+    return known.extensions[0] if known in IMAGE_FORMATS else ".jpg"

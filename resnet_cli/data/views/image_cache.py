@@ -187,7 +187,7 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
     Raises:
         DataError: An image can no longer be read.
     """
-    key = _key(hashes, layout)
+    key = _key(hashes, layout, [item.name for item in items])
     folder = cache_dir() / "pictures"
     path = folder / f"{key}.u8"
     # Locked: processes that train together need the same file.
@@ -232,8 +232,8 @@ def _make_room(folder: Path, num_bytes: int) -> bool:
     return True
 
 
-def _key(hashes: Sequence[bytes], layout: Layout) -> str:
-    form = (FORMAT_VERSION, layout.kind, layout.width, layout.height, layout.preprocess.fingerprint())
+def _key(hashes: Sequence[bytes], layout: Layout, names: Sequence[str] = ()) -> str:
+    form = (FORMAT_VERSION, layout.kind, layout.width, layout.height, layout.preprocess.fingerprint(names))
     return hashlib.sha256(repr(form).encode() + b"".join(hashes)).hexdigest()[:32]
 
 
