@@ -17,7 +17,7 @@ from resnet_cli.images.formats import DICOM, HEIF, IMAGE_FORMATS, JPEG_XL, TIFF,
 from resnet_cli.images.heif import decode_heif
 from resnet_cli.images.jpeg_xl import decode_jpeg_xl
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, check_size, finish
-from resnet_cli.images.tiff import decode_tiff
+from resnet_cli.images.tiff import decode_tiff, unknown_kind
 
 #: Pillow's decoders that may be used; others (EPS, PDF, ...) start programs or are rarely fuzzed.
 FORMATS = tuple(known.pillow for known in IMAGE_FORMATS if known.pillow)
@@ -95,7 +95,8 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(path, f"more pixels than the limit of {max_pixels:,}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(path, f"not an image in a known format ({_KNOWN})") from error
+        kind = unknown_kind(data) if recognize(data, path) is TIFF else ""
+        raise ImageError(path, kind or f"not an image in a known format ({_KNOWN})") from error
     except MemoryError as error:
         raise ImageError(path, "too large for this machine's memory") from error
     except Exception as error:
@@ -125,7 +126,7 @@ def _check_readable(known: Format, path: str) -> None:
 def _decode_with_pillow(data: bytes, path: str, max_pixels: int) -> Decoded:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         check_size(path, *image.size, max_pixels)
-        return finish(image)
+        return finish(image, path=path, data=data)
 
 
 @functools.cache

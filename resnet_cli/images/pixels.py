@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from resnet_cli.errors import ImageError
+from resnet_cli.images.wide import narrow, narrow_colors
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -36,6 +37,8 @@ class Decoded(NamedTuple):
             16 bits per channel, of which Pillow keeps the upper 8.
         orientation: Orientation in the EXIF block, 1 to 8; 1 is upright.
         transparent: Whether the file has transparency, which was composited on white.
+        bit_depth: Bits that the values of a 16-bit file need, one of :data:`~resnet_cli.images.wide.BIT_DEPTHS`; 0 for
+            all other files.
     """
 
     image: Image.Image
@@ -43,6 +46,7 @@ class Decoded(NamedTuple):
     mode: str
     orientation: int
     transparent: bool
+    bit_depth: int = 0
 
 
 def from_pixels(pixels: np.ndarray) -> Image.Image:
@@ -64,24 +68,52 @@ def check_size(path: str, width: int, height: int, max_pixels: int) -> None:
         raise ImageError(path, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
 
 
-def finish(image: Image.Image, *, orientation: int | None = None) -> Decoded:
+def finish(
+    image: Image.Image,
+    *,
+    orientation: int | None = None,
+    path: str = "",
+    data: bytes = b"",
+    bit_depth: int | None = 16,
+) -> Decoded:
     """Loads an image that Pillow has opened, and makes it upright and RGB.
 
     Args:
         image: The image, not yet loaded.
         orientation: Its orientation, 1 to 8; None reads it from EXIF.
+        path: Name of the file in errors.
+        data: The whole file, of which 16-bit colors that use fewer bits are read once more.
+        bit_depth: Bits that the values of 16-bit files use; None for the fewest that this image needs.
 
     Raises:
+        ImageError: The values need more than ``bit_depth`` bits.
         Exception: Whatever its decoder raises on a damaged file.
     """
     mode = _file_mode(image)
+    # Pillow scales the values of PGM files to 16 bits, unless they use all 16.
+    is_scaled = any(tile[0] == "ppm" for tile in getattr(image, "tile", ()))
     image.load()
     if orientation is None:
         orientation = _orientation(image)
+    file_format, transparent, needed = str(image.format), _has_alpha(image), 0
+    if mode in {"RGB;16", "RGBA;16"} and data:
+        image, needed = narrow_colors(image, path, data, bit_depth)
+    elif image.mode.startswith("I"):
+        # 16-bit gray: convert("L") would clip everything above 255 to white. Mode "I" means 32 bits, of which cameras
+        # and scanners use 8 or 16; in a PGM file it means 16.
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        if image.mode == "I" and file_format != "PPM" and values.max() <= 255:
+            image = Image.fromarray(values.astype(np.uint8))
+        else:
+            gray, needed = narrow(values, path, 16 if is_scaled else bit_depth)
+            image, needed = Image.fromarray(gray), 0 if is_scaled else needed
+    return Decoded(to_rgb(upright(image, orientation)), file_format, mode, orientation, transparent, needed)
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turns an image by the EXIF orientation, 1 to 8, of its file; other values are ignored."""
     turn = _TURNS.get(orientation)
-    upright = image if turn is None else image.transpose(turn)
-    transparent = _has_alpha(image)
-    return Decoded(_to_rgb(upright), str(image.format), mode, orientation, transparent)
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -104,16 +136,15 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts an image of 8 bits per channel; transparency is composited on white.
+
+    Raises:
+        ValueError: Its mode has no agreed conversion to RGB.
+    """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):
-        # 16-bit gray: convert("L") would clip everything above 255 to white. Mode "I" means 32 bits, of which cameras
-        # and scanners use 8 or 16.
-        wide = np.asarray(image).astype(np.int64)
-        is_8_bit = image.mode == "I" and wide.max() <= 255
-        image = Image.fromarray(np.clip(wide if is_8_bit else wide // 256, 0, 255).astype(np.uint8))
-    elif image.mode == "F":
+    if image.mode == "F":
         raise ValueError("floating-point images have no agreed brightness range")
     if _has_alpha(image):
         rgba = image.convert("RGBA")
