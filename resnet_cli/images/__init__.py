@@ -4,6 +4,7 @@ Training, evaluation, prediction and everything else use :func:`decode`, so the 
 """
 
 from resnet_cli.images.decoding import FORMATS, decode, decode_whole, read_image, readable_extensions
+from resnet_cli.images.extras import missing_library_command
 from resnet_cli.images.formats import EXTENSIONS, is_image_name, recognize_image
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, Pixels, from_pixels
 from resnet_cli.images.versions import decoder_version
@@ -19,6 +20,7 @@ __all__ = [
     "decoder_version",
     "from_pixels",
     "is_image_name",
+    "missing_library_command",
     "read_image",
     "readable_extensions",
     "recognize_image",

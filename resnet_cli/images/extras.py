@@ -9,6 +9,9 @@ from typing import Any
 from resnet_cli.errors import ImageError, missing_extra
 from resnet_cli.images.formats import Format
 
+#: Between the cause and the command, in the reason of an error.
+_NOT_INSTALLED = ", which is not installed: "
+
 
 def load_library(known: Format, path: str) -> Any:
     """The module that reads a format.
@@ -19,9 +22,18 @@ def load_library(known: Format, path: str) -> Any:
     try:
         return importlib.import_module(known.module)
     except ImportError as error:
-        missing = missing_extra(f"{known.name} needs {known.package}, which is not installed", "formats")
+        missing = missing_extra(f"{known.name} needs {known.package}{_NOT_INSTALLED.rstrip(': ')}", "formats")
         missing.__cause__ = error
-        raise ImageError(path, f"{missing.message}: {missing.hint}") from missing
+        raise ImageError(path, f"{known.name} needs {known.package}{_NOT_INSTALLED}{missing.hint}") from missing
+
+
+def missing_library_command(reason: str) -> str:
+    """The command that installs the missing library because of which an image cannot be read; empty for other reasons.
+
+    Args:
+        reason: The reason of an ImageError.
+    """
+    return reason.partition(_NOT_INSTALLED)[2]
 
 
 def library_version(known: Format) -> str:

@@ -26,6 +26,9 @@ def trainability(inspection: Inspection) -> Iterator[Finding]:
     try:
         _, separated = split_readable(inspection)
     except DataError as error:
+        if len(inspection.unreadable) == len(inspection.dataset.items):
+            # The finding about unreadable images says why.
+            return
         yield Finding("refused", f"finetune stops at these data: {error.message}", error.hint or "choose other data")
     else:
         yield from separated

@@ -8,6 +8,7 @@ from typing import Any
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.class_findings import class_mismatches, class_sizes, spellings, trainability
 from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak
+from resnet_cli.data.inspection.scan import remedy
 from resnet_cli.version import SCHEMA_VERSION
 
 #: Share of long images above which they are reported.
@@ -89,7 +90,7 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "unreadable",
             f"{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
-            "replace or remove them, or omit them: resnet-cli finetune --on-bad-image skip",
+            remedy((reason for _, reason in bad), "resnet-cli finetune --on-bad-image skip"),
         )
 
 

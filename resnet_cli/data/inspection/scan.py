@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -17,7 +17,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.errors import DataError, ImageError, Interrupted, SetupError
-from resnet_cli.images import decode_whole, from_pixels
+from resnet_cli.images import decode_whole, from_pixels, missing_library_command
 from resnet_cli.system.events import Progress
 from resnet_cli.system.threads import map_threaded
 
@@ -148,8 +148,19 @@ def raise_unreadable(errors: list[ImageError], num_images: int) -> None:
         return
     shown = "\n".join(f"  {error.path}: {error.reason}" for error in errors[:10])
     more = f"\n  and {len(errors) - 10} more" if len(errors) > 10 else ""
-    without = ", or omit them: --on-bad-image skip" if len(errors) < num_images else ""
     raise DataError(
         f"{len(errors)} of {num_images:,} images cannot be read:\n{shown}{more}",
-        hint=f"replace or remove them{without}",
+        hint=remedy((error.reason for error in errors), "--on-bad-image skip" if len(errors) < num_images else ""),
     )
+
+
+def remedy(reasons: Iterable[str], omit: str) -> str:
+    """What to do about unreadable images.
+
+    Args:
+        reasons: Why they cannot be read.
+        omit: The command that omits them; empty if there is none.
+    """
+    command = next(filter(None, map(missing_library_command, reasons)), "")
+    install = f"install what reads them: {command}; or " if command else ""
+    return f"{install}replace or remove them{f', or omit them: {omit}' if omit else ''}"
