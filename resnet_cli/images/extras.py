@@ -36,9 +36,9 @@ def missing_library_command(reason: str) -> str:
     return reason.partition(_NOT_INSTALLED)[2]
 
 
-def library_version(known: Format) -> str:
-    """The version of the package that reads a format; empty if it is not installed."""
+def find_version(package: str) -> str:
+    """The version of a package; empty if it is not installed."""
     try:
-        return importlib.metadata.version(known.package)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 
 from PIL import features
 
-from resnet_cli.images.extras import library_version
-from resnet_cli.images.formats import IMAGE_FORMATS, Format
+from resnet_cli.images.extras import find_version
+from resnet_cli.images.formats import IMAGE_FORMATS, TIFF, Format
 
+#: Version of the rules for TIFF files; raised when the same file gives other pixels.
+TIFF_RULES = 2
 _BY_EXTENSION = {extension: known for known in IMAGE_FORMATS for extension in known.extensions}
 
 
@@ -38,6 +40,9 @@ def _base() -> str:
 def _special(known: Format | None) -> str:
     if known is None:
         return ""
+    if known is TIFF:
+        # Kinds of TIFF that Pillow reads wrong are read by rules of this package, or by tifffile.
+        return f"tiff {TIFF_RULES} tifffile {find_version('tifffile')}"
     if known.feature:
         return f"{known.feature} {features.version(known.feature)}"
-    return f"{known.package} {library_version(known)}" if known.package else ""
+    return f"{known.package} {find_version(known.package)}" if known.package else ""

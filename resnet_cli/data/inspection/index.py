@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 #: Version of the records; raised when the same file would give a different one.
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 #: Number of rows that are kept, about 1 GB; the oldest are deleted.
 MAX_ROWS = 2_000_000
 #: A file that changed this shortly before the scan may change again within one clock tick, unnoticed.
