@@ -68,7 +68,31 @@ def read_table(
     """
     if path.suffix.lower() not in FORMATS:
         raise DataError(f"{path}: not a table", hint=f"a table's name ends in {', '.join(sorted(TABLE_EXTENSIONS))}")
-    source = FORMATS[path.suffix.lower()](path)
+    return table_of(
+        path,
+        FORMATS[path.suffix.lower()](path),
+        image_column=image_column,
+        label_column=label_column,
+        split_column=split_column,
+        group_column=group_column,
+    )
+
+
+def table_of(
+    path: Path,
+    source: TableFile,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    group_column: str | None = None,
+) -> Table:
+    """Takes an open file of any format as a table of images; see :func:`read_table`.
+
+    Raises:
+        DataError: The file has no column of images or labels.
+        ConfigError: A requested column does not exist.
+    """
     if not source.columns:
         raise DataError(f"{path}: the table is empty", hint=_LAYOUT)
     asked = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
