@@ -23,7 +23,9 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         DataError: The data is not in a known format, is damaged, or may be read in several ways.
         SetupError: A package that the format needs is not installed.
     """
-    if not options.label_regex or survey.file is not None:
+    # Reading from a pipe or a device would wait.
+    is_readable = survey.file is None or survey.file.is_file()
+    if is_readable and (not options.label_regex or survey.file is not None):
         for reader in READERS:
             reading = reader(survey, options)
             if reading is not None:
