@@ -12,6 +12,7 @@ from pathlib import Path
 
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
+from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
 from resnet_cli.data.splits import connected, write_rows
 from resnet_cli.errors import DataError
 
@@ -118,7 +119,9 @@ def refuse_unnamed(dataset: Dataset) -> None:
 
 
 def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Item, str]]]:
-    """The cleaned data set as CSV text (``image,label,split,group``), and the omitted items with the reasons.
+    """The cleaned data set as CSV text, and the omitted items with the reasons.
+
+    Its columns are ``image,label,split,group,cleaned_by``; the last one marks it as a table of this tool.
 
     Args:
         inspection: Inspection of a data set of files.
@@ -134,12 +137,12 @@ def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Ite
     has_splits = any(item.split != "train" for item in kept)
     folder = os.path.realpath(path.parent)
     text = io.StringIO()
-    rows = [["image", "label", "split", "group"]]
+    rows = [["image", "label", "split", "group", CLEANED_COLUMN]]
     for item in kept:
         assert isinstance(item.source, Path)
         file = os.path.realpath(item.source)
         listed = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
         label = inspection.dataset.classes[item.label]
-        rows.append([Path(listed).as_posix(), label, item.split if has_splits else "", item.group])
+        rows.append([Path(listed).as_posix(), label, item.split if has_splits else "", item.group, "resnet-cli"])
     write_rows(text, rows)
     return text.getvalue(), dropped

@@ -11,6 +11,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
 from resnet_cli.data.sources.labeled import build_dataset, group_items
+from resnet_cli.data.sources.own_tables import own_tables_note
 from resnet_cli.data.sources.readers import COLUMN_FLAGS, read, refuse_without_effect
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_formats import is_table_name
@@ -94,14 +95,20 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
     if within is not None:
         refuse_without_effect(options, ("follow_links",), f"{spec} contains no links")
     survey = Survey(path, spec=spec, follow_links=options.follow_links, within=within)
-    reading = read(survey, options)
+    own = own_tables_note(survey)
+    try:
+        reading = read(survey, options)
+    except DataError as error:
+        if not own:
+            raise
+        raise DataError(error.message, hint="; ".join(filter(None, (own, error.hint)))) from error
     return build_dataset(
         reading.images,
         name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "data",
         spec=spec,
         max_pixels=options.max_pixels,
         ignored=reading.ignored,
-        notes=reading.notes,
+        notes=(*reading.notes, own) if own else reading.notes,
         split_note=reading.split_note,
         reading=reading.what,
         mirror_safe=reading.mirror_safe,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled_rows import read_rows
+from resnet_cli.data.sources.own_tables import own_kind
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.references import direct_path
 from resnet_cli.data.sources.rows import RowFile
@@ -55,7 +56,7 @@ def _candidates(survey: Survey) -> Iterator[Path]:
     folder = survey.root
     for _ in range(MAX_WRAPPERS):
         found = [path for path in survey.tree.files_in(folder) if is_table_name(path)]
-        found = [path for path in found if path.suffix.lower() not in NOT_LOOKED_FOR]
+        found = [path for path in found if path.suffix.lower() not in NOT_LOOKED_FOR and not own_kind(path)]
         yield from found
         children = survey.tree.folders(folder)
         if found or len(children) != 1 or survey.tree.images_in(folder):

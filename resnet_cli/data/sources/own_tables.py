@@ -1,0 +1,49 @@
+"""Tables that this tool wrote into a data folder: they label its images only where they are named as DATA."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from resnet_cli.data.sources.survey import Survey
+
+#: Column that marks a table of ``inspect --fix``.
+CLEANED_COLUMN = "cleaned_by"
+#: What a table is -> columns that no other table has.
+_KINDS = {
+    "a table that inspect --fix wrote": {b"image", b"label", CLEANED_COLUMN.encode()},
+    "predictions of a model": {b"path", b"label", b"prob", b"topk", b"made_by"},
+}
+_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
+#: The first line of a text, or the end of a Parquet file, where the columns are named, is shorter than this.
+_NAMES_BYTES = 1 << 16
+
+
+def own_kind(path: Path) -> str:
+    """What a table of this tool is; empty for other tables, and for files that cannot be read."""
+    if path.suffix.lower() not in _SUFFIXES:
+        return ""
+    try:
+        with path.open("rb") as file:
+            if path.suffix.lower() == ".parquet":
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _NAMES_BYTES))
+                names = file.read(_NAMES_BYTES)
+            else:
+                names = file.readline(_NAMES_BYTES)
+    except (OSError, ValueError):
+        return ""
+    # Words instead of cells: a spreadsheet may save a table with other separators and quotation marks.
+    words = set(re.findall(rb"\w+", names))
+    return next((kind for kind, columns in _KINDS.items() if columns <= words), "")
+
+
+def own_tables_note(survey: Survey) -> str:
+    """Says which tables of this tool at the top of DATA are not used, and how to use them; empty if there are none."""
+    places = {survey.root, survey.tree.unwrapped(survey.root)} if survey.file is None else set()
+    files = [path for place in sorted(places) for path in survey.tree.files_in(place)]
+    found = [(path, kind) for path in files if (kind := own_kind(path))]
+    if not found:
+        return ""
+    shown = ", ".join(f"{path.name} ({kind})" for path, kind in found)
+    return f"labels were not taken from {shown}; to use such a table, give it as DATA: {found[0][0]}"
