@@ -199,8 +199,9 @@ def predict(
         rule: Which images are labeled "unknown"; None: none.
         with_features: Whether predictions include features.
     """
+    bit_depth = predictor.preprocess.bit_depth
     groups = decode_ahead(
-        items, lambda item: predictor.prepare(item.open()), batch_size=batch_size or predictor.batch_size
+        items, lambda item: predictor.prepare(item.open(bit_depth)), batch_size=batch_size or predictor.batch_size
     )
     try:
         for group in groups:

@@ -10,11 +10,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image
 
+from resnet_cli.config.units import BIT_DEPTHS
 from resnet_cli.errors import ModelError
 from resnet_cli.images import Pixels, decoder_version
 
@@ -35,6 +36,13 @@ REDUCING_GAP = 3.0
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
+class Openable(Protocol):
+    """What :meth:`Preprocess.read` opens: an item of a data set."""
+
+    def open(self, bit_depth: int | None = 16) -> Image.Image:
+        """The upright RGB image."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """Fits an image into a square of ``crop_size``, then computes (x / 255 - mean) / std.
@@ -50,6 +58,8 @@ class Preprocess:
         interpolation: ``bilinear``, or ``bicubic`` for sources that are enlarged.
         mean: Mean of each RGB channel, for values in [0, 1].
         std: Standard deviation of each RGB channel, for values in [0, 1].
+        bit_depth: Bits that the values of 16-bit files use: the upper 8 of them become the pixels. The range of the
+            whole training data decides, since one image may only be dark.
     """
 
     resize_size: int
@@ -58,6 +68,7 @@ class Preprocess:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     fit: Fit = "crop"
+    bit_depth: int = 16
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:
@@ -74,6 +85,14 @@ class Preprocess:
         """The same geometry for a network input of ``crop_size`` pixels."""
         resize_size = round(crop_size * self.resize_size / self.crop_size)
         return dataclasses.replace(self, resize_size=resize_size, crop_size=crop_size)
+
+    def read(self, item: Openable) -> Pixels:
+        """Opens an item and fits it into uint8 [crop_size x crop_size x 3].
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        return self(item.open(self.bit_depth))
 
     def __call__(self, image: Image.Image) -> Pixels:
         """Fits one RGB image into uint8 [crop_size x crop_size x 3]."""
@@ -138,12 +157,13 @@ class Preprocess:
         return pixels.float().sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as plain JSON values; without ``fit``, it is ``crop``."""
+        """The description as plain JSON values; without ``fit`` it is ``crop``, without ``bit_depth`` 16."""
         values = dataclasses.asdict(self)
-        if self.fit == "crop":
-            # The only fit before the field existed: older versions can still read such a model, and fingerprints, which
-            # identify cached features, do not change.
-            del values["fit"]
+        # What everything was before the field existed is left out: older versions can still read such a model, and
+        # fingerprints, which identify cached features, do not change.
+        for name, usual in (("fit", "crop"), ("bit_depth", 16)):
+            if values[name] == usual:
+                del values[name]
         return values
 
     @classmethod
@@ -161,6 +181,8 @@ class Preprocess:
                 and 1 <= made.crop_size <= made.resize_size <= 4096
                 and made.interpolation in _RESAMPLING
                 and made.fit in get_args(Fit)
+                and type(made.bit_depth) is int
+                and made.bit_depth in BIT_DEPTHS
                 and (made.fit == "crop" or made.resize_size == made.crop_size)
                 and len(made.mean) == len(made.std) == 3
                 # Within [0, 1]: no NaN, and no std that would make the input overflow.

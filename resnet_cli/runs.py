@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resnet_cli.config.base import resolve, to_yaml
 from resnet_cli.config.finetune import FinetuneConfig
@@ -34,6 +34,9 @@ from resnet_cli.system.paths import (
     write_text,
 )
 
+if TYPE_CHECKING:
+    from resnet_cli.preprocess import Preprocess
+
 
 class Known(Protocol):
     """A model or an exported file of one, whose run is searched for."""
@@ -45,6 +48,10 @@ class Known(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in index order."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image becomes the network's input."""
 
 
 @dataclasses.dataclass(frozen=True)

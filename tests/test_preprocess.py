@@ -213,6 +213,7 @@ def test_the_fingerprint_changes_with_every_field_and_with_the_decoder(monkeypat
         "mean": (0.485, 0.456, 0.407),
         "std": (0.229, 0.224, 0.226),
         "fit": "squash",
+        "bit_depth": 12,
     }
     assert changes.keys() == {field.name for field in dataclasses.fields(Preprocess)}
     prints = {dataclasses.replace(PRESET, **{name: value}).fingerprint() for name, value in changes.items()}

@@ -93,6 +93,7 @@ def _content(
         selections=[targets[share] for share in sorted(targets, reverse=True)],
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
         warnings=[note],
+        bit_depth=model.preprocess.bit_depth,
     )
 
 

@@ -261,7 +261,16 @@ def study_labels(
     )
     write_text(table, audit_table(audit, items, others, table))
     has_files = all(isinstance(item.source, Path) for item in dataset.items)
-    write_text(sheet, label_sheet(audit, items, name=dataset.name, table=table.name, note=note, has_files=has_files))
+    page = label_sheet(
+        audit,
+        items,
+        name=dataset.name,
+        table=table.name,
+        note=note,
+        has_files=has_files,
+        bit_depth=model.preprocess.bit_depth,
+    )
+    write_text(sheet, page)
     next_step = "the same as a table"
     if has_files:
         next_step = f"correct the column label, then: resnet-cli finetune {shlex.quote(str(table))}"

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
 from resnet_cli.config.data import ComputeConfig, DataConfig
-from resnet_cli.config.units import Alpha, AnyShare, Duration, ImageSize, Names, Positive, Rate, Seed, Share
+from resnet_cli.config.units import Alpha, AnyShare, BitDepth, Duration, ImageSize, Names, Positive, Rate, Seed, Share
 
 TRAINING, RECIPE, STOPPING, RUN = "Training", "Recipe", "Stopping", "Run"
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -54,6 +54,16 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             advanced=True,
         ),
     ] = 0.1
+    bit_depth: Annotated[
+        BitDepth | None,
+        Flag(
+            "Bits that the values of 16-bit images use: 8, 10, 12, 14 or 16. Cameras and microscopes often store 12 "
+            "bits in 16, which would be nearly black.",
+            DATA,
+            "from the largest value of all images",
+            advanced=True,
+        ),
+    ] = None
     split_seed: Annotated[Seed, Flag("Random seed for drawing splits and subsets.", DATA, advanced=True)] = 0
 
     weights: Annotated[

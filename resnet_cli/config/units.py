@@ -9,8 +9,10 @@ import csv
 import dataclasses
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+#: Numbers of bits that the values of 16-bit images may use: cameras and detectors have 10, 12 or 14.
+BIT_DEPTHS = (8, 10, 12, 14, 16)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 _UNITS_BYTES = {"K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -60,6 +62,12 @@ def _num_bytes(value: Any) -> Any:
         raise ValueError("must be a size such as 10MB or 512kB") from None
 
 
+def _bit_depth(value: int) -> int:
+    if value not in BIT_DEPTHS:
+        raise ValueError(f"must be one of {', '.join(map(str, BIT_DEPTHS))}")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names), Written("names")]
 #: Seconds.
 Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False), Written("duration")]
@@ -70,6 +78,7 @@ Share = Annotated[AnyShare, Field(ge=0, le=1)]
 #: A share of predictions that may be wrong: above 0 and below 1.
 TargetError = Annotated[AnyShare, Field(gt=0, lt=1)]
 NumBytes = Annotated[int, BeforeValidator(_num_bytes), Written("size")]
+BitDepth = Annotated[int, AfterValidator(_bit_depth), Written("bits")]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 #: At most a billion pixels: 3 GB as RGB.

@@ -43,16 +43,20 @@ class Item:
         """The file, for messages; the name if there is no file."""
         return str(self.source) if isinstance(self.source, Path) else self.name
 
-    def open(self) -> Image.Image:
+    def open(self, bit_depth: int | None = 16) -> Image.Image:
         """The upright RGB image.
+
+        Args:
+            bit_depth: Bits that the values of 16-bit files use: that of the model's preprocessing; None for the fewest
+                that this image needs.
 
         Raises:
             ImageError: The image cannot be read.
         """
         if isinstance(self.source, Path):
-            return read_image(self.source, max_pixels=self.max_pixels)
+            return read_image(self.source, max_pixels=self.max_pixels, bit_depth=bit_depth)
         if isinstance(self.source, bytes):
-            return decode(self.source, self.name, max_pixels=self.max_pixels)
+            return decode(self.source, self.name, max_pixels=self.max_pixels, bit_depth=bit_depth)
         return from_pixels(self.source)
 
     def content_hash(self) -> bytes:

@@ -88,10 +88,11 @@ def evaluate_predictor(
             f"--tta {tta} has no effect on {predictor.name}: an exported model sees each image once",
             hint="evaluate the model that it was exported from",
         )
-    leave_out_unreadable(items, scan(items, signatures=False), "error")
+    bit_depth = predictor.preprocess.bit_depth
+    leave_out_unreadable(items, scan(items, signatures=False, bit_depth=bit_depth), "error")
     outputs: list[ModelOutput] = []
     num_done = 0
-    for group in decode_ahead(items, Item.open, batch_size=EXPORTED_BATCH):
+    for group in decode_ahead(items, lambda item: item.open(bit_depth), batch_size=EXPORTED_BATCH):
         # It was readable a moment ago: the file was changed or removed in between.
         raise_unreadable(list(group.errors.values()), len(items))
         outputs.append(predictor.predict_images(group.decoded))

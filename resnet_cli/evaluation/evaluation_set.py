@@ -121,7 +121,8 @@ def choose_evaluation_set(
     chosen, items = choose_items(dataset, model, split)
     skipped: Sequence[ImageError] = ()
     if config.on_bad_image == "skip":
-        items, _, skipped = leave_out_unreadable(items, scan(items, signatures=False), "skip")
+        images = scan(items, signatures=False, bit_depth=model.preprocess.bit_depth)
+        items, _, skipped = leave_out_unreadable(items, images, "skip")
     if slice_by is not None:
         source, options = (data, config) if data is not None else _own_source(model)
         items = find_groups(items, source, slice_by, options)

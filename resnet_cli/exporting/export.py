@@ -105,7 +105,7 @@ class Job:
 
     def _calibration(self) -> Iterator[dict[str, NDArray[np.float32]]]:
         for item in images_to_calibrate(self.model, self.config):
-            pixels = stack([self.model.preprocess(item.open())])
+            pixels = stack([self.model.preprocess.read(item)])
             yield {IMAGES: self.model.preprocess.normalize(pixels).contiguous().numpy()}
 
 

@@ -197,7 +197,8 @@ def compare(
     labels = np.array([item.label for item in items])
     found = _predict_all(file, items, on_progress)
     checks = [_check("all images, one by one", expected.probs, found.probs, precision)]
-    examples = [item.open() for item in items[: BATCHES[-1]]]
+    bit_depth = model.preprocess.bit_depth
+    examples = [item.open(bit_depth) for item in items[: BATCHES[-1]]]
     for size in BATCHES:
         # Cyclic: the largest batch is that large with three images too.
         batch = [image.resize(examples[0].size) for image in itertools.islice(itertools.cycle(examples), size)]
@@ -242,8 +243,9 @@ def milliseconds(predictor: Predictor[Any], image: Image.Image) -> dict[int, flo
 
 def _predict_all(file: Predictor[Any], items: Sequence[Item], on_progress: Progress | None) -> ModelOutput:
     probs, novel = [], []
+    bit_depth = file.preprocess.bit_depth
     for start in range(0, len(items), CHUNK):
-        found = file.predict_images(item.open() for item in items[start : start + CHUNK])
+        found = file.predict_images(item.open(bit_depth) for item in items[start : start + CHUNK])
         probs.append(found.probs)
         novel.append(found.novelty)
         if on_progress:

@@ -32,14 +32,13 @@ class _Decoder(Protocol):
 
 #: Formats that Pillow does not read, or not always right.
 _SPECIAL: dict[Format | None, _Decoder] = {
-    TIFF: decode_tiff,
     HEIF: decode_heif,
     JPEG_XL: decode_jpeg_xl,
     DICOM: decode_dicom,
 }
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, bit_depth: int | None = 16) -> Image.Image:
     """Reads an image file; see :func:`decode`.
 
     Raises:
@@ -49,19 +48,19 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(str(path), error.strerror or str(error)) from error
-    return decode(data, str(path), max_pixels=max_pixels)
+    return decode(data, str(path), max_pixels=max_pixels, bit_depth=bit_depth)
 
 
-def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS, bit_depth: int | None = 16) -> Image.Image:
     """Decodes the bytes of an image file; see :func:`decode_whole`.
 
     Raises:
         ImageError: The file is empty, truncated, too large, or not in one of the known formats.
     """
-    return decode_whole(data, path, max_pixels=max_pixels).image
+    return decode_whole(data, path, max_pixels=max_pixels, bit_depth=bit_depth).image
 
 
-def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS, bit_depth: int | None = 16) -> Decoded:
     """Decodes the bytes of an image file.
 
     The orientation is applied, the first frame is used, transparency is composited on white, 16-bit gray is scaled to
@@ -71,10 +70,12 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
         data: The whole file.
         path: Name of the file in errors.
         max_pixels: Larger images are rejected before they are decoded.
+        bit_depth: Bits that the values of 16-bit files use, one of :data:`~resnet_cli.config.units.BIT_DEPTHS`; None
+            for the fewest that this image needs.
 
     Raises:
-        ImageError: The file is empty, truncated, too large, or not in one of the known formats, or its library is not
-            installed.
+        ImageError: The file is empty, truncated, too large, or not in one of the known formats, its library is not
+            installed, or its values need more than ``bit_depth`` bits.
     """
     if not data:
         raise ImageError(path, "the file is empty")
@@ -87,9 +88,9 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS) -> Dec
         known = recognize(data, path)
         if known is not None:
             _check_readable(known, path)
-        special = _SPECIAL.get(known)
+        special = functools.partial(decode_tiff, bit_depth=bit_depth) if known is TIFF else _SPECIAL.get(known)
         decoded = special(data, path, max_pixels=max_pixels) if special else None
-        return decoded or _decode_with_pillow(data, path, max_pixels)
+        return decoded or _decode_with_pillow(data, path, max_pixels=max_pixels, bit_depth=bit_depth)
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -123,10 +124,10 @@ def _check_readable(known: Format, path: str) -> None:
         raise ImageError(path, f"{known.name}, which this build of Pillow cannot read; {way_out}")
 
 
-def _decode_with_pillow(data: bytes, path: str, max_pixels: int) -> Decoded:
+def _decode_with_pillow(data: bytes, path: str, *, max_pixels: int, bit_depth: int | None) -> Decoded:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         check_size(path, *image.size, max_pixels)
-        return finish(image, path=path, data=data)
+        return finish(image, path=path, data=data, bit_depth=bit_depth)
 
 
 @functools.cache

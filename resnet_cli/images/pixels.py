@@ -37,7 +37,7 @@ class Decoded(NamedTuple):
             16 bits per channel, of which Pillow keeps the upper 8.
         orientation: Orientation in the EXIF block, 1 to 8; 1 is upright.
         transparent: Whether the file has transparency, which was composited on white.
-        bit_depth: Bits that the values of a 16-bit file need, one of :data:`~resnet_cli.images.wide.BIT_DEPTHS`; 0 for
+        bit_depth: Bits that the values of a 16-bit file need, one of :data:`~resnet_cli.config.units.BIT_DEPTHS`; 0 for
             all other files.
     """
 

@@ -14,17 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_cli.config.units import BIT_DEPTHS
 from resnet_cli.errors import ImageError
 
-#: Numbers of bits that the values of 16-bit files may use.
-BIT_DEPTHS = (8, 10, 12, 14, 16)
 #: Last letter of Pillow's raw mode -> that of the mode which exchanges the two bytes of each value.
 _EXCHANGED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def bits_needed(largest: int) -> int:
-    """The smallest of :data:`BIT_DEPTHS` that holds a value in [0, 65535]."""
+    """The smallest of :data:`~resnet_cli.config.units.BIT_DEPTHS` that holds a value in [0, 65535]."""
     return next(depth for depth in BIT_DEPTHS if largest < 2**depth)
+
+
+def beyond(needed: int, bit_depth: int) -> str:
+    """Why an image cannot be read whose values need more bits than those of the images that a model was trained on."""
+    return f"its values need {needed} bits, more than the {bit_depth} of the 16-bit images that the model is trained on"
 
 
 def narrow(values: NDArray[Any], path: str, bit_depth: int | None) -> tuple[NDArray[np.uint8], int]:
@@ -36,19 +40,15 @@ def narrow(values: NDArray[Any], path: str, bit_depth: int | None) -> tuple[NDAr
         bit_depth: Bits that are used; None for the fewest that these values need.
 
     Returns:
-        The values as uint8, and the number of bits that they need, one of :data:`BIT_DEPTHS`.
+        The values as uint8, and the number of bits that they need, one of :data:`~resnet_cli.config.units.BIT_DEPTHS`.
 
     Raises:
         ImageError: They need more than ``bit_depth`` bits.
     """
-    largest = int(values.max())
-    needed = bits_needed(largest)
+    needed = bits_needed(int(values.max()))
     depth = bit_depth or needed
     if needed > depth:
-        raise ImageError(
-            path,
-            f"its values reach {largest:,}, but 16-bit files are read as {depth}-bit ones (at most {2**depth - 1:,})",
-        )
+        raise ImageError(path, beyond(needed, depth))
     return (values >> (depth - 8)).astype(np.uint8), needed
 
 

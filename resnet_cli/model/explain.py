@@ -103,7 +103,7 @@ def overlays(
     batch_size = inference_batch_size(model.preprocess.crop_size, compute)
 
     def see(position: int) -> Pixels:
-        return model.preprocess(items[position].open())
+        return model.preprocess.read(items[position])
 
     wanted = dict(zip(positions, targets or [-1] * len(positions), strict=True))
     made: dict[int, Image.Image] = {}

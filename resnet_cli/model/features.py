@@ -124,7 +124,7 @@ def extract_features(
     """
     names = [item.name for item in items]
     cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored, names=names))
-    images = scan(items, signatures=False, on_progress=on_check)
+    images = scan(items, signatures=False, bit_depth=preprocess.bit_depth, on_progress=on_check)
     leave_out_unreadable(items, images, "error")
     rows: dict[bytes, list[int]] = {}
     for row, image in enumerate(images):
@@ -169,7 +169,7 @@ def _compute(
     backbone = FrozenBackbone(network, preprocess, compute)
     batch_size = inference_batch_size(preprocess.crop_size, compute)
     keys = iter(missing)
-    for batch in load_batches(missing.values(), lambda item: preprocess(item.open()), batch_size=batch_size):
+    for batch in load_batches(missing.values(), preprocess.read, batch_size=batch_size):
         # It was readable a moment ago: the file was changed or removed in between.
         raise_unreadable(list(batch.errors.values()), len(missing))
         features = backbone(batch.pixels.flip(3) if mirrored else batch.pixels)

@@ -88,7 +88,7 @@ def find_similar(
     errors: list[ImageError] = []
     num = 0
     for chunk in _chunks(among):
-        good = _readable(chunk, errors)
+        good = _readable(chunk, errors, model.preprocess.bit_depth)
         if good:
             before = num
 
@@ -113,7 +113,7 @@ def find_similar(
     return Similar(tuple(matches), tuple(errors), num)
 
 
-def _readable(items: Sequence[Item], errors: list[ImageError]) -> list[Item]:
+def _readable(items: Sequence[Item], errors: list[ImageError], bit_depth: int) -> list[Item]:
     """The images that can be read; the errors of the others are added to ``errors``."""
     here = []
     for item in items:
@@ -121,7 +121,7 @@ def _readable(items: Sequence[Item], errors: list[ImageError]) -> list[Item]:
             here.append(downloaded(item))
         except ImageError as error:
             errors.append(error)
-    pairs = list(zip(here, scan(here, signatures=False), strict=True))
+    pairs = list(zip(here, scan(here, signatures=False, bit_depth=bit_depth), strict=True))
     errors += [ImageError(item.location, image.error) for item, image in pairs if image.error]
     return [item for item, image in pairs if not image.error]
 

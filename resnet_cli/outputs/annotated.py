@@ -22,11 +22,12 @@ from resnet_cli.text import percent
 _QUALITY = 92
 
 
-def annotate_into(folder: Path) -> Write:
+def annotate_into(folder: Path, *, bit_depth: int = 16) -> Write:
     """Writes each image with its label and probability drawn on it to ``folder/<its name>.jpg``.
 
     Args:
         folder: Created if needed; names are chosen by :func:`~resnet_cli.outputs.safe_files.place`.
+        bit_depth: Bits of the values of 16-bit images.
 
     Returns:
         Writes one predicted image; raises DiskError if a file cannot be written.
@@ -35,7 +36,7 @@ def annotate_into(folder: Path) -> Write:
     def write(predicted: PredictedItem[Any]) -> None:
         if predicted.prediction.error is None:
             try:
-                image = predicted.item.open()
+                image = predicted.item.open(bit_depth)
             except ImageError:
                 # It was readable a moment ago, and its prediction remains.
                 return

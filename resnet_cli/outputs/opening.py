@@ -110,7 +110,7 @@ def _folders(config: PredictConfig, predictor: Predictor[Any]) -> Iterator[Write
     if config.annotate is not None:
         from resnet_cli.outputs.annotated import annotate_into
 
-        yield annotate_into(config.annotate)
+        yield annotate_into(config.annotate, bit_depth=predictor.preprocess.bit_depth)
     if config.explain is not None:
         from resnet_cli.outputs.annotated import explain_into
 

@@ -155,14 +155,14 @@ class _InTurn(Item):
 
     turns: threading.Semaphore = dataclasses.field(default_factory=threading.Semaphore)
 
-    def open(self) -> Image.Image:
-        """The upright RGB image.
+    def open(self, bit_depth: int | None = 16) -> Image.Image:
+        """The upright RGB image; see :meth:`Item.open`.
 
         Raises:
             ImageError: The image cannot be read.
         """
         with self.turns:
-            return Item.open(self)
+            return Item.open(self, bit_depth)
 
 
 def _to_table(block: Block) -> Any:

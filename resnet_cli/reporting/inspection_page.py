@@ -113,7 +113,7 @@ def inspection_page(inspection: Inspection) -> str:
     samples = _samples(inspection, MAX_THUMBNAILS - sum(len(card.images) for card in cards))
     shown: Iterable[Card | Sample] = (*cards, *samples)
     positions = sorted({position for card in shown for position in card.images})
-    small = thumbnails([dataset.items[position] for position in positions])
+    small = thumbnails([dataset.items[position] for position in positions], bit_depth=inspection.wide.bit_depth or 16)
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
     splits = [split for split in SPLITS if any(counts[split])]
     template = environment().get_template("inspection.html.j2")

@@ -40,7 +40,14 @@ class Suspect(NamedTuple):
 
 
 def label_sheet(
-    audit: LabelAudit, items: Sequence[Item], *, name: str, table: str, note: str = "", has_files: bool = True
+    audit: LabelAudit,
+    items: Sequence[Item],
+    *,
+    name: str,
+    table: str,
+    note: str = "",
+    has_files: bool = True,
+    bit_depth: int = 16,
 ) -> str:
     """The HTML document, thumbnails included.
 
@@ -53,10 +60,11 @@ def label_sheet(
         table: File name of the table to edit.
         note: Which features were used, if that should be mentioned.
         has_files: Whether the images are files, so that the table is a data set of its own.
+        bit_depth: Bits of the values of 16-bit images.
     """
     num_likely = round(audit.num_wrong.value)
     shown = audit.order[: min(MAX_CARDS, max(MIN_CARDS, num_likely))]
-    small = thumbnails([items[at] for at in shown])
+    small = thumbnails([items[at] for at in shown], bit_depth=bit_depth)
     suspects = [
         Suspect(
             rank + 1,

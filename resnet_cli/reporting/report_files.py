@@ -62,7 +62,7 @@ def _plot_predictions(content: ReportContent, path: Path) -> None:
     """A sample of images and predictions; images that can no longer be read are omitted."""
     evaluation = content.evaluation
     order = np.random.default_rng(0).permutation(evaluation.num_images)[:NUM_SHOWN]
-    images = [(int(at), _small(content.items[at])) for at in order]
+    images = [(int(at), _small(content.items[at], content.bit_depth)) for at in order]
     shown = [(at, pixels) for at, pixels in images if pixels is not None]
     if shown:
         plot_predictions(
@@ -74,9 +74,9 @@ def _plot_predictions(content: ReportContent, path: Path) -> None:
         )
 
 
-def _small(item: Item) -> NDArray[Any] | None:
+def _small(item: Item, bit_depth: int) -> NDArray[Any] | None:
     try:
-        image = item.open()
+        image = item.open(bit_depth)
     except ImageError:
         return None
     image.thumbnail((_SHOWN_PX, _SHOWN_PX))

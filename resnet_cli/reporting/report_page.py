@@ -63,6 +63,7 @@ class ReportContent:
         warnings: Sentences that readers should see first.
         other: Results on another split for comparison, such as validation.
         other_split: Name of that split.
+        bit_depth: Bits of the values of 16-bit images.
     """
 
     title: str
@@ -81,6 +82,7 @@ class ReportContent:
     warnings: Sequence[str] = ()
     other: Evaluation | None = None
     other_split: str = "validation"
+    bit_depth: int = 16
 
 
 class Shown(NamedTuple):
@@ -141,7 +143,9 @@ def report_page(content: ReportContent) -> str:
     shown = [*worst, *unsure, *unknown]
     in_cells = [at for at in of_cells(evaluation, MAX_CELL_IMAGES) if at not in shown]
     side_px, max_bytes = (CELL_PX, CELL_BYTES) if len(in_cells) > MAX_LARGE else (LARGE_CELL_PX, LARGE_CELL_BYTES)
-    small = thumbnails([content.items[at] for at in in_cells], side_px=side_px, max_bytes=max_bytes)
+    small = thumbnails(
+        [content.items[at] for at in in_cells], bit_depth=content.bit_depth, side_px=side_px, max_bytes=max_bytes
+    )
     num_classes = len(evaluation.classes)
     all_metrics = metrics(evaluation)
     script = source("report.js")
@@ -183,7 +187,7 @@ def report_page(content: ReportContent) -> str:
 def _gallery(content: ReportContent, positions: Sequence[int]) -> dict[int, Shown]:
     evaluation = content.evaluation
     size: dict[str, Any] = {"side_px": GALLERY_PX, "max_bytes": GALLERY_BYTES}
-    images = thumbnails([content.items[at] for at in positions], **size)
+    images = thumbnails([content.items[at] for at in positions], bit_depth=content.bit_depth, **size)
     found = {}
     for at, image in zip(positions, images, strict=True):
         probs, label = evaluation.probs[at], int(evaluation.labels[at])

@@ -34,19 +34,24 @@ class Thumbnail(NamedTuple):
 
 
 def thumbnails(
-    items: Sequence[Item], *, side_px: int = THUMBNAIL_PX, max_bytes: int = MAX_THUMBNAIL_BYTES
+    items: Sequence[Item],
+    *,
+    bit_depth: int = 16,
+    side_px: int = THUMBNAIL_PX,
+    max_bytes: int = MAX_THUMBNAIL_BYTES,
 ) -> list[Thumbnail]:
     """Reads images again, on all cores, and shrinks them.
 
     Args:
         items: The images; those that can no longer be read have an empty thumbnail.
+        bit_depth: Bits of the values of 16-bit images.
         side_px: Maximum length of the longer side.
         max_bytes: Maximum size of the JPEG, except for images that are mostly noise.
     """
 
     def make(item: Item) -> Thumbnail:
         try:
-            return shrink(item.open(), side_px=side_px, max_bytes=max_bytes)
+            return shrink(item.open(bit_depth), side_px=side_px, max_bytes=max_bytes)
         except ImageError:
             return Thumbnail()
 

@@ -128,7 +128,9 @@ class Service:
             self._batcher.num_coming -= 1
 
     def _prepare(self, upload: Upload) -> Pixels:
-        return self._predictor.prepare(decode(upload.data, upload.name, max_pixels=self.limits.max_pixels))
+        bit_depth = self._predictor.preprocess.bit_depth
+        image = decode(upload.data, upload.name, max_pixels=self.limits.max_pixels, bit_depth=bit_depth)
+        return self._predictor.prepare(image)
 
     async def _explain(self, pixels: Pixels, output: ModelOutput) -> str | None:
         if not self._predictor.has_heatmap:

@@ -138,7 +138,9 @@ def robustness(
     backbone = FrozenBackbone(model.network, model.preprocess, compute)
     at_once = max(1, inference_batch_size(model.preprocess.crop_size, compute) // is_right.shape[1])
     num_done = 0
-    for batch in load_batches(chosen, lambda item: _variants(item.open(), model.preprocess), batch_size=at_once):
+    for batch in load_batches(
+        chosen, lambda item: _variants(item.open(model.preprocess.bit_depth), model.preprocess), batch_size=at_once
+    ):
         raise_unreadable(list(batch.errors.values()), len(chosen))
         side = model.preprocess.crop_size
         # [b x 3 x v * h x w] -> [b * v x 3 x h x w]

@@ -13,7 +13,18 @@ T = TypeVar("T")
 #: The order in which a plan is shown; what is not named here follows in the order of the config's fields.
 ORDER = (
     *("data", "split", "check", "limit", "fraction", "weights", "add", "mode", "head", "solver"),
-    *("image-size", "progressive", "fit", "device", "precision", "threads", "loss", "label-smoothing", "balance"),
+    *(
+        "image-size",
+        "progressive",
+        "fit",
+        "bit-depth",
+        "device",
+        "precision",
+        "threads",
+        "loss",
+        "label-smoothing",
+        "balance",
+    ),
     *("epochs", "patience", "target", "batch-size", "unfreeze", "optimizer", "lr", "step-precision", "augment"),
     *("mixup", "cutmix", "batchnorm", "head-lr", "weight-decay", "clip-grad", "ema", "average", "seed"),
 )

@@ -141,6 +141,7 @@ def make_plan(
     preprocess = _choose_preprocess(
         decisions, weights, start, image_size=image_size, source_px=source_px, aspects=aspects
     )
+    preprocess = dataclasses.replace(preprocess, bit_depth=_choose_bit_depth(decisions, prepared, start))
     if config.add:
         prepared = dataclasses.replace(prepared, dataset=_add_classes(prepared.dataset, start, preprocess))
         compute = _compute_of_exemplars(compute, config, start)
@@ -228,6 +229,31 @@ def _choose_preprocess(
             decisions.record("image-size", start.preprocess.crop_size, decisions.why("image-size"))
             return start.preprocess
     return defaults.choose_preprocess(weights.preprocess, image_size, source_px, fit)
+
+
+def _choose_bit_depth(decisions: Decisions, prepared: Prepared, start: Start | None) -> int:
+    """Chooses the bits that the values of 16-bit images use: those of the largest value in the data set.
+
+    Raises:
+        ConfigError: ``--bit-depth`` has no effect, or the images that are added use other bits.
+    """
+    config, (num, needed) = decisions.config, prepared.wide
+    known = start.preprocess.bit_depth if start else 16
+    if not num:
+        if config.bit_depth is not None:
+            raise ConfigError(
+                f"--bit-depth {config.bit_depth} has no effect: {prepared.dataset.name} has no 16-bit images",
+                hint="remove it",
+            )
+        return known
+    if config.add and (config.bit_depth or needed) != known:
+        raise ConfigError(
+            f"--add: the model reads 16-bit images as {known}-bit ones, and the largest value of the new ones needs "
+            f"{needed} bits",
+            hint=f"if they come from the same camera, use --bit-depth {known}",
+        )
+    why = f"the values of {'the 16-bit image' if num == 1 else f'all {num:,} 16-bit images'} are below {2**needed:,}"
+    return decisions.decide("bit-depth", needed, why, row=needed != 16)
 
 
 def source_shape(dataset: Dataset) -> tuple[int, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.index import ScannedImage
-from resnet_cli.data.inspection.inspect import Finding, Inspection, inspect_images
+from resnet_cli.data.inspection.inspect import NO_WIDE_IMAGES, Finding, Inspection, WideImages, inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.training_splits import split_for_training
 from resnet_cli.data.sources.opening import open_dataset
@@ -21,8 +22,8 @@ from resnet_cli.system.events import OnWork
 
 #: Maximum number of images for the search for near-duplicates before a training (it takes about a second).
 MAX_NEAR_SEARCH = 20_000
-#: Findings that the split itself takes care of, and that need no warning.
-_HANDLED = {"exact_duplicates", "near_duplicates"}
+#: Findings that the plan takes care of, and that need no warning.
+_HANDLED = {"exact_duplicates", "near_duplicates", "bit_depth"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Prepared:
         warnings: What the user should know before the training starts.
         fingerprint: Hash of the images, their classes and splits.
         findings: Findings of the check, for the report.
+        wide: The 16-bit images among them.
     """
 
     dataset: Dataset
@@ -44,6 +46,7 @@ class Prepared:
     warnings: tuple[str, ...]
     fingerprint: str
     findings: tuple[Finding, ...] = ()
+    wide: WideImages = NO_WIDE_IMAGES
 
 
 def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
@@ -59,14 +62,16 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
         DataError: The data cannot be used, or have unreadable images that must not be skipped.
         NetworkError: The data must be downloaded and cannot be.
     """
-    config = resolved.config
+    config, bit_depth = resolved.config, resolved.config.bit_depth or 16
+    on_check = functools.partial(on_work, "check")
     dataset = open_dataset(config.data, config, on_work=on_work)
     if split_path is not None:
         dataset = apply_split_csv(dataset, split_path)
-        images = scan(dataset.items, signatures=False, on_progress=lambda done, total: on_work("check", done, total))
+        images = scan(dataset.items, signatures=False, bit_depth=bit_depth, on_progress=on_check)
         leave_out_unreadable(dataset.items, images, "error")
+        fingerprint = _fingerprint(dataset, dataset.items, images)
         return Prepared(
-            dataset, (), "the same images as when the run began", (), _fingerprint(dataset, dataset.items, images)
+            dataset, (), "the same images as when the run began", (), fingerprint, wide=WideImages.among(images)
         )
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
@@ -79,7 +84,7 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
             hint="remove it; --seed changes the training",
         )
     is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
-    images = scan(dataset.items, signatures=is_compared, on_progress=lambda done, total: on_work("check", done, total))
+    images = scan(dataset.items, signatures=is_compared, bit_depth=bit_depth, on_progress=on_check)
     items, images, skipped = leave_out_unreadable(dataset.items, images, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
     inspection = inspect_images(dataset, images, near=is_compared)
@@ -92,7 +97,8 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
     warnings = _warnings(findings, len(skipped))
     fingerprint = _fingerprint(dataset, items, images)
     checked = _checked(inspection, len(skipped))
-    return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings))
+    wide = WideImages.among(images)
+    return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings), wide)
 
 
 def _fingerprint(dataset: Dataset, items: Sequence[Item], images: Sequence[ScannedImage]) -> str:

@@ -137,6 +137,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         findings=plan.findings,
         warnings=[_what_chose(result), *plan.warnings],
         other=result.val if result.test else None,
+        bit_depth=model.preprocess.bit_depth,
     )
 
 

@@ -182,7 +182,7 @@ class NetworkTraining:
         probs = torch.zeros(len(val), len(plan.dataset.classes))
         at = 0
         mine = [val[row] for row in rows]
-        for batch in load_batches(mine, lambda item: plan.preprocess(item.open()), batch_size=batch_size):
+        for batch in load_batches(mine, plan.preprocess.read, batch_size=batch_size):
             raise_unreadable(list(batch.errors.values()), len(val))
             probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, backbone(batch.pixels))
             at += len(batch.items)

@@ -27,7 +27,7 @@ class BrokenItem(Item):
 
     reason: str = ""
 
-    def open(self) -> Image.Image:
+    def open(self, bit_depth: int | None = 16) -> Image.Image:
         """Raises the error when the image would be opened.
 
         Raises:

@@ -59,14 +59,15 @@ class WebItem(Item):
 
     image: WebImage | None = None
 
-    def open(self) -> Image.Image:
-        """The upright RGB image.
+    def open(self, bit_depth: int | None = 16) -> Image.Image:
+        """The upright RGB image; see :meth:`Item.open`.
 
         Raises:
             ImageError: It cannot be downloaded or decoded.
         """
         assert self.image is not None
-        return decode(self.image.read(), addresses.redact(self.name), max_pixels=self.max_pixels)
+        name = addresses.redact(self.name)
+        return decode(self.image.read(), name, max_pixels=self.max_pixels, bit_depth=bit_depth)
 
 
 def web_item(url: str, *, max_pixels: int, offline: bool = False) -> WebItem:

@@ -34,6 +34,7 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
         *_copies(inspection),
         *class_sizes(dataset),
         *_long(inspection),
+        *_bit_depth(inspection),
         *(Finding("note", note, "nothing to do if this is intended") for note in dataset.notes),
     ]
 
@@ -56,6 +57,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
             for label, name in enumerate(dataset.classes)
         ],
         "sizes": inspection.sizes(),
+        "bit_depth": inspection.wide.bit_depth or None,
         "passed_over": dict(dataset.passed_over),
         "unreadable": [{"path": item.name, "reason": reason} for item, reason in inspection.unreadable],
         "modes": {name: [item.name for item in inspection.with_mode(name)] for name in KINDS},
@@ -157,6 +159,18 @@ def _long(inspection: Inspection) -> Iterator[Finding]:
             "long",
             f"{_images(num_long)} {'loses' if num_long == 1 else 'lose'} more than half in a center crop",
             "crop them around what matters",
+        )
+
+
+def _bit_depth(inspection: Inspection) -> Iterator[Finding]:
+    num, bit_depth = inspection.wide
+    if 0 < bit_depth < 16:
+        yield Finding(
+            "bit_depth",
+            f"{_images(num)} of 16 bits {'uses' if num == 1 else 'use'} only {bit_depth} of them: all values are below "
+            f"{2**bit_depth:,}",
+            f"finetune reads them as {bit_depth}-bit images, and the model remembers it; --bit-depth 16 reads them as "
+            "they are, which is very dark",
         )
 
 

@@ -62,6 +62,7 @@ class ScannedImage(NamedTuple):
         transparent: Whether the file has transparency (1 for a record from the index).
         signature: Signature for near duplicates; empty if the image cannot be read.
         error: Reason why it cannot be read; empty if it can.
+        bit_depth: Bits that the values of a 16-bit file need: 8, 10, 12, 14 or 16; 0 for all other files.
     """
 
     sha256: bytes
@@ -74,6 +75,7 @@ class ScannedImage(NamedTuple):
     transparent: bool = False
     signature: bytes = b""
     error: str = ""
+    bit_depth: int = 0
 
 
 _COLUMNS = ("checksum", "path", "state", *ScannedImage._fields)

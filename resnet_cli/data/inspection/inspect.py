@@ -45,6 +45,27 @@ class Finding(NamedTuple):
     fix: str
 
 
+class WideImages(NamedTuple):
+    """The 16-bit images of a data set.
+
+    Attributes:
+        num: Their number.
+        bit_depth: Bits that their largest value needs: 8, 10, 12, 14 or 16; 0 if there are none.
+    """
+
+    num: int = 0
+    bit_depth: int = 0
+
+    @classmethod
+    def among(cls, images: Sequence[ScannedImage]) -> WideImages:
+        """Those among scanned images."""
+        depths = [image.bit_depth for image in images if image.bit_depth]
+        return cls(len(depths), max(depths, default=0))
+
+
+NO_WIDE_IMAGES = WideImages()
+
+
 class Leak(NamedTuple):
     """One image (or two that look the same) in several splits, or with several labels.
 
@@ -79,6 +100,11 @@ class Inspection:
     def unreadable(self) -> list[tuple[Item, str]]:
         """The images that cannot be read, each with the reason."""
         return [(item, image.error) for item, image in zip(self.dataset.items, self.images, strict=True) if image.error]
+
+    @functools.cached_property
+    def wide(self) -> WideImages:
+        """The 16-bit images."""
+        return WideImages.among(self.images)
 
     @property
     def leaks(self) -> list[Leak]:

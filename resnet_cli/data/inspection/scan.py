@@ -18,6 +18,7 @@ from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.errors import DataError, ImageError, Interrupted, SetupError
 from resnet_cli.images import decode_whole, from_pixels, missing_library_command
+from resnet_cli.images.wide import beyond
 from resnet_cli.system.events import Progress
 from resnet_cli.system.threads import map_threaded
 
@@ -25,13 +26,16 @@ from resnet_cli.system.threads import map_threaded
 SAVE_EVERY = 1024
 
 
-def scan(items: Sequence[Item], *, signatures: bool = True, on_progress: Progress | None = None) -> list[ScannedImage]:
+def scan(
+    items: Sequence[Item], *, signatures: bool = True, bit_depth: int = 16, on_progress: Progress | None = None
+) -> list[ScannedImage]:
     """Scans all images, on all cores.
 
     Args:
         items: Files, bytes or pixels.
         signatures: Whether images will be compared. If not, pixels in memory get no signature; files always get one,
             which is cached.
+        bit_depth: Bits of the values of 16-bit files. An image that needs more cannot be read.
         on_progress: Called with (images done, images in all); images scanned earlier count as done.
 
     Returns:
@@ -67,7 +71,11 @@ def scan(items: Sequence[Item], *, signatures: bool = True, on_progress: Progres
             ) from None
         finally:
             index.store(unsaved)
-    return [image for image in found if image is not None]
+    images = [image for image in found if image is not None]
+    return [
+        image._replace(error=beyond(image.bit_depth, bit_depth)) if image.bit_depth > bit_depth else image
+        for image in images
+    ]
 
 
 def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
@@ -88,7 +96,8 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
         return _scan_pixels(item, from_pixels(source), signatures=signatures)
     sha256 = hashlib.sha256(source).digest()
     try:
-        decoded = decode_whole(source, item.name, max_pixels=item.max_pixels)
+        # A 16-bit image in the range of its own values: that of the data set is not known yet.
+        decoded = decode_whole(source, item.name, max_pixels=item.max_pixels, bit_depth=None)
     except ImageError as error:
         # There may be enough memory, or the missing library, the next time: such a record is not kept.
         is_lasting = not isinstance(error.__cause__, MemoryError | SetupError)
@@ -103,6 +112,7 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
         orientation=decoded.orientation,
         transparent=decoded.transparent,
         signature=signature(decoded.image),
+        bit_depth=decoded.bit_depth,
     )
 
 

@@ -131,7 +131,7 @@ class Augment:
         """
         augmentation, preprocess = self._augmentation, self._preprocess
         rng = np.random.default_rng((*self._key, index))
-        image = item.open()
+        image = item.open(preprocess.bit_depth)
         view = draw_part(augmentation, preprocess, image.size, rng)
         pixels = self._apply(image, view)
         if augmentation.policy != "none":

@@ -118,7 +118,9 @@ def decode_all(items: Sequence[Item], layout: Layout) -> Iterator[Tensor]:
     Raises:
         DataError: An image can no longer be read.
     """
-    for batch in load_batches(items, lambda item: layout.store(item.open()), batch_size=WRITE_BATCH):
+    for batch in load_batches(
+        items, lambda item: layout.store(item.open(layout.preprocess.bit_depth)), batch_size=WRITE_BATCH
+    ):
         raise_unreadable(list(batch.errors.values()), len(items))
         yield batch.pixels.permute(0, 2, 3, 1)
 
@@ -169,7 +171,7 @@ class MappedImages:
         if zlib.crc32(pixels.data) != self._sums[index]:
             with contextlib.suppress(OSError):
                 self._path.unlink()
-            return self._layout.store(self._items[index].open())
+            return self._layout.store(self._items[index].open(self._layout.preprocess.bit_depth))
         return pixels
 
 
