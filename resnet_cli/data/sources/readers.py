@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
 from resnet_cli.data.sources.reading import Reader, Reading
 from resnet_cli.data.sources.survey import Survey
@@ -12,7 +13,7 @@ from resnet_cli.errors import ConfigError, DataError, SetupError
 #: Fields whose flags have an effect on tables only.
 COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
-READERS: tuple[Reader, ...] = (read_tables,)
+READERS: tuple[Reader, ...] = (read_annotations, read_tables)
 
 
 def read(survey: Survey, options: DataConfig) -> Reading:
@@ -34,8 +35,8 @@ def read(survey: Survey, options: DataConfig) -> Reading:
     if survey.file is not None:
         raise DataError(
             f"DATA {survey.spec}: not a folder, a table or an archive",
-            hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, archives in .zip, .tar, .tar.gz, .tar.xz or "
-            ".tar.zst; to classify one image: resnet-cli predict",
+            hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, annotations in .json, .xml or .manifest, "
+            "archives in .zip, .tar, .tar.gz, .tar.xz or .tar.zst; to classify one image: resnet-cli predict",
         )
     if survey.refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
         raise survey.refusals[0]

@@ -1,0 +1,157 @@
+"""Which of several annotation files of a folder label its images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from resnet_cli.data.sources.annotated_rows import Listed
+from resnet_cli.data.sources.annotation_items import Annotated
+from resnet_cli.data.sources.references import NUM_TRIED, locate
+from resnet_cli.data.sources.rows import RowFile
+from resnet_cli.data.sources.split_names import split_of
+from resnet_cli.data.sources.survey import Survey
+from resnet_cli.errors import DataError
+
+#: Names of folders that hold images of any class.
+_PLAIN_FOLDERS = frozenset(
+    "image images img imgs data jpg jpeg jpegs png photos pictures media upload jpegimages".split()
+)
+
+
+class Candidate(NamedTuple):
+    """An annotation file that labels images of DATA.
+
+    Attributes:
+        annotated: The file.
+        listed: Its rows.
+        file: The rows as they are handed on.
+        paths: The image of each row.
+    """
+
+    annotated: Annotated
+    listed: Listed
+    file: RowFile
+    paths: Sequence[Path]
+
+    @classmethod
+    def located(cls, annotated: Annotated, listed: Listed, file: RowFile, survey: Survey) -> Candidate | None:
+        """Finds the images of the rows; None if DATA has none of them."""
+        paths, _ = locate(file, listed.rows, survey)
+        if not any(os.path.lexists(path) for path in paths[:: max(1, len(paths) // NUM_TRIED)]):
+            return None
+        return cls(annotated, listed, file, paths)
+
+    def labels(self) -> dict[Path, str]:
+        """Image -> label, for the images with a label."""
+        pairs = zip(self.paths, self.listed.rows, strict=True)
+        return {path: row.label for path, row in pairs if row.label}
+
+    def with_split(self, survey: Survey) -> Candidate:
+        """The same with the split that the names of the file and its folders below DATA denote."""
+        below = Path(os.path.relpath(self.annotated.path, survey.root))
+        names = [below.stem, *reversed(below.parts[:-1])]
+        split = next((found for name in names if (found := split_of(name))), "")
+        return self._replace(file=RowFile(self.file.path, self.file.rows, split, self.file.image_folder))
+
+
+def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candidate], list[str]]:
+    """Chooses files that together list each image once: one per split or folder, or the most complete one.
+
+    Returns:
+        The chosen files, and notes about files that list the same images with the same labels.
+
+    Raises:
+        DataError: Files disagree about labels, list partly the same images, or are in different formats.
+    """
+    if len(candidates) == 1:
+        return list(candidates), []
+    ordered = [candidate.with_split(survey) for candidate in candidates]
+    ordered.sort(key=lambda one: (not one.file.split, -len(one.listed.rows), str(one.file.path)))
+    taken: list[Candidate] = []
+    covered: dict[Path, str] = {}
+    notes: list[str] = []
+    for candidate in ordered:
+        pairs = candidate.labels()
+        known = pairs.keys() & covered.keys()
+        different = [path for path in known if covered[path] != pairs[path]]
+        if different:
+            path = min(different)
+            raise _undecided(
+                survey,
+                [taken[0], candidate],
+                f"label {len(different):,} images differently, such as {path.name}: '{covered[path]}', '{pairs[path]}'",
+            )
+        if len(known) == len(pairs):
+            same = ", ".join(one.annotated.path.name for one in taken)
+            notes.append(
+                f"{candidate.annotated.path.name} was not used: {same} list the same images with the same labels"
+            )
+            continue
+        if known:
+            raise _undecided(survey, [taken[0], candidate], f"list {len(known):,} images in common, and others")
+        if taken and candidate.annotated.format != taken[0].annotated.format:
+            formats = f"{taken[0].annotated.format} and {candidate.annotated.format}"
+            raise _undecided(survey, [taken[0], candidate], f"label different images, in different formats: {formats}")
+        taken.append(candidate)
+        covered |= pairs
+    if len({one.file.split for one in taken}) == 1:
+        taken = [one._replace(file=RowFile(one.file.path, one.file.rows, "", one.file.image_folder)) for one in taken]
+    return taken, notes
+
+
+def _undecided(survey: Survey, files: Sequence[Candidate], what: str) -> DataError:
+    paths = [one.annotated.path for one in files]
+    commands = [str(path) for path in paths if path.is_file()]
+    return DataError(
+        f"{survey.spec}: {' and '.join(path.name for path in paths)} {what}",
+        hint=f"give one of them as DATA: {', or '.join(commands)}",
+    )
+
+
+def has_class_folders(survey: Survey) -> bool:
+    """Whether images are in two or more folders whose names denote neither a split nor a place for all images."""
+    names = {folder.name.rpartition("/")[2] for folder in survey.folders.values() if folder.images}
+    return sum(bool(name) and name.lower() not in _PLAIN_FOLDERS and split_of(name) is None for name in names) > 1
+
+
+def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | bool:
+    """Whether class folders label the images at least as well as annotation files.
+
+    Returns:
+        True if the files say the same about some of the images, an error that says why the files are not used if they
+        say something else, and False if the files are used.
+    """
+    if not has_class_folders(survey):
+        return False
+    labels = {path: label for one in chosen for path, label in one.labels().items()}
+    num_images = sum(1 for _ in survey.images())
+    names = ", ".join(one.annotated.path.name for one in chosen)
+    commands = ", or ".join(str(one.annotated.path) for one in chosen if one.annotated.path.is_file())
+    hint = f"to read it instead of the folders: {commands}" if commands else None
+    pairs = {(path.parent.name, label) for path, label in labels.items()}
+    are_numbers = all(label.isdecimal() for _, label in pairs) and not any(name.isdecimal() for name, _ in pairs)
+    if are_numbers and len(pairs) == len({name for name, _ in pairs}) == len({label for _, label in pairs}):
+        return DataError(f"{names}: gives numbers to the classes that folders name", hint=hint)
+    if len(labels) == num_images or _gives_splits(chosen):
+        return False
+    if all(name == label for name, label in pairs) and all(_is_at_top(path, survey) for path in labels):
+        return True
+    if 2 * len(labels) < num_images:
+        return DataError(
+            f"{names}: labels only {len(labels):,} of {num_images:,} images, which are in folders", hint=hint
+        )
+    return False
+
+
+def _gives_splits(chosen: Sequence[Candidate]) -> bool:
+    return len({row.split or one.file.split for one in chosen for row in one.listed.rows}) > 1
+
+
+def _is_at_top(path: Path, survey: Survey) -> bool:
+    """Whether the folder of an image is at the top of DATA, or in a folder of a split or of all images."""
+    above = os.path.relpath(path.parent.parent, survey.root)
+    name = path.parent.parent.name
+    return above == "." or split_of(name) is not None or name.lower() in _PLAIN_FOLDERS

@@ -1,0 +1,174 @@
+"""Annotation files as DATA: exports of labeling tools, COCO, cloud lists, JSON lists and maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.annotated_rows import rows_of
+from resnet_cli.data.sources.annotation_choice import Candidate, choose, folders_decide, has_class_folders
+from resnet_cli.data.sources.annotation_files import (
+    ANNOTATION_EXTENSIONS,
+    DOCUMENT_EXTENSIONS,
+    read_annotation_file,
+)
+from resnet_cli.data.sources.annotation_items import Annotated
+from resnet_cli.data.sources.detection_sets import detection_set, refuse_detection_file
+from resnet_cli.data.sources.labeled_rows import read_rows
+from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.references import direct_path, sample
+from resnet_cli.data.sources.rows import Row, RowFile
+from resnet_cli.data.sources.survey import Folder, Survey
+from resnet_cli.errors import DataError, ResnetCliError
+from resnet_cli.images import EXTENSIONS
+
+#: More annotation files than this in one folder are one file per image, and a few tell whether all of them count.
+MAX_SEPARATE = 32
+#: Bytes at the start of a file that must look like annotations of images.
+_HEAD_BYTES = 65_536
+_LOOKS = re.compile(
+    (
+        "(?:" + "|".join(re.escape(extension) for extension in sorted(EXTENSIONS)) + r")[\"'?,<\\\s]"
+        r'|"image_id"|"labels"|"categories"|"tags"|<annotation'
+    ).encode(),
+    re.IGNORECASE,
+)
+
+
+def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
+    """Reads the given annotation file, or the annotation files of a folder.
+
+    A file in a folder counts only if its content is in a known format and names images of the folder, so that other
+    JSON files do no harm. The reasons why files that name images do not count are added to ``survey.refusals``.
+
+    Raises:
+        ConfigError: A flag names an attribute that does not exist, or has no effect on this format.
+        DataError: The file is damaged, describes several labels or only parts of an image, or several files disagree.
+    """
+    if survey.file is not None:
+        return _read_given(survey.file, survey, options)
+    candidates = [
+        candidate for annotated in _found(survey, options) if (candidate := _candidate(annotated, survey, options))
+    ]
+    if not candidates:
+        problem = None if has_class_folders(survey) else detection_set(survey)
+        survey.refusals.extend([problem] if problem else [])
+        return None
+    try:
+        chosen, notes = choose(candidates, survey)
+    except DataError as error:
+        if not has_class_folders(survey):
+            raise
+        survey.refusals.append(error)
+        return None
+    decided = folders_decide(chosen, survey)
+    if decided is not False:
+        survey.refusals.extend([decided] if isinstance(decided, DataError) else [])
+        return None
+    return _reading(chosen, survey, options, notes)
+
+
+def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | None:
+    suffix = path.suffix.lower()
+    refuse_detection_file(path)
+    if suffix not in ANNOTATION_EXTENSIONS:
+        return None
+    annotated = read_annotation_file(path, options)
+    if annotated is None:
+        if suffix in DOCUMENT_EXTENSIONS:
+            raise DataError(
+                f"DATA {survey.spec}: not in a known format of annotations",
+                hint='for example [{"image": "cat.jpg", "label": "cat"}]; docs/data.md lists the formats',
+            )
+        return None
+    listed = rows_of(annotated, options)
+    folder = _image_folder(annotated, listed.rows)
+    candidate = Candidate(annotated, listed, RowFile(path, listed.rows, image_folder=folder), ())
+    return _reading([candidate], survey, options, ())
+
+
+def _reading(chosen: Sequence[Candidate], survey: Survey, options: DataConfig, notes: Sequence[str]) -> Reading:
+    names = [os.path.relpath(one.annotated.path, survey.root).replace(os.sep, "/") for one in chosen]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
+    reading = read_rows([one.file for one in chosen], survey, options, what=f"{chosen[0].annotated.format} {shown}")
+    own = [note for one in chosen for note in one.listed.notes]
+    return dataclasses.replace(reading, notes=(*reading.notes, *own, *notes))
+
+
+def _found(survey: Survey, options: DataConfig) -> Iterator[Annotated]:
+    """The annotation files of a folder, those with one image each as one."""
+    for folder in survey.folders.values():
+        names = [name for name in folder.others if os.path.splitext(name)[1].lower() in ANNOTATION_EXTENSIONS]
+        if not names:
+            continue
+        if len(names) > MAX_SEPARATE and not any(
+            found.is_single for name in names[:: len(names) // 3] if (found := _try(folder, name, survey, options))
+        ):
+            continue
+        singles: list[Annotated] = []
+        for name in names:
+            found = _try(folder, name, survey, options)
+            if found is not None and found.is_single:
+                singles.append(found)
+            elif found is not None:
+                yield found
+        for kind in dict.fromkeys(one.format for one in singles):
+            same = [one for one in singles if one.format == kind]
+            annotations = [annotation for one in same for annotation in one.annotations]
+            path = same[0].path if len(same) == 1 else survey.path(folder.name) / "*.json"
+            yield dataclasses.replace(same[0], path=path, annotations=annotations)
+
+
+def _try(folder: Folder, name: str, survey: Survey, options: DataConfig) -> Annotated | None:
+    path = survey.path(folder.name) / name
+    try:
+        with path.open("rb") as file:
+            if not _LOOKS.search(file.read(_HEAD_BYTES)):
+                return None
+        return read_annotation_file(path, options)
+    except OSError as error:
+        survey.refusals.append(DataError(f"{path}: {error.strerror or error}"))
+    except DataError as error:
+        survey.refusals.append(error)
+    return None
+
+
+def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Candidate | None:
+    """The file with its images; None, with the reason among the refusals, if it cannot label images of DATA."""
+    folder = annotated.path.parent / annotated.folder if annotated.folder else None
+    try:
+        listed = rows_of(annotated, options)
+    except ResnetCliError as error:
+        is_about_parts = any(one.num_shapes for one in annotated.annotations)
+        if not (is_about_parts and has_class_folders(survey)):
+            survey.refusals.append(error)
+        return None
+    file = RowFile(annotated.path, listed.rows, image_folder=folder)
+    candidate = Candidate.located(annotated, listed, file, survey)
+    if candidate is None:
+        survey.refusals.append(
+            DataError(
+                f"{annotated.path}: none of the {len(listed.rows):,} images that it lists is in {survey.spec}, such as "
+                f"'{listed.rows[0].image}'"
+            )
+        )
+    return candidate
+
+
+def _image_folder(annotated: Annotated, rows: Sequence[Row]) -> Path | None:
+    """The folder of the images of a file in a folder of its own: ``annotations/train.json`` beside ``images/``."""
+    path = annotated.path
+    own = path.parent / annotated.folder
+    # `instances_train2017.json` describes the images in `train2017`.
+    stem = re.sub("^[a-z]+_(?=train|val|test)", "", path.stem, flags=re.IGNORECASE)
+    above = path.absolute().parent.parent
+    names = ("images", "data", stem, "", f"images/{stem}")
+    places = [own, path.parent, path.parent / "images", *(above / name for name in names)]
+    for place in places:
+        if any(direct_path(row.image, place).exists() for row in sample(rows)):
+            return place
+    return own if annotated.folder else None
