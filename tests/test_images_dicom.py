@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from resnet_cli.errors import ImageError
 from resnet_cli.images import decode, decode_whole, decoding
@@ -136,6 +137,19 @@ def test_colors_are_those_that_were_stored() -> None:
     np.testing.assert_array_equal(np.asarray(decode(planes, "x")), pixels)
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_wide_colors_keep_their_upper_eight_bits(bits: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (8, 16, 3), dtype=np.uint16)
+    data = dicom(pixels, "RGB", BitsStored=bits, HighBit=bits - 1)
+    np.testing.assert_array_equal(np.asarray(decode(data, "x")), pixels >> (bits - 8))
+
+
+def test_a_preamble_in_the_form_of_a_tiff_does_not_hide_the_image() -> None:
+    values = ramp(0, 255, np.uint8)
+    data = b"II*\0\x08\0\0\0" + dicom(values)[8:]
+    np.testing.assert_array_equal(np.asarray(decode(data, "IM0001"))[..., 0], values)
+
+
 def test_luminance_and_chrominance_become_rgb() -> None:
     gray = np.full((8, 16, 3), 128, np.uint8)
     gray[..., 0] = 200
@@ -157,15 +171,31 @@ def test_many_frames_are_refused_with_what_to_do() -> None:
     assert "DICOM with 3 frames" in reason_of(dicom(frames, NumberOfFrames=3, PixelData=frames.tobytes() * 3))
 
 
-def test_a_compression_names_the_package_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = type("Decoder", (), {"is_available": False})()
+@pytest.mark.parametrize(
+    ("syntax", "package"),
+    [
+        ("JPEGLosslessSV1", "pylibjpeg-libjpeg"),
+        ("JPEGLSLossless", "pyjpegls"),
+        ("HTJ2KLossless", "pylibjpeg-openjpeg"),
+    ],
+)
+def test_a_compression_names_the_package_that_it_needs(
+    syntax: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GDCM would end the process on some damaged files, and is never used.
+    decoder = type("Decoder", (), {"available_plugins": ("gdcm",)})()
     monkeypatch.setattr(pydicom.pixels, "get_decoder", lambda _: decoder)
-    for syntax, package in (
-        (pydicom.uid.JPEGLosslessSV1, "python-gdcm"),
-        (pydicom.uid.HTJ2KLossless, "pylibjpeg-openjpeg"),
-    ):
-        data = dicom(ramp(0, 9), syntax=syntax, PixelData=pydicom.encaps.encapsulate([bytes(40)]))
-        assert package in reason_of(data)
+    frame = pydicom.encaps.encapsulate([bytes(40)])
+    assert package in reason_of(dicom(ramp(0, 9), syntax=getattr(pydicom.uid, syntax), PixelData=frame))
+
+
+def test_run_lengths_are_read_without_another_package() -> None:
+    values = ramp(0, 255, np.uint8)
+    dataset = pydicom.dcmread(io.BytesIO(dicom(values)))
+    dataset.compress(pydicom.uid.RLELossless)
+    data = io.BytesIO()
+    dataset.save_as(data)
+    np.testing.assert_array_equal(shown(data.getvalue()), values)
 
 
 def test_an_unknown_compression_and_a_deflated_file_are_refused() -> None:
@@ -220,3 +250,19 @@ def test_altered_bytes_give_an_image_or_an_image_error(edits: list[tuple[int, by
     except ImageError:
         return
     assert image.mode == "RGB" and 1 <= image.width * image.height <= 10_000
+
+
+@pytest.mark.parametrize("size", [(16, 8), (4000, 3000)])
+def test_a_compressed_frame_must_have_the_size_of_the_image(size: tuple[int, int]) -> None:
+    image = Image.new("L", size, 90)
+    frame = io.BytesIO()
+    image.save(frame, "JPEG", quality=95)
+    data = dicom(
+        np.zeros((8, 16), np.uint8),
+        syntax=pydicom.uid.JPEGBaseline8Bit,
+        PixelData=pydicom.encaps.encapsulate([frame.getvalue()]),
+    )
+    if size == (16, 8):
+        assert np.abs(shown(data).astype(int) - 90).max() <= 2
+    else:
+        assert "16 x 8 pixels, compressed as (4000, 3000)" in reason_of(data)

@@ -21,6 +21,8 @@ from resnet_cli.images.tiff import decode_tiff, unknown_kind
 
 #: Pillow's decoders that may be used; others (EPS, PDF, ...) start programs or are rarely fuzzed.
 FORMATS = tuple(known.pillow for known in IMAGE_FORMATS if known.pillow)
+#: Characters of a library's message.
+_MAX_REASON = 300
 _KNOWN = ", ".join(known.name for known in IMAGE_FORMATS if not known.refusal)
 
 
@@ -101,7 +103,8 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS, bit_de
     except MemoryError as error:
         raise ImageError(path, "too large for this machine's memory") from error
     except Exception as error:
-        raise ImageError(path, f"damaged: {error}") from error
+        # In one line: the messages of some libraries have several.
+        raise ImageError(path, f"damaged: {' '.join(str(error).split())[:_MAX_REASON]}") from error
 
 
 def readable_extensions() -> list[str]:

@@ -145,6 +145,9 @@ def recognize(data: bytes, path: str = "") -> Format | None:
     """
     extension = os.path.splitext(path)[1].lower()
     found = next((known for start, known in _SIGNATURES if data.startswith(start)), None)
+    # The preamble of a DICOM file is free, and often that of a TIFF. Source: DICOM PS3.10, 7.1.
+    if data[128:132] == b"DICM" and extension not in TIFF.extensions:
+        return DICOM
     if found is TIFF:
         return RAW if extension in RAW.extensions or is_raw_tiff(data) else TIFF
     if found is not None:
@@ -153,8 +156,8 @@ def recognize(data: bytes, path: str = "") -> Format | None:
         return _by_brand(data)
     if data[:4] == b"RIFF":
         return {b"WEBP": WEBP, b"AVI ": VIDEO}.get(data[8:12])
-    # Files without the preamble are older than the DICOM standard of 1993; their groups begin at 2 or 8.
-    if data[128:132] == b"DICM" or (extension in DICOM.extensions and data[:2] in {b"\x02\0", b"\x08\0"}):
+    # Without the preamble, a data set begins with an element of group 2 or 8.
+    if extension in DICOM.extensions and data[:2] in {b"\x02\0", b"\x08\0"}:
         return DICOM
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return PPM
