@@ -99,6 +99,17 @@ def jxl(pixels: np.ndarray, **options: Any) -> bytes:
     return data
 
 
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_xl_is_scaled_by_the_bits_that_its_file_names(bits: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 2**bits, (12, 20, channels), dtype=np.uint16)
+    found = decode_whole(jxl(values.squeeze(2) if channels == 1 else values, bitspersample=bits), "x.jxl")
+    # Since the file says it, the other images of a data set do not matter.
+    assert found.bit_depth == 0
+    expected = (values >> (bits - 8)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(found.image), np.broadcast_to(expected, (12, 20, 3)))
+
+
 def test_the_phones_format_keeps_the_colors_and_puts_transparency_on_white() -> None:
     pixels = np.dstack([blocks(), np.full((32, 64), 255, np.uint8)])
     pixels[:, :8, 3] = 0

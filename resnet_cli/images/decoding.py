@@ -27,12 +27,12 @@ _KNOWN = ", ".join(known.name for known in IMAGE_FORMATS if not known.refusal)
 
 
 class _Decoder(Protocol):
-    """A decoder for one format; it returns None if Pillow reads the file right."""
+    """A decoder for one format, whose files say how many bits their values use."""
 
-    def __call__(self, data: bytes, path: str, *, max_pixels: int) -> Decoded | None: ...
+    def __call__(self, data: bytes, path: str, *, max_pixels: int) -> Decoded: ...
 
 
-#: Formats that Pillow does not read, or not always right.
+#: Formats that Pillow does not read.
 _SPECIAL: dict[Format | None, _Decoder] = {
     HEIF: decode_heif,
     JPEG_XL: decode_jpeg_xl,
@@ -90,8 +90,11 @@ def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS, bit_de
         known = recognize(data, path)
         if known is not None:
             _check_readable(known, path)
-        special = functools.partial(decode_tiff, bit_depth=bit_depth) if known is TIFF else _SPECIAL.get(known)
-        decoded = special(data, path, max_pixels=max_pixels) if special else None
+        decoded = None
+        if known is TIFF:
+            decoded = decode_tiff(data, path, max_pixels=max_pixels, bit_depth=bit_depth)
+        elif (special := _SPECIAL.get(known)) is not None:
+            decoded = special(data, path, max_pixels=max_pixels)
         return decoded or _decode_with_pillow(data, path, max_pixels=max_pixels, bit_depth=bit_depth)
     except ImageError:
         raise

@@ -46,6 +46,9 @@ def decode_jpeg_xl(data: bytes, path: str, *, max_pixels: int) -> Decoded:
     if pixels.ndim != 3 or pixels.shape[2] not in _MODES or pixels.dtype not in (np.uint8, np.uint16):
         kind = f"{pixels.shape[-1]} channels of {pixels.dtype}"
         raise ImageError(path, f"JPEG XL with {kind}; convert it to PNG with 8 or 16 bits per channel first")
+    if pixels.dtype == np.uint16:
+        # imagecodecs does not scale the values of 10 or 12 bits, which would be nearly black.
+        pixels = pixels << max(0, 16 - bits.bit_depth)
     return _finish(pixels)
 
 
@@ -60,7 +63,7 @@ def _finish(pixels: np.ndarray) -> Decoded:
         narrow = (pixels >> 8).astype(np.uint8) if is_wide else pixels
         image = Image.fromarray(narrow.squeeze(2) if mode == "L" else narrow)
         mode = f"{mode};16" if is_wide else mode
-    return finish(image, orientation=1)._replace(format="JXL", mode=mode)
+    return finish(image, orientation=1)._replace(format="JXL", mode=mode, bit_depth=0)
 
 
 def _codestream(data: bytes) -> bytes:
@@ -89,6 +92,8 @@ class _Bits:
         if not codestream.startswith(b"\xff\x0a"):
             raise ValueError("not a JPEG XL codestream")
         self._value, self._left = int.from_bytes(codestream[2:], "little"), 8 * len(codestream) - 16
+        #: Bits of a value; known after :meth:`num_extra_channels`.
+        self.bit_depth = 8
 
     def take(self, num_bits: int) -> int:
         """The next bits as a number, the lowest first."""
@@ -128,7 +133,7 @@ class _Bits:
                 self._skip_preview()
             if self.take(1):
                 self._skip_animation()
-        self._skip_bit_depth()
+        self.bit_depth = self._bit_depth()
         self.take(1)
         return self.choice((0, 0), (1, 0), (2, 4), (1, 12))
 
@@ -145,9 +150,10 @@ class _Bits:
         self.choice((0, 0), (0, 3), (0, 16), (0, 32))
         self.take(1)
 
-    def _skip_bit_depth(self) -> None:
+    def _bit_depth(self) -> int:
         if self.take(1):
-            self.choice((32, 0), (16, 0), (24, 0), (1, 6))
+            # Floating point, with the bits of the exponent.
+            bits = self.choice((32, 0), (16, 0), (24, 0), (1, 6))
             self.take(4)
-        else:
-            self.choice((8, 0), (10, 0), (12, 0), (1, 6))
+            return bits
+        return self.choice((8, 0), (10, 0), (12, 0), (1, 6))
