@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import json
 import signal
@@ -23,6 +24,7 @@ from support.running import IGNORING_SIGINT, Trained, run_cli
 from support.synthetic_models import CLASSES, images
 
 from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.images import readable_extensions
 from resnet_cli.installation import install_command
 
 pytest.importorskip("starlette", reason="the server is not installed: pip install '.[serve]'")
@@ -91,6 +93,18 @@ def test_one_broken_image_spoils_no_other(server: Server) -> None:
     good, broken, other = reply.json["predictions"]
     assert good["error"] is other["error"] is None and good["topk"] and other["topk"]
     assert broken["error"].startswith("not an image") and broken["label"] is None and broken["topk"] == []
+
+
+def test_an_image_whose_library_is_missing_is_named_without_the_servers_paths(server: Server) -> None:
+    if importlib.util.find_spec("pillow_heif") is not None:
+        pytest.skip("pillow-heif is installed")
+    (answer, _) = post(server, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), FILES[0]).json["predictions"]
+    assert answer["error"] == "HEIC needs pillow-heif, which is not installed on the server"
+
+
+def test_the_page_offers_the_files_that_the_server_reads(server: Server) -> None:
+    page = ask(server, "GET", "/").data.decode()
+    assert f'accept="{",".join(readable_extensions())}"' in page
 
 
 def test_topk_and_explain_are_asked_for(server: Server) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from resnet_cli.images import MAX_PIXELS
 
 #: Media types whose body is one image; ``curl --data-binary`` sends the third one for any file.
-_RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+_RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded", "application/dicom"})
 #: Maximum number of form fields beside the files; they are ignored.
 _MAX_FIELDS = 16
 _MAX_NAME = 255
