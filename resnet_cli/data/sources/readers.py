@@ -5,6 +5,7 @@ from __future__ import annotations
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
+from resnet_cli.data.sources.official_lists import read_official_lists
 from resnet_cli.data.sources.reading import Reader, Reading
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_reader import read_tables
@@ -13,7 +14,7 @@ from resnet_cli.errors import ConfigError, DataError, SetupError
 #: Fields whose flags have an effect on tables only.
 COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
-READERS: tuple[Reader, ...] = (read_annotations, read_tables)
+READERS: tuple[Reader, ...] = (read_official_lists, read_annotations, read_tables)
 
 
 def read(survey: Survey, options: DataConfig) -> Reading:

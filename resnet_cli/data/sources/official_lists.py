@@ -1,0 +1,276 @@
+"""Published data sets whose official splits and labels are in lists beside the images."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.labeled_rows import read_rows
+from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels, num_common
+from resnet_cli.data.sources.list_lines import Entry, clean, read_entries, sniff
+from resnet_cli.data.sources.mat_sets import read_flowers, read_stanford_cars
+from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.rows import Row, RowFile
+from resnet_cli.data.sources.split_lists import (
+    LIST_FOLDERS,
+    LocatedList,
+    OfficialSet,
+    label_lists,
+    list_folders,
+    locate_list,
+    read_split_lists,
+)
+from resnet_cli.data.sources.survey import Survey
+from resnet_cli.data.sources.table_formats import lines_of, row_error
+from resnet_cli.data.sources.tables import read_table
+from resnet_cli.errors import DataError
+from resnet_cli.images import is_image_name
+
+_Reader: TypeAlias = Callable[[Survey, ImageNames, DataConfig], OfficialSet | None]
+#: Lists (lower case) that say nothing without others beside them.
+_PARTS = frozenset({"images.txt", "image_class_labels.txt", "train_test_split.txt", "imagelabels.mat", "setid.mat"})
+#: Folders of ignored images that a note names at most.
+NUM_SHOWN = 3
+
+
+def read_official_lists(survey: Survey, options: DataConfig) -> Reading | None:
+    """Reads a published data set with the splits and labels of its lists.
+
+    Raises:
+        DataError: A list is damaged, or contradicts itself or another one.
+        SetupError: The lists are MATLAB files, and scipy is not installed.
+    """
+    # Other flags ask for a table, or for class folders.
+    asked = ("image_column", "split_column", "image_folder", "classes_at")
+    if any(getattr(options, name, None) for name in asked):
+        return None
+    if survey.file is not None:
+        return _read_given(survey, options)
+    return _read_set(survey, options, (read_split_lists,) if options.label_column else READERS)
+
+
+def _read_set(survey: Survey, options: DataConfig, readers: Sequence[_Reader]) -> Reading | None:
+    images = ImageNames(survey)
+    found = next((found for reader in readers if (found := reader(survey, images, options))), None)
+    return _reading(found, survey, images, options) if found else None
+
+
+def _read_given(survey: Survey, options: DataConfig) -> Reading | None:
+    """Reads one list, or the data set of a list that says nothing alone; None for a table, and for other texts."""
+    path = survey.file
+    if path is None or options.label_column:
+        return None
+    if path.name.lower() in _PARTS and (reading := _read_set(survey, options, (_read_joined, read_flowers))):
+        return reading
+    if path.suffix.lower() != ".txt":
+        return None
+    folder = survey.root.absolute()
+    beside = None
+    if folder.name.lower() in LIST_FOLDERS and survey.within is None:
+        beside = next((name for name in sorted(os.listdir(folder.parent)) if name.lower() in IMAGE_FOLDERS), None)
+    if beside:
+        survey = Survey(folder.parent / beside, spec=survey.spec, follow_links=options.follow_links)
+    elif _is_plain(path):
+        return None
+    images = ImageNames(survey)
+    if not any(images.locate([entry.image for entry in sniff(path)])):
+        return None
+    found = label_lists([locate_list(path, "", list(read_entries(path)), images)], [path.parent, path.parent.parent])
+    if found is None:
+        raise DataError(f"{path}: names images without their classes", hint="each line is: path label")
+    return _reading(found, survey, images, options)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether the first lines of a list are those of a table: a path with its extension, and one word."""
+    for entry in sniff(path):
+        _, line = next((pair for pair in lines_of(path) if pair[0] == entry.line), (0, ""))
+        text = line.strip()
+        image, _, label = text.rpartition("\t" if "\t" in text else " ")
+        if (clean(image), label) != entry[:2] or not is_image_name(Path(entry.image)):
+            return False
+    return True
+
+
+def _reading(found: OfficialSet, survey: Survey, images: ImageNames, options: DataConfig) -> Reading:
+    """Makes a Reading of labeled entries, and counts what the lists and the folders do not have in common."""
+    files = [
+        RowFile(
+            listed.path,
+            [Row(image=entry.image, label=entry.label, line=entry.line) for entry in listed.entries],
+            listed.split,
+            survey.root,
+        )
+        for listed in found.lists
+    ]
+    reading = read_rows(files, survey, options, what=_describe(found.lists, survey.root))
+    notes = [*found.notes, *reading.notes]
+    if any(not listed.path.absolute().is_relative_to(survey.root.absolute()) for listed in found.lists):
+        notes.append("the lists are outside DATA and belong to its images")
+    num_missing = sum(listed.num_missing for listed in found.lists)
+    if num_missing:
+        notes.append(f"listed images that do not exist: {num_missing:,}")
+    used = {entry.image for listed in found.lists for entry in listed.entries}
+    if survey.file is None and (unused := images.names - used):
+        folders = collections.Counter(name.rpartition("/")[0] or "." for name in unused).most_common()
+        where = ", ".join(f"{number:,} in {folder}" for folder, number in folders[:NUM_SHOWN])
+        notes.append(f"images that no list names were ignored: {len(unused):,} ({where})")
+    has_splits = any(listed.split for listed in found.lists)
+    return dataclasses.replace(
+        reading, split_note="from the lists" if has_splits else reading.split_note, notes=tuple(notes)
+    )
+
+
+def _describe(lists: Sequence[LocatedList], root: Path) -> str:
+    """``class folders in train and the list val/val_annotations.txt``."""
+    paths = dict.fromkeys((Path(os.path.relpath(each.path, root)).as_posix(), each.path.is_dir()) for each in lists)
+    files = [shown for shown, is_folder in paths if not is_folder]
+    parts = [f"class folders in {shown}" for shown, is_folder in paths if is_folder]
+    return " and ".join([*parts, f"the {'list' if len(files) == 1 else 'lists'} {', '.join(files)}"])
+
+
+def _read_joined(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:
+    """Reads lists that are joined by the images' IDs.
+
+    Source: the README files of CUB-200-2011 and NABirds.
+    """
+    folder = next((path for path, names in list_folders(survey) if {"images.txt", _LABELS} <= set(names)), None)
+    if folder is None:
+        return None
+    path_of, label_of = _joined(folder / "images.txt"), _joined(folder / _LABELS)
+    splits = folder / "train_test_split.txt"
+    is_train = _joined(splits) if splits.is_file() else {}
+    for name, column in ((_LABELS, label_of), (splits.name, is_train)):
+        if column and (absent := path_of.keys() - column.keys()):
+            raise DataError(
+                f"{folder / name}: {len(absent):,} of the {len(path_of):,} images in images.txt are not in it",
+                hint="it is damaged or belongs to other images; download it again",
+            )
+    split_name = {"1": "train", "0": "test"} if is_train else {"": ""}
+    lists = []
+    for value, split in split_name.items():
+        ids = [(key, image) for key, image in path_of.items() if is_train.get(key, ("", 0))[0] == value]
+        entries = [Entry(clean(image), label_of[key][0], line) for key, (image, line) in ids]
+        lists.append(locate_list(splits if split else folder / "images.txt", split, entries, images))
+    return label_lists([listed for listed in lists if listed.entries], [folder])
+
+
+_LABELS = "image_class_labels.txt"
+
+
+def _joined(path: Path) -> dict[str, tuple[str, int]]:
+    """The ID -> the value on its line, and the line's number."""
+    found: dict[str, tuple[str, int]] = {}
+    for line, text in lines_of(path):
+        key, blank, value = text.strip().partition(" ")
+        if not key:
+            continue
+        if not blank or key in found:
+            raise row_error(path, line, "not a new ID and its value", hint="the list is damaged; download it again")
+        found[key] = (value.strip(), line)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeldOut:
+    """A data set whose training images are in class folders, and whose other split is a flat folder with a list.
+
+    Attributes:
+        list_name: Name of the list.
+        split: Split of the images that it names.
+        train: Folders of the training images, as the end of their paths.
+        columns: Columns of the image and the label if the list is a table.
+        class_of: Makes the name of a class folder of a label.
+    """
+
+    list_name: str
+    split: str
+    train: tuple[str, ...]
+    columns: tuple[str, str] | None = None
+    class_of: Callable[[str], str] = str
+
+
+# Source: the files of Tiny ImageNet (cs231n.stanford.edu), of ImageNet's challenge on Kaggle, and of GTSRB.
+_HELD_OUT = (
+    _HeldOut("val_annotations.txt", "val", ("train",)),
+    _HeldOut(
+        "LOC_val_solution.csv",
+        "val",
+        ("train",),
+        ("ImageId", "PredictionString"),
+        lambda label: label.partition(" ")[0],
+    ),
+    _HeldOut(
+        "GT-final_test.csv",
+        "test",
+        ("Final_Training/Images", "Training"),
+        ("Filename", "ClassId"),
+        lambda label: label.zfill(5),
+    ),
+)
+
+
+def _read_held_out(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:
+    for kind in _HELD_OUT:
+        path = next((path / kind.list_name for path, names in list_folders(survey) if kind.list_name in names), None)
+        if path is None:
+            continue
+        held_out = locate_list(path, kind.split, list(_held_out_entries(path, kind)), images)
+        if not held_out.entries:
+            survey.refusals.append(DataError(f"{path}: none of the images that it names is in {survey.root}"))
+            continue
+        train = _train_folder(survey, kind.train, held_out.entries[0].image)
+        if train is None:
+            return OfficialSet((dataclasses.replace(held_out, split=""),))
+        start = len(train) + 1
+        entries = [
+            Entry(name, name[start:].partition("/")[0], 0) for name in survey.images(train) if "/" in name[start:]
+        ]
+        listed = (LocatedList(survey.path(train), "train", entries), held_out)
+        return OfficialSet(tuple(part for part in listed if part.entries))
+    return None
+
+
+def _held_out_entries(path: Path, kind: _HeldOut) -> Iterator[Entry]:
+    if kind.columns is None:
+        yield from read_entries(path)
+        return
+    image_column, label_column = kind.columns
+    for row in read_table(path, image_column=image_column, label_column=label_column).rows:
+        yield Entry(clean(row.image), kind.class_of(row.label), row.line)
+
+
+def _train_folder(survey: Survey, ends: Sequence[str], image: str) -> str | None:
+    """The folder of training images that has most in common with the path of a held-out image."""
+    found = [name for name in survey.folders if any(f"/{name}".endswith(f"/{end}") for end in ends)]
+    return max(found, key=lambda name: num_common([name.split("/"), image.split("/")]), default=None)
+
+
+def _read_class_paths(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:
+    """Reads SUN397, whose ``ClassName.txt`` lists class folders of one or two levels: ``/b/bakery/shop``."""
+    folder = next((folder for folder in survey.folders.values() if "ClassName.txt" in folder.others), None)
+    if folder is None or not folder.folders or any(len(name) > 1 for name in folder.folders):
+        return None
+    names = list(survey.images(folder.name))
+    entries = [Entry(name, label, 0) for name, label in zip(names, folder_labels(names), strict=True) if label]
+    path = survey.path(folder.name) / "ClassName.txt"
+    listed = {entry.image for entry in read_entries(path)}
+    found = {name.removeprefix(f"{folder.name}/").rpartition("/")[0] for name in names}
+    notes = [f"class folders that ClassName.txt does not list: {len(found - listed)}"] if found - listed else []
+    return OfficialSet((LocatedList(path, "", entries),), tuple(notes)) if entries else None
+
+
+#: Kinds of data sets, from the most to the least definite.
+READERS: tuple[_Reader, ...] = (
+    _read_joined,
+    _read_held_out,
+    read_flowers,
+    read_stanford_cars,
+    read_split_lists,
+    _read_class_paths,
+)
