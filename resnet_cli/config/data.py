@@ -53,6 +53,14 @@ class DataConfig(OfflineConfig):
     split_column: Annotated[str | None, Flag("Table column that says train, val or test.", DATA, "split, subset")] = (
         None
     )
+    image_folder: Annotated[
+        str | None,
+        Flag("Folder with the images of a table or a list: a folder in DATA, or any path.", DATA, "found by name"),
+    ] = None
+    on_missing_label: Annotated[
+        Literal["error", "skip"],
+        Flag("Stop if rows of a table or a list have no label, or leave these images out.", DATA),
+    ] = "error"
     group_by: Annotated[
         str | None,
         Flag(

@@ -13,6 +13,8 @@ from resnet_cli.errors import ConfigError, DataError, SetupError
 
 #: Fields whose flags have an effect on tables only.
 COLUMN_FLAGS = ("image_column", "label_column", "split_column")
+#: Fields whose flags have an effect on everything that lists images, row by row.
+ROW_FLAGS = (*COLUMN_FLAGS, "image_folder", "on_missing_label")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
 READERS: tuple[Reader, ...] = (read_official_lists, read_annotations, read_tables)
 
@@ -39,9 +41,9 @@ def read(survey: Survey, options: DataConfig) -> Reading:
             hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, annotations in .json, .xml or .manifest, "
             "archives in .zip, .tar, .tar.gz, .tar.xz or .tar.zst; to classify one image: resnet-cli predict",
         )
-    if survey.refusals and any(getattr(options, field) for field in COLUMN_FLAGS):
+    if survey.refusals and any(_is_given(options, field) for field in ROW_FLAGS):
         raise survey.refusals[0]
-    refuse_without_effect(options, COLUMN_FLAGS, f"{survey.spec} is not a table")
+    refuse_without_effect(options, ROW_FLAGS, f"{survey.spec} is not a table")
     try:
         return read_folders(survey, options)
     except DataError as error:
@@ -61,6 +63,10 @@ def refuse_without_effect(options: DataConfig, fields: tuple[str, ...], why: str
         ConfigError: One of the fields is set.
     """
     for field in fields:
-        if getattr(options, field):
+        if _is_given(options, field):
             flag = field.replace("_", "-")
             raise ConfigError(f"--{flag} has no effect: {why}", hint=f"remove --{flag}")
+
+
+def _is_given(options: DataConfig, field: str) -> bool:
+    return bool(getattr(options, field) != DataConfig.model_fields[field].default)

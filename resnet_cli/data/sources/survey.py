@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from resnet_cli.data.sources.image_index import ImageIndex
 from resnet_cli.data.sources.tree import MAX_DEPTH, Tree, name_below
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import is_image_name
@@ -67,7 +68,13 @@ class Survey:
         num_files = 0
         while waiting:
             path = waiting.pop()
-            folder, children = self._list(path)
+            try:
+                folder, children = self._list(path)
+            except DataError:
+                # Beside a table there may be folders that are not part of DATA.
+                if self.file is None:
+                    raise
+                continue
             found[folder.name] = folder
             num_files += len(folder.images) + len(folder.others)
             if self.file is not None and num_files > MAX_BESIDE:
@@ -92,6 +99,11 @@ class Survey:
             (images if is_image_name(file) else others).append(file.name)
         name = "" if path == self.root else name_below(path, self.root)
         return Folder(name, tuple(images), tuple(others), tuple(child.name for child in children)), children
+
+    @functools.cached_property
+    def image_index(self) -> ImageIndex:
+        """All images by name, for references that are not paths."""
+        return ImageIndex(self.images())
 
     def below(self, name: str) -> Iterator[Folder]:
         """The folder of that name and all folders below it."""

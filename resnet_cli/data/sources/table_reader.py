@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.own_tables import own_kind
 from resnet_cli.data.sources.reading import Reading
-from resnet_cli.data.sources.references import direct_path
+from resnet_cli.data.sources.references import NUM_TRIED, Locator
 from resnet_cli.data.sources.rows import RowFile
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.survey import Survey
@@ -35,9 +36,10 @@ def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
         SetupError: It is a Parquet file, and pyarrow is not installed.
     """
     if survey.file is not None:
-        tables = [survey.file] if is_table_name(survey.file) else []
+        tables = [survey.file] if is_table_name(survey.file) and survey.file.is_file() else []
     else:
-        tables = [path for path in _candidates(survey) if _is_usable(path, survey, options)]
+        locator = Locator(survey, options)
+        tables = [path for path in _candidates(survey) if _is_usable(path, survey, options, locator)]
     if not tables:
         return None
     splits = [SPLIT_NAMES.get(path.stem.lower(), "") if len(tables) > 1 else "" for path in tables]
@@ -64,14 +66,15 @@ def _candidates(survey: Survey) -> Iterator[Path]:
         (folder,) = children
 
 
-def _is_usable(path: Path, survey: Survey, options: DataConfig) -> bool:
+def _is_usable(path: Path, survey: Survey, options: DataConfig, locator: Locator) -> bool:
     """Whether a table labels images; if it does not, the reason is added to the refusals."""
     try:
-        row = next(iter(open_table(path, options).rows))
-        if row.data is not None or direct_path(row.image, path.parent).is_file():
+        rows = list(itertools.islice(open_table(path, options).rows, NUM_TRIED))
+        if locator.num_found(RowFile(path, rows), rows):
             return True
         reason: ResnetCliError = DataError(
-            f"{path}: its first image '{row.image}' does not exist", hint="paths in a table are relative to its folder"
+            f"{path}: its first image '{rows[0].image}' does not exist",
+            hint="paths in a table are relative to its folder; if the images are elsewhere: --image-folder FOLDER",
         )
     except ResnetCliError as error:
         reason = error
