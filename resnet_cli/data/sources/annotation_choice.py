@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from resnet_cli.data.sources.annotated_rows import Listed
 from resnet_cli.data.sources.annotation_items import Annotated
-from resnet_cli.data.sources.references import NUM_TRIED, locate
+from resnet_cli.data.sources.references import NUM_TRIED, Locator
 from resnet_cli.data.sources.rows import RowFile
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
@@ -37,9 +37,9 @@ class Candidate(NamedTuple):
     paths: Sequence[Path]
 
     @classmethod
-    def located(cls, annotated: Annotated, listed: Listed, file: RowFile, survey: Survey) -> Candidate | None:
+    def located(cls, annotated: Annotated, listed: Listed, file: RowFile, locator: Locator) -> Candidate | None:
         """Finds the images of the rows; None if DATA has none of them."""
-        paths, _ = locate(file, listed.rows, survey)
+        paths = locator.locate(file, listed.rows).paths
         if not any(os.path.lexists(path) for path in paths[:: max(1, len(paths) // NUM_TRIED)]):
             return None
         return cls(annotated, listed, file, paths)

@@ -20,7 +20,7 @@ from resnet_cli.data.sources.annotation_items import Annotated
 from resnet_cli.data.sources.detection_sets import detection_set, refuse_detection_file
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.reading import Reading
-from resnet_cli.data.sources.references import direct_path, sample
+from resnet_cli.data.sources.references import Locator, direct_path, sample
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
@@ -148,7 +148,7 @@ def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Can
             survey.refusals.append(error)
         return None
     file = RowFile(annotated.path, listed.rows, image_folder=folder)
-    candidate = Candidate.located(annotated, listed, file, survey)
+    candidate = Candidate.located(annotated, listed, file, Locator(survey, options))
     if candidate is None:
         survey.refusals.append(
             DataError(
