@@ -28,7 +28,7 @@ MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 1024
 
 #: Version of the files that are kept from archives and the Hub; raised when files of more kinds are.
-WANTED_VERSION = 2
+WANTED_VERSION = 3
 
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 # At most 192 bytes of UTF-8, so that the key and temporary suffixes fit into 255 bytes too.

@@ -1,15 +1,16 @@
-"""Reads the published binary CIFAR archives directly from the ``.tar.gz``, without pickle.
+"""Reads the published binary CIFAR files, from the ``.tar.gz`` directly or from a folder, without pickle.
 
-Nothing is extracted to the disk. The members are read in the order of the archive, so the gzip stream is decompressed
-once.
+Of an archive, nothing is extracted to the disk. The members are read in the order of the archive, so the gzip stream is
+decompressed once.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version" (the layout of a record).
 """
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NoReturn
 
 import numpy as np
@@ -60,6 +61,14 @@ _LAYOUTS: dict[CifarName, _Layout] = {
         num_classes=100,
     ),
 }
+
+
+#: Names of the files that are read.
+FILE_NAMES = frozenset(
+    PurePosixPath(path).name
+    for layout in _LAYOUTS.values()
+    for path in (*layout.train, layout.test, layout.class_names)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +127,48 @@ def read_cifar(archive: Path, name: CifarName) -> CifarArrays:
                 splits[path] = _records(data, layout, archive, path)
     if missing := sorted(wanted - seen):
         _refuse(archive, f"has no member {missing[0]}")
+    return _joined(layout, splits, classes)
+
+
+def read_cifar_folder(folder: Path, name: CifarName) -> CifarArrays:
+    """Reads the files of an unpacked CIFAR archive.
+
+    Args:
+        folder: The folder with the files, such as ``cifar-10-batches-bin``.
+        name: Name of the data set.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    layout = _LAYOUTS[name]
+    data = {path: _read_file(folder, path) for path in (*layout.train, layout.test, layout.class_names)}
+    classes = _class_names(data.pop(layout.class_names), layout, folder)
+    return _joined(layout, {path: _records(data[path], layout, folder, path) for path in data}, classes)
+
+
+def cifar_name(names: Container[str]) -> CifarName | None:
+    """The CIFAR data set whose files of class names and test images a folder contains; None if there is none."""
+    for name, layout in _LAYOUTS.items():
+        if all(PurePosixPath(path).name in names for path in (layout.test, layout.class_names)):
+            return name
+    return None
+
+
+def _read_file(folder: Path, path: str) -> bytes:
+    file = folder / PurePosixPath(path).name
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_MEMBER_BYTES + 1)
+    except OSError as error:
+        _refuse(folder, f"has no readable {file.name}: {error.strerror or error}", cause=error)
+    if len(data) > _MAX_MEMBER_BYTES:
+        _refuse(folder, f"has more bytes in {file.name} than any file of CIFAR")
+    return data
+
+
+def _joined(
+    layout: _Layout, splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]], classes: tuple[str, ...]
+) -> CifarArrays:
     train = [splits[path] for path in layout.train]
     test_images, test_labels = splits[layout.test]
     return CifarArrays(
@@ -155,6 +206,8 @@ def _class_names(data: bytes, layout: _Layout, archive: Path) -> tuple[str, ...]
 
 
 def _refuse(archive: Path, reason: str, *, cause: Exception | None = None) -> NoReturn:
+    if archive.is_dir():
+        raise DataError(f"{archive}: the folder {reason}", hint="unpack the published archive again") from cause
     raise DataError(
         f"{archive}: the archive {reason}",
         hint=f"delete {archive} and run the same command again to download it",

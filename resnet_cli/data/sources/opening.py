@@ -12,6 +12,7 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
 from resnet_cli.data.sources.annotation_files import is_annotation_name
 from resnet_cli.data.sources.labeled import build_dataset, group_items
+from resnet_cli.data.sources.machine_files import is_machine_file
 from resnet_cli.data.sources.own_tables import own_tables_note
 from resnet_cli.data.sources.readers import COLUMN_FLAGS, ROW_FLAGS, read, refuse_without_effect
 from resnet_cli.data.sources.survey import Survey
@@ -127,7 +128,8 @@ def _short_name(spec: str) -> str:
 
 def is_wanted_member(name: str) -> bool:
     """Whether a member of an archive is of use."""
-    return is_image_name(name) or is_table_name(Path(name)) or is_annotation_name(name)
+    path = Path(name)
+    return is_image_name(name) or is_table_name(path) or is_annotation_name(name) or is_machine_file(path)
 
 
 def describe(dataset: Dataset) -> str:
