@@ -170,6 +170,17 @@ def _share(value: float, low: float, high: float) -> str:
 
 
 def _how_to_use(exported: Exported) -> str:
+    bit_depth = exported.metadata.preprocess.get("bit_depth")
+    if bit_depth is None:
+        return _usage(exported)
+    return (
+        f"{_usage(exported)}\n\nThe 16-bit images that the model was trained on use {bit_depth} bits. resnet-cli reads "
+        f"such images in the same way; other programs have to divide their values by {2 ** (bit_depth - 8)} to get the "
+        "8 bits that the file takes."
+    )
+
+
+def _usage(exported: Exported) -> str:
     metadata, kind = exported.metadata, exported.format
     side, num_classes = metadata.preprocess.get("crop_size"), len(metadata.classes)
     takes_images = kind == "onnx" and metadata.input_kind == "picture"
