@@ -15,7 +15,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inputs.opening import find_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
-from resnet_cli.data.sources import tree
+from resnet_cli.data.sources import survey
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.tree import Tree
@@ -164,7 +164,7 @@ def test_a_chain_without_end_is_no_folder_and_no_image(pets: Path) -> None:
 
 
 def test_folders_in_each_other_without_end_are_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "MAX_DEPTH", 6)
+    monkeypatch.setattr(survey, "MAX_DEPTH", 6)
     (pets / "cat" / "1/2/3/4/5/6").mkdir(parents=True)
     assert names(read_folder(pets)) == PETS
     (pets / "cat" / "1/2/3/4/5/6/7").mkdir()

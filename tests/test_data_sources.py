@@ -220,7 +220,7 @@ def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
 
 def test_what_lies_beside_the_splits_or_the_classes_is_noted(make_folder: MakeFolder) -> None:
     split = make_folder({"train": {"cat": 2, "dog": 2}, "vall": {"cat": 1}}, name="split")
-    assert read_folder(split).notes == ("folders beside train were ignored: vall",)
+    assert read_folder(split).notes == ("folders beside train were ignored: vall (1 image)",)
     flat = make_folder({"cat": 2, "dog": 2}, name="flat")
     shutil.copy(flat / "cat" / "000.jpg", flat / "loose.jpg")
     assert read_folder(flat).notes == ("images without a class were ignored: 1",)

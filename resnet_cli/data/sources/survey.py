@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from resnet_cli.data.sources.image_index import ImageIndex
-from resnet_cli.data.sources.tree import MAX_DEPTH, Tree, name_below
+from resnet_cli.data.sources.tree import MAX_DEPTH, Listing, Tree
 from resnet_cli.errors import DataError, ResnetCliError
-from resnet_cli.images import is_image_name
 
 #: Files beside a table that was given as DATA are listed up to this number; more is a home folder, not a data set.
 MAX_BESIDE = 2_000_000
@@ -25,12 +25,18 @@ class Folder:
         images: Names of the images directly in it, sorted.
         others: Names of its other files, sorted; hidden files are not listed.
         folders: Names of its folders, sorted; hidden and system folders are not listed.
+        num_hidden: Number of its hidden files and folders.
     """
 
     name: str
     images: tuple[str, ...]
     others: tuple[str, ...]
     folders: tuple[str, ...]
+    num_hidden: int = 0
+
+    def child(self, name: str) -> str:
+        """The path below the root of something in this folder."""
+        return f"{self.name}/{name}" if self.name else name
 
 
 class Survey:
@@ -55,6 +61,32 @@ class Survey:
         self.within = within
         self.tree = Tree(self.root, follow_links=follow_links)
         self.refusals: list[ResnetCliError] = []
+        self._listed: dict[str, Folder] = {}
+        self._num_files = 0
+
+    def folder(self, name: str = "") -> Folder:
+        """What is directly in a folder of DATA.
+
+        Raises:
+            DataError: The folder cannot be listed.
+        """
+        found = self._listed.get(name)
+        if found is None:
+            try:
+                listing = self.tree.listing(self.path(name))
+            except DataError:
+                # Beside a table there may be folders that are not part of DATA.
+                if self.file is None:
+                    raise
+                listing = Listing((), (), (), 0)
+            found = self._listed[name] = Folder(name, *listing)
+            self._num_files += len(found.images) + len(found.others)
+            if self.file is not None and self._num_files > MAX_BESIDE:
+                raise DataError(
+                    f"{self.root}: more than {MAX_BESIDE:,} files beside {self.file.name}",
+                    hint="name the folder of its images: --image-folder FOLDER",
+                )
+        return found
 
     @functools.cached_property
     def folders(self) -> dict[str, Folder]:
@@ -63,67 +95,52 @@ class Survey:
         Raises:
             DataError: A folder cannot be listed, or folders are nested too deeply.
         """
-        found: dict[str, Folder] = {}
-        waiting = [self.root]
-        num_files = 0
-        while waiting:
-            path = waiting.pop()
-            try:
-                folder, children = self._list(path)
-            except DataError:
-                # Beside a table there may be folders that are not part of DATA.
-                if self.file is None:
-                    raise
-                continue
-            found[folder.name] = folder
-            num_files += len(folder.images) + len(folder.others)
-            if self.file is not None and num_files > MAX_BESIDE:
-                raise DataError(
-                    f"{self.root}: more than {MAX_BESIDE:,} files beside {self.file.name}",
-                    hint="name the folder of its images: --image-folder FOLDER",
-                )
-            if folder.name.count("/") > MAX_DEPTH:
-                raise DataError(
-                    f"{path}: folders are nested more than {MAX_DEPTH} deep", hint="check for a loop of links"
-                )
-            waiting.extend(reversed(children))
-        return found
-
-    def _list(self, path: Path) -> tuple[Folder, list[Path]]:
-        children = self.tree.folders(path)
-        images: list[str] = []
-        others: list[str] = []
-        for file in self.tree.files_in(path):
-            if file.name.startswith("."):
-                continue
-            (images if is_image_name(file) else others).append(file.name)
-        name = "" if path == self.root else name_below(path, self.root)
-        return Folder(name, tuple(images), tuple(others), tuple(child.name for child in children)), children
+        return {folder.name: folder for folder in self.below()}
 
     @functools.cached_property
     def image_index(self) -> ImageIndex:
         """All images by name, for references that are not paths."""
         return ImageIndex(self.images())
 
-    def below(self, name: str) -> Iterator[Folder]:
-        """The folder of that name and all folders below it."""
-        prefix = f"{name}/" if name else ""
-        return (folder for folder in self.folders.values() if folder.name == name or folder.name.startswith(prefix))
+    def below(self, name: str = "", *, without: Container[str] = ()) -> Iterator[Folder]:
+        """The folder of that name and all folders below it; where links are followed, each real folder only once.
+
+        Args:
+            name: A folder.
+            without: Names of folders that are passed over, with everything below them.
+
+        Raises:
+            DataError: A folder cannot be listed, or folders are nested too deeply.
+        """
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            folder = self.folder(waiting.pop())
+            if self.tree.follow_links:
+                target = os.path.realpath(self.path(folder.name))
+                if target in seen:
+                    continue
+                seen.add(target)
+            if folder.name.count("/") - name.count("/") > MAX_DEPTH:
+                raise DataError(
+                    f"{self.path(folder.name)}: folders are nested more than {MAX_DEPTH} deep",
+                    hint="check for a loop of links",
+                )
+            yield folder
+            children = map(folder.child, reversed(folder.folders))
+            waiting.extend(child for child in children if child not in without)
 
     def images(self, name: str = "") -> Iterator[str]:
         """The images in and below a folder: paths below the root, with ``/``."""
         for folder in self.below(name):
-            start = f"{folder.name}/" if folder.name else ""
-            for image in folder.images:
-                yield start + image
+            yield from map(folder.child, folder.images)
 
     def others(self, *suffixes: str, name: str = "") -> Iterator[str]:
         """The other files in and below a folder, by extension (lower case, with the dot); without any: all."""
         for folder in self.below(name):
-            start = f"{folder.name}/" if folder.name else ""
             for other in folder.others:
                 if not suffixes or PurePosixPath(other).suffix.lower() in suffixes:
-                    yield start + other
+                    yield folder.child(other)
 
     def path(self, name: str) -> Path:
         """The path of a file or folder of DATA."""

@@ -1,0 +1,87 @@
+"""The folders of DATA that contain images, looked at by names only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from resnet_cli.data.sources.split_names import SPLIT_NAMES
+from resnet_cli.data.sources.survey import Folder, Survey
+from resnet_cli.data.sources.tree import MAX_WRAPPERS
+
+
+class Layout:
+    """The folders with images of DATA; names of folders are paths below its root.
+
+    Args:
+        survey: The content of DATA.
+
+    Attributes:
+        passed_over: Names of folders that do not count, with everything below them.
+    """
+
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self.passed_over: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def below(self, name: str) -> Iterator[Folder]:
+        """A folder and all folders below it that count."""
+        return self.survey.below(name, without=self.passed_over)
+
+    def images(self, name: str) -> tuple[str, ...]:
+        """Names of the images directly in a folder."""
+        return self.survey.folder(name).images
+
+    def count(self, name: str) -> int:
+        """Number of images in and below a folder."""
+        found = self._counts.get(name)
+        if found is None:
+            found = self._counts[name] = sum(len(folder.images) for folder in self.below(name))
+        return found
+
+    def children(self, name: str) -> list[str]:
+        """The folders in a folder that count, with or without images, sorted."""
+        folder = self.survey.folder(name)
+        return [child for child in map(folder.child, folder.folders) if child not in self.passed_over]
+
+    def folders(self, name: str) -> list[str]:
+        """The folders in a folder that have images in or below them, sorted."""
+        return [child for child in self.children(name) if self.count(child)]
+
+    def is_empty(self, name: str) -> bool:
+        """Whether a folder contains nothing at all."""
+        folder = self.survey.folder(name)
+        return not (folder.images or folder.others or folder.folders)
+
+    def unwrapped(self, name: str) -> str:
+        """Descends while a folder contains only one folder with images, which has class folders in it.
+
+        Folders without images beside it, such as annotations, do not matter; an empty folder may be an empty class.
+        """
+        for _ in range(MAX_WRAPPERS):
+            inner = self.folders(name)
+            if len(inner) != 1 or self.images(name) or any(map(self.is_empty, self.children(name))):
+                return name
+            (child,) = inner
+            # The only split of a data set is not skipped, unless it is inside a folder of the same name.
+            is_split = last(child).lower() in SPLIT_NAMES and last(child) != (last(name) or self.survey.root.name)
+            if is_split or not self.folders(child) or self.images(child):
+                return name
+            name = child
+        return name
+
+
+def last(name: str) -> str:
+    """The last part of a folder's name."""
+    return name.rpartition("/")[2]
+
+
+def shown(names: list[str], layout: Layout) -> str:
+    """Folders with their numbers of images, at most five: ``extra (12 images), more (1 image)``."""
+    parts = [f"{last(name)} ({images(layout.count(name))})" for name in names[:5]]
+    return ", ".join(parts) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def images(count: int) -> str:
+    """``1 image``, ``1,200 images``."""
+    return f"{count:,} image{'s' * (count != 1)}"
