@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from resnet_cli.data.sources.folder_layout import Layout
 from resnet_cli.data.sources.survey import Survey
 
 #: Column that marks a table of ``inspect --fix``.
@@ -40,7 +41,7 @@ def own_kind(path: Path) -> str:
 
 def own_tables_note(survey: Survey) -> str:
     """Says which tables of this tool at the top of DATA are not used, and how to use them; empty if there are none."""
-    places = {survey.root, survey.tree.unwrapped(survey.root)} if survey.file is None else set()
+    places = {survey.root, survey.path(Layout(survey).unwrapped(""))} if survey.file is None else set()
     files = [path for place in sorted(places) for path in survey.tree.files_in(place)]
     found = [(path, kind) for path in files if (kind := own_kind(path))]
     if not found:
