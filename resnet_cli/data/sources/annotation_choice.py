@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotated_rows import Listed
 from resnet_cli.data.sources.annotation_items import Annotated
 from resnet_cli.data.sources.references import NUM_TRIED, Locator
@@ -37,9 +39,20 @@ class Candidate(NamedTuple):
     paths: Sequence[Path]
 
     @classmethod
-    def located(cls, annotated: Annotated, listed: Listed, file: RowFile, locator: Locator) -> Candidate | None:
-        """Finds the images of the rows; None if DATA has none of them."""
-        paths = locator.locate(file, listed.rows).paths
+    def located(
+        cls, annotated: Annotated, listed: Listed, folder: Path | None, survey: Survey, options: DataConfig
+    ) -> Candidate | None:
+        """Finds the images of the rows; None if DATA has none of them.
+
+        Raises:
+            DataError: Rows fit several images, or are web addresses.
+        """
+        below = Path(os.path.relpath(annotated.path, survey.root))
+        names = [below.stem, *reversed(below.parts[:-1])]
+        # Images of the same name are those of the file's split.
+        split = next((found for name in names if (found := split_of(name))), "")
+        file = RowFile(annotated.path, listed.rows, split, folder)
+        paths = Locator(survey, options).locate(file, listed.rows).paths
         if not any(os.path.lexists(path) for path in paths[:: max(1, len(paths) // NUM_TRIED)]):
             return None
         return cls(annotated, listed, file, paths)
@@ -49,12 +62,9 @@ class Candidate(NamedTuple):
         pairs = zip(self.paths, self.listed.rows, strict=True)
         return {path: row.label for path, row in pairs if row.label}
 
-    def with_split(self, survey: Survey) -> Candidate:
-        """The same with the split that the names of the file and its folders below DATA denote."""
-        below = Path(os.path.relpath(self.annotated.path, survey.root))
-        names = [below.stem, *reversed(below.parts[:-1])]
-        split = next((found for name in names if (found := split_of(name))), "")
-        return self._replace(file=RowFile(self.file.path, self.file.rows, split, self.file.image_folder))
+    def without_split(self) -> Candidate:
+        """The same without a split."""
+        return self._replace(file=dataclasses.replace(self.file, split=""))
 
 
 def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candidate], list[str]]:
@@ -67,9 +77,8 @@ def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candid
         DataError: Files disagree about labels, list partly the same images, or are in different formats.
     """
     if len(candidates) == 1:
-        return list(candidates), []
-    ordered = [candidate.with_split(survey) for candidate in candidates]
-    ordered.sort(key=lambda one: (not one.file.split, -len(one.listed.rows), str(one.file.path)))
+        return [candidates[0].without_split()], []
+    ordered = sorted(candidates, key=lambda one: (not one.file.split, -len(one.listed.rows), str(one.annotated.path)))
     taken: list[Candidate] = []
     covered: dict[Path, str] = {}
     notes: list[str] = []
@@ -98,7 +107,7 @@ def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candid
         taken.append(candidate)
         covered |= pairs
     if len({one.file.split for one in taken}) == 1:
-        taken = [one._replace(file=RowFile(one.file.path, one.file.rows, "", one.file.image_folder)) for one in taken]
+        taken = [one.without_split() for one in taken]
     return taken, notes
 
 

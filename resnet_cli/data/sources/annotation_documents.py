@@ -197,11 +197,9 @@ def _map(document: dict[str, Any]) -> Iterator[Annotation]:
 
 def _is_class_map(document: dict[str, Any]) -> bool:
     values = [*document.values()]
-    return all(isinstance(value, list) for value in values) and any(is_image_name(text(one)) for one in _heads(values))
-
-
-def _heads(values: Sequence[list[Any]]) -> list[Any]:
-    return [value[0] for value in values if value][:1]
+    # In a table by columns, only one column has names of images.
+    heads = [value[0] for value in values if isinstance(value, list) and value]
+    return bool(heads) and all(isinstance(v, list) for v in values) and all(is_image_name(text(one)) for one in heads)
 
 
 def _class_map(document: dict[str, Any]) -> Iterator[Annotation]:
@@ -210,9 +208,10 @@ def _class_map(document: dict[str, Any]) -> Iterator[Annotation]:
 
 
 def _is_split_lists(document: dict[str, Any]) -> bool:
-    heads = _heads([value for value in document.values() if isinstance(value, list)])
-    is_item = any(isinstance(one, list) and len(one) in (2, 3) and is_image_name(text(one[0])) for one in heads)
-    return is_item and all(name.lower() in SPLIT_NAMES for name in document)
+    if not all(name.lower() in SPLIT_NAMES for name in document):
+        return False
+    heads = [value[0] for value in document.values() if isinstance(value, list) and value][:1]
+    return any(isinstance(one, list) and len(one) in (2, 3) and is_image_name(text(one[0])) for one in heads)
 
 
 def _split_lists(document: dict[str, Any]) -> Iterator[Annotation]:

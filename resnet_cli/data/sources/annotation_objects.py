@@ -20,6 +20,10 @@ from resnet_cli.images import is_image_name
 
 #: Label Studio's path of a local file; the file's own path follows.
 _LOCAL_FILE = "/data/local-files/?d="
+#: Keys of Label Studio's JSON_MIN that are no controls.
+_NO_CONTROLS = frozenset(
+    "id annotator annotation_id created_at updated_at lead_time agreement filename file_upload".split()
+)
 #: Values of Vertex AI's ``ml_use``.
 ML_USES = {"training": "train", "train": "train", "validation": "val", "test": "test", "unassigned": ""}
 
@@ -54,6 +58,20 @@ def _label_studio(task: dict[str, Any]) -> Annotation:
         elif text(result.get("type")) not in ("rating", "textarea", "number"):
             num_shapes += 1
     return Annotation(_local_file(image), tuple(dict.fromkeys(labels)), num_shapes=num_shapes)
+
+
+def _label_studio_minimal(row: dict[str, Any]) -> Annotation:
+    """Source: labelstud.io/guide/export.html, JSON_MIN: one key per control; several choices are an object."""
+    image = image_value(row)
+    labels: list[tuple[str, str]] = []
+    # Without a control of the usual name, data that were imported with the image cannot be told from controls.
+    for key in ("choice",) if "choice" in row else row.keys() - _NO_CONTROLS:
+        value = row[key]
+        if isinstance(value, list):
+            return Annotation(_local_file(image), num_shapes=len(value))
+        values = listed(mapping(value).get("choices")) if isinstance(value, dict) else [value]
+        labels += labeled((one for one in values if one != image), key)
+    return Annotation(_local_file(image), tuple(sorted(labels)))
 
 
 def _local_file(image: str) -> str:
@@ -176,6 +194,9 @@ OBJECT_FORMATS: tuple[ObjectFormat, ...] = (
         lambda one: isinstance(one.get("data"), dict) and ("annotations" in one or "completions" in one),
         _label_studio,
     ),
+    ObjectFormat(
+        "Label Studio export", lambda one: {"annotator", "annotation_id"} <= one.keys(), _label_studio_minimal, "image"
+    ),
     ObjectFormat("Vertex AI import file", lambda one: "imageGcsUri" in one, _vertex, "imageGcsUri"),
     ObjectFormat("SageMaker manifest", lambda one: "source-ref" in one, _sage_maker, "source-ref"),
     ObjectFormat("Azure ML annotations", lambda one: "image_url" in one and "label" in one, _azure_ml, "image_url"),
@@ -207,6 +228,9 @@ OBJECT_FORMATS: tuple[ObjectFormat, ...] = (
         _create_ml,
     ),
     ObjectFormat(
-        "doccano export", lambda one: isinstance(one.get("label"), list) and "filename" in one, _doccano, "filename"
+        "doccano export",
+        lambda one: isinstance(one.get("label"), list) and is_image_name(text(one.get("filename"))),
+        _doccano,
+        "filename",
     ),
 )

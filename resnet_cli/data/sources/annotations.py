@@ -20,11 +20,11 @@ from resnet_cli.data.sources.annotation_items import Annotated
 from resnet_cli.data.sources.detection_sets import detection_set, refuse_detection_file
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.reading import Reading
-from resnet_cli.data.sources.references import Locator, direct_path, sample
+from resnet_cli.data.sources.references import direct_path, sample
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
-from resnet_cli.images import EXTENSIONS
+from resnet_cli.images import EXTENSIONS, is_image_name
 
 #: More annotation files than this in one folder are one file per image, and a few tell whether all of them count.
 MAX_SEPARATE = 32
@@ -85,6 +85,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
                 hint='for example [{"image": "cat.jpg", "label": "cat"}]; docs/data.md lists the formats',
             )
         return None
+    annotated = _with_extensions(annotated)
     listed = rows_of(annotated, options)
     folder = _image_folder(annotated, listed.rows)
     candidate = Candidate(annotated, listed, RowFile(path, listed.rows, image_folder=folder), ())
@@ -139,16 +140,16 @@ def _try(folder: Folder, name: str, survey: Survey, options: DataConfig) -> Anno
 
 def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Candidate | None:
     """The file with its images; None, with the reason among the refusals, if it cannot label images of DATA."""
+    annotated = _with_extensions(annotated)
     folder = annotated.path.parent / annotated.folder if annotated.folder else None
     try:
         listed = rows_of(annotated, options)
+        candidate = Candidate.located(annotated, listed, folder, survey, options)
     except ResnetCliError as error:
         is_about_parts = any(one.num_shapes for one in annotated.annotations)
         if not (is_about_parts and has_class_folders(survey)):
             survey.refusals.append(error)
         return None
-    file = RowFile(annotated.path, listed.rows, image_folder=folder)
-    candidate = Candidate.located(annotated, listed, file, Locator(survey, options))
     if candidate is None:
         survey.refusals.append(
             DataError(
@@ -157,6 +158,16 @@ def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Can
             )
         )
     return candidate
+
+
+def _with_extensions(annotated: Annotated) -> Annotated:
+    """Completes names without extension where the format has its images in one folder."""
+    folder = annotated.path.parent / annotated.folder
+    if not annotated.folder or not folder.is_dir():
+        return annotated
+    names = {os.path.splitext(name)[0]: name for name in sorted(os.listdir(folder)) if is_image_name(name)}
+    complete = [one._replace(image=names.get(one.image, one.image)) for one in annotated.annotations]
+    return dataclasses.replace(annotated, annotations=complete)
 
 
 def _image_folder(annotated: Annotated, rows: Sequence[Row]) -> Path | None:
