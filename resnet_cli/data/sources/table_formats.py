@@ -166,7 +166,7 @@ def _objects(path: Path) -> Iterator[Record]:
 def _open_parquet(path: Path) -> TableFile:
     with _parquet_file(path) as file:
         columns = tuple(file.schema_arrow.names)
-        class_names = _class_names(path, file.schema_arrow.metadata or {})
+        class_names = stored_class_names(path, file.schema_arrow.metadata or {})
     return TableFile(columns, lambda wanted: _parquet_records(path, wanted, class_names))
 
 
@@ -181,7 +181,7 @@ def _parquet_records(path: Path, wanted: Sequence[str], class_names: Mapping[str
             for *cells, number in zip(*values, row, strict=False):
                 record = dict(zip(wanted, cells, strict=True))
                 for column in class_names.keys() & record.keys():
-                    record[column] = _class_name(path, number, record[column], class_names[column])
+                    record[column] = stored_class_name(path, number, record[column], class_names[column])
                 yield number, record
 
 
@@ -202,7 +202,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: {reason}") from error
 
 
-def _class_names(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list[Any]]:
+def stored_class_names(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list[Any]]:
     """Column -> class names in index order, for the columns whose class names are stored in the file.
 
     Source: Hugging Face datasets, arrow_writer.py: the features' JSON under the schema's key ``huggingface``.
@@ -221,7 +221,12 @@ def _class_names(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list[
     }
 
 
-def _class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
+def stored_class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
+    """The name of a row's class, if its label is a number.
+
+    Raises:
+        DataError: The number is not that of a class.
+    """
     if not isinstance(value, int):
         return value
     if not 0 <= value < len(names):
