@@ -94,8 +94,7 @@ def test_an_image_that_could_not_be_read_for_want_of_a_library_is_read_when_it_i
     assert image.error and not image.sha256
     before = stamp_file(path, 100), stamp_file(mixed / "cat" / "0.jpg", 100)
     monkeypatch.setattr(
-        "resnet_cli.data.inspection.index.decoder_version",
-        lambda names=(): "pil 99" + " pillow-heif 99" * any(name.endswith(".HEIC") for name in names),
+        "resnet_cli.data.inspection.index.special_decoder", lambda name: "heif 99" * name.endswith(".HEIC")
     )
     after = stamp_file(path, 100), stamp_file(mixed / "cat" / "0.jpg", 100)
     assert before[0] and after[0] and before[0].state != after[0].state

@@ -7,7 +7,7 @@ from resnet_cli.images.decoding import FORMATS, decode, decode_whole, read_image
 from resnet_cli.images.extras import missing_library_command
 from resnet_cli.images.formats import EXTENSIONS, is_image_name, recognize_image
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, Pixels, from_pixels
-from resnet_cli.images.versions import decoder_version
+from resnet_cli.images.versions import decoder_version, special_decoder
 
 __all__ = [
     "EXTENSIONS",
@@ -24,4 +24,5 @@ __all__ = [
     "read_image",
     "readable_extensions",
     "recognize_image",
+    "special_decoder",
 ]

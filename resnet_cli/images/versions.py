@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from PIL import features
 
 from resnet_cli.images.extras import find_version
-from resnet_cli.images.formats import IMAGE_FORMATS, TIFF, Format
+from resnet_cli.images.formats import IMAGE_FORMATS, TIFF
 
 #: Version of the rules for TIFF files; raised when the same file gives other pixels.
 TIFF_RULES = 2
@@ -25,9 +25,17 @@ def decoder_version(names: Iterable[str] = ()) -> str:
     Args:
         names: Names of the files, whose extensions tell their formats.
     """
-    extensions = {os.path.splitext(name)[1].lower() for name in names}
-    special = {version for extension in extensions if (version := _special(_BY_EXTENSION.get(extension)))}
-    return " ".join([_base(), *sorted(special)])
+    extensions = {os.path.splitext(name)[1] for name in names}
+    return " ".join([_base(), *sorted({_special(extension) for extension in extensions} - {""})])
+
+
+def special_decoder(name: str) -> str:
+    """The version of the optional library or part that reads a file; empty for files that every Pillow reads.
+
+    Args:
+        name: Name of the file.
+    """
+    return _special(os.path.splitext(name)[1])
 
 
 @functools.cache
@@ -36,8 +44,9 @@ def _base() -> str:
     return " ".join(f"{part} {features.version(part)}" for part in parts)
 
 
-@functools.cache
-def _special(known: Format | None) -> str:
+@functools.lru_cache(maxsize=1024)
+def _special(extension: str) -> str:
+    known = _BY_EXTENSION.get(extension.lower())
     if known is None:
         return ""
     if known is TIFF:

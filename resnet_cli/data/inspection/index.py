@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_cli.errors import DiskError
-from resnet_cli.images import decoder_version
+from resnet_cli.images import decoder_version, special_decoder
 from resnet_cli.system.paths import cache_dir, make_dir
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def stamp_file(path: Path, max_pixels: int) -> Stamp | None:
     except (OSError, ValueError):
         return None
     # Formats with a library of their own: with another version of it, or without it, the file is read again.
-    library = decoder_version([path.name]).removeprefix(decoder_version())
-    state = f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns} {max_pixels}{library}"
+    library = special_decoder(path.name)
+    state = f"{about.st_size} {about.st_ino} {about.st_mtime_ns} {about.st_ctime_ns} {max_pixels} {library}".rstrip()
     is_racy = time.time_ns() - max(about.st_mtime_ns, about.st_ctime_ns) < RACY_NS
     return Stamp(os.fsencode(os.path.abspath(path)), state, is_racy)
 
