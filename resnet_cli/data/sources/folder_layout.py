@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
+
+#: Words of folders that say that there are images in them, and nothing else.
+CONTAINERS = frozenset(
+    "image images img imgs photo photos pic pics picture pictures jpg jpgs jpeg jpegs png pngs jpegimages".split()
+)
 
 
 class Layout:
@@ -22,7 +27,14 @@ class Layout:
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
         self.passed_over: set[str] = set()
+        self._left_out: Mapping[str, frozenset[str]] = {}
         self._counts: dict[str, int] = {}
+
+    def leave_out(self, folders: Iterable[str], files: Mapping[str, frozenset[str]] | None = None) -> None:
+        """Marks folders, and images by the name of their folder, that do not count."""
+        self.passed_over.update(folders)
+        self._left_out = files or self._left_out
+        self._counts.clear()
 
     def below(self, name: str) -> Iterator[Folder]:
         """A folder and all folders below it that count."""
@@ -30,13 +42,15 @@ class Layout:
 
     def images(self, name: str) -> tuple[str, ...]:
         """Names of the images directly in a folder."""
-        return self.survey.folder(name).images
+        found = self.survey.folder(name).images
+        left_out = self._left_out.get(name)
+        return tuple(image for image in found if image not in left_out) if left_out else found
 
     def count(self, name: str) -> int:
         """Number of images in and below a folder."""
         found = self._counts.get(name)
         if found is None:
-            found = self._counts[name] = sum(len(folder.images) for folder in self.below(name))
+            found = self._counts[name] = sum(len(self.images(folder.name)) for folder in self.below(name))
         return found
 
     def children(self, name: str) -> list[str]:

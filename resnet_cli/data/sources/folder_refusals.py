@@ -7,18 +7,14 @@ import shlex
 from typing import NoReturn
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.folder_layout import Layout, last, shown
+from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, last, shown
 from resnet_cli.data.sources.misnamed import find_misnamed
 from resnet_cli.data.sources.split_names import parse_split, words_of
 from resnet_cli.errors import DataError
 
 _CLASS_FOLDERS = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
 _OTHER_LABELS = "--label-regex '^([a-z]+)', or a table with the columns image,label"
-#: Names of folders that say that there are images in them, and nothing else.
-_CONTAINERS = frozenset(
-    "image images img imgs photo photos pic pics picture pictures jpg jpgs jpeg jpegs png pngs jpegimages".split()
-)
-_COUNTED = frozenset({*_CONTAINERS, "part", "parts"})
+_COUNTED = frozenset({*CONTAINERS, "part", "parts"})
 
 
 def refuse_no_classes(layout: Layout, root: str, options: DataConfig) -> None:
@@ -62,9 +58,9 @@ def _are_containers(names: list[str]) -> bool:
     """Whether folders are called `images`, `imgs`, or `images part_1`, `images part_2`."""
     found = [words_of(last(name)) for name in names]
     if len(names) == 1:
-        return set(found[0]) <= _COUNTED and bool(set(found[0]) & _CONTAINERS)
+        return set(found[0]) <= _COUNTED and bool(set(found[0]) & CONTAINERS)
     is_counted = len({re.sub(r"\d+", "#", last(name)) for name in names}) == 1
-    return is_counted and bool(set(found[0]) & _CONTAINERS)
+    return is_counted and bool(set(found[0]) & CONTAINERS)
 
 
 def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:

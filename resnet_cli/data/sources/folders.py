@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
+from resnet_cli.data.sources.folder_checks import pass_over
 from resnet_cli.data.sources.folder_layout import Layout, last
 from resnet_cli.data.sources.folder_refusals import explain_empty, refuse_no_classes
 from resnet_cli.data.sources.folder_splits import find_splits
@@ -58,6 +59,7 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
         DataError: There are no images, or which folders are classes or splits is not clear.
     """
     layout = Layout(survey)
+    checked = pass_over(layout, options.classes or ())
     top = layout.unwrapped("")
     splits = find_splits(layout, top, by_name=options.label_regex is not None)
     found = _Found(layout)
@@ -73,7 +75,7 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
         found.images,
         "classes from file names" if options.label_regex else "one folder per class",
         splits.note,
-        (*splits.notes, *found.notes()),
+        (*splits.notes, *checked, *found.notes()),
         Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled),
     )
 
@@ -97,7 +99,7 @@ class _Found:
                 self._empty.append(class_folder)
             for folder in self._layout.below(class_folder):
                 self._add_others(folder)
-                self._add(folder, [(image, last(class_folder)) for image in folder.images], split)
+                self._add(folder, [(image, last(class_folder)) for image in self._layout.images(folder.name)], split)
 
     def by_regex(self, root: str, split: Split, pattern: re.Pattern[str]) -> None:
         """Adds the images with the class in their names, in whichever folder they are.
@@ -108,13 +110,13 @@ class _Found:
         for folder in self._layout.below(root):
             self._add_others(folder)
             labeled = []
-            for image in folder.images:
+            for image in self._layout.images(folder.name):
                 match = pattern.search(folder.child(image) if has_folders else image)
                 label = match and (match[1] or "").strip()
                 if label:
                     labeled.append((image, label))
             self._add(folder, labeled, split)
-            self.num_unlabelled += len(folder.images) - len(labeled)
+            self.num_unlabelled += len(self._layout.images(folder.name)) - len(labeled)
 
     def _add(self, folder: Folder, labeled: Iterable[tuple[str, str]], split: Split) -> None:
         start, path = folder.child(""), os.path.join(self._layout.survey.path(folder.name), "")

@@ -40,10 +40,10 @@ _COMPOUND = re.compile(
 )
 #: Words beside the split that say nothing about the content.
 _FILLERS = frozenset(
-    "a all and class classes classification clean crop cropped crops data dataset datasets dir final folder folders "
+    "all and class classes classification clean crop cropped crops data dataset datasets dir final folder folders "
     "full image images img imgs input inputs jpeg jpg labeled labelled labels large mini new of original part photo "
     "photos pic pics picture pictures png processed public private raw resized sample samples set sets simple small "
-    "split splits subset the v version x datos imagenes daten bilder dados donnees".split()
+    "split splits subset the version datos imagenes daten bilder dados donnees".split()
 )
 
 
@@ -77,7 +77,9 @@ def parse_split(name: str) -> SplitName | None:
     found = {_WORDS[part] for part in parts if part in _WORDS}
     if len(found) != 1:
         return None
-    return SplitName(found.pop(), tuple(part for part in parts if part not in _WORDS and part not in _FILLERS))
+    # Single letters count parts, as digits do.
+    said = [part for part in parts if part not in _WORDS and part not in _FILLERS and not re.fullmatch("[a-z]", part)]
+    return SplitName(found.pop(), tuple(said))
 
 
 def split_of(name: str) -> Split | None:

@@ -1,0 +1,237 @@
+"""Which folders are classes, which are splits, and which are neither: decided by names, and always said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resnet_cli.config.data import DataConfig
+from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.sources.split_names import split_of
+from resnet_cli.errors import DataError
+
+CAT_DOG = ("cat", "dog")
+
+
+def write(root: Path, *names: str) -> Path:
+    """Files whose content does not matter: folders are read by names."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{name} {number}".encode())
+    return root
+
+
+def fill(root: Path, folders: dict[str, int], *, stem: str = "", extension: str = "jpg") -> Path:
+    """The given number of images in each folder."""
+    for folder, count in folders.items():
+        write(root, *(f"{folder}/{stem}{index}.{extension}" for index in range(count)))
+    return root
+
+
+def counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Split -> class -> number of images."""
+    per_split = {
+        split: {name: n for name, n in zip(dataset.classes, per_class, strict=True) if n}
+        for split, per_class in dataset.counts().items()
+    }
+    return {split: per_class for split, per_class in per_split.items() if per_class}
+
+
+def read(root: Path, **options: object) -> Dataset:
+    return open_dataset(str(root), DataConfig.model_validate(options))
+
+
+def refused(root: Path, **options: object) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read(root, **options)
+    assert caught.value.hint
+    return caught.value
+
+
+def said(dataset: Dataset) -> str:
+    return "\n".join(dataset.notes)
+
+
+# Splits
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "split"),
+    [
+        ("train_data", "test_data", "test"),
+        ("trainset", "testset", "test"),
+        ("Training Data", "Testing Data", "test"),
+        ("train1", "test1", "test"),
+        ("train_256", "val_256", "val"),
+        ("seg_train", "seg_test", "test"),
+        ("cars_train", "cars_test", "test"),
+        ("train", "eval", "val"),
+        ("train", "holdout", "test"),
+        ("training", "evaluation", "test"),
+        ("train", "test_labeled", "test"),
+        ("entrenamiento", "prueba", "test"),
+        ("entraînement", "validation", "val"),
+        ("treino", "validação", "val"),
+        ("训练集", "测试集", "test"),
+        ("1_train", "2_test", "test"),
+        ("dataset_train", "dataset_test", "test"),
+        ("Final_Training", "Final_Test", "test"),
+        ("ISIC_2019_Training_Input", "ISIC_2019_Test_Input", "test"),
+        ("TrainImages", "TestImages", "test"),
+        ("trainval", "test", "test"),
+    ],
+)
+def test_longer_names_of_splits_are_splits_and_that_is_said(tmp_path: Path, train: str, other: str, split: str) -> None:
+    fill(tmp_path, {f"{train}/cat": 3, f"{train}/dog": 4, f"{other}/cat": 1, f"{other}/dog": 2})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 3, "dog": 4}, split: {"cat": 1, "dog": 2}}
+    said_of = {f"{train} (train)", f"{other} ({split})"}
+    assert dataset.split_note.startswith("from the folders ")
+    assert set(dataset.split_note.removeprefix("from the folders ").split(" and ")) == said_of
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("airport", "train_station"),
+        ("train_station", "test_tube"),
+        ("train_station", "validator"),
+        ("test_tube", "beaker"),
+        ("latest", "greatest"),
+        ("training_shoe", "dress_shoe", "test_card"),
+        ("evaluation_board", "breadboard"),
+        ("new_york", "old_york"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("inner", ["", "/2019", "/front"])
+def test_a_class_whose_name_has_a_word_of_a_split_stays_a_class(
+    tmp_path: Path, names: tuple[str, ...], inner: str
+) -> None:
+    dataset = read(fill(tmp_path, {f"{name}{inner}": 3 for name in names}))
+    assert counts(dataset) == {"train": dict.fromkeys(sorted(names), 3)}
+
+
+def test_a_doubled_split_folder_is_looked_through(tmp_path: Path) -> None:
+    names = {
+        f"seg_{split}/seg_{split}/{label}": count for split, count in (("train", 3), ("test", 2)) for label in CAT_DOG
+    }
+    dataset = read(fill(tmp_path, {**names, "seg_pred/seg_pred": 5}))
+    assert counts(dataset) == {"train": {"cat": 3, "dog": 3}, "test": {"cat": 2, "dog": 2}}
+    assert "seg_pred (5 images)" in said(dataset)
+    assert dataset.split_note == "from the folders seg_test (test) and seg_train (train)"
+
+
+def test_the_exact_name_of_a_split_wins_and_the_other_is_counted(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{name}/{label}": 2 for name in ("TRAIN", "TEST", "TEST_SIMPLE") for label in CAT_DOG})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}, "test": {"cat": 2, "dog": 2}}
+    assert "TEST_SIMPLE (4 images)" in said(dataset)
+
+
+def test_two_longer_names_for_one_split_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{name}/{label}": 2 for name in ("train_a", "train_b", "test_a") for label in CAT_DOG})
+    error = refused(tmp_path)
+    assert "train_a, train_b both denote the train split" in error.message
+
+
+@pytest.mark.parametrize("test", ["test", "test1", "test-multiple_fruits", "test_images"])
+def test_images_of_a_test_split_without_labels_are_counted(tmp_path: Path, test: str) -> None:
+    fill(tmp_path, {"train/cat": 2, "train/dog": 2, "valid/cat": 1, "valid/dog": 1, test: 7})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}, "val": {"cat": 1, "dog": 1}}
+    assert f"7 images in {test} have no labels and were not used" in said(dataset)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "test"), ("train", "val", "test"), ("train_images", "test_images"), ("Train",), ("images",)],
+    ids=" ".join,
+)
+def test_flat_splits_and_folders_of_images_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    error = refused(fill(tmp_path, dict.fromkeys(names, 4)))
+    assert names[0] in error.message and "4 images" in error.message
+    assert "--label-regex" in (error.hint or "")
+
+
+def test_parts_of_one_image_folder_are_no_classes(tmp_path: Path) -> None:
+    error = refused(fill(tmp_path, {"HAM_images_part_1": 3, "HAM_images_part_2": 3}))
+    assert "HAM_images_part_1 (3 images)" in error.message
+
+
+def test_whoever_names_flat_folders_as_classes_gets_them(tmp_path: Path) -> None:
+    fill(tmp_path, {"train": 3, "test": 3})
+    assert counts(read(tmp_path, classes=("train", "test"))) == {"train": {"train": 3, "test": 3}}
+
+
+# What does not count
+
+
+def test_masks_beside_their_images_are_counted_and_not_used(tmp_path: Path) -> None:
+    for label in CAT_DOG:
+        write(tmp_path, *(f"{label}/{label} ({index}).png" for index in range(4)))
+        write(
+            tmp_path, *(f"{label}/{label} ({index})_mask.png" for index in range(4)), f"{label}/{label} (2)_mask_1.png"
+        )
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 4, "dog": 4}}
+    assert "10 images such as cat (0)_mask.png" in said(dataset)
+
+
+@pytest.mark.parametrize("masks", ["masks", "mask", "Annotations", "ground truth", "segmentation"])
+def test_a_folder_of_masks_is_no_class_and_belongs_to_none(tmp_path: Path, masks: str) -> None:
+    fill(tmp_path, {f"{label}/{inner}": 3 for label in CAT_DOG for inner in ("images", masks)})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 3, "dog": 3}}
+    assert f"6 images in cat/{masks}, dog/{masks} were not used" in said(dataset)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("mask", "no_mask"),
+        ("with_mask", "without_mask"),
+        ("mask", "face"),
+        ("masks", "nomasks"),
+        ("labels", "stickers"),
+    ],
+    ids=" ".join,
+)
+def test_a_class_called_mask_is_a_class(tmp_path: Path, names: tuple[str, str]) -> None:
+    assert counts(read(fill(tmp_path, dict.fromkeys(names, 3)))) == {"train": dict.fromkeys(sorted(names), 3)}
+
+
+def test_runs_of_this_tool_are_no_class(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 2, "dog": 2, "runs/pets-1/plots": 3, "my run/plots": 2})
+    write(tmp_path, "my run/config.yaml", "my run/metrics.json")
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
+    assert "5 images in results of this tool (my run, runs) were not used" in said(dataset)
+
+
+def test_a_class_called_runs_is_a_class(tmp_path: Path) -> None:
+    assert counts(read(fill(tmp_path, {"runs": 2, "walks": 2}))) == {"train": {"runs": 2, "walks": 2}}
+
+
+@pytest.mark.parametrize("beside", ["annotations/a.xml", "meta/train.txt", "labels/1.txt", "README.md"])
+def test_images_beside_files_about_them_are_looked_through(tmp_path: Path, beside: str) -> None:
+    write(fill(tmp_path, {"images/cat": 2, "images/dog": 2}), beside)
+    assert counts(read(tmp_path)) == {"train": {"cat": 2, "dog": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"),
+        ("labels_val", "val"),
+        ("TestImages", "test"),
+        ("train_val", None),
+        ("latest", None),
+        ("", None),
+    ],
+)
+def test_a_split_is_found_inside_a_name(name: str, split: str | None) -> None:
+    assert split_of(name) == split
