@@ -48,9 +48,8 @@ def find_splits(layout: Layout, top: str, *, by_name: bool) -> Splits:
     usable = {name for name in inner if by_name or layout.folders(name)}
     chosen = {name: SPLIT_NAMES[last(name).lower()] for name in exact if name in usable}
     _refuse_twice(layout, chosen, exact=True)
-    for name, split in _longer_names(layout, inner, exact, usable, by_name=by_name).items():
-        if split not in chosen.values():
-            chosen[name] = split
+    longer = _longer_names(layout, inner, exact, usable, by_name=by_name)
+    chosen |= {name: split for name, split in longer.items() if split not in set(chosen.values())}
     _refuse_twice(layout, chosen, exact=False)
     if not chosen:
         return Splits()
