@@ -83,6 +83,21 @@ def test_a_jpeg_inside_jpeg_xl_is_turned_upright_exactly_once(orientation: int) 
     assert_upright(imagecodecs.jpegxl_encode_jpeg(inner))
 
 
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_beside_the_rotation_of_a_jpeg_xl_does_not_turn_it_again(orientation: int) -> None:
+    # What a conversion of a photo with loss writes: the rotation of the pixels, and the EXIF block as it was.
+    imagecodecs = pytest.importorskip("imagecodecs")
+    inner = encode(stored_as(blocks(), orientation), "JPEG", exif=exif(orientation))
+    data, at, boxes = imagecodecs.jpegxl_encode_jpeg(inner), 0, []
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big") or len(data) - at
+        boxes.append((data[at + 4 : at + 8], data[at + 8 : at + size]))
+        at += size
+    boxes = [(kind, content) for kind, content in boxes if kind not in (b"jbrd", b"brob")]
+    boxes.insert(2, (b"Exif", bytes(4) + exif(orientation).tobytes().removeprefix(b"Exif\0\0")))
+    assert_upright(b"".join(struct.pack(">I", len(content) + 8) + kind + content for kind, content in boxes))
+
+
 def heic(image: Image.Image, exif_block: bytes = b"") -> bytes:
     pillow_heif = pytest.importorskip("pillow_heif")
     file = pillow_heif.from_pillow(image)
