@@ -228,6 +228,12 @@ def test_pages_that_follow_each_other_in_a_circle_end() -> None:
     assert "several pages" in refusal(bytes(data))
 
 
+def test_a_small_image_may_be_a_part_of_a_usual_tile() -> None:
+    data = io.BytesIO()
+    Image.fromarray(WIDE).save(data, "TIFF", compression="tiff_adobe_deflate", tiffinfo={322: 256, 323: 256})
+    assert decode(data.getvalue(), "x.tif", max_pixels=600).size == (30, 20)
+
+
 def test_a_file_that_only_tifffile_reads_names_the_extra_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     load = builtins.__import__
 

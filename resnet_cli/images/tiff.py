@@ -36,6 +36,10 @@ _MAX_SAMPLES = 6
 _RESCALE = "gdal_translate -ot Byte -scale LOW HIGH 0 255 IN.tif OUT.tif"
 
 
+#: Pixels of a tile that every image may have, however small; usual tiles have 256 x 256 to 1024 x 1024.
+MAX_TILE_PIXELS = 4096 * 4096
+
+
 def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | None = 16) -> Decoded | None:
     """Decodes a TIFF file; None if Pillow reads it right.
 
@@ -55,10 +59,13 @@ def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | Non
     if reason := _other_images(data, page) or _unreadable(page):
         raise ImageError(path, reason)
     check_size(path, *page.size, max_pixels)
+    # Tiles are decoded whole, however little of them the image uses: libtiff allocates what the header declares.
+    tile = [page.number(f"tile_{side}", length) for side, length in zip(("width", "height"), page.size, strict=True)]
+    check_size(path, *tile, max(max_pixels, MAX_TILE_PIXELS))
     if max(page.tags.get("sample_format", (1,))) == 2 or page.number("bits", 1) == 32:
         _check_integers(data, path, page)
     elif _is_wrong_in_pillow(page):
-        return _decode_with_tifffile(data, path, page, max_pixels=max_pixels, bit_depth=bit_depth)
+        return _decode_with_tifffile(data, path, page, bit_depth)
     return None
 
 
@@ -156,7 +163,7 @@ def _check_integers(data: bytes, path: str, page: Page) -> None:
         raise ImageError(path, _no_range(page))
 
 
-def _decode_with_tifffile(data: bytes, path: str, page: Page, *, max_pixels: int, bit_depth: int | None) -> Decoded:
+def _decode_with_tifffile(data: bytes, path: str, page: Page, bit_depth: int | None) -> Decoded:
     photometric, compression = page.number("photometric", 1), page.number("compression", 1)
     bits, depth = page.number("bits", 1), bit_depth
     is_mixed = len(set(page.tags.get("bits", (1,)))) > 1
@@ -164,8 +171,6 @@ def _decode_with_tifffile(data: bytes, path: str, page: Page, *, max_pixels: int
         raise ImageError(
             path, "a kind of TIFF that cannot be read: save it uncompressed, with 8 or 16 bits per channel"
         )
-    # Tiles are decoded whole, however little of them the image uses.
-    check_size(path, page.number("tile_width", 1), page.number("tile_height", 1), max_pixels)
     values = _read_values(data, path, page)  # [h x w x samples]
     mode, num_colors = _MODES[photometric], _NUM_COLORS[photometric]
     alpha_kind = page.tags.get("extra", (0,))[0] if page.samples > num_colors else 0

@@ -17,8 +17,8 @@ from typing import NamedTuple
 MAX_PAGES = 64
 #: Number of values that are read of a tag: the most samples of a pixel that are counted.
 _MAX_VALUES = 4096
-#: Type in the file -> its struct code, for types that hold whole numbers: BYTE, SHORT, LONG, IFD, LONG8, IFD8.
-_INTEGERS = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}
+#: Type in the file -> its struct code, for types that hold whole numbers. Libraries accept signed ones in all tags.
+_INTEGERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 17: "q", 18: "Q"}
 #: Type in the file -> bytes of a value, for all types.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 #: Name of a field -> number of the tag.
