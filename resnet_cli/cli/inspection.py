@@ -32,6 +32,14 @@ KIND_NAMES = {
     "sixteen_bit": "16 bits, scaled to 8",
     "cmyk": "CMYK",
 }
+#: Looks of images that a training gains little from -> their description.
+LOOK_NAMES = {
+    "tiny": "much smaller than the others",
+    "flat": "one color or nearly",
+    "dark": "nearly black",
+    "bright": "nearly white",
+    "blurred": "blurred",
+}
 #: Files that were found and not used -> their description.
 PASSED_OVER_NAMES = {
     "others": "other files, ignored",
@@ -53,7 +61,9 @@ def inspection_blocks(result: InspectResult, *, width: int) -> list[RenderableTy
 
 
 def _tables(inspection: Inspection) -> list[RenderableType]:
-    blocks: list[RenderableType] = [_classes(inspection), _facts(inspection)]
+    dataset = inspection.dataset
+    blocks: list[RenderableType] = [Text(f"Read as {printable(dataset.describe())}.")] if dataset.reading else []
+    blocks += [_classes(inspection), _facts(inspection)]
     blocks += _listing("Unreadable", [f"{item.name}: {reason}" for item, reason in inspection.unreadable])
     blocks += _listing("Exact copies", _copy_lines(inspection))
     blocks += _listing("Near duplicates", _near_lines(inspection))
@@ -133,6 +143,9 @@ def _facts(inspection: Inspection) -> Table:
         number = len(inspection.with_mode(kind))
         if number:
             table.add_row(name, f"{number:,}")
+    for look, name in LOOK_NAMES.items():
+        if inspection.looks[look]:
+            table.add_row(name, f"{len(inspection.looks[look]):,}")
     for name, number in inspection.dataset.passed_over.items():
         table.add_row(PASSED_OVER_NAMES.get(name, name), f"{number:,}")
     by = f"by {inspection.near_by}" if inspection.near_by else "not searched"

@@ -120,6 +120,18 @@ class Dataset:
         counted = Counter((item.split, item.label) for item in self.items)
         return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
 
+    def describe(self) -> str:
+        """What the data set is: ``one folder per class: 2 classes, 398 images (245 train, 153 val)``."""
+        sizes = {split: sum(per_class) for split, per_class in self.counts().items() if any(per_class)}
+        splits = f" ({', '.join(f'{num:,} {split}' for split, num in sizes.items())})" if len(sizes) > 1 else ""
+        facts = [
+            "1 class" if len(self.classes) == 1 else f"{len(self.classes):,} classes",
+            ("1 image" if len(self.items) == 1 else f"{len(self.items):,} images") + splits,
+        ]
+        if without := self.passed_over.get("unlabelled"):
+            facts.append(f"{without:,} without a label")
+        return (f"{self.reading}: " if self.reading else "") + ", ".join(facts)
+
     def select(self, classes: Sequence[str]) -> Dataset:
         """Keeps only the named classes, in the order given.
 

@@ -3,91 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from resnet_cli.data.dataset import SPLITS, Item
+from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems
-from resnet_cli.data.inspection.index import ScannedImage
-from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
+from resnet_cli.data.inspection.inspect import Inspection, Leak
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, side_histogram
+from resnet_cli.reporting.inspection_galleries import Card, galleries, share_cut
 from resnet_cli.reporting.templating import environment, ranked
 from resnet_cli.reporting.thumbnails import thumbnails
-from resnet_cli.text import percent, size
+from resnet_cli.text import size
 from resnet_cli.version import __version__
 
-#: With the largest thumbnails, this many keep a page below 5 MB. Galleries need at most 24 x 13, samples get the rest.
+#: With the largest thumbnails, this many keep a page below 5 MB. Galleries need at most 24 x 13 + 12 x 5, samples
+#: get the rest.
 MAX_THUMBNAILS = 400
-MAX_CARDS = 24
-#: Names shown per group of copies.
-MAX_LINES = 6
 MAX_SAMPLED_CLASSES = 20
 MAX_SAMPLES = 6
 #: Rows of a table, and findings; ``--json`` has all of them.
 MAX_ROWS = 500
 
-#: Kind -> title, how such images are handled, and the label of one image.
-_KINDS: dict[str, tuple[str, str, Callable[[ScannedImage], str]]] = {
-    "rotated": (
-        "Rotated by EXIF",
-        "Stored rotated, with the orientation in EXIF; shown upright here, as in training.",
-        lambda image: f"orientation {image.orientation}",
-    ),
-    "transparent": ("Transparent", "Placed on white, here as in training.", lambda image: image.mode),
-    "gray": ("Gray", "Read as RGB with three equal channels.", lambda image: image.mode),
-    "sixteen_bit": ("16-bit", "Converted to 8 bits.", lambda image: image.mode),
-    "cmyk": ("CMYK", "Made for print; colors may differ slightly in RGB.", lambda image: image.mode),
-}
 _PASSED_OVER = {
     "others": "Files that are not images by their name",
     "hidden": "Hidden files and folders",
     "links": "Links that were not followed",
     "unlabelled": "Images in no class",
 }
-
-
-class Line(NamedTuple):
-    """An image's name in a card, with a label: its split, class or mode."""
-
-    position: int
-    chip: str
-
-
-class Card(NamedTuple):
-    """One entry of a gallery.
-
-    Attributes:
-        images: Positions of the items to show; one of several exact copies.
-        lines: Names of the images, at most ``MAX_LINES``.
-        num_more: Number of omitted names.
-        badge: A value that belongs to the whole card.
-    """
-
-    images: tuple[int, ...]
-    lines: tuple[Line, ...]
-    num_more: int = 0
-    badge: str = ""
-
-
-class Gallery(NamedTuple):
-    """One section of cards.
-
-    Attributes:
-        code: Anchor that findings with the same code link to.
-        title: Heading of the section.
-        about: What the section shows.
-        cards: At most ``MAX_CARDS`` cards.
-        num_all: Number of cards without that limit.
-        is_wide: Whether a card has several names.
-    """
-
-    code: str
-    title: str
-    about: str
-    cards: list[Card]
-    num_all: int
-    is_wide: bool = True
 
 
 class Sample(NamedTuple):
@@ -108,8 +51,8 @@ def inspection_page(inspection: Inspection) -> str:
     """
     dataset = inspection.dataset
     leaks, conflicts = inspection.leaks, inspection.label_conflicts
-    galleries = [*_shared_galleries(inspection, leaks, conflicts), *_kind_galleries(inspection)]
-    cards = [card for gallery in galleries for card in gallery.cards]
+    all_galleries = galleries(inspection, leaks, conflicts)
+    cards = [card for gallery in all_galleries for card in gallery.cards]
     samples = _samples(inspection, MAX_THUMBNAILS - sum(len(card.images) for card in cards))
     shown: Iterable[Card | Sample] = (*cards, *samples)
     positions = sorted({position for card in shown for position in card.images})
@@ -133,7 +76,7 @@ def inspection_page(inspection: Inspection) -> str:
         histograms=_histograms(inspection),
         sizes=inspection.sizes(),
         samples=samples,
-        galleries=[gallery for gallery in galleries if gallery.cards],
+        galleries=[gallery for gallery in all_galleries if gallery.cards],
         near_by=inspection.near_by,
         unreadable=inspection.unreadable,
         thumbnails=dict(zip(positions, small, strict=True)),
@@ -149,84 +92,8 @@ def _histograms(inspection: Inspection) -> list[Chart]:
     return [
         side_histogram([min(side) for side in sides]),
         aspect_histogram([width / height for width, height in sides]),
-        cut_histogram([_cut(width, height) for width, height in sides]),
+        cut_histogram([share_cut(width, height) for width, height in sides]),
     ]
-
-
-def _cut(width: int, height: int) -> float:
-    return 1 - min(width, height) / max(width, height)
-
-
-def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
-    """Images that occur more than once."""
-    items, classes = inspection.dataset.items, inspection.dataset.classes
-    scores = {(pair.first, pair.second): percent(pair.score) for pair in inspection.near}
-
-    def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
-        lines = [Line(position, chip(items[position])) for position in leak.positions]
-        first = {line.chip: line for line in reversed(lines)}
-        # Conflicting labels must not be among the omitted names.
-        lines.sort(key=lambda line: line != first[line.chip])
-        if leak.is_exact:
-            images, badge = leak.positions[:1], f"{len(lines)} identical files"
-        else:
-            images, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
-        return Card(images, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
-
-    def gallery(code: str, title: str, about: str, found: Sequence[Leak], chip: Callable[[Item], str]) -> Gallery:
-        return Gallery(code, title, about, [card(leak, chip) for leak in found[:MAX_CARDS]], len(found))
-
-    def place(item: Item) -> str:
-        return f"{item.split} · {classes[item.label]}"
-
-    found_by = "similarity of shapes and colors" + (
-        ", or the cosine of features" if "features" in inspection.near_by else ""
-    )
-    return [
-        gallery(
-            "label_conflicts",
-            "Label conflicts",
-            "One image in two classes: any prediction is wrong for one of the labels.",
-            conflicts,
-            lambda item: classes[item.label],
-        ),
-        gallery(
-            "leaks",
-            "Leaks between splits",
-            "An image that is used for both training and evaluation makes metrics look better than they are.",
-            leaks,
-            lambda item: item.split,
-        ),
-        gallery(
-            "exact_duplicates",
-            "Exact duplicates",
-            "Several copies of the same file; each image is shown once.",
-            [Leak(group, True) for group in inspection.exact],
-            place,
-        ),
-        gallery(
-            "near_duplicates",
-            "Near duplicates",
-            f"Pairs that look the same: resaved, resized or slightly cropped images. The score is the {found_by}.",
-            [Leak((pair.first, pair.second), False) for pair in inspection.near],
-            place,
-        ),
-    ]
-
-
-def _kind_galleries(inspection: Inspection) -> list[Gallery]:
-    """Images that decoding or cropping changes, one per card."""
-    images = inspection.images
-    galleries = []
-    for code, (title, about, chip) in _KINDS.items():
-        found = [n for n, image in enumerate(images) if not image.error and KINDS[code](image)]
-        cards = [Card((position,), (Line(position, chip(images[position])),)) for position in found[:MAX_CARDS]]
-        galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
-    cut = {n: _cut(image.width, image.height) for n, image in enumerate(images) if not image.error}
-    long = sorted((n for n in cut if cut[n] > LONG_SHARE), key=lambda n: -cut[n])
-    cards = [Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),)) for position in long[:MAX_CARDS]]
-    about = "A square center crop removes more than half of each image; the longest come first."
-    return [*galleries, Gallery("long", "Long images", about, cards, len(long), is_wide=False)]
 
 
 def _samples(inspection: Inspection, room: int) -> list[Sample]:

@@ -314,7 +314,8 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     counts = {split: sum(per_class) for split, per_class in dataset.counts().items()}
     sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
     decisions.values |= {"data": dataset.spec, "weights": weights.spec}
-    decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes")
+    reading = f"; read as {dataset.reading}" if dataset.reading else ""
+    decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes{reading}")
     decisions.record("split", dataset.split_note or "as in the source")
     decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect shows more")
     decisions.record("weights", Path(weights.name).name, weights.why)

@@ -11,6 +11,14 @@ from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak
 from resnet_cli.data.inspection.scan import remedy
 from resnet_cli.version import SCHEMA_VERSION
 
+#: Look -> how it is described, and what to do about it.
+LOOKS = {
+    "tiny": ("much smaller than the others", "replace them by larger ones, or remove them"),
+    "flat": ("of one color or nearly", "remove those that show nothing"),
+    "dark": ("nearly black", "check how they were exported, or remove them"),
+    "bright": ("nearly white", "check how they were exported, or remove them"),
+    "blurred": ("blurred, or enlarged from a small image", "remove those in which the class cannot be recognized"),
+}
 #: Share of long images above which they are reported.
 MANY_LONG = 0.05
 
@@ -33,6 +41,7 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
         *spellings(dataset),
         *_copies(inspection),
         *class_sizes(dataset),
+        *_looks(inspection),
         *_long(inspection),
         *_bit_depth(inspection),
         *(Finding("note", note, "nothing to do if this is intended") for note in dataset.notes),
@@ -46,6 +55,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "data": dataset.name,
+        "reading": dataset.reading,
         "num_images": len(items),
         "fingerprint": dataset.fingerprint([image.sha256 for image in inspection.images]),
         "classes": [
@@ -60,6 +70,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
         "bit_depth": inspection.wide.bit_depth or None,
         "passed_over": dict(dataset.passed_over),
         "unreadable": [{"path": item.name, "reason": reason} for item, reason in inspection.unreadable],
+        "looks": {name: [items[at].name for at in positions] for name, positions in inspection.looks.items()},
         "modes": {name: [item.name for item in inspection.with_mode(name)] for name in KINDS},
         "exact_duplicates": [[items[position].name for position in group] for group in inspection.exact],
         "near_duplicates": [
@@ -149,6 +160,18 @@ def _copies(inspection: Inspection) -> Iterator[Finding]:
             f"{_pairs(len(inspection.near))}, such as {items[first].name} and {items[second].name}",
             "splits made by finetune keep them together",
         )
+
+
+def _looks(inspection: Inspection) -> Iterator[Finding]:
+    for name, positions in inspection.looks.items():
+        if positions:
+            what, fix = LOOKS[name]
+            verb = "is" if len(positions) == 1 else "are"
+            yield Finding(
+                name,
+                f"{_images(len(positions))} {verb} {what}, such as {inspection.dataset.items[positions[0]].name}",
+                f"{fix}; resnet-cli inspect --html shows them, --fix keeps them",
+            )
 
 
 def _long(inspection: Inspection) -> Iterator[Finding]:

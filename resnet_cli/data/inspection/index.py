@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 #: Version of the records; raised when the same file would give a different one.
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 #: Number of rows that are kept, about 1 GB; the oldest are deleted.
 MAX_ROWS = 2_000_000
 #: A file that changed this shortly before the scan may change again within one clock tick, unnoticed.
@@ -61,6 +61,10 @@ class ScannedImage(NamedTuple):
         orientation: Orientation in the EXIF block, 1 (upright) to 8.
         transparent: Whether the file has transparency (1 for a record from the index).
         signature: Signature for near duplicates; empty if the image cannot be read.
+        darkest: Level, of 255, that 1 % of the pixels are below in the darkest channel; 0 if it was not measured.
+        lightest: Level that 1 % of the pixels are above in the lightest channel; 255 if it was not measured.
+        contrast: Range of 98 % of the pixels in the channel with the largest; 255 if it was not measured.
+        sharpness: Sharpness of the sharpest edges; 0 if it was not measured.
         error: Reason why it cannot be read; empty if it can.
         bit_depth: Bits that the values of a 16-bit file need: 8, 10, 12, 14 or 16; 0 for all other files.
     """
@@ -74,6 +78,10 @@ class ScannedImage(NamedTuple):
     orientation: int = 1
     transparent: bool = False
     signature: bytes = b""
+    darkest: int = 0
+    lightest: int = 255
+    contrast: int = 255
+    sharpness: float = 0.0
     error: str = ""
     bit_depth: int = 0
 

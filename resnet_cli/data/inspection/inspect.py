@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
 from resnet_cli.data.inspection.duplicates import NearPair, find_near, find_near_by_features
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.looks import find_looks
 from resnet_cli.data.splits import connected
 from resnet_cli.system.events import Progress
 
@@ -115,6 +116,11 @@ class Inspection:
     def label_conflicts(self) -> list[Leak]:
         """Images with several labels."""
         return self._shared(lambda item: item.label)
+
+    @functools.cached_property
+    def looks(self) -> dict[str, list[int]]:
+        """``tiny``, ``flat``, ``dark``, ``bright``, ``blurred`` -> positions of the images that look so."""
+        return find_looks(self.images)
 
     @property
     def together(self) -> list[tuple[int, ...]]:

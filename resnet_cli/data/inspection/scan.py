@@ -16,6 +16,7 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
+from resnet_cli.data.inspection.looks import Look, look
 from resnet_cli.errors import DataError, ImageError, Interrupted, SetupError
 from resnet_cli.images import decode_whole, from_pixels, missing_library_command
 from resnet_cli.images.wide import beyond
@@ -102,6 +103,8 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
         # There may be enough memory, or the missing library, the next time: such a record is not kept.
         is_lasting = not isinstance(error.__cause__, MemoryError | SetupError)
         return ScannedImage(sha256 if is_lasting else b"", len(source), error=error.reason)
+    small = signature(decoded.image)
+    darkest, lightest, contrast, sharpness = look(decoded.image, small)
     return ScannedImage(
         sha256=sha256,
         num_bytes=len(source),
@@ -111,19 +114,29 @@ def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
         mode=decoded.mode,
         orientation=decoded.orientation,
         transparent=decoded.transparent,
-        signature=signature(decoded.image),
+        signature=small,
         bit_depth=decoded.bit_depth,
+        darkest=darkest,
+        lightest=lightest,
+        contrast=contrast,
+        sharpness=sharpness,
     )
 
 
 def _scan_pixels(item: Item, image: Image.Image, *, signatures: bool) -> ScannedImage:
+    small = signature(image) if signatures else b""
+    darkest, lightest, contrast, sharpness = look(image, small) if signatures else Look()
     return ScannedImage(
         sha256=item.content_hash(),
         num_bytes=image.width * image.height * 3,
         width=image.width,
         height=image.height,
         mode="RGB",
-        signature=signature(image) if signatures else b"",
+        signature=small,
+        darkest=darkest,
+        lightest=lightest,
+        contrast=contrast,
+        sharpness=sharpness,
     )
 
 

@@ -81,6 +81,7 @@ def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Data
 
     refuse_without_effect(options, (*ROW_FLAGS, "label_regex", "follow_links"), f"{name} has its own labels")
     dataset = named.open_named(name, offline=options.offline, on_download=on_download)
+    dataset = dataclasses.replace(dataset, reading=f"the data set {name}")
     if options.max_pixels is None:
         return dataset
     limited = tuple(dataclasses.replace(item, max_pixels=options.max_pixels) for item in dataset.items)
@@ -130,9 +131,3 @@ def is_wanted_member(name: str) -> bool:
     """Whether a member of an archive is of use."""
     path = Path(name)
     return is_image_name(name) or is_table_name(path) or is_annotation_name(name) or is_machine_file(path)
-
-
-def describe(dataset: Dataset) -> str:
-    """The number of images per split: ``245 train, 153 val``."""
-    counts = dataset.counts()
-    return ", ".join(f"{sum(per_class):,} {split}" for split, per_class in counts.items() if sum(per_class))

@@ -1,0 +1,208 @@
+"""The galleries of the page of ``inspect --html``: images that occur more than once, or have something in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
+from resnet_cli.text import percent
+
+#: Cards of a gallery, and of one of images that a training gains little from.
+MAX_CARDS = 24
+MAX_LOOK_CARDS = 12
+#: Names shown per group of copies.
+MAX_LINES = 6
+#: Kind -> title, how such images are handled, and the label of one image.
+_KINDS: dict[str, tuple[str, str, Callable[[ScannedImage], str]]] = {
+    "rotated": (
+        "Rotated by EXIF",
+        "Stored rotated, with the orientation in EXIF; shown upright here, as in training.",
+        lambda image: f"orientation {image.orientation}",
+    ),
+    "transparent": ("Transparent", "Placed on white, here as in training.", lambda image: image.mode),
+    "gray": ("Gray", "Read as RGB with three equal channels.", lambda image: image.mode),
+    "sixteen_bit": ("16-bit", "Converted to 8 bits.", lambda image: image.mode),
+    "cmyk": ("CMYK", "Made for print; colors may differ slightly in RGB.", lambda image: image.mode),
+}
+#: Look -> title, what it is, the label of one image, and the order of the images.
+_LOOKS: dict[str, tuple[str, str, Callable[[ScannedImage], str], Callable[[ScannedImage], float]]] = {
+    "tiny": (
+        "Tiny images",
+        "Much smaller than the others: the network sees them enlarged.",
+        lambda image: f"{image.width} x {image.height} px",
+        lambda image: min(image.width, image.height),
+    ),
+    "flat": (
+        "One color or nearly",
+        "Images with hardly any contrast.",
+        lambda image: f"contrast {image.contrast} of 255",
+        lambda image: image.contrast,
+    ),
+    "dark": (
+        "Nearly black",
+        "Hardly any pixel is brighter than a quarter of the range.",
+        lambda image: f"up to {image.lightest} of 255",
+        lambda image: image.lightest,
+    ),
+    "bright": (
+        "Nearly white",
+        "Hardly any pixel is darker than three quarters of the range.",
+        lambda image: f"from {image.darkest} of 255",
+        lambda image: -image.darkest,
+    ),
+    "blurred": (
+        "Blurred",
+        "No edge is sharp: out of focus, moved, or enlarged from a small image. The blurriest come first.",
+        lambda image: f"sharpness {image.sharpness:.2f}",
+        lambda image: image.sharpness,
+    ),
+}
+
+
+class Line(NamedTuple):
+    """An image's name in a card, with a label: its split, class or mode."""
+
+    position: int
+    chip: str
+
+
+class Card(NamedTuple):
+    """One entry of a gallery.
+
+    Attributes:
+        images: Positions of the items to show; one of several exact copies.
+        lines: Names of the images, at most ``MAX_LINES``.
+        num_more: Number of omitted names.
+        badge: A value that belongs to the whole card.
+    """
+
+    images: tuple[int, ...]
+    lines: tuple[Line, ...]
+    num_more: int = 0
+    badge: str = ""
+
+
+class Gallery(NamedTuple):
+    """One section of cards.
+
+    Attributes:
+        code: Anchor that findings with the same code link to.
+        title: Heading of the section.
+        about: What the section shows.
+        cards: At most ``MAX_CARDS`` cards.
+        num_all: Number of cards without that limit.
+        is_wide: Whether a card has several names.
+    """
+
+    code: str
+    title: str
+    about: str
+    cards: list[Card]
+    num_all: int
+    is_wide: bool = True
+
+
+def galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
+    """All galleries, the worst first, also empty ones.
+
+    Args:
+        inspection: What was found.
+        leaks: Its leaks.
+        conflicts: Its label conflicts.
+    """
+    return [
+        *_shared_galleries(inspection, leaks, conflicts),
+        *_look_galleries(inspection),
+        *_kind_galleries(inspection),
+    ]
+
+
+def share_cut(width: int, height: int) -> float:
+    """Share of an image that a center square cuts away."""
+    return 1 - min(width, height) / max(width, height)
+
+
+def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
+    """Images that occur more than once."""
+    items, classes = inspection.dataset.items, inspection.dataset.classes
+    scores = {(pair.first, pair.second): percent(pair.score) for pair in inspection.near}
+
+    def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
+        lines = [Line(position, chip(items[position])) for position in leak.positions]
+        first = {line.chip: line for line in reversed(lines)}
+        # Conflicting labels must not be among the omitted names.
+        lines.sort(key=lambda line: line != first[line.chip])
+        if leak.is_exact:
+            images, badge = leak.positions[:1], f"{len(lines)} identical files"
+        else:
+            images, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
+        return Card(images, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
+
+    def gallery(code: str, title: str, about: str, found: Sequence[Leak], chip: Callable[[Item], str]) -> Gallery:
+        return Gallery(code, title, about, [card(leak, chip) for leak in found[:MAX_CARDS]], len(found))
+
+    def place(item: Item) -> str:
+        return f"{item.split} · {classes[item.label]}"
+
+    found_by = "similarity of shapes and colors" + (
+        ", or the cosine of features" if "features" in inspection.near_by else ""
+    )
+    return [
+        gallery(
+            "label_conflicts",
+            "Label conflicts",
+            "One image in two classes: any prediction is wrong for one of the labels.",
+            conflicts,
+            lambda item: classes[item.label],
+        ),
+        gallery(
+            "leaks",
+            "Leaks between splits",
+            "An image that is used for both training and evaluation makes metrics look better than they are.",
+            leaks,
+            lambda item: item.split,
+        ),
+        gallery(
+            "exact_duplicates",
+            "Exact duplicates",
+            "Several copies of the same file; each image is shown once.",
+            [Leak(group, True) for group in inspection.exact],
+            place,
+        ),
+        gallery(
+            "near_duplicates",
+            "Near duplicates",
+            f"Pairs that look the same: resaved, resized or slightly cropped images. The score is the {found_by}.",
+            [Leak((pair.first, pair.second), False) for pair in inspection.near],
+            place,
+        ),
+    ]
+
+
+def _look_galleries(inspection: Inspection) -> list[Gallery]:
+    """Images that a training gains little from, the worst first."""
+    images = inspection.images
+    galleries = []
+    for code, (title, about, chip, order) in _LOOKS.items():
+        found = sorted(inspection.looks[code], key=lambda position: order(images[position]))
+        cards = [Card((position,), (Line(position, chip(images[position])),)) for position in found[:MAX_LOOK_CARDS]]
+        galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
+    return galleries
+
+
+def _kind_galleries(inspection: Inspection) -> list[Gallery]:
+    """Images that decoding or cropping changes, one per card."""
+    images = inspection.images
+    galleries = []
+    for code, (title, about, chip) in _KINDS.items():
+        found = [n for n, image in enumerate(images) if not image.error and KINDS[code](image)]
+        cards = [Card((position,), (Line(position, chip(images[position])),)) for position in found[:MAX_CARDS]]
+        galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
+    cut = {n: share_cut(image.width, image.height) for n, image in enumerate(images) if not image.error}
+    long = sorted((n for n in cut if cut[n] > LONG_SHARE), key=lambda n: -cut[n])
+    cards = [Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),)) for position in long[:MAX_CARDS]]
+    about = "A square center crop removes more than half of each image; the longest come first."
+    return [*galleries, Gallery("long", "Long images", about, cards, len(long), is_wide=False)]
