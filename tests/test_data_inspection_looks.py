@@ -107,6 +107,7 @@ ORDINARY: dict[str, Callable[[], Image.Image]] = {
     "little contrast": lambda: darkened(sharp(63), 0.25, 100),
     "a drawing": lambda: line_drawing("white", "black"),
     "a digit on black": lambda: line_drawing("black", "white"),
+    "a dark blue": lambda: two_colors((0, 0, 230), (0, 0, 20)),
     "colors of one brightness": lambda: two_colors((200, 60, 60), (20, 144, 60)),
     "noise": lambda: noisy(128, 40),
     "stripes": lambda: stripes(),
