@@ -60,8 +60,8 @@ def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | Non
         raise ImageError(path, reason)
     check_size(path, *page.size, max_pixels)
     # Tiles are decoded whole, however little of them the image uses: libtiff allocates what the header declares.
-    tile = [page.number(f"tile_{side}", length) for side, length in zip(("width", "height"), page.size, strict=True)]
-    check_size(path, *tile, max(max_pixels, MAX_TILE_PIXELS))
+    tile_width, tile_height = page.number("tile_width", page.size[0]), page.number("tile_height", page.size[1])
+    check_size(path, tile_width, tile_height, max(max_pixels, MAX_TILE_PIXELS))
     if max(page.tags.get("sample_format", (1,))) == 2 or page.number("bits", 1) == 32:
         _check_integers(data, path, page)
     elif _is_wrong_in_pillow(page):
