@@ -105,12 +105,9 @@ def read_pages(data: bytes) -> Iterator[Page]:
     Raises:
         ValueError: The first page is not complete, or the values of a page overlap.
     """
-    order = "<" if data[:2] == b"II" else ">"
     is_first = True
     try:
-        (version,) = struct.unpack_from(order + "H", data, 2)
-        layout = Layout(order, version == 43)
-        (offset,) = struct.unpack_from(order + ("Q" if layout.is_big else "L"), data, 8 if layout.is_big else 4)
+        layout, offset = _start(data)
         for _ in range(MAX_PAGES):
             if not offset:
                 return
@@ -121,6 +118,35 @@ def read_pages(data: bytes) -> Iterator[Page]:
         # Pillow would read the tags that are left, and take defaults for the others.
         if is_first:
             raise ValueError("its header is not complete") from error
+
+
+def read_all_pages(data: bytes) -> Iterator[Page]:
+    """The pages of a file and those inside its pages, at most :data:`MAX_PAGES`; damaged ones are left out."""
+    try:
+        layout, first = _start(data)
+    except struct.error:
+        return
+    waiting, seen = [first], {0}
+    while waiting and len(seen) <= MAX_PAGES:
+        offset = waiting.pop(0)
+        if offset in seen:
+            continue
+        seen.add(offset)
+        try:
+            page, following = _read_page(data, offset, layout)
+        except (struct.error, OverflowError, ValueError):
+            continue
+        yield page
+        waiting += [*page.tags.get("sub_pages", ())[:MAX_PAGES], following]
+
+
+def _start(data: bytes) -> tuple[Layout, int]:
+    """How the header is stored, and the offset of the first page."""
+    order = "<" if data[:2] == b"II" else ">"
+    (version,) = struct.unpack_from(order + "H", data, 2)
+    layout = Layout(order, version == 43)
+    (offset,) = struct.unpack_from(order + ("Q" if layout.is_big else "L"), data, 8 if layout.is_big else 4)
+    return layout, offset
 
 
 def _read_page(data: bytes, offset: int, layout: Layout) -> tuple[Page, int]:
