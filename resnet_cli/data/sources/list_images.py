@@ -54,19 +54,20 @@ class ImageNames:
                 found[key] = "" if key in found else name
         return found
 
-    def locate(self, references: Sequence[str]) -> list[str]:
+    def locate(self, references: Sequence[str], *, split: str = "") -> list[str]:
         """The images that a list names; empty texts for those that do not exist.
 
-        All of them are below one folder, which is the one below which most of a sample are found; among equals, a
-        folder such as ``images`` is preferred to others, and these to folders of masks. If several remain, nothing is
-        found. If the list names no folders and the images are in several, names that occur only once are found
-        wherever they are.
+        All of them are below one folder, usually the one below which most of a sample are found. A folder of the
+        list's split is preferred to one such as ``images``, this one to others, and all of them to masks. If
+        several remain, nothing is found. If the list names no folders and the images are in several, names that occur
+        only once are found wherever they are.
 
         Args:
             references: Paths as written, with ``/``; leading folders of another machine are ignored.
+            split: Split of the list; empty if it has none.
         """
         tried = references[:: max(1, len(references) // NUM_TRIED)]
-        num_found, start, num_dropped = self._place(tried)
+        num_found, start, num_dropped = self._place(tried, split)
         located = [self._find(start + _tail(reference, num_dropped)) for reference in references] if num_found else []
         if num_found < len(tried) and not any("/" in reference for reference in tried):
             anywhere = [self._by_last.get(reference, "") for reference in references]
@@ -74,25 +75,28 @@ class ImageNames:
                 return anywhere
         return located or [""] * len(references)
 
-    def _place(self, tried: Sequence[str]) -> tuple[int, str, int]:
+    def _place(self, tried: Sequence[str], split: str) -> tuple[int, str, int]:
         """How many references are found below which folder, without how many of their own leading folders."""
         longest = max((reference.count("/") for reference in tried), default=0)
-        best = (0, "", 0)
         for num_dropped in range(min(longest, MAX_DROPPED) + 1):
             tails = [_tail(reference, num_dropped) for reference in tried]
-            found = []
+            counts = {}
             for folder in self._survey.folders:
                 start = f"{folder}/" if folder else ""
-                num_found = sum(bool(self._find(start + tail)) for tail in tails)
-                found.append((num_found, _preference(folder), start))
-            # Sorting keeps the order of equals.
-            found.sort(key=lambda place: place[:2], reverse=True)
-            is_ambiguous = len(found) > 1 and found[0][:2] == found[1][:2]
-            if found[0][0] > best[0] and not is_ambiguous:
-                best = (found[0][0], found[0][2], num_dropped)
-            if best[0] == len(tried):
+                if num_found := sum(bool(self._find(start + tail)) for tail in tails):
+                    counts[folder] = num_found
+            if not counts:
+                continue
+            # The mask of a missing image is not taken for the image.
+            likely = {folder: number for folder, number in counts.items() if not _MASKS.search(folder)} or counts
+            likely = {folder: number for folder, number in likely.items() if number * 2 >= max(likely.values())}
+            best = max(_preference(folder, split) for folder in likely)
+            chosen = [folder for folder in likely if _preference(folder, split) == best]
+            if len(chosen) > 1:
                 break
-        return best
+            # With fewer folders, images of the same name in other folders would be found too.
+            return counts[chosen[0]], f"{chosen[0]}/" if chosen[0] else "", num_dropped
+        return 0, "", 0
 
     def _find(self, name: str) -> str:
         if name in self.names:
@@ -102,11 +106,11 @@ class ImageNames:
         return self._without_extension.get(name, "")
 
 
-def _preference(folder: str) -> int:
-    """2 for folders of images, 0 for folders of masks, and 1 for others."""
-    if _MASKS.search(folder):
-        return 0
-    return 1 + any(part.lower() in IMAGE_FOLDERS for part in folder.split("/"))
+def _preference(folder: str, split: str) -> int:
+    parts = folder.split("/")
+    return 2 * bool(split and any(split_of(part) == split for part in parts)) + any(
+        part.lower() in IMAGE_FOLDERS for part in parts
+    )
 
 
 def _tail(reference: str, num_dropped: int) -> str:
@@ -126,8 +130,11 @@ def folder_labels(names: Sequence[str]) -> list[str]:
     parts = {folder: folder.split("/") if folder else [] for folder in folders}
     shared = num_common(list(parts.values()))
     parts = {folder: part[shared:] for folder, part in parts.items()}
-    is_nested = any(len(part) > 1 for part in parts.values())
-    classes = {folder: _without_containers(part, is_nested) for folder, part in parts.items()}
+    # Among folders of one level, a name such as `train` is a class, unless all are such names.
+    has_splits = any(len(part) > 1 for part in parts.values()) or all(
+        split_of(part[0]) for part in parts.values() if part
+    )
+    classes = {folder: _without_containers(part, has_splits) for folder, part in parts.items()}
     deep = [part for part in classes.values() if part]
     if deep and all(len(part) > 1 and len(part[0]) == 1 and part[1].startswith(part[0]) for part in deep):
         classes = {folder: part[1:] for folder, part in classes.items()}
@@ -152,9 +159,8 @@ def num_common(parts: Sequence[list[str]]) -> int:
     )
 
 
-def _without_containers(parts: list[str], is_nested: bool) -> list[str]:
-    """The folders of a path that denote its class; among folders of one level, a name such as ``train`` is a class."""
-    while parts and (parts[0].lower() in IMAGE_FOLDERS or (is_nested and split_of(parts[0]))):
+def _without_containers(parts: list[str], has_splits: bool) -> list[str]:
+    while parts and (parts[0].lower() in IMAGE_FOLDERS or (has_splits and split_of(parts[0]))):
         parts = parts[1:]
     while parts and parts[-1].lower() in IMAGE_FOLDERS:
         parts = parts[:-1]

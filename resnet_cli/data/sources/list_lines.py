@@ -14,7 +14,7 @@ from resnet_cli.images import EXTENSIONS
 
 #: Lines that are read to find out whether a file is a list of images.
 NUM_SNIFFED = 20
-_IMAGE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, sorted(EXTENSIONS)))}))(?:[\s,;]+(.*))?", re.IGNORECASE)
+_IMAGE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, sorted(EXTENSIONS)))}))[\"']?(?:[\s,;]+(.*))?", re.IGNORECASE)
 #: Files that name the classes which a list numbers, in the order in which they are tried.
 _NAME_FILES = re.compile(r"(?:classes|categories\w*|class_?names?|synsets|labels)\.txt", re.IGNORECASE)
 _WNID = re.compile(r"n\d{8}")
@@ -54,18 +54,19 @@ def read_entries(path: Path) -> Iterator[Entry]:
 def split_line(text: str) -> tuple[str, str]:
     """The image that a line names, and the label after it.
 
-    Several numbers after the image, as in Oxford-IIIT Pet's ``Abyssinian_100 1 1 1``, are the label and other facts;
-    so are further cells after a tab, as in Tiny ImageNet's ``val_0.JPEG<tab>n03444034<tab>0<tab>32<tab>44<tab>62``.
+    Further cells after a tab are no part of the label, as in Tiny ImageNet's
+    ``val_0.JPEG<tab>n03444034<tab>0<tab>32<tab>44<tab>62``; several numbers without a name are kept together.
     """
     if "\t" in text:
-        image, label = (cell.strip() for cell in text.split("\t")[:2])
+        image, *cells = (cell.strip() for cell in text.split("\t"))
+        label = " ".join(cells) if all(cell.isdecimal() for cell in cells) else cells[0]
     elif match := _IMAGE.fullmatch(text):
         image, label = match[1], (match[2] or "").strip()
     else:
         image, _, label = text.partition(" ")
-    numbers = label.split()
-    if len(numbers) > 1 and all(number.isdecimal() for number in numbers):
-        label = numbers[0]
+        if "/" in label and "/" not in image:
+            # A folder whose name has a space: `hot dog/1005190`.
+            image, label = text, ""
     return clean(image), label.strip()
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.list_images import ImageNames
+from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, locate_list
 from resnet_cli.data.sources.list_lines import Entry
 from resnet_cli.data.sources.mat_lists import integers, read_mat, texts
-from resnet_cli.data.sources.split_lists import LocatedList, OfficialSet, list_folders, locate_list
+from resnet_cli.data.sources.split_lists import list_folders
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 

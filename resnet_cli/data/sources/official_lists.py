@@ -12,19 +12,12 @@ from typing import TypeAlias
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels, num_common
+from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list
 from resnet_cli.data.sources.list_lines import Entry, clean, read_entries, sniff
 from resnet_cli.data.sources.mat_sets import read_flowers, read_stanford_cars
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.rows import Row, RowFile
-from resnet_cli.data.sources.split_lists import (
-    LIST_FOLDERS,
-    LocatedList,
-    OfficialSet,
-    label_lists,
-    list_folders,
-    locate_list,
-    read_split_lists,
-)
+from resnet_cli.data.sources.split_lists import LIST_FOLDERS, list_folders, read_plain_list, read_split_lists
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_formats import lines_of, row_error
 from resnet_cli.data.sources.tables import read_table
@@ -83,7 +76,7 @@ def _read_given(survey: Survey, options: DataConfig) -> Reading | None:
     found = label_lists([locate_list(path, "", list(read_entries(path)), images)], [path.parent, path.parent.parent])
     if found is None:
         raise DataError(f"{path}: names images without their classes", hint="each line is: path label")
-    return _reading(found, survey, images, options)
+    return _reading(found, survey, images, options, given=folder)
 
 
 def _is_plain(path: Path) -> bool:
@@ -97,8 +90,18 @@ def _is_plain(path: Path) -> bool:
     return True
 
 
-def _reading(found: OfficialSet, survey: Survey, images: ImageNames, options: DataConfig) -> Reading:
-    """Makes a Reading of labeled entries, and counts what the lists and the folders do not have in common."""
+def _reading(
+    found: OfficialSet, survey: Survey, images: ImageNames, options: DataConfig, *, given: Path | None = None
+) -> Reading:
+    """Makes a Reading of labeled entries, and counts what the lists and the folders do not have in common.
+
+    Args:
+        found: The lists.
+        survey: The folder of the images.
+        images: Its images.
+        options: How DATA is read.
+        given: Folder of the list if DATA is one list, which may name a part of the images.
+    """
     files = [
         RowFile(
             listed.path,
@@ -108,16 +111,19 @@ def _reading(found: OfficialSet, survey: Survey, images: ImageNames, options: Da
         )
         for listed in found.lists
     ]
-    reading = read_rows(files, survey, options, what=_describe(found.lists, survey.root))
+    top = survey.root.absolute()
+    reading = read_rows(files, survey, options, what=_describe(found.lists, top if given is None else given))
     notes = [*found.notes, *reading.notes]
-    if any(not listed.path.absolute().is_relative_to(survey.root.absolute()) for listed in found.lists):
-        notes.append("the lists are outside DATA and belong to its images")
+    outside = [listed.path for listed in found.lists if not listed.path.absolute().is_relative_to(top)]
+    if outside and given is None:
+        notes.append(f"DATA is one folder of a data set; the lists around it are used, such as {outside[0]}")
     num_missing = sum(listed.num_missing for listed in found.lists)
     if num_missing:
         notes.append(f"listed images that do not exist: {num_missing:,}")
     used = {entry.image for listed in found.lists for entry in listed.entries}
-    if survey.file is None and (unused := images.names - used):
-        folders = collections.Counter(name.rpartition("/")[0] or "." for name in unused).most_common()
+    if given is None and (unused := images.names - used):
+        shared = num_common([name.split("/")[:-1] for name in images.names]) + 1
+        folders = collections.Counter("/".join(name.split("/")[:-1][:shared]) or "." for name in unused).most_common()
         where = ", ".join(f"{number:,} in {folder}" for folder, number in folders[:NUM_SHOWN])
         notes.append(f"images that no list names were ignored: {len(unused):,} ({where})")
     has_splits = any(listed.split for listed in found.lists)
@@ -144,17 +150,16 @@ def _read_joined(survey: Survey, images: ImageNames, options: DataConfig) -> Off
         return None
     path_of, label_of = _joined(folder / "images.txt"), _joined(folder / _LABELS)
     splits = folder / "train_test_split.txt"
-    is_train = _joined(splits) if splits.is_file() else {}
+    is_train = _joined(splits) if splits.is_file() else dict.fromkeys(path_of, ("", 0))
     for name, column in ((_LABELS, label_of), (splits.name, is_train)):
-        if column and (absent := path_of.keys() - column.keys()):
+        if absent := path_of.keys() - column.keys():
             raise DataError(
                 f"{folder / name}: {len(absent):,} of the {len(path_of):,} images in images.txt are not in it",
                 hint="it is damaged or belongs to other images; download it again",
             )
-    split_name = {"1": "train", "0": "test"} if is_train else {"": ""}
     lists = []
-    for value, split in split_name.items():
-        ids = [(key, image) for key, image in path_of.items() if is_train.get(key, ("", 0))[0] == value]
+    for value, split in {"1": "train", "0": "test", "": ""}.items():
+        ids = [(key, image) for key, image in path_of.items() if is_train[key][0] == value]
         entries = [Entry(clean(image), label_of[key][0], line) for key, (image, line) in ids]
         lists.append(locate_list(splits if split else folder / "images.txt", split, entries, images))
     return label_lists([listed for listed in lists if listed.entries], [folder])
@@ -273,4 +278,5 @@ READERS: tuple[_Reader, ...] = (
     read_stanford_cars,
     read_split_lists,
     _read_class_paths,
+    read_plain_list,
 )

@@ -10,16 +10,17 @@ as torchvision/datasets reads them, and Datumaro's ImageNet text format.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels, top_folders
-from resnet_cli.data.sources.list_lines import Entry, find_names, read_entries, sniff
+from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list
+from resnet_cli.data.sources.list_lines import read_entries, sniff
 from resnet_cli.data.sources.mat_lists import is_file_list, read_file_list
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
@@ -37,38 +38,11 @@ _SPLIT = re.compile(
     r"(?=(?:sets?|lists?|images?|files?|data|split|labels?)?(?![a-z]))"
 )
 _SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+_ORDER = ("train", "trainval", "val", "test")
+#: Text files of DATA that may be lists at most.
+MAX_PLAIN_LISTS = 30
 #: FGVC-Aircraft labels each image on three levels; its benchmark, and torchvision's default, is this one.
 _PREFERRED_LEVEL = "variant"
-
-
-@dataclass(frozen=True)
-class LocatedList:
-    """One list whose images were looked for.
-
-    Attributes:
-        path: The file, for messages.
-        split: Name of the split; empty if the file does not denote one.
-        entries: The entries whose images exist; ``image`` is the image's path below DATA.
-        num_missing: Number of entries whose images do not exist.
-    """
-
-    path: Path
-    split: str
-    entries: Sequence[Entry]
-    num_missing: int = 0
-
-
-@dataclass(frozen=True)
-class OfficialSet:
-    """What the lists of a data set say.
-
-    Attributes:
-        lists: Lists with a label for each entry.
-        notes: How they were understood.
-    """
-
-    lists: tuple[LocatedList, ...]
-    notes: tuple[str, ...] = ()
 
 
 def list_folders(survey: Survey) -> Iterator[tuple[Path, Sequence[str]]]:
@@ -84,17 +58,12 @@ def list_folders(survey: Survey) -> Iterator[tuple[Path, Sequence[str]]]:
     root = survey.root.absolute()
     above = list(root.parents)[: _NUM_ABOVE.get(root.name.lower(), 0)]
     if root.name.lower() in IMAGE_FOLDERS:
-        above = [root.parent, *(root.parent / name for name in LIST_FOLDERS)]
+        with contextlib.suppress(OSError):
+            beside = [name for name in sorted(os.listdir(root.parent)) if name.lower() in LIST_FOLDERS]
+            above = [root.parent, *(root.parent / name for name in beside)]
     for folder_path in above:
         with contextlib.suppress(OSError), os.scandir(folder_path) as files:
             yield folder_path, sorted(file.name for file in files if file.is_file())
-
-
-def locate_list(path: Path, split: str, entries: Sequence[Entry], images: ImageNames) -> LocatedList:
-    """Looks for the images of a list."""
-    located = images.locate([entry.image for entry in entries])
-    found = [entry._replace(image=name) for entry, name in zip(entries, located, strict=True) if name]
-    return LocatedList(path, split, found, len(entries) - len(found))
 
 
 def split_of_list(stem: str) -> tuple[str, str, int] | None:
@@ -167,9 +136,9 @@ def _families(survey: Survey) -> dict[tuple[Path, str], dict[int, dict[str, Path
 def _load(paths: Mapping[str, Path], images: ImageNames) -> list[LocatedList]:
     """The lists that name images of DATA; the test list of a benchmark may name images that are not published."""
     lists = []
-    for split, path in sorted(paths.items(), key=lambda pair: "trainval test".find(pair[0])):
+    for split, path in sorted(paths.items(), key=lambda pair: _ORDER.index(pair[0])):
         is_text = path.suffix.lower() == ".txt"
-        if is_text and not any(images.locate([entry.image for entry in sniff(path)])):
+        if is_text and not any(images.locate([entry.image for entry in sniff(path)], split=split)):
             continue
         entries = list(read_entries(path)) if is_text else read_file_list(path)
         located = locate_list(path, "train" if split == "trainval" else split, entries, images)
@@ -180,12 +149,18 @@ def _load(paths: Mapping[str, Path], images: ImageNames) -> list[LocatedList]:
 
 def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -> OfficialSet | None:
     """The lists with labels; None, with the reason in ``survey.refusals``, if they do not describe the data set."""
-    labeled = label_lists(lists, [lists[0].path.parent, lists[0].path.parent.parent])
-    found = labeled.lists if labeled else ()
-    shown = " and ".join(listed.path.name for listed in lists)
-    if labeled is None or not found:
-        survey.refusals.append(DataError(f"{lists[0].path}: names images without their classes"))
+    path = lists[0].path
+    try:
+        labeled = label_lists(lists, [path.parent, path.parent.parent])
+    except DataError as error:
+        survey.refusals.append(error)
         return None
+    if labeled is None:
+        survey.refusals.append(
+            DataError(f"{path}: names images without their classes", hint="each line is: path label")
+        )
+        return None
+    found = labeled.lists
     names = [entry.image for listed in found for entry in listed.entries]
     folders = {name.rpartition("/")[0] for name in names}
     num_around = sum(name.rpartition("/")[0] in folders for name in images.names)
@@ -195,69 +170,42 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
         if len(names) < num_around:
             survey.refusals.append(
                 DataError(
-                    f"{shown}: {len(names):,} of {num_around:,} images are listed",
-                    hint=f"to read only these: give {lists[0].path} as DATA",
+                    f"{path}: {len(names):,} of {num_around:,} images are listed",
+                    hint=f"to read only these: give {path} as DATA",
                 )
             )
         return None
     if len(found) == 1:
-        found = (LocatedList(found[0].path, "", found[0].entries, found[0].num_missing),)
+        found = (dataclasses.replace(found[0], split=""),)
     return OfficialSet(found, labeled.notes)
 
 
-def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> OfficialSet | None:
-    """Gives each entry the name of its class.
+def read_plain_list(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:
+    """Reads a list of ``path label`` lines without a split, such as ``labels.txt`` beside a flat folder of images.
 
-    Text after an image is its class. A number is replaced by the image's folder if the two agree, by the name in a
-    file of class names, or by the beginning of the image's name if the two agree; numbers that only count the lines,
-    as in ImageNet's ``train_cls.txt``, are no labels. Without any text the folder is the class.
-
-    Args:
-        lists: Lists of one data set.
-        name_folders: Folders in which a file of class names may be.
-
-    Returns:
-        The lists without entries that have no class; None if no entry has one.
+    Raises:
+        DataError: A list is damaged, or several lists label the images.
     """
-    names = [entry.image for listed in lists for entry in listed.entries]
-    texts = [entry.label for listed in lists for entry in listed.entries]
-    folders = folder_labels(names)
-    labels, notes = _choose_labels(names, texts, folders, name_folders)
-    label = iter(labels)
-    result = []
-    for listed in lists:
-        entries = [entry._replace(label=next(label)) for entry in listed.entries]
-        entries = [entry for entry in entries if entry.label]
-        if len(entries) < len(listed.entries):
-            notes.append(f"{listed.path.name} lists images without a class: {len(listed.entries) - len(entries):,}")
-        if entries:
-            result.append(LocatedList(listed.path, listed.split, entries, listed.num_missing))
-    return OfficialSet(tuple(result), tuple(notes)) if result else None
-
-
-def _choose_labels(
-    names: list[str], texts: list[str], folders: list[str], name_folders: list[Path]
-) -> tuple[list[str], list[str]]:
-    given = [text for text in texts if text]
-    is_numbered = bool(given) and all(text.isdecimal() and text.isascii() and len(text) < 10 for text in given)
-    if is_numbered and all(folders) and len(set(folders)) < len(given) and len(set(given)) == len(given):
-        given = []
-    if not given:
-        return folders, []
-    if not is_numbered:
-        return [text or folder for text, folder in zip(texts, folders, strict=True)], []
-    numbers = {int(text) for text in given}
-    if all(folders) and _agree(texts, folders):
-        return folders, []
-    if found := find_names(name_folders, numbers):
-        of_number, note = found
-        return [of_number[int(text)] if text else "" for text in texts], [note]
-    starts = [re.sub(r"[ _-]?\d+$", "", os.path.splitext(name.rpartition("/")[2])[0]) for name in names]
-    if all(starts) and len(numbers) > 1 and _agree(texts, starts):
-        return starts, ["class names are the beginnings of the images' names"]
-    return texts, ["classes are numbers; a classes.txt with one name per line names them"]
-
-
-def _agree(first: Sequence[str], second: Sequence[str]) -> bool:
-    """Whether each value in one sequence always has the same counterpart in the other."""
-    return len(set(zip(first, second, strict=True))) == len(set(first)) == len(set(second))
+    usable: dict[Path, OfficialSet] = {}
+    paths = [folder / name for folder, names in list_folders(survey) for name in names if name.lower().endswith(".txt")]
+    # More are annotations of one image or one class each.
+    for path in paths if len(paths) <= MAX_PLAIN_LISTS else []:
+        entries = sniff(path)
+        if not entries or not all(entry.label for entry in entries) or split_of_list(path.stem):
+            continue
+        if sum(map(bool, images.locate([entry.image for entry in entries]))) * 2 < len(entries):
+            continue
+        listed = locate_list(path, "", list(read_entries(path)), images)
+        if len(listed.entries) < len(images.names) * MIN_SHARE or len({entry.label for entry in listed.entries}) < 2:
+            continue
+        folders = folder_labels([entry.image for entry in listed.entries])
+        if all(folders) and len(set(folders)) > 1:
+            survey.refusals.append(
+                DataError(f"{path}: labels images that are in class folders", hint=f"to use it: give {path} as DATA")
+            )
+        elif found := _labeled([listed], survey, images):
+            usable[path] = found
+    if len(usable) > 1:
+        shown = " or ".join(map(str, usable))
+        raise DataError(f"{survey.root}: several lists label its images", hint=f"give one of them as DATA: {shown}")
+    return next(iter(usable.values()), None)
