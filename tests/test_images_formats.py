@@ -167,6 +167,16 @@ def test_the_declared_size_of_a_jpeg_xl_is_known_before_it_is_decoded(
         decode(data, "x", max_pixels=width * height - 1)
 
 
+def test_the_header_of_a_jpeg_xl_may_be_in_several_parts() -> None:
+    bare = jxl(noise())
+    parts = [bare[:3], bare[3:5], bare[5:]]
+    boxes = [(b"jxlp", struct.pack(">I", number) + part) for number, part in enumerate(parts)]
+    boxes[-1] = (b"jxlp", struct.pack(">I", 2 | 2**31) + parts[2])
+    container = b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
+    container += b"".join(struct.pack(">I", len(content) + 8) + kind + content for kind, content in boxes)
+    np.testing.assert_array_equal(np.asarray(decode(container, "x.jxl")), noise())
+
+
 def test_a_jpeg_xl_with_many_channels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
     data = jxl(np.zeros((12, 20, 30), np.uint8), photometric="gray", planar=True)

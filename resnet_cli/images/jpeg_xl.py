@@ -17,6 +17,8 @@ from resnet_cli.images.pixels import Decoded, check_size, finish
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 #: Alpha and a few more; the standard allows 4096, each as large as the image.
 _MAX_EXTRA_CHANNELS = 4
+#: More than the header of a codestream takes.
+_HEADER_BYTES = 256
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -67,22 +69,24 @@ def _finish(pixels: np.ndarray) -> Decoded:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The first bytes of the codestream, which may be inside a container of boxes."""
+    """The first bytes of the codestream, which may be inside a container of boxes, in one part or several."""
     if data.startswith(b"\xff\x0a"):
-        return data[:256]
-    at = 0
-    while at + 8 <= len(data):
+        return data[:_HEADER_BYTES]
+    at, found = 0, b""
+    while at + 8 <= len(data) and len(found) < _HEADER_BYTES:
         size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
         if size == 1:
             size, start = int.from_bytes(data[start : start + 8], "big"), start + 8
-        if kind in (b"jxlc", b"jxlp"):
-            # A partial codestream begins with its number.
-            start += 4 * (kind == b"jxlp")
-            return data[start : start + 256]
-        if size < 8:
+        # The last box may have no size.
+        end = at + size if size else len(data)
+        if end < start:
             break
-        at += size
-    raise ValueError("the container has no codestream")
+        if kind in (b"jxlc", b"jxlp"):
+            # A part of the codestream begins with its number.
+            start += 4 * (kind == b"jxlp")
+            found += data[start : min(end, start + _HEADER_BYTES)]
+        at = end
+    return found
 
 
 class _Bits:
