@@ -235,3 +235,108 @@ def test_images_beside_files_about_them_are_looked_through(tmp_path: Path, besid
 )
 def test_a_split_is_found_inside_a_name(name: str, split: str | None) -> None:
     assert split_of(name) == split
+
+
+@pytest.mark.parametrize("name", ["no_label", "_unlabeled", "unlabelled", "unsup", "_unclassified", "Unlabeled Images"])
+def test_images_that_a_tool_left_without_a_label_are_no_class(tmp_path: Path, name: str) -> None:
+    fill(tmp_path, {"cat": 2, "dog": 2, name: 5})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
+    assert f"5 images in {name} have no labels" in said(dataset)
+    kept = read(tmp_path, classes=("cat", "dog", name))
+    assert counts(kept)["train"][name] == 5
+
+
+def test_images_without_labels_beside_the_data_set_are_counted(tmp_path: Path) -> None:
+    dataset = read(fill(tmp_path, {"data/cat": 2, "data/dog": 2, "unlabeled": 5}))
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
+    assert "5 images in unlabeled have no labels and were not used" in said(dataset)
+
+
+# Copies and versions
+
+
+def copy_into(root: Path, name: str, *folders: str) -> None:
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.jpg")):
+            target = root / name / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+
+
+def test_a_copy_inside_the_data_set_is_counted_and_not_used(tmp_path: Path) -> None:
+    root = fill(tmp_path / "cells", {"healthy": 3, "sick": 4})
+    copy_into(root, "cells", "healthy", "sick")
+    dataset = read(root)
+    assert counts(dataset) == {"train": {"healthy": 3, "sick": 4}}
+    assert dataset.notes == ("cells is a copy of the folders beside it and was not used (7 images)",)
+    # The same one level above.
+    assert counts(read(tmp_path)) == counts(dataset)
+
+
+def test_a_copy_of_all_splits_is_not_used(tmp_path: Path) -> None:
+    names = {f"{split}/{label}": 2 for split in ("train", "val", "test") for label in CAT_DOG}
+    root = fill(tmp_path / "xray", names)
+    copy_into(root, "xray", "train", "val", "test")
+    dataset = read(root)
+    assert counts(dataset) == {split: {"cat": 2, "dog": 2} for split in ("train", "val", "test")}
+    assert "xray is a copy" in said(dataset)
+
+
+def test_folders_of_the_same_names_with_other_images_are_no_copy(tmp_path: Path) -> None:
+    root = fill(tmp_path, {"healthy": 3, "sick": 4, "more/healthy": 2, "more/sick": 2})
+    error = refused(root)
+    assert "more contains folders called like those beside it (healthy, sick)" in error.message
+    assert f"inspect {root}/more" in (error.hint or "")
+    assert counts(read(root / "more")) == {"train": {"healthy": 2, "sick": 2}}
+    assert counts(read(root, classes=("healthy", "sick"))) == {"train": {"healthy": 3, "sick": 4}}
+
+
+def test_a_copy_beside_the_data_set_is_not_used(tmp_path: Path) -> None:
+    names = {f"Set/{split}/{label}": 2 for split in ("train", "valid") for label in CAT_DOG}
+    root = fill(tmp_path, names)
+    for path in sorted((root / "Set").rglob("*.jpg")):
+        target = root / "set (1)" / path.relative_to(root / "Set")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    dataset = read(root)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}, "val": {"cat": 2, "dog": 2}}
+    assert "set (1) is a copy of Set and was not used (8 images)" in said(dataset)
+
+
+def test_the_version_with_splits_is_read_and_the_other_is_counted(tmp_path: Path) -> None:
+    fill(tmp_path, {f"v1/v1/{split}/{label}": 2 for split in ("train", "test") for label in CAT_DOG})
+    fill(tmp_path, {f"v1_512/{label}": 3 for label in CAT_DOG})
+    fill(tmp_path, {"other/JPEGImages": 5})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}, "test": {"cat": 2, "dog": 2}}
+    assert "v1 was read, since it has splits; not used: other (5 images), v1_512 (6 images)" in said(dataset)
+
+
+def test_two_versions_with_splits_are_refused_with_the_commands(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{v}/{split}/{c}": 2 for v in ("v1", "v2") for split in ("train", "test") for c in CAT_DOG})
+    # Not a copy: one of them has an image more.
+    write(tmp_path, "v2/train/cat/more.jpg")
+    error = refused(tmp_path)
+    assert "v1 (8 images), v2 (9 images)" in error.message
+    assert f"inspect {tmp_path}/v1" in (error.hint or "") and "--classes v1,v2" in (error.hint or "")
+    assert counts(read(tmp_path, classes=("v1", "v2"))) == {"train": {"v1": 8, "v2": 9}}
+
+
+def test_images_as_they_were_taken_are_read_and_not_what_was_made_of_them(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{kind}/{label}": 2 for kind in ("color", "grayscale", "segmented") for label in CAT_DOG})
+    write(tmp_path, "segmented/cat/more.jpg", "grayscale/dog/more.jpg")
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
+    assert "color was read" in said(dataset) and "grayscale (5 images)" in said(dataset)
+
+
+def test_versions_with_the_same_names_of_images_are_refused(tmp_path: Path) -> None:
+    names = [f"{label}/scan {index} of leaf.jpg" for label in CAT_DOG for index in range(3)]
+    write(tmp_path, *(f"{version}/{name}" for version in ("night", "noon") for name in names))
+    assert "night (6 images), noon (6 images)" in refused(tmp_path).message
+
+
+def test_the_same_folders_in_each_class_are_no_versions(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{label}/{place}": 3 for label in CAT_DOG for place in ("indoor", "outdoor")})
+    assert counts(read(tmp_path)) == {"train": {"cat": 6, "dog": 6}}

@@ -34,15 +34,6 @@ _MASK_HINTS = ("mask", "seg", "gt", "groundtruth", "trimap", "annotation")
 #: Share of the names in a folder of masks that other images have too.
 _MIN_PAIRED = 0.9
 
-_UNLABELED = re.compile(
-    r"(un(labell?ed|sup(ervised)?|classified|annotated|tagged)|(no|not|without)label(s|l?ed)?)(data|images?|set)?"
-)
-
-
-def is_unlabeled(name: str) -> bool:
-    """Whether a folder is called as annotation tools call that of images without a label: ``no_label``, ``unsup``."""
-    return _UNLABELED.fullmatch("".join(words_of(last(name)))) is not None
-
 
 def pass_over(layout: Layout, keep: Container[str]) -> list[str]:
     """Marks the folders and images of a layout that do not count.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from resnet_cli.data.sources.split_names import SPLIT_NAMES
+from resnet_cli.data.sources.split_names import SPLIT_NAMES, words_of
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
 
 #: Words of folders that say that there are images in them, and nothing else.
 CONTAINERS = frozenset(
     "image images img imgs photo photos pic pics picture pictures jpg jpgs jpeg jpegs png pngs jpegimages".split()
+)
+
+_UNLABELED = re.compile(
+    r"(un(labell?ed|sup(ervised)?|classified|annotated|tagged)|(no|not|without)label(s|l?ed)?)(data|images?|set)?"
 )
 
 
@@ -70,10 +75,10 @@ class Layout:
     def unwrapped(self, name: str) -> str:
         """Descends while a folder contains only one folder with images, which has class folders in it.
 
-        Folders without images beside it, such as annotations, do not matter; an empty folder may be an empty class.
+        Beside it, folders without images or without labels do not matter; an empty folder may be an empty class.
         """
         for _ in range(MAX_WRAPPERS):
-            inner = self.folders(name)
+            inner = [child for child in self.folders(name) if not is_unlabeled(child)]
             if len(inner) != 1 or self.images(name) or any(map(self.is_empty, self.children(name))):
                 return name
             (child,) = inner
@@ -84,10 +89,28 @@ class Layout:
             name = child
         return name
 
+    def class_folders(self, name: str) -> list[str]:
+        """The folders that may be classes in a folder, or in what it wraps.
+
+        A single folder of images does not count if it is called `images`, or like the folder that it is in.
+        """
+        top = self.unwrapped(name)
+        inner = self.folders(top)
+        if len(inner) == 1 and not self.folders(inner[0]):
+            words = words_of(last(inner[0]))
+            if last(inner[0]).lower() == last(top).lower() or (words and CONTAINERS.issuperset(words)):
+                return []
+        return inner
+
 
 def last(name: str) -> str:
     """The last part of a folder's name."""
     return name.rpartition("/")[2]
+
+
+def is_unlabeled(name: str) -> bool:
+    """Whether a folder is called as annotation tools call that of images without a label: ``no_label``, ``unsup``."""
+    return _UNLABELED.fullmatch("".join(words_of(last(name)))) is not None
 
 
 def shown(names: list[str], layout: Layout) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resnet_cli.data.dataset import SPLITS, Split
-from resnet_cli.data.sources.folder_layout import Layout, images, last, shown
+from resnet_cli.data.sources.folder_layout import Layout, images, is_unlabeled, last, shown
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, parse_split
 from resnet_cli.errors import DataError
 
@@ -45,7 +45,7 @@ def find_splits(layout: Layout, top: str, *, by_name: bool) -> Splits:
     """
     inner = layout.folders(top)
     exact = [name for name in inner if last(name).lower() in SPLIT_NAMES]
-    usable = {name for name in inner if by_name or layout.folders(name)}
+    usable = {name for name in inner if by_name or layout.class_folders(name)}
     chosen = {name: SPLIT_NAMES[last(name).lower()] for name in exact if name in usable}
     _refuse_twice(layout, chosen, exact=True)
     longer = _longer_names(layout, inner, exact, usable, by_name=by_name)
@@ -86,7 +86,7 @@ def _longer_names(
 
 
 def _share_classes(layout: Layout, first: str, second: str) -> bool:
-    found = [{last(child) for child in layout.folders(layout.unwrapped(name))} for name in (first, second)]
+    found = [{last(child) for child in layout.class_folders(name)} for name in (first, second)]
     return not found[0].isdisjoint(found[1])
 
 
@@ -104,7 +104,9 @@ def _refuse_twice(layout: Layout, chosen: dict[str, Split], *, exact: bool) -> N
 def _beside(layout: Layout, names: list[str], first: str) -> tuple[str, ...]:
     """Notes about folders with images beside the splits."""
     notes = []
-    unlabeled = [name for name in names if parse_split(last(name)) and not layout.folders(layout.unwrapped(name))]
+    unlabeled = [
+        name for name in names if (parse_split(last(name)) or is_unlabeled(name)) and not layout.class_folders(name)
+    ]
     for name in unlabeled:
         notes.append(f"{images(layout.count(name))} in {last(name)} have no labels and were not used")
     others = [name for name in names if name not in unlabeled]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.folder_checks import pass_over
-from resnet_cli.data.sources.folder_layout import Layout, last
+from resnet_cli.data.sources.folder_layout import Layout, images, is_unlabeled, last
 from resnet_cli.data.sources.folder_refusals import explain_empty, refuse_no_classes
 from resnet_cli.data.sources.folder_splits import find_splits
+from resnet_cli.data.sources.folder_tops import find_top
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
 from resnet_cli.data.sources.misnamed import ContentLooks
 from resnet_cli.data.sources.reading import Reading
@@ -60,9 +61,9 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     """
     layout = Layout(survey)
     checked = pass_over(layout, options.classes or ())
-    top = layout.unwrapped("")
+    top, passed = find_top(layout, options.classes or ())
     splits = find_splits(layout, top, by_name=options.label_regex is not None)
-    found = _Found(layout)
+    found = _Found(layout, options.classes or ())
     for split, root in splits.roots or (("train", top),):
         if options.label_regex:
             found.by_regex(root, split, re.compile(options.label_regex))
@@ -75,7 +76,7 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
         found.images,
         "classes from file names" if options.label_regex else "one folder per class",
         splits.note,
-        (*splits.notes, *checked, *found.notes()),
+        (*splits.notes, *passed, *checked, *found.notes()),
         Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled),
     )
 
@@ -83,8 +84,10 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
 class _Found:
     """Collects the labeled images of a layout, and counts what is beside them."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, keep: Container[str]) -> None:
         self._layout = layout
+        self._keep = keep
+        self._unlabeled: list[str] = []
         self._looks = ContentLooks()
         self._empty: list[str] = []
         self.images: list[LabeledImage] = []
@@ -95,6 +98,9 @@ class _Found:
         root = self._layout.unwrapped(root)
         self.num_unlabelled += len(self._layout.images(root))
         for class_folder in self._layout.children(root):
+            if is_unlabeled(class_folder) and last(class_folder) not in self._keep:
+                self._unlabeled.append(class_folder)
+                continue
             if not self._layout.count(class_folder):
                 self._empty.append(class_folder)
             for folder in self._layout.below(class_folder):
@@ -132,6 +138,11 @@ class _Found:
         """What was passed over while the images were collected."""
         survey, tree = self._layout.survey, self._layout.survey.tree
         notes = [f"the folder {name} contains no images" for name in self._empty]
+        for name in self._unlabeled:
+            notes.append(
+                f"{images(self._layout.count(name))} in {name} have no labels and were not used; --classes with all "
+                "names takes the folder as a class"
+            )
         if self._looks.found:
             looks = self._looks.found
             notes.append(f"{looks.describe(survey.root)}, and were ignored; {looks.hint(survey.root)}")
