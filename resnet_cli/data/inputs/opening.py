@@ -161,7 +161,7 @@ def _checked(spec: str, items: Callable[[], Iterator[Item]], *, folder: Path | N
 
 def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork) -> _Source:
     from resnet_cli.data.sources.archives import unpacked
-    from resnet_cli.data.sources.opening import is_wanted_member
+    from resnet_cli.data.sources.wanted_members import is_wanted_member
 
     folder = str(unpacked(path, wanted=is_wanted_member, on_progress=lambda *counts: on_work("unpack", *counts)))
 

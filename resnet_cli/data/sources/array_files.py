@@ -10,6 +10,8 @@ import functools
 import math
 import os
 import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +48,8 @@ _DAMAGE = (
     RuntimeError,
     MemoryError,
     SyntaxError,
+    # NumPy parses the header of an array as Python.
+    tokenize.TokenError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
@@ -88,7 +92,10 @@ def open_arrays(path: Path) -> list[StoredArray]:
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
-        yield
+        # NumPy and SciPy warn about oddities of files that they read nevertheless.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or f"damaged: {str(error)[:200] or type(error).__name__}"
         raise DataError(f"{path}: {reason}") from error

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
-from resnet_cli.data.sources.annotation_files import is_annotation_name
 from resnet_cli.data.sources.labeled import build_dataset, group_items
-from resnet_cli.data.sources.machine_files import is_machine_file
 from resnet_cli.data.sources.own_tables import own_tables_note
 from resnet_cli.data.sources.readers import COLUMN_FLAGS, ROW_FLAGS, read, refuse_without_effect
+from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.shards import read_shard_files, shard_files
 from resnet_cli.data.sources.survey import Survey
-from resnet_cli.data.sources.table_formats import is_table_name
+from resnet_cli.data.sources.wanted_members import is_wanted_member
 from resnet_cli.errors import DataError
-from resnet_cli.images import is_image_name
 from resnet_cli.network.registry import DATASETS
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.events import OnWork
@@ -29,8 +29,8 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
     """Opens a data set with the splits of its source; a source without splits is all ``train``.
 
     Args:
-        spec: A folder, a table, an archive of either, the URL of any of these, or the name of a data set in the
-            registry.
+        spec: A folder, a file, an archive of either, a pattern of shards with braces, the URL of a folder, file or
+            archive, or the name of a data set in the registry.
         options: How the data is read.
         on_work: Called with the bytes done and the bytes in all of ``download`` and ``unpack``.
 
@@ -62,7 +62,8 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
         dataset = dataclasses.replace(dataset, name=_short_name(spec))
     else:
         path = user_path(spec)
-        if not os.path.exists(path):
+        shards = [] if os.path.exists(path) else shard_files(spec)
+        if not shards and not os.path.exists(path):
             raise DataError(
                 f"DATA {spec}: no such folder or file",
                 hint="give a folder with one subfolder per class, a table, an archive, a URL, or a name: "
@@ -70,7 +71,10 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
             )
         # A table that is a link lists images beside the link.
         absolute = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-        dataset = _open_path(path, options, spec=str(absolute), on_work=on_work, within=None)
+        if shards:
+            dataset = _open_shards(shards, options, spec=str(absolute))
+        else:
+            dataset = _open_path(path, options, spec=str(absolute), on_work=on_work, within=None)
     if options.group_by and not any(item.group for item in dataset.items):
         dataset = group_items(dataset, options.group_by)
     return dataset.select(options.classes) if options.classes else dataset
@@ -105,13 +109,24 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
         if not own:
             raise
         raise DataError(error.message, hint="; ".join(filter(None, (own, error.hint)))) from error
+    name = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
+    return _built(reading, options, name=name, spec=spec, notes=[own] if own else [])
+
+
+def _open_shards(files: Sequence[Path], options: DataConfig, *, spec: str) -> Dataset:
+    refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), "DATA is a pattern of shards")
+    reading = read_shard_files(files, Survey(files[0].parent, spec=spec))
+    return _built(reading, options, name=files[0].parent.resolve().name, spec=spec)
+
+
+def _built(reading: Reading, options: DataConfig, *, name: str, spec: str, notes: Sequence[str] = ()) -> Dataset:
     return build_dataset(
         reading.images,
-        name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "data",
+        name=name or "data",
         spec=spec,
         max_pixels=options.max_pixels,
         ignored=reading.ignored,
-        notes=(*reading.notes, own) if own else reading.notes,
+        notes=(*reading.notes, *notes),
         split_note=reading.split_note,
         reading=reading.what,
         mirror_safe=reading.mirror_safe,
@@ -125,9 +140,3 @@ def _short_name(spec: str) -> str:
     stem = re.split(r"\.(?:zip|t[a-z]+2?|csv|jsonl|ndjson|parquet)\b", last, flags=re.IGNORECASE)[0]
     # Run folders get this name, and Windows does not allow these characters.
     return re.sub(r'[<>:"|?*\x00-\x1f]', "_", stem).rstrip(". ") or "data"
-
-
-def is_wanted_member(name: str) -> bool:
-    """Whether a member of an archive is of use."""
-    path = Path(name)
-    return is_image_name(name) or is_table_name(path) or is_annotation_name(name) or is_machine_file(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
-from resnet_cli.data.sources.machine_files import MACHINE_READERS
+from resnet_cli.data.sources.machine_readers import MACHINE_READERS
 from resnet_cli.data.sources.official_lists import read_official_lists
 from resnet_cli.data.sources.reading import Reader, Reading
 from resnet_cli.data.sources.survey import Survey
