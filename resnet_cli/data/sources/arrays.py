@@ -41,8 +41,8 @@ def read_arrays(survey: Survey, options: DataConfig) -> Reading | None:
     """
     if survey.file is not None:
         return _read_file(survey.file, survey, options) if _is_array_file(survey.file) else None
-    paths = [survey.path(name) for name in survey.others(*ARRAY_FORMATS)]
-    if not paths or any(folder.images for folder in survey.folders.values()):
+    paths = [] if survey.has_images else [survey.path(name) for name in survey.others(*ARRAY_FORMATS)]
+    if not paths:
         return None
     try:
         if len(paths) > _MAX_FILES:

@@ -27,7 +27,7 @@ def read_cifar_files(survey: Survey, options: DataConfig) -> Reading | None:
     Raises:
         DataError: A file is missing or damaged, or it is the version of Python pickles.
     """
-    if survey.file is not None or any(folder.images for folder in survey.folders.values()):
+    if survey.file is not None or survey.has_images:
         return None
     found = [(folder, name) for folder in survey.folders.values() if (name := cifar_name(folder.others))]
     if not found:

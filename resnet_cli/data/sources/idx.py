@@ -52,8 +52,10 @@ def read_idx(survey: Survey, options: DataConfig) -> Reading | None:
             name for name in names if (m := _NAME.fullmatch(name)) and (m["set"].lower(), m["split"].lower()) == key
         ]
     else:
+        if survey.has_images:
+            return None
         names = [name for name in survey.others() if is_idx_name(name.rpartition("/")[2])]
-        if not names or any(folder.images for folder in survey.folders.values()):
+        if not names:
             return None
     return _read_sets(survey, names)
 

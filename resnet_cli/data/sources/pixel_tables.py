@@ -66,7 +66,7 @@ def read_pixel_tables(survey: Survey, options: DataConfig) -> Reading | None:
         return None
     if survey.file is not None:
         paths = [survey.file] if survey.file.suffix.lower() == ".csv" else []
-    elif any(folder.images for folder in survey.folders.values()):
+    elif survey.has_images:
         return None
     else:
         paths = [survey.path(name) for name in survey.others(".csv")]

@@ -45,8 +45,10 @@ def read_saved(survey: Survey, options: DataConfig) -> Reading | None:
         if survey.file.suffix.lower() not in ARROW_EXTENSIONS:
             return None
         return read_rows([_row_file(survey.file, "", options)], survey, options, what=f"table {survey.file.name}")
+    if survey.has_images:
+        return None
     names = [name for name in survey.others(*ARROW_EXTENSIONS) if not _base(name).startswith(_CACHE_PREFIX)]
-    if not names or any(folder.images for folder in survey.folders.values()):
+    if not names:
         return None
     tops = [folder.name for folder in survey.folders.values() if _SPLITS_FILE in folder.others]
     states = [folder.name for folder in survey.folders.values() if _STATE_FILE in folder.others]

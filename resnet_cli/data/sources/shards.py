@@ -80,7 +80,7 @@ def read_shards(survey: Survey, options: DataConfig) -> Reading | None:
     """
     if survey.file is not None:
         return None
-    if any(folder.images for folder in survey.folders.values()):
+    if survey.has_images:
         return _read_unpacked(survey)
     paths = [survey.path(name) for name in survey.others(*SHARD_EXTENSIONS)]
     return read_shard_files(paths, survey) if paths and _is_shard(paths[0]) else None
