@@ -98,6 +98,11 @@ class Survey:
         return {folder.name: folder for folder in self.below()}
 
     @functools.cached_property
+    def has_images(self) -> bool:
+        """Whether any folder contains images."""
+        return any(folder.images for folder in self.below())
+
+    @functools.cached_property
     def image_index(self) -> ImageIndex:
         """All images by name, for references that are not paths."""
         return ImageIndex(self.images())
