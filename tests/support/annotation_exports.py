@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -90,6 +91,18 @@ def label_studio_minimal(folder: Path, labels: Labels) -> Path:
         for number, (name, label) in enumerate(labels.items())
     ]
     return written(folder / "result.json", rows)
+
+
+def label_studio_table(folder: Path, labels: Labels, delimiter: str = ",") -> Path:
+    put_images(folder / "upload", {f"0123abcd-{name}": "" for name in labels})
+    text = io.StringIO()
+    table = csv.writer(text, delimiter=delimiter)
+    table.writerow(["image", "id", "animal", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"])
+    table.writerows(
+        [f"/data/upload/1/0123abcd-{name}", number, label, 1, 7, "2026-01-01", "2026-01-01", 2.5]
+        for number, (name, label) in enumerate(labels.items())
+    )
+    return written(folder / f"result.{'csv' if delimiter == ',' else 'tsv'}", text.getvalue())
 
 
 def list_of_objects(folder: Path, labels: Labels) -> Path:
@@ -318,11 +331,13 @@ def darwin(folder: Path, labels: Labels) -> Path:
     return folder
 
 
-#: Formats with an image that has no label are marked by True; the others cannot express it.
+#: Name of a format, as a test calls it -> its writer.
 EXPORTS: dict[str, Export] = {
     "COCO annotations": coco,
     "Label Studio export": label_studio,
     "Label Studio JSON-MIN": label_studio_minimal,
+    "Label Studio CSV": label_studio_table,
+    "Label Studio TSV": functools.partial(label_studio_table, delimiter="\t"),
     "list of images": list_of_objects,
     "map of images": map_of_images,
     "map of images to objects": map_of_objects,

@@ -12,7 +12,7 @@ from typing import Any
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotation_documents import DOCUMENT_FORMATS
 from resnet_cli.data.sources.annotation_items import Annotated, Annotation, Malformed, ObjectFormat, text
-from resnet_cli.data.sources.annotation_lines import read_list, read_vertex_csv, read_via_csv
+from resnet_cli.data.sources.annotation_lines import read_label_studio_csv, read_list, read_vertex_csv, read_via_csv
 from resnet_cli.data.sources.annotation_objects import OBJECT_FORMATS
 from resnet_cli.data.sources.annotation_xml import VOC, read_xml
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
@@ -25,7 +25,7 @@ MAX_JSON_BYTES = 1_000_000_000
 #: Extensions of files that are only read as annotations.
 DOCUMENT_EXTENSIONS = frozenset({".json", ".xml", ".manifest"})
 #: Extensions of tables that may be annotations of a format of their own.
-LINE_EXTENSIONS = frozenset({".jsonl", ".ndjson", ".csv", ".lst"})
+LINE_EXTENSIONS = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".lst"})
 ANNOTATION_EXTENSIONS = DOCUMENT_EXTENSIONS | LINE_EXTENSIONS
 #: Values of documents that are large and say nothing about the class of an image.
 _HEAVY = ("segmentation", "points", "imageData", "keypoints", "mask", "bitmap", "rle", "logits")
@@ -55,7 +55,9 @@ def read_annotation_file(path: Path, options: DataConfig) -> Annotated | None:
             found = read_xml(path)
             return Annotated(found[0], path, found[1], is_single=found[0] == VOC) if found else None
         if suffix == ".csv":
-            return read_via_csv(path) or read_vertex_csv(path)
+            return read_via_csv(path) or read_label_studio_csv(path) or read_vertex_csv(path)
+        if suffix == ".tsv":
+            return read_label_studio_csv(path)
         if suffix == ".lst":
             return read_list(path)
         if suffix == ".json":

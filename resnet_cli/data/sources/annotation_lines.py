@@ -11,7 +11,7 @@ from typing import Any
 
 from resnet_cli.data.sources.annotation_documents import via_entry
 from resnet_cli.data.sources.annotation_items import Annotated, Annotation, Malformed, class_text, labeled
-from resnet_cli.data.sources.annotation_objects import ML_USES
+from resnet_cli.data.sources.annotation_objects import ML_USES, is_label_studio_row, label_studio_row
 from resnet_cli.data.sources.table_formats import FORMATS, lines_of
 from resnet_cli.errors import DataError
 
@@ -42,6 +42,37 @@ def read_via_csv(path: Path) -> Annotated | None:
     rows = FORMATS[".csv"](path).records(())
     annotations = [read(record) for _, record in rows]
     return Annotated("VIA annotations", path, annotations, container="file_attributes")
+
+
+def read_label_studio_csv(path: Path) -> Annotated | None:
+    """Reads a CSV or TSV export of Label Studio; None if it is not one.
+
+    Raises:
+        DataError: A row is damaged.
+
+    Source: labelstud.io/guide/export.html: the columns are the keys of JSON_MIN; several choices are a JSON object.
+    """
+    _, header = next(lines_of(path), (0, ""))
+    if "annotation_id" not in header or not is_label_studio_row(
+        dict.fromkeys(FORMATS[path.suffix.lower()](path).columns)
+    ):
+        return None
+
+    def read(record: dict[str, Any]) -> Annotation:
+        cells = {key: _choices(value) for key, value in record.items() if value}
+        return label_studio_row(cells)
+
+    annotations = [read(record) for _, record in FORMATS[path.suffix.lower()](path).records(())]
+    return Annotated("Label Studio export", path, annotations, image_key="image")
+
+
+def _choices(cell: str) -> Any:
+    if not cell.startswith(("{", "[")):
+        return cell
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
 def read_vertex_csv(path: Path) -> Annotated | None:

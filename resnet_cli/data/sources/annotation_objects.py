@@ -60,8 +60,16 @@ def _label_studio(task: dict[str, Any]) -> Annotation:
     return Annotation(_local_file(image), tuple(dict.fromkeys(labels)), num_shapes=num_shapes)
 
 
-def _label_studio_minimal(row: dict[str, Any]) -> Annotation:
-    """Source: labelstud.io/guide/export.html, JSON_MIN: one key per control; several choices are an object."""
+def is_label_studio_row(row: dict[str, Any]) -> bool:
+    """Whether an object is one of Label Studio's JSON_MIN."""
+    return {"annotator", "annotation_id"} <= row.keys()
+
+
+def label_studio_row(row: dict[str, Any]) -> Annotation:
+    """One object of Label Studio's JSON_MIN, or one row of its CSV.
+
+    Source: labelstud.io/guide/export.html, JSON_MIN: one key per control; several choices are an object.
+    """
     image = image_value(row)
     labels: list[tuple[str, str]] = []
     # Without a control of the usual name, data that were imported with the image cannot be told from controls.
@@ -194,9 +202,7 @@ OBJECT_FORMATS: tuple[ObjectFormat, ...] = (
         lambda one: isinstance(one.get("data"), dict) and ("annotations" in one or "completions" in one),
         _label_studio,
     ),
-    ObjectFormat(
-        "Label Studio export", lambda one: {"annotator", "annotation_id"} <= one.keys(), _label_studio_minimal, "image"
-    ),
+    ObjectFormat("Label Studio export", is_label_studio_row, label_studio_row, "image"),
     ObjectFormat("Vertex AI import file", lambda one: "imageGcsUri" in one, _vertex, "imageGcsUri"),
     ObjectFormat("SageMaker manifest", lambda one: "source-ref" in one, _sage_maker, "source-ref"),
     ObjectFormat("Azure ML annotations", lambda one: "image_url" in one and "label" in one, _azure_ml, "image_url"),
