@@ -5,6 +5,7 @@ from __future__ import annotations
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
+from resnet_cli.data.sources.foreign_formats import refuse_foreign
 from resnet_cli.data.sources.machine_readers import MACHINE_READERS
 from resnet_cli.data.sources.official_lists import read_official_lists
 from resnet_cli.data.sources.reading import Reader, Reading
@@ -17,7 +18,7 @@ COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 #: Fields whose flags have an effect on everything that lists images, row by row.
 ROW_FLAGS = (*COLUMN_FLAGS, "image_folder", "on_missing_label")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
-READERS: tuple[Reader, ...] = (read_official_lists, *MACHINE_READERS, read_annotations, read_tables)
+READERS: tuple[Reader, ...] = (read_official_lists, *MACHINE_READERS, read_annotations, read_tables, refuse_foreign)
 
 
 def read(survey: Survey, options: DataConfig) -> Reading:
