@@ -253,6 +253,17 @@ def _numbered_text(folder: Path) -> Expected:
     return expected
 
 
+def _flat_validation(folder: Path) -> Expected:
+    wnids = ("n01440764", "n02102040")
+    train = {f"train/{wnid}/{wnid}_{n}.JPEG": (wnid, "train") for wnid in wnids for n in range(4)}
+    val = {f"val/ILSVRC2012_val_{n:08d}.JPEG": (wnids[n % 2], "val") for n in range(1, 5)}
+    put(folder, [*train, *val])
+    for split, images in (("train", train), ("val", val)):
+        lines = (f"{name.partition('/')[2]} {wnids.index(label)}" for name, (label, _) in images.items())
+        write(folder / f"meta/{split}.txt", lines)
+    return train | val
+
+
 def _dogs(folder: Path) -> Expected:
     expected = numbered({"train": 3, "test": 2}, "n02085620-{label}/n_{index}.jpg")
     expected = {name: (f"n02085620-{label}", split) for name, (label, split) in expected.items()}
@@ -296,7 +307,7 @@ def assert_not_read_with_lists(folder: Path) -> None:
 Build = Callable[[Path], Expected]
 SETS: tuple[Build, ...] = (
     _food, _indoor, _textures, _birds, _pets, _aircraft, _places, _places_in_folders, _tiny_imagenet, _imagenet,
-    _traffic_signs, _scenes, _scenes_with_partitions, _numbered_text, _dogs, _cars, _flowers,
+    _traffic_signs, _scenes, _scenes_with_partitions, _numbered_text, _flat_validation, _dogs, _cars, _flowers,
 )  # fmt: skip
 every_set = pytest.mark.parametrize("build", SETS, ids=lambda build: build.__name__.strip("_"))
 
@@ -445,12 +456,21 @@ def test_an_image_in_two_splits_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lines", [["img/{} 1 0 1"], ["img/{} 4,2,19,37,11 8,2,5,9,{}"], ["img/{} A child in a pink dress {}"]]
+    "line", ["img/{} 1 0 1", "img/{} 4,2,19,37,{}", "img/{} A child in a pink dress {}", "img/{} {}"]
 )
-def test_what_is_no_class_is_not_made_one(lines: list[str], tmp_path: Path) -> None:
+def test_what_is_no_class_is_not_made_one(line: str, tmp_path: Path) -> None:
     put(tmp_path, (f"img/{n}.jpg" for n in range(20)))
     for split, numbers in (("train", range(14)), ("test", range(14, 20))):
-        write(tmp_path / f"{split}.txt", (lines[0].format(f"{n}.jpg", n) for n in numbers))
+        write(tmp_path / f"{split}.txt", (line.format(f"{n}.jpg", n) for n in numbers))
+    assert_not_read_with_lists(tmp_path)
+
+
+def test_lists_that_say_whether_an_object_is_there_are_no_labels(tmp_path: Path) -> None:
+    put(tmp_path, (f"JPEGImages/{n}.jpg" for n in range(20)))
+    for split, numbers in (("train", range(14)), ("val", range(14, 20))):
+        write(tmp_path / f"ImageSets/Main/{split}.txt", map(str, numbers))
+        for name in ("bird", "cat"):
+            write(tmp_path / f"ImageSets/Main/{name}_{split}.txt", (f"{n}  {1 - n % 2 * 2}" for n in numbers))
     assert_not_read_with_lists(tmp_path)
 
 

@@ -82,6 +82,10 @@ def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> Offic
         labels, notes = _choose_labels(names, texts, folders, name_folders)
     except DataError as error:
         raise DataError(f"{lists[0].path}: {error.message}", hint=error.hint) from error
+    nested = next(
+        (label for label, folder in zip(labels, folders, strict=True) if "/" in label and label == folder), ""
+    )
+    notes += [f"classes are named by folders of several levels, such as {nested}"] if nested else []
     notes += _differences(labels, folders)
     label = iter(labels)
     result = []
@@ -107,6 +111,11 @@ def _choose_labels(
         )
     if not all(word.isdecimal() and word.isascii() and len(word) < 10 for row in rows for word in row):
         return [text or folder for text, folder in zip(texts, folders, strict=True)], []
+    if {"-1", "1"} <= set(given) <= {"-1", "0", "1"}:
+        raise DataError(
+            "1 and -1 after an image say whether it shows one object; they are no classes",
+            hint="each line is: path label",
+        )
     if not given:
         # One folder holds images of any class.
         return (folders if len(set(folders)) > 1 else [""] * len(folders)), []
@@ -117,8 +126,11 @@ def _choose_labels(
             raise DataError(
                 f"several numbers follow an image, such as '{given[0][:40]}'", hint="each line is: path label"
             )
-    if all(folders) and _agree(texts, folders):
-        return folders, []
+    placed = [(text, folder) for text, folder in zip(texts, folders, strict=True) if folder and text]
+    folder_of = dict(placed)
+    if len(folder_of) > 1 and _agree(*zip(*placed, strict=True)) and folder_of.keys() >= set(texts) - {""}:
+        # Flat images, such as those of ImageNet's validation split, have the classes of the others' folders.
+        return [folder_of.get(text, folder) for text, folder in zip(texts, folders, strict=True)], []
     numbers = {int(text) for text in texts if text}
     if found := find_names(name_folders, numbers):
         of_number, note = found

@@ -16,7 +16,9 @@ from resnet_cli.images import EXTENSIONS
 NUM_SNIFFED = 20
 _IMAGE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, sorted(EXTENSIONS)))}))[\"']?(?:[\s,;]+(.*))?", re.IGNORECASE)
 #: Files that name the classes which a list numbers, in the order in which they are tried.
-_NAME_FILES = re.compile(r"(?:classes|categories\w*|class_?names?|synsets|labels)\.txt", re.IGNORECASE)
+_NAME_FILES = re.compile(
+    r"(?:classes|class_?lists?|class_?names?|names|categories\w*|synsets|wnids|labels)\.txt", re.IGNORECASE
+)
 _WNID = re.compile(r"n\d{8}")
 
 
