@@ -19,7 +19,7 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError, ImageError, ModelError
-from resnet_cli.images import Pixels
+from resnet_cli.images import BIT_DEPTH, Pixels
 from resnet_cli.model.reliability import Abstention, Reliability, abstention
 
 if TYPE_CHECKING:
@@ -172,12 +172,14 @@ class PredictedItem(Generic[Prepared]):
         prediction: Its prediction.
         prepared: The network's input; None if the image cannot be read.
         output: The model's output for it, a batch of one; None if the image cannot be read.
+        bit_depth: Bits that the values of a 16-bit file need; 0 for all other images.
     """
 
     item: Item
     prediction: Prediction
     prepared: Prepared | None = None
     output: ModelOutput | None = None
+    bit_depth: int = 0
 
 
 def predict(
@@ -199,15 +201,17 @@ def predict(
         rule: Which images are labeled "unknown"; None: none.
         with_features: Whether predictions include features.
     """
-    bit_depth = predictor.preprocess.bit_depth
-    groups = decode_ahead(
-        items, lambda item: predictor.prepare(item.open(bit_depth)), batch_size=batch_size or predictor.batch_size
-    )
+
+    def prepare(item: Item) -> tuple[Prepared, int]:
+        image = item.open(predictor.preprocess.bit_depth)
+        return predictor.prepare(image), image.info.get(BIT_DEPTH, 0)
+
+    groups = decode_ahead(items, prepare, batch_size=batch_size or predictor.batch_size)
     try:
         for group in groups:
             good = [item for position, item in enumerate(group.items) if position not in group.errors]
             output = (
-                predictor.predict(group.decoded)
+                predictor.predict([prepared for prepared, _ in group.decoded])
                 if good
                 else ModelOutput(np.empty((0, len(predictor.classes)), np.float32))
             )
@@ -216,8 +220,10 @@ def predict(
                 predictor.classes, names, output, topk=topk, rule=rule, with_features=with_features
             )
             rows = (
-                PredictedItem(item, prediction, prepared, output.row(row))
-                for row, (item, prediction, prepared) in enumerate(zip(good, predictions, group.decoded, strict=True))
+                PredictedItem(item, prediction, prepared, output.row(row), bits)
+                for row, (item, prediction, (prepared, bits)) in enumerate(
+                    zip(good, predictions, group.decoded, strict=True)
+                )
             )
             for position, item in enumerate(group.items):
                 error = group.errors.get(position)

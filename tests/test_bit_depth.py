@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from support.mean_colours import MeanColours
 from support.running import TINY
 
 import resnet_cli
+from resnet_cli.commands import predict as predict_command
 from resnet_cli.config.base import resolve, to_yaml
 from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.config.predict import PredictConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.inspect import inspect_images
@@ -25,6 +28,7 @@ from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import predict
 from resnet_cli.predictor import open_predictor
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.events import Warned
 from resnet_cli.training.plan import Plan, make_plan
 
 pytest_plugins = ["support.small_runs", "support.narrow_network"]
@@ -186,3 +190,28 @@ def test_a_run_its_file_and_its_export_read_the_same_bits(
     assert of_file.preprocess.bit_depth == 12
     for one, other in zip(predict(of_file, items), expected, strict=True):
         assert dict(one.prediction.topk) == pytest.approx(dict(other), abs=1e-3)
+
+
+def test_predict_warns_of_sixteen_bit_images_that_are_nearly_black_to_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for level in (0.25, 0.75):
+        write(tmp_path / "photos" / f"{level}.png", level)
+    Image.new("RGB", (9, 9), "#c81e14").save(tmp_path / "photos" / "red.png")
+    predictor = MeanColours()
+    predictor.path = tmp_path / "none.onnx"
+    monkeypatch.setattr(predict_command, "open_model", lambda *_: predictor)
+
+    def warnings() -> list[str]:
+        events: list[object] = []
+        config = PredictConfig(images=(str(tmp_path / "photos"),))
+        predict_command.predict(config, stdin=io.BytesIO(), on_event=events.append)
+        return [text for event in events if isinstance(event, Warned) for text in event.texts]
+
+    (warning,) = warnings()
+    assert "all 2 16-bit images have values below 4,096" in warning and "16-bit ones" in warning
+    monkeypatch.setattr(predictor, "preprocess", Preprocess(resize_size=8, crop_size=8, bit_depth=12), raising=False)
+    assert not warnings()
+    monkeypatch.setattr(predictor, "preprocess", Preprocess(resize_size=8, crop_size=8), raising=False)
+    write(tmp_path / "photos" / "wide.png", 0.5, bits=16)
+    assert not warnings()

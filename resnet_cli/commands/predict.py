@@ -18,7 +18,7 @@ from resnet_cli.images import MAX_PIXELS
 from resnet_cli.outputs.opening import check_outputs, open_outputs
 from resnet_cli.outputs.prediction_files import made_by
 from resnet_cli.outputs.resume import Done, read_done
-from resnet_cli.prediction import Predictor, abstention_rule
+from resnet_cli.prediction import PredictedItem, Predictor, abstention_rule
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.system.paths import user_path
@@ -76,6 +76,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     if config.watch and arriving is None:
         arriving = _arriving(config, known=done)
     num = num_failed = num_unknown = 0
+    bits = _Bits(predictor.preprocess.bit_depth)
     with (
         _stoppable(config) as stop,
         open_outputs(config, predictor, made_by=writer_id, num_bytes=done.num_bytes) as write,
@@ -92,17 +93,49 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
             ):
                 write(predicted)
                 num += 1
+                bits.add(predicted)
                 num_failed += predicted.prediction.error is not None
                 num_unknown += predicted.prediction.unknown is not None
                 on_event(predicted)
                 if stop is not None and stop.signal is not None:
                     break
+    bits.warn(on_event)
     return PredictResult(
         num=num + done.num,
         num_failed=num_failed + done.num_failed,
         num_unknown=num_unknown,
         num_written=num - num_failed,
     )
+
+
+class _Bits:
+    """The bits of the 16-bit images of a call: one dark image proves nothing, all of them do.
+
+    Args:
+        bit_depth: Bits as which the model reads 16-bit images.
+    """
+
+    def __init__(self, bit_depth: int) -> None:
+        self._bit_depth, self._num, self._needed = bit_depth, 0, 0
+
+    def add(self, predicted: PredictedItem[Any]) -> None:
+        """Counts an image."""
+        self._num += predicted.bit_depth > 0
+        self._needed = max(self._needed, predicted.bit_depth)
+
+    def warn(self, on_event: OnEvent) -> None:
+        """Warns of images that are nearly black to the model."""
+        if self._num and self._needed <= self._bit_depth - 4:
+            which = "the only 16-bit image has" if self._num == 1 else f"all {self._num:,} 16-bit images have"
+            on_event(
+                Warned(
+                    [
+                        f"{which} values below {2**self._needed:,}, and the model reads such images as "
+                        f"{self._bit_depth}-bit ones, so that they are nearly black to it: convert them as its "
+                        "training images were, or train it on such images"
+                    ]
+                )
+            )
 
 
 def open_inputs(config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> Inputs:

@@ -3,13 +3,14 @@
 Training, evaluation, prediction and everything else use :func:`decode`, so the same file always gives the same pixels.
 """
 
-from resnet_cli.images.decoding import FORMATS, decode, decode_whole, read_image, readable_extensions
+from resnet_cli.images.decoding import BIT_DEPTH, FORMATS, decode, decode_whole, read_image, readable_extensions
 from resnet_cli.images.extras import missing_library_command
 from resnet_cli.images.formats import EXTENSIONS, is_image_name, recognize_image
 from resnet_cli.images.pixels import MAX_PIXELS, Decoded, Pixels, from_pixels
 from resnet_cli.images.versions import decoder_version, special_decoder
 
 __all__ = [
+    "BIT_DEPTH",
     "EXTENSIONS",
     "FORMATS",
     "MAX_PIXELS",

@@ -26,6 +26,10 @@ _MAX_REASON = 300
 _KNOWN = ", ".join(known.name for known in IMAGE_FORMATS if not known.refusal)
 
 
+#: Key in ``info`` of an image from a 16-bit file: the bits that its values need.
+BIT_DEPTH = "bit_depth"
+
+
 class _Decoder(Protocol):
     """A decoder for one format, whose files say how many bits their values use."""
 
@@ -59,7 +63,10 @@ def decode(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS, bit_depth: i
     Raises:
         ImageError: The file is empty, truncated, too large, or not in one of the known formats.
     """
-    return decode_whole(data, path, max_pixels=max_pixels, bit_depth=bit_depth).image
+    decoded = decode_whole(data, path, max_pixels=max_pixels, bit_depth=bit_depth)
+    if decoded.bit_depth:
+        decoded.image.info[BIT_DEPTH] = decoded.bit_depth
+    return decoded.image
 
 
 def decode_whole(data: bytes, path: str, *, max_pixels: int = MAX_PIXELS, bit_depth: int | None = 16) -> Decoded:
