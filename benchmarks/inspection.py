@@ -195,7 +195,7 @@ def measure_second_look(folder: Path) -> Iterator[Row]:
 
 def forget_index() -> None:
     """Makes the next scan read every file."""
-    for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("images-*"):
+    for index in Path(os.environ["RESNET_CLI_CACHE"]).glob("pictures-*"):
         index.unlink()
 
 

@@ -56,6 +56,7 @@ MEASUREMENTS = (
     Measurement("report", "report:measure"),
     Measurement("inspect", "inspection:measure"),
     Measurement("duplicates", "duplicates:measure"),
+    Measurement("looks", "looks:measure"),
     Measurement("growth", "growth:measure"),
     Measurement("cifar", "main_job:measure_cifar", in_quick=False),
     Measurement("label-audit", "label_audit:measure", in_quick=False),
