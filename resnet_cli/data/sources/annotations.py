@@ -87,7 +87,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
         return None
     annotated = _with_extensions(annotated)
     listed = rows_of(annotated, options)
-    folder = _image_folder(annotated, listed.rows)
+    folder = _image_folder(annotated, listed.rows, survey)
     candidate = Candidate(annotated, listed, RowFile(path, listed.rows, image_folder=folder), ())
     return _reading([candidate], survey, options, ())
 
@@ -141,9 +141,9 @@ def _try(folder: Folder, name: str, survey: Survey, options: DataConfig) -> Anno
 def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Candidate | None:
     """The file with its images; None, with the reason among the refusals, if it cannot label images of DATA."""
     annotated = _with_extensions(annotated)
-    folder = annotated.path.parent / annotated.folder if annotated.folder else None
     try:
         listed = rows_of(annotated, options)
+        folder = _image_folder(annotated, listed.rows, survey)
         candidate = Candidate.located(annotated, listed, folder, survey, options)
     except ResnetCliError as error:
         is_about_parts = any(one.num_shapes for one in annotated.annotations)
@@ -170,16 +170,17 @@ def _with_extensions(annotated: Annotated) -> Annotated:
     return dataclasses.replace(annotated, annotations=complete)
 
 
-def _image_folder(annotated: Annotated, rows: Sequence[Row]) -> Path | None:
+def _image_folder(annotated: Annotated, rows: Sequence[Row], survey: Survey) -> Path | None:
     """The folder of the images of a file in a folder of its own: ``annotations/train.json`` beside ``images/``."""
     path = annotated.path
     own = path.parent / annotated.folder
     # `instances_train2017.json` describes the images in `train2017`.
     stem = re.sub("^[a-z]+_(?=train|val|test)", "", path.stem, flags=re.IGNORECASE)
-    above = path.absolute().parent.parent
-    names = ("images", "data", stem, "", f"images/{stem}")
-    places = [own, path.parent, path.parent / "images", *(above / name for name in names)]
-    for place in places:
-        if any(direct_path(row.image, place).exists() for row in sample(rows)):
-            return place
-    return own if annotated.folder else None
+    places = [own, path.parent, path.parent / "images"]
+    if survey.file is not None or path.parent != survey.root:
+        above = Path(os.path.abspath(path.parent)).parent
+        places += [above / name for name in ("images", "data", stem, "", f"images/{stem}")]
+    tried = sample(rows)
+    num_found = {place: sum(direct_path(row.image, place).exists() for row in tried) for place in places}
+    best = max(places, key=lambda place: num_found[place])
+    return best if num_found[best] else own if annotated.folder else None
