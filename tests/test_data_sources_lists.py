@@ -264,6 +264,19 @@ def _flat_validation(folder: Path) -> Expected:
     return train | val
 
 
+def _imagenet_devkit(folder: Path) -> Expected:
+    wnids = ("n01440764", "n02102040")
+    train = {f"train/{wnid}/{wnid}_{n}.JPEG": (wnid, "train") for wnid in wnids for n in range(3)}
+    val = {f"val/ILSVRC2012_val_{n:08d}.JPEG": (wnids[n % 2], "val") for n in range(1, 5)}
+    put(folder, [*train, *val])
+    kit = folder / "ILSVRC2012_devkit_t12/data"
+    write(kit / "ILSVRC2012_validation_ground_truth.txt", (str(5 - wnids.index(label)) for label, _ in val.values()))
+    fields = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")]
+    rows = [(5, wnids[0], "tench"), (4, wnids[1], "springer"), (1001, "n00001740", "entity")]
+    save_mat(kit / "meta.mat", {"synsets": np.array(rows, dtype=fields)})
+    return train | val
+
+
 def _dogs(folder: Path) -> Expected:
     expected = numbered({"train": 3, "test": 2}, "n02085620-{label}/n_{index}.jpg")
     expected = {name: (f"n02085620-{label}", split) for name, (label, split) in expected.items()}
@@ -307,7 +320,8 @@ def assert_not_read_with_lists(folder: Path) -> None:
 Build = Callable[[Path], Expected]
 SETS: tuple[Build, ...] = (
     _food, _indoor, _textures, _birds, _pets, _aircraft, _places, _places_in_folders, _tiny_imagenet, _imagenet,
-    _traffic_signs, _scenes, _scenes_with_partitions, _numbered_text, _flat_validation, _dogs, _cars, _flowers,
+    _traffic_signs, _scenes, _scenes_with_partitions, _numbered_text, _flat_validation, _imagenet_devkit, _dogs, _cars,
+    _flowers,
 )  # fmt: skip
 every_set = pytest.mark.parametrize("build", SETS, ids=lambda build: build.__name__.strip("_"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections import Counter
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_cli.data.sources.list_images import ImageNames, folder_labels
+from resnet_cli.data.sources.list_images import ImageNames, folder_labels, num_common
 from resnet_cli.data.sources.list_lines import Entry, find_names
+from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 
 #: With fewer texts after images than this, most of them may be different.
@@ -52,6 +54,29 @@ def locate_list(path: Path, split: str, entries: Sequence[Entry], images: ImageN
     located = images.locate([entry.image for entry in entries], split=split)
     found = [entry._replace(image=name) for entry, name in zip(entries, located, strict=True) if name]
     return LocatedList(path, split, found, len(entries) - len(found))
+
+
+def with_class_folders(held_out: LocatedList, ends: Sequence[str], survey: Survey) -> OfficialSet:
+    """Adds the training images in class folders to a list of held-out images.
+
+    Args:
+        held_out: The list.
+        ends: Ends of the paths that the folder of the class folders may have; of several, the one that has most in
+            common with the path of the held-out images is chosen.
+        survey: The content of DATA.
+
+    Returns:
+        Both; the list alone, without a split, if there are no training images.
+    """
+    image = held_out.entries[0].image.split("/")
+    found = [name for name in survey.folders if any(f"/{name}".endswith(f"/{end}") for end in ends)]
+    folder = max(found, key=lambda name: num_common([name.split("/"), image]), default=None)
+    start = len(folder or "") + 1
+    names = survey.images(folder) if folder is not None else ()
+    entries = [Entry(name, name[start:].partition("/")[0], 0) for name in names if "/" in name[start:]]
+    if not entries:
+        return OfficialSet((dataclasses.replace(held_out, split=""),))
+    return OfficialSet((LocatedList(survey.path(folder or ""), "train", entries), held_out))
 
 
 def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> OfficialSet | None:

@@ -1,4 +1,4 @@
-"""Data sets whose labels are in MATLAB files: Oxford Flowers 102 and Stanford Cars."""
+"""Data sets whose labels are in MATLAB files: ImageNet's development kit, Oxford Flowers 102 and Stanford Cars."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.list_images import ImageNames
-from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, locate_list
+from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, locate_list, with_class_folders
 from resnet_cli.data.sources.list_lines import Entry
 from resnet_cli.data.sources.mat_lists import integers, read_mat, texts
 from resnet_cli.data.sources.split_lists import list_folders
 from resnet_cli.data.sources.survey import Survey
+from resnet_cli.data.sources.table_formats import lines_of
 from resnet_cli.errors import DataError
 
 #: Variable of Flowers' ``setid.mat`` -> split. Source: torchvision/datasets/flowers102.py.
@@ -26,6 +27,37 @@ def _files(survey: Survey) -> dict[str, Path]:
             if name.lower().endswith(".mat"):
                 found.setdefault(name.lower(), folder / name)
     return found
+
+
+def read_imagenet_devkit(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:
+    """Reads ImageNet's validation labels: ``ILSVRC2012_validation_ground_truth.txt`` and ``meta.mat``.
+
+    Line n of the first is the class of the n-th validation image as an ID that the second explains.
+
+    Source: torchvision/datasets/imagenet.py.
+
+    Raises:
+        DataError: A file is damaged.
+        SetupError: scipy is not installed.
+    """
+    name = "ILSVRC2012_validation_ground_truth.txt"
+    folder = next((path for path, names in list_folders(survey) if name in names and "meta.mat" in names), None)
+    if folder is None:
+        return None
+    synsets: Any = read_mat(folder / "meta.mat").get("synsets", [])
+    records = [synsets] if isinstance(synsets, dict) else list(synsets) if hasattr(synsets, "__iter__") else []
+    records = [record for record in records if isinstance(record, dict)]
+    wnid = {str(record.get("ILSVRC2012_ID")): str(record.get("WNID")) for record in records}
+    entries = [
+        Entry(f"ILSVRC2012_val_{number:08d}.JPEG", wnid.get(line.strip(), ""), number)
+        for number, line in lines_of(folder / name)
+    ]
+    if unknown := next((entry for entry in entries if not entry.label), None):
+        raise DataError(
+            f"{folder / name}, line {unknown.line}: not an ID of a class in meta.mat", hint="download it again"
+        )
+    held_out = locate_list(folder / name, "val", entries, images)
+    return with_class_folders(held_out, ("train",), survey) if held_out.entries else None
 
 
 def read_flowers(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:

@@ -12,9 +12,9 @@ from typing import TypeAlias
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels, num_common
-from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list
+from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list, with_class_folders
 from resnet_cli.data.sources.list_lines import Entry, clean, read_entries, sniff
-from resnet_cli.data.sources.mat_sets import read_flowers, read_stanford_cars
+from resnet_cli.data.sources.mat_sets import read_flowers, read_imagenet_devkit, read_stanford_cars
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.split_lists import LIST_FOLDERS, list_folders, read_plain_list, read_split_lists
@@ -229,15 +229,7 @@ def _read_held_out(survey: Survey, images: ImageNames, options: DataConfig) -> O
         if not held_out.entries:
             survey.refusals.append(DataError(f"{path}: none of the images that it names is in {survey.root}"))
             continue
-        train = _train_folder(survey, kind.train, held_out.entries[0].image)
-        if train is None:
-            return OfficialSet((dataclasses.replace(held_out, split=""),))
-        start = len(train) + 1
-        entries = [
-            Entry(name, name[start:].partition("/")[0], 0) for name in survey.images(train) if "/" in name[start:]
-        ]
-        listed = (LocatedList(survey.path(train), "train", entries), held_out)
-        return OfficialSet(tuple(part for part in listed if part.entries))
+        return with_class_folders(held_out, kind.train, survey)
     return None
 
 
@@ -248,12 +240,6 @@ def _held_out_entries(path: Path, kind: _HeldOut) -> Iterator[Entry]:
     image_column, label_column = kind.columns
     for row in read_table(path, image_column=image_column, label_column=label_column).rows:
         yield Entry(clean(row.image), kind.class_of(row.label), row.line)
-
-
-def _train_folder(survey: Survey, ends: Sequence[str], image: str) -> str | None:
-    """The folder of training images that has most in common with the path of a held-out image."""
-    found = [name for name in survey.folders if any(f"/{name}".endswith(f"/{end}") for end in ends)]
-    return max(found, key=lambda name: num_common([name.split("/"), image.split("/")]), default=None)
 
 
 def _read_class_paths(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:
@@ -274,6 +260,7 @@ def _read_class_paths(survey: Survey, images: ImageNames, options: DataConfig) -
 READERS: tuple[_Reader, ...] = (
     _read_joined,
     _read_held_out,
+    read_imagenet_devkit,
     read_flowers,
     read_stanford_cars,
     read_split_lists,

@@ -190,8 +190,11 @@ def read_plain_list(survey: Survey, images: ImageNames, options: DataConfig) -> 
     paths = [folder / name for folder, names in list_folders(survey) for name in names if name.lower().endswith(".txt")]
     # More are annotations of one image or one class each.
     for path in paths if len(paths) <= MAX_PLAIN_LISTS else []:
+        # `list_eval_partition.txt` of CelebA numbers the splits.
+        if split_of_list(path.stem) or re.search("partition|split|fold", path.stem, re.IGNORECASE):
+            continue
         entries = sniff(path)
-        if not entries or not all(entry.label for entry in entries) or split_of_list(path.stem):
+        if not entries or not all(entry.label for entry in entries):
             continue
         if sum(map(bool, images.locate([entry.image for entry in entries]))) * 2 < len(entries):
             continue
