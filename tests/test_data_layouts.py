@@ -915,10 +915,10 @@ def test_a_column_that_no_table_of_the_folder_has_is_named(tmp_path: Path) -> No
 def test_why_a_table_was_not_taken_is_said_where_nothing_else_is_there(tmp_path: Path) -> None:
     photos = moved(UNSPLIT, lambda photo: f"{photo.label}{photo.file}")
     pets = write(tmp_path / "pets", photos)
-    write_cells(pets / "labels.csv", [{"id": photo.path, "breed": photo.label} for photo in photos])
+    write_cells(pets / "labels.csv", [{"id": photo.path} for photo in photos])
     with pytest.raises(DataError, match="9 images but no class folders") as caught:
         open_dataset(str(pets))
-    assert "no column is called 'image'" in (caught.value.hint or "") and "labels.csv" in (caught.value.hint or "")
+    assert "no column is called 'label'" in (caught.value.hint or "") and "labels.csv" in (caught.value.hint or "")
     write_cells(pets / "labels.csv", [{"image": f"x/gone-{photo.path}", "label": photo.label} for photo in photos])
     with pytest.raises(DataError, match="9 images but no class folders") as caught:
         open_dataset(str(pets))

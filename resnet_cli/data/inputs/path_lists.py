@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from resnet_cli.data.sources import table_formats, tables
+from resnet_cli.data.sources import columns, table_formats, tables
 from resnet_cli.data.sources.rows import Row
 from resnet_cli.data.sources.table_formats import MAX_LINE_BYTES
 from resnet_cli.errors import ConfigError, DataError
@@ -74,7 +74,7 @@ def read_image_column(path: Path, image_column: str | None = None) -> Iterator[R
             raise ConfigError(f"--image-column has no effect: {path} does not name its columns")
         yield from _read_list(path)
         return
-    source = table_formats.FORMATS[path.suffix.lower()](path)
+    source = table_formats.open_table_file(path)
     column = _find_column(path, source.columns, image_column)
     num_rows = 0
     for line, record in source.records([column]):
@@ -91,16 +91,16 @@ def read_image_column(path: Path, image_column: str | None = None) -> Iterator[R
         )
 
 
-def _find_column(path: Path, columns: Sequence[str], asked: str | None) -> str:
-    if not columns:
+def _find_column(path: Path, names: Sequence[str], asked: str | None) -> str:
+    if not names:
         raise DataError(f"{path}: the table is empty")
-    _, known = tables.ROLES["image"]
-    found = tables.find_column(columns, known if asked is None else (asked,))
-    hint = f"its columns: {', '.join(columns)[:300]}"
+    _, known = columns.ROLES["image"]
+    found = columns.find_column(names, known if asked is None else (asked,))
+    hint = f"its columns: {', '.join(names)[:300]}"
     if found is None and asked is not None:
         raise ConfigError(f"--image-column {asked}: {path} has no such column", hint=hint)
-    if found is None and len(columns) == 1:
-        return columns[0]
+    if found is None and len(names) == 1:
+        return names[0]
     if found is None:
         raise DataError(f"{path}: no column is called 'image'", hint=f"name it with --image-column COLUMN; {hint}")
     return found

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotation_items import Annotated, Annotation
+from resnet_cli.data.sources.columns import ROLES, find_column, plain_column
 from resnet_cli.data.sources.rows import Row
-from resnet_cli.data.sources.tables import ROLES, checked_text, table_of
+from resnet_cli.data.sources.tables import checked_text, table_of
 from resnet_cli.errors import ConfigError, DataError
 
 _OTHER_TOOLS = (
@@ -65,7 +66,7 @@ def _refuse_lists(annotated: Annotated, options: DataConfig) -> None:
     """Refuses a table whose rows have lists of labels."""
     assert annotated.table is not None
     wanted = (options.label_column,) if options.label_column else ROLES["label"][1]
-    column = next((column for column in annotated.table.columns if column.strip().lower() in wanted), None)
+    column = find_column(annotated.table.columns, wanted)
     if column is None:
         return
     values = [record.get(column) for _, record in annotated.table.records((column,))]
@@ -90,7 +91,7 @@ def _attribute(annotated: Annotated, wanted: str | None) -> str | None:
         return wanted
     if len(counts) < 2:
         return None
-    known = [name for name in counts if name.strip().lower() in ROLES["label"][1]]
+    known = [name for name in counts if plain_column(name) in ROLES["label"][1]]
     if len(known) == 1:
         return known[0]
     raise DataError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
 from resnet_cli.data.sources.foreign_formats import refuse_foreign
 from resnet_cli.data.sources.machine_readers import MACHINE_READERS
 from resnet_cli.data.sources.official_lists import read_official_lists
-from resnet_cli.data.sources.reading import Reader, Reading
+from resnet_cli.data.sources.reading import NotUsed, Reader, Reading
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_reader import read_tables
 from resnet_cli.errors import ConfigError, DataError, SetupError
@@ -47,7 +49,9 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         raise survey.refusals[0]
     refuse_without_effect(options, ROW_FLAGS, f"{survey.spec} is not a table")
     try:
-        return read_folders(survey, options)
+        reading = read_folders(survey, options)
+        unused = [f"{error.message}; {error.hint}" for error in survey.refusals if isinstance(error, NotUsed)]
+        return dataclasses.replace(reading, notes=(*reading.notes, *unused))
     except DataError as error:
         # The folder was most likely meant to be read by the table that cannot be used.
         if not survey.refusals:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage
 from resnet_cli.data.sources.survey import Survey
+from resnet_cli.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,7 @@ class Reading:
 
 #: Returns None if DATA is not in the reader's format.
 Reader: TypeAlias = Callable[[Survey, DataConfig], Reading | None]
+
+
+class NotUsed(DataError):
+    """Why a file that names images of DATA does not label them; said also where DATA is read in another way."""

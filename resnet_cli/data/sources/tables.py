@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.data.sources.columns import Columns, columns_by_name, plain_column
+from resnet_cli.data.sources.label_columns import MARKED_SPLITS
+from resnet_cli.data.sources.profiles import MARKS, cell_text, split_text
 from resnet_cli.data.sources.rows import Row
-from resnet_cli.data.sources.table_formats import FORMATS, TABLE_EXTENSIONS, TableFile, quoted, row_error
-from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.data.sources.table_formats import TableFile, open_table_file, quoted, row_error
+from resnet_cli.data.sources.table_text import western
+from resnet_cli.errors import DataError
 
 MAX_ROWS = 20_000_000
-#: Role -> the flag that names its column, and the names that are recognized without it; the first match counts.
-ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "image": (
-        "--image-column",
-        ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img"),
-    ),
-    "label": ("--label-column", ("label", "class", "category", "target", "label_name", "class_name")),
-    "split": ("--split-column", ("split", "subset", "set")),
-    "group": ("--group-by", ("group", "group_id")),
-}
-_NEEDED = ("image", "label")
 _LAYOUT = "the first line names the columns, image,label, and each line after it names one image"
 #: NUL, and the surrogates that do not represent a byte of a file name.
 _UNWRITABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
@@ -66,11 +59,9 @@ def read_table(
         ConfigError: A requested column does not exist.
         SetupError: It is a Parquet file, and pyarrow is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise DataError(f"{path}: not a table", hint=f"a table's name ends in {', '.join(sorted(TABLE_EXTENSIONS))}")
     return table_of(
         path,
-        FORMATS[path.suffix.lower()](path),
+        open_table_file(path),
         image_column=image_column,
         label_column=label_column,
         split_column=split_column,
@@ -96,61 +87,92 @@ def table_of(
     if not source.columns:
         raise DataError(f"{path}: the table is empty", hint=_LAYOUT)
     asked = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
-    chosen = _choose(path, source.columns, asked)
-    return Table(_rows(path, source, chosen, asked), source.columns)
+
+    def choose(columns: Sequence[str]) -> Columns:
+        return columns_by_name(path, columns, asked)
+
+    return Table(_filled(path, rows_of(path, source, choose(source.columns), choose)), source.columns)
 
 
-def _choose(path: Path, columns: Sequence[str], asked: Mapping[str, str | None]) -> dict[str, str]:
-    """Role -> column, for the roles that have one."""
-    hint = f"its columns: {', '.join(columns)[:300]}"
-    chosen = {}
-    for role, (flag, known) in ROLES.items():
-        name = asked[role]
-        found = find_column(columns, known if name is None else (name,))
-        if found is None and name is not None:
-            raise ConfigError(f"{flag} {name}: {path} has no such column", hint=hint)
-        if found is None and role in _NEEDED:
-            raise DataError(f"{path}: no column is called '{role}'", hint=f"name it with {flag} COLUMN; {hint}")
-        if found is not None:
-            if columns.count(found) > 1:
-                raise DataError(f"{path}: the column '{found}' occurs twice", hint="rename or remove one of them")
-            chosen[role] = found
-    return chosen
+def _filled(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        if not row.label:
+            raise row_error(path, row.line, "no label")
+        yield row
 
 
-def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of the names that is a column, ignoring case; None if there is no such column."""
-    by_lower = {column.strip().lower(): column for column in reversed(columns)}
-    for name in names:
-        found = name if name in columns else by_lower.get(name.strip().lower())
-        if found is not None:
-            return found
-    return None
+def rows_of(
+    path: Path, source: TableFile, columns: Columns, choose: Callable[[Sequence[str]], Columns | None] | None = None
+) -> Iterator[Row]:
+    """One pass over the rows of a table; a row without label has an empty one.
 
+    Args:
+        path: The table, for messages.
+        source: Its columns and rows.
+        columns: The columns that are used.
+        choose: How they were chosen by their names, for rows that may have other columns than the first one.
 
-def _rows(path: Path, source: TableFile, chosen: dict[str, str], asked: Mapping[str, str | None]) -> Iterator[Row]:
+    Raises:
+        DataError: A row is invalid, or there are none.
+    """
     known = set(source.columns)
+    names = {"image": columns.image, "label": columns.label, "split": columns.split, "group": columns.group}
+    names = {role: column for role, column in names.items() if column}
     num_rows = 0
-    for line, record in source.records(list(chosen.values())):
+    for line, record in source.records(columns.used):
         num_rows += 1
         if num_rows > MAX_ROWS:
             raise DataError(f"{path}: more than {MAX_ROWS:,} rows")
-        missing = [column for column in chosen.values() if column not in record]
+        missing = [column for column in columns.used if column not in record]
         if missing:
             raise row_error(path, line, f"'{missing[0]}' is missing")
         # Objects of JSON lines need not have the same keys; a split that only some have must not be ignored.
-        if not record.keys() <= known and _choose(path, tuple(record), asked) != chosen:
+        if choose is not None and not record.keys() <= known and choose(tuple(record)) != columns:
             raise row_error(path, line, "has different columns of images, labels, splits or groups than the first row")
-        yield _row(path, line, {role: record[column] for role, column in chosen.items()})
+        values = {role: record[column] for role, column in names.items()}
+        if columns.one_hot:
+            values["label"] = _marked(path, line, [(name, record[name]) for name in columns.one_hot])
+        if columns.split:
+            values["split"] = _split(columns.split, values["split"])
+        if isinstance(values["image"], int) and not isinstance(values["image"], bool):
+            values["image"] = _identifier(columns.image, values["image"])
+        yield _row(path, line, values)
     if not num_rows:
         raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
+
+
+def _marked(path: Path, line: int, cells: Sequence[tuple[str, Any]]) -> str:
+    """The column that a row marks; empty if it marks none."""
+    marked = [name for name, value in cells if MARKS.get(cell_text(value).lower())]
+    if len(marked) > 1:
+        raise row_error(
+            path,
+            line,
+            f"marks several classes: {', '.join(marked)[:100]}; images with several labels are not supported yet",
+            hint="keep the rows with one class",
+        )
+    return marked[0].strip() if marked else ""
+
+
+def _split(column: str, value: Any) -> Any:
+    """A cell of a column of splits with the usual name of its split, also in a column such as `is_valid`."""
+    split = MARKED_SPLITS.get(plain_column(column))
+    text = cell_text(value)
+    if split is not None and text.lower() in MARKS:
+        return split if MARKS[text.lower()] else "train"
+    return split_text(text) if isinstance(value, str) else value
+
+
+def _identifier(column: str, value: int) -> int | str:
+    """A number as text if the column has numbers of images, and not paths."""
+    return str(value) if plain_column(column).endswith("id") else value
 
 
 def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
     image, data = image_of(path, line, values.pop("image"))
     texts = {role: _text(path, line, role, value) for role, value in values.items()}
-    if not image.strip() or not texts["label"]:
-        raise row_error(path, line, "no label" if image.strip() else "no image")
+    if not image.strip():
+        raise row_error(path, line, "no image")
     return Row(image=checked_text(path, line, "image", image), line=line, data=data, **texts)
 
 
@@ -179,7 +201,16 @@ def _text(path: Path, line: int, role: str, value: Any) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise row_error(path, line, f"the {role} must be text or a number, not {quoted(value)}")
-    return checked_text(path, line, role, str(value).strip())
+    text = str(value).strip()
+    decoded = western(text)
+    if decoded is None:
+        raise row_error(
+            path,
+            line,
+            f"the {role} {quoted(text)} is neither UTF-8 nor Windows-1252",
+            hint="save the table as UTF-8 (Excel: CSV UTF-8), or convert it: iconv -f ENCODING -t UTF-8",
+        )
+    return checked_text(path, line, role, decoded)
 
 
 def checked_text(path: Path, line: int, role: str, text: str) -> str:
