@@ -12,7 +12,7 @@ from typing import Any
 from resnet_cli.data.sources.annotation_documents import via_entry
 from resnet_cli.data.sources.annotation_items import Annotated, Annotation, Malformed, class_text, labeled
 from resnet_cli.data.sources.annotation_objects import ML_USES, is_label_studio_row, label_studio_row
-from resnet_cli.data.sources.table_formats import FORMATS, lines_of
+from resnet_cli.data.sources.table_formats import FORMATS, lines_of, open_table_file
 from resnet_cli.errors import DataError
 
 #: A line of a SageMaker or MXNet list: index, one or more numbers, path.
@@ -53,9 +53,7 @@ def read_label_studio_csv(path: Path) -> Annotated | None:
     Source: labelstud.io/guide/export.html: the columns are the keys of JSON_MIN; several choices are a JSON object.
     """
     _, header = next(lines_of(path), (0, ""))
-    if "annotation_id" not in header or not is_label_studio_row(
-        dict.fromkeys(FORMATS[path.suffix.lower()](path).columns)
-    ):
+    if "annotation_id" not in header or not is_label_studio_row(dict.fromkeys(open_table_file(path).columns)):
         return None
 
     def read(record: dict[str, Any]) -> Annotation:

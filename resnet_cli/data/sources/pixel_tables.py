@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import SPLITS, Split
+from resnet_cli.data.sources.columns import find_column
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage
 from resnet_cli.data.sources.pixel_arrays import MIN_SIDE_PX, is_mirror_safe, labeled_images, to_pixels
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.split_names import read_split, split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_formats import lines_of, row_error
-from resnet_cli.data.sources.tables import find_column
 from resnet_cli.errors import ConfigError, DataError
 
 #: Tables of pixels in one folder.

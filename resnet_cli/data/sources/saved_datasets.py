@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.columns import find_column
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.rows import RowFile
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_formats import Record, TableFile, stored_class_name, stored_class_names
-from resnet_cli.data.sources.tables import find_column, table_of
+from resnet_cli.data.sources.tables import table_of
 from resnet_cli.errors import DataError, missing_extra
 
 ARROW_EXTENSIONS = (".arrow", ".feather")
