@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import io
 import logging
 import re
@@ -17,7 +16,7 @@ from support.tiff_files import tiff_file, tiff_page
 from test_images import UPRIGHT, gray, over_white
 
 from resnet_cli.errors import ImageError, SetupError
-from resnet_cli.images import decode, decode_whole, decoding
+from resnet_cli.images import decode, decode_whole, decoding, missing_library_command
 
 RNG = np.random.default_rng(0)
 WIDE = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
@@ -235,19 +234,13 @@ def test_a_small_image_may_be_a_part_of_a_usual_tile() -> None:
 
 
 def test_a_file_that_only_tifffile_reads_names_the_extra_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = builtins.__import__
-
-    def without(name: str, *args: Any, **options: Any) -> Any:
-        if name in ("tifffile", "imagecodecs"):
-            raise ImportError(name)
-        return load(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.delitem(sys.modules, "tifffile", raising=False)
+    for name in ("tifffile", "imagecodecs"):
+        monkeypatch.setitem(sys.modules, name, None)
     for page in (tiff_page(WIDE, photometric=0), tiff_page(WIDE_RGB, photometric=2, planar=True)):
         with pytest.raises(ImageError, match=r"tifffile.*\[formats\]") as caught:
             decode(tiff_file(page), "x.tif")
-        # The index of scanned images does not remember such an error.
+        # The index of scanned images does not remember such an error, and the hint is the command.
+        assert "[formats]" in missing_library_command(caught.value.reason)
         assert isinstance(caught.value.__cause__, SetupError)
     # What Pillow reads right does not need it.
     assert pixels(tiff_file(tiff_page(WIDE, photometric=1))).shape == (20, 30, 3)

@@ -14,17 +14,28 @@ _NOT_INSTALLED = ", which is not installed: "
 
 
 def load_library(known: Format, path: str) -> Any:
-    """The module that reads a format.
+    """The module that reads a format; see :func:`load_module`."""
+    return load_module(known.module, known.package, known.name, path)
+
+
+def load_module(module: str, package: str, what: str, path: str) -> Any:
+    """A module of the extra.
+
+    Args:
+        module: Its name.
+        package: Name of its package.
+        what: What needs it, for the error.
+        path: Name of the file in the error.
 
     Raises:
         ImageError: It is not installed; the cause is a SetupError, since another attempt may succeed.
     """
     try:
-        return importlib.import_module(known.module)
+        return importlib.import_module(module)
     except ImportError as error:
-        missing = missing_extra(f"{known.name} needs {known.package}{_NOT_INSTALLED.rstrip(': ')}", "formats")
+        missing = missing_extra(f"{what} needs {package}{_NOT_INSTALLED.rstrip(': ')}", "formats")
         missing.__cause__ = error
-        raise ImageError(path, f"{known.name} needs {known.package}{_NOT_INSTALLED}{missing.hint}") from missing
+        raise ImageError(path, f"{what} needs {package}{_NOT_INSTALLED}{missing.hint}") from missing
 
 
 def missing_library_command(reason: str) -> str:

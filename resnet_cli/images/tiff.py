@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from resnet_cli.errors import ImageError, missing_extra
+from resnet_cli.errors import ImageError
+from resnet_cli.images.extras import load_module
 from resnet_cli.images.pixels import Decoded, check_size, to_rgb, upright
 from resnet_cli.images.tiff_header import Page, read_pages
 from resnet_cli.images.wide import narrow
@@ -202,17 +203,10 @@ def _read_values(data: bytes, path: str, page: Page) -> NDArray[np.integer[Any]]
     Raises:
         ImageError: They are not all in the file, or tifffile is missing.
     """
-    try:
-        import tifffile
-
-        if page.number("compression", 1) != 1 or page.number("bits", 1) not in (8, 16):
-            # Without it, tifffile decompresses with Python's zlib, however much that is.
-            import imagecodecs  # noqa: F401
-    except ImportError as error:
-        # The cause is a SetupError, since another attempt may succeed.
-        missing = missing_extra("this kind of TIFF needs tifffile and imagecodecs, which are not installed", "formats")
-        missing.__cause__ = error
-        raise ImageError(path, f"{missing.message}: {missing.hint}") from missing
+    tifffile = load_module("tifffile", "tifffile", "this kind of TIFF", path)
+    if page.number("compression", 1) != 1 or page.number("bits", 1) not in (8, 16):
+        # Without it, tifffile decompresses with Python's zlib, however much that is.
+        load_module("imagecodecs", "imagecodecs", "this kind of TIFF", path)
     _silence_tifffile()
     # The flags of formats whose further pages or metadata tifffile would read as well.
     with tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_scanimage=False, is_ndpi=False, is_ome=False) as file:
