@@ -18,7 +18,7 @@ from PIL import Image
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.list_images import folder_labels
-from resnet_cli.data.sources.list_lines import read_names, split_line
+from resnet_cli.data.sources.list_lines import split_line
 from resnet_cli.data.sources.mat_lists import read_mat
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.split_lists import split_of_list
@@ -373,7 +373,7 @@ def test_images_that_no_list_names_are_counted(build: Build, tmp_path: Path) -> 
     put(tmp_path, [f"{folder}/extra_1.jpg", f"{folder}/extra_2.jpg"])
     dataset = open_dataset(str(tmp_path))
     assert found(dataset) == expected
-    assert any(f"no list names were ignored: {num_others + 2} (" in note for note in dataset.notes)
+    assert any(f"were ignored: {num_others + 2} (" in note for note in dataset.notes)
 
 
 @every_set
@@ -642,25 +642,6 @@ def test_names_of_lists_denote_splits(stem: str, split: str, rest: str, fold: in
 @pytest.mark.parametrize("stem", ["README", "requirements", "constraints", "testament", "contest", "train_test_split"])
 def test_other_names_denote_no_split(stem: str) -> None:
     assert split_of_list(stem) is None
-
-
-@pytest.mark.parametrize(
-    ("lines", "numbers", "names"),
-    [
-        (["cat", "dog"], {0, 1}, {0: "cat", 1: "dog"}),
-        (["cat", "dog"], {1, 2}, {1: "cat", 2: "dog"}),
-        (["1 001.Albatross", "2 002.Auklet"], {1, 2}, {1: "001.Albatross", 2: "002.Auklet"}),
-        (["/a/airfield 0", "/b/balcony/exterior 1"], {0, 1}, {0: "airfield", 1: "balcony/exterior"}),
-        (["n01440764 tench, Tinca tinca", "n02102040 springer"], {0, 1}, {0: "n01440764", 1: "n02102040"}),
-        (["cat", "cat"], {0, 1}, None),
-        (["cat"], {0, 1}, None),
-        ([], {0}, None),
-    ],
-)
-def test_class_names_of_numbers(
-    lines: list[str], numbers: set[int], names: dict[int, str] | None, tmp_path: Path
-) -> None:
-    assert read_names(write(tmp_path / "classes.txt", lines), numbers) == names
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from resnet_cli.data.sources.survey import Survey
@@ -18,13 +18,16 @@ LISTS = frozenset({"classes.txt", "labels.txt", "class_names.txt", "classnames.t
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
-def class_names(labels: set[str], table: Path, survey: Survey) -> tuple[Mapping[str, str], str]:
+def class_names(
+    labels: set[str], table: Path, survey: Survey, *, lists: Set[str] = LISTS
+) -> tuple[Mapping[str, str], str]:
     """Names for labels that are all numbers, from a file beside the table or at the top of DATA.
 
     Args:
         labels: All labels of the table.
         table: The table.
         survey: The content of DATA.
+        lists: Names (lower case) of files that list class names.
 
     Returns:
         Number -> name, and a note that says where the names come from; both are empty if no file names all classes.
@@ -33,7 +36,7 @@ def class_names(labels: set[str], table: Path, survey: Survey) -> tuple[Mapping[
     if len(labels) < 2 or not all(map(_NUMBER.fullmatch, labels)):
         return {}, ""
     found: dict[str, Mapping[str, str]] = {}
-    for path in _files(table, survey):
+    for path in _files(table, survey, lists):
         names = _read_map(path) if path.suffix.lower() == ".json" else _read_list(path, labels)
         # `01` and `1` are the same number.
         chosen = {label: names[int(label)] for label in labels if int(label) in names}
@@ -52,7 +55,7 @@ def class_names(labels: set[str], table: Path, survey: Survey) -> tuple[Mapping[
     )
 
 
-def _files(table: Path, survey: Survey) -> Iterator[Path]:
+def _files(table: Path, survey: Survey, lists: Set[str]) -> Iterator[Path]:
     """The files that may be maps, each once, those beside the table first."""
     for folder in dict.fromkeys((table.parent, survey.root)):
         try:
@@ -60,7 +63,7 @@ def _files(table: Path, survey: Survey) -> Iterator[Path]:
         except OSError:
             continue
         for path in paths:
-            is_map = path.suffix.lower() == ".json" or path.name.lower() in LISTS
+            is_map = path.suffix.lower() == ".json" or path.name.lower() in lists
             if is_map and not path.name.startswith(".") and path.is_file() and path.stat().st_size <= MAX_MAP_BYTES:
                 yield path
 

@@ -6,15 +6,18 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_cli.data.sources.label_maps import LISTS, class_names
 from resnet_cli.data.sources.list_images import ImageNames, folder_labels, num_common
-from resnet_cli.data.sources.list_lines import Entry, find_names
+from resnet_cli.data.sources.list_lines import Entry
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 
+_NAME_LISTS = LISTS | {"categories_places365.txt"}
+_WNID = re.compile(r"n\d{8}\b")
 #: With fewer texts after images than this, most of them may be different.
 MIN_TEXTS = 8
 
@@ -79,7 +82,7 @@ def with_class_folders(held_out: LocatedList, ends: Sequence[str], survey: Surve
     return OfficialSet((LocatedList(survey.path(folder or ""), "train", entries), held_out))
 
 
-def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> OfficialSet | None:
+def label_lists(lists: Sequence[LocatedList], survey: Survey) -> OfficialSet | None:
     """Gives each entry the name of its class.
 
     Text after an image is its class. A number is replaced by the image's folder if the two agree, by the name in a
@@ -88,7 +91,7 @@ def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> Offic
 
     Args:
         lists: Lists of one data set.
-        name_folders: Folders in which a file of class names may be.
+        survey: The content of DATA, which may have a file of class names.
 
     Returns:
         The lists without entries that have no class; None if no entry has one.
@@ -104,7 +107,7 @@ def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> Offic
     try:
         if all(folders) and all(_count_lines(listed) for listed in lists):
             texts = [""] * len(names)
-        labels, notes = _choose_labels(names, texts, folders, name_folders)
+        labels, notes = _choose_labels(names, texts, folders, lambda numbers: _names(numbers, lists[0].path, survey))
     except DataError as error:
         raise DataError(f"{lists[0].path}: {error.message}", hint=error.hint) from error
     nested = next(
@@ -125,7 +128,10 @@ def label_lists(lists: Sequence[LocatedList], name_folders: list[Path]) -> Offic
 
 
 def _choose_labels(
-    names: list[str], texts: list[str], folders: list[str], name_folders: list[Path]
+    names: list[str],
+    texts: list[str],
+    folders: list[str],
+    names_of: Callable[[set[str]], tuple[Mapping[str, str], str]],
 ) -> tuple[list[str], list[str]]:
     given = [text for text in texts if text]
     rows = [text.split() for text in given]
@@ -156,13 +162,23 @@ def _choose_labels(
     if len(folder_of) > 1 and _agree(*zip(*placed, strict=True)) and folder_of.keys() >= set(texts) - {""}:
         # Flat images, such as those of ImageNet's validation split, have the classes of the others' folders.
         return [folder_of.get(text, folder) for text, folder in zip(texts, folders, strict=True)], []
-    numbers = {int(text) for text in texts if text}
-    if found := find_names(name_folders, numbers):
-        of_number, note = found
-        return [of_number[int(text)] if text else "" for text in texts], [note]
+    numbers = set(texts) - {""}
+    of_number, note = names_of(numbers)
+    if of_number:
+        return [of_number.get(text, "") for text in texts], [note]
     if all(starts) and len(numbers) > 1 and _agree(texts, starts):
         return starts, ["the class is the beginning of an image's name"]
-    return texts, ["classes are numbers; a classes.txt with one name per line names them"]
+    return texts, [note or "classes are numbers; a classes.txt with one name per line names them"]
+
+
+def _names(numbers: set[str], path: Path, survey: Survey) -> tuple[Mapping[str, str], str]:
+    """The names of numbered classes as folders have them, and where they come from."""
+    names, note = class_names(numbers, path, survey, lists=_NAME_LISTS)
+    if names and all(_WNID.match(name) for name in names.values()):
+        # `n01440764 tench, Tinca tinca`
+        names = {number: name[:9] for number, name in names.items()}
+    # Places365 writes /b/balcony/exterior: the first folder is only the initial.
+    return {number: re.sub(r"^/(\w)/(?=\1)", "", name) for number, name in names.items()}, note
 
 
 def _count_lines(listed: LocatedList) -> bool:

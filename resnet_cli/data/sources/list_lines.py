@@ -15,11 +15,6 @@ from resnet_cli.images import EXTENSIONS
 #: Lines that are read to find out whether a file is a list of images.
 NUM_SNIFFED = 20
 _IMAGE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, sorted(EXTENSIONS)))}))[\"']?(?:[\s,;]+(.*))?", re.IGNORECASE)
-#: Files that name the classes which a list numbers, in the order in which they are tried.
-_NAME_FILES = re.compile(
-    r"(?:classes|class_?lists?|class_?names?|names|categories\w*|synsets|wnids|labels)\.txt", re.IGNORECASE
-)
-_WNID = re.compile(r"n\d{8}")
 
 
 class Entry(NamedTuple):
@@ -83,59 +78,3 @@ def sniff(path: Path) -> list[Entry]:
         return list(itertools.islice(read_entries(path), NUM_SNIFFED))
     except DataError:
         return []
-
-
-def find_names(folders: list[Path], numbers: set[int]) -> tuple[dict[int, str], str] | None:
-    """The names of numbered classes, from the first file beside a list that names all of them.
-
-    Args:
-        folders: Folders that may contain such a file.
-        numbers: All numbers that the lists use.
-
-    Returns:
-        Number -> name, and what to say about it; None if no file names all numbers.
-    """
-    for folder in folders:
-        try:
-            found = sorted(path for path in folder.iterdir() if _NAME_FILES.fullmatch(path.name) and path.is_file())
-        except OSError:
-            continue
-        for path in found:
-            try:
-                names = read_names(path, numbers)
-            except DataError:
-                continue
-            if names is not None:
-                return names, f"class names are those in {path.name}"
-    return None
-
-
-def read_names(path: Path, numbers: set[int]) -> dict[int, str] | None:
-    """The names of classes in a file of ``name``, ``number name`` or ``name number`` lines.
-
-    Names without numbers count from 0; from 1 if 0 is not among the numbers and the last name would otherwise be
-    unused. Of ``n01440764 tench, Tinca tinca`` the name is the WordNet ID, as folders have it.
-
-    Args:
-        path: The file.
-        numbers: The numbers that need a name.
-
-    Returns:
-        Number -> name; None if a number has no name, or two numbers have the same one.
-    """
-    lines = [line.strip() for _, line in itertools.islice(lines_of(path), 1_000_000) if line.strip()]
-    first = [re.fullmatch(r"(\d+)[\s,:;]+(.+)", line) for line in lines]
-    last = [re.fullmatch(r"(.+?)[\s,:;]+(\d+)", line) for line in lines]
-    if all(first):
-        names = {int(match[1][:18]): match[2] for match in first if match}
-    elif all(last):
-        names = {int(match[2][:18]): match[1] for match in last if match}
-    else:
-        start = int(bool(numbers) and min(numbers) == 1 and max(numbers) == len(lines))
-        names = dict(enumerate(lines, start))
-    if names and all(_WNID.match(name) for name in names.values()):
-        names = {number: name[:9] for number, name in names.items()}
-    # Places365 writes /b/balcony/exterior: the first folder is only the initial.
-    names = {number: re.sub(r"^/?(\w)/(?=\1)", "", name).strip("/ ") for number, name in names.items()}
-    used = [names.get(number, "") for number in numbers]
-    return names if all(used) and len(set(used)) == len(used) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import TypeAlias
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled_rows import read_rows
-from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels, num_common
+from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels
 from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list, with_class_folders
 from resnet_cli.data.sources.list_lines import Entry, clean, read_entries, sniff
 from resnet_cli.data.sources.mat_sets import read_flowers, read_imagenet_devkit, read_stanford_cars
@@ -27,8 +26,6 @@ from resnet_cli.images import is_image_name
 _Reader: TypeAlias = Callable[[Survey, ImageNames, DataConfig], OfficialSet | None]
 #: Lists (lower case) that say nothing without others beside them.
 _PARTS = frozenset({"images.txt", "image_class_labels.txt", "train_test_split.txt", "imagelabels.mat", "setid.mat"})
-#: Folders of ignored images that a note names at most.
-NUM_SHOWN = 3
 
 
 def read_official_lists(survey: Survey, options: DataConfig) -> Reading | None:
@@ -45,6 +42,15 @@ def read_official_lists(survey: Survey, options: DataConfig) -> Reading | None:
     if survey.file is not None:
         return _read_given(survey, options)
     return _read_set(survey, options, (read_split_lists,) if options.label_column else READERS)
+
+
+def read_plain_lists(survey: Survey, options: DataConfig) -> Reading | None:
+    """Reads a flat folder with the labels of a text list whose name denotes no split.
+
+    Raises:
+        DataError: The list is damaged, or several lists label the images.
+    """
+    return None if survey.file is not None else _read_set(survey, options, (read_plain_list,))
 
 
 def _read_set(survey: Survey, options: DataConfig, readers: Sequence[_Reader]) -> Reading | None:
@@ -73,7 +79,7 @@ def _read_given(survey: Survey, options: DataConfig) -> Reading | None:
     images = ImageNames(survey)
     if not any(images.locate([entry.image for entry in sniff(path)])):
         return None
-    found = label_lists([locate_list(path, "", list(read_entries(path)), images)], [path.parent, path.parent.parent])
+    found = label_lists([locate_list(path, "", list(read_entries(path)), images)], survey)
     if found is None:
         raise DataError(f"{path}: names images without their classes", hint="each line is: path label")
     return _reading(found, survey, images, options, given=folder)
@@ -120,12 +126,6 @@ def _reading(
     num_missing = sum(listed.num_missing for listed in found.lists)
     if num_missing:
         notes.append(f"listed images that do not exist: {num_missing:,}")
-    used = {entry.image for listed in found.lists for entry in listed.entries}
-    if given is None and (unused := images.names - used):
-        shared = num_common([name.split("/")[:-1] for name in images.names]) + 1
-        folders = collections.Counter("/".join(name.split("/")[:-1][:shared]) or "." for name in unused).most_common()
-        where = ", ".join(f"{number:,} in {folder}" for folder, number in folders[:NUM_SHOWN])
-        notes.append(f"images that no list names were ignored: {len(unused):,} ({where})")
     has_splits = any(listed.split for listed in found.lists)
     return dataclasses.replace(
         reading, split_note="from the lists" if has_splits else reading.split_note, notes=tuple(notes)
@@ -162,7 +162,7 @@ def _read_joined(survey: Survey, images: ImageNames, options: DataConfig) -> Off
         ids = [(key, image) for key, image in path_of.items() if is_train[key][0] == value]
         entries = [Entry(clean(image), label_of[key][0], line) for key, (image, line) in ids]
         lists.append(locate_list(splits if split else folder / "images.txt", split, entries, images))
-    return label_lists([listed for listed in lists if listed.entries], [folder])
+    return label_lists([listed for listed in lists if listed.entries], survey)
 
 
 _LABELS = "image_class_labels.txt"
@@ -265,5 +265,4 @@ READERS: tuple[_Reader, ...] = (
     read_stanford_cars,
     read_split_lists,
     _read_class_paths,
-    read_plain_list,
 )

@@ -9,7 +9,7 @@ from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
 from resnet_cli.data.sources.foreign_formats import refuse_foreign
 from resnet_cli.data.sources.machine_readers import MACHINE_READERS
-from resnet_cli.data.sources.official_lists import read_official_lists
+from resnet_cli.data.sources.official_lists import read_official_lists, read_plain_lists
 from resnet_cli.data.sources.reading import NotUsed, Reader, Reading
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_reader import read_tables
@@ -20,7 +20,14 @@ COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 #: Fields whose flags have an effect on everything that lists images, row by row.
 ROW_FLAGS = (*COLUMN_FLAGS, "image_folder", "on_missing_label")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
-READERS: tuple[Reader, ...] = (read_official_lists, *MACHINE_READERS, read_annotations, read_tables, refuse_foreign)
+READERS: tuple[Reader, ...] = (
+    read_official_lists,
+    *MACHINE_READERS,
+    read_annotations,
+    read_tables,
+    read_plain_lists,
+    refuse_foreign,
+)
 
 
 def read(survey: Survey, options: DataConfig) -> Reading:

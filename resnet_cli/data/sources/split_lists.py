@@ -22,6 +22,7 @@ from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folde
 from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list
 from resnet_cli.data.sources.list_lines import read_entries, sniff
 from resnet_cli.data.sources.mat_lists import is_file_list, read_file_list
+from resnet_cli.data.sources.reading import NotUsed
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 
@@ -151,7 +152,7 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
     """The lists with labels; None, with the reason in ``survey.refusals``, if they do not describe the data set."""
     path = lists[0].path
     try:
-        labeled = label_lists(lists, [path.parent, path.parent.parent])
+        labeled = label_lists(lists, survey)
     except DataError as error:
         survey.refusals.append(error)
         return None
@@ -169,8 +170,8 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
     if len(names) < num_around * MIN_SHARE or is_same:
         if len(names) < num_around:
             survey.refusals.append(
-                DataError(
-                    f"{path}: {len(names):,} of {num_around:,} images are listed",
+                NotUsed(
+                    f"{path}: lists {len(names):,} of {num_around:,} images and was not used",
                     hint=f"to read only these: give {path} as DATA",
                 )
             )
@@ -204,7 +205,10 @@ def read_plain_list(survey: Survey, images: ImageNames, options: DataConfig) -> 
         folders = folder_labels([entry.image for entry in listed.entries])
         if all(folders) and len(set(folders)) > 1:
             survey.refusals.append(
-                DataError(f"{path}: labels images that are in class folders", hint=f"to use it: give {path} as DATA")
+                NotUsed(
+                    f"{path}: labels images that are in class folders, and was not used",
+                    hint=f"to use it: give {path} as DATA",
+                )
             )
         elif found := _labeled([listed], survey, images):
             usable[path] = found
