@@ -341,8 +341,29 @@ def test_class_folders_win_over_numbers(tmp_path: Path) -> None:
         put_images(tmp_path / label, PLAIN)
         rows += [f"{index}\t{number}\t{label}/{name}" for index, name in enumerate(PLAIN)]
     path = written(tmp_path / "train.lst", "\n".join(rows) + "\n")
-    assert opened(tmp_path).classes == ("cat", "dog")
+    dataset = opened(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert any("train.lst: gives numbers" in note and str(path) in note for note in dataset.notes)
     assert opened(path).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({"cat/0.jpg": "day", "dog/1.jpg": "night"}, "labels only 2 of 12 images"),
+        ({f"cat/{name}": ["cat", "day"] for name in PLAIN}, "6 of 6 images have several labels"),
+    ],
+)
+def test_class_folders_are_read_with_a_note_about_annotations_that_say_something_else(
+    tmp_path: Path, document: Any, why: str
+) -> None:
+    for label in ("cat", "dog"):
+        put_images(tmp_path / label, PLAIN)
+    written(tmp_path / "other.json", document)
+    dataset = opened(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.items) == 12
+    assert any(note.startswith("not used: ") and why in note for note in dataset.notes)
 
 
 def test_the_official_split_of_annotations_is_not_lost_to_class_folders(tmp_path: Path) -> None:

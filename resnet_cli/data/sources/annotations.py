@@ -19,8 +19,8 @@ from resnet_cli.data.sources.annotation_files import (
 from resnet_cli.data.sources.annotation_items import Annotated
 from resnet_cli.data.sources.detection_sets import detection_set, refuse_detection_file
 from resnet_cli.data.sources.labeled_rows import read_rows
-from resnet_cli.data.sources.reading import Reading
-from resnet_cli.data.sources.references import direct_path, sample
+from resnet_cli.data.sources.reading import NotUsed, Reading
+from resnet_cli.data.sources.references import NUM_TRIED, direct_path, sample
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
@@ -63,11 +63,12 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
     except DataError as error:
         if not has_class_folders(survey):
             raise
-        survey.refusals.append(error)
+        survey.refusals.append(_not_used(error))
         return None
     decided = folders_decide(chosen, survey)
     if decided is not False:
-        survey.refusals.extend([decided] if isinstance(decided, DataError) else [])
+        if isinstance(decided, DataError):
+            survey.refusals.append(_not_used(decided))
         return None
     return _reading(chosen, survey, options, notes)
 
@@ -147,7 +148,11 @@ def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Can
         candidate = Candidate.located(annotated, listed, folder, survey, options)
     except ResnetCliError as error:
         is_about_parts = any(one.num_shapes for one in annotated.annotations)
-        if not (is_about_parts and has_class_folders(survey)):
+        if any(
+            survey.image_index.find(one.image)[0] for one in annotated.annotations[:NUM_TRIED] if not is_about_parts
+        ):
+            survey.refusals.append(_not_used(error))
+        elif not (is_about_parts and has_class_folders(survey)):
             survey.refusals.append(error)
         return None
     if candidate is None:
@@ -158,6 +163,10 @@ def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Can
             )
         )
     return candidate
+
+
+def _not_used(error: ResnetCliError) -> NotUsed:
+    return NotUsed(f"not used: {error.message}", hint=error.hint or "DATA is read without it")
 
 
 def _with_extensions(annotated: Annotated) -> Annotated:

@@ -45,7 +45,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
             reading = reader(survey, options)
             if reading is not None:
                 refuse_without_effect(options, ("label_regex", "follow_links"), f"DATA is read as {reading.what}")
-                return reading
+                return _noted(reading, survey)
     if survey.file is not None:
         raise DataError(
             f"DATA {survey.spec}: not a folder, a table or an archive",
@@ -56,9 +56,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         raise survey.refusals[0]
     refuse_without_effect(options, ROW_FLAGS, f"{survey.spec} is not a table")
     try:
-        reading = read_folders(survey, options)
-        unused = [f"{error.message}; {error.hint}" for error in survey.refusals if isinstance(error, NotUsed)]
-        return dataclasses.replace(reading, notes=(*reading.notes, *unused))
+        return _noted(read_folders(survey, options), survey)
     except DataError as error:
         # The folder was most likely meant to be read by the table that cannot be used.
         if not survey.refusals:
@@ -67,6 +65,12 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         if isinstance(first, SetupError):
             raise first from error
         raise DataError(error.message, hint=f"{first.message}; {first.hint or error.hint}") from error
+
+
+def _noted(reading: Reading, survey: Survey) -> Reading:
+    """The reading with notes about files that list images of DATA and are not used."""
+    unused = [f"{error.message}; {error.hint}" for error in survey.refusals if isinstance(error, NotUsed)]
+    return dataclasses.replace(reading, notes=(*reading.notes, *unused)) if unused else reading
 
 
 def refuse_without_effect(options: DataConfig, fields: tuple[str, ...], why: str) -> None:
