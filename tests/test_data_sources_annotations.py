@@ -180,6 +180,17 @@ def test_numbers_are_classes_as_in_a_table(tmp_path: Path) -> None:
     assert opened(path).reading == "SageMaker list train.lst"
 
 
+def test_numbers_get_the_names_of_a_list_beside_them(tmp_path: Path) -> None:
+    put_images(tmp_path / "00000", PLAIN)
+    labels = [[f"00000/{name}", int(label == "dog")] for name, label in PLAIN.items()]
+    path = written(tmp_path / "dataset.json", {"labels": labels})
+    assert opened(path).classes == ("0", "1")
+    written(tmp_path / "classes.txt", "cat\ndog\n")
+    dataset = opened(path)
+    assert labels_of(dataset) == PLAIN
+    assert any("classes.txt" in note for note in dataset.notes)
+
+
 def test_a_coco_file_in_its_own_folder_finds_the_images_beside_it(tmp_path: Path) -> None:
     path = coco(tmp_path, PLAIN, "annotations/instances_val2017.json", "val2017")
     assert labels_of(opened(path)) == PLAIN

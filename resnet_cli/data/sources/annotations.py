@@ -18,6 +18,7 @@ from resnet_cli.data.sources.annotation_files import (
 )
 from resnet_cli.data.sources.annotation_items import Annotated
 from resnet_cli.data.sources.detection_sets import detection_set, refuse_detection_file
+from resnet_cli.data.sources.label_maps import class_names
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.reading import NotUsed, Reading
 from resnet_cli.data.sources.references import NUM_TRIED, direct_path, sample
@@ -94,11 +95,19 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
 
 
 def _reading(chosen: Sequence[Candidate], survey: Survey, options: DataConfig, notes: Sequence[str]) -> Reading:
-    names = [os.path.relpath(one.annotated.path, survey.root).replace(os.sep, "/") for one in chosen]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
-    reading = read_rows([one.file for one in chosen], survey, options, what=f"{chosen[0].annotated.format} {shown}")
+    """Reads the chosen files, with names for classes that they only number."""
+    paths = [one.annotated.path for one in chosen]
+    shown = [os.path.relpath(path, survey.root).replace(os.sep, "/") for path in paths[:3]]
+    what = ", ".join(shown) + (f" and {len(paths) - 3} others" if len(paths) > 3 else "")
+    files = [one.file for one in chosen]
+    labels = {row.label for one in chosen for row in one.listed.rows if row.label}
+    names, note = class_names(labels, paths[0], survey)
+    if names:
+        named = [[dataclasses.replace(row, label=names.get(row.label, "")) for row in file.rows] for file in files]
+        files = [dataclasses.replace(file, rows=rows) for file, rows in zip(files, named, strict=True)]
+    reading = read_rows(files, survey, options, what=f"{chosen[0].annotated.format} {what}")
     own = [note for one in chosen for note in one.listed.notes]
-    return dataclasses.replace(reading, notes=(*reading.notes, *own, *notes))
+    return dataclasses.replace(reading, notes=(*reading.notes, *([note] if note else []), *own, *notes))
 
 
 def _found(survey: Survey, options: DataConfig) -> Iterator[Annotated]:
