@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import io
-import itertools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,12 @@ def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | Non
     Raises:
         ImageError: The file cannot be read, and the reason names what can be done.
     """
-    page = next(read_pages(data), None)
-    if page is None or 0 in page.size:
+    pages = list(read_pages(data))
+    if not pages or 0 in pages[0].size:
         # Pillow refuses it.
         return None
-    if reason := _other_images(data, page) or _unreadable(page):
+    page = pages[0]
+    if reason := _other_images(pages) or _unreadable(page):
         raise ImageError(path, reason)
     check_size(path, *page.size, max_pixels)
     # Tiles are decoded whole, however little of them the image uses: libtiff allocates what the header declares.
@@ -78,9 +79,10 @@ def unknown_kind(data: bytes) -> str:
     return f"a kind of TIFF that cannot be read: {page.samples} x {page.number('bits', 1)} bits per pixel"
 
 
-def _other_images(data: bytes, page: Page) -> str:
+def _other_images(pages: Sequence[Page]) -> str:
     """Why the first page is not the one image of the file; empty if it is."""
-    others = [other for other in itertools.islice(read_pages(data), 1, None) if not other.is_copy]
+    page = pages[0]
+    others = [other for other in pages[1:] if not other.is_copy]
     if page.is_copy and ("sub_pages" in page.tags or others):
         return "its first page is only a reduced copy of the image: save the full image as a file of its own"
     # Scanners, Photoshop and slide scanners add reduced copies of the image, which are no further images.

@@ -151,30 +151,26 @@ def _start(data: bytes) -> tuple[Layout, int]:
 
 def _read_page(data: bytes, offset: int, layout: Layout) -> tuple[Page, int]:
     """One page and the offset of the next."""
-    count_code, entry_code, offset_code = ("Q", "HHQ", "Q") if layout.is_big else ("H", "HHL", "L")
-    order, inline = layout.order, struct.calcsize("<" + offset_code)
+    count_code, entry_code, offset_code = ("Q", "HHQ8s", "Q") if layout.is_big else ("H", "HHL4s", "L")
+    order = layout.order
+    inline, length = struct.calcsize("<" + offset_code), struct.calcsize("<" + entry_code)
     (num_entries,) = struct.unpack_from(order + count_code, data, offset)
-    # Without this, struct would be asked for positions that no machine has.
-    first, length = offset + struct.calcsize("<" + count_code), struct.calcsize("<" + entry_code) + inline
-    if num_entries > len(data) // length:
-        raise struct.error("more entries than bytes")
+    first = offset + struct.calcsize("<" + count_code)
+    end = first + num_entries * length
+    if end > len(data):
+        raise struct.error("entries beyond the end")
     tags: dict[str, tuple[int, ...]] = {}
     num_bytes = 0
-    for start in range(first, first + num_entries * length, length):
-        tag, kind, count = struct.unpack_from(order + entry_code, data, start)
-        place = start + length - inline
+    for tag, kind, count, value in struct.iter_unpack(order + entry_code, data[first:end]):
         size = count * _SIZES.get(kind, 1)
+        source, place = value, 0
         if size > inline:
-            (place,) = struct.unpack_from(order + offset_code, data, place)
-            # Values beyond the end are not read by anybody, and are common in files that were cut.
+            source, (place,) = data, struct.unpack(order + offset_code, value)
+            # Values beyond the end are read by nobody, and are common in files that were cut.
             num_bytes += size if place + size <= len(data) else 0
         if tag in _FIELDS and kind in _INTEGERS and count:
-            code = f"{order}{min(count, _MAX_VALUES)}{_INTEGERS[kind]}"
-            tags[_FIELDS[tag]] = struct.unpack_from(code, data, place)
+            tags[_FIELDS[tag]] = struct.unpack_from(f"{order}{min(count, _MAX_VALUES)}{_INTEGERS[kind]}", source, place)
     if num_bytes > len(data):
         raise ValueError("the values of its header overlap")
-    try:
-        (following,) = struct.unpack_from(order + offset_code, data, first + num_entries * length)
-    except struct.error:
-        following = 0
+    following = struct.unpack_from(order + offset_code, data, end)[0] if end + inline <= len(data) else 0
     return Page(layout, tags), following
