@@ -10,7 +10,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.split_names import split_of
-from resnet_cli.errors import DataError
+from resnet_cli.errors import ConfigError, DataError
 
 CAT_DOG = ("cat", "dog")
 
@@ -340,3 +340,158 @@ def test_versions_with_the_same_names_of_images_are_refused(tmp_path: Path) -> N
 def test_the_same_folders_in_each_class_are_no_versions(tmp_path: Path) -> None:
     fill(tmp_path, {f"{label}/{place}": 3 for label in CAT_DOG for place in ("indoor", "outdoor")})
     assert counts(read(tmp_path)) == {"train": {"cat": 6, "dog": 6}}
+
+
+# Levels of folders
+
+
+def test_folders_that_only_group_classes_are_looked_through_and_that_is_said(tmp_path: Path) -> None:
+    fill(tmp_path, {"mammal/cat": 3, "mammal/dog": 3, "bird/robin": 3, "bird/crow": 3})
+    leaf = {"train": dict.fromkeys(("cat", "crow", "dog", "robin"), 3)}
+    dataset = read(tmp_path)
+    assert counts(dataset) == leaf
+    assert "--classes-at 1 takes bird, mammal instead" in said(dataset)
+    assert counts(read(tmp_path, classes_at="2")) == counts(read(tmp_path, classes_at="leaf")) == leaf
+    for options in ({"classes_at": "1"}, {"classes": ("mammal", "bird")}):
+        assert counts(read(tmp_path, **options))["train"] == {"mammal": 6, "bird": 6}
+
+
+def test_groups_of_classes_are_looked_through_in_splits_too(tmp_path: Path) -> None:
+    names = ("lung/lung_aca", "lung/lung_n", "colon/colon_aca", "colon/colon_n")
+    dataset = read(fill(tmp_path, {f"{split}/{name}": 2 for split in ("train", "val") for name in names}))
+    expected = dict.fromkeys(sorted(name.partition("/")[2] for name in names), 2)
+    assert counts(dataset) == {"train": expected, "val": expected}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        ("patient1", "patient2", "patient3", "patient4"),
+        ("2024-05-01", "2024-05-02", "2024-06-01", "2024-06-02"),
+        ("scene a1", "scene b2", "scene c3", "scene d4"),
+        ("1001", "1002", "1003", "1004"),
+        ("0a1b2c", "1a1b2c", "2a1b2c", "3a1b2c"),
+        ("indoor", "outdoor", "indoor", "outdoor"),
+        ("images_a", "images_b", "images_c", "images_d"),
+    ],
+    ids=" ".join,
+)
+def test_what_divides_a_class_is_no_class_and_the_flag_is_named(tmp_path: Path, inner: tuple[str, ...]) -> None:
+    fill(tmp_path, {f"cat/{inner[0]}": 3, f"cat/{inner[1]}": 3, f"dog/{inner[2]}": 3, f"dog/{inner[3]}": 3})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 6, "dog": 6}}
+    assert "--classes-at 2" in said(dataset)
+    deeper = counts(read(tmp_path, classes_at="2"))["train"]
+    assert len(deeper) == 4 and sum(deeper.values()) == 12
+
+
+def test_images_beside_deeper_folders_keep_the_class_at_the_first_level(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 1, "cat/siamese": 2, "dog/poodle": 2, "dog/terrier": 2})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 3, "dog": 4}} and dataset.notes == ()
+    deeper = read(tmp_path, classes_at="2")
+    assert counts(deeper) == {"train": {"siamese": 2, "poodle": 2, "terrier": 2}}
+    assert "images without a class were ignored: 1" in said(deeper)
+
+
+def test_an_index_of_letters_is_no_class(tmp_path: Path) -> None:
+    fill(tmp_path, {"a/abbey": 2, "a/airfield": 2, "b/bakery/shop": 2, "b/balcony/exterior": 2})
+    expected = {"abbey": 2, "airfield": 2, "bakery/shop": 2, "balcony/exterior": 2}
+    assert counts(read(tmp_path)) == {"train": expected}
+    assert counts(read(tmp_path, classes_at="1")) == {"train": {"a": 4, "b": 4}}
+
+
+def test_letters_are_classes_where_they_are_no_index(tmp_path: Path) -> None:
+    fill(tmp_path, {"a/writer1": 2, "a/writer2": 2, "b/writer1": 2, "b/writer2": 2})
+    assert counts(read(tmp_path)) == {"train": {"a": 4, "b": 4}}
+
+
+def test_names_that_occur_under_several_parents_keep_them(tmp_path: Path) -> None:
+    fill(tmp_path, {"apple/healthy": 2, "apple/rust": 2, "corn/healthy": 2})
+    assert counts(read(tmp_path, classes_at="leaf")) == {
+        "train": {"apple/healthy": 2, "apple/rust": 2, "corn/healthy": 2}
+    }
+
+
+def test_numbered_species_of_inaturalist_are_the_classes(tmp_path: Path) -> None:
+    fill(tmp_path, {"Birds/202": 2, "Birds/207": 2, "Plants/600": 2})
+    assert counts(read(tmp_path)) == {"train": {"202": 2, "207": 2, "600": 2}}
+
+
+def test_splits_inside_the_class_folders_are_the_splits(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{label}/{split}": n for label in CAT_DOG for split, n in (("train", 4), ("test", 2))})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 4, "dog": 4}, "test": {"cat": 2, "dog": 2}}
+    assert dataset.split_note == "from the folders"
+
+
+def test_levels_and_file_names_are_not_both_taken(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--classes-at has no effect: --label-regex"):
+        read(fill(tmp_path, {"cat": 2, "dog": 2}), label_regex="^(.)", classes_at="1")
+
+
+# Classes in file names
+
+
+def named(root: Path, folder: str, *labels: str, count: int = 4, separator: str = ".") -> Path:
+    return write(root, *(f"{folder}{label}{separator}{index}.jpg" for label in labels for index in range(count)))
+
+
+@pytest.mark.parametrize("separator", [".", "_", "-", " ", "__"])
+@pytest.mark.parametrize("labels", [("cat", "dog"), ("Abyssinian", "american_bulldog", "Egyptian Mau")], ids=" ".join)
+def test_classes_in_numbered_file_names_are_read_and_the_flag_is_named(
+    tmp_path: Path, separator: str, labels: tuple[str, ...]
+) -> None:
+    dataset = read(named(tmp_path, "", *labels, separator=separator))
+    assert counts(dataset) == {"train": dict.fromkeys(sorted(labels), 4)}
+    flag = said(dataset).partition("--label-regex '")[2].partition("'")[0]
+    assert counts(read(tmp_path, label_regex=flag)) == counts(dataset)
+
+
+def test_a_flat_train_split_with_classes_in_its_names_is_read_and_the_test_images_are_counted(tmp_path: Path) -> None:
+    named(tmp_path, "train/", "cat", "dog")
+    dataset = read(fill(tmp_path, {"test": 6}))
+    assert counts(dataset) == {"train": {"cat": 4, "dog": 4}}
+    assert "6 images in test have no labels and were not used" in said(dataset)
+
+
+def test_flat_splits_with_classes_in_their_names_are_splits(tmp_path: Path) -> None:
+    named(tmp_path, "train/", "cat", "dog")
+    named(tmp_path, "test/", "cat", "dog", count=2)
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 4, "dog": 4}, "test": {"cat": 2, "dog": 2}}
+    assert dataset.split_note == "from the folders"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("IMG", "DSC"),
+        ("DSCN", "PXL"),
+        ("photo", "image"),
+        ("frame", "frames"),
+        ("Screenshot", "scan"),
+        ("train", "test"),
+        ("ILSVRC2012_val", "ILSVRC2012_test"),
+        ("left", "right"),
+        ("cam1", "cam2"),
+        ("cat",),
+        ("1", "2"),
+        ("a", "b"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("folder", ["", "train/"])
+def test_names_of_cameras_and_parts_are_no_classes(tmp_path: Path, labels: tuple[str, ...], folder: str) -> None:
+    error = refused(named(tmp_path, folder, *labels, separator="_"))
+    assert "--label-regex" in (error.hint or "")
+
+
+def test_names_that_are_not_all_numbered_are_left_to_the_user(tmp_path: Path) -> None:
+    refused(write(named(tmp_path, "", "cat", "dog"), "cover.jpg"))
+    refused(write(named(tmp_path / "2", "", "cat", "dog"), "owl.1.jpg"))
+
+
+def test_a_regular_expression_with_a_slash_is_matched_against_the_path(tmp_path: Path) -> None:
+    fill(tmp_path, {"s1/cat/x": 2, "s2/dog/x": 2, "s2/cat/y": 1})
+    assert counts(read(tmp_path, label_regex="^[^/]+/([^/]+)/")) == {"train": {"cat": 3, "dog": 2}}

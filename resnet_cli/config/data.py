@@ -46,7 +46,19 @@ class DataConfig(OfflineConfig):
     ] = None
     label_regex: Annotated[
         str | None,
-        Flag("Read the class from the file name: the first group of this expression, '^(\\w+)' for cat.12.jpg.", DATA),
+        Flag(
+            "Read the class from the file name: the first group of this expression, '^(\\w+)' for cat.12.jpg. An "
+            "expression that has a / is matched against the path below DATA.",
+            DATA,
+        ),
+    ] = None
+    classes_at: Annotated[
+        Literal["1", "2", "leaf"] | None,
+        Flag(
+            "Level of folders that names the classes: the first, the second, or the innermost (leaf).",
+            DATA,
+            "1, unless it only groups folders with names of their own",
+        ),
     ] = None
     image_column: ImageColumn = None
     label_column: Annotated[str | None, Flag("Table column with the class labels.", DATA, "label, class, ...")] = None

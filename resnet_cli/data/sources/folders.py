@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
+from resnet_cli.data.sources.class_levels import Levels, choose_levels
 from resnet_cli.data.sources.folder_checks import pass_over
 from resnet_cli.data.sources.folder_layout import Layout, images, is_unlabeled, last
 from resnet_cli.data.sources.folder_refusals import explain_empty, refuse_no_classes
@@ -16,6 +17,7 @@ from resnet_cli.data.sources.folder_splits import find_splits
 from resnet_cli.data.sources.folder_tops import find_top
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
 from resnet_cli.data.sources.misnamed import ContentLooks
+from resnet_cli.data.sources.name_classes import NUMBERED, find_named_classes
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.survey import Folder, Survey
 
@@ -63,22 +65,35 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     checked = pass_over(layout, options.classes or ())
     top, passed = find_top(layout, options.classes or ())
     splits = find_splits(layout, top, by_name=options.label_regex is not None)
+    named = (
+        None if options.label_regex or splits.roots or _is_table_refused(survey) else find_named_classes(layout, top)
+    )
+    label_regex = NUMBERED if named else options.label_regex
     found = _Found(layout, options.classes or ())
-    for split, root in splits.roots or (("train", top),):
-        if options.label_regex:
-            found.by_regex(root, split, re.compile(options.label_regex))
-        else:
+    roots = [(split, layout.unwrapped(root)) for split, root in splits.roots or (("train", top),)]
+    levels = Levels()
+    if label_regex:
+        for split, root in named.roots if named else roots:
+            found.by_regex(root, split, re.compile(label_regex))
+    else:
+        levels = choose_levels(layout, [root for _, root in roots], options)
+        for split, root in roots:
             refuse_no_classes(layout, root, options)
-            found.by_folder(root, split)
+            found.by_folder(root, split, levels)
     if not found.images:
         explain_empty(layout, options)
     return Reading(
         found.images,
-        "classes from file names" if options.label_regex else "one folder per class",
-        splits.note,
-        (*splits.notes, *passed, *checked, *found.notes()),
+        "classes from file names" if label_regex else "one folder per class",
+        "from the folders" if levels.with_splits or (named and len(named.roots) > 1) else splits.note,
+        (*splits.notes, *levels.notes, *(named.notes if named else ()), *passed, *checked, *found.notes()),
         Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled),
     )
+
+
+def _is_table_refused(survey: Survey) -> bool:
+    """Whether a file probably has the labels, and cannot be used; submissions to a competition have none."""
+    return any(not re.search(r"submi(ssion|t)", error.message, re.IGNORECASE) for error in survey.refusals)
 
 
 class _Found:
@@ -93,10 +108,10 @@ class _Found:
         self.images: list[LabeledImage] = []
         self.num_others = self.num_hidden = self.num_unlabelled = 0
 
-    def by_folder(self, root: str, split: Split) -> None:
+    def by_folder(self, root: str, split: Split, levels: Levels) -> None:
         """Adds the images of the class folders of a split; images beside these folders have no class."""
-        root = self._layout.unwrapped(root)
         self.num_unlabelled += len(self._layout.images(root))
+        start = len(root) + 1 if root else 0
         for class_folder in self._layout.children(root):
             if is_unlabeled(class_folder) and last(class_folder) not in self._keep:
                 self._unlabeled.append(class_folder)
@@ -105,7 +120,12 @@ class _Found:
                 self._empty.append(class_folder)
             for folder in self._layout.below(class_folder):
                 self._add_others(folder)
-                self._add(folder, [(image, last(class_folder)) for image in self._layout.images(folder.name)], split)
+                found = self._layout.images(folder.name)
+                path = tuple(folder.name[start:].split("/"))
+                if found and (label := levels.label(path)):
+                    self._add(folder, [(image, label) for image in found], levels.split(path) or split)
+                else:
+                    self.num_unlabelled += len(found)
 
     def by_regex(self, root: str, split: Split, pattern: re.Pattern[str]) -> None:
         """Adds the images with the class in their names, in whichever folder they are.

@@ -13,7 +13,7 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
 from resnet_cli.data.sources.labeled import build_dataset, group_items
 from resnet_cli.data.sources.own_tables import own_tables_note
-from resnet_cli.data.sources.readers import COLUMN_FLAGS, ROW_FLAGS, read, refuse_without_effect
+from resnet_cli.data.sources.readers import COLUMN_FLAGS, FOLDER_FLAGS, ROW_FLAGS, read, refuse_without_effect
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.shards import read_shard_files, shard_files
 from resnet_cli.data.sources.survey import Survey
@@ -83,7 +83,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
 def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Dataset:
     from resnet_cli.data.sources import named
 
-    refuse_without_effect(options, (*ROW_FLAGS, "label_regex", "follow_links"), f"{name} has its own labels")
+    refuse_without_effect(options, (*ROW_FLAGS, *FOLDER_FLAGS), f"{name} has its own labels")
     dataset = named.open_named(name, offline=options.offline, on_download=on_download)
     dataset = dataclasses.replace(dataset, reading=f"the data set {name}")
     if options.max_pixels is None:

@@ -19,6 +19,8 @@ from resnet_cli.errors import ConfigError, DataError, SetupError
 COLUMN_FLAGS = ("image_column", "label_column", "split_column")
 #: Fields whose flags have an effect on everything that lists images, row by row.
 ROW_FLAGS = (*COLUMN_FLAGS, "image_folder", "on_missing_label")
+#: Fields whose flags have an effect on folders only.
+FOLDER_FLAGS = ("label_regex", "classes_at", "follow_links")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
 READERS: tuple[Reader, ...] = (
     read_official_lists,
@@ -44,7 +46,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         for reader in READERS:
             reading = reader(survey, options)
             if reading is not None:
-                refuse_without_effect(options, ("label_regex", "follow_links"), f"DATA is read as {reading.what}")
+                refuse_without_effect(options, FOLDER_FLAGS, f"DATA is read as {reading.what}")
                 return _noted(reading, survey)
     if survey.file is not None:
         raise DataError(
@@ -55,6 +57,8 @@ def read(survey: Survey, options: DataConfig) -> Reading:
     if survey.refusals and any(_is_given(options, field) for field in ROW_FLAGS):
         raise survey.refusals[0]
     refuse_without_effect(options, ROW_FLAGS, f"{survey.spec} is not a table")
+    if options.label_regex:
+        refuse_without_effect(options, ("classes_at",), "--label-regex reads the classes from file names")
     try:
         return _noted(read_folders(survey, options), survey)
     except DataError as error:
