@@ -394,6 +394,22 @@ def test_another_reading_can_be_asked_for(build: Build, tmp_path: Path) -> None:
         open_dataset(str(tmp_path), DataConfig(label_column="unknown"))
 
 
+def test_class_folders_can_be_read_without_their_lists(tmp_path: Path) -> None:
+    expected = _food(tmp_path)
+    dataset = open_dataset(str(tmp_path / "images"), DataConfig(classes_at="1"))
+    assert found(dataset) == {name[7:]: (label, "train") for name, (label, _) in expected.items()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_images_behind_a_link_are_found_if_links_are_followed(tmp_path: Path) -> None:
+    expected = _food(tmp_path / "set")
+    (tmp_path / "set/images").rename(tmp_path / "elsewhere")
+    (tmp_path / "set/images").symlink_to(tmp_path / "elsewhere")
+    assert found(open_dataset(str(tmp_path / "set"), DataConfig(follow_links=True))) == expected
+    with pytest.raises(DataError):
+        open_dataset(str(tmp_path / "set"))
+
+
 def test_the_level_of_the_classes_can_be_chosen(tmp_path: Path) -> None:
     expected = _aircraft(tmp_path)
     dataset = open_dataset(str(tmp_path))
@@ -527,6 +543,45 @@ def test_a_list_without_a_split_labels_a_flat_folder(tmp_path: Path) -> None:
     write(tmp_path / "other.txt", (f"{name[7:]} {label}" for name, (label, _) in expected.items()))
     with pytest.raises(DataError, match="several lists"):
         open_dataset(str(tmp_path))
+
+
+def test_a_table_comes_before_a_text_list_without_a_split(tmp_path: Path) -> None:
+    expected = {f"photos/{n}.jpg": (CLASSES[n % 3], "train") for n in range(9)}
+    put(tmp_path, expected)
+    write(tmp_path / "labels.csv", ("image,label", *(f"{name},{label}" for name, (label, _) in expected.items())))
+    write(tmp_path / "labels.txt", (f"{name[7:]} {label[:1]}" for name, (label, _) in expected.items()))
+    assert found(open_dataset(str(tmp_path))) == expected
+
+
+def test_lists_without_labels_give_the_splits_of_a_table(tmp_path: Path) -> None:
+    expected = {f"photos/{n}.jpg": (CLASSES[n % 3], "train" if n < 6 else "test") for n in range(9)}
+    put(tmp_path, expected)
+    write(tmp_path / "labels.csv", ("image,label", *(f"{name},{label}" for name, (label, _) in expected.items())))
+    for file, split in (("train_val_list.txt", "train"), ("test_list.txt", "test")):
+        write(tmp_path / file, (name[7:] for name in by_split(expected, split)))
+    dataset = open_dataset(str(tmp_path))
+    assert found(dataset) == expected
+    assert dataset.split_note == "from the lists"
+    write(tmp_path / "test_list.txt", ["8.jpg"])
+    assert any("they name 7 of 9 images" in note for note in open_dataset(str(tmp_path)).notes)
+
+
+def test_images_outside_the_lists_of_two_splits_are_training_images(tmp_path: Path) -> None:
+    expected = {f"{label}/{n}.jpg": (label, ("val", "test", "train")[min(n, 2)]) for label in CLASSES for n in range(9)}
+    put(tmp_path, expected)
+    write(tmp_path / "validation_list.txt", by_split(expected, "val"))
+    write(tmp_path / "testing_list.txt", by_split(expected, "test"))
+    dataset = open_dataset(str(tmp_path))
+    assert found(dataset) == expected
+    assert any("are the training images: 21" in note for note in dataset.notes)
+
+
+def test_lists_that_do_not_replace_class_folders_are_named(tmp_path: Path) -> None:
+    put(tmp_path, (f"{label}/{n}.jpg" for label in CLASSES for n in range(9)))
+    write(tmp_path / "train.txt", (f"{label}/{n}.jpg" for label in CLASSES for n in range(5)))
+    dataset = open_dataset(str(tmp_path))
+    assert len(dataset.items) == 27
+    assert any("train.txt: not used; 15 of 27 images are listed" in note for note in dataset.notes)
 
 
 def test_boxes_beside_class_folders_are_no_labels(tmp_path: Path) -> None:

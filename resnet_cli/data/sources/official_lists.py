@@ -17,6 +17,7 @@ from resnet_cli.data.sources.mat_sets import read_flowers, read_imagenet_devkit,
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.split_lists import LIST_FOLDERS, list_folders, read_plain_list, read_split_lists
+from resnet_cli.data.sources.split_names import read_split
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_formats import lines_of, row_error
 from resnet_cli.data.sources.tables import read_table
@@ -36,8 +37,7 @@ def read_official_lists(survey: Survey, options: DataConfig) -> Reading | None:
         SetupError: The lists are MATLAB files, and scipy is not installed.
     """
     # Other flags ask for a table, or for class folders.
-    asked = ("image_column", "split_column", "image_folder", "classes_at")
-    if any(getattr(options, name, None) for name in asked):
+    if options.image_column or options.split_column or options.image_folder or options.classes_at:
         return None
     if survey.file is not None:
         return _read_given(survey, options)
@@ -51,6 +51,19 @@ def read_plain_lists(survey: Survey, options: DataConfig) -> Reading | None:
         DataError: The list is damaged, or several lists label the images.
     """
     return None if survey.file is not None else _read_set(survey, options, (read_plain_list,))
+
+
+def with_listed_splits(reading: Reading, survey: Survey) -> Reading:
+    """Gives a reading without splits those of lists that name its images without labels, as in NIH ChestX-ray14."""
+    splits = survey.listed_splits
+    num_listed = sum(image.name in splits for image in reading.images) if splits else 0
+    if reading.split_note or not num_listed:
+        return reading
+    if num_listed < len(reading.images):
+        note = f"lists of splits were not used: they name {num_listed:,} of {len(reading.images):,} images"
+        return dataclasses.replace(reading, notes=(*reading.notes, note))
+    images = [image._replace(split=read_split(splits[image.name], image.name)) for image in reading.images]
+    return dataclasses.replace(reading, images=images, split_note="from the lists")
 
 
 def _read_set(survey: Survey, options: DataConfig, readers: Sequence[_Reader]) -> Reading | None:
@@ -122,7 +135,9 @@ def _reading(
     notes = [*found.notes, *reading.notes]
     outside = [listed.path for listed in found.lists if not listed.path.absolute().is_relative_to(top)]
     if outside and given is None:
-        notes.append(f"DATA is one folder of a data set; the lists around it are used, such as {outside[0]}")
+        in_folders = any("/" in entry.image for listed in found.lists for entry in listed.entries)
+        way_out = "; to read the folders alone: --classes-at 1" if in_folders else ""
+        notes.append(f"DATA is one folder of a data set; the lists around it are used, such as {outside[0]}{way_out}")
     num_missing = sum(listed.num_missing for listed in found.lists)
     if num_missing:
         notes.append(f"listed images that do not exist: {num_missing:,}")
@@ -136,7 +151,8 @@ def _describe(lists: Sequence[LocatedList], root: Path) -> str:
     """``class folders in train and the list val/val_annotations.txt``."""
     paths = dict.fromkeys((Path(os.path.relpath(each.path, root)).as_posix(), each.path.is_dir()) for each in lists)
     files = [shown for shown, is_folder in paths if not is_folder]
-    parts = [f"class folders in {shown}" for shown, is_folder in paths if is_folder]
+    folders = [shown for shown, is_folder in paths if is_folder]
+    parts = ["class folders" if shown == "." else f"class folders in {shown}" for shown in folders]
     return " and ".join([*parts, f"the {'list' if len(files) == 1 else 'lists'} {', '.join(files)}"])
 
 

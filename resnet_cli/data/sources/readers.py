@@ -9,7 +9,7 @@ from resnet_cli.data.sources.annotations import read_annotations
 from resnet_cli.data.sources.folders import read_folders
 from resnet_cli.data.sources.foreign_formats import refuse_foreign
 from resnet_cli.data.sources.machine_readers import MACHINE_READERS
-from resnet_cli.data.sources.official_lists import read_official_lists, read_plain_lists
+from resnet_cli.data.sources.official_lists import read_official_lists, read_plain_lists, with_listed_splits
 from resnet_cli.data.sources.reading import NotUsed, Reader, Reading
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_reader import read_tables
@@ -46,8 +46,10 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         for reader in READERS:
             reading = reader(survey, options)
             if reading is not None:
-                refuse_without_effect(options, FOLDER_FLAGS, f"DATA is read as {reading.what}")
-                return _noted(reading, survey)
+                # Lists name images of DATA only, and these may be behind links.
+                flags = FOLDER_FLAGS[:-1] if reader in (read_official_lists, read_plain_lists) else FOLDER_FLAGS
+                refuse_without_effect(options, flags, f"DATA is read as {reading.what}")
+                return _noted(with_listed_splits(reading, survey), survey)
     if survey.file is not None:
         raise DataError(
             f"DATA {survey.spec}: not a folder, a table or an archive",

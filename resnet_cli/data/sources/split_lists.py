@@ -20,7 +20,7 @@ from pathlib import Path
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.list_images import IMAGE_FOLDERS, ImageNames, folder_labels, top_folders
 from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_lists, locate_list
-from resnet_cli.data.sources.list_lines import read_entries, sniff
+from resnet_cli.data.sources.list_lines import Entry, read_entries, sniff
 from resnet_cli.data.sources.mat_lists import is_file_list, read_file_list
 from resnet_cli.data.sources.reading import NotUsed
 from resnet_cli.data.sources.survey import Survey
@@ -157,10 +157,16 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
         survey.refusals.append(error)
         return None
     if labeled is None:
+        if len(lists) > 1:
+            survey.listed_splits |= {entry.image: listed.split for listed in lists for entry in listed.entries}
         survey.refusals.append(
             DataError(f"{path}: names images without their classes", hint="each line is: path label")
         )
         return None
+    if rest := _rest_as_train(labeled.lists, survey, images):
+        shown = " and ".join(listed.path.name for listed in labeled.lists)
+        note = f"images that {shown} do not list are the training images: {len(rest.entries):,}"
+        return OfficialSet((rest, *labeled.lists), (note, *labeled.notes))
     found = labeled.lists
     names = [entry.image for listed in found for entry in listed.entries]
     folders = {name.rpartition("/")[0] for name in names}
@@ -171,7 +177,8 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
         if len(names) < num_around:
             survey.refusals.append(
                 NotUsed(
-                    f"{path}: lists {len(names):,} of {num_around:,} images and was not used",
+                    f"{', '.join(listed.path.name for listed in found)}: not used; {len(names):,} of {num_around:,} "
+                    "images are listed",
                     hint=f"to read only these: give {path} as DATA",
                 )
             )
@@ -179,6 +186,24 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
     if len(found) == 1:
         found = (dataclasses.replace(found[0], split=""),)
     return OfficialSet(found, labeled.notes)
+
+
+def _rest_as_train(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -> LocatedList | None:
+    """The other images in the class folders, if lists name the validation and the test images.
+
+    Source: the README of Speech Commands, whose ``validation_list.txt`` and ``testing_list.txt`` are meant so.
+    """
+    if {listed.split for listed in lists} != {"val", "test"}:
+        return None
+    entries = [entry for listed in lists for entry in listed.entries]
+    names = [entry.image for entry in entries]
+    others = sorted(images.names.difference(names))
+    labels = folder_labels([*names, *others])
+    if labels[: len(names)] != [entry.label for entry in entries]:
+        return None
+    classes = {entry.label for entry in entries}
+    rest = [Entry(name, label, 0) for name, label in zip(others, labels[len(names) :], strict=True) if label in classes]
+    return LocatedList(survey.root, "train", rest) if rest else None
 
 
 def read_plain_list(survey: Survey, images: ImageNames, options: DataConfig) -> OfficialSet | None:

@@ -52,6 +52,7 @@ class Survey:
         root: The given folder, or the folder of the given file.
         file: The given file; None if DATA is a folder.
         refusals: Why files that might have labeled the images were not used, in the order in which readers saw them.
+        listed_splits: Image -> split, from lists that give splits without labels.
     """
 
     def __init__(self, path: Path, *, spec: str, follow_links: bool = False, within: Path | None = None) -> None:
@@ -61,6 +62,7 @@ class Survey:
         self.within = within
         self.tree = Tree(self.root, follow_links=follow_links)
         self.refusals: list[ResnetCliError] = []
+        self.listed_splits: dict[str, str] = {}
         self._listed: dict[str, Folder] = {}
         self._num_files = 0
 
