@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.evaluate import evaluate_predictor
+from resnet_cli.exporting.hub import card
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import predict
 from resnet_cli.predictor import open_predictor
@@ -215,3 +217,15 @@ def test_predict_warns_of_sixteen_bit_images_that_are_nearly_black_to_the_model(
     monkeypatch.setattr(predictor, "preprocess", Preprocess(resize_size=8, crop_size=8), raising=False)
     write(tmp_path / "photos" / "wide.png", 0.5, bits=16)
     assert not warnings()
+
+
+@pytest.mark.parametrize(("bit_depth", "divisor"), [(None, None), (10, 4), (12, 16), (14, 64)])
+def test_a_card_tells_other_programs_how_to_scale_sixteen_bit_images(
+    bit_depth: int | None, divisor: int | None
+) -> None:
+    preprocess = {"crop_size": 224, **({"bit_depth": bit_depth} if bit_depth else {})}
+    metadata = SimpleNamespace(preprocess=preprocess, classes=CLASSES, input_kind="tensor")
+    exported: Any = SimpleNamespace(metadata=metadata, format="onnx", repo="me/model", files=["model.onnx"])
+    text = card._how_to_use(exported)
+    assert ("16-bit images" in text) is (bit_depth is not None)
+    assert bit_depth is None or (f"use {bit_depth} bits" in text and f"divide their values by {divisor} " in text)

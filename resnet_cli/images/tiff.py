@@ -35,10 +35,8 @@ _ALPHA = {1: {"L": "La", "RGB": "RGBa"}, 2: {"L": "LA", "RGB": "RGBA"}}
 _MAX_SAMPLES = 6
 #: Values outside the range of a data set's images; the command gives them one range. GDAL is the usual tool.
 _RESCALE = "gdal_translate -ot Byte -scale LOW HIGH 0 255 IN.tif OUT.tif"
-
-
 #: Pixels of a tile that every image may have, however small; usual tiles have 256 x 256 to 1024 x 1024.
-MAX_TILE_PIXELS = 4096 * 4096
+_MAX_TILE_PIXELS = 4096 * 4096
 
 
 def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | None = 16) -> Decoded | None:
@@ -63,7 +61,7 @@ def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | Non
     check_size(path, *page.size, max_pixels)
     # Tiles are decoded whole, however little of them the image uses: libtiff allocates what the header declares.
     tile_width, tile_height = page.number("tile_width", page.size[0]), page.number("tile_height", page.size[1])
-    check_size(path, tile_width, tile_height, max(max_pixels, MAX_TILE_PIXELS))
+    check_size(path, tile_width, tile_height, max(max_pixels, _MAX_TILE_PIXELS))
     if max(page.tags.get("sample_format", (1,))) == 2 or page.number("bits", 1) == 32:
         _check_integers(data, path, page)
     elif _is_wrong_in_pillow(page):
@@ -219,9 +217,8 @@ def _read_values(data: bytes, path: str, page: Page) -> NDArray[np.integer[Any]]
             offset <= 0 or size <= 0 or offset + size > len(data) for offset, size in segments
         ):
             raise ImageError(path, "damaged: a part of the image is missing")
-        planes: NDArray[np.integer[Any]] = first.asarray(
-            squeeze=False, maxworkers=1
-        )  # [planes x 1 x h x w x samples of a plane]
+        # [planes x 1 x h x w x samples of a plane]
+        planes: NDArray[np.integer[Any]] = first.asarray(squeeze=False, maxworkers=1)
     values = np.moveaxis(planes[:, 0], 0, 2)
     return values.reshape(*values.shape[:2], -1)
 

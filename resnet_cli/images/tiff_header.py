@@ -103,7 +103,7 @@ def read_pages(data: bytes) -> Iterator[Page]:
         data: The whole file.
 
     Raises:
-        ValueError: The first page is not complete, or the values of a page overlap.
+        ValueError: The first page is not complete, the values of a page overlap, or it has two values of a tag.
     """
     is_first = True
     try:
@@ -169,7 +169,11 @@ def _read_page(data: bytes, offset: int, layout: Layout) -> tuple[Page, int]:
             # Values beyond the end are read by nobody, and are common in files that were cut.
             num_bytes += size if place + size <= len(data) else 0
         if tag in _FIELDS and kind in _INTEGERS and count:
-            tags[_FIELDS[tag]] = struct.unpack_from(f"{order}{min(count, _MAX_VALUES)}{_INTEGERS[kind]}", source, place)
+            code = f"{order}{min(count, _MAX_VALUES)}{_INTEGERS[kind]}"
+            values = struct.unpack_from(code, source, place)
+            if tags.setdefault(_FIELDS[tag], values) != values:
+                # Each library takes another one: what is checked here would not be what is decoded.
+                raise ValueError(f"its header has two different values of tag {tag}")
     if num_bytes > len(data):
         raise ValueError("the values of its header overlap")
     following = struct.unpack_from(order + offset_code, data, end)[0] if end + inline <= len(data) else 0
