@@ -20,8 +20,10 @@ _QUOTED = frozenset({"http", "https", "file"})
 def reference_parts(reference: str) -> list[str]:
     r"""The folders and the name of a path of any machine: ``C:\photos\1.jpg``, ``s3://bucket/photos/1.jpg``."""
     scheme = _SCHEME.match(reference)
-    if scheme and scheme[1].lower() in _QUOTED:
-        reference = unquote(re.split("[?#]", reference)[0], errors="surrogateescape")
+    if scheme:
+        reference = reference[scheme.end() :]
+        if scheme[1].lower() in _QUOTED:
+            reference = unquote(re.split("[?#]", reference)[0], errors="surrogateescape")
     return [part for part in reference.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 
@@ -71,7 +73,7 @@ class ImageIndex:
             reference: A path of any machine, a name, or a name without its extension.
 
         Returns:
-            The images, and the number of folders of the common tail.
+            The images, and the number of folders of the reference before the common tail.
         """
         parts = reference_parts(reference)
         if not parts:
@@ -82,7 +84,7 @@ class ImageIndex:
             return [], 0
         common = [_num_common(image, folders) for image in found]
         longest = max(common)
-        return [image for image, num in zip(found, common, strict=True) if num == longest], longest
+        return [image for image, num in zip(found, common, strict=True) if num == longest], len(folders) - longest
 
     def _named(self, name: str) -> list[str]:
         entry = self._by_stem.get(_key(_stem(name)), [])

@@ -151,7 +151,7 @@ class _Chooser:
         if one_hot and asked in (None, *one_hot):
             if asked:
                 self._note(
-                    f"the column '{asked}' is one of {len(one_hot)} columns that are classes, which are all used"
+                    f"the column '{asked.strip()}' is one of {len(one_hot)} columns that are classes, which are all used"
                 )
             return "", one_hot, False
         if asked:
@@ -213,7 +213,7 @@ class _Chooser:
         content = self._profile.columns.get(first)
         if content is None or not content.is_integers or len(content.counts) < 2:
             return first
-        ordered = [*known, *(name for name in others if name not in known)]
+        ordered = [*known, *(name for name in others if name not in known and not _is_number_of(name))]
         for name in ordered:
             other = self._profile.columns.get(name)
             if name == first or other is None or other.is_integers or other.num_blank:

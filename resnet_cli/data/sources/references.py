@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.image_index import ImageIndex, is_web_address
+from resnet_cli.data.sources.list_images import IMAGE_FOLDERS
 from resnet_cli.data.sources.rows import Row, RowFile
-from resnet_cli.data.sources.split_names import SPLIT_NAMES, split_of
-from resnet_cli.data.sources.survey import Survey
-from resnet_cli.data.sources.tree import name_below
+from resnet_cli.data.sources.same_names import Likely, choose_folder
+from resnet_cli.data.sources.split_names import split_of
+from resnet_cli.data.sources.survey import MAX_BESIDE, Survey
+from resnet_cli.data.sources.table_text import is_undecoded, western
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import user_path
 
@@ -23,10 +26,6 @@ from resnet_cli.system.paths import user_path
 NUM_TRIED = 200
 #: Up to this number of rows, each image is asked for by name; for more, folders are listed instead.
 _FEW = 1_000
-#: Folders whose images describe other images of the same names.
-MASK_FOLDERS = frozenset(
-    "mask masks annotation annotations trimap trimaps segmentation segmentations gt ground_truth groundtruth".split()
-)
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,11 @@ class Found(NamedTuple):
 
     Attributes:
         images: Paths below the folder of the index, with ``/``.
-        common: Number of folders at the end of the path that the reference and the images have in common.
+        num_cut: Number of folders at the beginning of the reference that the images do not have.
     """
 
     images: list[str]
-    common: int
+    num_cut: int
 
 
 def image_folder(survey: Survey, options: DataConfig) -> Path | None:
@@ -102,11 +101,8 @@ class Locator:
     def __init__(self, survey: Survey, options: DataConfig) -> None:
         self._survey = survey
         self._folder = image_folder(survey, options)
-
-    @functools.cached_property
-    def _top(self) -> Path:
-        """The folder below which images are looked for by name."""
-        return self._folder or self._survey.root
+        #: The folder below which images are looked for by name.
+        self._top = self._folder or survey.root
 
     @functools.cached_property
     def _index(self) -> ImageIndex:
@@ -114,13 +110,39 @@ class Locator:
             return self._survey.image_index
         return Survey(self._folder, spec=str(self._folder)).image_index
 
+    def _look_beside(self) -> bool:
+        """Looks for images by name in `images` and `train` beside the folder of a given table, from now on."""
+        above = self._survey.root.absolute().parent
+        if self._survey.file is None or self._survey.within is not None or self._folder or self._top == above:
+            return False
+        folders = [folder for folder in _folders_in(above) if is_for_images(folder.name)]
+        names = (
+            f"{folder.name}/{image}"
+            for folder in folders
+            if folder != self._survey.root.absolute()
+            for image in Survey(folder, spec=str(folder)).images()
+        )
+        try:
+            self._index = ImageIndex(itertools.islice(names, MAX_BESIDE))
+        except DataError:
+            return False
+        self._top = above
+        return True
+
     def base(self, file: RowFile) -> Path:
         """The folder that the paths of a file are relative to."""
         return self._folder or file.image_folder or file.path.parent
 
     def num_found(self, file: RowFile, rows: Sequence[Row]) -> int:
         """Number of rows whose image exists in any place where it would be looked for."""
-        return max(self._num_direct(file, rows), sum(bool(self._find(row.image).images) for row in rows))
+        num_direct = self._num_direct(file, rows)
+        num_by_name = 0 if num_direct == len(rows) else self._num_by_name(rows)
+        if not num_direct and not num_by_name and self._look_beside():
+            num_by_name = self._num_by_name(rows)
+        return max(num_direct, num_by_name)
+
+    def _num_by_name(self, rows: Sequence[Row]) -> int:
+        return sum(bool(self._find(row.image).images) for row in rows)
 
     def locate(self, file: RowFile, rows: Sequence[Row]) -> Located:
         """The image of each row.
@@ -137,20 +159,26 @@ class Locator:
         if not tried or 2 * num_direct >= len(tried):
             return self._directly(file, rows)
         found = [self._find(row.image) for row in tried]
+        if not num_direct and not any(entry.images for entry in found) and self._look_beside():
+            found = [self._find(row.image) for row in tried]
         if sum(bool(entry.images) for entry in found) <= num_direct:
             if is_web_address(rows[0].image):
                 raise _not_downloaded(file, rows)
             return self._directly(file, rows)
-        depths = sorted(entry.common for entry in found if entry.images)
+        cuts = Counter(entry.num_cut for entry in found if entry.images)
+        usual = [cut for cut, number in cuts.items() if 3 * number > cuts.total() or number >= max(3, len(tried) // 10)]
         # A few rows that have less in common with an image denote another one, which is not here.
-        return self._by_name(file, rows, depths[len(depths) // 20])
+        return self._by_name(file, rows, max(usual or cuts))
 
     def _num_direct(self, file: RowFile, rows: Sequence[Row]) -> int:
         base = self.base(file)
         return sum(row.data is not None or os.path.lexists(direct_path(row.image, base)) for row in rows)
 
     def _find(self, reference: str) -> Found:
-        return Found(*self._index.find(reference))
+        found = self._index.find(reference)
+        if not found[0] and is_undecoded(reference) and (decoded := western(reference)):
+            found = self._index.find(decoded)
+        return Found(*found)
 
     def _directly(self, file: RowFile, rows: Sequence[Row]) -> Located:
         base = self.base(file)
@@ -159,35 +187,43 @@ class Locator:
         missing = [row.image for row, path in zip(rows, paths, strict=True) if row.data is None and not exists(path)]
         return Located(paths, len(missing), missing[0] if missing else "")
 
-    def _by_name(self, file: RowFile, rows: Sequence[Row], min_common: int) -> Located:
+    def _by_name(self, file: RowFile, rows: Sequence[Row], max_cut: int) -> Located:
         base = self.base(file)
-        likely = _Likely(file, self._top)
+        likely = Likely(file, self._top)
         paths = [direct_path(row.image, base) for row in rows]
         # Some rows may be relative to the folder of the file.
         exists = _existence(paths)
         choices: dict[int, list[str]] = {}
         for number, row in enumerate(rows):
             if row.data is None and not exists(paths[number]):
-                images, common = self._index.find(row.image)
-                choices[number] = images if common >= min_common else []
+                images, num_cut = self._find(row.image)
+                choices[number] = images if num_cut <= max_cut else []
                 if len(images) > 1:
                     choices[number] = likely.of(choices[number], row, paths[number])
-        notes = _choose_folder(file, rows, choices)
+        notes = choose_folder(file, rows, choices)
         for number, images in choices.items():
             if images:
                 paths[number] = self._top / images[0]
         missing = [rows[number].image for number, images in choices.items() if not images]
-        number, example = next((number, images[0]) for number, images in choices.items() if images)
-        return Located(
-            paths,
-            len(missing),
-            missing[0] if missing else "",
-            (
+        for number, images in itertools.islice((pair for pair in choices.items() if pair[1]), 1):
+            notes.insert(
+                0,
                 f"{file.path.name}: images were found by name: {len(choices) - len(missing):,} of {len(rows):,}, "
-                f"such as {example} for '{rows[number].image}'",
-                *notes,
-            ),
-        )
+                f"such as {images[0]} for '{rows[number].image}'",
+            )
+        return Located(paths, len(missing), missing[0] if missing else "", tuple(notes))
+
+
+def is_for_images(name: str) -> bool:
+    """Whether a folder is called ``images`` or the like, or denotes a split."""
+    return name.lower() in IMAGE_FOLDERS or split_of(name) is not None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
 
 
 def _existence(paths: Sequence[Path]) -> Callable[[Path], bool]:
@@ -207,99 +243,6 @@ def _existence(paths: Sequence[Path]) -> Callable[[Path], bool]:
         return name in listed[folder] or os.path.lexists(path)
 
     return exists
-
-
-class _Likely:
-    """Which of several images with the same name a row most likely denotes.
-
-    Args:
-        file: The file of the row.
-        top: The folder that the images are below.
-    """
-
-    def __init__(self, file: RowFile, top: Path) -> None:
-        folder = name_below(file.path.parent, top)
-        self._folder = "" if Path(folder).is_absolute() or file.path.parent == top else f"{folder}/"
-        names = (file.path.stem, *reversed(folder.split("/")))
-        self._split = file.split or next((split for name in names if (split := split_of(name))), "")
-        self._top = top
-
-    def of(self, images: list[str], row: Row, direct: Path) -> list[str]:
-        """The images that remain after each rule that some of them fulfill.
-
-        Args:
-            images: Paths below the top folder, with ``/``.
-            row: The row that may denote each of them.
-            direct: The path that the row denotes relative to the folder of its file.
-        """
-        folders = {image: image.split("/")[:-1] for image in images}
-        split = SPLIT_NAMES.get(row.split.lower(), self._split)
-        rules: tuple[Callable[[str], bool], ...] = (
-            lambda image: str(self._top / image).rpartition(".")[0] == str(direct),
-            lambda image: image.startswith(self._folder),
-            lambda image: not MASK_FOLDERS.intersection(part.lower() for part in folders[image]),
-            lambda image: bool(split) and any(split_of(part) == split for part in folders[image]),
-            lambda image: row.label in folders[image],
-        )
-        for rule in rules:
-            images = [image for image in images if rule(image)] or images
-        return images
-
-
-def _choose_folder(file: RowFile, rows: Sequence[Row], choices: dict[int, list[str]]) -> list[str]:
-    """Decides between several images of the same name by the one folder that has an image for each row.
-
-    ``choices`` (row number -> images) is narrowed down to one image a row.
-
-    Returns:
-        A note if a folder was chosen.
-
-    Raises:
-        DataError: No folder or several have an image for each row.
-    """
-    doubtful = {number: images for number, images in choices.items() if len(images) > 1}
-    if not doubtful:
-        return []
-    groups = {group for images in doubtful.values() for group in _groups(images)}
-    covered: Mapping[str, int] = _coverage(groups, choices)
-    num_found = sum(bool(images) for images in choices.values())
-    complete = [group for group in groups if covered[group] == num_found]
-    number, images = next(iter(doubtful.items()))
-    if len(complete) == 1:
-        chosen = complete[0]
-        for number, images in doubtful.items():
-            choices[number] = [image for image in images if image.startswith(f"{chosen}/")] or images
-        if all(len(choices[number]) == 1 for number in doubtful):
-            others = ", ".join(sorted(groups - {chosen}))
-            return [f"{file.path.name}: names that are also in {others} denote the images in {chosen}, which has all"]
-    raise DataError(
-        f"{file.path}: {len(doubtful):,} of {len(rows):,} rows fit several images, such as '{rows[number].image}': "
-        f"{', '.join(images[:3])}",
-        hint="name the folder of the images: "
-        + ", or ".join(f"--image-folder {group or '.'}" for group in sorted(groups)[:3]),
-    )
-
-
-def _groups(images: Sequence[str]) -> list[str]:
-    """The folders in which images of the same name differ: ``a/train/x/1.jpg``, ``a/test/1.jpg`` -> a/train, a/test."""
-    folders = [image.split("/")[:-1] for image in images]
-    common = 0
-    while len({tuple(folder[: common + 1]) for folder in folders}) == 1 and common < len(folders[0]):
-        common += 1
-    return ["/".join(folder[: common + 1]) for folder in folders]
-
-
-def _coverage(groups: set[str], choices: Mapping[int, Sequence[str]]) -> Mapping[str, int]:
-    """Group -> number of rows with an image in or below its folder."""
-    covered: dict[str, int] = defaultdict(int)
-    for images in choices.values():
-        found = set()
-        for image in images:
-            parts = image.split("/")[:-1]
-            found |= {group for length in range(len(parts) + 1) if (group := "/".join(parts[:length])) in groups}
-        for group in found:
-            covered[group] += 1
-    return covered
 
 
 def _not_downloaded(file: RowFile, rows: Sequence[Row]) -> DataError:

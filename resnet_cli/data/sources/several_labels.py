@@ -15,28 +15,34 @@ _PLURALS = frozenset("labels tags classes categories".split())
 _LIST = re.compile(r"\[.*\]", re.DOTALL)
 
 
-def refuse_several_labels(path: Path, column: str, labels: Collection[str], counts: Counter[str]) -> None:
+def refuse_several_labels(path: Path, column: str, counts: Counter[str]) -> str:
     """Refuses a table whose images have several labels each.
 
     Args:
         path: The table, for messages.
         column: Column of the labels; empty if it is not known.
-        labels: The different labels.
         counts: Label -> number of rows.
+
+    Returns:
+        A note if labels of several words were taken as names where the column's name promises several labels.
 
     Raises:
         DataError: Cells hold several labels.
     """
-    separator = _separator(labels, is_plural=plain_column(column) in _PLURALS)
+    is_plural = plain_column(column) in _PLURALS
+    separator = _separator(counts, is_plural=is_plural)
     if separator is None:
-        return
-    several = [label for label in labels if len(_parts(label, separator)) > 1]
+        words = [label for label in counts if " " in label]
+        note = f"{path.name}: labels of several words are names of classes, such as '{min(words)}'" if words else ""
+        return note if is_plural else ""
+    several = [label for label in counts if len(_parts(label, separator)) > 1]
     num_rows = sum(counts[label] for label in several)
     raise DataError(
         f"{path}: {num_rows:,} of {counts.total():,} rows have several labels, such as '{min(several)[:60]}': images "
         "with several labels are not supported yet",
-        hint="keep the rows with one label; if these are names of classes, write '_' instead of "
-        f"'{separator if separator != '[' else '[]'}' in them",
+        hint="keep the rows with one label; if these are names of classes, write '_' in them instead of "
+        f"'{'[]' if separator == '[' else separator}'"
+        + (f", or call the column 'label' instead of '{column}'" if is_plural else ""),
     )
 
 
@@ -74,5 +80,6 @@ def _are_labels(separator: str, several: Sequence[Sequence[str]], single: Sequen
     if separator in "|;":
         return in_any_order or any(part in alone for parts in several for part in parts)
     joined = any("_" in part for parts in several for part in parts)
+    are_words = not single and all(part.islower() for parts in several for part in parts)
     known = any(times[part] > 1 or part in alone for parts in several for part in parts)
-    return is_plural and known and (in_any_order or joined)
+    return is_plural and known and (in_any_order or joined or are_words)

@@ -16,7 +16,7 @@ from resnet_cli.data.sources.label_tables import LabelTable, open_label_table
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.own_tables import own_kind
 from resnet_cli.data.sources.reading import NotUsed, Reading
-from resnet_cli.data.sources.references import Locator
+from resnet_cli.data.sources.references import Locator, is_for_images
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.several_labels import refuse_several_labels
 from resnet_cli.data.sources.split_names import split_of
@@ -105,7 +105,7 @@ def _candidates(survey: Survey) -> Iterator[Path]:
         if folder.name.count("/") >= _MAX_DEPTH:
             continue
         name = folder.name.rpartition("/")[2]
-        if folder.images and folder.name not in wrappers and not split_of(name) and len(survey.folders) > 2:
+        if folder.images and folder.name not in wrappers and not is_for_images(name) and len(survey.folders) > 2:
             continue
         for other in folder.others:
             path = survey.path(folder.child(other))
@@ -139,12 +139,12 @@ def _choose(found: Sequence[LabelTable], survey: Survey) -> tuple[list[tuple[Lab
         return [(found[0], "")], []
     with_split = [(table, _split(table.path, survey)) for table in found]
     labels = {(plain_column(table.choice.columns.label), table.choice.columns.one_hot) for table in found}
-    shards = {_SHARD.sub("", str(table.path)) for table in found}
+    shards = {_shards_of(table.path) for table in found}
     if len(shards) == 1:
         return with_split, []
     split_tables = [(table, split) for table, split in with_split if split]
     by_split = Counter(split for _, split in split_tables)
-    sets = {(split, _SHARD.sub("", str(table.path))) for table, split in split_tables}
+    sets = {(split, _shards_of(table.path)) for table, split in split_tables}
     if len(by_split) > 1 and len(labels) == 1 and len(sets) == len(by_split):
         others = [table.path.name for table, split in with_split if not split]
         note = f"tables whose names denote no split were not used: {', '.join(others)}"
@@ -157,10 +157,15 @@ def _choose(found: Sequence[LabelTable], survey: Survey) -> tuple[list[tuple[Lab
     )
 
 
+def _shards_of(path: Path) -> str:
+    """The path that the shards of one table have in common: ``train-00000-of-00002.parquet`` -> ``train``."""
+    return str(path.parent / _SHARD.sub("", path.name.partition(".")[0]))
+
+
 def _split(path: Path, survey: Survey) -> str:
     """The split that the name of a table denotes, or else a folder around it."""
     below = path.relative_to(survey.root)
-    names = [_SHARD.sub("", path.name.partition(".")[0]), *reversed(below.parts[:-1])]
+    names = [Path(_shards_of(path)).name, *reversed(below.parts[:-1])]
     return next((split for name in names if (split := split_of(name))), "")
 
 
@@ -205,15 +210,15 @@ def _reading(
     counts = Counter(row.label for rows in all_rows for row in rows if row.label)
     first = tables[0][0]
     columns = first.choice.columns
-    if not columns.one_hot:
-        refuse_several_labels(first.path, columns.label, counts.keys(), counts)
+    decided = [note for table, _ in tables for note in table.choice.notes]
+    decided.append("" if columns.one_hot else refuse_several_labels(first.path, columns.label, counts))
     names, note = class_names(set(counts), first.path, survey)
+    decided.append(note)
     if names:
         all_rows = [[dataclasses.replace(row, label=names.get(row.label, "")) for row in rows] for rows in all_rows]
     files = [RowFile(table.path, rows, split) for (table, split), rows in zip(tables, all_rows, strict=True)]
-    decided = dict.fromkeys(note for table, _ in tables for note in table.choice.notes)
     what = _what([table.path for table, _ in tables], columns.one_hot, all_rows[0])
-    return read_rows(files, survey, options, what=what, notes=[*decided, *([note] if note else []), *notes])
+    return read_rows(files, survey, options, what=what, notes=[*filter(None, dict.fromkeys(decided)), *notes])
 
 
 def _what(paths: Sequence[Path], one_hot: Sequence[str], rows: Sequence[Row]) -> str:
