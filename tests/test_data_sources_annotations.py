@@ -196,6 +196,17 @@ def test_a_coco_file_in_its_own_folder_finds_the_images_beside_it(tmp_path: Path
     assert labels_of(opened(path)) == PLAIN
 
 
+@pytest.mark.parametrize("name", ["Label Studio JSON-MIN", "Label Studio CSV", "Vertex AI CSV", "Labelbox export"])
+def test_a_file_in_the_folder_of_an_export_finds_the_images_beside_that_folder(tmp_path: Path, name: str) -> None:
+    path = EXPORTS[name](tmp_path / "set", PLAIN)
+    moved = tmp_path / "set" / "export" / path.name
+    moved.parent.mkdir()
+    path.rename(moved)
+    dataset = opened(moved)
+    assert labels_of(dataset) == PLAIN
+    assert any("found by name" in note for note in dataset.notes) or name == "Labelbox export"
+
+
 @pytest.mark.parametrize(
     ("document", "several"),
     [
@@ -375,6 +386,14 @@ def test_class_folders_are_read_with_a_note_about_annotations_that_say_something
     assert dataset.classes == ("cat", "dog")
     assert len(dataset.items) == 12
     assert any(note.startswith("not used: ") and why in note for note in dataset.notes)
+
+
+def test_annotations_of_all_images_win_over_folders_with_a_note(tmp_path: Path) -> None:
+    labels = {f"batch{number}/{name}": label for number in (1, 2) for name, label in PLAIN.items()}
+    map_of_images(tmp_path, labels)
+    dataset = opened(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert any("not the 2 folders" in note for note in dataset.notes)
 
 
 def test_the_official_split_of_annotations_is_not_lost_to_class_folders(tmp_path: Path) -> None:

@@ -155,6 +155,18 @@ def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | b
     return False
 
 
+def note_about_folders(chosen: Sequence[Candidate], survey: Survey) -> list[str]:
+    """A note if the files give other classes than the names of the folders, which might be classes too."""
+    if not has_class_folders(survey):
+        return []
+    pairs = {(path.parent.name, label) for one in chosen for path, label in one.labels().items()}
+    folders = {name for name, _ in pairs}
+    if len(pairs) == len(folders) == len({label for _, label in pairs}):
+        return []
+    names = ", ".join(one.annotated.path.name for one in chosen)
+    return [f"{names} gives the classes, not the {len(folders):,} folders of the images, such as {min(folders)}"]
+
+
 def _gives_splits(chosen: Sequence[Candidate]) -> bool:
     return len({row.split or one.file.split for one in chosen for row in one.listed.rows}) > 1
 
