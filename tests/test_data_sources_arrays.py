@@ -378,7 +378,7 @@ def test_emnist_is_turned_upright_and_named_by_its_mapping(tmp_path: Path) -> No
     images = write_idx(tmp_path, prefix="emnist-letters-", digits=3)
     (tmp_path / "emnist-letters-mapping.txt").write_text("0 65 97\n1 66 98\n2 67 99\n")
     dataset = open_dataset(str(tmp_path))
-    assert dataset.classes == ("Aa", "Bb", "Cc")
+    assert dataset.classes == ("Aa", "Bb", "Cc") and not dataset.mirror_safe
     np.testing.assert_array_equal(pixels(dataset)["train/0000001"][..., 0], images[1].T)
     assert any("transposed" in note for note in dataset.notes)
     write_idx(tmp_path, prefix="emnist-digits-")
@@ -402,6 +402,22 @@ def test_damaged_idx_files_are_only_ever_our_errors(tmp_path: Path, suffix: str,
         open_dataset(str(tmp_path))
     except DataError:
         return
+
+
+def test_numbers_are_named_by_a_file_beside_the_arrays_and_stay_what_they_are(tmp_path: Path) -> None:
+    write_idx(tmp_path)
+    (tmp_path / "classes.txt").write_text("".join(f"digit_{n}\n" for n in range(10)))
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.classes[3] == "digit_3" and not dataset.mirror_safe
+    assert any("classes.txt" in note for note in dataset.notes)
+
+
+def test_flags_of_tables_have_no_effect_on_arrays(tmp_path: Path) -> None:
+    write_idx(tmp_path)
+    saved(tmp_path / "b.npz", images=colors(), labels=LABELS)
+    for path, flag in ((tmp_path / "train-images-idx3-ubyte", "label_column"), (tmp_path / "b.npz", "split_column")):
+        with pytest.raises(ConfigError, match="no effect"):
+            open_dataset(str(path), DataConfig.model_validate({flag: "x"}))
 
 
 def test_a_missing_idx_file_is_named(tmp_path: Path) -> None:

@@ -170,3 +170,18 @@ def test_what_the_library_itself_saves_is_read(tmp_path: Path) -> None:
     dataset = open_dataset(str(tmp_path / "ds"))
     assert counts(dataset) == {f"{s}/{name}": n for s, n in (("train", 2), ("test", 1)) for name in NAMES}
     shutil.rmtree(tmp_path / "ds")
+
+
+def test_parquet_shards_as_the_hub_has_them_are_one_data_set_with_its_splits(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("---\n---\n")
+    num_rows = {"train-00000-of-00002": 4, "train-00001-of-00002": 2, "test-00000-of-00001": 3}
+    for seed, (name, rows) in enumerate(num_rows.items()):
+        images = [{"bytes": png(100 * seed + row), "path": None} for row in range(rows)]
+        table = pyarrow.table({"image": images, "label": ["cat" if row % 2 else "dog" for row in range(rows)]})
+        parquet.write_table(table, tmp_path / "data" / f"{name}.parquet")
+    for folder in (tmp_path, tmp_path / "data"):
+        dataset = open_dataset(str(folder))
+        assert counts(dataset) == {"train/cat": 3, "train/dog": 3, "test/cat": 1, "test/dog": 2}
+        assert len({item.name for item in dataset.items}) == 9

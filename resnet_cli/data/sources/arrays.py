@@ -9,6 +9,7 @@ from pathlib import Path
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.array_files import ARRAY_FORMATS, StoredArray, open_arrays
 from resnet_cli.data.sources.array_roles import Pair, Roles, assign_roles
+from resnet_cli.data.sources.label_maps import name_classes
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage
 from resnet_cli.data.sources.pixel_arrays import (
     check_shape,
@@ -109,6 +110,8 @@ def _read(roles: Roles, survey: Survey) -> Reading:
     if len(set(stored.values())) > 1:
         shown = ", ".join(f"{name}: {values}" for name, values in stored.items())
         raise DataError(f"the splits store brightness differently: {shown}", hint="save all of them as uint8")
+    mirror_safe = is_mirror_safe(images, survey.spec)
+    images, names_note = name_classes(images, roles.pairs[0].labels.path, survey)
     keys = [array.key for pair in roles.pairs for array in (pair.images, pair.labels)]
     files = sorted({array.path.name for pair in roles.pairs for array in (pair.images, pair.labels)})
     notes = [f"labels are named by the array {roles.names.key}"] if roles.names else []
@@ -118,9 +121,10 @@ def _read(roles: Roles, survey: Survey) -> Reading:
         images,
         f"arrays {', '.join(dict.fromkeys(keys))} of {', '.join(files)}",
         "from the names of the arrays" if any(pair.split for pair in roles.pairs) else "",
-        tuple(notes),
+        (*notes, *names_note),
         Ignored(unlabelled=sum(array.shape[0] for array in roles.unlabelled)),
-        mirror_safe=is_mirror_safe(images, survey.spec) and not set(files) & set(_SVHN),
+        mirror_safe=mirror_safe and not set(files) & set(_SVHN),
+        no_effect=("split_column", "image_folder", "on_missing_label"),
     )
 
 

@@ -8,7 +8,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.cifar import FILE_NAMES, CifarName, cifar_name, read_cifar_folder
 from resnet_cli.data.sources.labeled import LabeledImage
 from resnet_cli.data.sources.pixel_arrays import labeled_images
-from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError
 
@@ -39,7 +39,12 @@ def read_cifar_files(survey: Survey, options: DataConfig) -> Reading | None:
             hint=f"give one of them as DATA: {survey.path(found[0][0].name)}",
         )
     ((folder, name),) = found
-    return Reading(_images(survey, folder, name), f"the binary version of {name}", "from the names of the files")
+    return Reading(
+        _images(survey, folder, name),
+        f"the binary version of {name}",
+        "from the names of the files",
+        no_effect=ROW_FLAGS,
+    )
 
 
 def _images(survey: Survey, folder: Folder, name: CifarName) -> list[LabeledImage]:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.archive_reader import MAX_RATIO, RATIO_FROM_BYTES
+from resnet_cli.data.sources.label_maps import name_classes
 from resnet_cli.data.sources.labeled import LabeledImage
-from resnet_cli.data.sources.pixel_arrays import is_mirror_safe, labeled_images, to_labels, to_pixels
-from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.pixel_arrays import labeled_images, to_labels, to_pixels
+from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
@@ -82,13 +83,16 @@ def _read_sets(survey: Survey, names: list[str]) -> Reading:
     images: list[LabeledImage] = []
     for split in sorted({split for split, _ in files}):
         images += _read_split(split, files, class_names, survey, is_transposed=is_emnist)
+    images, names_note = name_classes(images, next(iter(files.values())), survey)
     notes = ["EMNIST stores its images transposed; they are read upright"] if is_emnist else []
     return Reading(
         images,
         "MNIST's IDX files",
         "from the names of the files" if len({image.split for image in images}) > 1 else "",
-        tuple(notes),
-        mirror_safe=is_mirror_safe(images, survey.spec),
+        (*notes, *names_note),
+        # Digits, letters and characters of other scripts, except for the set that imitates their files.
+        mirror_safe="fashion" in survey.spec.lower(),
+        no_effect=ROW_FLAGS,
     )
 
 

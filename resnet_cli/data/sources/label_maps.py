@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
+from resnet_cli.data.sources.labeled import LabeledImage
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_text import lines_of
 from resnet_cli.errors import DataError
@@ -53,6 +54,19 @@ def class_names(
         first,
         f"{table.name}: its {len(labels):,} labels are numbers, named by {files}: {number} is '{first[number]}'",
     )
+
+
+def name_classes(images: Sequence[LabeledImage], file: Path, survey: Survey) -> tuple[list[LabeledImage], list[str]]:
+    """The same images with names for classes that are numbers, and a note if :func:`class_names` finds such names.
+
+    Args:
+        images: Labeled images.
+        file: The file that labels them.
+        survey: The content of DATA.
+    """
+    names, note = class_names({image.label for image in images}, file, survey)
+    named = [image._replace(label=names[image.label]) for image in images] if names else list(images)
+    return named, [note] if note else []
 
 
 def _files(table: Path, survey: Survey, lists: Set[str]) -> Iterator[Path]:

@@ -58,7 +58,9 @@ def read_rows(
                 f"'{located.missing}'"
             )
         for row, path in zip(labeled, located.paths, strict=True):
-            found.add(file, row, path)
+            # Images that are stored in tables are called by their rows, which every table counts from 1.
+            is_stored = row.data is not None and len(files) > 1
+            found.add(file, row, file.path.with_suffix("") / path.name if is_stored else path)
         has_splits = has_splits or any(row.split for row in labeled)
     images = list(found.images.values())
     if not images:

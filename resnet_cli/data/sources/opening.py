@@ -13,8 +13,8 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import archives, remote
 from resnet_cli.data.sources.labeled import build_dataset, group_items
 from resnet_cli.data.sources.own_tables import own_tables_note
-from resnet_cli.data.sources.readers import COLUMN_FLAGS, FOLDER_FLAGS, ROW_FLAGS, read, refuse_without_effect
-from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.readers import FOLDER_FLAGS, read, refuse_without_effect
+from resnet_cli.data.sources.reading import COLUMN_FLAGS, ROW_FLAGS, Reading
 from resnet_cli.data.sources.shards import read_shard_files, shard_files
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.wanted_members import is_wanted_member
@@ -114,7 +114,7 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
 
 
 def _open_shards(files: Sequence[Path], options: DataConfig, *, spec: str) -> Dataset:
-    refuse_without_effect(options, (*COLUMN_FLAGS, "label_regex", "follow_links"), "DATA is a pattern of shards")
+    refuse_without_effect(options, (*ROW_FLAGS, *FOLDER_FLAGS), "DATA is a pattern of shards")
     reading = read_shard_files(files, Survey(files[0].parent, spec=spec))
     return _built(reading, options, name=files[0].parent.resolve().name, spec=spec)
 

@@ -161,7 +161,8 @@ def to_labels(array: NDArray[Any], where: str, class_names: Sequence[str] = ()) 
         _refuse_labels(where, f"{int((numbers < 0).sum()):,} labels are negative, which often means no label")
     if not class_names:
         return [str(number) for number in numbers.tolist()]
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(class_names):
+    used = set(np.unique(numbers).tolist())
+    if not all(0 <= number < len(class_names) and class_names[number] for number in used):
         _refuse_labels(where, f"label {numbers.max()} is not one of the {len(class_names)} classes that are named")
     return [class_names[number] for number in numbers.tolist()]
 

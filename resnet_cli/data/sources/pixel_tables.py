@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.data.sources.columns import find_column
+from resnet_cli.data.sources.label_maps import name_classes
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage
 from resnet_cli.data.sources.pixel_arrays import MIN_SIDE_PX, is_mirror_safe, labeled_images, to_pixels
 from resnet_cli.data.sources.reading import Reading
@@ -94,15 +95,18 @@ def _read(survey: Survey, found: Sequence[tuple[Path, _Columns]], unlabeled: Seq
         images += _images(path, columns, split or "train")
         if columns.is_fer:
             notes.append(f"the numbers in {path.name} are named as FER2013 does: {', '.join(_FER_CLASSES)}")
+    mirror_safe = is_mirror_safe(images, survey.spec)
+    images, names_note = name_classes(images, found[0][0], survey)
     names = ", ".join(path.name for path, _ in found)
     has_splits = len(found) > 1 or any(columns.split is not None for _, columns in found)
     return Reading(
         images,
         f"{'table' if len(found) == 1 else 'tables'} {names} of pixels",
         "from the table" if has_splits else "",
-        tuple(notes),
+        (*notes, *names_note),
         Ignored(unlabelled=sum(sum(1 for _ in _rows(path)) - 1 for path in unlabeled)),
-        mirror_safe=is_mirror_safe(images, survey.spec),
+        mirror_safe=mirror_safe,
+        no_effect=("image_folder", "on_missing_label"),
     )
 
 

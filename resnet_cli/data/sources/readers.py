@@ -10,15 +10,11 @@ from resnet_cli.data.sources.folders import read_folders
 from resnet_cli.data.sources.foreign_formats import refuse_foreign
 from resnet_cli.data.sources.machine_readers import MACHINE_READERS
 from resnet_cli.data.sources.official_lists import read_official_lists, read_plain_lists, with_listed_splits
-from resnet_cli.data.sources.reading import NotUsed, Reader, Reading
+from resnet_cli.data.sources.reading import ROW_FLAGS, NotUsed, Reader, Reading
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_reader import read_tables
 from resnet_cli.errors import ConfigError, DataError, SetupError
 
-#: Fields whose flags have an effect on tables only.
-COLUMN_FLAGS = ("image_column", "label_column", "split_column")
-#: Fields whose flags have an effect on everything that lists images, row by row.
-ROW_FLAGS = (*COLUMN_FLAGS, "image_folder", "on_missing_label")
 #: Fields whose flags have an effect on folders only.
 FOLDER_FLAGS = ("label_regex", "classes_at", "follow_links")
 #: The first reader that recognizes DATA reads it; folders are taken for classes only after everything else.
@@ -48,7 +44,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
             if reading is not None:
                 # Lists name images of DATA only, and these may be behind links.
                 flags = FOLDER_FLAGS[:-1] if reader in (read_official_lists, read_plain_lists) else FOLDER_FLAGS
-                refuse_without_effect(options, flags, f"DATA is read as {reading.what}")
+                refuse_without_effect(options, (*flags, *reading.no_effect), f"DATA is read as {reading.what}")
                 return _noted(with_listed_splits(reading, survey), survey)
     if survey.file is not None:
         raise DataError(

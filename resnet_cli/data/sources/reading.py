@@ -24,6 +24,7 @@ class Reading:
         notes: Observations for the user, such as what was not used and how to use it.
         ignored: Numbers of files that were not used.
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
+        no_effect: Fields of DataConfig whose flags have no effect on this kind of data.
     """
 
     images: Sequence[LabeledImage]
@@ -32,8 +33,13 @@ class Reading:
     notes: tuple[str, ...] = ()
     ignored: Ignored = field(default_factory=Ignored)
     mirror_safe: bool = True
+    no_effect: tuple[str, ...] = ()
 
 
+#: Fields whose flags have an effect on tables only.
+COLUMN_FLAGS = ("image_column", "label_column", "split_column")
+#: Fields whose flags have an effect on everything that lists images, row by row.
+ROW_FLAGS = (*COLUMN_FLAGS, "image_folder", "on_missing_label")
 #: Returns None if DATA is not in the reader's format.
 Reader: TypeAlias = Callable[[Survey, DataConfig], Reading | None]
 

@@ -19,8 +19,6 @@ from resnet_cli.images import is_image_name
 LABEL_FIELDS = ("cls", "json", "txt")
 #: Keys of a sample's JSON that have its class: a name is preferred to a number.
 _JSON_KEYS = ("class_name", "label_name", "classname", "class", "label", "cls", "category", "target", "class_id")
-#: Files that name the classes, one on each line. Source: clip_benchmark's webdatasets have classnames.txt.
-_NAME_FILES = ("classnames.txt", "class_names.txt", "classes.txt", "labels.txt")
 _MAX_LABEL_BYTES = 1_000_000
 #: A label is shorter, and on average at least two images have it; other texts are captions.
 _MAX_LABEL_CHARS = 100
@@ -124,14 +122,11 @@ def _is_usable(sample: Sample) -> bool:
         return False
 
 
-def to_classes(
-    parts: Sequence[tuple[str, Split, Samples]], class_names: Sequence[str]
-) -> tuple[list[LabeledImage], list[str]]:
+def to_classes(parts: Sequence[tuple[str, Split, Samples]]) -> tuple[list[LabeledImage], list[str]]:
     """The labeled images of all samples, and notes about them.
 
     Args:
         parts: What the images' names begin with, the split, and the samples.
-        class_names: Names that the numbers count, from 0; empty if there are none.
 
     Raises:
         DataError: A label is missing, or the labels are captions.
@@ -161,13 +156,6 @@ def to_classes(
             f"the .txt files of {len(images):,} samples have {len(labels):,} different texts: captions, not classes",
             hint="give each sample a file KEY.cls with the number or name of its class",
         )
-    if class_names and all(label.isascii() and label.isdigit() for label in labels):
-        if max(map(int, labels)) >= len(class_names):
-            raise DataError(
-                f"label {max(map(int, labels))} is not one of the {len(class_names)} classes that are named beside it"
-            )
-        images = [image._replace(label=class_names[int(image.label)]) for image in images]
-        notes.append(f"the labels are numbers; they are named by the file of {len(class_names)} classes beside them")
     return images, notes
 
 
@@ -199,18 +187,3 @@ def _plain(value: Any) -> str | None:
     text = str(value).strip() if isinstance(value, str) or abs(value) < 10**15 else ""
     is_label = 0 < len(text) <= _MAX_LABEL_CHARS and text.isprintable()
     return text if is_label else None
-
-
-def class_names_beside(survey: Survey) -> list[str]:
-    """The class names in a file at the top of DATA, in the order of their numbers; empty if there is no such file."""
-    for name in _NAME_FILES:
-        path = survey.root / name
-        try:
-            with path.open("rb") as file:
-                data = file.read(_MAX_LABEL_BYTES)
-            names = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-        except (OSError, ValueError):
-            continue
-        if len(names) > 1 and len(set(names)) == len(names):
-            return names
-    return []

@@ -154,8 +154,7 @@ def _row_file(path: Path, split: str, options: DataConfig) -> RowFile:
         split_column=options.split_column,
         group_column=group,
     )
-    # Images without a name are called by their row, which every file counts from 1.
-    return RowFile(path, table.rows, split, image_folder=path.with_suffix(""))
+    return RowFile(path, table.rows, split)
 
 
 def open_arrow(path: Path) -> TableFile:

@@ -17,9 +17,10 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Split
 from resnet_cli.data.sources import archives
 from resnet_cli.data.sources.archive_reader import Budget, open_members, readable
+from resnet_cli.data.sources.label_maps import name_classes
 from resnet_cli.data.sources.labeled import Ignored
-from resnet_cli.data.sources.reading import Reading
-from resnet_cli.data.sources.samples import LABEL_FIELDS, Samples, class_names_beside, samples_in, to_classes
+from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
+from resnet_cli.data.sources.samples import LABEL_FIELDS, Samples, samples_in, to_classes
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.wanted_members import is_wanted_member
@@ -115,8 +116,16 @@ def _read_unpacked(survey: Survey) -> Reading | None:
     samples = samples_in(survey)
     if not has_cls and not samples.is_certain:
         return None
-    images, notes = to_classes([("", "train", samples)], class_names_beside(survey))
-    return Reading(images, "WebDataset samples", "", tuple(notes), Ignored(unlabelled=samples.num_unlabelled))
+    found, notes = to_classes([("", "train", samples)])
+    images, names_note = name_classes(found, samples.found[0].image, survey)
+    return Reading(
+        images,
+        "WebDataset samples",
+        "",
+        (*notes, *names_note),
+        Ignored(unlabelled=samples.num_unlabelled),
+        no_effect=ROW_FLAGS,
+    )
 
 
 def read_shard_files(paths: Sequence[Path], survey: Survey) -> Reading:
@@ -146,13 +155,15 @@ def read_shard_files(paths: Sequence[Path], survey: Survey) -> Reading:
         if not samples.found:
             raise DataError(f"{path}: contains no images with labels", hint="remove it, or give its siblings by name")
         parts.append((_prefix(path, survey.root), split or "train", samples))
-    images, notes = to_classes(parts, class_names_beside(survey))
+    found, notes = to_classes(parts)
+    images, names_note = name_classes(found, paths[0], survey)
     return Reading(
         images,
         f"{len(paths):,} WebDataset {'shard' if len(paths) == 1 else 'shards'}",
         "from the names of the shards" if any(splits) else "",
-        tuple(notes),
+        (*notes, *names_note),
         Ignored(unlabelled=sum(samples.num_unlabelled for _, _, samples in parts)),
+        no_effect=ROW_FLAGS,
     )
 
 
