@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -733,3 +735,13 @@ def test_lists_of_splits_find_images_of_the_same_name_in_their_splits(tmp_path: 
     for split in ("train", "val"):
         write(tmp_path / f"{split}.txt", (name.partition("/")[2] for name in by_split(expected, split)))
     assert found(open_dataset(str(tmp_path))) == expected
+
+
+def test_a_matlab_file_that_is_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("scipy.io")
+    element = zlib.compress(b"\0" * 50_000_000, 9)
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    path = tmp_path / "imagelabels.mat"
+    path.write_bytes(head + struct.pack("<II", 15, len(element)) + element)
+    with pytest.raises(DataError):
+        read_mat(path)

@@ -227,7 +227,7 @@ def _open_mat(path: Path) -> list[StoredArray]:
         raise DataError(f"{path}: not a MATLAB file of version 5 or newer")
     import scipy.io
 
-    _check_mat(path, head)
+    check_mat(path, head)
     found = []
     for key, shape, kind in scipy.io.whosmat(str(path))[:_MAX_ARRAYS]:
         dtype = np.dtype(_MATLAB_TYPES.get(kind, "O"))
@@ -236,8 +236,16 @@ def _open_mat(path: Path) -> list[StoredArray]:
     return found
 
 
-def _check_mat(path: Path, head: bytes) -> None:
+def check_mat(path: Path, head: bytes) -> None:
     """Decompresses every element once in small pieces: SciPy would take whatever size it has into memory.
+
+    Args:
+        path: The file.
+        head: Its first 128 bytes.
+
+    Raises:
+        DataError: The arrays do not fit in memory.
+        ValueError: The file ends inside an array; ``struct.error`` and ``zlib.error`` for other damage.
 
     Source: MathWorks, "MAT-File Format", "Level 5 MAT-File Header Format" and "Data Element Format".
     """

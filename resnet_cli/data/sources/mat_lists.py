@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.data.sources.list_lines import Entry, clean
-from resnet_cli.errors import DataError, SetupError
+from resnet_cli.errors import DataError
 
 #: Larger files are not lists of a data set's images.
 MAX_MAT_BYTES = 64 * 1024**2
@@ -18,15 +18,19 @@ def read_mat(path: Path) -> dict[str, Any]:
 
     Raises:
         DataError: The file is damaged, too large, or in the format of MATLAB 7.3, which is HDF5.
-        SetupError: scipy is not installed.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise SetupError(f"{path}: reading MATLAB files needs scipy", hint="pip install scipy") from error
+    from scipy.io import loadmat
+
+    from resnet_cli.data.sources.array_files import check_mat
+
     try:
         if path.stat().st_size > MAX_MAT_BYTES:
             raise DataError(f"{path}: larger than {MAX_MAT_BYTES // 1024**2} MB, which no list of images is")
+        with path.open("rb") as file:
+            head = file.read(128)
+        if not head.startswith(b"MATLAB 5") or len(head) < 128:
+            raise DataError(f"{path}: not a MATLAB file of version 5", hint="download it again")
+        check_mat(path, head)
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found: dict[str, Any] = loadmat(file, simplify_cells=True)
@@ -42,7 +46,7 @@ def is_file_list(path: Path) -> bool:
     """Whether a MATLAB file is a list of images, as ``train_list.mat`` of Stanford Dogs."""
     try:
         return bool(read_file_list(path))
-    except (DataError, SetupError):
+    except DataError:
         return False
 
 
@@ -51,7 +55,6 @@ def read_file_list(path: Path) -> list[Entry]:
 
     Raises:
         DataError: The file is damaged.
-        SetupError: scipy is not installed.
     """
     return [Entry(clean(name), "", line) for line, name in enumerate(texts(read_mat(path).get("file_list")), 1)]
 

@@ -38,7 +38,6 @@ def read_imagenet_devkit(survey: Survey, images: ImageNames, options: DataConfig
 
     Raises:
         DataError: A file is damaged.
-        SetupError: scipy is not installed.
     """
     name = "ILSVRC2012_validation_ground_truth.txt"
     folder = next((path for path, names in list_folders(survey) if name in names and "meta.mat" in names), None)
@@ -65,7 +64,6 @@ def read_flowers(survey: Survey, images: ImageNames, options: DataConfig) -> Off
 
     Raises:
         DataError: A file is damaged.
-        SetupError: scipy is not installed.
     """
     path = _files(survey).get("imagelabels.mat")
     if path is None:
@@ -97,7 +95,6 @@ def read_stanford_cars(survey: Survey, images: ImageNames, options: DataConfig) 
 
     Raises:
         DataError: A file is damaged.
-        SetupError: scipy is not installed.
     """
     files = _files(survey)
     found = {"train": files.get("cars_train_annos.mat"), "test": files.get("cars_test_annos_withlabels.mat")}

@@ -34,7 +34,6 @@ def read_official_lists(survey: Survey, options: DataConfig) -> Reading | None:
 
     Raises:
         DataError: A list is damaged, or contradicts itself or another one.
-        SetupError: The lists are MATLAB files, and scipy is not installed.
     """
     # Other flags ask for a table, or for class folders.
     if options.image_column or options.split_column or options.image_folder or options.classes_at:
