@@ -9,6 +9,7 @@ from typing import NoReturn
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, last, shown
 from resnet_cli.data.sources.misnamed import find_misnamed
+from resnet_cli.data.sources.packed import refuse_only_packed
 from resnet_cli.data.sources.split_names import parse_split, words_of
 from resnet_cli.errors import DataError
 
@@ -87,6 +88,7 @@ def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
             hint=f"sort them into one folder per class: {_CLASS_FOLDERS}; or take the classes from file names or a "
             f"table: {_OTHER_LABELS}",
         )
+    refuse_only_packed(layout)
     if misnamed := find_misnamed(survey.root):
         raise DataError(f"{survey.spec}: {misnamed.describe(survey.root)}", hint=misnamed.hint(survey.root))
     raise DataError(f"{survey.spec}: contains no images", hint=f"expected {_CLASS_FOLDERS}")

@@ -18,6 +18,7 @@ from resnet_cli.data.sources.folder_tops import find_top
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
 from resnet_cli.data.sources.misnamed import ContentLooks
 from resnet_cli.data.sources.name_classes import NUMBERED, find_named_classes
+from resnet_cli.data.sources.packed import packed_note
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.survey import Folder, Survey
 
@@ -62,33 +63,33 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
         DataError: There are no images, or which folders are classes or splits is not clear.
     """
     layout = Layout(survey)
-    checked = pass_over(layout, options.classes or ())
-    top, passed = find_top(layout, options.classes or ())
+    keep = options.classes or ()
+    checked = pass_over(layout, keep)
+    top, passed = find_top(layout, keep)
     splits = find_splits(layout, top, by_name=options.label_regex is not None)
-    named = (
-        None if options.label_regex or splits.roots or _is_table_refused(survey) else find_named_classes(layout, top)
-    )
-    label_regex = NUMBERED if named else options.label_regex
-    found = _Found(layout, options.classes or ())
+    notes = [*splits.notes, *passed, *checked]
     roots = [(split, layout.unwrapped(root)) for split, root in splits.roots or (("train", top),)]
-    levels = Levels()
-    if label_regex:
-        for split, root in named.roots if named else roots:
-            found.by_regex(root, split, re.compile(label_regex))
-    else:
+    label_regex, split_note, levels = options.label_regex, splits.note, Levels()
+    if not (label_regex or splits.roots or _is_table_refused(survey)) and (named := find_named_classes(layout, top)):
+        label_regex, roots, notes = NUMBERED, list(named.roots), [*named.notes, *notes]
+        split_note = "from the folders" if len(roots) > 1 else ""
+    elif not label_regex:
         levels = choose_levels(layout, [root for _, root in roots], options)
-        for split, root in roots:
+        notes = [*levels.notes, *notes]
+        split_note = "from the folders" if levels.with_splits else split_note
+    found = _Found(layout, keep)
+    for split, root in roots:
+        if label_regex:
+            found.by_regex(root, split, re.compile(label_regex))
+        else:
             refuse_no_classes(layout, root, options)
             found.by_folder(root, split, levels)
     if not found.images:
         explain_empty(layout, options)
-    return Reading(
-        found.images,
-        "classes from file names" if label_regex else "one folder per class",
-        "from the folders" if levels.with_splits or (named and len(named.roots) > 1) else splits.note,
-        (*splits.notes, *levels.notes, *(named.notes if named else ()), *passed, *checked, *found.notes()),
-        Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled),
-    )
+    what = "classes from file names" if label_regex else "one folder per class"
+    notes += [*packed_note(layout), *found.notes()]
+    ignored = Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled)
+    return Reading(found.images, what, split_note, tuple(notes), ignored)
 
 
 def _is_table_refused(survey: Survey) -> bool:

@@ -10,6 +10,7 @@ from resnet_cli.data.sources.folders import read_folders
 from resnet_cli.data.sources.foreign_formats import refuse_foreign
 from resnet_cli.data.sources.machine_readers import MACHINE_READERS
 from resnet_cli.data.sources.official_lists import read_official_lists, read_plain_lists, with_listed_splits
+from resnet_cli.data.sources.packed import OnlyArchives, refuse_packed
 from resnet_cli.data.sources.reading import ROW_FLAGS, NotUsed, Reader, Reading
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.table_reader import read_tables
@@ -47,6 +48,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
                 refuse_without_effect(options, (*flags, *reading.no_effect), f"DATA is read as {reading.what}")
                 return _noted(with_listed_splits(reading, survey), survey)
     if survey.file is not None:
+        refuse_packed(survey.file)
         raise DataError(
             f"DATA {survey.spec}: not a folder, a table or an archive",
             hint="tables end in .csv, .tsv, .jsonl, .parquet or .txt, annotations in .json, .xml or .manifest, "
@@ -61,7 +63,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         return _noted(read_folders(survey, options), survey)
     except DataError as error:
         # The folder was most likely meant to be read by the table that cannot be used.
-        if not survey.refusals:
+        if not survey.refusals or isinstance(error, OnlyArchives):
             raise
         first = survey.refusals[0]
         if isinstance(first, SetupError):
