@@ -11,16 +11,11 @@ from typing import NamedTuple
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotated_rows import Listed
 from resnet_cli.data.sources.annotation_items import Annotated
-from resnet_cli.data.sources.references import NUM_TRIED, Locator
+from resnet_cli.data.sources.references import NUM_TRIED, Locator, is_for_images
 from resnet_cli.data.sources.rows import RowFile
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
-
-#: Names of folders that hold images of any class.
-_PLAIN_FOLDERS = frozenset(
-    "image images img imgs data jpg jpeg jpegs png photos pictures media upload jpegimages".split()
-)
 
 
 class Candidate(NamedTuple):
@@ -123,7 +118,7 @@ def _undecided(survey: Survey, files: Sequence[Candidate], what: str) -> DataErr
 def has_class_folders(survey: Survey) -> bool:
     """Whether images are in two or more folders whose names denote neither a split nor a place for all images."""
     names = {folder.name.rpartition("/")[2] for folder in survey.folders.values() if folder.images}
-    return sum(bool(name) and name.lower() not in _PLAIN_FOLDERS and split_of(name) is None for name in names) > 1
+    return sum(bool(name) and not is_for_images(name) for name in names) > 1
 
 
 def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | bool:
@@ -174,5 +169,4 @@ def _gives_splits(chosen: Sequence[Candidate]) -> bool:
 def _is_at_top(path: Path, survey: Survey) -> bool:
     """Whether the folder of an image is at the top of DATA, or in a folder of a split or of all images."""
     above = os.path.relpath(path.parent.parent, survey.root)
-    name = path.parent.parent.name
-    return above == "." or split_of(name) is not None or name.lower() in _PLAIN_FOLDERS
+    return above == "." or is_for_images(path.parent.parent.name)

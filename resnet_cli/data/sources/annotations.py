@@ -27,7 +27,7 @@ from resnet_cli.data.sources.detection_sets import detection_set, refuse_detecti
 from resnet_cli.data.sources.label_maps import class_names
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.reading import NotUsed, Reading
-from resnet_cli.data.sources.references import NUM_TRIED, Locator, direct_path, sample
+from resnet_cli.data.sources.references import NUM_TRIED, direct_path, sample
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
@@ -35,8 +35,6 @@ from resnet_cli.images import EXTENSIONS, is_image_name
 
 #: More annotation files than this in one folder are one file per image, and a few tell whether all of them count.
 MAX_SEPARATE = 32
-#: Images of a given file are looked for around its folder if there are at most this number of files.
-MAX_ABOVE = 200_000
 #: Bytes at the start of a file that must look like annotations of images.
 _HEAD_BYTES = 65_536
 _LOOKS = re.compile(
@@ -99,26 +97,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
     listed = rows_of(annotated, options)
     folder = _image_folder(annotated, listed.rows, survey)
     file = RowFile(path, listed.rows, image_folder=folder)
-    if above := _images_above(file, survey, options):
-        options = options.model_copy(update={"image_folder": str(above)})
     return _reading([Candidate(annotated, listed, file, ())], survey, options, ())
-
-
-def _images_above(file: RowFile, survey: Survey, options: DataConfig) -> Path | None:
-    """The folder around the folder of the file if it has the images: ``export/result.json`` beside ``media/``."""
-    above = Path(os.path.abspath(survey.root)).parent
-    # Not a stranger's data, and not everything that somebody has.
-    is_open = survey.within is None and above not in (Path(above.anchor), Path.home())
-    if not is_open or options.image_folder or Locator(survey, options).num_found(file, sample(list(file.rows))):
-        return None
-    num_files = 0
-    for _, _, names in os.walk(above):
-        num_files += len(names)
-        if num_files > MAX_ABOVE:
-            return None
-    elsewhere = options.model_copy(update={"image_folder": str(above)})
-    tried = sample(list(file.rows))
-    return above if 2 * Locator(survey, elsewhere).num_found(file, tried) > len(tried) else None
 
 
 def _reading(chosen: Sequence[Candidate], survey: Survey, options: DataConfig, notes: Sequence[str]) -> Reading:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.folder_layout import CONTAINERS
 from resnet_cli.data.sources.image_index import ImageIndex, is_web_address
 from resnet_cli.data.sources.list_images import IMAGE_FOLDERS
 from resnet_cli.data.sources.rows import Row, RowFile
@@ -22,6 +23,8 @@ from resnet_cli.data.sources.table_text import is_undecoded, western
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import user_path
 
+#: Names (lower case) of folders that hold images of any class; the last ones are those of labeling tools.
+_PLACES = IMAGE_FOLDERS | CONTAINERS | {"data", "media", "upload", "uploads"}
 #: Rows that are tried to find out where a file's images are.
 NUM_TRIED = 200
 #: Up to this number of rows, each image is asked for by name; for more, folders are listed instead.
@@ -216,7 +219,7 @@ class Locator:
 
 def is_for_images(name: str) -> bool:
     """Whether a folder is called ``images`` or the like, or denotes a split."""
-    return name.lower() in IMAGE_FOLDERS or split_of(name) is not None
+    return name.lower() in _PLACES or split_of(name) is not None
 
 
 def _folders_in(folder: Path) -> list[Path]:
