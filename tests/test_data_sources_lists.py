@@ -637,6 +637,29 @@ def test_damaged_lists_give_our_errors_or_a_note(
     assert num_used == len(expected) or is_said or "list" not in dataset.reading
 
 
+_WORDS = st.sampled_from(
+    ["cat/1.jpg", "cat/1", "dog/2.jpg", "1", "-1", "cat", "\t", "#", "/", "..", "\\", "\0", "é", "img.jpg"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lists=st.dictionaries(st.sampled_from(["train", "val", "test", "trainval", "labels"]), st.lists(st.lists(_WORDS)))
+)
+def test_any_lists_beside_class_folders_give_a_data_set_or_our_error(
+    tmp_path_factory: pytest.TempPathFactory, lists: dict[str, list[list[str]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("set")
+    put(folder, (f"{label}/{n}.jpg" for label in ("cat", "dog") for n in range(4)))
+    for name, lines in lists.items():
+        write(folder / f"{name}.txt", map(" ".join, lines))
+    try:
+        dataset = open_dataset(str(folder))
+    except ResnetCliError:
+        return
+    assert len(dataset.items) == 8 or any("were ignored" in note for note in dataset.notes)
+
+
 @settings(max_examples=150, deadline=None)
 @given(content=st.binary(max_size=400), is_started=st.booleans())
 def test_any_bytes_are_a_matlab_file_or_our_error(

@@ -175,7 +175,8 @@ def _notes_about(images: Sequence[LabeledImage], files: Sequence[RowFile], surve
         folders = Counter(name.rpartition("/")[0] or "." for name in unlisted)
         where = ", ".join(f"{number:,} in {folder}" for folder, number in folders.most_common(3))
         more = f" and {len(folders) - 3} more folders" if len(folders) > 3 else ""
-        notes.append(f"images that {shown} does not list were ignored: {len(unlisted):,} ({where}{more})")
+        verb = "does" if len(files) == 1 else "do"
+        notes.append(f"images that {shown} {verb} not list were ignored: {len(unlisted):,} ({where}{more})")
     return notes
 
 
