@@ -150,9 +150,7 @@ class _Chooser:
         one_hot = self._one_hot(others, is_refused=asked is None)
         if one_hot and asked in (None, *one_hot):
             if asked:
-                self._note(
-                    f"the column '{asked.strip()}' is one of {len(one_hot)} columns that are classes, which are all used"
-                )
+                self._note(f"'{asked.strip()}' is one of {len(one_hot)} columns that are classes, which are all used")
             return "", one_hot, False
         if asked:
             return asked, (), False

@@ -15,7 +15,6 @@ from resnet_cli.data.sources.references import Locator, fence
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.split_names import read_split, split_of
 from resnet_cli.data.sources.survey import Survey
-from resnet_cli.data.sources.tree import name_below
 from resnet_cli.errors import DataError
 
 
@@ -88,6 +87,7 @@ class _Found:
         self.images: dict[str, LabeledImage] = {}
         self.num_repeated = 0
         self._top = top
+        self._prefix = os.path.join(top, "") if top.parts else ""
         self._within = survey.within
         self._is_inside = fence(survey.within or top)
 
@@ -103,7 +103,7 @@ class _Found:
                 f"{where}: '{row.image}' is outside {self._within.name}", hint="use paths relative to the table"
             )
         image = LabeledImage(
-            name=_name(path, self._top),
+            name=self._name(path),
             source=path if row.data is None else row.data,
             label=row.label,
             split=read_split(row.split or file.split, where),
@@ -113,6 +113,14 @@ class _Found:
         if earlier is not image:
             _refuse_contradiction(earlier, image, where)
             self.num_repeated += 1
+
+    def _name(self, file: Path) -> str:
+        """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
+        text = str(file)
+        if text.startswith(self._prefix) and (self._prefix or not file.is_absolute()):
+            return text[len(self._prefix) :].replace(os.sep, "/")
+        real, real_top = Path(os.path.realpath(file.parent), file.name), os.path.realpath(self._top)
+        return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
 
 
 def _without_label(file: RowFile, rows: Sequence[Row], options: DataConfig) -> str:
@@ -131,15 +139,6 @@ def _without_label(file: RowFile, rows: Sequence[Row], options: DataConfig) -> s
         if num_blank < len(rows)
         else "name the column of the labels: --label-column COLUMN",
     )
-
-
-def _name(file: Path, top: Path) -> str:
-    """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
-    folder = os.path.join(top, "") if top.parts else ""
-    if str(file).startswith(folder) and (folder or not file.is_absolute()):
-        return name_below(file, top)
-    real, real_top = Path(os.path.realpath(file.parent), file.name), os.path.realpath(top)
-    return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
 
 
 def _splits_of_folders(images: Sequence[LabeledImage]) -> list[LabeledImage]:

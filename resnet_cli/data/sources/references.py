@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +83,20 @@ def direct_path(reference: str, folder: Path) -> Path:
     text = os.path.normpath(reference.replace("\\", "/"))
     # The parent of a link is not the parent of its target.
     return Path(os.path.normpath(os.path.join(os.path.realpath(folder) if text.startswith("..") else folder, text)))
+
+
+def direct_paths(references: Iterable[str], folder: Path) -> list[Path]:
+    """The same for many references, with each of their folders resolved once."""
+    resolved = functools.cache(lambda part: str(direct_path(part, folder)) if part else str(folder))
+
+    def path(reference: str) -> Path:
+        head, _, name = reference.replace("\\", "/").rpartition("/")
+        # An absolute path in the top folder has an empty head, too.
+        if name in ("", ".", "..") or reference[:1] in ("/", "\\"):
+            return direct_path(reference, folder)
+        return Path(f"{resolved(head)}/{name}")
+
+    return [path(reference) for reference in references]
 
 
 def sample(rows: Sequence[Row]) -> Sequence[Row]:
@@ -185,7 +199,7 @@ class Locator:
 
     def _directly(self, file: RowFile, rows: Sequence[Row]) -> Located:
         base = self.base(file)
-        paths = [direct_path(row.image, base) for row in rows]
+        paths = direct_paths((row.image for row in rows), base)
         exists = _existence(paths)
         missing = [row.image for row, path in zip(rows, paths, strict=True) if row.data is None and not exists(path)]
         return Located(paths, len(missing), missing[0] if missing else "")
@@ -193,7 +207,7 @@ class Locator:
     def _by_name(self, file: RowFile, rows: Sequence[Row], max_cut: int) -> Located:
         base = self.base(file)
         likely = Likely(file, self._top)
-        paths = [direct_path(row.image, base) for row in rows]
+        paths = direct_paths((row.image for row in rows), base)
         # Some rows may be relative to the folder of the file.
         exists = _existence(paths)
         choices: dict[int, list[str]] = {}
