@@ -333,6 +333,9 @@ def test_official_splits_and_labels_are_read(build: Build, tmp_path: Path) -> No
     expected = build(tmp_path / "data")
     dataset = open_dataset(str(tmp_path / "data"))
     assert found(dataset) == expected
+    if build is _places_in_folders:
+        # The lists repeat what the folders say.
+        return
     assert "list" in dataset.reading
     assert len({split for _, split in expected.values()}) < 2 or dataset.split_note == "from the lists"
 
@@ -386,7 +389,7 @@ def test_listed_images_that_do_not_exist_are_counted(build: Build, tmp_path: Pat
     (tmp_path / lost).unlink()
     dataset = open_dataset(str(tmp_path))
     assert found(dataset) == {name: value for name, value in expected.items() if name != lost}
-    assert build is _scenes or any("listed images that do not exist: 1" in note for note in dataset.notes)
+    assert build is _scenes or any("do not exist: 1" in n or "1 more do not exist" in n for n in dataset.notes)
 
 
 @pytest.mark.parametrize("build", [_food, _indoor, _textures, _birds, _places_in_folders, _dogs])

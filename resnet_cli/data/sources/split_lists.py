@@ -23,6 +23,7 @@ from resnet_cli.data.sources.list_labels import LocatedList, OfficialSet, label_
 from resnet_cli.data.sources.list_lines import Entry, read_entries, sniff
 from resnet_cli.data.sources.mat_lists import is_file_list, read_file_list
 from resnet_cli.data.sources.reading import NotUsed
+from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 
@@ -171,14 +172,15 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
     names = [entry.image for listed in found for entry in listed.entries]
     folders = {name.rpartition("/")[0] for name in names}
     num_around = sum(name.rpartition("/")[0] in folders for name in images.names)
-    # A single list that says what the folders say adds nothing to them.
-    is_same = len(found) == 1 and top_folders(names) == [entry.label for entry in found[0].entries]
+    num_missing = sum(listed.num_missing for listed in found)
+    is_same = _repeats_folders(found)
     if len(names) < num_around * MIN_SHARE or is_same:
-        if len(names) < num_around:
+        if len(names) < num_around or num_missing:
+            missing = f", and {num_missing:,} more do not exist" if num_missing else ""
             survey.refusals.append(
                 NotUsed(
                     f"{', '.join(listed.path.name for listed in found)}: not used; {len(names):,} of {num_around:,} "
-                    "images are listed",
+                    f"images are listed{missing}",
                     hint=f"to read only these: give {path} as DATA",
                 )
             )
@@ -186,6 +188,22 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
     if len(found) == 1:
         found = (dataclasses.replace(found[0], split=""),)
     return OfficialSet(found, labeled.notes)
+
+
+def _repeats_folders(lists: Sequence[LocatedList]) -> bool:
+    """Whether lists say only what the folders say anyway: the classes, and the splits if there are several lists."""
+    entries = [(entry, listed.split) for listed in lists for entry in listed.entries]
+    labels = [entry.label for entry, _ in entries]
+    if len(lists) == 1:
+        return top_folders([entry.image for entry, _ in entries]) == labels
+    return all(
+        entry.image.split("/")[-2:-1] == [entry.label] and _split_of_folder(entry.image) == split
+        for entry, split in entries
+    )
+
+
+def _split_of_folder(image: str) -> str | None:
+    return next((split for part in image.split("/")[:-2] if (split := split_of(part))), None)
 
 
 def _rest_as_train(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -> LocatedList | None:
