@@ -20,7 +20,7 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.findings import find_problems, to_report
-from resnet_cli.data.inspection.inspect import inspect_images
+from resnet_cli.data.inspection.inspect import NO_WIDE_IMAGES, WideImages, inspect_images
 from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
@@ -31,7 +31,8 @@ from resnet_cli.prediction import predict
 from resnet_cli.predictor import open_predictor
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.events import Warned
-from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.decisions import Decisions
+from resnet_cli.training.plan import Plan, _choose_bit_depth, make_plan
 
 pytest_plugins = ["support.small_runs", "support.narrow_network"]
 
@@ -229,3 +230,26 @@ def test_a_card_tells_other_programs_how_to_scale_sixteen_bit_images(
     text = card._how_to_use(exported)
     assert ("16-bit images" in text) is (bit_depth is not None)
     assert bit_depth is None or (f"use {bit_depth} bits" in text and f"divide their values by {divisor} " in text)
+
+
+def test_added_classes_are_read_as_the_first_ones_were() -> None:
+    def choose(known: int, needed: int, **values: Any) -> int:
+        resolved = resolve(FinetuneConfig, {"add": True, "weights": "model.safetensors", **values})
+        prepared: Any = SimpleNamespace(wide=WideImages(3, needed) if needed else NO_WIDE_IMAGES)
+        start: Any = SimpleNamespace(preprocess=Preprocess(resize_size=8, crop_size=8, bit_depth=known))
+        return _choose_bit_depth(Decisions(resolved), prepared, start)
+
+    assert choose(12, 12) == 12 and choose(12, 0) == 12 and choose(16, 12, bit_depth=16) == 16
+    for known, needed in ((12, 14), (12, 10), (16, 12)):
+        with pytest.raises(ConfigError, match=f"as {known}-bit ones.*needs {needed} bits") as caught:
+            choose(known, needed)
+        assert caught.value.hint is not None and f"--bit-depth {known}" in caught.value.hint
+
+
+def test_the_server_uses_the_range_of_the_model(tmp_path: Path) -> None:
+    service = pytest.importorskip("resnet_cli.serving.service", reason="the extra serve is not installed")
+    predictor = Brightness()
+    predictor.preprocess = Preprocess(resize_size=8, crop_size=8, bit_depth=12)
+    server: Any = SimpleNamespace(_predictor=predictor, limits=SimpleNamespace(max_pixels=10_000))
+    upload = SimpleNamespace(data=write(tmp_path / "a.png", 0.75).read_bytes(), name="a.png")
+    assert service.Service._prepare(server, upload)[0] > 128
