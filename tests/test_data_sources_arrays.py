@@ -260,7 +260,9 @@ def test_damaged_files_of_arrays_are_only_ever_our_errors(tmp_path: Path, suffix
     if suffix == ".h5":
         save_hdf5(path, {"x_train": colors(), "y_train": LABELS}, chunks=True, compression="gzip")
     elif suffix == ".mat":
-        pytest.importorskip("scipy.io").savemat(path, {"X": colors(), "y": LABELS}, do_compression=True)
+        pytest.importorskip("scipy.io").savemat(
+            path, {"X": colors(), "y": LABELS}, do_compression=data.draw(st.booleans())
+        )
     elif suffix == ".npz":
         np.savez_compressed(path, x_train=colors(), y_train=LABELS)
     else:

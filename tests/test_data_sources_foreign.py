@@ -24,6 +24,8 @@ FILES = {
     "train.beton": ("Beton", "data set from which"),
     "train.rec": ("RecordIO", ".lst"),
     "data_batch_1": ("CIFAR", "resnet-cli finetune cifar10"),
+    "train_X.bin": ("STL-10", "resnet-cli finetune stl10"),
+    "camelyonpatch_level_2_split_train_x.h5.gz": ("gzip", "gunzip"),
     "mnist.pkl.gz": ("pickle", "numpy.savez"),
     "train.pt": ("pickle", "numpy.savez"),
 }

@@ -31,6 +31,8 @@ _MAX_LOADED_BYTES = 8 * 10**9
 _CHUNK_BYTES = 16 * 1024**2
 #: Groups of an HDF5 file that are looked into, and arrays in a file.
 _MAX_DEPTH, _MAX_ARRAYS = 3, 1000
+#: Source: NPY_MAXDIMS of NumPy 1; no array of images has as many.
+_MAX_AXES = 32
 #: MATLAB's class of numbers -> type. Source: MathWorks, "MAT-File Format", table 1-3.
 _MATLAB_TYPES = {"double": "f8", "single": "f4", "logical": "u1", "char": "U1"} | {
     f"{sign}int{bits}": f"{sign or 'i'}{bits // 8}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -45,6 +47,8 @@ _DAMAGE = (
     ArithmeticError,
     AttributeError,
     AssertionError,
+    # SciPy meets a variable that it has not set.
+    NameError,
     RuntimeError,
     MemoryError,
     SyntaxError,
@@ -86,7 +90,11 @@ def open_arrays(path: Path) -> list[StoredArray]:
         SetupError: It is HDF5, and h5py is not installed.
     """
     with _readable(path):
-        return ARRAY_FORMATS[path.suffix.lower()](path)
+        found = ARRAY_FORMATS[path.suffix.lower()](path)
+        damaged = [array.key for array in found if len(array.shape) > _MAX_AXES or min(array.shape, default=0) < 0]
+        if damaged:
+            raise ValueError(f"array {ascii(damaged[0])[:60]} has an impossible shape")
+        return found
 
 
 @contextlib.contextmanager

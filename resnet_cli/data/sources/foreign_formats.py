@@ -73,6 +73,17 @@ _FORMATS = (
         "write it as Parquet, in Python with the package pylance: "
         "pyarrow.parquet.write_table(lance.dataset(DATA).to_table(), 'data.parquet')",
     ),
+    # Source: https://cs.stanford.edu/~acoates/stl10.
+    _Format(
+        "the binary version of STL-10",
+        re.compile(r"(train|test|unlabeled)_x\.bin"),
+        "take it by its name: resnet-cli finetune stl10",
+    ),
+    _Format(
+        "a file packed with gzip",
+        re.compile(r".+\.(h5|hdf5|npy|npz|mat|arrow|parquet|tar)\.gz"),
+        "unpack it with gunzip, and give DATA again",
+    ),
     _Format(
         "the Python version of CIFAR (pickles, which are never loaded)",
         re.compile(r"data_batch_\d|test_batch|batches\.meta"),
