@@ -166,6 +166,12 @@ def test_rows_of_a_json_list_have_splits_and_groups_as_tables_have(tmp_path: Pat
     assert {item.group for item in dataset.items} == {*"012345"}
 
 
+def test_a_json_list_may_have_ids_and_one_column_per_class_as_tables_have(tmp_path: Path) -> None:
+    put_images(tmp_path, PLAIN)
+    rows = [{"id": name[0], "cat": int(label == "cat"), "dog": int(label == "dog")} for name, label in PLAIN.items()]
+    assert labels_of(opened(written(tmp_path / "rows.json", rows))) == PLAIN
+
+
 def test_json_lines_in_a_json_file_are_read(tmp_path: Path) -> None:
     put_images(tmp_path, PLAIN)
     lines(tmp_path / "labels.json", [{"image": name, "label": label} for name, label in PLAIN.items()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +9,10 @@ from typing import NamedTuple
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotation_items import Annotated, Annotation
 from resnet_cli.data.sources.columns import ROLES, find_column, plain_column
+from resnet_cli.data.sources.label_tables import label_table
+from resnet_cli.data.sources.references import Locator
 from resnet_cli.data.sources.rows import Row
-from resnet_cli.data.sources.tables import checked_text, table_of
+from resnet_cli.data.sources.tables import checked_text
 from resnet_cli.errors import ConfigError, DataError
 
 _OTHER_TOOLS = (
@@ -35,21 +36,22 @@ class Listed(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def rows_of(annotated: Annotated, options: DataConfig) -> Listed:
+def rows_of(annotated: Annotated, options: DataConfig, locator: Locator) -> Listed:
     """The rows of an annotation file.
+
+    Args:
+        annotated: The file.
+        options: How DATA is read.
+        locator: Finds the images of DATA.
 
     Raises:
         ConfigError: A flag names an attribute or column that does not exist, or has no effect on this format.
         DataError: Images have several labels, the file has several attributes, or labels no whole image.
     """
     if annotated.table is not None:
-        columns = {name: getattr(options, name) for name in ("image_column", "label_column", "split_column")}
         _refuse_lists(annotated, options)
-        opened = table_of(annotated.path, annotated.table, **columns)
-        grouped = options.group_by if options.group_by in opened.columns else None
-        opened = table_of(annotated.path, annotated.table, **columns, group_column=grouped)
-        rows = list(opened.rows)
-        return Listed(rows if grouped else [dataclasses.replace(row, group="") for row in rows])
+        table = label_table(annotated.path, annotated.table, options, locator)
+        return Listed(list(table.rows()), table.choice.notes)
     if options.image_column not in (None, annotated.image_key):
         raise ConfigError(f"--image-column has no effect: {_called(annotated)} name their images in one way only")
     if options.split_column is not None:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotation_documents import DOCUMENT_FORMATS
@@ -20,6 +20,8 @@ from resnet_cli.data.sources.table_formats import FORMATS, Record, TableFile
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 
+#: Whether an object is a row of a table of images.
+IsRow: TypeAlias = Callable[[dict[str, Any]], bool]
 #: Larger files are not read: a document needs several times its size in memory.
 MAX_JSON_BYTES = 1_000_000_000
 #: Extensions of files that are only read as annotations.
@@ -39,12 +41,13 @@ def is_annotation_name(name: str) -> bool:
     return os.path.splitext(base)[1].lower() in DOCUMENT_EXTENSIONS and not base.startswith(".")
 
 
-def read_annotation_file(path: Path, options: DataConfig) -> Annotated | None:
+def read_annotation_file(path: Path, options: DataConfig, *, is_given: bool = False) -> Annotated | None:
     """Reads an annotation file; None if it is in no known format.
 
     Args:
         path: A file with one of ``ANNOTATION_EXTENSIONS``.
         options: How DATA is read.
+        is_given: Whether the file was given as DATA; objects that name no image may then have ids.
 
     Raises:
         DataError: The file is in a known format, but damaged or too large.
@@ -61,13 +64,17 @@ def read_annotation_file(path: Path, options: DataConfig) -> Annotated | None:
         if suffix == ".lst":
             return read_list(path)
         if suffix == ".json":
-            return _read_json(path, options)
+            return _read_json(path, lambda first: is_given or _names_image(first, options.image_column))
         return _read_lines(path)
     except Malformed as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def _read_json(path: Path, options: DataConfig) -> Annotated | None:
+def _names_image(row: dict[str, Any], image_column: str | None) -> bool:
+    return image_column in row or any(is_image_name(text(value)) for value in row.values())
+
+
+def _read_json(path: Path, is_row: IsRow) -> Annotated | None:
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
@@ -86,14 +93,14 @@ def _read_json(path: Path, options: DataConfig) -> Annotated | None:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     if isinstance(document, list):
-        return _of_objects(path, document, options)
+        return _of_objects(path, document, is_row)
     if not isinstance(document, dict):
         return None
     for kind in DOCUMENT_FORMATS:
         if document and kind.matches(document):
             annotations = list(kind.read(document))
             return Annotated(kind.name, path, annotations, folder=kind.folder, container=kind.container)
-    return _of_single_object(path, document) or _of_wrapped(path, document, options)
+    return _of_single_object(path, document) or _of_wrapped(path, document, is_row)
 
 
 def _slim(value: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _of_single_object(path: Path, document: dict[str, Any]) -> Annotated | None:
     return None
 
 
-def _of_objects(path: Path, values: list[Any], options: DataConfig) -> Annotated | None:
+def _of_objects(path: Path, values: list[Any], is_row: IsRow) -> Annotated | None:
     first = values[0] if values else None
     if not isinstance(first, dict):
         return None
@@ -132,10 +139,7 @@ def _of_objects(path: Path, values: list[Any], options: DataConfig) -> Annotated
         if kind.matches(first):
             annotations = [_read_one(kind.read, kind.matches, one, number) for number, one in enumerate(values, 1)]
             return _annotated(kind, path, annotations)
-    wanted = options.image_column
-    if not any(is_image_name(text(value)) for value in first.values()) and (wanted is None or wanted not in first):
-        return None
-    return Annotated("list of images", path, table=_table(path, values))
+    return Annotated("list of images", path, table=_table(path, values)) if is_row(first) else None
 
 
 def _read_one(
@@ -163,24 +167,24 @@ def _flat(path: Path, number: int, value: Any) -> Record:
     return number, {key: one[0] if isinstance(one, list) and len(one) == 1 else one for key, one in flat.items()}
 
 
-def _of_wrapped(path: Path, document: dict[str, Any], options: DataConfig) -> Annotated | None:
+def _of_wrapped(path: Path, document: dict[str, Any], is_row: IsRow) -> Annotated | None:
     """Objects inside an object: under one key, under each split, under each image, or as columns."""
     values = [*document.values()]
     if document and all(name.lower() in SPLIT_NAMES for name in document) and all(isinstance(v, list) for v in values):
         rows = [{**one, "split": split} for split, v in document.items() for one in v if isinstance(one, dict)]
-        return _of_objects(path, rows, options)
+        return _of_objects(path, rows, is_row)
     if document and all(isinstance(value, dict) for value in values) and is_image_name(next(iter(document))):
-        return _of_objects(path, [{"image": image, **value} for image, value in document.items()], options)
+        return _of_objects(path, [{"image": image, **value} for image, value in document.items()], is_row)
     lists = [value for value in values if isinstance(value, list) and value]
     if len(lists) == 1 and isinstance(lists[0][0], dict):
-        return _of_objects(path, lists[0], options)
+        return _of_objects(path, lists[0], is_row)
     # Source: pandas.DataFrame.to_json: columns of lists, or of objects that map row numbers to values.
     columns = {key: [*v.values()] if isinstance(v, dict) else v for key, v in document.items()}
     if len(columns) > 1 and all(isinstance(v, list) for v in columns.values()):
         lengths = {len(column) for column in columns.values()}
         if len(lengths) == 1 and lengths != {0}:
             rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-            return _of_objects(path, rows, options)
+            return _of_objects(path, rows, is_row)
     return None
 
 

@@ -27,7 +27,7 @@ from resnet_cli.data.sources.detection_sets import detection_set, refuse_detecti
 from resnet_cli.data.sources.label_maps import class_names
 from resnet_cli.data.sources.labeled_rows import read_rows
 from resnet_cli.data.sources.reading import NotUsed, Reading
-from resnet_cli.data.sources.references import NUM_TRIED, direct_path, sample
+from resnet_cli.data.sources.references import NUM_TRIED, Locator, direct_path, sample
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
@@ -85,7 +85,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
     refuse_detection_file(path)
     if suffix not in ANNOTATION_EXTENSIONS:
         return None
-    annotated = read_annotation_file(path, options)
+    annotated = read_annotation_file(path, options, is_given=True)
     if annotated is None:
         if suffix in DOCUMENT_EXTENSIONS:
             raise DataError(
@@ -94,7 +94,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
             )
         return None
     annotated = _with_extensions(annotated)
-    listed = rows_of(annotated, options)
+    listed = rows_of(annotated, options, Locator(survey, options))
     folder = _image_folder(annotated, listed.rows, survey)
     file = RowFile(path, listed.rows, image_folder=folder)
     return _reading([Candidate(annotated, listed, file, ())], survey, options, ())
@@ -158,7 +158,7 @@ def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Can
     """The file with its images; None, with the reason among the refusals, if it cannot label images of DATA."""
     annotated = _with_extensions(annotated)
     try:
-        listed = rows_of(annotated, options)
+        listed = rows_of(annotated, options, Locator(survey, options))
         folder = _image_folder(annotated, listed.rows, survey)
         candidate = Candidate.located(annotated, listed, folder, survey, options)
     except ResnetCliError as error:

@@ -84,7 +84,16 @@ def open_label_table(path: Path, options: DataConfig, locator: Locator, split: s
         DataError: The file is not a table, is damaged, or its columns are not known.
         SetupError: A package that the format needs is not installed.
     """
-    source = open_table_file(path)
+    return label_table(path, open_table_file(path), options, locator, split)
+
+
+def label_table(path: Path, source: TableFile, options: DataConfig, locator: Locator, split: str = "") -> LabelTable:
+    """Takes an open file of any format as a table; see :func:`open_label_table`.
+
+    Raises:
+        ConfigError: A column that a flag names does not exist.
+        DataError: Its columns are not known.
+    """
     if not source.columns:
         raise DataError(f"{path}: the table is empty", hint="the first line names the columns: image,label")
     grouped = options.group_by is not None and find_column(source.columns, (options.group_by,)) is not None
