@@ -217,6 +217,7 @@ def test_nothing_readable_is_still_a_report(tmp_path: Path) -> None:
     report = to_report(inspect_data(tmp_path / "x"))
     assert report["sizes"] == {}
     assert [row["path"] for row in report["unreadable"]] == ["a/1.jpg", "b/1.jpg"]
+    assert report["warnings"][0]["message"].endswith("none of the 2 images can be read")
     # The same empty file in two classes is not an image in two classes.
     assert report["exact_duplicates"] == report["label_conflicts"] == []
 

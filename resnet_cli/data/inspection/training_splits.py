@@ -51,6 +51,11 @@ def split_readable(inspection: Inspection) -> tuple[Dataset, list[Finding]]:
         DataError: The data cannot be trained on.
     """
     left = [position for position, image in enumerate(inspection.images) if not image.error]
+    if not left:
+        raise DataError(
+            f"{inspection.dataset.name}: none of the {len(inspection.images):,} images can be read",
+            hint="replace them; each is listed with the reason",
+        )
     if len(left) < len(inspection.images):
         new = {old: position for position, old in enumerate(left)}
         inspection = dataclasses.replace(
