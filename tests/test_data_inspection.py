@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from support.planted_faults import cut, one_bit_png, photo, write_folder
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.inspection.training_splits import VAL_FRACTION, split_for_training
 from resnet_cli.data.sources.folders import read_folder
 from resnet_cli.data.sources.labeled import group_items
 from resnet_cli.data.sources.opening import open_dataset
@@ -217,7 +221,9 @@ def test_nothing_readable_is_still_a_report(tmp_path: Path) -> None:
     report = to_report(inspect_data(tmp_path / "x"))
     assert report["sizes"] == {}
     assert [row["path"] for row in report["unreadable"]] == ["a/1.jpg", "b/1.jpg"]
-    assert report["warnings"][0]["message"].endswith("none of the 2 images can be read")
+    first = report["warnings"][0]
+    assert first["message"].startswith("all 2 images cannot be read, such as a/1.jpg")
+    assert "--on-bad-image" not in first["fix"]
     # The same empty file in two classes is not an image in two classes.
     assert report["exact_duplicates"] == report["label_conflicts"] == []
 
@@ -399,6 +405,36 @@ def test_what_a_training_would_refuse_comes_first_in_the_same_words(name: str) -
     with pytest.raises(DataError) as caught:
         complete_splits(inspection.dataset, val_fraction=0.1, seed=0)
     assert first == ("refused", f"finetune stops at these data: {caught.value.message}", caught.value.hint)
+
+
+TIED = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(["train", "train", "train", "val", "test"]), st.sampled_from("  abcd")
+    ),
+    min_size=2,
+    max_size=14,
+)
+
+
+@given(TIED, st.lists(st.sets(st.integers(0, 13), min_size=2, max_size=5), max_size=4))
+def test_inspect_refuses_exactly_what_a_training_refuses(
+    members: list[tuple[int, Split, str]], copies: list[set[int]]
+) -> None:
+    items = tuple(Item(f"{n}.jpg", b"", label, split, group.strip()) for n, (label, split, group) in enumerate(members))
+    blocks = [tuple(sorted(at for at in block if at < len(items))) for block in copies]
+    photos = tuple(ScannedImage(bytes([n]), 1, 10, 10, "JPEG", "RGB") for n in range(len(items)))
+    exact = tuple(tuple(block) for block in connected(block for block in blocks if len(block) > 1))
+    inspection = Inspection(Dataset("x", "x", ("a", "b", "c"), items), photos, exact, (), "")
+    try:
+        split_for_training(inspection, val_fraction=VAL_FRACTION, seed=0)
+    except DataError as error:
+        assert message(inspection, "refused") == f"finetune stops at these data: {error.message}"
+    else:
+        assert "refused" not in codes(inspection)
+
+
+def test_the_check_takes_the_default_of_a_training() -> None:
+    assert FinetuneConfig.model_fields["val_fraction"].default == VAL_FRACTION
 
 
 def test_groups_that_cannot_be_kept_whole_are_refused_too(clean: Path) -> None:

@@ -39,7 +39,7 @@ def complete_splits(
         DataError: There is only one class, a class has no training images or too few to be split, the source's own
             splits separate a group, or a class consists of one group.
     """
-    _refuse_untrainable(dataset)
+    refuse_untrainable(dataset)
     found = {item.split for item in dataset.items}
     if "val" in found:
         return dataset
@@ -129,7 +129,12 @@ def _hold_out(
     return {index: part for number, part in chosen.items() for index in blocks[number]}
 
 
-def _refuse_untrainable(dataset: Dataset) -> None:
+def refuse_untrainable(dataset: Dataset) -> None:
+    """Rejects data that no split makes trainable.
+
+    Raises:
+        DataError: There is only one class, a class has fewer than two training images, or a group is in two splits.
+    """
     if len(dataset.classes) < 2:
         raise DataError(
             f"{dataset.name}: only one class, '{dataset.classes[0]}'",

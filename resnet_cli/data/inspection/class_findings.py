@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from resnet_cli.data.class_names import plain_name
 from resnet_cli.data.dataset import SPLITS, Dataset
 from resnet_cli.data.inspection.inspect import Finding, Inspection
-from resnet_cli.data.inspection.training_splits import split_readable
+from resnet_cli.data.inspection.training_splits import check_training
 from resnet_cli.errors import DataError
 
 #: A class with fewer training images is reported as tiny.
@@ -24,11 +24,8 @@ MAX_NAMES = 5
 def trainability(inspection: Inspection) -> Iterator[Finding]:
     """What ``finetune`` would refuse, or warn of, when it makes the splits."""
     try:
-        _, separated = split_readable(inspection)
+        separated = check_training(inspection)
     except DataError as error:
-        if len(inspection.unreadable) == len(inspection.dataset.items):
-            # The finding about unreadable images says why.
-            return
         yield Finding("refused", f"finetune stops at these data: {error.message}", error.hint or "choose other data")
     else:
         yield from separated

@@ -100,10 +100,11 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
     bad = inspection.unreadable
     if bad:
         item, reason = bad[0]
+        is_all = len(bad) == len(inspection.images)
         yield Finding(
             "unreadable",
-            f"{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
-            remedy((reason for _, reason in bad), "resnet-cli finetune --on-bad-image skip"),
+            f"{'all ' if is_all and len(bad) > 1 else ''}{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
+            remedy((reason for _, reason in bad), "" if is_all else "resnet-cli finetune --on-bad-image skip"),
         )
 
 

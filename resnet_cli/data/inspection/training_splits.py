@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
-from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding, Inspection
-from resnet_cli.data.splits import complete_splits
+from resnet_cli.data.splits import complete_splits, refuse_untrainable
 from resnet_cli.errors import DataError
 
-#: The default of ``finetune``.
-VAL_FRACTION = FinetuneConfig.model_fields["val_fraction"].default
+#: The default of ``finetune``, whose config `inspect` does not load.
+VAL_FRACTION = 0.1
 
 
 def split_for_training(inspection: Inspection, *, val_fraction: float, seed: int) -> tuple[Dataset, list[Finding]]:
@@ -44,18 +44,16 @@ def split_for_training(inspection: Inspection, *, val_fraction: float, seed: int
     raise AssertionError
 
 
-def split_readable(inspection: Inspection) -> tuple[Dataset, list[Finding]]:
-    """What :func:`split_for_training` makes of the readable images, as a default ``finetune`` would.
+def check_training(inspection: Inspection) -> list[Finding]:
+    """What :func:`split_for_training` would say about the readable images in a ``finetune`` without flags.
 
     Raises:
         DataError: The data cannot be trained on.
     """
     left = [position for position, image in enumerate(inspection.images) if not image.error]
     if not left:
-        raise DataError(
-            f"{inspection.dataset.name}: none of the {len(inspection.images):,} images can be read",
-            hint="replace them; each is listed with the reason",
-        )
+        # The finding about unreadable images says why.
+        return []
     if len(left) < len(inspection.images):
         new = {old: position for position, old in enumerate(left)}
         inspection = dataclasses.replace(
@@ -65,7 +63,25 @@ def split_readable(inspection: Inspection) -> tuple[Dataset, list[Finding]]:
             exact=tuple(tuple(new[at] for at in group) for group in inspection.exact),
             near=tuple(pair._replace(first=new[pair.first], second=new[pair.second]) for pair in inspection.near),
         )
-    return split_for_training(inspection, val_fraction=VAL_FRACTION, seed=0)
+    refuse_untrainable(inspection.dataset)
+    if _can_be_split(inspection):
+        return []
+    return split_for_training(inspection, val_fraction=VAL_FRACTION, seed=0)[1]
+
+
+def _can_be_split(inspection: Inspection) -> bool:
+    """Whether each class has two training images that need not stay with others; if not, only a split shows it.
+
+    Making the split takes as long as writing the report of a large set.
+    """
+    items = inspection.dataset.items
+    tied = {position for block in inspection.together for position in block}
+    free = Counter(
+        item.label
+        for position, item in enumerate(items)
+        if item.split == "train" and not item.group and position not in tied
+    )
+    return all(free[label] >= 2 for label in range(len(inspection.dataset.classes)))
 
 
 def _separated(inspection: Inspection, pairs: set[tuple[int, int]]) -> list[Finding]:
