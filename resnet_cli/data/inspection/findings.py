@@ -101,9 +101,10 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
     if bad:
         item, reason = bad[0]
         is_all = len(bad) == len(inspection.images)
+        every = "all " if is_all and len(bad) > 1 else ""
         yield Finding(
             "unreadable",
-            f"{'all ' if is_all and len(bad) > 1 else ''}{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
+            f"{every}{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
             remedy((reason for _, reason in bad), "" if is_all else "resnet-cli finetune --on-bad-image skip"),
         )
 
