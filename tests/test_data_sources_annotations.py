@@ -427,6 +427,26 @@ def test_nesting_and_size_are_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "more than" in refused(written(tmp_path / "large.json", {"a.jpg": "a long name"})).message
 
 
+def test_fields_of_coco_images_may_be_groups(tmp_path: Path) -> None:
+    path = coco(tmp_path, PLAIN)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for number, one in enumerate(document["images"]):
+        one["location"] = number // 2
+    written(path, document)
+    assert [item.group for item in opened(path, group_by="location").items] == ["0", "1", "2", "0", "1", "2"]
+    assert not any(item.group for item in opened(path).items)
+    assert opened(path, group_by="parent").items[0].group.endswith("images")
+    document["images"][0]["location"] = {"site": 1}
+    assert "the group must be text" in refused(written(path, document), group_by="location").message
+
+
+def test_an_image_in_two_splits_is_refused(tmp_path: Path) -> None:
+    put_images(tmp_path, PLAIN)
+    items = [[name, label] for name, label in PLAIN.items()]
+    error = refused(written(tmp_path / "split.json", {"train": items, "test": items[:1]}))
+    assert "0.jpg is in two splits" in error.message
+
+
 def test_two_categories_of_the_same_name_are_not_merged(tmp_path: Path) -> None:
     path = coco(tmp_path, PLAIN)
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.annotation_items import Annotated, Annotation
+from resnet_cli.data.sources.annotation_items import Annotated, Annotation, Malformed, class_text
 from resnet_cli.data.sources.columns import ROLES, find_column, plain_column
 from resnet_cli.data.sources.label_tables import label_table
 from resnet_cli.data.sources.references import Locator
@@ -57,7 +58,7 @@ def rows_of(annotated: Annotated, options: DataConfig, locator: Locator) -> List
     if options.split_column is not None:
         raise ConfigError(f"--split-column has no effect: {_called(annotated)} are not a table")
     attribute = _attribute(annotated, options.label_column)
-    return _single_labels(annotated, _merged(annotated.annotations, attribute))
+    return _single_labels(annotated, _merged(annotated, attribute), options.group_by)
 
 
 def _called(annotated: Annotated) -> str:
@@ -104,22 +105,24 @@ def _attribute(annotated: Annotated, wanted: str | None) -> str | None:
     )
 
 
-def _merged(annotations: Sequence[Annotation], attribute: str | None) -> list[Annotation]:
+def _merged(annotated: Annotated, attribute: str | None) -> list[Annotation]:
     """One annotation per image, with the labels of one attribute."""
     found: dict[str, Annotation] = {}
-    for one in annotations:
+    for one in annotated.annotations:
         chosen = tuple(("", name) for key, name in one.labels if attribute is None or key == attribute)
         one = one._replace(labels=tuple(dict.fromkeys(chosen)))
         earlier = found.get(one.image)
         if earlier is not None:
             labels = tuple(dict.fromkeys(earlier.labels + one.labels))
             shapes = earlier.num_shapes + one.num_shapes
-            one = Annotation(one.image, labels, earlier.split or one.split, shapes)
+            if earlier.split and one.split and earlier.split != one.split:
+                raise DataError(f"{annotated.path}: {one.image} is in two splits: {earlier.split} and {one.split}")
+            one = earlier._replace(labels=labels, split=earlier.split or one.split, num_shapes=shapes)
         found[one.image] = one
     return list(found.values())
 
 
-def _single_labels(annotated: Annotated, annotations: Sequence[Annotation]) -> Listed:
+def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], group_by: str | None) -> Listed:
     path = annotated.path
     num_shaped = sum(one.num_shapes > 0 for one in annotations)
     num_labeled = sum(bool(one.labels) for one in annotations)
@@ -145,8 +148,16 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation]) -> L
             raise DataError(f"{path}: record {number} names no image")
         label = one.labels[0][1] if one.labels else ""
         image = checked_text(path, number, "image", one.image)
-        rows.append(Row(image, checked_text(path, number, "label", label), one.split, line=number))
+        group = _group(path, number, one.fields.get(group_by)) if group_by else ""
+        rows.append(Row(image, checked_text(path, number, "label", label), one.split, group, number))
     if annotated.format.startswith("COCO") and num_shaped:
         note = f"{path.name}: {num_shaped:,} images have boxes or outlines; their category is the label of the image"
         return Listed(rows, (note,))
     return Listed(rows)
+
+
+def _group(path: Path, number: int, value: Any) -> str:
+    try:
+        return checked_text(path, number, "group", class_text(value))
+    except Malformed as error:
+        raise DataError(f"{path}: record {number}: {error}".replace("the label", "the group")) from error

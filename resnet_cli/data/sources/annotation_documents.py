@@ -48,8 +48,8 @@ def _is_coco(document: dict[str, Any]) -> bool:
 
 
 def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
-    """Source: cocodataset.org/#format-data; iNaturalist uses it for classes of whole images."""
-    names = {one.get("id"): class_text(one.get("name", one.get("id"))) for one in _with_id(document["categories"])}
+    """Source: cocodataset.org/#format-data; iNaturalist and camera traps use it for classes of whole images."""
+    names = {key: class_text(one.get("name", key)) for key, one in _by_id(document["categories"], "category_id")}
     labels: dict[Any, list[str]] = defaultdict(list)
     num_shapes: Counter[Any] = Counter()
     used = set()
@@ -65,15 +65,15 @@ def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
     name, count = Counter(names[category] for category in used).most_common(1)[0] if used else ("", 0)
     if count > 1:
         raise Malformed(f"{count} categories are called '{name}'")
-    for one in _with_id(document["images"]):
-        found = labels.get(one["id"], ())
-        yield Annotation(
-            text(one.get("file_name")), labeled(found), split_text(one.get("split")), num_shapes[one["id"]]
-        )
+    for key, one in _by_id(document["images"], "image_id"):
+        split = split_text(one.get("split"))
+        yield Annotation(text(one.get("file_name")), labeled(labels.get(key, ())), split, num_shapes[key], one)
 
 
-def _with_id(values: Any) -> Iterator[dict[str, Any]]:
-    return (one for one in objects(values) if isinstance(one.get("id"), str | int))
+def _by_id(values: Any, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Objects with their ID, which some data sets (Herbarium 2022) call as annotations do."""
+    pairs = ((one.get("id", one.get(name)), one) for one in objects(values))
+    return (pair for pair in pairs if isinstance(pair[0], str | int))
 
 
 def _is_fiftyone(document: dict[str, Any]) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
@@ -19,12 +20,14 @@ class Annotation(NamedTuple):
         labels: Pairs of an attribute (empty if the format has only one) and a class; empty if the image is not labeled.
         split: Name of the split; empty if the file does not give it.
         num_shapes: Number of boxes, outlines and points in the image.
+        fields: What else the file says about the image, which ``--group-by`` may name.
     """
 
     image: str
     labels: tuple[tuple[str, str], ...] = ()
     split: str = ""
     num_shapes: int = 0
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
