@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.file_server import BODY, Server, cut, status
 from support.mean_colours import COLOURS, paint
 
@@ -258,3 +259,23 @@ def test_a_table_of_strangers_does_not_lead_out(here: Path) -> None:
     (here / "t.jsonl").write_text(json.dumps({"image": "../secret.png"}) + "\n")
     with pytest.raises(DataError, match="is outside"):
         list(_table_items(here / "t.jsonl", InputOptions(), here))
+
+
+@pytest.mark.parametrize("prefix", ["C:\\photos\\new\\", "new/", ""])
+def test_the_images_of_a_table_are_found_as_those_of_a_data_set(tmp_path: Path, prefix: str) -> None:
+    for folder in ("new", "old"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / folder / "7.png")
+    table = tmp_path / "t.csv"
+    table.write_text(f"image_id\n{prefix}7\n")
+    if prefix:
+        (item,) = find_images([str(table)], stdin=io.BytesIO()).items
+        assert item.source == tmp_path / "new" / "7.png"
+    else:
+        with pytest.raises(DataError, match="fit several images") as caught:
+            find_images([str(table)], stdin=io.BytesIO())
+        assert "--image-folder new" in (caught.value.hint or "")
+    (item,) = find_images(
+        [str(table)], stdin=io.BytesIO(), options=InputOptions(image_folder="old" if not prefix else "new")
+    ).items
+    assert item.open().size == (4, 4)

@@ -162,6 +162,7 @@ def input_options(config: PredictConfig) -> InputOptions:
     return InputOptions(
         recursive=config.recursive is not False,
         image_column=config.image_column,
+        image_folder=config.image_folder,
         max_pixels=config.max_pixels or MAX_PIXELS,
         offline=config.offline,
     )

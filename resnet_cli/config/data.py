@@ -11,6 +11,10 @@ from resnet_cli.config.base import DATA, MACHINE, Config, Flag
 from resnet_cli.config.units import MaxPixels, Names
 
 ImageColumn = Annotated[str | None, Flag("Table column with the paths of the images.", DATA, "image, path, file, ...")]
+ImageFolder = Annotated[
+    str | None,
+    Flag("Folder with the images of a table or a list: a folder in DATA, or any path.", DATA, "found by name"),
+]
 LargestImage = Annotated[
     MaxPixels | None, Flag("Treat images with more pixels than this as unreadable.", DATA, "50 million")
 ]
@@ -65,10 +69,7 @@ class DataConfig(OfflineConfig):
     split_column: Annotated[str | None, Flag("Table column that says train, val or test.", DATA, "split, subset")] = (
         None
     )
-    image_folder: Annotated[
-        str | None,
-        Flag("Folder with the images of a table or a list: a folder in DATA, or any path.", DATA, "found by name"),
-    ] = None
+    image_folder: ImageFolder = None
     on_missing_label: Annotated[
         Literal["error", "skip"],
         Flag("Stop if rows of a table or a list have no label, or leave these images out.", DATA),

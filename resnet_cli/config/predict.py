@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 import pydantic
 
 from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
-from resnet_cli.config.data import ComputeConfig, ImageColumn, LargestImage, Trust
+from resnet_cli.config.data import ComputeConfig, ImageColumn, ImageFolder, LargestImage, Trust
 from resnet_cli.config.units import Positive, Share, TargetError
 from resnet_cli.errors import ConfigError
 
@@ -89,6 +89,7 @@ class PredictConfig(ComputeConfig):
     ] = None
     watch: Annotated[str | None, Flag("Classify new images in this folder as they arrive, until Ctrl-C.", DATA)] = None
     image_column: ImageColumn = None
+    image_folder: ImageFolder = None
     max_pixels: LargestImage = None
     topk: Annotated[
         Positive | None,
@@ -161,7 +162,8 @@ class PredictConfig(ComputeConfig):
         Rule(("null",), lambda c: c.files_from, "has no effect without --files-from"),
         Rule(("files_from",), lambda c: c.files_from != "-" or "-" not in c.images, "and the image -: stdin can be "
              "only one of them"),
-        Rule(("image_column",), lambda c: c.images or c.similar, "has no effect: no table is among the inputs"),
+        Rule(("image_column", "image_folder"), lambda c: c.images or c.similar, "has no effect: no table is among the "
+             "inputs"),
         Rule(("recursive",), lambda c: c.images or c.watch or c.similar, "has no effect: no folder is among the inputs",
              strict=True),
         Rule(("resume",), lambda c: c.output, "has no effect without --output"),

@@ -24,12 +24,14 @@ class InputOptions:
     Attributes:
         recursive: Whether a folder includes the images of its subfolders.
         image_column: Column of tables with paths or images; None recognizes it by its name.
+        image_folder: Folder with the images of tables; None finds them beside the table, or by name.
         max_pixels: Larger images are reported as unreadable.
         offline: Never use the network.
     """
 
     recursive: bool = True
     image_column: str | None = None
+    image_folder: str | None = None
     max_pixels: int = MAX_PIXELS
     offline: bool = False
 
@@ -69,15 +71,16 @@ def find_images(
         on_work: Called with the progress of downloads and unpacking before the first image.
 
     Raises:
-        ConfigError: ``--image-column`` is given, and no input is a table.
+        ConfigError: ``--image-column`` or ``--image-folder`` is given, and no input is a table.
         DataError: A folder, pattern, table or archive contains no images; the iterator raises it for problems that
             are found only later.
         NetworkError: An input is an address, and the network must not be used.
     """
     options = options or InputOptions()
     sources = [_open(spec, stdin, options, on_work) for spec in specs]
-    if options.image_column is not None and not any(source.is_table for source in sources):
-        raise ConfigError("--image-column has no effect: no input is a table", hint="remove it")
+    for flag, value in (("--image-column", options.image_column), ("--image-folder", options.image_folder)):
+        if value is not None and not any(source.is_table for source in sources):
+            raise ConfigError(f"{flag} has no effect: no input is a table", hint="remove it")
     total = sum(source.num for source in sources) if all(source.num for source in sources) else None
     has_folder = any(source.is_folder for source in sources)
     return Inputs(itertools.chain.from_iterable(source.items() for source in sources), total, has_folder)
@@ -176,19 +179,19 @@ def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork)
 
 def _table_items(path: Path, options: InputOptions, within: Path | None) -> Iterator[Item]:
     from resnet_cli.data.inputs.path_lists import read_image_column
+    from resnet_cli.data.inputs.table_images import located
 
     fence = None if within is None else os.path.join(os.path.realpath(within), "")
-    for row in read_image_column(path, options.image_column):
+    rows = read_image_column(path, options.image_column)
+    for row, file in located(path, rows, options.image_folder, is_fenced=fence is not None):
         if row.data is not None:
             yield Item(f"{path}/{row.image}", row.data, max_pixels=options.max_pixels)
         elif _is_web(row.image):
             yield _web_item(row.image, options)
+        elif fence and not os.path.realpath(file).startswith(fence):
+            raise DataError(f"{path}, line {row.line}: '{row.image}' is outside {path.parent.name}")
         else:
-            # Tables written on Windows contain backslashes.
-            file = os.path.normpath(os.path.join(path.parent, row.image.replace("\\", "/")))
-            if fence and not os.path.realpath(file).startswith(fence):
-                raise DataError(f"{path}, line {row.line}: '{row.image}' is outside {path.parent.name}")
-            yield Item(file, Path(file), max_pixels=options.max_pixels)
+            yield Item(str(file), file, max_pixels=options.max_pixels)
 
 
 def _is_web(spec: str) -> bool:

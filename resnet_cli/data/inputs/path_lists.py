@@ -81,7 +81,7 @@ def read_image_column(path: Path, image_column: str | None = None) -> Iterator[R
         num_rows += 1
         if column not in record:
             raise table_formats.row_error(path, line, f"'{column}' is missing")
-        image, data = tables.image_of(path, line, record[column])
+        image, data = tables.image_of(path, line, tables.identifier(column, record[column]))
         if not image.strip():
             raise table_formats.row_error(path, line, "no image")
         yield Row(tables.checked_text(path, line, "image", image), "", line=line, data=data)

@@ -134,8 +134,7 @@ def rows_of(
             values["label"] = _marked(path, line, [(name, record[name]) for name in columns.one_hot])
         if columns.split:
             values["split"] = _split(columns.split, values["split"])
-        if isinstance(values["image"], int) and not isinstance(values["image"], bool):
-            values["image"] = _identifier(columns.image, values["image"])
+        values["image"] = identifier(columns.image, values["image"])
         yield _row(path, line, values)
     if not num_rows:
         raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
@@ -163,9 +162,10 @@ def _split(column: str, value: Any) -> Any:
     return split_text(text) if isinstance(value, str) else value
 
 
-def _identifier(column: str, value: int) -> int | str:
-    """A number as text if the column has numbers of images, and not paths."""
-    return str(value) if plain_column(column).endswith("id") else value
+def identifier(column: str, value: Any) -> Any:
+    """A number as text if its column has numbers of images, and not paths; everything else as it is."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number and plain_column(column).endswith("id") else value
 
 
 def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
