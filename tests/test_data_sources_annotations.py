@@ -413,9 +413,9 @@ def test_the_official_split_of_annotations_is_not_lost_to_class_folders(tmp_path
 
 def test_xml_entities_are_refused(tmp_path: Path) -> None:
     put_images(tmp_path, {"0.jpg": "cat"})
-    bomb = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "cat">]>'
+    head = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "cat">]>'
     path = written(
-        tmp_path / "annotations.xml", f'{bomb}<annotations><image name="0.jpg"><tag label="&b;"/></image></annotations>'
+        tmp_path / "annotations.xml", f'{head}<annotations><image name="0.jpg"><tag label="&b;"/></image></annotations>'
     )
     assert "entities" in refused(path).message
 

@@ -227,6 +227,35 @@ def test_pages_that_follow_each_other_in_a_circle_end() -> None:
     assert "several pages" in refusal(bytes(data))
 
 
+def test_values_that_all_name_the_whole_file_are_refused_before_they_are_read() -> None:
+    entries = b"".join(struct.pack("<HHII", tag, 2, 1000, 8) for tag in range(40_000, 40_008))
+    data = b"II*\0" + struct.pack("<I", 1008) + bytes(1000) + struct.pack("<H", 8) + entries + bytes(4)
+    assert "overlap" in refusal(data)
+
+
+def test_a_tag_with_two_values_is_refused() -> None:
+    # Libraries differ in which of the two they take.
+    data = bytearray(tiff_file(rgb_page(new_subfile=0)))
+    at = data.index(struct.pack("<HHII", 254, 4, 1, 0))
+    data[at : at + 12] = struct.pack("<HHII", 277, 4, 1, 1)
+    assert "two different values of tag 277" in refusal(bytes(data))
+
+
+@pytest.mark.parametrize("side", [512, 2048])
+def test_images_and_tiles_above_the_limit_are_refused_before_they_are_decoded(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_cli.images.tiff._MAX_TILE_PIXELS", 600)
+    page = tiff_page(WIDE, photometric=0, tags={256: (side,), 257: (side,), 278: (side,)})
+    pages = [
+        page,
+        *(tiff_page(WIDE, photometric=kind, deflate=True, tags={322: (side,), 323: (side,)}) for kind in (0, 1)),
+    ]
+    for data in map(tiff_file, pages):
+        with pytest.raises(ImageError, match="more than the limit"):
+            decode(data, "x.tif", max_pixels=600)
+
+
 def test_a_small_image_may_be_a_part_of_a_usual_tile() -> None:
     data = io.BytesIO()
     Image.fromarray(WIDE).save(data, "TIFF", compression="tiff_adobe_deflate", tiffinfo={322: 256, 323: 256})
