@@ -212,6 +212,13 @@ def test_runs_of_this_tool_are_no_class(tmp_path: Path) -> None:
     assert "5 images in results of this tool (my run, runs) were not used" in said(dataset)
 
 
+def test_the_split_of_a_run_in_the_data_labels_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 3, "dog": 3})
+    write(tmp_path, "runs/pets-1/config.yaml", "runs/pets-1/metrics.json")
+    (tmp_path / "runs/pets-1/split.csv").write_text("path,label,split\ncat/0.jpg,dog,train\ndog/0.jpg,cat,test\n")
+    assert counts(read(tmp_path)) == {"train": {"cat": 3, "dog": 3}}
+
+
 def test_a_class_called_runs_is_a_class(tmp_path: Path) -> None:
     assert counts(read(fill(tmp_path, {"runs": 2, "walks": 2}))) == {"train": {"runs": 2, "walks": 2}}
 

@@ -8,15 +8,7 @@ from pathlib import PurePosixPath
 
 from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, images, last
 from resnet_cli.data.sources.split_names import split_of, words_of
-from resnet_cli.data.sources.survey import Folder
-from resnet_cli.system.paths import RUNS
-
-#: Files of a run folder, and of the folder of an evaluation; two of them are no coincidence.
-_RUN_FILES = frozenset(
-    "config.yaml confusion.csv events.jsonl history.csv metrics.json model.safetensors model_card.md report.html "
-    "split.csv".split()
-)
-_RUN_FOLDERS = frozenset({"plots", "eval", "checkpoints"})
+from resnet_cli.data.sources.survey import Survey
 
 #: Words of folders that contain an image for each image of another folder: which pixels belong to the object.
 _MASK_WORDS = frozenset(
@@ -45,27 +37,25 @@ def pass_over(layout: Layout, keep: Container[str]) -> list[str]:
     Returns:
         Notes for the user, with numbers of images.
     """
-    runs: list[str] = []
     masks: list[str] = []
     mask_files: dict[str, frozenset[str]] = {}
     for folder in list(layout.below("")):
-        if folder.name and last(folder.name) not in keep and not _is_below(folder.name, runs):
-            if _is_run(layout, folder):
-                runs.append(folder.name)
-            elif not _is_below(folder.name, masks) and _is_mask_folder(layout, folder.name):
+        if folder.name and last(folder.name) not in keep and not _is_below(folder.name, masks):
+            if _is_mask_folder(layout, folder.name):
                 masks.append(folder.name)
         if found := _mask_files(folder.images):
             mask_files[folder.name] = found
     notes = []
-    if num_images := sum(map(layout.count, runs)):
+    runs = sorted(layout.survey.own_runs)
+    if num_images := sum(_num_images(layout.survey, name) for name in runs):
         notes.append(f"{images(num_images)} in results of this tool ({', '.join(runs[:3])}) were not used")
     if num_images := sum(map(layout.count, masks)):
         notes.append(
             f"{images(num_images)} in {', '.join(masks[:3])}{', ...' * (len(masks) > 3)} were not used: they have the "
             "names of other images, as masks have"
         )
-    layout.leave_out([*runs, *masks], mask_files)
-    if num_images := sum(len(names) for name, names in mask_files.items() if not _is_below(name, [*runs, *masks])):
+    layout.leave_out(masks, mask_files)
+    if num_images := sum(len(names) for name, names in mask_files.items() if not _is_below(name, masks)):
         example = min(min(names) for names in mask_files.values())
         notes.append(f"{images(num_images)} such as {example} were not used: they are called as masks of other images")
     return notes
@@ -75,16 +65,10 @@ def _is_below(name: str, folders: Iterable[str]) -> bool:
     return any(name == folder or name.startswith(f"{folder}/") for folder in folders)
 
 
-def _is_run(layout: Layout, folder: Folder) -> bool:
-    """Whether a folder is a run or an evaluation of this tool, or the folder in which it puts runs."""
-    if len(_RUN_FILES.intersection(folder.others)) > 1:
-        return True
-    if last(folder.name) != RUNS.name or folder.images:
-        return False
-    inner = [layout.survey.folder(name) for name in layout.folders(folder.name)]
-    return bool(inner) and all(
-        _RUN_FOLDERS.intersection(run.folders) or len(_RUN_FILES.intersection(run.others)) > 1 for run in inner
-    )
+def _num_images(survey: Survey, name: str) -> int:
+    """Number of images in and below a folder, whatever they are."""
+    folder = survey.folder(name)
+    return len(folder.images) + sum(_num_images(survey, folder.child(child)) for child in folder.folders)
 
 
 def _is_mask_folder(layout: Layout, name: str) -> bool:

@@ -61,7 +61,8 @@ class Layout:
     def children(self, name: str) -> list[str]:
         """The folders in a folder that count, with or without images, sorted."""
         folder = self.survey.folder(name)
-        return [child for child in map(folder.child, folder.folders) if child not in self.passed_over]
+        found = [child for child in map(folder.child, folder.folders) if child not in self.passed_over]
+        return [child for child in found if not self.survey.is_own_run(self.survey.folder(child))]
 
     def folders(self, name: str) -> list[str]:
         """The folders in a folder that have images in or below them, sorted."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from resnet_cli.data.sources.image_index import ImageIndex
+from resnet_cli.data.sources.own_runs import contains_runs, is_run
 from resnet_cli.data.sources.tree import MAX_DEPTH, Listing, Tree
 from resnet_cli.errors import DataError, ResnetCliError
+from resnet_cli.system.paths import RUNS
 
 #: Files beside a table that was given as DATA are listed up to this number; more is a home folder, not a data set.
 MAX_BESIDE = 2_000_000
@@ -51,6 +53,7 @@ class Survey:
     Attributes:
         root: The given folder, or the folder of the given file.
         file: The given file; None if DATA is a folder.
+        own_runs: Names of folders with results of this tool, as far as they were seen.
         refusals: Why files that might have labeled the images were not used, in the order in which readers saw them.
         listed_splits: Image -> split, from lists that give splits without labels.
     """
@@ -63,6 +66,7 @@ class Survey:
         self.tree = Tree(self.root, follow_links=follow_links)
         self.refusals: list[ResnetCliError] = []
         self.listed_splits: dict[str, str] = {}
+        self.own_runs: set[str] = set()
         self._listed: dict[str, Folder] = {}
         self._num_files = 0
 
@@ -112,6 +116,8 @@ class Survey:
     def below(self, name: str = "", *, without: Container[str] = ()) -> Iterator[Folder]:
         """The folder of that name and all folders below it; where links are followed, each real folder only once.
 
+        Runs of this tool are only recorded.
+
         Args:
             name: A folder.
             without: Names of folders that are passed over, with everything below them.
@@ -133,9 +139,22 @@ class Survey:
                     f"{self.path(folder.name)}: folders are nested more than {MAX_DEPTH} deep",
                     hint="check for a loop of links",
                 )
+            if folder.name != name and self.is_own_run(folder):
+                continue
             yield folder
             children = map(folder.child, reversed(folder.folders))
             waiting.extend(child for child in children if child not in without)
+
+    def is_own_run(self, folder: Folder) -> bool:
+        """Whether a folder contains results of this tool; it is recorded."""
+        last = folder.name.rpartition("/")[2]
+        found = is_run(folder.others)
+        if not found and last == RUNS.name and not folder.images:
+            inner = [self.folder(folder.child(name)) for name in folder.folders]
+            found = contains_runs([(run.others, run.folders) for run in inner])
+        if found:
+            self.own_runs.add(folder.name)
+        return found
 
     def images(self, name: str = "") -> Iterator[str]:
         """The images in and below a folder: paths below the root, with ``/``."""
