@@ -290,6 +290,20 @@ def test_pascal_voc_boxes_beside_class_folders_do_no_harm(tmp_path: Path) -> Non
     assert not any("Pascal" in note for note in opened(tmp_path / "Images").notes)
 
 
+def test_one_file_about_all_images_is_found_among_many_others(tmp_path: Path) -> None:
+    labels = {f"{number}.jpg": "cat" if number % 2 else "dog" for number in range(40)}
+    map_of_images(tmp_path, labels)
+    for number in range(40):
+        written(tmp_path / f"{number}.json", {"camera": "a.jpg"})
+    assert labels_of(opened(tmp_path)) == labels
+
+
+def test_one_file_per_image_is_read_however_many_there_are(tmp_path: Path) -> None:
+    labels = {f"{number}.jpg": "cat" if number % 2 else "dog" for number in range(40)}
+    labelme(tmp_path, labels)
+    assert labels_of(opened(tmp_path)) == labels
+
+
 def test_attributes_are_chosen_by_name(tmp_path: Path) -> None:
     put_images(tmp_path, PLAIN)
     entries = {

@@ -54,15 +54,15 @@ def rows_of(annotated: Annotated, options: DataConfig, locator: Locator) -> List
         table = label_table(annotated.path, annotated.table, options, locator)
         return Listed(list(table.rows()), table.choice.notes)
     if options.image_column not in (None, annotated.image_key):
-        raise ConfigError(f"--image-column has no effect: {_called(annotated)} name their images in one way only")
+        raise ConfigError(f"--image-column has no effect: {_called(annotated)} names its images in one way only")
     if options.split_column is not None:
-        raise ConfigError(f"--split-column has no effect: {_called(annotated)} are not a table")
+        raise ConfigError(f"--split-column has no effect: {_called(annotated)} is not a table")
     attribute = _attribute(annotated, options.label_column)
     return _single_labels(annotated, _merged(annotated, attribute), options.group_by)
 
 
 def _called(annotated: Annotated) -> str:
-    return f"{annotated.format} ({annotated.path.name})"
+    return f"{annotated.path.name} ({annotated.format})"
 
 
 def _refuse_lists(annotated: Annotated, options: DataConfig) -> None:
@@ -88,7 +88,7 @@ def _attribute(annotated: Annotated, wanted: str | None) -> str | None:
     hint = f"its attributes: {', '.join(counts)[:300]}"
     if wanted is not None and wanted != annotated.container:
         if not any(counts):
-            raise ConfigError(f"--label-column has no effect: {_called(annotated)} have labels without a name")
+            raise ConfigError(f"--label-column has no effect: the labels of {_called(annotated)} have no names")
         if wanted not in counts:
             raise ConfigError(f"--label-column {wanted}: {annotated.path} has no such attribute", hint=hint)
         return wanted
@@ -137,8 +137,8 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
     if not num_labeled:
         if num_shaped:
             raise DataError(
-                f"{path}: {_called(annotated)} have {sum(one.num_shapes for one in annotations):,} boxes, outlines or "
-                "points, and no label of a whole image",
+                f"{path}: {annotated.format} with {sum(one.num_shapes for one in annotations):,} boxes, outlines or points, "
+                "and no label of a whole image",
                 hint=_OTHER_TOOLS,
             )
         raise DataError(f"{path}: none of the {len(annotations):,} images that it lists has a label")

@@ -120,24 +120,33 @@ def _found(survey: Survey, options: DataConfig) -> Iterator[Annotated]:
     """The annotation files of a folder, those with one image each as one."""
     for folder in survey.folders.values():
         names = [name for name in folder.others if os.path.splitext(name)[1].lower() in ANNOTATION_EXTENSIONS]
-        if not names:
-            continue
-        if len(names) > MAX_SEPARATE and not any(
-            found.is_single for name in names[:: len(names) // 3] if (found := _try(folder, name, survey, options))
-        ):
-            continue
+        # Files named after images describe one image each; there may be a file about all images beside them.
+        stems = {os.path.splitext(image)[0] for image in folder.images} if names else set()
+        named = [name for name in names if os.path.splitext(name)[0] in stems]
         singles: list[Annotated] = []
-        for name in names:
-            found = _try(folder, name, survey, options)
-            if found is not None and found.is_single:
-                singles.append(found)
-            elif found is not None:
-                yield found
+        for group in (named, [name for name in names if os.path.splitext(name)[0] not in stems]):
+            for found in _read_group(folder, group, survey, options):
+                if found.is_single:
+                    singles.append(found)
+                else:
+                    yield found
         for kind in dict.fromkeys(one.format for one in singles):
             same = [one for one in singles if one.format == kind]
             annotations = [annotation for one in same for annotation in one.annotations]
-            path = same[0].path if len(same) == 1 else survey.path(folder.name) / "*.json"
+            path = same[0].path if len(same) == 1 else survey.path(folder.name) / f"*{same[0].path.suffix}"
             yield dataclasses.replace(same[0], path=path, annotations=annotations)
+
+
+def _read_group(folder: Folder, names: Sequence[str], survey: Survey, options: DataConfig) -> Iterator[Annotated]:
+    """The annotation files among some files of a folder."""
+    if len(names) > MAX_SEPARATE:
+        tried = (_try(folder, name, survey, options) for name in names[:: len(names) // 3])
+        if not any(found is not None and found.is_single for found in tried):
+            return
+    for name in names:
+        found = _try(folder, name, survey, options)
+        if found is not None:
+            yield found
 
 
 def _try(folder: Folder, name: str, survey: Survey, options: DataConfig) -> Annotated | None:
