@@ -300,6 +300,28 @@ def test_a_table_that_numbers_the_classes_of_folders_adds_nothing(tmp_path: Path
     assert set(opened(tmp_path, label_column="label").classes) == {"0", "1"}
 
 
+def test_tables_that_number_the_classes_of_folders_may_give_the_splits(tmp_path: Path) -> None:
+    rows = [(f"{label}/{name}.png", int(label == "dog")) for name, label in class_folders(tmp_path)]
+    table(tmp_path / "train.csv", "Filename,Label", rows[:2] + rows[4:])
+    table(tmp_path / "test.csv", "Filename,Label", rows[2:4])
+    dataset = opened(tmp_path)
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}, "test": {"cat": 1, "dog": 1}}
+    assert any("named by the folders of the images" in note for note in dataset.notes)
+
+
+def test_the_only_other_column_may_be_called_an_id(photos: Path) -> None:
+    assert counts(opened(table(photos / "t.csv", "Image,Id", PAIRS))) == CLASSES
+    with pytest.raises(DataError, match="no column is called 'label'"):
+        opened(table(photos / "t.csv", "Image,patient_id,year", [(*pair, 1) for pair in PAIRS]))
+
+
+def test_a_test_table_without_a_column_of_labels_labels_nothing(photos: Path) -> None:
+    table(photos / "test.csv", "id,sex", PAIRS)
+    with pytest.raises(DataError) as caught:
+        opened(photos)
+    assert "test.csv names images, but no column has a usual name" in (caught.value.hint or "")
+
+
 def test_a_table_of_some_of_the_images_with_the_classes_of_their_folders_loses_none(tmp_path: Path) -> None:
     table(tmp_path / "drivers.csv", "id,label", class_folders(tmp_path)[1:5])
     dataset = opened(tmp_path)

@@ -227,7 +227,9 @@ class _Chooser:
         Raises:
             DataError: There is none, or several.
         """
-        found = [name for name in others if self._profile.columns[name].is_few and not _is_number_of(name)]
+        found = [name for name in others if self._profile.columns[name].is_few]
+        # Beside a column of images, the only other one may be called `Id`.
+        found = [name for name in found if not _is_number_of(name) or len(others) == 1]
         if len(found) == 1:
             content = self._profile.columns[found[0]]
             self._note(

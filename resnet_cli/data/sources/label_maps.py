@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -14,6 +15,8 @@ from resnet_cli.errors import DataError
 
 #: Larger files are not maps of class names.
 MAX_MAP_BYTES = 4_000_000
+#: Files of a folder that are looked at; more are annotations of single images.
+_MAX_MAPS = 50
 #: Lists of class names, one per line.
 LISTS = frozenset({"classes.txt", "labels.txt", "class_names.txt", "classnames.txt", "synsets.txt", "names.txt"})
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -73,12 +76,13 @@ def _files(table: Path, survey: Survey, lists: Set[str]) -> Iterator[Path]:
     """The files that may be maps, each once, those beside the table first."""
     for folder in dict.fromkeys((table.parent, survey.root)):
         try:
-            paths = sorted(folder.iterdir())
+            names = sorted(os.listdir(folder))
         except OSError:
             continue
-        for path in paths:
-            is_map = path.suffix.lower() == ".json" or path.name.lower() in lists
-            if is_map and not path.name.startswith(".") and path.is_file() and path.stat().st_size <= MAX_MAP_BYTES:
+        maps = [name for name in names if name.lower().endswith(".json") or name.lower() in LISTS]
+        for name in [name for name in maps if not name.startswith(".")][:_MAX_MAPS]:
+            path = folder / name
+            if path.is_file() and path.stat().st_size <= MAX_MAP_BYTES:
                 yield path
 
 

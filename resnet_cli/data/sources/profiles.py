@@ -14,7 +14,7 @@ from resnet_cli.data.sources.table_text import EXTRA_CELLS, TableFile
 #: Rows of which a profile is made.
 MAX_ROWS = 200_000
 #: More different values are not counted: no column of classes has as many.
-MAX_VALUES = 5_000
+MAX_VALUES = 20_000
 #: First rows whose values are kept as they are.
 NUM_KEPT = 200
 #: Values of a column that says whether a row belongs to a class or a split, and what they mean.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
@@ -53,15 +53,18 @@ def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
         if not is_table_name(survey.file):
             return None
         table = open_label_table(survey.file, options, locator)
-        return _reading([(table, "")], survey, options, ())
+        return _reading([(table, "")], survey, options, (), {})
     found = _usable(survey, options, locator)
     if not found:
         return None
     chosen, notes = _choose(found, survey)
-    if not _names_a_column(options) and (why := _folders_decide([table for table, _ in chosen], survey, locator)):
-        survey.refusals.append(why)
-        return None
-    return _reading(chosen, survey, options, notes)
+    names: Mapping[str, str] = {}
+    if not _names_a_column(options):
+        why, names = _folders_decide(chosen, survey, locator)
+        if why:
+            survey.refusals.append(why)
+            return None
+    return _reading(chosen, survey, options, notes, names)
 
 
 def _names_a_column(options: DataConfig) -> bool:
@@ -89,6 +92,15 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
                 found.append(table)
             else:
                 unrelated.append(table.no_image())
+    unclear = [table for table in found if table.choice.is_guess and split_of(table.path.stem) == "test"]
+    survey.refusals += [
+        NotUsed(
+            f"{table.path} names images, but no column has a usual name of labels",
+            hint="name it with --label-column COLUMN",
+        )
+        for table in unclear
+    ]
+    found = [table for table in found if table not in unclear]
     if any(not table.choice.is_guess for table in found):
         found = [table for table in found if not table.choice.is_guess]
     elif found and has_class_folders(survey) and not _names_a_column(options):
@@ -169,30 +181,37 @@ def _split(path: Path, survey: Survey) -> str:
     return next((split for name in names if (split := split_of(name))), "")
 
 
-def _folders_decide(tables: Sequence[LabelTable], survey: Survey, locator: Locator) -> NotUsed | None:
-    """Why class folders label the images instead of tables; None if the tables do.
+def _folders_decide(
+    chosen: Sequence[tuple[LabelTable, str]], survey: Survey, locator: Locator
+) -> tuple[NotUsed | None, Mapping[str, str]]:
+    """Whether class folders label the images instead of tables.
 
     Tables that number the classes that folders name, and tables that say what folders say about some of the images,
-    add nothing to the folders.
+    add nothing to the folders, unless they give the splits.
+
+    Returns:
+        Why the tables are not used, or None; and the names that folders give to the numbers of tables that are used.
     """
-    if not has_class_folders(survey) or any(table.source.binary for table in tables):
-        return None
+    first = chosen[0][0]
+    if not has_class_folders(survey) or any(table.source.binary for table, _ in chosen):
+        return None, {}
     pairs: Counter[tuple[str, str]] = Counter()
     splits: set[str] = set()
-    for table in tables:
-        file = RowFile(table.path, list(table.rows()), _split(table.path, survey))
-        rows = list(file.rows)
-        located = locator.locate(file, rows)
+    for table, split in chosen:
+        rows = list(table.rows())
+        located = locator.locate(RowFile(table.path, rows, split), rows)
         pairs.update((path.parent.name, row.label) for row, path in zip(rows, located.paths, strict=True))
-        splits |= {row.split for row in rows}
+        splits |= {row.split or split for row in rows}
+    num_images = sum(1 for _ in survey.images())
     are_one_to_one = len(pairs) == len({name for name, _ in pairs}) == len({label for _, label in pairs}) > 1
     if are_one_to_one and all(label.isdecimal() for _, label in pairs) and any(name != label for name, label in pairs):
-        return _not_used(tables[0], "numbers the classes that folders name")
-    num_images = sum(1 for _ in survey.images())
+        if len(splits) > 1:
+            return None, {label: name for name, label in pairs}
+        return _not_used(first, "numbers the classes that folders name"), {}
     if all(name == label for name, label in pairs) and pairs.total() < num_images and len(splits) < 2:
         what = f"lists only {pairs.total():,} of {num_images:,} images, with the classes that their folders have"
-        return _not_used(tables[0], what)
-    return None
+        return _not_used(first, what), {}
+    return None, {}
 
 
 def _not_used(table: LabelTable, what: str) -> NotUsed:
@@ -203,7 +222,11 @@ def _not_used(table: LabelTable, what: str) -> NotUsed:
 
 
 def _reading(
-    tables: Sequence[tuple[LabelTable, str]], survey: Survey, options: DataConfig, notes: Sequence[str]
+    tables: Sequence[tuple[LabelTable, str]],
+    survey: Survey,
+    options: DataConfig,
+    notes: Sequence[str],
+    names: Mapping[str, str],
 ) -> Reading:
     """Reads the chosen tables, with names for classes that they only number."""
     all_rows = [list(table.rows()) for table, _ in tables]
@@ -212,8 +235,11 @@ def _reading(
     columns = first.choice.columns
     decided = [note for table, _ in tables for note in table.choice.notes]
     decided.append("" if columns.one_hot else refuse_several_labels(first.path, columns.label, counts))
-    names, note = class_names(set(counts), first.path, survey)
-    decided.append(note)
+    if names:
+        decided.append(f"{first.path.name}: its labels are numbers, named by the folders of the images")
+    else:
+        names, note = class_names(set(counts), first.path, survey)
+        decided.append(note)
     if names:
         all_rows = [[dataclasses.replace(row, label=names.get(row.label, "")) for row in rows] for rows in all_rows]
     files = [RowFile(table.path, rows, split) for (table, split), rows in zip(tables, all_rows, strict=True)]
