@@ -61,6 +61,21 @@ def test_a_class_that_is_added_later_is_seen(pets: Path) -> None:
     assert counts(open_dataset("mine.csv")) == {"cat": 12, "dog": 12}
 
 
+def test_results_and_the_cleaned_table_change_nothing_of_a_data_folder(pets: Path) -> None:
+    before = open_dataset(".")
+    fix()
+    run = pets / "runs" / "pets-20260101-000000"
+    write(run / "plots" / "confusion.jpg", 98)
+    for name in ("config.yaml", "split.csv", "model.safetensors"):
+        (run / name).touch()
+    (pets / "runs" / "latest").symlink_to(run.name, target_is_directory=True)
+    after = open_dataset(".")
+    assert (after.classes, after.items) == (before.classes, before.items)
+    assert not any("link" in note for note in after.notes)
+    results, table = after.notes
+    assert "results of this tool (runs)" in results and "pets-clean.csv" in table
+
+
 def test_the_table_of_the_labels_is_read_beside_its_cleaned_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,9 +129,10 @@ def test_predictions_are_no_labels(pets: Path, name: str) -> None:
 
 def test_other_tables_are_not_taken_for_ours(pets: Path) -> None:
     # A museum says who made what.
-    Path("labels.csv").write_text("path,label,made_by\ncat/000.jpg,cat,Rembrandt\ndog/000.jpg,dog,Vermeer\n")
+    rows = [f"{kind}/{n:03d}.jpg,{'ab'[n % 2]},Rembrandt" for kind in ("cat", "dog") for n in range(12)]
+    Path("labels.csv").write_text("\n".join(["path,label,made_by", *rows]))
     assert own_kind(Path("labels.csv")) == ""
-    assert counts(open_dataset(".", DataConfig())) == {"cat": 1, "dog": 1}
+    assert counts(open_dataset(".", DataConfig())) == {"a": 12, "b": 12}
 
 
 @given(data=st.binary(max_size=300), suffix=st.sampled_from([".csv", ".jsonl", ".parquet"]))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
+from resnet_cli.system.paths import LATEST, RUNS
 
 #: Folders of operating systems and editors, ignored without a note.
 IGNORED_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir"})
@@ -96,6 +97,9 @@ class Tree:
             return False
         target = os.path.realpath(entry.path)
         here = os.path.realpath(os.path.dirname(entry.path))
+        if entry.name == LATEST.name and os.path.basename(here) == RUNS.name and os.path.dirname(target) == here:
+            # Our own link to the newest run.
+            return False
         is_around = os.path.join(here, "").startswith(os.path.join(target, ""))
         if self.follow_links and not is_around:
             return True
