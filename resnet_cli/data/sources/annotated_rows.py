@@ -138,7 +138,7 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
         if num_shaped:
             num_shapes = sum(one.num_shapes for one in annotations)
             raise DataError(
-                f"{path}: {annotated.format} with {num_shapes:,} boxes, outlines or points, and no label of a whole image",
+                f"{path}: {annotated.format} with {num_shapes:,} boxes, outlines or points, and no label of an image",
                 hint=_OTHER_TOOLS,
             )
         raise DataError(f"{path}: none of the {len(annotations):,} images that it lists has a label")
