@@ -96,6 +96,33 @@ def test_the_tables_are_on_stdout_and_say_what_is_wrong_and_what_to_do(faulty: P
     assert list(Path().iterdir()) == []
 
 
+def test_the_first_line_says_how_data_was_read(pets: Path) -> None:
+    first = run_cli("inspect", pets).stdout.splitlines()[0]
+    assert first == "Read as one folder per class: 2 classes, 24 images."
+    assert report_of(pets)["reading"] == "one folder per class"
+    result = run_cli("finetune", pets, *FROZEN, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "read as one folder per class" in " ".join(result.stdout.replace("│", " ").split())
+
+
+def test_inspect_and_finetune_say_the_same_of_names_that_differ_in_spelling(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pets", {"golden retriever": 12, "golden_retriever": 12})
+    (found,) = report_of(root)["warnings"]
+    assert found["code"] == "spelling" and "'golden retriever' (12) and 'golden_retriever' (12)" in found["message"]
+    result = run_cli("finetune", root, *FROZEN, "--dry-run", "--json")
+    assert f"{found['message']}: {found['fix']}" in json.loads(result.stdout)["warnings"]
+
+
+def test_inspect_names_what_finetune_refuses(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pets", {"cat": 12, "dog": 12, "an owl": 1})
+    (found,) = (warning for warning in report_of(root)["warnings"] if warning["code"] == "refused")
+    assert "'an owl' has 1 training image" in found["message"] and found["fix"].endswith("--classes cat,dog")
+    result = run_cli("finetune", root, *FROZEN)
+    assert result.exit_code == 3
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert found["message"].removeprefix("finetune stops at these data: ") in said and found["fix"] in said
+
+
 def test_a_clean_folder_is_told_so(pets: Path) -> None:
     result = run_cli("inspect", pets)
     assert result.exit_code == 0
