@@ -8,6 +8,7 @@ import pytest
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.sources.name_classes import NUMBERED
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.errors import ConfigError, DataError
@@ -502,3 +503,53 @@ def test_names_that_are_not_all_numbered_are_left_to_the_user(tmp_path: Path) ->
 def test_a_regular_expression_with_a_slash_is_matched_against_the_path(tmp_path: Path) -> None:
     fill(tmp_path, {"s1/cat/x": 2, "s2/dog/x": 2, "s2/cat/y": 1})
     assert counts(read(tmp_path, label_regex="^[^/]+/([^/]+)/")) == {"train": {"cat": 3, "dog": 2}}
+
+
+@pytest.mark.parametrize(
+    ("names", "expression"),
+    [
+        (("cat1", "cat2", "dog1", "dog2"), "^([A-Za-z]+)"),
+        (("1_left", "2_left", "1_right", "2_right"), r"[ ._-]([A-Za-z]+)\.[^.]+$"),
+        (("IMG_1", "IMG_2", "DSC_1", "DSC_2"), NUMBERED),
+        (("0001", "0002"), "^([a-z]+)"),
+    ],
+    ids=str,
+)
+def test_the_hint_has_an_expression_that_fits_the_names(
+    tmp_path: Path, names: tuple[str, ...], expression: str
+) -> None:
+    error = refused(write(tmp_path, *(f"{name}.jpg" for name in names)))
+    assert f"--label-regex '{expression}'" in (error.hint or "")
+
+
+# Images about a data set
+
+
+def test_flat_splits_beside_another_folder_are_refused(tmp_path: Path) -> None:
+    error = refused(fill(tmp_path, {"train": 3, "val": 3, "bus": 3}))
+    assert "train (3 images), val (3 images)" in error.message and "--classes bus,train,val" in (error.hint or "")
+
+
+def test_flat_folders_called_val_and_test_are_classes_and_that_is_said(tmp_path: Path) -> None:
+    dataset = read(fill(tmp_path, {"val": 3, "test": 3}))
+    assert counts(dataset) == {"train": {"test": 3, "val": 3}}
+    assert "test (3 images), val (3 images) were taken for classes" in said(dataset)
+
+
+@pytest.mark.parametrize(("top", "beside"), [("data", "docs"), ("dataset", "at the stall"), ("pets", "figures")])
+def test_images_about_the_data_set_are_counted_and_no_class(tmp_path: Path, top: str, beside: str) -> None:
+    fill(tmp_path, {f"{top}/cat": 2, f"{top}/dog": 2, beside: 3})
+    dataset = read(write(tmp_path, "banner.png"))
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
+    assert f"{beside} (3 images)" in said(dataset)
+    assert f"1 image beside the folder {top} without a class" in said(dataset)
+
+
+def test_a_class_with_folders_beside_a_flat_one_is_a_class(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat/indoor": 2, "cat/outdoor": 2, "dog": 3})
+    assert counts(read(tmp_path)) == {"train": {"cat": 4, "dog": 3}}
+
+
+def test_masks_of_a_split_are_no_class(tmp_path: Path) -> None:
+    fill(tmp_path, {f"train_{kind}/{label}": 3 for kind in ("images", "masks") for label in CAT_DOG})
+    assert counts(read(tmp_path)) == {"train": {"cat": 3, "dog": 3}}

@@ -88,7 +88,10 @@ def choose_levels(layout: Layout, roots: Sequence[str], options: DataConfig) -> 
         return Levels(levels.depth, levels.skipped, levels.is_short, notes=(note,))
     if is_direct:
         return Levels()
-    note = f"classes are {_some(first)}; --classes-at 2 takes the folders in them instead: {_some(deeper)}"
+    note = (
+        f"classes are the {len(first):,} folders {_some(first)}; --classes-at 2 takes those in them instead "
+        f"({len(deeper):,}: {_some(deeper)})"
+    )
     return Levels(notes=(note,))
 
 

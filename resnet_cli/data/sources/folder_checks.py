@@ -86,11 +86,17 @@ def _is_mask_folder(layout: Layout, name: str) -> bool:
     others = _stems(layout, beside) | {PurePosixPath(image).stem for image in layout.images(parent)}
     if len(masks & others) < _MIN_PAIRED * len(masks):
         return False
-    if layout.images(parent) or any(CONTAINERS.issuperset(words_of(last(other))) for other in beside):
+    if layout.images(parent) or any(map(_is_container, beside)):
         return True
     # Numbers alone are no pair: class folders are often numbered from 1.
     is_counted = all(stem.isdigit() for stem in masks)
     return not (is_counted or _SINGULAR.issuperset(words))
+
+
+def _is_container(name: str) -> bool:
+    """Whether a folder is called `images` or `train_images`."""
+    words = [word for word in words_of(last(name)) if split_of(word) is None]
+    return bool(words) and CONTAINERS.issuperset(words)
 
 
 def _is_negation(name: str) -> bool:

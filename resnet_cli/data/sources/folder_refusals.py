@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from typing import NoReturn
@@ -9,12 +10,14 @@ from typing import NoReturn
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, last, shown
 from resnet_cli.data.sources.misnamed import find_misnamed
+from resnet_cli.data.sources.name_classes import suggest_regex
 from resnet_cli.data.sources.packed import refuse_only_packed
 from resnet_cli.data.sources.split_names import parse_split, words_of
 from resnet_cli.errors import DataError
 
 _CLASS_FOLDERS = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
-_OTHER_LABELS = "--label-regex '^([a-z]+)', or a table with the columns image,label"
+#: Names of images that an expression is tried on.
+_MAX_NAMES = 2000
 _COUNTED = frozenset({*CONTAINERS, "part", "parts"})
 
 
@@ -33,26 +36,29 @@ def refuse_no_classes(layout: Layout, root: str, options: DataConfig) -> None:
     inner = layout.folders(root)
     if not inner or {last(name) for name in inner}.issubset(options.classes or ()):
         return
+    found = inner
     if _are_splits(inner):
-        what = "the folders denote splits and contain no class folders"
+        what = "folders that denote splits contain no class folders"
+        found = [name for name in inner if parse_split(last(name))]
     elif _are_containers(inner):
-        what = "the folders contain images and no class folders"
+        what = "folders of images contain no class folders"
     else:
         return
     raise DataError(
-        f"{layout.survey.spec}: {what}: {shown(inner, layout)}",
-        hint=f"give the labels: {_OTHER_LABELS}; if these folders are the classes: "
+        f"{layout.survey.spec}: {what}: {shown(found, layout)}",
+        hint=f"give the labels: {_other_labels(layout, root)}; if these folders are the classes: "
         f"--classes {shlex.quote(','.join(map(last, inner)))}",
     )
 
 
 def _are_splits(names: list[str]) -> bool:
     """Whether folders are a train split and others; `test` and `val` alone could be classes, and so could `train`."""
-    found = [parse_split(last(name)) for name in names]
-    splits = {name.split for name in found if name}
-    if any(name is None for name in found) or "train" not in splits:
-        return False
-    return len(names) == 1 or (len(splits) > 1 and len({name.rest for name in found if name}) == 1)
+    by_rest: dict[tuple[str, ...], set[str]] = {}
+    for name in names:
+        if found := parse_split(last(name)):
+            by_rest.setdefault(found.rest, set()).add(found.split)
+    is_split = any("train" in splits and len(splits) > 1 for splits in by_rest.values())
+    return is_split or (len(names) == 1 and "train" in by_rest.get((), ()))
 
 
 def _are_containers(names: list[str]) -> bool:
@@ -62,6 +68,12 @@ def _are_containers(names: list[str]) -> bool:
         return set(found[0]) <= _COUNTED and bool(set(found[0]) & CONTAINERS)
     is_counted = len({re.sub(r"\d+", "#", last(name)) for name in names}) == 1
     return is_counted and bool(set(found[0]) & CONTAINERS)
+
+
+def _other_labels(layout: Layout, root: str) -> str:
+    """The flags that take labels from elsewhere; the expression fits the names of the images below a folder."""
+    names = itertools.islice((image for folder in layout.below(root) for image in folder.images), _MAX_NAMES)
+    return f"--label-regex {shlex.quote(suggest_regex(list(names)))}, or a table with the columns image,label"
 
 
 def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
@@ -86,7 +98,7 @@ def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
         raise DataError(
             f"{survey.spec}: {loose} images but no class folders",
             hint=f"sort them into one folder per class: {_CLASS_FOLDERS}; or take the classes from file names or a "
-            f"table: {_OTHER_LABELS}",
+            f"table: {_other_labels(layout, '')}",
         )
     refuse_only_packed(layout)
     if misnamed := find_misnamed(survey.root):

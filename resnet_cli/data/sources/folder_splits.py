@@ -52,7 +52,7 @@ def find_splits(layout: Layout, top: str, *, by_name: bool) -> Splits:
     chosen |= {name: split for name, split in longer.items() if split not in set(chosen.values())}
     _refuse_twice(layout, chosen, exact=False)
     if not chosen:
-        return Splits()
+        return Splits(notes=_flat_notes(layout, exact, by_name=by_name))
     roots = sorted((name, split) for name, split in chosen.items())
     fuzzy = [name for name in chosen if name not in exact]
     note = "from the folders"
@@ -99,6 +99,13 @@ def _refuse_twice(layout: Layout, chosen: dict[str, Split], *, exact: bool) -> N
             if not exact:
                 hint += f", or give one: {shlex.quote(f'{spec}/{names[0]}')}"
             raise DataError(f"{spec}: {', '.join(map(last, names))} both denote the {split} split", hint=hint)
+
+
+def _flat_notes(layout: Layout, exact: list[str], *, by_name: bool) -> tuple[str, ...]:
+    """Says that folders called as splits were taken for classes, where there are several of them."""
+    if by_name or len(exact) < 2:
+        return ()
+    return (f"{shown(exact, layout)} were taken for classes, since they contain no class folders",)
 
 
 def _beside(layout: Layout, names: list[str], first: str) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Container, Sequence
 from pathlib import PurePosixPath
 
-from resnet_cli.data.sources.folder_layout import Layout, images, is_unlabeled, last, shown
+from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, images, is_unlabeled, last, shown
 from resnet_cli.data.sources.folder_splits import Splits, find_splits
-from resnet_cli.data.sources.split_names import words_of
+from resnet_cli.data.sources.split_names import SPLIT_NAMES, words_of
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
 from resnet_cli.errors import DataError
 
@@ -21,6 +21,12 @@ _MAX_COMPARED = 8
 _NUM_COMPARED = 20
 #: Words of folders with the images as they were taken, and with what was made of them.
 _ORIGINAL = frozenset("color colour rgb original originals".split())
+#: Words of folders that contain a data set, and of folders with images about one.
+_DATA = frozenset({*CONTAINERS, *"data dataset datasets raw".split()})
+_BESIDE = frozenset(
+    "asset assets demo doc docs example examples fig figs figure figures logo logos output outputs plot plots preview "
+    "previews readme result results sample samples screenshot screenshots static thumbnail thumbnails".split()
+)
 _DERIVED = frozenset(
     "augmented bw cropped denoised edges enhanced gray grayscale grey greyscale masked normalized preprocessed "
     "processed resized segmented".split()
@@ -157,7 +163,9 @@ def _only_version(layout: Layout, name: str, notes: list[str]) -> str:
         DataError: Several of them are versions of the same data set.
     """
     inner = [child for child in layout.folders(name) if not is_unlabeled(child)]
-    if not 2 <= len(inner) <= _MAX_COMPARED or layout.images(name) or find_splits(layout, name, by_name=False).roots:
+    if (single := _only_data_set(layout, name, inner, notes)) or len(inner) < 2:
+        return single or name
+    if len(inner) > _MAX_COMPARED or layout.images(name) or find_splits(layout, name, by_name=False).roots:
         return name
     with_splits = [child for child in inner if len(_splits_in(layout, child).roots) > 1]
     groups = _same_classes(layout, inner)
@@ -183,6 +191,24 @@ def _only_version(layout: Layout, name: str, notes: list[str]) -> str:
         f"{layout.survey.spec}: the folders contain the same classes: {shown(inner, layout)}",
         hint=f"give one of them: {commands}; if they are the classes: --classes {classes}",
     )
+
+
+def _only_data_set(layout: Layout, name: str, inner: Sequence[str], notes: list[str]) -> str:
+    """The folder with class folders beside images that illustrate something; empty if there is no such folder."""
+    with_classes = [child for child in inner if not layout.images(child) and len(layout.class_folders(child)) > 1]
+    beside = [child for child in inner if child not in with_classes]
+    loose = len(layout.images(name))
+    if len(with_classes) != 1 or any(map(layout.folders, beside)) or not (beside or loose):
+        return ""
+    (chosen,) = with_classes
+    is_named = _DATA.issuperset(words_of(last(chosen))) and not SPLIT_NAMES.get(last(chosen).lower())
+    if beside and not (is_named or all(_BESIDE.issuperset(words_of(last(child)) or ["?"]) for child in beside)):
+        return ""
+    if beside:
+        notes.append(f"folders beside {last(chosen)} were ignored: {shown(beside, layout)}")
+    if loose:
+        notes.append(f"{images(loose)} beside the folder {last(chosen)} without a class: not used")
+    return chosen
 
 
 def _says_nothing_new(layout: Layout, other: str, chosen: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resnet_cli.data.dataset import Split
@@ -13,6 +13,8 @@ from resnet_cli.data.sources.split_names import parse_split, words_of
 
 #: The class, a separator, a number, the extension.
 NUMBERED = r"^(.+?)[ ._-]+\(?[0-9]+\)?\.[^.]+$"
+#: Where else names have classes: before a number, before or after the last separator.
+_EXPRESSIONS = (NUMBERED, "^([A-Za-z]+)", r"[ ._-]([A-Za-z]+)\.[^.]+$")
 #: Images of a class; fewer may be names that only happen to end in numbers.
 _MIN_PER_CLASS = 2
 _MIN_MEAN = 3
@@ -108,3 +110,16 @@ def _are_sure(counted: Counter[str]) -> bool:
         len(said) > 0 and len("".join(said)) > 1 and said[0] not in _NOT_CLASSES and not re.search("[0-9]", name)
         for said, name in zip(words, counted, strict=True)
     )
+
+
+def suggest_regex(names: Sequence[str]) -> str:
+    """An expression for ``--label-regex`` that finds two or more classes of several images in these names.
+
+    Without such an expression, it is an example.
+    """
+    for expression in _EXPRESSIONS:
+        pattern = re.compile(expression)
+        counted = Counter(match[1] for name in names if (match := pattern.search(name)))
+        if counted.total() == len(names) and len(counted) > 1 and min(counted.values()) >= _MIN_PER_CLASS:
+            return expression
+    return "^([a-z]+)"
