@@ -327,6 +327,34 @@ def test_svhn_has_its_axes_in_matlabs_order_and_ten_means_zero(tmp_path: Path, i
     assert any("not used" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize("is_compressed", [True, False])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i8", "f4", "f8"])
+def test_numbers_of_every_type_are_those_that_were_saved(tmp_path: Path, dtype: str, is_compressed: bool) -> None:
+    from resnet_cli.data.sources.array_files import open_arrays
+
+    savemat = pytest.importorskip("scipy.io").savemat
+    values = {"a": np.arange(24).reshape(2, 3, 4).astype(dtype), "one": np.array([[7]], dtype), "longer_name": LABELS}
+    other = {"cells": np.array(["x", "y"], dtype=object), "record": {"a": 1}, "z": np.array([1j]), "text": "abc"}
+    savemat(tmp_path / "a.mat", values | other, do_compression=is_compressed)
+    found = {array.key: array for array in open_arrays(tmp_path / "a.mat")}
+    assert set(found) == set(values | other)
+    for key, array in values.items():
+        loaded = found[key].load()
+        assert loaded.dtype == array.dtype and found[key].dtype == array.dtype
+        np.testing.assert_array_equal(loaded, np.atleast_2d(array))
+    assert all(found[key].dtype.kind == "O" for key in other)
+
+
+def test_a_mat_array_with_fewer_values_than_its_shape_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    pytest.importorskip("scipy.io").savemat(path, {"X": colors(), "y": LABELS.astype(np.int64)})
+    data = path.read_bytes()
+    path.write_bytes(data.replace(struct.pack("<2i", 1, 7), struct.pack("<2i", 1, 255)))
+    assert "labels" in refused(path).message
+    path.write_bytes(data.replace(struct.pack("<4i", *colors().shape), struct.pack("<4i", 7, SIDE_PX, 99, 3)))
+    assert "not as many values" in refused(path).message
+
+
 def test_a_mat_file_of_version_7_3_has_the_reverse_order(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "train_32x32.mat"

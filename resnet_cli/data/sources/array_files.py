@@ -14,7 +14,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.sources.archive_reader import MAX_RATIO, RATIO_FROM_BYTES
+from resnet_cli.data.sources.mat_arrays import MatArray, check_types, list_arrays
 from resnet_cli.errors import DataError, missing_extra
 from resnet_cli.text import size
 
@@ -33,11 +34,6 @@ _CHUNK_BYTES = 16 * 1024**2
 _MAX_DEPTH, _MAX_ARRAYS = 3, 1000
 #: Source: NPY_MAXDIMS of NumPy 1; no array of images has as many.
 _MAX_AXES = 32
-#: MATLAB's class of numbers -> type. Source: MathWorks, "MAT-File Format", table 1-3.
-_MATLAB_TYPES = {"double": "f8", "single": "f4", "logical": "u1", "char": "U1"} | {
-    f"{sign}int{bits}": f"{sign or 'i'}{bits // 8}" for sign in ("", "u") for bits in (8, 16, 32, 64)
-}
-_MATLAB_COMPRESSED = 15
 _DAMAGE = (
     OSError,
     EOFError,
@@ -47,8 +43,6 @@ _DAMAGE = (
     ArithmeticError,
     AttributeError,
     AssertionError,
-    # SciPy meets a variable that it has not set.
-    NameError,
     RuntimeError,
     MemoryError,
     SyntaxError,
@@ -100,7 +94,7 @@ def open_arrays(path: Path) -> list[StoredArray]:
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
-        # NumPy and SciPy warn about oddities of files that they read nevertheless.
+        # NumPy warns about oddities of files that it reads nevertheless.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -233,62 +227,26 @@ def _open_mat(path: Path) -> list[StoredArray]:
         return _open_hdf5(path, is_matlab=True)
     if not head.startswith(b"MATLAB 5") or len(head) < 128:
         raise DataError(f"{path}: not a MATLAB file of version 5 or newer")
-    import scipy.io
-
-    check_mat(path, head)
-    found = []
-    for key, shape, kind in scipy.io.whosmat(str(path))[:_MAX_ARRAYS]:
-        dtype = np.dtype(_MATLAB_TYPES.get(kind, "O"))
-        load = functools.partial(_load_mat, path, key, tuple(shape))
-        found.append(StoredArray(path, key, tuple(shape), dtype, load))
-    return found
+    return [
+        StoredArray(path, array.name, array.shape, array.dtype, functools.partial(_load_mat, path, array))
+        for array in list_arrays(path, max_arrays=_MAX_ARRAYS)
+    ]
 
 
-def check_mat(path: Path, head: bytes) -> None:
-    """Decompresses every element once in small pieces: SciPy would take whatever size it has into memory.
-
-    Args:
-        path: The file.
-        head: Its first 128 bytes.
+def check_mat(path: Path) -> None:
+    """Rejects a MATLAB file that SciPy must not read: it would fill the memory, or end the process.
 
     Raises:
         DataError: The arrays do not fit in memory.
-        ValueError: The file ends inside an array; ``struct.error`` and ``zlib.error`` for other damage.
-
-    Source: MathWorks, "MAT-File Format", "Level 5 MAT-File Header Format" and "Data Element Format".
+        ValueError: The file is damaged; ``struct.error`` and ``zlib.error`` for other damage.
     """
-    order = "<" if head[126:128] == b"IM" else ">"
-    num_left, num_bytes = path.stat().st_size - len(head), 0
-    with path.open("rb") as file:
-        file.seek(len(head))
-        while num_left > 0:
-            tag = file.read(8)
-            kind, length = struct.unpack(f"{order}II", tag)
-            num_left -= len(tag) + length
-            if num_left < 0:
-                raise ValueError("it ends inside an array")
-            if kind != _MATLAB_COMPRESSED:
-                file.seek(length, os.SEEK_CUR)
-                num_bytes += length
-                continue
-            decompressor = zlib.decompressobj()
-            while length:
-                pending = file.read(min(length, _CHUNK_BYTES // 64))
-                length -= len(pending)
-                while pending:
-                    num_bytes += len(decompressor.decompress(pending, _CHUNK_BYTES))
-                    _check_size(path, num_bytes)
-                    pending = decompressor.unconsumed_tail
+    for array in list_arrays(path, max_arrays=_MAX_ARRAYS):
+        check_types(array.element(path, functools.partial(_check_size, path)), array.order)
 
 
-def _load_mat(path: Path, key: str, shape: Sequence[int]) -> NDArray[Any]:
-    import scipy.io
-
+def _load_mat(path: Path, array: MatArray) -> NDArray[Any]:
     with _readable(path):
-        array = scipy.io.loadmat(str(path), variable_names=[key])[key]
-    if not isinstance(array, np.ndarray) or array.shape != shape:
-        raise DataError(f"{path}: damaged: array {ascii(key)[:60]} has not the shape that its header says")
-    return array
+        return array.load(path, functools.partial(_check_size, path))
 
 
 #: Extension -> reader.

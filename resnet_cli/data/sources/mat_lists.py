@@ -30,7 +30,7 @@ def read_mat(path: Path) -> dict[str, Any]:
             head = file.read(128)
         if not head.startswith(b"MATLAB 5") or len(head) < 128:
             raise DataError(f"{path}: not a MATLAB file of version 5", hint="download it again")
-        check_mat(path, head)
+        check_mat(path)
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found: dict[str, Any] = loadmat(file, simplify_cells=True)
