@@ -105,6 +105,15 @@ def test_the_first_line_says_how_data_was_read(pets: Path) -> None:
     assert "read as one folder per class" in " ".join(result.stdout.replace("│", " ").split())
 
 
+def test_the_first_line_counts_images_without_a_label(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "leaves", {"images": 30})
+    rows = [f"{number:03d},{','.join('1' if kind == number % 3 else '0' for kind in range(3))}" for number in range(24)]
+    (root / "train.csv").write_text("\n".join(["image_id,healthy,rust,scab", *rows]))
+    first = run_cli("inspect", root).stdout.splitlines()[0]
+    assert first.startswith("Read as table train.csv")
+    assert first.endswith(": 3 classes, 24 images, 6 without a label.")
+
+
 def test_inspect_and_finetune_say_the_same_of_names_that_differ_in_spelling(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pets", {"golden retriever": 12, "golden_retriever": 12})
     (found,) = report_of(root)["warnings"]

@@ -46,6 +46,7 @@ PASSED_OVER_NAMES = {
     "hidden": "hidden files, ignored",
     "links": "links, not followed",
     "unlabelled": "images without a class, ignored",
+    "unlisted": "images without a label, ignored",
 }
 
 

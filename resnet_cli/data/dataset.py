@@ -88,8 +88,8 @@ class Dataset:
         notes: Observations about the source, for the user.
         split_note: Where the splits come from.
         reading: How DATA was understood, in a few words: ``one folder per class``, ``table train.csv of ids``.
-        passed_over: Kind of files that were found and not used (``others``, ``hidden``, ``links``, ``unlabelled``) ->
-            number.
+        passed_over: Kind of files that were found and not used (``others``, ``hidden``, ``links``, ``unlabelled``,
+            ``unlisted``) -> number.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Dataset:
             "1 class" if len(self.classes) == 1 else f"{len(self.classes):,} classes",
             ("1 image" if len(self.items) == 1 else f"{len(self.items):,} images") + splits,
         ]
-        if without := self.passed_over.get("unlabelled"):
+        if without := self.passed_over.get("unlabelled", 0) + self.passed_over.get("unlisted", 0):
             facts.append(f"{without:,} without a label")
         return (f"{self.reading}: " if self.reading else "") + ", ".join(facts)
 

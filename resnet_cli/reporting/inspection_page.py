@@ -30,6 +30,7 @@ _PASSED_OVER = {
     "hidden": "Hidden files and folders",
     "links": "Links that were not followed",
     "unlabelled": "Images in no class",
+    "unlisted": "Images without a label",
 }
 
 

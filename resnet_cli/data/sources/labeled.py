@@ -40,12 +40,14 @@ class Ignored(NamedTuple):
         hidden: Number of files whose names begin with a dot.
         links: Number of links that were not followed.
         unlabelled: Number of images without a class.
+        unlisted: Number of images that no row labels; the reader adds a note about them.
     """
 
     others: int = 0
     hidden: int = 0
     links: int = 0
     unlabelled: int = 0
+    unlisted: int = 0
 
 
 def build_dataset(

@@ -42,9 +42,11 @@ def read_rows(
     locator = Locator(survey, options)
     all_notes = [*notes]
     has_splits = any(file.split for file in files)
+    num_without_label = 0
     for file in files:
         rows = list(file.rows)
         labeled = [row for row in rows if row.label]
+        num_without_label += len(rows) - len(labeled)
         if len(labeled) < len(rows):
             all_notes.append(_without_label(file, rows, options))
         located = locator.locate(file, labeled)
@@ -71,8 +73,11 @@ def read_rows(
     split_note = "from the table" if has_splits else ""
     if not has_splits and (by_folder := _splits_of_folders(images)):
         images, split_note = by_folder, "from the folders"
-    all_notes += _notes_about(images, files, survey, found)
-    return Reading(images, what, split_note, tuple(all_notes), Ignored())
+    # Beside a table that was given as DATA there may be anything.
+    unlisted = [] if survey.file is not None else [name for name in survey.images() if name not in found.images]
+    all_notes += _notes_about(images, files, unlisted, found)
+    ignored = Ignored(unlisted=len(unlisted) or num_without_label)
+    return Reading(images, what, split_note, tuple(all_notes), ignored)
 
 
 class _Found:
@@ -162,14 +167,14 @@ def _no_image_exists(file: Path, paths: Sequence[Path]) -> DataError:
     )
 
 
-def _notes_about(images: Sequence[LabeledImage], files: Sequence[RowFile], survey: Survey, found: _Found) -> list[str]:
+def _notes_about(
+    images: Sequence[LabeledImage], files: Sequence[RowFile], unlisted: Sequence[str], found: _Found
+) -> list[str]:
     """What is unusual about the images as a whole."""
     shown = ", ".join(file.path.name for file in files[:5])
     notes = [f"repeated rows: {found.num_repeated}"] if found.num_repeated else []
     if num_contradicting := _count_contradicting(images):
         notes.append(f"images in the folder of a different class than in {shown}: {num_contradicting}")
-    # Beside a table that was given as DATA there may be anything.
-    unlisted = [] if survey.file is not None else [name for name in survey.images() if name not in found.images]
     if unlisted:
         folders = Counter(name.rpartition("/")[0] or "." for name in unlisted)
         where = ", ".join(f"{number:,} in {folder}" for folder, number in folders.most_common(3))
