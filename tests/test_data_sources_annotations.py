@@ -94,6 +94,8 @@ def test_an_archive_with_annotations_is_read_like_its_folder(tmp_path: Path, nam
         [{"image": "elsewhere/none.jpg", "label": "x"}],
         [{"url": "https://host/a.jpg"}],
         {"labels": None},
+        {"images": ["cat/0.jpg", "dog/1.jpg"]},
+        {"train_images": ["cat/0.jpg"], "test_images": ["dog/1.jpg"]},
         {"classes": ["cat", "dog"]},
         {"logo.png": {"integrity": "sha256"}},
         {},
@@ -152,6 +154,41 @@ def test_splits_in_the_annotations_are_kept(tmp_path: Path) -> None:
         ],
     )
     assert splits_of(opened(tmp_path)) == {"train": 4, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        lambda image, label: [image, label],
+        lambda image, label: [image, 3, label],
+        lambda image, label: {"image": image, "label": label},
+        lambda image, label: image,
+    ],
+    ids=["pairs", "triples", "objects", "paths in class folders"],
+)
+def test_a_document_may_have_one_list_per_split(tmp_path: Path, item: Any) -> None:
+    images = {f"{label}/{name}": label for name, label in PLAIN.items()}
+    put_images(tmp_path, images)
+    entries = [item(image, label) for image, label in images.items()]
+    dataset = opened(written(tmp_path / "splits.json", {"train": entries[:4], "test": entries[4:]}))
+    assert labels_of(dataset) == PLAIN
+    assert splits_of(dataset) == {"train": 4, "test": 2}
+    assert splits_of(opened(tmp_path)) == {"train": 4, "test": 2}
+
+
+def test_a_document_may_have_one_map_per_split(tmp_path: Path) -> None:
+    put_images(tmp_path, PLAIN)
+    document = {"train": dict(list(PLAIN.items())[:4]), "val": dict(list(PLAIN.items())[4:])}
+    dataset = opened(written(tmp_path / "splits.json", document))
+    assert labels_of(dataset) == PLAIN
+    assert splits_of(dataset) == {"train": 4, "val": 2}
+
+
+def test_lists_of_flat_images_per_split_are_no_classes(tmp_path: Path) -> None:
+    put_images(tmp_path / "images", PLAIN)
+    names = [f"images/{name}" for name in PLAIN]
+    error = refused(written(tmp_path / "splits.json", {"train": names[:4], "test": names[4:]}))
+    assert "none of the 6 images that it lists has a label" in error.message
 
 
 def test_rows_of_a_json_list_have_splits_and_groups_as_tables_have(tmp_path: Path) -> None:

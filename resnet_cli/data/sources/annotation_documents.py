@@ -18,6 +18,7 @@ from resnet_cli.data.sources.annotation_items import (
     split_text,
     text,
 )
+from resnet_cli.data.sources.references import is_for_images
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.images import is_image_name
 
@@ -199,7 +200,10 @@ def _is_class_map(document: dict[str, Any]) -> bool:
     values = [*document.values()]
     # In a table by columns, only one column has names of images.
     heads = [value[0] for value in values if isinstance(value, list) and value]
-    return bool(heads) and all(isinstance(v, list) for v in values) and all(is_image_name(text(one)) for one in heads)
+    are_images = bool(heads) and all(is_image_name(text(one)) for one in heads)
+    # `{"images": [...]}` and `{"train_images": [...], "test_images": [...]}` name no classes.
+    are_classes = len(document) > 1 and not all(map(is_for_images, document))
+    return are_images and are_classes and all(isinstance(value, list) for value in values)
 
 
 def _class_map(document: dict[str, Any]) -> Iterator[Annotation]:
@@ -208,19 +212,30 @@ def _class_map(document: dict[str, Any]) -> Iterator[Annotation]:
 
 
 def _is_split_lists(document: dict[str, Any]) -> bool:
-    if not all(name.lower() in SPLIT_NAMES for name in document):
+    if not _names_splits(document):
         return False
     heads = [value[0] for value in document.values() if isinstance(value, list) and value][:1]
-    return any(isinstance(one, list) and len(one) in (2, 3) and is_image_name(text(one[0])) for one in heads)
+    return any(is_image_name(text(one[0] if isinstance(one, list) and len(one) in (2, 3) else one)) for one in heads)
+
+
+def _names_splits(document: dict[str, Any]) -> bool:
+    return all(name.lower() in SPLIT_NAMES for name in document)
 
 
 def _split_lists(document: dict[str, Any]) -> Iterator[Annotation]:
-    """Source: github.com/KaiyangZhou/CoOp, split_zhou_*.json: lists of path, number and name of the class."""
+    """Lists per split; a path alone has the class that its folder denotes.
+
+    Source: github.com/KaiyangZhou/CoOp, split_zhou_*.json: lists of path, number and name of the class.
+    """
     for split, items in document.items():
-        for item in items:
-            if not isinstance(item, list) or len(item) not in (2, 3):
+        for item in listed(items):
+            if isinstance(item, str):
+                folder = item.replace("\\", "/").rpartition("/")[0].rpartition("/")[2]
+                yield Annotation(item, () if is_for_images(folder) else labeled([folder]), split)
+            elif isinstance(item, list) and len(item) in (2, 3):
+                yield Annotation(text(item[0]), labeled([item[-1]]), split)
+            else:
                 raise Malformed(f"{ascii(item)[:60]} is not a list of a path and a label")
-            yield Annotation(text(item[0]), labeled([item[-1]]), split)
 
 
 def _first(values: Any) -> list[dict[str, Any]]:

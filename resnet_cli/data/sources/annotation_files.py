@@ -171,7 +171,13 @@ def _of_wrapped(path: Path, document: dict[str, Any], is_row: IsRow) -> Annotate
     """Objects inside an object: under one key, under each split, under each image, or as columns."""
     values = [*document.values()]
     if document and all(name.lower() in SPLIT_NAMES for name in document) and all(isinstance(v, list) for v in values):
-        rows = [{**one, "split": split} for split, v in document.items() for one in v if isinstance(one, dict)]
+        items = [(one, split) for split, v in document.items() for one in v]
+        return _of_objects(
+            path, [{**one, "split": split} if isinstance(one, dict) else one for one, split in items], is_row
+        )
+    if document and all(name.lower() in SPLIT_NAMES and isinstance(v, dict) for name, v in document.items()):
+        pairs = [(image, one, split) for split, v in document.items() for image, one in v.items()]
+        rows = [{"image": image, "label": one, "split": split} for image, one, split in pairs]
         return _of_objects(path, rows, is_row)
     if document and all(isinstance(value, dict) for value in values) and is_image_name(next(iter(document))):
         return _of_objects(path, [{"image": image, **value} for image, value in document.items()], is_row)
