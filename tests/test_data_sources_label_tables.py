@@ -327,6 +327,10 @@ def test_a_table_of_some_of_the_images_with_the_classes_of_their_folders_loses_n
     dataset = opened(tmp_path)
     assert counts(dataset) == {"train": {"cat": 3, "dog": 3}}
     assert any("lists only 4 of 6 images" in note and str(tmp_path / "drivers.csv") in note for note in dataset.notes)
+    rows = [(*row, f"driver {number}") for number, row in enumerate(class_folders(tmp_path)[1:5])]
+    table(tmp_path / "drivers.csv", "id,label,driver", rows)
+    dataset = opened(tmp_path, group_by="driver")
+    assert {item.group for item in dataset.items} == {f"driver {number}" for number in range(4)}
 
 
 def test_a_table_whose_columns_are_not_clear_is_named_where_folders_are_read(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
         return None
     chosen, notes = _choose(found, survey)
     names: Mapping[str, str] = {}
-    if not _names_a_column(options):
+    if not _names_a_column(options) and not any(table.asked["group"] for table, _ in chosen):
         why, names = _folders_decide(chosen, survey, locator)
         if why:
             survey.refusals.append(why)
@@ -74,6 +74,7 @@ def _names_a_column(options: DataConfig) -> bool:
 def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[LabelTable]:
     """The tables that label images; the reasons why others do not are added to the refusals, serious ones first."""
     found: list[LabelTable] = []
+    unlabeled: list[ResnetCliError] = []
     unrelated: list[ResnetCliError] = []
     for number, path in enumerate(_candidates(survey)):
         if number >= MAX_TABLES:
@@ -82,7 +83,7 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
         try:
             table = open_label_table(path, options, locator, split_of(path.stem) or "")
         except NotUsed as error:
-            survey.refusals.append(error)
+            (unlabeled if split_of(path.stem) == "test" else survey.refusals).append(error)
         except ResnetCliError as error:
             unrelated.append(error)
         except OSError as error:
@@ -106,7 +107,8 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
     elif found and has_class_folders(survey) and not _names_a_column(options):
         survey.refusals += [_not_used(table, "labels images, but its columns have no usual names") for table in found]
         found = []
-    survey.refusals += unrelated
+    # The images of a test table without labels are counted among those that no table lists.
+    survey.refusals += [*([] if found else unlabeled), *unrelated]
     return found
 
 
