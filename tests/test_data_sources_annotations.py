@@ -209,6 +209,15 @@ def test_a_json_list_may_have_ids_and_one_column_per_class_as_tables_have(tmp_pa
     assert labels_of(opened(written(tmp_path / "rows.json", rows))) == PLAIN
 
 
+def test_checksums_of_images_are_no_classes(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        put_images(tmp_path / label, PLAIN)
+    images = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jpg"))
+    path = written(tmp_path / "checksums.json", {image: f"{number:064x}" for number, image in enumerate(images)})
+    assert opened(tmp_path).classes == ("cat", "dog")
+    assert "12 different values for 12 images" in refused(path).message
+
+
 def test_json_lines_in_a_json_file_are_read(tmp_path: Path) -> None:
     put_images(tmp_path, PLAIN)
     lines(tmp_path / "labels.json", [{"image": name, "label": label} for name, label in PLAIN.items()])

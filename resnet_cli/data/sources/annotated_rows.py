@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.annotation_documents import IMAGE_MAP
 from resnet_cli.data.sources.annotation_items import Annotated, Annotation, Malformed, class_text
 from resnet_cli.data.sources.columns import ROLES, find_column, plain_column
 from resnet_cli.data.sources.label_tables import label_table
@@ -23,6 +24,9 @@ _OTHER_TOOLS = (
 _ONE_LABEL = (
     "one label per image is learned: keep one of them in the file, or write a table with the columns image,label"
 )
+
+#: Images from which on classes must repeat; a map may hold checksums or captions.
+_MANY = 10
 
 
 class Listed(NamedTuple):
@@ -142,6 +146,12 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
                 hint=_OTHER_TOOLS,
             )
         raise DataError(f"{path}: none of the {len(annotations):,} images that it lists has a label")
+    num_classes = len({one.labels for one in annotations})
+    if annotated.format == IMAGE_MAP and 2 * num_classes > len(annotations) >= _MANY:
+        raise DataError(
+            f"{path}: {num_classes:,} different values for {len(annotations):,} images are no classes",
+            hint="a map gives each image the name of its class",
+        )
     rows = []
     for number, one in enumerate(annotations, 1):
         if not one.image:

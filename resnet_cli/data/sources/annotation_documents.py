@@ -22,6 +22,8 @@ from resnet_cli.data.sources.references import is_for_images
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.images import is_image_name
 
+IMAGE_MAP = "map of images to classes"
+
 
 @dataclass(frozen=True)
 class DocumentFormat:
@@ -250,7 +252,7 @@ DOCUMENT_FORMATS: tuple[DocumentFormat, ...] = (
     DocumentFormat("StyleGAN labels", _is_style_gan, _style_gan),
     DocumentFormat("CVAT labels", _is_cvat_classification, _cvat_classification),
     DocumentFormat("Datumaro annotations", _is_datumaro, _datumaro),
-    DocumentFormat("map of images to classes", _is_map, _map),
+    DocumentFormat(IMAGE_MAP, _is_map, _map),
     DocumentFormat("map of classes to images", _is_class_map, _class_map),
     DocumentFormat("lists of images per split", _is_split_lists, _split_lists),
 )
