@@ -256,6 +256,9 @@ def test_shards_of_a_table_are_one_table(photos: Path) -> None:
     for number in range(2):
         table(photos / f"data/train-{number:05d}-of-00002.csv", "id,label", PAIRS[4 * number : 4 * number + 4])
     assert counts(opened(photos)) == CLASSES
+    first = photos / "data/train-00000-of-00002.csv"
+    images(photos / "data/images", ["im000", "im001", "im002", "im003"])
+    assert any("is one of 2 files" in note and str(first.parent) in note for note in opened(first).notes)
     table(photos / "data/test-00000-of-00001.csv", "id,label", [("im009", "dog")])
     images(photos / "photos", ["im009"])
     assert counts(opened(photos)) == {**CLASSES, "test": {"dog": 1}}

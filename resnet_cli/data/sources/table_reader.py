@@ -34,7 +34,7 @@ MAX_TABLES = 100
 _MAX_DEPTH = 4
 #: Names of examples of answers to a competition, whose labels are made up.
 _NO_LABELS = re.compile(r"(loc)?(sample)?submission", re.IGNORECASE)
-_SHARD = re.compile(r"[-_]?\d+[-_]of[-_]\d+$")
+_SHARD = re.compile(r"[-_]?\d+[-_]of[-_](\d{1,9})$")
 
 
 def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
@@ -53,7 +53,7 @@ def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
         if not is_table_name(survey.file):
             return None
         table = open_label_table(survey.file, options, locator)
-        return _reading([(table, "")], survey, options, (), {})
+        return _reading([(table, "")], survey, options, _note_about_shards(survey.file), {})
     found = _usable(survey, options, locator)
     if not found:
         return None
@@ -65,6 +65,16 @@ def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
             survey.refusals.append(why)
             return None
     return _reading(chosen, survey, options, notes, names)
+
+
+def _note_about_shards(path: Path) -> list[str]:
+    """Says that a table is one of several files, if its name does."""
+    shard = _SHARD.search(path.name.partition(".")[0])
+    if shard is None or int(shard[1]) < 2:
+        return []
+    return [
+        f"{path.name} is one of {int(shard[1]):,} files; to read them all, give their folder as DATA: {path.parent}"
+    ]
 
 
 def _names_a_column(options: DataConfig) -> bool:
