@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
@@ -255,6 +257,22 @@ def test_images_that_a_tool_left_without_a_label_are_no_class(tmp_path: Path, na
     assert counts(kept)["train"][name] == 5
 
 
+@pytest.mark.parametrize("name", ["test1", "test_images", "Testset"])
+def test_a_flat_folder_of_test_images_beside_classes_is_no_class(tmp_path: Path, name: str) -> None:
+    dataset = read(fill(tmp_path, {"cat": 2, "dog": 2, name: 5}))
+    assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
+    assert f"5 images in {name} have no labels" in said(dataset)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("control", "test1"), ("cat", "dog", "test"), ("a", "test1", "test2"), ("cup", "jar", "test_tube")],
+    ids=" ".join,
+)
+def test_a_class_called_test_stays_a_class(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert counts(read(fill(tmp_path, dict.fromkeys(names, 3)))) == {"train": dict.fromkeys(sorted(names), 3)}
+
+
 def test_images_without_labels_beside_the_data_set_are_counted(tmp_path: Path) -> None:
     dataset = read(fill(tmp_path, {"data/cat": 2, "data/dog": 2, "unlabeled": 5}))
     assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
@@ -295,7 +313,7 @@ def test_folders_of_the_same_names_with_other_images_are_no_copy(tmp_path: Path)
     root = fill(tmp_path, {"healthy": 3, "sick": 4, "more/healthy": 2, "more/sick": 2})
     error = refused(root)
     assert "more contains folders called like those beside it (healthy, sick)" in error.message
-    assert f"inspect {root}/more" in (error.hint or "")
+    assert f"as DATA: {root}/more" in (error.hint or "")
     assert counts(read(root / "more")) == {"train": {"healthy": 2, "sick": 2}}
     assert counts(read(root, classes=("healthy", "sick"))) == {"train": {"healthy": 3, "sick": 4}}
 
@@ -327,7 +345,7 @@ def test_two_versions_with_splits_are_refused_with_the_commands(tmp_path: Path) 
     write(tmp_path, "v2/train/cat/more.jpg")
     error = refused(tmp_path)
     assert "v1 (8 images), v2 (9 images)" in error.message
-    assert f"inspect {tmp_path}/v1" in (error.hint or "") and "--classes v1,v2" in (error.hint or "")
+    assert f"as DATA: {tmp_path}/v1 or " in (error.hint or "") and "--classes v1,v2" in (error.hint or "")
     assert counts(read(tmp_path, classes=("v1", "v2"))) == {"train": {"v1": 8, "v2": 9}}
 
 
@@ -553,3 +571,31 @@ def test_a_class_with_folders_beside_a_flat_one_is_a_class(tmp_path: Path) -> No
 def test_masks_of_a_split_are_no_class(tmp_path: Path) -> None:
     fill(tmp_path, {f"train_{kind}/{label}": 3 for kind in ("images", "masks") for label in CAT_DOG})
     assert counts(read(tmp_path)) == {"train": {"cat": 3, "dog": 3}}
+
+
+# Any folders
+
+
+PARTS = st.sampled_from(
+    "train test val cat dog images masks annotations no_label runs train_data test1 a b 2024 patient1 color".split()
+)
+PATHS = st.lists(st.lists(PARTS, min_size=1, max_size=5), min_size=1, max_size=12)
+
+
+@given(
+    st.lists(st.lists(PARTS, min_size=1, max_size=5), min_size=1, max_size=12),
+    st.sampled_from(["1", "2", "leaf", None]),
+)
+def test_any_folders_are_read_or_refused_and_no_image_is_lost_without_a_word(
+    tmp_path_factory: pytest.TempPathFactory, paths: list[list[str]], level: str | None
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    write(root, *("/".join([*path, f"image {index}.jpg"]) for index, path in enumerate(paths)))
+    try:
+        dataset = read(root, classes_at=level)
+    except DataError as error:
+        assert error.hint
+        return
+    assert len({item.name for item in dataset.items}) == len(dataset.items)
+    assert all((root / item.name).is_file() for item in dataset.items)
+    assert len(dataset.items) == len(paths) or dataset.notes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Split
-from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, is_unlabeled, last
+from resnet_cli.data.sources.folder_layout import CONTAINERS, Layout, last
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, words_of
 
 #: Images that a folder has on average if it is a class and not one patient, animal or scene.
@@ -98,10 +98,11 @@ def choose_levels(layout: Layout, roots: Sequence[str], options: DataConfig) -> 
 def _paths(layout: Layout, root: str) -> list[Path]:
     """The folders with images directly in them, in the class folders of a split."""
     start = len(root) + 1 if root else 0
+    unlabeled = layout.unlabeled(root)
     return [
         tuple(folder.name[start:].split("/"))
         for child in layout.folders(root)
-        if not is_unlabeled(child)
+        if child not in unlabeled
         for folder in layout.below(child)
         if layout.images(folder.name)
     ]

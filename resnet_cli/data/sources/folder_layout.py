@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from resnet_cli.data.sources.split_names import SPLIT_NAMES, words_of
+from resnet_cli.data.sources.split_names import SPLIT_NAMES, parse_split, split_of, words_of
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
 
@@ -89,6 +89,21 @@ class Layout:
                 return name
             name = child
         return name
+
+    def unlabeled(self, name: str) -> list[str]:
+        """The folders in a folder whose images have no label, by their names.
+
+        A flat folder such as `test1` counts too, beside two or more that do not denote splits: `test` alone is a class.
+        """
+        inner = self.folders(name)
+        found = [child for child in inner if is_unlabeled(child)]
+        others = [child for child in inner if child not in found and split_of(last(child)) is None]
+        tests = [child for child in inner if split_of(last(child)) == "test"]
+        is_test = len(tests) == 1 and len(others) == len(inner) - len(found) - 1 > 1
+        if is_test and last(tests[0]).lower() not in SPLIT_NAMES and not self.folders(tests[0]):
+            rest = parse_split(last(tests[0]))
+            found += tests if rest is not None and not rest.rest else []
+        return found
 
     def class_folders(self, name: str) -> list[str]:
         """The folders that may be classes in a folder, or in what it wraps.

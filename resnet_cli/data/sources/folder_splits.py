@@ -97,7 +97,7 @@ def _refuse_twice(layout: Layout, chosen: dict[str, Split], *, exact: bool) -> N
             spec = layout.survey.spec
             hint = "rename or remove one of them"
             if not exact:
-                hint += f", or give one: {shlex.quote(f'{spec}/{names[0]}')}"
+                hint += f", or give one as DATA: {shlex.quote(str(layout.survey.path(names[0])))}"
             raise DataError(f"{spec}: {', '.join(map(last, names))} both denote the {split} split", hint=hint)
 
 

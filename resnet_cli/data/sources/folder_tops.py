@@ -91,7 +91,7 @@ def _pass_over_copies(layout: Layout, name: str, notes: list[str]) -> None:
             raise DataError(
                 f"{layout.survey.spec}: the folder {child} contains folders called like those beside it "
                 f"({', '.join(sorted(below)[:5])}), with other images",
-                hint=f"give it alone: {_command(layout, child)}; or move it elsewhere",
+                hint=f"give it alone as DATA: {_path(layout, child)}; or move it elsewhere",
             )
     if len(inner) > _MAX_COMPARED or find_splits(layout, name, by_name=False).roots:
         return
@@ -185,11 +185,11 @@ def _only_version(layout: Layout, name: str, notes: list[str]) -> str:
         return chosen[0]
     if with_splits and len(with_splits) < len(inner):
         return name
-    commands = ", or ".join(_command(layout, child) for child in inner[:3])
+    paths = " or ".join(_path(layout, child) for child in inner[:3])
     classes = shlex.quote(",".join(map(last, inner)))
     raise DataError(
         f"{layout.survey.spec}: the folders contain the same classes: {shown(inner, layout)}",
-        hint=f"give one of them: {commands}; if they are the classes: --classes {classes}",
+        hint=f"give one of them as DATA: {paths}; if they are the classes: --classes {classes}",
     )
 
 
@@ -227,5 +227,5 @@ def _share_names(layout: Layout, names: Sequence[str]) -> bool:
     return bool(found[0]) and all(2 * len(found[0] & other) > len(found[0]) for other in found[1:])
 
 
-def _command(layout: Layout, name: str) -> str:
-    return f"inspect {shlex.quote(f'{layout.survey.spec}/{name}')}"
+def _path(layout: Layout, name: str) -> str:
+    return shlex.quote(str(layout.survey.path(name)))

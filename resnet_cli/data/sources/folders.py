@@ -11,7 +11,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.class_levels import Levels, choose_levels
 from resnet_cli.data.sources.folder_checks import pass_over
-from resnet_cli.data.sources.folder_layout import Layout, images, is_unlabeled, last
+from resnet_cli.data.sources.folder_layout import Layout, images, last
 from resnet_cli.data.sources.folder_refusals import explain_empty, refuse_no_classes
 from resnet_cli.data.sources.folder_splits import find_splits
 from resnet_cli.data.sources.folder_tops import find_top
@@ -113,8 +113,9 @@ class _Found:
         """Adds the images of the class folders of a split; images beside these folders have no class."""
         self.num_unlabelled += len(self._layout.images(root))
         start = len(root) + 1 if root else 0
+        unlabeled = self._layout.unlabeled(root)
         for class_folder in self._layout.children(root):
-            if is_unlabeled(class_folder) and last(class_folder) not in self._keep:
+            if class_folder in unlabeled and last(class_folder) not in self._keep:
                 self._unlabeled.append(class_folder)
                 continue
             if not self._layout.count(class_folder):
