@@ -111,6 +111,20 @@ def test_several_marks_in_a_row_are_refused_and_none_is_a_missing_label(photos: 
     assert counts(opened(path, on_missing_label="skip")) == {"train": {"cat": 3, "dog": 4}}
 
 
+def test_a_row_that_is_blank_in_all_columns_of_classes_has_no_label(photos: Path) -> None:
+    rows = [[name, *("10"[label != kind] for kind in ("cat", "dog", "owl"))] for name, label in PAIRS]
+    rows[2][1:] = ["", "", ""]
+    path = table(photos / "t.csv", "id,cat,dog,owl", rows)
+    with pytest.raises(DataError, match="line 4: no label; 1 of 8 rows have none"):
+        opened(path)
+    dataset = opened(path, on_missing_label="skip")
+    assert len(dataset.items) == 7 and set(dataset.classes) <= {"cat", "dog", "owl"}
+    # Marks that are blank in some columns may mean anything.
+    rows[2][1:] = ["1", "", ""]
+    with pytest.raises(DataError, match="several may be it: cat, dog"):
+        opened(table(photos / "t.csv", "id,cat,dog,owl", rows))
+
+
 def test_marks_beside_a_column_of_labels_are_no_classes(photos: Path) -> None:
     rows = [(name, label, number % 2, 1 - number % 2) for number, (name, label) in enumerate(PAIRS)]
     assert counts(opened(table(photos / "t.csv", "id,label,male,female", rows))) == CLASSES

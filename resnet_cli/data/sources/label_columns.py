@@ -136,7 +136,7 @@ class _Chooser:
             if column is None or column == image or column not in self._profile.columns:
                 continue
             content = self._profile.columns[column]
-            if content.is_splits or (name in MARKED_SPLITS and content.is_marks):
+            if content.is_splits or (name in MARKED_SPLITS and content.is_marks and not content.num_blank):
                 self._note(f"the splits are in the column '{column}'")
                 return column
             if name == "fold":
@@ -194,7 +194,7 @@ class _Chooser:
         num_marked = self._profile.num_marked(marks)
         if num_marked.keys() == {1}:
             return tuple(marks)
-        if rest or known_columns(marks, "label"):
+        if rest or known_columns(marks, "label") or -1 in num_marked:
             return ()
         several = sum(number for marked, number in num_marked.items() if marked > 1)
         if several and is_refused:

@@ -61,8 +61,8 @@ class Column:
 
     @property
     def is_marks(self) -> bool:
-        """Whether each value is 0 or 1, or true or false."""
-        return bool(self.counts) and not self.num_blank and all(value.lower() in MARKS for value in self.counts)
+        """Whether each value is 0 or 1, or true or false; rows may be blank."""
+        return bool(self.counts) and all(value.lower() in MARKS for value in self.counts)
 
     @property
     def is_integers(self) -> bool:
@@ -116,10 +116,12 @@ class Profile:
         return (record for _, record in itertools.islice(records(wanted), MAX_ROWS))
 
     def num_marked(self, names: Sequence[str]) -> Counter[int]:
-        """Number of columns of marks that are true in a row -> number of rows."""
-        return Counter(
-            sum(MARKS[cell_text(record.get(name)).lower()] for name in names) for record in self._records(names)
-        )
+        """Number of columns of marks that are true in a row -> number of rows.
+
+        A row that is blank in all of them has no label and does not count; one that is blank in some counts as -1.
+        """
+        rows = ([cell_text(record.get(name)).lower() for name in names] for record in self._records(names))
+        return Counter(sum(MARKS[cell] for cell in row) if all(row) else -1 for row in rows if any(row))
 
     def is_one_to_one(self, name: str, other: str) -> bool:
         """Whether each value of one column goes with exactly one value of the other, and the other way round."""
