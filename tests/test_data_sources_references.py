@@ -15,6 +15,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.image_index import ImageIndex, reference_parts
 from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.sources.references import lasting_image_folder
 from resnet_cli.errors import ConfigError, DataError
 
 NAMES = ["cat1", "cat2", "dog1", "dog2"]
@@ -111,6 +112,18 @@ def test_the_image_folder_is_named_below_data_or_from_here(tmp_path: Path, monke
         assert names(dataset) == [f"new/{name}.png" for name in NAMES]
     with pytest.raises(DataError, match="--image-folder newer: no such folder"):
         open_dataset("pets", DataConfig(image_folder="newer"))
+
+
+def test_a_run_remembers_the_image_folder_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images(tmp_path / "pets" / "new", NAMES)
+    images(tmp_path / "here", NAMES)
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "pets" / "labels.csv", NAMES)
+    for spec in (tmp_path / "pets", tmp_path / "pets" / "labels.csv"):
+        assert lasting_image_folder(str(spec), "new") == "new"
+        assert lasting_image_folder(str(spec), "here") == str(tmp_path / "here")
+        assert lasting_image_folder(str(spec), None) is None
+    assert lasting_image_folder("https://host/pets.zip", "in the archive") == "in the archive"
 
 
 @pytest.mark.parametrize("options", [DataConfig(image_folder="cat"), DataConfig(on_missing_label="skip")])

@@ -16,6 +16,7 @@ from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding
+from resnet_cli.data.sources.references import lasting_image_folder
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.start import Start, read_start
 from resnet_cli.model.weights import IMAGENET_PREPROCESS, Weights, find_weights
@@ -314,6 +315,7 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     counts = {split: sum(per_class) for split, per_class in dataset.counts().items()}
     sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
     decisions.values |= {"data": dataset.spec, "weights": weights.spec}
+    decisions.values["image_folder"] = lasting_image_folder(dataset.spec, config.image_folder)
     reading = f"; read as {dataset.reading}" if dataset.reading else ""
     decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes{reading}")
     decisions.record("split", dataset.split_note or "as in the source")

@@ -77,6 +77,16 @@ def image_folder(survey: Survey, options: DataConfig) -> Path | None:
     )
 
 
+def lasting_image_folder(spec: str, folder: str | None) -> str | None:
+    """``--image-folder`` as it means the same from every working directory."""
+    root = Path(spec) if os.path.isdir(spec) else Path(spec).parent
+    if folder is None or (root / folder).is_dir():
+        return folder
+    path = user_path(folder)
+    # A folder in an archive or in remote data is not here.
+    return str(path.absolute()) if path.is_dir() else folder
+
+
 def direct_path(reference: str, folder: Path) -> Path:
     """The path that a reference denotes relative to a folder, whether or not it exists."""
     # Tables written on Windows contain backslashes; a file name does not on other systems.
