@@ -560,7 +560,12 @@ def test_images_about_the_data_set_are_counted_and_no_class(tmp_path: Path, top:
     dataset = read(write(tmp_path, "banner.png"))
     assert counts(dataset) == {"train": {"cat": 2, "dog": 2}}
     assert f"{beside} (3 images)" in said(dataset)
-    assert f"1 image beside the folder {top} without a class" in said(dataset)
+    assert "images without a class were ignored: 1" in said(dataset)
+
+
+def test_images_beside_splits_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{split}/{label}": 2 for split in ("train", "val") for label in CAT_DOG})
+    assert read(write(tmp_path, "x.png", "y.png")).notes == ("images without a class were ignored: 2",)
 
 
 def test_a_class_with_folders_beside_a_flat_one_is_a_class(tmp_path: Path) -> None:

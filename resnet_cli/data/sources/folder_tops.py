@@ -197,8 +197,7 @@ def _only_data_set(layout: Layout, name: str, inner: Sequence[str], notes: list[
     """The folder with class folders beside images that illustrate something; empty if there is no such folder."""
     with_classes = [child for child in inner if not layout.images(child) and len(layout.class_folders(child)) > 1]
     beside = [child for child in inner if child not in with_classes]
-    loose = len(layout.images(name))
-    if len(with_classes) != 1 or any(map(layout.folders, beside)) or not (beside or loose):
+    if len(with_classes) != 1 or any(map(layout.folders, beside)) or not (beside or layout.images(name)):
         return ""
     (chosen,) = with_classes
     is_named = _DATA.issuperset(words_of(last(chosen))) and not SPLIT_NAMES.get(last(chosen).lower())
@@ -206,8 +205,6 @@ def _only_data_set(layout: Layout, name: str, inner: Sequence[str], notes: list[
         return ""
     if beside:
         notes.append(f"folders beside {last(chosen)} were ignored: {shown(beside, layout)}")
-    if loose:
-        notes.append(f"{images(loose)} beside the folder {last(chosen)} without a class: not used")
     return chosen
 
 

@@ -78,6 +78,7 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
         notes = [*levels.notes, *notes]
         split_note = "from the folders" if levels.with_splits else split_note
     found = _Found(layout, keep)
+    found.above([root for _, root in roots])
     for split, root in roots:
         if label_regex:
             found.by_regex(root, split, re.compile(label_regex))
@@ -108,6 +109,12 @@ class _Found:
         self._empty: list[str] = []
         self.images: list[LabeledImage] = []
         self.num_others = self.num_hidden = self.num_unlabelled = 0
+
+    def above(self, roots: Iterable[str]) -> None:
+        """Counts the images beside wrappers and splits, which have no class."""
+        parts = [root.split("/") for root in roots if root]
+        above = {"/".join(part[:depth]) for part in parts for depth in range(len(part))}
+        self.num_unlabelled += sum(len(self._layout.images(name)) for name in above)
 
     def by_folder(self, root: str, split: Split, levels: Levels) -> None:
         """Adds the images of the class folders of a split; images beside these folders have no class."""
