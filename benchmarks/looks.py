@@ -2,7 +2,7 @@
 
     RESNET_CLI_ASSETS=... python -m benchmarks.looks
 
-Photos and CIFAR-10 images are as they should be, except that some of CIFAR-10 are dark. Every fourth photo is changed
+Photos and CIFAR-10 images are as they should be, except that one of CIFAR-10 is dark. Every fourth photo is changed
 in several ways, and must then stand out among the photos.
 """
 

@@ -2,7 +2,7 @@
 
 The scan measures each image by itself; which images stand out is decided by the whole set, since a set of small or soft
 images is as it should be. Thresholds were measured on 497 photos (ants and bees, ten ImageNet classes; 137 to 1,944
-px), none of which is named, and on CIFAR-10, where the three that are named are dark. ``benchmarks/looks.py`` measures
+px), none of which is named, and on CIFAR-10, where one is, which is dark. ``benchmarks/looks.py`` measures
 them.
 """
 
