@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.sources.array_files import open_arrays, read_mat_variables
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 
@@ -330,8 +331,6 @@ def test_svhn_has_its_axes_in_matlabs_order_and_ten_means_zero(tmp_path: Path, i
 @pytest.mark.parametrize("is_compressed", [True, False])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i8", "f4", "f8"])
 def test_numbers_of_every_type_are_those_that_were_saved(tmp_path: Path, dtype: str, is_compressed: bool) -> None:
-    from resnet_cli.data.sources.array_files import open_arrays
-
     savemat = pytest.importorskip("scipy.io").savemat
     values = {"a": np.arange(24).reshape(2, 3, 4).astype(dtype), "one": np.array([[7]], dtype), "longer_name": LABELS}
     other = {"cells": np.array(["x", "y"], dtype=object), "record": {"a": 1}, "z": np.array([1j]), "text": "abc"}
@@ -487,3 +486,33 @@ def test_the_pickled_cifar_is_refused_with_the_way_out(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\x80\x02}q\x01.")
     error = refused(tmp_path)
     assert "pickles" in error.message and error.hint and "resnet-cli finetune cifar10" in error.hint
+
+
+def test_texts_cells_and_structures_of_a_mat_file_are_those_that_were_saved(tmp_path: Path) -> None:
+    savemat = pytest.importorskip("scipy.io").savemat
+    cells = np.array(["a", "bé", "c"], dtype=object)
+    record = {"name": "x.jpg", "number": 3, "inner": {"list": [1, 2]}}
+    records = np.array([(1, "x.jpg"), (2, "y.jpg")], dtype=[("class", "O"), ("fname", "O")])
+    rows = np.array(["one", "two"])
+    savemat(tmp_path / "a.mat", {"cells": cells, "record": record, "records": records, "rows": rows, "z": np.zeros(0)})
+    found = read_mat_variables(tmp_path / "a.mat")
+    assert found["cells"] == ["a", "bé", "c"] and found["rows"] == ["one", "two"] and not len(found["z"])
+    assert found["record"]["name"] == "x.jpg" and found["record"]["number"] == 3
+    assert found["record"]["inner"]["list"].tolist() == [1, 2]
+    assert found["records"] == [{"class": 1, "fname": "x.jpg"}, {"class": 2, "fname": "y.jpg"}]
+
+
+@FUZZ
+@given(data=st.data())
+def test_damaged_variables_of_a_mat_file_are_only_ever_our_errors(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "a.mat"
+    savemat = pytest.importorskip("scipy.io").savemat
+    savemat(path, {"cells": np.array(["a", "b"], dtype=object), "record": {"a": 1, "b": {"c": "text"}}, "z": [1j]})
+    broken = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        broken[data.draw(st.integers(128, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(broken[: data.draw(st.integers(128, len(broken)))]))
+    try:
+        read_mat_variables(path)
+    except DataError:
+        return

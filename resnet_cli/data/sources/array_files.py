@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.sources.archive_reader import MAX_RATIO, RATIO_FROM_BYTES
-from resnet_cli.data.sources.mat_arrays import MatArray, check_types, list_arrays
+from resnet_cli.data.sources.mat_arrays import MatArray, list_arrays
+from resnet_cli.data.sources.mat_variables import read_variables
 from resnet_cli.errors import DataError, missing_extra
 from resnet_cli.text import size
 
@@ -233,20 +234,19 @@ def _open_mat(path: Path) -> list[StoredArray]:
     ]
 
 
-def check_mat(path: Path) -> None:
-    """Rejects a MATLAB file that SciPy must not read: it would fill the memory, or end the process.
-
-    Raises:
-        DataError: The arrays do not fit in memory.
-        ValueError: The file is damaged; ``struct.error`` and ``zlib.error`` for other damage.
-    """
-    for array in list_arrays(path, max_arrays=_MAX_ARRAYS):
-        check_types(array.element(path, functools.partial(_check_size, path)), array.order)
-
-
 def _load_mat(path: Path, array: MatArray) -> NDArray[Any]:
     with _readable(path):
         return array.load(path, functools.partial(_check_size, path))
+
+
+def read_mat_variables(path: Path) -> dict[str, Any]:
+    """All variables of a MATLAB file of version 5; see :func:`~resnet_cli.data.sources.mat_variables.read_variables`.
+
+    Raises:
+        DataError: The file is damaged, or does not fit in memory.
+    """
+    with _readable(path):
+        return read_variables(path, functools.partial(_check_size, path))
 
 
 #: Extension -> reader.

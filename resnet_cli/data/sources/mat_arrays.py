@@ -20,14 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HEADER_BYTES = 128
-_MATRIX, _COMPRESSED = 14, 15
+MATRIX, _COMPRESSED = 14, 15
 #: Type of an element's data -> NumPy's.
-_DATA_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_TEXT_TYPES = (16, 17, 18)
-_MAX_DEPTH = 32
+DATA_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 #: Class of an array of numbers -> NumPy's type. Its data may be stored in a smaller one.
-_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-_IS_COMPLEX = 0x0800
+CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+IS_COMPLEX = 0x0800
 #: Bytes of an element that are enough for its flags, axes and name.
 _HEAD_BYTES = 1024
 _CHUNK_BYTES = 1024**2
@@ -63,16 +61,9 @@ class MatArray:
             ValueError: The array is damaged.
             OSError: The file cannot be read.
         """
-        elements = _Elements(self.element(path, check_size), self.order)
-        for _ in ("flags", "axes", "name"):
-            elements.next()
-        kind, values = elements.next()
-        if kind not in _DATA_TYPES:
-            raise ValueError("its values are not numbers")
-        flat = np.frombuffer(values, f"{self.order}{_DATA_TYPES[kind]}")
-        if len(flat) != math.prod(self.shape):
-            raise ValueError("an array has not as many values as its header says")
-        return flat.astype(self.dtype, copy=False).reshape(self.shape, order="F")
+        elements = Elements(self.element(path, check_size), self.order)
+        elements.header()
+        return elements.numbers(self.shape).astype(self.dtype, copy=False)
 
     def element(self, path: Path, check_size: Callable[[int], None]) -> bytes | bytearray:
         """Reads the bytes of the array's element, without its tag; arguments and errors as for :meth:`load`."""
@@ -82,18 +73,51 @@ class MatArray:
             return _unpacked(file, self._num_bytes, check_size) if self._is_packed else file.read(self._num_bytes)
 
 
-class _Elements:
-    """The elements inside an array's element, one after the other."""
+class Elements:
+    """The elements inside an array's element, one after the other.
+
+    Args:
+        data: The bytes of the array's element, without its own tag.
+        order: Order of the bytes of a number: ``<`` or ``>``.
+    """
 
     def __init__(self, data: bytes | bytearray | memoryview, order: str) -> None:
         self._data = memoryview(data)
         self._order = order
         self._at = 0
 
-    @property
-    def is_at_end(self) -> bool:
-        """Whether there is no further element."""
-        return self._at >= len(self._data)
+    def header(self) -> tuple[int, tuple[int, ...], str]:
+        """The flags of the array, of which the lowest byte is its class, its shape, and its name.
+
+        Raises:
+            ValueError: An axis is negative.
+        """
+        (flags,) = struct.unpack_from(f"{self._order}I", self.of(6))
+        shape = tuple(np.frombuffer(self.of(5), f"{self._order}i4").tolist())
+        if min(shape, default=0) < 0:
+            raise ValueError("an array has an impossible shape")
+        return flags, shape, bytes(self.of(1)).decode("latin-1")
+
+    def numbers(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The next element as an array of that shape, in the type in which it is stored.
+
+        Raises:
+            ValueError: It has other values, or not as many.
+        """
+        kind, values = self.next()
+        if kind not in DATA_TYPES:
+            raise ValueError("its values are not numbers")
+        flat = np.frombuffer(values, f"{self._order}{DATA_TYPES[kind]}")
+        if len(flat) != math.prod(shape):
+            raise ValueError("an array has not as many values as its header says")
+        return flat.reshape(shape, order="F")
+
+    def of(self, *kinds: int) -> memoryview:
+        """The data of the next element, which has one of these types."""
+        kind, data = self.next()
+        if kind not in kinds:
+            raise ValueError(f"an element of the type {kind} where {kinds[0]} belongs")
+        return data
 
     def next(self) -> tuple[int, memoryview]:
         """The type of the next element, and its data."""
@@ -106,26 +130,6 @@ class _Elements:
             raise ValueError("it ends inside an array")
         self._at += 8 + step
         return kind, self._data[start : start + size]
-
-
-def check_types(data: bytes | bytearray | memoryview, order: str, *, depth: int = 0) -> None:
-    """Rejects an array's element that contains an element of an unknown type, at any depth, before SciPy reads it.
-
-    Args:
-        data: The element, without its own tag.
-        order: Order of the bytes of a number: ``<`` or ``>``.
-        depth: Number of elements around it.
-
-    Raises:
-        ValueError: The element is damaged, or nested too deeply.
-    """
-    elements = _Elements(data, order)
-    while not elements.is_at_end:
-        kind, inner = elements.next()
-        if kind == _MATRIX and depth < _MAX_DEPTH:
-            check_types(inner, order, depth=depth + 1)
-        elif kind not in _DATA_TYPES and kind not in _TEXT_TYPES:
-            raise ValueError(f"an element of the unknown type {kind}, or nested too deeply")
 
 
 def list_arrays(path: Path, *, max_arrays: int) -> list[MatArray]:
@@ -149,7 +153,7 @@ def list_arrays(path: Path, *, max_arrays: int) -> list[MatArray]:
             if num_left < 0:
                 raise ValueError("it ends inside an array")
             at = file.tell()
-            if kind in (_MATRIX, _COMPRESSED):
+            if kind in (MATRIX, _COMPRESSED):
                 found.append(_describe(file, at, num_bytes, order=order, is_packed=kind == _COMPRESSED))
             file.seek(at + num_bytes)
     return found
@@ -160,16 +164,13 @@ def _describe(file: BinaryIO, at: int, num_bytes: int, *, order: str, is_packed:
     if is_packed:
         head = zlib.decompressobj().decompress(head, _HEAD_BYTES)
         kind, _ = struct.unpack_from(f"{order}II", head)
-        if kind != _MATRIX:
+        if kind != MATRIX:
             raise ValueError("a compressed element is not an array")
         head = head[8:]
-    elements = _Elements(head, order)
-    (flags,) = struct.unpack_from(f"{order}I", elements.next()[1])
-    shape = np.frombuffer(elements.next()[1], f"{order}i4").tolist()
-    name = bytes(elements.next()[1]).decode("latin-1")
-    is_number = flags & 0xFF in _CLASSES and not flags & _IS_COMPLEX
-    dtype = np.dtype(_CLASSES[flags & 0xFF] if is_number else "O")
-    return MatArray(name, tuple(shape), dtype, at, num_bytes, is_packed, order)
+    flags, shape, name = Elements(head, order).header()
+    is_number = flags & 0xFF in CLASSES and not flags & IS_COMPLEX
+    dtype = np.dtype(CLASSES[flags & 0xFF] if is_number else "O")
+    return MatArray(name, shape, dtype, at, num_bytes, is_packed, order)
 
 
 def _unpacked(file: BinaryIO, num_packed: int, check_size: Callable[[int], None]) -> bytearray:

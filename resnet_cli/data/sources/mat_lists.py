@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.data.sources.array_files import read_mat_variables
 from resnet_cli.data.sources.list_lines import Entry, clean
 from resnet_cli.errors import DataError
 
@@ -19,27 +19,16 @@ def read_mat(path: Path) -> dict[str, Any]:
     Raises:
         DataError: The file is damaged, too large, or in the format of MATLAB 7.3, which is HDF5.
     """
-    from scipy.io import loadmat
-
-    from resnet_cli.data.sources.array_files import check_mat
-
     try:
         if path.stat().st_size > MAX_MAT_BYTES:
             raise DataError(f"{path}: larger than {MAX_MAT_BYTES // 1024**2} MB, which no list of images is")
         with path.open("rb") as file:
             head = file.read(128)
-        if not head.startswith(b"MATLAB 5") or len(head) < 128:
-            raise DataError(f"{path}: not a MATLAB file of version 5", hint="download it again")
-        check_mat(path)
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found: dict[str, Any] = loadmat(file, simplify_cells=True)
-            return found
-    except DataError:
-        raise
-    # Whatever scipy meets in a damaged file: struct.error, zlib.error, ValueError, TypeError, MemoryError, ...
-    except Exception as error:
-        raise DataError(f"{path}: not a readable MATLAB file: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    if not head.startswith(b"MATLAB 5") or len(head) < 128:
+        raise DataError(f"{path}: not a MATLAB file of version 5", hint="download it again")
+    return read_mat_variables(path)
 
 
 def is_file_list(path: Path) -> bool:
