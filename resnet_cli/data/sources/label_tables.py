@@ -13,7 +13,7 @@ from typing import Any
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.columns import ROLES, Columns, columns_by_name, find_column
 from resnet_cli.data.sources.label_columns import Choice, choose_columns
-from resnet_cli.data.sources.references import Locator
+from resnet_cli.data.sources.references import Locator, direct_path
 from resnet_cli.data.sources.rows import Row, RowFile
 from resnet_cli.data.sources.table_formats import open_table_file
 from resnet_cli.data.sources.table_text import TableFile
@@ -107,6 +107,9 @@ def label_table(path: Path, source: TableFile, options: DataConfig, locator: Loc
 
     def share_found(cells: Sequence[Any]) -> float:
         rows = [Row(text, "", data=data) for text, data in map(_image, cells) if text.strip()]
+        # A path that is written as the table's first one is not there by chance.
+        if rows and rows[0].data is None and direct_path(rows[0].image, locator.base(RowFile(path, rows))).is_file():
+            return 1.0
         return locator.num_found(RowFile(path, rows, split), rows) / len(cells) if cells else 0.0
 
     headerless = _without_header(source, share_found)

@@ -199,7 +199,7 @@ class Locator:
 
     def _num_direct(self, file: RowFile, rows: Sequence[Row]) -> int:
         base = self.base(file)
-        return sum(row.data is not None or os.path.lexists(direct_path(row.image, base)) for row in rows)
+        return sum(row.data is not None or os.path.isfile(direct_path(row.image, base)) for row in rows)
 
     def _find(self, reference: str) -> Found:
         found = self._index.find(reference)

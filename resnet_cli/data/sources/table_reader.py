@@ -199,7 +199,7 @@ def _folders_decide(
     """Whether class folders label the images instead of tables.
 
     Tables that number the classes that folders name, and tables that say what folders say about some of the images,
-    add nothing to the folders, unless they give the splits.
+    add nothing to the folders, unless they give the splits. Paths of some of the images are a choice of these.
 
     Returns:
         Why the tables are not used, or None; and the names that folders give to the numbers of tables that are used.
@@ -209,18 +209,21 @@ def _folders_decide(
         return None, {}
     pairs: Counter[tuple[str, str]] = Counter()
     splits: set[str] = set()
+    are_paths = True
     for table, split in chosen:
         rows = list(table.rows())
         located = locator.locate(RowFile(table.path, rows, split), rows)
         pairs.update((path.parent.name, row.label) for row, path in zip(rows, located.paths, strict=True))
         splits |= {row.split or split for row in rows}
+        are_paths = are_paths and not located.notes
     num_images = sum(1 for _ in survey.images())
     are_one_to_one = len(pairs) == len({name for name, _ in pairs}) == len({label for _, label in pairs}) > 1
     if are_one_to_one and all(label.isdecimal() for _, label in pairs) and any(name != label for name, label in pairs):
         if len(splits) > 1:
             return None, {label: name for name, label in pairs}
         return _not_used(first, "numbers the classes that folders name"), {}
-    if all(name == label for name, label in pairs) and pairs.total() < num_images and len(splits) < 2:
+    agrees = all(name == label for name, label in pairs)
+    if agrees and pairs.total() < num_images and len(splits) < 2 and not are_paths:
         what = f"lists only {pairs.total():,} of {num_images:,} images, with the classes that their folders have"
         return _not_used(first, what), {}
     return None, {}
