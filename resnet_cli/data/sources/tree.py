@@ -75,18 +75,10 @@ class Tree:
             raise DataError(f"{folder}: {error.strerror or error}") from error
         return Listing(tuple(sorted(images)), tuple(sorted(others)), tuple(sorted(folders)), num_hidden)
 
-    def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder that may contain images, sorted."""
-        return [folder / name for name in self.listing(folder).folders]
-
     def files_in(self, folder: Path) -> list[Path]:
         """The files directly in a folder, sorted."""
         found = self.listing(folder)
         return [folder / name for name in sorted(found.images + found.others)]
-
-    def images_in(self, folder: Path) -> list[Path]:
-        """The images directly in a folder, sorted."""
-        return [folder / name for name in self.listing(folder).images]
 
     def _is_folder(self, entry: os.DirEntry[str]) -> bool:
         if entry.name.lower() in IGNORED_FOLDERS:
