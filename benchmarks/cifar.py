@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50

@@ -26,7 +26,7 @@ from torch import nn
 
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.heads import logistic
 from resnet_cli.heads.logistic import Candidate, Rows
 from resnet_cli.heads.probabilities import head_probs, loss_and_top1

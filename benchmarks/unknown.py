@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 import resnet_cli
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.model.reliability import abstention
 from resnet_cli.system.device import choose_compute

@@ -16,7 +16,7 @@ from resnet_cli.cli.evaluate import show_study
 from resnet_cli.cli.study_tables import curve_sentence
 from resnet_cli.commands.studies import study_labels, study_learning_curve, study_robustness
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.intervals import Interval

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources.name_classes import NUMBERED
+from resnet_cli.data.sources.folders.name_classes import NUMBERED
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.errors import ConfigError, DataError

@@ -16,9 +16,9 @@ from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.index import stamp_file
 from resnet_cli.data.inspection.inspect import inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
-from resnet_cli.data.sources import archives
-from resnet_cli.data.sources.folders import read_folder
-from resnet_cli.data.sources.hub_files import _extension
+from resnet_cli.data.sources.fetching import archives
+from resnet_cli.data.sources.fetching.hub_files import _extension
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError
 from resnet_cli.images import EXTENSIONS

@@ -25,7 +25,7 @@ from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.labeled import group_items
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import complete_splits

@@ -30,7 +30,7 @@ from PIL import Image
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources import opening as opening_module
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError
 

@@ -16,7 +16,7 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inputs.opening import find_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources import survey
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.tree import Tree
 from resnet_cli.errors import DataError

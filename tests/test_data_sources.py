@@ -11,7 +11,7 @@ import pytest
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.errors import DataError

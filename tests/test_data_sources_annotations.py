@@ -483,7 +483,7 @@ def test_xml_entities_are_refused(tmp_path: Path) -> None:
 def test_nesting_and_size_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_image(tmp_path / "a.jpg")
     assert "not JSON" in refused(written(tmp_path / "deep.json", "[" * 100_000)).message
-    monkeypatch.setattr("resnet_cli.data.sources.annotation_files.MAX_JSON_BYTES", 10)
+    monkeypatch.setattr("resnet_cli.data.sources.annotations.files.MAX_JSON_BYTES", 10)
     assert "more than" in refused(written(tmp_path / "large.json", {"a.jpg": "a long name"})).message
 
 

@@ -26,8 +26,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.data.sources import archive_reader, archives
-from resnet_cli.data.sources.archives import is_archive_name, unpack, unpacked
+from resnet_cli.data.sources.fetching import archive_reader, archives
+from resnet_cli.data.sources.fetching.archives import is_archive_name, unpack, unpacked
 from resnet_cli.errors import DataError, DiskError, ResnetCliError
 from resnet_cli.system.paths import data_dir
 
@@ -570,7 +570,7 @@ def test_a_damaged_archive_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
 CHILD = """
 import sys, time
 from pathlib import Path
-from resnet_cli.data.sources.archives import unpacked
+from resnet_cli.data.sources.fetching.archives import unpacked
 def on_progress(done, total):
     print("wrote", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources.array_files import open_arrays, read_mat_variables
+from resnet_cli.data.sources.arrays.files import open_arrays, read_mat_variables
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 

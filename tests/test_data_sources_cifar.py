@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet_cli.data.sources import cifar
-from resnet_cli.data.sources.cifar import read_cifar
+from resnet_cli.data.sources.arrays import cifar
+from resnet_cli.data.sources.arrays.cifar import read_cifar
 from resnet_cli.errors import DataError
 
 CIFAR10_NAMES = [f"class{i}" for i in range(10)]

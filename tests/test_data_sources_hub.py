@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from support.remote_data import allow_network, contents, leftovers, serving
 
-from resnet_cli.data.sources import remote
-from resnet_cli.data.sources.hub_files import split_of
+from resnet_cli.data.sources.fetching import remote
+from resnet_cli.data.sources.fetching.hub_files import split_of
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError
 from resnet_cli.system.paths import data_dir
@@ -325,7 +325,7 @@ def test_the_hubs_own_environment_is_honoured_and_nothing_is_printed(
     hub: HubServer, tmp_path: Path, make_folder: MakeFolder
 ) -> None:
     hub.files = contents(make_folder({"cat": 1, "dog": 1}))
-    code = "import sys; from resnet_cli.data.sources.remote import localize; localize('hf:owner/pets')"
+    code = "import sys; from resnet_cli.data.sources.fetching.remote import localize; localize('hf:owner/pets')"
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert (tmp_path / "home" / "hub" / "datasets--owner--pets").is_dir()

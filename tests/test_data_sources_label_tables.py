@@ -15,8 +15,8 @@ from PIL import Image
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources.columns import ROLES
 from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.sources.tables.columns import ROLES
 from resnet_cli.errors import DataError, ResnetCliError, SetupError
 from resnet_cli.installation import install_command
 

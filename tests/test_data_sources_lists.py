@@ -19,11 +19,11 @@ from PIL import Image
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources.list_images import folder_labels
-from resnet_cli.data.sources.list_lines import split_line
-from resnet_cli.data.sources.mat_lists import read_mat
+from resnet_cli.data.sources.lists.images import folder_labels
+from resnet_cli.data.sources.lists.lines import split_line
+from resnet_cli.data.sources.lists.mat_lists import read_mat
+from resnet_cli.data.sources.lists.split_lists import split_of_list
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.sources.split_lists import split_of_list
 from resnet_cli.errors import DataError, ResnetCliError
 
 #: Image below DATA -> class and split.

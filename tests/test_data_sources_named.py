@@ -21,7 +21,9 @@ import torchvision
 from support.named_originals import ORIGINALS, Original, zipped
 from torchvision import datasets as tv
 
-from resnet_cli.data.sources import archives, named, torchvision_sets
+from resnet_cli.data.sources.fetching import archives
+from resnet_cli.data.sources.named import registered as named
+from resnet_cli.data.sources.named import torchvision_sets
 from resnet_cli.errors import DataError, NetworkError, SetupError
 from resnet_cli.network.registry import DATASETS
 from resnet_cli.network.transfer import RemoteFile

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from resnet_cli.data.sources.fetching.wanted_members import is_wanted_member
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.sources.wanted_members import is_wanted_member
 from resnet_cli.errors import DataError
 
 

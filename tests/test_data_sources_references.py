@@ -15,7 +15,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.image_index import ImageIndex, reference_parts
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.sources.references import lasting_image_folder
+from resnet_cli.data.sources.rows.references import lasting_image_folder
 from resnet_cli.errors import ConfigError, DataError
 
 NAMES = ["cat1", "cat2", "dog1", "dog2"]

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 from support.remote_data import allow_network, contents, leftovers, serving
 
-from resnet_cli.data.sources import remote, remote_cache
+from resnet_cli.data.sources.fetching import remote, remote_cache
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, DiskError, NetworkError, ResnetCliError, SetupError
 from resnet_cli.installation import install_command

@@ -19,7 +19,7 @@ from PIL import Image
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.sources.shards import shard_files
+from resnet_cli.data.sources.shards.reader import shard_files
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError
 
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.data.sources import table_formats, tables
-from resnet_cli.data.sources.rows import Row
-from resnet_cli.data.sources.table_formats import TABLE_EXTENSIONS, is_table_name
-from resnet_cli.data.sources.tables import read_table
+from resnet_cli.data.sources.rows.row import Row
+from resnet_cli.data.sources.tables import formats as table_formats
+from resnet_cli.data.sources.tables import table as tables
+from resnet_cli.data.sources.tables.formats import TABLE_EXTENSIONS, is_table_name
+from resnet_cli.data.sources.tables.table import read_table
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
 from resnet_cli.installation import install_command
 

@@ -49,6 +49,20 @@ ROOMS = (
 LEVEL = {name: level for level, name in enumerate(ROOMS)}
 #: The same inside ``data``; its modules outside the four rooms are below them all.
 DATA_ROOMS = ("inputs", "views", "inspection", "sources")
+#: The same inside ``data.sources``: from the module that opens DATA to the rows that tables and lists consist of.
+SOURCE_ROOMS = (
+    "opening",
+    "readers",
+    "named",
+    "shards",
+    "lists",
+    "annotations",
+    "arrays",
+    "folders",
+    "fetching",
+    "tables",
+    "rows",
+)
 #: Imports from a lower room to a higher one: (module, imported module) -> the reason. At most two are tolerated.
 ALLOWED_UPWARD: dict[tuple[str, str], str] = {}
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "sklearn", "matplotlib", "yaml", "safetensors"}
@@ -101,9 +115,12 @@ def test_every_module_has_its_place() -> None:
 def is_upward(importer: str, imported: str) -> bool:
     """Whether an import leads from a lower room to a higher one."""
     rooms, other_rooms = importer.split("."), imported.split(".")
-    if rooms[0] == other_rooms[0] == "data":
-        levels = [DATA_ROOMS.index(x[1]) if x[1:] and x[1] in DATA_ROOMS else 9 for x in (rooms, other_rooms)]
-        return levels[1] < levels[0]
+    for depth, inner in ((2, SOURCE_ROOMS), (1, DATA_ROOMS)):
+        if rooms[:depth] == other_rooms[:depth] == ["data", "sources"][:depth]:
+            levels = [
+                inner.index(x[depth]) if x[depth:] and x[depth] in inner else len(inner) for x in (rooms, other_rooms)
+            ]
+            return levels[1] < levels[0]
     return LEVEL[other_rooms[0]] < LEVEL[rooms[0]]
 
 

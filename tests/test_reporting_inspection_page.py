@@ -18,7 +18,7 @@ from resnet_cli.data.inspection.duplicates import NearPair
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan, scan_image
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, side_histogram
 from resnet_cli.reporting.inspection_page import MAX_THUMBNAILS, inspection_page

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.sources.folders import read_folder
+from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError
 from resnet_cli.studies.label_audit import (

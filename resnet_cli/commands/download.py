@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resnet_cli.data.sources import named
+from resnet_cli.data.sources.named import registered as named
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.network import addresses, hub
 from resnet_cli.network import download as fetching

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
-from resnet_cli.data.sources.remote import is_remote
+from resnet_cli.data.sources.fetching.remote import is_remote
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import check_trust, exported_kind
 from resnet_cli.model.model_file import MODEL_FILE

@@ -16,7 +16,7 @@ from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding
-from resnet_cli.data.sources.references import lasting_image_folder
+from resnet_cli.data.sources.rows.references import lasting_image_folder
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.start import Start, read_start
 from resnet_cli.model.weights import IMAGENET_PREPROCESS, Weights, find_weights

@@ -139,8 +139,8 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
         walk = lambda: listed_images(images_below(str(path), recursive=options.recursive), options=options)  # noqa: E731
         return dataclasses.replace(_checked(spec, walk, folder=path), is_folder=True)
     if os.path.isfile(path) and not is_image_name(path):
-        from resnet_cli.data.sources.archives import is_archive_name
-        from resnet_cli.data.sources.table_formats import is_table_name
+        from resnet_cli.data.sources.fetching.archives import is_archive_name
+        from resnet_cli.data.sources.tables.formats import is_table_name
 
         if is_archive_name(path.name):
             return _open_archive(spec, path, options, on_work)
@@ -153,7 +153,7 @@ def _open_path(spec: str, path: Path, options: InputOptions, on_work: OnWork, *,
 def _checked(spec: str, items: Callable[[], Iterator[Item]], *, folder: Path | None = None) -> _Source:
     """Finds the first image, so that an empty input is reported before anything is computed."""
     if next(items(), None) is None:
-        from resnet_cli.data.sources.misnamed import find_misnamed
+        from resnet_cli.data.sources.folders.misnamed import find_misnamed
 
         misnamed = find_misnamed(folder) if folder else None
         if folder and misnamed:
@@ -163,8 +163,8 @@ def _checked(spec: str, items: Callable[[], Iterator[Item]], *, folder: Path | N
 
 
 def _open_archive(spec: str, path: Path, options: InputOptions, on_work: OnWork) -> _Source:
-    from resnet_cli.data.sources.archives import unpacked
-    from resnet_cli.data.sources.wanted_members import is_wanted_member
+    from resnet_cli.data.sources.fetching.archives import unpacked
+    from resnet_cli.data.sources.fetching.wanted_members import is_wanted_member
 
     folder = str(unpacked(path, wanted=is_wanted_member, on_progress=lambda *counts: on_work("unpack", *counts)))
 
@@ -203,9 +203,9 @@ def _is_remote(spec: str) -> bool:
 
 
 def _open_remote(spec: str, options: InputOptions, on_work: OnWork) -> _Source:
-    from resnet_cli.data.sources import remote
-    from resnet_cli.data.sources.archives import is_archive_name
-    from resnet_cli.data.sources.table_formats import is_table_name
+    from resnet_cli.data.sources.fetching import remote
+    from resnet_cli.data.sources.fetching.archives import is_archive_name
+    from resnet_cli.data.sources.tables.formats import is_table_name
     from resnet_cli.network.download import is_offline
 
     address = spec.partition("#")[0].partition("?")[0]

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from resnet_cli.data.sources import columns, table_formats, tables
-from resnet_cli.data.sources.rows import Row
-from resnet_cli.data.sources.table_formats import MAX_LINE_BYTES
+from resnet_cli.data.sources.rows.row import Row
+from resnet_cli.data.sources.tables import columns
+from resnet_cli.data.sources.tables import formats as table_formats
+from resnet_cli.data.sources.tables import table as tables
+from resnet_cli.data.sources.tables.formats import MAX_LINE_BYTES
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images import is_image_name
 

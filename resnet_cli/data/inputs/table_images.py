@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.references import NUM_TRIED, Locator, direct_path
-from resnet_cli.data.sources.rows import Row, RowFile
+from resnet_cli.data.sources.rows.references import NUM_TRIED, Locator, direct_path
+from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.survey import Survey
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
-from resnet_cli.data.sources import archives, remote
+from resnet_cli.data.sources.fetching import archives, remote
+from resnet_cli.data.sources.fetching.wanted_members import is_wanted_member
+from resnet_cli.data.sources.folders.layout import Layout
 from resnet_cli.data.sources.labeled import build_dataset, group_items
-from resnet_cli.data.sources.own_tables import own_tables_note
+from resnet_cli.data.sources.own_tables import own_kind
 from resnet_cli.data.sources.readers import FOLDER_FLAGS, read, refuse_without_effect
 from resnet_cli.data.sources.reading import COLUMN_FLAGS, ROW_FLAGS, Reading
-from resnet_cli.data.sources.shards import read_shard_files, shard_files
+from resnet_cli.data.sources.shards.reader import read_shard_files, shard_files
 from resnet_cli.data.sources.survey import Survey
-from resnet_cli.data.sources.wanted_members import is_wanted_member
 from resnet_cli.errors import DataError
 from resnet_cli.network.registry import DATASETS
 from resnet_cli.network.transfer import OnProgress
@@ -81,7 +82,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
 
 
 def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Dataset:
-    from resnet_cli.data.sources import named
+    from resnet_cli.data.sources.named import registered as named
 
     refuse_without_effect(options, (*ROW_FLAGS, *FOLDER_FLAGS), f"{name} has its own labels")
     dataset = named.open_named(name, offline=options.offline, on_download=on_download)
@@ -102,7 +103,7 @@ def _open_path(path: Path, options: DataConfig, *, spec: str, on_work: OnWork, w
     if within is not None:
         refuse_without_effect(options, ("follow_links",), f"{spec} contains no links")
     survey = Survey(path, spec=spec, follow_links=options.follow_links, within=within)
-    own = own_tables_note(survey)
+    own = _own_tables_note(survey)
     try:
         reading = read(survey, options)
     except DataError as error:
@@ -140,3 +141,14 @@ def _short_name(spec: str) -> str:
     stem = re.split(r"\.(?:zip|t[a-z]+2?|csv|jsonl|ndjson|parquet)\b", last, flags=re.IGNORECASE)[0]
     # Run folders get this name, and Windows does not allow these characters.
     return re.sub(r'[<>:"|?*\x00-\x1f]', "_", stem).rstrip(". ") or "data"
+
+
+def _own_tables_note(survey: Survey) -> str:
+    """Says which tables of this tool at the top of DATA are not used, and how to use them; empty if there are none."""
+    places = {survey.root, survey.path(Layout(survey).unwrapped(""))} if survey.file is None else set()
+    files = [path for place in sorted(places) for path in survey.tree.files_in(place)]
+    found = [(path, kind) for path in files if (kind := own_kind(path))]
+    if not found:
+        return ""
+    shown = ", ".join(f"{path.name} ({kind})" for path, kind in found)
+    return f"labels were not taken from {shown}; to use such a table, give it as DATA: {found[0][0]}"

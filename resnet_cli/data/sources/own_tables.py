@@ -6,9 +6,6 @@ import os
 import re
 from pathlib import Path
 
-from resnet_cli.data.sources.folder_layout import Layout
-from resnet_cli.data.sources.survey import Survey
-
 #: Column that marks a table of ``inspect --fix``.
 CLEANED_COLUMN = "cleaned_by"
 #: What a table is -> columns that no other table has.
@@ -37,14 +34,3 @@ def own_kind(path: Path) -> str:
     # Words instead of cells: a spreadsheet may save a table with other separators and quotation marks.
     words = set(re.findall(rb"\w+", names))
     return next((kind for kind, columns in _KINDS.items() if columns <= words), "")
-
-
-def own_tables_note(survey: Survey) -> str:
-    """Says which tables of this tool at the top of DATA are not used, and how to use them; empty if there are none."""
-    places = {survey.root, survey.path(Layout(survey).unwrapped(""))} if survey.file is None else set()
-    files = [path for place in sorted(places) for path in survey.tree.files_in(place)]
-    found = [(path, kind) for path in files if (kind := own_kind(path))]
-    if not found:
-        return ""
-    shown = ", ".join(f"{path.name} ({kind})" for path, kind in found)
-    return f"labels were not taken from {shown}; to use such a table, give it as DATA: {found[0][0]}"

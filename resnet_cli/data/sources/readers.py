@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.annotations import read_annotations
-from resnet_cli.data.sources.folders import read_folders
-from resnet_cli.data.sources.foreign_formats import refuse_foreign
-from resnet_cli.data.sources.machine_readers import MACHINE_READERS
-from resnet_cli.data.sources.official_lists import read_official_lists, read_plain_lists, with_listed_splits
-from resnet_cli.data.sources.packed import OnlyArchives, refuse_packed
+from resnet_cli.data.sources.annotations.reader import read_annotations
+from resnet_cli.data.sources.folders.packed import OnlyArchives, refuse_packed
+from resnet_cli.data.sources.folders.reader import read_folders
+from resnet_cli.data.sources.lists.reader import read_official_lists, read_plain_lists, with_listed_splits
 from resnet_cli.data.sources.reading import ROW_FLAGS, NotUsed, Reader, Reading
+from resnet_cli.data.sources.shards.foreign_formats import refuse_foreign
+from resnet_cli.data.sources.shards.machine_readers import MACHINE_READERS
 from resnet_cli.data.sources.survey import Survey
-from resnet_cli.data.sources.table_reader import read_tables
+from resnet_cli.data.sources.tables.reader import read_tables
 from resnet_cli.errors import ConfigError, DataError, SetupError
 
 #: Fields whose flags have an effect on folders only.

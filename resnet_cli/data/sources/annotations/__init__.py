@@ -1,0 +1,1 @@
+"""Annotation files: exports of labeling tools, COCO, and lists of cloud services."""

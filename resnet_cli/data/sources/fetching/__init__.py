@@ -1,0 +1,1 @@
+"""DATA from elsewhere: archives, URLs and the Hugging Face Hub."""

@@ -1,0 +1,1 @@
+"""Folders as classes and splits."""

@@ -1,0 +1,1 @@
+"""Official lists of published data sets."""

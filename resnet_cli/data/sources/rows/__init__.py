@@ -1,0 +1,1 @@
+"""Rows that name an image and its label, and the image files that they denote."""

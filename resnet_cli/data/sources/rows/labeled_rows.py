@@ -1,0 +1,201 @@
+"""From the rows of tables, lists and annotation files to labeled images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from resnet_cli.config.data import DataConfig
+from resnet_cli.data.dataset import Split
+from resnet_cli.data.sources.labeled import Ignored, LabeledImage
+from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.rows.references import Locator, fence
+from resnet_cli.data.sources.rows.row import Row, RowFile
+from resnet_cli.data.sources.split_names import read_split, split_of
+from resnet_cli.data.sources.survey import Survey
+from resnet_cli.errors import DataError
+
+
+def read_rows(
+    files: Sequence[RowFile], survey: Survey, options: DataConfig, *, what: str, notes: Sequence[str] = ()
+) -> Reading:
+    """Reads the images that one or several files list.
+
+    An image that several rows list with the same label counts once. Where neither the rows nor the names of the files
+    give splits, folders of splits in the images' paths do.
+
+    Args:
+        files: The files with rows.
+        survey: The content of DATA.
+        options: How DATA is read.
+        what: How DATA was understood, for the user.
+        notes: Further notes for the user, which come first.
+
+    Raises:
+        DataError: A file is damaged or has no rows, an image has two labels or splits, a row has no label, or no image
+            exists.
+    """
+    top = Path(os.path.normpath(survey.root))
+    found = _Found(survey, top)
+    locator = Locator(survey, options)
+    all_notes = [*notes]
+    has_splits = any(file.split for file in files)
+    num_without_label = 0
+    for file in files:
+        rows = list(file.rows)
+        labeled = [row for row in rows if row.label]
+        num_without_label += len(rows) - len(labeled)
+        if len(labeled) < len(rows):
+            all_notes.append(_without_label(file, rows, options))
+        located = locator.locate(file, labeled)
+        if located.num_missing == len(labeled) > 0 and len(files) == 1:
+            raise _no_image_exists(file.path, located.paths)
+        all_notes += located.notes
+        if located.num_missing:
+            all_notes.append(
+                f"{file.path.name}: {located.num_missing:,} of {len(labeled):,} images do not exist, such as "
+                f"'{located.missing}'"
+            )
+        for row, path in zip(labeled, located.paths, strict=True):
+            # Images that are stored in tables are called by their rows, which every table counts from 1.
+            is_stored = row.data is not None and len(files) > 1
+            found.add(file, row, file.path.with_suffix("") / path.name if is_stored else path)
+        has_splits = has_splits or any(row.split for row in labeled)
+    images = list(found.images.values())
+    if not images:
+        raise DataError(
+            f"{files[0].path}: no row lists an image", hint="a table needs the columns image,label and rows"
+        )
+    if len(files) > 1 and not any(not isinstance(image.source, Path) or image.source.exists() for image in images):
+        raise _no_image_exists(files[0].path, [image.source for image in images if isinstance(image.source, Path)])
+    split_note = "from the table" if has_splits else ""
+    if not has_splits and (by_folder := _splits_of_folders(images)):
+        images, split_note = by_folder, "from the folders"
+    # Beside a table that was given as DATA there may be anything.
+    unlisted = [] if survey.file is not None else [name for name in survey.images() if name not in found.images]
+    all_notes += _notes_about(images, files, unlisted, found)
+    ignored = Ignored(unlisted=len(unlisted) or num_without_label)
+    return Reading(images, what, split_note, tuple(all_notes), ignored)
+
+
+class _Found:
+    """The images of all files so far.
+
+    Args:
+        survey: The content of DATA.
+        top: Folder that names are relative to.
+    """
+
+    def __init__(self, survey: Survey, top: Path) -> None:
+        self.images: dict[str, LabeledImage] = {}
+        self.num_repeated = 0
+        self._top = top
+        self._prefix = os.path.join(top, "") if top.parts else ""
+        self._within = survey.within
+        self._is_inside = fence(survey.within or top)
+
+    def add(self, file: RowFile, row: Row, path: Path) -> None:
+        """Adds the image of a row.
+
+        Raises:
+            DataError: The image is outside of DATA that may not be left, or an earlier row contradicts this one.
+        """
+        where = f"{file.path}, line {row.line}"
+        if self._within is not None and not self._is_inside(path):
+            raise DataError(
+                f"{where}: '{row.image}' is outside {self._within.name}", hint="use paths relative to the table"
+            )
+        image = LabeledImage(
+            name=self._name(path),
+            source=path if row.data is None else row.data,
+            label=row.label,
+            split=read_split(row.split or file.split, where),
+            group=row.group,
+        )
+        earlier = self.images.setdefault(image.name, image)
+        if earlier is not image:
+            _refuse_contradiction(earlier, image, where)
+            self.num_repeated += 1
+
+    def _name(self, file: Path) -> str:
+        """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
+        text = str(file)
+        if text.startswith(self._prefix) and (self._prefix or not file.is_absolute()):
+            return text[len(self._prefix) :].replace(os.sep, "/")
+        real, real_top = Path(os.path.realpath(file.parent), file.name), os.path.realpath(self._top)
+        return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
+
+
+def _without_label(file: RowFile, rows: Sequence[Row], options: DataConfig) -> str:
+    """A note about the rows without label, if these are to be skipped.
+
+    Raises:
+        DataError: They are not to be skipped.
+    """
+    num_blank = sum(not row.label for row in rows)
+    first = next(row for row in rows if not row.label)
+    if options.on_missing_label == "skip" and num_blank < len(rows):
+        return f"{file.path.name}: rows without label were left out: {num_blank:,} of {len(rows):,}"
+    raise DataError(
+        f"{file.path}: line {first.line}: no label; {num_blank:,} of {len(rows):,} rows have none",
+        hint="leave them out: --on-missing-label skip"
+        if num_blank < len(rows)
+        else "name the column of the labels: --label-column COLUMN",
+    )
+
+
+def _splits_of_folders(images: Sequence[LabeledImage]) -> list[LabeledImage]:
+    """The images with the splits that their folders denote; empty unless several splits are denoted, by all paths."""
+    splits: list[Split] = []
+    for image in images:
+        split = next((split for part in image.name.split("/")[:-1] if (split := split_of(part))), None)
+        if split is None:
+            return []
+        splits.append(split)
+    if len(set(splits)) < 2:
+        return []
+    return [image._replace(split=split) for image, split in zip(images, splits, strict=True)]
+
+
+def _no_image_exists(file: Path, paths: Sequence[Path]) -> DataError:
+    """A table in the wrong folder as one error instead of one per row."""
+    return DataError(
+        f"{file}: none of the {len(paths):,} images that it lists exists, such as {paths[0]}",
+        hint="paths in a table are relative to its folder; if the images are elsewhere: --image-folder FOLDER",
+    )
+
+
+def _notes_about(
+    images: Sequence[LabeledImage], files: Sequence[RowFile], unlisted: Sequence[str], found: _Found
+) -> list[str]:
+    """What is unusual about the images as a whole."""
+    shown = ", ".join(file.path.name for file in files[:5])
+    notes = [f"repeated rows: {found.num_repeated}"] if found.num_repeated else []
+    if num_contradicting := _count_contradicting(images):
+        notes.append(f"images in the folder of a different class than in {shown}: {num_contradicting}")
+    if unlisted:
+        folders = Counter(name.rpartition("/")[0] or "." for name in unlisted)
+        where = ", ".join(f"{number:,} in {folder}" for folder, number in folders.most_common(3))
+        more = f" and {len(folders) - 3} more folders" if len(folders) > 3 else ""
+        verb = "does" if len(files) == 1 else "do"
+        notes.append(f"images that {shown} {verb} not list were ignored: {len(unlisted):,} ({where}{more})")
+    return notes
+
+
+def _count_contradicting(images: Collection[LabeledImage]) -> int:
+    """Number of images in a folder that has the name of a different class."""
+    classes = {image.label for image in images}
+    folders = ((image.label, image.name.split("/")[:-1]) for image in images)
+    return sum(label not in parts and not classes.isdisjoint(parts) for label, parts in folders)
+
+
+def _refuse_contradiction(earlier: LabeledImage, later: LabeledImage, where: str) -> None:
+    for field in ("label", "split"):
+        first, second = getattr(earlier, field), getattr(later, field)
+        if first != second:
+            raise DataError(
+                f"{where}: {later.name} has the {field} '{second}', an earlier row says '{first}'",
+                hint="keep one of the two rows",
+            )

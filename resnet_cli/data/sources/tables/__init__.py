@@ -1,0 +1,1 @@
+"""Tables of images and labels, whatever their format and their columns."""
