@@ -241,7 +241,7 @@ def test_the_walks_of_contributing_name_files_and_calls_and_keep_to_their_limits
                 assert re.search(rf"\b{name}\b", source), f"{file}: {name}"
             for other in re.findall(r"`([\w/]+\.py)`", what):
                 folder = ROOT / "resnet_cli"
-                assert (folder / other).exists() or (folder / file).with_name(other).exists(), other
+                assert (folder / other).exists() or ((folder / file).parent / other).exists(), other
 
 
 def test_the_weights_are_those_that_torchvision_names() -> None:
