@@ -479,6 +479,7 @@ def test_a_flat_train_split_with_classes_in_its_names_is_read_and_the_test_image
     dataset = read(fill(tmp_path, {"test": 6}))
     assert counts(dataset) == {"train": {"cat": 4, "dog": 4}}
     assert "6 images in test have no labels and were not used" in said(dataset)
+    assert "taken for classes" not in said(dataset)
 
 
 def test_flat_splits_with_classes_in_their_names_are_splits(tmp_path: Path) -> None:

@@ -305,6 +305,7 @@ def test_yolo_labels_are_refused_by_name(tmp_path: Path) -> None:
             written(tmp_path / "labels" / split / f"{Path(name).stem}.txt", "0 0.5 0.5 0.25 0.25\n1 .1 .1 .2 .2\n")
     description = written(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames:\n  0: cat\n")
     assert "YOLO" in refused(description).message
+    assert "YOLO" in refused(tmp_path).message
 
 
 def test_boxes_of_one_category_per_image_label_the_image_and_are_mentioned(tmp_path: Path) -> None:

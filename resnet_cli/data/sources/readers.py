@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.annotations.detection_sets import DetectionSet
 from resnet_cli.data.sources.annotations.reader import read_annotations
 from resnet_cli.data.sources.folders.packed import OnlyArchives, refuse_packed
 from resnet_cli.data.sources.folders.reader import read_folders
@@ -65,8 +66,8 @@ def read(survey: Survey, options: DataConfig) -> Reading:
         # The folder was most likely meant to be read by the table that cannot be used.
         if not survey.refusals or isinstance(error, OnlyArchives):
             raise
-        first = survey.refusals[0]
-        if isinstance(first, SetupError):
+        first = next((one for one in survey.refusals if isinstance(one, DetectionSet)), survey.refusals[0])
+        if isinstance(first, SetupError | DetectionSet):
             raise first from error
         raise DataError(error.message, hint=f"{first.message}; {first.hint or error.hint}") from error
 

@@ -18,7 +18,11 @@ _HINT = (
 )
 
 
-def detection_set(survey: Survey) -> DataError | None:
+class DetectionSet(DataError):
+    """DATA gives boxes and no class for each image."""
+
+
+def detection_set(survey: Survey) -> DetectionSet | None:
     """The refusal of a folder of images with YOLO's boxes; None if it is not one."""
     stems = None
     for folder in survey.folders.values():
@@ -32,7 +36,7 @@ def detection_set(survey: Survey) -> DataError | None:
             _is_yolo(survey.path(folder.name) / name) for name in labels[:_NUM_TRIED]
         ):
             where = folder.name or "."
-            return DataError(
+            return DetectionSet(
                 f"{survey.spec}: data for detection: {len(labels):,} files in {where} list boxes (YOLO), not one class "
                 "per image",
                 hint=_HINT,

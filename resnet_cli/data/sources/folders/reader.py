@@ -71,7 +71,7 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     roots = [(split, layout.unwrapped(root)) for split, root in splits.roots or (("train", top),)]
     label_regex, split_note, levels = options.label_regex, splits.note, Levels()
     if not (label_regex or splits.roots or _is_table_refused(survey)) and (named := find_named_classes(layout, top)):
-        label_regex, roots, notes = NUMBERED, list(named.roots), [*named.notes, *notes]
+        label_regex, roots, notes = NUMBERED, list(named.roots), [*named.notes, *passed, *checked]
         split_note = "from the folders" if len(roots) > 1 else ""
     elif not label_regex:
         levels = choose_levels(layout, [root for _, root in roots], options)
