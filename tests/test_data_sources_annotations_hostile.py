@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ResnetCliError
+from resnet_cli.system.paths import data_dir
 
 PLAIN = {f"{number}.jpg": "cat" if number % 2 else "dog" for number in range(6)}
 by_format = pytest.mark.parametrize("name", EXPORTS)
@@ -84,6 +87,40 @@ def test_values_of_any_kind_are_an_error_of_the_data_or_accepted(
         with contextlib.suppress(ResnetCliError):
             dataset = opened(data, on_missing_label="skip")
             assert all(dataset.classes)
+
+
+def with_first_name(folder: Path, name: str, by: str) -> Path:
+    """An export in which another name stands for the first image."""
+    path = EXPORTS[name](folder, PLAIN)
+    for file in [path] if path.is_file() else sorted(path.rglob("*.json")):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(re.sub(r"[^\s\"'<>,=]*0\.jpg", by, text), encoding="utf-8")
+    return path
+
+
+@by_format
+def test_a_name_that_is_longer_than_names_of_files_is_an_error_of_the_data_or_left_out(
+    tmp_path: Path, name: str
+) -> None:
+    path = with_first_name(tmp_path, name, f"{'n' * 300}.jpg")
+    for data in (path, tmp_path):
+        with contextlib.suppress(ResnetCliError):
+            opened(data)
+
+
+@by_format
+@pytest.mark.parametrize("prefix", ["../", "../../", None])
+def test_an_archive_names_no_image_outside_of_it(tmp_path: Path, name: str, prefix: str | None) -> None:
+    unpacked = data_dir() / "unpacked"
+    for folder in (tmp_path, unpacked, unpacked.parent):
+        put_images(folder, {"secret.jpg": "cat"})
+    prefix = f"{tmp_path.as_posix()}/" if prefix is None else prefix
+    with_first_name(tmp_path / "inner", name, f"{prefix}secret.jpg")
+    archive = shutil.make_archive(str(tmp_path / "packed"), "gztar", tmp_path / "inner")
+    with contextlib.suppress(ResnetCliError):
+        sources = [item.source for item in opened(Path(archive)).items]
+        assert not any(isinstance(source, Path) and source.resolve().parent == unpacked for source in sources)
+        assert all(isinstance(source, Path) and source.resolve().is_relative_to(unpacked) for source in sources)
 
 
 @given(document=VALUES)

@@ -26,6 +26,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resnet_cli.data.sources import packed_sizes
 from resnet_cli.data.sources.fetching import archive_reader, archives
 from resnet_cli.data.sources.fetching.archives import is_archive_name, unpack, unpacked
 from resnet_cli.errors import DataError, DiskError, ResnetCliError
@@ -319,7 +320,7 @@ def test_names_that_windows_cannot_hold_are_made_safe_there(tmp_path: Path, monk
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
 def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_reader, "RATIO_FROM_BYTES", 2_000_000)
+    monkeypatch.setattr(packed_sizes, "RATIO_FROM_BYTES", 2_000_000)
     zeros = {f"{i}.jpg": bytes(1_000_000) for i in range(4)}
     refused(write_archive(tmp_path, suffix, zeros), "200 times its size")
     # Unwanted members are decompressed too.
@@ -330,12 +331,12 @@ def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path, suffix: str, monkeyp
 
 
 def test_the_real_limit_stops_a_bomb(tmp_path: Path) -> None:
-    refused(write_archive(tmp_path, "zip", {"0.jpg": bytes(archive_reader.RATIO_FROM_BYTES + 1)}), "200 times its size")
-    refused(write_archive(tmp_path, "tar.zst", {"0.jpg": bytes(archive_reader.RATIO_FROM_BYTES)}), "200 times its size")
+    refused(write_archive(tmp_path, "zip", {"0.jpg": bytes(packed_sizes.RATIO_FROM_BYTES + 1)}), "200 times its size")
+    refused(write_archive(tmp_path, "tar.zst", {"0.jpg": bytes(packed_sizes.RATIO_FROM_BYTES)}), "200 times its size")
 
 
 def test_a_bomb_that_lies_about_its_size_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_reader, "RATIO_FROM_BYTES", 2_000_000)
+    monkeypatch.setattr(packed_sizes, "RATIO_FROM_BYTES", 2_000_000)
     data = bytearray(zip_bytes({"0.jpg": bytes(4_000_000)}))
     size = struct.pack("<I", 4_000_000)
     assert data.count(size) == 2

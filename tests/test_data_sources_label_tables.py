@@ -15,6 +15,7 @@ from PIL import Image
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.sources import packed_sizes
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.sources.tables.columns import ROLES
 from resnet_cli.errors import DataError, ResnetCliError, SetupError
@@ -430,6 +431,14 @@ def test_a_compressed_table_is_a_table(photos: Path) -> None:
     assert counts(opened(photos / "t.csv.gz")) == counts(opened(photos)) == CLASSES
     (photos / "t.csv.gz").write_bytes(gzip.compress(data)[:-10])
     with pytest.raises(DataError, match=r"t\.csv\.gz"):
+        opened(photos / "t.csv.gz")
+
+
+def test_a_compressed_table_that_unpacks_to_too_much_is_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_sizes, "RATIO_FROM_BYTES", 10_000)
+    rows = b"im000,cat\n" * 200_000
+    (photos / "t.csv.gz").write_bytes(gzip.compress(b"id,label\n" + rows))
+    with pytest.raises(DataError, match="decompression bomb"):
         opened(photos / "t.csv.gz")
 
 

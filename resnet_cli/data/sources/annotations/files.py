@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,12 +32,6 @@ ANNOTATION_EXTENSIONS = DOCUMENT_EXTENSIONS | LINE_EXTENSIONS
 _HEAVY = ("segmentation", "points", "imageData", "keypoints", "mask", "bitmap", "rle", "logits")
 #: Characters; longer values are encoded images or masks.
 _LONG_TEXT = 1_000
-
-
-def is_annotation_name(name: str) -> bool:
-    """Whether a file's name has the extension of a file that is only read as annotations; hidden files never count."""
-    base = os.path.basename(name)
-    return os.path.splitext(base)[1].lower() in DOCUMENT_EXTENSIONS and not base.startswith(".")
 
 
 def read_annotation_file(path: Path, options: DataConfig, *, is_given: bool = False) -> Annotated | None:

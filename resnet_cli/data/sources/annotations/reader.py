@@ -205,6 +205,6 @@ def _image_folder(annotated: Annotated, rows: Sequence[Row], survey: Survey) -> 
         above = Path(os.path.abspath(path.parent)).parent
         places += [above / name for name in ("images", "data", stem, "", f"images/{stem}")]
     tried = sample(rows)
-    num_found = {place: sum(direct_path(row.image, place).exists() for row in tried) for place in places}
+    num_found = {place: sum(os.path.exists(direct_path(row.image, place)) for row in tried) for place in places}
     best = max(places, key=lambda place: num_found[place])
     return best if num_found[best] else own if annotated.folder else None

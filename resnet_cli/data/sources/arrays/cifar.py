@@ -63,14 +63,6 @@ _LAYOUTS: dict[CifarName, _Layout] = {
 }
 
 
-#: Names of the files that are read.
-FILE_NAMES = frozenset(
-    PurePosixPath(path).name
-    for layout in _LAYOUTS.values()
-    for path in (*layout.train, layout.test, layout.class_names)
-)
-
-
 @dataclass(frozen=True, eq=False)
 class CifarArrays:
     """A CIFAR data set in memory.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.arrays.cifar import FILE_NAMES, CifarName, cifar_name, read_cifar_folder
+from resnet_cli.data.sources.arrays.cifar import CifarName, cifar_name, read_cifar_folder
 from resnet_cli.data.sources.arrays.pixel_arrays import labeled_images
 from resnet_cli.data.sources.labeled import LabeledImage
 from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
@@ -14,11 +14,6 @@ from resnet_cli.errors import DataError
 
 #: The file of class names of the Python version -> data set. Source: https://www.cs.toronto.edu/~kriz/cifar.html.
 _PICKLED: dict[str, CifarName] = {"batches.meta": "cifar10", "meta": "cifar100"}
-
-
-def is_cifar_file(name: str) -> bool:
-    """Whether a file of an archive may belong to a CIFAR data set of either version."""
-    return name in FILE_NAMES or name in _PICKLED
 
 
 def read_cifar_files(survey: Survey, options: DataConfig) -> Reading | None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.data.sources.arrays.mat_arrays import MatArray, list_arrays
 from resnet_cli.data.sources.arrays.mat_variables import read_variables
-from resnet_cli.data.sources.fetching.archive_reader import MAX_RATIO, RATIO_FROM_BYTES
+from resnet_cli.data.sources.packed_sizes import MAX_RATIO, unpacked_limit
 from resnet_cli.errors import DataError, missing_extra
 from resnet_cli.text import size
 
@@ -106,7 +106,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _check_size(path: Path, num_bytes: int) -> None:
     """Rejects arrays that would fill the memory, or that are much larger than their file."""
-    if num_bytes > max(RATIO_FROM_BYTES, MAX_RATIO * path.stat().st_size):
+    if num_bytes > unpacked_limit(path.stat().st_size):
         raise DataError(
             f"{path}: refused: its arrays are more than {MAX_RATIO} times as large as the file, as in a "
             "decompression bomb"

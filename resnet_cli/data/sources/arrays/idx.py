@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.arrays.pixel_arrays import labeled_images, to_labels, to_pixels
-from resnet_cli.data.sources.fetching.archive_reader import MAX_RATIO, RATIO_FROM_BYTES
 from resnet_cli.data.sources.labeled import LabeledImage
+from resnet_cli.data.sources.packed_sizes import unpacked_limit
 from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
 from resnet_cli.data.sources.rows.label_maps import name_classes
 from resnet_cli.data.sources.split_names import split_of
@@ -120,7 +120,7 @@ def _read_array(path: Path, num_axes: int) -> NDArray[np.uint8]:
     try:
         with path.open("rb") as file:
             is_packed = file.read(2) == b"\x1f\x8b"
-        limit = max(RATIO_FROM_BYTES, MAX_RATIO * path.stat().st_size) if is_packed else path.stat().st_size
+        limit = unpacked_limit(path.stat().st_size) if is_packed else path.stat().st_size
         with gzip.open(path) if is_packed else path.open("rb") as stream:
             head = stream.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] != _UBYTE or head[3] != num_axes:

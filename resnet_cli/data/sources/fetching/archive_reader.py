@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from resnet_cli.data.sources.packed_sizes import MAX_RATIO, unpacked_limit
 from resnet_cli.errors import DataError
 from resnet_cli.text import size
 
@@ -33,12 +34,6 @@ else:
 
 #: Larger archives are not unpacked into the cache.
 MAX_BYTES = 100 * 10**9
-#: Ratio of unpacked to packed bytes. Images hardly compress, flat BMP files by about 100; a bomb of zeros reaches
-#: 1,032 with deflate and far more with the other methods. Source:
-#: https://zlib.net/zlib_tech.html, "Maximum Compression Factor".
-MAX_RATIO = 200
-#: Smaller amounts do no harm, and a few tiny images can compress by any factor.
-RATIO_FROM_BYTES = 64 * 1024 * 1024
 
 # First bytes -> reader. The name does not decide: browsers decompress a `.tar.gz` and keep its name. pzstd begins with
 # a skippable frame. Source: RFC 1952, RFC 8878, the xz file format 1.2, and bzip2's manual.
@@ -120,7 +115,7 @@ class Budget:
         """
         if num_bytes > MAX_BYTES:
             refuse(self.archive, f"it unpacks to more than {size(MAX_BYTES)}")
-        if num_bytes > max(RATIO_FROM_BYTES, MAX_RATIO * self.num_packed):
+        if num_bytes > unpacked_limit(self.num_packed):
             refuse(self.archive, f"it unpacks to more than {MAX_RATIO} times its size, as a decompression bomb does")
 
 

@@ -68,7 +68,9 @@ def read_rows(
         raise DataError(
             f"{files[0].path}: no row lists an image", hint="a table needs the columns image,label and rows"
         )
-    if len(files) > 1 and not any(not isinstance(image.source, Path) or image.source.exists() for image in images):
+    if len(files) > 1 and not any(
+        not isinstance(image.source, Path) or os.path.exists(image.source) for image in images
+    ):
         raise _no_image_exists(files[0].path, [image.source for image in images if isinstance(image.source, Path)])
     split_note = "from the table" if has_splits else ""
     if not has_splits and (by_folder := _splits_of_folders(images)):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from resnet_cli.data.sources.packed_sizes import MAX_RATIO, unpacked_limit
 from resnet_cli.errors import DataError
 
 #: A longer line, or quoted record of several lines, is not a row of a table.
@@ -67,11 +68,22 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     A file with the byte order mark of UTF-16 is UTF-16; one whose name ends in ``.gz`` is decompressed as it is read.
 
     Raises:
-        DataError: The file cannot be read, is damaged, or has an endless line.
+        DataError: The file cannot be read, is damaged, has an endless line, or is a decompression bomb.
     """
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            yield from _lines(path, file)
+        if path.suffix.lower() != ".gz":
+            with path.open("rb") as file:
+                yield from _lines(path, file)
+            return
+        limit = unpacked_limit(path.stat().st_size)
+        with gzip.open(path) as packed:
+            for number, line in _lines(path, packed):
+                if packed.tell() > limit:
+                    raise DataError(
+                        f"{path}: refused: it unpacks to more than {MAX_RATIO} times its size, as a decompression "
+                        "bomb does"
+                    )
+                yield number, line
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 

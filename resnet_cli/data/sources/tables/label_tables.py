@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,8 @@ def label_table(path: Path, source: TableFile, options: DataConfig, locator: Loc
     def share_found(cells: Sequence[Any]) -> float:
         rows = [Row(text, "", data=data) for text, data in map(_image, cells) if text.strip()]
         # A path that is written as the table's first one is not there by chance.
-        if rows and rows[0].data is None and direct_path(rows[0].image, locator.base(RowFile(path, rows))).is_file():
+        base = locator.base(RowFile(path, rows))
+        if rows and rows[0].data is None and os.path.isfile(direct_path(rows[0].image, base)):
             return 1.0
         return locator.num_found(RowFile(path, rows, split), rows) / len(cells) if cells else 0.0
 
