@@ -32,6 +32,11 @@ def percent_range(low: float, high: float) -> str:
     return f"{percent(low).removesuffix(' %')} to {percent(high)}"
 
 
+def counted(num: int, noun: str) -> str:
+    """``1 image``, ``1,200 images``, for nouns with a regular plural."""
+    return f"{num:,} {noun}{'s' * (num != 1)}"
+
+
 def size(num_bytes: int) -> str:
     """``1.4 MB``, ``56 MB``: a number of bytes in decimal units."""
     if num_bytes < 1000:

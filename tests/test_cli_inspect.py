@@ -129,7 +129,7 @@ def test_inspect_names_what_finetune_refuses(tmp_path: Path) -> None:
     result = run_cli("finetune", root, *FROZEN)
     assert result.exit_code == 3
     said = " ".join(result.stderr.replace("│", " ").split())
-    assert found["message"].removeprefix("finetune stops at these data: ") in said and found["fix"] in said
+    assert found["message"].removeprefix("finetune refuses this data: ") in said and found["fix"] in said
 
 
 def test_a_clean_folder_is_told_so(pets: Path) -> None:

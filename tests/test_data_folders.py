@@ -257,6 +257,11 @@ def test_images_that_a_tool_left_without_a_label_are_no_class(tmp_path: Path, na
     assert counts(kept)["train"][name] == 5
 
 
+def test_one_image_without_a_label_is_counted_in_the_singular(tmp_path: Path) -> None:
+    dataset = read(fill(tmp_path, {"cat": 2, "dog": 2, "unsup": 1}))
+    assert "1 image in unsup has no label and was not used" in said(dataset)
+
+
 @pytest.mark.parametrize("name", ["test1", "test_images", "Testset"])
 def test_a_flat_folder_of_test_images_beside_classes_is_no_class(tmp_path: Path, name: str) -> None:
     dataset = read(fill(tmp_path, {"cat": 2, "dog": 2, name: 5}))
@@ -312,7 +317,7 @@ def test_a_copy_of_all_splits_is_not_used(tmp_path: Path) -> None:
 def test_folders_of_the_same_names_with_other_images_are_no_copy(tmp_path: Path) -> None:
     root = fill(tmp_path, {"healthy": 3, "sick": 4, "more/healthy": 2, "more/sick": 2})
     error = refused(root)
-    assert "more contains folders called like those beside it (healthy, sick)" in error.message
+    assert "more contains folders with the same names as those beside it (healthy, sick)" in error.message
     assert f"as DATA: {root}/more" in (error.hint or "")
     assert counts(read(root / "more")) == {"train": {"healthy": 2, "sick": 2}}
     assert counts(read(root, classes=("healthy", "sick"))) == {"train": {"healthy": 3, "sick": 4}}

@@ -332,7 +332,7 @@ def test_a_class_that_is_spelt_otherwise_in_another_split_is_named_with_its_like
     layout = {"train/Cat": 12, "train/dog": 12, "val/cat": 3, "val/dog": 3}
     inspection = inspect_data(write_folder(tmp_path / "x", layout))
     found = [finding.message for finding in find_problems(inspection)]
-    assert found[0].startswith("finetune stops at these data: x: the class 'cat' has no training image")
+    assert found[0].startswith("finetune refuses this data: x: the class 'cat' has no training image")
     assert found[1:] == [
         "the class 'Cat' (the same as 'cat'?) has no images in val",
         "the class 'cat' (the same as 'Cat'?) has no images in train",
@@ -404,7 +404,7 @@ def test_what_a_training_would_refuse_comes_first_in_the_same_words(name: str) -
     first = find_problems(inspection)[0]
     with pytest.raises(DataError) as caught:
         complete_splits(inspection.dataset, val_fraction=0.1, seed=0)
-    assert first == ("refused", f"finetune stops at these data: {caught.value.message}", caught.value.hint)
+    assert first == ("refused", f"finetune refuses this data: {caught.value.message}", caught.value.hint)
 
 
 TIED = st.lists(
@@ -428,7 +428,7 @@ def test_inspect_refuses_exactly_what_a_training_refuses(
     try:
         split_for_training(inspection, val_fraction=VAL_FRACTION, seed=0)
     except DataError as error:
-        assert message(inspection, "refused") == f"finetune stops at these data: {error.message}"
+        assert message(inspection, "refused") == f"finetune refuses this data: {error.message}"
     else:
         assert "refused" not in codes(inspection)
 

@@ -232,7 +232,7 @@ def test_fix_keeps_them_and_the_page_shows_them(tmp_path: Path) -> None:
     assert {item.name for item, _ in dropped} == {"dog/cut.jpg", "cat/white.png"}
     assert {f"cat/{name}.png" for name in ODD if name != "white"} < {item.name for item in kept}
     page = Page(inspection_page(inspection))
-    for title in ("Tiny images 2", "One color or nearly 6", "Nearly black 1", "Nearly white 1", "Blurred 3"):
+    for title in ("Tiny images 2", "One color, or nearly so 6", "Nearly black 1", "Nearly white 1", "Blurred 3"):
         assert title in page.text
     assert "7 x 5 px" in page.text and "contrast 0 of 255" in page.text
     for finding in find_problems(inspection):

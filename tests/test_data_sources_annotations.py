@@ -432,7 +432,7 @@ def test_class_folders_win_over_numbers(tmp_path: Path) -> None:
     path = written(tmp_path / "train.lst", "\n".join(rows) + "\n")
     dataset = opened(tmp_path)
     assert dataset.classes == ("cat", "dog")
-    assert any("train.lst: gives numbers" in note and str(path) in note for note in dataset.notes)
+    assert any("train.lst: only numbers" in note and str(path) in note for note in dataset.notes)
     assert opened(path).classes == ("0", "1")
 
 
@@ -531,5 +531,5 @@ def test_images_without_a_label_are_never_given_a_class(tmp_path: Path, export: 
 
 def test_an_unknown_annotation_file_is_refused_with_an_example(tmp_path: Path) -> None:
     error = refused(written(tmp_path / "package.json", {"name": "x"}))
-    assert "not in a known format of annotations" in error.message
+    assert "not in a known annotation format" in error.message
     assert '"image"' in (error.hint or "")

@@ -135,11 +135,11 @@ def test_every_obvious_form_of_an_array_gives_the_same_images(tmp_path: Path, ar
         (colors().astype(np.float32) / 127.5 - 1, "values from -1 to 1"),
         (colors().astype(np.int16) * 16, "may mean any brightness"),
         (np.where(colors() > 9, np.nan, 0.5), "not finite"),
-        (np.concatenate([colors(), colors()[..., :1]], axis=-1), "not one of images"),
-        (colors()[..., :2], "not one of images"),
-        (np.zeros((7, 100, 7), np.uint8), "not one of images"),
-        (np.zeros((7, 99), np.uint8), "not one of images"),
-        (np.zeros((7, 3, 9, 3), np.uint8), "not one of images"),
+        (np.concatenate([colors(), colors()[..., :1]], axis=-1), "not that of images"),
+        (colors()[..., :2], "not that of images"),
+        (np.zeros((7, 100, 7), np.uint8), "not that of images"),
+        (np.zeros((7, 99), np.uint8), "not that of images"),
+        (np.zeros((7, 3, 9, 3), np.uint8), "not that of images"),
         (colors() > 99, "not brightness values"),
         ((colors() > 99).astype(np.uint8), "only 0 and 1"),
         (colors()[:5], "5 images and"),
@@ -157,7 +157,7 @@ def test_what_is_not_obvious_is_refused_by_name(tmp_path: Path, images: Any, rea
     [
         (LABELS + 0.5, "whole numbers"),
         (LABELS - 1, "negative"),
-        (np.zeros((7, 2, 2)), "not one of labels"),
+        (np.zeros((7, 2, 2)), "not that of labels"),
         (np.array(["cat", "", "dog", "cat", "dog", "cat", "dog"]), "not the name of a class"),
         (LABELS[:5], "5 labels"),
     ],
@@ -219,7 +219,7 @@ def test_one_npy_file_for_each_image_is_refused_with_the_conversion(tmp_path: Pa
     for index in range(50):
         np.save(tmp_path / f"{index}.npy", colors(1)[0])
     error = refused(tmp_path)
-    assert "one file for each image" in error.message and error.hint and "fromarray" in error.hint
+    assert "one array file per image" in error.message and error.hint and "fromarray" in error.hint
 
 
 def test_arrays_beside_images_of_class_folders_do_no_harm(tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_mat_array_with_fewer_values_than_its_shape_is_an_error(tmp_path: Path
     path.write_bytes(data.replace(struct.pack("<2i", 1, 7), struct.pack("<2i", 1, 255)))
     assert "labels" in refused(path).message
     path.write_bytes(data.replace(struct.pack("<4i", *colors().shape), struct.pack("<4i", 7, SIDE_PX, 99, 3)))
-    assert "not as many values" in refused(path).message
+    assert "not have as many values" in refused(path).message
 
 
 def test_a_mat_file_of_version_7_3_has_the_reverse_order(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_only_column_that_names_images_and_the_only_one_with_few_values_are_
 def test_several_columns_that_may_be_labels_are_refused_with_the_commands(photos: Path) -> None:
     rows = [(name, label, "mf"[number // 4]) for number, (name, label) in enumerate(PAIRS)]
     path = table(photos / "t.csv", "id,kind,sex", rows)
-    with pytest.raises(DataError, match="several may be it: kind, sex") as caught:
+    with pytest.raises(DataError, match="several could be: kind, sex") as caught:
         opened(path)
     assert "--label-column kind, or --label-column sex" in (caught.value.hint or "")
     assert counts(opened(path, label_column="kind")) == CLASSES
@@ -107,7 +107,7 @@ def test_several_marks_in_a_row_are_refused_and_none_is_a_missing_label(photos: 
     assert set(opened(photos / "t.csv", label_column="cat").classes) == {"0", "1"}
     rows[2][1:] = [0, 0]
     path = table(photos / "t.csv", "id,cat,dog", rows)
-    with pytest.raises(DataError, match="line 4: no label; 1 of 8 rows have none"):
+    with pytest.raises(DataError, match="line 4: no label; rows without a label: 1 of 8"):
         opened(path)
     assert counts(opened(path, on_missing_label="skip")) == {"train": {"cat": 3, "dog": 4}}
 
@@ -116,13 +116,13 @@ def test_a_row_that_is_blank_in_all_columns_of_classes_has_no_label(photos: Path
     rows = [[name, *("10"[label != kind] for kind in ("cat", "dog", "owl"))] for name, label in PAIRS]
     rows[2][1:] = ["", "", ""]
     path = table(photos / "t.csv", "id,cat,dog,owl", rows)
-    with pytest.raises(DataError, match="line 4: no label; 1 of 8 rows have none"):
+    with pytest.raises(DataError, match="line 4: no label; rows without a label: 1 of 8"):
         opened(path)
     dataset = opened(path, on_missing_label="skip")
     assert len(dataset.items) == 7 and set(dataset.classes) <= {"cat", "dog", "owl"}
     # Marks that are blank in some columns may mean anything.
     rows[2][1:] = ["1", "", ""]
-    with pytest.raises(DataError, match="several may be it: cat, dog"):
+    with pytest.raises(DataError, match="several could be: cat, dog"):
         opened(table(photos / "t.csv", "id,cat,dog,owl", rows))
 
 
@@ -133,12 +133,12 @@ def test_marks_beside_a_column_of_labels_are_no_classes(photos: Path) -> None:
 
 def test_rows_without_label_are_refused_with_their_number_or_left_out(photos: Path) -> None:
     path = table(photos / "t.csv", "id,label", [*PAIRS[:-2], (IDS[6], ""), (IDS[7], " ")])
-    with pytest.raises(DataError, match="line 8: no label; 2 of 8 rows have none") as caught:
+    with pytest.raises(DataError, match="line 8: no label; rows without a label: 2 of 8") as caught:
         opened(path)
     assert "--on-missing-label skip" in (caught.value.hint or "")
     dataset = opened(path, on_missing_label="skip")
     assert counts(dataset) == {"train": {"cat": 3, "dog": 3}}
-    assert any("rows without label were left out: 2 of 8" in note for note in dataset.notes)
+    assert any("rows without a label were left out: 2 of 8" in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize("names", ["label_name", "benign_malignant", "what it is"])

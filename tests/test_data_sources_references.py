@@ -139,7 +139,7 @@ def test_names_in_several_folders_denote_the_folder_that_has_them_all(tmp_path: 
     images(tmp_path / "old", NAMES[:2])
     dataset = open_dataset(str(table(tmp_path / "labels.csv", NAMES)))
     assert names(dataset) == [f"new/{name}.png" for name in NAMES]
-    assert any("in new, which has all" in note for note in dataset.notes)
+    assert any("in new, which has all of them" in note for note in dataset.notes)
 
 
 def test_names_in_several_folders_that_have_them_all_are_refused_with_the_commands(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_report_is_no_image() -> None:
     del dataset.PixelData
     dataset.Modality = "SR"
     dataset.save_as(data)
-    assert "without an image of integers (SR)" in reason_of(data.getvalue())
+    assert "without integer pixels (SR)" in reason_of(data.getvalue())
 
 
 def test_a_large_image_is_refused_before_its_pixels_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,10 +32,10 @@ KIND_NAMES = {
     "sixteen_bit": "16 bits, scaled to 8",
     "cmyk": "CMYK",
 }
-#: Looks of images that a training gains little from -> their description.
+#: Looks of images that training gains little from -> their description.
 LOOK_NAMES = {
     "tiny": "much smaller than the others",
-    "flat": "one color or nearly",
+    "flat": "one color, or nearly so",
     "dark": "nearly black",
     "bright": "nearly white",
     "blurred": "blurred",

@@ -130,8 +130,8 @@ class _Bits:
             on_event(
                 Warned(
                     [
-                        f"{which} values below {2**self._needed:,}, and the model reads such images as "
-                        f"{self._bit_depth}-bit ones, so that they are nearly black to it: convert them as its "
+                        f"{which} values below {2**self._needed:,}, but the model reads such images as "
+                        f"{self._bit_depth}-bit ones, so they are nearly black to it: convert them as its "
                         "training images were, or train it on such images"
                     ]
                 )

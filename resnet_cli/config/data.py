@@ -52,16 +52,16 @@ class DataConfig(OfflineConfig):
         str | None,
         Flag(
             "Read the class from the file name: the first group of this expression, '^(\\w+)' for cat.12.jpg. An "
-            "expression that has a / is matched against the path below DATA.",
+            "expression with a / is matched against the path below DATA.",
             DATA,
         ),
     ] = None
     classes_at: Annotated[
         Literal["1", "2", "leaf"] | None,
         Flag(
-            "Level of folders that names the classes: the first, the second, or the innermost (leaf).",
+            "Folder level that names the classes: the first, the second, or the innermost (leaf).",
             DATA,
-            "1, unless it only groups folders with names of their own",
+            "1, unless these folders only group class folders",
         ),
     ] = None
     image_column: ImageColumn = None
@@ -72,7 +72,7 @@ class DataConfig(OfflineConfig):
     image_folder: ImageFolder = None
     on_missing_label: Annotated[
         Literal["error", "skip"],
-        Flag("Stop if rows of a table or a list have no label, or leave these images out.", DATA),
+        Flag("Stop at rows of a table or a list that have no label, or leave their images out.", DATA),
     ] = "error"
     group_by: Annotated[
         str | None,

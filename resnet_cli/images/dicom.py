@@ -66,13 +66,13 @@ def decode_dicom(data: bytes, path: str, *, max_pixels: int) -> Decoded:
 def _check(dataset: Any, path: str, max_pixels: int) -> None:
     if "Rows" not in dataset or "PixelData" not in dataset:
         what = dataset.get("Modality") or "no modality"
-        raise ImageError(path, f"DICOM without an image of integers ({what}); leave it out")
+        raise ImageError(path, f"DICOM without integer pixels ({what}); leave it out")
     check_size(path, int(dataset.Columns), int(dataset.Rows), max_pixels)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise ImageError(
             path,
-            f"DICOM with {frames:,} frames, of which each could be the image; write those that you mean to files of "
+            f"DICOM with {frames:,} frames, any of which could be the image; write the ones that you need to files of "
             "their own, for example: dcm2img --frame 1 IN.dcm OUT.png",
         )
     if int(dataset.get("SamplesPerPixel") or 1) not in (1, 3):

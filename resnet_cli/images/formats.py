@@ -51,7 +51,7 @@ RAW = Format(
         *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".orf", ".rw2", ".raf", ".pef"),
         *(".srw", ".x3f", ".3fr", ".iiq", ".rwl", ".erf", ".kdc", ".mrw"),
     ),
-    refusal="a camera raw file: its sensor data is not an image yet, and its preview would be another image; convert "
+    refusal="a camera raw file: its sensor data is not an image yet, and its preview is a different image; convert "
     "it first, for example: darktable-cli IMAGE.NEF IMAGE.jpg",
 )
 #: Formats whose files count as images, even where they cannot be read.

@@ -117,7 +117,7 @@ def read_pages(data: bytes) -> Iterator[Page]:
     except (struct.error, OverflowError) as error:
         # Pillow would read the tags that are left, and take defaults for the others.
         if is_first:
-            raise ValueError("its header is not complete") from error
+            raise ValueError("its header is incomplete") from error
 
 
 def read_all_pages(data: bytes) -> Iterator[Page]:

@@ -10,7 +10,7 @@ from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
 from resnet_cli.text import percent
 
-#: Cards of a gallery, and of one of images that a training gains little from.
+#: Cards of a gallery, and of one of images that training gains little from.
 MAX_CARDS = 24
 MAX_LOOK_CARDS = 12
 #: Names shown per group of copies.
@@ -36,7 +36,7 @@ _LOOKS: dict[str, tuple[str, str, Callable[[ScannedImage], str], Callable[[Scann
         lambda image: min(image.width, image.height),
     ),
     "flat": (
-        "One color or nearly",
+        "One color, or nearly so",
         "Images with hardly any contrast.",
         lambda image: f"contrast {image.contrast} of 255",
         lambda image: image.contrast,
@@ -55,7 +55,7 @@ _LOOKS: dict[str, tuple[str, str, Callable[[ScannedImage], str], Callable[[Scann
     ),
     "blurred": (
         "Blurred",
-        "No edge is sharp: out of focus, moved, or enlarged from a small image. The blurriest come first.",
+        "No edge is sharp: out of focus, blurred by motion, or enlarged from a small image. The blurriest come first.",
         lambda image: f"sharpness {image.sharpness:.2f}",
         lambda image: image.sharpness,
     ),
@@ -183,7 +183,7 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
 
 
 def _look_galleries(inspection: Inspection) -> list[Gallery]:
-    """Images that a training gains little from, the worst first."""
+    """Images that training gains little from, the worst first."""
     images = inspection.images
     galleries = []
     for code, (title, about, chip, order) in _LOOKS.items():

@@ -26,7 +26,7 @@ def trainability(inspection: Inspection) -> Iterator[Finding]:
     try:
         separated = check_training(inspection)
     except DataError as error:
-        yield Finding("refused", f"finetune stops at these data: {error.message}", error.hint or "choose other data")
+        yield Finding("refused", f"finetune refuses this data: {error.message}", error.hint or "use other data")
     else:
         yield from separated
 

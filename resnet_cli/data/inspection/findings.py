@@ -13,8 +13,8 @@ from resnet_cli.version import SCHEMA_VERSION
 
 #: Look -> how it is described, and what to do about it.
 LOOKS = {
-    "tiny": ("much smaller than the others", "replace them by larger ones, or remove them"),
-    "flat": ("of one color or nearly", "remove those that show nothing"),
+    "tiny": ("much smaller than the others", "replace them with larger ones, or remove them"),
+    "flat": ("of one color, or nearly so", "remove those that show nothing"),
     "dark": ("nearly black", "check how they were exported, or remove them"),
     "bright": ("nearly white", "check how they were exported, or remove them"),
     "blurred": ("blurred, or enlarged from a small image", "remove those in which the class cannot be recognized"),

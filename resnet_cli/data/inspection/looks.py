@@ -1,4 +1,4 @@
-"""Images that a training gains little from, by their look: tiny, of one color, nearly black or white, or blurred.
+"""Images that training gains little from, by their look: tiny, of one color, nearly black or white, or blurred.
 
 The scan measures each image by itself; which images stand out is decided by the whole set, since a set of small or soft
 images is as it should be. Thresholds were measured on 497 photos (ants and bees, ten ImageNet classes; 137 to 1,944
@@ -95,7 +95,7 @@ def sharpness(image: Image.Image) -> float:
     """The changes of slope relative to the slopes, at the strongest edges and in the blurrier of both directions.
 
     At an edge that is blurred by a Gaussian, the largest second difference is 0.6 / sigma times the largest first
-    difference, whatever the contrast; noise alone gives 1.7. The mean of fourth powers stands for the largest values.
+    difference, whatever the contrast; noise alone gives 1.7. The mean of fourth powers represents the largest values.
     Plain backgrounds, which lower the variance of the Laplacian, do not count.
 
     Args:

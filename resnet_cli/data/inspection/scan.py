@@ -185,5 +185,5 @@ def remedy(reasons: Iterable[str], omit: str) -> str:
         omit: The command that omits them; empty if there is none.
     """
     command = next(filter(None, map(missing_library_command, reasons)), "")
-    install = f"install what reads them: {command}; or " if command else ""
+    install = f"install the package that reads them: {command}; or " if command else ""
     return f"{install}replace or remove them{f', or omit them: {omit}' if omit else ''}"

@@ -1,4 +1,4 @@
-"""The splits that a training gets, and what makes a training impossible: one check for ``inspect`` and ``finetune``."""
+"""The splits for training, and what makes training impossible: one check for ``inspect`` and ``finetune``."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _separated(inspection: Inspection, pairs: set[tuple[int, int]]) -> list[Find
     return [
         Finding(
             "similar_class",
-            f"a whole class looks the same, so that similar images are in different splits, such as {names}: "
+            f"all images of a class look alike, so similar images are in different splits, such as {names}: "
             "the metrics will look better than they are",
             "add other images, or make train/ and val/ folders",
         )

@@ -176,7 +176,7 @@ def _how_to_use(exported: Exported) -> str:
     return (
         f"{_usage(exported)}\n\nThe 16-bit images that the model was trained on use {bit_depth} bits. resnet-cli reads "
         f"such images in the same way; other programs have to divide their values by {2 ** (bit_depth - 8)} to get the "
-        "8 bits that the file takes."
+        "8 bits that the exported model takes."
     )
 
 

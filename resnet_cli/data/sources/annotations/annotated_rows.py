@@ -1,4 +1,4 @@
-"""From what an annotation file says about images to rows with one label each."""
+"""Turns what an annotation file says about images into rows with one label each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OTHER_TOOLS = (
     "folder per class"
 )
 _ONE_LABEL = (
-    "one label per image is learned: keep one of them in the file, or write a table with the columns image,label"
+    "the model learns one label per image: keep one of them in the file, or write a table with the columns image,label"
 )
 
 #: Images from which on classes must repeat; a map may hold checksums or captions.
@@ -87,7 +87,7 @@ def _refuse_lists(annotated: Annotated, options: DataConfig) -> None:
 
 
 def _attribute(annotated: Annotated, wanted: str | None) -> str | None:
-    """The attribute that gives the classes; None for labels of any."""
+    """The attribute that gives the classes; None to use all labels."""
     counts = Counter(name for one in annotated.annotations for name, _ in one.labels)
     hint = f"its attributes: {', '.join(counts)[:300]}"
     if wanted is not None and wanted != annotated.container:
@@ -142,14 +142,14 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
         if num_shaped:
             num_shapes = sum(one.num_shapes for one in annotations)
             raise DataError(
-                f"{path}: {annotated.format} with {num_shapes:,} boxes, outlines or points, and no label of an image",
+                f"{path}: {annotated.format} with {num_shapes:,} boxes, outlines or points, but no label per image",
                 hint=_OTHER_TOOLS,
             )
         raise DataError(f"{path}: none of the {len(annotations):,} images that it lists has a label")
     num_classes = len({one.labels for one in annotations})
     if annotated.format == IMAGE_MAP and 2 * num_classes > len(annotations) >= _MANY:
         raise DataError(
-            f"{path}: {num_classes:,} different values for {len(annotations):,} images are no classes",
+            f"{path}: {num_classes:,} different values for {len(annotations):,} images are not classes",
             hint="a map gives each image the name of its class",
         )
     rows = []
@@ -161,7 +161,8 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
         group = _group(path, number, one.fields.get(group_by)) if group_by else ""
         rows.append(Row(image, checked_text(path, number, "label", label), one.split, group, number))
     if annotated.format.startswith("COCO") and num_shaped:
-        note = f"{path.name}: {num_shaped:,} images have boxes or outlines; their category is the label of the image"
+        have = "image has" if num_shaped == 1 else "images have"
+        note = f"{path.name}: {num_shaped:,} {have} boxes or outlines; their category is the label of the image"
         return Listed(rows, (note,))
     return Listed(rows)
 

@@ -17,6 +17,7 @@ from resnet_cli.data.sources.rows.row import RowFile
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
+from resnet_cli.text import counted
 
 
 class Candidate(NamedTuple):
@@ -92,11 +93,13 @@ def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candid
         if len(known) == len(pairs):
             same = ", ".join(one.annotated.path.name for one in taken)
             notes.append(
-                f"{candidate.annotated.path.name} was not used: {same} list the same images with the same labels"
+                f"{candidate.annotated.path.name} was not used: the same images have the same labels in {same}"
             )
             continue
         if known:
-            raise _undecided(survey, [taken[0], candidate], f"list {len(known):,} images in common, and others")
+            raise _undecided(
+                survey, [taken[0], candidate], f"list {counted(len(known), 'image')} in common, but also different ones"
+            )
         if taken and candidate.annotated.format != taken[0].annotated.format:
             formats = f"{taken[0].annotated.format} and {candidate.annotated.format}"
             raise _undecided(survey, [taken[0], candidate], f"label different images, in different formats: {formats}")
@@ -133,14 +136,14 @@ def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | b
     pairs = {(path.parent.name, label) for path, label in labels.items()}
     are_numbers = all(label.isdecimal() for _, label in pairs) and not any(name.isdecimal() for name, _ in pairs)
     if are_numbers and len(pairs) == len({name for name, _ in pairs}) == len({label for _, label in pairs}):
-        return DataError(f"{names}: gives numbers to the classes that folders name", hint=hint)
+        return DataError(f"{names}: only numbers the classes that the folders name", hint=hint)
     if len(labels) == num_images or _gives_splits(chosen):
         return False
     if all(name == label for name, label in pairs) and all(_is_at_top(path, survey) for path in labels):
         return True
     if 2 * len(labels) < num_images:
         return DataError(
-            f"{names}: labels only {len(labels):,} of {num_images:,} images, which are in folders", hint=hint
+            f"{names}: labels only {len(labels):,} of {num_images:,} images, which are in class folders", hint=hint
         )
     return False
 

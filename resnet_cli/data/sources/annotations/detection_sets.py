@@ -1,4 +1,4 @@
-"""Data for detection that was given to a classifier: called by its name."""
+"""Refuses data for detection, which a classifier cannot use, by name."""
 
 from __future__ import annotations
 

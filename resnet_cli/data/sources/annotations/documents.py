@@ -74,7 +74,7 @@ def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
 
 
 def _by_id(values: Any, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Objects with their ID, which some data sets (Herbarium 2022) call as annotations do."""
+    """Objects with their ID, which some data sets (Herbarium 2022) name as annotations do."""
     pairs = ((one.get("id", one.get(name)), one) for one in objects(values))
     return (pair for pair in pairs if isinstance(pair[0], str | int))
 

@@ -72,7 +72,7 @@ def _read_json(path: Path, is_row: IsRow) -> Annotated | None:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise DataError(
-                f"{path}: {size / 1e9:.1f} GB, more than {MAX_JSON_BYTES / 1e9:.0f} GB of JSON are not read"
+                f"{path}: {size / 1e9:.1f} GB; JSON files of more than {MAX_JSON_BYTES / 1e9:.0f} GB are not read"
             )
         data = path.read_bytes()
     except OSError as error:
@@ -100,7 +100,7 @@ def _slim(value: dict[str, Any]) -> dict[str, Any]:
     """Frees what takes most of the memory while a document is read."""
     for key in _HEAVY:
         content = value.get(key)
-        # Lists of names are no coordinates: `mask` may be a class.
+        # Lists of names are not coordinates: `mask` may be a class.
         if isinstance(content, list) and content and not isinstance(content[0], str):
             value[key] = True
         elif isinstance(content, str) and len(content) > _LONG_TEXT:
@@ -188,7 +188,7 @@ def _of_wrapped(path: Path, document: dict[str, Any], is_row: IsRow) -> Annotate
 
 
 def _read_lines(path: Path, *, is_table: bool = False) -> Annotated | None:
-    """Objects on lines; where tables are not looked for, those in no format of their own are a table too."""
+    """Objects on lines; where tables are not looked for, objects in no known format are a table too."""
     source = FORMATS[".jsonl"](path)
     _, first = next(source.records(()), (0, {}))
     for kind in OBJECT_FORMATS:

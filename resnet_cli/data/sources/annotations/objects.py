@@ -20,7 +20,7 @@ from resnet_cli.images import is_image_name
 
 #: Label Studio's path of a local file; the file's own path follows.
 _LOCAL_FILE = "/data/local-files/?d="
-#: Keys of Label Studio's JSON_MIN that are no controls.
+#: Keys of Label Studio's JSON_MIN that are not controls.
 _NO_CONTROLS = frozenset(
     "id annotator annotation_id created_at updated_at lead_time agreement filename file_upload".split()
 )

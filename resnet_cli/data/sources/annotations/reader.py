@@ -80,8 +80,8 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
     if annotated is None:
         if suffix in DOCUMENT_EXTENSIONS:
             raise DataError(
-                f"DATA {survey.spec}: not in a known format of annotations",
-                hint='for example [{"image": "cat.jpg", "label": "cat"}]; docs/data.md lists the formats',
+                f"DATA {survey.spec}: not in a known annotation format",
+                hint='expected, for example, [{"image": "cat.jpg", "label": "cat"}]; docs/data.md lists the formats',
             )
         return None
     annotated = _with_extensions(annotated)

@@ -59,6 +59,6 @@ def _refuse_pickles(survey: Survey) -> None:
             raise DataError(
                 f"{survey.spec}: the Python version of {name}, which consists of pickles; they are never unpickled, "
                 "because they can run code",
-                hint=f"take it by its name: resnet-cli finetune {name}; or give the binary version, "
+                hint=f"use it by name: resnet-cli finetune {name}; or give the binary version, "
                 f"{name[:5]}-{name[5:]}-binary.tar.gz",
             )

@@ -128,7 +128,7 @@ def _memory_limit() -> int:
 def _open_npy(path: Path) -> list[StoredArray]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: not one array")
+        raise DataError(f"{path}: does not contain one array")
     return [StoredArray(path, path.stem, array.shape, array.dtype, lambda: np.asarray(array))]
 
 
@@ -164,7 +164,7 @@ def _load_npz(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any
             if len(data) > num_bytes:
                 break
     if len(data) != num_bytes:
-        raise DataError(f"{path}: damaged: array {ascii(name)[:60]} has not as many values as its header says")
+        raise DataError(f"{path}: damaged: array {ascii(name)[:60]} does not have as many values as its header says")
     flat = np.frombuffer(data, dtype)
     return flat.reshape(shape, order="F" if is_fortran else "C")
 

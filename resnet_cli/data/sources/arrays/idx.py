@@ -103,13 +103,15 @@ def _read_split(
     if missing:
         present = next(path for key, path in files.items() if key[0] == split)
         raise DataError(
-            f"{present}: the file of its {missing[0]} is missing",
+            f"{present}: the file with its {missing[0]} is missing",
             hint=f"put {present.name.replace('images', 'labels') if missing == ['labels'] else 'the images'} beside it",
         )
     labels = to_labels(_read_array(files[split, "labels"], 1), str(files[split, "labels"]), class_names)
     array = _read_array(files[split, "images"], 3)
     if len(array) != len(labels):
-        raise DataError(f"{files[split, 'images']}: {len(array):,} images, and {len(labels):,} labels beside it")
+        raise DataError(
+            f"{files[split, 'images']}: {len(array):,} images, but {len(labels):,} labels in the file beside it"
+        )
     pixels, _ = to_pixels(
         array.transpose(0, 2, 1) if is_transposed else array, len(labels), str(files[split, "images"])
     )

@@ -109,7 +109,7 @@ class Elements:
             raise ValueError("its values are not numbers")
         flat = np.frombuffer(values, f"{self._order}{DATA_TYPES[kind]}")
         if len(flat) != math.prod(shape):
-            raise ValueError("an array has not as many values as its header says")
+            raise ValueError("an array does not have as many values as its header says")
         return flat.reshape(shape, order="F")
 
     def of(self, *kinds: int) -> memoryview:

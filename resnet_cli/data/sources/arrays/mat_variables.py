@@ -68,7 +68,7 @@ def _value(data: bytes | bytearray | memoryview, order: str, depth: int = 0) -> 
 def _bounded(count: int, data: bytes | bytearray | memoryview) -> range:
     # Each cell takes at least its tag.
     if count > len(data):
-        raise ValueError("an array has not as many cells as its header says")
+        raise ValueError("an array does not have as many cells as its header says")
     return range(count)
 
 
@@ -80,7 +80,7 @@ def _text(elements: Elements, order: str, num_rows: int) -> Any:
     kind, data = elements.next()
     encoding = _ENCODINGS.get(kind)
     if encoding is None:
-        raise ValueError(f"a text of the type {kind}" if kind not in DATA_TYPES else "a text of numbers")
+        raise ValueError(f"text of the type {kind}" if kind not in DATA_TYPES else "text that is stored as numbers")
     if encoding in ("utf-16", "utf-32"):
         encoding += "-le" if order == "<" else "-be"
     text = bytes(data).decode(encoding, "replace")

@@ -74,7 +74,7 @@ def _arranged(array: NDArray[Any], num_images: int, where: str) -> NDArray[Any]:
     views = [view for view in views if min(view.shape[1:3]) >= MIN_SIDE_PX]
     if len(views) != 1:
         shown = " x ".join(map(str, shape))
-        what = "may be arranged in several ways" if views else "is not one of images"
+        what = "may be arranged in several ways" if views else "is not that of images"
         raise DataError(
             f"{where}: the shape {shown}, with {num_images:,} labels, {what}",
             hint="images are [n x h x w] or [n x h x w x 3], of at least "
@@ -151,11 +151,11 @@ def to_labels(array: NDArray[Any], where: str, class_names: Sequence[str] = ()) 
     elif array.ndim == 2 and array.dtype.kind in "biuf":
         labels = _from_one_hot(array, where)
     else:
-        _refuse_labels(where, f"the shape {' x '.join(map(str, array.shape))} is not one of labels")
+        _refuse_labels(where, f"the shape {' x '.join(map(str, array.shape))} is not that of labels")
     if labels.dtype.kind in "US":
         return [_text(label, where) for label in labels.tolist()]
     if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
-        _refuse_labels(where, "labels are whole numbers or names")
+        _refuse_labels(where, "labels must be whole numbers or names")
     numbers = labels.astype(np.int64)
     if len(numbers) and numbers.min() < 0 and set(np.unique(numbers).tolist()) != {-1, 1}:
         _refuse_labels(where, f"{int((numbers < 0).sum()):,} labels are negative, which often means no label")
@@ -169,15 +169,15 @@ def to_labels(array: NDArray[Any], where: str, class_names: Sequence[str] = ()) 
 
 def _from_one_hot(array: NDArray[Any], where: str) -> NDArray[np.int64]:
     if not np.isin(array, (0, 1)).all():
-        _refuse_labels(where, f"the shape {' x '.join(map(str, array.shape))} is not one of labels")
+        _refuse_labels(where, f"the shape {' x '.join(map(str, array.shape))} is not that of labels")
     per_image = array.astype(np.int64).sum(axis=1)
     if (per_image > 1).any():
         raise DataError(
-            f"{where}: {int((per_image > 1).sum()):,} images have several labels, which is multi-label data",
+            f"{where}: {int((per_image > 1).sum()):,} images have several labels (multi-label data)",
             hint="give each image one label: an array [n] of class numbers",
         )
     if (per_image < 1).any():
-        _refuse_labels(where, f"{int((per_image < 1).sum()):,} images have no label, which may be multi-label data")
+        _refuse_labels(where, f"{int((per_image < 1).sum()):,} images have no label, as in multi-label data")
     return np.asarray(array.argmax(axis=1), np.int64)
 
 
@@ -193,7 +193,7 @@ def _text(label: str | bytes, where: str) -> str:
 
 
 def _refuse_labels(where: str, why: str) -> NoReturn:
-    raise DataError(f"{where}: {why}", hint="labels are an array [n] of class numbers or names, one for each image")
+    raise DataError(f"{where}: {why}", hint="labels must be an array [n] of class numbers or names, one for each image")
 
 
 def labeled_images(pixels: Pixels, labels: Sequence[str], split: Split) -> list[LabeledImage]:

@@ -37,7 +37,7 @@ _FER_SPLITS: dict[str, Split] = {"training": "train", "publictest": "val", "priv
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where a table has what.
+    """The columns of a table of pixels.
 
     Attributes:
         label: Index of the column of labels; None if there is none.
@@ -76,7 +76,8 @@ def read_pixel_tables(survey: Survey, options: DataConfig) -> Reading | None:
     if not labeled:
         if found and survey.file is not None:
             raise DataError(
-                f"{survey.file}: pixels without a column of labels", hint="name it with --label-column COLUMN"
+                f"{survey.file}: a table of pixels without a column of labels",
+                hint="name it with --label-column COLUMN",
             )
         return None
     return _read(survey, labeled, [path for path, columns in found if columns.label is None])
@@ -94,7 +95,7 @@ def _read(survey: Survey, found: Sequence[tuple[Path, _Columns]], unlabeled: Seq
     for (path, columns), split in zip(found, by_name, strict=True):
         images += _images(path, columns, split or "train")
         if columns.is_fer:
-            notes.append(f"the numbers in {path.name} are named as FER2013 does: {', '.join(_FER_CLASSES)}")
+            notes.append(f"the numbers in {path.name} get the class names of FER2013: {', '.join(_FER_CLASSES)}")
     mirror_safe = is_mirror_safe(images, survey.spec)
     images, names_note = name_classes(images, found[0][0], survey)
     names = ", ".join(path.name for path, _ in found)
@@ -169,7 +170,7 @@ def _images(path: Path, columns: _Columns, split: Split) -> list[LabeledImage]:
         next(rows)
     for line, cells in rows:
         if len(cells) < columns.stop:
-            raise row_error(path, line, f"{len(cells)} cells, fewer than columns")
+            raise row_error(path, line, f"{len(cells)} cells, fewer than there are columns")
         texts = (
             cells[columns.start].split() if columns.stop == columns.start + 1 else cells[columns.start : columns.stop]
         )
@@ -179,7 +180,7 @@ def _images(path: Path, columns: _Columns, split: Split) -> list[LabeledImage]:
             raise row_error(path, line, "a pixel is not a whole number from 0 to 255") from error
         num_values = num_values or len(pixels)
         if len(pixels) != num_values:
-            raise row_error(path, line, f"{len(pixels):,} pixels, and {num_values:,} in the first row")
+            raise row_error(path, line, f"{len(pixels):,} pixels, but {num_values:,} in the first row")
         values += pixels
         labels.append(_label(path, line, cells[columns.label or 0].strip(), columns))
         splits.append(_split(path, line, cells[columns.split].strip()) if columns.split is not None else split)

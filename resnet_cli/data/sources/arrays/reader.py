@@ -48,8 +48,8 @@ def read_arrays(survey: Survey, options: DataConfig) -> Reading | None:
     try:
         if len(paths) > _MAX_FILES:
             raise DataError(
-                f"{survey.spec}: {len(paths):,} files of arrays such as {paths[0].name}; one file for each image is "
-                "not a format that is read",
+                f"{survey.spec}: {len(paths):,} files of arrays such as {paths[0].name}; one array file "
+                "per image is not supported",
                 hint="write the images as PNG files: PIL.Image.fromarray(numpy.load('a.npy')).save('a.png')",
             )
         arrays = [array for path in paths for array in open_arrays(path)]
@@ -138,10 +138,10 @@ def _check(pair: Pair) -> None:
             )
     count = num_labels(pair.labels.shape)
     if not count:
-        raise DataError(f"{pair.labels}: contains no labels", hint="images and labels are arrays of equal length")
+        raise DataError(f"{pair.labels}: contains no labels", hint="save images and labels as arrays of equal length")
     if count not in (pair.images.shape[0], pair.images.shape[-1]):
         raise DataError(
             f"{pair.images} has {pair.images.shape[0]:,} images and {pair.labels} {count:,} labels",
-            hint="images and labels are arrays of equal length, in the same order",
+            hint="save images and labels as arrays of equal length, in the same order",
         )
     check_shape(pair.images.shape, count, str(pair.images))

@@ -16,7 +16,7 @@ _MASK_WORDS = frozenset(
     "annotation annotations annots groundtruth gt label labels labelmaps mask masks segmentation segmentations "
     "trimap trimaps".split()
 )
-#: Those that a class could also be called, as a face with a mask.
+#: Those that could also be the name of a class, such as faces with a mask.
 _SINGULAR = frozenset({"annotation", "label", "mask", "segmentation", "trimap"})
 _NEGATION = re.compile(r"(no|non|not|un|with|without|incorrect|wrong)(mask|label|annotat|segment)")
 #: Endings of the names of masks beside their images. Source: BUSI (`benign (1)_mask_1.png`), ISIC (`_segmentation`).
@@ -49,17 +49,25 @@ def pass_over(layout: Layout, keep: Container[str]) -> list[str]:
     notes = []
     runs = sorted(layout.survey.own_runs)
     if num_images := sum(_num_images(layout.survey, name) for name in runs):
-        notes.append(f"{images(num_images)} in results of this tool ({', '.join(runs[:3])}) were not used")
+        notes.append(
+            f"{images(num_images)} in results of this tool ({', '.join(runs[:3])}) {_were(num_images)} not used"
+        )
     if num_images := sum(map(layout.count, masks)):
         notes.append(
-            f"{images(num_images)} in {', '.join(masks[:3])}{', ...' * (len(masks) > 3)} were not used: they have the "
-            "names of other images, as masks have"
+            f"{images(num_images)} in {', '.join(masks[:3])}{', ...' * (len(masks) > 3)} {_were(num_images)} not used, "
+            "because the names are those of other images, as for masks"
         )
     layout.leave_out(masks, mask_files)
     if num_images := sum(len(names) for name, names in mask_files.items() if not _is_below(name, masks)):
         example = min(min(names) for names in mask_files.values())
-        notes.append(f"{images(num_images)} such as {example} were not used: they are called as masks of other images")
+        notes.append(
+            f"{images(num_images)} such as {example} {_were(num_images)} not used, because the names are those of masks"
+        )
     return notes
+
+
+def _were(num: int) -> str:
+    return "was" if num == 1 else "were"
 
 
 def _is_below(name: str, folders: Iterable[str]) -> bool:
@@ -67,13 +75,13 @@ def _is_below(name: str, folders: Iterable[str]) -> bool:
 
 
 def _num_images(survey: Survey, name: str) -> int:
-    """Number of images in and below a folder, whatever they are."""
+    """Number of images in and below a folder, used or not."""
     folder = survey.folder(name)
     return len(folder.images) + sum(_num_images(survey, folder.child(child)) for child in folder.folders)
 
 
 def _is_mask_folder(layout: Layout, name: str) -> bool:
-    """Whether a folder is called as masks are, and its images are called as those beside the folder are."""
+    """Whether a folder has a name for masks, and its images have the names of those beside the folder."""
     words = [word for word in words_of(last(name)) if word not in CONTAINERS and split_of(word) is None]
     if words == ["ground", "truth"]:
         words = ["groundtruth"]
@@ -89,7 +97,7 @@ def _is_mask_folder(layout: Layout, name: str) -> bool:
         return False
     if layout.images(parent) or any(map(_is_container, beside)):
         return True
-    # Numbers alone are no pair: class folders are often numbered from 1.
+    # Numbers alone do not make a pair: class folders are often numbered from 1.
     is_counted = all(stem.isdigit() for stem in masks)
     return not (is_counted or _SINGULAR.issuperset(words))
 
@@ -120,7 +128,7 @@ def _unmasked(stem: str) -> str:
 
 
 def _mask_files(names: tuple[str, ...]) -> frozenset[str]:
-    """The images of a folder that are called as masks of other images in it."""
+    """The images of a folder whose names are those of masks of other images in it."""
     # One look at all names together: a regular expression for each of them would take too long.
     text = "\n".join(names).lower()
     if not any(hint in text for hint in _MASK_HINTS):

@@ -9,6 +9,7 @@ from resnet_cli.data.sources.folder_names import CONTAINERS
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, parse_split, split_of, words_of
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
+from resnet_cli.text import counted
 
 _UNLABELED = re.compile(
     r"(un(labell?ed|sup(ervised)?|classified|annotated|tagged)|(no|not|without)label(s|l?ed)?)(data|images?|set)?"
@@ -121,7 +122,7 @@ def last(name: str) -> str:
 
 
 def is_unlabeled(name: str) -> bool:
-    """Whether a folder is called as annotation tools call that of images without a label: ``no_label``, ``unsup``."""
+    """Whether a folder has the name that annotation tools give to images without a label: ``no_label``, ``unsup``."""
     return _UNLABELED.fullmatch("".join(words_of(last(name)))) is not None
 
 
@@ -133,4 +134,9 @@ def shown(names: list[str], layout: Layout) -> str:
 
 def images(count: int) -> str:
     """``1 image``, ``1,200 images``."""
-    return f"{count:,} image{'s' * (count != 1)}"
+    return counted(count, "image")
+
+
+def without_labels(count: int, name: str) -> str:
+    """``3 images in test have no labels and were not used``."""
+    return f"{images(count)} in {name} {'has no label and was' if count == 1 else 'have no labels and were'} not used"

@@ -1,4 +1,4 @@
-"""Flat folders whose images are called after their classes: ``cat.0.jpg``, ``american_bulldog_100.jpg``."""
+"""Flat folders whose images are named after their classes: ``cat.0.jpg``, ``american_bulldog_100.jpg``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resnet_cli.data.dataset import Split
-from resnet_cli.data.sources.folders.layout import Layout, images, last
+from resnet_cli.data.sources.folders.layout import Layout, last, without_labels
 from resnet_cli.data.sources.split_names import parse_split, words_of
 
 #: The class, a separator, a number, the extension.
@@ -82,7 +82,7 @@ def find_named_classes(layout: Layout, top: str) -> NamedClasses | None:
         if found is not None and set(found) <= set(counted):
             kept.append((split, root))
         else:
-            notes.append(f"{images(len(layout.images(root)))} in {last(root)} have no labels and were not used")
+            notes.append(without_labels(len(layout.images(root)), last(root)))
     shown = ", ".join(f"{name} ({count})" for name, count in sorted(counted.items())[:5]) + ", ..." * (len(counted) > 5)
     notes.insert(0, f"the classes are in the file names: {shown}; the same as --label-regex '{NUMBERED}'")
     return NamedClasses(tuple(kept), tuple(notes))

@@ -11,7 +11,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.folders.checks import pass_over
 from resnet_cli.data.sources.folders.class_levels import Levels, choose_levels
-from resnet_cli.data.sources.folders.layout import Layout, images, last
+from resnet_cli.data.sources.folders.layout import Layout, last, without_labels
 from resnet_cli.data.sources.folders.misnamed import ContentLooks
 from resnet_cli.data.sources.folders.name_classes import NUMBERED, find_named_classes
 from resnet_cli.data.sources.folders.packed import packed_note
@@ -169,8 +169,8 @@ class _Found:
         notes = [f"the folder {name} contains no images" for name in self._empty]
         for name in self._unlabeled:
             notes.append(
-                f"{images(self._layout.count(name))} in {name} have no labels and were not used; --classes with all "
-                "names takes the folder as a class"
+                f"{without_labels(self._layout.count(name), name)}; to use the folder as a class, list it in --classes "
+                "with the others"
             )
         if self._looks.found:
             looks = self._looks.found

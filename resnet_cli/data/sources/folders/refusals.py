@@ -15,6 +15,7 @@ from resnet_cli.data.sources.folders.name_classes import suggest_regex
 from resnet_cli.data.sources.folders.packed import refuse_only_packed
 from resnet_cli.data.sources.split_names import parse_split, words_of
 from resnet_cli.errors import DataError
+from resnet_cli.text import counted
 
 _CLASS_FOLDERS = "DATA/cat/1.jpg, DATA/dog/2.jpg, or the same under DATA/train and DATA/val"
 #: Names of images that an expression is tried on.
@@ -97,7 +98,7 @@ def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
     loose = len(layout.images(""))
     if loose:
         raise DataError(
-            f"{survey.spec}: {loose} images but no class folders",
+            f"{survey.spec}: {counted(loose, 'image')} but no class folders",
             hint=f"sort them into one folder per class: {_CLASS_FOLDERS}; or take the classes from file names or a "
             f"table: {_other_labels(layout, '')}",
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resnet_cli.data.dataset import SPLITS, Split
-from resnet_cli.data.sources.folders.layout import Layout, images, is_unlabeled, last, shown
+from resnet_cli.data.sources.folders.layout import Layout, is_unlabeled, last, shown, without_labels
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, parse_split
 from resnet_cli.errors import DataError
 
@@ -31,7 +31,7 @@ class Splits:
 def find_splits(layout: Layout, top: str, *, by_name: bool) -> Splits:
     """Finds the folders in ``top`` that denote splits.
 
-    A folder that is called exactly as a split, such as ``train``, denotes one if it contains class folders. Longer
+    A folder with exactly the name of a split, such as ``train``, denotes one if it contains class folders. Longer
     names, such as ``seg_train``, do only beside another split, if their other words are the same and they contain the
     same classes: a class may be called ``train_station``.
 
@@ -102,7 +102,7 @@ def _refuse_twice(layout: Layout, chosen: dict[str, Split], *, exact: bool) -> N
 
 
 def _flat_notes(layout: Layout, exact: list[str], *, by_name: bool) -> tuple[str, ...]:
-    """Says that folders called as splits were taken for classes, where there are several of them."""
+    """Says that folders with the names of splits were taken for classes, where there are several of them."""
     if by_name or len(exact) < 2:
         return ()
     return (f"{shown(exact, layout)} were taken for classes, since they contain no class folders",)
@@ -115,7 +115,7 @@ def _beside(layout: Layout, names: list[str], first: str) -> tuple[str, ...]:
         name for name in names if (parse_split(last(name)) or is_unlabeled(name)) and not layout.class_folders(name)
     ]
     for name in unlabeled:
-        notes.append(f"{images(layout.count(name))} in {last(name)} have no labels and were not used")
+        notes.append(without_labels(layout.count(name), last(name)))
     others = [name for name in names if name not in unlabeled]
     if others:
         notes.append(f"folders beside {last(first)} were ignored: {shown(others, layout)}")

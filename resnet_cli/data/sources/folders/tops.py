@@ -10,7 +10,7 @@ from collections.abc import Container, Sequence
 from pathlib import PurePosixPath
 
 from resnet_cli.data.sources.folder_names import CONTAINERS
-from resnet_cli.data.sources.folders.layout import Layout, images, is_unlabeled, last, shown
+from resnet_cli.data.sources.folders.layout import Layout, images, is_unlabeled, last, shown, without_labels
 from resnet_cli.data.sources.folders.splits import Splits, find_splits
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, words_of
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
@@ -64,14 +64,14 @@ def find_top(layout: Layout, keep: Container[str]) -> tuple[str, list[str]]:
 
 
 def _unlabeled_notes(layout: Layout, name: str, inner: str) -> list[str]:
-    """Notes about folders without labels that are beside the way from a folder down to another."""
+    """Notes about unlabeled folders beside the folders that lead from one folder down to another."""
     notes = []
     while name != inner:
         rest = inner.removeprefix(f"{name}/" if name else "")
         child = layout.survey.folder(name).child(rest.partition("/")[0])
         for other in layout.folders(name):
             if other != child and is_unlabeled(other):
-                notes.append(f"{images(layout.count(other))} in {last(other)} have no labels and were not used")
+                notes.append(without_labels(layout.count(other), last(other)))
         name = child
     return notes
 
@@ -90,8 +90,8 @@ def _pass_over_copies(layout: Layout, name: str, notes: list[str]) -> None:
             return
         if not find_splits(layout, name, by_name=False).roots:
             raise DataError(
-                f"{layout.survey.spec}: the folder {child} contains folders called like those beside it "
-                f"({', '.join(sorted(below)[:5])}), with other images",
+                f"{layout.survey.spec}: the folder {child} contains folders with the same names as those "
+                f"beside it ({', '.join(sorted(below)[:5])}), but with other images",
                 hint=f"give it alone as DATA: {_path(layout, child)}; or move it elsewhere",
             )
     if len(inner) > _MAX_COMPARED or find_splits(layout, name, by_name=False).roots:

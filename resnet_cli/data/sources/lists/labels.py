@@ -137,14 +137,14 @@ def _choose_labels(
     rows = [text.split() for text in given]
     if len(given) >= MIN_TEXTS and len(set(given)) > len(given) / 2:
         raise DataError(
-            f"most of the texts after its images are different, such as '{given[0][:40]}'; they are no classes",
+            f"most of the texts after its images are different, such as '{given[0][:40]}'; they are not classes",
             hint="each line is: path label",
         )
     if not all(word.isdecimal() and word.isascii() and len(word) < 10 for row in rows for word in row):
         return [text or folder for text, folder in zip(texts, folders, strict=True)], []
     if {"-1", "1"} <= set(given) <= {"-1", "0", "1"}:
         raise DataError(
-            "1 and -1 after an image say whether it shows one object; they are no classes",
+            "1 and -1 after an image say whether it shows one object; they are not classes",
             hint="each line is: path label",
         )
     if not given:

@@ -21,7 +21,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > MAX_MAT_BYTES:
-            raise DataError(f"{path}: larger than {MAX_MAT_BYTES // 1024**2} MB, which no list of images is")
+            raise DataError(f"{path}: larger than {MAX_MAT_BYTES // 1024**2} MB, too large for a list of images")
         with path.open("rb") as file:
             head = file.read(128)
     except OSError as error:

@@ -139,9 +139,9 @@ def _without_label(file: RowFile, rows: Sequence[Row], options: DataConfig) -> s
     num_blank = sum(not row.label for row in rows)
     first = next(row for row in rows if not row.label)
     if options.on_missing_label == "skip" and num_blank < len(rows):
-        return f"{file.path.name}: rows without label were left out: {num_blank:,} of {len(rows):,}"
+        return f"{file.path.name}: rows without a label were left out: {num_blank:,} of {len(rows):,}"
     raise DataError(
-        f"{file.path}: line {first.line}: no label; {num_blank:,} of {len(rows):,} rows have none",
+        f"{file.path}: line {first.line}: no label; rows without a label: {num_blank:,} of {len(rows):,}",
         hint="leave them out: --on-missing-label skip"
         if num_blank < len(rows)
         else "name the column of the labels: --label-column COLUMN",

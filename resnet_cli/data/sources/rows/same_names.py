@@ -75,7 +75,10 @@ def choose_folder(file: RowFile, rows: Sequence[Row], choices: dict[int, list[st
             choices[number] = [image for image in images if image.startswith(f"{chosen}/")] or images
         if all(len(choices[number]) == 1 for number in doubtful):
             others = ", ".join(sorted(groups - {chosen}))
-            return [f"{file.path.name}: names that are also in {others} denote the images in {chosen}, which has all"]
+            return [
+                f"{file.path.name}: names that are also in {others} denote the images in {chosen}, which has all of "
+                "them"
+            ]
     raise DataError(
         f"{file.path}: {len(doubtful):,} of {len(rows):,} rows fit several images, such as '{rows[number].image}': "
         f"{', '.join(images[:3])}",

@@ -77,17 +77,17 @@ _FORMATS = (
     _Format(
         "the binary version of STL-10",
         re.compile(r"(train|test|unlabeled)_x\.bin"),
-        "take it by its name: resnet-cli finetune stl10",
+        "use it by name: resnet-cli finetune stl10",
     ),
     _Format(
-        "a file packed with gzip",
+        "a file compressed with gzip",
         re.compile(r".+\.(h5|hdf5|npy|npz|mat|arrow|parquet|tar)\.gz"),
-        "unpack it with gunzip, and give DATA again",
+        "decompress it with gunzip, and run the command again",
     ),
     _Format(
         "the Python version of CIFAR (pickles, which are never loaded)",
         re.compile(r"data_batch_\d|test_batch|batches\.meta"),
-        "take it by its name: resnet-cli finetune cifar10; or give the binary version, cifar-10-binary.tar.gz",
+        "use it by name: resnet-cli finetune cifar10; or give the binary version, cifar-10-binary.tar.gz",
     ),
     _Format(
         "a pickle, which can run code and is never loaded",

@@ -40,7 +40,7 @@ def shard_files(spec: str) -> list[Path]:
     """The files of a pattern with braces, ``shards/train-{000000..000009}.tar``; empty if it is no such pattern.
 
     Raises:
-        DataError: A file does not exist, or the pattern stands for too many files.
+        DataError: A file does not exist, or the pattern denotes too many files.
     """
     if not _BRACES.search(spec) or not spec.lower().endswith(SHARD_EXTENSIONS):
         return []
@@ -48,7 +48,7 @@ def shard_files(spec: str) -> list[Path]:
     while match := _BRACES.search(names[0]):
         choices = match[3].split(",") if match[3] is not None else _numbers(match[1], match[2])
         if len(names) * len(choices) > _MAX_SHARDS:
-            raise DataError(f"DATA {spec}: stands for more than {_MAX_SHARDS:,} files")
+            raise DataError(f"DATA {spec}: denotes more than {_MAX_SHARDS:,} files")
         names = [f"{name[: match.start()]}{choice}{rest}" for name, rest in _around(names) for choice in choices]
     paths = [user_path(name) for name in names]
     missing = [path for path in paths if not os.path.isfile(path)]
@@ -145,7 +145,7 @@ def read_shard_files(paths: Sequence[Path], survey: Survey) -> Reading:
     if any(splits) and not all(splits):
         unknown = paths[splits.index(None)]
         raise DataError(
-            f"{survey.spec}: the names of some shards denote a split, that of {unknown.name} does not",
+            f"{survey.spec}: the names of some shards denote a split, but that of {unknown.name} does not",
             hint="give the shards of one kind as DATA: 'shards/train-{000000..000009}.tar'",
         )
     parts: list[tuple[str, Split, Samples]] = []
@@ -153,7 +153,9 @@ def read_shard_files(paths: Sequence[Path], survey: Survey) -> Reading:
         folder = archives.unpacked(path, wanted=is_wanted_member)
         samples = samples_in(Survey(folder, spec=str(path), within=folder))
         if not samples.found:
-            raise DataError(f"{path}: contains no images with labels", hint="remove it, or give its siblings by name")
+            raise DataError(
+                f"{path}: contains no images with labels", hint="remove it, or give the other shards by name"
+            )
         parts.append((_prefix(path, survey.root), split or "train", samples))
     found, notes = to_classes(parts)
     images, names_note = name_classes(found, paths[0], survey)

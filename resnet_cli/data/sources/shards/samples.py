@@ -81,8 +81,8 @@ def samples_in(survey: Survey) -> Samples:
     notes = []
     if num_dotted:
         notes.append(
-            f"keys with a dot, which webdataset would take for one sample each: {num_dotted:,} images; they are "
-            "separated at the last dot of their names"
+            f"images whose keys have a dot, which webdataset would merge into fewer samples: {num_dotted:,}; their "
+            "keys end at the last dot of their names"
         )
     is_certain = bool(found) and not num_unlabelled and all(_is_usable(sample) for sample in found[:20])
     return Samples(tuple(found), num_unlabelled, is_certain, tuple(notes))
@@ -136,7 +136,7 @@ def to_classes(parts: Sequence[tuple[str, Split, Samples]]) -> tuple[list[Labele
     if field is None:
         fields = sorted({field for sample in every for field in sample.fields})
         raise DataError(
-            f"no kind of label is in all samples: {', '.join(fields) or 'there is none'}",
+            f"no kind of label is in all samples: {', '.join(fields) or 'there are no labels'}",
             hint="give each sample a file KEY.cls with the number or name of its class",
         )
     images = []

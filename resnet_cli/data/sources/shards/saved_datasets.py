@@ -101,7 +101,8 @@ def _state_files(folder: Path) -> list[Path]:
     found = [entry.get("filename") if isinstance(entry, dict) else None for entry in files or []]
     if state.get("_indices_data_files") or state.get("_indices_files"):
         raise DataError(
-            f"{folder}: its rows are chosen by a separate file of indices", hint="save dataset.flatten_indices()"
+            f"{folder}: a separate file of indices selects its rows, which is not supported",
+            hint="save dataset.flatten_indices()",
         )
     return [folder / name for name in _plain_names(folder / _STATE_FILE, found)]
 

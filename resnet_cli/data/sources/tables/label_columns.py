@@ -240,7 +240,7 @@ class _Chooser:
         if not found:
             raise no_column(self._path, self._columns, "label")
         raise DataError(
-            f"{self._path}: no column is called 'label', and several may be it: {', '.join(found[:8])}",
+            f"{self._path}: no column is called 'label', and several could be: {', '.join(found[:8])}",
             hint=f"{_commands('label', found)}; {listed(self._columns)}",
         )
 

@@ -106,7 +106,7 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
     unclear = [table for table in found if table.choice.is_guess and split_of(table.path.stem) == "test"]
     survey.refusals += [
         NotUsed(
-            f"{table.path} names images, but no column has a usual name of labels",
+            f"{table.path} names images, but no column has a usual name for labels",
             hint="name it with --label-column COLUMN",
         )
         for table in unclear
@@ -224,7 +224,7 @@ def _folders_decide(
         return _not_used(first, "numbers the classes that folders name"), {}
     agrees = all(name == label for name, label in pairs)
     if agrees and pairs.total() < num_images and len(splits) < 2 and not are_paths:
-        what = f"lists only {pairs.total():,} of {num_images:,} images, with the classes that their folders have"
+        what = f"lists only {pairs.total():,} of {num_images:,} images, with the classes of their folders"
         return _not_used(first, what), {}
     return None, {}
 
