@@ -203,9 +203,9 @@ def test_sorted_links() -> None:
 
 def test_quiet_says_nothing_but_errors() -> None:
     result = run("in", "-o", "a.csv", "--quiet", exit_code=3)
-    assert result.stdout == "" and result.stderr.splitlines() == [
-        "warning: in/broken.png: not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF)"
-    ]
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: in/broken.png: not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF, ")
 
 
 WRONG: list[tuple[list[str], str]] = [

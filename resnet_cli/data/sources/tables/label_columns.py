@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
 from resnet_cli.data.sources.reading import NotUsed
 from resnet_cli.data.sources.rows.text import TableFile, is_undecoded, western
 from resnet_cli.data.sources.tables.columns import (
@@ -166,7 +167,7 @@ class _Chooser:
         if profile.num_long:
             self._note(f"rows with more cells than columns: {profile.num_long:,} of {profile.num_rows:,}")
         counts = profile.columns[columns.label].counts if columns.label in profile.columns else {}
-        undecoded = [text for text in counts if is_undecoded(text)]
+        undecoded = [text for text in counts if is_undecoded(text)] if CLEANED_COLUMN not in self._columns else []
         if undecoded:
             self._note(f"it is not UTF-8 and was read as Windows-1252, such as '{western(undecoded[0])}'")
 

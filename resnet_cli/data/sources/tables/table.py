@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.rows.text import western
 from resnet_cli.data.sources.tables.columns import Columns, columns_by_name, plain_column
@@ -118,6 +119,8 @@ def rows_of(
     known = set(source.columns)
     names = {"image": columns.image, "label": columns.label, "split": columns.split, "group": columns.group}
     names = {role: column for role, column in names.items() if column}
+    # A cleaned table has the names of folders and files as they are, in whatever encoding.
+    decodes = CLEANED_COLUMN not in source.columns
     num_rows = 0
     for line, record in source.records(columns.used):
         num_rows += 1
@@ -135,7 +138,7 @@ def rows_of(
         if columns.split:
             values["split"] = _split(columns.split, values["split"])
         values["image"] = identifier(columns.image, values["image"])
-        yield _row(path, line, values)
+        yield _row(path, line, values, decodes=decodes)
     if not num_rows:
         raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
 
@@ -168,9 +171,9 @@ def identifier(column: str, value: Any) -> Any:
     return str(value) if is_number and plain_column(column).endswith("id") else value
 
 
-def _row(path: Path, line: int, values: dict[str, Any]) -> Row:
+def _row(path: Path, line: int, values: dict[str, Any], *, decodes: bool) -> Row:
     image, data = image_of(path, line, values.pop("image"))
-    texts = {role: _text(path, line, role, value) for role, value in values.items()}
+    texts = {role: _text(path, line, role, value, decodes=decodes) for role, value in values.items()}
     if not image.strip():
         raise row_error(path, line, "no image")
     return Row(image=checked_text(path, line, "image", image), line=line, data=data, **texts)
@@ -191,7 +194,7 @@ def image_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
     return base if base.strip(" .") else f"row{line:06d}", data
 
 
-def _text(path: Path, line: int, role: str, value: Any) -> str:
+def _text(path: Path, line: int, role: str, value: Any, *, decodes: bool = True) -> str:
     """A cell as stripped text; null and NaN are empty."""
     if isinstance(value, float):
         if math.isinf(value):
@@ -202,7 +205,7 @@ def _text(path: Path, line: int, role: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise row_error(path, line, f"the {role} must be text or a number, not {quoted(value)}")
     text = str(value).strip()
-    decoded = western(text)
+    decoded = western(text) if decodes else text
     if decoded is None:
         raise row_error(
             path,
