@@ -48,6 +48,12 @@ def size(num_bytes: int) -> str:
     return f"{value:.1f} {units[-1]}" if value < 10 else f"{value:,.0f} {units[-1]}"
 
 
+def first_of(texts: Sequence[str], at_most: int) -> str:
+    """``a, b and 3 more``: the first texts, and the number of those that are not shown."""
+    more = f" and {len(texts) - at_most:,} more" if len(texts) > at_most else ""
+    return ", ".join(texts[:at_most]) + more
+
+
 def duration(seconds: float) -> str:
     """``42 s``, ``12 min``, ``1.5 h``: seconds below 2 minutes, hours from 90 minutes on."""
     if seconds < 120:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.text import duration, percent, percent_range, size
+from resnet_cli.text import duration, first_of, percent, percent_range, size
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,8 @@ def test_a_range_has_one_unit() -> None:
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_long_list_ends_with_the_number_of_what_is_not_shown() -> None:
+    assert [first_of(["a", "b", "c"], at_most) for at_most in (2, 3, 4)] == ["a, b and 1 more", "a, b, c", "a, b, c"]
+    assert first_of(["a"] * 2001, 1) == "a and 2,000 more"

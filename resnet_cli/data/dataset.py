@@ -13,6 +13,7 @@ from PIL import Image
 
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import MAX_PIXELS, Pixels, decode, from_pixels, read_image
+from resnet_cli.text import first_of
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -142,12 +143,12 @@ class Dataset:
         if missing:
             raise DataError(
                 f"--classes: '{missing[0]}' is not a class of {self.name}",
-                hint=f"its classes: {_some(self.classes)}",
+                hint=f"its classes: {first_of(self.classes, 20)}",
             )
         if len(set(classes)) != len(classes) or len(classes) < 2:
             raise DataError(
                 f"--classes {','.join(classes)}: name at least two different classes",
-                hint=f"its classes: {_some(self.classes)}",
+                hint=f"its classes: {first_of(self.classes, 20)}",
             )
         new_label = {self.classes.index(name): label for label, name in enumerate(classes)}
         items = tuple(
@@ -165,12 +166,8 @@ class Dataset:
         if unknown:
             raise DataError(
                 f"{self.name} has {len(unknown)} classes that the model does not have: {', '.join(unknown[:5])}",
-                hint=f"the model's classes: {_some(classes)}; choose with --classes, or rename the folders",
+                hint=f"the model's classes: {first_of(classes, 20)}; choose with --classes, or rename the folders",
             )
         index = [list(classes).index(name) for name in self.classes]
         items = tuple(dataclasses.replace(item, label=index[item.label]) for item in self.items)
         return dataclasses.replace(self, classes=tuple(classes), items=items)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

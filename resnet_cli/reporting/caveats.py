@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.text import first_of
 
 #: The metrics of a class with fewer evaluated images say little.
 FEW_IMAGES = 10
@@ -25,8 +26,7 @@ def notes_about(evaluation: Evaluation) -> list[str]:
         )
     absent = [name for name, num in zip(evaluation.classes, support, strict=True) if not num]
     if absent:
-        more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        notes.append(f"Nothing is known about {', '.join(absent[:5])}{more}: no evaluated image is of these classes.")
+        notes.append(f"Nothing is known about {first_of(absent, 5)}: no evaluated image is of these classes.")
     num_few = sum(0 < num < FEW_IMAGES for num in support)
     if num_few:
         which = "One class has" if num_few == 1 else f"{num_few:,} classes have"

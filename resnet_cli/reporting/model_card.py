@@ -12,7 +12,7 @@ from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import most_confused
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.report_page import ReportContent, split_word
-from resnet_cli.text import percent, percent_range
+from resnet_cli.text import first_of, percent, percent_range
 from resnet_cli.version import __version__
 
 #: The text of a table cell without a value.
@@ -155,5 +155,4 @@ def _limitations(content: ReportContent) -> str:
 
 
 def _names(classes: Sequence[str]) -> str:
-    more = f" and {len(classes) - MAX_NAMES:,} more" if len(classes) > MAX_NAMES else ""
-    return ", ".join(plain(name) for name in classes[:MAX_NAMES]) + more
+    return first_of([plain(name) for name in classes], MAX_NAMES)

@@ -10,6 +10,7 @@ from resnet_cli.data.dataset import SPLITS, Dataset
 from resnet_cli.data.inspection.inspect import Finding, Inspection
 from resnet_cli.data.inspection.training_splits import check_training
 from resnet_cli.errors import DataError
+from resnet_cli.text import first_of
 
 #: A class with fewer training images is reported as tiny.
 TINY_CLASS = 10
@@ -72,8 +73,7 @@ def class_mismatches(dataset: Dataset) -> Iterator[Finding]:
     for absent, found in missing.items():
         # Names that are only misspelled come first.
         names = [name for _, name in sorted(found)]
-        more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
-        which = f"{', '.join(names[:MAX_NAMES])}{more}"
+        which = first_of(names, MAX_NAMES)
         subject = f"the class {which} has" if len(names) == 1 else f"{len(names):,} classes have"
         listed = "" if len(names) == 1 else f": {which}"
         yield Finding(

@@ -23,6 +23,7 @@ from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import EXTENSIONS, is_image_name
+from resnet_cli.text import first_of
 
 #: More annotation files than this in one folder are one file per image, and a few tell whether all of them count.
 MAX_SEPARATE = 32
@@ -94,8 +95,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
 def _reading(chosen: Sequence[Candidate], survey: Survey, options: DataConfig, notes: Sequence[str]) -> Reading:
     """Reads the chosen files, with names for classes that they only number."""
     paths = [one.annotated.path for one in chosen]
-    shown = [os.path.relpath(path, survey.root).replace(os.sep, "/") for path in paths[:3]]
-    what = ", ".join(shown) + (f" and {len(paths) - 3} others" if len(paths) > 3 else "")
+    what = first_of([os.path.relpath(path, survey.root).replace(os.sep, "/") for path in paths], 3)
     files = [one.file for one in chosen]
     labels = {row.label for one in chosen for row in one.listed.rows if row.label}
     names, note = class_names(labels, paths[0], survey)

@@ -6,17 +6,12 @@ import re
 from collections.abc import Container, Iterable
 from pathlib import PurePosixPath
 
-from resnet_cli.data.sources.folder_names import CONTAINERS
+from resnet_cli.data.sources.folder_names import CONTAINERS, mask_words
 from resnet_cli.data.sources.folders.layout import Layout, images, last
 from resnet_cli.data.sources.split_names import split_of, words_of
 from resnet_cli.data.sources.survey import Survey
 
-#: Words of folders that contain an image for each image of another folder: which pixels belong to the object.
-_MASK_WORDS = frozenset(
-    "annotation annotations annots groundtruth gt label labels labelmaps mask masks segmentation segmentations "
-    "trimap trimaps".split()
-)
-#: Those that could also be the name of a class, such as faces with a mask.
+#: Words of masks that could also be the name of a class, such as faces with a mask.
 _SINGULAR = frozenset({"annotation", "label", "mask", "segmentation", "trimap"})
 _NEGATION = re.compile(r"(no|non|not|un|with|without|incorrect|wrong)(mask|label|annotat|segment)")
 #: Endings of the names of masks beside their images. Source: BUSI (`benign (1)_mask_1.png`), ISIC (`_segmentation`).
@@ -82,10 +77,8 @@ def _num_images(survey: Survey, name: str) -> int:
 
 def _is_mask_folder(layout: Layout, name: str) -> bool:
     """Whether a folder has a name for masks, and its images have the names of those beside the folder."""
-    words = [word for word in words_of(last(name)) if word not in CONTAINERS and split_of(word) is None]
-    if words == ["ground", "truth"]:
-        words = ["groundtruth"]
-    if not words or not _MASK_WORDS.issuperset(words):
+    words = mask_words(last(name))
+    if not words:
         return False
     parent = name.rpartition("/")[0]
     beside = [other for other in layout.folders(parent) if other != name]

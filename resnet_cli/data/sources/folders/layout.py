@@ -9,7 +9,7 @@ from resnet_cli.data.sources.folder_names import CONTAINERS
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, parse_split, split_of, words_of
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
-from resnet_cli.text import counted
+from resnet_cli.text import counted, first_of
 
 _UNLABELED = re.compile(
     r"(un(labell?ed|sup(ervised)?|classified|annotated|tagged)|(no|not|without)label(s|l?ed)?)(data|images?|set)?"
@@ -128,8 +128,7 @@ def is_unlabeled(name: str) -> bool:
 
 def shown(names: list[str], layout: Layout) -> str:
     """Folders with their numbers of images, at most five: ``extra (12 images), more (1 image)``."""
-    parts = [f"{last(name)} ({images(layout.count(name))})" for name in names[:5]]
-    return ", ".join(parts) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return first_of([f"{last(name)} ({images(layout.count(name))})" for name in names], 5)
 
 
 def images(count: int) -> str:

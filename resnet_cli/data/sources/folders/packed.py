@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from resnet_cli.data.sources.fetching.archives import is_archive_name
 from resnet_cli.data.sources.folders.layout import Layout, last
 from resnet_cli.errors import DataError
+from resnet_cli.text import first_of
 
 _PART = r".*\.(zip|7z|rar|tar|tgz|gz)\.?[0-9]{2,3}|.*\.z[0-9]{2}|.*\.part0*[2-9][0-9]*\.rar"
 #: Pattern of a name -> what such a file is, and the command that unpacks it.
@@ -72,7 +73,7 @@ def packed_note(layout: Layout) -> list[str]:
     found = find_packed(layout)
     if not found:
         return []
-    return [f"archives in DATA were not read: {_shown(found)}; to read one, {_command(layout, found)}"]
+    return [f"archives in DATA were not read: {first_of(found, _MAX_SHOWN)}; to read one, {_command(layout, found)}"]
 
 
 def refuse_only_packed(layout: Layout) -> None:
@@ -84,7 +85,8 @@ def refuse_only_packed(layout: Layout) -> None:
     found = find_packed(layout)
     if found:
         raise OnlyArchives(
-            f"{layout.survey.spec}: contains no images, but archives: {_shown(found)}", hint=_command(layout, found)
+            f"{layout.survey.spec}: contains no images, but archives: {first_of(found, _MAX_SHOWN)}",
+            hint=_command(layout, found),
         )
 
 
@@ -94,7 +96,3 @@ def _command(layout: Layout, found: Iterable[str]) -> str:
     if not is_archive_name(last(first)):
         return _how(path, "7z x {file}")
     return f"give it as DATA: {shlex.quote(str(path))}; or unpack all of them here"
-
-
-def _shown(found: list[str]) -> str:
-    return ", ".join(found[:_MAX_SHOWN]) + (f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else "")

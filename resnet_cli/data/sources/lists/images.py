@@ -17,6 +17,7 @@ NUM_TRIED = 100
 
 #: Leading folders of a path that are ignored at most.
 MAX_DROPPED = 8
+#: Folders that may contain masks, whatever else their names say: ``SegmentationClass``, ``masks_png``.
 _MASKS = re.compile(r"mask|trimap|segment|annotation|label", re.IGNORECASE)
 
 

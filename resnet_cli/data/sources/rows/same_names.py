@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from resnet_cli.data.sources.folder_names import MASK_FOLDERS
+from resnet_cli.data.sources.folder_names import mask_words
 from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, split_of
 from resnet_cli.data.sources.tree import name_below
@@ -41,7 +41,7 @@ class Likely:
         rules: tuple[Callable[[str], bool], ...] = (
             lambda image: str(self._top / image).rpartition(".")[0] == str(direct),
             lambda image: image.startswith(self._folder),
-            lambda image: not MASK_FOLDERS.intersection(part.lower() for part in folders[image]),
+            lambda image: not any(map(mask_words, folders[image])),
             lambda image: bool(split) and any(split_of(part) == split for part in folders[image]),
             lambda image: row.label in folders[image],
         )

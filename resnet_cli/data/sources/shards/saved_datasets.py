@@ -6,10 +6,9 @@ Source: https://huggingface.co/docs/datasets, "Save" (``Dataset.save_to_disk``),
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from resnet_cli.data.sources.rows.row import RowFile
 from resnet_cli.data.sources.split_names import SPLIT_NAMES, split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.data.sources.tables.columns import find_column
-from resnet_cli.data.sources.tables.formats import Record, TableFile, stored_class_name, stored_class_names
+from resnet_cli.data.sources.tables.formats import Record, TableFile, arrow_records, stored_class_names
 from resnet_cli.data.sources.tables.table import table_of
 from resnet_cli.errors import DataError, missing_extra
 
@@ -170,21 +169,18 @@ def open_arrow(path: Path) -> TableFile:
         class_names = stored_class_names(path, schema.metadata or {})
 
     def records(wanted: Sequence[str]) -> Iterator[Record]:
-        number = itertools.count(1)
         with _batches(path) as (_, batches):
-            for batch in batches:
-                # Arrow trusts the offsets in a file until they are checked.
-                batch.validate(full=True)
-                for start in range(0, batch.num_rows, _BATCH_ROWS):
-                    part = batch.slice(start, _BATCH_ROWS)
-                    cells = [part.column(column).to_pylist() for column in wanted]
-                    for *values, row in zip(*cells, number, strict=False):
-                        record = dict(zip(wanted, values, strict=True))
-                        for column in class_names.keys() & record.keys():
-                            record[column] = stored_class_name(path, row, record[column], class_names[column])
-                        yield row, record
+            yield from arrow_records(path, _parts(batches), wanted, class_names)
 
     return TableFile(columns, records)
+
+
+def _parts(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        # Arrow trusts the offsets in a file until they are checked.
+        batch.validate(full=True)
+        for start in range(0, batch.num_rows, _BATCH_ROWS):
+            yield batch.slice(start, _BATCH_ROWS)
 
 
 @contextlib.contextmanager

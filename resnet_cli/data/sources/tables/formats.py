@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +94,22 @@ def _parquet_records(path: Path, wanted: Sequence[str], class_names: Mapping[str
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
         widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
         batch_size = min(_PARQUET_BATCH_ROWS, max(1, PARQUET_BATCH_BYTES // max(widest, 1)))
-        row = itertools.count(1)
-        for batch in file.iter_batches(batch_size, columns=list(wanted), use_threads=False):
-            values = [batch.column(column).to_pylist() for column in wanted]
-            for *cells, number in zip(*values, row, strict=False):
-                record = dict(zip(wanted, cells, strict=True))
-                for column in class_names.keys() & record.keys():
-                    record[column] = stored_class_name(path, number, record[column], class_names[column])
-                yield number, record
+        batches = file.iter_batches(batch_size, columns=list(wanted), use_threads=False)
+        yield from arrow_records(path, batches, wanted, class_names)
+
+
+def arrow_records(
+    path: Path, batches: Iterable[Any], wanted: Sequence[str], class_names: Mapping[str, list[Any]]
+) -> Iterator[Record]:
+    """The rows of Arrow's batches, numbered from 1, with the names of classes that a column numbers."""
+    row = itertools.count(1)
+    for batch in batches:
+        values = [batch.column(column).to_pylist() for column in wanted]
+        for *cells, number in zip(*values, row, strict=False):
+            record = dict(zip(wanted, cells, strict=True))
+            for column in class_names.keys() & record.keys():
+                record[column] = _stored_class_name(path, number, record[column], class_names[column])
+            yield number, record
 
 
 @contextlib.contextmanager
@@ -140,7 +148,7 @@ def stored_class_names(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str,
     }
 
 
-def stored_class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
+def _stored_class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
     """The name of a row's class, if its label is a number.
 
     Raises:

@@ -25,6 +25,7 @@ from resnet_cli.data.sources.tables.several_labels import refuse_several_labels
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import is_image_name
+from resnet_cli.text import first_of
 
 #: In a folder, text files are notes and requirements; given as DATA, they are lists of images.
 NOT_LOOKED_FOR = frozenset({".txt", ".lst"})
@@ -264,7 +265,7 @@ def _reading(
 
 def _what(paths: Sequence[Path], one_hot: Sequence[str], rows: Sequence[Row]) -> str:
     """What the tables are, for the user: ``table labels.csv of ids with 4 one-hot columns``."""
-    shown = ", ".join(path.name for path in paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    shown = first_of([path.name for path in paths], 5)
     are_ids = bool(rows) and not any(row.data is not None or is_image_name(row.image.strip()) for row in rows[:100])
     return (
         f"{'table' if len(paths) == 1 else 'tables'} {shown}"
