@@ -2,11 +2,11 @@
 # datasets 5.2.0, load_dataset("imagefolder" layout): one folder per class, no split folders.
 # One would guess: every image of the class folders is in the split "train", with its folder as its label.
 # Seen: a word that denotes a split, anywhere in one path, decides about the whole folder. Two images that are called
-#   test_1.png make a data set of these two images, and the other six are gone; a class folder `dev` becomes the
-#   validation split and its neighbor `prod` is gone; of the classes test_tube, train_station and valve the first is the
-#   test split, the second has no label, and the third is gone. There is no error and no warning.
+#   test_1.png make a data set of these two images, and the other six are missing; a class folder `dev` becomes the
+#   validation split and its neighbor `prod` is missing; of the classes test_tube, train_station and valve the first is the
+#   test split, the second has no label, and the third is missing. There is no error and no warning.
 # Why a user of this field meets it: names such as test_1.png, dev or train_station are common in folders of photos, and
-#   a training on the rest runs to its end.
+#   training on the rest completes without an error.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # imagecodecs 2026.3.6 (libjxl 0.11.2), jpegxl_decode.
 # One would guess: a JPEG XL file of 10 or 12 bits decodes to uint16 in [0, 65535], as Pillow scales JPEG 2000 of 12 bits.
-# Seen: the values are in [0, 1023] and [0, 4095], and nothing that the function returns says so; `values >> 8`, which is
+# Seen: the values are in [0, 1023] and [0, 4095], and nothing that the function returns tells; `values >> 8`, which is
 #   right for 16 bits, is nearly black.
 # Why a user of this field meets it: cameras and converters write 10 and 12 bits, and 12-bit photos become black images
 #   without an error.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pillow 13.0.0 (12.0.0 gives the same), Image.save(..., "AVIF", exif=exif).
 # One would guess: saving an image does not change the Exif object that it is given.
-# Seen: the encoder takes the orientation out of the caller's object (it becomes the file's own rotation), so that the next
+# Seen: the encoder removes the orientation from the caller's object (it becomes the file's own rotation), so that the next
 #   file saved with the same object, in any format, has no orientation.
 # Why a user of this field meets it: a loop that writes AVIF and then JPEG or HEIC copies of a photo loses the rotation of
 #   all but the first; a test of several formats with one Exif object tests nothing.

@@ -5,8 +5,8 @@
 #   orientation, so that exif_transpose turns it a second time. Only a JPEG that was packed without loss comes out right,
 #   because the plugin restores the JPEG and its unturned pixels. JPEG XL's specification says that the orientation in
 #   EXIF is to be ignored.
-# Why a user of this field meets it: cjxl writes both when it converts a phone's photos with loss. Portraits lie on their
-#   side or upside down, and a training or a prediction says nothing.
+# Why a user of this field meets it: cjxl writes both when it converts a phone's photos with loss. Portraits end up on
+#   their side or upside down, and neither training nor prediction reports it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,12 +5,12 @@
 # Seen, each without an error or a warning:
 #   - 13 bands of uint16 in separate, compressed planes (a satellite image) are one gray image: the first band;
 #   - int8 is read as uint8: -1 is 255;
-#   - int16, int32 and float32 of big-endian, compressed files have their bytes exchanged;
+#   - int16, int32 and float32 of big-endian, compressed files are read with swapped bytes;
 #   - uncompressed 16-bit RGB, RGBA and CMYK in separate planes are noise (compressed they are right);
 #   - 16-bit gray in which 0 is white is the negative (8 bits are inverted, 16 are not).
 #   13 interleaved bands are refused, but with a line on stderr in every program that has not configured logging.
-# Why a user of this field meets it: microscopes, scanners and satellites write exactly these files, and a training on
-#   noise, negatives or one band of 13 runs to its end.
+# Why a user of this field meets it: microscopes, scanners and satellites write exactly these files, and training on
+#   noise, negatives or one band of 13 completes without an error.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -3,7 +3,7 @@
 # One would guess: what TarWriter writes under three keys comes back as three samples with the fields jpg and cls.
 # Seen: the writer accepts keys with a dot, and the reader ends a key at the first dot of the name. cat.1 and cat.2 come
 #   back as one sample with the fields 1.jpg, 1.cls, 2.jpg and 2.cls, dog.1 as one with 1.jpg and 1.cls. Neither the
-#   writer nor the reader says a word; the first error comes where a field is asked for.
+#   writer nor the reader warns; the first error occurs where a field is requested.
 # Why a user of this field meets it: names with dots are common (cat.1.jpg of dogs-vs-cats, *.rf.HASH.jpg of annotation
 #   services), and a pipeline that looks for any image in a sample trains on fewer images than were written.
 set -euo pipefail

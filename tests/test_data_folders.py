@@ -87,7 +87,9 @@ def said(dataset: Dataset) -> str:
         ("trainval", "test", "test"),
     ],
 )
-def test_longer_names_of_splits_are_splits_and_that_is_said(tmp_path: Path, train: str, other: str, split: str) -> None:
+def test_longer_names_of_splits_are_splits_and_that_is_noted(
+    tmp_path: Path, train: str, other: str, split: str
+) -> None:
     fill(tmp_path, {f"{train}/cat": 3, f"{train}/dog": 4, f"{other}/cat": 1, f"{other}/dog": 2})
     dataset = read(tmp_path)
     assert counts(dataset) == {"train": {"cat": 3, "dog": 4}, split: {"cat": 1, "dog": 2}}
@@ -376,7 +378,7 @@ def test_the_same_folders_in_each_class_are_no_versions(tmp_path: Path) -> None:
 # Levels of folders
 
 
-def test_folders_that_only_group_classes_are_looked_through_and_that_is_said(tmp_path: Path) -> None:
+def test_folders_that_only_group_classes_are_looked_through_and_that_is_noted(tmp_path: Path) -> None:
     fill(tmp_path, {"mammal/cat": 3, "mammal/dog": 3, "bird/robin": 3, "bird/crow": 3})
     leaf = {"train": dict.fromkeys(("cat", "crow", "dog", "robin"), 3)}
     dataset = read(tmp_path)
@@ -554,7 +556,7 @@ def test_flat_splits_beside_another_folder_are_refused(tmp_path: Path) -> None:
     assert "train (3 images), val (3 images)" in error.message and "--classes bus,train,val" in (error.hint or "")
 
 
-def test_flat_folders_called_val_and_test_are_classes_and_that_is_said(tmp_path: Path) -> None:
+def test_flat_folders_called_val_and_test_are_classes_and_that_is_noted(tmp_path: Path) -> None:
     dataset = read(fill(tmp_path, {"val": 3, "test": 3}))
     assert counts(dataset) == {"train": {"test": 3, "val": 3}}
     assert "test (3 images), val (3 images) were taken for classes" in said(dataset)

@@ -912,7 +912,7 @@ def test_a_column_that_no_table_of_the_folder_has_is_named(tmp_path: Path) -> No
     assert "its columns: image, label, split" in (caught.value.hint or "")
 
 
-def test_why_a_table_was_not_taken_is_said_where_nothing_else_is_there(tmp_path: Path) -> None:
+def test_why_a_table_was_not_taken_is_noted_where_nothing_else_is_there(tmp_path: Path) -> None:
     photos = moved(UNSPLIT, lambda photo: f"{photo.label}{photo.file}")
     pets = write(tmp_path / "pets", photos)
     write_cells(pets / "labels.csv", [{"id": photo.path} for photo in photos])

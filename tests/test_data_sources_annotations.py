@@ -290,7 +290,7 @@ def test_images_with_several_labels_are_refused_with_their_number(tmp_path: Path
     assert "one label per image" in (error.hint or "") or "one label per image" in error.message
 
 
-def test_a_set_for_detection_is_called_so(tmp_path: Path) -> None:
+def test_a_set_for_detection_is_refused_as_such(tmp_path: Path) -> None:
     put_images(tmp_path, PLAIN)
     boxes = [{"image": "0.jpg", "annotations": [{"label": "cat", "coordinates": {"x": 1, "y": 1}}]}]
     error = refused(written(tmp_path / "annotations.json", boxes))

@@ -162,7 +162,7 @@ def test_what_is_not_obvious_is_refused_by_name(tmp_path: Path, images: Any, rea
         (LABELS[:5], "5 labels"),
     ],
 )
-def test_labels_that_are_none_are_refused(tmp_path: Path, labels: Any, reason: str) -> None:
+def test_labels_that_are_not_classes_are_refused(tmp_path: Path, labels: Any, reason: str) -> None:
     assert reason in refused(saved(tmp_path / "set.npz", images=colors(), labels=labels)).message
 
 
@@ -175,7 +175,7 @@ def test_names_in_the_file_name_the_classes(tmp_path: Path) -> None:
     assert "label 2" in refused(few).message
 
 
-def test_images_without_labels_and_other_arrays_are_said(tmp_path: Path) -> None:
+def test_images_without_labels_and_other_arrays_are_noted(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", x_train=colors(), y_train=LABELS, x_test=colors(4), redshift=np.zeros(7))
     dataset = open_dataset(str(path))
     assert dataset.passed_over["unlabelled"] == 4
@@ -256,7 +256,7 @@ def test_a_pickled_array_is_never_loaded(tmp_path: Path) -> None:
 @FUZZ
 @given(data=st.data())
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".mat"])
-def test_damaged_files_of_arrays_are_only_ever_our_errors(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+def test_damaged_files_of_arrays_raise_only_our_errors(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     path = tmp_path / f"set{suffix}"
     if suffix == ".h5":
         save_hdf5(path, {"x_train": colors(), "y_train": LABELS}, chunks=True, compression="gzip")
@@ -417,7 +417,7 @@ def test_emnist_is_turned_upright_and_named_by_its_mapping(tmp_path: Path) -> No
 @FUZZ
 @given(data=st.data())
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_damaged_idx_files_are_only_ever_our_errors(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+def test_damaged_idx_files_raise_only_our_errors(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     write_idx(tmp_path, suffix=suffix)
     path = tmp_path / data.draw(
         st.sampled_from([f"train-images-idx3-ubyte{suffix}", f"t10k-labels-idx1-ubyte{suffix}"])
@@ -481,7 +481,7 @@ def test_the_binary_cifar_is_read_from_its_folder_and_its_archive(
     assert "data_batch_3.bin" in refused(folder).message
 
 
-def test_the_pickled_cifar_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_the_pickled_cifar_is_refused_with_the_alternative(tmp_path: Path) -> None:
     for name in ("data_batch_1", "test_batch", "batches.meta"):
         (tmp_path / name).write_bytes(b"\x80\x02}q\x01.")
     error = refused(tmp_path)
@@ -504,7 +504,7 @@ def test_texts_cells_and_structures_of_a_mat_file_are_those_that_were_saved(tmp_
 
 @FUZZ
 @given(data=st.data())
-def test_damaged_variables_of_a_mat_file_are_only_ever_our_errors(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_variables_of_a_mat_file_raise_only_our_errors(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "a.mat"
     savemat = pytest.importorskip("scipy.io").savemat
     savemat(path, {"cells": np.array(["a", "b"], dtype=object), "record": {"a": 1, "b": {"c": "text"}}, "z": [1j]})

@@ -66,7 +66,7 @@ def test_columns_are_known_by_their_usual_names_in_any_spelling(photos: Path, im
     assert set(ROLES["image"][1]).isdisjoint(ROLES["label"][1])
 
 
-def test_the_only_column_that_names_images_and_the_only_one_with_few_values_are_taken_and_said(photos: Path) -> None:
+def test_the_only_column_that_names_images_and_the_only_one_with_few_values_are_taken_and_noted(photos: Path) -> None:
     rows = [(number, f"photos/{name}.png", label, f"text {number}") for number, (name, label) in enumerate(PAIRS)]
     dataset = opened(table(photos / "t.csv", ",where,kind,remark", rows))
     assert counts(dataset) == CLASSES
@@ -399,7 +399,7 @@ def test_the_first_row_of_a_table_without_a_header_may_be_ids_and_may_begin_with
     assert counts(opened(path)) == CLASSES
 
 
-def test_windows_1252_is_read_and_said_and_other_bytes_are_refused(photos: Path) -> None:
+def test_windows_1252_is_read_and_noted_and_other_bytes_are_refused(photos: Path) -> None:
     rows = "".join(f"{image};{label.replace('cat', 'Käfer')}\n" for image, label in PAIRS)
     (photos / "t.csv").write_bytes(f"id;label\n{rows}".encode("cp1252"))
     dataset = opened(photos / "t.csv")

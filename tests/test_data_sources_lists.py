@@ -423,7 +423,7 @@ def test_the_level_of_the_classes_can_be_chosen(tmp_path: Path) -> None:
     assert found(families) == {name: (label[:8].strip(), split) for name, (label, split) in expected.items()}
 
 
-def test_the_first_of_several_folds_is_used_and_said(tmp_path: Path) -> None:
+def test_the_first_of_several_folds_is_used_and_noted(tmp_path: Path) -> None:
     _textures(tmp_path)
     assert "fold 1 of 2 is used" in open_dataset(str(tmp_path)).notes
 
@@ -448,7 +448,7 @@ def test_one_list_gives_its_own_images(build: Build, file: str, split: str, tmp_
 
 
 @pytest.mark.parametrize(("build", "file"), [(_birds, "images.txt"), (_flowers, "imagelabels.mat")])
-def test_a_list_that_says_nothing_alone_stands_for_its_set(build: Build, file: str, tmp_path: Path) -> None:
+def test_a_list_that_says_nothing_alone_gives_its_data_set(build: Build, file: str, tmp_path: Path) -> None:
     expected = build(tmp_path)
     assert found(open_dataset(str(tmp_path / file))) == expected
 
@@ -463,7 +463,7 @@ def test_numbers_that_only_count_the_lines_are_no_labels(tmp_path: Path) -> None
     assert {label for label, _ in found(dataset).values()} == set(CLASSES)
 
 
-def test_numbers_without_names_are_classes_and_said(tmp_path: Path) -> None:
+def test_numbers_without_names_are_classes_and_noted(tmp_path: Path) -> None:
     put(tmp_path, (f"images/{n}.jpg" for n in range(9)))
     write(tmp_path / "train.txt", (f"{n}.jpg {n % 3}" for n in range(9)))
     dataset = open_dataset(str(tmp_path))

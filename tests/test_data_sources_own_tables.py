@@ -127,7 +127,7 @@ def test_predictions_are_no_labels(pets: Path, name: str) -> None:
     assert f"{name} (predictions of a model)" in " ".join(found.notes)
 
 
-def test_other_tables_are_not_taken_for_ours(pets: Path) -> None:
+def test_other_tables_are_not_taken_for_tables_of_this_tool(pets: Path) -> None:
     # A museum says who made what.
     rows = [f"{kind}/{n:03d}.jpg,{'ab'[n % 2]},Rembrandt" for kind in ("cat", "dog") for n in range(12)]
     Path("labels.csv").write_text("\n".join(["path,label,made_by", *rows]))
@@ -136,7 +136,9 @@ def test_other_tables_are_not_taken_for_ours(pets: Path) -> None:
 
 
 @given(data=st.binary(max_size=300), suffix=st.sampled_from([".csv", ".jsonl", ".parquet"]))
-def test_no_bytes_are_too_strange(tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str) -> None:
+def test_any_other_bytes_are_not_a_table_of_this_tool(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str
+) -> None:
     path = tmp_path_factory.getbasetemp() / f"strange{suffix}"
     path.write_bytes(data)
     assert own_kind(path) == ""

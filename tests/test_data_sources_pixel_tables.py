@@ -102,7 +102,7 @@ def test_the_columns_of_labels_and_splits_can_be_named(tmp_path: Path) -> None:
     ("row", "reason"),
     [("0,256", "0 to 255"), ("0,x", "0 to 255"), ("0", "fewer"), (",1", "no label"), ('0,"1', "not a table")],
 )
-def test_a_row_that_is_none_is_named(tmp_path: Path, row: str, reason: str) -> None:
+def test_a_row_that_is_not_an_image_is_named(tmp_path: Path, row: str, reason: str) -> None:
     row = row if reason == "fewer" else row + ",1" * 63
     path = write(tmp_path / "a.csv", header(64), ["0" + ",200" * 64, row])
     error = refused(path)
@@ -119,7 +119,7 @@ def test_a_table_of_pixels_beside_images_does_no_harm(tmp_path: Path) -> None:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_tables_of_pixels_are_only_ever_our_errors(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_tables_of_pixels_raise_only_our_errors(tmp_path: Path, data: st.DataObject) -> None:
     path = write(tmp_path / "a.csv", header(64), [f"{n},{row}" for n, row in enumerate(texts(gray(3, 8)))])
     whole = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(0, 4))):

@@ -69,7 +69,7 @@ def test_percent_signs_and_queries_of_web_addresses_are_understood() -> None:
     assert reference_parts("s3://bucket/a%20b.png") == ["bucket", "a%20b.png"]
 
 
-def test_web_addresses_without_local_images_are_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_web_addresses_without_local_images_are_refused_with_the_solution(tmp_path: Path) -> None:
     cells = [f"https://example.org/{name}.png" for name in NAMES]
     with pytest.raises(DataError, match="4 of 4 rows are web addresses, which are not downloaded") as caught:
         open_dataset(str(table(tmp_path / "labels.csv", cells)))

@@ -98,7 +98,7 @@ def test_a_saved_data_set_in_an_archive(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(open_dataset(str(tmp_path / "ds.tar")).items) == 6
 
 
-def test_other_splits_are_said_and_none_is_an_error(tmp_path: Path) -> None:
+def test_other_splits_are_noted_and_none_is_an_error(tmp_path: Path) -> None:
     dataset = open_dataset(str(save_splits(tmp_path / "ds", train=[3], unsupervised=[3])))
     assert len(dataset.items) == 3 and any("unsupervised" in note for note in dataset.notes)
     assert "none of its splits" in refused(save_splits(tmp_path / "other", unsupervised=[3])).message
@@ -143,7 +143,7 @@ def test_damaged_descriptions_are_errors_that_name_the_file(tmp_path: Path, file
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("as_file", [True, False])
-def test_damaged_arrow_files_are_only_ever_our_errors(tmp_path: Path, as_file: bool, data: st.DataObject) -> None:
+def test_damaged_arrow_files_raise_only_our_errors(tmp_path: Path, as_file: bool, data: st.DataObject) -> None:
     path = tmp_path / "a.arrow"
     write_arrow(path, 5, as_file=as_file)
     whole = path.read_bytes()

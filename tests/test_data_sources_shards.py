@@ -99,7 +99,7 @@ def test_a_pattern_with_braces_is_its_files(tmp_path: Path) -> None:
     assert "5 of 8 files" in error.message and "train-000003.tar" in error.message
 
 
-def test_braces_stand_for_numbers_and_words(tmp_path: Path) -> None:
+def test_braces_denote_numbers_and_words(tmp_path: Path) -> None:
     for name in ("a-08", "a-09", "a-10", "b-08", "b-09", "b-10"):
         (tmp_path / f"{name}.tar").touch()
     found = [path.stem for path in shard_files(f"{tmp_path}/{{a,b}}-{{08..10}}.tar")]
@@ -128,7 +128,7 @@ def test_the_key_ends_at_the_first_dot(tmp_path: Path) -> None:
     assert [item.name for item in dataset.items] == ["a.rf.1.png", "b.png"]
 
 
-def test_keys_with_dots_are_separated_and_said(tmp_path: Path) -> None:
+def test_keys_with_dots_are_separated_and_noted(tmp_path: Path) -> None:
     members = {"cat.1.png": png(1), "cat.1.cls": b"0", "cat.2.png": png(2), "cat.2.cls": b"1"}
     dataset = open_dataset(str(write_tar(tmp_path / "x.tar", members)))
     assert len(dataset.items) == 2 and any("dot" in note for note in dataset.notes)
@@ -169,7 +169,7 @@ def test_captions_beside_images_of_class_folders_do_no_harm(tmp_path: Path) -> N
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_shards_are_only_ever_our_errors(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_shards_raise_only_our_errors(tmp_path: Path, data: st.DataObject) -> None:
     field = data.draw(st.sampled_from(["cls", "json", "txt"]))
     label = data.draw(st.sampled_from(["1", "", "{}", "[[1]]", '{"label": 1e999}', "\x00", "a\nb", "9" * 5000]))
     path = tmp_path / "folder" / "train-0.tar"

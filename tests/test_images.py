@@ -143,7 +143,7 @@ def test_one_transparent_colour_is_white() -> None:
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
-def test_transparency_lies_over_white(file_format: str) -> None:
+def test_transparency_is_composited_on_white(file_format: str) -> None:
     pixels = noise(channels=4)
     options: dict[str, Any] = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
     got = decoded(encode(Image.fromarray(pixels), file_format, **options))

@@ -222,7 +222,7 @@ def test_without_its_library_an_image_is_named_with_the_command_that_installs_it
 
 
 @pytest.mark.parametrize(("feature", "file_format"), [("avif", "AVIF"), ("jpg_2000", "JPEG2000")])
-def test_a_pillow_without_a_part_says_how_to_get_it(
+def test_a_pillow_build_without_a_decoder_says_how_to_get_it(
     feature: str, file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not features.check(feature):
@@ -309,7 +309,7 @@ def test_directories_in_a_circle_are_visited_once() -> None:
         (b"\0\0\1\0\1\0", "icon"),
     ],
 )
-def test_what_is_often_taken_for_an_image_is_called_by_its_name(data: bytes, words: str) -> None:
+def test_what_is_often_taken_for_an_image_is_refused_by_name(data: bytes, words: str) -> None:
     assert words in reason_of(data + b" " * 40)
 
 

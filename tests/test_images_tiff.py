@@ -112,7 +112,7 @@ def test_every_orientation_comes_out_upright_once(kind: str, orientation: int) -
     np.testing.assert_array_equal(pixels(data), UPRIGHT[orientation](stored))
 
 
-def test_transparency_of_sixteen_bits_lies_over_white() -> None:
+def test_transparency_of_sixteen_bits_is_composited_on_white() -> None:
     needs_tifffile()
     values = RNG.integers(0, 65536, (20, 30, 4), dtype=np.uint16)
     narrow = (values >> 8).astype(np.uint8)
@@ -256,7 +256,7 @@ def test_images_and_tiles_above_the_limit_are_refused_before_they_are_decoded(
             decode(data, "x.tif", max_pixels=600)
 
 
-def test_a_small_image_may_be_a_part_of_a_usual_tile() -> None:
+def test_a_small_image_may_be_part_of_a_usual_tile() -> None:
     data = io.BytesIO()
     Image.fromarray(WIDE).save(data, "TIFF", compression="tiff_adobe_deflate", tiffinfo={322: 256, 323: 256})
     assert decode(data.getvalue(), "x.tif", max_pixels=600).size == (30, 20)

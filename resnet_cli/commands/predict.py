@@ -109,10 +109,10 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
 
 
 class _Bits:
-    """The bits of the 16-bit images of a call: one dark image proves nothing, all of them do.
+    """The bits that the 16-bit images of one call use: one dark image proves nothing, but all of them do.
 
     Args:
-        bit_depth: Bits as which the model reads 16-bit images.
+        bit_depth: Bits that the model reads of 16-bit images.
     """
 
     def __init__(self, bit_depth: int) -> None:

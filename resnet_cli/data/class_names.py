@@ -20,7 +20,7 @@ _BETWEEN = re.compile(r"(?<=[^\W_])(?:(?<![0-9])|(?![\W_]+[0-9]))[\s_.,'/-]+(?=[
 
 
 def plain_name(name: str) -> str:
-    """What is left of a class name without the differences in spelling that people hardly see.
+    """A class name without the differences in spelling that people hardly see.
 
     Case, accents and Unicode forms, spaces, dashes, underscores and dots between words, punctuation around the name,
     and the form of a number (``1``, ``1.0``, ``01``) do not count. Signs with a meaning do: ``-1``, ``A+``, ``C#``.

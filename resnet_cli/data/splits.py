@@ -152,7 +152,7 @@ def refuse_untrainable(dataset: Dataset) -> None:
         first, count = dataset.classes[small[0]], train[small[0]]
         others = [name for label, name in enumerate(dataset.classes) if label not in small]
         them = "it" if len(small) == 1 else "them"
-        # A list of a thousand classes is no help.
+        # A list of a thousand classes does not help.
         omitted = f"--classes {as_flag(others)}" if 2 <= len(others) <= MAX_LISTED else "--classes"
         raise DataError(
             f"{dataset.name}: the class '{first}' has {count or 'no'} training image; at least two are needed"

@@ -81,7 +81,7 @@ HDR = Format(
 )
 ICON = Format("icon", (".ico", ".cur", ".icns"), refusal="an icon, which contains several images; save one as PNG")
 TGA = Format("TGA", (".tga",), refusal="a TGA image, which is not read; convert it to PNG first")
-#: Formats that are recognized only to be called by their names.
+#: Formats that are recognized only so that they can be refused by name.
 OTHER_FORMATS = (GIT_LFS, WEB_PAGE, PDF, SVG, VIDEO, LAYERED, HDR, ICON, TGA)
 
 #: First bytes -> format. Source: the formats' specifications, as in file(1); raw: ExifTool's tables of TIFF headers.

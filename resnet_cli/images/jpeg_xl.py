@@ -1,6 +1,6 @@
 """JPEG XL through imagecodecs.
 
-Its decoder allocates whatever a file declares, so that the declaration is read here first.
+Its decoder allocates whatever a file declares, so the declaration is checked here first.
 """
 
 from __future__ import annotations

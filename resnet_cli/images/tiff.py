@@ -1,4 +1,4 @@
-"""TIFF files that Pillow would read wrong: read through tifffile, or refused by name.
+"""TIFF files that Pillow would read incorrectly: read through tifffile, or refused by name.
 
 What Pillow 12 and 13 do without an error: uncompressed 16-bit RGB in separate planes becomes noise, 16-bit gray in
 which 0 is white becomes the negative, 12 packed bits become nearly black, signed bytes become unsigned, many bands in
@@ -40,7 +40,7 @@ _MAX_TILE_PIXELS = 4096 * 4096
 
 
 def decode_tiff(data: bytes, path: str, *, max_pixels: int, bit_depth: int | None = 16) -> Decoded | None:
-    """Decodes a TIFF file; None if Pillow reads it right.
+    """Decodes a TIFF file; None if Pillow reads it correctly.
 
     Args:
         data: The whole file.
@@ -83,7 +83,7 @@ def _other_images(pages: Sequence[Page]) -> str:
     others = [other for other in pages[1:] if not other.is_copy]
     if page.is_copy and ("sub_pages" in page.tags or others):
         return "its first page is only a reduced copy of the image: save the full image as a file of its own"
-    # Scanners, Photoshop and slide scanners add reduced copies of the image, which are no further images.
+    # Scanners, Photoshop and slide scanners add reduced copies of the image, which are not separate images.
     if any(not other.is_thumbnail_of(page) for other in others):
         return "several pages, of which one must be chosen: save each as a file of its own (tiffsplit IN.tif PREFIX)"
     if page.number("depth", 1) > 1:
@@ -92,7 +92,7 @@ def _other_images(pages: Sequence[Page]) -> str:
 
 
 def _unreadable(page: Page) -> str:
-    """Why the samples of a page are no image that a network can be given; empty if they may be one."""
+    """Why the samples of a page are not an image for a network; empty if they may be one."""
     bits = page.number("bits", 1)
     kind = max(page.tags.get("sample_format", (1,)))
     if kind not in (1, 2, 4) or bits > 32:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 #: Number of further pages that are looked at: a pyramid of reduced copies has fewer than 20.
 MAX_PAGES = 64
-#: Number of values that are read of a tag: the most samples of a pixel that are counted.
+#: Number of values that are read of a tag: more samples per pixel are not counted.
 _MAX_VALUES = 4096
 #: Type in the file -> its struct code, for types that hold whole numbers. Libraries accept signed ones in all tags.
 _INTEGERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 17: "q", 18: "Q"}
@@ -103,7 +103,7 @@ def read_pages(data: bytes) -> Iterator[Page]:
         data: The whole file.
 
     Raises:
-        ValueError: The first page is not complete, the values of a page overlap, or it has two values of a tag.
+        ValueError: The first page is incomplete, the values of a page overlap, or it has two values of a tag.
     """
     is_first = True
     try:
@@ -166,7 +166,7 @@ def _read_page(data: bytes, offset: int, layout: Layout) -> tuple[Page, int]:
         source, place = value, 0
         if size > inline:
             source, (place,) = data, struct.unpack(order + offset_code, value)
-            # Values beyond the end are read by nobody, and are common in files that were cut.
+            # No decoder reads values beyond the end, which are common in files that were cut.
             num_bytes += size if place + size <= len(data) else 0
         if tag in _FIELDS and kind in _INTEGERS and count:
             code = f"{order}{min(count, _MAX_VALUES)}{_INTEGERS[kind]}"

@@ -50,7 +50,7 @@ def _special(extension: str) -> str:
     if known is None:
         return ""
     if known is TIFF:
-        # Kinds of TIFF that Pillow reads wrong are read by rules of this package, or by tifffile.
+        # Kinds of TIFF that Pillow reads incorrectly are read by rules of this package, or by tifffile.
         return f"tiff {TIFF_RULES} tifffile {find_version('tifffile')}"
     if known.feature:
         return f"{known.feature} {features.version(known.feature)}"

@@ -1,6 +1,6 @@
 """16-bit files to 8 bits: the upper 8 of the bits that their values use.
 
-Cameras, microscopes and detectors store 10, 12 or 14 bits in files of 16, often without a word about it in the file:
+Cameras, microscopes and detectors store 10, 12 or 14 bits in files of 16, often without saying so in the file:
 the upper 8 of all 16 bits would be nearly black. Which bits are used is known only of a whole data set.
 """
 
@@ -27,7 +27,7 @@ def bits_needed(largest: int) -> int:
 
 
 def beyond(needed: int, bit_depth: int) -> str:
-    """Why an image cannot be read whose values need more bits than those of the images that a model was trained on."""
+    """Why a model cannot read an image whose values need more bits than those of its training images."""
     return f"its values need {needed} bits, more than the {bit_depth} of the 16-bit images that the model is trained on"
 
 

@@ -1,4 +1,4 @@
-"""Where the images of a table are that is an input of ``predict``."""
+"""Where the images are of a table that is an input of ``predict``."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
 
     Args:
         inspection: What was found in a data set.
-        training: Findings of the split that was made for a training; None makes it, to see what would be refused.
+        training: Findings about the split that was made for training; None makes it, to see what would be refused.
     """
     dataset = inspection.dataset
     return [

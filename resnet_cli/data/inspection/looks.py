@@ -1,9 +1,8 @@
 """Images that training gains little from, by their look: tiny, of one color, nearly black or white, or blurred.
 
-The scan measures each image by itself; which images stand out is decided by the whole set, since a set of small or soft
-images is as it should be. Thresholds were measured on 497 photos (ants and bees, ten ImageNet classes; 137 to 1,944
-px), none of which is named, and on CIFAR-10, where one is, which is dark. ``benchmarks/looks.py`` measures
-them.
+The scan measures each image separately. Which images stand out depends on the whole set, since all images of a set may
+be small or soft. Thresholds were measured on 497 photos (ants and bees, ten ImageNet classes; 137 to 1,944 px), none of
+which is reported, and on CIFAR-10, where one dark image is. ``benchmarks/looks.py`` measures them.
 """
 
 from __future__ import annotations

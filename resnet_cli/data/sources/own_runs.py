@@ -1,10 +1,10 @@
-"""Results of this tool in a data folder: runs and evaluations, whose plots are no images of DATA."""
+"""Results of this tool in a data folder: runs and evaluations, whose plots are not images of DATA."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-#: Files of a run folder, and of the folder of an evaluation; two of them are no coincidence.
+#: Files of a run folder, and of the folder of an evaluation; two of them together are not a coincidence.
 _FILES = frozenset(
     "config.yaml confusion.csv events.jsonl history.csv metrics.json model.safetensors model_card.md report.html "
     "split.csv".split()

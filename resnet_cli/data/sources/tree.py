@@ -90,7 +90,7 @@ class Tree:
         target = os.path.realpath(entry.path)
         here = os.path.realpath(os.path.dirname(entry.path))
         if entry.name == LATEST.name and os.path.basename(here) == RUNS.name and os.path.dirname(target) == here:
-            # Our own link to the newest run.
+            # This tool's link to the newest run.
             return False
         is_around = os.path.join(here, "").startswith(os.path.join(target, ""))
         if self.follow_links and not is_around:
@@ -113,5 +113,5 @@ class Tree:
 
 def name_below(path: Path, folder: Path) -> str:
     """The path of a file below a folder, with ``/`` on every system."""
-    # Strings are twenty times faster than Path.relative_to; a relative folder `.` is no prefix of its files.
+    # Strings are twenty times faster than Path.relative_to; a relative folder `.` is not a prefix of its files.
     return str(path).removeprefix(os.path.join(folder, "") if folder.parts else "").replace(os.sep, "/")

@@ -28,10 +28,10 @@ from resnet_cli.data.sources.packed_sizes import MAX_RATIO, unpacked_limit
 from resnet_cli.errors import DataError, missing_extra
 from resnet_cli.text import size
 
-#: Arrays that have to be in memory are at most this large where the system does not tell how much memory it has.
+#: Largest arrays in memory if the system does not tell how much memory it has.
 _MAX_LOADED_BYTES = 8 * 10**9
 _CHUNK_BYTES = 16 * 1024**2
-#: Groups of an HDF5 file that are looked into, and arrays in a file.
+#: Largest number of groups of an HDF5 file that are searched, and of arrays in a file.
 _MAX_DEPTH, _MAX_ARRAYS = 3, 1000
 #: Source: NPY_MAXDIMS of NumPy 1; no array of images has as many.
 _MAX_AXES = 32

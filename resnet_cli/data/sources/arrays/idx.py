@@ -1,4 +1,4 @@
-"""MNIST's files, and those of the sets that imitate it: images and labels in the IDX format.
+"""The files of MNIST, and of data sets in the same format: images and labels in the IDX format.
 
 Source: http://yann.lecun.com/exdb/mnist, "FILE FORMATS FOR THE MNIST DATABASE"; EMNIST (Cohen et al., 2017).
 """
@@ -67,7 +67,7 @@ def _read_sets(survey: Survey, names: list[str]) -> Reading:
         folder, _, base = name.rpartition("/")
         match = _NAME.fullmatch(base)
         assert match is not None
-        # A packed file beside its unpacked copy is the same.
+        # A compressed file and its decompressed copy are the same.
         key = (match["split"].lower(), match["role"].lower())
         earlier = sets[f"{folder}/{match['set']}"].get(key)
         if earlier is None or earlier.suffix.lower() == ".gz":

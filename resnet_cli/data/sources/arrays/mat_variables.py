@@ -21,7 +21,7 @@ _MAX_VARIABLES = 1000
 
 
 def read_variables(path: Path, check_size: Callable[[int], None]) -> dict[str, Any]:
-    """The variables by name; what is neither numbers, text, cells nor a structure is None.
+    """The variables by name; anything but numbers, text, cells and structures is None.
 
     Arrays of one value are that value, rows of text are strings, cells are lists, and structures are dictionaries, or
     lists of them.

@@ -14,7 +14,7 @@ from resnet_cli.data.sources.labeled import LabeledImage
 from resnet_cli.errors import DataError
 from resnet_cli.images import Pixels
 
-#: Shorter sides are those of small tables of numbers, not of images.
+#: Arrays with shorter sides are tables of numbers, not images.
 MIN_SIDE_PX = 8
 #: An image whose brightest value is below this was hardly stored with 8 bits.
 _MIN_BRIGHTEST = 128
@@ -38,7 +38,7 @@ def to_pixels(array: NDArray[Any], num_images: int, where: str) -> tuple[Pixels,
         uint8 [n x h x w x 3], and how the values are stored: ``uint8``, ``0 to 255`` or ``0 to 1``.
 
     Raises:
-        DataError: Which axis or value means what is not obvious.
+        DataError: The meaning of an axis or of the values is ambiguous.
     """
     images = _arranged(array, num_images, where)
     images, values = _to_uint8(images, where)

@@ -98,7 +98,7 @@ def assign_roles(arrays: Sequence[StoredArray], root: Path, options: DataConfig)
     unlabelled: list[StoredArray] = []
     for split in splits:
         images, labels = _single(found[split, "images"], "images"), _single(found[split, "labels"], "labels")
-        # What denotes no split, beside arrays that do, is something else.
+        # If some arrays denote a split, those that do not are something else.
         if split is None and pairs:
             rest += [x for x in (images, labels) if x]
         elif images and labels:

@@ -193,7 +193,7 @@ def _agree(first: Sequence[str], second: Sequence[str]) -> bool:
 
 
 def _differences(labels: Sequence[str], folders: Sequence[str]) -> list[str]:
-    """What is said about images in class folders if the lists give them other classes."""
+    """A note about images in class folders to which the lists give other classes."""
     if not all(folders) or _agree(labels, folders):
         return []
     pairs = Counter(zip(folders, labels, strict=True))

@@ -54,7 +54,7 @@ def read_plain_lists(survey: Survey, options: DataConfig) -> Reading | None:
 
 
 def with_listed_splits(reading: Reading, survey: Survey) -> Reading:
-    """Gives a reading without splits those of lists that name its images without labels, as in NIH ChestX-ray14."""
+    """Gives a reading without splits those of lists that name its images without labels, as for NIH ChestX-ray14."""
     splits = survey.listed_splits
     num_listed = sum(image.name in splits for image in reading.images) if splits else 0
     if reading.split_note or not num_listed:

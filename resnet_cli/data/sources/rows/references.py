@@ -190,7 +190,7 @@ class Locator:
             return self._directly(file, rows)
         cuts = Counter(entry.num_cut for entry in found if entry.images)
         usual = [cut for cut, number in cuts.items() if 3 * number > cuts.total() or number >= max(3, len(tried) // 10)]
-        # A few rows that have less in common with an image denote another one, which is not here.
+        # If only a few rows match an image by a shorter tail, they denote other images, which are missing.
         return self._by_name(file, rows, max(usual or cuts))
 
     def _num_direct(self, file: RowFile, rows: Sequence[Row]) -> int:

@@ -1,1 +1,1 @@
-"""Formats of programs: WebDataset, saved data sets, and formats that are refused by name."""
+"""Formats that programs write: WebDataset, saved data sets, and formats that are refused by name."""

@@ -1,4 +1,4 @@
-"""The readers of formats of programs rather than of people."""
+"""The readers of formats that programs write, rather than people."""
 
 from __future__ import annotations
 

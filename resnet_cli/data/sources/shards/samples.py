@@ -160,7 +160,7 @@ def to_classes(parts: Sequence[tuple[str, Split, Samples]]) -> tuple[list[Labele
 
 
 def _label(path: Path, field: str) -> str | None:
-    """The label in a file; None if there is none that is short and on one line."""
+    """The label in a file; None unless it is short and on one line."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_LABEL_BYTES + 1)

@@ -145,7 +145,7 @@ class _Chooser:
         return ""
 
     def label(self, image: str, split: str) -> tuple[str, tuple[str, ...], bool]:
-        """The column of labels, or the columns that are classes; and whether nothing but the number of values tells."""
+        """The column of labels or the columns of classes, and whether only the number of values identifies it."""
         asked = asked_column(self._path, self._columns, "label", self._asked.get("label"))
         others = [name for name in self._profile.columns if name not in (image, split) and not _is_index(name)]
         one_hot = self._one_hot(others, is_refused=asked is None)
