@@ -500,3 +500,47 @@ def test_any_cells_are_a_data_set_or_one_of_our_errors(
             assert all(opened(path).classes)
         except ResnetCliError as error:
             assert error.message
+
+
+SPLITS = ["train"] * 5 + ["test"] * 3
+
+
+@pytest.mark.parametrize("column", ["split", "subset", "partition", "Usage"])
+def test_a_table_of_splits_splits_the_images_of_a_table_of_labels(photos: Path, column: str) -> None:
+    table(photos / "labels.csv", "image,label", PAIRS)
+    table(photos / "splits.csv", f"image,{column}", list(zip(IDS, SPLITS, strict=True)))
+    dataset = opened(photos)
+    assert counts(dataset) == {"train": {"cat": 3, "dog": 2}, "test": {"cat": 1, "dog": 2}}
+    assert not any("splits.csv" in note for note in dataset.notes)
+
+
+def test_a_table_of_numbered_splits_is_read_as_in_celeba(photos: Path) -> None:
+    table(photos / "list_attr.csv", "image_id,Smiling,Young", [(n, 1 if n[-1] in "0145" else -1, 1) for n in IDS])
+    table(
+        photos / "list_eval_partition.csv", "image_id,partition", list(zip(IDS, [0, 0, 0, 0, 1, 1, 2, 2], strict=True))
+    )
+    assert counts(opened(photos, label_column="Smiling")) == {
+        "train": {"1": 2, "-1": 2},
+        "val": {"1": 2},
+        "test": {"-1": 2},
+    }
+
+
+def test_a_table_of_splits_splits_class_folders(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        images(tmp_path / label, [f"{label}{number}" for number in range(4)])
+    rows = [
+        (f"{label}/{label}{number}.png", "val" if number == 3 else "train")
+        for label in ("cat", "dog")
+        for number in range(4)
+    ]
+    table(tmp_path / "split.csv", "file,split", rows)
+    assert counts(opened(tmp_path)) == {"train": {"cat": 3, "dog": 3}, "val": {"cat": 1, "dog": 1}}
+
+
+def test_a_table_of_splits_that_misses_images_is_said(photos: Path) -> None:
+    table(photos / "labels.csv", "image,label", PAIRS)
+    table(photos / "splits.csv", "image,split", list(zip(IDS, SPLITS, strict=True))[2:])
+    dataset = opened(photos)
+    assert counts(dataset) == CLASSES
+    assert any("they name 6 of 8 images" in note for note in dataset.notes)

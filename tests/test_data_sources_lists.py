@@ -7,7 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -771,3 +771,27 @@ def test_a_matlab_file_that_is_a_decompression_bomb_is_refused(tmp_path: Path) -
     path.write_bytes(head + struct.pack("<II", 15, len(element)) + element)
     with pytest.raises(DataError):
         read_mat(path)
+
+
+@pytest.mark.parametrize("parts", [("part1", "part2"), ("images_001/images", "images_002/images"), ("cam a", "cam b")])
+def test_lists_of_bare_names_leave_the_classes_to_a_table_of_these_images(tmp_path: Path, parts: Sequence[str]) -> None:
+    names = [f"{number}.png" for number in range(12)]
+    for part, some in zip(parts, (names[:6], names[6:]), strict=True):
+        put(tmp_path / part, some)
+    write(tmp_path / "labels.csv", ["image,label", *(f"{name},{'cat' if name < '5' else 'dog'}" for name in names)])
+    write(tmp_path / "train_val_list.txt", names[:9])
+    write(tmp_path / "test_list.txt", names[9:])
+    dataset = open_dataset(str(tmp_path), DataConfig())
+    assert dataset.classes == ("cat", "dog")
+    assert {Path(item.name).name for item in dataset.items if item.split == "test"} == set(names[9:])
+
+
+def test_lists_of_bare_names_split_class_folders(tmp_path: Path) -> None:
+    put(tmp_path, [f"{name}/{name}{number}.png" for name in ("cat", "dog") for number in range(3)])
+    write(tmp_path / "train.txt", [f"{name}{number}.png" for name in ("cat", "dog") for number in range(2)])
+    write(tmp_path / "test.txt", ["cat2.png", "dog2.png"])
+    assert found(open_dataset(str(tmp_path), DataConfig())) == {
+        f"{name}/{name}{number}.png": (name, "test" if number == 2 else "train")
+        for name in ("cat", "dog")
+        for number in range(3)
+    }

@@ -61,7 +61,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
     if options.label_regex:
         refuse_without_effect(options, ("classes_at",), "--label-regex reads the classes from file names")
     try:
-        return _noted(read_folders(survey, options), survey)
+        return _noted(with_listed_splits(read_folders(survey, options), survey), survey)
     except DataError as error:
         # The folder was most likely meant to be read by the table that cannot be used.
         if not survey.refusals or isinstance(error, OnlyArchives):
@@ -75,7 +75,7 @@ def read(survey: Survey, options: DataConfig) -> Reading:
 def _noted(reading: Reading, survey: Survey) -> Reading:
     """The reading with notes about files that list images of DATA and are not used."""
     unused = [f"{error.message}; {error.hint}" for error in survey.refusals if isinstance(error, NotUsed)]
-    return dataclasses.replace(reading, notes=(*reading.notes, *unused)) if unused else reading
+    return dataclasses.replace(reading, notes=(*reading.notes, *dict.fromkeys(unused))) if unused else reading
 
 
 def refuse_without_effect(options: DataConfig, fields: tuple[str, ...], why: str) -> None:

@@ -157,8 +157,13 @@ def num_common(parts: Sequence[list[str]]) -> int:
 
 
 def _without_containers(parts: list[str], has_splits: bool) -> list[str]:
-    while parts and (parts[0].lower() in IMAGE_FOLDERS or (has_splits and split_of(parts[0]))):
+    while parts and (_is_container(parts[0]) or (has_splits and split_of(parts[0]))):
         parts = parts[1:]
-    while parts and parts[-1].lower() in IMAGE_FOLDERS:
+    while parts and _is_container(parts[-1]):
         parts = parts[:-1]
     return parts
+
+
+def _is_container(name: str) -> bool:
+    """Whether a folder is called ``images`` or the like, or is a part of it, as ``images_001`` of NIH ChestX-ray14."""
+    return re.sub(r"(?:[-_ ]?part)?[-_ ]?\d+$", "", name.lower()) in IMAGE_FOLDERS or name.lower() in IMAGE_FOLDERS

@@ -31,12 +31,14 @@ class LocatedList:
         split: Name of the split; empty if the file does not denote one.
         entries: The entries whose images exist; ``image`` is the image's path below DATA.
         num_missing: Number of entries whose images do not exist.
+        has_folders: Whether an entry names a folder or a label, and not just an image.
     """
 
     path: Path
     split: str
     entries: Sequence[Entry]
     num_missing: int = 0
+    has_folders: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def locate_list(path: Path, split: str, entries: Sequence[Entry], images: ImageN
     """Looks for the images of a list."""
     located = images.locate([entry.image for entry in entries], split=split)
     found = [entry._replace(image=name) for entry, name in zip(entries, located, strict=True) if name]
-    return LocatedList(path, split, found, len(entries) - len(found))
+    has_folders = any("/" in entry.image or entry.label for entry in entries)
+    return LocatedList(path, split, found, len(entries) - len(found), has_folders)
 
 
 def with_class_folders(held_out: LocatedList, ends: Sequence[str], survey: Survey) -> OfficialSet:

@@ -26,6 +26,7 @@ from resnet_cli.data.sources.lists.mat_lists import is_file_list, read_file_list
 from resnet_cli.data.sources.reading import NotUsed
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
+from resnet_cli.data.sources.tables.reader import read_tables
 from resnet_cli.errors import DataError
 
 #: Folders in which published data sets keep their lists, beside the folder of images.
@@ -99,7 +100,7 @@ def read_split_lists(survey: Survey, images: ImageNames, options: DataConfig) ->
         if "train" in paths:
             paths.pop("trainval", None)
         lists = _load(paths, images)
-        if lists and (found := _labeled(lists, survey, images)):
+        if lists and (found := _labeled(lists, survey, images, options)):
             notes = [f"fold {fold} of {len(folds)} is used"] if len(folds) > 1 else []
             if "trainval" in paths:
                 notes.append(f"{paths['trainval'].name} is used for training and validation")
@@ -150,7 +151,9 @@ def _load(paths: Mapping[str, Path], images: ImageNames) -> list[LocatedList]:
     return lists
 
 
-def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -> OfficialSet | None:
+def _labeled(
+    lists: Sequence[LocatedList], survey: Survey, images: ImageNames, options: DataConfig
+) -> OfficialSet | None:
     """The lists with labels; None, with the reason in ``survey.refusals``, if they do not describe the data set."""
     path = lists[0].path
     try:
@@ -158,7 +161,9 @@ def _labeled(lists: Sequence[LocatedList], survey: Survey, images: ImageNames) -
     except DataError as error:
         survey.refusals.append(error)
         return None
-    if labeled is None:
+    # Lists that only name images say less about the classes than a table of these images.
+    are_names = labeled is not None and not any(listed.has_folders for listed in lists)
+    if labeled is None or (are_names and read_tables(survey, options) is not None):
         if len(lists) > 1:
             survey.listed_splits |= {entry.image: listed.split for listed in lists for entry in listed.entries}
         survey.refusals.append(
@@ -254,7 +259,7 @@ def read_plain_list(survey: Survey, images: ImageNames, options: DataConfig) -> 
                     hint=f"to use it: give {path} as DATA",
                 )
             )
-        elif found := _labeled([listed], survey, images):
+        elif found := _labeled([listed], survey, images, options):
             usable[path] = found
     if len(usable) > 1:
         shown = " or ".join(map(str, usable))

@@ -22,6 +22,7 @@ from resnet_cli.data.sources.tables.columns import plain_column
 from resnet_cli.data.sources.tables.formats import is_table_name
 from resnet_cli.data.sources.tables.label_tables import LabelTable, open_label_table
 from resnet_cli.data.sources.tables.several_labels import refuse_several_labels
+from resnet_cli.data.sources.tables.split_tables import read_split_table
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import is_image_name
@@ -91,6 +92,9 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
         if number >= MAX_TABLES:
             unrelated.append(DataError(f"{survey.spec}: only {MAX_TABLES} of its tables were looked at"))
             break
+        if splits := read_split_table(path, survey, options, locator):
+            survey.listed_splits |= splits
+            continue
         try:
             table = open_label_table(path, options, locator, split_of(path.stem) or "")
         except NotUsed as error:
