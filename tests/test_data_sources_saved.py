@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections import Counter
@@ -138,6 +139,17 @@ def test_damaged_descriptions_are_errors_that_name_the_file(tmp_path: Path, file
     save_splits(tmp_path, train=[3], test=[3])
     (tmp_path / file).write_text(text)
     assert str(tmp_path) in refused(tmp_path).message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("make", ["link", "pipe"])
+def test_files_behind_links_that_lead_outside_and_pipes_are_not_opened(tmp_path: Path, make: str) -> None:
+    save_splits(tmp_path / "ds", train=[3], test=[3])
+    file = next((tmp_path / "ds" / "train").glob("*.arrow"))
+    file.rename(tmp_path / "outside.arrow")
+    file.symlink_to(tmp_path / "outside.arrow") if make == "link" else os.mkfifo(file)
+    error = refused(tmp_path / "ds")
+    assert str(file) in error.message and "no such file" in error.message
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

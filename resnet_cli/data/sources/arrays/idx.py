@@ -20,7 +20,7 @@ from resnet_cli.data.sources.arrays.pixel_arrays import labeled_images, to_label
 from resnet_cli.data.sources.labeled import LabeledImage
 from resnet_cli.data.sources.packed_sizes import unpacked_limit
 from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
-from resnet_cli.data.sources.rows.label_maps import name_classes
+from resnet_cli.data.sources.rows.label_maps import MAX_MAP_BYTES, name_classes
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
@@ -149,7 +149,9 @@ def _emnist_mapping(file: Path) -> list[str]:
     match = _NAME.fullmatch(file.name)
     path = file.with_name(f"{match['set'] if match else ''}mapping.txt")
     try:
-        for line in path.read_text("ascii").splitlines()[:1000]:
+        # A pipe would wait.
+        lines = path.read_text("ascii").splitlines() if path.is_file() and path.stat().st_size < MAX_MAP_BYTES else []
+        for line in lines[:1000]:
             label, *codes = map(int, line.split())
             found[label] = "".join(map(chr, codes))
     except (OSError, ValueError, OverflowError):

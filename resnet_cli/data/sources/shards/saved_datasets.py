@@ -62,7 +62,7 @@ def read_saved(survey: Survey, options: DataConfig) -> Reading | None:
     if tops:
         files = _split_files(survey, tops[0], options, notes)
     elif states:
-        files = [_row_file(path, "", options) for path in _state_files(survey.path(states[0]))]
+        files = [_row_file(path, "", options) for path in _state_files(survey, states[0])]
     else:
         files = _loose_files(survey, names, options)
     return read_rows(files, survey, options, what="a data set saved by Hugging Face datasets", notes=notes)
@@ -80,7 +80,7 @@ def _split_files(survey: Survey, top: str, options: DataConfig, notes: list[str]
         _row_file(path, split, options)
         for name in names
         if (split := SPLIT_NAMES.get(name.lower()) or split_of(name))
-        for path in _state_files(survey.path(top) / name)
+        for path in _state_files(survey, _inside(survey, top, name))
     ]
     unknown = [name for name in names if not (SPLIT_NAMES.get(name.lower()) or split_of(name))]
     if not files:
@@ -93,9 +93,18 @@ def _split_files(survey: Survey, top: str, options: DataConfig, notes: list[str]
     return files
 
 
-def _state_files(folder: Path) -> list[Path]:
+def _inside(survey: Survey, folder: str, name: str) -> str:
+    """Something in a folder of DATA; links that lead outside, and pipes, which would wait, are not in it."""
+    listed = survey.folder(folder)
+    if name not in listed.others and name not in listed.folders:
+        raise DataError(f"{survey.path(listed.child(name))}: no such file or folder", hint="save the data set again")
+    return listed.child(name)
+
+
+def _state_files(survey: Survey, name: str) -> list[Path]:
     """The data files of one Dataset, in order."""
-    state = _json(folder / _STATE_FILE)
+    folder = survey.path(name)
+    state = _json(survey.path(_inside(survey, name, _STATE_FILE)))
     files = state.get("_data_files")
     found = [entry.get("filename") if isinstance(entry, dict) else None for entry in files or []]
     if state.get("_indices_data_files") or state.get("_indices_files"):
@@ -103,7 +112,7 @@ def _state_files(folder: Path) -> list[Path]:
             f"{folder}: a separate file of indices selects its rows, which is not supported",
             hint="save dataset.flatten_indices()",
         )
-    return [folder / name for name in _plain_names(folder / _STATE_FILE, found)]
+    return [survey.path(_inside(survey, name, file)) for file in _plain_names(folder / _STATE_FILE, found)]
 
 
 def _plain_names(path: Path, names: Any) -> list[str]:
