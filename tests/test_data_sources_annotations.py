@@ -324,7 +324,7 @@ def test_boxes_of_several_categories_are_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     document["annotations"] += [{"image_id": 0, "category_id": one, "bbox": [0, 0, 1, 1]} for one in (10, 11)]
     error = refused(written(path, document))
-    assert "1 of 6 images have several labels" in error.message
+    assert "images with several labels: 1 of 6" in error.message
     assert "detection" in (error.hint or "")
 
 
@@ -412,7 +412,7 @@ def test_files_that_contradict_each_other_are_refused_with_the_commands(tmp_path
     first = map_of_images(tmp_path, PLAIN)
     other = written(tmp_path / "other.json", PLAIN | {"0.jpg": "cat"})
     error = refused(tmp_path)
-    assert "1 images differently" in error.message
+    assert "1 image differently" in error.message
     assert str(first) in (error.hint or "")
     assert str(other) in (error.hint or "")
 
@@ -440,7 +440,7 @@ def test_class_folders_win_over_numbers(tmp_path: Path) -> None:
     ("document", "why"),
     [
         ({"cat/0.jpg": "day", "dog/1.jpg": "night"}, "labels only 2 of 12 images"),
-        ({f"cat/{name}": ["cat", "day"] for name in PLAIN}, "6 of 6 images have several labels"),
+        ({f"cat/{name}": ["cat", "day"] for name in PLAIN}, "images with several labels: 6 of 6"),
     ],
 )
 def test_class_folders_are_read_with_a_note_about_annotations_that_say_something_else(

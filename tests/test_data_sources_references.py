@@ -71,7 +71,7 @@ def test_percent_signs_and_queries_of_web_addresses_are_understood() -> None:
 
 def test_web_addresses_without_local_images_are_refused_with_the_solution(tmp_path: Path) -> None:
     cells = [f"https://example.org/{name}.png" for name in NAMES]
-    with pytest.raises(DataError, match="4 of 4 rows are web addresses, which are not downloaded") as caught:
+    with pytest.raises(DataError, match="web addresses, which are not downloaded: 4 of 4") as caught:
         open_dataset(str(table(tmp_path / "labels.csv", cells)))
     assert "--image-folder" in (caught.value.hint or "")
 
@@ -146,7 +146,7 @@ def test_names_in_several_folders_that_have_them_all_are_refused_with_the_comman
     images(tmp_path / "new", NAMES)
     images(tmp_path / "old", NAMES)
     path = table(tmp_path / "labels.csv", NAMES)
-    with pytest.raises(DataError, match=r"4 of 4 rows fit several images, such as 'cat1'") as caught:
+    with pytest.raises(DataError, match=r"rows that fit several images: 4 of 4, such as 'cat1'") as caught:
         open_dataset(str(path))
     assert caught.value.hint == "name the folder of the images: --image-folder new, or --image-folder old"
     assert names(open_dataset(str(path), DataConfig(image_folder="old"))) == [f"old/{name}.png" for name in NAMES]
@@ -185,11 +185,11 @@ def test_a_missing_image_is_not_replaced_by_one_of_the_same_name(tmp_path: Path)
     cells = [f"/mnt/set/photos/{name}.png" for name in NAMES]
     dataset = open_dataset(str(table(tmp_path / "labels.csv", cells)))
     assert not any(item.name.startswith("other") for item in dataset.items)
-    assert any("1 of 4 images do not exist, such as '/mnt/set/photos/cat1.png'" in note for note in dataset.notes)
+    assert any("images that do not exist: 1 of 4, such as '/mnt/set/photos/cat1.png'" in note for note in dataset.notes)
     cells = [f"photos/{name}.png" for name in NAMES]
     dataset = open_dataset(str(table(tmp_path / "labels.csv", cells)))
     assert "photos/cat1.png" in names(dataset)
-    assert any("1 of 4 images do not exist" in note for note in dataset.notes)
+    assert any("images that do not exist: 1 of 4" in note for note in dataset.notes)
 
 
 def test_direct_paths_need_no_look_at_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

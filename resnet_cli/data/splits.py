@@ -157,7 +157,7 @@ def refuse_untrainable(dataset: Dataset) -> None:
         raise DataError(
             f"{dataset.name}: the class '{first}' has {count or 'no'} training image; at least two are needed"
             + _perhaps_meant(dataset, small[0])
-            + (f"; {len(small) - 1:,} more classes have too few" if len(small) > 1 else ""),
+            + (f"; other classes with too few: {len(small) - 1:,}" if len(small) > 1 else ""),
             hint=f"add images to {them}, or omit {them}: {omitted}" if len(others) > 1 else f"add images to {them}",
         )
     _refuse_separated_groups(dataset)

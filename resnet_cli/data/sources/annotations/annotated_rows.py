@@ -80,7 +80,7 @@ def _refuse_lists(annotated: Annotated, options: DataConfig) -> None:
     several = [value for value in values if isinstance(value, list) and len(value) > 1]
     if several:
         raise DataError(
-            f"{annotated.path}: {len(several):,} of {len(values):,} images have several labels, such as "
+            f"{annotated.path}: images with several labels: {len(several):,} of {len(values):,}, such as "
             f"{ascii(several[0])[:60]}",
             hint=_ONE_LABEL,
         )
@@ -134,7 +134,7 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
     if several:
         example = ", ".join(name for _, name in several[0].labels[:4])
         raise DataError(
-            f"{path}: {len(several):,} of {len(annotations):,} images have several labels, such as "
+            f"{path}: images with several labels: {len(several):,} of {len(annotations):,}, such as "
             f"{several[0].image}: {example}",
             hint=_OTHER_TOOLS if num_shaped else _ONE_LABEL,
         )

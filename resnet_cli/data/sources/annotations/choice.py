@@ -88,7 +88,8 @@ def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candid
             raise _undecided(
                 survey,
                 [taken[0], candidate],
-                f"label {len(different):,} images differently, such as {path.name}: '{covered[path]}', '{pairs[path]}'",
+                f"label {counted(len(different), 'image')} differently, such as {path.name}: "
+                f"'{covered[path]}', '{pairs[path]}'",
             )
         if len(known) == len(pairs):
             same = ", ".join(one.annotated.path.name for one in taken)

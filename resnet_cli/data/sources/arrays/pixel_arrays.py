@@ -158,7 +158,7 @@ def to_labels(array: NDArray[Any], where: str, class_names: Sequence[str] = ()) 
         _refuse_labels(where, "labels must be whole numbers or names")
     numbers = labels.astype(np.int64)
     if len(numbers) and numbers.min() < 0 and set(np.unique(numbers).tolist()) != {-1, 1}:
-        _refuse_labels(where, f"{int((numbers < 0).sum()):,} labels are negative, which often means no label")
+        _refuse_labels(where, f"negative labels, which often mean no label: {int((numbers < 0).sum()):,}")
     if not class_names:
         return [str(number) for number in numbers.tolist()]
     used = set(np.unique(numbers).tolist())
@@ -173,11 +173,11 @@ def _from_one_hot(array: NDArray[Any], where: str) -> NDArray[np.int64]:
     per_image = array.astype(np.int64).sum(axis=1)
     if (per_image > 1).any():
         raise DataError(
-            f"{where}: {int((per_image > 1).sum()):,} images have several labels (multi-label data)",
+            f"{where}: images with several labels (multi-label data): {int((per_image > 1).sum()):,}",
             hint="give each image one label: an array [n] of class numbers",
         )
     if (per_image < 1).any():
-        _refuse_labels(where, f"{int((per_image < 1).sum()):,} images have no label, as in multi-label data")
+        _refuse_labels(where, f"images without a label, as in multi-label data: {int((per_image < 1).sum()):,}")
     return np.asarray(array.argmax(axis=1), np.int64)
 
 

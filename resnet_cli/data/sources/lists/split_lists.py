@@ -182,11 +182,11 @@ def _labeled(
     is_same = _repeats_folders(found)
     if len(names) < num_around * MIN_SHARE or is_same:
         if len(names) < num_around or num_missing:
-            missing = f", and {num_missing:,} more do not exist" if num_missing else ""
+            missing = f"; listed images that do not exist: {num_missing:,}" if num_missing else ""
             survey.refusals.append(
                 NotUsed(
-                    f"{', '.join(listed.path.name for listed in found)}: not used; {len(names):,} of {num_around:,} "
-                    f"images are listed{missing}",
+                    f"{', '.join(listed.path.name for listed in found)}: not used; listed images: {len(names):,} of "
+                    f"{num_around:,}{missing}",
                     hint=f"to read only these: give {path} as DATA",
                 )
             )

@@ -55,7 +55,7 @@ def read_rows(
         all_notes += located.notes
         if located.num_missing:
             all_notes.append(
-                f"{file.path.name}: {located.num_missing:,} of {len(labeled):,} images do not exist, such as "
+                f"{file.path.name}: images that do not exist: {located.num_missing:,} of {len(labeled):,}, such as "
                 f"'{located.missing}'"
             )
         for row, path in zip(labeled, located.paths, strict=True):

@@ -266,7 +266,7 @@ def _existence(paths: Sequence[Path]) -> Callable[[Path], bool]:
 def _not_downloaded(file: RowFile, rows: Sequence[Row]) -> DataError:
     num_addresses = sum(is_web_address(row.image) for row in rows)
     return DataError(
-        f"{file.path}: {num_addresses:,} of {len(rows):,} rows are web addresses, which are not downloaded, such as "
+        f"{file.path}: web addresses, which are not downloaded: {num_addresses:,} of {len(rows):,}, such as "
         f"{rows[0].image}",
         hint="download the images under the same names and name their folder: --image-folder FOLDER",
     )

@@ -80,8 +80,8 @@ def choose_folder(file: RowFile, rows: Sequence[Row], choices: dict[int, list[st
                 "them"
             ]
     raise DataError(
-        f"{file.path}: {len(doubtful):,} of {len(rows):,} rows fit several images, such as '{rows[number].image}': "
-        f"{', '.join(images[:3])}",
+        f"{file.path}: rows that fit several images: {len(doubtful):,} of {len(rows):,}, such as "
+        f"'{rows[number].image}': {', '.join(images[:3])}",
         hint="name the folder of the images: "
         + ", or ".join(f"--image-folder {group or '.'}" for group in sorted(groups)[:3]),
     )

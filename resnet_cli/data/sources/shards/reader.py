@@ -54,7 +54,7 @@ def shard_files(spec: str) -> list[Path]:
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise DataError(
-            f"DATA {spec}: {len(missing):,} of {len(paths):,} files do not exist, such as {missing[0]}",
+            f"DATA {spec}: files that do not exist: {len(missing):,} of {len(paths):,}, such as {missing[0]}",
             hint=f"check the numbers in braces: ls {paths[0].parent}",
         )
     return paths

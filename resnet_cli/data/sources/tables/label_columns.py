@@ -200,14 +200,14 @@ class _Chooser:
         several = sum(number for marked, number in num_marked.items() if marked > 1)
         if several and is_refused:
             raise DataError(
-                f"{self._path}: {several:,} of {self._profile.num_rows:,} rows mark several of the classes "
-                f"{', '.join(marks)[:200]}: images with several labels are not supported yet",
+                f"{self._path}: rows that mark several of the classes {', '.join(marks)[:200]}: "
+                f"{several:,} of {self._profile.num_rows:,}; images with several labels are not supported yet",
                 hint=f"keep the rows with one class, or tell one class from the rest: --label-column {marks[0]}",
             )
         return tuple(marks) if num_marked[1] and not several else ()
 
     def _named(self, known: Sequence[str], others: Sequence[str]) -> str:
-        """Of columns with usual names the first; instead of numbers, a column that names the same classes."""
+        """The first column with a usual name; instead of numbers, a column that names the same classes."""
         first = known[0]
         content = self._profile.columns.get(first)
         if content is None or not content.is_integers or len(content.counts) < 2:

@@ -38,7 +38,7 @@ def refuse_several_labels(path: Path, column: str, counts: Counter[str]) -> str:
     several = [label for label in counts if len(_parts(label, separator)) > 1]
     num_rows = sum(counts[label] for label in several)
     raise DataError(
-        f"{path}: {num_rows:,} of {counts.total():,} rows have several labels, such as '{min(several)[:60]}': images "
+        f"{path}: rows with several labels: {num_rows:,} of {counts.total():,}, such as '{min(several)[:60]}'; images "
         "with several labels are not supported yet",
         hint="keep the rows with one label; if these are names of classes, write '_' in them instead of "
         f"'{'[]' if separator == '[' else separator}'"
