@@ -150,7 +150,7 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
     if annotated.format == IMAGE_MAP and 2 * num_classes > len(annotations) >= _MANY:
         raise DataError(
             f"{path}: {num_classes:,} different values for {len(annotations):,} images are not classes",
-            hint="a map gives each image the name of its class",
+            hint="write a map of each image to the name of its class",
         )
     rows = []
     for number, one in enumerate(annotations, 1):

@@ -114,7 +114,7 @@ def _check_size(path: Path, num_bytes: int) -> None:
     if num_bytes > _memory_limit():
         raise DataError(
             f"{path}: its arrays take {size(num_bytes)} of memory, more than the limit of {size(_memory_limit())}",
-            hint="save each array with numpy.save as X_train.npy, y_train.npy, ...: such files stay on the disk",
+            hint="save each array with numpy.save as X_train.npy, y_train.npy, ...: such files stay on disk",
         )
 
 

@@ -77,7 +77,7 @@ def _arranged(array: NDArray[Any], num_images: int, where: str) -> NDArray[Any]:
         what = "may be arranged in several ways" if views else "is not that of images"
         raise DataError(
             f"{where}: the shape {shown}, with {num_images:,} labels, {what}",
-            hint="images are [n x h x w] or [n x h x w x 3], of at least "
+            hint="images must be [n x h x w] or [n x h x w x 3], of at least "
             f"{MIN_SIDE_PX} x {MIN_SIDE_PX} pixels, in the order of their labels",
         )
     return views[0]

@@ -90,7 +90,7 @@ def label_lists(lists: Sequence[LocatedList], survey: Survey) -> OfficialSet | N
 
     Text after an image is its class. A number is replaced by the image's folder if the two agree, by the name in a
     file of class names, or by the beginning of the image's name if the two agree; numbers that only count the lines,
-    as in ImageNet's ``train_cls.txt``, are no labels. Without any text the folder is the class.
+    as in ImageNet's ``train_cls.txt``, are not labels. Without any text the folder is the class.
 
     Args:
         lists: Lists of one data set.
@@ -100,7 +100,7 @@ def label_lists(lists: Sequence[LocatedList], survey: Survey) -> OfficialSet | N
         The lists without entries that have no class; None if no entry has one.
 
     Raises:
-        DataError: What follows the images is no class.
+        DataError: The text after the images is not a class.
     """
     names = [entry.image for listed in lists for entry in listed.entries]
     texts = [entry.label for listed in lists for entry in listed.entries]
@@ -141,14 +141,14 @@ def _choose_labels(
     if len(given) >= MIN_TEXTS and len(set(given)) > len(given) / 2:
         raise DataError(
             f"most of the texts after its images are different, such as '{given[0][:40]}'; they are not classes",
-            hint="each line is: path label",
+            hint="write each line as: path label",
         )
     if not all(word.isdecimal() and word.isascii() and len(word) < 10 for row in rows for word in row):
         return [text or folder for text, folder in zip(texts, folders, strict=True)], []
     if {"-1", "1"} <= set(given) <= {"-1", "0", "1"}:
         raise DataError(
             "1 and -1 after an image say whether it shows one object; they are not classes",
-            hint="each line is: path label",
+            hint="write each line as: path label",
         )
     if not given:
         # One folder holds images of any class.
@@ -158,7 +158,7 @@ def _choose_labels(
         texts = [text.partition(" ")[0] for text in texts]
         if not all(texts) or len(set(starts)) < 2 or not _agree(texts, starts):
             raise DataError(
-                f"several numbers follow an image, such as '{given[0][:40]}'", hint="each line is: path label"
+                f"several numbers follow an image, such as '{given[0][:40]}'", hint="write each line as: path label"
             )
     placed = [(text, folder) for text, folder in zip(texts, folders, strict=True) if folder and text]
     folder_of = dict(placed)

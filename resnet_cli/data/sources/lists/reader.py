@@ -94,7 +94,7 @@ def _read_given(survey: Survey, options: DataConfig) -> Reading | None:
         return None
     found = label_lists([locate_list(path, "", list(read_entries(path)), images)], survey)
     if found is None:
-        raise DataError(f"{path}: names images without their classes", hint="each line is: path label")
+        raise DataError(f"{path}: names images without their classes", hint="write each line as: path label")
     return _reading(found, survey, images, options, given=folder)
 
 

@@ -167,7 +167,7 @@ def _labeled(
         if len(lists) > 1:
             survey.listed_splits |= {entry.image: listed.split for listed in lists for entry in listed.entries}
         survey.refusals.append(
-            DataError(f"{path}: names images without their classes", hint="each line is: path label")
+            DataError(f"{path}: names images without their classes", hint="write each line as: path label")
         )
         return None
     if rest := _rest_as_train(labeled.lists, survey, images):

@@ -65,9 +65,7 @@ def read_rows(
         has_splits = has_splits or any(row.split for row in labeled)
     images = list(found.images.values())
     if not images:
-        raise DataError(
-            f"{files[0].path}: no row lists an image", hint="a table needs the columns image,label and rows"
-        )
+        raise DataError(f"{files[0].path}: no row lists an image", hint="add rows with the columns image,label")
     if len(files) > 1 and not any(
         not isinstance(image.source, Path) or os.path.exists(image.source) for image in images
     ):

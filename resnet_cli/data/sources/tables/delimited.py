@@ -129,7 +129,9 @@ def open_list(path: Path) -> TableFile:
             if text and not text.startswith("#"):
                 image, label = split_line(text)
                 if not image:
-                    raise row_error(path, number, f"no label after {quoted(text)}", hint="each line is: path label")
+                    raise row_error(
+                        path, number, f"no label after {quoted(text)}", hint="write each line as: path label"
+                    )
                 yield number, {"image": image, "label": label}
 
     return TableFile(DEFAULT_COLUMNS[:2], records)

@@ -67,7 +67,7 @@ def _open_json_lines(path: Path) -> TableFile:
 
 
 def _objects(path: Path) -> Iterator[Record]:
-    hint = 'each line is: {"image": "cat.jpg", "label": "cat"}'
+    hint = 'write each line as: {"image": "cat.jpg", "label": "cat"}'
     for number, line in lines_of(path):
         if not line.strip():
             continue

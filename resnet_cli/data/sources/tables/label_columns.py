@@ -202,7 +202,7 @@ class _Chooser:
             raise DataError(
                 f"{self._path}: rows that mark several of the classes {', '.join(marks)[:200]}: "
                 f"{several:,} of {self._profile.num_rows:,}; images with several labels are not supported yet",
-                hint=f"keep the rows with one class, or tell one class from the rest: --label-column {marks[0]}",
+                hint=f"keep the rows with one class, or distinguish one class from the rest: --label-column {marks[0]}",
             )
         return tuple(marks) if num_marked[1] and not several else ()
 

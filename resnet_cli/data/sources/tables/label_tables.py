@@ -96,7 +96,7 @@ def label_table(path: Path, source: TableFile, options: DataConfig, locator: Loc
         DataError: Its columns are not known.
     """
     if not source.columns:
-        raise DataError(f"{path}: the table is empty", hint="the first line names the columns: image,label")
+        raise DataError(f"{path}: the table is empty", hint="name the columns in the first line: image,label")
     grouped = options.group_by is not None and find_column(source.columns, (options.group_by,)) is not None
     asked = {
         "image": options.image_column,
