@@ -434,6 +434,16 @@ def test_an_index_of_letters_is_no_class(tmp_path: Path) -> None:
     assert counts(read(tmp_path, classes_at="1")) == {"train": {"a": 4, "b": 4}}
 
 
+def test_folders_in_the_images_of_class_folders_are_said(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{place}/images/{name}": 2 for place in ("amazon", "webcam") for name in ("bike", "mug")})
+    dataset = read(tmp_path)
+    assert counts(dataset) == {"train": {"amazon": 4, "webcam": 4}}
+    assert "--classes-at leaf takes the innermost folders instead (2: bike, mug)" in said(dataset)
+    assert set(counts(read(tmp_path, classes_at="leaf"))["train"]) == {
+        f"{place}/images/{name}" for place in ("amazon", "webcam") for name in ("bike", "mug")
+    }
+
+
 def test_letters_are_classes_where_they_are_no_index(tmp_path: Path) -> None:
     fill(tmp_path, {"a/writer1": 2, "a/writer2": 2, "b/writer1": 2, "b/writer2": 2})
     assert counts(read(tmp_path)) == {"train": {"a": 4, "b": 4}}

@@ -544,3 +544,24 @@ def test_a_table_of_splits_that_misses_images_is_said(photos: Path) -> None:
     dataset = opened(photos)
     assert counts(dataset) == CLASSES
     assert any("they name 6 of 8 images" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("held_out", ["valid", "test"])
+def test_the_table_of_a_held_out_split_is_not_read_alone_if_that_of_the_train_split_cannot_be(
+    photos: Path, held_out: str
+) -> None:
+    table(photos / "train.csv", "image,Edema,Fracture,Age", [(name, 1, -1, 60) for name in IDS[:6]])
+    table(photos / f"{held_out}.csv", "image,label", PAIRS[6:])
+    with pytest.raises(DataError, match="the table of the train split does not") as refused:
+        opened(photos)
+    assert "train.csv" in str(refused.value.hint)
+    assert "--label-column" in str(refused.value.hint)
+    assert counts(opened(photos / f"{held_out}.csv")) == {"train": {"cat": 1, "dog": 1}}
+
+
+def test_tables_that_are_recognized_by_content_and_not_used_are_said(photos: Path) -> None:
+    table(photos / "labels.csv", "image,label", PAIRS)
+    table(photos / "weather.csv", "image,sky", [(name, "blue" if name < "im004" else "gray") for name in IDS])
+    dataset = opened(photos)
+    assert counts(dataset) == CLASSES
+    assert any("weather.csv labels images" in note for note in dataset.notes)

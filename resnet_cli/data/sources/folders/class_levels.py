@@ -69,8 +69,10 @@ def choose_levels(layout: Layout, roots: Sequence[str], options: DataConfig) -> 
     deeper = sorted({path[1] for path in paths if len(path) > 1 and not _is_container(path[1])})
     if options.classes_at:
         return _asked_for(options.classes_at, paths)
-    if not deeper or len(first) < 2 or not {*first}.isdisjoint(options.classes or ()):
+    if len(first) < 2 or not {*first}.isdisjoint(options.classes or ()):
         return Levels()
+    if not deeper:
+        return Levels(notes=_beyond_containers(paths, first))
     if _is_index(paths):
         other = f"--classes-at 1 takes {_some(first)} instead"
         names = [path[1:] for path in paths]
@@ -107,6 +109,18 @@ def _paths(layout: Layout, root: str) -> list[Path]:
         for folder in layout.below(child)
         if layout.images(folder.name)
     ]
+
+
+def _beyond_containers(paths: Sequence[Path], first: Sequence[str]) -> tuple[str, ...]:
+    """What is said of folders in the ``images`` of class folders, such as ``amazon/images/bike`` of Office-31."""
+    inner = sorted({path[-1] for path in paths if len(path) > 2})
+    if len(inner) < 2:
+        return ()
+    note = (
+        f"classes are the {len(first):,} folders {_some(first)}; --classes-at leaf takes the innermost folders instead "
+        f"({len(inner):,}: {_some(inner)})"
+    )
+    return (note,)
 
 
 def _asked_for(level: str, paths: Sequence[Path]) -> Levels:

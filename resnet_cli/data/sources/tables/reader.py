@@ -36,6 +36,8 @@ MAX_TABLES = 100
 _MAX_DEPTH = 4
 #: Names of examples of answers to a competition, whose labels are made up.
 _NO_LABELS = re.compile(r"(loc)?(sample)?submission", re.IGNORECASE)
+#: Why a table whose labels were recognized by nothing but their number is not used beside others.
+_UNUSUAL = "labels images, but its columns have no usual names"
 _SHARD = re.compile(r"[-_]?\d+[-_]of[-_](\d{1,9})$")
 
 
@@ -88,6 +90,7 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
     found: list[LabelTable] = []
     unlabeled: list[ResnetCliError] = []
     unrelated: list[ResnetCliError] = []
+    training: list[NotUsed] = []
     for number, path in enumerate(_candidates(survey)):
         if number >= MAX_TABLES:
             unrelated.append(DataError(f"{survey.spec}: only {MAX_TABLES} of its tables were looked at"))
@@ -98,7 +101,9 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
         try:
             table = open_label_table(path, options, locator, split_of(path.stem) or "")
         except NotUsed as error:
-            (unlabeled if split_of(path.stem) == "test" else survey.refusals).append(error)
+            split = split_of(path.stem)
+            (unlabeled if split == "test" else survey.refusals).append(error)
+            training += [error] if split == "train" else []
         except ResnetCliError as error:
             unrelated.append(error)
         except OSError as error:
@@ -118,13 +123,30 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
     ]
     found = [table for table in found if table not in unclear]
     if any(not table.choice.is_guess for table in found):
+        unused = [table for table in found if table.choice.is_guess]
+        survey.refusals += [_not_used(table, _UNUSUAL) for table in unused]
+        training += [_not_used(table, _UNUSUAL) for table in unused if split_of(table.path.stem) == "train"]
         found = [table for table in found if not table.choice.is_guess]
     elif found and has_class_folders(survey) and not _names_a_column(options):
-        survey.refusals += [_not_used(table, "labels images, but its columns have no usual names") for table in found]
+        survey.refusals += [_not_used(table, _UNUSUAL) for table in found]
         found = []
+    _refuse_held_out_alone(found, training)
     # The images of a test table without labels are counted among those that no table lists.
     survey.refusals += [*([] if found else unlabeled), *unrelated]
     return found
+
+
+def _refuse_held_out_alone(found: Sequence[LabelTable], training: Sequence[NotUsed]) -> None:
+    """Refuses tables of validation or test splits if that of the train split names images, but is not used.
+
+    Raises:
+        DataError: Only such tables would be used; the hint says why the other one is not.
+    """
+    if found and training and all(split_of(table.path.stem) in ("val", "test") for table in found):
+        raise DataError(
+            f"{found[0].path}: labels images, but the table of the train split does not",
+            hint=f"{training[0].message}; {training[0].hint}",
+        )
 
 
 def _candidates(survey: Survey) -> Iterator[Path]:
@@ -237,7 +259,7 @@ def _folders_decide(
 def _not_used(table: LabelTable, what: str) -> NotUsed:
     return NotUsed(
         f"{table.path} {what}, and was not used",
-        hint=f"to read it instead of the folders, give it as DATA: {table.path}",
+        hint=f"to read it instead, give it as DATA: {table.path}",
     )
 
 
