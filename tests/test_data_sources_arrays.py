@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.sources import packed_sizes
 from resnet_cli.data.sources.arrays.files import open_arrays, read_mat_variables
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
@@ -287,6 +288,16 @@ def test_hdf5_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
         for key in ("images", "labels"):
             file[key] = h5py.ExternalLink("secret.h5", key)
     assert "no pair" in refused(tmp_path / "a.hdf5").message
+
+
+def test_one_long_name_among_labels_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("h5py")
+    monkeypatch.setattr(packed_sizes, "RATIO_FROM_BYTES", 100_000)
+    names = ["cat", "dog"] * 500
+    save_hdf5(tmp_path / "a.h5", {"images": colors(len(names)), "labels": names})
+    assert open_dataset(str(tmp_path / "a.h5")).classes == ("cat", "dog")
+    save_hdf5(tmp_path / "a.h5", {"images": colors(len(names)), "labels": [*names[:-1], "a" * 200_000]})
+    assert "decompression bomb" in refused(tmp_path / "a.h5").message
 
 
 def test_the_two_files_of_each_split_of_pcam_are_pairs(tmp_path: Path) -> None:

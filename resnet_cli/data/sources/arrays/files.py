@@ -31,6 +31,8 @@ from resnet_cli.text import size
 #: Largest arrays in memory if the system does not tell how much memory it has.
 _MAX_LOADED_BYTES = 8 * 10**9
 _CHUNK_BYTES = 16 * 1024**2
+#: Memory for the texts of an HDF5 file that are read at once, however long they are.
+_TEXTS_BYTES = 10**9
 #: Largest number of groups of an HDF5 file that are searched, and of arrays in a file.
 _MAX_DEPTH, _MAX_ARRAYS = 3, 1000
 #: Source: NPY_MAXDIMS of NumPy 1; no array of images has as many.
@@ -216,8 +218,23 @@ def _load_hdf5(path: Path, name: str, *, is_text: bool, is_matlab: bool) -> NDAr
             array: NDArray[Any] = np.asarray(np.memmap(path, entry.dtype, "r", offset, entry.shape))
         else:
             _check_size(path, max(num_bytes, math.prod(entry.chunks or ()) * entry.dtype.itemsize))
-            array = np.asarray(entry.asstr()[()].tolist(), dtype=np.str_) if is_text else entry[()]
+            array = _hdf5_texts(path, entry) if is_text else entry[()]
     return array.T if is_matlab else array
+
+
+def _hdf5_texts(path: Path, entry: Any) -> NDArray[Any]:
+    """Reads an array of texts, of which many may refer to the same long text of the file."""
+    # In steps, so that even texts as long as the file fit in memory before they are checked.
+    step = max(1, _TEXTS_BYTES // path.stat().st_size)
+    parts = [np.empty((0, *entry.shape[1:]), np.str_)]
+    longest = 1
+    for start in range(0, entry.shape[0], step):
+        part = entry.asstr()[start : start + step]
+        longest = max(longest, *map(len, part.ravel()))
+        # NumPy gives every text as many characters as the longest has, of 4 bytes each.
+        _check_size(path, 4 * longest * entry.size)
+        parts.append(np.asarray(part.tolist(), np.str_))
+    return np.concatenate(parts)
 
 
 def _open_mat(path: Path) -> list[StoredArray]:
