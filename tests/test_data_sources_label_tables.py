@@ -565,3 +565,13 @@ def test_tables_that_are_recognized_by_content_and_not_used_are_said(photos: Pat
     dataset = opened(photos)
     assert counts(dataset) == CLASSES
     assert any("weather.csv labels images" in note for note in dataset.notes)
+
+
+def test_a_table_with_other_classes_than_the_folders_says_so(tmp_path: Path) -> None:
+    for folder in ("cat", "dog"):
+        images(tmp_path / folder, [f"{folder}{number}" for number in range(4)])
+    rows = [(f"{name}{number}.png", ("tabby", "pug")[number % 2]) for name in ("cat", "dog") for number in range(4)]
+    table(tmp_path / "labels.csv", "image,label", rows)
+    dataset = opened(tmp_path)
+    assert counts(dataset) == {"train": {"tabby": 4, "pug": 4}}
+    assert any("2 folders of the images, such as cat, are not the classes" in note for note in dataset.notes)

@@ -64,7 +64,8 @@ def read_tables(survey: Survey, options: DataConfig) -> Reading | None:
     chosen, notes = _choose(found, survey)
     names: Mapping[str, str] = {}
     if not _names_a_column(options) and not any(table.asked["group"] for table, _ in chosen):
-        why, names = _folders_decide(chosen, survey, locator)
+        why, names, note = _folders_decide(chosen, survey, locator)
+        notes += [note] if note else []
         if why:
             survey.refusals.append(why)
             return None
@@ -222,18 +223,19 @@ def _split(path: Path, survey: Survey) -> str:
 
 def _folders_decide(
     chosen: Sequence[tuple[LabelTable, str]], survey: Survey, locator: Locator
-) -> tuple[NotUsed | None, Mapping[str, str]]:
+) -> tuple[NotUsed | None, Mapping[str, str], str]:
     """Whether class folders label the images instead of tables.
 
     Tables that number the classes that folders name, and tables that say what folders say about some of the images,
     add nothing to the folders, unless they give the splits. Paths of some of the images are a choice of these.
 
     Returns:
-        Why the tables are not used, or None; and the names that folders give to the numbers of tables that are used.
+        Why the tables are not used, or None; the names that folders give to the numbers of tables that are used; and
+        a note if tables that are used give other classes than the folders.
     """
     first = chosen[0][0]
     if not has_class_folders(survey) or any(table.source.binary for table, _ in chosen):
-        return None, {}
+        return None, {}, ""
     pairs: Counter[tuple[str, str]] = Counter()
     splits: set[str] = set()
     are_paths = True
@@ -247,13 +249,21 @@ def _folders_decide(
     are_one_to_one = len(pairs) == len({name for name, _ in pairs}) == len({label for _, label in pairs}) > 1
     if are_one_to_one and all(label.isdecimal() for _, label in pairs) and any(name != label for name, label in pairs):
         if len(splits) > 1:
-            return None, {label: name for name, label in pairs}
-        return _not_used(first, "numbers the classes that folders name"), {}
+            return None, {label: name for name, label in pairs}, ""
+        return _not_used(first, "numbers the classes that folders name"), {}, ""
     agrees = all(name == label for name, label in pairs)
     if agrees and pairs.total() < num_images and len(splits) < 2 and not are_paths:
         what = f"lists only {pairs.total():,} of {num_images:,} images, with the classes of their folders"
-        return _not_used(first, what), {}
-    return None, {}
+        return _not_used(first, what), {}, ""
+    folders = {name for name, _ in pairs}
+    # Images in the folder of another class are counted where the rows are read.
+    if are_one_to_one or len(folders) < 2 or not folders.isdisjoint(label for _, label in pairs):
+        return None, {}, ""
+    shown = ", ".join(table.path.name for table, _ in chosen[:5])
+    note = (
+        f"the {len(folders):,} folders of the images, such as {min(folders)}, are not the classes; {shown} gives them"
+    )
+    return None, {}, note
 
 
 def _not_used(table: LabelTable, what: str) -> NotUsed:
