@@ -188,7 +188,7 @@ def test_lists_of_flat_images_per_split_are_no_classes(tmp_path: Path) -> None:
     put_images(tmp_path / "images", PLAIN)
     names = [f"images/{name}" for name in PLAIN]
     error = refused(written(tmp_path / "splits.json", {"train": names[:4], "test": names[4:]}))
-    assert "none of the 6 images that it lists has a label" in error.message
+    assert "no image that it lists has a label (6 images)" in error.message
 
 
 def test_rows_of_a_json_list_have_splits_and_groups_as_tables_have(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from resnet_cli.data.sources.tables.columns import ROLES, find_column, plain_col
 from resnet_cli.data.sources.tables.label_tables import label_table
 from resnet_cli.data.sources.tables.table import checked_text
 from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.text import counted
 
 _OTHER_TOOLS = (
     "this is data for detection or segmentation; to classify the objects, crop each one to a file of its own, in one "
@@ -145,7 +146,7 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
                 f"{path}: {annotated.format} with {num_shapes:,} boxes, outlines or points, but no label per image",
                 hint=_OTHER_TOOLS,
             )
-        raise DataError(f"{path}: none of the {len(annotations):,} images that it lists has a label")
+        raise DataError(f"{path}: no image that it lists has a label ({counted(len(annotations), 'image')})")
     num_classes = len({one.labels for one in annotations})
     if annotated.format == IMAGE_MAP and 2 * num_classes > len(annotations) >= _MANY:
         raise DataError(

@@ -23,7 +23,7 @@ from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import EXTENSIONS, is_image_name
-from resnet_cli.text import first_of
+from resnet_cli.text import counted, first_of
 
 #: More annotation files than this in one folder are one file per image, and a few tell whether all of them count.
 MAX_SEPARATE = 32
@@ -82,7 +82,7 @@ def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | No
         if suffix in DOCUMENT_EXTENSIONS:
             raise DataError(
                 f"DATA {survey.spec}: not in a known annotation format",
-                hint='expected, for example, [{"image": "cat.jpg", "label": "cat"}]; docs/data.md lists the formats',
+                hint='write, for example, [{"image": "cat.jpg", "label": "cat"}]; docs/data.md lists the formats',
             )
         return None
     annotated = _with_extensions(annotated)
@@ -173,8 +173,8 @@ def _candidate(annotated: Annotated, survey: Survey, options: DataConfig) -> Can
     if candidate is None:
         survey.refusals.append(
             DataError(
-                f"{annotated.path}: none of the {len(listed.rows):,} images that it lists is in {survey.spec}, such as "
-                f"'{listed.rows[0].image}'"
+                f"{annotated.path}: no image that it lists is in {survey.spec} ({counted(len(listed.rows), 'image')}), "
+                f"such as '{listed.rows[0].image}'"
             )
         )
     return candidate

@@ -77,7 +77,7 @@ def _arranged(array: NDArray[Any], num_images: int, where: str) -> NDArray[Any]:
         what = "may be arranged in several ways" if views else "is not that of images"
         raise DataError(
             f"{where}: the shape {shown}, with {num_images:,} labels, {what}",
-            hint="images must be [n x h x w] or [n x h x w x 3], of at least "
+            hint="save images as [n x h x w] or [n x h x w x 3], of at least "
             f"{MIN_SIDE_PX} x {MIN_SIDE_PX} pixels, in the order of their labels",
         )
     return views[0]
@@ -193,7 +193,7 @@ def _text(label: str | bytes, where: str) -> str:
 
 
 def _refuse_labels(where: str, why: str) -> NoReturn:
-    raise DataError(f"{where}: {why}", hint="labels must be an array [n] of class numbers or names, one for each image")
+    raise DataError(f"{where}: {why}", hint="save labels as an array [n] of class numbers or names, one for each image")
 
 
 def labeled_images(pixels: Pixels, labels: Sequence[str], split: Split) -> list[LabeledImage]:

@@ -79,7 +79,7 @@ def assign_roles(arrays: Sequence[StoredArray], root: Path, options: DataConfig)
         if key is not None and not any(array.key == key for array in arrays):
             raise ConfigError(
                 f"--{role.removesuffix('s')}-column {key}: no array has this name",
-                hint=f"the arrays: {_shown(arrays)}",
+                hint=f"choose one of the arrays: {_shown(arrays)}",
             )
     found: dict[tuple[Split | None, Role], list[StoredArray]] = defaultdict(list)
     rest: list[StoredArray] = []

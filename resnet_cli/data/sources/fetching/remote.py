@@ -37,6 +37,7 @@ from resnet_cli.network import addresses
 from resnet_cli.network.download import fetch_url, is_offline
 from resnet_cli.network.retry import attempt, explain, redact
 from resnet_cli.network.transfer import OnProgress
+from resnet_cli.text import counted
 
 MAX_DEPTH = 64
 _TIMEOUT_S = 60
@@ -280,9 +281,9 @@ def _fetch_file(
         missing = copy.fetch(source.filesystem, images, on_progress=on_progress)
         if images and len(missing) == len(images):
             raise DataError(
-                f"DATA {copy.display_name}: none of the {len(images):,} images that it lists exists, such as "
+                f"DATA {copy.display_name}: no image that it lists exists ({counted(len(images), 'image')}), such as "
                 f"{missing[0][:200]}",
-                hint="paths in a table are relative to its folder",
+                hint="write paths relative to the table's folder",
             )
         names |= {image.name for image in images}
     copy.finish(names)

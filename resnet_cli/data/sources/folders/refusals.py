@@ -93,7 +93,7 @@ def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
     if options.label_regex and (example := next(survey.images(), None)):
         raise DataError(
             f"--label-regex {options.label_regex}: matches no name of an image, such as {last(example)}",
-            hint="its first group must match the class: '^([a-z]+)' for cat.1234.jpg",
+            hint="write an expression whose first group matches the class: '^([a-z]+)' for cat.1234.jpg",
         )
     loose = len(layout.images(""))
     if loose:
@@ -105,4 +105,4 @@ def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
     refuse_only_packed(layout)
     if misnamed := find_misnamed(survey.root):
         raise DataError(f"{survey.spec}: {misnamed.describe(survey.root)}", hint=misnamed.hint(survey.root))
-    raise DataError(f"{survey.spec}: contains no images", hint=f"expected {_CLASS_FOLDERS}")
+    raise DataError(f"{survey.spec}: contains no images", hint=f"give a folder with {_CLASS_FOLDERS}")

@@ -16,6 +16,7 @@ from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.split_names import read_split, split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
+from resnet_cli.text import counted
 
 
 def read_rows(
@@ -162,8 +163,8 @@ def _splits_of_folders(images: Sequence[LabeledImage]) -> list[LabeledImage]:
 def _no_image_exists(file: Path, paths: Sequence[Path]) -> DataError:
     """A table in the wrong folder as one error instead of one per row."""
     return DataError(
-        f"{file}: none of the {len(paths):,} images that it lists exists, such as {paths[0]}",
-        hint="paths in a table are relative to its folder; if the images are elsewhere: --image-folder FOLDER",
+        f"{file}: no image that it lists exists ({counted(len(paths), 'image')}), such as {paths[0]}",
+        hint="write paths relative to the table's folder, or name the folder of the images: --image-folder FOLDER",
     )
 
 

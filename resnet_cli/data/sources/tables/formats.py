@@ -57,7 +57,9 @@ def open_table_file(path: Path) -> TableFile:
     """
     opener = FORMATS.get(table_suffix(path))
     if opener is None:
-        raise DataError(f"{path}: not a table", hint=f"a table's name ends in {', '.join(sorted(TABLE_EXTENSIONS))}")
+        raise DataError(
+            f"{path}: not a table", hint=f"use a table whose name ends in {', '.join(sorted(TABLE_EXTENSIONS))}"
+        )
     return opener(path)
 
 

@@ -57,7 +57,7 @@ class LabelTable:
         shown = f"its first image '{rows[0].image}' does not exist" if rows else "the table has no rows"
         return DataError(
             f"{self.path}: {shown}",
-            hint="paths in a table are relative to its folder; if the images are elsewhere: --image-folder FOLDER",
+            hint="write paths relative to the table's folder, or name the folder of the images: --image-folder FOLDER",
         )
 
     def _same_columns(self, columns: Sequence[str]) -> Columns | None:
