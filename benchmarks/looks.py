@@ -1,8 +1,8 @@
-"""Measures the images that ``inspect`` calls tiny, flat, dark, bright or blurred: false alarms, faults found, and time.
+"""Measures the images that ``inspect`` reports as tiny, flat, dark, bright or blurred: false alarms, faults found, and time.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.looks
 
-Photos and CIFAR-10 images are as they should be, except that one of CIFAR-10 is dark. Every fourth photo is changed
+Photos and CIFAR-10 images are normal, except that one of CIFAR-10 is dark. Every fourth photo is changed
 in several ways, and must then stand out among the photos.
 """
 

@@ -1,4 +1,4 @@
-"""Which folders are classes, which are splits, and which are neither: decided by names, and always said."""
+"""Which folders are classes, which are splits, and which are neither: decided by names, and always noted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that a training gains little from are named; images that are as the others of their set are not."""
+"""Images that training gains little from are reported; images that are like the others of their set are not."""
 
 from __future__ import annotations
 

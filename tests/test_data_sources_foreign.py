@@ -1,4 +1,4 @@
-"""Formats that are not read are refused by their names, each with a conversion."""
+"""Formats that are not read are refused by name, each with a conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published data sets are read with the splits and labels of their lists, and what lists leave out is said."""
+"""Published data sets are read with the splits and labels of their lists, and what lists leave out is noted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives that are not read are called by their names, with the command that unpacks them."""
+"""Archives that are not read are named, with the command that unpacks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats beyond those that every Pillow reads: recognized by content, read right, or refused by name."""
+"""Formats beyond those that every Pillow reads: recognized by content, and read correctly or refused by name."""
 
 from __future__ import annotations
 
