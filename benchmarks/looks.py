@@ -1,4 +1,4 @@
-"""Measures the images that ``inspect`` reports as tiny, flat, dark, bright or blurred: false alarms, faults found, and time.
+"""Measures the images that ``inspect`` reports as tiny, flat, dark, bright or blurred: false alarms, hits, and time.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.looks
 
