@@ -558,6 +558,11 @@ def test_the_hint_has_an_expression_that_fits_the_names(
     assert f"--label-regex '{expression}'" in (error.hint or "")
 
 
+def test_an_expression_that_fits_no_name_is_only_an_example(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, "0001.jpg", "0002.jpg"))
+    assert "a table with the columns image,label, or names that begin with the class" in (error.hint or "")
+
+
 # Images about a data set
 
 

@@ -75,7 +75,12 @@ def _are_containers(names: list[str]) -> bool:
 def _other_labels(layout: Layout, root: str) -> str:
     """The flags that take labels from elsewhere; the expression fits the names of the images below a folder."""
     names = itertools.islice((image for folder in layout.below(root) for image in folder.images), _MAX_NAMES)
-    return f"--label-regex {shlex.quote(suggest_regex(list(names)))}, or a table with the columns image,label"
+    tried = list(names)
+    expression = suggest_regex(tried)
+    table, flag = "a table with the columns image,label", f"--label-regex {shlex.quote(expression)}"
+    if any(re.search(expression, name) for name in tried):
+        return f"{flag}, or {table}"
+    return f"{table}, or names that begin with the class, such as cat.1.jpg, and {flag}"
 
 
 def explain_empty(layout: Layout, options: DataConfig) -> NoReturn:
