@@ -61,7 +61,7 @@ def test_phone_photos_beside_others_stop_a_training_with_the_command_that_reads_
     with pytest.raises(DataError, match="2 of 8 images cannot be read") as caught:
         leave_out_unreadable(dataset.items, images, "error")
     assert "IMG_0.HEIC: HEIC needs pillow-heif" in caught.value.message
-    assert caught.value.hint and "install what reads them: " in caught.value.hint
+    assert caught.value.hint and "install the package that reads them: " in caught.value.hint
     assert "formats" in caught.value.hint and "--on-bad-image skip" in caught.value.hint
     good, _, errors = leave_out_unreadable(dataset.items, images, "skip")
     assert len(good) == 6 and len(errors) == 2
@@ -72,7 +72,7 @@ def test_inspect_names_them_and_says_what_to_install(mixed: Path) -> None:
     inspection = inspect_images(dataset, scan(dataset.items))
     assert [item.name for item, _ in inspection.unreadable] == ["cat/IMG_0.HEIC", "cat/IMG_1.HEIC"]
     (finding,) = [found for found in find_problems(inspection) if found.code == "unreadable"]
-    assert "pillow-heif" in finding.message and "install what reads them: " in finding.fix
+    assert "pillow-heif" in finding.message and "install the package that reads them: " in finding.fix
 
 
 def test_a_folder_of_nothing_else_is_no_empty_folder(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_pattern_with_braces_is_its_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="label-column"):
         open_dataset(f"{tmp_path}/train-{{000000..000001}}.tar", DataConfig(label_column="x"))
     error = refused(f"{tmp_path}/train-{{000000..000007}}.tar")
-    assert "5 of 8 files" in error.message and "train-000003.tar" in error.message
+    assert "do not exist: 5 of 8" in error.message and "train-000003.tar" in error.message
 
 
 def test_braces_denote_numbers_and_words(tmp_path: Path) -> None:
