@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.annotation_exports import EXPORTS, lines, put_images, written
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.errors import ResnetCliError
+from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.system.paths import data_dir
 
 PLAIN = {f"{number}.jpg": "cat" if number % 2 else "dog" for number in range(6)}
@@ -131,3 +132,24 @@ def test_any_json_beside_class_folders_does_no_harm(tmp_path: Path, document: An
             put_images(tmp_path / label, PLAIN)
     written(tmp_path / "some.json", json.dumps(document))
     assert opened(tmp_path).classes == ("cat", "dog")
+
+
+def test_long_rows_of_numbers_before_a_text_are_told_from_boxes_at_once(tmp_path: Path) -> None:
+    put_images(tmp_path, PLAIN)
+    for name in PLAIN:
+        written(tmp_path / f"{Path(name).stem}.txt", f"1 {'123456789012 ' * 300}and a text\n")
+    started = time.perf_counter()
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path)
+    assert "YOLO" not in caught.value.message
+    assert time.perf_counter() - started < 20
+
+
+def test_a_line_of_blanks_in_a_list_of_classes_is_passed_over_at_once(tmp_path: Path) -> None:
+    put_images(tmp_path, PLAIN)
+    rows = "".join(f"{name},{number % 2}\n" for number, name in enumerate(PLAIN))
+    written(tmp_path / "labels.csv", f"image,label\n{rows}")
+    written(tmp_path / "classes.txt", f"a{' ' * 300_000}b\n")
+    started = time.perf_counter()
+    assert opened(tmp_path).classes == ("0", "1")
+    assert time.perf_counter() - started < 20

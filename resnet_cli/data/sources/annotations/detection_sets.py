@@ -9,7 +9,7 @@ from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 
 #: A line of a YOLO label file: class, then a box, an outline or points. Source: docs.ultralytics.com/datasets/detect.
-_YOLO_LINE = re.compile(rb"\d+(?:[ \t]+-?\d*\.?\d+(?:e-?\d+)?){4,}\s*", re.IGNORECASE)
+_YOLO_LINE = re.compile(rb"\d+(?:[ \t]+-?(?:\d+(?:\.\d*)?|\.\d+)(?:e-?\d+)?){4,}\s*", re.IGNORECASE)
 _HEAD_BYTES = 4096
 _NUM_TRIED = 5
 _HINT = (

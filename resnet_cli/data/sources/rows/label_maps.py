@@ -19,6 +19,8 @@ MAX_MAP_BYTES = 4_000_000
 _MAX_MAPS = 50
 #: Lists of class names, one per line.
 LISTS = frozenset({"classes.txt", "labels.txt", "class_names.txt", "classnames.txt", "synsets.txt", "names.txt"})
+#: Characters of a line that may name a class.
+_MAX_LINE = 1000
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -108,6 +110,8 @@ def _read_list(path: Path, labels: set[str]) -> dict[int, str]:
     try:
         lines = [line.strip() for _, line in lines_of(path) if line.strip()]
     except DataError:
+        return {}
+    if max(map(len, lines), default=0) > _MAX_LINE:
         return {}
     numbered = [re.fullmatch(r"([0-9]{1,9})[\s,:]+(\S.*)", line) for line in lines]
     if lines and all(numbered):
