@@ -162,6 +162,12 @@ def test_flat_splits_and_folders_of_images_are_no_classes(tmp_path: Path, names:
     assert "--label-regex" in (error.hint or "")
 
 
+def test_classes_called_train_and_test_in_every_split_are_classes(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{split}/{name}": 2 for split in ("train", "test") for name in ("train", "test", "valve")})
+    classes = {"train": 2, "test": 2, "valve": 2}
+    assert counts(read(tmp_path)) == {"train": classes, "test": classes}
+
+
 def test_parts_of_one_image_folder_are_no_classes(tmp_path: Path) -> None:
     error = refused(fill(tmp_path, {"HAM_images_part_1": 3, "HAM_images_part_2": 3}))
     assert "HAM_images_part_1 (3 images)" in error.message

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
+from resnet_cli.data.sources.folder_names import is_for_images
 from resnet_cli.data.sources.folders.checks import pass_over
 from resnet_cli.data.sources.folders.class_levels import Levels, choose_levels
 from resnet_cli.data.sources.folders.layout import Layout, last, without_labels
@@ -20,6 +21,7 @@ from resnet_cli.data.sources.folders.splits import find_splits
 from resnet_cli.data.sources.folders.tops import find_top
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
 from resnet_cli.data.sources.reading import Reading
+from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Folder, Survey
 
 
@@ -83,7 +85,8 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
         if label_regex:
             found.by_regex(root, split, re.compile(label_regex))
         else:
-            refuse_no_classes(layout, root, options)
+            if not _repeat_classes(layout, roots):
+                refuse_no_classes(layout, root, options)
             found.by_folder(root, split, levels)
     if not found.images:
         explain_empty(layout, options)
@@ -91,6 +94,13 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     notes += [*packed_note(layout), *found.notes()]
     ignored = Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled)
     return Reading(found.images, what, split_note, tuple(notes), ignored)
+
+
+def _repeat_classes(layout: Layout, roots: Sequence[tuple[Split, str]]) -> bool:
+    """Whether all splits have the same folders, not only of splits or images: `test` beside `valve` is a class then."""
+    inner = [{last(name) for name in layout.folders(root)} for _, root in roots]
+    is_same = len(inner) > 1 and inner.count(inner[0]) == len(inner)
+    return is_same and any(map(split_of, inner[0])) and not all(map(is_for_images, inner[0]))
 
 
 def _is_table_refused(survey: Survey) -> bool:
