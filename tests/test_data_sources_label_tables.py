@@ -314,7 +314,7 @@ def test_a_table_that_numbers_the_classes_of_folders_adds_nothing(tmp_path: Path
     table(tmp_path / "labels.csv", "id,label", rows)
     dataset = opened(tmp_path)
     assert counts(dataset) == {"train": {"cat": 3, "dog": 3}}
-    assert any("numbers the classes that folders name" in note for note in dataset.notes)
+    assert any("numbers the classes that the folders name" in note for note in dataset.notes)
     assert set(opened(tmp_path, label_column="label").classes) == {"0", "1"}
 
 

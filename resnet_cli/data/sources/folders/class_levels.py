@@ -112,7 +112,7 @@ def _paths(layout: Layout, root: str) -> list[Path]:
 
 
 def _beyond_containers(paths: Sequence[Path], first: Sequence[str]) -> tuple[str, ...]:
-    """What is said of folders in the ``images`` of class folders, such as ``amazon/images/bike`` of Office-31."""
+    """A note about folders in the ``images`` of class folders, such as ``amazon/images/bike`` of Office-31."""
     inner = sorted({path[-1] for path in paths if len(path) > 2})
     if len(inner) < 2:
         return ()

@@ -250,7 +250,7 @@ def _folders_decide(
     if are_one_to_one and all(label.isdecimal() for _, label in pairs) and any(name != label for name, label in pairs):
         if len(splits) > 1:
             return None, {label: name for name, label in pairs}, ""
-        return _not_used(first, "numbers the classes that folders name"), {}, ""
+        return _not_used(first, "only numbers the classes that the folders name"), {}, ""
     agrees = all(name == label for name, label in pairs)
     if agrees and pairs.total() < num_images and len(splits) < 2 and not are_paths:
         what = f"lists only {pairs.total():,} of {num_images:,} images, with the classes of their folders"
