@@ -206,6 +206,14 @@ def test_cells_with_several_labels_are_refused(photos: Path, column: str, labels
             opened(path, **options)
 
 
+@pytest.mark.parametrize("cell", ["['{}']", '["{}"]', "[{}]"])
+def test_a_list_of_one_label_is_the_label(photos: Path, cell: str) -> None:
+    path = table(photos / "t.csv", "id,labels", [(name, cell.format(label)) for name, label in PAIRS])
+    dataset = opened(path)
+    assert counts(dataset) == CLASSES
+    assert any("each label is a list with one class" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize(
     ("column", "labels"),
     [

@@ -21,7 +21,7 @@ from resnet_cli.data.sources.survey import Folder, Survey
 from resnet_cli.data.sources.tables.columns import plain_column
 from resnet_cli.data.sources.tables.formats import is_table_name
 from resnet_cli.data.sources.tables.label_tables import LabelTable, open_label_table
-from resnet_cli.data.sources.tables.several_labels import refuse_several_labels
+from resnet_cli.data.sources.tables.several_labels import refuse_several_labels, single_labels
 from resnet_cli.data.sources.tables.split_tables import read_split_table
 from resnet_cli.data.sources.tree import MAX_WRAPPERS
 from resnet_cli.errors import DataError, ResnetCliError
@@ -286,6 +286,10 @@ def _reading(
     first = tables[0][0]
     columns = first.choice.columns
     decided = [note for table, _ in tables for note in table.choice.notes]
+    if single := single_labels(counts):
+        decided.append(f"{first.path.name}: each label is a list with one class, such as {min(single)}")
+        all_rows = [_relabeled(rows, single) for rows in all_rows]
+        counts = Counter({single[label]: count for label, count in counts.items()})
     decided.append("" if columns.one_hot else refuse_several_labels(first.path, columns.label, counts))
     if names:
         decided.append(f"{first.path.name}: its labels are numbers, named by the folders of the images")
@@ -293,10 +297,14 @@ def _reading(
         names, note = class_names(set(counts), first.path, survey)
         decided.append(note)
     if names:
-        all_rows = [[dataclasses.replace(row, label=names.get(row.label, "")) for row in rows] for rows in all_rows]
+        all_rows = [_relabeled(rows, names) for rows in all_rows]
     files = [RowFile(table.path, rows, split) for (table, split), rows in zip(tables, all_rows, strict=True)]
     what = _what([table.path for table, _ in tables], columns.one_hot, all_rows[0])
     return read_rows(files, survey, options, what=what, notes=[*filter(None, dict.fromkeys(decided)), *notes])
+
+
+def _relabeled(rows: Sequence[Row], names: Mapping[str, str]) -> list[Row]:
+    return [dataclasses.replace(row, label=names.get(row.label, "")) for row in rows]
 
 
 def _what(paths: Sequence[Path], one_hot: Sequence[str], rows: Sequence[Row]) -> str:

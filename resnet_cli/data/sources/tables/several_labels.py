@@ -46,6 +46,13 @@ def refuse_several_labels(path: Path, column: str, counts: Counter[str]) -> str:
     )
 
 
+def single_labels(counts: Counter[str]) -> dict[str, str]:
+    """Label -> its only part, if every label is a list of one, such as ``['cat']``; empty if not."""
+    parts = {label: _parts(label, "[") for label in counts}
+    are_lists = all(_LIST.fullmatch(label) and len(parts[label]) == 1 for label in counts)
+    return {label: part for label, (part,) in parts.items()} if are_lists else {}
+
+
 def _parts(label: str, separator: str) -> list[str]:
     if separator == "[":
         inner = [part.strip(" '\"") for part in label[1:-1].split(",")] if _LIST.fullmatch(label) else [label]
