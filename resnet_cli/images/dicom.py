@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import struct
 from typing import Any
@@ -44,7 +45,8 @@ def decode_dicom(data: bytes, path: str, *, max_pixels: int) -> Decoded:
         Exception: Whatever the library raises on a damaged file.
     """
     library = load_library(DICOM, path)
-    from pydicom import pixels as tools
+    # Any: it does not declare all functions that its documentation names.
+    tools: Any = importlib.import_module("pydicom.pixels")
 
     if _DEFLATED in data[:_META_BYTES]:
         raise ImageError(path, "DICOM with a deflated data set; convert it first: dcmconv +te IN.dcm OUT.dcm")
