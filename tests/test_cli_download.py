@@ -18,7 +18,7 @@ from support.hub_server import COMMIT, HubServer
 from support.running import COMMAND, command_environment, run_cli
 
 from resnet_cli.installation import install_command
-from resnet_cli.network import registry
+from resnet_cli.network import known_sets, registry
 from resnet_cli.network.transfer import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir, data_dir
 
@@ -34,8 +34,8 @@ def published(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     made = {"url": f"{server.url}/{NAME}", "num_bytes": len(BODY), "sha256": hashlib.sha256(BODY).hexdigest()}
     weights: Callable[..., RemoteFile] = RemoteFile
     monkeypatch.setitem(registry.WEIGHTS, "imagenet-v1", weights(name=NAME, **made))
-    cifar = dataclasses.replace(registry.DATASETS["cifar10"], files=(weights(name="cifar.tar.gz", **made),))
-    monkeypatch.setitem(registry.DATASETS, "cifar10", cifar)
+    cifar = dataclasses.replace(known_sets.DATASETS["cifar10"], files=(weights(name="cifar.tar.gz", **made),))
+    monkeypatch.setitem(known_sets.DATASETS, "cifar10", cifar)
     return server
 
 
@@ -96,7 +96,7 @@ def test_what_a_library_brings_along_needs_no_download(published: Server) -> Non
 
 def test_the_list_has_every_name_and_uses_no_network(published: Server) -> None:
     listed = {item["name"]: item for item in items("--list")}
-    assert set(listed) == {*registry.WEIGHTS, *registry.HUB_WEIGHTS, *registry.DATASETS}
+    assert set(listed) == {*registry.WEIGHTS, *registry.HUB_WEIGHTS, *known_sets.DATASETS}
     assert {item["kind"] for item in listed.values()} == {"weights", "data"}
     assert listed["imagenet-v1"]["is_here"] is False and listed["digits"]["is_here"] is True
     assert listed["timm-a1"]["extra"] == "hub" and listed["imagenet-v2"]["extra"] is None

@@ -25,7 +25,7 @@ from resnet_cli.data.sources.fetching import archives
 from resnet_cli.data.sources.named import registered as named
 from resnet_cli.data.sources.named import torchvision_sets
 from resnet_cli.errors import DataError, NetworkError, SetupError
-from resnet_cli.network.registry import DATASETS
+from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.transfer import RemoteFile
 
 TORCHVISION_SETS = [name for name in DATASETS if name not in ("cifar10", "cifar100", "digits")]

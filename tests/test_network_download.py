@@ -36,7 +36,8 @@ from support.file_server import (
 from resnet_cli.errors import ConfigError, DiskError, NetworkError
 from resnet_cli.network import transfer
 from resnet_cli.network.download import fetch, find_cached, forget
-from resnet_cli.network.registry import DATASETS, WEIGHTS
+from resnet_cli.network.known_sets import DATASETS
+from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.network.transfer import RemoteFile
 
 pytest_plugins = ["support.server_fixtures"]

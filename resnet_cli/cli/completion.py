@@ -8,7 +8,7 @@ import os
 
 def complete_data(incomplete: str) -> list[str]:
     """Names of data sets, and files and folders."""
-    from resnet_cli.network.registry import DATASETS
+    from resnet_cli.network.known_sets import DATASETS
 
     return [name for name in DATASETS if name.startswith(incomplete)] + _files(incomplete)
 

@@ -14,7 +14,8 @@ from resnet_cli.data.sources.named import registered as named
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.network import addresses, hub
 from resnet_cli.network import download as fetching
-from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS, HubWeights
+from resnet_cli.network.known_sets import DATASETS
+from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS, HubWeights
 from resnet_cli.network.transfer import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir
 

@@ -10,7 +10,8 @@ from resnet_cli.data.sources.fetching.remote import is_remote
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import check_trust, exported_kind
 from resnet_cli.model.model_file import MODEL_FILE
-from resnet_cli.network.registry import DATASETS, HUB_WEIGHTS, WEIGHTS
+from resnet_cli.network.known_sets import DATASETS
+from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
 from resnet_cli.system.paths import LATEST, user_path
 
 MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})

@@ -1,1 +1,1 @@
-"""Downloads, retries, the Hugging Face Hub, and the registry of weights and data sets."""
+"""Downloads, retries, the Hugging Face Hub, and the weights and data sets that have names."""

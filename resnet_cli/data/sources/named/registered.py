@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.sources.named import torchvision_sets
 from resnet_cli.images import Pixels
-from resnet_cli.network.registry import DATASETS
+from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.paths import data_dir
 
@@ -23,7 +23,7 @@ def open_named(name: str, *, offline: bool = False, on_download: OnProgress | No
     """Opens a data set of the registry with its official splits.
 
     Args:
-        name: One of :data:`resnet_cli.network.registry.DATASETS`.
+        name: One of :data:`resnet_cli.network.known_sets.DATASETS`.
         offline: Never download.
         on_download: Called with (bytes done, bytes in all) of one file after the other.
 
@@ -48,7 +48,7 @@ def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | N
     """Downloads a data set of the registry to :func:`local_path`, ready to be opened; existing files are kept.
 
     Args:
-        name: One of :data:`resnet_cli.network.registry.DATASETS`.
+        name: One of :data:`resnet_cli.network.known_sets.DATASETS`.
         offline: Never download.
         on_download: Called with (bytes done, bytes in all) of one file after the other.
 
