@@ -145,18 +145,25 @@ def _classes(scores: Evaluation, *, width: int) -> Table:
     if with_bars:
         table.columns[1].header = ""
     labels: Sequence[int] = range(len(scores.classes))
+    is_known, notes = scores.occurs, []
     if len(scores.classes) > MAX_CLASS_ROWS:
-        labels = sorted(labels, key=lambda label: scores.per_class[label].f1)[:MAX_CLASS_ROWS]
-        table.caption = f"the {MAX_CLASS_ROWS} classes with the lowest F1 of {len(scores.classes):,}; --json has all"
-    rows = [(Text(shorten(scores.classes[label], MAX_NAME_WIDTH)), scores.per_class[label]) for label in labels]
-    averages = [(Text("macro average"), scores.macro), (Text("weighted average"), scores.weighted)]
-    for index, (name, row) in enumerate([*rows, *averages]):
-        if index == len(rows):
-            table.add_section()
+        # Classes without any metric come last.
+        labels = sorted(labels, key=lambda label: (not is_known[label], scores.per_class[label].f1))[:MAX_CLASS_ROWS]
+        notes.append(f"the {MAX_CLASS_ROWS} classes with the lowest F1 of {len(scores.classes):,}; --json has all")
+    for label in labels:
+        row = scores.per_class[label]
         # The recall of a class without images is not 0 %.
-        shown = [percent(figure) if row.support else "-" for figure in (row.recall, row.precision, row.f1)]
+        shown = [percent(row.recall) if row.support else "-"]
+        shown += [percent(figure) if is_known[label] else "-" for figure in (row.precision, row.f1)]
         bars = [bar(row.recall) if row.support else Text()] * with_bars
-        table.add_row(name, *bars, *shown, f"{row.support:,}")
+        table.add_row(Text(shorten(scores.classes[label], MAX_NAME_WIDTH)), *bars, *shown, f"{row.support:,}")
+    table.add_section()
+    for name, average in (("macro average", scores.macro), ("weighted average", scores.weighted)):
+        shown = [percent(figure) for figure in (average.recall, average.precision, average.f1)]
+        table.add_row(name, *[bar(average.recall)] * with_bars, *shown, f"{average.support:,}")
+    if any(is_known[label] and not row.support for label, row in enumerate(scores.per_class)):
+        notes.append("a class that is predicted but has no images counts as 0 in the macro average")
+    table.caption = "; ".join(notes) or None
     return table
 
 

@@ -28,13 +28,14 @@ class Margins(NamedTuple):
 
 
 def balanced_accuracy(margins: Margins) -> NDArray[np.float64]:
-    """Mean recall of the classes that occur, [b]."""
+    """Mean recall of the classes that have images, [b]."""
     return _mean_over(margins.true > 0, _ratio(margins.right, margins.true))
 
 
 def macro_f1(margins: Margins) -> NDArray[np.float64]:
-    """Mean F1 of the classes that occur, [b]."""
-    return _mean_over(margins.true > 0, _ratio(2 * margins.right, margins.true + margins.predicted))
+    """Mean F1 of the classes that have images or are predicted, [b]."""
+    counts = margins.true + margins.predicted
+    return _mean_over(counts > 0, _ratio(2 * margins.right, counts))
 
 
 def cohens_kappa(margins: Margins) -> NDArray[np.float64]:
@@ -106,11 +107,16 @@ def _cells(confusion: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
     shares = confusion.sum(axis=1) / confusion.sum()
     occurs = np.flatnonzero(shares)
     rows, columns = np.nonzero(confusion)
-    # The wrong pseudo-images of a class are predicted as the next class; which one it is hardly matters to any metric.
+    # The wrong pseudo-images of a class are predicted as the next class that counts in the metrics; which one it is
+    # hardly matters. Only where no other class counts do they add one.
+    known = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
+    following = (
+        known[(np.searchsorted(known, occurs) + 1) % len(known)] if len(known) > 1 else (occurs + 1) % num_classes
+    )
     pseudo = NUM_PSEUDO / 2 * shares[occurs]
     return (
         np.concatenate([rows, occurs, occurs]),
-        np.concatenate([columns, occurs, (occurs + 1) % num_classes]),
+        np.concatenate([columns, occurs, following]),
         np.concatenate([confusion[rows, columns].astype(np.float64), pseudo, pseudo]),
     )
 

@@ -20,6 +20,7 @@ from resnet_cli.evaluation.calibration import (
     squared_errors,
     top_predictions,
 )
+from resnet_cli.evaluation.class_scores import ClassScores, occurs
 from resnet_cli.evaluation.coverage import CoverageRow, risk_coverage
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, rank_classes
@@ -45,23 +46,6 @@ _FIGURES += ("average_precision", "brier", "ece")
 _WITH_INTERVAL = ("top1", "top5", "balanced_accuracy", "macro_f1", "loss", "kappa", "mcc", "roc_auc", "brier")
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassScores:
-    """Metrics of one class, or an average over classes.
-
-    Attributes:
-        precision: Share of the images predicted as the class that belong to it.
-        recall: Share of the images of the class that are predicted as it.
-        f1: Harmonic mean of precision and recall.
-        support: Number of images of the class.
-    """
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
 @dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation(Summarized):
     """A model's predictions for n labeled images, and their metrics.
@@ -75,10 +59,12 @@ class Evaluation(Summarized):
         probs: Predicted probabilities, float32 [n x k].
         loss: Mean cross-entropy in nats.
         top1: Top-1 accuracy in [0, 1].
-        top5: Top-5 accuracy in [0, 1]; None for fewer than five classes.
+        top5: Top-5 accuracy in [0, 1]; of equally probable classes, those with lower indices come first. None for
+            fewer than five classes.
         per_class: Metrics of each class, in index order.
-        macro: Mean over the classes that occur.
-        weighted: Mean over the classes, weighted by support.
+        macro: Mean over the classes that have images or are predicted; see
+            :mod:`~resnet_cli.evaluation.class_scores`.
+        weighted: Mean over the classes, weighted by their images.
         confusion: Confusion matrix, int64 [k x k]; true classes in rows, predicted ones in columns.
         tta: Test-time augmentation that the probabilities were computed with.
         novelty: How unlike the training images each image is, float32 [n]; None if the model cannot tell.
@@ -143,6 +129,11 @@ class Evaluation(Summarized):
         return losses(self.probs, self.labels)
 
     @cached_property
+    def occurs(self) -> NDArray[np.bool_]:
+        """Whether each class has images or is predicted, so that it counts in the macro average, [k]."""
+        return occurs(self.confusion)
+
+    @cached_property
     def top1_interval(self) -> Interval:
         """Top-1 and its 95 % interval."""
         return wilson(int(self.is_right.sum()), self.num_images)
@@ -163,8 +154,8 @@ class Evaluation(Summarized):
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean recall of the classes that occur."""
-        return self.macro.recall
+        """Mean recall of the classes that have images."""
+        return float(np.mean([scores.recall for scores in self.per_class if scores.support]))
 
     @property
     def balanced_accuracy_interval(self) -> Interval:
@@ -178,7 +169,7 @@ class Evaluation(Summarized):
 
     @property
     def kappa(self) -> float:
-        """Cohen's kappa: agreement beyond chance, in [-1, 1]."""
+        """Cohen's kappa: agreement beyond chance, in [-1, 1]; 0 if chance alone gives full agreement."""
         return self.kappa_interval.value
 
     @property
@@ -203,7 +194,7 @@ class Evaluation(Summarized):
 
     @property
     def roc_auc(self) -> float | None:
-        """Mean ROC-AUC of the classes that have one; None if none has."""
+        """Mean ROC-AUC of the classes that have both images and images of others; None if there is no such class."""
         return _mean_known(self.ranking.roc_auc)
 
     @cached_property
@@ -215,7 +206,7 @@ class Evaluation(Summarized):
 
     @property
     def average_precision(self) -> float | None:
-        """Mean average precision of the classes that have one; None if none has."""
+        """Mean average precision of the classes that have a ROC-AUC; None if there is no such class."""
         return _mean_known(self.ranking.average_precision)
 
     @cached_property
@@ -242,7 +233,7 @@ class Evaluation(Summarized):
 
     @property
     def brier(self) -> float:
-        """Brier score summed over the classes, in [0, 2]."""
+        """Brier score summed over the classes, in [0, 2], also for two classes."""
         return self.calibration.brier
 
     @cached_property

@@ -18,9 +18,13 @@ NO_CHANGE = 0.005
 _METRICS: dict[str, tuple[str, bool, str]] = {
     "top1": ("Top-1 accuracy", True, "the most probable class is correct"),
     "top5": ("Top-5 accuracy", True, "the correct class is among the five most probable"),
-    "balanced_accuracy": ("Balanced accuracy", True, "recall, averaged over the classes, whatever their size"),
-    "macro_precision": ("Macro precision", True, "share of correct predictions per class, averaged over the classes"),
-    "macro_f1": ("Macro F1", True, "harmonic mean of precision and recall, averaged over the classes"),
+    "balanced_accuracy": ("Balanced accuracy", True, "recall, averaged over the classes that have images"),
+    "macro_precision": (
+        "Macro precision",
+        True,
+        "share of correct predictions per class, averaged over classes that occur",
+    ),
+    "macro_f1": ("Macro F1", True, "harmonic mean of precision and recall, averaged over classes that occur"),
     "roc_auc": ("ROC-AUC", False, "one class against the rest, averaged over the classes; 0.5 is chance"),
     "average_precision": (
         "Average precision",
@@ -81,7 +85,10 @@ def _value(evaluation: Evaluation, key: str) -> float | None:
 
 
 class ClassMetrics(NamedTuple):
-    """One row of the table of classes; metrics are None if no image is of the class or none is predicted as it."""
+    """One row of the table of classes; a metric is None if it is not defined for the class.
+
+    Recall needs images of the class, precision images that are predicted as it, F1 either.
+    """
 
     name: str
     support: int
@@ -109,7 +116,7 @@ def class_metrics(evaluation: Evaluation) -> list[ClassMetrics]:
                 support=scores.support,
                 recall=evaluation.recall_interval(label),
                 precision=scores.precision if named[label] else None,
-                f1=scores.f1 if scores.support else None,
+                f1=scores.f1 if scores.support or named[label] else None,
                 roc_auc=_known(ranking.roc_auc[label]),
                 average_precision=_known(ranking.average_precision[label]),
                 mistaken_for=evaluation.classes[other] if num_mistaken else "",

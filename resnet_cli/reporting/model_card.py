@@ -106,7 +106,7 @@ def _evaluation(content: ReportContent) -> str:
     evaluation = content.evaluation
     word = split_word(content.split)
     rows = [[plain(text) for text in (m.name, m.text, m.interval or NONE, m.meaning)] for m in metrics(evaluation)]
-    known = [row for row in class_metrics(evaluation) if row.recall]
+    known = [row for row in class_metrics(evaluation) if row.f1 is not None]
     per_class = [
         (
             plain(row.name),
