@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from resnet_cli.config.base import resolve, to_yaml
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
@@ -154,14 +155,24 @@ class RunFolder:
         if not self.model_path.exists() and not list_checkpoints(self.checkpoints_path):
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def write_inputs(self, config: FinetuneConfig, dataset: Dataset, skipped: Sequence[ImageError] = ()) -> None:
-        """Writes ``config.yaml``, ``split.csv`` and, if images were skipped, ``skipped.csv``.
+    def write_inputs(
+        self,
+        config: FinetuneConfig,
+        dataset: Dataset,
+        skipped: Sequence[ImageError] = (),
+        used_images: UsedImages = NO_USED_IMAGES,
+    ) -> None:
+        """Writes the config, the splits, the hashes of the images and, if images were skipped, which and why.
+
+        The hashes of the images are written once: a resumed run may no longer find the run that it started from.
 
         Raises:
             DiskError: They cannot be written.
         """
         write_text(self.path / "config.yaml", to_yaml(config))
         write_text(self.path / "split.csv", split_csv(dataset))
+        if not (self.path / USED_IMAGES_FILE).exists():
+            used_images.save(self.path / USED_IMAGES_FILE)
         if skipped:
             text = io.StringIO()
             rows = [("path", "reason"), *((error.path, error.reason) for error in skipped)]
@@ -239,6 +250,25 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
             hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         ) from error
     return apply_split_csv(dataset, split_path, complete=split)
+
+
+def used_by_run_of(model_path: Path) -> UsedImages:
+    """The images that a model's run used; without a record of them, it says that they are not known.
+
+    Args:
+        model_path: File of a model.
+
+    Raises:
+        DataError: The record is damaged.
+    """
+    path = model_path.resolve()
+    found = UsedImages.read(path.parent / USED_IMAGES_FILE)
+    if found is None:
+        # The name tells nothing about this machine.
+        return dataclasses.replace(
+            NO_USED_IMAGES, unrecorded=(path.parent.name if path.name == MODEL_FILE else path.name,)
+        )
+    return found
 
 
 def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:

@@ -87,7 +87,7 @@ def test_a_run_holds_everything_that_it_promises(kind: str, request: pytest.Fixt
     plots = {f"plots/{name}.png" for name in names_of_plots} | {"report.html", "model_card.md", "confusion.csv"}
     # One checkpoint, for a training that is to be extended.
     checkpoint = f"checkpoints/step-{len(trained.result.history) * trained.result.plan.steps_per_epoch:09d}.safetensors"
-    records = {"config.yaml", "split.csv", "history.csv", "metrics.json", "events.jsonl"}
+    records = {"config.yaml", "split.csv", "used_images.safetensors", "history.csv", "metrics.json", "events.jsonl"}
     assert names == {"model.safetensors", *records, checkpoint, *plots}
     with (trained.run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))

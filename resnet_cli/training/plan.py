@@ -16,15 +16,18 @@ from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding
+from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USES, UsedImages
 from resnet_cli.data.sources.rows.references import lasting_image_folder
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.start import Start, read_start
 from resnet_cli.model.weights import IMAGENET_PREPROCESS, Weights, find_weights
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.runs import used_by_run_of
 from resnet_cli.system.device import Compute, choose_compute, choose_step_compute
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.intraop import given_threads
 from resnet_cli.system.paths import refuse_existing
+from resnet_cli.text import counted
 from resnet_cli.training import defaults
 from resnet_cli.training.decisions import Choice, Decisions
 from resnet_cli.training.defaults import Mode
@@ -54,6 +57,7 @@ class Plan(Recipe):
         skipped: Images that are skipped because they cannot be read, each with the reason.
         fingerprint: Hash of the images, their classes and splits.
         findings: Findings of the check of the images, for the report.
+        used_images: The hashes of the images, and of those that the initial weights were trained on if these are known.
     """
 
     config: FinetuneConfig
@@ -69,6 +73,7 @@ class Plan(Recipe):
     skipped: tuple[ImageError, ...]
     fingerprint: str
     findings: tuple[Finding, ...] = ()
+    used_images: UsedImages = NO_USED_IMAGES
 
     @property
     def steps_per_epoch(self) -> int:
@@ -163,6 +168,10 @@ def make_plan(
     warnings = list(prepared.warnings)
     if weights.path is None and recipe.is_frozen:
         warnings.append("the frozen backbone has random weights: this is a baseline, not a classifier")
+    used_images = prepared.used_images
+    if start is not None and weights.path is not None:
+        used_images = used_images.started_from(used_by_run_of(weights.path))
+        warnings += _known_test_images(used_images, weights)
     return Plan(
         **vars(recipe),
         config=config,
@@ -178,6 +187,7 @@ def make_plan(
         skipped=prepared.skipped,
         fingerprint=prepared.fingerprint,
         findings=prepared.findings,
+        used_images=used_images,
     )
 
 
@@ -308,6 +318,18 @@ def _compute_of_exemplars(compute: Compute, config: FinetuneConfig, start: Start
             hint=f"use --precision {made}",
         )
     return dataclasses.replace(choose_compute(config.device, made), reason="as in that model")  # type: ignore[arg-type]
+
+
+def _known_test_images(used_images: UsedImages, weights: Weights) -> list[str]:
+    """A warning if the run that the training starts from was trained on images that are now to test it."""
+    uses = used_images.find(used_images.hashes[used_images.uses == USES.index("test")])
+    num_known = len(uses) - uses.count("test")
+    if not num_known:
+        return []
+    return [
+        f"{num_known:,} of the {counted(len(uses), 'test image')} trained {Path(weights.name).name}, which this "
+        "training starts from: its test metrics will look better than they are, and eval will leave these images out"
+    ]
 
 
 def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, start: Start | None) -> None:

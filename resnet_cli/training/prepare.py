@@ -9,12 +9,12 @@ from pathlib import Path
 
 from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.findings import find_problems
-from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import NO_WIDE_IMAGES, Finding, Inspection, WideImages, inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.training_splits import split_for_training
+from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, limit_train
 from resnet_cli.errors import ConfigError, ImageError
@@ -38,6 +38,7 @@ class Prepared:
         fingerprint: Hash of the images, their classes and splits.
         findings: Findings of the check, for the report.
         wide: The 16-bit images among them.
+        used_images: The hashes of the images, in the order of the data set.
     """
 
     dataset: Dataset
@@ -47,6 +48,7 @@ class Prepared:
     fingerprint: str
     findings: tuple[Finding, ...] = ()
     wide: WideImages = NO_WIDE_IMAGES
+    used_images: UsedImages = NO_USED_IMAGES
 
 
 def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
@@ -69,9 +71,14 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
         dataset = apply_split_csv(dataset, split_path)
         images = scan(dataset.items, signatures=False, bit_depth=bit_depth, on_progress=on_check)
         leave_out_unreadable(dataset.items, images, "error")
-        fingerprint = _fingerprint(dataset, dataset.items, images)
         return Prepared(
-            dataset, (), "the same images as when the run began", (), fingerprint, wide=WideImages.among(images)
+            dataset,
+            (),
+            "the same images as when the run began",
+            (),
+            dataset.fingerprint([image.sha256 for image in images]),
+            wide=WideImages.among(images),
+            used_images=UsedImages.of(dataset.items, images),
         )
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
@@ -95,15 +102,13 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     findings = find_problems(inspection, training=separated)
     warnings = _warnings(findings, len(skipped))
-    fingerprint = _fingerprint(dataset, items, images)
+    scanned = {item.name: image for item, image in zip(items, images, strict=True)}
+    used = [scanned[item.name] for item in dataset.items]
+    fingerprint = dataset.fingerprint([image.sha256 for image in used])
     checked = _checked(inspection, len(skipped))
     wide = WideImages.among(images)
-    return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings), wide)
-
-
-def _fingerprint(dataset: Dataset, items: Sequence[Item], images: Sequence[ScannedImage]) -> str:
-    hashes = {item.name: image.sha256 for item, image in zip(items, images, strict=True)}
-    return dataset.fingerprint([hashes[item.name] for item in dataset.items])
+    used_images = UsedImages.of(dataset.items, used)
+    return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings), wide, used_images)
 
 
 def _checked(inspection: Inspection, num_skipped: int) -> str:

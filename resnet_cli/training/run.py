@@ -70,7 +70,7 @@ def run_plan(
         tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
         with Journal(folder.path / "events.jsonl", tensorboard=tensorboard) as journal:
             folder.reopen()
-            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
+            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
 
             def notify(event: Event) -> None:
                 journal(event)
@@ -176,7 +176,7 @@ class _Run:
             lr = self._distributed.broadcast(self._find_lr(micro_batch) if self._distributed.is_main else 0.0)
             plan = self._plan = plan.with_lr(lr)
             if self._distributed.is_main:
-                self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped)
+                self._folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
             training = NetworkTraining(plan, self._network, self._distributed)
             training.train_state.counters.micro_batch = micro_batch
         # Builds of torch may initialize differently from one seed, and only the main process has trained the probe.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 #: Version of the records; raised when the same file would give a different one.
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 #: Number of rows that are kept, about 1 GB; the oldest are deleted.
 MAX_ROWS = 2_000_000
 #: A file that changed this shortly before the scan may change again within one clock tick, unnoticed.
@@ -67,6 +67,7 @@ class ScannedImage(NamedTuple):
         sharpness: Sharpness of the sharpest edges; 0 if it was not measured.
         error: Reason why it cannot be read; empty if it can.
         bit_depth: Bits that the values of a 16-bit file need: 8, 10, 12, 14 or 16; 0 for all other files.
+        pixels: Hash of the upright image's size and pixels, however its file stores them; empty if it cannot be read.
     """
 
     sha256: bytes
@@ -84,6 +85,7 @@ class ScannedImage(NamedTuple):
     sharpness: float = 0.0
     error: str = ""
     bit_depth: int = 0
+    pixels: bytes = b""
 
 
 _COLUMNS = ("checksum", "path", "state", *ScannedImage._fields)
