@@ -58,6 +58,8 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
     monkeypatch.setenv("RESNET_CLI_OFFLINE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
+    # A process warns once.
+    monkeypatch.setattr("resnet_cli.system.caches._has_warned", False)
     for name in ("RESNET_CLI_MIRROR", "FORCE_COLOR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
 

@@ -23,6 +23,7 @@ from resnet_cli.data.inspection.index import Index, ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable
 from resnet_cli.errors import DataError, ImageError, Interrupted
 from resnet_cli.images import MAX_PIXELS, decode_whole
+from resnet_cli.system.caches import CacheWarning
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX file names")
 #: Longer than one tick of a file system's clock.
@@ -389,18 +390,22 @@ def test_a_cache_that_cannot_be_used_is_passed_over(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RESNET_CLI_CACHE", place if place != "a file" else str(tmp_path / "file"))
-    assert scan_files(files) == look_at_all(files)
+    with pytest.warns(CacheWarning, match="cannot be written"):
+        assert scan_files(files) == look_at_all(files)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_cache_that_may_only_be_read_is_passed_over(files: list[Path]) -> None:
+def test_a_cache_that_may_only_be_read_is_read(files: list[Path], opened: list[str]) -> None:
     truth = scan_files(files)
     index_path().chmod(0o444)
     index_path().parent.chmod(0o555)
+    opened.clear()
     try:
-        assert scan_files(files) == truth
+        with pytest.warns(CacheWarning, match="cannot be written"):
+            assert scan_files(files) == truth
     finally:
         index_path().parent.chmod(0o755)
+    assert opened == []
 
 
 def test_an_index_that_another_process_holds_is_read_and_left_alone(files: list[Path], opened: list[str]) -> None:

@@ -32,6 +32,7 @@ from resnet_cli.data.views.resident import MEMORY_SHARE, Storage, ThreadedViews,
 from resnet_cli.errors import DataError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Fit, Interpolation, Preprocess
+from resnet_cli.system.caches import CacheWarning
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.steps import Batch
@@ -385,7 +386,8 @@ def test_a_full_disk_is_no_place_and_training_takes_the_threads(monkeypatch: pyt
 def test_a_cache_folder_that_cannot_be_made_is_no_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "file"))
-    assert open_mapped(PHOTOS, HASHES, LAYOUT) is None
+    with pytest.warns(CacheWarning, match="cannot be written"):
+        assert open_mapped(PHOTOS, HASHES, LAYOUT) is None
 
 
 def test_the_file_that_was_not_used_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

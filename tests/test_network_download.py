@@ -39,6 +39,7 @@ from resnet_cli.network.download import fetch, find_cached, forget
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.system.caches import CacheWarning
 
 pytest_plugins = ["support.server_fixtures"]
 
@@ -320,7 +321,8 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RESNET_CLI_CACHE", str(tmp_path / "file"))
-    assert find_cached(remote(server), fetch(remote(server), tmp_path / "weights").parent)
+    with pytest.warns(CacheWarning, match=r"cache folder .*file cannot be written .* set RESNET_CLI_CACHE"):
+        assert find_cached(remote(server), fetch(remote(server), tmp_path / "weights").parent)
 
 
 def test_offline_says_what_is_missing_and_how_to_put_it_there(
@@ -418,10 +420,20 @@ class NoRoom(NamedTuple):
 def test_a_folder_that_cannot_be_is_a_disk_error(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DiskError):
-        fetch(remote(server), tmp_path / "file" / "folder")
+        fetch(remote(server), tmp_path / "file" / "folder", keep=True)
     (tmp_path / "weights.pth.part").mkdir()
     with pytest.raises(DiskError, match="cannot write"):
         fetch(remote(server), tmp_path)
+
+
+def test_without_a_folder_that_can_be_written_a_copy_is_made_for_this_process(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(CacheWarning, match=r"cache folder .*file.folder cannot be written .* set TORCH_HOME"):
+        copy = fetch(remote(server), tmp_path / "file" / "folder")
+    assert copy.read_bytes() == BODY
+    # The same one again, without another download or warning.
+    assert fetch(remote(server), tmp_path / "file" / "folder") == copy
+    assert server.ranges() == [None]
 
 
 SCRIPT = """

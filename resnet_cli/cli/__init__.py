@@ -80,6 +80,9 @@ class ErrorBoundary(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
+        from resnet_cli.system.caches import find_temporary_folder
+
+        find_temporary_folder()
         try:
             return super().invoke(ctx)
         except ResnetCliError as error:
@@ -129,6 +132,7 @@ def main() -> None:
     from resnet_cli.cli import output
 
     output.prepare_stdout()
+    output.prepare_warnings()
     signal.signal(signal.SIGTERM, _terminate)
     app()
 

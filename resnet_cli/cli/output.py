@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,19 @@ def prepare_stdout() -> None:
     """Makes file names come out exactly as they were read, and pipes UTF-8 on every system."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
+
+
+def prepare_warnings() -> None:
+    """Prints the warnings of this package as others are printed, without the line of code that Python adds."""
+    python_prints = warnings.showwarning
+
+    def print_warning(message: Warning | str, category: type[Warning], *where: Any, **details: Any) -> None:
+        if category.__module__.partition(".")[0] == __package__.partition(".")[0]:
+            warn(str(message))
+        else:
+            python_prints(message, category, *where, **details)
+
+    warnings.showwarning = print_warning
 
 
 def show(*renderables: RenderableType) -> None:

@@ -186,7 +186,7 @@ def _get(entry: Entry, *, offline: bool, on_file: OnFile | None) -> Downloaded:
         named.fetch_named(entry.name, offline=offline, on_download=report)
         path = named.local_path(entry.name)
     elif entry.name in WEIGHTS:
-        path = fetching.fetch(WEIGHTS[entry.name], checkpoints_dir(), on_progress=report, offline=offline)
+        path = fetching.fetch(WEIGHTS[entry.name], checkpoints_dir(), on_progress=report, offline=offline, keep=True)
     else:
         path = hub.fetch_weights(hub.parse(entry.name), on_progress=report, offline=offline).path
         files = (hub.known_bytes(hub.parse(entry.name), path),)

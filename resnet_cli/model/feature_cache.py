@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.errors import DiskError
+from resnet_cli.system.caches import warn_unwritable
 from resnet_cli.system.paths import evict, features_dir, make_dir, write_bytes
 
 #: The least recently used shards are deleted when the cache is larger (2.5 million images in half precision).
@@ -66,11 +67,7 @@ class FeatureCache:
         return found
 
     def store(self, rows: Mapping[bytes, Features]) -> None:
-        """Adds one shard.
-
-        Raises:
-            DiskError: The cache folder cannot be written.
-        """
+        """Adds one shard; a cache that cannot be written stays as it is, with a warning."""
         from safetensors.numpy import save
 
         if not rows:
@@ -81,9 +78,7 @@ class FeatureCache:
         try:
             write_bytes(make_dir(self.folder) / f"{name}.safetensors", data)
         except DiskError as error:
-            raise DiskError(
-                error.message, hint="free some space, or set RESNET_CLI_CACHE to a folder on another disk"
-            ) from error
+            return warn_unwritable(self.folder, error)
         evict(features_dir().glob("*/*.safetensors"), MAX_CACHE_BYTES)
 
 

@@ -7,7 +7,6 @@ features are the same, and need no forward pass.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ from torch import Tensor
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.loading import load_batches
-from resnet_cli.errors import DiskError
 from resnet_cli.model.feature_cache import FeatureCache
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash
 from resnet_cli.model.onednn import pack, packs
@@ -151,12 +149,9 @@ def extract_features(
             if on_progress:
                 num_done += len(new)
                 on_progress(num_done, len(items))
-    except BaseException:
-        # The error that stopped the pass is reported, not a second one from the cache.
-        with contextlib.suppress(DiskError):
-            cache.store(_arrays(unsaved))
-        raise
-    cache.store(_arrays(unsaved))
+    finally:
+        # Also after an error or interrupt: what was computed is not computed again.
+        cache.store(_arrays(unsaved))
     return features
 
 

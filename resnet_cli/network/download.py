@@ -15,6 +15,7 @@ from urllib.parse import quote
 from resnet_cli.errors import ConfigError, DiskError, NetworkError
 from resnet_cli.network import addresses
 from resnet_cli.network.transfer import OnProgress, RemoteFile, Transfer, by_hand
+from resnet_cli.system.caches import place_to_write, warn_unwritable
 from resnet_cli.system.paths import (
     MORE_ROOM,
     atomic_path,
@@ -87,10 +88,12 @@ def fetch(
     timeout_s: float = 20,
     retries: int = 4,
     mirrored: bool = True,
+    keep: bool = False,
 ) -> Path:
     """Returns the path of a verified copy in ``folder``, downloading or resuming it if needed.
 
-    A file of that name with other bytes is kept until a verified one replaces it. Proxies are used as urllib finds
+    If ``folder`` cannot be written, the copy is in a temporary folder of this process. A file of that name with other
+    bytes is kept until a verified one replaces it. Proxies are used as urllib finds
     them. ``RESNET_CLI_MIRROR`` is a base URL to fetch from instead (the hash is still verified), and
     ``RESNET_CLI_OFFLINE=1`` is the same as ``offline=True``.
 
@@ -102,11 +105,12 @@ def fetch(
         timeout_s: Longest wait for a connection or for the next bytes, in seconds.
         retries: Number of consecutive retries after temporary failures.
         mirrored: Whether ``RESNET_CLI_MIRROR`` may replace the file's own URL.
+        keep: Whether the copy must be in ``folder``, for later commands.
 
     Raises:
         ConfigError: The mirror is not an http(s) URL.
         NetworkError: The file cannot be downloaded, or has the wrong bytes.
-        DiskError: The folder cannot be written, or the disk is full.
+        DiskError: The disk is full; with ``keep``, also if the folder cannot be written.
     """
     target = folder / file.name
     if find_cached(file, folder):
@@ -115,7 +119,11 @@ def fetch(
         state = "has the wrong bytes" if target.exists() else "is missing"
         raise NetworkError(f"offline, and {target} {state}", hint=by_hand(file, folder))
     url = _mirror_url(file) if mirrored else file.url
-    make_dir(folder)
+    if keep:
+        make_dir(folder)
+    else:
+        target = place_to_write(target)
+        folder = target.parent
     with disk_errors(target, hint=MORE_ROOM), locked(folder / f"{file.name}.lock"):
         # Another process may have downloaded it while this one waited for the lock.
         if find_cached(file, folder) is None:
@@ -191,8 +199,9 @@ def _state(file: RemoteFile, path: Path) -> str:
 def _remember(file: RemoteFile, path: Path) -> None:
     if not file.checksum:
         return
-    # A cache that cannot be written only costs time.
-    with contextlib.suppress(DiskError):
-        record = _record(path)
+    record = _record(path)
+    try:
         make_dir(record.parent)
         write_text(record, _state(file, path))
+    except DiskError as error:
+        warn_unwritable(record.parent, error)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from resnet_cli.errors import DiskError
+from resnet_cli.system.caches import import_matplotlib
 from resnet_cli.text import printable
 
 #: On fewer pixels a caption cannot be read; smaller images are enlarged by an integer factor.
@@ -104,8 +106,9 @@ def _font(size: int) -> Font:
 def _font_file() -> str | None:
     """DejaVu Sans of matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and more; Pillow's font has only Latin."""
     try:
+        import_matplotlib()
         import matplotlib
-    except ImportError:
+    except (DiskError, ImportError):
         return None
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return str(path) if path.is_file() else None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.reporting.charts import Chart, Role
+from resnet_cli.system.caches import import_matplotlib
 from resnet_cli.system.paths import atomic_path
 from resnet_cli.text import display_width, row_shares, shorten
 
@@ -123,6 +124,7 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
         ValueError: The matrix does not have one row and column per class.
         DiskError: The file cannot be written.
     """
+    import_matplotlib()
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
     from matplotlib.ticker import PercentFormatter
@@ -251,6 +253,7 @@ def _write_counts(axes: Axes, confusion: NDArray[np.integer[Any]], shares: NDArr
 @functools.cache
 def _families() -> list[str]:
     """Matplotlib's font, then installed fonts with characters that it lacks (CJK, symbols)."""
+    import_matplotlib()
     from matplotlib.font_manager import fontManager
 
     wider = ("Noto Sans CJK SC", "Microsoft YaHei", "Hiragino Sans GB", "Arial Unicode MS", "Segoe UI Symbol")
@@ -260,6 +263,7 @@ def _families() -> list[str]:
 
 def _new_figure(width_in: float, height_in: float, *, is_constrained: bool = False) -> Figure:
     """A white figure without a window."""
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

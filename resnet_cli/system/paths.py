@@ -2,6 +2,7 @@
 
 Weights are stored in torch.hub's own cache (``TORCH_HOME``), so that other tools share them. Everything that only this
 tool uses (data archives, cached features) is under ``RESNET_CLI_CACHE``, else in the platform's user cache folder.
+``caches.py`` does without them where they cannot be written.
 """
 
 from __future__ import annotations
@@ -15,24 +16,35 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from resnet_cli.errors import ConfigError, DiskError
+from resnet_cli.errors import ConfigError, DiskError, SetupError
 from resnet_cli.text import size
 
 #: Default folder of the runs, and the name of the newest one.
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
+#: Stands for the home folder of a user who has none, as in a container with an unknown user: since it is no folder,
+#: nothing below it can exist or be created, by nobody.
+NO_HOME = Path(os.devnull)
 #: Hint for a full disk.
 MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (weights) elsewhere"
 
 
 def cache_dir() -> Path:
-    """The folder of this tool's caches: ``RESNET_CLI_CACHE``, else the platform's cache folder."""
+    """The folder of this tool's caches: ``RESNET_CLI_CACHE``, else the platform's.
+
+    It is below :data:`NO_HOME` for a user without a home folder.
+    """
     override = os.environ.get("RESNET_CLI_CACHE")
     if override:
         return user_path(override)
     import platformdirs
 
-    return platformdirs.user_cache_path("resnet-cli")
+    try:
+        folder = platformdirs.user_cache_path("resnet-cli")
+    except RuntimeError:
+        folder = Path("~")
+    # Older versions of platformdirs keep the tilde, which would become a folder of this name.
+    return NO_HOME / "resnet-cli" if folder.parts[0] == "~" else folder
 
 
 def data_dir() -> Path:
@@ -46,18 +58,25 @@ def features_dir() -> Path:
 
 
 def checkpoints_dir() -> Path:
-    """torch.hub's checkpoint folder, located as torch.hub does.
+    """torch.hub's checkpoint folder, located as torch.hub does; without a home folder, a folder in our own cache.
 
     Source: ``torch.hub.get_dir``: ``$TORCH_HOME``, else ``$XDG_CACHE_HOME/torch``, else ``~/.cache/torch``.
     """
     xdg = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("TORCH_HOME", os.path.join(xdg, "torch"))
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    home = Path(os.path.expanduser(os.environ.get("TORCH_HOME", os.path.join(xdg, "torch"))))
+    return (cache_dir() / "torch" if home.parts[:1] == ("~",) else home) / "hub" / "checkpoints"
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
-    """A path as the user typed it, with ``~`` expanded if it names a home folder."""
-    return Path(os.path.expanduser(text))
+    """A path as the user typed it, with ``~`` expanded if it names a home folder.
+
+    Raises:
+        SetupError: This user has no home folder; a folder called ``~`` would be a surprise.
+    """
+    path = Path(os.path.expanduser(text))
+    if path.parts[:1] == ("~",):
+        raise SetupError(f"{text}: this user has no home folder", hint="write the path without ~, or set HOME")
+    return path
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_cli.errors import DiskError
 from resnet_cli.images import decoder_version, special_decoder
+from resnet_cli.system.caches import warn_unwritable
 from resnet_cli.system.paths import cache_dir, make_dir
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _PASSING = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+#: Errors of a file or folder that cannot be written.
+_UNWRITABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
 #: Seconds without use after which an index of another version or decoder is deleted.
 STALE_S = 30 * 24 * 3600
 
@@ -126,9 +129,10 @@ class Index:
         version = hashlib.sha256(f"{INDEX_VERSION} {decoder_version()}".encode()).hexdigest()[:12]
         self.path = cache_dir() / f"pictures-{version}.sqlite"
         self._connection: sqlite3.Connection | None = None
+        self._is_read_only = False
 
     def __enter__(self) -> Self:
-        with self._forgiving():
+        with self._forgiving(), self._read_only_at_least():
             make_dir(self.path.parent)
             self._connection = sqlite3.connect(self.path, timeout=5)
             # A crash may lose the last rows, but never the file.
@@ -163,7 +167,7 @@ class Index:
             if not stamp.is_racy
         ]
         with self._forgiving():
-            if self._connection is not None and values:
+            if self._connection is not None and values and not self._is_read_only:
                 with self._connection:
                     columns, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
                     self._connection.executemany(
@@ -189,13 +193,32 @@ class Index:
         return self._connection.execute(f"{query} WHERE path >= ? AND path < ?", (below, after))
 
     @contextlib.contextmanager
+    def _read_only_at_least(self) -> Iterator[None]:
+        """If the block cannot open the file for writing, it is opened for reading, where it exists."""
+        try:
+            yield
+        except (DiskError, sqlite3.OperationalError) as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
+            if code not in _UNWRITABLE or self.path.is_dir():
+                raise
+            self._close()
+            warn_unwritable(self.path.parent, error)
+            self._is_read_only = True
+            if self.path.exists():
+                # Immutable: otherwise SQLite would create files beside it. Nobody else can write it here either.
+                self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
+
+    @contextlib.contextmanager
     def _forgiving(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             self._close()
             # The low byte is the error code, the rest its details.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                warn_unwritable(self.path.parent, error)
+            elif code not in _PASSING:
                 _delete(self.path)
         except (DiskError, OSError, ValueError):
             # ValueError: text that is not UTF-8.

@@ -31,6 +31,7 @@ from resnet_cli.data.views.batched import Frame, target_of, to_device, whole_box
 from resnet_cli.errors import DiskError
 from resnet_cli.images import Pixels
 from resnet_cli.preprocess import MAX_ASPECT, Interpolation, Preprocess
+from resnet_cli.system.caches import warn_unwritable
 from resnet_cli.system.paths import atomic_path, cache_dir, evict, locked, make_dir
 
 #: Ratio of the stored square's side to the network's, and the filter that resizes to it. Measured on 48 photos of about
@@ -184,7 +185,7 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
         layout: Layout of the images.
 
     Returns:
-        The images; None if the disk has no room for them.
+        The images; None if the file cannot be written, or the disk has no room for it.
 
     Raises:
         DataError: An image can no longer be read.
@@ -192,23 +193,33 @@ def open_mapped(items: Sequence[Item], hashes: Sequence[bytes], layout: Layout) 
     key = _key(hashes, layout, [item.name for item in items])
     folder = cache_dir() / "pictures"
     path = folder / f"{key}.u8"
+
+    def find() -> MappedImages | None:
+        with contextlib.suppress(OSError, ValueError):
+            found = MappedImages(path, items, layout, key)
+            # The modification time is when a file was last used.
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return found
+        return None
+
+    # First without the lock, which cannot be taken in a folder that is read-only.
+    if found := find():
+        return found
     # Locked: processes that train together need the same file.
     try:
         with locked(make_dir(folder) / ".lock"):
             for left_by_a_killed_process in folder.glob(".*.tmp"):
                 left_by_a_killed_process.unlink()
-            with contextlib.suppress(OSError, ValueError):
-                found = MappedImages(path, items, layout, key)
-                # The modification time is when a file was last used.
-                os.utime(path)
+            if found := find():
                 return found
             path.unlink(missing_ok=True)
             if not _make_room(folder, len(items) * layout.num_bytes + _footer_bytes(len(items))):
                 return None
             _write(path, items, layout, key)
             return MappedImages(path, items, layout, key)
-    except (OSError, ValueError, DiskError):
-        # Training continues without the file: it decodes the images in each epoch.
+    except (OSError, ValueError, DiskError) as error:
+        warn_unwritable(folder, error)
         return None
 
 

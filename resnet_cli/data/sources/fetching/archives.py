@@ -16,6 +16,7 @@ from pathlib import Path
 from resnet_cli.data.sources.fetching.archive_reader import Budget, Member, open_members, readable, refuse
 from resnet_cli.errors import DiskError
 from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.caches import place_to_write
 from resnet_cli.system.paths import MORE_ROOM, atomic_folder, check_space, data_dir, disk_errors, locked, make_dir
 
 #: More than ImageNet-1k's 1.4 million images; every file takes a block and an inode, however short it is.
@@ -94,6 +95,7 @@ def unpacked(archive: Path, *, wanted: Wanted | None = None, on_progress: OnProg
     stem = os.path.basename(path)[: -len(suffix) or None][:_MAX_STEM_CHARS]
     into = data_dir() / "unpacked" / f"{stem}-{key}"
     if not into.is_dir():
+        into = place_to_write(into)
         with _alone(into):
             # Another process may have unpacked it while this one waited for the lock.
             if not into.is_dir():

@@ -15,6 +15,7 @@ from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.tables.table import read_table
 from resnet_cli.errors import DataError
 from resnet_cli.images.formats import IMAGE_FORMATS, recognize
+from resnet_cli.system.caches import place_to_write
 from resnet_cli.system.paths import atomic_folder, check_space, make_dir
 
 #: Name of the table of unpacked images.
@@ -34,6 +35,9 @@ def build_once(key: str, name: str, build: Callable[[Path], None]) -> Path:
         DiskError: The cache cannot be written.
     """
     folder = cache_folder(key, name) / safe_name(name)
+    if folder.exists():
+        return folder
+    folder = place_to_write(folder.parent) / folder.name
     with exclusive(folder.parent):
         if folder.exists():
             return folder

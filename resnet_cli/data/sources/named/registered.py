@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.sources.named import torchvision_sets
 from resnet_cli.images import Pixels
+from resnet_cli.network.download import fetch, is_offline
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.transfer import OnProgress
+from resnet_cli.system.caches import place_to_write
 from resnet_cli.system.paths import data_dir
 
 #: Data sets read from their binary archives; torchvision would unpickle Python objects.
@@ -33,8 +35,10 @@ def open_named(name: str, *, offline: bool = False, on_download: OnProgress | No
         DiskError: The cache cannot be written, or the disk is full.
         SetupError: The installed torchvision cannot read the data set.
     """
-    fetch_named(name, offline=offline, on_download=on_download)
     where = local_path(name)
+    if where is not None and not (is_here(name) or is_offline(offline)):
+        where = place_to_write(where)
+    _fetch(name, where, offline=offline, on_download=on_download)
     if where is None:
         classes, items = _read_digits()
     elif name in _CIFAR:
@@ -57,13 +61,14 @@ def fetch_named(name: str, *, offline: bool = False, on_download: OnProgress | N
         DataError: An archive is damaged.
         DiskError: The cache cannot be written, or the disk is full.
     """
-    where = local_path(name)
+    _fetch(name, local_path(name), offline=offline, on_download=on_download)
+
+
+def _fetch(name: str, where: Path | None, *, offline: bool, on_download: OnProgress | None) -> None:
     if where is None:
         return
     if name in _CIFAR:
-        from resnet_cli.network.download import fetch
-
-        fetch(DATASETS[name].files[0], where.parent, on_progress=on_download, offline=offline)
+        fetch(DATASETS[name].files[0], where.parent, on_progress=on_download, offline=offline, keep=True)
     else:
         torchvision_sets.fetch_set(name, where, offline=offline, on_download=on_download)
 

@@ -169,9 +169,9 @@ def fetch_set(name: str, root: Path, *, offline: bool = False, on_download: OnPr
         target = folder / layout.becomes.get(file.name, file.name)
         if file.name not in layout.becomes:
             if not has_length(target, file.num_bytes):
-                fetch(file, folder, on_progress=on_download, offline=offline)
+                fetch(file, folder, on_progress=on_download, offline=offline, keep=True)
         elif not os.path.exists(target):
-            _unpack(fetch(file, folder, on_progress=on_download, offline=offline), target)
+            _unpack(fetch(file, folder, on_progress=on_download, offline=offline, keep=True), target)
 
 
 def read_set(name: str, root: Path) -> tuple[tuple[str, ...], list[Part]]:

@@ -1,0 +1,134 @@
+"""What happens where a cache cannot be written, as in many containers: the work continues without it.
+
+Files that the work needs (an unpacked archive, downloaded weights) are then written to a temporary folder of this
+process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+from resnet_cli.errors import DiskError
+from resnet_cli.system.paths import NO_HOME, cache_dir, make_dir
+
+#: Where temporary files may be if no usual folder can be written: it is in memory, and writable in a container whose
+#: own files are read-only. Source: ``docker run --shm-size``, 64 MB by default.
+_SHARED_MEMORY = "/dev/shm"
+
+_lock = threading.Lock()
+_has_warned = False
+
+
+class CacheWarning(UserWarning):
+    """A cache cannot be written: the results are the same, but later commands compute or download again."""
+
+
+def warn_unwritable(folder: Path, error: BaseException, *, variable: str | None = None) -> None:
+    """Warns that a cache cannot be written: once in a process, and in one process of a training on each machine.
+
+    Args:
+        folder: The folder of the cache.
+        error: Why it cannot be written.
+        variable: The environment variable that moves it; None for that of our own caches, or of torch.hub's.
+    """
+    global _has_warned
+    with _lock:
+        if _has_warned or os.environ.get("LOCAL_RANK", "0") != "0":
+            return
+        _has_warned = True
+    if variable is None:
+        is_ours = cache_dir() in (folder, *folder.parents)
+        variable, folder = ("RESNET_CLI_CACHE", cache_dir()) if is_ours else ("TORCH_HOME", folder)
+    if NO_HOME in folder.parents:
+        reason = "this user has no home folder for the cache"
+    else:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        reason = f"the cache folder {folder} cannot be written ({getattr(cause, 'strerror', None) or cause})"
+    warnings.warn(
+        f"{reason}: nothing is kept for later commands; to keep it, set {variable} to a folder that can be written",
+        CacheWarning,
+        stacklevel=2,
+    )
+
+
+def place_to_write(path: Path) -> Path:
+    """Where a file or folder of a cache can be created: at its own path, else below :func:`scratch_dir`.
+
+    Args:
+        path: The file or folder; its parent folders are created.
+
+    Raises:
+        DiskError: Neither is possible.
+    """
+    try:
+        make_dir(path.parent)
+        # Tried, since permissions alone do not tell: the file system may be read-only.
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except (DiskError, OSError) as error:
+        warn_unwritable(path.parent, error)
+    return make_dir(scratch_dir() / path.parent.name) / path.name
+
+
+@functools.cache
+def scratch_dir() -> Path:
+    """A temporary folder that is removed when this process ends.
+
+    Raises:
+        DiskError: No folder for temporary files can be written.
+    """
+    find_temporary_folder()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="resnet-cli-"))
+    except OSError as error:
+        raise _no_temporary_folder(error) from error
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def find_temporary_folder() -> None:
+    """If Python finds no folder for temporary files, chooses one for this process and its children, if there is any."""
+    with contextlib.suppress(OSError):
+        tempfile.gettempdir()
+        return
+    for folder in (str(cache_dir()), _SHARED_MEMORY):
+        with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder):
+            tempfile.tempdir = os.environ["TMPDIR"] = folder
+            return
+
+
+@functools.cache
+def import_matplotlib() -> None:
+    """Imports matplotlib without its messages: where its own folder cannot be written, it uses a temporary one.
+
+    Raises:
+        DiskError: No folder for temporary files can be written.
+    """
+    import logging
+
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        # It finds its folders here, the first one when it is imported.
+        importlib.import_module("matplotlib").get_cachedir()
+    except OSError as error:
+        raise _no_temporary_folder(error) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _no_temporary_folder(error: OSError) -> DiskError:
+    return DiskError(
+        f"no folder for temporary files can be written: {error.strerror or error}",
+        hint="set TMPDIR to a folder that can be written",
+    )
