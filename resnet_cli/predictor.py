@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.exported.opening import exported_kind, open_exported
+from resnet_cli.exported.opening import exported_kind, open_exported, resolve_model
 from resnet_cli.images import Pixels
 from resnet_cli.model.reliability import NoveltyScorer, precision_conflict
 from resnet_cli.prediction import ModelOutput, Predictor
@@ -53,16 +53,15 @@ def open_predictor(
         UntrustedFileError: It would run code when loaded.
         SetupError: The device or the runtime is missing.
     """
-    path = user_path(str(spec))
+    source = resolve_model(spec)
+    path = user_path(source)
     if exported_kind(path):
-        exported = open_exported(path, trusted=trusted)
-        exported.name = str(spec)
-        return exported
+        return open_exported(path, trusted=trusted)
     from resnet_cli.model.weights import load_model
     from resnet_cli.system.device import choose_compute
 
     compute = choose_compute(device, precision)
-    return TorchPredictor(load_model(str(spec), offline=offline, on_download=on_download), compute, name=str(spec))
+    return TorchPredictor(load_model(source, offline=offline, on_download=on_download), compute, name=source)
 
 
 class TorchPredictor(Predictor[Pixels]):

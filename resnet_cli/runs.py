@@ -8,7 +8,6 @@ import dataclasses
 import io
 import itertools
 import json
-import os
 import shlex
 import shutil
 import time
@@ -22,18 +21,10 @@ from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
-from resnet_cli.errors import ConfigError, DataError, DiskError, ImageError
+from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.model.model_file import MODEL_FILE
-from resnet_cli.system.paths import (
-    LATEST,
-    RUNS,
-    check_space,
-    disk_errors,
-    make_dir,
-    refuse_existing,
-    write_bytes,
-    write_text,
-)
+from resnet_cli.system.latest import mark_latest
+from resnet_cli.system.paths import RUNS, check_space, disk_errors, make_dir, refuse_existing, write_text
 
 if TYPE_CHECKING:
     from resnet_cli.preprocess import Preprocess
@@ -201,21 +192,8 @@ class RunFolder:
         write_text(self.path / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
     def mark_latest(self) -> None:
-        """Points ``runs/latest`` to this run: a link, or a text file where links are not allowed.
-
-        It is a convenience: if ``runs`` cannot be written, nothing happens.
-        """
-        temporary = RUNS / f".latest.{os.getpid()}.tmp"
-        with contextlib.suppress(DiskError):
-            make_dir(RUNS)
-            target = os.path.relpath(self.path.resolve(), RUNS.resolve())
-            try:
-                temporary.unlink(missing_ok=True)
-                temporary.symlink_to(target, target_is_directory=True)
-                os.replace(temporary, LATEST)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                write_bytes(LATEST, target.encode())
+        """Points ``runs/latest`` to this run."""
+        mark_latest(self.path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

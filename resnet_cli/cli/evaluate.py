@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,7 +71,7 @@ def evaluate(
         elif len(models) > 1:
             compared = compare_models(models, data, config, on_event=view)
         else:
-            result = evaluate_model(models[0], data, config, command=_command(subjects or (), flags), on_event=view)
+            result = evaluate_model(models[0], data, config, command=_command(models[0], data, flags), on_event=view)
     if config.study is not None:
         show_study(found, as_json=as_json, quiet=quiet)
     elif len(models) > 1:
@@ -126,9 +125,9 @@ def show_study(result: StudyResult, *, as_json: bool, quiet: bool) -> None:
     output.show(*study_blocks(result, width=output.stdout().width))
 
 
-def _command(subjects: Sequence[str], flags: Flags) -> str:
-    """The command line, for the report."""
-    words = ["resnet-cli", "eval", *subjects]
+def _command(model: str, data: str | None, flags: Flags) -> str:
+    """The command line, for the report; the model is the one that was evaluated, whatever is the latest run later."""
+    words = ["resnet-cli", "eval", model, *([] if data is None else [data])]
     for name, value in flags.items():
         words.append(flag_name(EvalConfig, name))
         words += [] if value is True else [str(value)]

@@ -117,6 +117,8 @@ def evaluate_model(
 
         on_event(WorkDone("report", 0, None))
         report = write_report(model, images, scores, out=config.out, command=command, note=note, target=target)
+        if report is None and model.path is not None and not model.path.exists():
+            on_event(Warned([f"no report is written: {model.path} was removed meanwhile"]))
     return EvalResult(
         data=images.dataset.name,
         scores=scores,

@@ -62,11 +62,9 @@ def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
     """The folder for the report of an evaluation, in the model's run folder; None if there is none to write to."""
     if model.path is None:
         return None
-    run = model.path.resolve().parent
+    run = model.path.parent
     is_run = (run / "config.yaml").is_file() and (run / "split.csv").is_file()
-    # The path as the user named it, so that the printed path is short and can be typed.
-    shown = model.path.parent if not model.path.is_symlink() else run
-    return shown / "eval" / f"{images.dataset.name}-{images.split}" if is_run and os.access(run, os.W_OK) else None
+    return run / "eval" / f"{images.dataset.name}-{images.split}" if is_run and os.access(run, os.W_OK) else None
 
 
 def _content(

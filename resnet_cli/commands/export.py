@@ -131,7 +131,9 @@ def export(
         refuse_existing(out)
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
-    make_dir(out.parent)
+    if config.out is not None:
+        # Not beside the model: its run may have been removed meanwhile, and half a run must not come back.
+        make_dir(out.parent)
     with _temporary(out, is_folder=job.is_folder) as temporary:
         parity = check(job, job.write(temporary), images, expected, on_work)
         if on_parity:

@@ -9,6 +9,7 @@ from typing import Any
 from resnet_cli.config.base import Resolved, resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
+from resnet_cli.exported.opening import resolve_model
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training import launch
@@ -121,6 +122,9 @@ def _carry_out(
     distributed: Distributed,
     on_event: OnEvent,
 ) -> DryRun | Finetuned | Elsewhere:
+    if resolved is not None:
+        resolved = _name_weights(resolved, distributed)
+
     def make() -> Plan:
         def on_work(*work: Any) -> None:
             on_event(WorkDone(*work))
@@ -143,3 +147,11 @@ def _carry_out(
     if plan.config.seeds > 1:
         return Finetuned(tuple(run_seeds(plan, on_event=on_event)))
     return Finetuned((run_plan(plan, on_event=on_event, folder=run, distributed=distributed),))
+
+
+def _name_weights(resolved: Resolved[FinetuneConfig], distributed: Distributed) -> Resolved[FinetuneConfig]:
+    """The config with the file or folder that ``--weights`` means at this moment, the same one in all processes."""
+    weights = resolved.config.weights
+    if weights not in {"auto", "none"}:
+        weights = distributed.broadcast(resolve_model(weights))
+    return dataclasses.replace(resolved, config=resolved.config.model_copy(update={"weights": weights}))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, open_model
+from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, name_model, open_model
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
@@ -61,6 +61,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         ResnetCliError: See ``resnet_cli.errors``; unreadable images are not errors.
         Interrupted: Ctrl-C, which is the way to stop ``--watch``.
     """
+    config = name_model(config)
     check_model_flags(config)
     check_outputs(config)
     inputs = open_inputs(config, stdin, on_event)

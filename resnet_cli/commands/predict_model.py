@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.errors import ConfigError, NetworkError
-from resnet_cli.exported.opening import check_trust, exported_kind
+from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
 from resnet_cli.prediction import PredictedItem, Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
@@ -31,6 +31,13 @@ Event: TypeAlias = Loading | WorkDone | Noted | Warned | Started | PredictedItem
 OnEvent: TypeAlias = Callable[[Event], None]
 
 
+def name_model(config: PredictConfig) -> PredictConfig:
+    """The config with the model that ``--model`` means at this moment; without it that of ``runs/latest``, if any."""
+    if config.model is None and not os.path.lexists(LATEST):
+        return config
+    return config.model_copy(update={"model": resolve_model(config.model or LATEST)})
+
+
 def is_exported(model: str | None) -> bool:
     """Whether ``--model`` names an exported file or folder."""
     return model is not None and exported_kind(user_path(model)) is not None
@@ -49,10 +56,10 @@ def check_model_flags(config: PredictConfig) -> None:
 
 
 def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
-    """Opens what ``--model`` names; without it ``runs/latest``, else a model of ImageNet's 1,000 classes.
+    """Opens the model, or one of ImageNet's 1,000 classes if none is named.
 
     Args:
-        config: Names the model and where it computes.
+        config: Names the model, see :func:`name_model`, and where it computes.
         on_event: Called with the progress of loading and downloads.
 
     Raises:
@@ -67,10 +74,10 @@ def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
     def on_download(done: int, total: int | None) -> None:
         on_event(WorkDone("download", done, total))
 
-    if config.model is None and not os.path.lexists(LATEST):
+    if config.model is None:
         return _open_imagenet(config, on_event, on_download)
     return open_predictor(
-        config.model or LATEST,
+        config.model,
         device=config.device,
         precision=config.precision,
         offline=config.offline,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from resnet_cli.commands.predict import PredictResult, open_inputs
-from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, is_exported, open_model
+from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, is_exported, name_model, open_model
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.images import MAX_PIXELS
@@ -83,6 +83,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
         ResnetCliError: See ``resnet_cli.errors``; unreadable images are not errors.
         Interrupted: Ctrl-C; the finished parts are kept.
     """
+    config = name_model(config)
     check_model_flags(config)
     if is_exported(config.model) and Path(str(config.model)).suffix.lower() != ".onnx":
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from resnet_cli.commands.predict import find_inputs
-from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, open_model
+from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, name_model, open_model
 from resnet_cli.config.predict import TOPK_SIMILAR, PredictConfig
 from resnet_cli.data.inputs.opening import InputOptions, find_images
 from resnet_cli.errors import ConfigError
@@ -27,6 +27,7 @@ def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnE
     Raises:
         ResnetCliError: See ``resnet_cli.errors``.
     """
+    config = name_model(config)
     check_model_flags(config)
     if "-" in config.similar and "-" in config.among:
         raise ConfigError("--similar - and --among -: stdin can be only one of them")

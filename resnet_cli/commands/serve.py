@@ -75,6 +75,7 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
         from resnet_cli.serving.server import listen
     except ImportError as error:
         raise missing_extra(f"serve needs {error.name}, which is not installed", "serve") from error
+    from resnet_cli.exported.opening import resolve_model
     from resnet_cli.serving.limits import Limits
     from resnet_cli.serving.messages import ModelInfo
     from resnet_cli.serving.service import Service
@@ -83,7 +84,7 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
     address = listen(config.host, config.port)
     with contextlib.ExitStack() as stack:
         stack.enter_context(address.listening)
-        predictor = _open_model(model or str(LATEST), config)
+        predictor = _open_model(resolve_model(model or LATEST), config)
         # Unless the user says otherwise, a model abstains if it can.
         abstain = config.abstain and predictor.reliability is not None and predictor.has_novelty
         rule = abstention_rule(predictor, abstain=abstain, threshold=config.threshold, target_error=config.target_error)
@@ -136,5 +137,5 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
 
 
 def _short_name(spec: str) -> str:
-    """The model's name for clients: the last part of its path, with links resolved."""
+    """The model's name for clients: the last part of its path."""
     return Path(spec).expanduser().resolve().name if Path(spec).expanduser().exists() else spec

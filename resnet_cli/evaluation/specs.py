@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
 from resnet_cli.data.sources.fetching.remote import is_remote
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.opening import check_trust, exported_kind
+from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
 from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
@@ -25,8 +25,8 @@ def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], 
         config: Everything else.
 
     Returns:
-        The models, at least one (the latest run by default), and the data; None for the images of the first model's
-        run.
+        The models, at least one (the latest run by default), each as the path of a real file or folder, and the data;
+        None for the images of the first model's run.
 
     Raises:
         ConfigError: A model or the data do not exist, or a flag has no effect.
@@ -37,7 +37,7 @@ def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], 
         config.refuse(ABOUT_DATA, "has no effect on the run's own images: name DATA")
     if len(models) > 1:
         config.refuse(ABOUT_ONE_MODEL, "has no effect when models are compared: give it one model")
-    return models or [str(LATEST)], data
+    return [resolve_model(spec) for spec in models or [str(LATEST)]], data
 
 
 def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:

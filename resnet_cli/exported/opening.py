@@ -10,6 +10,8 @@ from typing import Literal
 from resnet_cli.errors import ConfigError, ModelError, UntrustedFileError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import METADATA_FILE
+from resnet_cli.network import hub, registry
+from resnet_cli.system.latest import real_path
 
 Kind = Literal["onnx", "pt2", "openvino", "timm"]
 
@@ -22,6 +24,15 @@ def exported_kind(spec: str | os.PathLike[str]) -> Kind | None:
     if os.path.isfile(path / METADATA_FILE):
         return "openvino" if os.path.isfile(path / "model.xml") else "timm"
     return None
+
+
+def resolve_model(spec: str | os.PathLike[str]) -> str:
+    """What MODEL means at this moment: the name of weights as it is, otherwise the path of a real file or folder.
+
+    A command calls this once, when it starts; see :func:`~resnet_cli.system.latest.real_path`.
+    """
+    text = os.fspath(spec)
+    return text if text in registry.WEIGHTS or hub.is_spec(text) else str(real_path(text))
 
 
 def check_trust(specs: Sequence[str], *, trusted: bool) -> None:

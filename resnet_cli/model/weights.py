@@ -20,7 +20,8 @@ from resnet_cli.model.tensor_files import read_metadata, read_tensors
 from resnet_cli.network import download, hub, registry
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.system.paths import checkpoints_dir, user_path
+from resnet_cli.system.latest import real_path
+from resnet_cli.system.paths import LATEST, checkpoints_dir, user_path
 
 #: The preprocessing of torchvision's two weight files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
@@ -82,10 +83,11 @@ def find_weights(
         return Weights(found.name, Preprocess.from_dict(found.preprocess), found.path, "asked for")
     if spec == "auto":
         return _auto_weights(mode, offline=offline, on_download=on_download)
-    path = resolve_model_path(Path(spec), "--weights")
+    source = real_path(spec)
+    path = resolve_model_path(source, "--weights")
     about = read_metadata(path)
     preprocess = Preprocess.from_dict(about["preprocess"]) if about else IMAGENET_PREPROCESS["imagenet-v1"]
-    return Weights(str(spec), preprocess, path, "the backbone of that model" if about else "that file")
+    return Weights(str(source), preprocess, path, "the backbone of that model" if about else "that file")
 
 
 def load_backbone(network: ResNet50, weights: Weights) -> None:
@@ -147,13 +149,15 @@ def resolve_model_path(path: Path, what: str) -> Path:
     Raises:
         ConfigError: There is no such file.
     """
-    path = user_path(path)
-    if os.path.isdir(path) or path.name == "latest":
-        # On systems without links (Windows), `latest` is a text file that names the run.
-        if os.path.isfile(path):
-            path = path.parent / path.read_text(encoding="utf-8").strip()
+    typed, path = user_path(path), real_path(path)
+    if os.path.isdir(path) or typed.name == LATEST.name:
         path = path / MODEL_FILE
     if not os.path.isfile(path):
+        if path.parent != typed and typed.name == LATEST.name:
+            raise ConfigError(
+                f"{what} {typed}: it points to {path.parent}, which has no model",
+                hint="name another run, or make one with: resnet-cli finetune DATA",
+            )
         names = "auto, none, " if what == "--weights" else ""
         raise ConfigError(
             f"{what} {path}: no such file",

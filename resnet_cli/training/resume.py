@@ -12,7 +12,8 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import OnWork
-from resnet_cli.system.paths import LATEST, RUNS, user_path
+from resnet_cli.system.latest import real_path
+from resnet_cli.system.paths import RUNS
 from resnet_cli.training.checkpoint import read_newest
 from resnet_cli.training.journal import is_open
 from resnet_cli.training.plan import Plan, make_plan
@@ -37,17 +38,14 @@ def find_run(path: Path | None) -> RunFolder:
                 f"--resume: no run in {RUNS} was interrupted", hint="name one: resnet-cli finetune --resume runs/NAME"
             )
         return RunFolder(max(unfinished, key=lambda folder: (folder / "config.yaml").stat().st_mtime))
-    path = user_path(path)
-    if path.name == LATEST.name and path.is_file():
-        # On systems without links it is a text file that names the run.
-        path = path.parent / path.read_text(encoding="utf-8", errors="replace").strip()
+    path = real_path(path)
     if path.name == MODEL_FILE:
         path = path.parent
     if not _is_run(path):
         raise ConfigError(
             f"--resume {path}: not a run folder", hint="it has a config.yaml and a split.csv; see the folder runs"
         )
-    return RunFolder(path.resolve() if path.is_symlink() else path)
+    return RunFolder(path)
 
 
 def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork = lambda *_: None) -> Plan:
