@@ -17,7 +17,7 @@ from resnet_cli.exported.opening import exported_kind, open_exported, resolve_mo
 from resnet_cli.images import Pixels
 from resnet_cli.model.reliability import NoveltyScorer, precision_conflict
 from resnet_cli.prediction import ModelOutput, Predictor
-from resnet_cli.system.paths import sha256_of, user_path
+from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,7 +108,7 @@ class TorchPredictor(Predictor[Pixels]):
     @property
     def sha256(self) -> str:
         """SHA-256 of the model file; empty if it is in none."""
-        return "" if self.path is None else sha256_of(self.path)
+        return self.model.sha256
 
     def prepare(self, image: Image.Image) -> Pixels:
         """The square that the network sees: uint8 [crop_size x crop_size x 3]."""

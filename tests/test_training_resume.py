@@ -363,7 +363,7 @@ def test_without_a_name_it_is_the_newest_run_that_is_neither_finished_nor_under_
         (here / "runs/many/seed-1/metrics.json").touch()
         assert find_run(None).path == Path("runs/new")
     assert find_run(None).path == Path("runs/busy")
-    assert find_run(Path("runs/latest")).path == here / "runs" / "new"
+    assert find_run(Path("runs/latest")).path == Path("runs/new")
     assert find_run(Path("runs/old/model.safetensors")).path == Path("runs/old")
 
 

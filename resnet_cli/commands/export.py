@@ -182,5 +182,8 @@ def _temporary(out: Path, *, is_folder: bool) -> Iterator[Path]:
         with atomic_path(out) as temporary:
             yield temporary
         return
-    with disk_errors(out, hint="choose another folder with --out"), atomic_folder(out) as temporary:
+    hint = "choose another folder with --out"
+    with disk_errors(out, hint=hint), atomic_folder(out, is_locked=False) as temporary:
         yield temporary
+        # Another export may have made it meanwhile.
+        refuse_existing(out)

@@ -30,7 +30,6 @@ from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.events import OnWork, Progress, Work
-from resnet_cli.system.paths import sha256_of
 from resnet_cli.version import __version__
 
 #: Formats that are folders -> the name of the folder.
@@ -122,7 +121,7 @@ def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
         precision="int8" if config.int8 else "fp16" if config.fp16 else "fp32",
         provenance=model.provenance,
         licence=config.licence or known_licence(model),
-        source_sha256=sha256_of(model.path) if model.path is not None else "",
+        source_sha256=model.sha256,
         version=__version__,
         reliability=model.reliability,
     )

@@ -21,7 +21,7 @@ from resnet_cli.errors import ModelError
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, load_tensors
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.system.paths import atomic_path
+from resnet_cli.system.paths import atomic_path, file_version, sha256_of
 from resnet_cli.text import Summarized
 
 #: Name of the model file in a run folder.
@@ -64,6 +64,7 @@ class Model(Summarized):
         path: The file that it was loaded from, if any.
         exemplars: Features of a few images per class; None for weights of other programs.
         reliability: Results on the validation split; None for weights of other programs.
+        version: State of the file when it was loaded, from :func:`~resnet_cli.system.paths.file_version`.
     """
 
     network: ResNet50
@@ -75,6 +76,28 @@ class Model(Summarized):
     path: Path | None = None
     exemplars: Exemplars | None = None
     reliability: Reliability | None = None
+    version: tuple[int, int, int] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file that it was loaded from; empty if there is none.
+
+        Raises:
+            ModelError: The file is no longer the one that was loaded.
+        """
+        if self.path is None:
+            return ""
+        try:
+            found = sha256_of(self.path)
+            is_same = self.version in {None, file_version(self.path)}
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise ModelError(
+                f"{self.path}: the file was replaced or removed while it was used",
+                hint="run the command again when nothing else writes to this run",
+            )
+        return found
 
     def summary(self) -> dict[str, str]:
         """The file, the classes and the input."""

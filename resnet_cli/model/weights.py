@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from resnet_cli.network import download, hub, registry
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.latest import real_path
-from resnet_cli.system.paths import LATEST, checkpoints_dir, user_path
+from resnet_cli.system.paths import LATEST, checkpoints_dir, file_version, user_path
 
 #: The preprocessing of torchvision's two weight files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
@@ -123,11 +123,28 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgre
         found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
         return _load_imagenet(found)
     file = resolve_model_path(Path(path), "MODEL")
-    about = read_metadata(file)
-    tensors = read_tensors(file)
+    version, about, tensors = _read_whole(file)
     if about is not None:
-        return model_from_tensors(tensors, about, file)
-    return _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
+        model = model_from_tensors(tensors, about, file)
+    else:
+        model = _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
+    return dataclasses.replace(model, version=version)
+
+
+def _read_whole(file: Path) -> tuple[tuple[int, int, int], dict[str, Any] | None, Mapping[str, Tensor]]:
+    """Metadata and tensors of one state of a file, which a training may replace at any moment, and this state.
+
+    Raises:
+        ModelError: The file is damaged, or was removed meanwhile.
+    """
+    try:
+        while True:
+            version = file_version(file)
+            about, tensors = read_metadata(file), read_tensors(file)
+            if version == file_version(file):
+                return version, about, tensors
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror or error}", hint="was its run removed?") from error
 
 
 def load_imagenet(*, offline: bool = False, on_download: OnProgress | None = None) -> Model:

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -142,6 +143,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_version(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written again: its number, its size and its time of modification.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
 def make_dir(path: Path) -> Path:
     """Creates a folder and its parents.
 
@@ -212,15 +223,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, is_locked: bool = True) -> Iterator[Path]:
     """Yields an empty folder beside ``path``; a clean exit renames it to ``path``, anything else removes it.
 
-    The caller must hold a lock: a temporary folder that an earlier process left is removed.
+    Args:
+        path: The folder to make.
+        is_locked: Whether the caller holds a lock, so that a temporary folder that an earlier process left can be
+            removed; otherwise two processes may make the folder, and one of them succeeds.
 
     Raises:
         OSError: The folder cannot be created, or ``path`` exists already.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp" if is_locked else f".{path.name}.{uuid.uuid4().hex}.tmp")
     if os.path.lexists(temporary):
         shutil.rmtree(temporary)
     temporary.mkdir()
