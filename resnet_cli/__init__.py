@@ -16,12 +16,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnet_cli.system import no_telemetry
 from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
     from resnet_cli.api.calls import compare, download, evaluate, export, finetune, inspect, study
     from resnet_cli.api.models import load, predict
     from resnet_cli.prediction import Prediction
+
+# First of all: libraries read these switches when they are imported.
+no_telemetry.switch_off()
 
 __all__ = [
     "Prediction",

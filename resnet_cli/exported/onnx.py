@@ -16,6 +16,7 @@ from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, PRODUCER, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.prediction import ModelOutput
+from resnet_cli.system.no_telemetry import import_onnxruntime
 from resnet_cli.system.threads import num_threads
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ class OnnxModel(ExportedModel):
         Raises:
             ModelError: It is damaged, or another program wrote it.
         """
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or num_threads()
         # Threads that wait for work by spinning take cores from other processes: three times slower.
@@ -113,9 +113,7 @@ class OnnxModel(ExportedModel):
         feed = {RAW_IMAGES: pixels} if self.metadata.input_kind == "picture" else {IMAGES: self._normalised(pixels)}
         options = None
         if pixels.size >= LARGE_PIXELS * 3:
-            import onnxruntime
-
-            options = onnxruntime.RunOptions()
+            options = import_onnxruntime().RunOptions()
             # Source: onnxruntime_run_options_config_keys.h.
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return dict(zip(self._outputs, self._session.run(list(self._outputs), feed, options), strict=True))

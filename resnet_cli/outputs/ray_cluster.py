@@ -28,10 +28,8 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 CONNECT_TIMEOUT_S = 10
 #: Size of the object store of a cluster on this machine: it holds names and one copy of the model.
 _STORE_BYTES = 1_000_000_000
-#: By default Ray sends usage statistics and prints a lot on stderr and stdout.
+#: By default Ray prints a lot on stderr and stdout. Its usage statistics are off since this package was imported.
 _ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Otherwise every death of a worker is printed on stdout, which is for results.
     "RAY_DEDUP_LOGS": "1",
@@ -90,7 +88,7 @@ def cluster(address: str | None) -> Iterator[Any]:
     if address is None:
         options |= {"num_cpus": num_threads(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
-        with _own_signals(), _muted():
+        with _own_signals(), _muted(), _without_usage_process():
             ray.init(address=address or "local", **options)
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         if address is None:
@@ -130,6 +128,25 @@ def _own_signals() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _without_usage_process() -> Iterator[None]:
+    """Keeps Ray from starting the process that reports its usage.
+
+    Without a dashboard, this is the only purpose of the process. Where usage statistics are off, it still asks the
+    metadata services of three clouds whether the machine is theirs, which includes looking up a name.
+
+    Source: ray/dashboard/modules/usage_stats/usage_stats_head.py, and ``start_api_server`` in ray/_private/services.py,
+    which returns the same if the process cannot be started.
+    """
+    services: Any = importlib.import_module("ray._private.services")
+    start = services.start_api_server
+    services.start_api_server = lambda *_, **__: (None, None)
+    try:
+        yield
+    finally:
+        services.start_api_server = start
 
 
 @contextlib.contextmanager

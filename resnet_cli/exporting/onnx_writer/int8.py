@@ -21,6 +21,7 @@ from onnxruntime.quantization import (
 )
 
 from resnet_cli.exporting.onnx_writer.graph import IR_VERSION
+from resnet_cli.system.no_telemetry import import_onnxruntime
 
 #: Operators that are computed in int8; head, softmax and preprocessing stay float.
 _QUANTISED = ["Conv", "Relu", "Add"]
@@ -52,6 +53,7 @@ def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> Mod
     # The quantizer moves the weights of its argument into a separate file.
     copied = ModelProto()
     copied.CopyFrom(proto)
+    import_onnxruntime()
     with tempfile.TemporaryDirectory() as folder, _without_advice():
         made = Path(folder) / "int8.onnx"
         quantize_static(

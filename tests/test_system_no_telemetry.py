@@ -1,0 +1,80 @@
+"""Libraries that report to their makers are switched off before they are imported, whatever the user imports first."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.running import command_environment
+
+import resnet_cli
+from resnet_cli.system import no_telemetry
+
+ROOT = Path(resnet_cli.__file__).parent
+#: What these libraries take as a sign that nobody is there, and then report nothing in any case.
+SIGNS_OF_CI = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "JENKINS_URL", "CIRCLECI", "BUILDKITE")
+
+
+def plain_environment(home: Path) -> dict[str, str]:
+    """The environment of a user who has never heard of telemetry."""
+    names = {*SIGNS_OF_CI, *no_telemetry.VARIABLES, "DO_NOT_TRACK", "DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    return {k: v for k, v in command_environment().items() if k not in names} | {"HOME": str(home)}
+
+
+def run_python(code: str, home: Path, **more: str) -> str:
+    """What a new Python process prints."""
+    environment = plain_environment(home) | more
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_switches_precede_every_other_import_of_the_package() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    run_at_import = [
+        ast.unparse(node) for node in tree.body if isinstance(node, ast.ImportFrom | ast.Import | ast.Expr)
+    ]
+    assert run_at_import[1:] == [
+        "from __future__ import annotations",
+        "from typing import TYPE_CHECKING, Any",
+        "from resnet_cli.system import no_telemetry",
+        "from resnet_cli.version import __version__",
+        "no_telemetry.switch_off()",
+    ]
+    own = ast.parse((ROOT / "system" / "no_telemetry.py").read_text(encoding="utf-8"))
+    before = {alias.name for node in own.body if isinstance(node, ast.Import) for alias in node.names}
+    assert before <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", ["resnet_cli", "resnet_cli.exported.onnx", "resnet_cli.cli"])
+def test_every_process_that_imports_a_part_of_the_package_has_the_switches(module: str, tmp_path: Path) -> None:
+    code = f"import os, sys, json, {module}; print(json.dumps([dict(os.environ), 'openvino_telemetry' in sys.modules]))"
+    environment, is_blocked = json.loads(run_python(code, tmp_path, ORT_DISABLE_TELEMETRY="0"))
+    assert environment.items() >= no_telemetry.VARIABLES.items()
+    assert is_blocked
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
+def test_a_library_that_reports_leaves_no_identifier_of_this_machine(library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    alone, with_us = tmp_path / "alone", tmp_path / "with_us"
+    for home in (alone, with_us):
+        home.mkdir()
+    run_python(f"import {library}", alone)
+    run_python(f"import resnet_cli, {library}", with_us)
+    assert not files_in(with_us)
+    if not files_in(alone):
+        pytest.skip(f"this version of {library} writes none by itself")
+
+
+def test_a_library_that_the_user_imported_is_used(tmp_path: Path) -> None:
+    code = "import sys, types; sys.modules['openvino_telemetry'] = types.ModuleType('theirs')\n"
+    code += "import resnet_cli; print(sys.modules['openvino_telemetry'].__name__)"
+    assert run_python(code, tmp_path) == "theirs"
