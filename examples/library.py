@@ -20,7 +20,8 @@ def main(photos: str, images: list[str]) -> None:
     model = resnet_cli.load(result.run.path)
     for prediction in resnet_cli.predict(model, images):
         if prediction.error is None:
-            print(f"{prediction.path}: {prediction.label} ({prediction.prob:.1%})")
+            unlike = ", unlike the training images" if prediction.is_unfamiliar else ""
+            print(f"{prediction.path}: {prediction.label} ({prediction.prob:.1%}){unlike}")
         else:
             print(prediction.error)
 

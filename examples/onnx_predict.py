@@ -11,9 +11,16 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(sys.argv[1])
-classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+metadata = session.get_modelmeta().custom_metadata_map
+classes = json.loads(metadata["classes"])
+names = [output.name for output in session.get_outputs() if output.name in ("probs", "novelty")]
 for path in sys.argv[2:]:
     with Image.open(path) as image:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # [h x w x 3]
-    probs = session.run(["probs"], {"pictures": pixels[None]})[0][0]
-    print(path, classes[probs.argmax()], f"{probs.max():.4f}", sep="\t")
+    outputs = dict(zip(names, session.run(names, {"pictures": pixels[None]}), strict=True))
+    probs = outputs["probs"][0]
+    cells = [path, classes[probs.argmax()], f"{probs.max():.4f}"]
+    # The model predicts one of its classes for every image; this tells whether the image resembles its training images.
+    if "most_novel" in metadata and outputs["novelty"][0] > float(metadata["most_novel"]):
+        cells.append("unlike the training images")
+    print(*cells, sep="\t")

@@ -20,7 +20,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError, ImageError, ModelError
 from resnet_cli.images import BIT_DEPTH, Pixels
-from resnet_cli.model.reliability import Abstention, Reliability, abstention
+from resnet_cli.model.reliability import Abstention, Reliability, abstention, is_unfamiliar
 
 if TYPE_CHECKING:
     from resnet_cli.preprocess import Preprocess
@@ -41,6 +41,7 @@ class Prediction:
         error: Why the image cannot be read; None if it can.
         unknown: Why the image is labeled "unknown" although it was read, in words; None if it is classified.
         novelty: How unlike all training images it is, in [0, 2]; None if the model holds no training images.
+        is_unfamiliar: Whether it is unlike the training images, whatever its label; None if the model cannot tell.
         features: The backbone's output, [2048]; None unless requested.
     """
 
@@ -49,6 +50,7 @@ class Prediction:
     error: ImageError | None = None
     unknown: str | None = None
     novelty: float | None = None
+    is_unfamiliar: bool | None = None
     features: NDArray[np.floating[Any]] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -134,6 +136,11 @@ class Predictor(Protocol[Prepared]):
     precision_conflict: str | None = None
 
     @property
+    def tells_unfamiliar(self) -> bool:
+        """Whether predictions say if an image is unlike the training images."""
+        return self.has_novelty and self.reliability is not None
+
+    @property
     def sha256(self) -> str:
         """SHA-256 of the model file (of an exported model: of its source), in hex; empty if there is none."""
         return ""
@@ -216,9 +223,7 @@ def predict(
                 else ModelOutput(np.empty((0, len(predictor.classes)), np.float32))
             )
             names = [item.name for item in good]
-            predictions = to_predictions(
-                predictor.classes, names, output, topk=topk, rule=rule, with_features=with_features
-            )
+            predictions = to_predictions(predictor, names, output, topk=topk, rule=rule, with_features=with_features)
             rows = (
                 PredictedItem(item, prediction, prepared, output.row(row), bits)
                 for row, (item, prediction, (prepared, bits)) in enumerate(
@@ -267,7 +272,7 @@ def abstention_rule(
 
 
 def to_predictions(
-    classes: tuple[str, ...],
+    predictor: Predictor[Any],
     names: Sequence[str],
     output: ModelOutput,
     *,
@@ -278,7 +283,7 @@ def to_predictions(
     """The output for a batch, as one prediction per image.
 
     Args:
-        classes: Class names in index order.
+        predictor: The model.
         names: Paths or names of the images.
         output: The model's output for them.
         topk: Number of classes per image, at most all.
@@ -287,18 +292,21 @@ def to_predictions(
     """
     # Of equal probabilities the first class wins, on every machine.
     order = np.argsort(-output.probs, axis=1, kind="stable")[:, :topk]  # [b x topk]
+    unfamiliar = is_unfamiliar(output.novelty, predictor.reliability)
     predictions = []
     for row, best in enumerate(order):
-        labels = [classes[index] for index in best.tolist()]
+        labels = [predictor.classes[index] for index in best.tolist()]
         probs = output.probs[row, best].tolist()
         novelty = None if output.novelty is None else float(output.novelty[row])
+        is_unlike = None if unfamiliar is None else bool(unfamiliar[row])
         features = output.features[row] if with_features and output.features is not None else None
         predictions.append(
             Prediction(
                 names[row],
                 tuple(zip(labels, probs, strict=True)),
-                unknown=None if rule is None else rule.reason(probs[0], novelty),
+                unknown=None if rule is None else rule.reason(probs[0], is_unlike),
                 novelty=novelty,
+                is_unfamiliar=is_unlike,
                 features=features,
             )
         )

@@ -47,7 +47,7 @@ def paths(*arguments: object) -> list[str]:
 
 def test_json_lines_have_the_promised_keys(full_run: Trained) -> None:
     for row in rows("images", "--model", full_run.run, "--topk", 2):
-        assert set(row) == {"path", "label", "prob", "topk"}
+        assert list(row) == ["path", "label", "prob", "topk", "unknown", "novelty", "unfamiliar"]
         assert [set(top) for top in row["topk"]] == [{"label", "prob"}] * 2
         assert (row["label"], row["prob"]) == (row["topk"][0]["label"], row["topk"][0]["prob"])
         assert row["label"] in CLASSES
@@ -56,7 +56,7 @@ def test_json_lines_have_the_promised_keys(full_run: Trained) -> None:
 def test_csv_has_the_same_columns(full_run: Trained) -> None:
     result = run_cli("predict", "images", "--model", full_run.run, "--csv")
     table = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert list(table[0]) == ["path", "label", "prob", "topk"]
+    assert list(table[0]) == ["path", "label", "prob", "topk", "unknown", "novelty", "unfamiliar"]
     expected = rows("images", "--model", full_run.run)
     assert [row["label"] for row in table] == [row["label"] for row in expected]
     assert [float(row["prob"]) for row in table] == pytest.approx([row["prob"] for row in expected], abs=1e-6)
@@ -104,7 +104,12 @@ def test_unreadable_files_are_reported_and_the_rest_are_answered(full_run: Train
     assert result.exit_code == 3
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert found == [
-        {**row, "prob": pytest.approx(row["prob"], abs=1e-5), "topk": row["topk"] and found[index]["topk"]}
+        {
+            **row,
+            "prob": pytest.approx(row["prob"], abs=1e-5),
+            "topk": row["topk"] and found[index]["topk"],
+            "novelty": pytest.approx(row["novelty"], abs=1e-5),
+        }
         for index, row in enumerate(rows(*(f"images/{name}.jpg" for name in CLASSES), "--model", full_run.run))
     ]
     for reason in (
@@ -216,8 +221,12 @@ def test_features_have_a_row_for_each_readable_image(full_run: Trained, images: 
     found = np.load("f.npy")
     assert found.shape == (3, 2048) and found.dtype == np.float32
     assert load_file("f.safetensors")["features"] == pytest.approx(found, abs=1e-5)
-    names = Path("f.npy.names.csv").read_text().splitlines()
-    assert names == ["path", *(f"images/{name}.jpg" for name in CLASSES)]
+    names = list(csv.DictReader(io.StringIO(Path("f.npy.names.csv").read_text())))
+    assert [row["path"] for row in names] == [f"images/{name}.jpg" for name in CLASSES]
+    expected = rows("images", *flags[:-1], exit_code=3)
+    assert [(row["unfamiliar"], float(row["novelty"])) for row in names] == [
+        (str(row["unfamiliar"]), pytest.approx(row["novelty"], abs=1e-5)) for row in expected
+    ]
 
 
 def test_what_spoke_for_an_answer_is_drawn(full_run: Trained) -> None:

@@ -204,7 +204,8 @@ def test_sorted_links() -> None:
 def test_quiet_says_nothing_but_errors() -> None:
     result = run("in", "-o", "a.csv", "--quiet", exit_code=3)
     assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
+    line, count = result.stderr.splitlines()
+    assert count.startswith("1 of 4 images is unlike the training images")
     assert line.startswith("warning: in/broken.png: not an image in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF, ")
 
 

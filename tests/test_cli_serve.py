@@ -76,8 +76,13 @@ def test_many_images_get_an_answer_each_in_order(server: Server, expected: np.nd
     assert [answer["name"] for answer in answers] == [f"{number}.png" for number in range(len(FILES))]
     np.testing.assert_allclose([probs(answer) for answer in answers], expected, atol=1e-4)
     assert reply.json["model"] | {"sha256": ""} == {
-        "name": "insects.onnx", "sha256": "", "image_size": 32, "can_abstain": True, "can_explain": True
-    }  # fmt: skip
+        "name": "insects.onnx",
+        "sha256": "",
+        "image_size": 32,
+        "tells_unfamiliar": True,
+        "can_abstain": False,
+        "can_explain": True,
+    }
 
 
 def test_nobody_gets_the_answer_of_another(server: Server, expected: np.ndarray) -> None:

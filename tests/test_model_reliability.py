@@ -17,6 +17,7 @@ from resnet_cli.model.reliability import (
     KNOWN_SHARE,
     NUM_NEAREST,
     VARIANCE_FLOOR,
+    Abstention,
     Reliability,
     abstention,
     error_bound,
@@ -114,9 +115,10 @@ def test_nearly_all_known_images_count_as_known() -> None:
 
 def test_a_rule_names_its_reason() -> None:
     rule = abstention(reliability(1000), threshold=0.9, target_error=None)
-    assert rule.reason(0.95, 0.0) is None
-    assert rule.reason(0.5, 0.0) == "only 50.0 % sure"
-    assert rule.reason(1.0, 2.0) == "unlike the training images"
+    assert rule.reason(0.95, False) is rule.reason(0.95, None) is None
+    assert rule.reason(0.5, False) == "only 50.0 % sure"
+    assert rule.reason(1.0, True) == "unlike the training images"
+    assert Abstention(0.5).reason(1.0, True) is None
     assert abstention(reliability(1000), target_error=0.05).min_prob <= 0.9
     with pytest.raises(ModelError):
         abstention(None, target_error=None)

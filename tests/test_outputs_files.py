@@ -37,9 +37,9 @@ KINDS: list[Kind] = ["csv", "json"]
 
 
 def many() -> list[PredictedItem[Any]]:
-    found = [predicted(name, novelty=0.25) for name in ODD]
+    found = [predicted(name, novelty=0.25, is_unfamiliar=False) for name in ODD]
     found[1] = predicted(ODD[1], (), error=ImageError(ODD[1], 'damaged: "x"\nsecond line'))
-    found[3] = predicted(ODD[3], unknown="only 80.0 % sure", novelty=0.5)
+    found[3] = predicted(ODD[3], unknown="only 80.0 % sure", novelty=0.5, is_unfamiliar=True)
     return found
 
 
@@ -71,17 +71,20 @@ def test_rows_say_everything(tmp_path: Path, kind: Kind) -> None:
             "topk": [{"label": "red", "prob": 0.8}, {"label": "green", "prob": 0.2}],
             "unknown": None,
             "novelty": 0.25,
+            "unfamiliar": False,
             "error": None,
             "made_by": BY,
         }
         assert (rows[1]["label"], rows[1]["topk"], rows[1]["error"]) == (None, [], 'damaged: "x"\nsecond line')
         assert (rows[3]["label"], rows[3]["unknown"]) == ("unknown", "only 80.0 % sure")
+        assert (rows[3]["unfamiliar"], rows[1]["unfamiliar"]) == (True, None)
     else:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             table = list(csv.DictReader(file))
         assert (table[0]["prob"], table[0]["novelty"], table[0]["error"]) == ("0.800000", "0.250000", "")
         assert json.loads(table[0]["topk"]) == {"red": 0.8, "green": 0.2}
         assert (table[1]["label"], table[1]["topk"]) == ("", "")
+        assert [table[row]["unfamiliar"] for row in (0, 1, 3)] == ["False", "", "True"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

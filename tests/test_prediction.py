@@ -65,8 +65,10 @@ def test_what_the_network_saw_and_features_come_along() -> None:
 
 
 def test_an_unknown_image_keeps_its_classes_and_says_why() -> None:
-    rule = Abstention(min_prob=0.5, max_novelty=0.9)
-    red, grey = predictions([RED, GREY], rule=rule)
+    predictor = MeanColours()
+    predictor.reliability = reliability()
+    rule = Abstention(min_prob=0.5, unfamiliar=True)
+    red, grey = (found.prediction for found in predict(predictor, [RED, GREY], rule=rule))
     assert (red.label, red.unknown) == ("red", None)
     assert (grey.label, grey.unknown) == ("unknown", "unlike the training images")
     assert grey.topk[0][0] == "green" and grey.prob == grey.topk[0][1]
@@ -104,9 +106,9 @@ def test_rules() -> None:
     rule = functools.partial(abstention_rule, predictor)
     assert abstention_rule(other) is None and rule(threshold=0) is None
     assert abstention_rule(other, threshold=0.3) == Abstention(0.3)
-    assert rule(abstain=True) == Abstention(0.0, known.most_novel)
+    assert rule(abstain=True) == Abstention(0.0, unfamiliar=True)
     promised = rule(target_error=0.1, threshold=0.2)
-    assert promised is not None and promised.min_prob >= 0.5 and promised.max_novelty == known.most_novel
+    assert promised is not None and promised.min_prob >= 0.5 and promised.unfamiliar
     with pytest.raises(ModelError, match="the model cannot abstain"):
         abstention_rule(MeanColours(), abstain=True)
     other.reliability = known

@@ -199,7 +199,10 @@ def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]
         blocks += [
             Text(),
             Text(f"{share} are unlike the training images"),
-            Text("5 % of the validation images are; predict --abstain labels them 'unknown'", style="dim"),
+            Text(
+                "5 % of the validation images are; predict marks them, and predict --abstain labels them 'unknown'",
+                style="dim",
+            ),
         ]
     return blocks
 

@@ -78,6 +78,7 @@ def predict(
     else:
         if not quiet:
             show_result(result, config)
+        show_unfamiliar(result, config)
         num_failed = result.num_failed
     if num_failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)
@@ -139,7 +140,7 @@ class PredictView:
         self._stack.close()
         self._total, self._began_at = total, time.monotonic()
         if self._shows_rows:
-            self._print = printer(self._config.format, has_rule=self._config.has_rule)
+            self._print = printer(self._config.format)
 
     def _draw(self, work: WorkDone) -> None:
         if self._bar is None:
@@ -155,21 +156,19 @@ class PredictView:
         self._bar(work)
 
 
-def printer(kind: Format | None, *, has_rule: bool) -> Callable[[Prediction], None]:
+def printer(kind: Format | None) -> Callable[[Prediction], None]:
     """Prints predictions on stdout one by one, after the header if there is one.
 
     Args:
         kind: ``csv`` or ``json``; None for plain lines, aligned on a terminal and with tabs elsewhere.
-        has_rule: Whether images may be labeled "unknown", which adds two columns.
     """
-    from resnet_cli.outputs.schema import COLUMNS, RULE_COLUMNS, to_cells, to_dict
+    from resnet_cli.outputs.schema import COLUMNS, to_cells, to_dict
 
-    columns = [*COLUMNS, *RULE_COLUMNS] if has_rule else [*COLUMNS]
     if kind == "json":
-        return lambda prediction: output.show_json(to_dict(prediction, columns))
+        return lambda prediction: output.show_json(to_dict(prediction))
     if kind == "csv":
-        output.show_csv([columns])
-        return lambda prediction: output.show_csv([to_cells(prediction, columns)])
+        output.show_csv([COLUMNS])
+        return lambda prediction: output.show_csv([to_cells(prediction)])
     if sys.stdout.isatty():
         # Line by line: a table would hold ten thousand predictions back until the last one.
         return lambda prediction: output.show(prediction_text(prediction))
@@ -179,25 +178,34 @@ def printer(kind: Format | None, *, has_rule: bool) -> Callable[[Prediction], No
 def prediction_text(prediction: Prediction) -> Text:
     """One prediction for a terminal: the class, its probability, the image, and the other classes.
 
+    An image unlike the training images is marked before its path, where a narrow terminal shows the mark in one piece.
     For an unknown image the reason and all its most probable classes follow.
     """
     from rich.text import Text
 
+    from resnet_cli.model.reliability import UNLIKE
     from resnet_cli.text import percent, printable
 
     is_known = prediction.unknown is None
     classes = prediction.topk[1:] if is_known else prediction.topk
     others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in classes)
+    reason = "" if prediction.unknown in (None, UNLIKE) else f"{prediction.unknown}: "
     return Text.assemble(
         f"{percent(prediction.prob):>7}  ",
-        (f"{printable(prediction.label):<16}", "bold" if is_known else "bold yellow"),
+        (f"{printable(prediction.label):<16}", "bold yellow" if prediction.is_unfamiliar or not is_known else "bold"),
+        (f"  {UNLIKE}" if prediction.is_unfamiliar else "", "yellow"),
         f"  {printable(prediction.path)}  ",
-        (others if is_known else f"{prediction.unknown}: {others}", "dim"),
+        (reason + others, "dim"),
     )
 
 
 def tab_cells(prediction: Prediction) -> Iterator[str]:
-    """The path, ``unknown`` and the reason if there is one, then classes and probabilities in turn."""
+    """The path, ``unknown`` and the reason if there is one, then classes and probabilities in turn.
+
+    If the image is unlike the training images, and no reason says so, this is the last cell.
+    """
+    from resnet_cli.model.reliability import UNLIKE
+
     yield prediction.path
     if prediction.unknown is not None:
         yield prediction.label
@@ -205,6 +213,8 @@ def tab_cells(prediction: Prediction) -> Iterator[str]:
     for name, prob in prediction.topk:
         yield name
         yield f"{prob:.4f}"
+    if prediction.is_unfamiliar and prediction.unknown != UNLIKE:
+        yield UNLIKE
 
 
 def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
@@ -226,6 +236,18 @@ def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
             output.show(f"{cells[3]:>7}  {cells[1]:>3}  {printable(match.path)}  ({printable(match.query)})")
         else:
             output.show_line("\t".join(cells))
+
+
+def show_unfamiliar(result: PredictResult, config: PredictConfig) -> None:
+    """Counts the images that are unlike the training images, on stderr: a reader of stdout may ignore the marks."""
+    num = result.num_unfamiliar
+    if not num:
+        return
+    are, get = ("is", "it gets") if num == 1 else ("are", "they get")
+    label = f'{get} the label "unknown"'
+    if not config.abstains:
+        label = f'{get} a class all the same; --abstain labels {"it" if num == 1 else "them"} "unknown"'
+    output.note(f"{num:,} of {result.num_predicted:,} images {are} unlike the training images ({label})")
 
 
 def show_result(result: PredictResult, config: PredictConfig) -> None:

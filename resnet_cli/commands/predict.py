@@ -36,6 +36,7 @@ class PredictResult:
         num: Number of images, with those that an earlier call had written to the same output.
         num_failed: Number of images that cannot be read, with those of an earlier call.
         num_unknown: Number of images that this call labeled "unknown".
+        num_unfamiliar: Number of images that this call found to be unlike the training images, whatever their label.
         num_written: Number of predictions in the output that this result describes.
         num_before: Number of predictions in it that an earlier call had written; None if there was none.
         failed: The folder that records why images cannot be read; None if only events do.
@@ -44,9 +45,15 @@ class PredictResult:
     num: int
     num_failed: int
     num_unknown: int
+    num_unfamiliar: int
     num_written: int
     num_before: int | None = None
     failed: Path | None = None
+
+    @property
+    def num_predicted(self) -> int:
+        """Number of images that this call predicted."""
+        return self.num_written - (self.num_before or 0)
 
 
 def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambda _: None) -> PredictResult:
@@ -72,11 +79,12 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
     )
     _note_precision(predictor, on_event)
+    note_unfamiliar(predictor, on_event)
     topk = min(config.topk or TOPK, len(predictor.classes))
     writer_id, done = _past(config, predictor, rule, topk)
     if config.watch and arriving is None:
         arriving = _arriving(config, known=done)
-    num = num_failed = num_unknown = 0
+    num = num_failed = num_unknown = num_unfamiliar = 0
     bits = _Bits(predictor.preprocess.bit_depth)
     with (
         _stoppable(config) as stop,
@@ -97,6 +105,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
                 bits.add(predicted)
                 num_failed += predicted.prediction.error is not None
                 num_unknown += predicted.prediction.unknown is not None
+                num_unfamiliar += predicted.prediction.is_unfamiliar is True
                 on_event(predicted)
                 if stop is not None and stop.signal is not None:
                     break
@@ -105,6 +114,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         num=num + done.num,
         num_failed=num_failed + done.num_failed,
         num_unknown=num_unknown,
+        num_unfamiliar=num_unfamiliar,
         num_written=num - num_failed,
     )
 
@@ -220,6 +230,12 @@ def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:
         on_event(Noted(f"predictions are computed in {predictor.precision}, which is less precise than float32"))
     if predictor.precision_conflict:
         on_event(Warned([predictor.precision_conflict]))
+
+
+def note_unfamiliar(predictor: Predictor[Any], on_event: OnEvent) -> None:
+    """Notes that a model cannot tell which images are unlike its training images: no image will be marked."""
+    if not predictor.tells_unfamiliar:
+        on_event(Noted("this model cannot tell which images are unlike its training images"))
 
 
 def _past(config: PredictConfig, predictor: Predictor[Any], rule: Abstention | None, topk: int) -> tuple[str, Done]:

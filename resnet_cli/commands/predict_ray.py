@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict import PredictResult, open_inputs
+from resnet_cli.commands.predict import PredictResult, note_unfamiliar, open_inputs
 from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, is_exported, name_model, open_model
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
@@ -96,6 +96,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
     inputs = open_inputs(config, stdin, on_event)
     # Opened here only to read the model: this machine may have no GPU where the others have one.
     predictor = open_model(config.model_copy(update={"device": "cpu", "precision": "fp32"}), on_event)
+    note_unfamiliar(predictor, on_event)
     task = _task(config, predictor)
     _begin(config, task)
     task.writer.tidy()
@@ -120,6 +121,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
         num=num,
         num_failed=num_failed,
         num_unknown=new.num_unknown,
+        num_unfamiliar=new.num_unfamiliar,
         num_written=num - num_failed,
         num_before=before.num - before.num_failed if skipped else None,
         failed=config.output / shards.FAILED_FOLDER,

@@ -85,9 +85,9 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
     with contextlib.ExitStack() as stack:
         stack.enter_context(address.listening)
         predictor = _open_model(resolve_model(model or LATEST), config)
-        # Unless the user says otherwise, a model abstains if it can.
-        abstain = config.abstain and predictor.reliability is not None and predictor.has_novelty
-        rule = abstention_rule(predictor, abstain=abstain, threshold=config.threshold, target_error=config.target_error)
+        rule = abstention_rule(
+            predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
+        )
         limits = Limits(
             max_body_bytes=config.max_body,
             max_pixels=config.max_pixels or MAX_PIXELS,
@@ -103,6 +103,7 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
         name=_short_name(predictor.name),
         sha256=predictor.sha256,
         image_size=predictor.preprocess.crop_size,
+        tells_unfamiliar=predictor.tells_unfamiliar,
         can_abstain=rule is not None,
         can_explain=predictor.has_heatmap,
     )

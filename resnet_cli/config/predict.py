@@ -99,7 +99,15 @@ class PredictConfig(ComputeConfig):
         Share | None,
         Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
     ] = None
-    abstain: Annotated[bool, Flag("Label images 'unknown' that are unlike all training images.", PREDICTIONS)] = False
+    abstain: Annotated[
+        bool,
+        Flag(
+            "Label images 'unknown' that are unlike the training images; without it they keep their class, and are "
+            "marked.",
+            PREDICTIONS,
+            two_way=True,
+        ),
+    ] = False
     target_error: Annotated[
         TargetError | None,
         Flag(
@@ -159,6 +167,8 @@ class PredictConfig(ComputeConfig):
         Rule(("similar",), lambda c: c.among, "needs --among DIR, where to search"),
         Rule(("among",), lambda c: c.similar, "needs --similar IMAGE, what to search for"),
         Rule(_NOT_SIMILAR, lambda c: not c.similar, "has no effect with --similar", strict=True),
+        Rule(("abstain",), lambda c: c.abstain or c.target_error is None, "and --target-error: choose one",
+             strict=True),
         Rule(("null",), lambda c: c.files_from, "has no effect without --files-from"),
         Rule(("files_from",), lambda c: c.files_from != "-" or "-" not in c.images, "and the image -: stdin can be "
              "only one of them"),
@@ -195,9 +205,14 @@ class PredictConfig(ComputeConfig):
         return requested if self.output is None else file_format(self.output, requested)
 
     @property
+    def abstains(self) -> bool:
+        """Whether images that are unlike the training images are labeled "unknown"."""
+        return self.abstain or self.target_error is not None
+
+    @property
     def has_rule(self) -> bool:
         """Whether images may be labeled "unknown"."""
-        return self.abstain or bool(self.threshold) or self.target_error is not None
+        return self.abstains or bool(self.threshold)
 
     @property
     def _requested(self) -> list[Format]:

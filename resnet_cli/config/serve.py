@@ -48,11 +48,20 @@ class ServeConfig(ComputeConfig):
     target_error: Annotated[
         TargetError | None,
         Flag(
-            "Label as many images 'unknown' as needed to keep the share of wrong predictions below this: 1%.",
+            "Label as many images 'unknown' as needed to keep the share of wrong predictions below this: 1%. "
+            "Implies --abstain.",
             PREDICTIONS,
         ),
     ] = None
-    abstain: Annotated[bool, Flag("Also classify images that are unlike all training images.", PREDICTIONS)] = True
+    abstain: Annotated[
+        bool,
+        Flag(
+            "Label images 'unknown' that are unlike the training images; without it they keep their class, and are "
+            "marked.",
+            PREDICTIONS,
+            two_way=True,
+        ),
+    ] = False
     batch_size: Annotated[
         int, Field(ge=1, le=256), Flag("Maximum number of images per forward pass, over all requests.", PREDICTIONS)
     ] = 8
@@ -80,7 +89,9 @@ class ServeConfig(ComputeConfig):
             lambda c: c.runtime == "onnx",
             "has no effect with --runtime torch, which runs no exported files",
         ),
-        Rule(("abstain",), lambda c: c.abstain or c.target_error is None, "and --target-error: choose one"),
+        Rule(
+            ("abstain",), lambda c: c.abstain or c.target_error is None, "and --target-error: choose one", strict=True
+        ),
     )
 
     @pydantic.model_validator(mode="after")

@@ -18,7 +18,7 @@ from resnet_cli.evaluation.scoring import score
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.reliability import novelty
+from resnet_cli.model.reliability import is_unfamiliar, novelty
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import Compute
@@ -60,9 +60,7 @@ def evaluate(
     mean = torch.stack(probs).mean(dim=0)
     labels = np.array([item.label for item in items], dtype=np.int64)
     scores = score(mean.numpy(), labels, model.classes, [item.name for item in items])
-    unfamiliar = None
-    if novel is not None and model.reliability is not None:
-        unfamiliar = novel > model.reliability.most_novel
+    unfamiliar = is_unfamiliar(novel, model.reliability)
     return dataclasses.replace(scores, tta=tta, novelty=novel, temperature=model.temperature, is_unfamiliar=unfamiliar)
 
 
@@ -104,10 +102,9 @@ def evaluate_predictor(
     scores = score(probs, labels, predictor.classes, [item.name for item in items])
     found = [output.novelty for output in outputs if output.novelty is not None]
     novel = np.concatenate(found) if len(found) == len(outputs) else None
-    limit = predictor.reliability
     return dataclasses.replace(
         scores,
         novelty=novel,
         temperature=predictor.temperature,
-        is_unfamiliar=None if novel is None or limit is None else novel > limit.most_novel,
+        is_unfamiliar=is_unfamiliar(novel, predictor.reliability),
     )

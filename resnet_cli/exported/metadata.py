@@ -46,6 +46,8 @@ class ExportMetadata:
         source_sha256: SHA-256 of the model file that this was made from; empty if that was in no file.
         version: Version of the program that wrote it.
         reliability: The model's results on its validation split; None for weights of other programs.
+        most_novel: The limit that follows from them, for other programs: an image whose output ``novelty`` is above it
+            is unlike the training images. None for a file without that output.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +60,7 @@ class ExportMetadata:
     source_sha256: str
     version: str
     reliability: Reliability | None = None
+    most_novel: float | None = None
 
     def to_texts(self) -> dict[str, str]:
         """The texts that the file holds: JSON where they are not plain words."""
@@ -75,6 +78,8 @@ class ExportMetadata:
         }
         if self.reliability is not None:
             found["reliability"] = json.dumps(_packed(self.reliability))
+        if self.most_novel is not None:
+            found["most_novel"] = repr(self.most_novel)
         return found
 
     @classmethod
@@ -105,6 +110,7 @@ class ExportMetadata:
                 source_sha256=texts["source_sha256"],
                 version=texts["resnet_cli_version"],
                 reliability=_unpacked(texts.get("reliability")),
+                most_novel=float(texts["most_novel"]) if "most_novel" in texts else None,
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"{path}: damaged metadata: {type(error).__name__} {str(error)[:80]}") from error

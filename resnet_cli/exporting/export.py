@@ -86,7 +86,8 @@ class Job:
 
     def rewrite(self, path: Path, reliability: Reliability) -> None:
         """Writes an ONNX file again, with the results of the file itself on the validation split."""
-        self.metadata = dataclasses.replace(self.metadata, reliability=reliability)
+        limit = None if self.metadata.most_novel is None else reliability.most_novel
+        self.metadata = dataclasses.replace(self.metadata, reliability=reliability, most_novel=limit)
         path.write_bytes(finish(self._onnx, self.metadata))
 
     def default_path(self) -> Path:
@@ -113,6 +114,7 @@ def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
     if config.input == "image":
         # "picture" is the word in existing files and in the code that reads them.
         kind = "picture" if config.format == "onnx" else "pixels"
+    has_novelty = config.novelty and config.format != "safetensors" and model.reference is not None
     return ExportMetadata(
         classes=model.classes,
         preprocess=model.preprocess.to_dict(),
@@ -124,6 +126,7 @@ def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
         source_sha256=model.sha256,
         version=__version__,
         reliability=model.reliability,
+        most_novel=model.reliability.most_novel if model.reliability is not None and has_novelty else None,
     )
 
 

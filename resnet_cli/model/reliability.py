@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,8 @@ CERTAINTY = 0.95
 NUM_STARTS = 3
 #: Number of steps of the search over all images.
 NUM_STEPS = 100
+#: What is said about an image whose novelty is above :attr:`Reliability.most_novel`.
+UNLIKE = "unlike the training images"
 #: Images compared at once: their similarities to 2,000 exemplars take 8 MB.
 ROWS_AT_ONCE = 1024
 
@@ -47,8 +50,9 @@ class Reliability:
 
     def is_sound(self) -> bool:
         """Whether shapes, types and values are valid."""
-        shapes = {values.shape for values in vars(self).values()}
-        dtypes = [values.dtype for values in vars(self).values()]
+        arrays = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        shapes = {values.shape for values in arrays}
+        dtypes = [values.dtype for values in arrays]
         return (
             len(shapes) == 1
             and self.confidence.ndim == 1
@@ -58,7 +62,7 @@ class Reliability:
             and bool(np.isfinite(self.novelty).all())
         )
 
-    @property
+    @functools.cached_property
     def most_novel(self) -> float:
         """The novelty up to which an image counts as familiar: ``KNOWN_SHARE`` of validation images do.
 
@@ -91,16 +95,16 @@ class Abstention:
 
     Attributes:
         min_prob: Least probability of the predicted class.
-        max_novelty: Largest novelty of the image; infinite for no limit.
+        unfamiliar: Whether images that are unlike the training images are labeled "unknown".
     """
 
     min_prob: float = 0.0
-    max_novelty: float = math.inf
+    unfamiliar: bool = False
 
-    def reason(self, prob: float, novelty: float | None) -> str | None:
+    def reason(self, prob: float, is_unfamiliar: bool | None) -> str | None:
         """Why an image is labeled "unknown", in words; None if it is classified."""
-        if novelty is not None and novelty > self.max_novelty:
-            return "unlike the training images"
+        if self.unfamiliar and is_unfamiliar:
+            return UNLIKE
         if prob < self.min_prob:
             return f"only {percent(prob)} sure"
         return None
@@ -153,7 +157,20 @@ def abstention(reliability: Reliability | None, *, threshold: float = 0.0, targe
         threshold = max(
             threshold, select_threshold(reliability.confidence, reliability.is_right, target_error).min_prob
         )
-    return Abstention(threshold, reliability.most_novel)
+    return Abstention(threshold, unfamiliar=True)
+
+
+def is_unfamiliar(novelty: NDArray[np.float32] | None, reliability: Reliability | None) -> NDArray[np.bool_] | None:
+    """Whether images are unlike the training images: the one rule of every command, report and export.
+
+    Args:
+        novelty: Novelty of each image, [n]; None if the model does not compute it.
+        reliability: Results of the model on its validation split, which set the limit; None if it has none.
+
+    Returns:
+        [n]; None if the model cannot tell.
+    """
+    return None if novelty is None or reliability is None else novelty > reliability.most_novel
 
 
 def novelty(features: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.heatmap import explanation
+from resnet_cli.model.reliability import UNLIKE
 from resnet_cli.outputs.prediction_files import Write
 from resnet_cli.outputs.safe_files import new_file, place
 from resnet_cli.outputs.sorting import file_name
@@ -40,13 +41,15 @@ def annotate_into(folder: Path, *, bit_depth: int = 16) -> Write:
             except ImageError:
                 # It was readable a moment ago, and its prediction remains.
                 return
-            save_jpeg(folder, predicted, annotate(image, caption(predicted.prediction)))
+            save_jpeg(folder, predicted, annotate(image, *caption_lines(predicted.prediction)))
 
     return write
 
 
 def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
     """Writes a heat map of what supports each image's most probable class to ``folder/<its name>.jpg``.
+
+    Where the image is unlike the training images, the file says so: the class that it explains is only the nearest one.
 
     Args:
         folder: Created if needed.
@@ -64,9 +67,17 @@ def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
     def write(predicted: PredictedItem[Any]) -> None:
         if predicted.output is not None:
             heatmap = predictor.heatmap(predicted.prepared, predicted.output)
-            save_jpeg(folder, predicted, explanation(predictor.square(predicted.prepared), heatmap))
+            image = explanation(predictor.square(predicted.prepared), heatmap)
+            save_jpeg(folder, predicted, annotate(image, UNLIKE) if predicted.prediction.is_unfamiliar else image)
 
     return write
+
+
+def caption_lines(prediction: Prediction) -> tuple[str, ...]:
+    """The caption, and below it whether the image is unlike the training images."""
+    if not prediction.is_unfamiliar:
+        return (caption(prediction),)
+    return (prediction.label if prediction.unknown == UNLIKE else caption(prediction), UNLIKE)
 
 
 def caption(prediction: Prediction) -> str:

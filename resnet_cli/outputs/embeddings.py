@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, missing_extra
 from resnet_cli.outputs.prediction_files import Write
-from resnet_cli.outputs.schema import as_utf8
-from resnet_cli.prediction import PredictedItem
+from resnet_cli.outputs.schema import as_utf8, to_cells
+from resnet_cli.prediction import PredictedItem, Prediction
 from resnet_cli.system.paths import atomic_path
 
 EXTENSIONS = (".npy", ".safetensors", ".parquet")
 #: Size of the safetensors header; the JSON in it is padded with spaces. Source: the format's README.
 _HEADER_BYTES = 256
+#: Columns beside the features.
+_COLUMNS = ("path", "novelty", "unfamiliar")
 #: Rows per row group of Parquet: 8 MB.
 _GROUP_ROWS = 1024
 _CSV: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
@@ -87,14 +88,14 @@ def _raw(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
         with temporary.open("wb") as file, names_temporary.open("w", **_CSV) as names:
             file.write(header(0, num_features, kind))
             rows = csv.writer(names, lineterminator="\n")
-            rows.writerow(["path"])
+            rows.writerow(_COLUMNS)
 
             def write(predicted: PredictedItem[Any]) -> None:
                 nonlocal num_rows
                 features = predicted.prediction.features
                 if features is not None:
                     file.write(np.ascontiguousarray(features, dtype=kind).data)
-                    rows.writerow([predicted.prediction.path])
+                    rows.writerow(to_cells(predicted.prediction, _COLUMNS))
                     num_rows += 1
 
             yield write
@@ -127,24 +128,25 @@ def _parquet(path: Path, num_features: int) -> Iterator[Write]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = pa.schema([("path", pa.string()), ("features", pa.list_(pa.float32(), num_features))])
-    paths: list[str] = []
-    rows: list[NDArray[np.float32]] = []
+    kinds = pa.string(), pa.float32(), pa.bool_(), pa.list_(pa.float32(), num_features)
+    schema = pa.schema(zip(("path", "novelty", "unfamiliar", "features"), kinds, strict=True))
+    found: list[Prediction] = []
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
 
         def write_group() -> None:
+            rows = [np.asarray(one.features, dtype=np.float32) for one in found]
             values = pa.array(np.concatenate(rows) if rows else np.empty(0, np.float32))
             features = pa.FixedSizeListArray.from_arrays(values, num_features)
-            writer.write_table(pa.table([pa.array(paths, pa.string()), features], schema=schema))
-            paths.clear()
-            rows.clear()
+            paths = pa.array([as_utf8(one.path) for one in found], pa.string())
+            novelty = pa.array([one.novelty for one in found], pa.float32())
+            unfamiliar = pa.array([one.is_unfamiliar for one in found], pa.bool_())
+            writer.write_table(pa.table([paths, novelty, unfamiliar, features], schema=schema))
+            found.clear()
 
         def write(predicted: PredictedItem[Any]) -> None:
-            features = predicted.prediction.features
-            if features is not None:
-                paths.append(as_utf8(predicted.prediction.path))
-                rows.append(np.asarray(features, dtype=np.float32))
-            if len(rows) >= _GROUP_ROWS:
+            if predicted.prediction.features is not None:
+                found.append(predicted.prediction)
+            if len(found) >= _GROUP_ROWS:
                 write_group()
 
         yield write

@@ -35,6 +35,8 @@ _HINT = "free some space, or name another file"
 def made_by(model_file: Path, settings: object) -> str:
     """Identifies a model and its settings: 16 hex digits of the file's SHA-256, a dash, and 8 of the settings'.
 
+    The columns count as a setting: rows with different columns are never mixed in a file.
+
     Raises:
         ModelError: The file cannot be read.
     """
@@ -42,7 +44,7 @@ def made_by(model_file: Path, settings: object) -> str:
         model = sha256_of(model_file)
     except OSError as error:
         raise ModelError(f"{model_file}: {error.strerror or error}") from error
-    return f"{model[:16]}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
+    return f"{model[:16]}-{hashlib.sha256(repr((FILE_COLUMNS, settings)).encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager
@@ -141,7 +143,7 @@ def _schema(path: Path) -> Any:
     except ImportError as error:
         raise missing_extra(f"{path}: writing Parquet needs pyarrow, which is not installed", "parquet") from error
     answer = pa.struct([("label", pa.string()), ("prob", pa.float32())])
-    kinds = {"prob": pa.float32(), "novelty": pa.float32(), "topk": pa.list_(answer)}
+    kinds = {"prob": pa.float32(), "novelty": pa.float32(), "unfamiliar": pa.bool_(), "topk": pa.list_(answer)}
     return pa.schema([(column, kinds.get(column, pa.string())) for column in FILE_COLUMNS])
 
 

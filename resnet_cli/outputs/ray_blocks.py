@@ -126,7 +126,7 @@ class _Worker:
             return {**dataclasses.asdict(counts), "error": ""}
         except ResnetCliError as error:
             told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-            return {**dataclasses.asdict(Counts(0, 0, 0)), "error": json.dumps(told)}
+            return {**dataclasses.asdict(Counts()), "error": json.dumps(told)}
 
     def _predictions(self, row: dict[str, Any]) -> Iterator[PredictedItem[Any]]:
         task = self._task
@@ -236,4 +236,4 @@ def _counts(row: dict[str, Any]) -> Counts:
         told = json.loads(row["error"])
         kind = getattr(errors, told["kind"], ResnetCliError)
         raise kind(told["message"], hint=told["hint"])
-    return Counts(row["num"], row["num_failed"], row["num_unknown"])
+    return Counts(row["num"], row["num_failed"], row["num_unknown"], row["num_unfamiliar"])

@@ -117,7 +117,9 @@ def _check(path: Path, row: _Row, made_by: str) -> None:
         return
     is_same_model = row.made_by.partition("-")[0] == made_by.partition("-")[0]
     what = (
-        "with other settings (--topk, --threshold, --abstain, --target-error)" if is_same_model else "by another model"
+        "with other settings (--topk, --threshold, --abstain, --target-error), or by another version of resnet-cli"
+        if is_same_model
+        else "by another model"
     )
     raise ConfigError(
         f"--resume: the predictions in {path} were made {what}: {row.made_by[:60]}, now {made_by}",

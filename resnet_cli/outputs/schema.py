@@ -9,11 +9,10 @@ from typing import Any
 
 from resnet_cli.prediction import Prediction
 
-COLUMNS = ("path", "label", "prob", "topk")
-#: Additional columns if images may be labeled "unknown".
-RULE_COLUMNS = ("unknown", "novelty")
-#: Columns of files, whatever was requested: the files of several calls fit together.
-FILE_COLUMNS = (*COLUMNS, *RULE_COLUMNS, "error", "made_by")
+#: Columns of stdout, whatever was requested: the rows of several calls fit together.
+COLUMNS = ("path", "label", "prob", "topk", "unknown", "novelty", "unfamiliar")
+#: Columns of files.
+FILE_COLUMNS = (*COLUMNS, "error", "made_by")
 
 
 def to_dict(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by: str = "") -> dict[str, Any]:
@@ -32,6 +31,7 @@ def to_dict(prediction: Prediction, columns: Sequence[str] = COLUMNS, *, made_by
         "topk": [{"label": name, "prob": prob} for name, prob in prediction.topk],
         "unknown": prediction.unknown,
         "novelty": prediction.novelty,
+        "unfamiliar": prediction.is_unfamiliar,
         "error": None if prediction.error is None else prediction.error.reason,
         "made_by": made_by,
     }

@@ -136,7 +136,7 @@ class PartWriter:
         attempts.unlink(missing_ok=True)
 
     def _write(self, name: str, found: Iterable[PredictedItem[Any]]) -> Counts:
-        num = num_failed = num_unknown = 0
+        num = num_failed = num_unknown = num_unfamiliar = 0
         # A killed attempt may have left it, and this time all images may be readable.
         self.failed(name).unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
@@ -148,6 +148,7 @@ class PartWriter:
             for predicted in found:
                 num += 1
                 num_unknown += predicted.prediction.unknown is not None
+                num_unfamiliar += predicted.prediction.is_unfamiliar is True
                 if predicted.prediction.error is not None:
                     num_failed += 1
                     write_failed = write_failed or stack.enter_context(self._open_failed(name))
@@ -155,7 +156,7 @@ class PartWriter:
                     continue
                 for write in writers:
                     write(predicted)
-        return Counts(num, num_failed, num_unknown)
+        return Counts(num, num_failed, num_unknown, num_unfamiliar)
 
     def tidy(self) -> None:
         """Removes what killed workers have left; no worker may be running."""
@@ -185,15 +186,17 @@ class PartWriter:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Numbers of images: all, those that cannot be read, and those that are labeled "unknown"."""
+    """Numbers of images: all, unreadable ones, those labeled "unknown", and those unlike the training images."""
 
     num: int = 0
     num_failed: int = 0
     num_unknown: int = 0
+    num_unfamiliar: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         """The sums of two."""
-        return Counts(self.num + other.num, self.num_failed + other.num_failed, self.num_unknown + other.num_unknown)
+        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Counts(*(one + another for one, another in zip(mine, others, strict=True)))
 
 
 def begin(folder: Path, flag: str, settings: Mapping[str, object]) -> None:
@@ -254,7 +257,7 @@ def unfinished(found: Iterable[Block], writer: PartWriter, skipped: list[Counts]
         if there != block.name:
             raise _other_images(writer.folder, there)
         if block.index in parts and writer.is_finished(block.name):
-            skipped.append(Counts(len(block.items), writer.num_failed(block.name), 0))
+            skipped.append(Counts(len(block.items), writer.num_failed(block.name)))
         else:
             yield block
     if parts and max(parts) >= num_blocks:

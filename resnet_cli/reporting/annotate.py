@@ -26,14 +26,14 @@ _TEXT = (255, 255, 255, 255)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def annotate(image: Image.Image, text: str) -> Image.Image:
-    """The image with a line of text on a dark band along its lower edge.
+def annotate(image: Image.Image, *lines: str) -> Image.Image:
+    """The image with lines of text on a dark band along its lower edge.
 
-    Text that is too long gets smaller letters, and then an ellipsis in its middle.
+    Lines that are too long get smaller letters, and then an ellipsis in their middle.
 
     Args:
         image: An upright image in mode RGB.
-        text: One line; characters that no installed font has are drawn as boxes.
+        *lines: At least one; characters that no installed font has are drawn as boxes.
 
     Returns:
         An image in mode RGB, at least ``MIN_WIDTH_PX`` wide and ``MIN_HEIGHT_PX`` high.
@@ -42,14 +42,17 @@ def annotate(image: Image.Image, text: str) -> Image.Image:
     width, height = canvas.size
     size = round(min(MAX_TEXT_PX, max(MIN_TEXT_PX, TEXT_SHARE * min(width, height))))
     margin = max(3, size // 3)
-    text, size = _fitted(printable(text), size, width - 2 * margin)
-    font = _font(size)
-    left, top, _, bottom = _extent(text, font)
+    fitted = [_fitted(printable(line), size, width - 2 * margin) for line in lines]
+    drawn = [(text, _font(size), _extent(text, _font(size))) for text, size in fitted]
     band = Image.new("RGBA", canvas.size)
     draw = ImageDraw.Draw(band)
-    edge = max(0, height - (bottom - top) - 2 * margin)
+    text_height = sum(bottom - top for _, _, (_, top, _, bottom) in drawn)
+    edge = max(0, height - text_height - (len(lines) + 1) * margin)
     draw.rectangle((0, edge, width, height), fill=_BAND)
-    draw.text((margin - left, edge + margin - top), text, font=font, fill=_TEXT)
+    at = edge + margin
+    for text, font, (left, top, _, bottom) in drawn:
+        draw.text((margin - left, at - top), text, font=font, fill=_TEXT)
+        at += bottom - top + margin
     return Image.alpha_composite(canvas, band).convert("RGB")
 
 

@@ -42,7 +42,7 @@ A ResNet-50 that classifies images into {len(classes):,} classes: {_names(classe
 ## Intended use
 
 - For images like those that it was trained and evaluated on, each of exactly one of its classes.
-- Not for other images: it predicts one of its classes for them too, unless it is used with `--abstain`.
+- Not for other images: it predicts one of its classes for them too. {_other_images(content)}
 - Not for decisions about people, nor where a wrong prediction does harm, unless a person checks it.
 - **Fill in:** who uses it, for what, and what a wrong prediction costs.
 
@@ -127,6 +127,15 @@ on other images of the same kind.
 {table(("Class", "n", "Recall (95 % interval)", "Precision", "F1"), per_class)}{more}"""
 
 
+def _other_images(content: ReportContent) -> str:
+    if content.evaluation.is_unfamiliar is None:
+        return "It cannot tell which images these are."
+    return (
+        "Its predictions mark images unlike its training images (`unfamiliar`); with `--abstain` these get the label "
+        '"unknown".'
+    )
+
+
 def _limitations(content: ReportContent) -> str:
     evaluation = content.evaluation
     told = [*content.warnings, *(finding.message for finding in content.findings), *notes_about(evaluation)]
@@ -143,11 +152,11 @@ def _limitations(content: ReportContent) -> str:
         f"images, chance alone accounts for up to {percent(evaluation.chance_ece)}. Logits are divided "
         f"by the temperature, {evaluation.temperature:.3f}, which was found on validation images."
     )
-    if evaluation.novelty is not None and content.most_novel is not None:
-        num = int((evaluation.novelty > content.most_novel).sum())
+    if evaluation.is_unfamiliar is not None:
         limits.append(
-            f"It can recognize images unlike its training images (`predict --abstain`); {num:,} of these "
-            f"{evaluation.num_images:,} images count as such. It has no other way to recognize them."
+            f"It compares images with some of its training images: {int(evaluation.is_unfamiliar.sum()):,} of these "
+            f"{evaluation.num_images:,} images count as unlike them. It has no other way to recognize images of other "
+            "things."
         )
     else:
         limits.append("It cannot recognize images of other things: it predicts one of its classes for every image.")

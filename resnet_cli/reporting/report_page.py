@@ -58,7 +58,7 @@ class ReportContent:
         history: Learning curves of the training; () for an evaluation.
         best_epoch: The epoch that was kept.
         selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
-        most_novel: Above this novelty an image counts as unknown.
+        most_novel: Above this novelty an image counts as unlike the training images.
         findings: Findings about the data.
         warnings: Sentences that readers should see first.
         other: Results on another split for comparison, such as validation.
@@ -207,13 +207,13 @@ def _gallery(content: ReportContent, positions: Sequence[int]) -> dict[int, Show
 
 
 def _most_novel(content: ReportContent) -> list[int]:
-    """Positions of the images with the highest novelty among those that count as unknown."""
-    novelty = content.evaluation.novelty
-    if novelty is None or content.most_novel is None:
+    """Positions of the images with the highest novelty among those that count as unlike the training images."""
+    novelty, is_unfamiliar = content.evaluation.novelty, content.evaluation.is_unfamiliar
+    if novelty is None or is_unfamiliar is None:
         return []
     shown = shown_positions(content.evaluation)
     order = [int(at) for at in np.argsort(-novelty, kind="stable")[: MAX_UNKNOWN + len(shown)]]
-    return [at for at in order if novelty[at] > content.most_novel and at not in shown][:MAX_UNKNOWN]
+    return [at for at in order if is_unfamiliar[at] and at not in shown][:MAX_UNKNOWN]
 
 
 def _novelty(content: ReportContent) -> dict[str, Any] | None:
@@ -222,8 +222,8 @@ def _novelty(content: ReportContent) -> dict[str, Any] | None:
     if evaluation.novelty is None:
         return None
     found: dict[str, Any] = {"chart": novelty_chart(evaluation.novelty, content.most_novel), "num_unknown": None}
-    if content.most_novel is not None:
-        is_unknown = evaluation.novelty > content.most_novel
+    is_unknown = evaluation.is_unfamiliar
+    if is_unknown is not None:
         found |= {
             "num_unknown": int(is_unknown.sum()),
             "unknown_error": float(1 - evaluation.is_right[is_unknown].mean()) if is_unknown.any() else None,

@@ -106,7 +106,7 @@ def risk_chart(evaluation: Evaluation) -> Chart:
 
 
 def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Chart:
-    """How unlike the training images the evaluated ones are, and above which novelty they count as unknown."""
+    """How unlike the training images the evaluated ones are, and above which novelty they count as unlike them."""
     high = max(float(novelty.max()), (most_novel or 0.0)) * 1.05 + 1e-6
     _, top, ticks = axis([0.0, high], is_share=False)
     chart = histogram(
@@ -121,8 +121,8 @@ def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Cha
         return chart
     mark = most_novel / high
     return chart._replace(
-        summary=f"{chart.summary}; above {most_novel:.3f} they count as unknown",
+        summary=f"{chart.summary}; above {most_novel:.3f} they count as unlike the training images",
         bars=[bar._replace(role="train") if bar.left >= mark else bar for bar in chart.bars],
         mark=mark,
-        mark_text="unknown above this",
+        mark_text="unlike them above this",
     )

@@ -12,7 +12,7 @@ from resnet_cli.prediction import Prediction
 from resnet_cli.version import SCHEMA_VERSION, __version__
 
 #: Columns of a prediction, under the names that `predict` uses.
-_COLUMNS = ("label", "prob", "topk", "unknown", "novelty", "error")
+_COLUMNS = ("label", "prob", "topk", "unknown", "novelty", "unfamiliar", "error")
 
 
 class Share(pydantic.BaseModel):
@@ -33,6 +33,9 @@ class Answer(pydantic.BaseModel):
     topk: list[Share] = pydantic.Field(description="The most probable classes, most probable first.")
     unknown: str | None = pydantic.Field(description="Why the label is 'unknown'; null if it is a class.")
     novelty: float | None = pydantic.Field(description="How unlike all training images the image is, 0 to 2.")
+    unfamiliar: bool | None = pydantic.Field(
+        description="Whether the image is unlike the training images, whatever its label; null if it is not known."
+    )
     error: str | None = pydantic.Field(description="Why the image cannot be read.")
     explanation: str | None = pydantic.Field(
         description="If requested, a heat map of where the network looked: a JPEG as a data: URL."
@@ -50,6 +53,9 @@ class ModelInfo(pydantic.BaseModel):
     name: str
     sha256: str = pydantic.Field(description="SHA-256 of the model file that it was made from.")
     image_size: int = pydantic.Field(description="Side of the square that the network sees, in pixels.")
+    tells_unfamiliar: bool = pydantic.Field(
+        description="Whether predictions say if an image is unlike the training images."
+    )
     can_abstain: bool = pydantic.Field(description="Whether images may be labeled 'unknown'.")
     can_explain: bool
 

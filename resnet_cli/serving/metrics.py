@@ -26,6 +26,11 @@ class Metrics:
             "resnet_cli_requests_under_way", "Requests for predictions in flight.", registry=registry
         )
         self.images = Counter("resnet_cli_images", "Images, by outcome.", ["answer"], registry=registry)
+        self.unfamiliar_images = Counter(
+            "resnet_cli_unfamiliar_images",
+            "Images unlike the training images, whatever their label.",
+            registry=registry,
+        )
         self.batch_images = Histogram(
             "resnet_cli_batch_images", "Images per forward pass.", buckets=_BATCHES, registry=registry
         )

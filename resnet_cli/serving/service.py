@@ -116,8 +116,10 @@ class Service:
                 error = ImageError(upload.name, f"{error.__cause__.message} on the server")
             return Reply(Prediction(upload.name, error=error))
         output = await self._batcher.predict(pixels)
-        (prediction,) = to_predictions(self.classes, [upload.name], output, topk=topk, rule=self._rule)
+        (prediction,) = to_predictions(self._predictor, [upload.name], output, topk=topk, rule=self._rule)
         self.metrics.images.labels("answered" if prediction.unknown is None else "unknown").inc()
+        if prediction.is_unfamiliar:
+            self.metrics.unfamiliar_images.inc()
         return Reply(prediction, await self._explain(pixels, output) if explain else None)
 
     async def _decode(self, upload: Upload) -> Pixels:

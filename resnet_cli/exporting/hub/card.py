@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from resnet_cli.errors import ConfigError
-from resnet_cli.exported.metadata import IMAGES, PIXELS, PROBS, RAW_IMAGES, ExportMetadata
+from resnet_cli.exported.metadata import IMAGES, NOVELTY, PIXELS, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import MODEL_FILE, Model
@@ -105,6 +105,7 @@ def hub_config(exported: Exported) -> bytes:
         "classes": metadata.classes,
         "preprocess": dict(metadata.preprocess),
         "temperature": metadata.temperature,
+        "most_novel": metadata.most_novel,
         "licence": metadata.licence,
         "sha256": exported.sha256,
         "source_sha256": metadata.source_sha256,
@@ -170,13 +171,26 @@ def _share(value: float, low: float, high: float) -> str:
 
 
 def _how_to_use(exported: Exported) -> str:
+    usage = f"{_usage(exported)}{_unfamiliar(exported)}"
     bit_depth = exported.metadata.preprocess.get("bit_depth")
     if bit_depth is None:
-        return _usage(exported)
+        return usage
     return (
-        f"{_usage(exported)}\n\nThe 16-bit images that the model was trained on use {bit_depth} bits. resnet-cli reads "
+        f"{usage}\n\nThe 16-bit images that the model was trained on use {bit_depth} bits. resnet-cli reads "
         f"such images in the same way; other programs have to divide their values by {2 ** (bit_depth - 8)} to get the "
         "8 bits that the exported model takes."
+    )
+
+
+def _unfamiliar(exported: Exported) -> str:
+    limit = exported.metadata.most_novel
+    if limit is None:
+        return ""
+    output = "The second output" if exported.format == "pt2" else f"The output `{NOVELTY}` [b]"
+    return (
+        f"\n\n{output} says how unlike the training images an image is. Above {limit!r} (`most_novel` in "
+        "`config.json`) it counts as unlike them, and its class means little: the model predicts one of its classes "
+        "for every image."
     )
 
 

@@ -50,7 +50,7 @@
     const { model, classes } = await response.json();
     const num = classes.length.toLocaleString("en");
     at("about").textContent = `${model.name} distinguishes ${num} ${classes.length === 1 ? "class" : "classes"}`
-      + (model.can_abstain ? ", and reports when an image is probably of none of them." : ".");
+      + (model.tells_unfamiliar ? ", and says when an image is unlike its training images." : ".");
     at("known").hidden = false;
     at("known").querySelector("summary").textContent = `The ${num} classes`;
     at("known").querySelector("ul").replaceChildren(...classes.map((name) => {
@@ -86,13 +86,18 @@
     said.replaceChildren(title);
     if (answer.unknown === null) {
       title.append(" ", make("span", percent(answer.prob), "prob"));
+      if (answer.unfamiliar) {
+        card.classList.add("is-unfamiliar");
+        said.append(make("p", "Unlike the training images: it may be none of the classes.", "why"));
+      }
     } else {
       card.classList.add("is-unknown");
       said.append(make("p", `${answer.unknown}. If it is one of the classes after all:`, "why"));
     }
     said.append(bars(answer.topk));
     at("status").textContent = answer.unknown === null
-      ? `${answer.name}: ${answer.label}, ${percent(answer.prob)}` : `${answer.name}: unknown, ${answer.unknown}`;
+      ? `${answer.name}: ${answer.label}, ${percent(answer.prob)}${answer.unfamiliar ? ", unlike the training images" : ""}`
+      : `${answer.name}: unknown, ${answer.unknown}`;
     if (answer.explanation) offerExplanation(card, answer);
   };
 
