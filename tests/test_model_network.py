@@ -418,9 +418,9 @@ def test_real_weights_know_real_photos(assets: Path) -> None:
     assert len(photos) == 20 and num_right >= 12
 
 
-def test_weights_without_class_names_are_no_model(tmp_path: Path) -> None:
+def test_weights_without_class_names_are_no_model(network: ResNet50, tmp_path: Path) -> None:
     for name, bias in {"three": torch.zeros(3), "scalar": torch.tensor(0.0)}.items():
-        torch.save({"fc.bias": bias}, tmp_path / f"{name}.pth")
+        torch.save({**network.state_dict(), "fc.bias": bias}, tmp_path / f"{name}.pth")
         with pytest.raises(ModelError, match="no class names") as caught:
             load_model(tmp_path / f"{name}.pth")
         assert caught.value.hint is not None and "resnet-cli finetune" in caught.value.hint

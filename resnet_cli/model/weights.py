@@ -6,23 +6,33 @@ import dataclasses
 import functools
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from resnet_cli.errors import ConfigError, ModelError, NetworkError
+from resnet_cli.model.foreign_files import describe_folder
+from resnet_cli.model.layouts import find_network
 from resnet_cli.model.model_file import MODEL_FILE, Model, model_from_tensors, network_tensors
 from resnet_cli.model.network import ResNet50, load_tensors
-from resnet_cli.model.tensor_files import read_metadata, read_tensors
+from resnet_cli.model.tensor_files import INDEX_SUFFIX, read_metadata, read_state, read_tensors
 from resnet_cli.network import download, hub, registry
+from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read_model_config
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import LATEST, checkpoints_dir, file_version, user_path
+from resnet_cli.text import counted
 
+#: Names of the weights in a folder: those of this program and timm, and those of transformers.
+WEIGHTS_FILES = (
+    MODEL_FILE,
+    MODEL_FILE + INDEX_SUFFIX,
+    "pytorch_model.bin",
+    "pytorch_model.bin" + INDEX_SUFFIX,
+)
 #: The preprocessing of torchvision's two weight files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
 IMAGENET_PREPROCESS = {
@@ -40,12 +50,16 @@ class Weights:
         preprocess: The preprocessing that these weights were trained with; None for random weights.
         path: The file; None for random weights.
         why: The reason for this choice, for the plan.
+        reading: How the network was found in a file of another program, and how many tensors matched.
+        classes: Names of the classes of its head, if files beside the weights have them.
     """
 
     name: str
     preprocess: Preprocess | None
     path: Path | None
     why: str
+    reading: str = ""
+    classes: tuple[str, ...] | None = None
 
     @property
     def spec(self) -> str:
@@ -62,7 +76,7 @@ def find_weights(
 
     Args:
         spec: ``auto``, ``imagenet-v1``, ``imagenet-v2``, ``none``, weights of the Hub (``timm-a1``,
-            ``hf:OWNER/NAME``), a ``.pth`` or ``.safetensors`` file, or a run folder.
+            ``hf:OWNER/NAME``), a file of ResNet-50 weights from any trainer, a folder of transformers, or a run folder.
         mode: How the backbone is trained: ``auto`` takes V1 for a frozen backbone, and V2 otherwise.
         offline: Never download.
         on_download: Called with (bytes downloaded, bytes in all or None).
@@ -80,14 +94,18 @@ def find_weights(
         return Weights(spec, IMAGENET_PREPROCESS[spec], path, "asked for")
     if hub.is_spec(spec):
         found = hub.fetch_weights(hub.parse(spec), offline=offline, on_progress=on_download)
-        return Weights(found.name, Preprocess.from_dict(found.preprocess), found.path, "asked for")
+        reading = find_network(read_state(found.path), found.path).describe()
+        preprocess = Preprocess.from_dict(found.preprocess)
+        return Weights(found.name, preprocess, found.path, "asked for", reading, found.classes)
     if spec == "auto":
         return _auto_weights(mode, offline=offline, on_download=on_download)
     source = real_path(spec)
     path = resolve_model_path(source, "--weights")
     about = read_metadata(path)
-    preprocess = Preprocess.from_dict(about["preprocess"]) if about else IMAGENET_PREPROCESS["imagenet-v1"]
-    return Weights(str(source), preprocess, path, "the backbone of that model" if about else "that file")
+    if about is not None:
+        preprocess = Preprocess.from_dict(about["preprocess"])
+        return Weights(str(source), preprocess, path, "the backbone of that model")
+    return _foreign_weights(path, str(source), find_network(read_state(path), path).describe())
 
 
 def load_backbone(network: ResNet50, weights: Weights) -> None:
@@ -99,7 +117,10 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
     """
     if weights.path is None:
         return
-    found = network_tensors(read_tensors(weights.path))
+    if weights.name in registry.WEIGHTS or read_metadata(weights.path) is not None:
+        found = network_tensors(read_tensors(weights.path))
+    else:
+        found = dict(find_network(read_state(weights.path), weights.path).tensors)
     tensors = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
     head = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc.")}
     load_tensors(network, tensors | head, weights.path)
@@ -110,7 +131,8 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgre
 
     Args:
         path: A run folder, a ``model.safetensors``, ``imagenet-v1`` or ``imagenet-v2``, weights of the Hub
-            (``timm-a1``, ``hf:OWNER/NAME``), or a ResNet-50 weights file with 1,000 outputs.
+            (``timm-a1``, ``hf:OWNER/NAME``), or ResNet-50 weights with 1,000 outputs or with names of their classes
+            beside them.
         offline: Never download.
         on_download: Called with (bytes downloaded, bytes in all or None).
 
@@ -121,18 +143,18 @@ def load_model(path: str | Path, *, offline: bool = False, on_download: OnProgre
     """
     if str(path) in registry.WEIGHTS or hub.is_spec(str(path)):
         found = find_weights(str(path), mode="frozen", offline=offline, on_download=on_download)
-        return _load_imagenet(found)
+        return _load_foreign(found)
     file = resolve_model_path(Path(path), "MODEL")
-    version, about, tensors = _read_whole(file)
+    version, about, state = _read_whole(file)
     if about is not None:
-        model = model_from_tensors(tensors, about, file)
+        model = model_from_tensors(state, about, file)
     else:
-        model = _imagenet_model(tensors, IMAGENET_PREPROCESS["imagenet-v1"], file)
+        model = _foreign_model(state, _foreign_weights(file, str(path), ""))
     return dataclasses.replace(model, version=version)
 
 
-def _read_whole(file: Path) -> tuple[tuple[int, int, int], dict[str, Any] | None, Mapping[str, Tensor]]:
-    """Metadata and tensors of one state of a file, which a training may replace at any moment, and this state.
+def _read_whole(file: Path) -> tuple[tuple[int, int, int], dict[str, Any] | None, Any]:
+    """Metadata and content of one state of a file, which a training may replace at any moment, and this state.
 
     Raises:
         ModelError: The file is damaged, or was removed meanwhile.
@@ -140,9 +162,9 @@ def _read_whole(file: Path) -> tuple[tuple[int, int, int], dict[str, Any] | None
     try:
         while True:
             version = file_version(file)
-            about, tensors = read_metadata(file), read_tensors(file)
+            about, state = read_metadata(file), read_state(file)
             if version == file_version(file):
-                return version, about, tensors
+                return version, about, state
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror or error}", hint="was its run removed?") from error
 
@@ -153,7 +175,7 @@ def load_imagenet(*, offline: bool = False, on_download: OnProgress | None = Non
     Raises:
         NetworkError: Neither is cached and the download fails.
     """
-    return _load_imagenet(_auto_weights("full", offline=offline, on_download=on_download))
+    return _load_foreign(_auto_weights("full", offline=offline, on_download=on_download))
 
 
 def resolve_model_path(path: Path, what: str) -> Path:
@@ -165,10 +187,14 @@ def resolve_model_path(path: Path, what: str) -> Path:
 
     Raises:
         ConfigError: There is no such file.
+        ModelError: The folder holds a model of another kind, or weights under other names.
     """
     typed, path = user_path(path), real_path(path)
     if os.path.isdir(path) or typed.name == LATEST.name:
-        path = path / MODEL_FILE
+        folder = path
+        path = next((folder / name for name in WEIGHTS_FILES if os.path.isfile(folder / name)), folder / MODEL_FILE)
+        if not os.path.isfile(path) and os.path.isdir(folder) and (found := describe_folder(folder)):
+            raise ModelError(f"{what} {folder}: {found.name}", hint=found.way_out)
     if not os.path.isfile(path):
         if path.parent != typed and typed.name == LATEST.name:
             raise ConfigError(
@@ -193,28 +219,48 @@ def imagenet_classes() -> tuple[str, ...]:
     return _made_unique(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
 
 
-def _made_unique(names: list[str]) -> tuple[str, ...]:
+def _made_unique(names: Sequence[str]) -> tuple[str, ...]:
     # "crane" (bird, machine) and "maillot" (two garments) occur twice.
     return tuple(f"{name} ({index})" if names.count(name) > 1 else name for index, name in enumerate(names))
 
 
-def _load_imagenet(weights: Weights) -> Model:
+def _foreign_weights(path: Path, name: str, reading: str) -> Weights:
+    """Weights of another program, with what files beside them say about preprocessing and classes."""
+    config, preprocessor = (path.with_name(name) for name in (CONFIG_FILE, PREPROCESSOR_FILE))
+    # Only a file with one of these names is known to be the one that is described.
+    is_described = path.name in WEIGHTS_FILES and config.is_file()
+    about = (
+        read_model_config(config, preprocessor if preprocessor.is_file() else None, str(path)) if is_described else None
+    )
+    if about is None or about.preprocess is None:
+        classes = about.classes if about else None
+        return Weights(name, IMAGENET_PREPROCESS["imagenet-v1"], path, "that file", reading, classes)
+    where = PREPROCESSOR_FILE if about.library == "transformers" else CONFIG_FILE
+    reading = f"{reading}; preprocessing of its {where}" if reading else ""
+    return Weights(name, Preprocess.from_dict(about.preprocess), path, "that file", reading, about.classes)
+
+
+def _load_foreign(weights: Weights) -> Model:
+    assert weights.path is not None
+    return _foreign_model(read_state(weights.path), weights)
+
+
+def _foreign_model(state: Any, weights: Weights) -> Model:
+    """A model of another program's weights: of ImageNet's classes, or those that are named beside them."""
     assert weights.path is not None and weights.preprocess is not None
-    return _imagenet_model(read_tensors(weights.path), weights.preprocess, weights.path)
-
-
-def _imagenet_model(tensors: Mapping[str, Tensor], preprocess: Preprocess, path: Path) -> Model:
-    num_classes = tensors["fc.bias"].numel() if "fc.bias" in tensors else 0
-    if num_classes != 1000:
+    found = find_network(state, weights.path)
+    classes = weights.classes or (imagenet_classes() if found.num_outputs == 1000 else ())
+    if found.num_outputs is None or found.num_outputs != len(classes):
+        has = "no head" if found.num_outputs is None else f"{counted(found.num_outputs, 'output')}"
         raise ModelError(
-            f"{path}: weights with {num_classes} outputs and no class names; only models of this program and "
-            "ImageNet weights with 1,000 outputs can predict",
-            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(path))}",
+            f"{weights.path}: weights with {has} and no class names; only models of this program, ImageNet weights "
+            "with 1,000 outputs and folders of transformers can predict",
+            hint=f"fine-tune from it: resnet-cli finetune DATA --weights {shlex.quote(str(weights.path))}",
         )
     with torch.device("meta"):
-        network = ResNet50(1000)
-    load_tensors(network, tensors, path)
-    return Model(network, imagenet_classes(), preprocess, path=path)
+        network = ResNet50(len(classes))
+    load_tensors(network, found.tensors, weights.path)
+    return Model(network, _made_unique(classes), weights.preprocess, path=weights.path)
 
 
 def _auto_weights(mode: Literal["frozen", "full"], *, offline: bool, on_download: OnProgress | None) -> Weights:

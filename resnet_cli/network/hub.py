@@ -1,7 +1,7 @@
 """ResNet-50 weights on the Hugging Face Hub: ``hf:OWNER/NAME[@REVISION]`` and the short names of the registry.
 
-Only safetensors are accepted, and only of timm's plain ResNet-50, whose tensors have torchvision's names. The files
-are stored in the Hub's own cache, so that other tools share them. This module does not import torch.
+Only safetensors are accepted, and only of a plain ResNet-50 of timm or transformers (``microsoft/resnet-50``). The
+files are stored in the Hub's own cache, so that other tools share them. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import inspect
-import json
 import logging
-import math
 import re
 import shlex
 import threading
@@ -22,16 +20,12 @@ from typing import Any
 
 from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, UntrustedFileError, missing_extra
 from resnet_cli.network.download import is_offline, is_sound
+from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read_model_config
 from resnet_cli.network.registry import HUB_WEIGHTS, HubWeights
 from resnet_cli.network.transfer import OnProgress, RemoteFile
 from resnet_cli.system.paths import MORE_ROOM, disk_errors
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-ARCHITECTURE = "resnet50"
-#: Source: timm/data/constants.py.
-_DEFAULT_CROP_PCT = 0.875
-_DEFAULT_INTERPOLATION = "bicubic"
 # Source: huggingface_hub/utils/_validators.py (validate_repo_id).
 _SPEC = re.compile(
     r"hf:(?!.*(?:--|\.\.|\.git(?:@|$)))(?P<repo>\b[\w.-]{1,96}\b/\b[\w.-]{1,96}\b)(?:@(?P<revision>\w[\w./-]*))?",
@@ -49,11 +43,13 @@ class HubFile:
         path: The safetensors file.
         name: ``hf:OWNER/NAME@COMMIT``, which permanently identifies these bytes.
         preprocess: Argument of ``Preprocess.from_dict``; not validated yet.
+        classes: Names of the head's classes in index order; None if the repository has no names.
     """
 
     path: Path
     name: str
     preprocess: dict[str, Any]
+    classes: tuple[str, ...] | None
 
 
 def is_spec(text: str) -> bool:
@@ -102,12 +98,17 @@ def fetch_weights(weights: HubWeights, *, offline: bool = False, on_progress: On
         DiskError: The cache cannot be written.
     """
     config = _download(weights, CONFIG_FILE, weights.revision, offline=is_offline(offline))
-    preprocess = _read_config(config, weights)
     # From the commit of the description, even if the branch changes in between.
     commit = config.parent.name
+    about = read_model_config(config, None, weights.spec)
+    if about is not None and about.preprocess is None:
+        preprocessor = _download(weights, PREPROCESSOR_FILE, commit, offline=is_offline(offline))
+        about = read_model_config(config, preprocessor, weights.spec)
+    if about is None or about.preprocess is None:
+        raise _not_described(weights, f"its {CONFIG_FILE} is not one of theirs")
     path = _download(weights, WEIGHTS_FILE, commit, offline=is_offline(offline), on_progress=on_progress)
     _check_hash(path, weights)
-    return HubFile(path, f"hf:{weights.repo}@{commit}", preprocess)
+    return HubFile(path, f"hf:{weights.repo}@{commit}", about.preprocess, about.classes)
 
 
 def known_bytes(weights: HubWeights, path: Path) -> RemoteFile:
@@ -158,8 +159,8 @@ def _download(
             hint="check the name; for a private or gated one: hf auth login",
         ) from error
     except errors.EntryNotFoundError as error:
-        if name == CONFIG_FILE:
-            raise _not_timm(weights, f"it has no {CONFIG_FILE}") from error
+        if name in {CONFIG_FILE, PREPROCESSOR_FILE}:
+            raise _not_described(weights, f"it has no {name}") from error
         raise UntrustedFileError(
             f"{weights.spec} has no {WEIGHTS_FILE}; .bin and .pth files of the Hub could run code and are not accepted",
             hint="ask its owner for safetensors, or choose from: resnet-cli download --list",
@@ -220,44 +221,8 @@ def silent_bar(
     return Bar
 
 
-def _read_config(path: Path, weights: HubWeights) -> dict[str, Any]:
-    """The preprocessing in timm's description of a model, at the size for which its accuracy is stated.
-
-    Raises:
-        ModelError: The architecture is different, or the description cannot be read.
-    """
-    try:
-        config = json.loads(path.read_bytes())
-        architecture, about = config["architecture"], config["pretrained_cfg"]
-        is_changed = bool(config.get("model_args"))
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise _not_timm(weights, f"its {CONFIG_FILE} is not one of timm's") from error
-    if architecture != ARCHITECTURE:
-        raise _not_timm(weights, f"it is a {str(architecture)[:80]}")
-    if is_changed:
-        raise _not_timm(weights, "parts of the network are changed (model_args)")
-    try:
-        return _preprocess_of(about)
-    except (ValueError, OverflowError, LookupError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise ModelError(f"{weights.spec}: its preprocessing cannot be read: {error}") from error
-
-
-def _preprocess_of(about: Mapping[str, Any]) -> dict[str, Any]:
-    # Source: timm/data/config.py (resolve_data_config with use_test_size) and transforms_factory.py, which floors.
-    channels, height, width = about.get("test_input_size") or about["input_size"]
-    crop_pct = about.get("test_crop_pct") or about.get("crop_pct") or _DEFAULT_CROP_PCT
-    if channels != 3 or height != width or (about.get("crop_mode") or "center") != "center":
-        raise ValueError("only square center crops of RGB images are supported")
-    preprocess: dict[str, Any] = {
-        "resize_size": math.floor(height / crop_pct),
-        "crop_size": height,
-        "interpolation": about.get("interpolation") or _DEFAULT_INTERPOLATION,
-    }
-    return preprocess | {key: about[key] for key in ("mean", "std") if about.get(key)}
-
-
-def _not_timm(weights: HubWeights, reason: str) -> ModelError:
+def _not_described(weights: HubWeights, reason: str) -> ModelError:
     return ModelError(
-        f"{weights.spec} is not a plain ResNet-50 of timm: {reason}",
+        f"{weights.spec} is not a plain ResNet-50 of timm or transformers: {reason}",
         hint="choose from: resnet-cli download --list; a variant such as resnet50d or resnet50_gn has other tensors",
     )

@@ -342,7 +342,7 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes{reading}")
     decisions.record("split", dataset.split_note or "as in the source")
     decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect shows more")
-    decisions.record("weights", Path(weights.name).name, weights.why)
+    decisions.record("weights", Path(weights.name).name, weights.reading or weights.why)
     decisions.record("seed", config.seed)
     if config.add and start:
         decisions.record("add", start.classes, "old classes, kept through the model's exemplars")
