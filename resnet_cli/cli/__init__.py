@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sys
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from resnet_cli.errors import Interrupted, ResnetCliError
+from resnet_cli.errors import DiskError, Interrupted, ResnetCliError
 from resnet_cli.version import __version__
 
 EXIT_INTERRUPTED = 130
@@ -84,7 +85,10 @@ class ErrorBoundary(TyperGroup):
 
         find_temporary_folder()
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except OSError as error:
+                raise _disk_error(error) from error
         except ResnetCliError as error:
             from resnet_cli.cli import output
 
@@ -96,6 +100,16 @@ class ErrorBoundary(TyperGroup):
             known = interrupt if isinstance(interrupt, Interrupted) else None
             output.show_interrupt(known.kept or None if known else None)
             raise typer.Exit(known.exit_code if known else EXIT_INTERRUPTED) from None
+
+
+def _disk_error(error: OSError) -> Exception:
+    """An error of a full or read-only disk that a library has met where nobody expected it; any other one is a bug."""
+    from resnet_cli.system.paths import FULL_DISK
+
+    if error.errno not in FULL_DISK:
+        return error
+    name = f" {error.filename}" if error.filename else ""
+    return DiskError(f"cannot write{name}: {error.strerror}", hint="free some space")
 
 
 app = typer.Typer(
@@ -129,12 +143,22 @@ def _main(
 
 def main() -> None:
     """The ``resnet-cli`` command."""
-    from resnet_cli.cli import output
+    from resnet_cli.cli import output, streams
 
-    output.prepare_stdout()
+    streams.prepare_streams()
     output.prepare_warnings()
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        try:
+            app()
+        finally:
+            streams.flush_stdout()
+    except ResnetCliError as error:
+        # --help, --version and completions are printed outside of any command.
+        output.show_error(error, as_json=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

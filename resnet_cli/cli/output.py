@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import os
 import sys
@@ -36,12 +35,6 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False, force_interactive=sys.stderr.isatty())
-
-
-def prepare_stdout() -> None:
-    """Makes file names come out exactly as they were read, and pipes UTF-8 on every system."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
 
 
 def prepare_warnings() -> None:
@@ -78,6 +71,7 @@ def show_json(value: dict[str, Any]) -> None:
 def show_csv(rows: Iterable[Sequence[object]]) -> None:
     """Prints CSV rows as they are produced."""
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    sys.stdout.flush()
 
 
 def note(*renderables: RenderableType) -> None:

@@ -23,7 +23,7 @@ from resnet_cli.network.download import is_offline, is_sound
 from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read_model_config
 from resnet_cli.network.registry import HUB_WEIGHTS, HubWeights
 from resnet_cli.network.transfer import OnProgress, RemoteFile
-from resnet_cli.system.paths import MORE_ROOM, disk_errors
+from resnet_cli.system.paths import FULL_DISK, MORE_ROOM, disk_errors
 
 WEIGHTS_FILE = "model.safetensors"
 # Source: huggingface_hub/utils/_validators.py (validate_repo_id).
@@ -32,7 +32,7 @@ _SPEC = re.compile(
     re.ASCII,
 )
 _COMMIT = re.compile("[0-9a-f]{40}")
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+_DISK_ERRORS = FULL_DISK | {errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)

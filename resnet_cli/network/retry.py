@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from resnet_cli.errors import DiskError, NetworkError, ResnetCliError
-from resnet_cli.system.paths import MORE_ROOM
+from resnet_cli.system.paths import FULL_DISK, MORE_ROOM
 
 # HTTP statuses that a retry may resolve: request timeout, too early, too many requests; and every 5xx.
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
 GONE_STATUSES = frozenset({404, 410})
 _TRIES = 3
 _FIRST_PAUSE_S = 0.25
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG})
+_DISK_ERRORS = FULL_DISK | {errno.ENAMETOOLONG}
 
 T = TypeVar("T")
 

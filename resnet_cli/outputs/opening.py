@@ -71,6 +71,10 @@ def open_outputs(
     """
     writers: list[Write] = []
     with contextlib.ExitStack() as stack:
+        writers += _folders(config, predictor)
+        if config.embeddings is not None:
+            writers.append(stack.enter_context(_embeddings(config, predictor)))
+        # Last: an image that has its row counts as finished for --resume.
         if config.output is not None:
             kind = config.format
             if kind == "parquet":
@@ -80,9 +84,6 @@ def open_outputs(
                 every_s = 0 if config.watch else FLUSH_EVERY_S
                 growing = growing_file(config.output, kind, made_by, num_bytes=num_bytes, flush_every_s=every_s)
                 writers.append(stack.enter_context(growing))
-        if config.embeddings is not None:
-            writers.append(stack.enter_context(_embeddings(config, predictor)))
-        writers += _folders(config, predictor)
 
         def write(predicted: PredictedItem[Any]) -> None:
             for writer in writers:

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -72,33 +73,69 @@ def growing_file(
         DiskError: It cannot be written.
     """
     with disk_errors(path, hint=_HINT):
-        file = path.open("ab")
+        file = path.open("ab", buffering=0)
     with file:
+        rows = _Rows(path, file)
         with disk_errors(path, hint=_HINT):
             file.truncate(num_bytes)
-            if kind == "csv" and not num_bytes:
-                file.write(_csv_line(list(FILE_COLUMNS)))
-            file.flush()
+        if kind == "csv" and not num_bytes:
+            rows.add(_csv_line(list(FILE_COLUMNS)))
+        rows.flush()
         flushed_at = time.monotonic()
 
         def write(predicted: PredictedItem[Any]) -> None:
             nonlocal flushed_at
             if kind == "csv":
-                line = _csv_line(to_cells(predicted.prediction, FILE_COLUMNS, made_by=made_by))
+                rows.add(_csv_line(to_cells(predicted.prediction, FILE_COLUMNS, made_by=made_by)))
             else:
-                line = (json_line(to_dict(predicted.prediction, FILE_COLUMNS, made_by=made_by)) + "\n").encode()
-            with disk_errors(path, hint=_HINT):
-                file.write(line)
-                if time.monotonic() - flushed_at >= flush_every_s:
-                    file.flush()
-                    flushed_at = time.monotonic()
+                line = json_line(to_dict(predicted.prediction, FILE_COLUMNS, made_by=made_by))
+                rows.add((line + "\n").encode())
+            if time.monotonic() - flushed_at >= flush_every_s:
+                rows.flush()
+                flushed_at = time.monotonic()
 
         try:
             yield write
         finally:
+            rows.flush()
             with disk_errors(path, hint=_HINT):
-                file.flush()
                 os.fsync(file.fileno())
+
+
+class _Rows:
+    """Rows on their way into a file, which always ends with a whole row unless the process is killed.
+
+    Args:
+        path: The file.
+        file: The same, open and unbuffered: the buffer of a file on a full disk is tried again when it is closed.
+    """
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self._path, self._file = path, file
+        self._waiting: list[bytes] = []
+
+    def add(self, row: bytes) -> None:
+        """Adds a row, which is written with the next flush."""
+        self._waiting.append(row)
+
+    def flush(self) -> None:
+        """Writes the waiting rows, or as many of them as there is room for.
+
+        Raises:
+            DiskError: Some did not fit; they are dropped.
+        """
+        waiting, self._waiting = self._waiting, []
+        with disk_errors(self._path, hint=_HINT):
+            begin = end = os.fstat(self._file.fileno()).st_size
+            data = memoryview(b"".join(waiting))
+            try:
+                while data:
+                    num = self._file.write(data) or 0
+                    data, end = data[num:], end + num
+            except OSError:
+                whole = (begin + size for size in itertools.accumulate(map(len, waiting)))
+                self._file.truncate(max((size for size in whole if size <= end), default=begin))
+                raise
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ tool uses (data archives, cached features) is under ``RESNET_CLI_CACHE``, else i
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -26,6 +27,8 @@ LATEST = RUNS / "latest"
 #: Stands for the home folder of a user who has none, as in a container with an unknown user: since it is no folder,
 #: nothing below it can exist or be created, by nobody.
 NO_HOME = Path(os.devnull)
+#: Numbers of the errors of a disk that is full, a quota or limit of file size that is reached, or a read-only disk.
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 #: Hint for a full disk.
 MORE_ROOM = "free some space, or point RESNET_CLI_CACHE (data) or TORCH_HOME (weights) elsewhere"
 
