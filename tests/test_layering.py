@@ -159,7 +159,9 @@ def test_only_output_prints(name: str) -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdout", "sys.stderr"}
     ]
     # cli.streams prepares the streams that cli.output prints on.
-    assert name == "cli.streams" or all(id(node) in asked for node in streams), f"{name} uses a stream for more than isatty()"
+    assert name == "cli.streams" or all(id(node) in asked for node in streams), (
+        f"{name} uses a stream for more than isatty()"
+    )
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from support.full_disk import largest_file
 from support.mean_colours import predicted
 
 from resnet_cli.config.predict import file_format
@@ -165,6 +166,23 @@ def test_damage_in_the_middle_is_not_taken_for_a_cut(tmp_path: Path, kind: Kind)
     path.write_bytes(data[:at] + b'"' + data[at:])
     with pytest.raises(DataError, match="was not written by this program"):
         read_done(path, kind, BY)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_bytes", [0, 40, 400, 600, 601])
+def test_on_a_full_disk_the_file_ends_with_a_whole_row_and_can_be_continued(
+    tmp_path: Path, kind: Kind, num_bytes: int
+) -> None:
+    whole, path = tmp_path / "whole", tmp_path / "cut"
+    write(whole, kind, many())
+    with pytest.raises(DiskError, match=f"cannot write {path}: File too large"), largest_file(num_bytes):
+        write(path, kind, many())
+    written = path.read_bytes()
+    assert whole.read_bytes().startswith(written)
+    done = read_done(path, kind, BY)
+    assert done.num_bytes == len(written) <= num_bytes
+    write(path, kind, many()[done.num :], done)
+    assert path.read_bytes() == whole.read_bytes()
 
 
 def test_a_folder_in_the_way_is_a_disk_error(tmp_path: Path) -> None:
