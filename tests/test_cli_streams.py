@@ -91,7 +91,7 @@ def test_a_closed_standard_output_is_an_error_and_no_file_takes_its_place(tmp_pa
 @full
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2> >(exec <&-)"])
 def test_messages_that_cannot_be_written_change_no_result(redirection: str) -> None:
-    done = run(("eval", "nowhere"), redirection)
+    done = run(("finetune", "nowhere"), redirection)
     assert (done.returncode, done.stdout) == (3, "")
 
 
