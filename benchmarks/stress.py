@@ -2,9 +2,9 @@
 
     python -m benchmarks.stress --runs 200 --seed 0 [--only RUN,...] [--keep FOLDER] [--workers N]
 
-Networks are narrow and images few, so that a command takes seconds. Each run takes a command and a disturbance: kill -9,
-SIGINT, SIGTERM, a limit of the size of files, a small file system (only as root), a full stdout, a reader that leaves,
-another command at the same time, a cache that disappears, a `runs/latest` that changes. Afterwards
+Networks are narrow and images few, so that a command takes seconds. Each run takes a command and a disturbance: kill
+-9, SIGINT, SIGTERM, a limit of the size of files, a small file system (only as root), a full stdout, a reader that
+leaves, another command at the same time, a cache that disappears, a `runs/latest` that changes. Afterwards
 
 - no traceback was printed, and the exit code is one that docs/guarantees.md names for it;
 - every file is complete;

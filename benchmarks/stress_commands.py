@@ -184,12 +184,14 @@ ALL: Mapping[str, Job] = {
          "--checkpoint-every", "0.001s"), RUN_FILES, check_run, RESUME),
     "finetune frozen, L-BFGS": Job((*TRAIN, "--weights", BASE, "--mode", "frozen"), RUN_FILES, check_run, RESUME),
     "finetune frozen, steps": Job(
-        (*TRAIN, "--weights", BASE, "--mode", "frozen", "--head", "16", "--epochs", "20", "--checkpoint-every", "0.001s"),
+        (*TRAIN, "--weights", BASE, "--mode", "frozen", "--head", "16", "--epochs", "20",
+         "--checkpoint-every", "0.001s"),
         RUN_FILES, check_run, RESUME),
     "finetune --tensorboard": Job(
         (*TRAIN, "--weights", "none", "--mode", "full", "--epochs", "2", "--batch-size", "12", "--tensorboard"),
         RUN_FILES, check_run, RESUME, package="tensorboard"),
-    "predict CSV": Job((*PREDICT, "-o", "a.csv"), ("a.csv",), check_rows("a.csv"), (*PREDICT, "-o", "a.csv", "--resume")),
+    "predict CSV": Job(
+        (*PREDICT, "-o", "a.csv"), ("a.csv",), check_rows("a.csv"), (*PREDICT, "-o", "a.csv", "--resume")),
     "predict JSON": Job(
         (*PREDICT, "-o", "a.jsonl", "--batch-size", "4"), ("a.jsonl",), check_rows("a.jsonl"),
         (*PREDICT, "-o", "a.jsonl", "--batch-size", "4", "--resume")),
@@ -200,7 +202,8 @@ ALL: Mapping[str, Job] = {
         (*PREDICT, "--sort-into", "sorted", "-o", "a.csv", "--resume")),
     "predict --annotate": Job((*PREDICT, "--annotate", "drawn"), ("drawn/*",), check_same_names("drawn/*")),
     "predict --embeddings": Job(
-        (*PREDICT, "--embeddings", "a.npy"), ("a.npy*",), check_same_names("a.npy*"), remove=("a.npy", "a.npy.names.csv")),
+        (*PREDICT, "--embeddings", "a.npy"), ("a.npy*",), check_same_names("a.npy*"),
+        remove=("a.npy", "a.npy.names.csv")),
     "predict stdout": Job((*PREDICT, "--json"), (), check_nothing),
     "eval": Job(("eval", BASE), (f"{BASE}/eval/**/*",), check_same_names(f"{BASE}/eval/*/confusion.csv")),
     "eval --save-predictions": Job(
@@ -210,8 +213,8 @@ ALL: Mapping[str, Job] = {
         remove=("audit.csv", "audit.html")),
     "export onnx": Job(("export", BASE, "--out", "model.onnx"), ("model.onnx",), check_onnx, package="onnx"),
     "export safetensors": Job(
-        ("export", BASE, "--format", "safetensors", "--out", "timm"), ("timm/*",), check_same_names("timm/*.safetensors"),
-        remove=("timm",)),
+        ("export", BASE, "--format", "safetensors", "--out", "timm"), ("timm/*",),
+        check_same_names("timm/*.safetensors"), remove=("timm",)),
     "inspect": Job(
         ("inspect", "DATA", "--html", "page.html", "--fix", "--out", "fixed.csv"), ("page.html", "fixed.csv"),
         check_same_names("fixed.csv"), remove=("page.html", "fixed.csv")),
