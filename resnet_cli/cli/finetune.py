@@ -14,6 +14,7 @@ from resnet_cli.cli.options import JsonFlag, QuietFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import RUN, FinetuneConfig
+from resnet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_cli.commands.finetune import DryRun, Finetuned
@@ -57,6 +58,17 @@ def finetune(
             rich_help_panel=RUN,
         ),
     ] = False,
+    moved_to: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="With --resume: where the images of the run are now.",
+            show_default="where they were",
+            rich_help_panel=RUN,
+            autocompletion=complete_data,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -73,6 +85,11 @@ def finetune(
     quiet: QuietFlag = False,
 ) -> None:
     """Fine-tune a ResNet-50 on DATA and write a run folder."""
+    if moved_to is not None and not resume:
+        raise ConfigError(
+            f"--data {moved_to} has no effect without --resume",
+            hint=f"resnet-cli finetune {shlex.quote(moved_to)}, or --resume RUN --data {shlex.quote(moved_to)}",
+        )
     if not resume:
         # A bad value is refused before torch is loaded.
         resolve(FinetuneConfig, {**flags, "data": data}, config)
@@ -83,7 +100,13 @@ def finetune(
 
     switches = [name for name, given in (("--json", as_json), ("--quiet", quiet)) if given]
     request = FinetuneRequest(
-        data=data, flags=flags, config_file=config, resume=resume, dry_run=dry_run, switches=switches
+        data=data,
+        flags=flags,
+        config_file=config,
+        resume=resume,
+        moved_to=moved_to,
+        dry_run=dry_run,
+        switches=switches,
     )
     with ProgressView(quiet=quiet) as view:
         outcome = run_finetune(request, on_event=view)

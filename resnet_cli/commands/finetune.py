@@ -133,7 +133,7 @@ def _carry_out(
             assert resolved is not None
             return make_plan(resolved, on_work=on_work)
         changes = {**request.flags, "devices": None, "config": request.config_file}
-        return plan_resumed(run, changes, on_work=on_work)
+        return plan_resumed(run, changes, data=request.moved_to, on_work=on_work)
 
     plan = distributed.main_process_first(make)
     compute, step_compute = distributed.place(plan.compute), distributed.place(plan.step_compute)

@@ -226,7 +226,7 @@ def apply_split_csv(dataset: Dataset, path: Path, *, complete: str | None = "all
     Raises:
         DataError: The file is damaged, or an image in it has a different label, or an image of ``complete`` is missing.
     """
-    rows = _read_split_csv(path)
+    rows = read_split_csv(path)
     written = {split for _, split in rows.values()}
     complete = complete or next((split for split in ("test", "val") if split in written), "all")
     items = []
@@ -253,11 +253,15 @@ def read_split_names(path: Path, split: Split) -> set[str]:
     Raises:
         DataError: The file is damaged.
     """
-    return {name for name, (_, written) in _read_split_csv(path).items() if written == split}
+    return {name for name, (_, written) in read_split_csv(path).items() if written == split}
 
 
-def _read_split_csv(path: Path) -> dict[str, tuple[str, str]]:
-    """Name -> label and split."""
+def read_split_csv(path: Path) -> dict[str, tuple[str, str]]:
+    """Name of each image of a run -> its label and split, in the order of the run.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             header, *lines = csv.reader(file)

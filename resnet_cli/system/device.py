@@ -179,6 +179,11 @@ def _find_device(device: str) -> str:
     return kind if kind in {"cpu", "mps"} else f"{kind}:{number or 0}"
 
 
+def native_bf16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 natively, as far as torch tells."""
+    return _bf16_is_native(device)[0]
+
+
 def _bf16_is_native(device: str) -> tuple[bool, str]:
     if device.startswith("cuda"):
         native = torch.cuda.get_device_capability(device)[0] >= 8

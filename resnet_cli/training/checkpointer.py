@@ -14,6 +14,7 @@ from resnet_cli.errors import DataError
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.text import percent
 from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
+from resnet_cli.training.environment import changes_since
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.state import TrainState
 
@@ -33,12 +34,14 @@ class Checkpointer:
         snapshot: Returns the current tensors of the model that differ from the initial weights.
         write_model: Writes the model file from such tensors.
         data: Fingerprint of the images, which checkpoints store.
+        environment: What the training runs on, from :func:`describe_environment`; checkpoints store it.
         every_s: Seconds between checkpoints within an epoch; None for the default.
         writes: Whether this process writes files; True only in the main process.
 
     Attributes:
         best: Record of the best epoch; None before the first.
         state: Tensors of the best epoch, on the CPU.
+        changes: What has changed whenever the run was resumed, in words.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Checkpointer:
         snapshot: Callable[[], Mapping[str, Tensor]],
         write_model: Callable[[Mapping[str, Tensor], EpochRecord], object],
         data: str = "",
+        environment: Mapping[str, str] | None = None,
         every_s: float | None = None,
         writes: bool = True,
     ) -> None:
@@ -58,6 +62,8 @@ class Checkpointer:
         self._every_s = CHECKPOINT_EVERY_S if every_s is None else every_s
         self._always = every_s is not None
         self._data = data
+        self._environment = dict(environment or {})
+        self.changes: list[str] = []
         self._writes = writes
         self.state: dict[str, Tensor] = {}
         self._checkpoint_at = self._model_at = time.perf_counter()
@@ -118,7 +124,7 @@ class Checkpointer:
         self._model_at, self._model_is_best = time.perf_counter(), True
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restores the best epoch from a checkpoint.
+        """Restores the best epoch from a checkpoint, and compares the environment with the one that wrote it.
 
         Raises:
             DataError: The checkpoint was trained on other images.
@@ -132,6 +138,8 @@ class Checkpointer:
         best = checkpoint.values.get("best")
         self.best = EpochRecord(**best) if best else None
         self._saved_at = checkpoint.values["epoch"], checkpoint.values["step"]
+        new = changes_since(checkpoint.values.get("environment"), self._environment)
+        self.changes = [*checkpoint.values.get("changes", ()), *new]
 
     def finish(self, train_state: TrainState) -> None:
         """Keeps only the last checkpoint, from which the training can be extended."""
@@ -146,6 +154,7 @@ class Checkpointer:
             state = train_state.capture()
             best = dataclasses.asdict(self.best) if self.best else None
             values: dict[str, Any] = {**state.values, "best": best, "data": self._data}
+            values |= {"environment": self._environment, "changes": self.changes}
             tensors = {**state.tensors, **{f"best.{name}": x for name, x in self.state.items()}}
             write_checkpoint(
                 self._folder.checkpoints_path, Checkpoint(tensors, values), num_steps=train_state.counters.num_steps

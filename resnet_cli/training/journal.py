@@ -16,6 +16,11 @@ from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import disk_errors
 from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
+#: Name of the journal in a run folder.
+JOURNAL = "events.jsonl"
+#: Time in seconds that another process may hold the lock only to see whether it is free.
+LOCK_WAIT_S = 0.5
+
 
 class Journal:
     """Writes each event immediately as one JSON line; a resumed run appends to the same file.
@@ -43,9 +48,9 @@ class Journal:
         with disk_errors(path):
             # Unbuffered, so that each line is complete or missing even after kill -9, and closing writes nothing.
             self._file = cast(BinaryIO, path.open("ab", buffering=0))
-            if not _lock(self._file):
+            if not _wait_for_lock(self._file):
                 self._file.close()
-                raise ConfigError(f"{path.parent}: another process is training it", hint="stop that one first")
+                raise being_trained(path.parent)
             _drop_torn_line(path)
         if tensorboard is not None:
             self._board = SummaryWriter(str(tensorboard))
@@ -95,6 +100,11 @@ class Journal:
             self._board.flush()
 
 
+def being_trained(run: Path) -> ConfigError:
+    """The error of a command that would train a run which another process is training."""
+    return ConfigError(f"{run}: another process is training it", hint="stop that one first, or wait until it has ended")
+
+
 def is_open(path: Path) -> bool:
     """Whether a process has this journal open; False if the file system has no locks."""
     try:
@@ -117,6 +127,15 @@ def _lock(file: BinaryIO) -> bool:
         except OSError:
             # The file system has no locks.
             return True
+    return True
+
+
+def _wait_for_lock(file: BinaryIO) -> bool:
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while not _lock(file):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
     return True
 
 

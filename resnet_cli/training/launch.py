@@ -56,6 +56,7 @@ class FinetuneRequest:
         flags: Field of the config -> value, for the fields that were given.
         config_file: The value of ``--config``; ``flags`` take precedence over it.
         resume: Whether to continue a run.
+        moved_to: Where the images of a run that is continued are now; None: where they were.
         dry_run: Whether to plan only.
         switches: Other arguments, such as ``--json``.
     """
@@ -64,6 +65,7 @@ class FinetuneRequest:
     flags: Mapping[str, Any]
     config_file: Path | None = None
     resume: bool = False
+    moved_to: str | None = None
     dry_run: bool = False
     switches: Sequence[str] = ()
 
@@ -74,6 +76,7 @@ class FinetuneRequest:
         shown |= {"--config": self.config_file} if self.config_file else {}
         options = [name if value is True else f"{name}={value}" for name, value in shown.items() if value is not False]
         resume = ["--resume"] if self.resume else []
+        resume += [f"--data={self.moved_to}"] if self.moved_to is not None else []
         data = [] if self.data is None else ["--", self.data]
         return ["-m", "resnet_cli", "finetune", *options, *resume, *self.switches, *data]
 

@@ -156,7 +156,7 @@ def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, di
     # Processes that share a step wait for each other, so their times cannot be compared.
     is_fixed = compute.type != "cpu" or distributed.size > 1
     tuner = ThreadTuner(count=known[-1] if known else None, is_fixed=is_fixed, on_change=note)
-    if not known and compute.type == "cpu":
+    if compute.type == "cpu" and (not known or known[-1] != tuner.count):
         train_state.use_threads(tuner.count)
     return tuner
 

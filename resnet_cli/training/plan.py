@@ -117,14 +117,14 @@ class Plan(Recipe):
 
 
 def make_plan(
-    resolved: Resolved[FinetuneConfig], *, on_work: OnWork = lambda *_: None, split_path: Path | None = None
+    resolved: Resolved[FinetuneConfig], *, on_work: OnWork = lambda *_: None, run: Path | None = None
 ) -> Plan:
     """Examines the data, the weights and the machine, and makes the plan.
 
     Args:
         resolved: The config and who set each value.
         on_work: Called with the progress of downloads and of the check of the images.
-        split_path: ``split.csv`` of a run, to train on the same images again.
+        run: Folder of a run, to train on the same images again.
 
     Raises:
         ConfigError: A flag has no effect in the chosen mode, or conflicts with the data.
@@ -137,7 +137,7 @@ def make_plan(
     compute = choose_compute(config.device, config.precision)
     if compute.type != "cpu" and config.threads != "auto":
         raise ConfigError(f"--threads {config.threads} has no effect on the device {compute.device}")
-    prepared = prepare_data(resolved, on_work, split_path=split_path)
+    prepared = prepare_data(resolved, on_work, run=run)
     decisions = Decisions(resolved)
     source_px, aspects = source_shape(prepared.dataset)
     mode, image_size, weights = _choose_start(

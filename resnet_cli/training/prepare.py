@@ -16,9 +16,10 @@ from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.training_splits import split_for_training
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import apply_split_csv, limit_train
+from resnet_cli.data.splits import limit_train
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.system.events import OnWork
+from resnet_cli.training.resumed_data import ResumedData, open_again
 
 #: Maximum number of images for the search for near-duplicates before a training (it takes about a second).
 MAX_NEAR_SEARCH = 20_000
@@ -51,13 +52,13 @@ class Prepared:
     used_images: UsedImages = NO_USED_IMAGES
 
 
-def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_path: Path | None = None) -> Prepared:
+def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Path | None = None) -> Prepared:
     """Opens DATA, checks every image, and assigns it to training, validation or test.
 
     Args:
         resolved: The config and who set each value.
         on_work: Called with the progress of downloads, of unpacking and of the check.
-        split_path: ``split.csv`` of a run, whose splits are used again.
+        run: Folder of a run, whose images and splits are used again.
 
     Raises:
         ConfigError: A flag has no effect on these data.
@@ -66,20 +67,9 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
     """
     config, bit_depth = resolved.config, resolved.config.bit_depth or 16
     on_check = functools.partial(on_work, "check")
+    if run is not None:
+        return _prepare_again(open_again(config, run, bit_depth=bit_depth, on_work=on_work))
     dataset = open_dataset(config.data, config, on_work=on_work)
-    if split_path is not None:
-        dataset = apply_split_csv(dataset, split_path)
-        images = scan(dataset.items, signatures=False, bit_depth=bit_depth, on_progress=on_check)
-        leave_out_unreadable(dataset.items, images, "error")
-        return Prepared(
-            dataset,
-            (),
-            "the same images as when the run began",
-            (),
-            dataset.fingerprint([image.sha256 for image in images]),
-            wide=WideImages.among(images),
-            used_images=UsedImages.of(dataset.items, images),
-        )
     if resolved.origins["val_fraction"] == "flag" and dataset.split("val"):
         raise ConfigError(
             f"--val-fraction has no effect: {dataset.name} has its own validation split",
@@ -109,6 +99,19 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, split_p
     wide = WideImages.among(images)
     used_images = UsedImages.of(dataset.items, used)
     return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings), wide, used_images)
+
+
+def _prepare_again(found: ResumedData) -> Prepared:
+    renamed = f", {found.num_renamed:,} of them under other names" if found.num_renamed else ""
+    return Prepared(
+        found.dataset,
+        (),
+        f"the same images as when the run began{renamed}",
+        (),
+        found.dataset.fingerprint([image.sha256 for image in found.images]),
+        wide=WideImages.among(found.images),
+        used_images=UsedImages.of(found.dataset.items, found.images),
+    )
 
 
 def _checked(inspection: Inspection, num_skipped: int) -> str:

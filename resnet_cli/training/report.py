@@ -108,10 +108,11 @@ def write_report(result: FinetuneResult) -> None:
     """
     run = result.run
     run.write_history(result.history)
+    write_report_files(run.path, report_content(result))
+    # Last, since a run that has it is finished: one that is killed before can be resumed, and writes its report again.
     run.write_metrics(
         result.to_dict() | {"val": result.val.to_dict(), "test": result.test.to_dict() if result.test else None}
     )
-    write_report_files(run.path, report_content(result))
 
 
 def report_content(result: FinetuneResult) -> ReportContent:

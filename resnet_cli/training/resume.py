@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from resnet_cli.system.events import OnWork
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import RUNS
 from resnet_cli.training.checkpoint import read_newest
-from resnet_cli.training.journal import is_open
+from resnet_cli.training.journal import JOURNAL, being_trained, is_open
 from resnet_cli.training.plan import Plan, make_plan
 
 #: Flags that extend a finished run.
@@ -41,6 +42,11 @@ def find_run(path: Path | None) -> RunFolder:
     path = real_path(path)
     if path.name == MODEL_FILE:
         path = path.parent
+    if (path / JOURNAL).is_file() and not (path / "split.csv").is_file():
+        raise ConfigError(
+            f"--resume {path}: its training ended before anything was saved",
+            hint=f"remove it, then start again: rm -r {shlex.quote(str(path))}",
+        )
     if not _is_run(path):
         raise ConfigError(
             f"--resume {path}: not a run folder", hint="it has a config.yaml and a split.csv; see the folder runs"
@@ -48,7 +54,9 @@ def find_run(path: Path | None) -> RunFolder:
     return RunFolder(path)
 
 
-def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork = lambda *_: None) -> Plan:
+def plan_resumed(
+    run: RunFolder, changes: Mapping[str, Any], *, data: str | None = None, on_work: OnWork = lambda *_: None
+) -> Plan:
     """Makes the plan of a run again, on the same images.
 
     A finished run continues if it is given more epochs: its steps are kept, and from the next step on the learning rate
@@ -57,10 +65,12 @@ def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork 
     Args:
         run: The run folder, from :func:`find_run`.
         changes: Field of the config -> new value; only the fields in :data:`CHANGEABLE`.
+        data: Where the images are now; None: where they were.
         on_work: Called with the progress of downloads and of the check of the images.
 
     Raises:
-        ConfigError: The run is finished, or a change would make it another training.
+        ConfigError: The run is finished or another process is training it, or a change would make it another
+            training.
         DataError: Its images are missing or have changed.
     """
     given = {name: value for name, value in changes.items() if value is not None}
@@ -70,20 +80,23 @@ def plan_resumed(run: RunFolder, changes: Mapping[str, Any], *, on_work: OnWork 
             f"--{refused[0].replace('_', '-')} cannot change when a run is resumed",
             hint="remove it, or start a new run without --resume",
         )
+    if is_open(run.path / JOURNAL):
+        raise being_trained(run.path)
     file = run.path / "config.yaml"
     before = resolve(FinetuneConfig, {}, file).config
-    resolved = resolve(FinetuneConfig, given, file)
+    resolved = resolve(FinetuneConfig, given if data is None else {**given, "data": data}, file)
     if run.is_finished:
         _check_extension(run, before, resolved.config, given)
-    return make_plan(resolved, on_work=on_work, split_path=run.path / "split.csv")
+    return make_plan(resolved, on_work=on_work, run=run.path)
 
 
 def _check_extension(run: RunFolder, before: FinetuneConfig, after: FinetuneConfig, given: Mapping[str, Any]) -> None:
+    again = f"start from its model: resnet-cli finetune DATA --weights {shlex.quote(str(run.path))}"
     if before.epochs is None:
-        raise ConfigError(f"{run.path} is finished: a head that L-BFGS fitted has no epochs to continue")
+        raise ConfigError(f"{run.path} is finished: a head that L-BFGS fitted has no epochs to continue", hint=again)
     found = read_newest(run.checkpoints_path)
     if found is None:
-        raise ConfigError(f"{run.path} is finished and has no checkpoint to continue from")
+        raise ConfigError(f"{run.path} is finished and has no checkpoint to continue from", hint=again)
     done = found[0].values["epoch"] - 1
     if (after.epochs or 0) <= done or not any(name in given for name in EXTENDING):
         raise ConfigError(
@@ -97,4 +110,4 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_interrupted(folder: Path) -> bool:
-    return _is_run(folder) and not RunFolder(folder).is_finished and not is_open(folder / "events.jsonl")
+    return _is_run(folder) and not RunFolder(folder).is_finished and not is_open(folder / JOURNAL)

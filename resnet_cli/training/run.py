@@ -17,14 +17,15 @@ from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
-from resnet_cli.system.events import WorkDone
-from resnet_cli.system.intraop import fixed_threads
+from resnet_cli.system.events import Warned, WorkDone
+from resnet_cli.system.intraop import fixed_threads, given_threads
 from resnet_cli.training import exemplars
 from resnet_cli.training.assembly import build_model, head_with, run_bytes, start_network
 from resnet_cli.training.calibrate import calibrate_model
 from resnet_cli.training.checkpoint import Checkpoint, drop_after, read_newest
 from resnet_cli.training.checkpointer import Checkpointer, head_tensors
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
+from resnet_cli.training.environment import bits_warning, describe_environment
 from resnet_cli.training.events import (
     EpochDone,
     Event,
@@ -35,7 +36,7 @@ from resnet_cli.training.events import (
     ignore,
 )
 from resnet_cli.training.exemplars import Retention
-from resnet_cli.training.journal import Journal
+from resnet_cli.training.journal import JOURNAL, Journal
 from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan
@@ -68,7 +69,7 @@ def run_plan(
         folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=run_bytes(plan))
     try:
         tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
-        with Journal(folder.path / "events.jsonl", tensorboard=tensorboard) as journal:
+        with Journal(folder.path / JOURNAL, tensorboard=tensorboard) as journal:
             folder.reopen()
             folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
 
@@ -126,6 +127,7 @@ class _Run:
             snapshot=self._network.state_dict,
             write_model=self._write_model,
             data=plan.fingerprint,
+            environment=describe_environment(plan.step_compute, num_processes=distributed.size),
             every_s=plan.config.checkpoint_every,
             writes=distributed.is_main,
         )
@@ -238,6 +240,7 @@ class _Run:
             checkpoint, warnings = found
             self._restore(train_state, checkpoint)
             self._on_event(Resumed(train_state.counters.epoch, train_state.counters.step, warnings))
+            self._warn_of_changes(train_state)
         train_state.counters.elapsed_s += time.perf_counter() - self._began
         self._train_state = train_state
         options = FitOptions(
@@ -263,6 +266,15 @@ class _Run:
             on_event=self._hear,
             distributed=distributed,
         )
+
+    def _warn_of_changes(self, train_state: TrainState) -> None:
+        threads = train_state.counters.threads
+        if threads and threads[-1][1] > given_threads():
+            self._callback.changes.append(f"threads {threads[-1][1]} -> {given_threads()}")
+        if self._callback.changes:
+            text = bits_warning(self._callback.changes)
+            self._on_event(Warned([text]))
+            self._plan = dataclasses.replace(self._plan, warnings=(*self._plan.warnings, text))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, RateLowered) and self._train_state is not None and self._distributed.is_main:

@@ -1,0 +1,155 @@
+"""The images of a run that is resumed: found by their names, or by their content where they were moved or renamed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE, ImageHashes, UsedImages
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.splits import read_split_csv
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.system.events import OnWork, Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumedData:
+    """The images of a run.
+
+    Attributes:
+        dataset: The data set with the run's classes and splits, and its images in the run's order, on which the
+            training depends.
+        images: The scan of each image.
+        num_renamed: Number of images that were found by their content.
+    """
+
+    dataset: Dataset
+    images: list[ScannedImage]
+    num_renamed: int
+
+
+def open_again(config: FinetuneConfig, run: Path, *, bit_depth: int, on_work: OnWork) -> ResumedData:
+    """Opens the data of a run again, and finds its images in them.
+
+    Args:
+        config: The config of the run; ``data`` may name the place that the images were moved to.
+        run: The run folder.
+        bit_depth: Bits that the values of 16-bit images use.
+        on_work: Called with the progress of downloads, of unpacking and of the check.
+
+    Raises:
+        DataError: Images are missing, unreadable, or have other content or labels than when the run began.
+    """
+    moved = f"if the images were moved: resnet-cli finetune --resume {shlex.quote(str(run))} --data DATA"
+    try:
+        dataset = open_dataset(config.data, config, on_work=on_work)
+    except (ConfigError, DataError) as error:
+        raise DataError(f"the images of {run} cannot be used: {error.message}", hint=moved) from error
+    search = _Search(
+        dataset, run, bit_depth=bit_depth, on_check=lambda done, total: on_work("check", done, total), hint=moved
+    )
+    return search.find()
+
+
+class _Search:
+    """Looks for the images of a run in a data set.
+
+    Args:
+        dataset: The data set as it is now.
+        run: The run folder.
+        bit_depth: Bits that the values of 16-bit images use.
+        on_check: Called with the number of images that are checked.
+        hint: What to do if images are missing.
+    """
+
+    def __init__(self, dataset: Dataset, run: Path, *, bit_depth: int, on_check: Progress, hint: str) -> None:
+        self._path = run / "split.csv"
+        self._rows = read_split_csv(self._path)
+        # A class that came later takes no part.
+        known = {label for label, _ in self._rows.values()}
+        classes = [name for name in dataset.classes if name in known]
+        is_larger = 2 <= len(classes) < len(dataset.classes)
+        self._dataset = dataset.select(classes) if is_larger else dataset
+        self._bit_depth, self._on_check, self._hint = bit_depth, on_check, hint
+        record = UsedImages.read(run / USED_IMAGES_FILE)
+        # Runs of earlier versions have no record; their checkpoints tell whether any image has changed.
+        self._content: list[int] | None = None
+        if record is not None and record.num_own == len(self._rows):
+            self._content = record.hashes.content[: record.num_own].tolist()
+
+    def find(self) -> ResumedData:
+        """Finds every image, in the order of the run."""
+        named = {item.name: item for item in self._dataset.items}
+        missing = [name for name in self._rows if name not in named]
+        if not missing:
+            items = [named[name] for name in self._rows]
+            images = self._scan(items)
+            changed = self._changed(images)
+            if not changed:
+                leave_out_unreadable(items, images, "error")
+                return self._found(items, images)
+        # Renamed images are the same ones, and a name can have gone to another image.
+        if self._content is not None and (matched := self._match()):
+            return self._found(*matched)
+        if missing:
+            raise DataError(
+                f"images of this run are missing in {self._dataset.spec}: {len(missing):,} of {len(self._rows):,}, "
+                f"such as {missing[0]}",
+                hint=self._hint,
+            )
+        leave_out_unreadable(items, images, "error")
+        raise DataError(
+            f"the images have changed since this run began: {len(changed):,} of {len(self._rows):,} have other "
+            f"content, such as {changed[0]}",
+            hint="restore them, or start a new run: resnet-cli finetune DATA",
+        )
+
+    def _scan(self, items: Sequence[Item]) -> list[ScannedImage]:
+        return scan(items, signatures=False, bit_depth=self._bit_depth, on_progress=self._on_check)
+
+    def _changed(self, images: Sequence[ScannedImage]) -> list[str]:
+        """Names of the images whose content is not the recorded one."""
+        if self._content is None:
+            return []
+        now = ImageHashes.of(images).content.tolist()
+        return [name for name, one, other in zip(self._rows, self._content, now, strict=True) if one != other]
+
+    def _match(self) -> tuple[list[Item], list[ScannedImage]] | None:
+        """The images with the recorded content; None unless all are there."""
+        assert self._content is not None
+        items = self._dataset.items
+        images = self._scan(items)
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, content in enumerate(ImageHashes.of(images).content.tolist()):
+            places[content].append(place)
+        chosen = []
+        for (name, (label, _)), content in zip(self._rows.items(), self._content, strict=True):
+            left = places[content]
+            if not left:
+                return None
+            # Of copies, the one of the same name, else one with the same label.
+            best = max(left, key=lambda at: (items[at].name == name, self._label(items[at]) == label))
+            left.remove(best)
+            chosen.append(best)
+        return [items[place] for place in chosen], [images[place] for place in chosen]
+
+    def _found(self, items: Sequence[Item], images: list[ScannedImage]) -> ResumedData:
+        placed = []
+        for item, (label, written) in zip(items, self._rows.values(), strict=True):
+            split = next((name for name in SPLITS if name == written), None)
+            if self._label(item) != label or split is None:
+                raise DataError(f"{self._path}: '{item.name}' was {label} ({written}), now it is {self._label(item)}")
+            placed.append(dataclasses.replace(item, split=split))
+        num_renamed = sum(item.name != name for item, name in zip(items, self._rows, strict=True))
+        dataset = dataclasses.replace(self._dataset, items=tuple(placed), split_note=f"from {self._path}")
+        return ResumedData(dataset, images, num_renamed)
+
+    def _label(self, item: Item) -> str:
+        return self._dataset.classes[item.label]
