@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import os
+import pkgutil
 import random
 import signal
 from collections.abc import Callable
@@ -19,11 +21,12 @@ from torch import Tensor
 
 from resnet_cli import finetune
 from resnet_cli.data import loading
+from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE
 from resnet_cli.errors import ConfigError, DataError, Interrupted, ModelError
 from resnet_cli.model.weights import load_model
-from resnet_cli.runs import RunFolder, list_checkpoints
-from resnet_cli.system.events import WorkDone
-from resnet_cli.training.checkpoint import Checkpoint, read_newest
+from resnet_cli.runs import RunFolder, list_checkpoints, open_run_dataset
+from resnet_cli.system.events import Warned, WorkDone
+from resnet_cli.training.checkpoint import Checkpoint, read_newest, write_checkpoint
 from resnet_cli.training.events import EpochDone, Event, Resumed, Saved, StepDone
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed
@@ -72,10 +75,14 @@ class Stopper:
 
 
 def resume(
-    run: Path | str = "run", on_event: Callable[[Event], None] = lambda event: None, **changes: Any
+    run: Path | str = "run",
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    data: str | None = None,
+    **changes: Any,
 ) -> FinetuneResult:
     folder = find_run(Path(run))
-    return run_plan(plan_resumed(folder, changes), on_event=on_event, folder=folder)
+    return run_plan(plan_resumed(folder, changes, data=data), on_event=on_event, folder=folder)
 
 
 def stop(num_steps: int, how: signal.Signals = signal.SIGINT, **values: Any) -> Stopper:
@@ -330,8 +337,9 @@ def test_a_run_that_stopped_at_its_target_goes_on_with_another() -> None:
 def test_a_finished_probe_without_steps_cannot_go_on() -> None:
     values = {name: x for name, x in DIGITS.items() if name not in {"epochs", "batch_size"}}
     finetune(out=Path("run"), mode="frozen", **values)
-    with pytest.raises(ConfigError, match="L-BFGS"):
+    with pytest.raises(ConfigError, match="L-BFGS") as caught:
         resume(epochs=20)
+    assert caught.value.hint and "resnet-cli finetune DATA --weights run" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -397,19 +405,178 @@ def test_changed_images_are_an_error(make_folder: Callable[..., Path]) -> None:
     first = photos / "cat" / "000.jpg"
     data = first.read_bytes()
     first.write_bytes((photos / "dog" / "000.jpg").read_bytes())
-    with pytest.raises(DataError, match="the images have changed"):
+    with pytest.raises(DataError, match=r"the images have changed .*: 1 of 12 have other content, such as .*000\.jpg"):
         resume()
     first.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"000\.jpg"):
         resume()
     first.rename(photos / "dog" / "moved.jpg")
-    with pytest.raises(DataError, match="are missing"):
+    with pytest.raises(DataError, match=r"are missing in .*: 1 of 12, such as") as caught:
         resume()
+    assert caught.value.hint and "--resume run --data DATA" in caught.value.hint
     (photos / "dog" / "moved.jpg").unlink()
     first.write_bytes(data)
     # Images that came later take no part.
     (photos / "dog" / "new.jpg").write_bytes(data[:-1] + b"x")
     assert len(resume().history) == 3
+
+
+def test_images_that_were_moved_and_renamed_are_the_same_images(make_folder: Callable[..., Path]) -> None:
+    photos = make_folder({"cat": 6, "dog": 6})
+    values = {**TINY, "data": str(photos), "mode": "full", "epochs": 3, "batch_size": 4}
+    finetune(out=Path("whole"), **values)
+    stop(4, signal.SIGKILL, **values, **EACH_STEP)
+    moved = photos.rename(photos.with_name("elsewhere"))
+    with pytest.raises(DataError, match="the images of run cannot be used") as caught:
+        resume()
+    assert caught.value.hint == "if the images were moved: resnet-cli finetune --resume run --data DATA"
+    # In another order, so that images of the same name are others now, and beside new ones of a new class.
+    for folder in (moved / "cat", moved / "dog"):
+        images = sorted(folder.iterdir())
+        for number, path in enumerate(images):
+            path.rename(folder / f"{(number + 2) % len(images):03d}.new.jpg")
+        for path in sorted(folder.iterdir()):
+            path.rename(folder / path.name.replace(".new", ""))
+    (moved / "bird").mkdir()
+    (moved / "bird" / "000.jpg").write_bytes((moved / "dog" / "000.jpg").read_bytes() + b"x")
+    result = resume(data=str(moved))
+    assert_same_runs("whole", "run")
+    assert "12 of them under other names" in str(result.plan.choices)
+    # The run knows from now on where its images are.
+    assert len(open_run_dataset(load_model(Path("run"))).items) == 12
+    assert resume(epochs=4).history[-1].epoch == 4
+    image = next((moved / "cat").iterdir())
+    image.rename(moved / "dog" / "relabeled.jpg")
+    with pytest.raises(DataError, match=r"was cat .*now it is dog"):
+        resume(epochs=5)
+
+
+def test_images_that_are_not_all_where_the_user_says_are_counted(make_folder: Callable[..., Path]) -> None:
+    photos = make_folder({"cat": 6, "dog": 6})
+    values = {**TINY, "data": str(photos), "mode": "full", "epochs": 3, "batch_size": 4}
+    stop(4, signal.SIGKILL, **values, **EACH_STEP)
+    other = make_folder({"cat": 4, "dog": 6}, name="fewer")
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"are missing in .*fewer: 2 of 12, such as"):
+        resume(data=str(other))
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+
+
+def rewrite_checkpoints(run: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Writes the newest checkpoint again, with other values."""
+    checkpoint = newest(run)
+    values = dict(checkpoint.values)
+    change(values)
+    write_checkpoint(Path(run, "checkpoints"), Checkpoint(checkpoint.tensors, values), num_steps=values["num_steps"])
+
+
+def warned(events: list[Event]) -> list[str]:
+    return [text for event in events if isinstance(event, Warned) for text in event.texts]
+
+
+def test_a_run_that_is_resumed_elsewhere_says_what_has_changed() -> None:
+    finetune(out=Path("whole"), mode="full", **DIGITS)
+    stop(4, signal.SIGKILL, mode="full", **DIGITS, **EACH_STEP)
+
+    def elsewhere(values: dict[str, Any]) -> None:
+        values["environment"] |= {"torch": "2.11.0", "processor": "arm64 NEON"}
+        values["threads"] = [[0, 64]]
+
+    rewrite_checkpoints("run", elsewhere)
+    events: list[Event] = []
+    result = resume(on_event=events.append)
+    (text,) = warned(events)
+    assert text.startswith(f"resumed with torch 2.11.0 -> {torch.__version__}, processor arm64 NEON -> ")
+    assert "threads 64 -> 1: the result may differ in the last digits" in text
+    assert result.plan.warnings[-1] == text
+    assert result.threads[-1][1] == 1
+    # The same machine in between: the run is still not the uninterrupted one.
+    events.clear()
+    resume(epochs=4, on_event=events.append)
+    assert warned(events) == [text]
+
+
+def test_a_run_that_is_resumed_where_it_was_interrupted_warns_of_nothing() -> None:
+    stop(4, signal.SIGKILL, mode="full", **DIGITS, **EACH_STEP)
+    events: list[Event] = []
+    assert resume(on_event=events.append).plan.warnings == ()
+    assert warned(events) == []
+
+
+def test_a_run_of_version_0_1_0_is_resumed_and_says_what_it_did_not_record() -> None:
+    finetune(out=Path("whole"), mode="full", **DIGITS)
+    stop(4, signal.SIGKILL, mode="full", **DIGITS, **EACH_STEP)
+    Path("run", USED_IMAGES_FILE).unlink()
+
+    def earlier(values: dict[str, Any]) -> None:
+        del values["environment"], values["changes"]
+
+    rewrite_checkpoints("run", earlier)
+    events: list[Event] = []
+    resume(on_event=events.append)
+    (text,) = warned(events)
+    assert "an environment that its version of this program did not record" in text
+    rewrite_checkpoints("run", lambda values: values.update(changes=[]))
+    assert_same_runs("whole", "run")
+
+
+def test_a_run_folder_that_was_moved_is_resumed_there(here: Path) -> None:
+    values = {**DIGITS, "mode": "full", **EACH_STEP}
+    finetune(out=Path("whole"), **values)
+    stop(4, signal.SIGKILL, **values)
+    (here / "archive").mkdir()
+    Path("run").rename(here / "archive" / "run-7")
+    result = resume("archive/run-7")
+    assert result.run.path == Path("archive/run-7")
+    assert_same_runs("whole", "archive/run-7")
+    assert (here / "runs" / "latest").resolve() == here / "archive" / "run-7"
+    assert not (here / "run").exists()
+
+
+def test_a_folder_in_which_nothing_was_saved_says_how_to_start_again(here: Path) -> None:
+    (here / "run").mkdir()
+    (here / "run" / "events.jsonl").touch()
+    with pytest.raises(ConfigError, match="ended before anything was saved") as caught:
+        find_run(Path("run"))
+    assert caught.value.hint == "remove it, then start again: rm -r run"
+
+
+#: Where a process can be killed: the function that it no longer reaches, and after how many calls of it.
+PLACES = {
+    "before the first history": ("resnet_cli.runs.RunFolder.write_history", 0),
+    "between the history and the checkpoint": ("resnet_cli.training.checkpointer.write_checkpoint", 1),
+    "between the checkpoint and the removal of the one before": ("resnet_cli.training.checkpoint.prune", 1),
+    "after the last epoch, before the model": ("resnet_cli.training.run.build_model", 0),
+    "between the model and its temperature": ("resnet_cli.training.run.calibrate_model", 0),
+    "in the report": ("resnet_cli.training.report.write_report_files", 0),
+    "between the report and the metrics": ("resnet_cli.runs.RunFolder.write_metrics", 0),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_killed_anywhere_between_two_files_goes_on_to_the_same_bits(place: str) -> None:
+    name, num_calls = PLACES[place]
+    values = {**DIGITS, "mode": "full", "checkpoint_every": 1000.0}
+    finetune(out=Path("whole"), **values)
+    module, _, function = name.rpartition(".")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        owner = pkgutil.resolve_name(module)
+        calls, reach = itertools.count(), getattr(owner, function)
+
+        def kill(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == num_calls:
+                raise Killed
+            return reach(*arguments, **options)
+
+        patch.setattr(owner, function, kill)
+        # A killed process tidies nothing up.
+        patch.setattr(RunFolder, "discard", lambda self: None)
+        finetune(out=Path("run"), **values)
+    assert not RunFolder(Path("run")).is_finished
+    resume()
+    assert RunFolder(Path("run")).is_finished
+    assert_same_runs("whole", "run")
+    assert Path("run/history.csv").read_text().count("\n") == 4
 
 
 def test_a_run_of_an_earlier_version_is_resumed_unless_it_kept_views() -> None:

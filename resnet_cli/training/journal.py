@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,11 @@ class Journal:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
-        with disk_errors(path):
+        run = shlex.quote(str(path.parent))
+        hint = (
+            f"free some space, or copy the run to a folder that can be written, and resume the copy: cp -r {run} COPY"
+        )
+        with disk_errors(path, hint=hint):
             # Unbuffered, so that each line is complete or missing even after kill -9, and closing writes nothing.
             self._file = cast(BinaryIO, path.open("ab", buffering=0))
             if not _wait_for_lock(self._file):
