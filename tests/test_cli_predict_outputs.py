@@ -21,6 +21,7 @@ from typer.testing import Result
 
 from resnet_cli.cli.predict import prediction_text
 from resnet_cli.commands import predict
+from resnet_cli.model.reliability import Reliability
 from resnet_cli.prediction import Prediction
 
 
@@ -171,6 +172,41 @@ def test_unknown_is_an_answer_with_a_reason_everywhere() -> None:
     assert run("in/red.png", "--target-error", "10%").stdout.split("\t")[1] == "red"
 
 
+def test_an_image_unlike_the_training_images_keeps_its_label_and_is_marked() -> None:
+    result = run(*GOOD, "--json")
+    rows = {row["path"]: row for row in map(json.loads, result.stdout.splitlines())}
+    assert [name for name, row in rows.items() if row["unfamiliar"]] == ["in/grey.png"]
+    assert rows["in/grey.png"]["label"] == "green" and rows["in/grey.png"]["unknown"] is None
+    told = "1 of 4 images is unlike the training images (it gets a class all the same; --abstain labels it"
+    assert told in result.stderr
+    assert run(*GOOD, "--json", "--no-abstain").stdout == result.stdout
+    cells = [line.split("\t") for line in run(*GOOD).stdout.splitlines()]
+    assert [row[7:] for row in cells] == [["unlike the training images"] if row[0] == GOOD[2] else [] for row in cells]
+    assert [row[:2] for row in cells] == [[name, row["label"]] for name, row in rows.items()]
+    # Another reason for "unknown" does not hide it.
+    (line,) = run("in/grey.png", "--threshold", 0.9, "--quiet").stdout.splitlines()
+    assert line.split("\t")[1:3] == ["unknown", "only 33.6 % sure"] and line.endswith("\tunlike the training images")
+    abstained = run("in", "--abstain", "--output", "a.jsonl", exit_code=3)
+    assert '1 of 4 images is unlike the training images (it gets the label "unknown")' in abstained.stderr
+    assert "unlike" not in run("in/red.png").stderr
+
+
+def test_images_are_sorted_into_unknown_only_if_it_abstains() -> None:
+    run("in/grey.png", "--sort-into", "kept")
+    run("in/grey.png", "--sort-into", "sorted", "--abstain")
+    assert (os.listdir("kept"), os.listdir("sorted")) == (["green"], ["unknown"])
+
+
+def test_few_validation_images_mark_familiar_ones_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, known = MeanColours(), reliability()
+    predictor.path = here / "model"
+    predictor.reliability = Reliability(known.confidence[:4], known.is_right[:4], known.novelty[:4])
+    monkeypatch.setattr(predict, "open_model", lambda *_, **__: predictor)
+    result = run("in/grey.png")
+    assert "1 of 1 images is unlike" in result.stderr
+    assert "about 1 in 5 images like its training images is marked too" in result.stderr
+
+
 def test_inputs_come_from_lists_too() -> None:
     data = b"in/red.png\nin/grey.png\n"
     Path("list").write_bytes(data)
@@ -237,6 +273,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["in", "--threshold", "nan"], "--threshold"),
     (["in", "--target-error", "much"], "must be a share such as 1%"),
     (["in", "--target-error", "100%"], "--target-error 100%: should be less than 1"),
+    (["in", "--target-error", "10%", "--no-abstain"], "--no-abstain and --target-error: choose one"),
     (["in", "--target-error", "0.01%"], "no threshold can guarantee that"),
     (["in", "--embeddings", "f.txt"], "no known kind of file"),
     (["in", "--sort-into", "model"], "--sort-into model: not a folder"),
@@ -274,5 +311,8 @@ def test_a_terminal_gets_aligned_lines_and_no_escape_sequences_of_strangers() ->
     topk = (("red", 0.5), ("green", 0.3))
     known = prediction_text(Prediction("a\x1b[31m.jpg", topk)).plain
     unknown = prediction_text(Prediction("b.jpg", topk, unknown="only 50.0 % sure")).plain
+    marked = prediction_text(Prediction("c/" + 99 * "c", topk, is_unfamiliar=True)).plain
+    # In one piece also on a narrow terminal.
+    assert marked[:60].startswith(" 50.0 %  red ") and "  unlike the training images  c/" in marked[:60]
     assert known.startswith(" 50.0 %  red  ") and "\x1b" not in known
     assert unknown.startswith(" 50.0 %  unknown ") and unknown.endswith("only 50.0 % sure: red 50.0 %, green 30.0 %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from resnet_cli.model.reliability import (
     Reliability,
     abstention,
     error_bound,
+    is_unfamiliar,
     novelty,
     select_threshold,
 )
@@ -111,6 +113,21 @@ def test_nearly_all_known_images_count_as_known() -> None:
     assert np.mean(known.novelty <= known.most_novel) == pytest.approx(KNOWN_SHARE, abs=0.002)
     # Of so few there is no rank beyond the last.
     assert reliability(3).most_novel == reliability(3).novelty.max()
+
+
+@pytest.mark.parametrize("num", [1, 4, 18, 19, 40, 1000])
+def test_the_share_of_false_alarms_is_as_stated(num: int) -> None:
+    rng = np.random.default_rng(0)
+    stated = reliability(num).false_alarms
+    assert (stated <= 1 - KNOWN_SHARE + 1e-9) == (num >= 19)
+    drawn = rng.random((4000, num + 1)).astype(np.float32)
+    known = [dataclasses.replace(reliability(num), novelty=row[1:]) for row in drawn]
+    num_marked = sum(is_unfamiliar(row[:1], one) == [True] for row, one in zip(drawn, known, strict=True))
+    assert num_marked / 4000 == pytest.approx(stated, abs=0.02)
+
+
+def test_without_novelty_or_results_no_image_is_judged() -> None:
+    assert is_unfamiliar(None, reliability(9)) is is_unfamiliar(np.ones(1, np.float32), None) is None
 
 
 def test_a_rule_names_its_reason() -> None:

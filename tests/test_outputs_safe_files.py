@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -15,10 +16,12 @@ from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, predicted
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError, ImageError
-from resnet_cli.outputs.annotated import annotate_into, caption, explain_into
+from resnet_cli.model.reliability import UNLIKE
+from resnet_cli.outputs.annotated import annotate_into, caption, caption_lines, explain_into
 from resnet_cli.outputs.safe_files import folder_names, place, safe_name
 from resnet_cli.outputs.sorting import sort_into
 from resnet_cli.prediction import PredictedItem, Prediction, predict
+from resnet_cli.reporting import annotate as annotate_module
 from resnet_cli.reporting.annotate import MIN_HEIGHT_PX, MIN_WIDTH_PX, annotate
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -150,6 +153,21 @@ def test_captions() -> None:
     assert caption(Prediction("a", (("cat", 0.4),), unknown="only 40.0 % sure")) == "unknown (only 40.0 % sure)"
 
 
+def test_an_image_unlike_the_training_images_says_so_in_a_line_of_its_own() -> None:
+    unlike = Prediction("a", (("cat", 0.9816),), is_unfamiliar=True)
+    assert caption_lines(unlike) == ("cat 98.2 %", UNLIKE)
+    assert caption_lines(dataclasses.replace(unlike, unknown=UNLIKE)) == ("unknown", UNLIKE)
+    assert caption_lines(dataclasses.replace(unlike, is_unfamiliar=False)) == ("cat 98.2 %",)
+    # Whole on the smallest image.
+    assert annotate_module._fitted(UNLIKE, 13, MIN_WIDTH_PX - 8)[0] == UNLIKE
+    one, two = (
+        np.asarray(annotate(Image.new("RGB", (320, 240), "white"), *lines)).mean(axis=(1, 2))
+        for lines in (["cat"], ["cat", UNLIKE])
+    )
+    # The band of two lines is about twice as high.
+    assert 1.5 < (two < 250).sum() / (one < 250).sum() < 2.5
+
+
 NAMES = ["cat 98.2 %", "кошка 1.0 %", "猫 50.0 %", "قطة", "a\u202egnp\n\x1b[31m", "", "x" * 500 + " 12.3 %", "\udce9"]
 
 
@@ -171,7 +189,5 @@ def test_letters_stand_out_from_any_ground(ground: str) -> None:
 
 
 def test_a_long_name_keeps_its_probability(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet_cli.reporting import annotate as module
-
-    text, size = module._fitted("x" * 300 + " 12.3 %", 20, 200)
-    assert text.endswith(" 12.3 %") and "…" in text and size == module.MIN_TEXT_PX
+    text, size = annotate_module._fitted("x" * 300 + " 12.3 %", 20, 200)
+    assert text.endswith(" 12.3 %") and "…" in text and size == annotate_module.MIN_TEXT_PX

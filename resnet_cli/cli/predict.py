@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from resnet_cli.system.events import WorkDone
 
 EXIT_SOME_UNREADABLE = 3
+#: More false alarms than these are worth a line: a model with 19 validation images or more has fewer.
+FEW_FALSE_ALARMS = 0.0501
 #: Seconds between two lines of progress where stderr is not a terminal.
 LINE_EVERY_S = 5
 
@@ -248,6 +250,11 @@ def show_unfamiliar(result: PredictResult, config: PredictConfig) -> None:
     if not config.abstains:
         label = f'{get} a class all the same; --abstain labels {"it" if num == 1 else "them"} "unknown"'
     output.note(f"{num:,} of {result.num_predicted:,} images {are} unlike the training images ({label})")
+    if result.false_alarms is not None and result.false_alarms > FEW_FALSE_ALARMS:
+        output.note(
+            f"the model had few validation images to set this limit: about 1 in {1 / result.false_alarms:.0f} images "
+            "like its training images is marked too"
+        )
 
 
 def show_result(result: PredictResult, config: PredictConfig) -> None:

@@ -37,6 +37,8 @@ class PredictResult:
         num_failed: Number of images that cannot be read, with those of an earlier call.
         num_unknown: Number of images that this call labeled "unknown".
         num_unfamiliar: Number of images that this call found to be unlike the training images, whatever their label.
+        false_alarms: Expected share of marked images among images like the training images; None if the model cannot
+            tell them apart.
         num_written: Number of predictions in the output that this result describes.
         num_before: Number of predictions in it that an earlier call had written; None if there was none.
         failed: The folder that records why images cannot be read; None if only events do.
@@ -46,6 +48,7 @@ class PredictResult:
     num_failed: int
     num_unknown: int
     num_unfamiliar: int
+    false_alarms: float | None
     num_written: int
     num_before: int | None = None
     failed: Path | None = None
@@ -116,6 +119,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         num_failed=num_failed + done.num_failed,
         num_unknown=num_unknown,
         num_unfamiliar=num_unfamiliar,
+        false_alarms=predictor.reliability.false_alarms if predictor.reliability else None,
         num_written=num - num_failed,
     )
 

@@ -122,6 +122,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
         num_failed=num_failed,
         num_unknown=new.num_unknown,
         num_unfamiliar=new.num_unfamiliar,
+        false_alarms=predictor.reliability.false_alarms if predictor.reliability else None,
         num_written=num - num_failed,
         num_before=before.num - before.num_failed if skipped else None,
         failed=config.output / shards.FAILED_FOLDER,

@@ -68,8 +68,19 @@ class Reliability:
 
         Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, if there is one.
         """
-        rank = min(len(self.novelty), math.ceil((len(self.novelty) + 1) * KNOWN_SHARE))
-        return float(np.sort(self.novelty)[rank - 1])
+        return float(np.sort(self.novelty)[self._rank - 1])
+
+    @property
+    def false_alarms(self) -> float:
+        """Expected share of new images above ``most_novel`` among images like the validation images.
+
+        At most ``1 - KNOWN_SHARE`` with 19 images or more; with fewer no threshold among them can keep it so low.
+        """
+        return 1 - self._rank / (len(self.novelty) + 1)
+
+    @property
+    def _rank(self) -> int:
+        return min(len(self.novelty), math.ceil((len(self.novelty) + 1) * KNOWN_SHARE))
 
 
 @dataclasses.dataclass(frozen=True)
