@@ -90,7 +90,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
             except _CutError as error:
                 if not _is_cut(file, kind, end, made_by):
                     raise DataError(
-                        f"{path}: row {len(keys) + 1} was not written by this version of resnet-cli: {error}",
+                        f"{path}: row {len(keys) + 1} was not written by this program, or by another version: {error}",
                         hint="choose another name for --output",
                     ) from None
     except OSError as error:
