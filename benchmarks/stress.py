@@ -43,6 +43,8 @@ from .stress_server import Command, Server, narrow_environment
 SPLITS = {"train": 12, "val": 6, "test": 6}
 COLORS = {"blue": (90, 90, 170), "green": (90, 170, 90), "red": (170, 90, 90)}
 TIMEOUT_S = 300
+#: Size of the small file system before it shrinks: the command asks for the room that networks of the whole size need.
+DISK = "4G"
 #: A server runs until it is told to stop.
 SERVE_S = 3.0
 SIGNALS = {"kill -9": signal.SIGKILL, "SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
@@ -50,7 +52,8 @@ SIGNALS = {"kill -9": signal.SIGKILL, "SIGINT": signal.SIGINT, "SIGTERM": signal
 CODES = {
     "kill -9": {-9},
     "SIGINT": {130},
-    "SIGTERM": {143},
+    # The second before the command has begun.
+    "SIGTERM": {143, -15},
     "file size": {6},
     "small disk": {6},
     "full stdout": {6},
@@ -170,14 +173,14 @@ class Run:
         self._world, self._outcome, self._rng, self._server, self._folder = world, outcome, rng, server, folder
         self._job: Job = JOBS[outcome.job]
         self._env = narrow_environment(folder)
-        if rng.random() < 0.5:
-            shutil.copytree(world.root / "cache", folder / "cache")
 
     def carry_out(self) -> None:
         """Runs the command, disturbs it, checks what it leaves, continues it, and checks the result."""
         kind = self._outcome.disturbance
         with self._small_disk(kind == "small disk"):
             _copy_runs(self._world, self._folder, ["base", "other"] if kind == "latest switched" else ["base"])
+            if self._rng.random() < 0.5:
+                shutil.copytree(self._world.root / "cache", self._folder / "cache")
             code = self._disturb(kind)
             try:
                 look(self._folder, self._job)
@@ -237,6 +240,12 @@ class Run:
         if kind in SIGNALS:
             if not until.wait(delay):
                 command.send(SIGNALS[kind])
+        elif kind == "small disk":
+            until.wait(self._rng.choice([0, delay]))
+            spare = self._rng.choice([0, 4096, 40_960, 204_800, 819_200])
+            # It is refused if the command has written more in the meantime.
+            while not self._resize(str(shutil.disk_usage(self._folder).used + spare)) and not until.is_set():
+                pass
         elif reader is not None:
             until.wait(delay)
             os.close(reader)
@@ -272,7 +281,8 @@ class Run:
 
     def _continue(self, code: int) -> None:
         job, folder = self._job, self._folder
-        (folder / "ballast").unlink(missing_ok=True)
+        if self._outcome.disturbance == "small disk":
+            self._resize(DISK)
         run = folder / "new"
         is_finished = code == 0 or (run / "metrics.json").exists()
         if not is_finished and job.words[0] != "serve":
@@ -327,21 +337,19 @@ class Run:
 
     @contextlib.contextmanager
     def _small_disk(self, is_small: bool) -> Iterator[None]:
-        """Mounts a small file system on the folder, with room for the base run and little more."""
+        """Mounts a file system on the folder, which shrinks while the command runs."""
         if not is_small:
             yield
             return
-        used = sum(path.stat().st_size for path in (self._world.root / "runs" / "base").rglob("*") if path.is_file())
-        shutil.rmtree(self._folder / "cache", ignore_errors=True)
-        spare = self._rng.choice([0, 4096, 40_000, 200_000, 800_000, 1_500_000])
-        size = 60_000_000
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self._folder)]
-        subprocess.run(mount, check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(self._folder)], check=True)
         try:
-            (self._folder / "ballast").write_bytes(b"\0" * (size - used - 300_000 - spare))
             yield
         finally:
             subprocess.run(["umount", "-l", str(self._folder)], check=True)
+
+    def _resize(self, size: str) -> bool:
+        mount = ["mount", "-o", f"remount,size={size}", str(self._folder)]
+        return subprocess.run(mount, check=False, capture_output=True).returncode == 0
 
 
 def _alternate() -> Iterator[str]:

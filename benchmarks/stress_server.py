@@ -24,6 +24,7 @@ from resnet_cli.cli import main
 from resnet_cli.cli import predict, evaluate, export, finetune, inspect, progress
 from resnet_cli.commands import predict, evaluate, export, finetune, inspect, studies
 torch.set_num_threads(1)
+answers = os.fdopen(os.dup(1), "w")
 for line in sys.stdin:
     job = json.loads(line)
     child = os.fork()
@@ -41,6 +42,8 @@ for line in sys.stdin:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = job["argv"]
         code = 1
+        # The other end learns the number of the process once there is something to disturb.
+        print(os.getpid(), file=answers, flush=True)
         try:
             main()
         except SystemExit as end:
@@ -49,8 +52,7 @@ for line in sys.stdin:
             traceback.print_exc()
         finally:
             os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
 """
 
 

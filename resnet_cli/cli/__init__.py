@@ -143,12 +143,12 @@ def _main(
 
 def main() -> None:
     """The ``resnet-cli`` command."""
-    from resnet_cli.cli import output, streams
-
-    streams.prepare_streams()
-    output.prepare_warnings()
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        from resnet_cli.cli import output, streams
+
+        streams.prepare_streams()
+        output.prepare_warnings()
         try:
             app()
         finally:
@@ -157,8 +157,8 @@ def main() -> None:
         # --help, --version and completions are printed outside of any command.
         output.show_error(error, as_json=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(interrupt.exit_code if isinstance(interrupt, Interrupted) else EXIT_INTERRUPTED)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -58,7 +59,8 @@ class Journal:
                 raise being_trained(path.parent)
             _drop_torn_line(path)
         if tensorboard is not None:
-            self._board = SummaryWriter(str(tensorboard))
+            with disk_errors(tensorboard):
+                self._board = SummaryWriter(str(tensorboard))
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +70,9 @@ class Journal:
     ) -> None:
         self._file.close()
         if self._board is not None:
-            self._board.close()
+            # Its files may be what has ended the training.
+            with contextlib.suppress(OSError) if error is not None else disk_errors(self._path.parent, "write in"):
+                self._board.close()
 
     def __call__(self, event: Event) -> None:
         """Writes one event.
@@ -85,7 +89,8 @@ class Journal:
             if self._file.write(line) < len(line):
                 raise OSError("only a part could be written")
         if self._board is not None:
-            self._draw(event)
+            with disk_errors(self._path.parent, "write TensorBoard's files in", hint="free some space"):
+                self._draw(event)
 
     def _draw(self, event: Event) -> None:
         if isinstance(event, StepDone):
