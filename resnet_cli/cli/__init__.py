@@ -149,6 +149,7 @@ def main() -> None:
 
         streams.prepare_streams()
         output.prepare_warnings()
+        output.prepare_threads()
         try:
             app()
         finally:

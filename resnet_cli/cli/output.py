@@ -11,6 +11,7 @@ import csv
 import json
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,19 @@ def prepare_warnings() -> None:
             python_prints(message, category, *where, **details)
 
     warnings.showwarning = print_warning
+
+
+def prepare_threads() -> None:
+    """Keeps quiet about a full disk that a library's thread has met: the library tells the main thread, too."""
+    from resnet_cli.system.paths import FULL_DISK
+
+    python_prints = threading.excepthook
+
+    def print_exception(ended: threading.ExceptHookArgs) -> None:
+        if not (isinstance(ended.exc_value, OSError) and ended.exc_value.errno in FULL_DISK):
+            python_prints(ended)
+
+    threading.excepthook = print_exception
 
 
 def show(*renderables: RenderableType) -> None:
