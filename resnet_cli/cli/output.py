@@ -40,6 +40,8 @@ def stderr() -> Console:
 
 def prepare_warnings() -> None:
     """Prints the warnings of this package as others are printed, without the line of code that Python adds."""
+    # Of scikit-learn, which starts no processes here, in a container without shared memory.
+    warnings.filterwarnings("ignore", message=r".*joblib will operate in serial mode")
     python_prints = warnings.showwarning
 
     def print_warning(message: Warning | str, category: type[Warning], *where: Any, **details: Any) -> None:

@@ -17,6 +17,7 @@ from resnet_cli.evaluation.predictions_file import check_name, write_predictions
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import open_predictor
+from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.text import Summarized, percent
@@ -96,6 +97,8 @@ def evaluate_model(
     """
     if config.save_predictions is not None:
         check_name(config.save_predictions, "--save-predictions")
+    if not config.no_report:
+        require_temporary_folder(config.out)
     model = open_model(spec, config, on_event)
     if config.target_error is not None:
         # Refused before anything is computed.

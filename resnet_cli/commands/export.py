@@ -20,6 +20,7 @@ from resnet_cli.exporting.parity import Parity
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
+from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import (
     atomic_folder,
@@ -121,6 +122,7 @@ def export(
         VerificationError: The file's predictions differ; nothing is written or pushed.
         ResnetCliError: See ``resnet_cli.errors``; no incomplete file is left.
     """
+    require_temporary_folder(config.out)
     target = destination(config)
     model = _open(model, config)
     began = time.monotonic()

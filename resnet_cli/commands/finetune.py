@@ -11,7 +11,9 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import resolve_model
 from resnet_cli.runs import RunFolder
+from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import WorkDone
+from resnet_cli.system.paths import RUNS
 from resnet_cli.training import launch
 from resnet_cli.training.distributed import Distributed
 from resnet_cli.training.estimate import Estimate, estimate
@@ -106,11 +108,13 @@ def _resolve(
     if request.resume:
         run = find_run(None if request.data is None else Path(request.data))
         machine = {name: request.flags.get(name) for name in ("device", "devices")}
+        require_temporary_folder(run.path)
         return run, None, resolve(FinetuneConfig, machine, run.path / "config.yaml").config
     flags = {**request.flags, "data": request.data}
     if num_started:
         flags["devices"] = num_started
     resolved = resolve(FinetuneConfig, flags, request.config_file)
+    require_temporary_folder(resolved.config.out or RUNS)
     return None, resolved, resolved.config
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,6 +18,7 @@ from resnet_cli.outputs import ray_blocks, ray_cluster, shards
 from resnet_cli.outputs.opening import check_parents
 from resnet_cli.prediction import Predictor, abstention_rule
 from resnet_cli.predictor import TorchPredictor
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.events import Loading, WorkDone
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -65,8 +65,8 @@ class LoadOnnx:
         """The opened model."""
         from resnet_cli.exported.onnx import OnnxModel
 
-        with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
-            path = Path(folder) / "model.onnx"
+        with temporary_folder() as folder:
+            path = folder / "model.onnx"
             path.write_bytes(self.data)
             return OnnxModel.load(path, threads=num_threads)
 

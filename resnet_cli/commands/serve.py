@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_cli.errors import ConfigError, Interrupted, missing_extra
 from resnet_cli.images import MAX_PIXELS, Pixels
 from resnet_cli.prediction import Predictor, abstention_rule
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.paths import LATEST, user_path
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
     from resnet_cli.exporting.serving_model import open_for_serving
 
     check_trust([spec], trusted=config.trust)
-    with tempfile.TemporaryDirectory(prefix="resnet-cli-") as scratch:
-        found = open_for_serving(spec, Path(scratch), offline=config.offline, trusted=config.trust)
+    with temporary_folder() as scratch:
+        found = open_for_serving(spec, scratch, offline=config.offline, trusted=config.trust)
     found.name = spec
     return found
 

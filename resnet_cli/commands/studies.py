@@ -27,6 +27,7 @@ from resnet_cli.studies.clean_backbone import clean_backbone
 from resnet_cli.studies.label_audit import LabelAudit, audit_labels, audit_table
 from resnet_cli.studies.learning_curve import LearningCurve, learning_curve, part_sizes
 from resnet_cli.studies.robustness import MAX_IMAGES, Robustness, robustness
+from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
@@ -160,6 +161,8 @@ def run_study(
         DataError: There are too few images, or images that cannot be read.
     """
     assert config.study is not None
+    # torch wants one for its compiler, which its optimizers load.
+    require_temporary_folder(config.out)
     predictor = open_model(spec, config, on_event)
     if not isinstance(predictor, TorchPredictor):
         flag = flag_name(EvalConfig, config.study)

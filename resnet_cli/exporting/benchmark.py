@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, check, model_output
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.events import OnWork
 
 #: Name -> options of the export.
@@ -73,8 +73,8 @@ def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = No
     rows: list[FormatResult] = []
     for name, options in VARIANTS.items():
         job = Job(model, config.model_copy(update=options))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
+        with temporary_folder() as folder:
+            path = folder / "model"
             if job.is_folder:
                 path.mkdir()
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import multiprocessing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from resnet_cli.errors import ModelError, VerificationError
+from resnet_cli.errors import ModelError, ResnetCliError, SetupError, VerificationError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exported.opening import exported_kind, open_exported
 from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from resnet_cli.model.model_file import Model
     from resnet_cli.prediction import Predictor
 
@@ -42,11 +44,43 @@ def open_for_serving(model: str, scratch: Path, *, offline: bool = False, truste
         return OnnxModel.load(path, without_preprocessing=True)
     if exported_kind(path):
         return open_exported(path, trusted=trusted)
-    made = scratch / _EXPORTED
-    # Not forked, since torch and ONNX Runtime have threads.
+    made = _make_in_new_process(model, scratch / _EXPORTED, offline=offline)
+    return OnnxModel.load(made, without_preprocessing=True)
+
+
+def _make_in_new_process(model: str, made: Path, *, offline: bool) -> Path:
+    # Not forked, since torch and ONNX Runtime have threads. Not an executor, whose semaphores need shared memory.
     spawning = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawning) as pool:
-        return OnnxModel.load(pool.submit(_make, model, made, offline=offline).result(), without_preprocessing=True)
+    receiver, sender = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=_send_made, args=(sender, model, made, offline))
+    process.start()
+    # Only the other process has this end now: if it is killed, the pipe is closed.
+    sender.close()
+    try:
+        outcome: Path | ResnetCliError = receiver.recv()
+    except EOFError:
+        process.join()
+        raise SetupError(
+            f"the process that makes an ONNX file of {model} has ended with exit code {process.exitcode}",
+            hint="is there enough memory? Or export it first: resnet-cli export MODEL",
+        ) from None
+    finally:
+        # After an interrupt, there is nobody to make the file for.
+        process.terminate()
+        process.join()
+        receiver.close()
+    if isinstance(outcome, ResnetCliError):
+        raise outcome
+    return outcome
+
+
+def _send_made(sender: Connection, model: str, made: Path, offline: bool) -> None:
+    # A terminal's Ctrl-C interrupts both processes; the other one says so.
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            sender.send(_make(model, made, offline=offline))
+        except ResnetCliError as error:
+            sender.send(error)
 
 
 def _make(model: str, made: Path, *, offline: bool) -> Path:

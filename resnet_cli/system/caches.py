@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
 import importlib
 import os
@@ -15,6 +16,7 @@ import shutil
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from resnet_cli.errors import DiskError
@@ -86,24 +88,64 @@ def scratch_dir() -> Path:
     Raises:
         DiskError: No folder for temporary files can be written.
     """
-    find_temporary_folder()
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="resnet-cli-"))
-    except OSError as error:
-        raise _no_temporary_folder(error) from error
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    require_temporary_folder()
+    return _temporary_in(None)
 
 
-def find_temporary_folder() -> None:
-    """If Python finds no folder for temporary files, chooses one for this process and its children, if there is any."""
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yields an empty folder that is removed at the end of the block.
+
+    Raises:
+        DiskError: No folder for temporary files can be written.
+    """
+    require_temporary_folder()
+    with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
+        yield Path(folder)
+
+
+def find_temporary_folder(out: Path | None = None) -> bool:
+    """If Python finds no folder for temporary files, chooses one for this process and its children.
+
+    Args:
+        out: A path that will be written: a temporary folder beside it is the last choice.
+
+    Returns:
+        Whether there is a folder.
+    """
     with contextlib.suppress(OSError):
         tempfile.gettempdir()
-        return
+        return True
     for folder in (str(cache_dir()), _SHARED_MEMORY):
         with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder):
             tempfile.tempdir = os.environ["TMPDIR"] = folder
-            return
+            return True
+    if out is None:
+        return False
+    beside = next(folder for folder in out.absolute().parents if folder.is_dir())
+    with contextlib.suppress(OSError):
+        tempfile.tempdir = os.environ["TMPDIR"] = str(_temporary_in(beside))
+        return True
+    return False
+
+
+def require_temporary_folder(out: Path | None = None) -> None:
+    """Finds a folder for temporary files before hours of work that need one at their end.
+
+    Args:
+        out: A path that will be written; None if it is not known yet.
+
+    Raises:
+        DiskError: No folder can be written.
+    """
+    if not find_temporary_folder(out):
+        raise _no_temporary_folder(OSError(errno.EROFS, os.strerror(errno.EROFS)))
+
+
+def _temporary_in(place: Path | None) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=".resnet-cli-" if place else "resnet-cli-", dir=place))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @functools.cache
@@ -119,8 +161,8 @@ def import_matplotlib() -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        # It finds its folders here, the first one when it is imported.
-        importlib.import_module("matplotlib").get_cachedir()
+        # This module reads or makes the list of fonts in that folder.
+        importlib.import_module("matplotlib.font_manager")
     except OSError as error:
         raise _no_temporary_folder(error) from error
     finally:

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from resnet_cli.config.base import flag_name
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError, Interrupted, ResnetCliError, SetupError
 from resnet_cli.runs import RunFolder
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Warned
 from resnet_cli.system.paths import RUNS, refuse_existing
@@ -201,7 +201,7 @@ def _run_processes(num: int, command: list[str]) -> dict[int, int]:
     # Our own messages replace those of TorchElastic.
     logging.disable(logging.ERROR)
     try:
-        with tempfile.TemporaryDirectory() as logs:
+        with temporary_folder() as logs:
             # As ``torchrun --standalone`` does it, but without restarts, which it makes after errors of every kind.
             config = LaunchConfig(
                 min_nodes=1,
@@ -212,7 +212,7 @@ def _run_processes(num: int, command: list[str]) -> dict[int, int]:
                 rdzv_endpoint="localhost:0",
                 local_addr="localhost",
                 max_restarts=0,
-                logs_specs=DefaultLogsSpecs(log_dir=logs),
+                logs_specs=DefaultLogsSpecs(log_dir=str(logs)),
             )
             elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:

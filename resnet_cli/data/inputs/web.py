@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import threading
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from PIL import Image
@@ -16,6 +14,7 @@ from resnet_cli.images import decode
 from resnet_cli.network import addresses
 from resnet_cli.network.download import is_offline
 from resnet_cli.network.transfer import RemoteFile, Transfer
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.text import size
 
 #: Size of a 50-megapixel photo as PNG; a network with 224 pixels needs no larger image.
@@ -112,7 +111,7 @@ def fetch_image(url: str, *, offline: bool = False) -> bytes:
         if max(done, total or 0) > MAX_BYTES:
             raise NetworkError(f"more than {size(MAX_BYTES)}", hint="download it by hand, and give the file")
 
-    with tempfile.TemporaryDirectory(prefix="resnet-cli-") as folder:
-        transfer = Transfer(file, address, Path(folder), check, TIMEOUT_S)
+    with temporary_folder() as folder:
+        transfer = Transfer(file, address, folder, check, TIMEOUT_S)
         transfer.run(RETRIES)
         return transfer.part.read_bytes()

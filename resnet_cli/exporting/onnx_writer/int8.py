@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -21,6 +19,7 @@ from onnxruntime.quantization import (
 )
 
 from resnet_cli.exporting.onnx_writer.graph import IR_VERSION
+from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.no_telemetry import import_onnxruntime
 
 #: Operators that are computed in int8; head, softmax and preprocessing stay float.
@@ -54,8 +53,8 @@ def quantise(proto: ModelProto, feeds: Iterable[dict[str, NDArray[Any]]]) -> Mod
     copied = ModelProto()
     copied.CopyFrom(proto)
     import_onnxruntime()
-    with tempfile.TemporaryDirectory() as folder, _without_advice():
-        made = Path(folder) / "int8.onnx"
+    with temporary_folder() as folder, _without_advice():
+        made = folder / "int8.onnx"
         quantize_static(
             copied,
             made,
