@@ -105,7 +105,7 @@ def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> 
         ("evaluated on", f"{scores.num_images:,} images of {images.dataset.name}", _split_name(images.split)),
         ("classes", f"{len(model.classes):,}", ""),
         ("trained on", str(trained.get("name", "")), str(trained.get("split", ""))),
-        ("weights", str(about.get("weights", "")), ""),
+        ("weights", str(about.get("weights", "")), str(about.get("weights_reading", ""))),
         ("temperature", f"{scores.temperature:.3g}", "fitted on validation" if model.reliability else ""),
         ("tta", scores.tta, "") if scores.tta != "none" else ("tta", "", ""),
         (

@@ -69,8 +69,8 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     weights: Annotated[
         str,
         Flag(
-            "auto, imagenet-v1, imagenet-v2, timm-a1, hf:OWNER/NAME, a .pth or .safetensors file, a run folder, or "
-            "none.",
+            "auto, imagenet-v1, imagenet-v2, timm-a1, hf:OWNER/NAME, ResNet-50 weights of any trainer (.pth, .ckpt, "
+            ".safetensors), a run folder, or none.",
             TRAINING,
             completes="model",
         ),

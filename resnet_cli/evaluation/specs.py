@@ -9,12 +9,12 @@ from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
 from resnet_cli.data.sources.fetching.remote import is_remote
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
-from resnet_cli.model.model_file import MODEL_FILE
+from resnet_cli.model.weights import WEIGHTS_FILES
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
 from resnet_cli.system.paths import LATEST, user_path
 
-MODEL_SUFFIXES = frozenset({".safetensors", ".pth", ".pt"})
+MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pth.tar", "pytorch_model.bin", ".safetensors.index.json")
 
 
 def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], str | None]:
@@ -74,11 +74,11 @@ def _is_model(spec: str, *, may_be_data: bool) -> bool:
     if spec.startswith("hf:"):
         return not may_be_data
     path = user_path(spec)
-    if path.suffix.lower() in MODEL_SUFFIXES or path.name == "latest" or exported_kind(path):
+    if path.name.lower().endswith(MODEL_SUFFIXES) or path.name == "latest" or exported_kind(path):
         return True
     if os.path.isdir(path):
         # A run that was stopped early has a config and no model yet.
-        return os.path.isfile(path / MODEL_FILE) or os.path.isfile(path / "split.csv")
+        return any(os.path.isfile(path / name) for name in (*WEIGHTS_FILES, "split.csv"))
     if spec in DATASETS or is_remote(spec) or os.path.exists(path):
         return False
     raise ConfigError(

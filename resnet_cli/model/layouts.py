@@ -36,7 +36,7 @@ MAX_DEPTH, MAX_DICTS = 6, 100_000
 _BETTER, _WORSE = {"ema", "teacher", "swa", "averaged"}, {"momentum", "k", "key", "target", "student"}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _COUNTER = "num_batches_tracked"
-_HEAD = re.compile(r"(?:^|\.)(?:fc|head|heads|classifier|linear|last_linear|logits|cls)(?:\.|$)")
+_HEAD = re.compile(r"(?:^|\.)(?:fc|head|heads|classifier|linear|last_linear|logits|cls)(?:\.\d+)?$")
 _HINT = "give ResNet-50 weights, such as torchvision's or timm's resnet50, or a model of this program"
 
 
@@ -180,16 +180,19 @@ def _copies(place: tuple[str, ...], table: Mapping[str, Tensor]) -> Iterator[_Co
         originals.setdefault(_WRAPPERS.sub("", name), name)
     clean = {name: table[original] for name, original in originals.items()}
     for layout in LAYOUTS:
-        for anchor in [name for name in clean if f".{name}".endswith(f".{layout.anchor}")]:
-            prefix = anchor.removesuffix(layout.anchor)
+        prefixes: dict[str, str] = {}
+        for anchor in layout.anchors:
+            for name, original in originals.items():
+                if f".{name}".endswith(f".{anchor}"):
+                    prefix = name.removesuffix(anchor)
+                    # A wrapper inside the network's own names is as much a part of the reading as one before them.
+                    inside = prefix or "".join(dict.fromkeys(_WRAPPERS.findall(original)))
+                    prefixes.setdefault(prefix, original.removesuffix(anchor) if original.endswith(anchor) else inside)
+        for prefix, shown in prefixes.items():
             inner = {name.removeprefix(prefix): x for name, x in clean.items() if name.startswith(prefix)}
             renamed = {name: layout.rename(name) for name in inner}
             backbone = {new: inner[name] for name, new in renamed.items() if new is not None}
             others = {name: inner[name] for name, new in renamed.items() if new is None}
-            original = originals[anchor]
-            # A wrapper inside the network's own names is as much a part of the reading as one before them.
-            inside = prefix or "".join(dict.fromkeys(_WRAPPERS.findall(original)))
-            shown = original.removesuffix(layout.anchor) if original.endswith(layout.anchor) else inside
             yield _Copy(place, prefix, shown, layout, backbone, others, clean)
 
 

@@ -108,8 +108,14 @@ def _unpickle(path: Path) -> Any:
     """Loads what ``torch.save`` wrote; what is not tensors becomes plain data or a placeholder (``inert.py``)."""
     try:
         # The list of names is torch's own, for the whole process: not while another thread is about to leave it.
-        with _LOADING, torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with (
+            # Not the path: torch.load reads whatever is called .safetensors as safetensors.
+            path.open("rb") as file,
+            _LOADING,
+            torch.serialization.safe_globals(ALLOWED),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _untrusted(path, error) from error
     except Exception as error:

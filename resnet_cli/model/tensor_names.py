@@ -18,12 +18,13 @@ class Layout:
     """A way to name the tensors of a ResNet.
 
     Attributes:
-        anchor: The name of the first convolution of the first block.
+        anchors: The names of the first convolution of the first block and of the last one of the last block: where one
+            of them is, there is a network, or a part of one.
         rename: A name without its prefix -> torchvision's; None if it is not part of the backbone.
         label: What the plan calls it; empty for torchvision's own.
     """
 
-    anchor: str
+    anchors: tuple[str, str]
     rename: Callable[[str], str | None]
     label: str
 
@@ -54,7 +55,14 @@ def _from_children(name: str) -> str | None:
 #: Source: torchvision/models/resnet.py; transformers/models/resnet/modeling_resnet.py; and
 #: ``nn.Sequential(*resnet.children())``, as in fastai's ``create_body``.
 LAYOUTS = (
-    Layout("layer1.0.conv1.weight", _same, ""),
-    Layout("encoder.stages.0.layers.0.layer.0.convolution.weight", _from_transformers, "transformers"),
-    Layout("4.0.conv1.weight", _from_children, "an nn.Sequential of torchvision's layers"),
+    Layout(("layer1.0.conv1.weight", "layer4.2.conv3.weight"), _same, ""),
+    Layout(
+        (
+            "encoder.stages.0.layers.0.layer.0.convolution.weight",
+            "encoder.stages.3.layers.2.layer.2.convolution.weight",
+        ),
+        _from_transformers,
+        "transformers",
+    ),
+    Layout(("4.0.conv1.weight", "7.2.conv3.weight"), _from_children, "an nn.Sequential of torchvision's layers"),
 )

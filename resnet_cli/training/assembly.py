@@ -100,6 +100,7 @@ def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"name": plan.dataset.name, "num_images": counts, "split": plan.dataset.split_note},
         "weights": Path(plan.weights.name).name,
+        "weights_reading": plan.weights.reading,
         "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},
         "classes_kept_from": list(plan.start.classes) if plan.config.add and plan.start else [],
         "best": dataclasses.asdict(best),

@@ -86,6 +86,7 @@ class FinetuneResult(Summarized):
             "model": str(self.run.model_path),
             "mode": self.plan.mode,
             "weights": self.plan.weights.name,
+            "weights_reading": self.plan.weights.reading,
             "precision": self.plan.compute.precision,
             "num_classes": len(self.model.classes),
             "num_skipped": len(self.plan.skipped),
