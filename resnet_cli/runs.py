@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from resnet_cli.config.base import resolve, to_yaml
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import apply_split_csv, read_split_names, split_csv, write_rows
+from resnet_cli.data.splits import apply_split_csv, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.system.latest import mark_latest
@@ -213,21 +213,22 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
         ConfigError: The model is not in a run folder.
         DataError: The data are missing or have changed.
     """
-    found = _find_run_files(model)
-    if found is None:
+    folder = find_run_folder(model.path)
+    if folder is None:
         raise ConfigError(
             f"{model.path} is not in a run folder, so its own test images are unknown",
             hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
         )
-    config, split_path = found
+    config = read_run_config(folder)
     try:
         dataset = open_dataset(config.data, config.model_copy(update={"offline": offline or config.offline}))
     except DataError as error:
         raise DataError(
-            f"the images that {split_path.parent} was trained on can no longer be used: {error.message}",
-            hint=f"name other data: resnet-cli eval {shlex.quote(str(model.path))} DATA",
+            f"the images that {folder} was trained on can no longer be used: {error.message}",
+            hint="if they were moved, name the new place, where its test split is found again: "
+            f"resnet-cli eval {shlex.quote(str(model.path))} NEWPATH",
         ) from error
-    return apply_split_csv(dataset, split_path, complete=split)
+    return apply_split_csv(dataset, folder / "split.csv", complete=split)
 
 
 def used_by_run_of(model_path: Path) -> UsedImages:
@@ -249,51 +250,19 @@ def used_by_run_of(model_path: Path) -> UsedImages:
     return found
 
 
-def count_trained(model: Known, spec: str, items: Sequence[Item]) -> int:
-    """Counts the images that the model's own run was trained on, as far as its folder tells.
-
-    Args:
-        model: A model; without a run folder the count is 0.
-        spec: Spec of the data set that the items come from.
-        items: The images.
-    """
-    found = _find_run_files(model)
-    if found is None or found[0].data != spec:
-        return 0
-    trained = read_split_names(found[1], "train")
-    return sum(item.name in trained for item in items)
-
-
-def _find_run_files(model: Known) -> tuple[FinetuneConfig, Path] | None:
-    """The config and the split file of the run folder that a model is in; None if it is in none."""
-    if model.path is None:
+def find_run_folder(model_path: Path | None) -> Path | None:
+    """The run folder that a model file is in; None if it is in none."""
+    if model_path is None:
         return None
-    folder = model.path.resolve().parent
-    config_path, split_path = folder / "config.yaml", folder / "split.csv"
-    if not config_path.is_file() or not split_path.is_file():
-        return None
-    return resolve(FinetuneConfig, {}, config_path, is_record=True).config, split_path
+    folder = model_path.resolve().parent
+    is_run = (folder / "config.yaml").is_file() and (folder / "split.csv").is_file()
+    return folder if is_run else None
 
 
-def choose_items(dataset: Dataset, model: Known, split: str | None) -> tuple[str, list[Item]]:
-    """Selects the images to evaluate a model on, with labels that index the model's classes.
-
-    Args:
-        dataset: A data set whose classes the model has.
-        model: The model.
-        split: The split; None for test, else val, else all.
-
-    Returns:
-        The name of the split and its items.
+def read_run_config(folder: Path) -> FinetuneConfig:
+    """The config that a run recorded.
 
     Raises:
-        DataError: The split is empty, or the model lacks a class.
+        ConfigError: It is damaged.
     """
-    aligned = dataset.relabel(model.classes)
-    found = [name for name in SPLITS if aligned.split(name)]
-    if split is None:
-        split = next((name for name in ("test", "val") if name in found), "all")
-    items = [item for item in aligned.items if split in {"all", item.split}]
-    if not items:
-        raise DataError(f"--split {split}: {dataset.name} has only {', '.join(found)}", hint="or use --split all")
-    return split, items
+    return resolve(FinetuneConfig, {}, folder / "config.yaml", is_record=True).config

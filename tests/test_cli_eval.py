@@ -32,7 +32,7 @@ def latest(full_run: Trained) -> None:
 FIGURES = {"num_images", "top1", "top5", "loss", "macro", "weighted", "per_class", "confusion", "balanced_accuracy"}
 FIGURES |= {"kappa", "mcc", "roc_auc", "average_precision", "brier", "ece", "intervals", "calibration"}
 FIGURES |= {"risk_coverage", "unfamiliar", "slices"}
-KEYS = {"schema_version", "model", "data", "precision", "split", "tta", "target", "report"} | FIGURES
+KEYS = {"schema_version", "model", "data", "precision", "split", "seen", "tta", "target", "report"} | FIGURES
 
 
 def evaluated(*arguments: object) -> Any:
@@ -203,7 +203,7 @@ def test_saved_answers_give_the_same_figures_again(full_run: Trained, tmp_path: 
     path = tmp_path / "answers.csv"
     found = evaluated(full_run.run, "--save-predictions", path, "--slice", "parent")
     again = json.loads(run_cli("eval", "--from-predictions", path, "--json").stdout)
-    assert {name for name in KEYS if found[name] != again[name]} == {"model", "data", "precision", "split"}
+    assert {name for name in KEYS if found[name] != again[name]} == {"model", "data", "precision", "split", "seen"}
     assert [one["group"] for one in found["slices"]] and len(found["slices"]) == 3
     (tmp_path / "folder.csv").mkdir()
     refused = run_cli("eval", full_run.run, "--save-predictions", tmp_path / "folder.csv", "--no-report")

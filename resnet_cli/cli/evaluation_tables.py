@@ -35,7 +35,12 @@ NO_CHANGE = 0.005
 
 def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width: int) -> list[RenderableType]:
     """Metrics with intervals, calibration, classes, groups, the confusion matrix, and accuracy against coverage."""
-    blocks: list[RenderableType] = [_figures(scores), _calibration(scores), _classes(scores, width=width)]
+    blocks: list[RenderableType] = [
+        _figures(scores),
+        *_seen(scores),
+        _calibration(scores),
+        _classes(scores, width=width),
+    ]
     if scores.slices:
         blocks.append(_slices(scores, width=width))
     blocks += confusion_block(scores, width=width)
@@ -121,6 +126,16 @@ def _figures(scores: Evaluation) -> Table:
     if scores.num_images < FEW_IMAGES:
         table.caption = f"{scores.num_images} images are few: the intervals are wide"
     return table
+
+
+def _seen(scores: Evaluation) -> list[RenderableType]:
+    """The accuracy on images that the model has seen beside that on the others."""
+    if scores.seen is None or scores.seen.scores is None:
+        return []
+    table = plain_table("Seen in training", "images", ">top-1", ">95 % interval", ">loss", ">number")
+    for name, one in (("new to the model", scores), ("seen in training", scores.seen.scores)):
+        table.add_row(name, percent(one.top1), span(one.top1_interval), f"{one.loss:.3f}", f"{one.num_images:,}")
+    return [table]
 
 
 def _calibration(scores: Evaluation) -> Table:

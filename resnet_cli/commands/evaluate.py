@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from resnet_cli.commands.evaluate_file import EvalResult
+from resnet_cli.commands.evaluate_file import EvalResult, seen_dict
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.evaluation.comparison import Comparison, compare_evaluations
 from resnet_cli.evaluation.coverage import check_threshold, operating_point
@@ -15,6 +16,10 @@ from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluatio
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import check_name, write_predictions
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.exported.opening import exported_kind, resolve_model
+from resnet_cli.model.weights import resolve_model_path
+from resnet_cli.network.hub import is_spec
+from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import open_predictor
 from resnet_cli.system.caches import require_temporary_folder
@@ -73,7 +78,7 @@ class ComparisonResult(Summarized):
             "schema_version": SCHEMA_VERSION,
             "data": self.data,
             "split": self.split,
-            "models": [{"model": name} | scores.to_dict() for name, scores in self.found],
+            "models": [{"model": name} | scores.to_dict() | seen_dict(scores) for name, scores in self.found],
             "comparisons": [{"first": first, "second": name} | one.to_dict() for (name, _), one in pairs],
         }
 
@@ -108,6 +113,7 @@ def evaluate_model(
         text = "--target-error: the threshold was found on these very images; evaluate on others to check it"
         on_event(Warned([text]))
     scores, note = _predict(model, images, config, on_event)
+    notes = [*filter(None, (note, images.source_note, *(seen.sentence for seen in images.seen.values())))]
     target = None
     if config.target_error is not None:
         target = check_threshold(config.target_error, model.reliability, scores.confidence, scores.is_right)
@@ -119,7 +125,7 @@ def evaluate_model(
         from resnet_cli.commands.evaluation_report import write_report
 
         on_event(WorkDone("report", 0, None))
-        report = write_report(model, images, scores, out=config.out, command=command, note=note, target=target)
+        report = write_report(model, images, scores, out=config.out, command=command, notes=notes, target=target)
         if report is None and model.path is not None and not model.path.exists():
             on_event(Warned([f"no report is written: {model.path} was removed meanwhile"]))
     return EvalResult(
@@ -150,8 +156,9 @@ def compare_models(
         DataError: Images cannot be read, or have a class that a model does not know.
         ModelError: A model is damaged.
     """
+    specs = [resolve_model(spec) if isinstance(spec, str) else spec for spec in specs]
     first = open_model(specs[0], config, on_event)
-    images = find_images(first, data, config, on_event)
+    images = find_images(first, data, config, on_event, others=[_file_of(spec) for spec in specs[1:]])
     found = [(str(first.path), _predict(first, images, config, on_event)[0])]
     for spec in specs[1:]:
         # One after the other: the memory of a model is free again before the next one is loaded.
@@ -177,16 +184,38 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
     )
 
 
-def find_images(model: Predictor[Any], data: str | None, config: EvalConfig, on_event: OnEvalEvent) -> EvaluationSet:
-    """Finds the images to evaluate on, and warns of what is unusual about them."""
+def find_images(
+    model: Predictor[Any],
+    data: str | None,
+    config: EvalConfig,
+    on_event: OnEvalEvent,
+    *,
+    others: Sequence[Path | None] = (),
+) -> EvaluationSet:
+    """Finds the images to evaluate on, says which are left out, and warns of what is unusual about them.
+
+    Args:
+        model: The first model.
+        data: DATA as for ``finetune``; None for the images of the model's own run.
+        config: Everything else.
+        on_event: Called with progress, notes and warnings.
+        others: Files of the models that are compared with the first.
+    """
     images = choose_evaluation_set(
         model,
         data,
         config,
         split=config.split,
+        seen=config.seen,
+        others=others,
         slice_by=config.slice,
         on_work=lambda *work: on_event(WorkDone(*work)),
     )
+    if images.source_note:
+        on_event(Noted(images.source_note))
+    for file, seen in images.seen.items():
+        if seen.sentence:
+            on_event(Noted(seen.sentence if len(images.seen) == 1 else f"{file}: {seen.sentence}"))
     if images.skipped:
         on_event(Warned([f"skipped: {error}" for error in images.skipped]))
     if config.tta == "flip" and not images.dataset.mirror_safe:
@@ -214,4 +243,17 @@ def _predict(
     )
     if config.slice is not None:
         scores = dataclasses.replace(scores, groups=tuple(item.group for item in items))
-    return scores, note
+    seen = images.seen[model.path]
+    if images.apart:
+        apart = images.items_for(model, images.apart)
+        seen = dataclasses.replace(seen, scores=evaluate_predictor(model, apart, tta=config.tta))
+    return dataclasses.replace(scores, seen=seen), note
+
+
+def _file_of(spec: str | Predictor[Any]) -> Path | None:
+    """The file of a model before it is opened; None for weights by name."""
+    if not isinstance(spec, str):
+        return spec.path
+    if exported_kind(spec):
+        return Path(spec)
+    return None if spec in WEIGHTS or is_spec(spec) else resolve_model_path(Path(spec), "MODEL")

@@ -65,7 +65,12 @@ class EvalResult:
             "target": self.target.to_dict() if self.target else None,
             "report": str(self.report) if self.report else None,
         }
-        return head | {"split": self.split} | self.scores.to_dict() | tail
+        return head | {"split": self.split} | self.scores.to_dict() | seen_dict(self.scores) | tail
+
+
+def seen_dict(scores: Evaluation) -> dict[str, Any]:
+    """What the model has seen of the data, for JSON: null for a file of predictions."""
+    return {"seen": scores.seen.to_dict() if scores.seen else None}
 
 
 def evaluate_file(config: EvalConfig, specs: Sequence[str] = ()) -> EvalResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
 from resnet_cli.system.paths import make_dir
+from resnet_cli.text import counted, percent, percent_range
 from resnet_cli.version import __version__
 
 
@@ -29,7 +31,7 @@ def write_report(
     *,
     out: Path | None,
     command: str,
-    note: str,
+    notes: Sequence[str],
     target: Target | None = None,
 ) -> Path | None:
     """Writes the report of an evaluation.
@@ -40,7 +42,7 @@ def write_report(
         scores: The result.
         out: Folder to write to; None for :func:`report_folder`.
         command: The command line.
-        note: How far the metrics can be trusted.
+        notes: How far the metrics can be trusted, and what was left out.
         target: Threshold for the error target that was asked for, if any.
 
     Returns:
@@ -52,7 +54,7 @@ def write_report(
     folder = out or report_folder(model, images)
     if folder is None:
         return None
-    content = _content(model, images, scores, command=command, note=note, target=target)
+    content = _content(model, images, scores, command=command, notes=notes, target=target)
     make_dir(folder)
     write_report_files(folder, content)
     return folder / "report.html"
@@ -68,7 +70,13 @@ def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
 
 
 def _content(
-    model: Predictor[Any], images: EvaluationSet, scores: Evaluation, *, command: str, note: str, target: Target | None
+    model: Predictor[Any],
+    images: EvaluationSet,
+    scores: Evaluation,
+    *,
+    command: str,
+    notes: Sequence[str],
+    target: Target | None,
 ) -> ReportContent:
     items = images.items_for(model)
     heat = {}
@@ -90,7 +98,7 @@ def _content(
         overlays=heat,
         selections=[targets[share] for share in sorted(targets, reverse=True)],
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
-        warnings=[note],
+        warnings=notes,
         bit_depth=model.preprocess.bit_depth,
     )
 
@@ -103,6 +111,7 @@ def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> 
     facts = [
         ("model", str(model.path or model.name), str(about.get("created", ""))),
         ("evaluated on", f"{scores.num_images:,} images of {images.dataset.name}", _split_name(images.split)),
+        *_scored_apart(scores),
         ("classes", f"{len(model.classes):,}", ""),
         ("trained on", str(trained.get("name", "")), str(trained.get("split", ""))),
         ("weights", str(about.get("weights", "")), str(about.get("weights_reading", ""))),
@@ -116,6 +125,14 @@ def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> 
         ("resnet-cli", __version__, ""),
     ]
     return [fact for fact in facts if fact[1]]
+
+
+def _scored_apart(scores: Evaluation) -> list[tuple[str, str, str]]:
+    if scores.seen is None or scores.seen.scores is None:
+        return []
+    apart = scores.seen.scores
+    top1 = f"top-1 {percent(apart.top1)} ({percent_range(apart.top1_interval.low, apart.top1_interval.high)})"
+    return [("scored apart", f"{counted(apart.num_images, 'image')}: {top1}", "seen in training")]
 
 
 def _split_name(split: str) -> str:

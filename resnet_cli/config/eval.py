@@ -18,7 +18,18 @@ METRICS, FILES, INSTEAD = "Metrics", "Files", "Studies, instead of an evaluation
 #: Flags of an evaluation; a study takes few of them.
 _OF_EVALUATION = ("tta", "slice", "target_error", "fail_under", "save_predictions", "no_report", "from_predictions")
 #: Flags that need images.
-_OF_IMAGES = ("split", "tta", "target_error", "save_predictions", "out", "no_report", "max_images", *STUDIES, "trust")
+_OF_IMAGES = (
+    "split",
+    "seen",
+    "tta",
+    "target_error",
+    "save_predictions",
+    "out",
+    "no_report",
+    "max_images",
+    *STUDIES,
+    "trust",
+)
 #: Flags about one model.
 ABOUT_ONE_MODEL = ("slice", "target_error", "save_predictions", "out", "no_report", *STUDIES)
 #: Flags about DATA, which the images of the model's own run are not.
@@ -32,6 +43,14 @@ class EvalConfig(ComputeConfig, DataConfig):
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         Flag("Which split to evaluate on.", default="test, else val, else all"),
+    ] = None
+    seen: Annotated[
+        Literal["skip", "apart", "include"] | None,
+        Flag(
+            "What to do with images that the model was trained on or that chose its checkpoint: skip them, score them "
+            "apart from the others, or include them.",
+            default="skip, unless --split asks for them",
+        ),
     ] = None
     tta: Annotated[
         Literal["none", "flip"],
@@ -91,13 +110,20 @@ class EvalConfig(ComputeConfig, DataConfig):
             strict=True,
         ),
         Rule(
-            (*_OF_EVALUATION, "split", "out"),
+            (*_OF_EVALUATION, "split", "seen", "out"),
             lambda c: not c.learning_curve,
             "has no effect with --learning-curve",
             _REMOVE,
             strict=True,
         ),
-        Rule(_OF_EVALUATION, lambda c: not c.label_audit, "has no effect with --label-audit", _REMOVE, strict=True),
+        Rule(
+            (*_OF_EVALUATION, "seen"),
+            lambda c: not c.label_audit,
+            "has no effect with --label-audit",
+            _REMOVE,
+            strict=True,
+        ),
+        Rule(("seen",), lambda c: not (c.robustness and c.seen == "apart"), "has no effect with --robustness", _REMOVE),
         Rule(
             (*_OF_EVALUATION, "out"),
             lambda c: not c.robustness,

@@ -247,15 +247,6 @@ def apply_split_csv(dataset: Dataset, path: Path, *, complete: str | None = "all
     return dataclasses.replace(dataset, items=tuple(items), split_note=f"from {path}")
 
 
-def read_split_names(path: Path, split: Split) -> set[str]:
-    """Names of the images in a split of a run.
-
-    Raises:
-        DataError: The file is damaged.
-    """
-    return {name for name, (_, written) in read_split_csv(path).items() if written == split}
-
-
 def read_split_csv(path: Path) -> dict[str, tuple[str, str]]:
     """Name of each image of a run -> its label and split, in the order of the run.
 

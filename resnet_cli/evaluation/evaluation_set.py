@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from resnet_cli.config.base import resolve
 from resnet_cli.config.data import DataConfig
-from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ImageError
+from resnet_cli.evaluation.seen_images import Handling, SeenImages, has_splits, recognize, with_run_splits
 from resnet_cli.evaluation.slices import named_slice
-from resnet_cli.runs import Known, choose_items, count_trained, open_run_dataset
+from resnet_cli.evaluation.unseen_selection import select_unseen
+from resnet_cli.runs import Known, find_run_folder, open_run_dataset, read_run_config
 from resnet_cli.system.events import OnWork
 
 
@@ -26,8 +27,11 @@ class EvaluationSet:
         dataset: The data set that they come from, with its own labels.
         split: Name of the split: ``train``, ``val``, ``test`` or ``all``.
         items: The images of the split. Labels index the first model's classes; groups are set if slices are asked for.
-        owner: File of the model whose run chose the images; None if DATA was given.
+        owner: File of the model whose run these images are from; None if DATA are other images.
         skipped: Images that were skipped because they cannot be read.
+        apart: Images that a model has seen in its training and that are scored apart.
+        seen: What each model has seen, by its file.
+        source_note: How DATA is related to the data set of the first model's run; empty if they are unrelated.
     """
 
     dataset: Dataset
@@ -35,19 +39,27 @@ class EvaluationSet:
     items: list[Item]
     owner: Path | None
     skipped: tuple[ImageError, ...] = ()
+    apart: tuple[Item, ...] = ()
+    seen: Mapping[Path | None, SeenImages] = dataclasses.field(default_factory=dict)
+    source_note: str = ""
 
     def is_own_of(self, model: Known) -> bool:
         """Whether the images come from the model's own run."""
         return self.owner is not None and model.path == self.owner
 
-    def items_for(self, model: Known) -> list[Item]:
+    def items_for(self, model: Known, items: Sequence[Item] | None = None) -> list[Item]:
         """The images, with labels that index a model's classes; classes are matched by name.
+
+        Args:
+            model: The model.
+            items: Some images of the data set; None for those that are evaluated.
 
         Raises:
             DataError: The model does not know a class.
         """
         labels = {item.name: item.label for item in self.dataset.relabel(model.classes).items}
-        return [dataclasses.replace(item, label=labels[item.name]) for item in self.items]
+        chosen = self.items if items is None else items
+        return [dataclasses.replace(item, label=labels[item.name]) for item in chosen]
 
     def trust_note(self, model: Known, best_epoch: object) -> str:
         """A sentence fragment on how far the metrics can be trusted.
@@ -64,10 +76,14 @@ class EvaluationSet:
             )
         if is_own and self.split == "test":
             return "test split; it did not choose the checkpoint, the validation split did"
-        num_trained = count_trained(model, self.dataset.spec, self.items)
-        note = "all images" if self.split == "all" else f"{self.split} split"
-        if num_trained:
-            note += f"; the model was trained on {num_trained:,} of them, so expect lower accuracy on new ones"
+        seen = self.seen.get(model.path)
+        others = " other" if seen and (seen.num_left_out or self.apart) else ""
+        note = f"all{others} images" if self.split == "all" else f"{self.split} split"
+        if seen and seen.handling == "include":
+            if seen.num_trained:
+                note += f"; the model was trained on {seen.num_trained:,} of them, so expect lower accuracy on new ones"
+            if seen.num_validation:
+                note += f"; {seen.num_validation:,} of them chose its checkpoint"
         return note
 
 
@@ -76,21 +92,23 @@ def open_data(
 ) -> Dataset:
     """Opens the data set that DATA names, else that of the model's run.
 
+    If DATA has no splits and is the data set of the run at another place, its images get the splits of the run.
+
     Args:
         model: The model whose run is used without ``data``.
         data: DATA as for ``finetune``.
         config: How the data are read. For the run's own images only ``classes`` and ``offline`` apply.
         split: The split that is evaluated: of the run's own images, all of this split must still exist.
-        on_work: Called while files are downloaded and unpacked.
+        on_work: Called while files are downloaded and unpacked, and while images are checked.
 
     Raises:
         ConfigError: No data are named, and the model is in no run folder.
         DataError: The data no longer exist, or are not a data set.
     """
-    if data is not None:
-        return open_dataset(data, config, on_work=on_work)
-    dataset = open_run_dataset(model, split=split, offline=config.offline)
-    return dataset.select(config.classes) if config.classes else dataset
+    dataset = _open(model, data, config, split=split, on_work=on_work)
+    if data is None or has_splits(dataset) or find_run_folder(model.path) is None:
+        return dataset
+    return with_run_splits(dataset, recognize(model.path, dataset, _scan(model, dataset.items, on_work)))
 
 
 def choose_evaluation_set(
@@ -99,10 +117,12 @@ def choose_evaluation_set(
     config: DataConfig,
     *,
     split: str | None,
+    seen: Handling | None = None,
+    others: Sequence[Path | None] = (),
     slice_by: str | None = None,
     on_work: OnWork = lambda *_: None,
 ) -> EvaluationSet:
-    """Finds the images to evaluate on.
+    """Finds the images to evaluate on, and leaves out those that a model has seen in its training.
 
     Args:
         model: The first model, whose own images are used without ``data``.
@@ -110,23 +130,39 @@ def choose_evaluation_set(
         config: How the data are read. For the run's own images only ``classes``, ``offline`` and ``on_bad_image``
             apply.
         split: Name of the split; None takes test, else val, else all.
+        seen: What to do with images that a model has seen; None leaves them out unless ``split`` asks for them.
+        others: Files of the models that are compared with the first.
         slice_by: What to group the images by, see :func:`find_groups`; None does not group them.
-        on_work: Called while files are downloaded and unpacked.
+        on_work: Called while files are downloaded and unpacked, and while images are checked.
 
     Raises:
         ConfigError: No data are known, or ``slice_by`` is not valid.
-        DataError: The split is empty, or the model does not know a class.
+        DataError: The split is empty, the model does not know a class, or it has seen every image.
     """
-    dataset = open_data(model, data, config, split=split, on_work=on_work)
-    chosen, items = choose_items(dataset, model, split)
+    dataset = _open(model, data, config, split=split, on_work=on_work)
+    labeled = dataset.relabel(model.classes).items
+
+    def scan_rows(rows: Sequence[int]) -> list[ScannedImage]:
+        return _scan(model, [labeled[row] for row in rows], on_work)
+
+    chosen = select_unseen(dataset, (model.path, *others), scan_rows, split=split, handling=seen, is_own=data is None)
+    items, apart = ([labeled[row] for row in rows] for rows in (chosen.rows, chosen.apart))
     skipped: Sequence[ImageError] = ()
     if config.on_bad_image == "skip":
-        images = scan(items, signatures=False, bit_depth=model.preprocess.bit_depth)
-        items, _, skipped = leave_out_unreadable(items, images, "skip")
+        items, _, skipped = leave_out_unreadable(items, scan_rows(chosen.rows), "skip")
     if slice_by is not None:
         source, options = (data, config) if data is not None else _own_source(model)
         items = find_groups(items, source, slice_by, options)
-    return EvaluationSet(dataset, chosen, items, model.path if data is None else None, tuple(skipped))
+    return EvaluationSet(
+        dataset,
+        chosen.split,
+        items,
+        model.path if chosen.is_own else None,
+        tuple(skipped),
+        tuple(apart),
+        chosen.seen,
+        chosen.source_note,
+    )
 
 
 def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) -> list[Item]:
@@ -148,9 +184,24 @@ def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) 
     return [dataclasses.replace(item, group=groups.get(item.name, "")) for item in items]
 
 
+def _open(model: Known, data: str | None, config: DataConfig, *, split: str | None, on_work: OnWork) -> Dataset:
+    if data is not None:
+        return open_dataset(data, config, on_work=on_work)
+    dataset = open_run_dataset(model, split=split, offline=config.offline)
+    return dataset.select(config.classes) if config.classes else dataset
+
+
+def _scan(model: Known, items: Sequence[Item], on_work: OnWork) -> list[ScannedImage]:
+    return scan(
+        items,
+        signatures=False,
+        bit_depth=model.preprocess.bit_depth,
+        on_progress=lambda done, total: on_work("check", done, total),
+    )
+
+
 def _own_source(model: Known) -> tuple[str, DataConfig]:
     """The data that the model's run was trained on, and how they were read."""
     assert model.path is not None
-    file = model.path.resolve().parent / "config.yaml"
-    config = resolve(FinetuneConfig, {}, file, is_record=True).config
+    config = read_run_config(model.path.resolve().parent)
     return config.data, config

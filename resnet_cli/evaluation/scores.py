@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, rank_classes
 from resnet_cli.evaluation.slices import SliceScores, score_slices
 from resnet_cli.text import Summarized, percent, percent_range
+
+if TYPE_CHECKING:
+    from resnet_cli.evaluation.seen_images import SeenImages
 
 #: Test-time augmentation: ``flip`` averages the probabilities of an image and its mirror image.
 Tta: TypeAlias = Literal["none", "flip"]
@@ -71,6 +74,7 @@ class Evaluation(Summarized):
         temperature: Temperature of the model.
         is_unfamiliar: Whether each image is unlike the training images, bool [n]; None if the model cannot tell.
         groups: Group of each image, [n]; None without grouping.
+        seen: Images of the data that the model has seen in its training; None if this was not asked.
     """
 
     classes: tuple[str, ...]
@@ -89,6 +93,7 @@ class Evaluation(Summarized):
     temperature: float = 1.0
     is_unfamiliar: NDArray[np.bool_] | None = None
     groups: tuple[str, ...] | None = None
+    seen: SeenImages | None = None
 
     def summary(self) -> dict[str, str]:
         """The main metrics."""

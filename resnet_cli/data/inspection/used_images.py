@@ -27,13 +27,16 @@ USED_IMAGES_FILE = "used_images.safetensors"
 #: How a training used an image; ``earlier``: a run that it started from did. The later, the greater the effect.
 Use: TypeAlias = Literal["test", "earlier_val", "val", "earlier_train", "train"]
 USES: tuple[Use, ...] = ("test", "earlier_val", "val", "earlier_train", "train")
+#: The uses that make a model's accuracy on an image too high: the model was trained on it, or it chose the checkpoint.
+TRAINED: frozenset[Use | None] = frozenset({"train", "earlier_train"})
+VALIDATION: frozenset[Use | None] = frozenset({"val", "earlier_val"})
 #: Version of the file, raised when an old reader would misread it.
 SCHEMA_VERSION = 1
 _METADATA_KEY = "resnet_cli"
 _HASHES = ("content", "pixels", "look")
-#: Bits of the look in which copies of an image may differ. Measured on 2,000 images of CIFAR-10 and 398 photos: 98 and
-#: 99.7 % of the copies that were resized or compressed with quality 50 are within it, and 0.012 and 0.006 % of the pairs
-#: of different images.
+#: Bits of the look in which copies of an image may differ. Measured on 2,000 images of CIFAR-10 and 398 photos: 97 and
+#: 99.7 % of the copies with JPEG quality 50 are within it, more of those that were resized, and of pairs of different
+#: images 0.012 and 0.006 %.
 MAX_LOOK_BITS = 10
 
 Hashes: TypeAlias = NDArray[np.uint64]

@@ -1,0 +1,234 @@
+"""Selects the images of a data set that no model has seen in its training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from resnet_cli.data.dataset import SPLITS, Dataset
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.used_images import TRAINED, VALIDATION
+from resnet_cli.errors import DataError
+from resnet_cli.evaluation.seen_images import Handling, Recognized, SeenImages, has_splits, recognize
+from resnet_cli.runs import find_run_folder, read_run_config
+from resnet_cli.text import counted
+
+#: Scans the images at some positions of a data set.
+Scan: TypeAlias = Callable[[Sequence[int]], list[ScannedImage]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Images of a data set to evaluate on.
+
+    Attributes:
+        split: Name of their split.
+        rows: Their positions in the data set.
+        apart: Positions of the images that are scored apart.
+        is_own: Whether they are the images of this split of the first model's run.
+        seen: What each model has seen of the data set, by the model's file.
+        source_note: How the data set is related to that of the first model's run; empty if they are unrelated.
+    """
+
+    split: str
+    rows: list[int]
+    apart: list[int]
+    is_own: bool
+    seen: Mapping[Path | None, SeenImages]
+    source_note: str = ""
+
+
+def select_unseen(
+    dataset: Dataset,
+    files: Sequence[Path | None],
+    scan: Scan,
+    *,
+    split: str | None,
+    handling: Handling | None,
+    is_own: bool,
+) -> Selection:
+    """Selects the images to evaluate on.
+
+    Args:
+        dataset: The data set.
+        files: Files of the models; None for a model that is in no file. The first one's run decides about the splits.
+        scan: Scans the images at some positions.
+        split: Name of the split; None for test, else val, else all.
+        handling: What to do with images that a model has seen; None leaves them out unless ``split`` asks for them.
+        is_own: Whether the data set is that of the first model's run, with its splits.
+
+    Raises:
+        DataError: The split is empty, or the models have seen all of its images.
+    """
+    asked = {"train", "val", "all"} if is_own else {"train", "val"}
+    handling = handling or ("include" if split in asked else "skip")
+    found = _Candidates(dataset, list(dict.fromkeys(files)), scan, handling)
+    if is_own or not found.take_run_split(split):
+        found.take_split(split)
+    if split is None and not found.rows and not is_own:
+        found.take_test_split_of_run()
+    if split is None and not found.rows:
+        found.take_validation_images()
+    if not found.rows:
+        raise DataError(
+            f"{dataset.name}: no image is left to evaluate on: {found.seen_by_all()}",
+            hint="name other images, or score these ones on purpose: --seen include",
+        )
+    return Selection(
+        found.split,
+        found.rows,
+        found.seen_rows if handling == "apart" else [],
+        is_own or found.is_of_run(),
+        found.counts(),
+        "" if is_own else found.source_note(),
+    )
+
+
+class _Candidates:
+    """The images of a split, and those of them that are evaluated.
+
+    Args:
+        dataset: The data set.
+        files: Files of the models.
+        scan: Scans the images at some positions.
+        handling: What to do with images that a model has seen.
+
+    Attributes:
+        split: Name of the split.
+        rows: Positions of the images that are evaluated.
+        seen_rows: Positions of the images that a model has seen, and that are not in ``rows``.
+    """
+
+    def __init__(self, dataset: Dataset, files: Sequence[Path | None], scan: Scan, handling: Handling) -> None:
+        self._dataset, self._files, self._scan, self._handling = dataset, files, scan, handling
+        self._is_known = any(find_run_folder(file) for file in files)
+        self._considered: list[int] = []
+        self._found: list[Recognized] = []
+        self._num_new = 0
+        #: Whether the data set is that of the first model's run, with or without splits of its own.
+        self._is_run_data = False
+        self.split = "all"
+        self.rows: list[int] = []
+        self.seen_rows: list[int] = []
+
+    def take_split(self, split: str | None) -> None:
+        """Takes a split of the data set itself: test, else val, else all if none is named."""
+        found = [name for name in SPLITS if self._dataset.split(name)]
+        if split is None:
+            split = next((name for name in ("test", "val") if name in found), "all")
+        rows = [row for row, item in enumerate(self._dataset.items) if split in {"all", item.split}]
+        if not rows:
+            has = ", ".join(found)
+            raise DataError(f"--split {split}: {self._dataset.name} has only {has}", hint="or use --split all")
+        self.split = split
+        self._consider(rows)
+
+    def take_run_split(self, split: str | None) -> bool:
+        """Takes a split of the first model's run, if the data set is that of the run and has no splits of its own."""
+        if has_splits(self._dataset) or find_run_folder(self._files[0]) is None:
+            return False
+        self._consider(list(range(len(self._dataset.items))))
+        run = self._found[0]
+        if not run.is_run_data:
+            return False
+        self._is_run_data = True
+        if split is None and self._handling != "include":
+            # Without a test split, the run itself is evaluated on its validation split.
+            held_out = ("test",) if run.num_images["test"] else ("val",)
+            self.split = next((name for name in held_out if name in run.uses), "all")
+            if self.split != "all":
+                new = {row for row, use in zip(self._considered, run.uses, strict=True) if use is None}
+                self._num_new = len(new)
+                self.rows = [row for row in self.rows if row not in new]
+            return True
+        self.split = split or "all"
+        rows = [row for row in self._considered if self.split in {"all", run.uses[row]}]
+        if not rows:
+            name = self._dataset.name
+            raise DataError(f"--split {split}: {name} has no image of this split of the run", hint="or use --split all")
+        self._consider(rows)
+        return True
+
+    def take_test_split_of_run(self) -> None:
+        """Takes the test images of the first model's run, whatever split of the data set they are in."""
+        rows = list(range(len(self._dataset.items)))
+        if (
+            find_run_folder(self._files[0]) is None
+            or "test" not in recognize(self._files[0], self._dataset, self._scan(rows)).uses
+        ):
+            return
+        self._consider(rows)
+        uses = dict(zip(rows, self._found[0].uses, strict=True))
+        self.split, self.rows = "test", [row for row in self.rows if uses[row] == "test"]
+
+    def take_validation_images(self) -> None:
+        """Takes the images that chose a checkpoint and trained no model, since there are no others."""
+        pairs = (pair for found in self._found for pair in zip(self._considered, found.uses, strict=True))
+        trained = {row for row, use in pairs if use in TRAINED}
+        self.rows = [row for row in self.seen_rows if row not in trained]
+        self.seen_rows = [row for row in self.seen_rows if row in trained]
+        self.split = "val" if self.rows else self.split
+
+    def _consider(self, rows: list[int]) -> None:
+        """Separates the images that a model has seen from the others."""
+        images = self._scan(rows) if self._is_known else []
+        part = dataclasses.replace(self._dataset, items=tuple(self._dataset.items[row] for row in rows))
+        self._considered, self._found = rows, [recognize(file, part, images) for file in self._files]
+        is_seen = [False] * len(rows)
+        for found in self._found:
+            for position, use in enumerate(found.uses):
+                is_seen[position] |= use in TRAINED or use in VALIDATION
+        if self._handling == "include":
+            is_seen = [False] * len(rows)
+        self.rows = [row for row, seen in zip(rows, is_seen, strict=True) if not seen]
+        self.seen_rows = [row for row, seen in zip(rows, is_seen, strict=True) if seen]
+
+    def is_of_run(self) -> bool:
+        """Whether the chosen images are those of this split of the first model's run."""
+        uses = dict(zip(self._considered, self._found[0].uses, strict=True))
+        return self.split in {"test", "val"} and all(uses[row] == self.split for row in self.rows)
+
+    def counts(self) -> dict[Path | None, SeenImages]:
+        """What each model has seen: of the images that are not evaluated or, if all are, of these."""
+        rows = set(self.rows if self._handling == "include" else self.seen_rows)
+        num_left_out = len(self.seen_rows) if self._handling == "skip" else 0
+        counts = {}
+        for file, found in zip(self._files, self._found, strict=True):
+            uses = [use for row, use in zip(self._considered, found.uses, strict=True) if row in rows]
+            counts[file] = SeenImages.of(
+                found, uses, self._handling, num_left_out=num_left_out, is_alone=len(self._files) == 1
+            )
+        return counts
+
+    def seen_by_all(self) -> str:
+        """Which models have seen the images that would be evaluated."""
+        facts = []
+        for file, found in zip(self._files, self._found, strict=True):
+            seen = SeenImages.of(found, found.uses, "skip", num_left_out=0, is_alone=True).what
+            facts += [f"{file}: {seen}"] if seen else []
+        return "; ".join(facts)
+
+    def source_note(self) -> str:
+        """How the data set is related to that of the first model's run."""
+        file, run, split = self._files[0], self._found[0], self.split
+        folder = find_run_folder(file)
+        if file is None or folder is None or not (self._is_run_data or self.is_of_run()):
+            return ""
+        name = self._dataset.name
+        old = read_run_config(folder).data
+        is_moved = old != self._dataset.spec
+        if not self._is_run_data and not is_moved:
+            return ""
+        its_run = f"{file.parent}" + (f", moved from {old}" if is_moved else "")
+        if not self.is_of_run():
+            return f"{name} is the data set of {its_run}"
+        word = "validation" if split == "val" else split
+        what = "is the data set" if self._is_run_data else f"has the {word} split"
+        num_missing, num_all = run.num_missing[split], run.num_images[split]
+        some = f" ({num_all - num_missing:,} of its {counted(num_all, 'image')} are there)" if num_missing else ""
+        note = f"{name} {what} of {its_run}: evaluating on its {word} split{some}"
+        if self._num_new:
+            note += f"; {counted(self._num_new, 'image')} that the run did not use: --split all scores these too"
+        return note
