@@ -133,8 +133,13 @@ def _seen(scores: Evaluation) -> list[RenderableType]:
     if scores.seen is None or scores.seen.scores is None:
         return []
     table = plain_table("Seen in training", "images", ">top-1", ">95 % interval", ">loss", ">number")
-    for name, one in (("new to the model", scores), ("seen in training", scores.seen.scores)):
-        table.add_row(name, percent(one.top1), span(one.top1_interval), f"{one.loss:.3f}", f"{one.num_images:,}")
+    apart = scores.seen.scores
+    rows = [
+        ("new to the model", scores.top1_interval, scores.loss, scores.num_images),
+        ("seen in training", apart.top1, apart.loss, apart.num_images),
+    ]
+    for name, top1, loss, num_images in rows:
+        table.add_row(name, percent(top1.value), span(top1), f"{loss:.3f}", f"{num_images:,}")
     return [table]
 
 

@@ -16,6 +16,7 @@ from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluatio
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import check_name, write_predictions
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.seen_images import ScoresApart
 from resnet_cli.exported.opening import exported_kind, resolve_model
 from resnet_cli.model.weights import resolve_model_path
 from resnet_cli.network.hub import is_spec
@@ -245,8 +246,9 @@ def _predict(
         scores = dataclasses.replace(scores, groups=tuple(item.group for item in items))
     seen = images.seen[model.path]
     if images.apart:
-        apart = images.items_for(model, images.apart)
-        seen = dataclasses.replace(seen, scores=evaluate_predictor(model, apart, tta=config.tta))
+        apart = evaluate_predictor(model, images.items_for(model, images.apart), tta=config.tta)
+        of_apart = ScoresApart(apart.num_images, apart.top1_interval, apart.loss)
+        seen = dataclasses.replace(seen, scores=of_apart)
     return dataclasses.replace(scores, seen=seen), note
 
 

@@ -131,7 +131,7 @@ def _scored_apart(scores: Evaluation) -> list[tuple[str, str, str]]:
     if scores.seen is None or scores.seen.scores is None:
         return []
     apart = scores.seen.scores
-    top1 = f"top-1 {percent(apart.top1)} ({percent_range(apart.top1_interval.low, apart.top1_interval.high)})"
+    top1 = f"top-1 {percent(apart.top1.value)} ({percent_range(apart.top1.low, apart.top1.high)})"
     return [("scored apart", f"{counted(apart.num_images, 'image')}: {top1}", "seen in training")]
 
 

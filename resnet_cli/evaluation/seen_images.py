@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,9 @@ from resnet_cli.data.inspection.used_images import (
     look_alike,
 )
 from resnet_cli.data.splits import read_split_csv
+from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.runs import find_run_folder
 from resnet_cli.text import counted
-
-if TYPE_CHECKING:
-    from resnet_cli.evaluation.scores import Evaluation
 
 #: What an evaluation does with images that a model has seen: it leaves them out, scores them apart from the others, or
 #: scores them as it scores the others.
@@ -179,6 +177,30 @@ def has_splits(dataset: Dataset) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScoresApart:
+    """Scores on images that a model has seen.
+
+    Attributes:
+        num_images: Number of these images.
+        top1: Top-1 with its 95 % interval.
+        loss: Mean cross-entropy in nats.
+    """
+
+    num_images: int
+    top1: Interval
+    loss: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "num_images": self.num_images,
+            "top1": self.top1.value,
+            "top1_interval": [self.top1.low, self.top1.high],
+            "loss": self.loss,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class SeenImages:
     """The images of an evaluation that a model has seen.
 
@@ -204,7 +226,7 @@ class SeenImages:
     num_changed: int = 0
     unrecorded: tuple[str, ...] = ()
     is_alone: bool = True
-    scores: Evaluation | None = None
+    scores: ScoresApart | None = None
 
     @classmethod
     def of(
@@ -278,19 +300,11 @@ class SeenImages:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the numbers are null if it is not known what the model was trained on."""
         is_known = self.known_by is not None
-        scores = self.scores
         return {
             "handling": self.handling,
             "known_by": self.known_by,
             "num_trained": self.num_trained if is_known else None,
             "num_validation": self.num_validation if is_known else None,
             "num_left_out": self.num_left_out,
-            "scores": None
-            if scores is None
-            else {
-                "num_images": scores.num_images,
-                "top1": scores.top1,
-                "top1_interval": [scores.top1_interval.low, scores.top1_interval.high],
-                "loss": scores.loss,
-            },
+            "scores": self.scores.to_dict() if self.scores else None,
         }
