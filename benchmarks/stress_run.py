@@ -138,7 +138,9 @@ class Run:
         until.set()
         helper.join()
         if second is not None:
-            self._end(second, {0})
+            name, other = second
+            if self._end(other, {0}) == 0:
+                self._check(name, self._folder / "second")
         return code
 
     def _meanwhile(self, kind: str, command: Command, reader: int | None, until: threading.Event) -> None:
@@ -179,12 +181,13 @@ class Run:
             self._fault(fault, f"exit code {code} of {' '.join(command.words)}:\n{errors[-1500:]}")
         return code
 
-    def _start_second(self) -> Command:
-        """Another command with the same data, cache and run."""
-        name = self._rng.choice([name for name in JOBS if name not in {self._outcome.job, "serve"}])
-        names = {"new": "second", "a.csv": "b.csv", "a.jsonl": "b.jsonl", "a.npy": "b.npy", "sorted": "sorted-2"}
-        words = [names.get(word, word) for word in words_of(JOBS[name].words, self._world.folders)]
-        return Command(words, self._folder, name="second", env=self._env)
+    def _start_second(self) -> tuple[str, Command]:
+        """Another command, or the same, with the same data, cache and runs."""
+        name = self._rng.choice([name for name in JOBS if JOBS[name].words[0] != "serve"])
+        folder = self._folder / "second"
+        folder.mkdir()
+        (folder / "runs").symlink_to("../runs")
+        return name, Command(words_of(JOBS[name].words, self._world.folders), folder, name="second", env=self._env)
 
     def _continue(self, code: int) -> None:
         job, folder = self._job, self._folder
@@ -210,10 +213,13 @@ class Run:
             if self._end(again, {0}, fault="cannot go on"):
                 self._fault("cannot go on", again.errors()[-1500:])
                 return
+        self._check(self._outcome.job, folder)
+
+    def _check(self, name: str, folder: Path) -> None:
         try:
-            job.check(folder, self._world.reference(self._outcome.job))
+            JOBS[name].check(folder, self._world.reference(name))
         except (WrongFileError, OSError, ValueError, KeyError) as error:
-            self._fault("wrong", f"{type(error).__name__}: {error}")
+            self._fault("wrong", f"{name}: {type(error).__name__}: {error}")
 
     def _check_switched(self) -> None:
         """Everything belongs to one of the two runs, and is in its folder."""

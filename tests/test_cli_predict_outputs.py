@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.full_disk import fill, largest_file, small_disk
 from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, reliability
 from support.running import command_environment, run_cli
 from typer.testing import Result
@@ -316,3 +317,48 @@ def test_a_terminal_gets_aligned_lines_and_no_escape_sequences_of_strangers() ->
     assert marked[:60].startswith(" 50.0 %  red ") and "  unlike the training images  c/" in marked[:60]
     assert known.startswith(" 50.0 %  red  ") and "\x1b" not in known
     assert unknown.startswith(" 50.0 %  unknown ") and unknown.endswith("only 50.0 % sure: red 50.0 %, green 30.0 %")
+
+
+# Full disks
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_on_a_full_disk_the_file_says_how_many_images_it_has_and_is_continued(here: Path, name: str) -> None:
+    run("in", "--output", f"whole-{name}", exit_code=3)
+    whole = Path(f"whole-{name}").read_bytes()
+    first_two = len(b"".join(whole.splitlines(keepends=True)[: 2 + (name == "a.csv")]))
+    with largest_file(first_two + 1):
+        result = run("in", "--output", name, exit_code=6)
+    assert result.stdout == "" and result.stderr.count("error: ") == 1
+    assert f"cannot write {name}: File too large; {name} has the predictions for 2 images" in result.stderr
+    assert "try: free some space, then continue: the same command with --resume" in result.stderr
+    assert Path(name).read_bytes() == whole[:first_two]
+    run("in", "--output", name, "--resume", exit_code=3)
+    assert Path(name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("flag", ["--sort-into", "--annotate"])
+def test_an_image_that_did_not_fit_into_a_folder_has_no_row(here: Path, flag: str) -> None:
+    run("in", flag, "whole", exit_code=3)
+    files = {path.relative_to("whole"): path.read_bytes() for path in Path("whole").rglob("*") if path.is_file()}
+    with small_disk(here / "small", 65536) as disk:
+        ballast = fill(disk)
+        result = run("in", flag, "small/out", "--output", "a.csv", exit_code=6)
+        assert result.stderr.count("error: ") == 1
+        assert len(Path("a.csv").read_text().splitlines()) <= 2
+        ballast.unlink()
+        run("in", flag, "small/out", "--output", "a.csv", "--resume", exit_code=3)
+        found = {path.relative_to(disk / "out"): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+        assert found == files
+    assert len(Path("a.csv").read_text().splitlines()) == 1 + len(ALL)
+
+
+@pytest.mark.parametrize("flags", [("--output", "a.parquet"), ("--embeddings", "a.npy"), ("--embeddings", "a.parquet")])
+def test_a_file_that_is_whole_or_absent_is_absent_on_a_full_disk(here: Path, flags: tuple[str, str]) -> None:
+    if "a.parquet" in flags:
+        pytest.importorskip("pyarrow")
+    before = sorted(here.iterdir())
+    with largest_file(64):
+        result = run("in", *flags, exit_code=6)
+    assert result.stderr.count("error: ") == 1 and "free some space" in result.stderr
+    assert sorted(here.iterdir()) == before

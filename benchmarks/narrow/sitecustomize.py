@@ -36,9 +36,9 @@ def _stage(*sizes: Any, **options: Any) -> Any:
     if TESTS not in sys.path:
         sys.path.append(TESTS)
     # It imports the network, which has been imported by now.
-    from support import narrow_network
+    from support.narrow_network import stage
 
-    return narrow_network.stage(*sizes, **options)
+    return stage(*sizes, **options)
 
 
 sys.meta_path.insert(0, _NarrowNetwork())

@@ -13,9 +13,9 @@ from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flag
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
-from resnet_cli.errors import ConfigError, DataError, DiskError, Interrupted
+from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.outputs.opening import check_outputs, open_outputs
+from resnet_cli.outputs.opening import check_outputs, open_outputs, say_how_to_continue
 from resnet_cli.outputs.prediction_files import made_by
 from resnet_cli.outputs.resume import Done, read_done
 from resnet_cli.prediction import PredictedItem, Predictor, abstention_rule
@@ -91,7 +91,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     bits = _Bits(predictor.preprocess.bit_depth)
     with (
         _stoppable(config) as stop,
-        _continuable(config, writer_id),
+        say_how_to_continue(config, writer_id),
         open_outputs(config, predictor, made_by=writer_id, num_bytes=done.num_bytes) as write,
     ):
         on_event(Started(None if inputs.total is None else max(0, inputs.total - done.num)))
@@ -282,27 +282,6 @@ def _portions(
         if stop.signal is not None:
             return
         yield iter(items)
-
-
-@contextlib.contextmanager
-def _continuable(config: PredictConfig, made_by: str) -> Iterator[None]:
-    """Says on a full disk what is kept, and how to continue."""
-    try:
-        yield
-    except DiskError as error:
-        message, hint = error.message, error.hint
-        if config.output is not None and config.format in ("csv", "json") and config.output.exists():
-            num = read_done(config.output, config.format, made_by).num
-            message += f"; {num:,} images are in {config.output}"
-            again = "the same command with --resume"
-            if config.embeddings is not None:
-                again = f"remove {config.output} and run the same command again"
-            hint = f"free some space, then continue: {again}"
-        elif config.output is not None:
-            hint = "free some space, then run the same command again; a .csv or .jsonl file can be continued instead"
-        elif any((config.sort_into, config.annotate, config.explain)):
-            hint = "free some space, then run the same command: files that are in place are kept"
-        raise DiskError(message, hint=hint) from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_cli.errors import ConfigError, DiskError
 from resnet_cli.outputs.prediction_files import FLUSH_EVERY_S, Write, growing_file, parquet_file
+from resnet_cli.text import counted
 
 if TYPE_CHECKING:
     from resnet_cli.config.predict import PredictConfig
@@ -90,6 +91,37 @@ def open_outputs(
                 writer(predicted)
 
         yield write
+
+
+@contextlib.contextmanager
+def say_how_to_continue(config: PredictConfig, made_by: str) -> Iterator[None]:
+    """Says on a full disk what is kept, and how to continue.
+
+    Args:
+        config: Names the outputs.
+        made_by: What identifies the model and its settings in the rows of ``--output``.
+
+    Raises:
+        DiskError: The block raised one; the message is longer.
+    """
+    try:
+        yield
+    except DiskError as error:
+        message, hint = error.message, error.hint
+        if config.output is not None and config.format in ("csv", "json") and config.output.exists():
+            from resnet_cli.outputs.resume import read_done
+
+            num = read_done(config.output, config.format, made_by).num
+            message += f"; {config.output} has the predictions for {counted(num, 'image')}"
+            again = "the same command with --resume"
+            if config.embeddings is not None:
+                again = f"remove {config.output} and run the same command again"
+            hint = f"free some space, then continue: {again}"
+        elif config.output is not None:
+            hint = "free some space, then run the same command again; a .csv or .jsonl file can be continued instead"
+        elif any((config.sort_into, config.annotate, config.explain)):
+            hint = "free some space, then run the same command: files that are in place are kept"
+        raise DiskError(message, hint=hint) from error
 
 
 def _embeddings(config: PredictConfig, predictor: Predictor[Any]) -> contextlib.AbstractContextManager[Write]:
