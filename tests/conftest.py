@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules of tests import these before pytest loads them as plugins.
-pytest.register_assert_rewrite("support.narrow_network", "support.small_runs")
+pytest.register_assert_rewrite("support.command_server", "support.narrow_network", "support.small_runs")
 
 PHOTO_SIZE = (48, 40)
 
