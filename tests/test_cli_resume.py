@@ -11,92 +11,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.command_server import CommandServer
 from support.running import NARROW, TINY_FLAGS, command_environment, run_cli, spawn
 
 from resnet_cli.model.weights import load_model
 from resnet_cli.runs import list_checkpoints
 from resnet_cli.training.checkpoint import read_newest
 
-pytest_plugins = ["support.narrow_network", "support.small_runs"]
+pytest_plugins = ["support.command_server", "support.narrow_network", "support.small_runs"]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 NUM_KILLS = 8
 DIGITS = ("digits", "--classes", "0,1", "--limit", "12", "--val-fraction", "0.05", "--batch-size", "4", *TINY_FLAGS)
 EACH_STEP = ("--checkpoint-every", "0.001s")
-#: A process that has imported everything and is the command as often as it is asked to, each time in a child.
-SERVER = f"""{NARROW}
-import json, os
-import sklearn.datasets, sklearn.metrics, torch, torch._dynamo
-from resnet_cli.cli import main, progress
-from resnet_cli.commands import finetune
-from resnet_cli.training import report
-from resnet_cli.training import resume
-from resnet_cli.training import seeds
-torch.set_num_threads(1)
-sklearn.datasets.load_digits()
-report.overlays = lambda *_, **__: {{}}
-report.write_report_files = lambda *_, **__: None
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        sys.argv = json.loads(line)
-        log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        code = 1
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        finally:
-            os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(here: Path, no_plots: None) -> None:
     pass
-
-
-class Server:
-    """Starts the command in a process of its own, without its imports."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def start(self, *arguments: str) -> int:
-        """Returns the process id."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(["resnet-cli", *arguments]) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def wait(self) -> int:
-        """The exit code; negative: the signal."""
-        assert self._process.stdout
-        return int(self._process.stdout.readline())
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        env=command_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Server(process)
-        assert process.stdin
-        process.stdin.close()
 
 
 def num_lines(path: Path) -> int:
@@ -137,15 +74,16 @@ def assert_same_bits(one: Path, other: Path) -> None:
     ],
     ids=["full", "frozen"],
 )
-def test_killed_again_and_again_it_ends_with_the_same_bits(here: Path, server: Server, flags: tuple[str, ...]) -> None:
+def test_killed_again_and_again_it_ends_with_the_same_bits(
+    here: Path, commands: CommandServer, flags: tuple[str, ...]
+) -> None:
     arguments = ("finetune", *DIGITS, *flags)
-    server.start(*arguments, "--out", "whole")
-    assert server.wait() == 0
+    assert commands.start(*arguments, "--out", "whole").wait() == 0
     chance, run, num_kills = random.Random(0), here / "run", 0
     arguments = (*arguments, "--out", "run", *EACH_STEP)
     while num_kills < NUM_KILLS:
         before = num_lines(run / "events.jsonl")
-        child = server.start(*arguments)
+        command = commands.start(*arguments)
         deadline = time.monotonic() + 120
         num_events = chance.randint(0, 4)
         while num_lines(run / "events.jsonl") < before + num_events and time.monotonic() < deadline:
@@ -156,8 +94,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(here: Path, server: S
         time.sleep(chance.uniform(0, 0.03 if num_events else 1.0))
         # It may have come to its end, and been waited for, a moment ago.
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        if server.wait() == 0:
+            command.send_signal(signal.SIGKILL)
+        if command.wait() == 0:
             break
         num_kills += 1
         if (run / "config.yaml").exists() and (run / "split.csv").exists():
@@ -170,8 +108,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(here: Path, server: S
                 path.unlink()
             run.rmdir()
     else:
-        server.start(*arguments)
-        assert server.wait() == 0, (here / "log").read_text()
+        command = commands.start(*arguments)
+        assert command.wait() == 0, command.stderr
     assert num_kills >= 5
     assert_whole(run)
     assert_same_bits(here / "whole", run)
@@ -179,6 +117,35 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(here: Path, server: S
     wanted = (here / "whole" / "history.csv").read_text().splitlines()
     assert [row.split(",")[:6] for row in rows] == [row.split(",")[:6] for row in wanted]
     assert not list(run.rglob("*.tmp"))
+
+
+@posix
+def test_a_run_that_is_resumed_with_other_instructions_and_threads_says_so(here: Path) -> None:
+    flags = ("--mode", "full", "--out", "run", "--quiet")
+
+    def train(*arguments: str, **environment: str) -> str:
+        process = subprocess.run(
+            [sys.executable, "-c", f"{NARROW}\nfrom resnet_cli.cli import main\nmain()", "finetune", *arguments],
+            env=command_environment() | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stderr
+
+    def last_threads() -> int:
+        return int(json.loads((here / "run" / "metrics.json").read_text(encoding="utf-8"))["threads"][-1][1])
+
+    train(*DIGITS, *flags, "--epochs", "1", OMP_NUM_THREADS="2")
+    # A training beside other work may have taken to one thread by itself.
+    before = last_threads()
+    stderr = train("--resume", "run", "--epochs", "2", "--quiet", OMP_NUM_THREADS="1", ATEN_CPU_CAPABILITY="default")
+    text = " ".join(stderr.split())
+    assert text.count("resumed under other conditions (processor ") == 1
+    assert " DEFAULT" in text and "the result may differ in the last digits" in text
+    assert ("threads 2 -> 1" in text) == (before == 2)
+    assert last_threads() == 1
 
 
 @posix
@@ -245,28 +212,34 @@ def test_nothing_to_resume_is_a_clear_error() -> None:
 
 
 @posix
-def test_a_full_disk_ends_with_6_and_says_how_to_go_on(here: Path, server: Server) -> None:
+def test_a_full_disk_ends_with_6_and_says_how_to_go_on(here: Path, commands: CommandServer) -> None:
     small = here / "small"
     small.mkdir()
     if not mount(small, "size=4G"):
         pytest.skip("no small file system can be mounted here")
     try:
-        child = server.start("finetune", *DIGITS, *EACH_STEP, "--mode", "full", "--epochs", "99", "--out", "small/run")
+        flags = (*DIGITS, *EACH_STEP, "--mode", "full", "--epochs", "99", "--out", "small/run")
+        command = commands.start("finetune", *flags)
         while not list_checkpoints(small / "run" / "checkpoints"):
-            os.kill(child, 0)
+            os.kill(command.pid, 0)
             time.sleep(0.01)
         # The disk shrinks to a little more than what is on it.
         while not mount(small, f"remount,size={num_bytes(small) + 200_000}"):
             time.sleep(0.01)
-        assert server.wait() == 6
-        log = (here / "log").read_text()
+        assert command.wait() == 6
+        log = command.stderr
         assert "No space left" in log and "resnet-cli finetune --resume small/run" in log
         assert "Traceback" not in log
         assert read_newest(small / "run" / "checkpoints")
         assert_whole(small / "run")
         assert mount(small, "remount,size=4G")
-        server.start("finetune", "--resume", "small/run", "--epochs", "3")
-        assert server.wait() == 0, (here / "log").read_text()
+        assert mount(small, "remount,ro")
+        command = commands.start("finetune", "--resume", "small/run", "--epochs", "3")
+        assert command.wait() == 6
+        assert "Read-only file system" in command.stderr and "cp -r small/run COPY" in command.stderr
+        assert mount(small, "remount,rw")
+        command = commands.start("finetune", "--resume", "small/run", "--epochs", "3")
+        assert command.wait() == 0, command.stderr
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

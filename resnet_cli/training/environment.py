@@ -41,7 +41,7 @@ def changes_since(before: Mapping[str, str] | None, now: Mapping[str, str]) -> l
         now: The environment of this process.
     """
     if before is None:
-        return ["an environment that its version of this program did not record"]
+        return ["the earlier ones were not recorded"]
     return [
         f"{name} {before.get(name, 'unknown')} -> {value}" for name, value in now.items() if before.get(name) != value
     ]
@@ -50,7 +50,8 @@ def changes_since(before: Mapping[str, str] | None, now: Mapping[str, str]) -> l
 def bits_warning(changes: Sequence[str]) -> str:
     """The warning that a resumed run may differ from an uninterrupted one."""
     return (
-        f"resumed with {', '.join(changes)}: the result may differ in the last digits from that of an uninterrupted run"
+        f"resumed under other conditions ({', '.join(changes)}): the result may differ in the last digits from that of "
+        "an uninterrupted run"
     )
 
 
