@@ -65,8 +65,9 @@ class Checkpointing:
 
 
 def train(photos: str, distributed: Distributed, *, batchnorm: str, into: Path | None = None,
-          out_of: Path | None = None, short: bool = False) -> dict[str, Any]:  # fmt: skip
-    plan = make_plan(resolve(FinetuneConfig, {"data": photos, "batchnorm": batchnorm, **RECIPE}))
+          out_of: Path | None = None, short: bool = False, accumulate: int = 1) -> dict[str, Any]:  # fmt: skip
+    values = {"data": photos, "batchnorm": batchnorm, "accumulate": accumulate, **RECIPE}
+    plan = make_plan(resolve(FinetuneConfig, values))
     network = start_network(plan)
     training = NetworkTraining(plan, network, distributed)
     if out_of:
@@ -111,6 +112,8 @@ def main() -> None:
             out["eval"] = train(photos, distributed, batchnorm="eval", short=not distributed.is_main)
             out["train"] = train(photos, distributed, batchnorm="train", into=folder / "checkpoints")
             out["resumed"] = train(photos, distributed, batchnorm="train", out_of=folder / "checkpoints")
+            # Of three images in each process, two go through the network at once, and then one.
+            out["odd"] = train(photos, distributed, batchnorm="train", accumulate=3)
             if not distributed.is_main:
                 raise DataError("an image is gone", hint="bring it back")
             began = time.monotonic()
@@ -162,7 +165,7 @@ def test_losses_of_two_processes_are_those_of_one(both: list[dict[str, Any]], ph
 
 
 def test_weights_and_statistics_are_the_same_in_all_processes(both: list[dict[str, Any]]) -> None:
-    for name in ("eval", "train", "resumed"):
+    for name in ("eval", "train", "resumed", "odd"):
         assert both[0][name] | {"num_short": 0} == both[1][name] | {"num_short": 0}
     assert both[0]["train"]["digest"] != both[0]["eval"]["digest"]
 

@@ -198,7 +198,7 @@ def test_the_stages_keep_the_order_of_the_network_whatever_the_flags_has() -> No
     ("accumulate", "batch_size", "micro"), [(None, 24, 24), (1, 24, 24), (3, 24, 8), (5, 24, 5), (4096, 24, 1)]
 )
 def test_accumulation_divides_the_batch_and_rounds_up(accumulate: int | None, batch_size: int, micro: int) -> None:
-    plan = plan_with(mode="full", batch_size=batch_size, accumulate=accumulate)
+    plan = plan_with(mode="full", batch_size=batch_size, accumulate=accumulate, batchnorm="eval")
     assert (plan.batch_size, plan.micro_batch) == (batch_size, micro)
 
 

@@ -45,6 +45,12 @@ MODES: dict[str, dict[str, Any]] = {
     "frozen, an MLP with dropout": {"mode": "frozen", "head": "16", "head_lr": 0.03},
     "frozen, balanced by a sampler": {"mode": "frozen", "solver": "sgd", "balance": "sampler", "ema": 0.9},
     "full, BatchNorm in train mode": {"mode": "full", "batchnorm": "train", "optimizer": "sgd", "lr": 0.01},
+    "full, BatchNorm in train mode, an odd image": {
+        "mode": "full",
+        "batchnorm": "train",
+        "batch_size": 3,
+        "accumulate": 2,
+    },
     "full, AdamW, EMA, clipped": {"mode": "full", "ema": 0.9, "clip_grad": 0.5, "schedule": "one-cycle"},
     "full, mixed, in parts": {"mode": "full", "mixup": 0.4, "cutmix": 1.0, "mix_off_epochs": 1, "accumulate": 2},
     "full, balanced, averaged": {"mode": "full", "balance": "sampler", "average": 2, "optimizer": "sgd"},

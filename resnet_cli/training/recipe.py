@@ -9,6 +9,7 @@ from resnet_cli.config.finetune import FinetuneConfig, parse_head
 from resnet_cli.data.views import augment
 from resnet_cli.errors import ConfigError
 from resnet_cli.training import defaults
+from resnet_cli.training.batchnorm import refuse_single_images
 from resnet_cli.training.decisions import Decisions
 from resnet_cli.training.defaults import Mode, Solver
 from resnet_cli.training.losses import Balance, LossName
@@ -168,6 +169,8 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
         stages = decisions.decide("unfreeze", STAGES, row=False)
     schedule: ScheduleName = steps.decide("schedule", "cosine", row=False)
     train_batchnorm = not is_frozen and _choose_batchnorm(decisions, mode, micro_batch, facts)
+    if train_batchnorm:
+        refuse_single_images(config, batch_size=batch_size, micro_batch=micro_batch, size_px=facts.image_size)
     num_steps = count_steps(facts.num_train, batch_size, train_batchnorm=train_batchnorm)
     parts = f", {micro_batch} at once" if micro_batch < batch_size else ""
     steps.note("batch-size", f"steps per epoch: {num_steps}{parts}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resnet_cli.errors import MemoryExhausted
 from resnet_cli.system.device import Compute, memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
+from resnet_cli.training.batchnorm import smallest_pass, with_statistics
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import MemoryShort, OnEvent, ignore
 from resnet_cli.training.state import TrainState
@@ -72,18 +73,19 @@ class StepTaker:
         """
         state = self._train_state.counters
         statistics = self._train_state.statistics.clone()
+        smallest = smallest_pass(self._train_state.network, batch.inputs.shape[-1])
         while True:
             try:
                 seen = self._timed_gradients(batch, statistics)
             except MemoryExhausted:
-                if state.micro_batch <= 1:
+                if state.micro_batch <= smallest:
                     raise
             else:
                 break
             # Outside the except block, since a live traceback would keep the tensors that filled the memory.
             self._train_state.optimizer.zero_grad(set_to_none=True)
             self._train_state.statistics.copy_(statistics)
-            state.micro_batch = math.ceil(min(state.micro_batch, len(batch.inputs)) / 2)
+            state.micro_batch = max(smallest, math.ceil(min(state.micro_batch, len(batch.inputs)) / 2))
             self._on_event(MemoryShort(state.epoch, state.micro_batch, batch.num_images))
         # An update that ran out of memory may be partly applied, so it is never repeated.
         with memory_errors_named(batch.num_images):
@@ -114,7 +116,7 @@ class StepTaker:
         size = train_state.counters.micro_batch
         for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
             with memory_errors_named(len(inputs)):
-                with self._compute.autocast():
+                with self._compute.autocast(), with_statistics(train_state.network, inputs):
                     logits = train_state.network(inputs)
                 # The mean over all images of the step, whatever the size of the micro-batches.
                 loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)

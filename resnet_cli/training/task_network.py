@@ -20,6 +20,7 @@ from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.training.averaging import WeightAverage
+from resnet_cli.training.batchnorm import smallest_pass
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.loop import Task
 from resnet_cli.training.losses import balanced_order, make_loss
@@ -101,6 +102,7 @@ class NetworkTraining:
         statistics = train_state.statistics.clone()
         size = plan.preprocess.crop_size
         self._set_train_mode(plan.epochs)
+        smallest = smallest_pass(self._network, size)
         while True:
             num_images = min(train_state.counters.micro_batch, plan.batch_size)
             try:
@@ -111,14 +113,14 @@ class NetworkTraining:
                     logits.float().sum().backward()
                 fits = True
             except MemoryExhausted:
-                if num_images <= 1:
+                if num_images <= smallest:
                     raise
                 fits = False
             train_state.optimizer.zero_grad(set_to_none=True)
             train_state.statistics.copy_(statistics)
             if fits:
                 return
-            train_state.counters.micro_batch = math.ceil(num_images / 2)
+            train_state.counters.micro_batch = max(smallest, math.ceil(num_images / 2))
 
     def _batches(self, epoch: int, done: int) -> Iterator[Batch]:
         plan, train, device = self._plan, self._train, self._plan.compute.device
