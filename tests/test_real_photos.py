@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import resnet_cli
 from resnet_cli import finetune
 from resnet_cli.model import features
 
@@ -38,3 +39,15 @@ def test_a_frozen_backbone_tells_ants_from_bees_and_is_run_once(
     # Measured: 0.86 here; 0.96 at 224 px with all photos.
     assert first.val.top1 >= 0.8
     assert first.test is None
+
+
+def test_photos_of_other_things_are_marked_as_unlike_the_training_images(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = assets / "photos"
+    weights = str(next((assets / "weights").glob("*.safetensors")))
+    result = finetune(str(photos / "ants_bees"), weights=weights, mode="frozen", limit=60)
+    churches = list(resnet_cli.predict(result, sorted((photos / "imagenet" / "church").iterdir()), device="cpu"))
+    # A class all the same, and the mark beside it.
+    assert {one.label for one in churches} <= {"ants", "bees"} and sum(bool(one.is_unfamiliar) for one in churches) >= 8

@@ -104,6 +104,22 @@ def test_unknown_is_said_with_its_reason(visit: Callable[..., Any], server: Serv
     assert page.locator(".answer .why").inner_text().startswith(reason)
 
 
+def test_an_image_unlike_the_training_images_keeps_its_class_and_is_marked(
+    visit: Callable[..., Any], server: Server
+) -> None:
+    answers = {data: post(server, data).json["predictions"][0] for data in map(png, images())}
+    unlike, label = next(
+        (data, answer["label"]) for data, answer in answers.items() if answer["unfamiliar"] and not answer["unknown"]
+    )
+    page = visit()
+    page.set_input_files("#files", [{"name": "x.png", "mimeType": "image/png", "buffer": unlike}])
+    title, _ = read_answer(page)
+    assert title.startswith(label)
+    assert page.locator(".answer .why").inner_text().startswith("Unlike the training images")
+    assert page.get_by_role("status").inner_text().endswith(", unlike the training images")
+    assert "says when an image is unlike its training images" in page.locator("#about").inner_text()
+
+
 def test_where_it_looked_is_shown_by_keyboard(visit: Callable[..., Any]) -> None:
     page = visit()
     drop(page)

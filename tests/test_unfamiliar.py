@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from support.live_server import post, serving
+from support.live_server import ask, post, serving
 from support.narrow_network import make_narrow
 from support.running import command_environment, run_cli
-from support.synthetic_models import images, made_up_model
+from support.synthetic_models import images, telling_model
 
 import resnet_cli
 from resnet_cli.config.export import ExportConfig
@@ -48,15 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "images").mkdir()
     for number, image in enumerate(images()):
         image.save(folder / "images" / f"{number}.png")
-    model = made_up_model()
-    novelty = TorchPredictor(model, REFERENCE).predict_images(images()).novelty
-    assert novelty is not None and model.reliability is not None
-    # Far from every image, so that no rounding of an export crosses it.
-    ranked = np.sort(novelty)
-    widest = int(np.diff(ranked).argmax())
-    limit = np.float32(ranked[widest : widest + 2].mean())
-    known = dataclasses.replace(model.reliability, novelty=np.full(9, limit, np.float32))
-    dataclasses.replace(model, reliability=known).save(folder / "model.safetensors")
+    model = telling_model()
+    model.save(folder / "model.safetensors")
     dataclasses.replace(model, exemplars=None, reliability=None).save(folder / "old.safetensors")
     return folder
 
@@ -148,18 +140,15 @@ def from_server(folder: Path) -> Answers:
     data = [path.read_bytes() for path in sorted((folder / "images").iterdir())]
     with serving(exported(folder, "model.onnx"), cwd=folder) as server:
         answers = post(server, *data).json["predictions"]
-        metrics = post_metrics(server)
+        metrics = ask(server, "GET", "/metrics").data.decode()
+    with serving(exported(folder, "model.onnx"), "--abstain", cwd=folder) as server:
+        abstained = post(server, *data).json["predictions"]
     found = [answer["unfamiliar"] for answer in answers]
-    # The label is kept.
+    assert [answer["label"] == "unknown" for answer in abstained] == found
+    # Without the flag the label is kept.
     assert all(answer["unknown"] is None and answer["label"] == answer["topk"][0]["label"] for answer in answers)
     assert f"resnet_cli_unfamiliar_images_total {sum(found):.1f}" in metrics
     return found
-
-
-def post_metrics(server: Any) -> str:
-    from support.live_server import ask
-
-    return ask(server, "GET", "/metrics").data.decode()
 
 
 def from_example(folder: Path) -> Answers:

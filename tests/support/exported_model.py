@@ -16,11 +16,11 @@ def made_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A narrow model as an exported file that takes whole images."""
     # Here and not above: a plugin is imported before pytest has looked at those.
     from support.narrow_network import stage
-    from support.synthetic_models import made_up_model
+    from support.synthetic_models import telling_model
 
     path = tmp_path_factory.mktemp("made") / "insects.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "_stage", stage)
-        model = made_up_model()
+        model = telling_model()
         Job(model, ExportConfig()).write(path)
     return path
