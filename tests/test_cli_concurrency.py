@@ -129,6 +129,18 @@ def test_a_training_starts_from_the_run_that_was_the_latest_when_the_command_sta
     assert torch.equal(trained["conv1.weight"], load_file(runs / "a" / "model.safetensors")["conv1.weight"])
 
 
+def test_a_training_does_not_start_from_two_states_of_a_run(runs: Path, commands: CommandServer) -> None:
+    flags = ("--mode", "frozen", "--out", "next", "--device", "cpu")
+    command = commands.stopped("PlanMade", "finetune", "colours.zip", "--weights", "runs/a", *flags)
+    # Another process trains that run, and has just written its next best epoch.
+    model = runs / "a" / "model.safetensors"
+    (runs / "other").write_bytes(model.read_bytes())
+    os.replace(runs / "other", model)
+    assert command.finish() == 3
+    assert "runs/a/model.safetensors: the file was replaced or removed" in " ".join(command.stderr.split())
+    assert not Path("next").exists()
+
+
 def test_a_server_names_and_serves_the_run_that_was_the_latest_when_it_started(
     runs: Path, photos: Path, commands: CommandServer
 ) -> None:

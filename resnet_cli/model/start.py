@@ -48,6 +48,7 @@ def read_start(weights: Weights) -> Start | None:
     if about is None or weights.path is None:
         return None
     model = model_from_tensors(read_tensors(weights.path), about, weights.path)
+    weights.require_same_file()
     recipe = model.provenance.get("recipe")
     is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
     head = model.network.fc.eval()

@@ -52,6 +52,7 @@ class Weights:
         why: The reason for this choice, for the plan.
         reading: How the network was found in a file of another program, and how many tensors matched.
         classes: Names of the classes of its head, if files beside the weights have them.
+        version: State of a run's model file, which a training may replace; None for other files.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Weights:
     why: str
     reading: str = ""
     classes: tuple[str, ...] | None = None
+    version: tuple[int, int, int] | None = None
 
     @property
     def spec(self) -> str:
@@ -67,6 +69,20 @@ class Weights:
         if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
             return self.name
         return str(self.path.resolve())
+
+    def require_same_file(self) -> None:
+        """Checks, after the file was read again, that it is the one that was found: head and backbone fit together.
+
+        Raises:
+            ModelError: The file was replaced or removed.
+        """
+        if self.path is None or self.version is None:
+            return
+        if not self.path.exists() or file_version(self.path) != self.version:
+            raise ModelError(
+                f"{self.path}: the file was replaced or removed while a training started from it",
+                hint="is its run still being trained? Run the command again when that has ended",
+            )
 
 
 def find_weights(
@@ -101,10 +117,11 @@ def find_weights(
         return _auto_weights(mode, offline=offline, on_download=on_download)
     source = real_path(spec)
     path = resolve_model_path(source, "--weights")
+    version = file_version(path)
     about = read_metadata(path)
     if about is not None:
         preprocess = Preprocess.from_dict(about["preprocess"])
-        return Weights(str(source), preprocess, path, "the backbone of that model")
+        return Weights(str(source), preprocess, path, "the backbone of that model", version=version)
     return _foreign_weights(path, str(source), find_network(read_state(path), path).describe())
 
 
@@ -121,6 +138,7 @@ def load_backbone(network: ResNet50, weights: Weights) -> None:
         found = network_tensors(read_tensors(weights.path))
     else:
         found = dict(find_network(read_state(weights.path), weights.path).tensors)
+    weights.require_same_file()
     tensors = {name: tensor for name, tensor in found.items() if not name.startswith("fc.")}
     head = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("fc.")}
     load_tensors(network, tensors | head, weights.path)
