@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save
 from support.hub_server import COMMIT, HubServer
+from support.other_trainers import transformers
 
 from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, SetupError, UntrustedFileError
 from resnet_cli.installation import install_command
@@ -165,6 +166,28 @@ def test_a_preprocessing_that_cannot_be_is_refused(served: HubServer, values: di
     served.files["a/b"] = {"config.json": described({**A1, **values}), "model.safetensors": b""}
     with pytest.raises(ModelError, match="preprocessing"):
         find_weights("hf:a/b", mode="frozen")
+
+
+def test_a_repository_of_transformers_gives_a_backbone_its_preprocessing_and_its_classes(
+    served: HubServer, network: ResNet50
+) -> None:
+    """As ``microsoft/resnet-50``; without preprocessor_config.json nothing says how images are prepared."""
+    config = {"model_type": "resnet", "id2label": {str(index): f"class {index}" for index in range(1000)}}
+    processor = {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": 0.875, "resample": 3,
+                 "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # fmt: skip
+    files = {"config.json": json.dumps(config).encode(), "model.safetensors": save(transformers(network.state_dict()))}
+    served.files["a/b"] = files
+    with pytest.raises(ModelError, match=r"no preprocessor_config\.json"):
+        fetch("hf:a/b")
+    served.files["a/c"] = {**files, "preprocessor_config.json": json.dumps(processor).encode()}
+    weights = find_weights("hf:a/c", mode="frozen")
+    assert weights.preprocess is not None and weights.preprocess.mean == (0.5, 0.5, 0.5)
+    assert "318 of 318" in weights.reading
+    fresh = ResNet50(2)
+    load_backbone(fresh, weights)
+    name = "layer4.2.conv3.weight"
+    assert torch.equal(fresh.state_dict()[name], network.state_dict()[name].float())
+    assert load_model("hf:a/c").classes[:2] == ("class 0", "class 1")
 
 
 def test_a_repository_without_a_description_is_refused(served: HubServer) -> None:

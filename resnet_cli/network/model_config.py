@@ -80,7 +80,7 @@ def read_model_config(config: Path, preprocessor: Path | None, name: str) -> Mod
     if preprocessor is not None:
         try:
             preprocess = _preprocess_of_transformers(_read_object(preprocessor, name))
-        except (ValueError, OverflowError, LookupError, TypeError, ZeroDivisionError) as error:
+        except (ValueError, OverflowError, LookupError, TypeError, AttributeError, ZeroDivisionError) as error:
             raise ModelError(f"{name}: its {PREPROCESSOR_FILE} cannot be used: {error}") from error
     return ModelConfig("transformers", preprocess, _classes_of(about.get("id2label")))
 
@@ -146,7 +146,7 @@ def _preprocess_of_transformers(about: Mapping[str, Any]) -> dict[str, Any]:
 def _only(sides: set[int]) -> int:
     if len(sides) != 1:
         raise ValueError("only square inputs are supported")
-    return sides.pop()
+    return next(iter(sides))
 
 
 def _classes_of(id2label: Any) -> tuple[str, ...] | None:
