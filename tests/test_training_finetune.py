@@ -28,12 +28,12 @@ from resnet_cli.predictor import TorchPredictor
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training import checkpointer
+from resnet_cli.training.carry_out import run_plan
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
-from resnet_cli.training.run import run_plan
 from resnet_cli.training.task_network import NetworkTraining
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]

@@ -26,11 +26,11 @@ from resnet_cli.errors import ConfigError, DataError, Interrupted, ModelError
 from resnet_cli.model.weights import load_model
 from resnet_cli.runs import RunFolder, list_checkpoints, open_run_dataset
 from resnet_cli.system.events import Warned, WorkDone
+from resnet_cli.training.carry_out import run_plan
 from resnet_cli.training.checkpoint import Checkpoint, read_newest, write_checkpoint
 from resnet_cli.training.events import EpochDone, Event, Resumed, Saved, StepDone
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed
-from resnet_cli.training.run import run_plan
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
 pytestmark = pytest.mark.usefixtures("no_plots", "here", "narrow")

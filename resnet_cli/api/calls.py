@@ -37,10 +37,10 @@ from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import OnWork, Work, WorkDone
 from resnet_cli.system.paths import LATEST
+from resnet_cli.training.carry_out import run_plan
 from resnet_cli.training.events import PlanMade
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult
-from resnet_cli.training.run import run_plan
 
 STUDIES = frozenset({"learning_curve", "label_audit", "robustness"})
 

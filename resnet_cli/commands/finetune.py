@@ -15,6 +15,7 @@ from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import RUNS
 from resnet_cli.training import launch
+from resnet_cli.training.carry_out import run_plan, run_worker
 from resnet_cli.training.distributed import Distributed
 from resnet_cli.training.estimate import Estimate, estimate
 from resnet_cli.training.events import OnEvent, PlanMade, ignore
@@ -22,7 +23,6 @@ from resnet_cli.training.launch import FinetuneRequest
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.resume import find_run, plan_resumed
-from resnet_cli.training.run import run_plan, run_worker
 from resnet_cli.training.seeds import run_seeds, to_dict
 from resnet_cli.version import SCHEMA_VERSION
 

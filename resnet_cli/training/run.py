@@ -1,11 +1,10 @@
-"""Carries out a plan: trains, evaluates and writes the run folder."""
+"""One training, from the initial network to the report."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,9 +17,9 @@ from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.system.events import Warned, WorkDone
-from resnet_cli.system.intraop import fixed_threads, given_threads
+from resnet_cli.system.intraop import given_threads
 from resnet_cli.training import exemplars
-from resnet_cli.training.assembly import build_model, head_with, run_bytes, start_network
+from resnet_cli.training.assembly import build_model, head_with, start_network
 from resnet_cli.training.calibrate import calibrate_model
 from resnet_cli.training.checkpoint import Checkpoint, drop_after, read_newest
 from resnet_cli.training.checkpointer import Checkpointer, head_tensors
@@ -33,10 +32,8 @@ from resnet_cli.training.events import (
     RateLowered,
     Resumed,
     Saved,
-    ignore,
 )
 from resnet_cli.training.exemplars import Retention
-from resnet_cli.training.journal import JOURNAL, Journal
 from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan
@@ -47,61 +44,7 @@ from resnet_cli.training.task_head import HeadTraining, fit_linear_head, fit_pro
 from resnet_cli.training.task_network import NetworkTraining
 
 
-def run_plan(
-    plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, distributed: Distributed = SINGLE_PROCESS
-) -> FinetuneResult:
-    """Carries out a plan and writes the run folder.
-
-    Args:
-        plan: From :func:`~resnet_cli.training.plan.make_plan`.
-        on_event: Called with every event.
-        folder: Run folder that continues from its newest checkpoint; None creates a new one.
-        distributed: The processes that share the training. This is the main process; the others call
-            :func:`run_worker`.
-
-    Raises:
-        ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds a model or a
-            checkpoint.
-        Interrupted: A signal arrived; the text says what is kept.
-    """
-    is_new = folder is None
-    if folder is None:
-        folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=run_bytes(plan))
-    try:
-        tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
-        with Journal(folder.path / JOURNAL, tensorboard=tensorboard) as journal:
-            folder.reopen()
-            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
-
-            def notify(event: Event) -> None:
-                journal(event)
-                on_event(event)
-
-            distributed.broadcast(str(folder.path))
-            with fixed_threads(plan.threads):
-                return _Run(plan, folder, notify, distributed).carry_out()
-    finally:
-        if is_new:
-            folder.discard()
-
-
-def run_worker(plan: Plan, distributed: Distributed) -> None:
-    """Takes part in a training of the main process; writes and reports nothing.
-
-    Args:
-        plan: The plan, the same as in the main process.
-        distributed: The processes; this is not the main process.
-
-    Raises:
-        ResnetCliError: See ``resnet_cli.errors``.
-        Interrupted: A signal reached one of the processes.
-    """
-    folder = RunFolder(Path(distributed.broadcast("")))
-    with fixed_threads(plan.threads):
-        _Run(plan, folder, ignore, distributed).run_worker()
-
-
-class _Run:
+class TrainingRun:
     """Trains one plan and writes its run folder.
 
     Args:

@@ -10,10 +10,10 @@ from typing import Any
 
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.paths import refuse_existing
+from resnet_cli.training.carry_out import run_plan
 from resnet_cli.training.events import OnEvent, PlanMade
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult
-from resnet_cli.training.run import run_plan
 from resnet_cli.version import SCHEMA_VERSION
 
 

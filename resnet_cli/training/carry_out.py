@@ -1,0 +1,69 @@
+"""Carries out a plan in a run folder, which it creates or continues; the main process writes the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_cli.runs import RunFolder
+from resnet_cli.system.intraop import fixed_threads
+from resnet_cli.training.assembly import run_bytes
+from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
+from resnet_cli.training.events import Event, OnEvent, ignore
+from resnet_cli.training.journal import JOURNAL, Journal
+from resnet_cli.training.plan import Plan
+from resnet_cli.training.report import FinetuneResult
+from resnet_cli.training.run import TrainingRun
+
+
+def run_plan(
+    plan: Plan, *, on_event: OnEvent, folder: RunFolder | None = None, distributed: Distributed = SINGLE_PROCESS
+) -> FinetuneResult:
+    """Carries out a plan and writes the run folder.
+
+    Args:
+        plan: From :func:`~resnet_cli.training.plan.make_plan`.
+        on_event: Called with every event.
+        folder: Run folder that continues from its newest checkpoint; None creates a new one.
+        distributed: The processes that share the training. This is the main process; the others call
+            :func:`run_worker`.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``. A new run folder is removed unless it holds a model or a
+            checkpoint.
+        Interrupted: A signal arrived; the text says what is kept.
+    """
+    is_new = folder is None
+    if folder is None:
+        folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=run_bytes(plan))
+    try:
+        tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
+        with Journal(folder.path / JOURNAL, tensorboard=tensorboard) as journal:
+            folder.reopen()
+            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
+
+            def notify(event: Event) -> None:
+                journal(event)
+                on_event(event)
+
+            distributed.broadcast(str(folder.path))
+            with fixed_threads(plan.threads):
+                return TrainingRun(plan, folder, notify, distributed).carry_out()
+    finally:
+        if is_new:
+            folder.discard()
+
+
+def run_worker(plan: Plan, distributed: Distributed) -> None:
+    """Takes part in a training of the main process; writes and reports nothing.
+
+    Args:
+        plan: The plan, the same as in the main process.
+        distributed: The processes; this is not the main process.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``.
+        Interrupted: A signal reached one of the processes.
+    """
+    folder = RunFolder(Path(distributed.broadcast("")))
+    with fixed_threads(plan.threads):
+        TrainingRun(plan, folder, ignore, distributed).run_worker()
