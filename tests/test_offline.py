@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.live_server import post, serving
-from support.running import NARROW, TINY_FLAGS, Trained
+from support.running import COMMAND, NARROW, TINY_FLAGS, Trained
 from support.system_calls import calls, contacts, created, require_strace, watched
 from test_system_no_telemetry import plain_environment
 
@@ -129,6 +129,24 @@ def test_a_server_speaks_to_nobody_but_those_who_ask(
     assert not contacts(lines)
     assert not elsewhere(lines, tmp_path)
     assert not list(tmp_path.glob("*/*"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_cluster_on_this_machine_asks_no_cloud_and_leaves_no_secret(
+    made_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    require_strace()
+    environment, log = environment_in(tmp_path), tmp_path / "calls"
+    # Ray puts sockets there, whose paths must be short.
+    del environment["TMPDIR"]
+    words = ["predict", photos / "test", "--model", made_onnx, "--engine", "ray", "--output", "found", "--offline"]
+    process = subprocess.Popen([*watched(log), str(COMMAND), *map(str, words)], cwd=tmp_path / "here", env=environment)
+    assert process.wait(200) == 0
+    lines = calls(log, process.pid)
+    # Ray's processes talk to each other on an address of this machine, and one of them reads which server to ask.
+    assert not [line for line in lines if "169.254." in line or r"metadata\6google" in line]
+    assert not list((tmp_path / "home").rglob("*"))
 
 
 def test_a_look_up_and_a_file_elsewhere_are_noticed(tmp_path: Path) -> None:

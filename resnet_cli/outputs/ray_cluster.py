@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -88,7 +89,7 @@ def cluster(address: str | None) -> Iterator[Any]:
     if address is None:
         options |= {"num_cpus": num_threads(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
-        with _own_signals(), _muted(), _without_usage_process():
+        with _own_signals(), _muted(), _without_usage_process(), _own_token(address):
             ray.init(address=address or "local", **options)
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         if address is None:
@@ -128,6 +129,23 @@ def _own_signals() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _own_token(address: str | None) -> Iterator[None]:
+    """Gives a cluster on this machine a secret of its own; otherwise Ray writes one into the user's home.
+
+    Source: ray/_private/authentication/authentication_token_setup.py; a user's own settings come first.
+    """
+    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
+    if address is not None or any(os.environ.get(name) for name in names):
+        yield
+        return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    try:
+        yield
+    finally:
+        del os.environ["RAY_AUTH_TOKEN"]
 
 
 @contextlib.contextmanager
