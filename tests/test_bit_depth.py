@@ -32,7 +32,8 @@ from resnet_cli.predictor import open_predictor
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.events import Warned
 from resnet_cli.training.decisions import Decisions
-from resnet_cli.training.plan import Plan, _choose_bit_depth, make_plan
+from resnet_cli.training.input_choices import choose_bit_depth
+from resnet_cli.training.plan import Plan, make_plan
 
 pytest_plugins = ["support.small_runs", "support.narrow_network"]
 
@@ -237,7 +238,7 @@ def test_added_classes_are_read_as_the_first_ones_were() -> None:
         resolved = resolve(FinetuneConfig, {"add": True, "weights": "model.safetensors", **values})
         prepared: Any = SimpleNamespace(wide=WideImages(3, needed) if needed else NO_WIDE_IMAGES)
         start: Any = SimpleNamespace(preprocess=Preprocess(resize_size=8, crop_size=8, bit_depth=known))
-        return _choose_bit_depth(Decisions(resolved), prepared, start)
+        return choose_bit_depth(Decisions(resolved), prepared, start)
 
     assert choose(12, 12) == 12 and choose(12, 0) == 12 and choose(16, 12, bit_depth=16) == 16
     for known, needed in ((12, 14), (12, 10), (16, 12)):

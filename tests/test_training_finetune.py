@@ -50,7 +50,7 @@ def in_an_empty_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_tells_everything_in_order(here: Path) -> None:
     events: list[Event] = []
-    result = finetune(on_event=events.append, mode="frozen", epochs=2, **DIGITS)
+    result = finetune(on_event=events.append, mode="frozen", solver="sgd", epochs=2, **DIGITS)
     kinds = [type(event) for event in events if not (isinstance(event, WorkDone) and event.task == "check")]
     assert kinds[0] is PlanMade and type(events[0]) is WorkDone
     assert kinds.index(WorkDone) < kinds.index(StepDone) < kinds.index(EpochDone) < kinds.index(Saved)
@@ -83,11 +83,11 @@ def interrupt_after(epoch: int, events: list[Event]) -> Any:
     return hear
 
 
-@pytest.mark.parametrize("mode", ["frozen", "full"])
-def test_an_interrupt_keeps_the_best_model_so_far_and_says_so(here: Path, mode: str) -> None:
+@pytest.mark.parametrize("values", [{"mode": "frozen", "solver": "sgd"}, {"mode": "full"}], ids=["frozen", "full"])
+def test_an_interrupt_keeps_the_best_model_so_far_and_says_so(here: Path, values: dict[str, Any]) -> None:
     events: list[Event] = []
     with pytest.raises(Interrupted) as caught:
-        finetune(on_event=interrupt_after(2, events), mode=mode, epochs=9, out=here / "run", **DIGITS)
+        finetune(on_event=interrupt_after(2, events), **values, epochs=9, out=here / "run", **DIGITS)
     epochs = [event for event in events if isinstance(event, EpochDone)]
     best = [event.record for event in epochs if event.is_best][-1]
     assert str(here / "run" / "model.safetensors") in caught.value.kept
@@ -260,7 +260,7 @@ def test_head_rows_of_classes_of_the_same_name_are_kept(full_run: Trained, make_
     assert float(new.network.state_dict()["fc.weight"][2].abs().max()) < 1e-20
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+@pytest.mark.parametrize("solver", ["lbfgs", "lbfgs-sgd", "sgd"])
 def test_added_classes_join_the_old_ones_whose_images_are_not_needed(
     frozen_run: Trained, make_other: Path, solver: str
 ) -> None:
@@ -332,9 +332,12 @@ def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
     assert 0 <= found.prediction.prob <= 1
 
 
-@pytest.mark.parametrize(("mode", "epoch"), [("frozen", 1), ("lp-ft", 0)])
-def test_a_target_stops_early(full_run: Trained, mode: str, epoch: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "solver", "epoch"), [("frozen", "sgd", 1), ("frozen", "auto", 0), ("lp-ft", "auto", 0)]
+)
+def test_a_target_stops_early(full_run: Trained, mode: str, solver: str, epoch: int) -> None:
     values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": mode, "epochs": 9}
+    values |= {"solver": solver}
     result = finetune(**values, target=0.01)
     assert [record.epoch for record in result.history] == [result.best.epoch] == [epoch]
     assert result.to_dict()["epochs"] == epoch

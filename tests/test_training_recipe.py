@@ -11,8 +11,9 @@ from support.running import TINY, Trained
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
+from resnet_cli.training.ineffective_flags import BACKBONE_FLAGS, STEP_FLAGS
 from resnet_cli.training.plan import Plan, make_plan
-from resnet_cli.training.recipe import BACKBONE_FLAGS, STEP_FLAGS, Recipe
+from resnet_cli.training.recipe import Recipe
 
 pytest_plugins = ["support.small_runs"]
 
@@ -107,10 +108,13 @@ def test_each_flag_changes_the_recipe_of_a_network(name: str, mode: str) -> None
 @pytest.mark.parametrize("name", STEP_FLAGS)
 def test_a_flag_about_steps_makes_the_probe_take_steps(name: str) -> None:
     plan = plan_with(mode="frozen", **{name: VALUES[name]})
-    assert plan.solver == "sgd"
+    assert plan.solver == "lbfgs-sgd" and plan.takes_steps and plan.starts_with_probe
     (row,) = [choice for choice in plan.choices if choice.name == "solver"]
     assert flag(name) in row.why
     assert plan_with(mode="frozen").solver == "lbfgs"
+    # Steps alone are there for the asking, and where the head has none to start from.
+    assert plan_with(mode="frozen", solver="sgd", **{name: VALUES[name]}).solver == "sgd"
+    assert plan_with(mode="frozen", head="16", **{name: VALUES[name]}).solver == "sgd"
 
 
 @pytest.mark.parametrize("name", STEP_FLAGS)
@@ -130,7 +134,8 @@ def test_after_a_probe_flags_about_steps_are_about_what_follows_it(name: str, mo
 )
 @pytest.mark.parametrize("mode", ["frozen", "lp-ft"])
 def test_what_only_steps_can_do_is_refused_beside_lbfgs(mode: str, values: dict[str, Any]) -> None:
-    assert refused("--solver lbfgs", mode=mode, solver="lbfgs", **values).hint
+    for solver in ("lbfgs", "lbfgs-sgd"):
+        assert refused(f"--solver {solver}", mode=mode, solver=solver, **values).hint
     assert plan_with(mode=mode, **values).solver == "sgd"
 
 
@@ -139,6 +144,7 @@ def test_what_only_steps_can_do_is_refused_beside_lbfgs(mode: str, values: dict[
     [
         ({"mode": "full", "solver": "lbfgs"}, ["--solver", "mode full"]),
         ({"mode": "full", "solver": "sgd"}, ["--solver", "mode full"]),
+        ({"mode": "lp-ft", "solver": "lbfgs-sgd"}, ["--solver lbfgs-sgd", "mode lp-ft"]),
         ({"mode": "frozen", "batchnorm": "train"}, ["--batchnorm", "frozen"]),
         ({"mode": "frozen", "max_time": "1m"}, ["--max-time", "mode frozen"]),
         ({"mode": "lp-ft", "add": True}, ["--add", "--weights", "own"]),

@@ -1,4 +1,4 @@
-"""Several seeds: the trainings differ, the images that judge them do not."""
+"""Several seeds: a training by steps differs; where it cannot, the split does, or nothing would."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinetuneResult
         patch.setattr(network_module, "_stage", stage)
         patch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
         patch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
-        values = {**DIGITS, "mode": "frozen", "epochs": 2, "seed": 5, "seeds": 3, "out": folder / "three"}
+        values = {**DIGITS, "mode": "frozen", "solver": "sgd", "epochs": 2, "seed": 5, "seeds": 3}
+        values["out"] = folder / "three"
         return run_seeds(make_plan(resolve(FinetuneConfig, values)), on_event=events.append), events
 
 
@@ -73,7 +74,7 @@ def test_mean_and_spread_are_of_the_figures_to_quote(three: tuple[list[FinetuneR
     assert (found.lowest, found.highest) == (min(top1), max(top1))
     assert spread(results[:1]).std == 0
     told = json.loads(json.dumps(to_dict(results)))
-    assert set(told) == {"schema_version", "top1", "runs"}
+    assert set(told) == {"schema_version", "varies", "top1", "runs"} and told["varies"] == "training"
     assert [run["run"] for run in told["runs"]] == [str(result.run.path) for result in results]
 
 
@@ -132,3 +133,48 @@ def test_the_gate_is_for_every_seed(here: Path) -> None:
     result = run_cli("finetune", *FLAGS, "--seeds", 2, "--fail-under", 1.0, "--out", "two", "--json")
     tops = [run["test_top1"] for run in json.loads(result.stdout)["runs"]]
     assert result.exit_code == (10 if min(tops) < 1 else 0)
+
+
+def test_where_lbfgs_fits_the_head_each_seed_draws_another_split(here: Path) -> None:
+    result = run_cli("finetune", *FLAGS, "--split-seed", 4, "--seeds", 2, "--out", "two")
+    assert result.exit_code == 0, result.output
+    assert "of the random split" in " ".join(result.stderr.split())
+    assert "each seed draws another split" in " ".join(result.stdout.split())
+    configs = [yaml.safe_load(Path(f"two/seed-{seed}/config.yaml").read_text()) for seed in (0, 1)]
+    assert [(config["seed"], config["split_seed"], config["seeds"]) for config in configs] == [(0, 4, 1), (1, 5, 1)]
+    splits = [Path(f"two/seed-{seed}/split.csv").read_text() for seed in (0, 1)]
+    assert splits[0] != splits[1]
+    one, other = (load_file(f"two/seed-{seed}/model.safetensors")["fc.weight"] for seed in (0, 1))
+    assert not one.equal(other)
+    # Each is the run that its config describes.
+    again = run_cli("finetune", "--config", "two/seed-1/config.yaml", "--out", "again", "--quiet")
+    assert again.exit_code == 0, again.output
+    assert Path("again/split.csv").read_text() == splits[1]
+    assert load_file("again/model.safetensors")["fc.weight"].equal(other)
+
+
+def test_steps_from_the_head_of_lbfgs_draw_another_split_too(here: Path) -> None:
+    told = json.loads(run_cli("finetune", *FLAGS, "--epochs", 2, "--seeds", 2, "--out", "two", "--json").stdout)
+    assert told["varies"] == "split"
+    splits = {Path(run["run"], "split.csv").read_text() for run in told["runs"]}
+    assert len(splits) == 2
+
+
+def test_data_with_their_own_split_leave_lbfgs_nothing_to_vary(here: Path, photos: Path) -> None:
+    flags = (photos, "--mode", "frozen", *TINY_FLAGS, "--seeds", 2)
+    result = run_cli("finetune", *flags, "--dry-run")
+    assert result.exit_code == 2
+    assert "--seeds 2 has no effect" in result.stderr and "--mode lp-ft" in result.stderr
+    # Another part of the training images, or another training, is something to vary.
+    for more, varied in ((["--limit", 12], "of the random split"), (["--solver", "sgd"], "the split stays the same")):
+        found = run_cli("finetune", *flags, *more, "--dry-run")
+        assert found.exit_code == 0, found.output
+        assert varied in " ".join(found.output.split())
+
+
+def test_seeds_that_all_keep_the_head_of_lbfgs_say_so(here: Path, photos: Path) -> None:
+    # Such small steps gain nothing.
+    flags = ("--mode", "frozen", *TINY_FLAGS, "--epochs", 1, "--head-lr", 1e-30, "--seeds", 2, "--out", "two")
+    result = run_cli("finetune", photos, *flags)
+    assert result.exit_code == 0, result.output
+    assert "every run kept the L-BFGS head" in " ".join(result.stdout.split())

@@ -59,6 +59,7 @@ class ProgressView:
         self._losses: list[float] = []
         self._best = 0.0
         self._num_epochs = 0
+        self._start_name = ""
         self._has_plan = False
         self._began: dict[str, tuple[float, int]] = {}
 
@@ -118,6 +119,7 @@ class ProgressView:
 
     def _begin(self, plan: Plan) -> None:
         self._num_epochs = plan.epochs if plan.takes_steps else 0
+        self._start_name = "epoch 0, the L-BFGS head" if plan.is_frozen else "probe"
         self._best, self._losses = 0.0, []
         if not self._has_plan:
             self._show_plan(plan)
@@ -197,8 +199,10 @@ class ProgressView:
         self._best = record.val_top1 if event.is_best else self._best
         best, top1 = " (best so far)" if event.is_best else "", percent(record.val_top1)
         if record.l2 is not None or record.epoch == 0:
-            name = "probe" if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"
-            scores = f"validation loss {record.val_loss:.3f}, top-1 {top1}"
+            name = self._start_name if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"
+            # The logits of L-BFGS are small where its penalty is strong, until the temperature scales them.
+            loss = record.val_loss if record.l2 is None else record.val_fitted_loss
+            scores = f"validation loss {loss:.3f}, top-1 {top1}"
             return self._line(f"{name}: {scores}{best}", force=True)
         self._losses.append(record.train_loss)
         text = f"validation top-1 {top1}, best {percent(self._best)}  loss {sparkline(self._losses)}"

@@ -53,6 +53,8 @@ def result_table(result: FinetuneResult) -> Table:
 def _chosen(result: FinetuneResult) -> str:
     """The choice that the validation split was used for."""
     best = result.best
+    if best.epoch == 0 and result.plan.is_frozen:
+        return "kept epoch 0, the L-BFGS head: no later epoch had a lower loss"
     if best.epoch == 0:
         return f"chose the probe over {len(result.history) - 1} epochs"
     if best.l2 is not None:
@@ -73,13 +75,14 @@ def retention_lines(result: FinetuneResult) -> list[RenderableType]:
 
 def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
     """The metrics of each seed, their mean and their spread."""
-    from resnet_cli.training.seeds import spread
+    from resnet_cli.training.seeds import remark, spread
 
     split = "test" if results[0].test else "validation"
     table = plain_table(f"Results ({split})", "seed", ">top-1", ">loss", "run")
     for result in results:
         run = Text(printable(str(result.run.path)))
         table.add_row(str(result.plan.config.seed), percent(result.final.top1), f"{result.final.loss:.3f}", run)
+    table.caption = remark(results)
     found = spread(results)
     table.add_section()
     table.add_row("mean", percent(found.mean), "", "")

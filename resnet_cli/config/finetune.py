@@ -92,7 +92,12 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = None
     head: Annotated[str, Flag("linear, or the hidden widths of an MLP: 1024,512.", TRAINING, advanced=True)] = "linear"
     solver: Annotated[
-        Literal["auto", "lbfgs", "sgd"], Flag("Solver for a head on features.", TRAINING, advanced=True)
+        Literal["auto", "lbfgs", "lbfgs-sgd", "sgd"],
+        Flag(
+            "Solver for a head on features: L-BFGS, steps of the optimizer that start from its head, or steps alone.",
+            TRAINING,
+            advanced=True,
+        ),
     ] = "auto"
     epochs: Annotated[
         Annotated[int, Field(ge=1, le=10_000)] | None,
@@ -128,7 +133,12 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     seeds: Annotated[
         int,
         Field(ge=1, le=100),
-        Flag("Repeat with N seeds, starting at --seed; report mean and spread.", TRAINING, advanced=True),
+        Flag(
+            "Repeat with N seeds, starting at --seed; report mean and spread. Where L-BFGS alone fits the head, each "
+            "draws another split.",
+            TRAINING,
+            advanced=True,
+        ),
     ] = 1
 
     optimizer: Annotated[

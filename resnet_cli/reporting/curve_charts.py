@@ -66,7 +66,8 @@ def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -
 
 def has_penalties(points: Sequence[EpochRecord]) -> bool:
     """Whether each point is a fit with another penalty instead of an epoch."""
-    return all(point.l2 is not None for point in points)
+    # The head of L-BFGS from which steps start has a penalty too; it is epoch 0.
+    return all(point.l2 is not None and point.epoch for point in points)
 
 
 def _best(points: Sequence[EpochRecord], best_epoch: int | None) -> int:

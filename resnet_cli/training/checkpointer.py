@@ -109,10 +109,9 @@ class Checkpointer:
         """Writes the best model; returns a sentence that says what is kept."""
         assert self.best is not None
         self.save_model()
-        kept = (
-            f"kept {self._folder.model_path}, the best of {history[-1].epoch} epochs "
-            f"(validation top-1 {percent(self.best.val_top1)})"
-        )
+        num = history[-1].epoch
+        which = f"the best of {num} epochs" if num else "the head from before the first epoch"
+        kept = f"kept {self._folder.model_path}, {which} (validation top-1 {percent(self.best.val_top1)})"
         has_checkpoint = bool(list_checkpoints(self._folder.checkpoints_path))
         return f"{kept}; {self._folder.continue_with}" if has_checkpoint else kept
 

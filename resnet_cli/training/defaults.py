@@ -15,7 +15,8 @@ from resnet_cli.text import duration
 from resnet_cli.training.optimizers import OptimizerName
 
 Mode = Literal["frozen", "full", "lp-ft", "gradual"]
-Solver = Literal["lbfgs", "sgd"]
+#: ``lbfgs-sgd``: steps that start from the head of L-BFGS.
+Solver = Literal["lbfgs", "lbfgs-sgd", "sgd"]
 
 EPOCHS = 10
 #: Share of all steps until the learning rate peaks.
@@ -34,6 +35,12 @@ CPU_TRAIN_S_PER_IMAGE = 0.25
 MANY_IMAGES = 20_000
 #: Batch size below which BatchNorm's batch statistics are too noisy to train with; the stored ones are kept.
 MIN_BATCH_FOR_BATCHNORM = 16
+
+#: Peak learning rate of steps that start from the head of L-BFGS, a tenth of that of steps from a fresh head: there is
+#: little left to gain, and larger steps only scatter around that head. Ten epochs, three seeds, ants/bees at 224 and
+#: 128 px and 2,000 images of CIFAR-10 at 64 px: validation loss (at its best temperature) of the last epoch between
+#: -0.0002 and +0.002 of that of L-BFGS, with 0.003 between -0.001 and +0.004. Source: docs/benchmarks.md.
+HEAD_LR_AFTER_LBFGS = 0.0003
 
 
 def default_image_size(made_for: Preprocess | None, source_px: int, device_type: str) -> tuple[int, str]:
@@ -137,7 +144,9 @@ def batchnorm_momentum(steps_per_epoch: int) -> float:
 
 
 def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance: str) -> tuple[Solver, str]:
-    """L-BFGS for a linear head, unless the user asks for something that needs steps.
+    """L-BFGS for a linear head, unless the user asks for something that L-BFGS cannot do.
+
+    Steps that the user asks for start from its head: they alone, from a fresh head, would end below it.
 
     Args:
         head_is_linear: Whether the problem is convex.
@@ -147,10 +156,11 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
     """
     if not head_is_linear:
         return "sgd", "the head has hidden layers"
-    if given:
-        return "sgd", f"--{given[0].replace('_', '-')} is about steps"
     if loss != "ce" or balance == "sampler":
         return "sgd", f"--{'loss ' + loss if loss != 'ce' else 'balance ' + balance} needs steps"
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        return "lbfgs-sgd", f"{flag} is about steps; they start from the head of L-BFGS, which stays if none is better"
     return "lbfgs", "finds the best linear head; validation chooses its penalty"
 
 

@@ -34,11 +34,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_cli.data.dataset import Item
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.errors import ConfigError
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Exemplars
 from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.start import Start
+from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.device import Compute, choose_compute
 
 #: Maximum number of training rows per class; all images would gain at most one point. 4 KB each in float16.
 PER_CLASS = 200
@@ -221,3 +226,39 @@ def _relabel(labels: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
     """Converts labels that index ``old`` to labels that index ``new``, by name."""
     index = {name: position for position, name in enumerate(new)}
     return torch.tensor([index[name] for name in old], device=labels.device)[labels]
+
+
+def add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) -> Dataset:
+    """Returns the data set with the classes of the old model in front of its own.
+
+    Raises:
+        ConfigError: Classes cannot be added to that model.
+    """
+    if start is None or start.exemplars is None:
+        raise ConfigError(
+            "--add needs a model of this program, which stores exemplars of its classes",
+            hint="name one: --weights runs/NAME",
+        )
+    if preprocess != start.preprocess:
+        raise ConfigError(
+            f"--add: the model's features were made at {start.preprocess.crop_size} px, fit {start.preprocess.fit}",
+            hint=f"use --image-size {start.preprocess.crop_size} --fit {start.preprocess.fit}",
+        )
+    return dataset.relabel(joint_classes(start.classes, dataset.classes))
+
+
+def compute_of_exemplars(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
+    """Returns the device with the precision of the stored exemplars, since new features are used beside them.
+
+    Raises:
+        ConfigError: The user asks for another precision.
+    """
+    made = start.precision if start else None
+    if made is None or made == compute.precision:
+        return compute
+    if config.precision != "auto":
+        raise ConfigError(
+            f"--add: the model's features were computed in {made}, not in {compute.precision}",
+            hint=f"use --precision {made}",
+        )
+    return dataclasses.replace(choose_compute(config.device, made), reason="as in that model")  # type: ignore[arg-type]

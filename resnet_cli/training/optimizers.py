@@ -26,14 +26,15 @@ class Rates:
         optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``.
         lr: Peak learning rate of the last stage; None if the backbone is frozen.
         head_lr: Peak learning rate of the head.
-        weight_decay: Weight decay of matrices and convolutions; vectors have none.
+        weight_decay: Weight decay of matrices and convolutions; vectors have none. None until L-BFGS has chosen the
+            penalty of the head from which steps start; the steps then continue with the same penalty.
         layer_decay: Learning rate of each stage relative to the stage after it.
     """
 
     optimizer: OptimizerName
     lr: float | None
     head_lr: float
-    weight_decay: float
+    weight_decay: float | None
     layer_decay: float = 1.0
 
     def peak(self, stage: str) -> float:
@@ -80,6 +81,7 @@ def _make(parts: Sequence[tuple[str, nn.Parameter]], rates: Rates) -> torch.opti
     BatchNorm's parameters and biases, which are vectors, have no weight decay.
     Source: He et al. 2019, https://arxiv.org/abs/1812.01187, section 3.1.
     """
+    assert rates.weight_decay is not None
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for stage, parameter in parts:
         if not parameter.requires_grad:

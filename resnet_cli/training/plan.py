@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +30,11 @@ from resnet_cli.text import counted
 from resnet_cli.training import defaults
 from resnet_cli.training.decisions import Choice, Decisions
 from resnet_cli.training.defaults import Mode
-from resnet_cli.training.exemplars import joint_classes
+from resnet_cli.training.exemplars import add_classes, compute_of_exemplars
+from resnet_cli.training.ineffective_flags import refuse_ineffective
+from resnet_cli.training.input_choices import choose_input, source_shape
 from resnet_cli.training.prepare import Prepared, prepare_data
-from resnet_cli.training.recipe import Facts, Recipe, choose_recipe, count_steps, refuse_ineffective
-
-#: Number of images from which the size and shape of the sources are estimated.
-SIZE_SAMPLE = 32
+from resnet_cli.training.recipe import Facts, Recipe, choose_recipe, count_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +43,7 @@ class Plan(Recipe):
 
     Attributes:
         config: The user's config, with defaults.
+        origins: Field of the config -> who set it, as in :class:`~resnet_cli.config.base.Resolved`.
         dataset: The data set with its splits; the training split is already limited.
         weights: Initial weights of the backbone.
         start: Head, preprocessing and exemplars of an earlier model of this program; None for other weights.
@@ -57,10 +56,13 @@ class Plan(Recipe):
         skipped: Images that are skipped because they cannot be read, each with the reason.
         fingerprint: Hash of the images, their classes and splits.
         findings: Findings of the check of the images, for the report.
+        draws_split: Whether each of several seeds draws the random split anew, since the training itself depends on no
+            seed.
         used_images: The hashes of the images, and of those that the initial weights were trained on if these are known.
     """
 
     config: FinetuneConfig
+    origins: Mapping[str, str]
     dataset: Dataset
     weights: Weights
     start: Start | None
@@ -74,6 +76,7 @@ class Plan(Recipe):
     fingerprint: str
     findings: tuple[Finding, ...] = ()
     used_images: UsedImages = NO_USED_IMAGES
+    draws_split: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -144,13 +147,12 @@ def make_plan(
         decisions, prepared.dataset, on_work, source_px=source_px, device_type=compute.type
     )
     start = read_start(weights)
-    preprocess = _choose_preprocess(
-        decisions, weights, start, image_size=image_size, source_px=source_px, aspects=aspects
+    preprocess = choose_input(
+        decisions, prepared, weights, start, image_size=image_size, source_px=source_px, aspects=aspects
     )
-    preprocess = dataclasses.replace(preprocess, bit_depth=_choose_bit_depth(decisions, prepared, start))
     if config.add:
-        prepared = dataclasses.replace(prepared, dataset=_add_classes(prepared.dataset, start, preprocess))
-        compute = _compute_of_exemplars(compute, config, start)
+        prepared = dataclasses.replace(prepared, dataset=add_classes(prepared.dataset, start, preprocess))
+        compute = compute_of_exemplars(compute, config, start)
     refuse_ineffective(config, mode, decisions.why("mode"))
     facts = Facts(
         num_train=len(prepared.dataset.split("train")),
@@ -164,6 +166,8 @@ def make_plan(
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
     _record_data(decisions, prepared, weights, start)
+    if config.seeds > 1:
+        _record_seeds(decisions, prepared, recipe)
     _record_machine(decisions, compute, None if recipe.is_frozen else step_compute)
     warnings = list(prepared.warnings)
     if weights.path is None and recipe.is_frozen:
@@ -175,6 +179,7 @@ def make_plan(
     return Plan(
         **vars(recipe),
         config=config,
+        origins=resolved.origins,
         dataset=prepared.dataset,
         weights=weights,
         start=start,
@@ -188,6 +193,7 @@ def make_plan(
         fingerprint=prepared.fingerprint,
         findings=prepared.findings,
         used_images=used_images,
+        draws_split=prepared.is_drawn and not recipe.depends_on_seed,
     )
 
 
@@ -220,106 +226,6 @@ def _choose_start(
     return mode, size, weights or find("auto", "frozen" if mode == "frozen" else "full")
 
 
-def _choose_preprocess(
-    decisions: Decisions,
-    weights: Weights,
-    start: Start | None,
-    *,
-    image_size: int,
-    source_px: int,
-    aspects: Sequence[float],
-) -> Preprocess:
-    config = decisions.config
-    default, why = (start.preprocess.fit, "as in that model") if start else defaults.choose_fit(aspects)
-    fit = decisions.decide("fit", default, why, row=default != "crop")
-    if config.add:
-        # The model's own values, unless the user asks for others.
-        decisions.values |= {"image_size": config.image_size, "fit": config.fit}
-        if start and config.image_size is None and config.fit is None:
-            # Its exemplars were computed with this preprocessing, whatever the new images are.
-            decisions.record("image-size", start.preprocess.crop_size, decisions.why("image-size"))
-            return start.preprocess
-    return defaults.choose_preprocess(weights.preprocess, image_size, source_px, fit)
-
-
-def _choose_bit_depth(decisions: Decisions, prepared: Prepared, start: Start | None) -> int:
-    """Chooses the bits that the values of 16-bit images use: those of the largest value in the data set.
-
-    Raises:
-        ConfigError: ``--bit-depth`` has no effect, or the images that are added use other bits.
-    """
-    config, (num, needed) = decisions.config, prepared.wide
-    known = start.preprocess.bit_depth if start else 16
-    if not num:
-        if config.bit_depth is not None:
-            raise ConfigError(
-                f"--bit-depth {config.bit_depth} has no effect: {prepared.dataset.name} has no 16-bit images",
-                hint="remove it",
-            )
-        return known
-    if config.add and (config.bit_depth or needed) != known:
-        raise ConfigError(
-            f"--add: the model reads 16-bit images as {known}-bit ones, and the largest value of the new ones needs "
-            f"{needed} bits",
-            hint=f"if they come from the same camera, use --bit-depth {known}",
-        )
-    why = f"the values of {'the 16-bit image' if num == 1 else f'all {num:,} 16-bit images'} are below {2**needed:,}"
-    return decisions.decide("bit-depth", needed, why, row=needed != 16)
-
-
-def source_shape(dataset: Dataset) -> tuple[int, list[float]]:
-    """Estimates the size and shape of the training images from a sample.
-
-    Returns:
-        The median shorter side in pixels (224 if no image can be read), and the aspect ratio (at least 1) of each.
-    """
-    items = dataset.split("train")
-    sizes = []
-    for item in items[:: max(1, len(items) // SIZE_SAMPLE)][:SIZE_SAMPLE]:
-        try:
-            sizes.append(item.open().size)
-        except ImageError:
-            continue  # The check before training reports it with all the others.
-    side = int(statistics.median(min(size) for size in sizes)) if sizes else 224
-    return side, [max(size) / min(size) for size in sizes]
-
-
-def _add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) -> Dataset:
-    """Returns the data set with the classes of the old model in front of its own.
-
-    Raises:
-        ConfigError: Classes cannot be added to that model.
-    """
-    if start is None or start.exemplars is None:
-        raise ConfigError(
-            "--add needs a model of this program, which stores exemplars of its classes",
-            hint="name one: --weights runs/NAME",
-        )
-    if preprocess != start.preprocess:
-        raise ConfigError(
-            f"--add: the model's features were made at {start.preprocess.crop_size} px, fit {start.preprocess.fit}",
-            hint=f"use --image-size {start.preprocess.crop_size} --fit {start.preprocess.fit}",
-        )
-    return dataset.relabel(joint_classes(start.classes, dataset.classes))
-
-
-def _compute_of_exemplars(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
-    """Returns the device with the precision of the stored exemplars, since new features are used beside them.
-
-    Raises:
-        ConfigError: The user asks for another precision.
-    """
-    made = start.precision if start else None
-    if made is None or made == compute.precision:
-        return compute
-    if config.precision != "auto":
-        raise ConfigError(
-            f"--add: the model's features were computed in {made}, not in {compute.precision}",
-            hint=f"use --precision {made}",
-        )
-    return dataclasses.replace(choose_compute(config.device, made), reason="as in that model")  # type: ignore[arg-type]
-
-
 def _known_test_images(used_images: UsedImages, weights: Weights) -> list[str]:
     """A warning if the run that the training starts from was trained on images that are now to test it."""
     uses = used_images.find(used_images.hashes[used_images.uses == USES.index("test")])
@@ -346,6 +252,28 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     decisions.record("seed", config.seed)
     if config.add and start:
         decisions.record("add", start.classes, "old classes, kept through the model's exemplars")
+
+
+def _record_seeds(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> None:
+    """Records what the seeds change.
+
+    Raises:
+        ConfigError: They change nothing.
+    """
+    num, name = decisions.config.seeds, prepared.dataset.name
+    if recipe.depends_on_seed:
+        why = "of the training; the split stays the same"
+    elif prepared.is_drawn:
+        why = "of the random split: L-BFGS finds the same head with every seed"
+    elif recipe.takes_steps:
+        why = "of the steps; the head of L-BFGS from which they start is always the same"
+    else:
+        raise ConfigError(
+            f"--seeds {num} has no effect: {name} has its own validation split, and on the same images L-BFGS finds "
+            "the same head with every seed",
+            hint="vary a training that depends on the seed: add --mode lp-ft, or --solver sgd",
+        )
+    decisions.record("seeds", num, why)
 
 
 def _record_machine(decisions: Decisions, compute: Compute, step_compute: Compute | None) -> None:

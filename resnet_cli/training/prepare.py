@@ -40,6 +40,7 @@ class Prepared:
         findings: Findings of the check, for the report.
         wide: The 16-bit images among them.
         used_images: The hashes of the images, in the order of the data set.
+        is_drawn: Whether the split seed decided which images validate, or which ones train.
     """
 
     dataset: Dataset
@@ -50,6 +51,7 @@ class Prepared:
     findings: tuple[Finding, ...] = ()
     wide: WideImages = NO_WIDE_IMAGES
     used_images: UsedImages = NO_USED_IMAGES
+    is_drawn: bool = False
 
 
 def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Path | None = None) -> Prepared:
@@ -85,6 +87,7 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
     items, images, skipped = leave_out_unreadable(dataset.items, images, config.on_bad_image)
     dataset = dataclasses.replace(dataset, items=tuple(items))
     inspection = inspect_images(dataset, images, near=is_compared)
+    is_drawn = not dataset.split("val") or bool(config.limit or config.fraction)
     dataset, separated = split_for_training(inspection, val_fraction=config.val_fraction, seed=config.split_seed)
     if config.limit or config.fraction:
         num_train = len(dataset.split("train"))
@@ -98,7 +101,9 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
     checked = _checked(inspection, len(skipped))
     wide = WideImages.among(images)
     used_images = UsedImages.of(dataset.items, used)
-    return Prepared(dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings), wide, used_images)
+    return Prepared(
+        dataset, tuple(skipped), checked, warnings, fingerprint, tuple(findings), wide, used_images, is_drawn
+    )
 
 
 def _prepare_again(found: ResumedData) -> Prepared:

@@ -1,4 +1,4 @@
-"""The recipe of a training: the user's values or the defaults, and which flags have no effect in which mode."""
+"""The recipe of a training: the user's values or the defaults."""
 
 from __future__ import annotations
 
@@ -12,41 +12,10 @@ from resnet_cli.training import defaults
 from resnet_cli.training.batchnorm import refuse_single_images
 from resnet_cli.training.decisions import Decisions
 from resnet_cli.training.defaults import Mode, Solver
+from resnet_cli.training.ineffective_flags import STEP_FLAGS
 from resnet_cli.training.losses import Balance, LossName
 from resnet_cli.training.optimizers import STAGES, Rates
 from resnet_cli.training.schedule import ScheduleName
-
-#: Flags about optimizer steps; a head that L-BFGS fits takes none.
-STEP_FLAGS = (
-    "epochs",
-    "patience",
-    "target",
-    "batch_size",
-    "accumulate",
-    "optimizer",
-    "head_lr",
-    "weight_decay",
-    "schedule",
-    "warmup",
-    "clip_grad",
-    "ema",
-    "average",
-    "checkpoint_every",
-)
-#: Flags about training the backbone -> the flag to use instead while the backbone is frozen.
-BACKBONE_FLAGS = {
-    "lr": "--head-lr",
-    "step_precision": "--precision",
-    "layer_decay": "",
-    "unfreeze": "",
-    "progressive": "",
-    "augment": "",
-    "policy": "",
-    "erasing": "",
-    "mixup": "",
-    "cutmix": "",
-    "mix_off_epochs": "",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +25,7 @@ class Recipe:
     Attributes:
         mode: ``frozen`` (a linear probe on cached features), ``full`` (all layers), ``lp-ft`` (a linear probe, then all
             layers) or ``gradual`` (a linear probe, then one more stage at a time).
-        solver: Solver of the linear probe; None in mode ``full``.
+        solver: Solver of a head on features; None in mode ``full``.
         stages: Stages of the backbone that train, in the order of the network; () if it is frozen.
         hidden: Widths of the head's hidden layers.
         epochs: Number of epochs.
@@ -110,14 +79,22 @@ class Recipe:
         return self.mode == "frozen"
 
     @property
+    def depends_on_seed(self) -> bool:
+        """Whether another seed gives another model.
+
+        L-BFGS finds the same head with every seed, and the few steps that start from it stay close to it.
+        """
+        return not (self.is_frozen and self.solver in {"lbfgs", "lbfgs-sgd"})
+
+    @property
     def takes_steps(self) -> bool:
         """Whether the training consists of optimizer steps; L-BFGS has no epochs."""
         return not (self.is_frozen and self.solver == "lbfgs")
 
     @property
     def starts_with_probe(self) -> bool:
-        """Whether a linear probe on frozen features comes first."""
-        return self.mode in {"lp-ft", "gradual"}
+        """Whether a linear probe on frozen features comes first, as epoch 0."""
+        return self.mode in {"lp-ft", "gradual"} or self.solver == "lbfgs-sgd"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,7 +162,7 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
         epochs=epochs,
         batch_size=batch_size,
         micro_batch=micro_batch,
-        rates=_choose_rates(steps, mode, facts, schedule),
+        rates=_choose_rates(steps, mode, facts, schedule, starts_from_lbfgs=solver == "lbfgs-sgd"),
         lr_is_auto=config.lr == "auto",
         schedule=schedule,
         warmup=defaults.WARMUP if config.warmup is None else config.warmup,
@@ -216,8 +193,14 @@ def _choose_solver(decisions: Decisions, mode: Mode, loss: LossName, balance: Ba
     # In the other modes, flags about steps are about the training after the probe.
     given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []
     solver, why = defaults.default_solver(config.head == "linear", given, loss=loss, balance=balance)
-    if config.solver == "lbfgs" and solver == "sgd":
-        raise ConfigError(f"--solver lbfgs is not possible: {why}", hint="remove one of the two")
+    if config.solver == "lbfgs-sgd" and mode != "frozen":
+        raise ConfigError(
+            f"--solver lbfgs-sgd has no effect in mode {mode}, whose steps train the network",
+            hint="use --solver lbfgs, or --mode frozen",
+        )
+    if config.solver in {"lbfgs", "lbfgs-sgd"} and solver not in {"lbfgs", config.solver}:
+        steps = ", or use --solver lbfgs-sgd" if solver == "lbfgs-sgd" else ""
+        raise ConfigError(f"--solver {config.solver} is not possible: {why}", hint=f"remove one of the two{steps}")
     return decisions.decide("solver", solver, why)
 
 
@@ -229,7 +212,9 @@ def _choose_batchnorm(decisions: Decisions, mode: Mode, micro_batch: int, facts:
     return trains
 
 
-def _choose_rates(decisions: Decisions, mode: Mode, facts: Facts, schedule: ScheduleName) -> Rates:
+def _choose_rates(
+    decisions: Decisions, mode: Mode, facts: Facts, schedule: ScheduleName, *, starts_from_lbfgs: bool
+) -> Rates:
     config = decisions.config
     is_frozen, random_start = mode == "frozen", facts.random_start
     peak = "peak of warm-up and cosine" if schedule == "cosine" else f"peak; {schedule}"
@@ -249,44 +234,15 @@ def _choose_rates(decisions: Decisions, mode: Mode, facts: Facts, schedule: Sche
         if config.lr == "auto":
             decisions.values["lr"] = "auto"
     head_lr = defaults.default_head_lr(mode, optimizer, parse_head(config.head), random_start=random_start)
-    head_lr = decisions.decide("head-lr", head_lr)
+    head_lr = decisions.decide("head-lr", defaults.HEAD_LR_AFTER_LBFGS if starts_from_lbfgs else head_lr)
     decisions.record("head-lr", f"{head_lr:g}", peak)
+    if starts_from_lbfgs and optimizer == "sgd" and config.weight_decay is None:
+        decisions.record("weight-decay", "as L-BFGS", "the penalty that validation chooses for the head of L-BFGS")
+        return Rates(optimizer, lr, head_lr, None, layer_decay)
     weight_decay = decisions.decide("weight-decay", defaults.default_weight_decay(mode, optimizer), row=False)
     if config.weight_decay is not None:
         decisions.record("weight-decay", f"{weight_decay:g}")
     return Rates(optimizer, lr, head_lr, weight_decay, layer_decay)
-
-
-def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
-    """Refuses flags that have no effect in the chosen mode.
-
-    Args:
-        config: The user's config.
-        mode: The mode, decided already.
-        why: Reason for that mode; empty where the user chose it.
-
-    Raises:
-        ConfigError: There is such a flag.
-    """
-    reason = f" (mode auto: {why})" if why else ""
-    if mode == "full" and config.solver != "auto":
-        raise ConfigError(
-            "--solver has no effect in mode full, which trains no head on features",
-            hint="use --mode lp-ft, or remove it",
-        )
-    if config.add and mode != "frozen":
-        raise ConfigError(
-            f"--add needs a frozen backbone: a model stores exemplars as features{reason}",
-            hint="use --mode frozen",
-        )
-    idle = [name for name in BACKBONE_FLAGS if getattr(config, name) is not None]
-    idle += ["batchnorm"] if config.batchnorm != "auto" else []
-    if mode == "frozen" and idle:
-        instead = BACKBONE_FLAGS.get(idle[0])
-        raise ConfigError(
-            f"--{idle[0].replace('_', '-')} has no effect while the backbone is frozen{reason}",
-            hint=f"{f'use {instead}, or ' if instead else ''}train the backbone with --mode lp-ft",
-        )
 
 
 def _check(config: FinetuneConfig, epochs: int, facts: Facts) -> None:

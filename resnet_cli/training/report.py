@@ -137,7 +137,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         selections=error_targets(model.reliability, final),
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,
-        warnings=[_what_chose(result), *plan.warnings],
+        warnings=[_what_chose(result), *_why_epoch_0(result), *plan.warnings],
         other=result.val if result.test else None,
         bit_depth=model.preprocess.bit_depth,
     )
@@ -151,3 +151,10 @@ def _what_chose(result: FinetuneResult) -> str:
         f"There is no test split: these images also chose {chosen} and the temperature, so the metrics are optimistic. "
         "Set some images aside in a folder named test."
     )
+
+
+def _why_epoch_0(result: FinetuneResult) -> list[str]:
+    if result.best.epoch or len(result.history) == 1:
+        return []
+    start = "the head of L-BFGS" if result.plan.is_frozen else "the linear probe"
+    return [f"Epoch 0, {start}, was kept: no later epoch had a lower validation loss at its best temperature."]

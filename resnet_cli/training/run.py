@@ -34,13 +34,14 @@ from resnet_cli.training.events import (
     Saved,
 )
 from resnet_cli.training.exemplars import Retention
+from resnet_cli.training.head_start import start_steps
 from resnet_cli.training.loop import FitOptions, Task, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult, write_report
 from resnet_cli.training.split_features import split_features
 from resnet_cli.training.state import TrainState
-from resnet_cli.training.task_head import HeadTraining, fit_linear_head, fit_probe
+from resnet_cli.training.task_head import fit_linear_head, fit_probe
 from resnet_cli.training.task_network import NetworkTraining
 
 
@@ -156,8 +157,17 @@ class TrainingRun:
             network.fc.load_state_dict(head.state_dict())
             self._callback.keep_if_best(record)
         else:
-            training = HeadTraining(plan, network.fc, train, val, is_fresh=self._head_is_fresh)
-            self._callback.snapshot = lambda: head_tensors(training.raw_head())
+            training = start_steps(
+                plan,
+                network.fc,
+                train,
+                val,
+                is_fresh=self._head_is_fresh,
+                checkpoint=found[0] if found else None,
+                callback=self._callback,
+                on_event=self._on_event,
+                history=self._fitted,
+            )
             self._fit(training.train_state, training.task(), found)
         if old is not None and old.exemplars is not None:
             head = head_with(network.fc, self._callback.state)

@@ -38,9 +38,19 @@ class HeadTraining:
         train: Features [n x 2048] and labels int64 [n].
         val: Features and labels of the validation split, which chooses the best epoch.
         is_fresh: Whether the head is untrained; otherwise it takes raw features and is converted to standardized ones.
+        penalty: L2 penalty of L-BFGS, the weight decay where the plan has none.
     """
 
-    def __init__(self, plan: Plan, head: nn.Module, train: Rows, val: Rows, *, is_fresh: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        head: nn.Module,
+        train: Rows,
+        val: Rows,
+        *,
+        is_fresh: bool = True,
+        penalty: float | None = None,
+    ) -> None:
         # The head is small, so it is trained in float32.
         self.compute = dataclasses.replace(plan.compute, precision="fp32")
         device = self.compute.device
@@ -52,7 +62,11 @@ class HeadTraining:
         self.head = head.to(device)
         if not is_fresh:
             unfold_standardization(self.head, self._mean, self._std)
-        optimizer = make_head_optimizer(self.head, plan.rates)
+        rates = plan.rates
+        if rates.weight_decay is None:
+            # The gradient of a penalty of half the squared norm is the weight decay of SGD: the objective stays.
+            rates = dataclasses.replace(rates, weight_decay=penalty)
+        optimizer = make_head_optimizer(self.head, rates)
         averages = plan.ema is not None or plan.average is not None
         self.train_state = TrainState(self.head, optimizer, WeightAverage(head, decay=plan.ema) if averages else None)
         self.train_state.counters.micro_batch = plan.micro_batch
@@ -112,6 +126,18 @@ def fit_linear_head(
     Returns:
         The chosen head (for raw features, on the CPU), its record and the records of all fits.
     """
+    chosen, records = fit_candidates(plan, train, val, on_event, threads=[] if threads is None else threads)
+    return chosen.head, next(record for record in records if record.l2 == chosen.l2), records
+
+
+def fit_candidates(
+    plan: Plan, train: Rows, val: Rows, on_event: OnEvent, *, threads: list[list[int]]
+) -> tuple[logistic.Candidate, list[EpochRecord]]:
+    """Fits a linear head with several penalties; see :func:`fit_linear_head`.
+
+    Returns:
+        The candidate that the validation split chooses, and the records of all fits.
+    """
     loss = make_loss(
         plan.loss,
         class_counts=_counts(plan, train[1]),
@@ -120,7 +146,6 @@ def fit_linear_head(
     )
     candidates: list[logistic.Candidate] = []
     records: list[EpochRecord] = []
-    threads = [] if threads is None else threads
     tuner = ThreadTuner(
         is_fixed=plan.compute.type != "cpu", on_change=lambda count: threads.append([len(candidates), count])
     )
@@ -151,8 +176,7 @@ def fit_linear_head(
             )
         )
         on_event(EpochDone(records[-1], is_best=logistic.choose(candidates) is candidate))
-    chosen = logistic.choose(candidates)
-    return chosen.head, records[candidates.index(chosen)], records
+    return logistic.choose(candidates), records
 
 
 def fit_probe(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
