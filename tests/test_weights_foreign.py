@@ -89,6 +89,20 @@ def test_a_folder_of_transformers_is_a_model_with_its_classes_and_its_preprocess
     )
 
 
+def test_the_recorded_name_of_linked_weights_finds_their_description_again(folder: Path, tmp_path: Path) -> None:
+    """The Hub's cache has links in a folder of the commit, and the bytes under their hashes."""
+    snapshot, blobs = tmp_path / "snapshot", tmp_path / "blobs"
+    snapshot.mkdir()
+    blobs.mkdir()
+    for at, file in enumerate(sorted(folder.iterdir())):
+        (blobs / str(at)).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(blobs / str(at))
+    weights = find_weights(str(snapshot), mode="frozen")
+    again = find_weights(weights.spec, mode="frozen")
+    assert again.preprocess == weights.preprocess and again.classes == ("cat", "crane", "crane")
+    assert again.spec == weights.spec
+
+
 def test_a_pickled_or_divided_model_of_transformers_is_the_same(network: ResNet50, tmp_path: Path) -> None:
     state = transformers(network.half().state_dict())
     (tmp_path / "bin").mkdir()

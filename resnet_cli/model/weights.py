@@ -68,7 +68,8 @@ class Weights:
         """The value of ``--weights`` that names them from any folder."""
         if self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name):
             return self.name
-        return str(self.path.resolve())
+        # The file's own name is kept: a cache links it to bytes elsewhere, and what describes it is beside the link.
+        return str(self.path.parent.resolve() / self.path.name)
 
     def require_same_file(self) -> None:
         """Checks, after the file was read again, that it is the one that was found: head and backbone fit together.
