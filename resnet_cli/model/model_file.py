@@ -76,7 +76,7 @@ class Model(Summarized):
     path: Path | None = None
     exemplars: Exemplars | None = None
     reliability: Reliability | None = None
-    version: tuple[int, int, int] | None = None
+    version: tuple[int, int, int] | None = dataclasses.field(default=None, compare=False)
 
     @property
     def sha256(self) -> str:
