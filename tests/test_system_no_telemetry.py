@@ -18,6 +18,16 @@ ROOT = Path(resnet_cli.__file__).parent
 #: What these libraries take as a sign that nobody is there, and then report nothing in any case.
 SIGNS_OF_CI = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "JENKINS_URL", "CIRCLECI", "BUILDKITE")
 
+#: Libraries that report something by themselves.
+SWITCHED_OFF = {"onnxruntime", "openvino", "huggingface_hub", "ray"}
+#: Libraries that use no network unless they are told to. Their source was searched for it.
+SILENT = {
+    *("IPython", "PIL", "aiohttp", "backports", "compression", "filelock", "fsspec", "h5py", "jinja2", "markupsafe"),
+    *("matplotlib", "numpy", "onnx", "openpyxl", "platformdirs", "prometheus_client", "pyarrow", "pydantic", "pydicom"),
+    *("python_multipart", "rich", "safetensors", "scipy", "sklearn", "starlette", "torch", "torchvision", "tqdm"),
+    *("typer", "uvicorn", "yaml"),
+}
+
 
 def plain_environment(home: Path) -> dict[str, str]:
     """The environment of a user who has never heard of telemetry."""
@@ -78,3 +88,24 @@ def test_a_library_that_the_user_imported_is_used(tmp_path: Path) -> None:
     code = "import sys, types; sys.modules['openvino_telemetry'] = types.ModuleType('theirs')\n"
     code += "import resnet_cli; print(sys.modules['openvino_telemetry'].__name__)"
     assert run_python(code, tmp_path) == "theirs"
+
+
+def third_party(tree: ast.AST) -> set[str]:
+    """Packages that a module imports, also by name."""
+    found = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            found |= {str(word.value) for word in node.args[:1] if isinstance(word, ast.Constant)}
+    names = {name.partition(".")[0] for name in found}
+    return names - sys.stdlib_module_names - {"resnet_cli"}
+
+
+def test_every_library_is_known_to_be_silent_or_switched_off() -> None:
+    """A new dependency is looked through before it is added here: what does it send, and when?"""
+    imported = set[str]().union(*(third_party(ast.parse(path.read_text("utf-8"))) for path in ROOT.rglob("*.py")))
+    assert imported - SWITCHED_OFF <= SILENT
+    assert imported >= SWITCHED_OFF
