@@ -23,6 +23,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.exporting.export import Job
+from resnet_cli.exporting.hub.card import Exported, _how_to_use
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import UNLIKE, is_unfamiliar
 from resnet_cli.predictor import TorchPredictor, open_predictor
@@ -192,6 +193,21 @@ def test_a_model_that_cannot_tell_says_so_and_marks_nothing(folder: Path, name: 
     assert from_json(result.stdout) == [None] * len(images())
     assert "this model cannot tell which images are unlike its training images" in result.stderr
     assert run_cli("predict", folder / "images", "--model", path, "--abstain").exit_code == 3
+
+
+def test_the_card_of_an_upload_says_how_to_tell(folder: Path, model: Model) -> None:
+    assert model.reliability is not None
+
+    def told(kind: str, *, novelty: bool) -> str:
+        metadata = Job(model, ExportConfig(format="onnx", novelty=novelty)).metadata
+        about = {"repo": "me/it", "files": ("model",), "num_bytes": 1, "sha256": "", "license": None, "parity": None}
+        return _how_to_use(Exported(format=kind, metadata=metadata, **about))  # type: ignore[arg-type]
+
+    assert f"`novelty` [b] says how unlike the training images an image is. Above {model.reliability.most_novel!r}" in (
+        told("onnx", novelty=True)
+    )
+    assert "The second output says how unlike" in told("pt2", novelty=True)
+    assert "unlike the training images" not in told("onnx", novelty=False)
 
 
 def test_other_programs_find_the_limit_in_the_metadata(folder: Path, model: Model) -> None:
