@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         while not servers.empty():
             servers.get().close()
     print(table(outcomes))
+    num_ended = sum(outcome.code != 0 for outcome in outcomes)
+    print(f"{num_ended} were ended by the disturbance; the others were over before, or did not mind it")
     print(f"{len(outcomes)} runs, seed {chosen.seed}: {time.perf_counter() - began:.0f} s")
     return int(any(outcome.faults for outcome in outcomes))
 

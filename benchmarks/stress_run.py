@@ -47,12 +47,14 @@ class Outcome:
         job: Name of the command.
         disturbance: What was done to it.
         faults: What is wrong: kind -> what was seen.
+        code: Exit code of the disturbed command.
     """
 
     index: int
     job: str
     disturbance: str
     faults: dict[str, str] = dataclasses.field(default_factory=dict)
+    code: int = 0
 
 
 def disturbances(name: str) -> list[str]:
@@ -88,7 +90,7 @@ class Run:
             copy_runs(self._world, self._folder, ["base", "other"] if kind == "latest switched" else ["base"])
             if self._rng.random() < 0.5:
                 shutil.copytree(self._world.root / "cache", self._folder / "cache")
-            code = self._disturb(kind)
+            code = self._outcome.code = self._disturb(kind)
             try:
                 look(self._folder, self._job)
             except WrongFileError as error:

@@ -135,7 +135,7 @@ def test_a_terminated_process_says_how_to_go_on(here: Path) -> None:
     until = time.monotonic() + 60
     while not Path("a.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.01)
-    time.sleep(0.3)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -185,6 +185,17 @@ def test_on_a_full_disk_the_file_ends_with_a_whole_row_and_can_be_continued(
     assert path.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with growing_file(path, "csv", BY) as add:
+        for row in many():
+            add(row)
+        with pytest.raises(ConfigError, match="another process is writing it"), growing_file(path, "csv", BY):
+            pass
+    assert names(path, "csv") == ODD
+
+
 def test_a_folder_in_the_way_is_a_disk_error(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="cannot write"), growing_file(tmp_path, "csv", BY):
         pass

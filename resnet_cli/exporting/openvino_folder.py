@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resnet_cli.errors import DiskError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel, load_openvino
 
@@ -15,12 +16,18 @@ def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenV
     first image and for the same image a second time.
 
     Raises:
+        DiskError: The disk is full.
         SetupError: OpenVINO is not installed.
     """
     openvino = load_openvino()
     source = folder / "source.onnx"
     source.write_bytes(onnx)
-    openvino.save_model(openvino.convert_model(source), folder / MODEL_FILE, compress_to_fp16=False)
+    converted = openvino.convert_model(source)
+    try:
+        openvino.save_model(converted, folder / MODEL_FILE, compress_to_fp16=False)
+    except RuntimeError as error:
+        # It gives no reason: "basic_ios::clear: iostream error".
+        raise DiskError(f"OpenVINO cannot write in {folder.parent}: {error}", hint="free some space") from error
     source.unlink()
     metadata.write(folder)
     return OpenVinoModel(folder)

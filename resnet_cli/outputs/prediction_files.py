@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from resnet_cli.errors import ModelError, missing_extra
+from resnet_cli.errors import ConfigError, ModelError, missing_extra
 from resnet_cli.outputs.schema import FILE_COLUMNS, to_arrow, to_cells, to_dict
 from resnet_cli.prediction import PredictedItem, Prediction
-from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of
+from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of, try_lock
 from resnet_cli.text import json_line
 
 #: Writes one predicted image.
@@ -70,11 +70,14 @@ def growing_file(
         Writes one row.
 
     Raises:
+        ConfigError: Another process is writing it.
         DiskError: It cannot be written.
     """
     with disk_errors(path, hint=_HINT):
         file = path.open("ab", buffering=0)
     with file:
+        if not try_lock(file):
+            raise ConfigError(f"{path}: another process is writing it", hint="wait until it has ended, or name another")
         rows = _Rows(path, file)
         with disk_errors(path, hint=_HINT):
             file.truncate(num_bytes)

@@ -17,6 +17,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from resnet_cli.errors import ConfigError, DiskError, SetupError
 from resnet_cli.text import size
@@ -205,6 +206,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _fsync_dir(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def try_lock(file: IO[bytes]) -> bool:
+    """Locks an open file until it is closed or the process ends; False if another process has locked it.
+
+    True also where there are no such locks: on Windows, which locks bytes for readers too, and on some file systems.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    return True
 
 
 @contextlib.contextmanager

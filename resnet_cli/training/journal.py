@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO, Self, cast
 
 from resnet_cli.errors import ConfigError, missing_extra
 from resnet_cli.system.events import WorkDone
-from resnet_cli.system.paths import disk_errors
+from resnet_cli.system.paths import disk_errors, try_lock
 from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
 #: Name of the journal in a run folder.
@@ -119,30 +118,14 @@ def is_open(path: Path) -> bool:
     """Whether a process has this journal open; False if the file system has no locks."""
     try:
         with path.open("rb") as file:
-            return not _lock(file)
+            return not try_lock(file)
     except OSError:
         return False
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Takes the lock, which the system releases when the process ends; False if another process has it."""
-    # Windows locks bytes, for readers too.
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            # The file system has no locks.
-            return True
-    return True
-
-
 def _wait_for_lock(file: BinaryIO) -> bool:
     deadline = time.monotonic() + LOCK_WAIT_S
-    while not _lock(file):
+    while not try_lock(file):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
