@@ -488,6 +488,24 @@ def test_images_that_are_not_all_where_the_user_says_are_counted(make_folder: Ca
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
 
 
+def test_weights_that_were_moved_are_accepted_and_others_are_not(here: Path) -> None:
+    finetune(out=Path("start"), mode="frozen", **{**DIGITS, "epochs": 1, "solver": "sgd"})
+    values = {**DIGITS, "weights": "start", "mode": "frozen", "solver": "sgd"}
+    finetune(out=Path("whole"), **values)
+    stop(4, signal.SIGKILL, **values, **EACH_STEP)
+    with pytest.raises(ConfigError, match="--weights cannot change"):
+        resume(weights="whole")
+    Path("start").rename("archive")
+    with pytest.raises(ConfigError, match=r"began with the weights .*start.*, which are no longer there") as caught:
+        resume()
+    assert caught.value.hint == "if they were moved: resnet-cli finetune --resume run --weights FILE"
+    with pytest.raises(ModelError, match="have other content now"):
+        resume(weights="whole")
+    resume(weights="archive")
+    rewrite_checkpoints("run", lambda values: values.update(weights=newest("whole").values["weights"]))
+    assert_same_runs("whole", "run")
+
+
 def rewrite_checkpoints(run: str, change: Callable[[dict[str, Any]], None]) -> None:
     """Writes the newest checkpoint again, with other values."""
     checkpoint = newest(run)
@@ -537,7 +555,7 @@ def test_a_run_of_version_0_1_0_is_resumed_and_says_what_it_did_not_record() -> 
     Path("run", USED_IMAGES_FILE).unlink()
 
     def earlier(values: dict[str, Any]) -> None:
-        del values["environment"], values["changes"]
+        del values["environment"], values["changes"], values["weights"]
 
     rewrite_checkpoints("run", earlier)
     events: list[Event] = []

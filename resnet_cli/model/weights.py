@@ -23,7 +23,7 @@ from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.latest import real_path
-from resnet_cli.system.paths import LATEST, checkpoints_dir, file_version, user_path
+from resnet_cli.system.paths import LATEST, checkpoints_dir, file_version, sha256_of, user_path
 from resnet_cli.text import counted
 
 #: Names of the weights in a folder: those of this program and timm, and those of transformers.
@@ -70,6 +70,12 @@ class Weights:
             return self.name
         # The file's own name is kept: a cache links it to bytes elsewhere, and what describes it is beside the link.
         return str(self.path.parent.resolve() / self.path.name)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of a file of the user; empty for names, which always mean the same weights."""
+        is_named = self.path is None or self.name in registry.WEIGHTS or hub.is_spec(self.name)
+        return "" if is_named or self.path is None else sha256_of(self.path)
 
     def require_same_file(self) -> None:
         """Checks, after the file was read again, that it is the one that was found: head and backbone fit together.

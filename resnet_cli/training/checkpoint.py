@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_cli.errors import DiskError, ModelError
+from resnet_cli.errors import DataError, DiskError, ModelError
 from resnet_cli.runs import list_checkpoints
 from resnet_cli.system.paths import disk_errors, make_dir, write_bytes
 
@@ -105,6 +105,52 @@ def read_newest(folder: Path) -> tuple[Checkpoint, tuple[str, ...]] | None:
             f"every checkpoint in {folder} is damaged: {damaged[0]}", hint="start a new run: resnet-cli finetune DATA"
         )
     return None
+
+
+def require_same_inputs(values: Mapping[str, Any], *, data: str, weights: str) -> None:
+    """Checks that a training has the images and the initial weights of the one that wrote a checkpoint.
+
+    Args:
+        values: The values of the checkpoint.
+        data: Fingerprint of the images.
+        weights: SHA-256 of the initial weights if a file of the user holds them, else empty.
+
+    Raises:
+        DataError: The checkpoint was trained on other images.
+        ModelError: It began with other weights.
+    """
+    if values["data"] != data:
+        raise DataError(
+            "the images have changed since this run began: it cannot be continued",
+            hint="start a new run: resnet-cli finetune DATA",
+        )
+    # Checkpoints of earlier versions do not tell.
+    if values.get("weights", weights) != weights:
+        raise ModelError(
+            "the weights that this run began with have other content now: it cannot be continued",
+            hint="restore the file, or name it if it was moved: --weights FILE",
+        )
+
+
+def read_values(folder: Path) -> Mapping[str, Any] | None:
+    """The values of the newest checkpoint, without its tensors; None if there is none that can be read."""
+    for path in list_checkpoints(folder):
+        with contextlib.suppress(ModelError):
+            return _read_values(path)
+    return None
+
+
+def _read_values(path: Path) -> Mapping[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})[METADATA_KEY])["values"]
+        if not isinstance(values, dict) or "data" not in values:
+            raise ValueError("values are missing")
+        return values
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: not a complete checkpoint ({error})") from error
 
 
 def _read(path: Path) -> Checkpoint:

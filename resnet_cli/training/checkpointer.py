@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_cli.errors import DataError
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
 from resnet_cli.text import percent
-from resnet_cli.training.checkpoint import Checkpoint, prune, write_checkpoint
+from resnet_cli.training.checkpoint import Checkpoint, prune, require_same_inputs, write_checkpoint
 from resnet_cli.training.environment import changes_since
 from resnet_cli.training.loop import selection_key
 from resnet_cli.training.state import TrainState
@@ -34,6 +33,7 @@ class Checkpointer:
         snapshot: Returns the current tensors of the model that differ from the initial weights.
         write_model: Writes the model file from such tensors.
         data: Fingerprint of the images, which checkpoints store.
+        weights: SHA-256 of the initial weights if a file of the user holds them, which checkpoints store.
         environment: What the training runs on, from :func:`describe_environment`; checkpoints store it.
         every_s: Seconds between checkpoints within an epoch; None for the default.
         writes: Whether this process writes files; True only in the main process.
@@ -51,6 +51,7 @@ class Checkpointer:
         snapshot: Callable[[], Mapping[str, Tensor]],
         write_model: Callable[[Mapping[str, Tensor], EpochRecord], object],
         data: str = "",
+        weights: str = "",
         environment: Mapping[str, str] | None = None,
         every_s: float | None = None,
         writes: bool = True,
@@ -61,7 +62,7 @@ class Checkpointer:
         self._write_model = write_model
         self._every_s = CHECKPOINT_EVERY_S if every_s is None else every_s
         self._always = every_s is not None
-        self._data = data
+        self._data, self._weights = data, weights
         self._environment = dict(environment or {})
         self.changes: list[str] = []
         self._writes = writes
@@ -127,12 +128,9 @@ class Checkpointer:
 
         Raises:
             DataError: The checkpoint was trained on other images.
+            ModelError: It began with other weights.
         """
-        if checkpoint.values["data"] != self._data:
-            raise DataError(
-                "the images have changed since this run began: it cannot be continued",
-                hint="start a new run: resnet-cli finetune DATA",
-            )
+        require_same_inputs(checkpoint.values, data=self._data, weights=self._weights)
         self.state = checkpoint.part("best.")
         best = checkpoint.values.get("best")
         self.best = EpochRecord(**best) if best else None
@@ -153,7 +151,7 @@ class Checkpointer:
             state = train_state.capture()
             best = dataclasses.asdict(self.best) if self.best else None
             values: dict[str, Any] = {**state.values, "best": best, "data": self._data}
-            values |= {"environment": self._environment, "changes": self.changes}
+            values |= {"environment": self._environment, "changes": self.changes, "weights": self._weights}
             tensors = {**state.tensors, **{f"best.{name}": x for name, x in self.state.items()}}
             write_checkpoint(
                 self._folder.checkpoints_path, Checkpoint(tensors, values), num_steps=train_state.counters.num_steps

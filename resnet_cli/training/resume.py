@@ -15,7 +15,7 @@ from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import RUNS
-from resnet_cli.training.checkpoint import read_newest
+from resnet_cli.training.checkpoint import read_newest, read_values, require_same_inputs
 from resnet_cli.training.journal import JOURNAL, being_trained, is_open
 from resnet_cli.training.plan import Plan, make_plan
 
@@ -38,11 +38,13 @@ def find_run(path: Path | None) -> RunFolder:
             raise ConfigError(
                 f"--resume: no run in {RUNS} was interrupted", hint="name one: resnet-cli finetune --resume runs/NAME"
             )
-        return RunFolder(max(unfinished, key=lambda folder: (folder / "config.yaml").stat().st_mtime))
+        return RunFolder(max(unfinished, key=_began_at))
     path = real_path(path)
     if path.name == MODEL_FILE:
         path = path.parent
     if (path / JOURNAL).is_file() and not (path / "split.csv").is_file():
+        if is_open(path / JOURNAL):
+            raise being_trained(path)
         raise ConfigError(
             f"--resume {path}: its training ended before anything was saved",
             hint=f"remove it, then start again: rm -r {shlex.quote(str(path))}",
@@ -64,7 +66,8 @@ def plan_resumed(
 
     Args:
         run: The run folder, from :func:`find_run`.
-        changes: Field of the config -> new value; only the fields in :data:`CHANGEABLE`.
+        changes: Field of the config -> new value; only the fields in :data:`CHANGEABLE`, and ``weights`` if they were
+            moved.
         data: Where the images are now; None: where they were.
         on_work: Called with the progress of downloads and of the check of the images.
 
@@ -72,22 +75,33 @@ def plan_resumed(
         ConfigError: The run is finished or another process is training it, or a change would make it another
             training.
         DataError: Its images are missing or have changed.
+        ModelError: Its initial weights have changed.
     """
+    if is_open(run.path / JOURNAL):
+        raise being_trained(run.path)
+    file = run.path / "config.yaml"
+    before = resolve(FinetuneConfig, {}, file).config
     given = {name: value for name, value in changes.items() if value is not None}
-    refused = [name for name in given if name not in CHANGEABLE]
+    has_lost_weights = Path(before.weights).is_absolute() and not Path(before.weights).exists()
+    refused = [name for name in given if name not in CHANGEABLE and not (name == "weights" and has_lost_weights)]
     if refused:
         raise ConfigError(
             f"--{refused[0].replace('_', '-')} cannot change when a run is resumed",
             hint="remove it, or start a new run without --resume",
         )
-    if is_open(run.path / JOURNAL):
-        raise being_trained(run.path)
-    file = run.path / "config.yaml"
-    before = resolve(FinetuneConfig, {}, file).config
+    if has_lost_weights and "weights" not in given:
+        raise ConfigError(
+            f"{run.path} began with the weights {before.weights}, which are no longer there",
+            hint=f"if they were moved: {run.resume_command} --weights FILE",
+        )
     resolved = resolve(FinetuneConfig, given if data is None else {**given, "data": data}, file)
     if run.is_finished:
         _check_extension(run, before, resolved.config, given)
-    return make_plan(resolved, on_work=on_work, run=run.path)
+    plan = make_plan(resolved, on_work=on_work, run=run.path)
+    # Before anything is written: a run that cannot be continued stays as it is.
+    if plan.takes_steps and (values := read_values(run.checkpoints_path)) is not None:
+        require_same_inputs(values, data=plan.fingerprint, weights=plan.weights.sha256)
+    return plan
 
 
 def _check_extension(run: RunFolder, before: FinetuneConfig, after: FinetuneConfig, given: Mapping[str, Any]) -> None:
@@ -103,6 +117,14 @@ def _check_extension(run: RunFolder, before: FinetuneConfig, after: FinetuneConf
             f"{run.path} is finished: {done} epochs",
             hint=f"train more epochs: {run.resume_command} --epochs {2 * done}",
         )
+
+
+def _began_at(run: Path) -> float:
+    """When a run began, or was resumed; 0 if it is removed meanwhile."""
+    try:
+        return (run / "config.yaml").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_run(folder: Path) -> bool:

@@ -71,6 +71,7 @@ class TrainingRun:
             snapshot=self._network.state_dict,
             write_model=self._write_model,
             data=plan.fingerprint,
+            weights=plan.weights.sha256 if plan.takes_steps else "",
             environment=describe_environment(plan.step_compute, num_processes=distributed.size),
             every_s=plan.config.checkpoint_every,
             writes=distributed.is_main,
