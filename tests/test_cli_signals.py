@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.running import IGNORING_SIGINT, NARROW, TINY_FLAGS, command_environment, lines_until
+from support.running import IGNORING_SIGINT, NARROW, TINY_FLAGS, command_environment, lines_until, run_cli
 
+from resnet_cli.errors import Interrupted
 from resnet_cli.model.weights import load_model
 from resnet_cli.training.checkpoint import read_newest
 
@@ -157,6 +158,21 @@ def test_a_signal_ends_with_its_code_and_says_what_is_kept_and_how_to_go_on(
     assert found and found[0].values["num_steps"] >= 2
     assert load_model(here / "run").classes == ("0", "1")
     assert (here / "runs" / "latest").resolve() == here / "run"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [(("--version",), "cli.output.show_line"), (("download", "--list"), "system.caches.find_temporary_folder")],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_arrives_before_the_work_has_its_code(
+    arguments: tuple[str, ...], where: str, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arrive(*_: object) -> None:
+        raise Interrupted("", signal=number)
+
+    monkeypatch.setattr(f"resnet_cli.{where}", arrive)
+    assert run_cli(*arguments).exit_code == code
 
 
 def test_ignored_by_the_parent_sigint_stays_ignored_and_sigterm_ends_it() -> None:

@@ -79,13 +79,20 @@ class ErrorBoundary(TyperGroup):
             self.commands = {**self.commands, args[0]: called.commands[args[0]]}
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Reads the arguments before the command's name; Typer would end with 130 for any signal."""
+        try:
+            return super().make_context(*args, **options)
+        except Interrupted as interrupt:
+            raise typer.Exit(interrupt.exit_code) from None
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
-        from resnet_cli.system.caches import find_temporary_folder
-
-        find_temporary_folder()
         try:
             try:
+                from resnet_cli.system.caches import find_temporary_folder
+
+                find_temporary_folder()
                 return super().invoke(ctx)
             except OSError as error:
                 raise _disk_error(error) from error
