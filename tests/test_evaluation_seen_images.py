@@ -302,7 +302,7 @@ def test_a_model_outside_of_its_run_does_not_know_what_it_has_seen(data: Path, t
     for path in (None, tmp_path / "alone.safetensors"):
         images = chosen(Untrained(path), data)
         assert len(images.items) == 40 and images.split == "all"
-        assert "is unknown, because it is not in its run folder" in seen(images).sentence
+        assert "is unknown, because it is not in a run folder" in seen(images).sentence
         found = seen(images).to_dict()
         assert (found["known_by"], found["num_trained"], found["num_left_out"]) == (None, None, 0)
 
@@ -345,6 +345,39 @@ def test_the_images_of_a_limited_training_that_it_did_not_use_are_new(data: Path
     model = run_on(data, tmp_path / "limited", limit=10)
     images = chosen(model, data, split="all")
     assert seen(images).num_trained == 10 and len(images.items) == 40 - 10 - len(split_names(model, "val"))
+
+
+def test_a_copy_of_a_training_image_in_the_test_split_is_left_out(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    photos(data / "train", range(20))
+    photos(data / "test", range(30, 36))
+    model = run_on(data, tmp_path / "run")
+    trained = split_names(model, "train")[0]
+    shutil.copy(next((data / "train").rglob(f"{trained}.png")), data / "test" / "cat" / "copy.png")
+    again = run_on(data, tmp_path / "again")
+    for where in (None, data):
+        images = chosen(again, where)
+        assert names(images) == [f"{number:03d}" for number in range(30, 36)] and images.split == "test"
+        assert seen(images).num_trained == 1
+
+
+def test_an_error_about_moved_data_names_the_flags_of_the_run(data: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in data.rglob("*.png"):
+        shutil.copy(path, flat / f"{path.stem}x{path.parent.name}7.png")
+    model = run_on(flat, tmp_path / "run", label_regex="x([a-z]+)7")
+    flat.rename(tmp_path / "moved")
+    with pytest.raises(DataError) as caught:
+        chosen(model, tmp_path / "moved")
+    assert caught.value.hint and "it was trained with: --label-regex 'x([a-z]+)7'" in caught.value.hint
+    config = EvalConfig(label_regex="x([a-z]+)7")
+    assert len(choose_evaluation_set(model, str(tmp_path / "moved"), config, split=None).items) == 4
+    photos(tmp_path / "moved", range(500, 504))
+    (tmp_path / "moved" / "dog").rename(tmp_path / "moved" / "bird")
+    with pytest.raises(DataError, match="classes that the model does not have") as caught:
+        chosen(model, tmp_path / "moved")
+    assert caught.value.hint and "--label-regex" in caught.value.hint
 
 
 def test_unreadable_images_are_named_or_skipped_as_ever(data: Path, model: Untrained) -> None:

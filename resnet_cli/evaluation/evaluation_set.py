@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from resnet_cli.config.base import flag_name
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.class_names import as_flag
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.errors import ImageError
+from resnet_cli.errors import DataError, ImageError
 from resnet_cli.evaluation.seen_images import Handling, SeenImages, has_splits, recognize, with_run_splits
 from resnet_cli.evaluation.slices import named_slice
 from resnet_cli.evaluation.unseen_selection import select_unseen
 from resnet_cli.runs import Known, find_run_folder, open_run_dataset, read_run_config
 from resnet_cli.system.events import OnWork
+
+#: Options that decide what a data set contains; a folder of images may have moved with the data.
+_READING = (
+    "classes",
+    "label_regex",
+    "classes_at",
+    "image_column",
+    "label_column",
+    "split_column",
+    "on_missing_label",
+    "follow_links",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +156,8 @@ def choose_evaluation_set(
         DataError: The split is empty, the model does not know a class, or it has seen every image.
     """
     dataset = _open(model, data, config, split=split, on_work=on_work)
-    labeled = dataset.relabel(model.classes).items
+    with _hint_of_run(model, data, config):
+        labeled = dataset.relabel(model.classes).items
 
     def scan_rows(rows: Sequence[int]) -> list[ScannedImage]:
         return _scan(model, [labeled[row] for row in rows], on_work)
@@ -186,9 +203,34 @@ def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) 
 
 def _open(model: Known, data: str | None, config: DataConfig, *, split: str | None, on_work: OnWork) -> Dataset:
     if data is not None:
-        return open_dataset(data, config, on_work=on_work)
+        with _hint_of_run(model, data, config):
+            return open_dataset(data, config, on_work=on_work)
     dataset = open_run_dataset(model, split=split, offline=config.offline)
     return dataset.select(config.classes) if config.classes else dataset
+
+
+@contextlib.contextmanager
+def _hint_of_run(model: Known, data: str | None, config: DataConfig) -> Iterator[None]:
+    """Adds to the hint of an error about DATA how the model's run read its data, if it read them in another way."""
+    try:
+        yield
+    except DataError as error:
+        folder = find_run_folder(model.path)
+        if data is None or folder is None:
+            raise
+        run = read_run_config(folder)
+        flags = []
+        for name in _READING:
+            value, default = getattr(run, name), type(run).model_fields[name].default
+            if value not in (default, getattr(config, name)):
+                shown = [] if value is True else [as_flag(value) if name == "classes" else shlex.quote(str(value))]
+                flags.append(" ".join([flag_name(type(run), name), *shown]))
+        if flags:
+            hint = (
+                f"{error.hint}; if these are the data of {folder.name}, add what it was trained with: {' '.join(flags)}"
+            )
+            raise DataError(error.message, hint=hint.removeprefix("None; ")) from error
+        raise
 
 
 def _scan(model: Known, items: Sequence[Item], on_work: OnWork) -> list[ScannedImage]:

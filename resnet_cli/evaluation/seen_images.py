@@ -272,7 +272,7 @@ class SeenImages:
         """What was done with the images that the model has seen; empty if there is nothing to say."""
         facts = [self._handled()]
         if self.known_by is None:
-            facts.append("which images the model was trained on is unknown, because it is not in its run folder")
+            facts.append("which images the model was trained on is unknown, because it is not in a run folder")
         if self.unrecorded:
             facts.append(
                 f"which images trained {', '.join(self.unrecorded)}, which its training began from, is unknown"
