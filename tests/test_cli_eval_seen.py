@@ -147,7 +147,7 @@ def test_python_knows_what_was_left_out(noise: Path, moved: Path) -> None:
 
 def test_robustness_is_measured_on_images_that_the_model_has_not_seen(noise: Path, moved: Path) -> None:
     found = evaluated(noise / "run-0", moved, "--robustness", "--max-images", "500")
-    assert found["robustness"]["num_images"] == 48
+    assert found["robustness"]["num_images"] == 48 and found["seen"]["num_left_out"] == 192
 
 
 def test_a_training_that_starts_from_a_model_says_what_that_has_seen(noise: Path, no_plots: None) -> None:

@@ -22,7 +22,7 @@ from resnet_cli.commands.evaluate import ComparisonResult
 from resnet_cli.commands.export import ExportResult
 from resnet_cli.commands.export import export as export_file
 from resnet_cli.commands.inspect import InspectResult
-from resnet_cli.commands.studies import StudyResult
+from resnet_cli.commands.study_results import StudyResult
 from resnet_cli.config.base import resolve
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.config.export import ExportConfig

@@ -18,7 +18,7 @@ from resnet_cli.text import percent
 if TYPE_CHECKING:
     from resnet_cli.commands.evaluate import ComparisonResult
     from resnet_cli.commands.evaluate_file import EvalResult
-    from resnet_cli.commands.studies import StudyResult
+    from resnet_cli.commands.study_results import StudyResult
 
 
 @app.command(

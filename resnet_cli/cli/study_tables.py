@@ -13,7 +13,7 @@ from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
-    from resnet_cli.commands.studies import StudyResult
+    from resnet_cli.commands.study_results import StudyResult
     from resnet_cli.data.dataset import Item
     from resnet_cli.studies.label_audit import LabelAudit
     from resnet_cli.studies.learning_curve import LearningCurve
@@ -29,7 +29,7 @@ WORTH_POINTS, MUCH_POINTS = 1, 10
 
 def study_lines(result: StudyResult) -> list[str]:
     """What ``--quiet`` prints of a study."""
-    from resnet_cli.commands.studies import AuditResult, CurveResult
+    from resnet_cli.commands.study_results import AuditResult, CurveResult
 
     if isinstance(result, CurveResult):
         twice = result.curve.twice
@@ -42,7 +42,7 @@ def study_lines(result: StudyResult) -> list[str]:
 
 def study_blocks(result: StudyResult, *, width: int) -> list[RenderableType]:
     """The result of a study as tables and sentences."""
-    from resnet_cli.commands.studies import AuditResult, CurveResult
+    from resnet_cli.commands.study_results import AuditResult, CurveResult
 
     if isinstance(result, CurveResult):
         return curve_blocks(result.curve, result.split)

@@ -6,11 +6,12 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
 from resnet_cli.commands.evaluate import OnEvalEvent, find_images, ignore, open_model
+from resnet_cli.commands.study_results import AuditResult, CurveResult, RobustnessResult, StudyResult
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Dataset, Item
@@ -24,125 +25,13 @@ from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.label_sheet import label_sheet
 from resnet_cli.studies.clean_backbone import clean_backbone
-from resnet_cli.studies.label_audit import LabelAudit, audit_labels, audit_table
-from resnet_cli.studies.learning_curve import LearningCurve, learning_curve, part_sizes
-from resnet_cli.studies.robustness import MAX_IMAGES, Robustness, robustness
+from resnet_cli.studies.label_audit import audit_labels, audit_table
+from resnet_cli.studies.learning_curve import learning_curve, part_sizes
+from resnet_cli.studies.robustness import MAX_IMAGES, robustness
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
-from resnet_cli.text import Summarized, percent
-from resnet_cli.version import SCHEMA_VERSION
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class CurveResult(Summarized):
-    """Result of ``eval --learning-curve``.
-
-    Attributes:
-        model: Path of the model.
-        data: Name of the data set.
-        backbone: Which backbone computed the features; empty if it is the model's own.
-        split: The split that the heads were evaluated on: ``test`` or ``val``.
-        curve: The learning curve.
-    """
-
-    model: str
-    data: str
-    backbone: str
-    split: str
-    curve: LearningCurve
-
-    def summary(self) -> dict[str, str]:
-        """The model, the data and the main metrics."""
-        return {
-            "model": self.model,
-            "data": self.data,
-            "top-1": percent(self.curve.top1),
-            "with twice the images": f"{100 * self.curve.twice.gain.value:+.1f} points",
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object that ``eval --learning-curve --json`` prints."""
-        return _head(self) | {"judged": self.split, "learning_curve": self.curve.to_dict()}
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class AuditResult(Summarized):
-    """Result of ``eval --label-audit``.
-
-    Attributes:
-        model: Path of the model.
-        data: Name of the data set.
-        backbone: Which backbone computed the features; empty if it is the model's own.
-        audit: The ranked labels.
-        items: The images that they belong to.
-        table: The CSV file to correct.
-        sheet: The page with the images.
-        next_step: What to do with the table, in words.
-    """
-
-    model: str
-    data: str
-    backbone: str
-    audit: LabelAudit
-    items: tuple[Item, ...]
-    table: Path
-    sheet: Path
-    next_step: str
-
-    @property
-    def written(self) -> list[tuple[str, str]]:
-        """The files that were written, each with what it is for."""
-        return [(str(self.sheet), "the labels to check, with their images"), (str(self.table), self.next_step)]
-
-    def summary(self) -> dict[str, str]:
-        """The model, the data and the main metrics."""
-        return {
-            "model": self.model,
-            "data": self.data,
-            "wrong labels (estimate)": f"{self.audit.num_wrong.value:.0f}",
-            "page": str(self.sheet),
-            "table": str(self.table),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object that ``eval --label-audit --json`` prints."""
-        audit = self.audit.to_dict(self.items)
-        return _head(self) | {"label_audit": audit, "written": [path for path, _ in self.written]}
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class RobustnessResult(Summarized):
-    """Result of ``eval --robustness``.
-
-    Attributes:
-        model: Path of the model.
-        data: Name of the data set and of the split.
-        found: Accuracy for each kind and strength of corruption.
-    """
-
-    model: str
-    data: str
-    found: Robustness
-    backbone: ClassVar[str] = ""
-
-    def summary(self) -> dict[str, str]:
-        """The model, the data and the main metrics."""
-        return {
-            "model": self.model,
-            "data": self.data,
-            "top-1 on clean images": percent(self.found.clean.value),
-            "on corrupted images": percent(self.found.mean_top1),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object that ``eval --robustness --json`` prints."""
-        head = {"schema_version": SCHEMA_VERSION, "model": self.model, "data": self.data}
-        return head | {"robustness": self.found.to_dict()}
-
-
-StudyResult = CurveResult | AuditResult | RobustnessResult
 
 
 def run_study(
@@ -175,7 +64,8 @@ def run_study(
         images = find_images(predictor, data, config, on_event)
         name = f"{images.dataset.name}, {images.split}"
         items = images.items_for(model)
-        return study_robustness(model, items, compute, name=name, max_images=config.max_images, on_event=on_event)
+        found = study_robustness(model, items, compute, name=name, max_images=config.max_images, on_event=on_event)
+        return dataclasses.replace(found, seen=images.seen[predictor.path])
     dataset = open_data(model, data, config, split="all", on_work=lambda *work: on_event(WorkDone(*work)))
     if config.study == "learning_curve":
         return study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)
@@ -339,8 +229,3 @@ def _features(
         on_check=lambda done, total: on_event(WorkDone("check", done, total)),
     )
     return (features, torch.tensor([item.label for item in items], dtype=torch.int64)), backbone.note
-
-
-def _head(result: CurveResult | AuditResult) -> dict[str, Any]:
-    backbone = result.backbone or "the model's own"
-    return {"schema_version": SCHEMA_VERSION, "model": result.model, "data": result.data, "backbone": backbone}
