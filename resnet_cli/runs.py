@@ -231,23 +231,18 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
     return apply_split_csv(dataset, folder / "split.csv", complete=split)
 
 
-def used_by_run_of(model_path: Path) -> UsedImages:
+def used_by_run_of(model_path: Path, name: str) -> UsedImages:
     """The images that a model's run used; without a record of them, it says that they are not known.
 
     Args:
         model_path: File of a model.
+        name: What to call the model if its images are not known.
 
     Raises:
         DataError: The record is damaged.
     """
-    path = model_path.resolve()
-    found = UsedImages.read(path.parent / USED_IMAGES_FILE)
-    if found is None:
-        # The name tells nothing about this machine.
-        return dataclasses.replace(
-            NO_USED_IMAGES, unrecorded=(path.parent.name if path.name == MODEL_FILE else path.name,)
-        )
-    return found
+    found = UsedImages.read(model_path.resolve().parent / USED_IMAGES_FILE)
+    return found or dataclasses.replace(NO_USED_IMAGES, unrecorded=(name,))
 
 
 def find_run_folder(model_path: Path | None) -> Path | None:

@@ -60,7 +60,7 @@ def run_on(data: Path, folder: Path, start: Path | None = None, **values: Any) -
     prepared = prepare_data(resolved, lambda *_: None)
     used = prepared.used_images
     if start is not None:
-        used = used.started_from(used_by_run_of(start))
+        used = used.started_from(used_by_run_of(start, start.parent.name))
     config = resolved.config.model_copy(update={"data": prepared.dataset.spec})
     run = RunFolder.create(folder, data.name)
     run.write_inputs(config, prepared.dataset, (), used)

@@ -174,7 +174,7 @@ def make_plan(
         warnings.append("the frozen backbone has random weights: this is a baseline, not a classifier")
     used_images = prepared.used_images
     if start is not None and weights.path is not None:
-        used_images = used_images.started_from(used_by_run_of(weights.path))
+        used_images = used_images.started_from(used_by_run_of(weights.path, Path(weights.name).name))
         warnings += _known_test_images(used_images, weights)
     return Plan(
         **vars(recipe),
