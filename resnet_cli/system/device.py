@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from resnet_cli.errors import ConfigError, MemoryExhausted, SetupError
+from resnet_cli.system.threads import processor_limit
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 StepPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
@@ -66,6 +67,7 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
         SetupError: This machine does not have the device.
     """
     name = _find_device(device)
+    respect_processor_limit()
     if name == "cpu":
         keep_freed_memory()
     if name.startswith("cuda"):
@@ -118,6 +120,17 @@ def make_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+
+
+@functools.cache
+def respect_processor_limit() -> None:
+    """Lets torch start no more threads than a container has processors, unless ``OMP_NUM_THREADS`` says how many.
+
+    By itself, torch counts the processors of the machine.
+    """
+    limit = processor_limit()
+    if limit is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(limit, torch.get_num_threads()))
 
 
 @functools.cache

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 #: Number of items per task: the overhead of a task is as large as scanning a small image.
 CHUNK_ITEMS = 16
+
+#: Limits of the control group of this container.
+_CGROUP = Path("/sys/fs/cgroup")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,9 +22,23 @@ R = TypeVar("R")
 
 def num_threads() -> int:
     """Number of processors that this process may use, respecting containers and ``taskset``."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, processor_limit() or count)
+
+
+def processor_limit() -> int | None:
+    """How many processors the container may use (``docker run --cpus``), rounded up; None without a limit.
+
+    More threads would all be stopped together for a part of each period, once they have used up its share.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (``cpu.max``), and
+    https://docs.kernel.org/scheduler/sched-bwc.html for the files of version 1, where -1 is no limit.
+    """
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = " ".join((_CGROUP / name).read_text("ascii") for name in names).split()
+            return None if quota in {"max", "-1"} else max(1, math.ceil(int(quota) / int(period)))
+    return None
 
 
 def map_threaded(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
