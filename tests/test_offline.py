@@ -131,6 +131,15 @@ def test_a_server_speaks_to_nobody_but_those_who_ask(
     assert not list(tmp_path.glob("*/*"))
 
 
+def test_the_tour_looks_for_no_weights_if_it_may_not(tmp_path: Path) -> None:
+    require_strace()
+    environment, log = environment_in(tmp_path), tmp_path / "calls"
+    code = "from resnet_cli.cli import demo; assert demo._starting_weights(offline=True) == 'none'"
+    process = subprocess.Popen([*watched(log), sys.executable, "-c", code], cwd=tmp_path / "here", env=environment)
+    assert process.wait(60) == 0
+    assert not contacts(calls(log, process.pid))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_cluster_on_this_machine_asks_no_cloud_and_leaves_no_secret(
     made_onnx: Path, photos: Path, tmp_path: Path

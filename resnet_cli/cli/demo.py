@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from resnet_cli.cli import app, output
+from resnet_cli.cli.options import OfflineFlag
 from resnet_cli.cli.takes import examples
 
 #: Longest download of ImageNet weights that the tour waits for, in seconds.
@@ -25,6 +26,7 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Folder for everything that is written.", show_default="runs/demo-TIME")
     ] = None,
+    offline: OfflineFlag = False,
 ) -> None:
     """Take a three-minute tour: train on handwritten digits 0-4, then transfer that to 5-9 with few labels."""
     folder = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
@@ -33,7 +35,7 @@ def demo(
         "A small example of transfer learning: a model for one task becomes a model for another, with few labels.\n"
         "The images are 1,797 real scans of handwritten digits (UCI, bundled with scikit-learn)."
     )
-    start = _starting_weights()
+    start = _starting_weights(offline=offline)
     old, new = folder / "digits-0-4", folder / "digits-5-9"
     _title("1. The first task: train a ResNet-50 on digits 0 to 4")
     _run("finetune", "digits", "--classes", OLD, "--weights", start, "--mode", "full", "--image-size", "32",
@@ -61,7 +63,7 @@ def demo(
     _show_next(folder, new, images)
 
 
-def _starting_weights() -> str:
+def _starting_weights(*, offline: bool) -> str:
     """ImageNet weights if they are on this machine or can be downloaded within seconds, else none; prints which."""
     from resnet_cli.errors import NetworkError
     from resnet_cli.network import download, registry
@@ -78,7 +80,7 @@ def _starting_weights() -> str:
     if download.find_cached(file, folder) is None:
         try:
             with output.status("looking for ImageNet weights"):
-                download.fetch(file, folder, on_progress=give_up_if_slow, timeout_s=3, retries=0)
+                download.fetch(file, folder, on_progress=give_up_if_slow, timeout_s=3, retries=0, offline=offline)
         except NetworkError as error:
             output.warn(f"no ImageNet weights on this machine, and no quick download ({error.message})")
             _say(
