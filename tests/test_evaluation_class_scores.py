@@ -21,7 +21,7 @@ from support.synthetic_reports import make_content
 from resnet_cli.cli.evaluation_tables import evaluation_tables
 from resnet_cli.evaluation.agreement import confusion_intervals
 from resnet_cli.evaluation.class_scores import ClassScores, score_classes
-from resnet_cli.evaluation.predictions_file import write_predictions
+from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score
 from resnet_cli.reporting.metrics import class_metrics, metrics

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from support.running import IMPORTED, run_cli
 
 from resnet_cli.errors import ConfigError, DataError, DiskError
-from resnet_cli.evaluation.predictions_file import SUFFIXES, read_predictions, regroup, write_predictions
+from resnet_cli.evaluation.predictions_file import SUFFIXES, read_predictions, regroup
+from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score
 

@@ -14,7 +14,8 @@ from resnet_cli.evaluation.coverage import check_threshold, operating_point
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
 from resnet_cli.evaluation.fail_under import check_fail_under
-from resnet_cli.evaluation.predictions_file import check_name, write_predictions
+from resnet_cli.evaluation.predictions_file import check_name
+from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.seen_images import ScoresApart
 from resnet_cli.exported.opening import exported_kind, resolve_model

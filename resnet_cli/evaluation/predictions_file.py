@@ -1,4 +1,4 @@
-"""Predictions for labeled images as a file, which can be scored again without the model, the images or torch.
+"""Reads predictions for labeled images from a file, and scores them again without the model, the images or torch.
 
 There is one row per image: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
 ``temperature``, ``tta``, then a column ``prob:CLASS`` for each class. A file of another program needs only ``path``,
@@ -25,7 +25,6 @@ from resnet_cli.errors import ConfigError, DataError, missing_extra
 from resnet_cli.evaluation.scores import Evaluation, Tta
 from resnet_cli.evaluation.scoring import score
 from resnet_cli.evaluation.slices import slice_items
-from resnet_cli.system.paths import atomic_path
 
 #: File extensions of the formats.
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -39,9 +38,8 @@ MAX_LINE_CHARS = 10_000_000
 TOLERANCE = 1e-3
 #: Number of rows read at once.
 ROWS_AT_ONCE = 1024
-#: With nine significant digits the same float32 is read back. Source: IEEE 754-2019, 5.12.2.
-_DIGITS = "%.9g"
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+#: What separates the cells of a table.
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 #: One row: column name -> text, or a value of JSON or Parquet.
 _Row: TypeAlias = dict[str, Any]
@@ -59,33 +57,11 @@ def check_name(path: Path, flag: str) -> None:
         raise ConfigError(f"{flag} {path}: unknown file format", hint=f"use a name that ends in {', '.join(SUFFIXES)}")
 
 
-def write_predictions(path: Path, scores: Evaluation) -> None:
-    """Writes predictions atomically.
-
-    Args:
-        path: The file; its extension names the format: .csv, .tsv, .jsonl or .parquet.
-        scores: The predictions.
-
-    Raises:
-        ConfigError: It has another extension.
-        SetupError: The format is Parquet, and pyarrow is not installed.
-        DiskError: It cannot be written.
-    """
-    check_name(path, "--save-predictions")
-    suffix = path.suffix.lower()
-    with atomic_path(path) as temporary:
-        if suffix == ".parquet":
-            _write_parquet(temporary, scores)
-            return
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.writelines(_json_lines(scores) if suffix == ".jsonl" else _lines(scores, _DELIMITERS[suffix]))
-
-
 def read_predictions(path: Path) -> Evaluation:
     """Reads predictions and scores them again.
 
     Args:
-        path: A file as :func:`write_predictions` writes it.
+        path: A file as :func:`~resnet_cli.evaluation.predictions_writing.write_predictions` writes it.
 
     Raises:
         ConfigError: Its extension names no format.
@@ -134,70 +110,12 @@ def regroup(scores: Evaluation, by: str) -> Evaluation:
     return dataclasses.replace(scores, groups=tuple(item.group for item in grouped.items))
 
 
-def _columns(scores: Evaluation) -> dict[str, Sequence[Any]]:
-    """All columns except those of the classes, by name."""
-    num = scores.num_images
-    return {
-        "path": scores.names,
-        "label": [scores.classes[label] for label in scores.labels],
-        "predicted": [scores.classes[label] for label in scores.predicted],
-        "prob": scores.probs.max(axis=1),
-        "novelty": [None] * num if scores.novelty is None else scores.novelty,
-        "unfamiliar": [None] * num if scores.is_unfamiliar is None else scores.is_unfamiliar.tolist(),
-        "group": [""] * num if scores.groups is None else scores.groups,
-        "temperature": [scores.temperature] * num,
-        "tta": [scores.tta] * num,
-    }
+def load_parquet(path: Path) -> tuple[Any, Any]:
+    """The modules ``pyarrow`` and ``pyarrow.parquet``.
 
-
-def _lines(scores: Evaluation, delimiter: str) -> Iterator[str]:
-    columns, text = _columns(scores), io.StringIO()
-    # Quoted, since names can contain anything, and a carriage return alone would not be quoted otherwise.
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow([*columns, *(PREFIX + name for name in scores.classes)])
-    yield text.getvalue() + "\n"
-    numbers = (delimiter + _DIGITS) * len(scores.classes) + "\n"
-    for cells, probs in zip(zip(*columns.values(), strict=True), scores.probs, strict=True):
-        text.seek(0)
-        text.truncate()
-        writer.writerow(["" if cell is None else _plain(cell) for cell in cells])
-        yield text.getvalue() + numbers % tuple(probs.tolist())
-
-
-def _json_lines(scores: Evaluation) -> Iterator[str]:
-    columns = _columns(scores)
-    keys = (json.dumps(PREFIX + name).replace("%", "%%") for name in scores.classes)
-    numbers = "".join(f", {key}: {_DIGITS}" for key in keys) + "}\n"
-    for cells, probs in zip(zip(*columns.values(), strict=True), scores.probs, strict=True):
-        row = dict(zip(columns, map(_plain, cells), strict=True))
-        yield json.dumps(row)[:-1] + numbers % tuple(probs.tolist())
-
-
-def _plain(cell: Any) -> Any:
-    """A float32 as the shortest float that is read back as the same float32."""
-    return float(_DIGITS % cell) if isinstance(cell, np.float32) else cell
-
-
-def _write_parquet(path: Path, scores: Evaluation) -> None:
-    pyarrow, parquet = _arrow(path)
-    try:
-        columns = {name: pyarrow.array(values, _type(pyarrow, name)) for name, values in _columns(scores).items()}
-        for label, name in enumerate(scores.classes):
-            columns[PREFIX + name] = pyarrow.array(scores.probs[:, label])
-        parquet.write_table(pyarrow.table(columns), path)
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"--save-predictions: a name that is not UTF-8 cannot be in a Parquet file: {error.object[:80]!r}",
-            hint="write .csv instead",
-        ) from error
-
-
-def _type(pyarrow: Any, column: str) -> Any:
-    kinds = {"novelty": pyarrow.float32(), "prob": pyarrow.float32(), "unfamiliar": pyarrow.bool_()}
-    return kinds.get(column, pyarrow.float64() if column == "temperature" else pyarrow.string())
-
-
-def _arrow(path: Path) -> tuple[Any, Any]:
+    Raises:
+        SetupError: pyarrow is not installed.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -208,7 +126,7 @@ def _arrow(path: Path) -> tuple[Any, Any]:
 
 def _read_cells(path: Path) -> Iterator[tuple[int, _Row]]:
     with _opened(path) as file:
-        reader = csv.reader(_bounded(path, file), delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+        reader = csv.reader(_bounded(path, file), delimiter=DELIMITERS[path.suffix.lower()], strict=True)
         try:
             header = next(reader, [])
             _refuse_twice(path, header)
@@ -233,7 +151,7 @@ def _read_json_lines(path: Path) -> Iterator[tuple[int, _Row]]:
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, _Row]]:
-    pyarrow, parquet = _arrow(path)
+    pyarrow, parquet = load_parquet(path)
     number = itertools.count(1)
     try:
         with path.open("rb") as file, parquet.ParquetFile(file, page_checksum_verification=True) as opened:
