@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.narrow_network import make_narrow
 from support.running import TINY_FLAGS, run_cli
 from typer.testing import Result
+
+from resnet_cli.system.caches import CacheWarning
 
 pytest_plugins = ["support.small_runs"]
 
@@ -242,10 +245,15 @@ def test_a_place_that_cannot_be_written_is_named() -> None:
     fails(run_cli("finetune", "digits", *FROZEN, "--out", "/proc/nowhere/run"), 6, "/proc/nowhere")
 
 
-def test_a_cache_that_cannot_be_written_is_named_and_leaves_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_named_and_stops_no_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_narrow(monkeypatch)
     monkeypatch.setenv("RESNET_CLI_CACHE", "/proc/nowhere")
-    flags = ["--classes", "0,1", "--limit", 8, "--epochs", 1]
-    fails(run_cli("finetune", "digits", *FROZEN, *flags), 6, "/proc/nowhere")
+    flags = ["--classes", "0,1", "--limit", 8, "--epochs", 1, "--out", tmp_path / "run"]
+    with pytest.warns(CacheWarning, match=r"cache folder /proc/nowhere cannot be written"):
+        result = run_cli("finetune", "digits", *FROZEN, *flags)
+    assert result.exit_code == 0, result.output
 
 
 def test_with_json_an_error_is_json_on_stderr(tmp_path: Path) -> None:
