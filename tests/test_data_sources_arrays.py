@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources import packed_sizes
+from resnet_cli.data.sources.arrays import files
 from resnet_cli.data.sources.arrays.files import open_arrays, read_mat_variables
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, DataError, ResnetCliError, SetupError
@@ -527,3 +528,15 @@ def test_damaged_variables_of_a_mat_file_raise_only_our_errors(tmp_path: Path, d
         read_mat_variables(path)
     except DataError:
         return
+
+
+def test_a_container_with_less_memory_than_its_machine_refuses_larger_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "images.npz", x_train=colors(), y_train=LABELS)
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(files, "_CONTAINER_LIMITS", (limit,))
+    limit.write_text("max\n")
+    assert len(open_dataset(str(path)).items) == len(LABELS)
+    limit.write_text("1000\n")
+    assert "more than the limit of 500 B" in refused(path).message

@@ -30,6 +30,9 @@ from resnet_cli.text import size
 
 #: Largest arrays in memory if the system does not tell how much memory it has.
 _MAX_LOADED_BYTES = 8 * 10**9
+#: Memory of a container in bytes. Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, and
+#: https://docs.kernel.org/admin-guide/cgroup-v1/memory.html.
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CHUNK_BYTES = 16 * 1024**2
 #: Memory for the texts of an HDF5 file that are read at once, however long they are.
 _TEXTS_BYTES = 10**9
@@ -121,10 +124,16 @@ def _check_size(path: Path, num_bytes: int) -> None:
 
 
 def _memory_limit() -> int:
+    """Half of the memory of the machine, or of the container if it has less."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, ValueError, OSError):
-        return _MAX_LOADED_BYTES
+        limits = [2 * _MAX_LOADED_BYTES]
+    for file in _CONTAINER_LIMITS:
+        # ValueError: "max", which is no limit.
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(file.read_text("ascii")))
+    return min(limits) // 2
 
 
 def _open_npy(path: Path) -> list[StoredArray]:
