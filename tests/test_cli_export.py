@@ -21,7 +21,7 @@ from support.running import CLASSES, IMPORTED, Trained, command_environment, run
 from resnet_cli import export as export_model
 from resnet_cli.commands.export import export
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.errors import SetupError
+from resnet_cli.errors import DiskError, SetupError
 from resnet_cli.exported.metadata import METADATA_FILE
 from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
@@ -119,6 +119,14 @@ def test_a_file_that_answers_otherwise_is_not_written(full_run: Trained, monkeyp
     assert "the predictions of onnx differ from the model's, and it was not written" in result.stderr
     assert "differs" in result.stderr and "Different predictions" in result.stderr
     assert Path("m.onnx").read_text() == "the old file" and os.listdir() == ["m.onnx"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(full_run: Trained) -> None:
+    Path("file").touch()
+    config = ExportConfig(out=Path("file", "m.onnx"))
+    with pytest.raises(DiskError, match=r"cannot write file.m\.onnx: Not a directory") as error:
+        export(full_run.run, config, on_work=lambda *_: pytest.fail("an image was used"))
+    assert error.value.hint == "choose another place with --out"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -16,6 +16,7 @@ from resnet_cli.system.paths import (
     atomic_path,
     cache_dir,
     check_space,
+    check_writable,
     checkpoints_dir,
     data_dir,
     disk_errors,
@@ -124,8 +125,16 @@ def test_a_target_that_cannot_be_is_a_disk_error(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
+def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b" / "file.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 @linux_only
 def test_a_folder_that_nobody_can_write_is_a_disk_error() -> None:
+    with pytest.raises(DiskError, match="cannot write /proc/file") as error:
+        check_writable(Path("/proc/file"))
+    assert error.value.hint == "choose another place with --out"
     with pytest.raises(DiskError, match="cannot write in /proc"):
         write_bytes(Path("/proc/file"), b"x")
     with pytest.raises(DiskError, match="cannot create the folder /proc/new"):

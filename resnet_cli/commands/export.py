@@ -25,6 +25,7 @@ from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import (
     atomic_folder,
     atomic_path,
+    check_writable,
     disk_errors,
     make_dir,
     refuse_existing,
@@ -131,6 +132,7 @@ def export(
     out = config.out or job.default_path()
     if job.is_folder:
         refuse_existing(out)
+    check_writable(out)
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
     if config.out is not None:

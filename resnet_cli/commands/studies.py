@@ -31,7 +31,7 @@ from resnet_cli.studies.robustness import MAX_IMAGES, robustness
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import WorkDone
-from resnet_cli.system.paths import refuse_existing, write_text
+from resnet_cli.system.paths import check_writable, refuse_existing, write_text
 
 
 def run_study(
@@ -210,6 +210,7 @@ def _audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
     sheet = table.with_suffix(".html")
     for path in (table, sheet):
         refuse_existing(path)
+    check_writable(table)
     return table, sheet
 
 

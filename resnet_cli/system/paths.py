@@ -122,6 +122,23 @@ def check_space(folder: Path, num_bytes: int, purpose: str, *, hint: str = MORE_
         raise DiskError(f"{folder} has {size(free)} free, but {purpose} needs {size(num_bytes)}", hint=hint)
 
 
+def check_writable(path: Path) -> None:
+    """Checks, before anything is computed, that a file or folder can be created.
+
+    Args:
+        path: What will be written; its parents need not exist yet.
+
+    Raises:
+        DiskError: It cannot be created.
+    """
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    # Tried, since permissions alone do not tell: the file system may be read-only.
+    with disk_errors(path, hint="choose another place with --out"), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def evict(files: Iterable[Path], max_bytes: int) -> None:
     """Deletes the least recently modified files until the others fit into ``max_bytes``.
 
