@@ -250,8 +250,12 @@ def find_run_folder(model_path: Path | None) -> Path | None:
     if model_path is None:
         return None
     folder = model_path.resolve().parent
-    is_run = (folder / "config.yaml").is_file() and (folder / "split.csv").is_file()
-    return folder if is_run else None
+    return folder if is_run(folder) else None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, finished or not."""
+    return (folder / "config.yaml").is_file() and (folder / "split.csv").is_file()
 
 
 def read_run_config(folder: Path) -> FinetuneConfig:

@@ -338,4 +338,5 @@ def test_a_step_that_does_not_fit_is_taken_in_parts_and_the_run_says_so(
     code, _, stderr = finetune(*flags, "--out", "none")
     # Two and not one, of which the last stage would have a single pixel: that does not train BatchNorm.
     assert code == 8 and "not enough memory for a batch of 2" in stderr
+    assert "--batch-size" not in stderr and "try: a smaller --image-size" in stderr
     assert not (here / "none").exists()

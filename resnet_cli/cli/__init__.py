@@ -6,6 +6,7 @@ called: ``--help`` takes as long as Typer itself.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import signal
 import sys
@@ -95,7 +96,9 @@ class ErrorBoundary(TyperGroup):
                 find_temporary_folder()
                 return super().invoke(ctx)
             except OSError as error:
-                raise _disk_error(error) from error
+                if (disk_error := _disk_error(error)) is None:
+                    raise
+                raise disk_error from error
         except ResnetCliError as error:
             from resnet_cli.cli import output
 
@@ -109,14 +112,15 @@ class ErrorBoundary(TyperGroup):
             raise typer.Exit(known.exit_code if known else EXIT_INTERRUPTED) from None
 
 
-def _disk_error(error: OSError) -> Exception:
-    """An error of a full or read-only disk that a library has met where nobody expected it; any other one is a bug."""
+def _disk_error(error: OSError) -> DiskError | None:
+    """An error of a full or read-only disk that a library has met where nobody expected it; None for any other one."""
     from resnet_cli.system.paths import FULL_DISK
 
     if error.errno not in FULL_DISK:
-        return error
+        return None
     name = f" {error.filename}" if error.filename else ""
-    return DiskError(f"cannot write{name}: {error.strerror}", hint="free some space")
+    hint = "choose a place that can be written" if error.errno == errno.EROFS else "free some space"
+    return DiskError(f"cannot write{name}: {error.strerror}", hint=hint)
 
 
 app = typer.Typer(

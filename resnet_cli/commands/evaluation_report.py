@@ -19,6 +19,7 @@ from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_page import ReportContent, shown_positions
+from resnet_cli.runs import is_run
 from resnet_cli.system.paths import make_dir
 from resnet_cli.text import counted, percent, percent_range
 from resnet_cli.version import __version__
@@ -65,8 +66,7 @@ def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
     if model.path is None:
         return None
     run = model.path.parent
-    is_run = (run / "config.yaml").is_file() and (run / "split.csv").is_file()
-    return run / "eval" / f"{images.dataset.name}-{images.split}" if is_run and os.access(run, os.W_OK) else None
+    return run / "eval" / f"{images.dataset.name}-{images.split}" if is_run(run) and os.access(run, os.W_OK) else None
 
 
 def _content(

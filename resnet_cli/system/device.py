@@ -165,10 +165,10 @@ def memory_errors_named(batch_size: int) -> Iterator[None]:
         exhausted = True
     # Raised outside the except block: a live traceback would keep the tensors that fill the memory.
     if exhausted:
-        raise MemoryExhausted(
-            f"not enough memory for a batch of {batch_size}",
-            hint=f"try --batch-size {max(1, batch_size // 2)} or a smaller --image-size",
-        )
+        # Not 1: training refuses single images at small sizes.
+        fewer = batch_size // 2
+        hint = f"--batch-size {fewer}, or a smaller --image-size" if fewer > 1 else "a smaller --image-size"
+        raise MemoryExhausted(f"not enough memory for a batch of {batch_size}", hint=hint)
 
 
 def _find_device(device: str) -> str:

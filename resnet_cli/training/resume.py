@@ -11,7 +11,7 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.model.model_file import MODEL_FILE
-from resnet_cli.runs import RunFolder
+from resnet_cli.runs import RunFolder, is_run
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import RUNS
@@ -49,7 +49,7 @@ def find_run(path: Path | None) -> RunFolder:
             f"--resume {path}: its training ended before anything was saved",
             hint=f"remove it, then start again: rm -r {shlex.quote(str(path))}",
         )
-    if not _is_run(path):
+    if not is_run(path):
         raise ConfigError(
             f"--resume {path}: not a run folder", hint="it has a config.yaml and a split.csv; see the folder runs"
         )
@@ -127,9 +127,5 @@ def _began_at(run: Path) -> float:
         return 0.0
 
 
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / "split.csv").is_file()
-
-
 def _is_interrupted(folder: Path) -> bool:
-    return _is_run(folder) and not RunFolder(folder).is_finished and not is_open(folder / JOURNAL)
+    return is_run(folder) and not RunFolder(folder).is_finished and not is_open(folder / JOURNAL)

@@ -67,16 +67,23 @@ def run(request):
         sys.stderr.flush()
         os._exit(code)
 
+children = set()
 for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:
         _, status = os.waitpid(request["wait"], os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            children.discard(request["wait"])
         print(json.dumps(None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)), flush=True)
         continue
     child = os.fork()
     if child == 0:
         run(request)
+    children.add(child)
     print(child, flush=True)
+# What a failed test has left, perhaps stopped.
+for child in children:
+    os.kill(child, signal.SIGKILL)
 """
 
 
