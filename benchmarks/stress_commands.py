@@ -68,12 +68,6 @@ def check_run(found: Path, expected: Path, name: str = "new") -> None:
             raise WrongFileError(f"{name}/{page} is empty")
 
 
-def check_seeds(found: Path, expected: Path) -> None:
-    """Compares the runs of several seeds."""
-    for path in sorted((expected / "new").glob("seed-*")):
-        check_run(found, expected, f"new/{path.name}")
-
-
 def check_rows(name: str) -> Check:
     """Compares two files of predictions."""
 

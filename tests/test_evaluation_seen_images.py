@@ -16,6 +16,9 @@ from PIL import Image
 from resnet_cli.config.base import resolve
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set, open_data
@@ -400,3 +403,18 @@ def test_a_data_set_in_the_place_of_the_old_one_is_not_taken_for_it(
     shutil.rmtree(data)
     photos(data, range(500, 540))
     assert len(chosen(model, data).items) == 40
+
+
+def test_each_image_is_checked_once_whatever_is_looked_for(
+    model: Untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The images of the run are looked for, and then all are evaluated.
+    other = photos(tmp_path / "other", range(100, 110))
+    checked: list[str] = []
+
+    def scan_noted(items: Sequence[Item], **options: Any) -> list[ScannedImage]:
+        checked.extend(item.name for item in items)
+        return scan(items, **options)
+
+    monkeypatch.setattr("resnet_cli.evaluation.evaluation_set.scan", scan_noted)
+    assert len(chosen(model, other).items) == len(checked) == 10

@@ -148,6 +148,12 @@ def test_dicts_in_dicts_without_end_are_read_in_bounded_time(state: dict[str, Te
     assert "not a state dict" in refusal(inner)
 
 
+def test_a_file_with_any_number_of_beginnings_is_read_in_bounded_time(state: dict[str, Tensor]) -> None:
+    many = {f"{at}.layer1.0.conv1.weight": torch.zeros(1) for at in range(20_000)}
+    assert "not a ResNet-50" in refusal(many)
+    assert find_network({"other": many, "model": state}, PATH).num_outputs == 1000
+
+
 def test_names_from_a_hostile_file_are_shortened_in_messages(state: dict[str, Tensor]) -> None:
     long = "\x1b[31m" + "x" * 10_000
     found = find_network({long: prefixed(f"{long}.", without_head(state)), f"{long}2": state}, PATH)

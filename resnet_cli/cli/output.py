@@ -55,11 +55,11 @@ def prepare_warnings() -> None:
 
 def prepare_threads() -> None:
     """Keeps quiet about a full disk that a library's thread has met: the library tells the main thread, too."""
-    from resnet_cli.system.paths import FULL_DISK
-
     python_prints = threading.excepthook
 
     def print_exception(ended: threading.ExceptHookArgs) -> None:
+        from resnet_cli.system.paths import FULL_DISK
+
         if not (isinstance(ended.exc_value, OSError) and ended.exc_value.errno in FULL_DISK):
             python_prints(ended)
 

@@ -159,8 +159,14 @@ def choose_evaluation_set(
     with _hint_of_run(model, data, config):
         labeled = dataset.relabel(model.classes).items
 
+    scanned: dict[int, ScannedImage] = {}
+
     def scan_rows(rows: Sequence[int]) -> list[ScannedImage]:
-        return _scan(model, [labeled[row] for row in rows], on_work)
+        # Each image once, also where no index keeps the results.
+        new = [row for row in rows if row not in scanned]
+        if new:
+            scanned.update(zip(new, _scan(model, [labeled[row] for row in new], on_work), strict=True))
+        return [scanned[row] for row in rows]
 
     chosen = select_unseen(dataset, (model.path, *others), scan_rows, split=split, handling=seen, is_own=data is None)
     items, apart = ([labeled[row] for row in rows] for rows in (chosen.rows, chosen.apart))

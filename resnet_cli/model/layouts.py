@@ -8,6 +8,7 @@ known layout of names, begins a copy of a network.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from resnet_cli.text import counted, first_of, shorten
 _WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 #: How many dicts a checkpoint may nest, and have in all: an optimizer has one for each parameter.
 MAX_DEPTH, MAX_DICTS = 6, 100_000
+#: How many copies of a network are looked for in one dict, in one layout of names.
+MAX_COPIES = 100
 #: Words in the names of copies that are averages of others, and better; and of those that others are better than. MoCo
 #: and BYOL are evaluated with the encoder that gradients train, DINO with the teacher, timm and torchvision with EMA.
 #: Source: main_lincls.py of facebookresearch/moco; section 3 of https://arxiv.org/abs/2006.07733; eval_linear.py of
@@ -188,7 +191,7 @@ def _copies(place: tuple[str, ...], table: Mapping[str, Tensor]) -> Iterator[_Co
                     # A wrapper inside the network's own names is as much a part of the reading as one before them.
                     inside = prefix or "".join(dict.fromkeys(_WRAPPERS.findall(original)))
                     prefixes.setdefault(prefix, original.removesuffix(anchor) if original.endswith(anchor) else inside)
-        for prefix, shown in prefixes.items():
+        for prefix, shown in itertools.islice(prefixes.items(), MAX_COPIES):
             inner = {name.removeprefix(prefix): x for name, x in clean.items() if name.startswith(prefix)}
             renamed = {name: layout.rename(name) for name in inner}
             backbone = {new: inner[name] for name, new in renamed.items() if new is not None}

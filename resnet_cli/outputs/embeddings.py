@@ -129,7 +129,7 @@ def _parquet(path: Path, num_features: int) -> Iterator[Write]:
     from pyarrow import parquet
 
     kinds = pa.string(), pa.float32(), pa.bool_(), pa.list_(pa.float32(), num_features)
-    schema = pa.schema(zip(("path", "novelty", "unfamiliar", "features"), kinds, strict=True))
+    schema = pa.schema(zip((*_COLUMNS, "features"), kinds, strict=True))
     found: list[Prediction] = []
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
 
