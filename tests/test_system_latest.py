@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.running import Trained
+from support.running import Trained, run_cli
 
+from resnet_cli.cli import output
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.model.weights import load_model, resolve_model_path
 from resnet_cli.system.latest import mark_latest, real_path
@@ -95,6 +98,30 @@ def test_a_latest_that_names_no_run_is_an_error_that_says_so(runs: Path, what: s
     assert caught.value.hint and "resnet-cli finetune DATA" in caught.value.hint
     if what == "a run that was removed":
         assert "it points to runs/gone, which has no model" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "command", ["eval", "eval photos", "export", "serve --port 0", "finetune photos --weights runs/latest"]
+)
+def test_a_command_keeps_the_run_that_was_the_latest_when_it_started(
+    runs: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    # No model is sound, so an error tells which of them was opened.
+    for name in ("a", "b"):
+        (runs / name / "config.yaml").touch()
+    photos = make_folder({"cat": 10, "dog": 10})
+    mark_latest(runs / "a")
+
+    @contextlib.contextmanager
+    def train_another_meanwhile(*_: object, **__: object) -> Iterator[None]:
+        mark_latest(runs / "b")
+        yield
+
+    monkeypatch.setattr(output, "status", train_another_meanwhile)
+    result = run_cli(*command.replace("photos", str(photos)).split())
+    assert result.exit_code == ModelError.exit_code, result.stderr
+    assert str(Path("runs/a/model.safetensors")) in result.stderr
+    assert LATEST.resolve() == (runs / "b").resolve()
 
 
 def test_a_reader_sees_the_old_or_the_new_run_while_latest_is_replaced(runs: Path, kind: str) -> None:

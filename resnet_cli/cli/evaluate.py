@@ -13,6 +13,8 @@ from resnet_cli.cli.options import JsonFlag, QuietFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import flag_name, resolve
 from resnet_cli.config.eval import EvalConfig
+from resnet_cli.system.latest import follow_latest
+from resnet_cli.system.paths import LATEST
 from resnet_cli.text import percent
 
 if TYPE_CHECKING:
@@ -57,12 +59,13 @@ def evaluate(
         scored = evaluate_file(config, subjects or ())
         show_evaluation(scored, as_json=as_json, quiet=quiet)
         return scored.check(config.fail_under)
+    subjects, latest = [follow_latest(subject) for subject in subjects or ()], follow_latest(str(LATEST))
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.commands.evaluate import compare_models, evaluate_model
         from resnet_cli.evaluation.specs import resolve_specs
 
-    models, data = resolve_specs(subjects or (), config)
+    models, data = resolve_specs(subjects, config, latest=latest)
     with ProgressView(quiet=quiet or (as_json and config.study is not None)) as view:
         if config.study is not None:
             from resnet_cli.commands.studies import run_study

@@ -9,6 +9,8 @@ from resnet_cli.cli.options import JsonFlag, ModelArgument, QuietFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
+from resnet_cli.system.latest import follow_latest
+from resnet_cli.system.paths import LATEST
 
 if TYPE_CHECKING:
     from resnet_cli.commands.export import ExportResult
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 @takes(ExportConfig)
 def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
     """Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10)."""
+    source = follow_latest(model or str(LATEST))
     with output.status("loading torch", quiet=quiet or as_json):
         config = resolve(ExportConfig, flags).config
         from resnet_cli.exporting.hub.destination import destination
@@ -37,7 +40,6 @@ def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = Fal
         from resnet_cli.commands.export import compare_formats
         from resnet_cli.commands.export import export as run_export
         from resnet_cli.system.events import WorkDone
-        from resnet_cli.system.paths import LATEST
 
     def on_parity(parity: Parity) -> None:
         if not quiet:
@@ -45,7 +47,6 @@ def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = Fal
             if config.push is not None and parity.passed:
                 output.note(f"pushing to {config.push}")
 
-    source = model or LATEST
     with ProgressView(quiet=quiet) as view:
         if config.benchmark:
             found = compare_formats(source, config, on_work=lambda *work: view(WorkDone(*work)))

@@ -15,6 +15,7 @@ from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import RUN, FinetuneConfig
 from resnet_cli.errors import ConfigError
+from resnet_cli.system.latest import follow_latest
 
 if TYPE_CHECKING:
     from resnet_cli.commands.finetune import DryRun, Finetuned
@@ -93,6 +94,10 @@ def finetune(
     if not resume:
         # A bad value is refused before torch is loaded.
         resolve(FinetuneConfig, {**flags, "data": data}, config)
+    if resume and data is not None:
+        data = follow_latest(data)
+    if flags.get("weights"):
+        flags = {**flags, "weights": follow_latest(flags["weights"])}
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.commands.finetune import DryRun, Elsewhere, run_finetune

@@ -13,6 +13,8 @@ from resnet_cli.cli.options import QuietFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.serve import ServeConfig
+from resnet_cli.system.latest import follow_latest
+from resnet_cli.system.paths import LATEST
 
 
 @app.command(
@@ -43,6 +45,7 @@ def serve(
         logger = logging.getLogger("uvicorn.access")
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
+    model = follow_latest(model or str(LATEST))
     with output.status("starting", quiet=quiet):
         from resnet_cli.commands.serve import start_server
 

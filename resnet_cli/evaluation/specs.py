@@ -17,12 +17,15 @@ from resnet_cli.system.paths import LATEST, user_path
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pth.tar", "pytorch_model.bin", ".safetensors.index.json")
 
 
-def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], str | None]:
+def resolve_specs(
+    specs: Sequence[str], config: EvalConfig, *, latest: str = str(LATEST)
+) -> tuple[list[str], str | None]:
     """The models and the data that an evaluation is about, and whether its flags have an effect on them.
 
     Args:
         specs: What the user typed, in any order.
         config: Everything else.
+        latest: The latest run, which is evaluated if no model is named.
 
     Returns:
         The models, at least one (the latest run by default), each as the path of a real file or folder, and the data;
@@ -37,7 +40,7 @@ def resolve_specs(specs: Sequence[str], config: EvalConfig) -> tuple[list[str], 
         config.refuse(ABOUT_DATA, "has no effect on the run's own images: name DATA")
     if len(models) > 1:
         config.refuse(ABOUT_ONE_MODEL, "has no effect when models are compared: give it one model")
-    return [resolve_model(spec) for spec in models or [str(LATEST)]], data
+    return [resolve_model(spec) for spec in models or [latest]], data
 
 
 def sort_specs(specs: Sequence[str]) -> tuple[list[str], str | None]:

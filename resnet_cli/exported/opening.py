@@ -32,7 +32,11 @@ def resolve_model(spec: str | os.PathLike[str]) -> str:
     A command calls this once, when it starts; see :func:`~resnet_cli.system.latest.real_path`.
     """
     text = os.fspath(spec)
-    return text if text in registry.WEIGHTS or hub.is_spec(text) else str(real_path(text))
+    if text in registry.WEIGHTS or hub.is_spec(text):
+        return text
+    path = str(real_path(text))
+    # What does not exist keeps its name, for a message that says what the link points to.
+    return path if os.path.exists(path) else text
 
 
 def check_trust(specs: Sequence[str], *, trusted: bool) -> None:

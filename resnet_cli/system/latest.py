@@ -48,6 +48,18 @@ def real_path(spec: str | os.PathLike[str]) -> Path:
     return path
 
 
+def follow_latest(spec: str) -> str:
+    """A word of a command line, with the latest run replaced by the run that it is at this moment.
+
+    The command line calls this before it imports torch, which takes seconds in which another training can end. All
+    other words stay as they were typed, also those of a latest run that is gone: the command says what is wrong.
+    """
+    if LATEST.name not in user_path(spec).parts:
+        return spec
+    real = real_path(spec)
+    return str(real) if os.path.isfile(real) or os.path.isfile(real / "config.yaml") else spec
+
+
 def mark_latest(run: Path) -> None:
     """Points ``runs/latest`` to a run: a link, or a text file where links are not allowed.
 
