@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 import pydantic
 
 from resnet_cli.config.base import DATA, MACHINE, Config, Flag
-from resnet_cli.config.units import MaxPixels, Names
+from resnet_cli.config.units import MaxPixels, Names, Share
+
+#: Panel of the flags about what is predicted.
+PREDICTIONS = "Predictions"
 
 ImageColumn = Annotated[str | None, Flag("Table column with the paths of the images.", DATA, "image, path, file, ...")]
 ImageFolder = Annotated[
@@ -17,6 +20,18 @@ ImageFolder = Annotated[
 ]
 LargestImage = Annotated[
     MaxPixels | None, Flag("Treat images with more pixels than this as unreadable.", DATA, "50 million")
+]
+Threshold = Annotated[
+    Share | None,
+    Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
+]
+Abstain = Annotated[
+    bool,
+    Flag(
+        "Label images 'unknown' that are unlike the training images; without it they keep their class, and are marked.",
+        PREDICTIONS,
+        two_way=True,
+    ),
 ]
 Trust = Annotated[bool, Flag("Load a .pt2 file, which can run any code that is in it.")]
 

@@ -8,11 +8,20 @@ from typing import Annotated, Literal, Self, TypeAlias
 import pydantic
 
 from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
-from resnet_cli.config.data import ComputeConfig, ImageColumn, ImageFolder, LargestImage, Trust
-from resnet_cli.config.units import Positive, Share, TargetError
+from resnet_cli.config.data import (
+    PREDICTIONS,
+    Abstain,
+    ComputeConfig,
+    ImageColumn,
+    ImageFolder,
+    LargestImage,
+    Threshold,
+    Trust,
+)
+from resnet_cli.config.units import Positive, TargetError
 from resnet_cli.errors import ConfigError
 
-PREDICTIONS, OUTPUT, SIMILAR = "Predictions", "Output", "Similar images"
+OUTPUT, SIMILAR = "Output", "Similar images"
 #: Number of classes per image, and of similar images per query, unless the user chooses another one.
 TOPK, TOPK_SIMILAR = 3, 10
 Format: TypeAlias = Literal["csv", "json", "parquet"]
@@ -95,19 +104,8 @@ class PredictConfig(ComputeConfig):
         Positive | None,
         Flag("Number of classes per image.", PREDICTIONS, f"{TOPK}; {TOPK_SIMILAR} images with --similar", short="-k"),
     ] = None
-    threshold: Annotated[
-        Share | None,
-        Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
-    ] = None
-    abstain: Annotated[
-        bool,
-        Flag(
-            "Label images 'unknown' that are unlike the training images; without it they keep their class, and are "
-            "marked.",
-            PREDICTIONS,
-            two_way=True,
-        ),
-    ] = False
+    threshold: Threshold = None
+    abstain: Abstain = False
     target_error: Annotated[
         TargetError | None,
         Flag(

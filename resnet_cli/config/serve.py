@@ -9,11 +9,11 @@ import pydantic
 from pydantic import Field
 
 from resnet_cli.config.base import Flag, Rule
-from resnet_cli.config.data import ComputeConfig, LargestImage, Trust
-from resnet_cli.config.units import Duration, NumBytes, Share, TargetError
+from resnet_cli.config.data import PREDICTIONS, Abstain, ComputeConfig, LargestImage, Threshold, Trust
+from resnet_cli.config.units import Duration, NumBytes, TargetError
 from resnet_cli.errors import ConfigError
 
-NETWORK, LIMITS, PREDICTIONS = "Network and access", "Limits", "Predictions"
+NETWORK, LIMITS = "Network and access", "Limits"
 
 
 class ServeConfig(ComputeConfig):
@@ -41,10 +41,7 @@ class ServeConfig(ComputeConfig):
         Duration,
         Flag("Maximum time for a request body to arrive, and for the last requests after Ctrl-C.", LIMITS, "30s"),
     ] = 30.0
-    threshold: Annotated[
-        Share | None,
-        Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
-    ] = None
+    threshold: Threshold = None
     target_error: Annotated[
         TargetError | None,
         Flag(
@@ -53,15 +50,7 @@ class ServeConfig(ComputeConfig):
             PREDICTIONS,
         ),
     ] = None
-    abstain: Annotated[
-        bool,
-        Flag(
-            "Label images 'unknown' that are unlike the training images; without it they keep their class, and are "
-            "marked.",
-            PREDICTIONS,
-            two_way=True,
-        ),
-    ] = False
+    abstain: Abstain = False
     batch_size: Annotated[
         int, Field(ge=1, le=256), Flag("Maximum number of images per forward pass, over all requests.", PREDICTIONS)
     ] = 8

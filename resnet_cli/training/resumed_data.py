@@ -126,18 +126,17 @@ class _Search:
         assert self._content is not None
         items = self._dataset.items
         images = self._scan(items)
-        places: dict[int, list[int]] = defaultdict(list)
+        places: dict[int, dict[str, int]] = defaultdict(dict)
         for place, content in enumerate(ImageHashes.of(images).content.tolist()):
-            places[content].append(place)
+            places[content][items[place].name] = place
         chosen = []
         for (name, (label, _)), content in zip(self._rows.items(), self._content, strict=True):
             left = places[content]
             if not left:
                 return None
             # Of copies, the one of the same name, else one with the same label.
-            best = max(left, key=lambda at: (items[at].name == name, self._label(items[at]) == label))
-            left.remove(best)
-            chosen.append(best)
+            labeled = (other for other, at in left.items() if self._label(items[at]) == label)
+            chosen.append(left.pop(name if name in left else next(labeled, next(iter(left)))))
         return [items[place] for place in chosen], [images[place] for place in chosen]
 
     def _found(self, items: Sequence[Item], images: list[ScannedImage]) -> ResumedData:
