@@ -12,7 +12,7 @@ RUN python3 -c 'import ensurepip' 2>/dev/null \
     || (apt-get update && apt-get install -y --no-install-recommends python3 python3-venv)
 RUN python3 -m venv /opt/resnet-cli
 ENV PATH=/opt/resnet-cli/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# Before the source, so that a change of the source does not download them again.
+# Installed before the source is copied, so that a change of the source does not download them again.
 RUN pip install --index-url "${TORCH_INDEX}" torch torchvision
 COPY pyproject.toml README.md LICENSE /src/
 COPY resnet_cli /src/resnet_cli
@@ -22,7 +22,7 @@ FROM ${BASE}
 RUN command -v python3 >/dev/null \
     || (apt-get update && apt-get install -y --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*)
 COPY --from=build /opt/resnet-cli /opt/resnet-cli
-# Writable by every user id, since `docker run --user` may give any.
+# Writable by every user ID, since `docker run --user` can set any.
 RUN mkdir -m 1777 /cache /work
 ENV PATH=/opt/resnet-cli/bin:$PATH \
     RESNET_CLI_CACHE=/cache TORCH_HOME=/cache/torch HF_HOME=/cache/huggingface MPLCONFIGDIR=/cache/matplotlib
@@ -31,7 +31,7 @@ VOLUME ["/cache", "/work"]
 WORKDIR /work
 USER 10001:10001
 EXPOSE 8000
-# Only of `serve`, on its default port: every other command is healthy as long as it runs.
+# Checks only `serve`, on its default port: every other command is healthy as long as it runs.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=2m CMD ["python3", "-c", "\
 import http.client, pathlib, sys\n\
 if b'serve' not in pathlib.Path('/proc/1/cmdline').read_bytes().split(b'\\0'):\n\

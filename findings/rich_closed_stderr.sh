@@ -3,7 +3,7 @@
 # One would guess: as with print(..., file=sys.stderr), a BrokenPipeError that the program can catch; or nothing, since
 #   messages on stderr are not the result. Stdout is not touched.
 # Seen: Console.print raises SystemExit(1), which "except Exception" does not catch, and points the file descriptor of
-#   *stdout* to the null device: a program that catches the exit and goes on loses everything that it prints afterwards,
+#   *stdout* to the null device: a program that catches the exit and continues loses everything that it prints afterwards,
 #   without an error.
 # Why a user of this field meets it: a training draws its progress on stderr; if it is started with "2>&1 >results | head",
 #   or from a tool that closes the pipe, it ends in the middle with exit code 1, or its results are lost.

@@ -41,7 +41,7 @@ class Prediction:
         error: Why the image cannot be read; None if it can.
         unknown: Why the image is labeled "unknown" although it was read, in words; None if it is classified.
         novelty: How unlike all training images it is, in [0, 2]; None if the model holds no training images.
-        is_unfamiliar: Whether it is unlike the training images, whatever its label; None if the model cannot tell.
+        is_unfamiliar: Whether it is unlike the training images, regardless of its label; None if the model cannot tell.
         features: The backbone's output, [2048]; None unless requested.
     """
 
@@ -137,7 +137,7 @@ class Predictor(Protocol[Prepared]):
 
     @property
     def tells_unfamiliar(self) -> bool:
-        """Whether predictions say if an image is unlike the training images."""
+        """Whether the model can tell that an image is unlike the training images."""
         return self.has_novelty and self.reliability is not None
 
     @property

@@ -224,9 +224,9 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
         dataset = open_dataset(config.data, config.model_copy(update={"offline": offline or config.offline}))
     except DataError as error:
         raise DataError(
-            f"the images that {folder} was trained on can no longer be used: {error.message}",
-            hint="if they were moved, name the new place, where its test split is found again: "
-            f"resnet-cli eval {shlex.quote(str(model.path))} NEWPATH",
+            f"the images that {model.path.parent} was trained on can no longer be used: {error.message}",
+            hint="if they were moved, name their new place; the test split of the run is found there: "
+            f"resnet-cli eval {shlex.quote(str(model.path.parent))} NEWPATH",
         ) from error
     return apply_split_csv(dataset, folder / "split.csv", complete=split)
 
@@ -246,7 +246,7 @@ def used_by_run_of(model_path: Path, name: str) -> UsedImages:
 
 
 def find_run_folder(model_path: Path | None) -> Path | None:
-    """The run folder that a model file is in; None if it is in none."""
+    """The run folder that a model file is in; None if there is no such folder."""
     if model_path is None:
         return None
     folder = model_path.resolve().parent

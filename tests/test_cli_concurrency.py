@@ -180,7 +180,7 @@ def test_a_run_that_is_removed_while_commands_use_it_does_not_come_back_in_part(
     assert export.finish() == 6
     assert "runs/a" in export.stderr and "--out" in export.stderr
     assert evaluation.finish() == 0 and json.loads(evaluation.stdout)["report"] is None
-    assert "no report is written: runs/a/model.safetensors was removed meanwhile" in evaluation.stderr
+    assert "no report was written: runs/a/model.safetensors was removed in the meantime" in evaluation.stderr
     assert training.finish() == 6 and "runs/c" in training.stderr
     assert sorted(path.name for path in runs.iterdir()) == ["b", "latest"]
     result = run_cli("export", "--json")

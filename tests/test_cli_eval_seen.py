@@ -88,26 +88,29 @@ def test_the_error_for_missing_data_proposes_what_is_right(noise: Path, tmp_path
     config.write_text(config.read_text().replace(str(noise / "data"), str(tmp_path / "gone")))
     result = run_cli("eval", tmp_path / "run")
     assert result.exit_code == 3 and "gone" in result.stderr
-    assert "model.safetensors NEWPATH" in result.stderr and "its test split is found again" in result.stderr
+    assert " NEWPATH" in result.stderr and "the test split of the run is found there" in result.stderr
     assert evaluated(tmp_path / "run", noise / "data", "--no-report")["num_images"] == 48
 
 
 def test_seen_images_are_scored_in_a_table_of_their_own(noise: Path, moved: Path) -> None:
-    found = evaluated(noise / "run-0", moved, "--seen", "apart", "--no-report")
+    found = evaluated(noise / "run-0", moved, "--seen", "separate", "--no-report")
     assert (found["num_images"], found["seen"]["num_left_out"]) == (48, 0)
     apart = found["seen"]["scores"]
     assert apart["num_images"] == 192 and apart["top1"] > found["top1"]
     assert apart["top1_interval"][0] < apart["top1"] < apart["top1_interval"][1] and apart["loss"] > 0
-    result = run_cli("eval", noise / "run-0", moved, "--seen", "apart", "--no-report")
+    result = run_cli("eval", noise / "run-0", moved, "--seen", "separate", "--no-report")
     assert "Seen in training" in result.stdout and "new to the model" in result.stdout
-    assert "144 images that the model was trained on and 48 that chose its checkpoint are scored apart" in result.stderr
+    assert (
+        "144 images that the model was trained on and 48 that chose its checkpoint are scored separately"
+        in result.stderr
+    )
 
 
 def test_the_report_says_it_too(noise: Path, moved: Path, tmp_path: Path) -> None:
-    result = run_cli("eval", noise / "run-0", moved, "--seen", "apart", "--out", tmp_path / "report")
+    result = run_cli("eval", noise / "run-0", moved, "--seen", "separate", "--out", tmp_path / "report")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert "48 that chose its checkpoint are scored apart" in page and "evaluating on its test split" in page
+    assert "48 that chose its checkpoint are scored separately" in page and "evaluating on its test split" in page
     assert "192 images: top-1" in page
 
 
@@ -166,7 +169,7 @@ def test_a_training_that_starts_from_a_model_says_what_that_has_seen(noise: Path
         (["--seen", "never"], "--seen never"),
         (["--seen", "skip", "--learning-curve"], "--seen skip has no effect with --learning-curve"),
         (["--seen", "skip", "--label-audit"], "--seen skip has no effect with --label-audit"),
-        (["--seen", "apart", "--robustness"], "--seen apart has no effect with --robustness"),
+        (["--seen", "separate", "--robustness"], "--seen separate has no effect with --robustness"),
         (["--seen", "skip", "--from-predictions", "x.csv"], "--seen skip has no effect with --from-predictions"),
     ],
 )

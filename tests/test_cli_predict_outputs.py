@@ -178,7 +178,7 @@ def test_an_image_unlike_the_training_images_keeps_its_label_and_is_marked() -> 
     rows = {row["path"]: row for row in map(json.loads, result.stdout.splitlines())}
     assert [name for name, row in rows.items() if row["unfamiliar"]] == ["in/grey.png"]
     assert rows["in/grey.png"]["label"] == "green" and rows["in/grey.png"]["unknown"] is None
-    told = "1 of 4 images is unlike the training images (it gets a class all the same; --abstain labels it"
+    told = "1 of 4 images is unlike the training images (it keeps its label; --abstain labels it"
     assert told in result.stderr
     assert run(*GOOD, "--json", "--no-abstain").stdout == result.stdout
     cells = [line.split("\t") for line in run(*GOOD).stdout.splitlines()]
@@ -331,7 +331,7 @@ def test_on_a_full_disk_the_file_says_how_many_images_it_has_and_is_continued(he
         result = run("in", "--output", name, exit_code=6)
     assert result.stdout == "" and result.stderr.count("error: ") == 1
     assert f"cannot write {name}: File too large; {name} has the predictions for 2 images" in result.stderr
-    assert "try: free some space, then continue: the same command with --resume" in result.stderr
+    assert "try: free some space, then run the same command with --resume" in result.stderr
     assert Path(name).read_bytes() == whole[:first_two]
     run("in", "--output", name, "--resume", exit_code=3)
     assert Path(name).read_bytes() == whole

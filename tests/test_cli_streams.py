@@ -37,7 +37,7 @@ def run(arguments: Sequence[object], redirection: str, **changes: str) -> subpro
 
 def says_full(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 6, done.stderr
-    assert done.stderr.count("error: cannot write standard output: No space left on device") == 1
+    assert done.stderr.count("error: cannot write to standard output: No space left on device") == 1
     assert done.stderr.count("try: ") == 1
     assert not any(word in done.stderr for word in ("Traceback", "Exception ignored"))
 
@@ -87,7 +87,7 @@ def test_a_reader_that_has_left_ends_a_command_quietly(name: str, trap: str) -> 
 def test_a_closed_standard_output_is_an_error_and_no_file_takes_its_place(tmp_path: Path) -> None:
     done = run(HELP, ">&-")
     assert done.returncode == 6
-    assert "error: cannot write standard output: it is closed" in done.stderr and "Traceback" not in done.stderr
+    assert "error: cannot write to standard output: it is closed" in done.stderr and "Traceback" not in done.stderr
     assert run(["predict", tmp_path, "--model", tmp_path], "<&- >&-").returncode == 3
 
 

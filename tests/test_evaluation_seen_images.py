@@ -162,7 +162,7 @@ def test_images_that_were_added_and_removed_are_counted(data: Path, model: Untra
     images = chosen(model, tmp_path / "moved")
     assert names(images) == test[1:] and images.split == "test"
     assert "(3 of its 4 images are there)" in images.source_note
-    assert "6 images that the run did not use: --split all scores these too" in images.source_note
+    assert "it also has 6 images that the run did not use; --split all scores these too" in images.source_note
     assert (seen(images).num_trained, seen(images).num_validation) == (31, 4)
     everything = chosen(model, tmp_path / "moved", split="all")
     assert names(everything) == sorted([*test[1:], *(f"{number:03d}" for number in range(40, 46))])
@@ -253,9 +253,9 @@ def test_a_split_that_is_asked_for_is_that_of_the_run(
 
 
 def test_seen_images_are_scored_apart_or_included_on_request(data: Path, model: Untrained) -> None:
-    apart = chosen(model, data, seen="apart")
+    apart = chosen(model, data, seen="separate")
     assert (len(apart.items), len(apart.apart)) == (4, 36)
-    assert "scored apart" in seen(apart).sentence and seen(apart).num_left_out == 0
+    assert "scored separately" in seen(apart).sentence and seen(apart).num_left_out == 0
     everything = chosen(model, data, seen="include")
     assert (len(everything.items), everything.split, everything.owner) == (40, "all", None)
     assert "trained on 32 of them" in everything.trust_note(model, 1) and not seen(everything).sentence
@@ -269,7 +269,7 @@ def test_other_content_under_the_same_name_is_new(data: Path, model: Untrained, 
     data.rename(tmp_path / "moved")
     images = chosen(model, tmp_path / "moved")
     assert len(images.items) == 40 and images.source_note == ""
-    assert "40 images with names from the run and other content, taken as new" in seen(images).sentence
+    assert "40 images have names from the run but different content, and count as new" in seen(images).sentence
 
 
 def test_a_resized_copy_of_the_data_set_is_recognized_by_names_and_looks(
@@ -281,7 +281,7 @@ def test_a_resized_copy_of_the_data_set_is_recognized_by_names_and_looks(
         Image.open(path).resize((45, 36)).save(small, quality=80)
     images = chosen(model, tmp_path / "small")
     assert names(images) == split_names(model, "test") and images.split == "test"
-    assert "40 images recognized by name and look, with other content" in seen(images).sentence
+    assert "40 images were resized or compressed again, and recognized by name and appearance" in seen(images).sentence
 
 
 def test_a_run_without_a_record_recognizes_names_and_says_so(data: Path, model: Untrained, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_model_outside_of_its_run_does_not_know_what_it_has_seen(data: Path, t
     for path in (None, tmp_path / "alone.safetensors"):
         images = chosen(Untrained(path), data)
         assert len(images.items) == 40 and images.split == "all"
-        assert "is unknown, because it is not in a run folder" in seen(images).sentence
+        assert "not in a run folder, so it is unknown which images it was trained on" in seen(images).sentence
         found = seen(images).to_dict()
         assert (found["known_by"], found["num_trained"], found["num_left_out"]) == (None, None, 0)
 
@@ -319,7 +319,7 @@ def test_an_exported_file_in_the_run_folder_knows_it(data: Path, model: Untraine
 def test_an_image_that_any_compared_model_has_seen_is_left_out_for_all(data: Path, tmp_path: Path) -> None:
     first, second = (run_on(data, tmp_path / f"run-{seed}", split_seed=seed) for seed in (0, 1))
     kept = {*split_names(first, "test")} & {*split_names(second, "test")}
-    apart = photos(tmp_path / "apart", [*range(40), *range(100, 104)])
+    apart = photos(tmp_path / "separate", [*range(40), *range(100, 104)])
     images = chosen(first, apart, split="all", others=[second.path])
     assert {*names(images)} == kept | {"100", "101", "102", "103"}
     assert {path: found.num_trained for path, found in images.seen.items()} == {first.path: 32, second.path: 32}
@@ -341,7 +341,7 @@ def test_what_the_start_of_a_training_has_seen_counts(data: Path, model: Untrain
     (model.path.parent / USED_IMAGES_FILE).unlink()
     unknown = run_on(tmp_path / "later", tmp_path / "unknown-run", start=model.path)
     images = chosen(unknown, photos(tmp_path / "news", range(300, 304)))
-    assert "which images trained run, which its training began from, is unknown" in seen(images).sentence
+    assert "its training started from run, whose own training images are unknown" in seen(images).sentence
 
 
 def test_the_images_of_a_limited_training_that_it_did_not_use_are_new(data: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_what_is_found_is_said_in_one_line(network: ResNet50, state: dict[str, T
     )
     assert "not used" not in found.describe(uses_head=True)
     found = find_network(TRAINERS["a detector"][0](network), PATH)
-    assert "265 of 318 backbone tensors (the rest only counts BatchNorm's steps)" in found.describe()
+    assert "265 of 318 backbone tensors (the others are step counters of BatchNorm)" in found.describe()
     found = find_network({**state, **linear("projection", 64)}, PATH)
     assert found.describe().endswith("2 other tensors not used (projection.weight and 1 more)")
 

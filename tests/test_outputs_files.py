@@ -191,7 +191,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     with growing_file(path, "csv", BY) as add:
         for row in many():
             add(row)
-        with pytest.raises(ConfigError, match="another process is writing it"), growing_file(path, "csv", BY):
+        with pytest.raises(ConfigError, match="another process is writing to it"), growing_file(path, "csv", BY):
             pass
     assert names(path, "csv") == ODD
 

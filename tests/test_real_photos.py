@@ -69,7 +69,7 @@ def test_photos_of_a_training_are_recognized_after_they_were_moved_or_made_small
     run = finetune(str(tmp_path / "data"), weights=weights, mode="frozen", image_size=64)
     before = resnet_cli.evaluate(run)
     (tmp_path / "data").rename(tmp_path / "moved")
-    moved = resnet_cli.evaluate(run, tmp_path / "moved", seen="apart")
+    moved = resnet_cli.evaluate(run, tmp_path / "moved", seen="separate")
     assert moved.names == before.names and moved.top1 == before.top1
     assert moved.seen is not None and moved.seen.scores is not None
     # Measured: 0.95 on the images that it has seen, 0.83 on the test images.

@@ -41,7 +41,7 @@ def test_one_warning_in_a_process_names_the_folder_the_reason_and_the_variable()
     (warning,) = caught
     assert str(warning.message) == (
         f"the cache folder {cache_dir()} cannot be written (Read-only file system): nothing is kept for later "
-        "commands; to keep it, set RESNET_CLI_CACHE to a folder that can be written"
+        "commands; to keep it, set RESNET_CLI_CACHE to a writable folder"
     )
 
 

@@ -156,8 +156,8 @@ def test_a_model_file_that_is_replaced_or_removed_after_it_was_loaded_has_no_has
     other = here / "other"
     other.write_bytes(file.read_bytes())
     os.replace(other, file)
-    with pytest.raises(ModelError, match="was replaced or removed while it was used"):
+    with pytest.raises(ModelError, match="was replaced or removed while it was in use"):
         _ = model.sha256
     file.unlink()
-    with pytest.raises(ModelError, match="was replaced or removed while it was used"):
+    with pytest.raises(ModelError, match="was replaced or removed while it was in use"):
         _ = model.sha256

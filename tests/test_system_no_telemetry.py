@@ -1,4 +1,4 @@
-"""Libraries that report to their makers are switched off before they are imported, whatever the user imports first."""
+"""The telemetry of libraries is switched off before they are imported, in any order of imports."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_steps_that_gain_nothing_leave_the_head_of_lbfgs_and_everything_says_so(
     told = run_cli("finetune", *flags, "--epochs", 2, "--head-lr", 1e-30)
     assert told.exit_code == 0, told.output
     shown, noted = " ".join(told.stdout.split()), " ".join(told.stderr.split())
-    assert "--epochs is about steps; they start from the head of L-BFGS" in noted
+    assert "--epochs asks for steps; they start from the L-BFGS head" in noted
     assert "epoch 0, the L-BFGS head: validation loss" in noted
     assert "kept epoch 0, the L-BFGS head: no later epoch had a lower loss" in shown
     with Path("run/history.csv").open() as file:

@@ -138,7 +138,7 @@ def test_the_gate_is_for_every_seed(here: Path) -> None:
 def test_where_lbfgs_fits_the_head_each_seed_draws_another_split(here: Path) -> None:
     result = run_cli("finetune", *FLAGS, "--split-seed", 4, "--seeds", 2, "--out", "two")
     assert result.exit_code == 0, result.output
-    assert "of the random split" in " ".join(result.stderr.split())
+    assert "they vary the random split" in " ".join(result.stderr.split())
     assert "each seed draws another split" in " ".join(result.stdout.split())
     configs = [yaml.safe_load(Path(f"two/seed-{seed}/config.yaml").read_text()) for seed in (0, 1)]
     assert [(config["seed"], config["split_seed"], config["seeds"]) for config in configs] == [(0, 4, 1), (1, 5, 1)]
@@ -166,7 +166,10 @@ def test_data_with_their_own_split_leave_lbfgs_nothing_to_vary(here: Path, photo
     assert result.exit_code == 2
     assert "--seeds 2 has no effect" in result.stderr and "--mode lp-ft" in result.stderr
     # Another part of the training images, or another training, is something to vary.
-    for more, varied in ((["--limit", 12], "of the random split"), (["--solver", "sgd"], "the split stays the same")):
+    for more, varied in (
+        (["--limit", 12], "they vary the random split"),
+        (["--solver", "sgd"], "the split stays the same"),
+    ):
         found = run_cli("finetune", *flags, *more, "--dry-run")
         assert found.exit_code == 0, found.output
         assert varied in " ".join(found.output.split())

@@ -113,7 +113,7 @@ class ErrorBoundary(TyperGroup):
 
 
 def _disk_error(error: OSError) -> DiskError | None:
-    """An error of a full or read-only disk that a library has met where nobody expected it; None for any other one."""
+    """Turns a library's error about a full or read-only disk into a DiskError; None for any other error."""
     from resnet_cli.system.paths import FULL_DISK
 
     if error.errno not in FULL_DISK:

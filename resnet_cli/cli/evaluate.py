@@ -129,7 +129,7 @@ def show_study(result: StudyResult, *, as_json: bool, quiet: bool) -> None:
 
 
 def _command(model: str, data: str | None, flags: Flags) -> str:
-    """The command line, for the report; the model is the one that was evaluated, whatever is the latest run later."""
+    """The command line, for the report; it names the run that was evaluated, even if runs/latest changes later."""
     words = ["resnet-cli", "eval", model, *([] if data is None else [data])]
     for name, value in flags.items():
         words.append(flag_name(EvalConfig, name))

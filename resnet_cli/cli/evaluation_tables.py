@@ -220,7 +220,7 @@ def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]
             Text(),
             Text(f"{share} are unlike the training images"),
             Text(
-                "at most 5 % of the validation images are; predict marks such images (--abstain: as 'unknown')",
+                "at most 5 % of the validation images are; predict marks such images",
                 style="dim",
             ),
         ]

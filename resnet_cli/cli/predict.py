@@ -245,15 +245,15 @@ def show_unfamiliar(result: PredictResult, config: PredictConfig) -> None:
     num = result.num_unfamiliar
     if not num:
         return
-    are, get = ("is", "it gets") if num == 1 else ("are", "they get")
-    label = f'{get} the label "unknown"'
+    are, they, them = ("is", "it", "it") if num == 1 else ("are", "they", "them")
+    label = f'{they} {"gets" if num == 1 else "get"} the label "unknown"'
     if not config.abstains:
-        label = f'{get} a class all the same; --abstain labels {"it" if num == 1 else "them"} "unknown"'
+        label = f'{they} {"keeps its label" if num == 1 else "keep their labels"}; --abstain labels {them} "unknown"'
     output.note(f"{num:,} of {result.num_predicted:,} images {are} unlike the training images ({label})")
     if result.false_alarms is not None and result.false_alarms > FEW_FALSE_ALARMS:
         output.note(
-            f"the model had few validation images to set this limit: about 1 in {1 / result.false_alarms:.0f} images "
-            "like its training images is marked too"
+            f"this limit was set with few validation images: about 1 in {1 / result.false_alarms:.0f} images "
+            "like the training images is marked too"
         )
 
 

@@ -90,7 +90,7 @@ class _Result(_Stream):
             raise SystemExit(EXIT_CLOSED_PIPE) from None
         is_closed = error.errno == errno.EBADF
         raise DiskError(
-            f"cannot write standard output: {'it is closed' if is_closed else error.strerror or error}",
+            f"cannot write to standard output: {'it is closed' if is_closed else error.strerror or error}",
             hint="send it to a file" if is_closed else "free some space, or send the output to another file",
         ) from error
 

@@ -129,7 +129,7 @@ def evaluate_model(
         on_event(WorkDone("report", 0, None))
         report = write_report(model, images, scores, out=config.out, command=command, notes=notes, target=target)
         if report is None and model.path is not None and not model.path.exists():
-            on_event(Warned([f"no report is written: {model.path} was removed meanwhile"]))
+            on_event(Warned([f"no report was written: {model.path} was removed in the meantime"]))
     return EvalResult(
         data=images.dataset.name,
         scores=scores,

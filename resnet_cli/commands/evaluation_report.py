@@ -132,7 +132,7 @@ def _scored_apart(scores: Evaluation) -> list[tuple[str, str, str]]:
         return []
     apart = scores.seen.scores
     top1 = f"top-1 {percent(apart.top1.value)} ({percent_range(apart.top1.low, apart.top1.high)})"
-    return [("scored apart", f"{counted(apart.num_images, 'image')}: {top1}", "seen in training")]
+    return [("scored separately", f"{counted(apart.num_images, 'image')}: {top1}", "seen in training")]
 
 
 def _split_name(split: str) -> str:

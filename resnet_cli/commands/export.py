@@ -136,7 +136,7 @@ def export(
     images = images_to_verify(model, config)
     expected = model_output(model, images, on_work)
     if config.out is not None:
-        # Not beside the model: its run may have been removed meanwhile, and half a run must not come back.
+        # Not beside the model: its run may have been removed since then, and half a run must not come back.
         make_dir(out.parent)
     with _temporary(out, is_folder=job.is_folder) as temporary:
         parity = check(job, job.write(temporary), images, expected, on_work)
@@ -189,5 +189,5 @@ def _temporary(out: Path, *, is_folder: bool) -> Iterator[Path]:
     hint = "choose another folder with --out"
     with disk_errors(out, hint=hint), atomic_folder(out, is_locked=False) as temporary:
         yield temporary
-        # Another export may have made it meanwhile.
+        # Another export may have made it since then.
         refuse_existing(out)

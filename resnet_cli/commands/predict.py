@@ -36,7 +36,7 @@ class PredictResult:
         num: Number of images, with those that an earlier call had written to the same output.
         num_failed: Number of images that cannot be read, with those of an earlier call.
         num_unknown: Number of images that this call labeled "unknown".
-        num_unfamiliar: Number of images that this call found to be unlike the training images, whatever their label.
+        num_unfamiliar: Number of images of this call that are unlike the training images, regardless of their label.
         false_alarms: Expected share of marked images among images like the training images; None if the model cannot
             tell them apart.
         num_written: Number of predictions in the output that this result describes.

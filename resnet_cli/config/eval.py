@@ -45,10 +45,10 @@ class EvalConfig(ComputeConfig, DataConfig):
         Flag("Which split to evaluate on.", default="test, else val, else all"),
     ] = None
     seen: Annotated[
-        Literal["skip", "apart", "include"] | None,
+        Literal["skip", "separate", "include"] | None,
         Flag(
             "What to do with images that the model was trained on or that chose its checkpoint: skip them, score them "
-            "apart from the others, or include them.",
+            "separately, or include them.",
             default="skip, unless --split asks for them",
         ),
     ] = None
@@ -123,7 +123,9 @@ class EvalConfig(ComputeConfig, DataConfig):
             _REMOVE,
             strict=True,
         ),
-        Rule(("seen",), lambda c: not (c.robustness and c.seen == "apart"), "has no effect with --robustness", _REMOVE),
+        Rule(
+            ("seen",), lambda c: not (c.robustness and c.seen == "separate"), "has no effect with --robustness", _REMOVE
+        ),
         Rule(
             (*_OF_EVALUATION, "out"),
             lambda c: not c.robustness,

@@ -135,7 +135,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Field(ge=1, le=100),
         Flag(
             "Repeat with N seeds, starting at --seed; report mean and spread. Where L-BFGS alone fits the head, each "
-            "draws another split.",
+            "seed draws another split.",
             TRAINING,
             advanced=True,
         ),

@@ -45,7 +45,7 @@ class EvaluationSet:
         items: The images of the split. Labels index the first model's classes; groups are set if slices are asked for.
         owner: File of the model whose run these images are from; None if DATA are other images.
         skipped: Images that were skipped because they cannot be read.
-        apart: Images that a model has seen in its training and that are scored apart.
+        apart: Images that a model has seen in its training and that are scored separately.
         seen: What each model has seen, by its file.
         source_note: How DATA is related to the data set of the first model's run; empty if they are unrelated.
     """
@@ -232,9 +232,8 @@ def _hint_of_run(model: Known, data: str | None, config: DataConfig) -> Iterator
                 shown = [] if value is True else [as_flag(value) if name == "classes" else shlex.quote(str(value))]
                 flags.append(" ".join([flag_name(type(run), name), *shown]))
         if flags:
-            hint = (
-                f"{error.hint}; if these are the data of {folder.name}, add what it was trained with: {' '.join(flags)}"
-            )
+            same = f"if this is the data of {folder.name}, add the flags that it was trained with: {' '.join(flags)}"
+            hint = f"{error.hint}; {same}"
             raise DataError(error.message, hint=hint.removeprefix("None; ")) from error
         raise
 

@@ -29,9 +29,9 @@ from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.runs import find_run_folder
 from resnet_cli.text import counted
 
-#: What an evaluation does with images that a model has seen: it leaves them out, scores them apart from the others, or
-#: scores them as it scores the others.
-Handling: TypeAlias = Literal["skip", "apart", "include"]
+#: What an evaluation does with images that a model has seen: it leaves them out, scores them separately, or scores them
+#: together with the others.
+Handling: TypeAlias = Literal["skip", "separate", "include"]
 #: How the images that a model has seen are recognized.
 KnownBy: TypeAlias = Literal["content", "names"]
 #: A data set with at least this share of the images of a run is that of the run, with images added and removed.
@@ -47,7 +47,7 @@ class Recognized:
         known_by: How they were recognized; None if it is not known what the model was trained on.
         num_images: Number of images of each split of the model's run.
         num_missing: Number of images of each split of the run that are not among these images.
-        num_reencoded: Number of images that were recognized by their name and their look: they were resized or
+        num_reencoded: Number of images that were recognized by their name and appearance: they were resized or
             compressed again.
         num_changed: Number of images that have the name of an image of the run and show something else.
         unrecorded: Names of models that the training started from whose images are not known.
@@ -63,7 +63,7 @@ class Recognized:
 
     @property
     def is_run_data(self) -> bool:
-        """Whether the images are those of the model's run, apart from some that were added or removed."""
+        """Whether the images are those of the model's run, except for some that were added or removed."""
         num_all = self.num_images.total()
         return num_all > 0 and num_all - self.num_missing.total() >= MIN_SHARE * num_all
 
@@ -75,9 +75,9 @@ def recognize(model_path: Path | None, dataset: Dataset, images: Sequence[Scanne
     names and classes.
 
     Args:
-        model_path: File of the model; None if it is in none.
+        model_path: File of the model; None if it is not in a file.
         dataset: The data set.
-        images: The scan of each image; it is not needed for a model that is in no run folder.
+        images: The scan of each image; not needed for a model outside a run folder.
 
     Raises:
         DataError: The record in the run folder is damaged.
@@ -214,7 +214,7 @@ class SeenImages:
         num_changed: Number of images that have the name of an image of the run and show something else.
         unrecorded: Names of models that the training started from whose images are not known.
         is_alone: Whether no other model is compared.
-        scores: Scores on the images that were scored apart; None if there are none.
+        scores: Scores on the images that were scored separately; None if there are none.
     """
 
     handling: Handling
@@ -272,17 +272,22 @@ class SeenImages:
         """What was done with the images that the model has seen; empty if there is nothing to say."""
         facts = [self._handled()]
         if self.known_by is None:
-            facts.append("which images the model was trained on is unknown, because it is not in a run folder")
+            facts.append("the model is not in a run folder, so it is unknown which images it was trained on")
         if self.unrecorded:
             facts.append(
-                f"which images trained {', '.join(self.unrecorded)}, which its training began from, is unknown"
+                f"its training started from {', '.join(self.unrecorded)}, whose own training images are unknown"
             )
         if self.num_reencoded:
-            facts.append(f"{counted(self.num_reencoded, 'image')} recognized by name and look, with other content")
-        if self.num_changed:
-            names = "the name" if self.num_changed == 1 else "names"
+            were = "was" if self.num_reencoded == 1 else "were"
             facts.append(
-                f"{counted(self.num_changed, 'image')} with {names} from the run and other content, taken as new"
+                f"{counted(self.num_reencoded, 'image')} {were} resized or compressed again, and recognized by name "
+                "and appearance"
+            )
+        if self.num_changed:
+            have = "has a name" if self.num_changed == 1 else "have names"
+            count = "counts" if self.num_changed == 1 else "count"
+            facts.append(
+                f"{counted(self.num_changed, 'image')} {have} from the run but different content, and {count} as new"
             )
         return "; ".join(filter(None, facts))
 
@@ -292,10 +297,10 @@ class SeenImages:
         by = ""
         if self.known_by == "names":
             by = " (recognized by their names, because this run did not record their content)"
-        if self.handling == "apart":
-            return f"{self.what} are scored apart{by}"
+        if self.handling == "separate":
+            return f"{self.what} are scored separately{by}"
         others = "" if self.is_alone else " for every model"
-        return f"left out {self.what}{others}{by}; --seen apart scores them too"
+        return f"left out {self.what}{others}{by}; --seen separate scores them too"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the numbers are null if it is not known what the model was trained on."""

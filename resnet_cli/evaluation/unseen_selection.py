@@ -26,7 +26,7 @@ class Selection:
     Attributes:
         split: Name of their split.
         rows: Their positions in the data set.
-        apart: Positions of the images that are scored apart.
+        apart: Positions of the images that are scored separately.
         is_own: Whether they are the images of this split of the first model's run.
         seen: What each model has seen of the data set, by the model's file.
         source_note: How the data set is related to that of the first model's run; empty if they are unrelated.
@@ -53,7 +53,7 @@ def select_unseen(
 
     Args:
         dataset: The data set.
-        files: Files of the models; None for a model that is in no file. The first one's run decides about the splits.
+        files: Files of the models; None for a model without a file. The first one's run decides about the splits.
         scan: Scans the images at some positions.
         split: Name of the split; None for test, else val, else all.
         handling: What to do with images that a model has seen; None leaves them out unless ``split`` asks for them.
@@ -74,12 +74,12 @@ def select_unseen(
     if not found.rows:
         raise DataError(
             f"{dataset.name}: no image is left to evaluate on: {found.seen_by_all()}",
-            hint="name other images, or score these ones on purpose: --seen include",
+            hint="name other images, or include these: --seen include",
         )
     return Selection(
         found.split,
         found.rows,
-        found.seen_rows if handling == "apart" else [],
+        found.seen_rows if handling == "separate" else [],
         is_own or found.is_of_run(),
         found.counts(),
         "" if is_own else found.source_note(),
@@ -147,12 +147,14 @@ class _Candidates:
         rows = [row for row in self._considered if self.split in {"all", run.uses[row]}]
         if not rows:
             name = self._dataset.name
-            raise DataError(f"--split {split}: {name} has no image of this split of the run", hint="or use --split all")
+            raise DataError(
+                f"--split {split}: {name} has no images from this split of the run", hint="or use --split all"
+            )
         self._consider(rows)
         return True
 
     def take_test_split_of_run(self) -> None:
-        """Takes the test images of the first model's run, whatever split of the data set they are in."""
+        """Takes the test images of the first model's run, in any split of the data set."""
         rows = list(range(len(self._dataset.items)))
         if (
             find_run_folder(self._files[0]) is None
@@ -230,5 +232,6 @@ class _Candidates:
         some = f" ({num_all - num_missing:,} of its {counted(num_all, 'image')} are there)" if num_missing else ""
         note = f"{name} {what} of {its_run}: evaluating on its {word} split{some}"
         if self._num_new:
-            note += f"; {counted(self._num_new, 'image')} that the run did not use: --split all scores these too"
+            new = f"it also has {counted(self._num_new, 'image')} that the run did not use"
+            note += f"; {new}; --split all scores these too"
         return note

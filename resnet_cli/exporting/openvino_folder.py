@@ -27,7 +27,7 @@ def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenV
         openvino.save_model(converted, folder / MODEL_FILE, compress_to_fp16=False)
     except RuntimeError as error:
         # It gives no reason: "basic_ios::clear: iostream error".
-        raise DiskError(f"OpenVINO cannot write in {folder.parent}: {error}", hint="free some space") from error
+        raise DiskError(f"OpenVINO cannot write to {folder.parent}: {error}", hint="free some space") from error
     source.unlink()
     metadata.write(folder)
     return OpenVinoModel(folder)

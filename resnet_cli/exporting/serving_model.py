@@ -61,7 +61,7 @@ def _make_in_new_process(model: str, made: Path, *, offline: bool) -> Path:
     except EOFError:
         process.join()
         raise SetupError(
-            f"the process that makes an ONNX file of {model} has ended with exit code {process.exitcode}",
+            f"the process that makes an ONNX file of {model} ended with exit code {process.exitcode}",
             hint="is there enough memory? Or export it first: resnet-cli export MODEL",
         ) from None
     finally:

@@ -36,7 +36,7 @@ _VARIANTS: tuple[tuple[str, str], ...] = (
 #: transformers, detectron2 and ultralytics.
 _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(?:^|\.)stem\.conv3\.conv\.weight$", "a network with a stem of three convolutions, such as CLIP's ResNet-50"),
-    (r"(?:^|\.)layer1\.0\.", "a ResNet of other blocks"),
+    (r"(?:^|\.)layer1\.0\.", "a ResNet with other blocks"),
     (
         r"(?:^|\.)stem\.conv1\.norm\.weight$",
         "a ResNet in Detectron2's layout, which does not say where its strides are",

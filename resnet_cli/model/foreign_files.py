@@ -1,4 +1,4 @@
-"""Files and folders that people give as weights and that cannot be read as such, each called by its name.
+"""Recognizes files and folders that people give as weights but that hold none, so that errors say what they are.
 
 Only first bytes, names of archive members and names in folders are looked at: nothing is unpacked or loaded.
 """
@@ -86,10 +86,10 @@ _WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuses a file that is not weights by its name; does nothing for other files.
+    """Raises an error that says what a file is if it is known not to hold weights.
 
     Raises:
-        ModelError: It is of a known other kind, it is empty, or it cannot be read.
+        ModelError: It is something else, it is empty, or it cannot be read.
     """
     found = recognize_foreign(path)
     if found is not None:
@@ -100,7 +100,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def recognize_foreign(path: Path) -> Foreign | None:
-    """What a file is that is not weights; None for weights, and for content that is not known.
+    """Says what a file without weights is; None for weights and for unknown content.
 
     Raises:
         ModelError: The file cannot be read.
@@ -143,7 +143,7 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def describe_folder(folder: Path) -> Foreign | None:
-    """What a folder without a weights file of a known name is; None if there is nothing to say about it.
+    """Says what a folder is that has no weights file with a known name; None if it is not known.
 
     Args:
         folder: An existing folder.
@@ -181,7 +181,7 @@ def _zip_kind(path: Path) -> Foreign | None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return _CUT
     names = [member.filename for member in members]
-    # torch puts everything into one folder, whatever its name.
+    # torch puts everything into one folder, which can have any name.
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         return _TORCHSCRIPT

@@ -1,8 +1,8 @@
-"""What a checkpoint may name besides tensors: types of plain data, none of which is imported or called.
+"""The types of plain data that a checkpoint may contain besides tensors; none of them is imported or called.
 
 ``torch.load(weights_only=True)`` refuses a file that names anything but tensors, even a NumPy number in its log. Here,
-each name of a list stands for a placeholder that ignores its content; only the ``argparse.Namespace`` of a training
-script is real, since it tells the architecture. Whatever else a file names is refused.
+a placeholder that ignores its content takes the place of each name in a list; only the ``argparse.Namespace`` of a
+training script is real, since it says which architecture was trained. A file that names anything else is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Ignored:
-    """Stands for an object that is not needed: it takes any arguments and keeps nothing."""
+    """Placeholder for an object that is not needed: it accepts any arguments and keeps nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> Ignored:
         """An object without content."""
@@ -27,7 +27,7 @@ class Ignored:
 
 
 class MakesDict:
-    """Stands for subclasses of dict: it makes a plain one with attributes, the only kind that torch's reader fills."""
+    """Placeholder for subclasses of dict: it makes an OrderedDict, the only kind that torch's reader fills."""
 
     def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         """An empty OrderedDict."""
@@ -72,7 +72,7 @@ _DATA = (
       ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")),
 )  # fmt: skip
 
-#: Argument of ``torch.serialization.safe_globals``: what each name of a file stands for.
+#: Argument of ``torch.serialization.safe_globals``: what takes the place of each name in a file.
 ALLOWED: list[Any] = [
     argparse.Namespace,
     *((MakesDict, name) for name in _DICTS),

@@ -1,4 +1,4 @@
-"""Finds a ResNet-50 among the tensors of another program, whatever it called and wrapped them.
+"""Finds a ResNet-50 among the tensors of another program, however these are named and wrapped.
 
 Trainers wrap a network in other modules, which put prefixes before its names (``module.backbone.conv1.weight``), and in
 checkpoints, which put dicts around it. Both are found by the data: every name of one tensor of the first block, in each
@@ -137,8 +137,8 @@ def find_network(state: Any, path: Path) -> FoundNetwork:
         unused.pop(f"{head}.{part}", None)
     reading = best.name
     if len(whole) > 1:
-        others = first_of([copy.name or "the outermost" for copy in whole if copy is not best], 2)
-        reading = f"{reading or 'the outermost'}, one of {len(whole)} copies (not {others})"
+        others = first_of([copy.name or "the top level" for copy in whole if copy is not best], 2)
+        reading = f"{reading or 'the top level'}, one of {len(whole)} copies (not {others})"
     return FoundNetwork(
         tensors, len(tensors["fc.bias"]) if head else None, reading, _count(best, expected), tuple(unused.values())
     )
@@ -146,8 +146,8 @@ def find_network(state: Any, path: Path) -> FoundNetwork:
 
 def _count(copy: _Copy, expected: Mapping[str, torch.Size]) -> str:
     num_found = sum(name in copy.backbone for name in expected)
-    # All that is missing in a whole copy.
-    note = "" if num_found == len(expected) else " (the rest only counts BatchNorm's steps)"
+    # Nothing else can be missing in a whole copy.
+    note = "" if num_found == len(expected) else " (the others are step counters of BatchNorm)"
     return f"{num_found} of {len(expected)} backbone tensors{note}"
 
 
@@ -243,7 +243,7 @@ def _no_network(
     """The error for a file without a ResNet-50: what is in it instead."""
     if not tables:
         keys = [shorten(str(key), 40) for key in state] if isinstance(state, Mapping) else []
-        has = f": it has {first_of(keys, 5)}, and no tensors in it" if keys else ""
+        has = f": it has the keys {first_of(keys, 5)}, but no tensors" if keys else ""
         return ModelError(
             f"{path}: not a state dict of tensors{has}",
             hint="save the network's state dict: torch.save(model.state_dict(), 'weights.pth')",

@@ -94,7 +94,7 @@ class Model(Summarized):
             is_same = False
         if not is_same:
             raise ModelError(
-                f"{self.path}: the file was replaced or removed while it was used",
+                f"{self.path}: the file was replaced or removed while it was in use",
                 hint="run the command again when nothing else writes to this run",
             )
         return found

@@ -109,7 +109,7 @@ def _unpickle(path: Path) -> Any:
     try:
         # The list of names is torch's own, for the whole process: not while another thread is about to leave it.
         with (
-            # Not the path: torch.load reads whatever is called .safetensors as safetensors.
+            # Not the path: torch.load reads every file that is called .safetensors as safetensors.
             path.open("rb") as file,
             _LOADING,
             torch.serialization.safe_globals(ALLOWED),

@@ -88,7 +88,7 @@ class Weights:
         if not self.path.exists() or file_version(self.path) != self.version:
             raise ModelError(
                 f"{self.path}: the file was replaced or removed while a training started from it",
-                hint="is its run still being trained? Run the command again when that has ended",
+                hint="is its run still being trained? Run the command again when that has finished",
             )
 
 
@@ -182,7 +182,7 @@ def _read_whole(file: Path) -> tuple[tuple[int, int, int], dict[str, Any] | None
     """Metadata and content of one state of a file, which a training may replace at any moment, and this state.
 
     Raises:
-        ModelError: The file is damaged, or was removed meanwhile.
+        ModelError: The file is damaged, or was removed in the meantime.
     """
     try:
         while True:

@@ -139,7 +139,7 @@ def _preprocess_of_transformers(about: Mapping[str, Any]) -> dict[str, Any]:
         sides = {crop} if isinstance(crop, int) else {crop["height"], crop["width"]}
         return preprocess | {"resize_size": side, "crop_size": _only(sides)}
     sides = {side} if side else {size["height"], size["width"]}
-    # Both sides become the given ones, whatever the aspect ratio.
+    # Both sides become the given ones; the aspect ratio is not kept.
     return preprocess | {"resize_size": _only(sides), "crop_size": _only(sides), "fit": "squash"}
 
 

@@ -95,7 +95,7 @@ def open_outputs(
 
 @contextlib.contextmanager
 def say_how_to_continue(config: PredictConfig, made_by: str) -> Iterator[None]:
-    """Says on a full disk what is kept, and how to continue.
+    """On a full disk, says what is kept and how to continue.
 
     Args:
         config: Names the outputs.
@@ -113,14 +113,14 @@ def say_how_to_continue(config: PredictConfig, made_by: str) -> Iterator[None]:
 
             num = read_done(config.output, config.format, made_by).num
             message += f"; {config.output} has the predictions for {counted(num, 'image')}"
-            again = "the same command with --resume"
+            again = "run the same command with --resume"
             if config.embeddings is not None:
                 again = f"remove {config.output} and run the same command again"
-            hint = f"free some space, then continue: {again}"
+            hint = f"free some space, then {again}"
         elif config.output is not None:
-            hint = "free some space, then run the same command again; a .csv or .jsonl file can be continued instead"
+            hint = "free some space, then run the same command again (a .csv or .jsonl file could be resumed)"
         elif any((config.sort_into, config.annotate, config.explain)):
-            hint = "free some space, then run the same command: files that are in place are kept"
+            hint = "free some space, then run the same command again: it keeps the files that are complete"
         raise DiskError(message, hint=hint) from error
 
 

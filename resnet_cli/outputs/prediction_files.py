@@ -77,7 +77,9 @@ def growing_file(
         file = path.open("ab", buffering=0)
     with file:
         if not try_lock(file):
-            raise ConfigError(f"{path}: another process is writing it", hint="wait until it has ended, or name another")
+            raise ConfigError(
+                f"{path}: another process is writing to it", hint="wait until it has ended, or name another file"
+            )
         rows = _Rows(path, file)
         with disk_errors(path, hint=_HINT):
             file.truncate(num_bytes)

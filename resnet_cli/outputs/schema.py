@@ -9,7 +9,7 @@ from typing import Any
 
 from resnet_cli.prediction import Prediction
 
-#: Columns of stdout, whatever was requested: the rows of several calls fit together.
+#: Columns on stdout, always the same, so that the rows of several calls fit together.
 COLUMNS = ("path", "label", "prob", "topk", "unknown", "novelty", "unfamiliar")
 #: Columns of files.
 FILE_COLUMNS = (*COLUMNS, "error", "made_by")

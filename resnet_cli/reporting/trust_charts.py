@@ -124,5 +124,5 @@ def novelty_chart(novelty: NDArray[np.float32], most_novel: float | None) -> Cha
         summary=f"{chart.summary}; above {most_novel:.3f} they count as unlike the training images",
         bars=[bar._replace(role="train") if bar.left >= mark else bar for bar in chart.bars],
         mark=mark,
-        mark_text="unlike them above this",
+        mark_text="limit",
     )

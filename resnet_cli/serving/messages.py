@@ -34,7 +34,7 @@ class Answer(pydantic.BaseModel):
     unknown: str | None = pydantic.Field(description="Why the label is 'unknown'; null if it is a class.")
     novelty: float | None = pydantic.Field(description="How unlike all training images the image is, 0 to 2.")
     unfamiliar: bool | None = pydantic.Field(
-        description="Whether the image is unlike the training images, whatever its label; null if it is not known."
+        description="Whether the image is unlike the training images; null if the model cannot tell."
     )
     error: str | None = pydantic.Field(description="Why the image cannot be read.")
     explanation: str | None = pydantic.Field(
@@ -54,7 +54,7 @@ class ModelInfo(pydantic.BaseModel):
     sha256: str = pydantic.Field(description="SHA-256 of the model file that it was made from.")
     image_size: int = pydantic.Field(description="Side of the square that the network sees, in pixels.")
     tells_unfamiliar: bool = pydantic.Field(
-        description="Whether predictions say if an image is unlike the training images."
+        description="Whether the model can tell that an image is unlike the training images."
     )
     can_abstain: bool = pydantic.Field(description="Whether images may be labeled 'unknown'.")
     can_explain: bool

@@ -28,7 +28,7 @@ class Metrics:
         self.images = Counter("resnet_cli_images", "Images, by outcome.", ["answer"], registry=registry)
         self.unfamiliar_images = Counter(
             "resnet_cli_unfamiliar_images",
-            "Images unlike the training images, whatever their label.",
+            "Images unlike the training images, regardless of their label.",
             registry=registry,
         )
         self.batch_images = Histogram(

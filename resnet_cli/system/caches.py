@@ -56,7 +56,7 @@ def warn_unwritable(folder: Path, error: BaseException, *, variable: str | None 
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         reason = f"the cache folder {folder} cannot be written ({getattr(cause, 'strerror', None) or cause})"
     warnings.warn(
-        f"{reason}: nothing is kept for later commands; to keep it, set {variable} to a folder that can be written",
+        f"{reason}: nothing is kept for later commands; to keep it, set {variable} to a writable folder",
         CacheWarning,
         stacklevel=2,
     )
@@ -172,5 +172,5 @@ def import_matplotlib() -> None:
 def _no_temporary_folder(error: OSError) -> DiskError:
     return DiskError(
         f"no folder for temporary files can be written: {error.strerror or error}",
-        hint="set TMPDIR to a folder that can be written",
+        hint="set TMPDIR to a writable folder",
     )

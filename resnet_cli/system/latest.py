@@ -18,8 +18,8 @@ def real_path(spec: str | os.PathLike[str]) -> Path:
     """The real file or folder that a path means at this moment, with every link followed.
 
     A command calls this once for each MODEL or RUN, when it starts, and uses the result from then on: another training
-    that ends meanwhile changes what ``runs/latest`` means. A path without links is returned as the user typed it; the
-    others are relative if the user's was and the real one is below the current folder or ``runs``.
+    that ends in the meantime changes what ``runs/latest`` means. A path without links is returned as the user typed it;
+    the others are relative if the user's was and the real one is below the current folder or ``runs``.
 
     Args:
         spec: A path as the user typed it; it need not exist.

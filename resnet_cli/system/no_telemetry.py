@@ -1,4 +1,4 @@
-"""Switches off what libraries report to their makers: resnet-cli sends nothing that its user did not ask for.
+"""Switches off the telemetry of libraries: resnet-cli sends nothing that its user did not ask for.
 
 The package runs :func:`switch_off` before anything else of it is imported, so every process that uses it is covered:
 commands, processes of a distributed training, Ray workers, and programs that import it. This module therefore imports
@@ -13,7 +13,7 @@ from typing import Any
 
 #: The switches that are environment variables. Libraries read them when they are imported.
 VARIABLES = {
-    # From version 1.29 on, importing it in Linux writes a device ID into the user's cache folder and, seconds later,
+    # From version 1.29 on, importing it on Linux writes a device ID into the user's cache folder and, seconds later,
     # sends a description of the process. ``disable_telemetry_events()`` does not stop that any more.
     # Source: onnxruntime/core/platform/posix/telemetry_1ds.cc
     "ORT_DISABLE_TELEMETRY": "1",
@@ -45,9 +45,9 @@ def switch_off() -> None:
 
 
 def import_onnxruntime() -> Any:
-    """ONNX Runtime, which reports nothing from now on.
+    """Imports ONNX Runtime and switches off its telemetry.
 
-    In Windows, and where a program imported it before this package, its own function is the switch.
+    On Windows, and where a program imported it before this package, its own function is the switch.
     """
     import onnxruntime
 

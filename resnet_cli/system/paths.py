@@ -25,8 +25,8 @@ from resnet_cli.text import size
 #: Default folder of the runs, and the name of the newest one.
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
-#: Stands for the home folder of a user who has none, as in a container with an unknown user: since it is no folder,
-#: nothing below it can exist or be created, by nobody.
+#: Placeholder for the home folder of a user who has none, as in a container with an unknown user: it is not a folder,
+#: so nobody can create anything below it.
 NO_HOME = Path(os.devnull)
 #: Numbers of the errors of a disk that is full, a quota or limit of file size that is reached, or a read-only disk.
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})

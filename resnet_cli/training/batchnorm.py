@@ -1,4 +1,4 @@
-"""Images that are too few to train BatchNorm: one alone, of which the last stage has a single pixel."""
+"""Batches of one image whose last stage has a single pixel: they cannot train BatchNorm."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def smallest_pass(network: nn.Module, size_px: int) -> int:
 
 @contextlib.contextmanager
 def with_statistics(network: nn.Module, inputs: Tensor) -> Iterator[None]:
-    """Lets BatchNorm use its running statistics, unchanged, where the inputs have none: for the odd image of a batch.
+    """Lets BatchNorm use its running statistics, unchanged, for a single image, which has no statistics of its own.
 
     Args:
         network: The network, in the mode in which it is trained.

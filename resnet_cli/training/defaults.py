@@ -160,7 +160,10 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
         return "sgd", f"--{'loss ' + loss if loss != 'ce' else 'balance ' + balance} needs steps"
     if given:
         flag = f"--{given[0].replace('_', '-')}"
-        return "lbfgs-sgd", f"{flag} is about steps; they start from the head of L-BFGS, which stays if none is better"
+        return (
+            "lbfgs-sgd",
+            f"{flag} asks for steps; they start from the L-BFGS head, which is kept if no epoch is better",
+        )
     return "lbfgs", "finds the best linear head; validation chooses its penalty"
 
 

@@ -65,7 +65,7 @@ def _choose_preprocess(
         # The model's own values, unless the user asks for others.
         decisions.values |= {"image_size": config.image_size, "fit": config.fit}
         if start and config.image_size is None and config.fit is None:
-            # Its exemplars were computed with this preprocessing, whatever the new images are.
+            # Its exemplars were computed with this preprocessing, which the new images therefore need too.
             decisions.record("image-size", start.preprocess.crop_size, decisions.why("image-size"))
             return start.preprocess
     return defaults.choose_preprocess(weights.preprocess, image_size, source_px, fit)

@@ -262,11 +262,11 @@ def _record_seeds(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> N
     """
     num, name = decisions.config.seeds, prepared.dataset.name
     if recipe.depends_on_seed:
-        why = "of the training; the split stays the same"
+        why = "they vary the training; the split stays the same"
     elif prepared.is_drawn:
-        why = "of the random split: L-BFGS finds the same head with every seed"
+        why = "they vary the random split: L-BFGS finds the same head with every seed"
     elif recipe.takes_steps:
-        why = "of the steps; the head of L-BFGS from which they start is always the same"
+        why = "they vary the steps; the L-BFGS head from which these start is always the same"
     else:
         raise ConfigError(
             f"--seeds {num} has no effect: {name} has its own validation split, and on the same images L-BFGS finds "

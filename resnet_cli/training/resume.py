@@ -120,7 +120,7 @@ def _check_extension(run: RunFolder, before: FinetuneConfig, after: FinetuneConf
 
 
 def _began_at(run: Path) -> float:
-    """When a run began, or was resumed; 0 if it is removed meanwhile."""
+    """When a run began, or was resumed; 0 if it was removed in the meantime."""
     try:
         return (run / "config.yaml").stat().st_mtime
     except OSError:

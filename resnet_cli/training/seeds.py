@@ -90,9 +90,9 @@ def remark(results: Sequence[FinetuneResult]) -> str | None:
     if plans[0].draws_split:
         if len({result.final.names for result in results}) == 1:
             return "each seed draws other training images"
-        return "each seed draws another split, so each row is of other images: their choice is part of the spread"
+        return "each seed draws another split: the rows are evaluated on different images, which adds to the spread"
     if all(result.best.epoch == 0 and result.plan.is_frozen for result in results):
-        return "every run kept the L-BFGS head, which is the same with every seed: the rows do not show chance"
+        return "every run kept the L-BFGS head, which is the same for every seed, so the rows show no variation"
     return None
 
 

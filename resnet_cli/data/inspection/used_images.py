@@ -1,8 +1,8 @@
 """The images that a training used, by their content: they are recognized wherever they are now.
 
 A run folder has one file with three numbers of 64 bits for each image, 25 bytes in all: a hash of the file's bytes, a
-hash of its pixels (the same after a lossless conversion or without metadata), and a coarse hash of its look, which
-tells a copy that was resized or compressed again from another image of the same name.
+hash of its pixels (the same after a lossless conversion or without metadata), and a coarse hash of its appearance,
+which tells a copy that was resized or compressed again from another image of the same name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VALIDATION: frozenset[Use | None] = frozenset({"val", "earlier_val"})
 SCHEMA_VERSION = 1
 _METADATA_KEY = "resnet_cli"
 _HASHES = ("content", "pixels", "look")
-#: Bits of the look in which copies of an image may differ. Measured on 2,000 images of CIFAR-10 and 398 photos: 97 and
+#: Bits of ``look`` in which copies of an image may differ. Measured on 2,000 images of CIFAR-10 and 398 photos: 97 and
 #: 99.7 % of the copies with JPEG quality 50 are within it, more of those that were resized, and of pairs of different
 #: images 0.012 and 0.006 %.
 MAX_LOOK_BITS = 10
@@ -44,7 +44,7 @@ Hashes: TypeAlias = NDArray[np.uint64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageHashes:
-    """The hashes of n images; 0 stands for one that is not known.
+    """The hashes of n images; 0 where a hash is not known.
 
     Attributes:
         content: The first 8 bytes of the SHA-256 of each file, uint64 [n].

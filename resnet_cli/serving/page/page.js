@@ -88,7 +88,7 @@
       title.append(" ", make("span", percent(answer.prob), "prob"));
       if (answer.unfamiliar) {
         card.classList.add("is-unfamiliar");
-        said.append(make("p", "Unlike the training images: it may be none of the classes.", "why"));
+        said.append(make("p", "Unlike the training images: it may belong to none of the classes.", "why"));
       }
     } else {
       card.classList.add("is-unknown");
