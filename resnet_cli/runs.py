@@ -214,7 +214,7 @@ def open_run_dataset(model: Known, *, split: str | None = "all", offline: bool =
         DataError: The data are missing or have changed.
     """
     folder = find_run_folder(model.path)
-    if folder is None:
+    if model.path is None or folder is None:
         raise ConfigError(
             f"{model.path} is not in a run folder, so its own test images are unknown",
             hint=f"name the data: resnet-cli eval {shlex.quote(str(model.path))} DATA",

@@ -205,7 +205,7 @@ def test_few_validation_images_mark_familiar_ones_too(here: Path, monkeypatch: p
     monkeypatch.setattr(predict, "open_model", lambda *_, **__: predictor)
     result = run("in/grey.png")
     assert "1 of 1 images is unlike" in result.stderr
-    assert "about 1 in 5 images like its training images is marked too" in result.stderr
+    assert "about 1 in 5 images like the training images is marked too" in result.stderr
 
 
 def test_inputs_come_from_lists_too() -> None:

@@ -175,9 +175,10 @@ def test_data_with_their_own_split_leave_lbfgs_nothing_to_vary(here: Path, photo
         assert varied in " ".join(found.output.split())
 
 
-def test_seeds_that_all_keep_the_head_of_lbfgs_say_so(here: Path, photos: Path) -> None:
+@pytest.mark.parametrize("mode", [("frozen",), ("lp-ft", "--lr", 1e-30)], ids=["frozen", "lp-ft"])
+def test_seeds_that_all_keep_the_head_of_lbfgs_say_so(mode: tuple[object, ...], here: Path, photos: Path) -> None:
     # Such small steps gain nothing.
-    flags = ("--mode", "frozen", *TINY_FLAGS, "--epochs", 1, "--head-lr", 1e-30, "--seeds", 2, "--out", "two")
+    flags = ("--mode", *mode, *TINY_FLAGS, "--epochs", 1, "--head-lr", 1e-30, "--seeds", 2, "--out", "two")
     result = run_cli("finetune", photos, *flags)
     assert result.exit_code == 0, result.output
     assert "every run kept the L-BFGS head" in " ".join(result.stdout.split())

@@ -243,7 +243,7 @@ def _no_network(
     """The error for a file without a ResNet-50: what is in it instead."""
     if not tables:
         keys = [shorten(str(key), 40) for key in state] if isinstance(state, Mapping) else []
-        has = f": it has the keys {first_of(keys, 5)}, but no tensors" if keys else ""
+        has = f": it has {first_of(keys, 5)}, but no tensors" if keys else ""
         return ModelError(
             f"{path}: not a state dict of tensors{has}",
             hint="save the network's state dict: torch.save(model.state_dict(), 'weights.pth')",

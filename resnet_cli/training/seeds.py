@@ -91,7 +91,7 @@ def remark(results: Sequence[FinetuneResult]) -> str | None:
         if len({result.final.names for result in results}) == 1:
             return "each seed draws other training images"
         return "each seed draws another split: the rows are evaluated on different images, which adds to the spread"
-    if all(result.best.epoch == 0 and result.plan.is_frozen for result in results):
+    if all(result.best.epoch == 0 and result.plan.solver in {"lbfgs", "lbfgs-sgd"} for result in results):
         return "every run kept the L-BFGS head, which is the same for every seed, so the rows show no variation"
     return None
 
