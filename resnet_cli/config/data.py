@@ -28,7 +28,8 @@ Threshold = Annotated[
 Abstain = Annotated[
     bool,
     Flag(
-        "Label images 'unknown' that are unlike the training images; without it they keep their class, and are marked.",
+        "Give images that are unlike the training images the label 'unknown'; otherwise they keep their class and are "
+        "only marked.",
         PREDICTIONS,
         two_way=True,
     ),
