@@ -13,7 +13,8 @@ PACKAGE = ROOT / "resnet_cli"
 PHRASES = re.compile(
     r"\bleave (?:\S+ ){1,4}away\b|\bleft away\b|\bso (?:many|often)\b|\bgo(?:es|ing)? on (?:in|with|where)\b"
     r"|\bgoes on\b|\bwhoever\b|(?<!there )\b(?:is|are) (?-i:none)\b|\bof ours\b"
-    r"|(?<!there )\b(?:is|are) no (?:class|classes|images?|labels?)\b|\ba training (?:gains|gets|says)\b",
+    r"|(?<!there )\b(?:is|are) no (?:class|classes|images?|labels?)\b|\ba training (?:gains|gets|says)\b"
+    r"|\bthat (?:is|are) no (?!longer\b|more\b)|\bto their makers\b|\b(?:ends|ended|removed) meanwhile\b|\bby nobody\b",
     re.I,
 )
 PAGES = [
