@@ -4,7 +4,7 @@
 #   onnxruntime.disable_telemetry_events(), called right after the import, switches it off.
 # Seen: the import alone writes a device ID into the user's cache folder and queues an event about the process, with the
 #   path of Python in it; about nine seconds later a server's name is looked up, even where no session was created.
-#   disable_telemetry_events() keeps neither from happening. ORT_DISABLE_TELEMETRY=1 does, but only if it is set before the
+#   disable_telemetry_events() prevents neither. ORT_DISABLE_TELEMETRY=1 does, but only if it is set before the
 #   import: afterwards it has no effect. Where CI=true is set nothing is written, so a test in CI sees nothing.
 # Why a user of this field meets it: every server and batch job that runs an .onnx file does this, also in an offline or
 #   restricted environment, where the look-ups show up in the logs of a firewall. This script needs no network, and ends

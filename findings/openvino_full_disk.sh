@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# openvino 2026.4.1, save_model where the disk is full, or a limit of the size of files is reached.
+# openvino 2026.4.1, save_model where the disk is full, or the limit on file sizes is reached.
 # One would guess: an OSError with the number and the text of the system ("No space left on device"), as from every other
 #   library that writes files.
 # Seen: RuntimeError "basic_ios::clear: iostream error", without a number, the path or the reason.

@@ -5,7 +5,7 @@
 # Seen: it is started, and asks the metadata services of three clouds whether the machine is theirs: two requests to
 #   169.254.169.254, and one to a name, which is looked up. The answer would be part of the report that is never sent.
 #   Each request waits up to a second.
-# Why a user of this field meets it: batch inference on one machine by Ray, in a network where such requests are forbidden or
+# Why a user of this field meets it: batch inference with Ray on one machine, in a network where such requests are forbidden or
 #   watched. Here the requests end at a proxy of this script, which prints them.
 set -euo pipefail
 folder=$(mktemp -d)
