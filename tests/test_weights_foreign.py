@@ -18,6 +18,7 @@ from resnet_cli.errors import ModelError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import find_weights, imagenet_classes, load_backbone, load_model
 from resnet_cli.network.model_config import read_model_config
+from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 # Source: config.json and preprocessor_config.json of microsoft/resnet-50.
@@ -183,6 +184,21 @@ def test_a_head_of_imagenet_predicts_from_any_trainer_and_no_other(network: ResN
     with pytest.raises(ModelError, match="weights with no head and no class names") as caught:
         load_model(path)
     assert f"--weights {path}" in str(caught.value.hint)
+
+
+def test_weights_with_names_are_compared(
+    network: ResNet50, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of the second model is not known before it is opened."""
+    for file in WEIGHTS.values():
+        torch.save({**network.backbone_state(), **linear("fc", 1000)}, tmp_path / file.name)
+    monkeypatch.setattr("resnet_cli.network.download.fetch", lambda file, *_, **__: tmp_path / file.name)
+    data = make_folder({"tench": 2, "goldfish": 2})
+    done = run_cli("eval", "imagenet-v1", "imagenet-v2", data, "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.output
+    models = json.loads(done.stdout)["models"]
+    assert [(one["num_images"], one["seen"]["known_by"]) for one in models] == [(4, None), (4, None)]
+    assert "weights by name: which images the model was trained on is unknown" in done.stderr
 
 
 def test_a_run_records_how_its_weights_were_read(

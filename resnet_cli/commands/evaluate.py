@@ -217,7 +217,7 @@ def find_images(
         on_event(Noted(images.source_note))
     for file, seen in images.seen.items():
         if seen.sentence:
-            on_event(Noted(seen.sentence if len(images.seen) == 1 else f"{file}: {seen.sentence}"))
+            on_event(Noted(seen.sentence if len(images.seen) == 1 else f"{file or 'weights by name'}: {seen.sentence}"))
     if images.skipped:
         on_event(Warned([f"skipped: {error}" for error in images.skipped]))
     if config.tta == "flip" and not images.dataset.mirror_safe:
@@ -245,8 +245,8 @@ def _predict(
     )
     if config.slice is not None:
         scores = dataclasses.replace(scores, groups=tuple(item.group for item in items))
-    seen = images.seen[model.path]
-    if images.apart:
+    seen = images.seen_by(model)
+    if images.apart and seen is not None:
         apart = evaluate_predictor(model, images.items_for(model, images.apart), tta=config.tta)
         of_apart = ScoresApart(apart.num_images, apart.top1_interval, apart.loss)
         seen = dataclasses.replace(seen, scores=of_apart)

@@ -65,7 +65,7 @@ def run_study(
         name = f"{images.dataset.name}, {images.split}"
         items = images.items_for(model)
         found = study_robustness(model, items, compute, name=name, max_images=config.max_images, on_event=on_event)
-        return dataclasses.replace(found, seen=images.seen[predictor.path])
+        return dataclasses.replace(found, seen=images.seen_by(predictor))
     dataset = open_data(model, data, config, split="all", on_work=lambda *work: on_event(WorkDone(*work)))
     if config.study == "learning_curve":
         return study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)

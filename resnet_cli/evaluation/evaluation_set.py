@@ -46,7 +46,7 @@ class EvaluationSet:
         owner: File of the model whose run these images are from; None if DATA are other images.
         skipped: Images that were skipped because they cannot be read.
         apart: Images that a model has seen in its training and that are scored separately.
-        seen: What each model has seen, by its file.
+        seen: What each model has seen, by its file; None stands for weights by name.
         source_note: How DATA is related to the data set of the first model's run; empty if they are unrelated.
     """
 
@@ -62,6 +62,10 @@ class EvaluationSet:
     def is_own_of(self, model: Known) -> bool:
         """Whether the images come from the model's own run."""
         return self.owner is not None and model.path == self.owner
+
+    def seen_by(self, model: Known) -> SeenImages | None:
+        """What a model has seen; weights by name, whose file is known only once they are open, share an entry."""
+        return self.seen.get(model.path, self.seen.get(None))
 
     def items_for(self, model: Known, items: Sequence[Item] | None = None) -> list[Item]:
         """The images, with labels that index a model's classes; classes are matched by name.
@@ -92,7 +96,7 @@ class EvaluationSet:
             )
         if is_own and self.split == "test":
             return "test split; it did not choose the checkpoint, the validation split did"
-        seen = self.seen.get(model.path)
+        seen = self.seen_by(model)
         others = " other" if seen and (seen.num_left_out or self.apart) else ""
         note = f"all{others} images" if self.split == "all" else f"{self.split} split"
         if seen and seen.handling == "include":
