@@ -198,7 +198,7 @@ def test_weights_with_names_are_compared(
     assert done.exit_code == 0, done.output
     models = json.loads(done.stdout)["models"]
     assert [(one["num_images"], one["seen"]["known_by"]) for one in models] == [(4, None), (4, None)]
-    assert "weights by name: which images the model was trained on is unknown" in done.stderr
+    assert "weights by name: the model is not in a run folder" in done.stderr
 
 
 def test_a_run_records_how_its_weights_were_read(
