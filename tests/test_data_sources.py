@@ -209,7 +209,7 @@ def test_relabel_aligns_labels_with_a_model_by_name(make_folder: MakeFolder) -> 
 
 
 def test_relabel_names_the_classes_that_the_model_does_not_know(make_folder: MakeFolder) -> None:
-    with pytest.raises(DataError, match="1 classes that the model does not have: dog") as caught:
+    with pytest.raises(DataError, match="a class that the model does not have: dog") as caught:
         read_folder(make_folder({"cat": 1, "dog": 2})).relabel(("cat", "cow"))
     assert caught.value.hint is not None and "cat, cow" in caught.value.hint
 

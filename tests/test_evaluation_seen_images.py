@@ -298,7 +298,8 @@ def test_a_run_without_a_record_recognizes_names_and_says_so(data: Path, model: 
     (tmp_path / "new/moved/cat").rename(tmp_path / "new/moved/dog2")
     (tmp_path / "new/moved/dog").rename(tmp_path / "new/moved/cat")
     (tmp_path / "new/moved/dog2").rename(tmp_path / "new/moved/dog")
-    assert seen(chosen(model, tmp_path / "new/moved")).num_left_out == 0
+    unknown = seen(chosen(model, tmp_path / "new/moved"))
+    assert unknown.num_left_out == 0 and "no image has a name from the run" in unknown.sentence
 
 
 def test_a_model_outside_of_its_run_does_not_know_what_it_has_seen(data: Path, tmp_path: Path) -> None:
@@ -378,7 +379,7 @@ def test_an_error_about_moved_data_names_the_flags_of_the_run(data: Path, tmp_pa
     assert len(choose_evaluation_set(model, str(tmp_path / "moved"), config, split=None).items) == 4
     photos(tmp_path / "moved", range(500, 504))
     (tmp_path / "moved" / "dog").rename(tmp_path / "moved" / "bird")
-    with pytest.raises(DataError, match="classes that the model does not have") as caught:
+    with pytest.raises(DataError, match="a class that the model does not have") as caught:
         chosen(model, tmp_path / "moved")
     assert caught.value.hint and "--label-regex" in caught.value.hint
 

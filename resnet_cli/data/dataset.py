@@ -164,8 +164,9 @@ class Dataset:
         """
         unknown = [name for name in self.classes if name not in classes]
         if unknown:
+            num = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
             raise DataError(
-                f"{self.name} has {len(unknown)} classes that the model does not have: {', '.join(unknown[:5])}",
+                f"{self.name} has {num} that the model does not have: {', '.join(unknown[:5])}",
                 hint=f"the model's classes: {first_of(classes, 20)}; choose with --classes, or rename the folders",
             )
         index = [list(classes).index(name) for name in self.classes]

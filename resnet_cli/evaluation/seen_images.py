@@ -214,6 +214,7 @@ class SeenImages:
         num_changed: Number of images that have the name of an image of the run and show something else.
         unrecorded: Names of models that the training started from whose images are not known.
         is_alone: Whether no other model is compared.
+        has_match: Whether any image of the data set was recognized.
         scores: Scores on the images that were scored separately; None if there are none.
     """
 
@@ -226,6 +227,7 @@ class SeenImages:
     num_changed: int = 0
     unrecorded: tuple[str, ...] = ()
     is_alone: bool = True
+    has_match: bool = True
     scores: ScoresApart | None = None
 
     @classmethod
@@ -251,6 +253,7 @@ class SeenImages:
             found.num_changed,
             found.unrecorded,
             is_alone,
+            any(found.uses),
         )
 
     @property
@@ -273,6 +276,8 @@ class SeenImages:
         facts = [self._handled()]
         if self.known_by is None:
             facts.append("the model is not in a run folder, so it is unknown which images it was trained on")
+        elif self.known_by == "names" and not self.has_match:
+            facts.append("no image has a name from the run, which did not record the content of its images")
         if self.unrecorded:
             facts.append(
                 f"its training started from {', '.join(self.unrecorded)}, whose own training images are unknown"
