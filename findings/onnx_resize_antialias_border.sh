@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # onnxruntime 1.32.0 and onnx 1.23.2, operator Resize with antialias=1, half_pixel coordinates, downscaling.
 # One would guess: antialias=1 makes Resize the same filter as Pillow's resize and torch's interpolate(antialias=True).
-# Seen: this holds only with exclude_outside=1 (the default is 0). Without it the weights that fall outside the image are given to the
-#   pixels of the border, so each border row and column differs by up to 9 of 255 gray levels with "linear"; with "cubic" the
-#   difference reaches the rows beside it too. The reference implementation of the onnx package does the same. Inside the
-#   image all of them agree, so a test on a smooth or centered image passes.
+# Seen: this holds only with exclude_outside=1 (the default is 0). Without it the weights that fall outside the image are
+#   given to the pixels of the border, so each border row and column differs by up to 9 of 255 gray levels with "linear"; with
+#   "cubic" the difference reaches the rows beside it too. The reference implementation of the onnx package does the same.
+#   Inside the image all of them agree, so a test on a smooth or centered image passes.
 # Why a user of this field meets it: putting the resize of an image classifier into the exported graph, by hand or with a
-#   pre-processing tool, lets one file give the same predictions everywhere; the input of the network then differs along its border.
+#   pre-processing tool, lets one file give the same predictions everywhere; the input of the network then differs along its
+#   border.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

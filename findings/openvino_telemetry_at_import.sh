@@ -2,9 +2,9 @@
 # openvino 2026.4.1 with openvino-telemetry 2025.2.0, on which it depends.
 # One would guess: `import openvino` sends nothing before the user has agreed; a variable of the environment switches it off.
 # Seen: the import writes a client ID into ~/intel and sends an event, without asking. No variable switches it off except
-#   those that CI systems set (CI, TF_BUILD, JENKINS_URL), so a test in CI sees nothing. The script opt_in_out does, for a user and
-#   a home folder, which a program cannot rely on in a container. Where the package openvino_telemetry cannot be imported,
-#   openvino uses a stub and works as before: sys.modules["openvino_telemetry"] = None before the import is enough.
+#   those that CI systems set (CI, TF_BUILD, JENKINS_URL), so a test in CI sees nothing. The script opt_in_out does, for a
+#   user and a home folder, which a program cannot rely on in a container. Where the package openvino_telemetry cannot be
+#   imported, openvino uses a stub and works as before: sys.modules["openvino_telemetry"] = None before the import is enough.
 # Why a user of this field meets it: every program that runs a model with OpenVINO does this, also where the network is
 #   restricted or the home folder belongs to somebody else. Here a proxy that does not exist keeps the event on this machine.
 set -euo pipefail
