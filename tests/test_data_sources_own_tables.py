@@ -74,6 +74,9 @@ def test_results_and_the_cleaned_table_change_nothing_of_a_data_folder(pets: Pat
     assert not any("link" in note for note in after.notes)
     results, table = after.notes
     assert "results of this tool (runs)" in results and "pets-clean.csv" in table
+    # A plot of a run is no image of DATA, and has no wrong name either.
+    with pytest.raises(DataError, match="contains no images"):
+        open_dataset("runs")
 
 
 def test_the_table_of_the_labels_is_read_beside_its_cleaned_one(

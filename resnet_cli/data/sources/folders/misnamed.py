@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet_cli.images import recognize_image
+from resnet_cli.images import is_image_name, recognize_image
 
 #: Files that are looked into: in each folder, and in all. A look takes about 20 microseconds.
 MAX_PER_FOLDER, MAX_LOOKS = 5, 200
@@ -76,7 +76,9 @@ def find_misnamed(folder: str | Path) -> Misnamed | None:
     """Looks for such files below a folder that contains no images by their names."""
     looks = ContentLooks()
     for path in itertools.islice(_files_below(folder), _MAX_SEARCH):
-        looks.add(path)
+        # Images that were left out for another reason, such as the plots of a run, have the names of images.
+        if not is_image_name(path):
+            looks.add(path)
     return looks.found
 
 
