@@ -333,6 +333,16 @@ def test_an_image_that_any_compared_model_has_seen_is_left_out_for_all(data: Pat
         )
 
 
+def test_a_comparison_says_that_the_only_images_left_chose_a_checkpoint(
+    data: Path, model: Untrained, tmp_path: Path
+) -> None:
+    other = run_on(photos(tmp_path / "other", range(100, 140)), tmp_path / "other-run")
+    validation = photos(tmp_path / "validation", [int(name) for name in split_names(other, "val")])
+    images = chosen(model, validation, others=[other.path])
+    assert len(images.items) == 4
+    assert "the only images left chose a checkpoint" in images.source_note
+
+
 def test_what_the_start_of_a_training_has_seen_counts(data: Path, model: Untrained, tmp_path: Path) -> None:
     assert model.path is not None
     later = run_on(photos(tmp_path / "later", range(100, 140)), tmp_path / "later-run", start=model.path)

@@ -29,7 +29,8 @@ class Selection:
         apart: Positions of the images that are scored separately.
         is_own: Whether they are the images of this split of the first model's run.
         seen: What each model has seen of the data set, by the model's file.
-        source_note: How the data set is related to that of the first model's run; empty if they are unrelated.
+        source_note: How the data set is related to that of the first model's run, and whether its images chose a
+            checkpoint of a compared model; empty if there is nothing to say.
     """
 
     split: str
@@ -69,20 +70,26 @@ def select_unseen(
         found.take_split(split)
     if split is None and not found.rows and not is_own:
         found.take_test_split_of_run()
+    notes = []
     if split is None and not found.rows:
         found.take_validation_images()
+        if len(files) > 1:
+            # For a single model, the note on its metrics says so.
+            notes.append("the only images left chose a checkpoint, so expect slightly lower accuracy on new images")
     if not found.rows:
         raise DataError(
             f"{dataset.name}: no image is left to evaluate on: {found.seen_by_all()}",
             hint="name other images, or include these: --seen include",
         )
+    if not is_own:
+        notes.insert(0, found.source_note())
     return Selection(
         found.split,
         found.rows,
         found.seen_rows if handling == "separate" else [],
         is_own or found.is_of_run(),
         found.counts(),
-        "" if is_own else found.source_note(),
+        "; ".join(filter(None, notes)),
     )
 
 
