@@ -226,7 +226,7 @@ def test_a_card_tells_other_programs_how_to_scale_sixteen_bit_images(
     bit_depth: int | None, divisor: int | None
 ) -> None:
     preprocess = {"crop_size": 224, **({"bit_depth": bit_depth} if bit_depth else {})}
-    metadata = SimpleNamespace(preprocess=preprocess, classes=CLASSES, input_kind="tensor")
+    metadata = SimpleNamespace(preprocess=preprocess, classes=CLASSES, input_kind="tensor", most_novel=None)
     exported: Any = SimpleNamespace(metadata=metadata, format="onnx", repo="me/model", files=["model.onnx"])
     text = card._how_to_use(exported)
     assert ("16-bit images" in text) is (bit_depth is not None)

@@ -112,6 +112,7 @@ class _Candidates:
         self._dataset, self._files, self._scan, self._handling = dataset, files, scan, handling
         self._is_known = any(find_run_folder(file) for file in files)
         self._considered: list[int] = []
+        self._unreadable: set[int] = set()
         self._found: list[Recognized] = []
         self._num_new = 0
         #: Whether the data set is that of the first model's run, with or without splits of its own.
@@ -146,13 +147,16 @@ class _Candidates:
             held_out = ("test",) if run.num_images["test"] else ("val",)
             self.split = next((name for name in held_out if name in run.uses), "all")
             if self.split != "all":
-                new = {row for row, use in zip(self._considered, run.uses, strict=True) if use is None}
+                # An unreadable image may be one of the split: the caller reports it.
+                new = {row for row in self._rows_unknown_to(run) if row not in self._unreadable}
                 self._num_new = len(new)
                 self.rows = [row for row in self.rows if row not in new]
             return True
         self.split = split or "all"
         rows = [row for row in self._considered if self.split in {"all", run.uses[row]}]
-        if not rows:
+        if rows:
+            rows = sorted({*rows, *(row for row in self._rows_unknown_to(run) if row in self._unreadable)})
+        else:
             name = self._dataset.name
             raise DataError(
                 f"--split {split}: {name} has no images from this split of the run", hint="or use --split all"
@@ -184,6 +188,7 @@ class _Candidates:
         """Separates the images that a model has seen from the others."""
         images = self._scan(rows) if self._is_known else []
         part = dataclasses.replace(self._dataset, items=tuple(self._dataset.items[row] for row in rows))
+        self._unreadable = {row for row, image in zip(rows, images, strict=False) if image.error}
         self._considered, self._found = rows, [recognize(file, part, images) for file in self._files]
         is_seen = [False] * len(rows)
         for found in self._found:
@@ -194,10 +199,16 @@ class _Candidates:
         self.rows = [row for row, seen in zip(rows, is_seen, strict=True) if not seen]
         self.seen_rows = [row for row, seen in zip(rows, is_seen, strict=True) if seen]
 
+    def _rows_unknown_to(self, run: Recognized) -> list[int]:
+        """Positions of the images that a run did not use."""
+        return [row for row, use in zip(self._considered, run.uses, strict=True) if use is None]
+
     def is_of_run(self) -> bool:
         """Whether the chosen images are those of this split of the first model's run."""
         uses = dict(zip(self._considered, self._found[0].uses, strict=True))
-        return self.split in {"test", "val"} and all(uses[row] == self.split for row in self.rows)
+        return self.split in {"test", "val"} and all(
+            uses[row] == self.split for row in self.rows if row not in self._unreadable
+        )
 
     def counts(self) -> dict[Path | None, SeenImages]:
         """What each model has seen: of the images that are not evaluated or, if all are, of these."""
