@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import Interval, Z, around
+from resnet_cli.heads.average_precision import rank_class
 
 #: Most probabilities for which the ROC-AUC gets an interval: for 50,000 images in 1,000 classes it would take longer
 #: than everything else.
@@ -46,14 +47,7 @@ def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) ->
         own = order[starts[label] : starts[label + 1]]
         if not 0 < len(own) < num:
             continue
-        column = np.sort(probs[:, label])
-        scores = np.sort(probs[own, label])
-        below, up_to = (np.searchsorted(column, scores, side=side) for side in ("left", "right"))
-        own_below, own_up_to = (np.searchsorted(scores, scores, side=side) for side in ("left", "right"))
-        # The number of other images that are below, plus half of those that are equal.
-        beaten = (below - own_below) + ((up_to - below) - (own_up_to - own_below)) / 2
-        found.roc_auc[label] = beaten.mean() / (num - len(own))
-        found.average_precision[label] = ((len(own) - own_below) / (num - below)).mean()
+        found.roc_auc[label], found.average_precision[label] = rank_class(probs[:, label], probs[own, label])
     return found
 
 
