@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+#: Between the labels of an image in a cell of a table.
+LABEL_SEPARATOR = ";"
+#: Labels with these characters are written as a JSON list: the first begins one, the others would split or quote.
+_NEEDS_LIST = re.compile(r'^\[|[;"\r\n]')
 
 
 def percent(share: float) -> str:
@@ -59,6 +65,26 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+
+
+def join_labels(labels: Sequence[str]) -> str:
+    """Labels in one cell of a table, ``cat;dog``; a JSON list if a name has the separator, empty without labels."""
+    is_plain = all(label == label.strip() and label and not _NEEDS_LIST.search(label) for label in labels)
+    return LABEL_SEPARATOR.join(labels) if is_plain else json.dumps(list(labels), ensure_ascii=False)
+
+
+def split_labels(cell: str) -> tuple[str, ...]:
+    """The labels that :func:`join_labels` wrote into a cell.
+
+    Raises:
+        ValueError: The cell begins like a JSON list of names, but is not one.
+    """
+    if not cell.startswith("["):
+        return tuple(filter(None, cell.split(LABEL_SEPARATOR)))
+    labels = json.loads(cell)
+    if not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"not a list of names: {cell[:60]}")
+    return tuple(labels)
 
 
 def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> NDArray[np.float64]:

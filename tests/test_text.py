@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.text import duration, first_of, percent, percent_range, size
+from resnet_cli.text import duration, first_of, join_labels, percent, percent_range, size, split_labels
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,16 @@ def test_durations_are_readable(seconds: float, text: str) -> None:
 def test_a_long_list_ends_with_the_number_of_what_is_not_shown() -> None:
     assert [first_of(["a", "b", "c"], at_most) for at_most in (2, 3, 4)] == ["a, b and 1 more", "a, b, c", "a, b, c"]
     assert first_of(["a"] * 2001, 1) == "a and 2,000 more"
+
+
+@given(st.lists(st.text(min_size=1), unique=True))
+def test_labels_of_a_cell_are_read_back(labels: list[str]) -> None:
+    assert split_labels(join_labels(labels)) == tuple(labels)
+
+
+def test_labels_of_a_cell_are_easy_to_read() -> None:
+    assert join_labels(["hot dog", "a,b"]) == "hot dog;a,b"
+    assert join_labels([]) == ""
+    assert join_labels(["a;b"]) == '["a;b"]'
+    with pytest.raises(ValueError, match="not a list of names"):
+        split_labels("[1]")
