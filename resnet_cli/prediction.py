@@ -21,6 +21,7 @@ from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError, ImageError, ModelError
 from resnet_cli.images import BIT_DEPTH, Pixels
 from resnet_cli.model.reliability import Abstention, Reliability, abstention, is_unfamiliar
+from resnet_cli.task import TaskName
 
 if TYPE_CHECKING:
     from resnet_cli.preprocess import Preprocess
@@ -42,7 +43,9 @@ class Prediction:
         unknown: Why the image is labeled "unknown" although it was read, in words; None if it is classified.
         novelty: How unlike all training images it is, in [0, 2]; None if the model holds no training images.
         is_unfamiliar: Whether it is unlike the training images, regardless of its label; None if the model cannot tell.
+        labels: The classes that a multi-label model predicts, most probable first; None for a single-label model.
         features: The backbone's output, [2048]; None unless requested.
+        all_probs: Probability of every class in the model's order, float32 [k]; None unless requested.
     """
 
     path: str
@@ -51,7 +54,9 @@ class Prediction:
     unknown: str | None = None
     novelty: float | None = None
     is_unfamiliar: bool | None = None
+    labels: tuple[str, ...] | None = None
     features: NDArray[np.floating[Any]] | None = dataclasses.field(default=None, compare=False, repr=False)
+    all_probs: NDArray[np.float32] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -113,6 +118,8 @@ class Predictor(Protocol[Prepared]):
         temperature: What logits are divided by before softmax.
         provenance: Where the model comes from: version, data, weights, recipe, scores.
         reliability: Its results on its validation split; None for weights of other programs.
+        task: Whether an image has one label or any number.
+        thresholds: The least probability at which each class is predicted, [k]; multi-label only.
         has_novelty: Whether outputs tell how unlike the training images an image is.
         has_features: Whether outputs include the backbone's features.
         has_heatmap: Whether :meth:`heatmap` is available.
@@ -128,6 +135,8 @@ class Predictor(Protocol[Prepared]):
     temperature: float = 1.0
     provenance: Mapping[str, Any] = MappingProxyType({})
     reliability: Reliability | None = None
+    task: TaskName = "single-label"
+    thresholds: tuple[float, ...] = ()
     has_novelty: bool = False
     has_features: bool = False
     has_heatmap: bool = False

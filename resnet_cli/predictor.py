@@ -88,6 +88,8 @@ class TorchPredictor(Predictor[Pixels]):
         self.classes = model.classes
         self.preprocess = model.preprocess
         self.temperature = model.temperature
+        self.task = model.task
+        self.thresholds = model.thresholds
         self.provenance = model.provenance
         self.reliability = model.reliability
         self.precision = compute.precision

@@ -76,7 +76,7 @@ def test_data_without_splits_are_split_as_finetune_would(
     model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "NUM_DRAWS", 2)
-    items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
+    items = [Item(f"{at}", noise(at), (at % 2,)) for at in range(40)]
     shown(study_learning_curve, model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, as_json=True)
     assert json.loads(capsys.readouterr().out)["learning_curve"]["num_train"] == 32
     with pytest.raises(DataError, match="too few for a learning curve"):
@@ -126,7 +126,7 @@ def test_label_audit_writes_a_table_that_opens_and_a_sheet(
 def test_a_name_that_is_no_table_and_an_empty_split_are_refused(model: Model, photos: Dataset, here: Path) -> None:
     with pytest.raises(ConfigError, match=r"must end in \.csv"):
         shown(study_labels, model, photos, COMPUTE, out=here / "labels.txt")
-    items = [Item(f"{at}", noise(at), at % 2) for at in range(40)]
+    items = [Item(f"{at}", noise(at), (at % 2,)) for at in range(40)]
     with pytest.raises(DataError, match="has no such images"):
         shown(study_labels, model, Dataset("noise", "noise", ("a", "b"), tuple(items)), COMPUTE, split="test")
     assert not list(here.iterdir())
@@ -135,7 +135,7 @@ def test_a_name_that_is_no_table_and_an_empty_split_are_refused(model: Model, ph
 def test_images_in_memory_get_no_promise_that_finetune_reads_the_table(
     model: Model, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    items = [Item(f"<b>{at}</b>\n", noise(at), at % 2) for at in range(40)]
+    items = [Item(f"<b>{at}</b>\n", noise(at), (at % 2,)) for at in range(40)]
     shown(study_labels, model, Dataset("noise", "noise", ("<i>a", "b"), tuple(items)), COMPUTE)
     assert "finetune" not in capsys.readouterr().out
     page = (here / "noise-labels.html").read_text(encoding="utf-8")
@@ -182,7 +182,7 @@ def test_an_unreadable_image_is_named(model: Model, here: Path) -> None:
     for at in range(12):
         Image.fromarray(noise(at)).save(here / f"{at}.png")
     (here / "3.png").write_bytes(b"no image")
-    items = tuple(Item(f"{at}.png", here / f"{at}.png", at % 2) for at in range(12))
+    items = tuple(Item(f"{at}.png", here / f"{at}.png", (at % 2,)) for at in range(12))
     with pytest.raises(DataError, match=r"3\.png"):
         shown(study_labels, model, Dataset("noise", "noise", ("a", "b"), items), COMPUTE)
     assert not (here / "noise-labels.csv").exists()

@@ -31,7 +31,7 @@ def grouped(members: Sequence[Member], splits: Sequence[Split] = ()) -> Dataset:
     """A data set of names only: splitting opens no file."""
     used = sorted({label for label, _ in members})
     items = tuple(
-        Item(f"{CLASSES[label]}/{index}.jpg", Path("nowhere"), used.index(label), split, group)
+        Item(f"{CLASSES[label]}/{index}.jpg", Path("nowhere"), (used.index(label),), split, group)
         for index, ((label, group), split) in enumerate(zip(members, splits or TRAIN, strict=False))
     )
     return Dataset("photos", "photos", tuple(CLASSES[label] for label in used), items)
@@ -192,7 +192,7 @@ def test_a_class_that_is_all_one_group_is_named(members: list[Member]) -> None:
 def test_a_group_that_the_source_tears_is_named(splits: tuple[Split, ...], torn: str) -> None:
     dataset = grouped([(0, "x"), (0, "x"), (0, ""), (1, ""), (1, "")], splits)
     dataset = dataclasses.replace(
-        dataset, items=(*dataset.items, *(Item(f"more/{i}.jpg", Path("x"), i % 2) for i in range(6)))
+        dataset, items=(*dataset.items, *(Item(f"more/{i}.jpg", Path("x"), (i % 2,)) for i in range(6)))
     )
     with pytest.raises(DataError, match=f"the group 'x' is in {torn}") as caught:
         complete_splits(dataset, val_fraction=0.2, seed=0)
@@ -272,7 +272,7 @@ def test_a_parent_folder_is_a_group(make_folder: MakeFolder) -> None:
     [("film([0-9]+)", "7"), ("film[0-9]+", "film7"), ("(film)(7)", "film"), ("(?:film)(?P<number>.)", "7")],
 )
 def test_an_expression_finds_the_group_in_the_whole_name(pattern: str, expected: str) -> None:
-    items = (Item("cat/film7/1.jpg", Path("x")), Item("dog/other.jpg", Path("x"), 1))
+    items = (Item("cat/film7/1.jpg", Path("x")), Item("dog/other.jpg", Path("x"), (1,)))
     dataset = group_items(Dataset("pets", "pets", ("cat", "dog"), items), pattern)
     # Images that do not match are not grouped.
     assert [item.group for item in dataset.items] == [expected, ""]

@@ -318,7 +318,7 @@ def labelled(counts: dict[str, dict[Split, int]], groups: Callable[[Item], str] 
     """Readable images without files, each with unique content; signatures are not compared."""
     classes = tuple(sorted(counts))
     items = [
-        Item(f"{split}/{name}/{number}.jpg", b"", classes.index(name), split)
+        Item(f"{split}/{name}/{number}.jpg", b"", (classes.index(name),), split)
         for name, per_split in counts.items()
         for split, count in per_split.items()
         for number in range(count)
@@ -420,7 +420,9 @@ TIED = st.lists(
 def test_inspect_refuses_exactly_what_a_training_refuses(
     members: list[tuple[int, Split, str]], copies: list[set[int]]
 ) -> None:
-    items = tuple(Item(f"{n}.jpg", b"", label, split, group.strip()) for n, (label, split, group) in enumerate(members))
+    items = tuple(
+        Item(f"{n}.jpg", b"", (label,), split, group.strip()) for n, (label, split, group) in enumerate(members)
+    )
     blocks = [tuple(sorted(at for at in block if at < len(items))) for block in copies]
     photos = tuple(ScannedImage(bytes([n]), 1, 10, 10, "JPEG", "RGB") for n in range(len(items)))
     exact = tuple(tuple(block) for block in connected(block for block in blocks if len(block) > 1))
@@ -541,7 +543,7 @@ def test_faults_among_real_photos_are_found(assets: Path, tmp_path: Path) -> Non
 def test_the_records_of_a_set_in_memory_are_inspected_too() -> None:
     pixels = [np.asarray(photo(seed)) for seed in range(24)]
     splits: tuple[Split, ...] = ("train", "test")
-    items = [Item(f"{n}", pixels[n % 23], n % 2, splits[n == 23]) for n in range(24)]
+    items = [Item(f"{n}", pixels[n % 23], (n % 2,), splits[n == 23]) for n in range(24)]
     report = to_report(inspect_data(Dataset("x", "x", ("a", "b"), tuple(items))))
     assert report["leaks"] == [{"paths": ["0", "23"], "exact": True, "splits": ["train", "test"]}]
     assert report["label_conflicts"][0]["labels"] == ["a", "b"]

@@ -264,7 +264,7 @@ def test_the_frames_of_one_film_are_in_one_split(tmp_path: Path, num_frames: int
     # Each frame has more near duplicates in train than it is paired with, and all are closer than the one in test.
     images = [frame() for _ in range(num_frames)] + [frame(10), photo(1), photo(2)]
     places = ["train"] * num_frames + ["val", "train", "val"]
-    items = [Item(f"{n:03d}.png", Path("nowhere"), 0, place) for n, place in enumerate(places)]  # type: ignore[arg-type]
+    items = [Item(f"{n:03d}.png", Path("nowhere"), (0,), place) for n, place in enumerate(places)]  # type: ignore[arg-type]
     photos = [
         ScannedImage(bytes([n % 256, n // 256]), 1, 64, 48, "PNG", "RGB", signature=signature(image))
         for n, image in enumerate(images)
@@ -321,7 +321,7 @@ def test_any_mixture_of_faults_is_cleaned_and_nothing_goes_without_a_reason(
 ) -> None:
     items, photos = [], []
     for number, (which, split, label, group, is_readable) in enumerate(faults):
-        items.append(Item(f"{number:02d}.jpg", Path("nowhere"), label, split, group))  # type: ignore[arg-type]
+        items.append(Item(f"{number:02d}.jpg", Path("nowhere"), (label,), split, group))  # type: ignore[arg-type]
         record = ScannedImage(bytes([which]), 1, 64, 48, "JPEG", "RGB", signature=looks()[which])
         photos.append(record if is_readable else ScannedImage(bytes([which]), 1, error="damaged"))
     dataset = Dataset("x", "x", ("a", "b"), tuple(items))

@@ -65,7 +65,7 @@ def inspected(images: dict[str, Image.Image | bytes]) -> Inspection:
     """Twenty ordinary images, and these."""
     every = {f"ordinary{seed:02d}.jpg": saved(sharp(seed)) for seed in range(20)}
     every |= {name: value if isinstance(value, bytes) else saved(value) for name, value in images.items()}
-    items = tuple(Item(name, data, position % 2) for position, (name, data) in enumerate(every.items()))
+    items = tuple(Item(name, data, (position % 2,)) for position, (name, data) in enumerate(every.items()))
     return inspect_images(Dataset("x", "x", ("a", "b"), items), [scan_image(item) for item in items])
 
 
@@ -145,7 +145,7 @@ def test_unusual_images_are_not_faulty(name: str) -> None:
 
 @pytest.mark.parametrize("side", [8, 28, 32, 64])
 def test_a_set_of_small_images_has_no_tiny_ones(side: int) -> None:
-    items = [Item(f"{seed}", np.asarray(sharp(seed, (side, side))), seed % 2) for seed in range(20)]
+    items = [Item(f"{seed}", np.asarray(sharp(seed, (side, side))), (seed % 2,)) for seed in range(20)]
     images = [scan_image(item) for item in items]
     assert not any(find_looks(images).values())
     items.append(Item("odd", np.asarray(sharp(99, (max(1, side // 5), side)))))
@@ -240,7 +240,7 @@ def test_fix_keeps_them_and_the_page_shows_them(tmp_path: Path) -> None:
 
 
 def test_the_page_fits_whatever_is_wrong() -> None:
-    items = [Item(f"{n}.png", np.full((8, 8, 3), n % 200, np.uint8), n % 2) for n in range(400)]
+    items = [Item(f"{n}.png", np.full((8, 8, 3), n % 200, np.uint8), (n % 2,)) for n in range(400)]
     inspection = inspect_images(Dataset("x", "x", ("a", "b"), tuple(items)), [scan_image(item) for item in items])
     odd = dataclasses.replace(inspection)
     assert len(odd.looks["flat"]) == 400

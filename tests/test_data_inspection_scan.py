@@ -493,7 +493,7 @@ def test_by_default_all_that_cannot_be_read_is_named_up_to_ten(files: list[Path]
 
 
 def test_skipping_keeps_the_others_as_they_are(files: list[Path]) -> None:
-    items = [Item(path.name, path, label=number) for number, path in enumerate(files)]
+    items = [Item(path.name, path, labels=(number,)) for number, path in enumerate(files)]
     files[1].write_text("damaged")
     files[4].unlink()
     kept, images, errors = leave_out_unreadable(items, scan.scan(items), "skip")

@@ -28,7 +28,7 @@ def images(train: Counts, **others: Counts) -> Dataset:
     layout = {"train": train, **others}
     classes = tuple(sorted({name for counts in layout.values() for name in counts}))
     items = tuple(
-        Item(f"{split}/{name}/{index}.jpg", Path("nowhere"), classes.index(name), split)  # type: ignore[arg-type]
+        Item(f"{split}/{name}/{index}.jpg", Path("nowhere"), (classes.index(name),), split)  # type: ignore[arg-type]
         for split, counts in layout.items()
         for name, count in counts.items()
         for index in range(count)

@@ -202,7 +202,7 @@ def test_flip_takes_the_mean_of_both_sides() -> None:
     nn.init.normal_(network.fc.weight)  # type: ignore[arg-type]
     model = Model(network, ("a", "b", "c"), Preprocess(resize_size=32, crop_size=32))
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    items = [Item(f"{index}.png", one, label=index % 3) for index, one in enumerate(pixels)]
+    items = [Item(f"{index}.png", one, labels=(index % 3,)) for index, one in enumerate(pixels)]
     turned = [dataclasses.replace(item, source=one[:, ::-1].copy()) for item, one in zip(items, pixels, strict=True)]
     plain, other = evaluate(model, items, COMPUTE), evaluate(model, turned, COMPUTE)
     seen: list[tuple[int, int]] = []

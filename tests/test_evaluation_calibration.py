@@ -11,7 +11,8 @@ from sklearn.calibration import calibration_curve
 from torch.nn import functional as F
 
 from resnet_cli.evaluation.calibration import NUM_BINS, bin_of, calibration, rescale
-from resnet_cli.heads.temperature import fit_temperature, softmax
+from resnet_cli.heads.temperature import fit_temperature
+from resnet_cli.task import softmax
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))

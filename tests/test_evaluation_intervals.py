@@ -27,7 +27,7 @@ from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
 from resnet_cli.evaluation.ranking import macro_roc_auc, rank_classes
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score
-from resnet_cli.heads.temperature import softmax
+from resnet_cli.task import softmax
 
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]
 #: The band that is promised, widened by two standard deviations of so few trials.

@@ -57,7 +57,7 @@ def items(count: int = 40) -> list[Item]:
         pixels = rng.integers(0, 100, (8, 9, 3), dtype=np.uint8)
         pixels[..., index % 3] += 100
         label = (index + (index % 10 == 9)) % 3
-        made.append(Item(f"{index}.png", pixels, label))
+        made.append(Item(f"{index}.png", pixels, (label,)))
     return made
 
 
@@ -161,7 +161,7 @@ def test_the_figures_are_json() -> None:
 
 @pytest.mark.parametrize("num", [1, 2, 5, 12, 100])
 def test_chosen_images_are_spread_over_the_classes(num: int) -> None:
-    many = [Item(str(index), b"", label) for index, label in enumerate([0] * 30 + [1] * 5 + [2] * 3)]
+    many = [Item(str(index), b"", (label,)) for index, label in enumerate([0] * 30 + [1] * 5 + [2] * 3)]
     chosen = _spread(many, num)
     counts = np.bincount([item.label for item in chosen], minlength=3)
     assert len(chosen) == min(num, 38)

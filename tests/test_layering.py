@@ -39,6 +39,7 @@ ROOMS = (
     "network",
     "preprocess",
     "images",
+    "task",
     "system",
     "config",
     "text",

@@ -43,7 +43,7 @@ def png(image: Image.Image, **options: Any) -> bytes:
 
 def pets(sources: Sequence[Any], **changes: Any) -> Dataset:
     """Images of cats and dogs in turn, all in train unless changed."""
-    items = tuple(Item(f"image{n}.png", source, n % 2) for n, source in enumerate(sources))
+    items = tuple(Item(f"image{n}.png", source, (n % 2,)) for n, source in enumerate(sources))
     return dataclasses.replace(Dataset("pets", "pets", ("cat", "dog"), items), **changes)
 
 
@@ -119,7 +119,9 @@ def test_near_duplicates_that_were_not_looked_for_are_not_called_absent() -> Non
 
 
 def test_a_leak_names_every_split_however_many_copies_there_are() -> None:
-    items = tuple(Item(f"{n}.png", png(Image.fromarray(noise(0))), 0, "val" if n == 19 else "train") for n in range(20))
+    items = tuple(
+        Item(f"{n}.png", png(Image.fromarray(noise(0))), (0,), "val" if n == 19 else "train") for n in range(20)
+    )
     text = Page(inspection_page(inspect(Dataset("many", "many", ("a", "b"), items)))).text
     leaks = text[text.index("Leaks between splits 1") :]
     assert "val 19.png" in leaks and "and 14 more" in leaks
@@ -142,7 +144,7 @@ HOSTILE = [
 def test_names_of_strangers_are_text_and_nothing_else(name: str) -> None:
     same = png(Image.fromarray(noise(0)))
     sources = [same, png(Image.fromarray(noise(1)), transparency=(0, 0, 0)), same, b"no image", same]
-    items = tuple(Item(f"{name}{n}", source, n % 2, SPLITS[n % 3], name) for n, source in enumerate(sources))
+    items = tuple(Item(f"{name}{n}", source, (n % 2,), SPLITS[n % 3], name) for n, source in enumerate(sources))
     dataset = Dataset(name, name, (name, name + "'"), items, notes=(name,), split_note=name, passed_over={name: 1})
     text = inspection_page(inspect(dataset))
     text.encode("utf-8")
@@ -178,7 +180,7 @@ def test_pixels_in_memory_are_shown_as_pixels() -> None:
 
 
 def test_many_classes_are_folded_and_sampled() -> None:
-    items = tuple(Item(f"{n}.png", noise(n, (8, 8)), n // 2) for n in range(200))
+    items = tuple(Item(f"{n}.png", noise(n, (8, 8)), (n // 2,)) for n in range(200))
     page = Page(inspection_page(inspect(Dataset("many", "many", tuple(f"class{n}" for n in range(100)), items))))
     assert "the first 20 of 100 classes" in page.text and "80 more classes" in page.text
     assert "class99" in page.text and page.tags["details"] == 1
@@ -195,7 +197,7 @@ def test_the_page_is_bounded_for_thousands_of_images_with_hundreds_of_duplicates
     items, found = [], []
     for n in range(3_000):
         file = n % len(files)
-        items.append(Item(f"{'long name ' * 20}{n}.png", files[file], n % 30, SPLITS[n % 3]))
+        items.append(Item(f"{'long name ' * 20}{n}.png", files[file], (n % 30,), SPLITS[n % 3]))
         # 500 copies; the others only look like copies here so that their files need not differ.
         sha256 = (n % 2_500).to_bytes(32, "big")
         found.append(images[file]._replace(sha256=sha256, signature=b""))

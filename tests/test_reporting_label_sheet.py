@@ -38,7 +38,7 @@ def test_with_nothing_wrong_the_most_doubtful_are_shown_all_the_same() -> None:
 
 
 def test_strangers_names_are_escaped_and_a_gone_image_has_a_placeholder(tmp_path: Path) -> None:
-    items = [Item(f"<script>{at}", tmp_path / "gone.jpg", at % 2) for at in range(200)]
+    items = [Item(f"<script>{at}", tmp_path / "gone.jpg", (at % 2,)) for at in range(200)]
     page = label_sheet(audited(200, 0), items, name="<img src=x>", table="t.csv", note="that <b>backbone</b>")
     assert "<script" not in page and "<img src=x" not in page and "<b>backbone" not in page
     assert page.count("cannot be read</span>") == MIN_CARDS

@@ -49,7 +49,7 @@ def test_a_folder_holds_the_page_the_card_the_counts_and_every_plot(tmp_path: Pa
 
 def test_an_eval_has_no_curves_and_images_that_are_gone_are_no_trouble(tmp_path: Path) -> None:
     content = make_content(PETS, 30)
-    items = [Item(item.name, tmp_path / "gone.jpg", item.label) for item in content.items]
+    items = [Item(item.name, tmp_path / "gone.jpg", (item.label,)) for item in content.items]
     write_report_files(tmp_path, dataclasses.replace(content, items=items, history=()))
     assert {path.stem for path in (tmp_path / "plots").iterdir()} == {"confusion", "reliability", "risk_coverage"}
     assert (tmp_path / "report.html").exists()

@@ -195,7 +195,7 @@ def test_heat_maps_stand_beside_the_mistakes() -> None:
 
 def test_an_image_that_vanished_leaves_a_placeholder(tmp_path: Path) -> None:
     content = make_content(PETS, 60)
-    items = [Item(item.name, tmp_path / "gone.jpg", item.label) for item in content.items]
+    items = [Item(item.name, tmp_path / "gone.jpg", (item.label,)) for item in content.items]
     text = report_page(dataclasses.replace(content, items=items, overlays={}))
     page = Page(text)
     assert_self_contained(page)

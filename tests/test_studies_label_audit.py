@@ -152,7 +152,7 @@ def test_the_table_holds_all_images_and_finetune_reads_it(make_folder: Callable[
 
 
 def test_images_that_are_no_files_stand_in_the_table_by_name() -> None:
-    items = [Item(f"row{at}", b"", at % 2) for at in range(4)]
+    items = [Item(f"row{at}", b"", (at % 2,)) for at in range(4)]
     probs = np.tile(np.array([0.6, 0.4], dtype=np.float32), (4, 1))
     audit = rank(probs, np.array([0, 1, 0, 1]), ("a", "b"), np.ones(4, dtype=bool))
     rows = list(csv.DictReader(io.StringIO(audit_table(audit, items, [], Path("x.csv")))))

@@ -118,7 +118,7 @@ def model(narrow: None) -> Model:
 
 
 def test_undamaged_images_get_the_answers_of_eval_and_no_feature_is_cached(model: Model) -> None:
-    items = [Item(f"{at}", np.asarray(photo(at, (120, 80))), at % 2) for at in range(7)]
+    items = [Item(f"{at}", np.asarray(photo(at, (120, 80))), (at % 2,)) for at in range(7)]
     seen: list[tuple[int, int]] = []
     found = robustness(model, items, COMPUTE, on_progress=lambda *done: seen.append(done))
     assert seen[-1] == (7, 7) and not features_dir().exists()
@@ -128,7 +128,7 @@ def test_undamaged_images_get_the_answers_of_eval_and_no_feature_is_cached(model
 
 
 def test_one_image_is_enough(model: Model) -> None:
-    found = robustness(model, [Item("0", np.asarray(photo()), 0)], COMPUTE)
+    found = robustness(model, [Item("0", np.asarray(photo()), (0,))], COMPUTE)
     assert found.clean.value in {0, 1} and found.num_images == 1
 
 

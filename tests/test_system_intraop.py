@@ -14,7 +14,7 @@ from resnet_cli.system import intraop
 from resnet_cli.system.device import Compute
 from resnet_cli.system.intraop import ThreadTuner, fixed_threads, given_threads
 from resnet_cli.training.events import Event, ThreadsChanged
-from resnet_cli.training.loop import FitOptions, Task, fit
+from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch, StepTaker
 
@@ -167,7 +167,7 @@ def test_a_trial_leaves_no_trace_in_the_step() -> None:
 
 
 def trained(made: TrainState, *, epochs: int, compute: Compute = COMPUTE, on_event: Callable[[Event], None]) -> None:
-    task = Task(
+    task = TrainingTask(
         lambda epoch, done: iter([Batch(IMAGES, LABELS, 8)] * (4 - done)),
         lambda: scored(1.0, 0.5),
         lambda epoch: None,

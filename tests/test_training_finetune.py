@@ -142,7 +142,9 @@ def test_the_test_split_chooses_nothing(full_run: Trained, tmp_path: Path) -> No
     # The same finetune with other test labels must keep the same weights.
     values = {**TINY, "data": str(full_run.photos), "mode": "frozen", "weights": str(full_run.run), "epochs": 5}
     plan = make_plan(resolve(FinetuneConfig, values))
-    items = tuple(dataclasses.replace(item, label=0) if item.split == "test" else item for item in plan.dataset.items)
+    items = tuple(
+        dataclasses.replace(item, labels=(0,)) if item.split == "test" else item for item in plan.dataset.items
+    )
     other = dataclasses.replace(plan, dataset=dataclasses.replace(plan.dataset, items=items))
     results: list[FinetuneResult] = [run_plan(p, on_event=lambda event: None) for p in (plan, other)]
     states = [result.model.network.state_dict() for result in results]

@@ -17,7 +17,7 @@ from resnet_cli.heads.probabilities import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone
-from resnet_cli.training.loop import RETRY_RATE, FitOptions, Task, fit, selection_key
+from resnet_cli.training.loop import RETRY_RATE, FitOptions, TrainingTask, fit, selection_key
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.schedule import ScheduleName, lr_multiplier
 from resnet_cli.training.state import TrainState
@@ -109,7 +109,7 @@ def run(
         train_state.network.train()
 
     mode = set_train_mode or train_mode
-    task = Task(batches or batches_of(4), validate, mode, nn.functional.cross_entropy, steps_per_epoch)
+    task = TrainingTask(batches or batches_of(4), validate, mode, nn.functional.cross_entropy, steps_per_epoch)
     fit(train_state, task, FitOptions(**{"epochs": 3, **options}), compute=COMPUTE, callback=ran.kept, on_event=hear)
     return ran
 
@@ -377,7 +377,7 @@ def test_a_session_put_aside_after_an_epochs_last_step_goes_on_with_its_validati
 
     whole = session_of(linear())
     callback = Stopping(whole.network)
-    task = Task(batches_of(4), lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
+    task = TrainingTask(batches_of(4), lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 3)
     fit(whole, task, FitOptions(epochs=3), compute=COMPUTE, callback=callback, on_event=lambda event: None)
     assert callback.saved is not None
     again = session_of(linear())

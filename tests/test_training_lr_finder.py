@@ -18,7 +18,7 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import DivergedError
 from resnet_cli.model.network import ResNet50
 from resnet_cli.training import lr_finder
-from resnet_cli.training.loop import Task
+from resnet_cli.training.loop import TrainingTask
 from resnet_cli.training.lr_finder import HIGHEST, LOWEST, SAFETY, find_lr
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.state import TrainState
@@ -37,12 +37,12 @@ def digits_plan(**values: Any) -> Plan:
     return make_plan(resolve(FinetuneConfig, values))
 
 
-def lesson_on(inputs: Tensor) -> Task:
+def lesson_on(inputs: Tensor) -> TrainingTask:
     def batches(epoch: int, done: int) -> Iterator[Batch]:
         for rows in torch.split(torch.arange(64), 16)[done:]:
             yield Batch(inputs[rows], LABELS[rows], 16)
 
-    return Task(batches, lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 4)
+    return TrainingTask(batches, lambda: scored(1.0, 0.5), lambda epoch: None, nn.functional.cross_entropy, 4)
 
 
 def linear_session(peak: float = 0.01) -> TrainState:

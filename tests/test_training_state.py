@@ -22,7 +22,7 @@ from resnet_cli.system.device import Compute
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.checkpoint import Checkpoint
 from resnet_cli.training.events import Event, MemoryShort, RateLowered, StepDone, ignore
-from resnet_cli.training.loop import FitOptions, Task, fit
+from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.optimizers import Rates, make_optimizer
 from resnet_cli.training.schedule import ScheduleName
 from resnet_cli.training.state import TrainState
@@ -74,7 +74,7 @@ class Way:
         train_state.counters.micro_batch = self.micro_batch
         return train_state
 
-    def task(self, train_state: TrainState, poison: dict[tuple[int, int], float] | None = None) -> Task:
+    def task(self, train_state: TrainState, poison: dict[tuple[int, int], float] | None = None) -> TrainingTask:
         network = train_state.network
 
         def batches(epoch: int, done: int) -> Iterator[Batch]:
@@ -99,7 +99,7 @@ class Way:
             with torch.no_grad():
                 return validate(network(IMAGES).softmax(dim=1), LABELS)
 
-        return Task(batches, validate_network, set_train_mode, nn.functional.cross_entropy, STEPS)
+        return TrainingTask(batches, validate_network, set_train_mode, nn.functional.cross_entropy, STEPS)
 
     def options(self) -> FitOptions:
         return FitOptions(4, schedule=self.schedule, clip_grad=self.clip_grad, average_from=self.average_from)

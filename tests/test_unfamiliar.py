@@ -127,7 +127,7 @@ def from_python(folder: Path) -> Answers:
 
 
 def from_eval(folder: Path) -> Answers:
-    items = [Item(path.name, path, 0) for path in sorted((folder / "images").iterdir())]
+    items = [Item(path.name, path, (0,)) for path in sorted((folder / "images").iterdir())]
     of_model, of_file = (
         evaluate_predictor(open_predictor(path, device="cpu", precision="fp32"), items).is_unfamiliar
         for path in (folder / "model.safetensors", exported(folder, "model.onnx"))

@@ -7,12 +7,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import MAX_PIXELS, Pixels, decode, from_pixels, read_image
+from resnet_cli.task import TASKS, TaskName
 from resnet_cli.text import first_of
 
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -26,18 +29,31 @@ class Item:
     Attributes:
         name: Name in messages and in ``split.csv``: the path below the data folder, with ``/``.
         source: The file, its bytes, or the pixels uint8 [h x w x 3] of a data set in memory.
-        label: Index into the data set's classes.
+        labels: Indices into the data set's classes: exactly one in a single-label data set, any number in a multi-label
+            one, none for an image that is only predicted.
         split: The image's split.
         group: Name of its group, such as a patient or a scene, which stays in one split; empty for no group.
         max_pixels: Larger images are reported as unreadable.
+        unknown: Indices of the classes of which nobody knows whether the image belongs to them; multi-label only.
     """
 
     name: str
     source: Path | bytes | Pixels
-    label: int = 0
+    labels: tuple[int, ...] = ()
     split: Split = "train"
     group: str = ""
     max_pixels: int = MAX_PIXELS
+    unknown: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> int:
+        """The only label of an image of a single-label data set.
+
+        Raises:
+            ValueError: There is none, or more than one.
+        """
+        (only,) = self.labels
+        return only
 
     @property
     def location(self) -> str:
@@ -85,6 +101,7 @@ class Dataset:
         spec: What the user typed, made absolute: opening it again gives the same images.
         classes: Class names in index order.
         items: Images in a fixed order; their labels are indices into ``classes``.
+        task: Whether an image has one label or any number.
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
         notes: Observations about the source, for the user.
         split_note: Where the splits come from.
@@ -97,6 +114,7 @@ class Dataset:
     spec: str
     classes: tuple[str, ...]
     items: tuple[Item, ...]
+    task: TaskName = "single-label"
     mirror_safe: bool = True
     notes: tuple[str, ...] = ()
     split_note: str = ""
@@ -109,7 +127,12 @@ class Dataset:
         Args:
             hashes: Content hash of each item.
         """
-        rows = sorted((sha256, item.label, item.split) for sha256, item in zip(hashes, self.items, strict=True))
+        # The rows of single-label data are those of version 0.1.0, whose runs recorded this hash.
+        is_single = self.task == "single-label"
+        rows = sorted(
+            (sha256, item.label if is_single else (item.labels, item.unknown), item.split)
+            for sha256, item in zip(hashes, self.items, strict=True)
+        )
         return hashlib.sha256(repr((self.classes, rows)).encode("utf-8", "surrogateescape")).hexdigest()
 
     def split(self, name: Split) -> list[Item]:
@@ -117,13 +140,14 @@ class Dataset:
         return [item for item in self.items if item.split == name]
 
     def counts(self) -> dict[Split, list[int]]:
-        """Split -> number of images of each class."""
-        counted = Counter((item.split, item.label) for item in self.items)
+        """Split -> number of images of each class; an image with several labels counts for each of them."""
+        counted = Counter((item.split, label) for item in self.items for label in item.labels)
         return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
 
     def describe(self) -> str:
         """What the data set is: ``one folder per class: 2 classes, 398 images (245 train, 153 val)``."""
-        sizes = {split: sum(per_class) for split, per_class in self.counts().items() if any(per_class)}
+        num_images = Counter(item.split for item in self.items)
+        sizes = {split: num_images[split] for split in SPLITS if num_images[split]}
         splits = f" ({', '.join(f'{num:,} {split}' for split, num in sizes.items())})" if len(sizes) > 1 else ""
         facts = [
             "1 class" if len(self.classes) == 1 else f"{len(self.classes):,} classes",
@@ -152,7 +176,9 @@ class Dataset:
             )
         new_label = {self.classes.index(name): label for label, name in enumerate(classes)}
         items = tuple(
-            dataclasses.replace(item, label=new_label[item.label]) for item in self.items if item.label in new_label
+            _with_labels(item, new_label)
+            for item in self.items
+            if self.task == "multi-label" or item.label in new_label
         )
         return dataclasses.replace(self, classes=tuple(classes), items=items)
 
@@ -169,6 +195,28 @@ class Dataset:
                 f"{self.name} has {num} that the model does not have: {', '.join(unknown[:5])}",
                 hint=f"the model's classes: {first_of(classes, 20)}; choose with --classes, or rename the folders",
             )
-        index = [list(classes).index(name) for name in self.classes]
-        items = tuple(dataclasses.replace(item, label=index[item.label]) for item in self.items)
+        new_label = {label: list(classes).index(name) for label, name in enumerate(self.classes)}
+        items = tuple(_with_labels(item, new_label) for item in self.items)
         return dataclasses.replace(self, classes=tuple(classes), items=items)
+
+
+def targets_of(items: Sequence[Item], task: TaskName, num_classes: int) -> NDArray[np.integer[Any]]:
+    """The labels of images as training and metrics take them.
+
+    Args:
+        items: n images of a data set.
+        task: Whether an image has one label or any number.
+        num_classes: Number of classes, k.
+
+    Returns:
+        int64 [n], or int8 [n x k] of 1 (yes), 0 (no) and -1 (unknown).
+    """
+    return TASKS[task].encode([item.labels for item in items], [item.unknown for item in items], num_classes)
+
+
+def _with_labels(item: Item, new_label: Mapping[int, int]) -> Item:
+    """The image with other indices of its classes; classes without a new index are omitted."""
+    labels, unknown = (
+        tuple(new_label[label] for label in of_item if label in new_label) for of_item in (item.labels, item.unknown)
+    )
+    return dataclasses.replace(item, labels=labels, unknown=unknown)

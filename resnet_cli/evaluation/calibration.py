@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import NUMBERS_AT_ONCE, resamples_for
-from resnet_cli.heads.temperature import TINY, softmax
+from resnet_cli.heads.temperature import TINY
+from resnet_cli.task import softmax
 
 #: Bins of equal width over the probability of the predicted class. Source: Guo et al. 2017, section 2.
 NUM_BINS = 15

@@ -77,9 +77,12 @@ class EvaluationSet:
         Raises:
             DataError: The model does not know a class.
         """
-        labels = {item.name: item.label for item in self.dataset.relabel(model.classes).items}
+        relabeled = {item.name: item for item in self.dataset.relabel(model.classes).items}
         chosen = self.items if items is None else items
-        return [dataclasses.replace(item, label=labels[item.name]) for item in chosen]
+        return [
+            dataclasses.replace(item, labels=relabeled[item.name].labels, unknown=relabeled[item.name].unknown)
+            for item in chosen
+        ]
 
     def trust_note(self, model: Known, best_epoch: object) -> str:
         """A sentence fragment on how far the metrics can be trusted.

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from resnet_cli.task import softmax
 
 #: Range of the scale of logits (one over the temperature), and how many times the interval of its logarithm is halved.
 SCALES = (2.0**-4, 2.0**8)
 HALVINGS = 20
 #: Replaces a probability of zero before taking its logarithm.
 TINY = float(np.finfo(np.float32).tiny)
-
-FloatT = TypeVar("FloatT", bound=np.floating[Any])
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
@@ -42,10 +42,3 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
         else:
             high = middle
     return math.exp(-(low + high) / 2)
-
-
-def softmax(logits: NDArray[FloatT]) -> NDArray[FloatT]:
-    """Logits [n x k] -> probabilities [n x k]."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[FloatT] = odds / odds.sum(axis=1, keepdims=True)
-    return shares

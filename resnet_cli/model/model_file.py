@@ -22,6 +22,7 @@ from resnet_cli.model.network import NUM_FEATURES, ResNet50, load_tensors
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import atomic_path, file_version, sha256_of
+from resnet_cli.task import TaskName
 from resnet_cli.text import Summarized
 
 #: Name of the model file in a run folder.
@@ -65,6 +66,8 @@ class Model(Summarized):
         exemplars: Features of a few images per class; None for weights of other programs.
         reliability: Results on the validation split; None for weights of other programs.
         version: State of the file when it was loaded, from :func:`~resnet_cli.system.paths.file_version`.
+        task: Whether an image has one label or any number.
+        thresholds: The least probability at which each class is predicted, [k]; multi-label only.
     """
 
     network: ResNet50
@@ -77,6 +80,8 @@ class Model(Summarized):
     exemplars: Exemplars | None = None
     reliability: Reliability | None = None
     version: tuple[int, int, int] | None = dataclasses.field(default=None, compare=False)
+    task: TaskName = "single-label"
+    thresholds: tuple[float, ...] = ()
 
     @property
     def sha256(self) -> str:

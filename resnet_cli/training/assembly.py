@@ -68,6 +68,7 @@ def build_model(
         network=trained.eval(),
         classes=plan.dataset.classes,
         preprocess=plan.preprocess,
+        task=plan.dataset.task,
         hidden=plan.hidden,
         provenance=_provenance(plan, best),
         path=path,

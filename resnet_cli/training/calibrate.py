@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.dataset import Dataset, targets_of
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.heads.temperature import fit_temperature
 from resnet_cli.model.features import extract_features
@@ -38,9 +38,9 @@ def calibrate_model(
     stored = model.exemplars
     new = [] if stored else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
     features = extract_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
-    val_rows = features[: len(val)], torch.tensor([item.label for item in val])
+    val_rows = features[: len(val)], torch.from_numpy(targets_of(val, dataset.task, len(model.classes)))
     if stored is None:
-        train_rows = features[len(val) :], torch.tensor([item.label for item in new])
+        train_rows = features[len(val) :], torch.from_numpy(targets_of(new, dataset.task, len(model.classes)))
         stored = exemplars.choose_exemplars(train_rows, val_rows, num_classes=len(model.classes), seed=seed)
     probs = head_probs(model.network.fc, val_rows[0]).double()
     labels = val_rows[1].numpy()

@@ -30,7 +30,7 @@ GPU_STEPS_PER_LOOK = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What differs between training a head on features and a network on images.
 
     Attributes:
@@ -94,7 +94,7 @@ class Callback(Protocol):
 
 def fit(
     train_state: TrainState,
-    task: Task,
+    task: TrainingTask,
     options: FitOptions,
     *,
     compute: Compute,
@@ -164,7 +164,7 @@ def _make_tuner(train_state: TrainState, compute: Compute, on_event: OnEvent, di
 @dataclasses.dataclass
 class _Trainer:
     train_state: TrainState
-    task: Task
+    task: TrainingTask
     options: FitOptions
     compute: Compute
     callback: Callback

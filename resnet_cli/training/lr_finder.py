@@ -7,7 +7,7 @@ import math
 
 from resnet_cli.errors import DivergedError
 from resnet_cli.system.device import Compute
-from resnet_cli.training.loop import Task
+from resnet_cli.training.loop import TrainingTask
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch, StepTaker
 
@@ -23,7 +23,7 @@ DIVERGING = 4.0
 SAFETY = 0.1
 
 
-def find_lr(train_state: TrainState, task: Task, *, compute: Compute) -> float:
+def find_lr(train_state: TrainState, task: TrainingTask, *, compute: Compute) -> float:
     """Finds the peak learning rate of the backbone; the other groups keep their ratio to it.
 
     Args:
@@ -63,5 +63,5 @@ def find_lr(train_state: TrainState, task: Task, *, compute: Compute) -> float:
     return SAFETY * best_lr
 
 
-def _repeated(task: Task) -> itertools.chain[Batch]:
+def _repeated(task: TrainingTask) -> itertools.chain[Batch]:
     return itertools.chain.from_iterable(task.batches(epoch, 0) for epoch in itertools.count(1))

@@ -35,7 +35,7 @@ from resnet_cli.training.events import (
 )
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.head_start import start_steps
-from resnet_cli.training.loop import FitOptions, Task, fit
+from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult, write_report
@@ -188,7 +188,9 @@ class TrainingRun:
         self._on_event(EpochDone(record, self._callback.keep_if_best(record)))
         return record
 
-    def _fit(self, train_state: TrainState, task: Task, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
+    def _fit(
+        self, train_state: TrainState, task: TrainingTask, found: tuple[Checkpoint, tuple[str, ...]] | None
+    ) -> None:
         plan = self._plan
         if found is not None:
             checkpoint, warnings = found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from resnet_cli.data.dataset import Item, Split
+from resnet_cli.data.dataset import Item, Split, targets_of
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50
@@ -29,7 +29,8 @@ def split_features(
         on_progress: Called with (images done, images in all).
 
     Returns:
-        Features [n x 2048] and labels int64 [n] of each split; empty in all processes but the main one.
+        Features [n x 2048] and targets of each split; empty in all processes but the main one. Targets are int64 [n] of
+        single-label data, and int8 [n x k] of multi-label data.
     """
     items = {split: plan.dataset.split(split) for split in splits}
     all_items = [item for split in splits for item in items[split]]
@@ -45,6 +46,6 @@ def split_features(
         return {}
     parts = torch.split(compute(all_items), [len(items[split]) for split in splits])
     return {
-        split: (part, torch.tensor([item.label for item in items[split]], dtype=torch.int64))
+        split: (part, torch.from_numpy(targets_of(items[split], plan.dataset.task, len(plan.dataset.classes))))
         for split, part in zip(splits, parts, strict=True)
     }

@@ -19,7 +19,7 @@ from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.training import defaults
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
-from resnet_cli.training.loop import FitOptions, Task, fit, selection_key
+from resnet_cli.training.loop import FitOptions, TrainingTask, fit, selection_key
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
@@ -75,7 +75,7 @@ class HeadTraining:
         """A copy of the current head, on the CPU, for raw features."""
         return fold_standardization(self.head, self._mean, self._std)
 
-    def task(self) -> Task:
+    def task(self) -> TrainingTask:
         """Batches, loss and validation for the training loop."""
         plan, labels = self._plan, self._labels
         num_images = len(labels)
@@ -102,7 +102,7 @@ class HeadTraining:
         def validate_head() -> Validation:
             return validate(head_probs(self.raw_head(), self._val[0]), self._val[1])
 
-        return Task(
+        return TrainingTask(
             batches,
             validate_head,
             set_train_mode,

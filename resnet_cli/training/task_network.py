@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from resnet_cli.data.dataset import Item, targets_of
 from resnet_cli.data.inspection.scan import raise_unreadable
 from resnet_cli.data.loading import load_batches
 from resnet_cli.data.views.batched import to_device
@@ -22,7 +23,7 @@ from resnet_cli.system.device import memory_errors_named
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.batchnorm import smallest_pass
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
-from resnet_cli.training.loop import Task
+from resnet_cli.training.loop import TrainingTask
 from resnet_cli.training.losses import balanced_order, make_loss
 from resnet_cli.training.mixing import mix
 from resnet_cli.training.optimizers import STAGES, make_optimizer, stage_of
@@ -78,7 +79,7 @@ class NetworkTraining:
         )
         self.train_state.counters.micro_batch = plan.micro_batch
 
-    def task(self) -> Task:
+    def task(self) -> TrainingTask:
         """Batches, loss and validation for the training loop; prepares the stored training images."""
         plan = self._plan
         # Now and not in the first step: interrupts are not deferred yet, and fit_memory is done.
@@ -90,7 +91,7 @@ class NetworkTraining:
             balance=plan.balance,
             device=plan.compute.device,
         )
-        return Task(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
+        return TrainingTask(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
 
     def fit_memory(self) -> None:
         """Halves the micro-batch until a step fits into the memory of the device.
@@ -125,6 +126,7 @@ class NetworkTraining:
     def _batches(self, epoch: int, done: int) -> Iterator[Batch]:
         plan, train, device = self._plan, self._train, self._plan.compute.device
         seed = plan.config.seed
+        targets = self._targets(train)
         rng = np.random.default_rng((seed, epoch))
         if plan.balance == "sampler":
             order = balanced_order([item.label for item in train], len(train), rng)
@@ -135,7 +137,7 @@ class NetworkTraining:
         is_mixed = bool(plan.mixup or plan.cutmix) and epoch <= plan.epochs - plan.mix_off_epochs
         views = self._views.batches(shares, epoch=epoch, size=self._size(epoch))
         for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
-            labels = to_device(torch.tensor([train[index].label for index in share]), torch.device(device))
+            labels = to_device(targets[share], torch.device(device))
             with memory_errors_named(len(labels)):
                 images = plan.preprocess.normalize(plan.compute.to_device(pixels))
             if is_mixed:
@@ -145,6 +147,10 @@ class NetworkTraining:
                     images, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
                 )
             yield Batch(images, labels, len(chunk))
+
+    def _targets(self, items: Sequence[Item]) -> Tensor:
+        dataset = self._plan.dataset
+        return torch.from_numpy(targets_of(items, dataset.task, len(dataset.classes)))
 
     @functools.cached_property
     def _views(self) -> Views:
@@ -191,7 +197,7 @@ class NetworkTraining:
         # Each image belongs to one process, so the sum over processes has every probability once.
         probs = probs.to(plan.compute.device)
         self._distributed.all_reduce_([probs])
-        return validate(probs.cpu(), torch.tensor([item.label for item in val]))
+        return validate(probs.cpu(), self._targets(val))
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:

@@ -54,7 +54,7 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
     # A few images serve all items: what is in them is of no interest, that each is read is.
     pixels = [rng.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8) for _ in range(min(num, 50))]
     items = [
-        Item(name, pixels[n % len(pixels)], int(label), "test")
+        Item(name, pixels[n % len(pixels)], (int(label),), "test")
         for n, (name, label) in enumerate(zip(evaluation.names, evaluation.labels, strict=True))
     ]
     known = Reliability(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images import MAX_PIXELS, Pixels
+from resnet_cli.task import TaskName
 
 
 class LabeledImage(NamedTuple):
@@ -20,16 +21,28 @@ class LabeledImage(NamedTuple):
     Attributes:
         name: Name of the future item.
         source: The file, its bytes, or its pixels uint8 [h x w x 3].
-        label: Name of the class.
+        labels: Names of its classes: exactly one in a single-label data set, any number in a multi-label one.
         split: Name of the split; ``train`` if the source does not give one.
         group: Name of the group; empty if the source does not give one.
+        unknown: Names of the classes of which nobody knows whether the image belongs to them; multi-label only.
     """
 
     name: str
     source: Path | bytes | Pixels
-    label: str
+    labels: tuple[str, ...]
     split: Split = "train"
     group: str = ""
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The only class of an image of a single-label data set.
+
+        Raises:
+            ValueError: There is none, or more than one.
+        """
+        (only,) = self.labels
+        return only
 
 
 class Ignored(NamedTuple):
@@ -61,6 +74,8 @@ def build_dataset(
     split_note: str = "",
     reading: str = "",
     mirror_safe: bool = True,
+    task: TaskName = "single-label",
+    classes: Iterable[str] = (),
 ) -> Dataset:
     """Builds a data set: classes are the union over the splits, sorted by name; items are sorted too.
 
@@ -77,18 +92,34 @@ def build_dataset(
         split_note: Where the splits come from.
         reading: How DATA was understood, in a few words.
         mirror_safe: Whether a mirrored image still belongs to its class.
+        task: Whether an image has one label or any number.
+        classes: Further classes, which no image may have.
     """
     found = list(images)
+    # Few sets for many images: each name is looked at once.
+    sets = {names for image in found for names in (image.labels, image.unknown)}
+    clean = {names: tuple(map(_clean_name, names)) for names in sets}
     for index, image in enumerate(found):
-        class_name = unicodedata.normalize("NFC", image.label).strip() or image.label
-        if class_name != image.label:
-            found[index] = image._replace(label=class_name)
-    found.sort(key=lambda image: (image.label, image.split, image.name))
-    classes = tuple(sorted({image.label for image in found}))
-    label = {class_name: index for index, class_name in enumerate(classes)}
+        labels, unknown = clean[image.labels], clean[image.unknown]
+        if (labels, unknown) != (image.labels, image.unknown):
+            found[index] = image._replace(labels=labels, unknown=unknown)
+    found.sort(key=lambda image: (image.labels, image.split, image.name))
+    all_classes = tuple(sorted({name for names in clean.values() for name in names} | set(map(_clean_name, classes))))
+    label = {class_name: index for index, class_name in enumerate(all_classes)}
+    # Equal sets are one object: a million images then take no more memory for them.
+    indices = {names: tuple(sorted({label[name] for name in names})) for names in clean.values()}
     limit = max_pixels or MAX_PIXELS
     items = tuple(
-        Item(image.name, image.source, label[image.label], image.split, image.group, limit) for image in found
+        Item(
+            image.name,
+            image.source,
+            indices[image.labels],
+            image.split,
+            image.group,
+            limit,
+            indices[image.unknown],
+        )
+        for image in found
     )
     all_notes = [*notes]
     if ignored.unlabelled:
@@ -98,14 +129,19 @@ def build_dataset(
     return Dataset(
         name=name,
         spec=spec,
-        classes=classes,
+        classes=all_classes,
         items=items,
+        task=task,
         notes=tuple(all_notes),
         split_note=split_note,
         reading=reading,
         mirror_safe=mirror_safe,
         passed_over={key: count for key, count in ignored._asdict().items() if count},
     )
+
+
+def _clean_name(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip() or name
 
 
 def group_items(dataset: Dataset, group_by: str) -> Dataset:

@@ -10,6 +10,7 @@ from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.labeled import Ignored, LabeledImage
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
+from resnet_cli.task import TaskName
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Reading:
         notes: Observations for the user, such as what was not used and how to use it.
         ignored: Numbers of files that were not used.
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
+        task: Whether an image has one label or any number.
+        classes: Further classes, which no image may have, such as a column in which no row says yes.
         no_effect: Fields of DataConfig whose flags have no effect on this kind of data.
     """
 
@@ -33,6 +36,8 @@ class Reading:
     notes: tuple[str, ...] = ()
     ignored: Ignored = field(default_factory=Ignored)
     mirror_safe: bool = True
+    task: TaskName = "single-label"
+    classes: tuple[str, ...] = ()
     no_effect: tuple[str, ...] = ()
 
 

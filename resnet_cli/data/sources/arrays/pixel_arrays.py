@@ -199,7 +199,7 @@ def _refuse_labels(where: str, why: str) -> NoReturn:
 def labeled_images(pixels: Pixels, labels: Sequence[str], split: Split) -> list[LabeledImage]:
     """Labeled images that are views of one array [n x h x w x 3], named ``train/0000012``."""
     return [
-        LabeledImage(f"{split}/{index:07d}", image, label, split)
+        LabeledImage(f"{split}/{index:07d}", image, (label,), split)
         for index, (image, label) in enumerate(zip(np.asarray(pixels), labels, strict=True))
     ]
 

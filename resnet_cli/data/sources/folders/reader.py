@@ -165,7 +165,7 @@ class _Found:
 
     def _add(self, folder: Folder, labeled: Iterable[tuple[str, str]], split: Split) -> None:
         start, path = folder.child(""), os.path.join(self._layout.survey.path(folder.name), "")
-        self.images += [LabeledImage(start + name, Path(path + name), label, split) for name, label in labeled]
+        self.images += [LabeledImage(start + name, Path(path + name), (label,), split) for name, label in labeled]
 
     def _add_others(self, folder: Folder) -> None:
         self.num_hidden += folder.num_hidden

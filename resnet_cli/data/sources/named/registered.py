@@ -122,7 +122,7 @@ def _read_with_torchvision(name: str, root: Path) -> tuple[tuple[str, ...], list
     for part in parts:
         if isinstance(part.images, list):
             items += [
-                Item(path.relative_to(root).as_posix(), path, label, part.split)
+                Item(path.relative_to(root).as_posix(), path, (label,), part.split)
                 for path, label in zip(part.images, part.labels, strict=True)
             ]
         else:
@@ -136,6 +136,6 @@ def _items(
     """Items that are views of one array [n x h x w x 3], named like files so that a split file can list them."""
     width = len(str(len(images) - 1))
     return [
-        Item(f"{prefix}/{classes[label]}/{index:0{width}d}", image, int(label), split)
+        Item(f"{prefix}/{classes[label]}/{index:0{width}d}", image, (int(label),), split)
         for index, (image, label) in enumerate(zip(images, labels, strict=True))
     ]

@@ -70,7 +70,7 @@ def name_classes(images: Sequence[LabeledImage], file: Path, survey: Survey) -> 
         survey: The content of DATA.
     """
     names, note = class_names({image.label for image in images}, file, survey)
-    named = [image._replace(label=names[image.label]) for image in images] if names else list(images)
+    named = [image._replace(labels=(names[image.label],)) for image in images] if names else list(images)
     return named, [note] if note else []
 
 

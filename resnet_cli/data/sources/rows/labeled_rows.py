@@ -111,7 +111,7 @@ class _Found:
         image = LabeledImage(
             name=self._name(path),
             source=path if row.data is None else row.data,
-            label=row.label,
+            labels=(row.label,),
             split=read_split(row.split or file.split, where),
             group=row.group,
         )

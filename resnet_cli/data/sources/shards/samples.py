@@ -148,7 +148,7 @@ def to_classes(parts: Sequence[tuple[str, Split, Samples]]) -> tuple[list[Labele
                     f"{sample.fields[field]}: contains no label",
                     hint="give each sample a file KEY.cls with the number or name of its class",
                 )
-            images.append(LabeledImage(prefix + sample.name, sample.image, label, split))
+            images.append(LabeledImage(prefix + sample.name, sample.image, (label,), split))
     notes = list(dict.fromkeys(note for _, _, samples in parts for note in samples.notes))
     labels = {image.label for image in images}
     if field == "txt" and len(images) < 2 * len(labels):
