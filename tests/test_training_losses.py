@@ -9,13 +9,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn import functional as F
 
-from resnet_cli.training.losses import Balance, LossName, balanced_order, make_loss
+from resnet_cli.training.losses import Balance, LossName, make_loss
 
 K = 4
 COUNTS = (50, 5, 30, 15)
@@ -158,30 +156,3 @@ def test_smoothing_spreads_its_share_over_all_classes() -> None:
     for name in get_args(LossName):
         found = loss_of(name, "none", 0.2, LOGITS, LABELS)
         assert torch.allclose(found, loss_of(name, "none", 0.0, LOGITS, smooth), rtol=1e-5)
-
-
-labels_lists = st.lists(st.integers(0, 6), min_size=1, max_size=40)
-
-
-@given(labels=labels_lists, num=st.integers(0, 120), seed=st.integers(0, 99))
-def test_a_balanced_epoch_shows_each_class_equally_often(labels: list[int], num: int, seed: int) -> None:
-    order = balanced_order(labels, num, np.random.default_rng(seed))
-    assert len(order) == num
-    times = [sum(labels[index] == label for index in order) for label in set(labels)]
-    assert max(times) - min(times) <= 1
-
-
-@given(labels=labels_lists, num=st.integers(0, 120), seed=st.integers(0, 99))
-def test_no_image_comes_again_before_all_others_of_its_class(labels: list[int], num: int, seed: int) -> None:
-    order = balanced_order(labels, num, np.random.default_rng(seed))
-    for label in set(labels):
-        shown = [index for index in order if labels[index] == label]
-        for start in range(0, len(shown), size := labels.count(label)):
-            cycle = shown[start : start + size]
-            assert len(set(cycle)) == len(cycle)
-
-
-def test_a_balanced_epoch_is_a_function_of_its_generator() -> None:
-    labels = [0] * 30 + [1] * 3
-    first, second, other = (balanced_order(labels, 33, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first == second != other

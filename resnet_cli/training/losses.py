@@ -71,7 +71,7 @@ def make_loss(
         label_smoothing: Share of each target that is spread over all classes, in [0, 1).
         class_counts: Number of training images of each class, in index order; may be 0.
         balance: ``weights`` weights the images of small classes more, ``logit-adjust`` demands larger margins
-            of small classes over large ones. ``sampler`` is :func:`balanced_order` and does not change the loss.
+            of small classes over large ones. ``sampler`` changes the order of the images and not the loss.
         device: Device of the logits.
 
     Source: weights: scikit-learn's ``compute_class_weight("balanced")``. Logit adjustment: Menon et al. 2021,
@@ -83,31 +83,6 @@ def make_loss(
     weights = num_images / (num_present * counts) if balance == "weights" else None
     offsets = np.log(counts / num_images) if balance == "logit-adjust" else None
     return Loss(name, label_smoothing, _on(device, weights), _on(device, offsets))
-
-
-def balanced_order(labels: Sequence[int], num: int, rng: np.random.Generator) -> list[int]:
-    """Order of an epoch in which all classes are equally frequent.
-
-    Args:
-        labels: Labels of the training images.
-        num: Number of images in the epoch.
-        rng: Random generator.
-
-    Returns:
-        Indices into ``labels``. The counts of the classes differ by at most one; each image of a class is used once, in
-        random order, before any of them is used again.
-    """
-    of_image = np.asarray(labels)
-    present = rng.permutation(np.unique(of_image))
-    of_step = rng.permutation(np.resize(present, num))
-    order = np.empty(num, dtype=np.int64)
-    for label in present:
-        images, steps = np.flatnonzero(of_image == label), np.flatnonzero(of_step == label)
-        rounds = -(-len(steps) // len(images))
-        shuffled = [rng.permutation(images) for _ in range(rounds)]
-        order[steps] = np.concatenate([*shuffled, images[:0]])[: len(steps)]
-    found: list[int] = order.tolist()
-    return found
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from resnet_cli.runs import EpochRecord
 from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.training import defaults
 from resnet_cli.training.averaging import WeightAverage
+from resnet_cli.training.balanced_order import balanced_order
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
 from resnet_cli.training.loop import FitOptions, TrainingTask, fit, selection_key
-from resnet_cli.training.losses import balanced_order, make_loss
+from resnet_cli.training.losses import make_loss
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.state import TrainState
@@ -90,7 +91,7 @@ class HeadTraining:
         def batches(epoch: int, done: int) -> Iterator[Batch]:
             rng = np.random.default_rng((plan.config.seed, epoch))
             if plan.balance == "sampler":
-                order = torch.tensor(balanced_order(labels.tolist(), num_images, rng))
+                order = torch.tensor(balanced_order(labels.numpy(force=True), num_images, rng))
             else:
                 order = torch.from_numpy(rng.permutation(num_images))
             for rows in torch.split(order.to(self.compute.device), plan.batch_size)[done:]:

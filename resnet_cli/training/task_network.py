@@ -21,10 +21,11 @@ from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.training.averaging import WeightAverage
+from resnet_cli.training.balanced_order import balanced_order
 from resnet_cli.training.batchnorm import smallest_pass
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.loop import TrainingTask
-from resnet_cli.training.losses import balanced_order, make_loss
+from resnet_cli.training.losses import make_loss
 from resnet_cli.training.mixing import mix
 from resnet_cli.training.optimizers import STAGES, make_optimizer, stage_of
 from resnet_cli.training.plan import Plan
