@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.evaluation.intervals import Interval, wilson
-from resnet_cli.model.reliability import OperatingPoint, Reliability, select_threshold
+from resnet_cli.model.operating_point import OperatingPoint, select_threshold
+from resnet_cli.model.reliability import Reliability
 
 #: Coverages in the table: shares of images that keep their prediction.
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)

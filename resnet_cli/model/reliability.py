@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ConfigError, ModelError
+from resnet_cli.errors import ModelError
+from resnet_cli.model.operating_point import select_threshold
 from resnet_cli.text import percent
 
 #: Number of nearest exemplars that an image is compared with.
@@ -21,22 +22,45 @@ NUM_NEAREST = 20
 VARIANCE_FLOOR = 0.1
 #: Share of validation images that count as familiar.
 KNOWN_SHARE = 0.95
-#: Confidence level of the bound on the error of an operating point, over the choice of the validation images.
-CERTAINTY = 0.95
-#: Number of starting points of the search for a threshold: the fewest images that can be enough, and twice and four
-#: times as many, which can include a mistake or more.
-NUM_STARTS = 3
-#: Number of steps of the search over all images.
-NUM_STEPS = 100
 #: What is said about an image whose novelty is above :attr:`Reliability.most_novel`.
 UNLIKE = "unlike the training images"
 #: Images compared at once: their similarities to 2,000 exemplars take 8 MB.
 ROWS_AT_ONCE = 1024
 
 
+class ValidationResults:
+    """What a model's results on its validation split tell for every task: which images count as familiar.
+
+    Attributes:
+        novelty: Novelty of each image, see :func:`novelty`, float32 [v].
+    """
+
+    novelty: NDArray[np.float32]
+
+    @functools.cached_property
+    def most_novel(self) -> float:
+        """The novelty up to which an image counts as familiar: ``KNOWN_SHARE`` of validation images do.
+
+        Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, if there is one.
+        """
+        return float(np.sort(self.novelty)[self._rank - 1])
+
+    @property
+    def false_alarms(self) -> float:
+        """Expected share of new images above ``most_novel`` among images like the validation images.
+
+        At most ``1 - KNOWN_SHARE`` with 19 images or more; with fewer no threshold among them can keep it so low.
+        """
+        return 1 - self._rank / (len(self.novelty) + 1)
+
+    @property
+    def _rank(self) -> int:
+        return min(len(self.novelty), math.ceil((len(self.novelty) + 1) * KNOWN_SHARE))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reliability:
-    """A model's results on its validation split, from which the rules for abstaining are derived.
+class Reliability(ValidationResults):
+    """A single-label model's results on its validation split, from which the rules for abstaining are derived.
 
     Attributes:
         confidence: Probability of each image's predicted class, at the model's temperature, float32 [v].
@@ -61,43 +85,6 @@ class Reliability:
             and bool(((self.confidence >= 0) & (self.confidence <= 1.00001)).all())
             and bool(np.isfinite(self.novelty).all())
         )
-
-    @functools.cached_property
-    def most_novel(self) -> float:
-        """The novelty up to which an image counts as familiar: ``KNOWN_SHARE`` of validation images do.
-
-        Source: the conformal quantile of Vovk et al. 2005, ``ceil((v + 1) * share)`` smallest, if there is one.
-        """
-        return float(np.sort(self.novelty)[self._rank - 1])
-
-    @property
-    def false_alarms(self) -> float:
-        """Expected share of new images above ``most_novel`` among images like the validation images.
-
-        At most ``1 - KNOWN_SHARE`` with 19 images or more; with fewer no threshold among them can keep it so low.
-        """
-        return 1 - self._rank / (len(self.novelty) + 1)
-
-    @property
-    def _rank(self) -> int:
-        return min(len(self.novelty), math.ceil((len(self.novelty) + 1) * KNOWN_SHARE))
-
-
-@dataclasses.dataclass(frozen=True)
-class OperatingPoint:
-    """A confidence threshold, with its coverage and error on the validation images.
-
-    Attributes:
-        min_prob: The threshold.
-        coverage: Share of validation images that reach it.
-        error: Share of wrong predictions among them.
-        error_bound: Upper bound of the share of wrong predictions among new images of the same kind.
-    """
-
-    min_prob: float
-    coverage: float
-    error: float
-    error_bound: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +158,9 @@ def abstention(reliability: Reliability | None, *, threshold: float = 0.0, targe
     return Abstention(threshold, unfamiliar=True)
 
 
-def is_unfamiliar(novelty: NDArray[np.float32] | None, reliability: Reliability | None) -> NDArray[np.bool_] | None:
+def is_unfamiliar(
+    novelty: NDArray[np.float32] | None, reliability: ValidationResults | None
+) -> NDArray[np.bool_] | None:
     """Whether images are unlike the training images: the one rule of every command, report and export.
 
     Args:
@@ -229,80 +218,6 @@ class NoveltyScorer:
             nearest = np.partition(cosines, -num_nearest, axis=1)[:, -num_nearest:]
             found[start : start + ROWS_AT_ONCE] = 1 - nearest.mean(axis=1)
         return found
-
-
-def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], target_error: float) -> OperatingPoint:
-    """Selects the lowest threshold whose error stays below a target at a confidence level of 95 %.
-
-    The bound holds only for new images from the same distribution as the validation images.
-
-    Thresholds are tested from high to low until the bound fails, so the significance level is divided only among the
-    ``NUM_STARTS`` starting points (fixed sequence testing), not among all thresholds. A binary search over all
-    thresholds, as in SGR, divides it among all of its steps, and starts with too few images for any bound to hold.
-
-    Args:
-        confidence: Probabilities of the predicted classes of the validation images, [v].
-        is_right: Whether each prediction is correct, [v].
-        target_error: Largest accepted share of wrong predictions, in (0, 1).
-
-    Raises:
-        ConfigError: No threshold meets the target: there are too few images, or too many wrong predictions.
-
-    Source: selection by a bound: Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500; fixed sequences with
-    several starts: Angelopoulos et al. 2021, https://arxiv.org/abs/2110.01052, section 4; the bound: Clopper and
-    Pearson 1934, https://doi.org/10.1093/biomet/26.4.404.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    ranked, wrong = confidence[order], np.cumsum(~is_right[order])
-    num, doubt = len(order), (1 - CERTAINTY) / NUM_STARTS
-    # The number of images that is enough if all predictions are correct.
-    needed = math.ceil(math.log(doubt) / math.log1p(-target_error))
-    ends = _ends_of_ties(ranked)
-    found = None
-    for start in range(NUM_STARTS):
-        for num_kept in _steps(ends, needed * 2**start):
-            num_wrong = int(wrong[num_kept - 1])
-            bound = error_bound(num_wrong, num_kept, doubt)
-            if bound > target_error:
-                break
-            if found is None or num_kept / num > found.coverage:
-                min_prob = float(ranked[num_kept - 1])
-                found = OperatingPoint(min_prob, num_kept / num, num_wrong / num_kept, bound)
-    if found is None:
-        reason = f"{num:,} validation images" if num < needed else "these predictions"
-        raise ConfigError(
-            f"--target-error {target_error:.2%}: no threshold can guarantee that with {reason}",
-            hint=f"give it at least {needed:,} validation images, or allow a larger share"
-            if num < needed
-            else "allow a larger share, or train a better model",
-        )
-    return found
-
-
-def _ends_of_ties(ranked: NDArray[Any]) -> NDArray[np.int64]:
-    """Number of images that reach each threshold; images with the same probability reach it together."""
-    return np.append(np.flatnonzero(np.diff(ranked)) + 1, len(ranked))
-
-
-def _steps(ends: NDArray[np.int64], start: int) -> NDArray[np.int64]:
-    """Numbers of images to test, from ``start`` up, in steps of about a hundredth of all images."""
-    wanted = np.arange(start, ends[-1] + 1, max(1, ends[-1] // NUM_STEPS))
-    if start <= ends[-1]:
-        wanted = np.append(wanted, ends[-1])
-    return np.unique(ends[np.searchsorted(ends, wanted)])
-
-
-def error_bound(num_wrong: int, num: int, doubt: float) -> float:
-    """Upper end of the one-sided Clopper-Pearson interval of a share.
-
-    Args:
-        num_wrong: Number of wrong predictions.
-        num: Number of predictions, at least 1.
-        doubt: Probability that the bound does not hold.
-    """
-    from scipy.stats import beta
-
-    return 1.0 if num_wrong == num else float(beta.ppf(1 - doubt, num_wrong + 1, num - num_wrong))
 
 
 def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
