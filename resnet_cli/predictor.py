@@ -122,7 +122,7 @@ class TorchPredictor(Predictor[Pixels]):
         from resnet_cli.heads.probabilities import head_probs
 
         features = self._backbone(stack(inputs))
-        probs = head_probs(self.model.network.fc, features, self.temperature)
+        probs = head_probs(self.model.network.fc, features, self.temperature, task=self.task)
         rows = features.numpy()
         novelty = None if self._novelty_scorer is None else self._novelty_scorer.novelty(rows)
         return ModelOutput(probs.numpy(), novelty, rows)

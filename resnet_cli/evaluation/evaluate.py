@@ -54,7 +54,7 @@ def evaluate(
         features = extract_features(
             model.network, items, model.preprocess, compute, mirrored=mirrored, on_progress=of_all
         )
-        probs.append(head_probs(model.network.fc, features, model.temperature))
+        probs.append(head_probs(model.network.fc, features, model.temperature, task=model.task))
         if not mirrored and model.reference is not None:
             novel = novelty(features.numpy(), model.reference)
     mean = torch.stack(probs).mean(dim=0)

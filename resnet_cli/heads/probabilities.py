@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from resnet_cli.heads.temperature import fit_temperature
+from resnet_cli.task import TaskName
+
+#: Task -> logits [n x k] to probabilities [n x k].
+ACTIVATIONS: Mapping[TaskName, Callable[[Tensor], Tensor]] = {
+    "single-label": lambda logits: torch.softmax(logits, dim=1),
+    "multi-label": torch.sigmoid,
+}
 
 
-def head_probs(head: nn.Module, features: Tensor, temperature: float = 1.0) -> Tensor:
-    """Features [n x 2048] -> probabilities [n x k] whose rows add up to 1, both on the CPU, in float32.
+def head_probs(
+    head: nn.Module, features: Tensor, temperature: float = 1.0, *, task: TaskName = "single-label"
+) -> Tensor:
+    """Features [n x 2048] -> probabilities [n x k], both on the CPU, in float32.
 
     Args:
         head: Head from :func:`~resnet_cli.model.network.make_head`, on any device and in any mode; not modified.
         features: Features of any float dtype.
-        temperature: Divisor of the logits before the softmax.
+        temperature: Divisor of the logits.
+        task: Whether the rows add up to 1, or each class has a probability of its own.
     """
     # Without dropout, the layers do the same in both modes, so the head need not be copied to switch its mode.
     layers = nn.Sequential(*(layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.ReLU)))
@@ -26,7 +37,7 @@ def head_probs(head: nn.Module, features: Tensor, temperature: float = 1.0) -> T
         logits = torch.cat(
             [torch.func.functional_call(layers, on_cpu, rows.float()) for rows in torch.split(features, 4096)]
         )
-        return torch.softmax(logits / temperature, dim=1)
+        return ACTIVATIONS[task](logits / temperature)
 
 
 def loss_and_top1(probs: Tensor, labels: Tensor) -> tuple[float, float]:

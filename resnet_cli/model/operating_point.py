@@ -62,7 +62,7 @@ def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], targ
     Pearson 1934, https://doi.org/10.1093/biomet/26.4.404.
     """
     order = np.argsort(-confidence, kind="stable")
-    ranked, wrong = confidence[order], np.cumsum(~is_right[order])
+    ranked, wrong = confidence[order], np.cumsum(~is_right[order], dtype=np.int64)
     num, needed = len(order), num_needed(target_error, START_DOUBT)
     ends = ends_of_ties(ranked)
     found = fixed_sequences(wrong, (_steps(ends, start) for start in starts(needed)), target_error)

@@ -176,7 +176,7 @@ def _precise(one: _Column, target: float) -> ClassThreshold:
     if not len(one.ranked):
         return one.never()
     sequences = (_growing(one.ends, start) for start in starts(num_needed_for_precision(target)))
-    found = fixed_sequences(np.cumsum(~one.is_positive), sequences, 1 - target)
+    found = fixed_sequences(np.cumsum(~one.is_positive, dtype=np.int64), sequences, 1 - target)
     return one.never() if found is None else one.at(found[0], bound=1 - found[1])
 
 
