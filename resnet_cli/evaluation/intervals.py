@@ -82,7 +82,31 @@ def bootstrap(
             for start in range(0, total, at_once)
         ]
     )
-    low, high = _bca_ends(value, drawn, _acceleration(statistic, rows, rng))
+    blocks = np.array_split(rng.permutation(num), min(NUM_BLOCKS, num))
+    left = np.array([statistic(np.delete(rows, block, axis=0)[None])[0] for block in blocks])
+    return bca_interval(value, drawn, left, least=least, most=most)
+
+
+def bca_interval(
+    value: float,
+    drawn: NDArray[np.float64],
+    left: NDArray[np.float64],
+    *,
+    least: float = 0.0,
+    most: float = np.inf,
+    level: float = 0.95,
+) -> Interval:
+    """The BCa interval of a metric, from its values in resamples; see :func:`bootstrap`.
+
+    Args:
+        value: The metric of all images.
+        drawn: The metric of each resample.
+        left: The metric of what is left after each block of images is removed.
+        least: Smallest possible value of the metric.
+        most: Largest possible value of the metric.
+        level: Confidence level.
+    """
+    low, high = _bca_ends(value, drawn, _acceleration(left), level)
     return around(value, low, high, least=least, most=most)
 
 
@@ -91,20 +115,19 @@ def resamples_for(num: int) -> int:
     return max(MIN_RESAMPLES, min(NUM_RESAMPLES, MAX_DRAWS // num))
 
 
-def _acceleration(statistic: Statistic, rows: NDArray[Any], rng: np.random.Generator) -> float:
-    blocks = np.array_split(rng.permutation(len(rows)), min(NUM_BLOCKS, len(rows)))
-    left = np.array([statistic(np.delete(rows, block, axis=0)[None])[0] for block in blocks])
+def _acceleration(left: NDArray[np.float64]) -> float:
     gaps = left.mean() - left
     spread = float((gaps**2).sum())
     return float((gaps**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
 
 
-def _bca_ends(value: float, drawn: NDArray[np.float64], acceleration: float) -> tuple[float, float]:
+def _bca_ends(value: float, drawn: NDArray[np.float64], acceleration: float, level: float) -> tuple[float, float]:
     from scipy.special import ndtr, ndtri
 
     # A tie counts half. Not all resamples may be on one side: the quantile would be infinite.
     below = (drawn < value).sum() + 0.5 * (drawn == value).sum()
     bias = ndtri(np.clip(below / len(drawn), 1 / len(drawn), 1 - 1 / len(drawn)))
-    shifted = bias + np.array([-Z, Z])
+    z = Z if level == 0.95 else -ndtri((1 - level) / 2)
+    shifted = bias + np.array([-z, z])
     low, high = np.quantile(drawn, ndtr(bias + shifted / (1 - acceleration * shifted)))
     return float(low), float(high)

@@ -51,6 +51,29 @@ def rank_classes(probs: NDArray[np.floating[Any]], labels: NDArray[np.int64]) ->
     return found
 
 
+def rank_known_classes(probs: NDArray[np.floating[Any]], targets: NDArray[np.int8]) -> Ranking:
+    """ROC-AUC and average precision of each class over its known images.
+
+    Args:
+        probs: Probabilities [n x k].
+        targets: 1 yes, 0 no, -1 unknown, [n x k].
+    """
+    found = Ranking(*(np.full(probs.shape[1], np.nan) for _ in range(2)))
+    for label in np.flatnonzero((targets == 1).any(axis=0) & (targets == 0).any(axis=0)):
+        known, is_own = targets[:, label] >= 0, targets[:, label] == 1
+        ranked = rank_class(probs[known, label], probs[is_own, label])
+        found.roc_auc[label], found.average_precision[label] = ranked
+    return found
+
+
+def mean_known(values: NDArray[np.float64], weights: NDArray[Any] | None = None) -> float | None:
+    """Mean of the values that are not NaN; None if there are none."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return None
+    return float(values[known].mean() if weights is None else np.average(values[known], weights=weights[known]))
+
+
 def macro_roc_auc(
     probs: NDArray[np.floating[Any]], labels: NDArray[np.int64], roc_auc: NDArray[np.float64]
 ) -> Interval:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ from resnet_cli.evaluation.calibration import (
 from resnet_cli.evaluation.class_scores import ClassScores, occurs
 from resnet_cli.evaluation.coverage import CoverageRow, risk_coverage
 from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
-from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, rank_classes
+from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, mean_known, rank_classes
 from resnet_cli.evaluation.slices import SliceScores, score_slices
+from resnet_cli.task import TaskName
 from resnet_cli.text import Summarized, percent, percent_range
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Evaluation(Summarized):
         seen: Images of the data that the model has seen in its training; None if this was not asked.
     """
 
+    task: ClassVar[TaskName] = "single-label"
+
     classes: tuple[str, ...]
     names: tuple[str, ...]
     labels: NDArray[np.int64]
@@ -112,6 +115,11 @@ class Evaluation(Summarized):
     def num_images(self) -> int:
         """Number of images."""
         return len(self.labels)
+
+    @property
+    def main(self) -> tuple[str, Interval]:
+        """Name and value of the main metric, with its 95 % interval."""
+        return "top-1", self.top1_interval
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -200,7 +208,7 @@ class Evaluation(Summarized):
     @property
     def roc_auc(self) -> float | None:
         """Mean ROC-AUC of the classes that have both images and images of others; None if there is no such class."""
-        return _mean_known(self.ranking.roc_auc)
+        return mean_known(self.ranking.roc_auc)
 
     @cached_property
     def roc_auc_interval(self) -> Interval | None:
@@ -212,7 +220,7 @@ class Evaluation(Summarized):
     @property
     def average_precision(self) -> float | None:
         """Mean average precision of the classes that have a ROC-AUC; None if there is no such class."""
-        return _mean_known(self.ranking.average_precision)
+        return mean_known(self.ranking.average_precision)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -301,11 +309,6 @@ class Evaluation(Summarized):
             "roc_auc": _known(self.ranking.roc_auc[label]),
             "average_precision": _known(self.ranking.average_precision[label]),
         }
-
-
-def _mean_known(values: NDArray[np.float64]) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
 
 
 def _known(value: float) -> float | None:

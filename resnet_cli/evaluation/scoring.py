@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli.errors import DataError
 from resnet_cli.evaluation.calibration import losses
 from resnet_cli.evaluation.class_scores import score_classes
+from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.evaluation.scores import Evaluation
 
+#: The scores of a model of either task.
+Scores: TypeAlias = Evaluation | LabelEvaluation
 #: Fewest classes for which top-5 is reported.
 MIN_CLASSES_TOP5 = 5
 
@@ -40,6 +45,40 @@ def score(
         macro=table.macro,
         weighted=table.weighted,
         confusion=table.confusion,
+    )
+
+
+def score_labels(
+    probs: NDArray[np.float32],
+    targets: NDArray[np.int8],
+    classes: Sequence[str],
+    names: Sequence[str],
+    *,
+    thresholds: Sequence[float],
+) -> LabelEvaluation:
+    """Prepares the metrics of the predicted probabilities of several labels per image.
+
+    Args:
+        probs: Probabilities [n x k], each in [0, 1]; n at least 1.
+        targets: 1 yes, 0 no, -1 unknown, [n x k].
+        classes: Names of the k classes.
+        names: Names of the n images.
+        thresholds: The probability from which on each label is predicted, [k].
+
+    Raises:
+        DataError: No value is known.
+    """
+    if not (targets >= 0).any():
+        raise DataError(
+            f"the labels of all {len(names):,} images are unknown: there is nothing to compare predictions with",
+            hint="give images whose labels are known",
+        )
+    return LabelEvaluation(
+        classes=tuple(classes),
+        names=tuple(names),
+        targets=targets,
+        probs=probs,
+        thresholds=np.array(thresholds, dtype=np.float64),
     )
 
 
