@@ -18,7 +18,8 @@ from resnet_cli.evaluation.calibration import calibration
 from resnet_cli.reporting.metrics import metrics
 from resnet_cli.reporting.model_card import model_card
 from resnet_cli.reporting.plots import draw_charts
-from resnet_cli.reporting.report_files import confusion_csv, write_report_files
+from resnet_cli.reporting.report_files import write_report_files
+from resnet_cli.reporting.single_label_report import confusion_csv
 from resnet_cli.reporting.trust_charts import calibration_charts, reliability_chart, risk_chart
 
 PETS = ("cat", "dog", "rabbit")

@@ -22,7 +22,8 @@ from resnet_cli.reporting.confusion_page import MAX_NAMES, most_confused, shades
 from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.gallery_selection import MAX_GALLERY, MAX_IN_CELL, least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.metrics import class_metrics, metrics
-from resnet_cli.reporting.report_page import MAX_CELL_IMAGES, report_page, shown_positions
+from resnet_cli.reporting.report_page import report_page
+from resnet_cli.reporting.single_label_report import MAX_CELL_IMAGES, shown_positions
 from resnet_cli.reporting.trust_charts import novelty_chart, reliability_chart, risk_chart, risk_line
 
 MAX_PAGE_BYTES = 5_000_000

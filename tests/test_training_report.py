@@ -65,7 +65,7 @@ def test_heat_maps_are_those_of_the_mistakes(
         asked.append(list(positions))
         return {at: Image.new("RGB", (32, 32)) for at in positions}
 
-    monkeypatch.setattr("resnet_cli.training.report.overlays", overlays)
+    monkeypatch.setattr("resnet_cli.reporting.single_label_report.overlays", overlays)
     result = train({"train": COUNTS, "val": COUNTS})
     wrong = np.flatnonzero(~result.val.is_right)
     assert len(asked) == 1 and set(asked[0]) <= set(wrong.tolist())

@@ -13,12 +13,12 @@ import torch
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.evaluation_set import EvaluationSet
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.explain import overlays
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.error_targets import error_targets
+from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
-from resnet_cli.reporting.report_page import ReportContent, shown_positions
+from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.runs import is_run
 from resnet_cli.system.paths import make_dir
 from resnet_cli.text import counted, percent, percent_range
@@ -81,9 +81,7 @@ def _content(
     items = images.items_for(model)
     heat = {}
     if isinstance(model, TorchPredictor):
-        # Only for the mistakes: each heat map takes a forward pass.
-        mistakes = [position for position in shown_positions(scores) if not scores.is_right[position]]
-        heat = overlays(model.model, items, mistakes, model.compute)
+        heat = kind_of(scores).heat_maps(model.model, items, scores, model.compute)
     targets = {one.target_error: one for one in error_targets(model.reliability, scores)}
     if target is not None:
         targets[target.target_error] = target

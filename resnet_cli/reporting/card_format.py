@@ -12,11 +12,16 @@ from typing import Any
 
 import yaml
 
-from resnet_cli.text import shorten
+from resnet_cli.reporting.metrics import Metric
+from resnet_cli.text import first_of, shorten
 
 #: The license of a card until its author states one; what may be done with a model is for its authors to say.
 UNKNOWN_LICENSE = {"license": "other", "license_name": "to-be-filled-in"}
 TASK = "image-classification"
+#: The text of a table cell without a value.
+NONE = "\N{EN DASH}"
+#: Rows of the table of classes, and class names in a sentence.
+MAX_ROWS, MAX_NAMES = 200, 40
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.S | re.M)
 _TO_FILL_IN = re.compile(r"\*\*fill in|to-be-filled-in", re.I)
 #: Characters with a meaning in Markdown or in HTML inside it.
@@ -95,3 +100,18 @@ def plain(text: str, width: int = 200) -> str:
 def code(text: str) -> str:
     """Text of unknown origin as inline code."""
     return f"`{shorten(text, 200).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def names(classes: Sequence[str]) -> str:
+    """The names of classes in a sentence; of very many, the first."""
+    return first_of([plain(name) for name in classes], MAX_NAMES)
+
+
+def figures(metrics: Iterable[Metric], num_images: int, split: str) -> str:
+    """The metrics with their intervals, as a sentence and a table."""
+    rows = [[plain(text) for text in (m.name, m.text, m.interval or NONE, m.meaning)] for m in metrics]
+    return f"""\
+On {num_images:,} {split + " " if split else ""}images. A 95 % interval shows how much a value could differ \
+on other images of the same kind.
+
+{table(("Metric", "Value", "95 % interval", "Meaning"), rows)}"""

@@ -179,7 +179,7 @@ def plot_predictions(
     images: Sequence[NDArray[np.uint8]],
     true: Sequence[str],
     predicted: Sequence[str],
-    probs: Sequence[float],
+    probs: Sequence[float | None],
     path: Path,
     columns: int = 5,
 ) -> None:
@@ -189,9 +189,9 @@ def plot_predictions(
 
     Args:
         images: Images [h x w x 3], [h x w x 1] or [h x w], uint8, of any sizes.
-        true: True class of each image.
-        predicted: Predicted class of each image.
-        probs: Probability of each predicted class, in [0, 1].
+        true: True class, or labels, of each image.
+        predicted: Predicted class, or labels, of each image.
+        probs: Probability of each predicted class, in [0, 1]; None for several labels.
         path: The PNG file to write.
         columns: Images per row.
 
@@ -224,7 +224,9 @@ def plot_predictions(
             interpolation="nearest" if tiny else "auto",
         )
         wrong = guess != truth
-        title = f"{shorten(guess, 19)} {prob:.2f}" + (f"\n({shorten(truth, 22)})" if wrong else "")
+        title = (shorten(guess, 24) if prob is None else f"{shorten(guess, 19)} {prob:.2f}") + (
+            f"\n({shorten(truth, 22)})" if wrong else ""
+        )
         style: dict[str, Any] = {"fontsize": 9, "fontfamily": _families(), "parse_math": False}
         axes.text(centre, top + 0.06, title, ha="center", va="bottom", color=RED if wrong else INK, **style)
     axes.set(xlim=(0, width), ylim=(0, height))

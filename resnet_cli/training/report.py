@@ -10,11 +10,11 @@ from typing import Any
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.explain import overlays
 from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.error_targets import error_targets
+from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
-from resnet_cli.reporting.report_page import ReportContent, shown_positions
+from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.runs import EpochRecord, RunFolder
 from resnet_cli.text import Summarized, duration, percent
 from resnet_cli.training.exemplars import Retention
@@ -121,8 +121,6 @@ def report_content(result: FinetuneResult) -> ReportContent:
     plan, model, final = result.plan, result.model, result.final
     split: Split = "test" if result.test else "val"
     items = plan.dataset.split(split)
-    # Only for the mistakes: each overlay costs a forward pass.
-    mistakes = [position for position in shown_positions(final) if not final.is_right[position]]
     return ReportContent(
         title=f"{plan.dataset.name}, {'test' if result.test else 'validation'} split",
         command=f"resnet-cli finetune --config {shlex.quote(str(result.run.path / 'config.yaml'))}",
@@ -131,7 +129,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         items=items,
         data=plan.dataset.name,
         split=split,
-        overlays=overlays(model, items, mistakes, plan.compute),
+        overlays=kind_of(final).heat_maps(model, items, final, plan.compute),
         history=result.history,
         best_epoch=result.best.epoch,
         selections=error_targets(model.reliability, final),

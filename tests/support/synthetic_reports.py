@@ -16,7 +16,8 @@ from resnet_cli.evaluation.coverage import check_threshold
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.reporting.report_page import ReportContent, shown_positions
+from resnet_cli.reporting.report_content import ReportContent
+from resnet_cli.reporting.single_label_report import shown_positions
 from resnet_cli.runs import EpochRecord
 
 

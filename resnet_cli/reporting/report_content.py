@@ -1,0 +1,57 @@
+"""The content of a report, whatever the task of its model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from PIL import Image
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.inspect import Finding
+from resnet_cli.evaluation.coverage import Target
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.runs import EpochRecord
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """The content of a report.
+
+    Attributes:
+        title: A title such as ``ants_bees, test split``.
+        command: The command that reproduces the results.
+        facts: (name, value, why) of model, data and settings.
+        evaluation: Results on the evaluated images.
+        items: The evaluated images, in the same order.
+        data: Name of the data set.
+        split: Split of the evaluated images: ``test``, ``val`` or ``all``.
+        overlays: Position -> heat map over the image, for some of the shown images.
+        history: Learning curves of the training; () for an evaluation.
+        best_epoch: The epoch that was kept.
+        selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
+        most_novel: Above this novelty an image counts as unlike the training images.
+        findings: Findings about the data.
+        warnings: Sentences that readers should see first.
+        other: Results on another split for comparison, such as validation.
+        other_split: Name of that split.
+        bit_depth: Bits of the values of 16-bit images.
+    """
+
+    title: str
+    command: str
+    facts: Sequence[tuple[str, str, str]]
+    evaluation: Evaluation
+    items: Sequence[Item]
+    data: str = ""
+    split: str = ""
+    overlays: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
+    history: Sequence[EpochRecord] = ()
+    best_epoch: int | None = None
+    selections: Sequence[Target] = ()
+    most_novel: float | None = None
+    findings: Sequence[Finding] = ()
+    warnings: Sequence[str] = ()
+    other: Evaluation | None = None
+    other_split: str = "validation"
+    bit_depth: int = 16

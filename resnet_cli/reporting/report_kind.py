@@ -1,0 +1,132 @@
+"""What a report consists of, for one task: its page, its other files, and what its model card says."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from PIL import Image
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.model.model_file import Model
+from resnet_cli.reporting.curve_charts import curve_charts, has_penalties
+from resnet_cli.reporting.metrics import Metric
+from resnet_cli.reporting.report_content import ReportContent
+from resnet_cli.reporting.sections import Headline, Section, optional_section, section, split_word
+from resnet_cli.reporting.templating import ranked
+from resnet_cli.system.device import Compute
+
+EvaluationT = TypeVar("EvaluationT")
+
+
+class PageParts(NamedTuple):
+    """The parts of a page.
+
+    Attributes:
+        headline: The top of the page.
+        metrics: All metrics, the main one first.
+        tiles: Those that are shown beside the main one.
+        sections: The sections, in order.
+        data: Plain JSON values for the page's script.
+    """
+
+    headline: Headline
+    metrics: Sequence[Metric]
+    tiles: Sequence[Metric]
+    sections: Sequence[Section]
+    data: Mapping[str, Any]
+
+
+class CardParts(NamedTuple):
+    """What a model card says about one model.
+
+    Attributes:
+        about: What the model does, in one sentence.
+        use: What it is meant for, in one sentence.
+        other_images: What it does with other images.
+        evaluation: The section on its evaluation, in Markdown.
+        notes: Sentences on how far the metrics can be trusted.
+        limits: Sentences about its limitations, in Markdown, after those about the data.
+        contents: What the model file contains, and what other programs need to know about it, in Markdown.
+        tags: Further tags.
+        results: The Hub's name of a metric -> (name, value).
+    """
+
+    about: str
+    use: str
+    other_images: str
+    evaluation: str
+    notes: Sequence[str]
+    limits: Sequence[str]
+    contents: str
+    tags: Sequence[str]
+    results: Mapping[str, tuple[str, float]]
+
+
+class ReportKind(abc.ABC, Generic[EvaluationT]):
+    """The report of one task.
+
+    Attributes:
+        scripts: The files that make up the page's script.
+    """
+
+    scripts: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def heat_maps(
+        self, model: Model, items: Sequence[Item], evaluation: EvaluationT, compute: Compute
+    ) -> dict[int, Image.Image]:
+        """The heat maps of the mistakes that a page shows: only for mistakes, since each takes a forward pass."""
+
+    @abc.abstractmethod
+    def page(self, content: ReportContent, evaluation: EvaluationT) -> PageParts:
+        """The parts of the page; images are read again."""
+
+    @abc.abstractmethod
+    def write_files(self, folder: Path, content: ReportContent, evaluation: EvaluationT) -> None:
+        """Writes the tables and plots; ``plots/`` exists.
+
+        Raises:
+            DiskError: They cannot be written.
+        """
+
+    @abc.abstractmethod
+    def captions(self, evaluation: EvaluationT, position: int) -> tuple[str, str, float | None]:
+        """What an image shows, what was predicted, and with which probability, if that is one number."""
+
+    @abc.abstractmethod
+    def card(self, content: ReportContent, evaluation: EvaluationT) -> CardParts:
+        """What the model card says."""
+
+
+def first_section(
+    content: ReportContent, metrics: Sequence[Metric], others: Sequence[Metric], notes: Sequence[str], num_images: int
+) -> Section:
+    """The section with all metrics, beside those of the other split."""
+    values = {
+        "content": content,
+        "split": split_word(content.split),
+        "n": num_images,
+        "metrics": metrics,
+        "other_metrics": {metric.key: metric for metric in others},
+        "notes": notes,
+    }
+    return section("metrics", "Metrics", values)
+
+
+def last_sections(content: ReportContent, score_name: str) -> list[Section]:
+    """The sections about the training, the data and the command."""
+    values = {
+        "content": content,
+        "score_name": score_name,
+        "curves": curve_charts(content.history, content.best_epoch) if content.history else [],
+        "is_path": has_penalties(content.history),
+    }
+    findings = ranked(content.findings)
+    return [
+        section("training", "Training", values),
+        optional_section("findings", "Data findings", findings, {"findings": findings}),
+        section("again", "Reproduce", {"content": content}),
+    ]

@@ -1,0 +1,153 @@
+"""The report of a model that predicts one class per image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.model.explain import overlays
+from resnet_cli.model.model_file import Model
+from resnet_cli.reporting.caveats import notes_about
+from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
+from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_values, shown_images
+from resnet_cli.reporting.gallery_selection import least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.metrics import class_metrics, metrics
+from resnet_cli.reporting.plots import draw_charts, plot_confusion
+from resnet_cli.reporting.report_content import ReportContent
+from resnet_cli.reporting.report_kind import PageParts, ReportKind, first_section, last_sections
+from resnet_cli.reporting.sections import Headline, Section, fill, optional_section, section, split_word
+from resnet_cli.reporting.single_label_card import SingleLabelCard
+from resnet_cli.reporting.thumbnails import thumbnails
+from resnet_cli.reporting.trust_charts import calibration_charts, risk_chart
+from resnet_cli.system.device import Compute
+from resnet_cli.system.paths import write_text
+from resnet_cli.text import row_shares
+
+#: Images of the matrix's cells; at most 3.3 MB.
+CELL_PX, CELL_BYTES, MAX_CELL_IMAGES = 96, 4_000, 600
+#: Fewer images may be larger.
+LARGE_CELL_PX, LARGE_CELL_BYTES, MAX_LARGE = 128, 7_000, 300
+#: A matrix of more classes is drawn as shades instead of a table.
+MAX_WRITTEN_CLASSES = 32
+#: Metrics at the top, beside top-1.
+TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
+
+
+class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
+    """A report with a confusion matrix, its images, and the error rate at each coverage."""
+
+    scripts = ("page_top.js", "page_cells.js", "page_tables.js", "page_first_cell.js", "page_end.js")
+
+    def heat_maps(
+        self, model: Model, items: Sequence[Item], evaluation: Evaluation, compute: Compute
+    ) -> dict[int, Image.Image]:
+        """The heat maps of the misclassified images, by position; each is explained by its predicted class."""
+        mistakes = [at for at in shown_positions(evaluation) if not evaluation.is_right[at]]
+        return overlays(model, items, mistakes, compute)
+
+    def page(self, content: ReportContent, evaluation: Evaluation) -> PageParts:
+        """Metrics, confusion, classes, galleries, reliability and novelty."""
+        worst = worst_mistakes(evaluation)
+        unsure = least_certain(evaluation, worst)
+        unknown = most_unfamiliar(evaluation, [*worst, *unsure])
+        shown = [*worst, *unsure, *unknown]
+        images = GalleryImages(content, shown)
+        cards = [shown_images(evaluation, images, positions) for positions in (worst, unsure, unknown)]
+        all_metrics = metrics(evaluation)
+        values = {
+            "content": content,
+            "split": split_word(content.split),
+            "evaluation": evaluation,
+            "classes": evaluation.classes,
+            "num_classes": len(evaluation.classes),
+            "n": evaluation.num_images,
+            "num_right": int(evaluation.is_right.sum()),
+            "worst": cards[0],
+            "unsure": cards[1],
+            "unknown": cards[2],
+        }
+        notes = [*content.warnings, *notes_about(evaluation)]
+        others = metrics(content.other) if isinstance(content.other, Evaluation) else []
+        return PageParts(
+            Headline(
+                "Report of an image classifier",
+                fill("lead", **values),
+                "top-1 accuracy",
+                evaluation.top1_interval,
+                "confusion",
+            ),
+            all_metrics,
+            [metric for metric in all_metrics if metric.key in TILES],
+            [
+                first_section(content, all_metrics, others, notes, evaluation.num_images),
+                *_results(content, evaluation, values),
+                *last_sections(content, "top-1"),
+            ],
+            _cells(content, evaluation, shown),
+        )
+
+    def write_files(self, folder: Path, content: ReportContent, evaluation: Evaluation) -> None:
+        """Writes ``confusion.csv``, and the plots of confusion, calibration, coverage and some predictions."""
+        plots = folder / "plots"
+        write_text(folder / "confusion.csv", confusion_csv(evaluation))
+        plot_confusion(evaluation.confusion, evaluation.classes, plots / "confusion.png")
+        draw_charts(calibration_charts(evaluation), plots / "reliability.png")
+        draw_charts([risk_chart(evaluation)], plots / "risk_coverage.png")
+
+    def captions(self, evaluation: Evaluation, position: int) -> tuple[str, str, float | None]:
+        """The true and the predicted class, and the probability of the latter."""
+        classes = evaluation.classes
+        true, predicted = classes[evaluation.labels[position]], classes[evaluation.predicted[position]]
+        return true, predicted, float(evaluation.confidence[position])
+
+
+def shown_positions(evaluation: Evaluation) -> list[int]:
+    """Positions of the images in galleries, the worst mistakes first; heat maps are made for the mistakes."""
+    worst = worst_mistakes(evaluation)
+    return worst + least_certain(evaluation, worst)
+
+
+def confusion_csv(evaluation: Evaluation) -> str:
+    """The counts as CSV: one row per true class, one column per predicted class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true / predicted", *evaluation.classes])
+    for name, counts in zip(evaluation.classes, evaluation.confusion.tolist(), strict=True):
+        writer.writerow([name, *counts])
+    return text.getvalue()
+
+
+def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
+    is_written = len(evaluation.classes) <= MAX_WRITTEN_CLASSES
+    confusion = {
+        "shares": row_shares(evaluation.confusion, evaluation.classes) if is_written else None,
+        "shades": None if is_written else shades(evaluation.confusion),
+        "confused": most_confused(evaluation),
+    }
+    trust = {"calibration": calibration_charts(evaluation), "risk": risk_chart(evaluation)}
+    novelty = novelty_values(evaluation, content.most_novel)
+    return [
+        section("confusion", "Confusion", values | confusion),
+        section("classes", "Classes", values | {"rows": class_metrics(evaluation)}),
+        optional_section("groups", "Groups", evaluation.slices, values),
+        optional_section("worst", "Worst mistakes", values["worst"], values),
+        optional_section("unsure", "Least certain", values["unsure"], values),
+        section("trust", "Reliability", values | trust),
+        optional_section("unknown", "Unlike the training images", novelty, values | {"novelty": novelty}),
+    ]
+
+
+def _cells(content: ReportContent, evaluation: Evaluation, shown: list[int]) -> dict[str, Any]:
+    """The data of the confusion matrix, with images."""
+    in_cells = [at for at in of_cells(evaluation, MAX_CELL_IMAGES) if at not in shown]
+    side_px, max_bytes = (CELL_PX, CELL_BYTES) if len(in_cells) > MAX_LARGE else (LARGE_CELL_PX, LARGE_CELL_BYTES)
+    items = [content.items[at] for at in in_cells]
+    small = thumbnails(items, bit_depth=content.bit_depth, side_px=side_px, max_bytes=max_bytes)
+    return cell_data(evaluation, shown, in_cells, small)

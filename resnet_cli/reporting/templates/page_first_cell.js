@@ -1,0 +1,2 @@
+  const [row, column] = data.first;
+  choose(row, column, false);
