@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -14,7 +14,9 @@ from resnet_cli.cli.evaluation_tables import MAX_CLASS_ROWS
 from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems
-from resnet_cli.text import printable, size
+from resnet_cli.data.inspection.inspect import apart
+from resnet_cli.data.inspection.label_sets import contradict
+from resnet_cli.text import first_of, printable, size
 
 if TYPE_CHECKING:
     from resnet_cli.commands.inspect import InspectResult
@@ -100,12 +102,12 @@ def _near_lines(inspection: Inspection) -> list[str]:
 
 def _apart(inspection: Inspection, positions: Sequence[int]) -> str:
     """The splits and classes of images that should be in one; empty if they are."""
-    items, classes = inspection.dataset.items, inspection.dataset.classes
-    splits = {items[at].split for at in positions}
-    labels = sorted({items[at].label for at in positions})
+    items = [inspection.dataset.items[at] for at in positions]
+    splits = {item.split for item in items}
+    labels = {item.labels: inspection.dataset.label_text(item) for item in items} if apart(items, contradict) else {}
     facts = [
         ", ".join(split for split in SPLITS if split in splits) if len(splits) > 1 else "",
-        " or ".join(classes[label] for label in labels[:MAX_NAMES]) + "?" if len(labels) > 1 else "",
+        " or ".join(labels[found] for found in sorted(labels)[:MAX_NAMES]) + "?" if labels else "",
     ]
     return "; ".join(filter(None, facts))
 
@@ -116,8 +118,8 @@ def _worst_first(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _classes(inspection: Inspection) -> Table:
     dataset = inspection.dataset
-    counts, num_bytes = dataset.counts(), inspection.num_bytes()
-    used = [split for split in SPLITS if sum(counts[split])]
+    counts, num_bytes, totals = dataset.counts(), inspection.num_bytes(), inspection.totals()
+    used = [split for split in SPLITS if totals[split][0]]
     table = plain_table(
         f"{printable(dataset.name)}: {len(dataset.items):,} images", "class", *(f">{s}" for s in used), ">size"
     )
@@ -125,15 +127,31 @@ def _classes(inspection: Inspection) -> Table:
         total = sum(num_bytes[split][label] for split in used)
         table.add_row(Text(printable(name)), *(f"{counts[split][label]:,}" for split in used), size(total))
     table.add_section()
-    total = sum(sum(num_bytes[split]) for split in used)
-    table.add_row("all", *(f"{sum(counts[split]):,}" for split in used), size(total))
+    total = sum(totals[split][1] for split in used)
+    table.add_row("all", *(f"{totals[split][0]:,}" for split in used), size(total))
     if len(dataset.classes) > MAX_CLASS_ROWS:
         table.caption = f"the first {MAX_CLASS_ROWS} of {len(dataset.classes)} classes; --json lists all"
     return table
 
 
+def _label_facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
+    """How many labels images have, unless each has one."""
+    names, sets = inspection.dataset.classes, inspection.label_sets
+    if sets.is_single:
+        return
+    yield "labels per image", f"{sets.mean:.2f} (mean), {min(sets.per_image)} to {max(sets.per_image)}"
+    yield "images without a label", f"{sets.num_negatives:,}"
+    if num_unknown := sum(sets.unknown):
+        yield "labels that are not known", f"{num_unknown:,} of {sets.num_images * len(names):,}"
+    if sets.together:
+        pairs = [f"{names[one]} + {names[other]} ({count:,})" for one, other, count in sets.together]
+        yield "most often together", first_of(pairs, MAX_NAMES)
+
+
 def _facts(inspection: Inspection) -> Table:
     table = plain_table("Images", "property", "value")
+    for name, value in _label_facts(inspection):
+        table.add_row(name, Text(printable(value)))
     sizes = inspection.sizes()
     if sizes:
         side, aspect, cut = sizes["shorter_side_px"], sizes["aspect"], sizes["cut_by_centre_square"]

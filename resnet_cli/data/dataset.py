@@ -157,6 +157,10 @@ class Dataset:
             facts.append(f"{without:,} without a label")
         return (f"{self.reading}: " if self.reading else "") + ", ".join(facts)
 
+    def label_text(self, item: Item) -> str:
+        """The classes of an image, ``cat`` or ``cat, dog``; ``no label`` if there are none."""
+        return ", ".join(self.classes[label] for label in item.labels) or "no label"
+
     def select(self, classes: Sequence[str]) -> Dataset:
         """Keeps only the named classes, in the order given.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.reporting.charts import Chart, Span, Tick
+from resnet_cli.text import counted
 
 #: Bars for each doubling of a size or an aspect ratio.
 _BARS_PER_OCTAVE = 4
@@ -59,6 +60,23 @@ def cut_histogram(shares: Sequence[float]) -> Chart:
         num_bars=_SHARE_BARS,
         ticks=[(percent / 100, f"{percent} %") for percent in (0, 25, 50, 75, 100)],
         name=lambda left, right: f"{100 * left:.0f} to {100 * right:.0f} %",
+    )
+
+
+def labels_histogram(per_image: Mapping[int, int]) -> Chart:
+    """Numbers of labels of images.
+
+    Args:
+        per_image: Number of labels -> number of images with this number of labels.
+    """
+    most = max(per_image)
+    return histogram(
+        np.repeat(np.array(list(per_image), dtype=np.float64), list(per_image.values())),
+        title="Labels per image",
+        span=(-0.5, most + 0.5),
+        num_bars=most + 1,
+        ticks=[(number, str(number)) for number in range(most + 1)],
+        name=lambda left, right: counted(round((left + right) / 2), "label"),
     )
 
 

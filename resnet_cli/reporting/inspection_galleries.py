@@ -8,6 +8,7 @@ from typing import NamedTuple
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
+from resnet_cli.task import TaskName
 from resnet_cli.text import percent
 
 #: Cards of a gallery, and of one of images that training gains little from.
@@ -15,6 +16,11 @@ MAX_CARDS = 24
 MAX_LOOK_CARDS = 12
 #: Names shown per group of copies.
 MAX_LINES = 6
+#: What is wrong with copies whose labels contradict each other.
+_CONFLICTS: dict[TaskName, str] = {
+    "single-label": "One image in two classes: any prediction is wrong for one of the labels.",
+    "multi-label": "Copies of one image with different labels: any prediction is wrong for one of them.",
+}
 #: Kind -> title, how such images are handled, and the label of one image.
 _KINDS: dict[str, tuple[str, str, Callable[[ScannedImage], str]]] = {
     "rotated": (
@@ -127,7 +133,7 @@ def share_cut(width: int, height: int) -> float:
 
 def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
     """Images that occur more than once."""
-    items, classes = inspection.dataset.items, inspection.dataset.classes
+    items, label_text = inspection.dataset.items, inspection.dataset.label_text
     scores = {(pair.first, pair.second): percent(pair.score) for pair in inspection.near}
 
     def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
@@ -145,7 +151,7 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
         return Gallery(code, title, about, [card(leak, chip) for leak in found[:MAX_CARDS]], len(found))
 
     def place(item: Item) -> str:
-        return f"{item.split} · {classes[item.label]}"
+        return f"{item.split} · {label_text(item)}"
 
     found_by = "similarity of shapes and colors" + (
         ", or the cosine of features" if "features" in inspection.near_by else ""
@@ -154,9 +160,9 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
         gallery(
             "label_conflicts",
             "Label conflicts",
-            "One image in two classes: any prediction is wrong for one of the labels.",
+            _CONFLICTS[inspection.dataset.task],
             conflicts,
-            lambda item: classes[item.label],
+            label_text,
         ),
         gallery(
             "leaks",

@@ -10,7 +10,7 @@ from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import Inspection, Leak
 from resnet_cli.reporting.charts import Chart
-from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, side_histogram
+from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, labels_histogram, side_histogram
 from resnet_cli.reporting.inspection_galleries import Card, galleries, share_cut
 from resnet_cli.reporting.templating import environment, ranked
 from resnet_cli.reporting.thumbnails import thumbnails
@@ -22,6 +22,7 @@ from resnet_cli.version import __version__
 MAX_THUMBNAILS = 400
 MAX_SAMPLED_CLASSES = 20
 MAX_SAMPLES = 6
+MAX_PAIRS = 20
 #: Rows of a table, and findings; ``--json`` has all of them.
 MAX_ROWS = 500
 
@@ -59,7 +60,8 @@ def inspection_page(inspection: Inspection) -> str:
     positions = sorted({position for card in shown for position in card.images})
     small = thumbnails([dataset.items[position] for position in positions], bit_depth=inspection.wide.bit_depth or 16)
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
-    splits = [split for split in SPLITS if any(counts[split])]
+    totals = inspection.totals()
+    splits = [split for split in SPLITS if totals[split][0]]
     template = environment().get_template("inspection.html.j2")
     return template.render(
         version=__version__,
@@ -73,8 +75,9 @@ def inspection_page(inspection: Inspection) -> str:
             for label, name in enumerate(dataset.classes)
         ],
         most=max([1, *(count for split in splits for count in counts[split])]),
-        totals=[(sum(counts[split]), sum(num_bytes[split])) for split in splits],
+        totals=[totals[split] for split in splits],
         histograms=_histograms(inspection),
+        labels=_labels(inspection),
         sizes=inspection.sizes(),
         samples=samples,
         galleries=[gallery for gallery in all_galleries if gallery.cards],
@@ -84,6 +87,26 @@ def inspection_page(inspection: Inspection) -> str:
         passed_over=[(_PASSED_OVER.get(key, key), count) for key, count in dataset.passed_over.items() if count],
         max_rows=MAX_ROWS,
     )
+
+
+def _labels(inspection: Inspection) -> dict[str, Any] | None:
+    """How many labels images have, and which ones together; None if each image has one."""
+    names, sets = inspection.dataset.classes, inspection.label_sets
+    if sets.is_single:
+        return None
+    return {
+        "histogram": labels_histogram(sets.per_image),
+        "num_negatives": sets.num_negatives,
+        "mean": sets.mean,
+        "num_unknown": sum(sets.unknown),
+        "num_values": sets.num_images * len(names),
+        "num_pairs": len(sets.together),
+        # Both classes, the images with both, and their share of the images of each class.
+        "pairs": [
+            (names[one], names[other], count, count / sets.positives[one], count / sets.positives[other])
+            for one, other, count in sets.together[:MAX_PAIRS]
+        ],
+    }
 
 
 def _histograms(inspection: Inspection) -> list[Chart]:
@@ -101,8 +124,8 @@ def _samples(inspection: Inspection, room: int) -> list[Sample]:
     """Images of the first classes, at equal distances within each, at most ``room`` in all."""
     by_label: dict[int, list[int]] = defaultdict(list)
     for position, (item, image) in enumerate(zip(inspection.dataset.items, inspection.images, strict=True)):
-        if not image.error:
-            by_label[item.label].append(position)
+        for label in () if image.error else item.labels:
+            by_label[label].append(position)
     names = inspection.dataset.classes[:MAX_SAMPLED_CLASSES]
     num_each = min(MAX_SAMPLES, room // max(1, len(names)))
     samples = []

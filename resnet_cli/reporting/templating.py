@@ -9,11 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from resnet_cli.data.inspection.inspect import Finding
-from resnet_cli.text import printable, shorten, size
+from resnet_cli.text import percent, printable, shorten, size
 
 #: Findings that make a model or its metrics invalid, and findings worth some work; the others are for information.
 _SERIOUS = frozenset({"refused", "unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch", "spelling"})
-_MODERATE = frozenset({"similar_class", "exact_duplicates", "tiny_classes", "imbalance"})
+_MODERATE = frozenset({"similar_class", "exact_duplicates", "tiny_classes", "imbalance", "never_set", "always_set"})
 
 
 @functools.cache
@@ -27,7 +27,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_drawable,
     )
-    made.filters.update(shorten=shorten, size=size)
+    made.filters.update(percent=percent, shorten=shorten, size=size)
     return made
 
 

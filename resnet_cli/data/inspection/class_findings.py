@@ -10,6 +10,7 @@ from resnet_cli.data.dataset import SPLITS, Dataset
 from resnet_cli.data.inspection.inspect import Finding, Inspection
 from resnet_cli.data.inspection.training_splits import check_training
 from resnet_cli.errors import DataError
+from resnet_cli.task import TASKS
 from resnet_cli.text import first_of
 
 #: A class with fewer training images is reported as tiny.
@@ -35,7 +36,7 @@ def trainability(inspection: Inspection) -> Iterator[Finding]:
 def spellings(dataset: Dataset) -> Iterator[Finding]:
     """Classes whose names differ only in case, spaces, accents or the like."""
     counts = dataset.counts()
-    used = [split for split in SPLITS if sum(counts[split])]
+    used = [split for split in SPLITS if dataset.split(split)]
     groups: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(dataset.classes):
         groups[plain_name(name)].append(label)
@@ -60,7 +61,7 @@ def spellings(dataset: Dataset) -> Iterator[Finding]:
 def class_mismatches(dataset: Dataset) -> Iterator[Finding]:
     """Classes that a split lacks."""
     counts = dataset.counts()
-    used = [split for split in SPLITS if sum(counts[split])]
+    used = [split for split in SPLITS if dataset.split(split)]
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dataset.classes:
         alike[plain_name(name)].append(name)
@@ -102,5 +103,27 @@ def class_sizes(dataset: Dataset) -> Iterator[Finding]:
             f"classes are imbalanced: {smallest:,} training {'image' if smallest == 1 else 'images'} of "
             f"'{small}', "
             f"{largest:,} of '{large}'",
-            "add images to the small ones, or look at the per-class metrics instead of top-1",
+            "add images to the small ones, or look at the per-class metrics instead of "
+            f"{TASKS[dataset.task].score_name}",
+        )
+
+
+def label_patterns(inspection: Inspection) -> Iterator[Finding]:
+    """Classes that no image has, or all of them, and classes that come only with another one."""
+    names, sets = inspection.dataset.classes, inspection.label_sets
+    for code, labels, whose in (("never_set", sets.never, "no image"), ("always_set", sets.always, "every image")):
+        if labels and len(names) > 1:
+            which = first_of([f"'{names[label]}'" for label in labels], MAX_NAMES)
+            yield Finding(
+                code,
+                f"labels that {whose} has: {which}; there is nothing to learn about them",
+                "add images with and without them, or omit them with --classes",
+            )
+    if implied := sets.implied:
+        one, other, count = implied[0]
+        more = f"; {len(implied) - 1:,} more such pairs" if len(implied) > 1 else ""
+        yield Finding(
+            "implied",
+            f"every image with '{names[one]}' also has '{names[other]}' ({count:,} images){more}",
+            "nothing to do if one follows from the other; the model cannot tell them apart on such images",
         )

@@ -11,13 +11,18 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.inspect import Inspection, inspect_images
+from resnet_cli.data.inspection.inspect import Inspection, apart, inspect_images
+from resnet_cli.data.inspection.label_sets import contradict
 from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
 from resnet_cli.data.splits import connected, write_rows
 from resnet_cli.errors import DataError
+from resnet_cli.task import TaskName
+from resnet_cli.text import join_labels
 
 #: Priority of the splits: of copies in several splits, the one in test is kept, else the one in val.
 _WORTH = {"train": 0, "val": 1, "test": 2}
+#: Columns of the labels, and of those that are not known.
+_LABEL_COLUMNS: dict[TaskName, tuple[str, ...]] = {"single-label": ("label",), "multi-label": ("labels", "unknown")}
 #: Number of searches for images that still look the same in two splits; after these, connected images are treated as
 #: one, such as a film of thousands of frames.
 MAX_ROUNDS = 4
@@ -26,10 +31,10 @@ MAX_ROUNDS = 4
 def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, str]]]:
     """The items to keep, and the items to omit with the reasons.
 
-    Unreadable images are omitted, and all copies of an image with several labels, since the right one is not known.
-    Of other copies one is kept, the one in the split with the highest priority (test, val, train). The same holds for
-    groups in several splits and for images that look the same. Images of one split that look the same get one group,
-    so that they stay together in later splits.
+    Unreadable images are omitted, and all copies of an image with different labels, since the right ones are not known.
+    Of other copies one is kept, the one in the split with the highest priority (test, val, train), and of those the one
+    with the most known labels. The same holds for groups in several splits and for images that look the same. Images of
+    one split that look the same get one group, so that they stay together in later splits.
     """
     dropped: list[tuple[Item, str]] = []
     for round_number in itertools.count(1):
@@ -56,10 +61,10 @@ def _faults(inspection: Inspection, *, transitive: bool) -> dict[int, str]:
     items = inspection.dataset.items
     why = {position: image.error for position, image in enumerate(inspection.images) if image.error}
     for group in inspection.exact:
-        if len({items[position].label for position in group}) > 1:
-            why |= dict.fromkeys(group, "the same image has several labels")
+        if apart([items[position] for position in group], contradict):
+            why |= dict.fromkeys(group, "the same image has different labels")
         else:
-            kept = max(group, key=lambda position: (_WORTH[items[position].split], -position))
+            kept = max(group, key=lambda at: (_WORTH[items[at].split], -len(items[at].unknown), -at))
             why |= {other: f"a copy of {items[kept].name}" for other in group if other != kept}
 
     def keep_strictest(block: Sequence[int], reason: Callable[[Item], str]) -> None:
@@ -81,7 +86,7 @@ def _groups(inspection: Inspection, why: Container[int]) -> dict[int, str]:
     Frames of a film get no group, since some of them are needed for validation.
     """
     items, films = inspection.dataset.items, inspection.films
-    near = [pair[:2] for pair in inspection.near if films.isdisjoint(items[at].label for at in pair[:2])]
+    near = [pair[:2] for pair in inspection.near if films.isdisjoint(_labels(items, pair[:2]))]
     alike = [_kept(inspection, pair, why) for pair in near]
     together = [*(both for both in alike if len(both) > 1), *_source_groups(inspection, why)]
     names: dict[int, str] = {}
@@ -89,6 +94,10 @@ def _groups(inspection: Inspection, why: Container[int]) -> dict[int, str]:
         name = next((items[at].group for at in block if items[at].group), f"like {items[block[0]].name}")
         names |= dict.fromkeys(block, name)
     return names
+
+
+def _labels(items: Sequence[Item], positions: Sequence[int]) -> set[int]:
+    return {label for at in positions for label in items[at].labels}
 
 
 def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int]]:
@@ -103,6 +112,13 @@ def _kept(inspection: Inspection, positions: Sequence[int], why: Container[int])
     """The images that are kept: each itself, or else one of its copies."""
     copies = (inspection.copies.get(position, (position,)) for position in positions)
     return [left[0] for group in copies if (left := [at for at in group if at not in why])]
+
+
+def _label_cells(item: Item, dataset: Dataset) -> tuple[str, str]:
+    """The cells of the columns of labels: the only label as it is, or several with a separator."""
+    labels, unknown = ([dataset.classes[label] for label in of_item] for of_item in (item.labels, item.unknown))
+    cell = labels[0] if dataset.task == "single-label" else join_labels(labels)
+    return cell, join_labels(unknown)
 
 
 def refuse_unnamed(dataset: Dataset) -> None:
@@ -121,7 +137,9 @@ def refuse_unnamed(dataset: Dataset) -> None:
 def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Item, str]]]:
     """The cleaned data set as CSV text, and the omitted items with the reasons.
 
-    Its columns are ``image,label,split,group,cleaned_by``; the last one marks it as a table of this tool.
+    Its columns are ``image,label,split,group,cleaned_by``; the last one marks it as a table of this tool. In
+    multi-label data, the second one is ``labels``, with several of them in a cell, and ``unknown`` follows if some are
+    not known.
 
     Args:
         inspection: Inspection of a data set of files.
@@ -137,12 +155,14 @@ def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Ite
     has_splits = any(item.split != "train" for item in kept)
     folder = os.path.realpath(path.parent)
     text = io.StringIO()
-    rows = [["image", "label", "split", "group", CLEANED_COLUMN]]
+    label_columns = _LABEL_COLUMNS[inspection.dataset.task]
+    label_columns = label_columns if any(item.unknown for item in kept) else label_columns[:1]
+    rows = [["image", *label_columns, "split", "group", CLEANED_COLUMN]]
     for item in kept:
         assert isinstance(item.source, Path)
         file = os.path.realpath(item.source)
         listed = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
-        label = inspection.dataset.classes[item.label]
-        rows.append([Path(listed).as_posix(), label, item.split if has_splits else "", item.group, "resnet-cli"])
+        cells = _label_cells(item, inspection.dataset)[: len(label_columns)]
+        rows.append([Path(listed).as_posix(), *cells, item.split if has_splits else "", item.group, "resnet-cli"])
     write_rows(text, rows)
     return text.getvalue(), dropped

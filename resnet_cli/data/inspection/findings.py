@@ -6,9 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
-from resnet_cli.data.inspection.class_findings import class_mismatches, class_sizes, spellings, trainability
-from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak
+from resnet_cli.data.inspection.class_findings import (
+    class_mismatches,
+    class_sizes,
+    label_patterns,
+    spellings,
+    trainability,
+)
+from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak, apart
+from resnet_cli.data.inspection.label_sets import Pair, contradict
 from resnet_cli.data.inspection.scan import remedy
+from resnet_cli.task import TaskName
 from resnet_cli.version import SCHEMA_VERSION
 
 #: Look -> how it is described, and what to do about it.
@@ -19,8 +27,22 @@ LOOKS = {
     "bright": ("nearly white", "check how they were exported, or remove them"),
     "blurred": ("blurred, or enlarged from a small image", "remove those in which the class cannot be recognized"),
 }
+#: What is wrong with copies whose labels contradict each other, and what to do about it.
+_CONFLICTS: dict[TaskName, tuple[str, str]] = {
+    "single-label": (
+        "labeled as several classes",
+        "keep each in the class it belongs to; resnet-cli inspect --fix omits exact copies; if images may belong to "
+        "several classes, use --multi-label",
+    ),
+    "multi-label": (
+        "given different labels",
+        "give the copies the same labels; resnet-cli inspect --fix omits exact copies",
+    ),
+}
 #: Share of long images above which they are reported.
 MANY_LONG = 0.05
+#: Pairs of classes that ``--json`` lists.
+MAX_TOGETHER = 100
 
 
 def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None = None) -> list[Finding]:
@@ -41,6 +63,7 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
         *spellings(dataset),
         *_copies(inspection),
         *class_sizes(dataset),
+        *label_patterns(inspection),
         *_looks(inspection),
         *_long(inspection),
         *_bit_depth(inspection),
@@ -51,11 +74,12 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
 def to_report(inspection: Inspection) -> dict[str, Any]:
     """The object that ``inspect --json`` prints."""
     dataset, items = inspection.dataset, inspection.dataset.items
-    counts, num_bytes = dataset.counts(), inspection.num_bytes()
+    counts, num_bytes, sets = dataset.counts(), inspection.num_bytes(), inspection.label_sets
     return {
         "schema_version": SCHEMA_VERSION,
         "data": dataset.name,
         "reading": dataset.reading,
+        "task": dataset.task,
         "num_images": len(items),
         "fingerprint": dataset.fingerprint([image.sha256 for image in inspection.images]),
         "classes": [
@@ -63,9 +87,13 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
                 "name": name,
                 "num_images": {split: counts[split][label] for split in SPLITS},
                 "num_bytes": {split: num_bytes[split][label] for split in SPLITS},
+                "num_unknown": sets.unknown[label],
             }
             for label, name in enumerate(dataset.classes)
         ],
+        "labels_per_image": {str(num): count for num, count in sets.per_image.items()},
+        "classes_together": _pairs_to_dicts(dataset, sets.together[:MAX_TOGETHER]),
+        "classes_implied": _pairs_to_dicts(dataset, sets.implied[:MAX_TOGETHER]),
         "sizes": inspection.sizes(),
         "bit_depth": inspection.wide.bit_depth or None,
         "passed_over": dict(dataset.passed_over),
@@ -83,13 +111,17 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
             for leak in inspection.leaks
         ],
         "label_conflicts": [
-            _to_dict(leak, dataset)
-            | {"labels": [dataset.classes[items[position].label] for position in leak.positions]}
+            _to_dict(leak, dataset) | {"labels": [dataset.label_text(items[position]) for position in leak.positions]}
             for leak in inspection.label_conflicts
         ],
         "torn_groups": [{"group": group, "splits": splits} for group, splits in inspection.separated_groups().items()],
         "warnings": [finding._asdict() for finding in find_problems(inspection)],
     }
+
+
+def _pairs_to_dicts(dataset: Dataset, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    names = dataset.classes
+    return [{"classes": [names[one], names[other]], "num_images": count} for one, other, count in pairs]
 
 
 def _to_dict(leak: Leak, dataset: Dataset) -> dict[str, Any]:
@@ -110,29 +142,31 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _label_conflicts(inspection: Inspection) -> Iterator[Finding]:
-    fix = "keep each in the class it belongs to; resnet-cli inspect --fix omits exact copies"
-    for leaks, names in _shared(inspection, inspection.label_conflicts, lambda item: item.label):
-        yield Finding("label_conflicts", f"{leaks} labeled as several classes, such as {names}", fix)
+    what, fix = _CONFLICTS[inspection.dataset.task]
+    for leaks, names in _shared(inspection, inspection.label_conflicts, contradict):
+        yield Finding("label_conflicts", f"{leaks} {what}, such as {names}", fix)
 
 
 def _leaks(inspection: Inspection) -> Iterator[Finding]:
     fix = "keep each in one split; resnet-cli inspect --fix keeps it in test, else in val"
-    for leaks, names in _shared(inspection, inspection.leaks, lambda item: item.split):
+    for leaks, names in _shared(inspection, inspection.leaks, lambda one, other: one.split != other.split):
         yield Finding(
             "leaks", f"{leaks} in several splits, so metrics will look better than they are, such as {names}", fix
         )
 
 
-def _shared(inspection: Inspection, leaks: Sequence[Leak], key: Callable[[Item], object]) -> Iterator[tuple[str, str]]:
+def _shared(
+    inspection: Inspection, leaks: Sequence[Leak], differ: Callable[[Item, Item], bool]
+) -> Iterator[tuple[str, str]]:
     """The number of leaks, exact ones first, with the names of two images that should be in one split or class."""
     items = inspection.dataset.items
     for is_exact, count_of in ((True, _images), (False, _pairs)):
         matching = [leak.positions for leak in leaks if leak.is_exact == is_exact]
         if matching:
-            first = items[matching[0][0]]
             # The first two of many copies may be in the same split or class.
-            other = next(items[at] for at in matching[0] if key(items[at]) != key(first))
-            yield f"{count_of(len(matching))} {'is' if len(matching) == 1 else 'are'}", f"{first.name} and {other.name}"
+            pair = apart([items[at] for at in matching[0]], differ)
+            names = " and ".join(item.name for item in pair or ())
+            yield f"{count_of(len(matching))} {'is' if len(matching) == 1 else 'are'}", names
 
 
 def _separated_groups(inspection: Inspection) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
 from resnet_cli.data.inspection.duplicates import NearPair, find_near, find_near_by_features
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.label_sets import LabelSets, contradict
 from resnet_cli.data.inspection.looks import find_looks
 from resnet_cli.data.splits import connected
 from resnet_cli.system.events import Progress
@@ -68,7 +70,7 @@ NO_WIDE_IMAGES = WideImages()
 
 
 class Leak(NamedTuple):
-    """One image (or two that look the same) in several splits, or with several labels.
+    """One image (or two that look the same) in several splits, or with different labels.
 
     Attributes:
         positions: Positions of the items.
@@ -110,12 +112,17 @@ class Inspection:
     @property
     def leaks(self) -> list[Leak]:
         """Images that occur in several splits."""
-        return self._shared(lambda item: item.split)
+        return self._shared(lambda one, other: one.split != other.split)
 
     @property
     def label_conflicts(self) -> list[Leak]:
-        """Images with several labels."""
-        return self._shared(lambda item: item.label)
+        """Images whose copies have different labels."""
+        return self._shared(contradict)
+
+    @functools.cached_property
+    def label_sets(self) -> LabelSets:
+        """Which labels the images have."""
+        return LabelSets.of(self.dataset)
 
     @functools.cached_property
     def looks(self) -> dict[str, list[int]]:
@@ -133,7 +140,7 @@ class Inspection:
         items, in_train = self.dataset.items, self.dataset.counts()["train"]
         found: set[int] = set()
         for block in connected(self.together):
-            counted = Counter(items[at].label for at in block if items[at].split == "train")
+            counted = Counter(label for at in block if items[at].split == "train" for label in items[at].labels)
             found |= {label for label, count in counted.items() if count == in_train[label]}
         return found
 
@@ -176,30 +183,48 @@ class Inspection:
         }
 
     def num_bytes(self) -> dict[Split, list[int]]:
-        """Split -> number of bytes of each class."""
+        """Split -> number of bytes of each class; an image with several labels counts for each of them."""
         counted: Counter[tuple[Split, int]] = Counter()
         for item, image in zip(self.dataset.items, self.images, strict=True):
-            counted[item.split, item.label] += image.num_bytes
+            for label in item.labels:
+                counted[item.split, label] += image.num_bytes
         return {split: [counted[split, label] for label in range(len(self.dataset.classes))] for split in SPLITS}
+
+    def totals(self) -> dict[Split, tuple[int, int]]:
+        """Split -> number of images and of bytes; an image with several labels counts once."""
+        num_images: Counter[Split] = Counter()
+        num_bytes: Counter[Split] = Counter()
+        for item, image in zip(self.dataset.items, self.images, strict=True):
+            num_images[item.split] += 1
+            num_bytes[item.split] += image.num_bytes
+        return {split: (num_images[split], num_bytes[split]) for split in SPLITS}
 
     @functools.cached_property
     def copies(self) -> dict[int, tuple[int, ...]]:
         """Position of each image that has exact copies -> the positions of all of them."""
         return {position: group for group in self.exact for position in group}
 
-    def _shared(self, key: Callable[[Item], object]) -> list[Leak]:
+    def _shared(self, differ: Callable[[Item, Item], bool]) -> list[Leak]:
         items = self.dataset.items
-        found = [Leak(group, True) for group in self.exact if len({key(items[position]) for position in group}) > 1]
+        found = [Leak(group, True) for group in self.exact if apart([items[at] for at in group], differ)]
         for pair in self.near:
             # A pair represents all copies of its two images.
-            apart = [
+            differing = [
                 (first, second)
                 for first in self.copies.get(pair.first, (pair.first,))
                 for second in self.copies.get(pair.second, (pair.second,))
-                if key(items[first]) != key(items[second])
+                if differ(items[first], items[second])
             ]
-            found += [Leak(both, False) for both in apart[:1]]
+            found += [Leak(both, False) for both in differing[:1]]
         return found
+
+
+def apart(items: Sequence[Item], differ: Callable[[Item, Item], bool]) -> tuple[Item, Item] | None:
+    """The first two of some images that differ in their splits or labels; None if no two of them do."""
+    different: dict[object, Item] = {}
+    for item in items:
+        different.setdefault((item.split, item.labels, item.unknown), item)
+    return next((pair for pair in itertools.combinations(different.values(), 2) if differ(*pair)), None)
 
 
 def inspect_images(

@@ -77,9 +77,10 @@ def _can_be_split(inspection: Inspection) -> bool:
     items = inspection.dataset.items
     tied = {position for block in inspection.together for position in block}
     free = Counter(
-        item.label
+        label
         for position, item in enumerate(items)
         if item.split == "train" and not item.group and position not in tied
+        for label in item.labels
     )
     return all(free[label] >= 2 for label in range(len(inspection.dataset.classes)))
 
@@ -99,4 +100,4 @@ def _separated(inspection: Inspection, pairs: set[tuple[int, int]]) -> list[Find
 
 
 def _labels(inspection: Inspection, positions: tuple[int, int]) -> set[int]:
-    return {inspection.dataset.items[position].label for position in positions}
+    return {label for position in positions for label in inspection.dataset.items[position].labels}

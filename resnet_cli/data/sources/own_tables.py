@@ -8,10 +8,11 @@ from pathlib import Path
 
 #: Column that marks a table of ``inspect --fix``.
 CLEANED_COLUMN = "cleaned_by"
-#: What a table is -> columns that no other table has.
+_CLEANED = CLEANED_COLUMN.encode()
+#: What a table is -> columns that no other table has, in single-label and in multi-label data.
 _KINDS = {
-    "a table that inspect --fix wrote": {b"image", b"label", CLEANED_COLUMN.encode()},
-    "predictions of a model": {b"path", b"label", b"prob", b"topk", b"made_by"},
+    "a table that inspect --fix wrote": ({b"image", b"label", _CLEANED}, {b"image", b"labels", _CLEANED}),
+    "predictions of a model": ({b"path", b"label", b"prob", b"topk", b"made_by"}, {b"path", b"labels", b"made_by"}),
 }
 _SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 #: The first line of a text, or the end of a Parquet file, where the columns are named, is shorter than this.
@@ -33,4 +34,4 @@ def own_kind(path: Path) -> str:
         return ""
     # Words instead of cells: a spreadsheet may save a table with other separators and quotation marks.
     words = set(re.findall(rb"\w+", names))
-    return next((kind for kind, columns in _KINDS.items() if columns <= words), "")
+    return next((kind for kind, sets in _KINDS.items() if any(columns <= words for columns in sets)), "")
