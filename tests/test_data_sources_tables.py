@@ -274,7 +274,7 @@ def test_a_table_without_a_header_cannot_have_more_columns_than_have_a_meaning(t
         ("t.jsonl", '{"image": "a.jpg", "label": NaN}', "line 1: no label"),
         ("t.jsonl", '{"image": "a.jpg", "label": true}', "line 1: the label must be text or a number, not True"),
         ("t.jsonl", '{"image": "a.jpg", "label": -Infinity}', "line 1: the label must be text or a number, not -inf"),
-        ("t.jsonl", '{"image": "a.jpg", "label": ["cat"]}', "line 1: the label must be text or a number"),
+        ("t.jsonl", '{"image": "a.jpg", "label": [["cat"]]}', "line 1: the label must be text or a number"),
         ("t.jsonl", '{"image": 3, "label": "cat"}', "line 1: the image must be a path, not 3"),
         ("t.jsonl", '{"image": null, "label": "cat"}', "line 1: no image"),
         ("t.jsonl", '{"image": "\\ud83d.jpg", "label": "cat"}', "line 1: the image '"),
@@ -319,7 +319,7 @@ def test_json_rows_may_have_more_keys_but_not_another_meaning(tmp_path: Path) ->
 def test_rows_are_read_only_as_far_as_they_are_asked_for(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "image,label\na.jpg,cat\nb.jpg\n")
     table = read_table(path)
-    assert next(table.rows) == Row("a.jpg", "cat", line=2)
+    assert next(table.rows) == Row("a.jpg", ("cat",), line=2)
     with pytest.raises(DataError, match="line 3"):
         next(table.rows)
 

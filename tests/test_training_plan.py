@@ -142,7 +142,7 @@ ASKED: dict[str, Any] = {
 #: Those that do not go with the ones above, or not with these data.
 NOT_ASKED = {
     *{"add", "average", "fraction", "label_regex", "image_column", "label_column", "split_column", "group_by"},
-    *{"follow_links", "data", "devices", "bit_depth", "image_folder", "on_missing_label", "classes_at"},
+    *{"follow_links", "data", "devices", "bit_depth", "image_folder", "on_missing_label", "classes_at", "multi_label"},
 }
 
 

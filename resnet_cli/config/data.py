@@ -90,6 +90,14 @@ class DataConfig(OfflineConfig):
         Literal["error", "skip"],
         Flag("Stop at rows of a table or a list that have no label, or leave their images out.", DATA),
     ] = "error"
+    multi_label: Annotated[
+        bool,
+        Flag(
+            "An image may have several labels or none, even if no row has several: join the labels of all rows of an "
+            "image, and read rows in which all columns of classes are 0 as images without labels.",
+            DATA,
+        ),
+    ] = False
     group_by: Annotated[
         str | None,
         Flag(

@@ -31,6 +31,7 @@ _READING = (
     "label_column",
     "split_column",
     "on_missing_label",
+    "multi_label",
     "follow_links",
 )
 

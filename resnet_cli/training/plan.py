@@ -243,6 +243,7 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     counts = {split: sum(per_class) for split, per_class in dataset.counts().items()}
     sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
     decisions.values |= {"data": dataset.spec, "weights": weights.spec}
+    decisions.values["multi_label"] = dataset.task == "multi-label"
     decisions.values["image_folder"] = lasting_image_folder(dataset.spec, config.image_folder)
     reading = f"; read as {dataset.reading}" if dataset.reading else ""
     decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes{reading}")

@@ -86,7 +86,7 @@ def read_image_column(path: Path, image_column: str | None = None) -> Iterator[R
         image, data = tables.image_of(path, line, tables.identifier(column, record[column]))
         if not image.strip():
             raise table_formats.row_error(path, line, "no image")
-        yield Row(tables.checked_text(path, line, "image", image), "", line=line, data=data)
+        yield Row(tables.checked_text(path, line, "image", image), line=line, data=data)
     if not num_rows:
         raise DataError(
             f"{path}: the table has no rows", hint="the first line names the columns, and each line after it is a row"
@@ -119,6 +119,6 @@ def _read_list(path: Path) -> Iterator[Row]:
         image, blank, _ = text.rpartition("\t" if "\t" in text else " ")
         is_labelled = blank and not is_image_name(text) and is_image_name(image.rstrip(" \t"))
         name = image.rstrip(" \t") if is_labelled else text
-        yield Row(tables.checked_text(path, number, "image", name), "", line=number)
+        yield Row(tables.checked_text(path, number, "image", name), line=number)
     if not num_rows:
         raise DataError(f"{path}: contains no paths", hint="write one path per line")

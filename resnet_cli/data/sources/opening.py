@@ -84,7 +84,7 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
 def _open_named(name: str, options: DataConfig, on_download: OnProgress) -> Dataset:
     from resnet_cli.data.sources.named import registered as named
 
-    refuse_without_effect(options, (*ROW_FLAGS, *FOLDER_FLAGS), f"{name} has its own labels")
+    refuse_without_effect(options, (*ROW_FLAGS, *FOLDER_FLAGS, "multi_label"), f"{name} has its own labels")
     dataset = named.open_named(name, offline=options.offline, on_download=on_download)
     dataset = dataclasses.replace(dataset, reading=f"the data set {name}")
     if options.max_pixels is None:

@@ -157,10 +157,10 @@ def _single_labels(annotated: Annotated, annotations: Sequence[Annotation], grou
     for number, one in enumerate(annotations, 1):
         if not one.image:
             raise DataError(f"{path}: record {number} names no image")
-        label = one.labels[0][1] if one.labels else ""
+        labels = tuple(checked_text(path, number, "label", label) for _, label in one.labels[:1] if label) or None
         image = checked_text(path, number, "image", one.image)
         group = _group(path, number, one.fields.get(group_by)) if group_by else ""
-        rows.append(Row(image, checked_text(path, number, "label", label), one.split, group, number))
+        rows.append(Row(image, labels, one.split, group, number))
     if annotated.format.startswith("COCO") and num_shaped:
         have = "image has" if num_shaped == 1 else "images have"
         note = f"{path.name}: {num_shaped:,} {have} boxes or outlines; their category is the label of the image"

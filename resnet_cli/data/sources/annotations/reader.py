@@ -97,11 +97,10 @@ def _reading(chosen: Sequence[Candidate], survey: Survey, options: DataConfig, n
     paths = [one.annotated.path for one in chosen]
     what = first_of([os.path.relpath(path, survey.root).replace(os.sep, "/") for path in paths], 3)
     files = [one.file for one in chosen]
-    labels = {row.label for one in chosen for row in one.listed.rows if row.label}
+    labels = {label for one in chosen for row in one.listed.rows for label in row.labels or ()}
     names, note = class_names(labels, paths[0], survey)
     if names:
-        named = [[dataclasses.replace(row, label=names.get(row.label, "")) for row in file.rows] for file in files]
-        files = [dataclasses.replace(file, rows=rows) for file, rows in zip(files, named, strict=True)]
+        files = [dataclasses.replace(file, rows=[row.renamed(names) for row in file.rows]) for file in files]
     reading = read_rows(files, survey, options, what=f"{chosen[0].annotated.format} {what}")
     own = [note for one in chosen for note in one.listed.notes]
     return dataclasses.replace(reading, notes=(*reading.notes, *([note] if note else []), *own, *notes))

@@ -107,7 +107,7 @@ def _read(survey: Survey, found: Sequence[tuple[Path, _Columns]], unlabeled: Seq
         (*notes, *names_note),
         Ignored(unlabelled=sum(sum(1 for _ in _rows(path)) - 1 for path in unlabeled)),
         mirror_safe=mirror_safe,
-        no_effect=("image_folder", "on_missing_label"),
+        no_effect=("image_folder", "on_missing_label", "multi_label"),
     )
 
 

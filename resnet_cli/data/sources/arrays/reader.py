@@ -124,7 +124,7 @@ def _read(roles: Roles, survey: Survey) -> Reading:
         (*notes, *names_note),
         Ignored(unlabelled=sum(array.shape[0] for array in roles.unlabelled)),
         mirror_safe=mirror_safe and not set(files) & set(_SVHN),
-        no_effect=("split_column", "image_folder", "on_missing_label"),
+        no_effect=("split_column", "image_folder", "on_missing_label", "multi_label"),
     )
 
 

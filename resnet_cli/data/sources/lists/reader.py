@@ -124,7 +124,10 @@ def _reading(
     files = [
         RowFile(
             listed.path,
-            [Row(image=entry.image, label=entry.label, line=entry.line) for entry in listed.entries],
+            [
+                Row(image=entry.image, labels=(entry.label,) if entry.label else None, line=entry.line)
+                for entry in listed.entries
+            ],
             listed.split,
             survey.root,
         )

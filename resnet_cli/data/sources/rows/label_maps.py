@@ -69,8 +69,15 @@ def name_classes(images: Sequence[LabeledImage], file: Path, survey: Survey) -> 
         file: The file that labels them.
         survey: The content of DATA.
     """
-    names, note = class_names({image.label for image in images}, file, survey)
-    named = [image._replace(labels=(names[image.label],)) for image in images] if names else list(images)
+    names, note = class_names({label for image in images for label in (*image.labels, *image.unknown)}, file, survey)
+    if not names:
+        return list(images), [note] if note else []
+    named = [
+        image._replace(
+            labels=tuple(map(names.__getitem__, image.labels)), unknown=tuple(map(names.__getitem__, image.unknown))
+        )
+        for image in images
+    ]
     return named, [note] if note else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
@@ -16,16 +16,24 @@ from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.split_names import read_split, split_of
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
+from resnet_cli.task import TaskName
 from resnet_cli.text import counted
 
 
 def read_rows(
-    files: Sequence[RowFile], survey: Survey, options: DataConfig, *, what: str, notes: Sequence[str] = ()
+    files: Sequence[RowFile],
+    survey: Survey,
+    options: DataConfig,
+    *,
+    what: str,
+    notes: Sequence[str] = (),
+    classes: Sequence[str] = (),
 ) -> Reading:
     """Reads the images that one or several files list.
 
-    An image that several rows list with the same label counts once. Where neither the rows nor the names of the files
-    give splits, folders of splits in the images' paths do.
+    The data are multi-label if a row has several labels or unknown ones, or if the user says so; ``--multi-label`` also
+    joins the labels of all rows of an image. An image that several rows list with the same labels counts once. Where
+    neither the rows nor the names of the files give splits, folders of splits in the images' paths do.
 
     Args:
         files: The files with rows.
@@ -33,23 +41,25 @@ def read_rows(
         options: How DATA is read.
         what: How DATA was understood, for the user.
         notes: Further notes for the user, which come first.
+        classes: Further classes, which no image may have.
 
     Raises:
         DataError: A file is damaged or has no rows, an image has two labels or splits, a row has no label, or no image
             exists.
     """
     top = Path(os.path.normpath(survey.root))
-    found = _Found(survey, top)
     locator = Locator(survey, options)
     all_notes = [*notes]
     has_splits = any(file.split for file in files)
     num_without_label = 0
-    for file in files:
-        rows = list(file.rows)
-        labeled = [row for row in rows if row.label]
+    all_rows = [list(file.rows) for file in files]
+    task = _task(all_rows, options)
+    found = _Found(survey, top, joins=options.multi_label)
+    for file, rows in zip(files, all_rows, strict=True):
+        labeled = [row for row in rows if _has_label(row, task)]
         num_without_label += len(rows) - len(labeled)
         if len(labeled) < len(rows):
-            all_notes.append(_without_label(file, rows, options))
+            all_notes.append(_without_label(file, rows, len(rows) - len(labeled), task, options))
         located = locator.locate(file, labeled)
         if located.num_missing == len(labeled) > 0 and len(files) == 1:
             raise _no_image_exists(file.path, located.paths)
@@ -67,6 +77,8 @@ def read_rows(
     images = list(found.images.values())
     if not images:
         raise DataError(f"{files[0].path}: no row lists an image", hint="add rows with the columns image,label")
+    if not any(image.labels for image in images):
+        raise DataError(f"{files[0].path}: no image that it lists has a label ({counted(len(images), 'image')})")
     if len(files) > 1 and not any(
         not isinstance(image.source, Path) or os.path.exists(image.source) for image in images
     ):
@@ -78,7 +90,17 @@ def read_rows(
     unlisted = [] if survey.file is not None else [name for name in survey.images() if name not in found.images]
     all_notes += _notes_about(images, files, unlisted, found)
     ignored = Ignored(unlisted=len(unlisted) or num_without_label)
-    return Reading(images, what, split_note, tuple(all_notes), ignored)
+    return Reading(images, what, split_note, tuple(all_notes), ignored, task=task, classes=tuple(classes))
+
+
+def _task(all_rows: Iterable[Iterable[Row]], options: DataConfig) -> TaskName:
+    is_multi = options.multi_label or any(row.unknown or len(row.labels or ()) > 1 for rows in all_rows for row in rows)
+    return "multi-label" if is_multi else "single-label"
+
+
+def _has_label(row: Row, task: TaskName) -> bool:
+    """Whether a row says which labels its image has, if only that it has none."""
+    return bool(row.labels) if task == "single-label" else row.labels is not None
 
 
 class _Found:
@@ -87,11 +109,14 @@ class _Found:
     Args:
         survey: The content of DATA.
         top: Folder that names are relative to.
+        joins: Whether several rows of an image may have different labels, which are joined.
     """
 
-    def __init__(self, survey: Survey, top: Path) -> None:
+    def __init__(self, survey: Survey, top: Path, *, joins: bool) -> None:
         self.images: dict[str, LabeledImage] = {}
         self.num_repeated = 0
+        self.joined: set[str] = set()
+        self._joins = joins
         self._top = top
         self._prefix = os.path.join(top, "") if top.parts else ""
         self._within = survey.within
@@ -111,14 +136,22 @@ class _Found:
         image = LabeledImage(
             name=self._name(path),
             source=path if row.data is None else row.data,
-            labels=(row.label,),
+            labels=tuple(sorted(row.labels or ())),
             split=read_split(row.split or file.split, where),
             group=row.group,
+            unknown=row.unknown,
         )
         earlier = self.images.setdefault(image.name, image)
-        if earlier is not image:
-            _refuse_contradiction(earlier, image, where)
-            self.num_repeated += 1
+        if earlier is image:
+            return
+        _refuse_contradiction(earlier, image, where, joins=self._joins)
+        labels = tuple(sorted({*earlier.labels, *image.labels}))
+        # What one row leaves open, another one may say.
+        unknown = tuple(name for name in earlier.unknown if name in image.unknown and name not in labels)
+        self.images[image.name] = earlier._replace(labels=labels, unknown=unknown)
+        self.num_repeated += earlier.labels == image.labels
+        if earlier.labels != image.labels:
+            self.joined.add(image.name)
 
     def _name(self, file: Path) -> str:
         """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
@@ -129,19 +162,20 @@ class _Found:
         return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
 
 
-def _without_label(file: RowFile, rows: Sequence[Row], options: DataConfig) -> str:
+def _without_label(file: RowFile, rows: Sequence[Row], num_blank: int, task: TaskName, options: DataConfig) -> str:
     """A note about the rows without label, if these are to be skipped.
 
     Raises:
         DataError: They are not to be skipped.
     """
-    num_blank = sum(not row.label for row in rows)
-    first = next(row for row in rows if not row.label)
+    first = next(row for row in rows if not _has_label(row, task))
     if options.on_missing_label == "skip" and num_blank < len(rows):
         return f"{file.path.name}: rows without a label were left out: {num_blank:,} of {len(rows):,}"
+    are_negatives = any(row.labels == () for row in rows)
     raise DataError(
         f"{file.path}: line {first.line}: no label; rows without a label: {num_blank:,} of {len(rows):,}",
         hint="leave them out: --on-missing-label skip"
+        + ("; or keep them as images that show none of the classes: --multi-label" if are_negatives else "")
         if num_blank < len(rows)
         else "name the column of the labels: --label-column COLUMN",
     )
@@ -174,6 +208,10 @@ def _notes_about(
     """What is unusual about the images as a whole."""
     shown = ", ".join(file.path.name for file in files[:5])
     notes = [f"repeated rows: {found.num_repeated}"] if found.num_repeated else []
+    if found.joined:
+        notes.append(f"images in several rows, whose labels were joined: {len(found.joined):,}")
+    if num_negatives := sum(not image.labels for image in images):
+        notes.append(f"images without any label, which show none of the classes: {num_negatives:,} of {len(images):,}")
     if num_contradicting := _count_contradicting(images):
         notes.append(f"images in the folder of a different class than in {shown}: {num_contradicting}")
     if unlisted:
@@ -187,16 +225,18 @@ def _notes_about(
 
 def _count_contradicting(images: Collection[LabeledImage]) -> int:
     """Number of images in a folder that has the name of a different class."""
-    classes = {image.label for image in images}
-    folders = ((image.label, image.name.split("/")[:-1]) for image in images)
-    return sum(label not in parts and not classes.isdisjoint(parts) for label, parts in folders)
+    classes = {label for image in images for label in image.labels}
+    folders = ((image.labels, image.name.split("/")[:-1]) for image in images)
+    return sum(not classes.isdisjoint(parts) and set(parts).isdisjoint(labels) for labels, parts in folders)
 
 
-def _refuse_contradiction(earlier: LabeledImage, later: LabeledImage, where: str) -> None:
-    for field in ("label", "split"):
-        first, second = getattr(earlier, field), getattr(later, field)
+def _refuse_contradiction(earlier: LabeledImage, later: LabeledImage, where: str, *, joins: bool) -> None:
+    several = "labels" if max(len(earlier.labels), len(later.labels)) > 1 else "label"
+    said = [(several, "; ".join(earlier.labels), "; ".join(later.labels))] if not joins else []
+    for what, first, second in (*said, ("split", earlier.split, later.split)):
         if first != second:
             raise DataError(
-                f"{where}: {later.name} has the {field} '{second}', an earlier row says '{first}'",
-                hint="keep one of the two rows",
+                f"{where}: {later.name} has the {what} '{second}', an earlier row says '{first}'",
+                hint="keep one of the two rows"
+                + ("; if an image may have several labels: --multi-label" if what == several else ""),
             )

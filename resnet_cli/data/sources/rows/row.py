@@ -1,8 +1,9 @@
-"""What tables, lists and annotation files have in common: rows that name an image and its label."""
+"""What tables, lists and annotation files have in common: rows that name an image and its labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +14,32 @@ class Row:
 
     Attributes:
         image: Path as written, or the name of an image that is stored in the table.
-        label: Name of the class, stripped; empty if the image has no label.
+        labels: Names of its classes, stripped; empty if the row says that the image shows none of them, None if the
+            row does not say anything.
         split: Name of the split, stripped; empty if the file does not give it.
         group: Name of the group, stripped; empty if the image has no group.
         line: Line of a text file, or number of the record, from 1, for error messages.
         data: The encoded image, if it is stored in a Parquet file.
+        unknown: Classes of which the row says that it is not known whether the image shows them.
     """
 
     image: str
-    label: str
+    labels: tuple[str, ...] | None = None
     split: str = ""
     group: str = ""
     line: int = 0
     data: bytes | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The label of an image that has one; empty without any."""
+        return self.labels[0] if self.labels else ""
+
+    def renamed(self, names: Mapping[str, str]) -> Row:
+        """The row with other names of classes; a class without a new name keeps its own."""
+        labels = None if self.labels is None else tuple(names.get(label, label) for label in self.labels)
+        return dataclasses.replace(self, labels=labels, unknown=tuple(names.get(name, name) for name in self.unknown))
 
 
 @dataclass(frozen=True)

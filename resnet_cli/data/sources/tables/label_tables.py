@@ -107,7 +107,7 @@ def label_table(path: Path, source: TableFile, options: DataConfig, locator: Loc
     }
 
     def share_found(cells: Sequence[Any]) -> float:
-        rows = [Row(text, "", data=data) for text, data in map(_image, cells) if text.strip()]
+        rows = [Row(text, data=data) for text, data in map(_image, cells) if text.strip()]
         # A path that is written as the table's first one is not there by chance.
         base = locator.base(RowFile(path, rows))
         if rows and rows[0].data is None and os.path.isfile(direct_path(rows[0].image, base)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -288,7 +287,7 @@ def _reading(
     decided = [note for table, _ in tables for note in table.choice.notes]
     if single := single_labels(counts):
         decided.append(f"{first.path.name}: each label is a list with one class, such as {min(single)}")
-        all_rows = [_relabeled(rows, single) for rows in all_rows]
+        all_rows = [[row.renamed(single) for row in rows] for rows in all_rows]
         counts = Counter({single[label]: count for label, count in counts.items()})
     decided.append("" if columns.one_hot else refuse_several_labels(first.path, columns.label, counts))
     if names:
@@ -297,14 +296,10 @@ def _reading(
         names, note = class_names(set(counts), first.path, survey)
         decided.append(note)
     if names:
-        all_rows = [_relabeled(rows, names) for rows in all_rows]
+        all_rows = [[row.renamed(names) for row in rows] for rows in all_rows]
     files = [RowFile(table.path, rows, split) for (table, split), rows in zip(tables, all_rows, strict=True)]
     what = _what([table.path for table, _ in tables], columns.one_hot, all_rows[0])
     return read_rows(files, survey, options, what=what, notes=[*filter(None, dict.fromkeys(decided)), *notes])
-
-
-def _relabeled(rows: Sequence[Row], names: Mapping[str, str]) -> list[Row]:
-    return [dataclasses.replace(row, label=names.get(row.label, "")) for row in rows]
 
 
 def _what(paths: Sequence[Path], one_hot: Sequence[str], rows: Sequence[Row]) -> str:

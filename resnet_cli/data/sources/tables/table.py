@@ -173,10 +173,21 @@ def identifier(column: str, value: Any) -> Any:
 
 def _row(path: Path, line: int, values: dict[str, Any], *, decodes: bool) -> Row:
     image, data = image_of(path, line, values.pop("image"))
+    labels = _labels(path, line, values.pop("label", None), decodes=decodes)
     texts = {role: _text(path, line, role, value, decodes=decodes) for role, value in values.items()}
     if not image.strip():
         raise row_error(path, line, "no image")
-    return Row(image=checked_text(path, line, "image", image), line=line, data=data, **texts)
+    name = checked_text(path, line, "image", image)
+    return Row(name, labels, texts.get("split", ""), texts.get("group", ""), line, data)
+
+
+def _labels(path: Path, line: int, value: Any, *, decodes: bool) -> tuple[str, ...] | None:
+    """The labels of a cell of text, or of a list of them, as JSON lines and Parquet files have it."""
+    if not isinstance(value, list | tuple):
+        text = _text(path, line, "label", value, decodes=decodes)
+        return (text,) if text else None
+    texts = (_text(path, line, "label", one, decodes=decodes) for one in value)
+    return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def image_of(path: Path, line: int, value: Any) -> tuple[str, bytes | None]:
