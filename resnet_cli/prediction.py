@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The label of an image that is not classified. A class may have the same name: only ``Prediction.unknown`` tells.
 UNKNOWN = "unknown"
+#: What is shown for an image for which a multi-label model chooses no label; only empty ``Prediction.labels`` tell.
+NONE = "none"
 
 Prepared = TypeVar("Prepared")
 
@@ -44,6 +46,7 @@ class Prediction:
         novelty: How unlike all training images it is, in [0, 2]; None if the model holds no training images.
         is_unfamiliar: Whether it is unlike the training images, regardless of its label; None if the model cannot tell.
         labels: The classes that a multi-label model predicts, most probable first; None for a single-label model.
+        label_probs: The probability of each of ``labels``.
         features: The backbone's output, [2048]; None unless requested.
         all_probs: Probability of every class in the model's order, float32 [k]; None unless requested.
     """
@@ -55,6 +58,7 @@ class Prediction:
     novelty: float | None = None
     is_unfamiliar: bool | None = None
     labels: tuple[str, ...] | None = None
+    label_probs: tuple[float, ...] = ()
     features: NDArray[np.floating[Any]] | None = dataclasses.field(default=None, compare=False, repr=False)
     all_probs: NDArray[np.float32] | None = dataclasses.field(default=None, compare=False, repr=False)
 
@@ -62,11 +66,23 @@ class Prediction:
     def label(self) -> str:
         """The most probable class, or ``unknown``; the classes of an unknown image are still in ``topk``.
 
+        Of a multi-label model: its labels, joined by ``; ``, or ``none``.
+
         Raises:
             ImageError: The image could not be read.
         """
         best, _ = self._first
-        return best if self.unknown is None else UNKNOWN
+        if self.unknown is not None:
+            return UNKNOWN
+        return best if self.labels is None else "; ".join(self.labels) or NONE
+
+    @property
+    def chosen(self) -> tuple[tuple[str, float], ...]:
+        """The labels with their probabilities, also if the image is labeled "unknown".
+
+        A single-label model has one of them, a multi-label model any number; empty if the image cannot be read.
+        """
+        return self.topk[:1] if self.labels is None else tuple(zip(self.labels, self.label_probs, strict=True))
 
     @property
     def prob(self) -> float:
@@ -123,6 +139,7 @@ class Predictor(Protocol[Prepared]):
         has_novelty: Whether outputs tell how unlike the training images an image is.
         has_features: Whether outputs include the backbone's features.
         has_heatmap: Whether :meth:`heatmap` is available.
+        explains_any_class: Whether :meth:`heatmap` explains any class, not only the most probable one.
         batch_size: Images per forward pass, unless the user chooses another number.
         precision: The precision in which it computes: fp32, bf16, fp16 or int8.
         precision_conflict: A sentence for the user if its validation metrics were computed in another precision.
@@ -140,6 +157,7 @@ class Predictor(Protocol[Prepared]):
     has_novelty: bool = False
     has_features: bool = False
     has_heatmap: bool = False
+    explains_any_class: bool = False
     batch_size: int = 16
     precision: str = "fp32"
     precision_conflict: str | None = None
@@ -167,12 +185,13 @@ class Predictor(Protocol[Prepared]):
     def square(self, prepared: Prepared) -> Pixels:
         """The square that the network sees of a prepared image, uint8 [s x s x 3]."""
 
-    def heatmap(self, prepared: Prepared, output: ModelOutput) -> NDArray[np.float32]:
-        """How much each place supports an image's most probable class, [rows x columns], not scaled.
+    def heatmap(self, prepared: Prepared, output: ModelOutput, target: int | None = None) -> NDArray[np.float32]:
+        """How much each place supports a class, [rows x columns], not scaled.
 
         Args:
             prepared: One prepared image.
             output: Its output, a batch of one.
+            target: Index of the class; None for the most probable one. Only if ``explains_any_class``.
 
         Raises:
             ModelError: The model gives no heat maps.
@@ -206,6 +225,7 @@ def predict(
     batch_size: int | None = None,
     rule: Abstention | None = None,
     with_features: bool = False,
+    all_probs: bool = False,
 ) -> Iterator[PredictedItem[Prepared]]:
     """Predicts any number of images in order; unreadable ones get a prediction with an error.
 
@@ -216,6 +236,7 @@ def predict(
         batch_size: Images per forward pass; predictions do not depend on it. None: the predictor's own.
         rule: Which images are labeled "unknown"; None: none.
         with_features: Whether predictions include features.
+        all_probs: Whether predictions include the probability of every class.
     """
 
     def prepare(item: Item) -> tuple[Prepared, int]:
@@ -232,7 +253,15 @@ def predict(
                 else ModelOutput(np.empty((0, len(predictor.classes)), np.float32))
             )
             names = [item.name for item in good]
-            predictions = to_predictions(predictor, names, output, topk=topk, rule=rule, with_features=with_features)
+            predictions = to_predictions(
+                predictor,
+                names,
+                output,
+                topk=topk,
+                rule=rule,
+                with_features=with_features,
+                all_probs=all_probs,
+            )
             rows = (
                 PredictedItem(item, prediction, prepared, output.row(row), bits)
                 for row, (item, prediction, (prepared, bits)) in enumerate(
@@ -288,6 +317,7 @@ def to_predictions(
     topk: int,
     rule: Abstention | None = None,
     with_features: bool = False,
+    all_probs: bool = False,
 ) -> list[Prediction]:
     """The output for a batch, as one prediction per image.
 
@@ -298,6 +328,7 @@ def to_predictions(
         topk: Number of classes per image, at most all.
         rule: Which images are labeled "unknown"; None: none.
         with_features: Whether predictions include features.
+        all_probs: Whether predictions include the probability of every class.
     """
     # Of equal probabilities the first class wins, on every machine.
     order = np.argsort(-output.probs, axis=1, kind="stable")[:, :topk]  # [b x topk]
@@ -317,6 +348,7 @@ def to_predictions(
                 novelty=novelty,
                 is_unfamiliar=is_unlike,
                 features=features,
+                all_probs=output.probs[row] if all_probs else None,
             )
         )
     return predictions

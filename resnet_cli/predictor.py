@@ -79,6 +79,7 @@ class TorchPredictor(Predictor[Pixels]):
 
     has_features = True
     has_heatmap = True
+    explains_any_class = True
 
     def __init__(self, model: Model, compute: Compute, *, name: str = "") -> None:
         self.model = model
@@ -131,8 +132,8 @@ class TorchPredictor(Predictor[Pixels]):
         """The prepared image itself."""
         return prepared
 
-    def heatmap(self, prepared: Pixels, output: ModelOutput) -> NDArray[np.float32]:
-        """Grad-CAM of the most probable class, by another forward pass."""
+    def heatmap(self, prepared: Pixels, output: ModelOutput, target: int | None = None) -> NDArray[np.float32]:
+        """Grad-CAM of a class, or of the most probable one, by another forward pass."""
         import torch
 
         from resnet_cli.data.loading import stack
@@ -140,7 +141,8 @@ class TorchPredictor(Predictor[Pixels]):
 
         if self._cam is None:
             self._cam = GradCam(self.model.network, self.preprocess, self.compute)
-        heatmaps = self._cam.heat(stack([prepared]), torch.from_numpy(output.probs.argmax(axis=1)))
+        targets = output.probs.argmax(axis=1) if target is None else np.array([target])
+        heatmaps = self._cam.heat(stack([prepared]), torch.from_numpy(targets))
         return np.asarray(heatmaps[0])
 
 

@@ -20,7 +20,7 @@ from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, reliabili
 from support.running import command_environment, run_cli
 from typer.testing import Result
 
-from resnet_cli.cli.predict import prediction_text
+from resnet_cli.cli.predict_rows import prediction_text
 from resnet_cli.commands import predict
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.prediction import Prediction

@@ -45,7 +45,7 @@ class Colours(Predictor[Image.Image]):
     def square(self, prepared: Image.Image) -> Pixels:
         raise NotImplementedError
 
-    def heatmap(self, prepared: Image.Image, output: ModelOutput) -> NDArray[np.float32]:
+    def heatmap(self, prepared: Image.Image, output: ModelOutput, target: int | None = None) -> NDArray[np.float32]:
         raise NotImplementedError
 
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.options import JsonFlag, QuietFlag
+from resnet_cli.cli.predict_rows import printer, show_matches
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
-from resnet_cli.config.predict import Format, PredictConfig
+from resnet_cli.config.predict import PredictConfig
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.commands.predict import PredictResult
-    from resnet_cli.commands.predict_model import Event
-    from resnet_cli.model.similar import Match
+    from resnet_cli.commands.predict_model import Event, Started
     from resnet_cli.prediction import Prediction
     from resnet_cli.system.events import WorkDone
 
@@ -136,13 +133,13 @@ class PredictView:
             self._stack.close()
             self._stack.enter_context(output.status(f"loading {event.what}", quiet=self._quiet))
         else:
-            self._start(event.total)
+            self._start(event)
 
-    def _start(self, total: int | None) -> None:
+    def _start(self, started: Started) -> None:
         self._stack.close()
-        self._total, self._began_at = total, time.monotonic()
+        self._total, self._began_at = started.total, time.monotonic()
         if self._shows_rows:
-            self._print = printer(self._config.format)
+            self._print = printer(self._config.format, started.layout, started.task)
 
     def _draw(self, work: WorkDone) -> None:
         if self._bar is None:
@@ -156,88 +153,6 @@ class PredictView:
             self._bar = self._stack.enter_context(ProgressView(quiet=self._quiet))
             self._stack.callback(lambda: setattr(self, "_bar", None))
         self._bar(work)
-
-
-def printer(kind: Format | None) -> Callable[[Prediction], None]:
-    """Prints predictions on stdout one by one, after the header if there is one.
-
-    Args:
-        kind: ``csv`` or ``json``; None for plain lines, aligned on a terminal and with tabs elsewhere.
-    """
-    from resnet_cli.outputs.schema import COLUMNS, to_cells, to_dict
-
-    if kind == "json":
-        return lambda prediction: output.show_json(to_dict(prediction))
-    if kind == "csv":
-        output.show_csv([COLUMNS])
-        return lambda prediction: output.show_csv([to_cells(prediction)])
-    if sys.stdout.isatty():
-        # Line by line: a table would hold ten thousand predictions back until the last one.
-        return lambda prediction: output.show(prediction_text(prediction))
-    return lambda prediction: output.show_line("\t".join(tab_cells(prediction)))
-
-
-def prediction_text(prediction: Prediction) -> Text:
-    """One prediction for a terminal: the class, its probability, the image, and the other classes.
-
-    An image unlike the training images is marked before its path, where a narrow terminal shows the mark in one piece.
-    For an unknown image the reason and all its most probable classes follow.
-    """
-    from rich.text import Text
-
-    from resnet_cli.model.reliability import UNLIKE
-    from resnet_cli.text import percent, printable
-
-    is_known = prediction.unknown is None
-    classes = prediction.topk[1:] if is_known else prediction.topk
-    others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in classes)
-    reason = "" if prediction.unknown in (None, UNLIKE) else f"{prediction.unknown}: "
-    return Text.assemble(
-        f"{percent(prediction.prob):>7}  ",
-        (f"{printable(prediction.label):<16}", "bold yellow" if prediction.is_unfamiliar or not is_known else "bold"),
-        (f"  {UNLIKE}" if prediction.is_unfamiliar else "", "yellow"),
-        f"  {printable(prediction.path)}  ",
-        (reason + others, "dim"),
-    )
-
-
-def tab_cells(prediction: Prediction) -> Iterator[str]:
-    """The path, ``unknown`` and the reason if there is one, then classes and probabilities in turn.
-
-    If the image is unlike the training images, and no reason says so, this is the last cell.
-    """
-    from resnet_cli.model.reliability import UNLIKE
-
-    yield prediction.path
-    if prediction.unknown is not None:
-        yield prediction.label
-        yield prediction.unknown
-    for name, prob in prediction.topk:
-        yield name
-        yield f"{prob:.4f}"
-    if prediction.is_unfamiliar and prediction.unknown != UNLIKE:
-        yield UNLIKE
-
-
-def show_matches(matches: Sequence[Match], kind: Format | None) -> None:
-    """Prints similar images, one row per match."""
-    columns = ("query", "rank", "path", "similarity")
-    if kind == "json":
-        for match in matches:
-            output.show_json(dict(zip(columns, dataclasses.astuple(match), strict=True)))
-        return
-    if kind == "csv":
-        rows = [[match.query, match.rank, match.path, f"{match.similarity:.6f}"] for match in matches]
-        output.show_csv([columns, *rows])
-        return
-    for match in matches:
-        cells = [match.query, str(match.rank), match.path, f"{match.similarity:.4f}"]
-        if sys.stdout.isatty():
-            from resnet_cli.text import printable
-
-            output.show(f"{cells[3]:>7}  {cells[1]:>3}  {printable(match.path)}  ({printable(match.query)})")
-        else:
-            output.show_line("\t".join(cells))
 
 
 def show_unfamiliar(result: PredictResult, config: PredictConfig) -> None:
@@ -261,8 +176,11 @@ def show_result(result: PredictResult, config: PredictConfig) -> None:
     """Notes what stdout does not show: where predictions are, and how many images cannot be read."""
     if config.output is not None:
         unknown = f", {result.num_unknown:,} of them unknown" if result.num_unknown else ""
+        none = f", {result.num_none:,} of them without a label" if result.num_none else ""
         before = f", {result.num_before:,} of them from before" if result.num_before is not None else ""
-        output.note(f"{result.num_written:,} predictions in {config.output}{unknown}{before}")
+        output.note(f"{result.num_written:,} predictions in {config.output}{unknown}{none}{before}")
+    elif result.num_none:
+        output.note(f"{result.num_none:,} of {result.num_predicted:,} images have none of the labels")
     if result.num_failed:
         failed = f"{result.num_failed:,} of {result.num:,} images could not be read"
         # Where the parts of a Ray cluster name them.

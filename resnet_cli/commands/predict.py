@@ -15,16 +15,17 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
+from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.opening import check_outputs, open_outputs, say_how_to_continue
 from resnet_cli.outputs.prediction_files import made_by
 from resnet_cli.outputs.resume import Done, read_done
+from resnet_cli.outputs.schema import Layout
 from resnet_cli.prediction import PredictedItem, Predictor, abstention_rule
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
-    from resnet_cli.model.reliability import Abstention
     from resnet_cli.system.interrupts import StopRequest
 
 
@@ -36,6 +37,7 @@ class PredictResult:
         num: Number of images, with those that an earlier call had written to the same output.
         num_failed: Number of images that cannot be read, with those of an earlier call.
         num_unknown: Number of images that this call labeled "unknown".
+        num_none: Number of images for which this call chose no label; only a multi-label model does that.
         num_unfamiliar: Number of images of this call that are unlike the training images, regardless of their label.
         false_alarms: Expected share of marked images among images like the training images; None if the model cannot
             tell them apart.
@@ -47,6 +49,7 @@ class PredictResult:
     num: int
     num_failed: int
     num_unknown: int
+    num_none: int
     num_unfamiliar: int
     false_alarms: float | None
     num_written: int
@@ -84,17 +87,19 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     _note_precision(predictor, on_event)
     note_unfamiliar(predictor, on_event)
     topk = min(config.topk or TOPK, len(predictor.classes))
-    writer_id, done = _past(config, predictor, rule, topk)
+    layout = rows_of(config, predictor)
+    writer_id, done = _past(config, predictor, (topk, rule), layout)
     if config.watch and arriving is None:
         arriving = _arriving(config, known=done)
-    num = num_failed = num_unknown = num_unfamiliar = 0
+    counts = Counts()
     bits = _Bits(predictor.preprocess.bit_depth)
     with (
         _stoppable(config) as stop,
-        say_how_to_continue(config, writer_id),
-        open_outputs(config, predictor, made_by=writer_id, num_bytes=done.num_bytes) as write,
+        say_how_to_continue(config, writer_id, layout.in_file()),
+        open_outputs(config, predictor, made_by=writer_id, layout=layout.in_file(), num_bytes=done.num_bytes) as write,
     ):
-        on_event(Started(None if inputs.total is None else max(0, inputs.total - done.num)))
+        total = None if inputs.total is None else max(0, inputs.total - done.num)
+        on_event(Started(total, layout, predictor.task))
         for items in _portions(config, inputs, done, arriving, stop, on_event):
             for predicted in predict_items(
                 predictor,
@@ -103,24 +108,23 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
                 batch_size=config.batch_size,
                 rule=rule,
                 with_features=config.embeddings is not None,
+                all_probs=config.all_probs,
             ):
                 write(predicted)
-                num += 1
                 bits.add(predicted)
-                num_failed += predicted.prediction.error is not None
-                num_unknown += predicted.prediction.unknown is not None
-                num_unfamiliar += predicted.prediction.is_unfamiliar is True
+                counts += Counts.of(predicted.prediction)
                 on_event(predicted)
                 if stop is not None and stop.signal is not None:
                     break
     bits.warn(on_event)
     return PredictResult(
-        num=num + done.num,
-        num_failed=num_failed + done.num_failed,
-        num_unknown=num_unknown,
-        num_unfamiliar=num_unfamiliar,
+        num=counts.num + done.num,
+        num_failed=counts.num_failed + done.num_failed,
+        num_unknown=counts.num_unknown,
+        num_none=counts.num_none,
+        num_unfamiliar=counts.num_unfamiliar,
         false_alarms=predictor.reliability.false_alarms if predictor.reliability else None,
-        num_written=num - num_failed,
+        num_written=counts.num - counts.num_failed,
     )
 
 
@@ -243,16 +247,24 @@ def note_unfamiliar(predictor: Predictor[Any], on_event: OnEvent) -> None:
         on_event(Noted("this model cannot tell which images are unlike its training images"))
 
 
-def _past(config: PredictConfig, predictor: Predictor[Any], rule: Abstention | None, topk: int) -> tuple[str, Done]:
+def rows_of(config: PredictConfig, predictor: Predictor[Any]) -> Layout:
+    """The columns of rows on stdout."""
+    return Layout.of(predictor.task, with_probs=predictor.classes if config.all_probs else ())
+
+
+def _past(
+    config: PredictConfig, predictor: Predictor[Any], settings: tuple[object, ...], layout: Layout
+) -> tuple[str, Done]:
     """What identifies this model and these settings in the rows of a file, and what the file holds already."""
     if config.output is None:
         return "", Done()
     assert predictor.path is not None
     # Predictions in two precisions are never mixed in a file.
     precision = () if predictor.precision == "fp32" else (predictor.precision,)
-    name = made_by(predictor.path, (topk, rule, *precision))
+    layout = layout.in_file()
+    name = made_by(predictor.path, (*settings, *precision), layout)
     if config.format in ("csv", "json") and config.resume and config.output.exists():
-        return name, read_done(config.output, config.format, name)
+        return name, read_done(config.output, config.format, name, layout)
     return name, Done()
 
 

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
+from resnet_cli.outputs.schema import ROWS, Layout
 from resnet_cli.prediction import PredictedItem, Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
 from resnet_cli.system.paths import LATEST, user_path
+from resnet_cli.task import TaskName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +24,13 @@ class Started:
 
     Attributes:
         total: Number of images; None if it is not known.
+        layout: The columns of rows on stdout.
+        task: The task of the model.
     """
 
     total: int | None
+    layout: Layout = ROWS
+    task: TaskName = "single-label"
 
 
 Event: TypeAlias = Loading | WorkDone | Noted | Warned | Started | PredictedItem[Any]

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict import PredictResult, note_unfamiliar, open_inputs
+from resnet_cli.commands.predict import PredictResult, note_unfamiliar, open_inputs, rows_of
 from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, is_exported, name_model, open_model
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.images import MAX_PIXELS
 from resnet_cli.network.download import is_offline
 from resnet_cli.outputs import ray_blocks, ray_cluster, shards
+from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.opening import check_parents
 from resnet_cli.prediction import Predictor, abstention_rule
 from resnet_cli.predictor import TorchPredictor
@@ -100,8 +101,8 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
     task = _task(config, predictor)
     _begin(config, task)
     task.writer.tidy()
-    skipped: list[shards.Counts] = []
-    new = shards.Counts()
+    skipped: list[Counts] = []
+    new = Counts()
     with _kept(config), ray_cluster.cluster(config.ray_address) as ray:
         on_event(Started(inputs.total))
         for counts in ray_blocks.predict_blocks(
@@ -114,13 +115,14 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
             new += counts
             on_event(WorkDone("predict", new.num, inputs.total))
     task.writer.tidy()
-    before = sum(skipped, shards.Counts())
+    before = sum(skipped, Counts())
     num, num_failed = new.num + before.num, new.num_failed + before.num_failed
     assert config.output is not None
     return PredictResult(
         num=num,
         num_failed=num_failed,
         num_unknown=new.num_unknown,
+        num_none=new.num_none,
         num_unfamiliar=new.num_unfamiliar,
         false_alarms=predictor.reliability.false_alarms if predictor.reliability else None,
         num_written=num - num_failed,
@@ -145,7 +147,9 @@ def _task(config: PredictConfig, predictor: Predictor[Any]) -> ray_blocks.Task:
     )
     topk = min(config.topk or TOPK, len(predictor.classes))
     kind: shards.PartFormat = "json" if config.format == "json" else "parquet"
-    writer = shards.PartWriter(config.output.absolute(), kind, made_by(predictor.path, (topk, rule)))
+    layout = rows_of(config, predictor).in_file()
+    name = made_by(predictor.path, (topk, rule), layout)
+    writer = shards.PartWriter(config.output.absolute(), kind, name, layout=layout)
     if config.embeddings is not None:
         from resnet_cli.model.network import NUM_FEATURES
 
@@ -156,6 +160,7 @@ def _task(config: PredictConfig, predictor: Predictor[Any]) -> ray_blocks.Task:
         config.max_pixels or MAX_PIXELS,
         batch_size=config.batch_size,
         rule=rule,
+        all_probs=config.all_probs,
         offline=is_offline(config.offline),
     )
 

@@ -68,7 +68,7 @@ def _is_same(one: Path | None, other: Path | None) -> bool:
 
 #: What ``--similar`` has no use for.
 _NOT_SIMILAR = (
-    *("images", "files_from", "null", "watch", "batch_size", "threshold", "abstain", "target_error"),
+    *("images", "files_from", "null", "watch", "batch_size", "all_probs", "threshold", "abstain", "target_error"),
     *("output", "resume", "embeddings", "sort_into", "annotate", "explain"),
 )
 
@@ -104,6 +104,9 @@ class PredictConfig(ComputeConfig):
         Positive | None,
         Flag("Number of classes per image.", PREDICTIONS, f"{TOPK}; {TOPK_SIMILAR} images with --similar", short="-k"),
     ] = None
+    all_probs: Annotated[
+        bool, Flag("Also write the probability of every class to CSV, JSON or Parquet.", PREDICTIONS)
+    ] = False
     threshold: Threshold = None
     abstain: Abstain = False
     target_error: Annotated[
@@ -161,6 +164,7 @@ class PredictConfig(ComputeConfig):
              "run on a machine of the cluster"),
         Rule(("as_parquet",), lambda c: c.output or c.as_csv or c.as_json, "cannot be written to stdout",
              "name a file: --output predictions.parquet"),
+        Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --output"),
         Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
         Rule(("similar",), lambda c: c.among, "needs --among DIR, where to search"),
         Rule(("among",), lambda c: c.similar, "needs --similar IMAGE, what to search for"),

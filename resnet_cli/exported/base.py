@@ -56,7 +56,7 @@ class ExportedModel(Predictor[Any], abc.ABC):
         """The square that the network sees of what :meth:`prepare` returned, uint8 [s x s x 3]."""
         return self.preprocess(prepared) if isinstance(prepared, Image.Image) else prepared
 
-    def heatmap(self, prepared: Any, output: ModelOutput) -> NDArray[np.float32]:
+    def heatmap(self, prepared: Any, output: ModelOutput, target: int | None = None) -> NDArray[np.float32]:
         """The heat map that the file computed with the probabilities.
 
         Raises:

@@ -1,11 +1,13 @@
-"""Images of predictions: each with its label drawn on it, or with a heat map over it."""
+"""Images of predictions: each with its labels drawn on it, or with a heat map over it."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from PIL import Image
 
@@ -13,18 +15,21 @@ from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.heatmap import explanation
 from resnet_cli.model.reliability import UNLIKE
 from resnet_cli.outputs.prediction_files import Write
-from resnet_cli.outputs.safe_files import new_file, place
+from resnet_cli.outputs.safe_files import folder_names, new_file, place, safe_name
 from resnet_cli.outputs.sorting import file_name
-from resnet_cli.prediction import PredictedItem, Prediction, Predictor
+from resnet_cli.prediction import NONE, PredictedItem, Prediction, Predictor
 from resnet_cli.reporting.annotate import annotate
+from resnet_cli.task import TaskName
 from resnet_cli.text import percent
 
 #: JPEG quality at which letters have no visible artifacts.
 _QUALITY = 92
+#: Maximum number of lines for the labels of one image.
+MAX_LINES = 4
 
 
 def annotate_into(folder: Path, *, bit_depth: int = 16) -> Write:
-    """Writes each image with its label and probability drawn on it to ``folder/<its name>.jpg``.
+    """Writes each image with its labels and their probabilities drawn on it to ``folder/<its name>.jpg``.
 
     Args:
         folder: Created if needed; names are chosen by :func:`~resnet_cli.outputs.safe_files.place`.
@@ -49,6 +54,10 @@ def annotate_into(folder: Path, *, bit_depth: int = 16) -> Write:
 def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
     """Writes a heat map of what supports each image's most probable class to ``folder/<its name>.jpg``.
 
+    For a multi-label model, one heat map is written for each label of the image, to ``folder/<its name>.<label>.jpg``,
+    and the label is drawn on it; without a label, one is written for the most probable class. Exported files give only
+    the heat map of the most probable class.
+
     Where the image is unlike the training images, the file says so: the class that it explains is only the nearest one.
 
     Args:
@@ -63,33 +72,88 @@ def explain_into(folder: Path, predictor: Predictor[Any]) -> Write:
             "--explain: this file gives no heat maps",
             hint="export it again with --format onnx, or use the run",
         )
+    explain = _EXPLAIN[predictor.task]
+    names = folder_names(predictor.classes, reserved=[NONE])
 
     def write(predicted: PredictedItem[Any]) -> None:
         if predicted.output is not None:
-            heatmap = predictor.heatmap(predicted.prepared, predicted.output)
-            image = explanation(predictor.square(predicted.prepared), heatmap)
-            save_jpeg(folder, predicted, annotate(image, UNLIKE) if predicted.prediction.is_unfamiliar else image)
+            for image, lines, part in explain(predictor, predicted):
+                suffix = "" if part is None else f".{names.get(part, part)}"
+                save_jpeg(folder, predicted, annotate(image, *lines) if lines else image, suffix=suffix)
 
     return write
 
 
+#: An explained image, lines to draw on it, and the label whose name is part of the file's name.
+_Explained: TypeAlias = tuple[Image.Image, tuple[str, ...], str | None]
+
+
+def _explain_prediction(predictor: Predictor[Any], predicted: PredictedItem[Any]) -> Iterator[_Explained]:
+    """One heat map of the most probable class."""
+    assert predicted.output is not None
+    heatmap = predictor.heatmap(predicted.prepared, predicted.output)
+    image = explanation(predictor.square(predicted.prepared), heatmap)
+    yield image, (UNLIKE,) if predicted.prediction.is_unfamiliar else (), None
+
+
+def _explain_labels(predictor: Predictor[Any], predicted: PredictedItem[Any]) -> Iterator[_Explained]:
+    """One heat map for each label, or of the most probable class if there is no label."""
+    prediction, output = predicted.prediction, predicted.output
+    assert output is not None
+    unlike = (UNLIKE,) if prediction.is_unfamiliar else ()
+    chosen = prediction.chosen if predictor.explains_any_class else prediction.chosen[:1]
+    for answer in chosen or prediction.topk[:1]:
+        target = predictor.classes.index(answer[0]) if predictor.explains_any_class else None
+        heatmap = predictor.heatmap(predicted.prepared, output, target)
+        image = explanation(predictor.square(predicted.prepared), heatmap)
+        text = _named(answer) if chosen else f"{NONE} ({_named(answer)})"
+        yield image, (text, *unlike), answer[0] if chosen else NONE
+
+
+_EXPLAIN: Mapping[TaskName, Callable[[Predictor[Any], PredictedItem[Any]], Iterator[_Explained]]] = {
+    "single-label": _explain_prediction,
+    "multi-label": _explain_labels,
+}
+
+
 def caption_lines(prediction: Prediction) -> tuple[str, ...]:
-    """The caption, and below it whether the image is unlike the training images."""
+    """The caption in few lines, and below it whether the image is unlike the training images."""
+    lines = tuple(_lines(prediction))
     if not prediction.is_unfamiliar:
-        return (caption(prediction),)
-    return (prediction.label if prediction.unknown == UNLIKE else caption(prediction), UNLIKE)
+        return lines
+    return (*((prediction.label,) if prediction.unknown == UNLIKE else lines), UNLIKE)
 
 
 def caption(prediction: Prediction) -> str:
-    """``cat 98.2 %``, or ``unknown (only 43.1 % sure)``."""
+    """``cat 98.2 %``, ``cat 98.2 %, dog 71.0 %``, ``none (cat 12.0 %)`` or ``unknown (only 43.1 % sure)``."""
+    return ", ".join(_captions(prediction))
+
+
+def _lines(prediction: Prediction) -> Iterator[str]:
+    parts = _captions(prediction)
+    per_line = math.ceil(len(parts) / MAX_LINES)
+    for start in range(0, len(parts), per_line):
+        yield ", ".join(parts[start : start + per_line])
+
+
+def _captions(prediction: Prediction) -> list[str]:
+    """One text per label, and one text if there is no label."""
     if prediction.unknown is not None:
-        return f"{prediction.label} ({prediction.unknown})"
-    return f"{prediction.label} {percent(prediction.prob)}"
+        return [f"{prediction.label} ({prediction.unknown})"]
+    if not prediction.chosen:
+        return [f"{NONE} ({_named(prediction.topk[0])})"]
+    return [_named(one) for one in prediction.chosen]
 
 
-def save_jpeg(folder: Path, predicted: PredictedItem[Any], image: Image.Image) -> Path:
-    """Writes an image under the name of the image that it was made from."""
+def _named(answer: tuple[str, float]) -> str:
+    label, prob = answer
+    return f"{label} {percent(prob)}"
+
+
+def save_jpeg(folder: Path, predicted: PredictedItem[Any], image: Image.Image, *, suffix: str = "") -> Path:
+    """Writes an image under the name of the image that it was made from, and a suffix."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=_QUALITY, subsampling="4:4:4")
-    name = os.path.splitext(file_name(predicted.item))[0] + ".jpg"
+    stem = os.path.splitext(file_name(predicted.item))[0]
+    name = safe_name(f"{stem}{suffix}.jpg") if suffix else f"{stem}.jpg"
     return place(folder, name, predicted.item.location, new_file(data.getvalue()))

@@ -19,7 +19,7 @@ import numpy as np
 
 from resnet_cli.errors import ConfigError, missing_extra
 from resnet_cli.outputs.prediction_files import Write
-from resnet_cli.outputs.schema import as_utf8, to_cells
+from resnet_cli.outputs.schema import Layout, as_utf8, to_cells
 from resnet_cli.prediction import PredictedItem, Prediction
 from resnet_cli.system.paths import atomic_path
 
@@ -95,7 +95,7 @@ def _raw(path: Path, num_features: int, dtype: Any) -> Iterator[Write]:
                 features = predicted.prediction.features
                 if features is not None:
                     file.write(np.ascontiguousarray(features, dtype=kind).data)
-                    rows.writerow(to_cells(predicted.prediction, _COLUMNS))
+                    rows.writerow(to_cells(predicted.prediction, Layout(_COLUMNS)))
                     num_rows += 1
 
             yield write

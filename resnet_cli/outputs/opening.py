@@ -13,6 +13,7 @@ from resnet_cli.text import counted
 
 if TYPE_CHECKING:
     from resnet_cli.config.predict import PredictConfig
+    from resnet_cli.outputs.schema import Layout
     from resnet_cli.prediction import PredictedItem, Predictor
 
 
@@ -53,7 +54,7 @@ def check_parents(config: PredictConfig) -> None:
 
 @contextlib.contextmanager
 def open_outputs(
-    config: PredictConfig, predictor: Predictor[Any], *, made_by: str, num_bytes: int = 0
+    config: PredictConfig, predictor: Predictor[Any], *, made_by: str, layout: Layout, num_bytes: int = 0
 ) -> Iterator[Write]:
     """Opens every output but stdout as one; files are finished when the block ends without an error.
 
@@ -61,6 +62,7 @@ def open_outputs(
         config: Names the outputs.
         predictor: The model that makes the predictions.
         made_by: What identifies the model and its settings in the rows of files.
+        layout: The columns of files.
         num_bytes: Size of the finished rows of ``--output``, which are kept; 0 for a new file.
 
     Yields:
@@ -79,11 +81,13 @@ def open_outputs(
         if config.output is not None:
             kind = config.format
             if kind == "parquet":
-                writers.append(stack.enter_context(parquet_file(config.output, made_by)))
+                writers.append(stack.enter_context(parquet_file(config.output, made_by, layout)))
             else:
                 assert kind is not None
                 every_s = 0 if config.watch else FLUSH_EVERY_S
-                growing = growing_file(config.output, kind, made_by, num_bytes=num_bytes, flush_every_s=every_s)
+                growing = growing_file(
+                    config.output, kind, made_by, layout=layout, num_bytes=num_bytes, flush_every_s=every_s
+                )
                 writers.append(stack.enter_context(growing))
 
         def write(predicted: PredictedItem[Any]) -> None:
@@ -94,12 +98,13 @@ def open_outputs(
 
 
 @contextlib.contextmanager
-def say_how_to_continue(config: PredictConfig, made_by: str) -> Iterator[None]:
+def say_how_to_continue(config: PredictConfig, made_by: str, layout: Layout) -> Iterator[None]:
     """On a full disk, says what is kept and how to continue.
 
     Args:
         config: Names the outputs.
         made_by: What identifies the model and its settings in the rows of ``--output``.
+        layout: The columns of ``--output``.
 
     Raises:
         DiskError: The block raised one; the message is longer.
@@ -111,7 +116,7 @@ def say_how_to_continue(config: PredictConfig, made_by: str) -> Iterator[None]:
         if config.output is not None and config.format in ("csv", "json") and config.output.exists():
             from resnet_cli.outputs.resume import read_done
 
-            num = read_done(config.output, config.format, made_by).num
+            num = read_done(config.output, config.format, made_by, layout).num
             message += f"; {config.output} has the predictions for {counted(num, 'image')}"
             again = "run the same command with --resume"
             if config.embeddings is not None:
@@ -139,7 +144,13 @@ def _folders(config: PredictConfig, predictor: Predictor[Any]) -> Iterator[Write
     if config.sort_into is not None:
         from resnet_cli.outputs.sorting import sort_into
 
-        yield sort_into(config.sort_into, predictor.classes, abstains=config.has_rule, link=config.link)
+        yield sort_into(
+            config.sort_into,
+            predictor.classes,
+            task=predictor.task,
+            abstains=config.has_rule,
+            link=config.link,
+        )
     if config.annotate is not None:
         from resnet_cli.outputs.annotated import annotate_into
 

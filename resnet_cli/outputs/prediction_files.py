@@ -7,11 +7,11 @@ moved, whether it can be resumed.
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import io
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from resnet_cli.errors import ConfigError, ModelError, missing_extra
-from resnet_cli.outputs.schema import FILE_COLUMNS, to_arrow, to_cells, to_dict
+from resnet_cli.outputs.schema import ALL_PROBS, FILE_ROWS, Layout, csv_line, to_arrow, to_cells, to_dict
 from resnet_cli.prediction import PredictedItem, Prediction
 from resnet_cli.system.paths import atomic_path, disk_errors, sha256_of, try_lock
 from resnet_cli.text import json_line
@@ -33,7 +33,7 @@ GROUP_ROWS = 8192
 _HINT = "free some space, or name another file"
 
 
-def made_by(model_file: Path, settings: object) -> str:
+def made_by(model_file: Path, settings: object, layout: Layout = FILE_ROWS) -> str:
     """Identifies a model and its settings: 16 hex digits of the file's SHA-256, a dash, and 8 of the settings'.
 
     The columns count as a setting: rows with different columns are never mixed in a file.
@@ -45,7 +45,7 @@ def made_by(model_file: Path, settings: object) -> str:
         model = sha256_of(model_file)
     except OSError as error:
         raise ModelError(f"{model_file}: {error.strerror or error}") from error
-    return f"{model[:16]}-{hashlib.sha256(repr((FILE_COLUMNS, settings)).encode()).hexdigest()[:8]}"
+    return f"{model[:16]}-{hashlib.sha256(repr((layout.header, settings)).encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager
@@ -54,6 +54,7 @@ def growing_file(
     kind: Literal["csv", "json"],
     made_by: str,
     *,
+    layout: Layout = FILE_ROWS,
     num_bytes: int = 0,
     flush_every_s: float = FLUSH_EVERY_S,
 ) -> Iterator[Write]:
@@ -63,6 +64,7 @@ def growing_file(
         path: A new file, or one that :func:`~resnet_cli.outputs.resume.read_done` has read.
         kind: Format of the rows.
         made_by: What identifies the model and its settings, from :func:`made_by`.
+        layout: The columns.
         num_bytes: Size of its finished rows, which are kept; anything after them is removed.
         flush_every_s: Seconds between two flushes; 0 if others follow the file as it grows.
 
@@ -84,16 +86,16 @@ def growing_file(
         with disk_errors(path, hint=_HINT):
             file.truncate(num_bytes)
         if kind == "csv" and not num_bytes:
-            rows.add(_csv_line(list(FILE_COLUMNS)))
+            rows.add(csv_line(list(layout.header)))
         rows.flush()
         flushed_at = time.monotonic()
 
         def write(predicted: PredictedItem[Any]) -> None:
             nonlocal flushed_at
             if kind == "csv":
-                rows.add(_csv_line(to_cells(predicted.prediction, FILE_COLUMNS, made_by=made_by)))
+                rows.add(csv_line(to_cells(predicted.prediction, layout, made_by=made_by)))
             else:
-                line = json_line(to_dict(predicted.prediction, FILE_COLUMNS, made_by=made_by))
+                line = json_line(to_dict(predicted.prediction, layout, made_by=made_by))
                 rows.add((line + "\n").encode())
             if time.monotonic() - flushed_at >= flush_every_s:
                 rows.flush()
@@ -144,12 +146,13 @@ class _Rows:
 
 
 @contextlib.contextmanager
-def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
+def parquet_file(path: Path, made_by: str, layout: Layout = FILE_ROWS) -> Iterator[Write]:
     """Opens a Parquet file of predictions, visible only once it is complete; one row group is held in memory.
 
     Args:
         path: A new file.
         made_by: What identifies the model and its settings, from :func:`made_by`.
+        layout: The columns; the classes of ``all_probs`` are in the file's metadata, as a JSON list named ``classes``.
 
     Yields:
         Writes one row.
@@ -158,7 +161,7 @@ def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
         DiskError: It cannot be written.
         SetupError: pyarrow is not installed.
     """
-    schema = _schema(path)
+    schema = _schema(path, layout)
     import pyarrow
     from pyarrow import parquet
 
@@ -166,7 +169,7 @@ def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
 
         def write_group() -> None:
-            writer.write_table(pyarrow.table(to_arrow(rows, made_by), schema=schema))
+            writer.write_table(pyarrow.table(to_arrow(rows, made_by, layout), schema=schema))
             rows.clear()
 
         def write(predicted: PredictedItem[Any]) -> None:
@@ -179,20 +182,20 @@ def parquet_file(path: Path, made_by: str) -> Iterator[Write]:
         write_group()
 
 
-def _schema(path: Path) -> Any:
+def _schema(path: Path, layout: Layout) -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
         raise missing_extra(f"{path}: writing Parquet needs pyarrow, which is not installed", "parquet") from error
     answer = pa.struct([("label", pa.string()), ("prob", pa.float32())])
-    kinds = {"prob": pa.float32(), "novelty": pa.float32(), "unfamiliar": pa.bool_(), "topk": pa.list_(answer)}
-    return pa.schema([(column, kinds.get(column, pa.string())) for column in FILE_COLUMNS])
-
-
-def _csv_line(cells: list[object] | list[str]) -> bytes:
-    text = io.StringIO()
-    # By default the writer does not quote a carriage return, and readers then refuse the row.
-    has_return = any("\r" in str(cell) for cell in cells)
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerow(cells)
-    # File names that are not UTF-8 are written as their own bytes.
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    kinds = {
+        "prob": pa.float32(),
+        "novelty": pa.float32(),
+        "unfamiliar": pa.bool_(),
+        "topk": pa.list_(answer),
+        "labels": pa.list_(pa.string()),
+        "probs": pa.list_(pa.float32()),
+        ALL_PROBS: pa.list_(pa.float32()),
+    }
+    metadata = {"classes": json.dumps(layout.classes)} if layout.classes else None
+    return pa.schema([(column, kinds.get(column, pa.string())) for column in layout.columns], metadata)

@@ -24,8 +24,9 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.web import WebItem, web_item
 from resnet_cli.errors import DataError, DiskError, ResnetCliError, SetupError
 from resnet_cli.model.reliability import Abstention
+from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.ray_cluster import Device, divide, explained, load_ray
-from resnet_cli.outputs.shards import JOB_FILE, Block, Counts, PartWriter
+from resnet_cli.outputs.shards import JOB_FILE, Block, PartWriter
 from resnet_cli.prediction import PredictedItem, Predictor, predict
 from resnet_cli.version import __version__
 
@@ -43,6 +44,7 @@ class Task:
         max_pixels: Larger images are unreadable.
         batch_size: Images per forward pass; None: the model's own number.
         rule: Which images are labeled "unknown"; None: none.
+        all_probs: Whether predictions include the probabilities of all classes.
         offline: Never download anything.
         home: ID of the machine that the command runs on.
         witness: Path of an image that exists there; None if no image is in a file of its own.
@@ -54,6 +56,7 @@ class Task:
     max_pixels: int
     batch_size: int | None = None
     rule: Abstention | None = None
+    all_probs: bool = False
     offline: bool = False
     home: str = ""
     witness: str | None = None
@@ -142,6 +145,7 @@ class _Worker:
             batch_size=task.batch_size,
             rule=task.rule,
             with_features=task.writer.features is not None,
+            all_probs=task.all_probs,
         )
 
 
@@ -236,4 +240,4 @@ def _counts(row: dict[str, Any]) -> Counts:
         told = json.loads(row["error"])
         kind = getattr(errors, told["kind"], ResnetCliError)
         raise kind(told["message"], hint=told["hint"])
-    return Counts(row["num"], row["num_failed"], row["num_unknown"], row["num_unfamiliar"])
+    return Counts(**{field.name: row[field.name] for field in dataclasses.fields(Counts)})

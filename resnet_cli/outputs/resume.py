@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, DataError
-from resnet_cli.outputs.schema import FILE_COLUMNS
+from resnet_cli.outputs.schema import FILE_ROWS, Layout, csv_line
+from resnet_cli.text import first_of
 
 _NO_KEYS = np.empty(0, dtype=np.uint64)
 #: Maximum size of a row; one with 1,000 classes takes 50 KB.
 _MAX_ROW_BYTES = 4_000_000
 _JSON_START = b'{"path": "'
+_OTHER_SETTINGS = (
+    "with other settings (--topk, --all-probs, --threshold, --abstain, --target-error, --target-precision, "
+    "--target-recall)"
+)
+_WAY_OUT = "choose another name for --output, or use the model and the flags that it was started with"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,13 +69,14 @@ class _CutError(Exception):
     """The row is partial, or this program did not write it."""
 
 
-def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
+def read_done(path: Path, kind: Literal["csv", "json"], made_by: str, layout: Layout = FILE_ROWS) -> Done:
     """Reads a file of predictions up to its last whole row.
 
     Args:
         path: An existing file.
         kind: Format of the rows.
         made_by: What the rows must say about the model and its settings.
+        layout: The columns that they must have.
 
     Raises:
         ConfigError: Another model made the rows, or other settings.
@@ -79,7 +86,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
     num_failed = end = 0
     try:
         with path.open("rb") as file:
-            rows = _csv_rows(file) if kind == "csv" else _json_rows(file)
+            rows = _csv_rows(path, file, layout.header) if kind == "csv" else _json_rows(file)
             try:
                 for row_end, row in rows:
                     end = row_end
@@ -88,7 +95,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
                         keys.append(_key(row.path))
                         num_failed += row.is_failed
             except _CutError as error:
-                if not _is_cut(file, kind, end, made_by):
+                if not _is_cut(file, kind, end, made_by, layout.header):
                     raise DataError(
                         f"{path}: row {len(keys) + 1} was not written by this program, or by another version: {error}",
                         hint="choose another name for --output",
@@ -98,7 +105,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str) -> Done:
     return Done(len(keys), num_failed, end, np.sort(np.frombuffer(keys, dtype=np.uint64)) if keys else _NO_KEYS)
 
 
-def _is_cut(file: BinaryIO, kind: Literal["csv", "json"], end: int, made_by: str) -> bool:
+def _is_cut(file: BinaryIO, kind: Literal["csv", "json"], end: int, made_by: str, header: Sequence[str]) -> bool:
     """Whether the rest of the file is the beginning of a row: nothing else of a user's file may be removed."""
     file.seek(end)
     tail = file.read(_MAX_ROW_BYTES + 1)
@@ -109,21 +116,16 @@ def _is_cut(file: BinaryIO, kind: Literal["csv", "json"], end: int, made_by: str
         return False
     if kind == "json":
         return tail.startswith(_JSON_START[: len(tail)])
-    return end > 0 or (",".join(FILE_COLUMNS) + "\n").encode().startswith(tail)
+    return end > 0 or csv_line([*header]).startswith(tail)
 
 
 def _check(path: Path, row: _Row, made_by: str) -> None:
     if row.made_by == made_by:
         return
     is_same_model = row.made_by.partition("-")[0] == made_by.partition("-")[0]
-    what = (
-        "with other settings (--topk, --threshold, --abstain, --target-error), or by another version of resnet-cli"
-        if is_same_model
-        else "by another model"
-    )
+    what = f"{_OTHER_SETTINGS}, or by another version of resnet-cli" if is_same_model else "by another model"
     raise ConfigError(
-        f"--resume: the predictions in {path} were made {what}: {row.made_by[:60]}, now {made_by}",
-        hint="choose another name for --output, or use the model and the flags that it was started with",
+        f"--resume: the predictions in {path} were made {what}: {row.made_by[:60]}, now {made_by}", hint=_WAY_OUT
     )
 
 
@@ -148,7 +150,7 @@ def _json_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
         yield end, row
 
 
-def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
+def _csv_rows(path: Path, file: BinaryIO, header: Sequence[str]) -> Iterator[tuple[int, _Row | None]]:
     """The end of each row in bytes, and its content; None for the header."""
     position = 0
     is_whole = True
@@ -165,15 +167,22 @@ def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, _Row | None]]:
     names: list[str] | None = None
     try:
         for cells in reader:
-            if not is_whole or len(cells) != len(FILE_COLUMNS):
-                raise _CutError(f"{len(cells)} cells, not the {len(FILE_COLUMNS)} of {', '.join(FILE_COLUMNS)}")
+            if is_whole and names is None and _is_header(cells) and cells != [*header]:
+                raise ConfigError(f"--resume: the predictions in {path} were made {_OTHER_SETTINGS}", hint=_WAY_OUT)
+            if not is_whole or len(cells) != len(header):
+                raise _CutError(f"{len(cells)} cells, not the {len(header)} of {first_of(header, 12)}")
             if names is None:
                 names = cells
-                if tuple(cells) != FILE_COLUMNS:
+                if cells != [*header]:
                     raise _CutError("it has other columns")
                 yield position, None
                 continue
-            values: dict[str, Any] = dict(zip(FILE_COLUMNS, cells, strict=True))
+            values: dict[str, Any] = dict(zip(header, cells, strict=True))
             yield position, _Row(values["path"], values["made_by"], bool(values["error"]))
     except csv.Error as error:
         raise _CutError(f"{error}") from error
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether these are the columns of a file of predictions, by any model and with any settings."""
+    return tuple(cells[:1]) == FILE_ROWS.columns[:1] and tuple(cells[-2:]) == FILE_ROWS.columns[-2:]

@@ -20,7 +20,9 @@ from typing import Any, Literal, TypeAlias
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, DataError, SetupError
+from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.prediction_files import Write, growing_file, parquet_file
+from resnet_cli.outputs.schema import FILE_ROWS, Layout
 from resnet_cli.prediction import PredictedItem
 from resnet_cli.system.paths import atomic_path, disk_errors, make_dir, write_text
 
@@ -80,6 +82,7 @@ class PartWriter:
         made_by: What identifies the model and its settings; see :func:`~resnet_cli.outputs.prediction_files.made_by`.
         features: Folder of the features; None: they are not written.
         num_features: Number of features per image.
+        layout: The columns.
     """
 
     folder: Path
@@ -87,6 +90,7 @@ class PartWriter:
     made_by: str
     features: Path | None = None
     num_features: int = 0
+    layout: Layout = FILE_ROWS
 
     def part(self, name: str) -> Path:
         """The file with the predictions of a block."""
@@ -136,7 +140,7 @@ class PartWriter:
         attempts.unlink(missing_ok=True)
 
     def _write(self, name: str, found: Iterable[PredictedItem[Any]]) -> Counts:
-        num = num_failed = num_unknown = num_unfamiliar = 0
+        counts = Counts()
         # A killed attempt may have left it, and this time all images may be readable.
         self.failed(name).unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
@@ -146,17 +150,14 @@ class PartWriter:
                 writers.append(stack.enter_context(self._open_features(name)))
             write_failed: Write | None = None
             for predicted in found:
-                num += 1
-                num_unknown += predicted.prediction.unknown is not None
-                num_unfamiliar += predicted.prediction.is_unfamiliar is True
+                counts += Counts.of(predicted.prediction)
                 if predicted.prediction.error is not None:
-                    num_failed += 1
                     write_failed = write_failed or stack.enter_context(self._open_failed(name))
                     write_failed(predicted)
                     continue
                 for write in writers:
                     write(predicted)
-        return Counts(num, num_failed, num_unknown, num_unfamiliar)
+        return counts
 
     def tidy(self) -> None:
         """Removes what killed workers have left; no worker may be running."""
@@ -169,12 +170,14 @@ class PartWriter:
         return self.features / f"{name}.parquet"
 
     def _open_part(self, path: Path) -> contextlib.AbstractContextManager[Write]:
-        return parquet_file(path, self.made_by) if self.kind == "parquet" else _json_part(path, self.made_by)
+        if self.kind == "parquet":
+            return parquet_file(path, self.made_by, self.layout)
+        return _json_part(path, self.made_by, self.layout)
 
     def _open_failed(self, name: str) -> contextlib.AbstractContextManager[Write]:
         path = self.failed(name)
         make_dir(path.parent)
-        return _json_part(path, self.made_by)
+        return _json_part(path, self.made_by, self.layout)
 
     def _open_features(self, name: str) -> contextlib.AbstractContextManager[Write]:
         import numpy as np
@@ -182,21 +185,6 @@ class PartWriter:
         from resnet_cli.outputs.embeddings import embeddings_file
 
         return embeddings_file(self._features(name), self.num_features, np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-    """Numbers of images: all, unreadable ones, those labeled "unknown", and those unlike the training images."""
-
-    num: int = 0
-    num_failed: int = 0
-    num_unknown: int = 0
-    num_unfamiliar: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        """The sums of two."""
-        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
-        return Counts(*(one + another for one, another in zip(mine, others, strict=True)))
 
 
 def begin(folder: Path, flag: str, settings: Mapping[str, object]) -> None:
@@ -285,6 +273,6 @@ def _other_images(folder: Path, name: str) -> ConfigError:
 
 
 @contextlib.contextmanager
-def _json_part(path: Path, made_by: str) -> Iterator[Write]:
-    with atomic_path(path) as temporary, growing_file(temporary, "json", made_by) as write:
+def _json_part(path: Path, made_by: str, layout: Layout) -> Iterator[Write]:
+    with atomic_path(path) as temporary, growing_file(temporary, "json", made_by, layout=layout) as write:
         yield write

@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 from pydantic.json_schema import models_json_schema
 
-from resnet_cli.outputs.schema import to_dict
+from resnet_cli.outputs.schema import Layout, to_dict
 from resnet_cli.prediction import Prediction
 from resnet_cli.version import SCHEMA_VERSION, __version__
 
@@ -44,7 +44,7 @@ class Answer(pydantic.BaseModel):
     @classmethod
     def of(cls, prediction: Prediction, explanation: str | None) -> Answer:
         """Converts a prediction."""
-        return cls(name=prediction.path, explanation=explanation, **to_dict(prediction, _COLUMNS))
+        return cls(name=prediction.path, explanation=explanation, **to_dict(prediction, Layout(_COLUMNS)))
 
 
 class ModelInfo(pydantic.BaseModel):

@@ -42,7 +42,9 @@ class MeanColours(Predictor[NDArray[np.float32]]):
     def square(self, prepared: NDArray[np.float32]) -> Pixels:
         return np.full((8, 8, 3), prepared, dtype=np.uint8)
 
-    def heatmap(self, prepared: NDArray[np.float32], output: ModelOutput) -> NDArray[np.float32]:
+    def heatmap(
+        self, prepared: NDArray[np.float32], output: ModelOutput, target: int | None = None
+    ) -> NDArray[np.float32]:
         return np.ones((1, 1), dtype=np.float32)
 
 
