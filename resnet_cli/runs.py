@@ -20,7 +20,7 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import apply_split_csv, split_csv, write_rows
+from resnet_cli.data.split_files import apply_split_csv, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.system.latest import mark_latest

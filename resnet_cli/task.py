@@ -27,11 +27,13 @@ class Task(abc.ABC):
         name: Its name in files.
         score: The main score in [0, 1], by its name in files.
         score_name: The same in text.
+        min_classes: Fewest classes that there can be something to learn about.
     """
 
     name: ClassVar[TaskName]
     score: ClassVar[ScoreKey]
     score_name: ClassVar[str]
+    min_classes: ClassVar[int]
 
     @abc.abstractmethod
     def encode(
@@ -56,6 +58,7 @@ class SingleLabel(Task):
     name = "single-label"
     score = "top1"
     score_name = "top-1"
+    min_classes = 2
 
     def encode(
         self, labels: Sequence[Sequence[int]], unknown: Sequence[Sequence[int]], num_classes: int
@@ -78,6 +81,7 @@ class MultiLabel(Task):
     name = "multi-label"
     score = "map"
     score_name = "mAP"
+    min_classes = 1
 
     def encode(
         self, labels: Sequence[Sequence[int]], unknown: Sequence[Sequence[int]], num_classes: int

@@ -14,7 +14,8 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
 from resnet_cli.data.sources.folders.reader import read_folder
-from resnet_cli.data.splits import apply_split_csv, complete_splits, limit_train, split_csv
+from resnet_cli.data.split_files import apply_split_csv, split_csv
+from resnet_cli.data.splits import complete_splits, limit_train
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import write_text
 from resnet_cli.training.prepare import prepare_data

@@ -16,7 +16,7 @@ from PIL import Image
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import MAX_PIXELS, Pixels, decode, from_pixels, read_image
 from resnet_cli.task import TASKS, TaskName
-from resnet_cli.text import first_of
+from resnet_cli.text import counted, first_of
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -144,6 +144,15 @@ class Dataset:
         counted = Counter((item.split, label) for item in self.items for label in item.labels)
         return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
 
+    def counts_without(self) -> dict[Split, list[int]]:
+        """Split -> number of images that do not belong to each class; images of which it is unknown do not count."""
+        unknown = Counter((item.split, label) for item in self.items for label in item.unknown)
+        num_images = Counter(item.split for item in self.items)
+        return {
+            split: [num_images[split] - count - unknown[split, label] for label, count in enumerate(counts)]
+            for split, counts in self.counts().items()
+        }
+
     def describe(self) -> str:
         """What the data set is: ``one folder per class: 2 classes, 398 images (245 train, 153 val)``."""
         num_images = Counter(item.split for item in self.items)
@@ -153,19 +162,36 @@ class Dataset:
             "1 class" if len(self.classes) == 1 else f"{len(self.classes):,} classes",
             ("1 image" if len(self.items) == 1 else f"{len(self.items):,} images") + splits,
         ]
-        if without := self.passed_over.get("unlabelled", 0) + self.passed_over.get("unlisted", 0):
-            facts.append(f"{without:,} without a label")
+        facts += self._label_facts()
         return (f"{self.reading}: " if self.reading else "") + ", ".join(facts)
 
     def label_text(self, item: Item) -> str:
         """The classes of an image, ``cat`` or ``cat, dog``; ``no label`` if there are none."""
         return ", ".join(self.classes[label] for label in item.labels) or "no label"
 
+    def _label_facts(self) -> list[str]:
+        passed_over = self.passed_over.get("unlabelled", 0) + self.passed_over.get("unlisted", 0)
+        if self.task == "single-label":
+            return [f"{passed_over:,} without a label"] if passed_over else []
+        per_image = sum(len(item.labels) for item in self.items) / max(1, len(self.items))
+        without = sum(not item.labels for item in self.items)
+        unknown = sum(len(item.unknown) for item in self.items)
+        facts = {
+            "multi-label": True,
+            f"{per_image:.1f} labels per image": True,
+            f"{counted(without, 'image')} without a label": without,
+            f"{counted(unknown, 'unknown value')}": unknown,
+            f"{counted(passed_over, 'image')} not listed": passed_over,
+        }
+        return [fact for fact, is_shown in facts.items() if is_shown]
+
     def select(self, classes: Sequence[str]) -> Dataset:
         """Keeps only the named classes, in the order given.
 
+        The images of other classes are omitted; in a multi-label data set, only their other labels are.
+
         Raises:
-            DataError: A class does not exist or is named twice, or fewer than two are left.
+            DataError: A class does not exist or is named twice, or too few are left.
         """
         missing = [name for name in classes if name not in self.classes]
         if missing:
@@ -173,21 +199,29 @@ class Dataset:
                 f"--classes: '{missing[0]}' is not a class of {self.name}",
                 hint=f"its classes: {first_of(self.classes, 20)}",
             )
-        if len(set(classes)) != len(classes) or len(classes) < 2:
+        fewest = TASKS[self.task].min_classes
+        if len(set(classes)) != len(classes) or len(classes) < fewest:
+            wanted = "at least two different classes" if fewest > 1 else "different classes"
             raise DataError(
-                f"--classes {','.join(classes)}: name at least two different classes",
+                f"--classes {','.join(classes)}: name {wanted}",
                 hint=f"its classes: {first_of(self.classes, 20)}",
             )
         new_label = {self.classes.index(name): label for label, name in enumerate(classes)}
-        items = tuple(
-            _with_labels(item, new_label)
-            for item in self.items
-            if self.task == "multi-label" or item.label in new_label
+        is_multi = self.task == "multi-label"
+        kept = [item for item in self.items if is_multi or item.label in new_label]
+        items = tuple(_with_labels(item, new_label) for item in kept)
+        emptied = sum(bool(before.labels) and not after.labels for before, after in zip(kept, items, strict=True))
+        notes = (
+            (*self.notes, f"images without any of the chosen labels, which count as negatives: {emptied:,}")
+            if emptied
+            else self.notes
         )
-        return dataclasses.replace(self, classes=tuple(classes), items=items)
+        return dataclasses.replace(self, classes=tuple(classes), items=items, notes=notes)
 
     def relabel(self, classes: Sequence[str]) -> Dataset:
         """Aligns the labels with a model's classes, by name.
+
+        Of a class that a multi-label data set does not have, it is unknown whether its images belong to it.
 
         Raises:
             DataError: The data has a class that the model does not have.
@@ -201,6 +235,9 @@ class Dataset:
             )
         new_label = {label: list(classes).index(name) for label, name in enumerate(self.classes)}
         items = tuple(_with_labels(item, new_label) for item in self.items)
+        absent = [label for label, name in enumerate(classes) if name not in self.classes]
+        if self.task == "multi-label" and absent:
+            items = tuple(dataclasses.replace(item, unknown=tuple(sorted((*item.unknown, *absent)))) for item in items)
         return dataclasses.replace(self, classes=tuple(classes), items=items)
 
 
@@ -221,6 +258,7 @@ def targets_of(items: Sequence[Item], task: TaskName, num_classes: int) -> NDArr
 def _with_labels(item: Item, new_label: Mapping[int, int]) -> Item:
     """The image with other indices of its classes; classes without a new index are omitted."""
     labels, unknown = (
-        tuple(new_label[label] for label in of_item if label in new_label) for of_item in (item.labels, item.unknown)
+        tuple(sorted(new_label[label] for label in of_item if label in new_label))
+        for of_item in (item.labels, item.unknown)
     )
     return dataclasses.replace(item, labels=labels, unknown=unknown)

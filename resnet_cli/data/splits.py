@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from resnet_cli.data.class_names import as_flag, plain_name
-from resnet_cli.data.dataset import SPLITS, Dataset, Split
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import Dataset, Split, targets_of
+from resnet_cli.data.stratification import proportional_places, strata_of, stratify
+from resnet_cli.data.trainable import refuse_untrainable
 from resnet_cli.errors import DataError
-
-_COLUMNS = ["path", "label", "split"]
-#: Number of class names in a hint.
-MAX_LISTED = 50
+from resnet_cli.task import YES, TaskName
+from resnet_cli.text import first_of
 
 
 def complete_splits(
@@ -45,14 +43,20 @@ def complete_splits(
         return dataset
     holdout_test = found == {"train"}
     parts: list[Split] = ["val", "test"] if holdout_test else ["val"]
-    chosen = _hold_out(dataset, _blocks(dataset, together, seed), parts, val_fraction)
+    chosen = _HOLD_OUT[dataset.task](dataset, _blocks(dataset, together, seed), parts, val_fraction)
     items = tuple(
         dataclasses.replace(item, split=chosen.get(index, item.split)) for index, item in enumerate(dataset.items)
     )
     share = f"{val_fraction:.0%} of each class"
     note = f"{share} for validation" + (f", {share} for test" if holdout_test else ", taken from train")
     grouped = ", groups kept together" if any(item.group for item in items) else ""
-    return dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed}{grouped})")
+    split = dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed}{grouped})")
+    absent = [name for name, count in zip(dataset.classes, split.counts()["val"], strict=True) if not count]
+    if absent:
+        return dataclasses.replace(
+            split, split_note=f"{split.split_note}; no image for validation has the label {first_of(absent, 5)}"
+        )
+    return split
 
 
 def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> list[list[int]]:
@@ -120,64 +124,40 @@ def _hold_out(
             if part == "val" and not left[part][label]:
                 smallest = min(filter(can_go, numbers), key=lambda number: sizes[number][label], default=None)
                 if smallest is None:
-                    raise DataError(
-                        f"{dataset.name}: the images of the class '{dataset.classes[label]}' are all in one group, "
-                        "or copies of one image, or in groups with all of another class: none is left for validation",
-                        hint="add images of another group, or provide train/ and val/ folders",
-                    )
+                    raise _none_for_validation(dataset, label)
                 move(smallest, part)
     return {index: part for number, part in chosen.items() for index in blocks[number]}
 
 
-def refuse_untrainable(dataset: Dataset) -> None:
-    """Rejects data that no split makes trainable.
-
-    Raises:
-        DataError: There is only one class, a class has fewer than two training images, or a group is in two splits.
-    """
-    if len(dataset.classes) < 2:
-        raise DataError(
-            f"{dataset.name}: only one class, '{dataset.classes[0]}'",
-            hint="training needs two or more classes, each in its own folder",
-        )
-    train = dataset.counts()["train"]
-    if not any(train):
-        raise DataError(
-            f"{dataset.name}: no image is for training; all {len(dataset.items):,} are in val or test",
-            hint="put images of each class into a train folder, or give the folder above; eval takes these data as "
-            "they are",
-        )
-    small = [label for label, count in enumerate(train) if count < 2]
-    if small:
-        first, count = dataset.classes[small[0]], train[small[0]]
-        others = [name for label, name in enumerate(dataset.classes) if label not in small]
-        them = "it" if len(small) == 1 else "them"
-        # A list of a thousand classes does not help.
-        omitted = f"--classes {as_flag(others)}" if 2 <= len(others) <= MAX_LISTED else "--classes"
-        raise DataError(
-            f"{dataset.name}: the class '{first}' has {count or 'no'} training image; at least two are needed"
-            + _perhaps_meant(dataset, small[0])
-            + (f"; other classes with too few: {len(small) - 1:,}" if len(small) > 1 else ""),
-            hint=f"add images to {them}, or omit {them}: {omitted}" if len(others) > 1 else f"add images to {them}",
-        )
-    _refuse_separated_groups(dataset)
+def _stratify(
+    dataset: Dataset, blocks: list[list[int]], parts: Sequence[Split], val_fraction: float
+) -> dict[int, Split]:
+    """As :func:`_hold_out`, for images with several labels."""
+    positions = [index for block in blocks for index in block]
+    row = {index: number for number, index in enumerate(positions)}
+    targets = targets_of([dataset.items[index] for index in positions], dataset.task, len(dataset.classes))
+    rows = [[row[index] for index in block] for block in blocks]
+    block_of = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+    for label, has_label in enumerate((targets == YES).T):
+        if len(np.unique(block_of[has_label])) == 1:
+            raise _none_for_validation(dataset, label)
+    part_of = stratify(targets, rows, fraction=val_fraction, num_parts=1 + len(parts))
+    return {index: parts[part - 1] for block, part in zip(blocks, part_of, strict=True) if part for index in block}
 
 
-def _refuse_separated_groups(dataset: Dataset) -> None:
-    splits: dict[str, Split] = {}
-    for item in dataset.items:
-        if item.group and splits.setdefault(item.group, item.split) != item.split:
-            raise DataError(
-                f"{dataset.name}: the group '{item.group}' is in {splits[item.group]} and in {item.split}",
-                hint="move its images into one split, or choose other groups with --group-by",
-            )
+def _none_for_validation(dataset: Dataset, label: int) -> DataError:
+    return DataError(
+        f"{dataset.name}: the images of the class '{dataset.classes[label]}' are all in one group, "
+        "or copies of one image, or in groups with all of another class: none is left for validation",
+        hint="add images of another group, or provide train/ and val/ folders",
+    )
 
 
-def _perhaps_meant(dataset: Dataset, label: int) -> str:
-    """Suggests a class that differs only in case, spaces, dashes or underscores: most likely a misspelling."""
-    close = [name for name in dataset.classes if plain_name(name) == plain_name(dataset.classes[label])]
-    others = [name for name in close if name != dataset.classes[label]]
-    return f" (the same as '{others[0]}'?)" if others else ""
+#: How images are held out.
+_HOLD_OUT: Mapping[TaskName, Callable[[Dataset, list[list[int]], Sequence[Split], float], dict[int, Split]]] = {
+    "single-label": _hold_out,
+    "multi-label": _stratify,
+}
 
 
 def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
@@ -186,95 +166,37 @@ def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
     A smaller limit keeps a subset of what a larger one keeps.
 
     Raises:
-        DataError: ``limit`` is smaller than the number of classes.
+        DataError: ``limit`` is smaller than :func:`fewest_train`: some images belong to each class, and with several
+            labels per image, some do not.
     """
-    if limit < len(dataset.classes):
-        raise DataError(f"--limit {limit}: fewer images than the {len(dataset.classes)} classes of {dataset.name}")
-    ranked: list[tuple[float, int, int]] = []
-    for label, indices in _train_indices_by_class(dataset, seed).items():
-        # The i-th of n images of a class has rank (i + 1/2) / n: cutting the merged order keeps proportions.
-        # The first image of each class has rank 0, so that no class is left empty.
-        ranked += [((i + 0.5) / len(indices) if i else 0.0, label, index) for i, index in enumerate(indices)]
-    kept = {index for _, _, index in sorted(ranked)[:limit]}
+    positions, strata, places = _train_places(dataset, seed)
+    fewest = _fewest(dataset, places)
+    if limit < fewest:
+        needed = f"the {len(dataset.classes)} classes of {dataset.name}"
+        if dataset.task == "multi-label":
+            needed = f"the {fewest} of which some belong to each class of {dataset.name} and some do not"
+        raise DataError(f"--limit {limit}: fewer images than {needed}")
+    kept = set(positions[np.lexsort((positions, strata, places))[:limit]].tolist())
     items = tuple(item for index, item in enumerate(dataset.items) if item.split != "train" or index in kept)
     return dataclasses.replace(dataset, items=items)
 
 
-def split_csv(dataset: Dataset) -> str:
-    """The splits as CSV text: ``path,label,split``, with labels by name."""
-    text = io.StringIO()
-    write_rows(text, [_COLUMNS, *([item.name, dataset.classes[item.label], item.split] for item in dataset.items)])
-    return text.getvalue()
+def fewest_train(dataset: Dataset, *, seed: int) -> int:
+    """Fewest training images that :func:`limit_train` can keep."""
+    return _fewest(dataset, _train_places(dataset, seed)[-1])
 
 
-def write_rows(text: TextIO, rows: Iterable[Sequence[str]]) -> None:
-    """Writes CSV in which any name is quoted correctly."""
-    # The writer does not quote a lone carriage return, which nevertheless ends a row.
-    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-    for row in rows:
-        (quoted if "\r" in "".join(row) else plain).writerow(row)
+def _fewest(dataset: Dataset, places: NDArray[np.float64]) -> int:
+    return max(len(dataset.classes), int(np.count_nonzero(places == 0)))
 
 
-def apply_split_csv(dataset: Dataset, path: Path, *, complete: str | None = "all") -> Dataset:
-    """Gives each item the split that a run recorded; items that the run did not use are omitted.
-
-    Args:
-        dataset: The data set as its source is now.
-        path: The run's ``split.csv``.
-        complete: The split that must be complete, or ``all``; None for test, else val, else all.
-
-    Raises:
-        DataError: The file is damaged, or an image in it has a different label, or an image of ``complete`` is missing.
-    """
-    rows = read_split_csv(path)
-    written = {split for _, split in rows.values()}
-    complete = complete or next((split for split in ("test", "val") if split in written), "all")
-    items = []
-    for item in dataset.items:
-        if item.name not in rows:
-            continue
-        label, split = rows.pop(item.name)
-        known = [name for name in SPLITS if name == split]
-        if label != dataset.classes[item.label] or not known:
-            raise DataError(f"{path}: '{item.name}' was {label} ({split}), now it is {dataset.classes[item.label]}")
-        items.append(dataclasses.replace(item, split=known[0]))
-    missing = [name for name, (_, split) in rows.items() if complete in {"all", split}]
-    if missing:
-        raise DataError(
-            f"images of this run are missing in {dataset.spec}: {len(missing)}, such as {missing[0]}",
-            hint="restore them, or give other data: resnet-cli eval MODEL DATA",
-        )
-    return dataclasses.replace(dataset, items=tuple(items), split_note=f"from {path}")
-
-
-def read_split_csv(path: Path) -> dict[str, tuple[str, str]]:
-    """Name of each image of a run -> its label and split, in the order of the run.
-
-    Raises:
-        DataError: The file is damaged.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *lines = csv.reader(file)
-        rows = {name: (label, split) for name, label, split in lines}
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: not a split file (path,label,split): {error}") from error
-    if header != _COLUMNS or not rows:
-        raise DataError(f"{path}: not a split file (path,label,split)")
-    return rows
-
-
-def _train_indices_by_class(dataset: Dataset, seed: int) -> dict[int, list[int]]:
-    """Class label -> positions of its train items, in an order that depends only on the seed and names."""
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for index, item in enumerate(dataset.items):
-        if item.split == "train":
-            by_class[item.label].append(index)
-
-    return {
-        label: sorted(indices, key=lambda index: _rank(seed, dataset.items[index].name))
-        for label, indices in by_class.items()
-    }
+def _train_places(dataset: Dataset, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The positions of the train items, their strata, and their places in an order by seed and names."""
+    items = dataset.items
+    positions = [index for index, item in enumerate(items) if item.split == "train"]
+    positions.sort(key=lambda index: _rank(seed, items[index].name))
+    targets = targets_of([items[index] for index in positions], dataset.task, len(dataset.classes))
+    return np.array(positions, dtype=np.int64), strata_of(targets), proportional_places(targets)
 
 
 def _rank(seed: int, name: str) -> bytes:

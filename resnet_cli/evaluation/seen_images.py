@@ -24,7 +24,7 @@ from resnet_cli.data.inspection.used_images import (
     UsedImages,
     look_alike,
 )
-from resnet_cli.data.splits import read_split_csv
+from resnet_cli.data.split_files import SplitRow, read_split_csv, to_row
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.runs import find_run_folder
 from resnet_cli.text import counted
@@ -115,17 +115,17 @@ def _recognize_content(
     return Recognized(tuple(uses), "content", num_images, num_missing, num_reencoded, num_changed, used.unrecorded)
 
 
-def _recognize_names(dataset: Dataset, rows: dict[str, tuple[str, str]]) -> Recognized:
+def _recognize_names(dataset: Dataset, rows: dict[str, SplitRow]) -> Recognized:
     names = list(rows)
     uses: list[Use | None] = []
     is_found = np.zeros(len(names), dtype=bool)
     for item, named in zip(dataset.items, _find_names(dataset.items, names, any_format=False), strict=True):
-        label, split = ("", "") if named is None else rows[names[named]]
-        is_used = named is not None and label == dataset.classes[item.label]
-        uses.append(next((use for use in USES if use == split), None) if is_used else None)
+        row = SplitRow("", ()) if named is None else rows[names[named]]
+        is_used = named is not None and row.labels == to_row(dataset, item).labels
+        uses.append(next((use for use in USES if use == row.split), None) if is_used else None)
         if is_used:
             is_found[named] = True
-    return Recognized(tuple(uses), "names", *_count([split for _, split in rows.values()], is_found))
+    return Recognized(tuple(uses), "names", *_count([row.split for row in rows.values()], is_found))
 
 
 def _find_names(items: Sequence[Item], names: Sequence[str], *, any_format: bool) -> list[int | None]:

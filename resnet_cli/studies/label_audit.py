@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.splits import connected, write_rows
+from resnet_cli.data.split_files import write_rows
+from resnet_cli.data.splits import connected
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.heads import logistic

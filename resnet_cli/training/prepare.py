@@ -16,7 +16,7 @@ from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.training_splits import split_for_training
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import limit_train
+from resnet_cli.data.splits import fewest_train, limit_train
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.system.events import OnWork
 from resnet_cli.training.resumed_data import ResumedData, open_again
@@ -91,7 +91,8 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
     dataset, separated = split_for_training(inspection, val_fraction=config.val_fraction, seed=config.split_seed)
     if config.limit or config.fraction:
         num_train = len(dataset.split("train"))
-        limit = config.limit or max(len(dataset.classes), round((config.fraction or 1) * num_train))
+        fewest = fewest_train(dataset, seed=config.split_seed)
+        limit = config.limit or max(fewest, round((config.fraction or 1) * num_train))
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     findings = find_problems(inspection, training=separated)
     warnings = _warnings(findings, len(skipped))

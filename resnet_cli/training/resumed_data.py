@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE, ImageHashes, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.splits import read_split_csv
+from resnet_cli.data.split_files import read_split_csv, take_split, to_row
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.system.events import OnWork, Progress
+from resnet_cli.task import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +74,9 @@ class _Search:
         self._path = run / "split.csv"
         self._rows = read_split_csv(self._path)
         # A class that came later takes no part.
-        known = {label for label, _ in self._rows.values()}
+        known = {name for row in self._rows.values() for name in (*row.labels, *row.unknown)}
         classes = [name for name in dataset.classes if name in known]
-        is_larger = 2 <= len(classes) < len(dataset.classes)
+        is_larger = TASKS[dataset.task].min_classes <= len(classes) < len(dataset.classes)
         self._dataset = dataset.select(classes) if is_larger else dataset
         self._bit_depth, self._on_check, self._hint = bit_depth, on_check, hint
         record = UsedImages.read(run / USED_IMAGES_FILE)
@@ -130,25 +131,20 @@ class _Search:
         for place, content in enumerate(ImageHashes.of(images).content.tolist()):
             places[content][items[place].name] = place
         chosen = []
-        for (name, (label, _)), content in zip(self._rows.items(), self._content, strict=True):
+        for (name, row), content in zip(self._rows.items(), self._content, strict=True):
             left = places[content]
             if not left:
                 return None
-            # Of copies, the one of the same name, else one with the same label.
-            labeled = (other for other, at in left.items() if self._label(items[at]) == label)
+            # Of copies, the one of the same name, else one with the same labels.
+            labeled = (other for other, at in left.items() if to_row(self._dataset, items[at])[1:] == row[1:])
             chosen.append(left.pop(name if name in left else next(labeled, next(iter(left)))))
         return [items[place] for place in chosen], [images[place] for place in chosen]
 
     def _found(self, items: Sequence[Item], images: list[ScannedImage]) -> ResumedData:
-        placed = []
-        for item, (label, written) in zip(items, self._rows.values(), strict=True):
-            split = next((name for name in SPLITS if name == written), None)
-            if self._label(item) != label or split is None:
-                raise DataError(f"{self._path}: '{item.name}' was {label} ({written}), now it is {self._label(item)}")
-            placed.append(dataclasses.replace(item, split=split))
+        placed = [
+            take_split(self._dataset, item, row, self._path)
+            for item, row in zip(items, self._rows.values(), strict=True)
+        ]
         num_renamed = sum(item.name != name for item, name in zip(items, self._rows, strict=True))
         dataset = dataclasses.replace(self._dataset, items=tuple(placed), split_note=f"from {self._path}")
         return ResumedData(dataset, images, num_renamed)
-
-    def _label(self, item: Item) -> str:
-        return self._dataset.classes[item.label]

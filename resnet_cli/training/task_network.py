@@ -130,7 +130,7 @@ class NetworkTraining:
         targets = self._targets(train)
         rng = np.random.default_rng((seed, epoch))
         if plan.balance == "sampler":
-            order = balanced_order([item.label for item in train], len(train), rng)
+            order = balanced_order(targets.numpy(), len(train), rng)
         else:
             order = rng.permutation(len(train)).tolist()
         chunks = split_evenly(order, plan.steps_per_epoch)[done:]

@@ -14,7 +14,8 @@ from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.inspect import Inspection, apart, inspect_images
 from resnet_cli.data.inspection.label_sets import contradict
 from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
-from resnet_cli.data.splits import connected, write_rows
+from resnet_cli.data.split_files import write_rows
+from resnet_cli.data.splits import connected
 from resnet_cli.errors import DataError
 from resnet_cli.task import TaskName
 from resnet_cli.text import join_labels

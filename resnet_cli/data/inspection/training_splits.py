@@ -7,7 +7,8 @@ from collections import Counter
 
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding, Inspection
-from resnet_cli.data.splits import complete_splits, refuse_untrainable
+from resnet_cli.data.splits import complete_splits
+from resnet_cli.data.trainable import refuse_untrainable
 from resnet_cli.errors import DataError
 
 #: The default of ``finetune``, whose config `inspect` does not load.
