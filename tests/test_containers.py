@@ -175,7 +175,15 @@ def test_a_folder_that_is_none_costs_one_warning(photos: Path, environment: dict
     assert_inspects(photos, environment)
 
 
-@pytest.mark.parametrize("home", [{}, {"HOME": "/"}, {"HOME": "/nowhere"}], ids=["unset", "root", "missing"])
+@pytest.mark.parametrize(
+    "home",
+    [
+        {},
+        pytest.param({"HOME": "/"}, marks=pytest.mark.slow),
+        pytest.param({"HOME": "/nowhere"}, marks=pytest.mark.slow),
+    ],
+    ids=["unset", "root", "missing"],
+)
 def test_an_unknown_user_needs_no_home(photos: Path, home: dict[str, str]) -> None:
     if why_no_other_user():
         pytest.skip(why_no_other_user())

@@ -97,7 +97,7 @@ def elsewhere(lines: list[str], folder: Path) -> set[str]:
     return {path for path in found if not path.startswith(("/dev/", "/proc/"))}
 
 
-@pytest.mark.parametrize("offline", [False, True], ids=["", "--offline"])
+@pytest.mark.parametrize("offline", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "--offline"])
 def test_commands_on_local_data_keep_to_themselves(offline: bool, photos: Path, tmp_path: Path) -> None:
     require_strace()
     usual = {command: code for command, code in LOCAL.items() if command in USUAL} | {"download --list": 0}
