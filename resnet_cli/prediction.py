@@ -18,9 +18,10 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.prefetch import decode_ahead
-from resnet_cli.errors import ConfigError, ImageError, ModelError
+from resnet_cli.errors import ImageError
 from resnet_cli.images import BIT_DEPTH, Pixels
-from resnet_cli.model.reliability import Abstention, Reliability, abstention, is_unfamiliar
+from resnet_cli.model.reliability import ValidationResults, is_unfamiliar
+from resnet_cli.model.rules import Rule, choose_labels
 from resnet_cli.task import TaskName
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Predictor(Protocol[Prepared]):
     preprocess: Preprocess
     temperature: float = 1.0
     provenance: Mapping[str, Any] = MappingProxyType({})
-    reliability: Reliability | None = None
+    reliability: ValidationResults | None = None
     task: TaskName = "single-label"
     thresholds: tuple[float, ...] = ()
     has_novelty: bool = False
@@ -223,7 +224,7 @@ def predict(
     *,
     topk: int = 5,
     batch_size: int | None = None,
-    rule: Abstention | None = None,
+    rule: Rule | None = None,
     with_features: bool = False,
     all_probs: bool = False,
 ) -> Iterator[PredictedItem[Prepared]]:
@@ -234,7 +235,7 @@ def predict(
         items: Images, read a few batches ahead; their labels are not used.
         topk: Number of classes per image, at most all.
         batch_size: Images per forward pass; predictions do not depend on it. None: the predictor's own.
-        rule: Which images are labeled "unknown"; None: none.
+        rule: Which labels are chosen, and which images are labeled "unknown"; None: the model's own labels for all.
         with_features: Whether predictions include features.
         all_probs: Whether predictions include the probability of every class.
     """
@@ -275,47 +276,13 @@ def predict(
         groups.close()
 
 
-def abstention_rule(
-    predictor: Predictor[Any],
-    *,
-    abstain: bool = False,
-    threshold: float | None = None,
-    target_error: float | None = None,
-) -> Abstention | None:
-    """The rule by which images are labeled "unknown"; None if nothing of the kind is requested.
-
-    Args:
-        predictor: The model.
-        abstain: Label images "unknown" that are unlike all training images.
-        threshold: Label images "unknown" whose most probable class is less probable than this, in [0, 1].
-        target_error: Label as many images "unknown" as needed to keep the share of wrong predictions among the others
-            below this, in (0, 1); implies ``abstain``.
-
-    Raises:
-        ModelError: ``abstain`` is requested, and the model has nothing to decide by.
-        ConfigError: A value out of range, or one that the model's validation split cannot guarantee.
-    """
-    threshold, reliability = threshold or 0.0, predictor.reliability
-    if not 0 <= threshold <= 1 or not (target_error is None or 0 < target_error < 1):
-        shown = f"threshold {threshold}" if not 0 <= threshold <= 1 else f"target_error {target_error}"
-        raise ConfigError(f"{shown}: must be a share between 0 and 1")
-    if abstain and reliability is not None and not predictor.has_novelty:
-        raise ModelError(
-            "the model cannot tell which images are unlike its training images: it has no exemplars of them",
-            hint="use --threshold or --target-error without --abstain, or the run that it came from",
-        )
-    if abstain or target_error is not None:
-        return abstention(reliability, threshold=threshold, target_error=target_error)
-    return Abstention(threshold) if threshold > 0 else None
-
-
 def to_predictions(
     predictor: Predictor[Any],
     names: Sequence[str],
     output: ModelOutput,
     *,
     topk: int,
-    rule: Abstention | None = None,
+    rule: Rule | None = None,
     with_features: bool = False,
     all_probs: bool = False,
 ) -> list[Prediction]:
@@ -326,29 +293,39 @@ def to_predictions(
         names: Paths or names of the images.
         output: The model's output for them.
         topk: Number of classes per image, at most all.
-        rule: Which images are labeled "unknown"; None: none.
+        rule: Which labels are chosen, and which images are labeled "unknown"; None: the model's own labels for all.
         with_features: Whether predictions include features.
         all_probs: Whether predictions include the probability of every class.
     """
     # Of equal probabilities the first class wins, on every machine.
-    order = np.argsort(-output.probs, axis=1, kind="stable")[:, :topk]  # [b x topk]
+    order = np.argsort(-output.probs, axis=1, kind="stable")  # [b x k]
+    chosen = choose_labels(predictor, output.probs, rule)
     unfamiliar = is_unfamiliar(output.novelty, predictor.reliability)
     predictions = []
-    for row, best in enumerate(order):
-        labels = [predictor.classes[index] for index in best.tolist()]
-        probs = output.probs[row, best].tolist()
-        novelty = None if output.novelty is None else float(output.novelty[row])
+    for row, ranked in enumerate(order):
+        top, top_probs = _named(predictor.classes, output.probs[row], ranked[:topk])
+        labels, label_probs = (
+            (None, ()) if chosen is None else _named(predictor.classes, output.probs[row], ranked[chosen[row, ranked]])
+        )
         is_unlike = None if unfamiliar is None else bool(unfamiliar[row])
         features = output.features[row] if with_features and output.features is not None else None
         predictions.append(
             Prediction(
                 names[row],
-                tuple(zip(labels, probs, strict=True)),
-                unknown=None if rule is None else rule.reason(probs[0], is_unlike),
-                novelty=novelty,
+                tuple(zip(top, top_probs, strict=True)),
+                unknown=None if rule is None else rule.reason(top_probs[0], is_unlike),
+                novelty=None if output.novelty is None else float(output.novelty[row]),
                 is_unfamiliar=is_unlike,
+                labels=labels,
+                label_probs=label_probs,
                 features=features,
                 all_probs=output.probs[row] if all_probs else None,
             )
         )
     return predictions
+
+
+def _named(
+    classes: Sequence[str], probs: NDArray[np.float32], indices: NDArray[np.intp]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    return tuple(classes[index] for index in indices.tolist()), tuple(probs[indices].tolist())

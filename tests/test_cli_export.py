@@ -27,6 +27,7 @@ from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting import benchmark, parity
 from resnet_cli.installation import install_command
+from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import ModelOutput
 from resnet_cli.predictor import TorchPredictor
@@ -149,7 +150,7 @@ def test_int8_is_small_and_knows_its_own_answers(full_run: Trained) -> None:
     found = json.loads(result.stdout)
     assert found["number"] == "int8" and found["num_bytes"] < 27e6
     model = OnnxModel.load(Path("m.onnx"))
-    assert model.reliability is not None
+    assert isinstance(model.reliability, Reliability)
     assert model.reliability.is_right.mean() == pytest.approx(found["parity"]["file_accuracy"]["value"])
 
 

@@ -16,7 +16,8 @@ from support.mean_colours import COLOURS, MeanColours, reliability
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, ImageError, ModelError
 from resnet_cli.model.reliability import Abstention
-from resnet_cli.prediction import ModelOutput, Prediction, abstention_rule, predict
+from resnet_cli.model.rules import abstention_rule
+from resnet_cli.prediction import ModelOutput, Prediction, predict
 
 
 def item(name: str, colour: tuple[int, int, int]) -> Item:
@@ -108,7 +109,7 @@ def test_rules() -> None:
     assert abstention_rule(other, threshold=0.3) == Abstention(0.3)
     assert rule(abstain=True) == Abstention(0.0, unfamiliar=True)
     promised = rule(target_error=0.1, threshold=0.2)
-    assert promised is not None and promised.min_prob >= 0.5 and promised.unfamiliar
+    assert isinstance(promised, Abstention) and promised.min_prob >= 0.5 and promised.unfamiliar
     with pytest.raises(ModelError, match="the model cannot abstain"):
         abstention_rule(MeanColours(), abstain=True)
     other.reliability = known

@@ -22,6 +22,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DivergedError, Interrupted, VerificationError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.heads.probabilities import Validation, head_probs
+from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import predict
 from resnet_cli.predictor import TorchPredictor
@@ -236,7 +237,7 @@ def test_a_probe_by_lbfgs_is_kept_with_its_penalty_and_remembers_its_classes(ful
     assert right == pytest.approx(result.best.val_top1)
     # One that was trained remembers too: what its backbone makes of the images now.
     trained = load_model(full_run.run)
-    assert trained.exemplars is not None and trained.reliability is not None
+    assert trained.exemplars is not None and isinstance(trained.reliability, Reliability)
     assert len(trained.reliability.confidence) == len(full_run.result.plan.dataset.split("val"))
     assert trained.reliability.is_right.mean() == pytest.approx(full_run.result.val.top1)
 

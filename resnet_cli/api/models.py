@@ -15,8 +15,9 @@ from resnet_cli.api.progress import shown_events
 from resnet_cli.commands.export import ExportResult
 from resnet_cli.data.inputs.in_memory import to_item
 from resnet_cli.model.model_file import Model
+from resnet_cli.model.rules import abstention_rule
 from resnet_cli.model.weights import load_model
-from resnet_cli.prediction import Prediction, abstention_rule
+from resnet_cli.prediction import Prediction
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.runs import RunFolder

@@ -15,12 +15,13 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
+from resnet_cli.model.rules import abstention_rule
 from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.opening import check_outputs, open_outputs, say_how_to_continue
 from resnet_cli.outputs.prediction_files import made_by
 from resnet_cli.outputs.resume import Done, read_done
 from resnet_cli.outputs.schema import Layout
-from resnet_cli.prediction import PredictedItem, Predictor, abstention_rule
+from resnet_cli.prediction import PredictedItem, Predictor
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.system.paths import user_path

@@ -13,11 +13,12 @@ from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flag
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.images import MAX_PIXELS
+from resnet_cli.model.rules import abstention_rule
 from resnet_cli.network.download import is_offline
 from resnet_cli.outputs import ray_blocks, ray_cluster, shards
 from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.opening import check_parents
-from resnet_cli.prediction import Predictor, abstention_rule
+from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.events import Loading, WorkDone

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from resnet_cli.errors import ConfigError, Interrupted, missing_extra
 from resnet_cli.images import MAX_PIXELS, Pixels
-from resnet_cli.prediction import Predictor, abstention_rule
+from resnet_cli.model.rules import abstention_rule
+from resnet_cli.prediction import Predictor
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.paths import LATEST, user_path
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.model.operating_point import OperatingPoint, select_threshold
-from resnet_cli.model.reliability import Reliability
+from resnet_cli.model.reliability import Reliability, ValidationResults
 
 #: Coverages in the table: shares of images that keep their prediction.
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
@@ -101,7 +101,7 @@ def coverage_from(min_prob: float, confidence: NDArray[np.float64], is_right: ND
 
 def check_threshold(
     target_error: float,
-    reliability: Reliability | None,
+    reliability: ValidationResults | None,
     confidence: NDArray[np.float64],
     is_right: NDArray[np.bool_],
 ) -> Target:
@@ -121,14 +121,14 @@ def check_threshold(
     return Target(target_error, point, coverage_from(point.min_prob, confidence, is_right))
 
 
-def operating_point(target_error: float, reliability: Reliability | None) -> OperatingPoint:
+def operating_point(target_error: float, reliability: ValidationResults | None) -> OperatingPoint:
     """The operating point for an error target, selected on the model's validation images alone.
 
     Raises:
         ModelError: The model has no validation metrics.
         ConfigError: No threshold meets the target on them.
     """
-    if reliability is None:
+    if not isinstance(reliability, Reliability):
         raise ModelError(
             "--target-error: the model has no validation metrics to select a threshold with",
             hint="train one with this version: resnet-cli finetune DATA",

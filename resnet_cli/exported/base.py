@@ -36,6 +36,8 @@ class ExportedModel(Predictor[Any], abc.ABC):
         self.classes = metadata.classes
         self.preprocess = Preprocess.from_dict(dict(metadata.preprocess))
         self.temperature = metadata.temperature
+        self.task = metadata.task
+        self.thresholds = metadata.thresholds
         self.provenance = metadata.provenance
         self.reliability = metadata.reliability
         self.precision = metadata.precision

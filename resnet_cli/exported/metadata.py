@@ -13,12 +13,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from resnet_cli.errors import ModelError
-from resnet_cli.model.reliability import Reliability
+from resnet_cli.model.label_reliability import RESULTS, LabelScaling, label_metadata
+from resnet_cli.model.reliability import ValidationResults
+from resnet_cli.task import TaskName
 
 #: Name of this program in the file, which tells its files from others.
 PRODUCER = "resnet-cli"
-#: Version of the texts below; raised when an older reader would misread them.
-SCHEMA_VERSION = 1
+#: Task -> version of the texts below; a new one where an older reader would misread them.
+SCHEMA_VERSIONS: Mapping[TaskName, str] = {"single-label": "1", "multi-label": "2"}
 #: The texts, as a JSON file beside the files of a folder and inside a ``.pt2``.
 METADATA_FILE = "resnet_cli.json"
 #: Names of the graph's inputs and outputs; they are in existing files.
@@ -28,7 +30,11 @@ RAW_IMAGES, PIXELS, IMAGES, PROBS, NOVELTY, HEATMAP = "pictures", "pixels", "ima
 InputKind: TypeAlias = Literal["picture", "pixels", "tensor"]
 #: The precision in which weights are stored.
 FilePrecision: TypeAlias = Literal["fp32", "fp16", "int8"]
-_DTYPES = {"confidence": "<f4", "is_right": "?", "novelty": "<f4"}
+#: Task -> types of the arrays of its validation results, in files.
+_DTYPES: Mapping[TaskName, Mapping[str, str]] = {
+    "single-label": {"confidence": "<f4", "is_right": "?", "novelty": "<f4"},
+    "multi-label": {"probs": "<f4", "targets": "<i1", "novelty": "<f4"},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,9 @@ class ExportMetadata:
         reliability: The model's results on its validation split; None for weights of other programs.
         most_novel: The limit that follows from them, for other programs: an image whose output ``novelty`` is above it
             is unlike the training images. None for a file without that output.
+        task: Whether an image has one label or any number.
+        thresholds: The least probability at which each class is predicted, [k]; multi-label only.
+        scaling: The scale and shift of each class's logits that the graph contains; None if there are none.
     """
 
     classes: tuple[str, ...]
@@ -59,13 +68,16 @@ class ExportMetadata:
     licence: str
     source_sha256: str
     version: str
-    reliability: Reliability | None = None
+    reliability: ValidationResults | None = None
     most_novel: float | None = None
+    task: TaskName = "single-label"
+    thresholds: tuple[float, ...] = ()
+    scaling: LabelScaling | None = None
 
     def to_texts(self) -> dict[str, str]:
         """The texts that the file holds: JSON where they are not plain words."""
         found = {
-            "schema_version": str(SCHEMA_VERSION),
+            "schema_version": SCHEMA_VERSIONS[self.task],
             "classes": json.dumps(self.classes, ensure_ascii=False),
             "preprocess": json.dumps(dict(self.preprocess)),
             "temperature": repr(self.temperature),
@@ -77,9 +89,12 @@ class ExportMetadata:
             "resnet_cli_version": self.version,
         }
         if self.reliability is not None:
-            found["reliability"] = json.dumps(_packed(self.reliability))
+            found["reliability"] = json.dumps(_packed(self.reliability, self.task))
         if self.most_novel is not None:
             found["most_novel"] = repr(self.most_novel)
+        if self.task == "multi-label":
+            scaling = None if self.scaling is None else dataclasses.asdict(self.scaling)
+            found |= {"task": self.task, "thresholds": json.dumps(self.thresholds), "scaling": json.dumps(scaling)}
         return found
 
     @classmethod
@@ -94,9 +109,12 @@ class ExportMetadata:
             ModelError: A text is missing or invalid.
         """
         version = texts.get("schema_version")
-        if version != str(SCHEMA_VERSION):
+        task = next((task for task, known in SCHEMA_VERSIONS.items() if known == version), None)
+        if task is None:
             raise ModelError(
-                f"{path}: schema version {str(version)[:20]}, this program reads {SCHEMA_VERSION}", hint="update one"
+                f"{path}: schema version {str(version)[:20]}, this program reads "
+                f"{' and '.join(SCHEMA_VERSIONS.values())}",
+                hint="update one",
             )
         try:
             made = cls(
@@ -109,8 +127,9 @@ class ExportMetadata:
                 licence=texts["licence"],
                 source_sha256=texts["source_sha256"],
                 version=texts["resnet_cli_version"],
-                reliability=_unpacked(texts.get("reliability")),
+                reliability=_unpacked(texts.get("reliability"), task),
                 most_novel=float(texts["most_novel"]) if "most_novel" in texts else None,
+                **_of_labels(texts, task),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"{path}: damaged metadata: {type(error).__name__} {str(error)[:80]}") from error
@@ -148,31 +167,46 @@ class ExportMetadata:
             and 0 < self.temperature < 1e6
             and self.input_kind in get_args(InputKind)
             and self.precision in get_args(FilePrecision)
-            and (self.reliability is None or self.reliability.is_sound())
+            and (self.reliability is None or self.reliability.is_sound(len(self.classes)))
         )
 
 
-def _packed(reliability: Reliability) -> dict[str, str]:
-    """Arrays as base64: 12 bytes per image, a third of what decimal numbers take."""
+def _of_labels(texts: Mapping[str, str], task: TaskName) -> dict[str, Any]:
+    """The fields that only multi-label files have."""
+    if task == "single-label":
+        return {}
+    values: dict[str, Any] = {"task": texts["task"]}
+    values |= {name: json.loads(texts[name]) for name in ("thresholds", "scaling")}
+    for name, is_sound in label_metadata(len(json.loads(texts["classes"]))).items():
+        if not is_sound(values[name]):
+            raise ValueError(name)
+    scaling = values["scaling"]
     return {
-        name: base64.b64encode(getattr(reliability, name).astype(dtype).tobytes()).decode()
-        for name, dtype in _DTYPES.items()
+        "task": task,
+        "thresholds": tuple(values["thresholds"]),
+        "scaling": None if scaling is None else LabelScaling(tuple(scaling["scale"]), tuple(scaling["shift"])),
     }
 
 
-def _unpacked(text: str | None) -> Reliability | None:
+def _packed(reliability: ValidationResults, task: TaskName) -> dict[str, str]:
+    """Arrays as base64: 12 bytes per image of a single-label model, a third of what decimal numbers take."""
+    arrays = reliability.arrays()
+    return {
+        name: base64.b64encode(arrays[name].astype(dtype).tobytes()).decode() for name, dtype in _DTYPES[task].items()
+    }
+
+
+def _unpacked(text: str | None, task: TaskName) -> ValidationResults | None:
     if text is None:
         return None
     values = json.loads(text)
     try:
         arrays = {
             name: np.frombuffer(base64.b64decode(values[name], validate=True), dtype=dtype)
-            for name, dtype in _DTYPES.items()
+            for name, dtype in _DTYPES[task].items()
         }
     except binascii.Error as error:
         raise ValueError(str(error)) from error
-    return Reliability(
-        confidence=arrays["confidence"].astype(np.float32),
-        is_right=arrays["is_right"].astype(np.bool_),
-        novelty=arrays["novelty"].astype(np.float32),
+    return RESULTS[task].from_flat(
+        {name: array.astype(array.dtype.newbyteorder("=")) for name, array in arrays.items()}
     )

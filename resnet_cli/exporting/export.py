@@ -24,7 +24,7 @@ from resnet_cli.exporting.pt2 import write_pt2
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
 from resnet_cli.model.model_file import MODEL_FILE, Model
-from resnet_cli.model.reliability import Reliability, precision_conflict
+from resnet_cli.model.reliability import Reliability, ValidationResults, precision_conflict
 from resnet_cli.network import registry
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.predictor import TorchPredictor
@@ -84,7 +84,7 @@ class Job:
         path.write_bytes(data)
         return OnnxModel.load(path)
 
-    def rewrite(self, path: Path, reliability: Reliability) -> None:
+    def rewrite(self, path: Path, reliability: ValidationResults) -> None:
         """Writes an ONNX file again, with the results of the file itself on the validation split."""
         limit = None if self.metadata.most_novel is None else reliability.most_novel
         self.metadata = dataclasses.replace(self.metadata, reliability=reliability, most_novel=limit)
@@ -127,6 +127,9 @@ def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
         version=__version__,
         reliability=model.reliability,
         most_novel=model.reliability.most_novel if model.reliability is not None and has_novelty else None,
+        task=model.task,
+        thresholds=model.thresholds,
+        scaling=model.scaling,
     )
 
 

@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_cli.errors import ModelError
+from resnet_cli.model.label_reliability import RESULTS, LabelScaling, label_metadata
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, load_tensors
-from resnet_cli.model.reliability import Reliability
+from resnet_cli.model.reliability import ValidationResults
+from resnet_cli.model.thresholds import DEFAULT_THRESHOLD
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import atomic_path, file_version, sha256_of
-from resnet_cli.task import TaskName
+from resnet_cli.task import UNKNOWN, YES, TaskName
 from resnet_cli.text import Summarized
 
 #: Name of the model file in a run folder.
 MODEL_FILE = "model.safetensors"
-#: Version of the metadata inside a model file; raised when an old reader would misread it.
-SCHEMA_VERSION = 1
+#: Task -> version of the metadata inside a model file; a new one where an old reader would misread it. Version 0.1.0
+#: reads only 1: it would apply softmax to the logits of a multi-label model.
+SCHEMA_VERSIONS: Mapping[TaskName, int] = {"single-label": 1, "multi-label": 2}
 METADATA_KEY = "resnet_cli"
 #: Prefixes of the names of tensors that are not part of the network.
 EXEMPLARS_PREFIX, RELIABILITY_PREFIX = "memory.", "reliability."
@@ -42,7 +45,7 @@ class Exemplars:
 
     Attributes:
         features: Features [m x 2048], float16 or float32.
-        labels: Class indices, int64 [m].
+        labels: Class indices, int64 [m]; of a multi-label model 1 yes, 0 no, -1 unknown, int8 [m x k].
         held_out: Whether a row is from the validation split, which the head was not trained on; bool [m].
     """
 
@@ -67,7 +70,9 @@ class Model(Summarized):
         reliability: Results on the validation split; None for weights of other programs.
         version: State of the file when it was loaded, from :func:`~resnet_cli.system.paths.file_version`.
         task: Whether an image has one label or any number.
-        thresholds: The least probability at which each class is predicted, [k]; multi-label only.
+        thresholds: The least probability at which each class is predicted, [k]; multi-label only, and
+            ``DEFAULT_THRESHOLD`` for all classes before the model was calibrated.
+        scaling: The scale and shift of each class's logits that its head contains; None if it was not calibrated.
     """
 
     network: ResNet50
@@ -78,10 +83,15 @@ class Model(Summarized):
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     path: Path | None = None
     exemplars: Exemplars | None = None
-    reliability: Reliability | None = None
+    reliability: ValidationResults | None = None
     version: tuple[int, int, int] | None = dataclasses.field(default=None, compare=False)
     task: TaskName = "single-label"
     thresholds: tuple[float, ...] = ()
+    scaling: LabelScaling | None = None
+
+    def __post_init__(self) -> None:
+        if self.task == "multi-label" and not self.thresholds:
+            object.__setattr__(self, "thresholds", (DEFAULT_THRESHOLD,) * len(self.classes))
 
     @property
     def sha256(self) -> str:
@@ -129,18 +139,21 @@ class Model(Summarized):
         from safetensors.torch import save
 
         about = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA_VERSIONS[self.task],
             "classes": self.classes,
             "preprocess": self.preprocess.to_dict(),
             "hidden": self.hidden,
             "temperature": self.temperature,
             "provenance": dict(self.provenance),
         }
+        if self.task == "multi-label":
+            scaling = None if self.scaling is None else dataclasses.asdict(self.scaling)
+            about |= {"task": self.task, "thresholds": self.thresholds, "scaling": scaling}
         state = self.network.state_dict()
         if self.exemplars is not None:
             state |= {EXEMPLARS_PREFIX + name: tensor for name, tensor in vars(self.exemplars).items()}
         if self.reliability is not None:
-            state |= {RELIABILITY_PREFIX + name: torch.from_numpy(x) for name, x in vars(self.reliability).items()}
+            state |= {RELIABILITY_PREFIX + name: torch.from_numpy(x) for name, x in self.reliability.arrays().items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         # save_file would write with mode 0600 and without flushing, so the bytes are written here. One metadata key,
         # since safetensors writes several in random order: the same model gives the same bytes.
@@ -159,6 +172,13 @@ _METADATA: dict[str, Callable[[Any], bool]] = {
 }
 
 
+#: Task -> (number of classes -> dtype, shape of a row, least and greatest value of targets).
+_TARGETS: Mapping[TaskName, Callable[[int], tuple[torch.dtype, tuple[int, ...], int, int]]] = {
+    "single-label": lambda num_classes: (torch.int64, (), 0, num_classes - 1),
+    "multi-label": lambda num_classes: (torch.int8, (num_classes,), UNKNOWN, YES),
+}
+
+
 def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], path: Path) -> Model:
     """Builds a model from the content of a model file.
 
@@ -171,13 +191,18 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
         ModelError: Something is missing, unknown, of the wrong shape, or not finite.
     """
     version = about.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ModelError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}", hint="update one")
-    for name, is_sound in _METADATA.items():
+    task = next((task for task, known in SCHEMA_VERSIONS.items() if known == version), None)
+    if task is None:
+        known = " and ".join(map(str, SCHEMA_VERSIONS.values()))
+        raise ModelError(f"{path}: schema version {version}, this program reads {known}", hint="update one")
+    num_classes = len(about["classes"]) if isinstance(about.get("classes"), list) else 0
+    checks = _METADATA if task == "single-label" else _METADATA | label_metadata(num_classes)
+    for name, is_sound in checks.items():
         if name not in about or not is_sound(about[name]):
             raise ModelError(f"{path}: damaged metadata: {name} {str(about.get(name, 'is missing'))[:80]}")
     preprocess = Preprocess.from_dict(about["preprocess"])
     classes, hidden = tuple(about["classes"]), tuple(about["hidden"])
+    scaling = about.get("scaling")
     with torch.device("meta"):
         network = ResNet50(len(classes), hidden)
     load_tensors(network, network_tensors(tensors), path)
@@ -189,8 +214,11 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
         float(about["temperature"]),
         about["provenance"],
         path,
-        _read_exemplars(tensors, len(classes), path),
-        _read_reliability(tensors, path),
+        _read_exemplars(tensors, task, len(classes), path),
+        _read_reliability(tensors, task, len(classes), path),
+        task=task,
+        thresholds=tuple(about.get("thresholds", ())),
+        scaling=None if scaling is None else LabelScaling(tuple(scaling["scale"]), tuple(scaling["shift"])),
     )
 
 
@@ -210,30 +238,35 @@ def _read_part(tensors: Mapping[str, Tensor], prefix: str, kind: type[Any], path
     return found or None
 
 
-def _read_reliability(tensors: Mapping[str, Tensor], path: Path) -> Reliability | None:
-    found = _read_part(tensors, RELIABILITY_PREFIX, Reliability, path)
+def _read_reliability(
+    tensors: Mapping[str, Tensor], task: TaskName, num_classes: int, path: Path
+) -> ValidationResults | None:
+    kind = RESULTS[task]
+    found = _read_part(tensors, RELIABILITY_PREFIX, kind, path)
     if found is None:
         return None
-    reliability = Reliability(**{name: tensor.numpy() for name, tensor in found.items()})
-    if not reliability.is_sound():
+    reliability = kind(**{name: tensor.numpy() for name, tensor in found.items()})
+    if not reliability.is_sound(num_classes):
         raise ModelError(f"{path}: damaged reliability: impossible values")
     return reliability
 
 
-def _read_exemplars(tensors: Mapping[str, Tensor], num_classes: int, path: Path) -> Exemplars | None:
+def _read_exemplars(tensors: Mapping[str, Tensor], task: TaskName, num_classes: int, path: Path) -> Exemplars | None:
     found = _read_part(tensors, EXEMPLARS_PREFIX, Exemplars, path)
     if found is None:
         return None
     exemplars = Exemplars(**found)
     features, labels, held_out = exemplars.features, exemplars.labels, exemplars.held_out
+    dtype, of_row, least, most = _TARGETS[task](num_classes)
     fits = (
         features.ndim == 2
         and features.shape[1] == NUM_FEATURES
-        and labels.shape == held_out.shape == features.shape[:1]
+        and held_out.shape == features.shape[:1]
+        and labels.shape == (len(features), *of_row)
         and features.dtype in {torch.float16, torch.float32}
-        and (labels.dtype, held_out.dtype) == (torch.int64, torch.bool)
+        and (labels.dtype, held_out.dtype) == (dtype, torch.bool)
         and bool(torch.isfinite(features).all())
-        and bool(((labels >= 0) & (labels < num_classes)).all())
+        and bool(((labels >= least) & (labels <= most)).all())
     )
     if not fits:
         shapes = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in found.items())

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,24 @@ class ValidationResults:
     """
 
     novelty: NDArray[np.float32]
+
+    def is_sound(self, num_classes: int) -> bool:
+        """Whether shapes, types and values are valid for a model with this many classes."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_flat(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The results from arrays by name, each with one axis.
+
+        Raises:
+            ValueError: Their sizes do not fit.
+        """
+        return cls(**arrays)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name, as files hold them."""
+        # Not `vars`, which would include what is cached.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     @functools.cached_property
     def most_novel(self) -> float:
@@ -72,9 +90,9 @@ class Reliability(ValidationResults):
     is_right: NDArray[np.bool_]
     novelty: NDArray[np.float32]
 
-    def is_sound(self) -> bool:
+    def is_sound(self, num_classes: int) -> bool:
         """Whether shapes, types and values are valid."""
-        arrays = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        arrays = list(self.arrays().values())
         shapes = {values.shape for values in arrays}
         dtypes = [values.dtype for values in arrays]
         return (
@@ -134,8 +152,10 @@ def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | N
     )
 
 
-def abstention(reliability: Reliability | None, *, threshold: float = 0.0, target_error: float | None) -> Abstention:
-    """The rule of a model: unfamiliar images are "unknown", and so are predictions below a threshold.
+def abstention(
+    reliability: ValidationResults | None, *, threshold: float = 0.0, target_error: float | None
+) -> Abstention:
+    """The rule of a single-label model: unfamiliar images are "unknown", and so are predictions below a threshold.
 
     Args:
         reliability: Validation results of the model; None if it has none.
@@ -146,16 +166,21 @@ def abstention(reliability: Reliability | None, *, threshold: float = 0.0, targe
         ModelError: The model has no validation results.
         ConfigError: No threshold meets the target: the validation split is too small, or too often predicted wrong.
     """
-    if reliability is None:
-        raise ModelError(
-            "the model cannot abstain: it has no validation metrics and no exemplars",
-            hint="train one with this version: resnet-cli finetune DATA",
-        )
+    if not isinstance(reliability, Reliability):
+        raise cannot_abstain()
     if target_error is not None:
         threshold = max(
             threshold, select_threshold(reliability.confidence, reliability.is_right, target_error).min_prob
         )
     return Abstention(threshold, unfamiliar=True)
+
+
+def cannot_abstain() -> ModelError:
+    """The error for a model without validation results."""
+    return ModelError(
+        "the model cannot abstain: it has no validation metrics and no exemplars",
+        hint="train one with this version: resnet-cli finetune DATA",
+    )
 
 
 def is_unfamiliar(

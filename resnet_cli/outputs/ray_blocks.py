@@ -23,7 +23,7 @@ from resnet_cli import errors
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.web import WebItem, web_item
 from resnet_cli.errors import DataError, DiskError, ResnetCliError, SetupError
-from resnet_cli.model.reliability import Abstention
+from resnet_cli.model.rules import Rule
 from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.ray_cluster import Device, divide, explained, load_ray
 from resnet_cli.outputs.shards import JOB_FILE, Block, PartWriter
@@ -55,7 +55,7 @@ class Task:
     topk: int
     max_pixels: int
     batch_size: int | None = None
-    rule: Abstention | None = None
+    rule: Rule | None = None
     all_probs: bool = False
     offline: bool = False
     home: str = ""

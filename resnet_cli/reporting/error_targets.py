@@ -5,13 +5,13 @@ from __future__ import annotations
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.coverage import Target, check_threshold
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.reliability import Reliability
+from resnet_cli.model.reliability import ValidationResults
 
 #: Target shares of wrong predictions, from the easiest to the hardest.
 SHARES = (0.1, 0.05, 0.02, 0.01)
 
 
-def error_targets(reliability: Reliability | None, evaluation: Evaluation) -> list[Target]:
+def error_targets(reliability: ValidationResults | None, evaluation: Evaluation) -> list[Target]:
     """The targets that can be reached on validation images, each checked on the evaluated images.
 
     Args:

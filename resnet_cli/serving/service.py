@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resnet_cli.errors import ImageError, SetupError
 from resnet_cli.images import Pixels, decode
 from resnet_cli.model.heatmap import explanation
-from resnet_cli.model.reliability import Abstention
+from resnet_cli.model.rules import Rule
 from resnet_cli.prediction import ModelOutput, Prediction, Predictor, to_predictions
 from resnet_cli.serving.batching import Batcher
 from resnet_cli.serving.limits import Limits, Upload
@@ -57,7 +57,7 @@ class Service:
         self,
         predictor: Predictor[Pixels],
         *,
-        rule: Abstention | None,
+        rule: Rule | None,
         limits: Limits,
         max_batch: int,
         max_wait_s: float,

@@ -54,7 +54,7 @@ def telling_model() -> Model:
     """The same model with a limit of novelty that some of the images are above: far from each, whatever rounds it."""
     model = made_up_model()
     novelty = TorchPredictor(model, REFERENCE).predict_images(images()).novelty
-    assert novelty is not None and model.reliability is not None
+    assert novelty is not None and isinstance(model.reliability, Reliability)
     ranked = np.sort(novelty)
     widest = int(np.diff(ranked).argmax())
     limit = np.float32(ranked[widest : widest + 2].mean())
