@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from resnet_cli.task import NO, YES
 TRAIN = 0
 #: The number of the first part that is held out, which is for validation.
 VAL = 1
+#: Number of labels of an image by which a limit is proportional; its rarest ones come first.
+MAX_DEPTH = 20
 
 
 def strata_of(targets: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -48,17 +51,39 @@ def proportional_places(targets: NDArray[np.integer[Any]]) -> NDArray[np.float64
     """
     strata = strata_of(targets)
     places = np.empty(len(targets))
+    rarest_first = _rarest_first(targets)
     for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
+        ordered = _interleaved(np.flatnonzero(strata == stratum).tolist(), rarest_first, 1)
         # The i-th of n images of a stratum has the place (i + 1/2) / n: cutting the merged order keeps proportions.
-        places[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-        places[rows[0]] = 0
+        places[ordered] = (np.arange(len(ordered)) + 0.5) / len(ordered)
+        places[ordered[0]] = 0
     if targets.ndim == 2:
         for column in sides_of(targets).T:
             rows = np.flatnonzero(column)
             if len(rows) and places[rows].min() > 0:
                 places[rows[0]] = 0
     return places
+
+
+def _rarest_first(targets: NDArray[np.integer[Any]]) -> list[list[int]]:
+    """The labels of each image from the rarest to the most frequent."""
+    if targets.ndim == 1:
+        return targets[:, None].tolist()  # type: ignore[no-any-return]
+    order = np.argsort((targets == YES).sum(axis=0), kind="stable")
+    rows, labels = np.nonzero(targets[:, order] == YES)
+    return [part.tolist() for part in np.split(order[labels], np.searchsorted(rows, np.arange(1, len(targets))))]
+
+
+def _interleaved(rows: list[int], rarest_first: Sequence[Sequence[int]], depth: int) -> list[int]:
+    """Images with equal labels up to a depth, in an order in which each prefix has the proportions of all of them."""
+    by_next: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        by_next[rarest_first[row][depth] if depth < len(rarest_first[row]) else -1].append(row)
+    if len(rows) < 3 or by_next.keys() == {-1} or depth > MAX_DEPTH:
+        return rows
+    parts = [_interleaved(part, rarest_first, depth + 1) for _, part in sorted(by_next.items())]
+    ranked = [((at + 0.5) / len(part), number, row) for number, part in enumerate(parts) for at, row in enumerate(part)]
+    return [row for *_, row in sorted(ranked)]
 
 
 def sides_of(targets: NDArray[np.integer[Any]]) -> NDArray[np.int8]:
@@ -112,14 +137,14 @@ class _Division:
     def __init__(
         self, targets: NDArray[np.integer[Any]], blocks: Sequence[Sequence[int]], *, fraction: float, num_parts: int
     ) -> None:
-        self._sides = sides_of(targets)
+        # The last column counts all images.
+        self._sides = np.append(sides_of(targets), np.ones((len(targets), 1), dtype=np.int8), axis=1)
         self._num_classes = targets.shape[1]
         self._blocks = blocks
         self._block_of = np.empty(len(targets), dtype=np.int64)
         for number, block in enumerate(blocks):
             self._block_of[block] = number
-        totals = np.append(self._sides.sum(axis=0, dtype=np.int64), len(targets))
-        # [parts x (columns + 1)], with the number of all images last.
+        totals = self._sides.sum(axis=0, dtype=np.int64)
         self._wanted = np.zeros((num_parts, len(totals)), dtype=np.int64)
         for part in range(1, num_parts):
             # The last image of each column is for training.
@@ -127,6 +152,7 @@ class _Division:
             self._wanted[part] = np.clip(np.maximum(1, np.rint(fraction * totals)), 0, np.maximum(0, left))
         self._wanted[TRAIN] = totals - self._wanted.sum(axis=0)
         self._given = np.zeros_like(self._wanted)
+        self._unit = 1 / np.maximum(self._wanted, 1)
         self.part_of = np.full(len(blocks), -1, dtype=np.int64)
 
     def distribute(self) -> None:
@@ -136,7 +162,8 @@ class _Division:
         while (is_open := left < totals).any():
             column = int(np.where(is_open, totals - left, np.iinfo(np.int64).max).argmin())
             for number in self._blocks_with(column, of_part=-1):
-                self._give(number, self._neediest(number, column))
+                count = self._count(number)
+                self._give(number, count, self._neediest(count, column))
             left = self._given.sum(axis=0)[:-1]
 
     def repair(self, part: int) -> None:
@@ -153,7 +180,8 @@ class _Division:
             if not movable and part == TRAIN and column < self._num_classes:
                 movable = numbers
             if movable:
-                self._give(min(movable, key=lambda number: len(self._blocks[number])), part)
+                smallest = min(movable, key=lambda number: len(self._blocks[number]))
+                self._give(smallest, self._count(smallest), part)
 
     def _blocks_with(self, column: int, *, of_part: int | None = None) -> list[int]:
         """The blocks with images of a column, in order; only those of a part (-1: not assigned) if it is given."""
@@ -163,16 +191,22 @@ class _Division:
         found: list[int] = numbers.tolist()
         return found
 
-    def _count(self, number: int) -> NDArray[np.int64]:
+    def _count(self, number: int) -> NDArray[np.integer[Any]]:
+        """Number of images of a block in each column."""
         block = list(self._blocks[number])
-        return np.append(self._sides[block].sum(axis=0, dtype=np.int64), len(block))
+        count: NDArray[np.integer[Any]] = self._sides[block[0]]
+        return count if len(block) == 1 else self._sides[block].sum(axis=0, dtype=np.int64)
 
-    def _neediest(self, number: int, column: int) -> int:
+    def _neediest(self, count: NDArray[np.integer[Any]], column: int) -> int:
         """The part that lacks images of the column and lacks, in proportion, most of what the block has."""
-        needs, count = self._wanted - self._given, self._count(number)
-        lacking = (needs / np.maximum(self._wanted, 1)) @ (count > 0)
-        # A block may exceed the wanted number only as far as omitting it would fall short of it.
-        possible = [part for part in range(len(needs)) if part == TRAIN or count[column] <= 2 * needs[part, column]]
+        needs = self._wanted - self._given
+        lacking = (needs * self._unit) @ (count > 0)
+        # A block may exceed a wanted number only as far as omitting it would fall short of it. Single images may, since
+        # every class is to be validated.
+        checked = [column] if count[-1] == 1 else [column, -1]
+        possible = [
+            part for part in range(len(needs)) if part == TRAIN or (count[checked] <= 2 * needs[part, checked]).all()
+        ]
         return max(possible, key=lambda part: (needs[part, column] > 0, lacking[part], -part))
 
     def _can_leave(self, number: int) -> bool:
@@ -185,8 +219,7 @@ class _Division:
         is_class[self._num_classes] = False
         return bool((self._given[part] > count)[is_class & (count > 0)].all())
 
-    def _give(self, number: int, part: int) -> None:
-        count = self._count(number)
+    def _give(self, number: int, count: NDArray[np.integer[Any]], part: int) -> None:
         if self.part_of[number] >= 0:
             self._given[self.part_of[number]] -= count
         self._given[part] += count

@@ -21,9 +21,13 @@ def refuse_untrainable(dataset: Dataset) -> None:
         DataError: There are too few classes, a class has fewer than two training images, fewer than two training images
             are without a class of a multi-label data set, or a group is in two splits.
     """
+    if not dataset.classes:
+        raise DataError(f"{dataset.name}: no image has a label", hint="label at least two images with each class")
     if len(dataset.classes) < TASKS[dataset.task].min_classes:
-        only = f"only one class, '{dataset.classes[0]}'" if dataset.classes else "no image has a label"
-        raise DataError(f"{dataset.name}: {only}", hint="training needs two or more classes, each in its own folder")
+        raise DataError(
+            f"{dataset.name}: only one class, '{dataset.classes[0]}'",
+            hint="training needs two or more classes, each in its own folder",
+        )
     if not dataset.split("train"):
         raise DataError(
             f"{dataset.name}: no image is for training; all {len(dataset.items):,} are in val or test",
