@@ -93,7 +93,7 @@ class ExportMetadata:
         if self.most_novel is not None:
             found["most_novel"] = repr(self.most_novel)
         if self.task == "multi-label":
-            scaling = None if self.scaling is None else dataclasses.asdict(self.scaling)
+            scaling = None if self.scaling is None else self.scaling._asdict()
             found |= {"task": self.task, "thresholds": json.dumps(self.thresholds), "scaling": json.dumps(scaling)}
         return found
 

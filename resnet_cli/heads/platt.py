@@ -21,7 +21,7 @@ RIDGE = 1e-9
 
 
 def fit_scaling(
-    logits: NDArray[np.floating[Any]], targets: NDArray[np.int8]
+    logits: NDArray[np.floating[Any]], targets: NDArray[np.int8], *, prior: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Finds each class's scale and shift [k] for which ``sigmoid(scale * logit + shift)`` has the lowest loss.
 
@@ -32,6 +32,8 @@ def fit_scaling(
     Args:
         logits: Logits [n x k].
         targets: int8 [n x k]: 1 yes, 0 no, -1 unknown; unknown values have no effect.
+        prior: Precision of a normal prior of scales around 1 and shifts around 0: a class with few values of a kind
+            then stays near them.
 
     Source: Platt 1999, "Probabilistic outputs for support vector machines", section 2.2; Newton's method with
     backtracking: Lin et al. 2007, https://doi.org/10.1007/s10994-007-5018-6.
@@ -42,10 +44,12 @@ def fit_scaling(
     is_fitted = (num_yes > 0) & (num_no > 0)
     aims = np.where(targets == 1, (num_yes + 1) / (num_yes + 2), 1 / (num_no + 2))
     shares = is_known / np.maximum(num_yes + num_no, 1)
-    scale, shift = _newton(exact, aims, shares, np.ones(len(num_yes)), fits_scale=True)
+    # Losses are means over the known values.
+    pull = prior / np.maximum(num_yes + num_no, 1)
+    scale, shift = _newton(exact, aims, shares, np.ones(len(num_yes)), pull, fits_scale=True)
     limited = np.clip(scale, *SCALES)
     if (limited != scale).any():
-        _, shift = _newton(exact, aims, shares, limited, fits_scale=False)
+        _, shift = _newton(exact, aims, shares, limited, pull, fits_scale=False)
     return np.where(is_fitted, limited, 1.0), np.where(is_fitted, shift, 0.0)
 
 
@@ -54,18 +58,25 @@ def _newton(
     aims: NDArray[np.float64],
     shares: NDArray[np.float64],
     scale: NDArray[np.float64],
+    pull: NDArray[np.float64],
     *,
     fits_scale: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Minimizes the loss of all classes at once; each takes its own steps."""
+
+    def losses(scale: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The loss of each class with the penalty of the prior, [k]."""
+        return _losses(scale * logits + shift, aims, shares) + pull / 2 * ((scale - 1) ** 2 + shift**2)
+
     shift = np.zeros_like(scale)
-    loss = _losses(scale * logits + shift, aims, shares)
+    loss = losses(scale, shift)
     for _ in range(MAX_STEPS):
         probs = _sigmoid(scale * logits + shift)
         errors, curvatures = shares * (probs - aims), shares * probs * (1 - probs)
-        slope_b, curve_b = errors.sum(axis=0), curvatures.sum(axis=0) + RIDGE
+        slope_b, curve_b = errors.sum(axis=0) + pull * shift, curvatures.sum(axis=0) + pull + RIDGE
         if fits_scale:
-            slope_a, curve_a = (errors * logits).sum(axis=0), (curvatures * logits**2).sum(axis=0) + RIDGE
+            slope_a = (errors * logits).sum(axis=0) + pull * (scale - 1)
+            curve_a = (curvatures * logits**2).sum(axis=0) + pull + RIDGE
             both = (curvatures * logits).sum(axis=0)
             area = curve_a * curve_b - both**2
             step_a = (both * slope_b - curve_b * slope_a) / area
@@ -74,7 +85,7 @@ def _newton(
             step_a, step_b = np.zeros_like(scale), -slope_b / curve_b
         size = np.ones_like(scale)
         for _ in range(30):
-            now = _losses((scale + size * step_a) * logits + shift + size * step_b, aims, shares)
+            now = losses(scale + size * step_a, shift + size * step_b)
             is_worse = ~(now <= loss + 1e-14)
             if not is_worse.any():
                 break

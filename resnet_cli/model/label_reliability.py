@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from resnet_cli.model.thresholds import (
     precision_thresholds,
     recall_thresholds,
 )
-from resnet_cli.task import TASKS, UNKNOWN, YES, TaskName
+from resnet_cli.task import UNKNOWN, YES, TaskName
 from resnet_cli.text import counted, first_of
 
 #: Values of a probability and its target that a model stores at most, 5 bytes each; of more validation images a random
@@ -80,8 +80,7 @@ RESULTS: Mapping[TaskName, type[Reliability] | type[LabelReliability]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelScaling:
+class LabelScaling(NamedTuple):
     """The scale and shift of each class's logits that were fitted on the validation split; the head contains them.
 
     Attributes:
@@ -91,12 +90,6 @@ class LabelScaling:
 
     scale: tuple[float, ...]
     shift: tuple[float, ...]
-
-    def undo(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probabilities [n x k] that the head gave before it was scaled."""
-        exact = np.clip(probs.astype(np.float64), np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
-        logits = (np.log(exact / (1 - exact)) - np.array(self.shift)) / np.array(self.scale)
-        return TASKS["multi-label"].probs(logits).astype(np.float32)
 
 
 def label_metadata(num_classes: int) -> dict[str, Callable[[Any], bool]]:
@@ -153,7 +146,9 @@ def is_predicted(probs: NDArray[np.floating[Any]], thresholds: Sequence[float | 
     Returns:
         bool [n x k].
     """
-    found: NDArray[np.bool_] = probs >= np.array([np.inf if x is None else x for x in thresholds])
+    # As float32, in which `eval` and exported files compare too.
+    cuts = np.array([np.inf if x is None else x for x in thresholds], dtype=np.float32)
+    found: NDArray[np.bool_] = probs >= cuts
     return found
 
 

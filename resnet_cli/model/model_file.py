@@ -147,7 +147,7 @@ class Model(Summarized):
             "provenance": dict(self.provenance),
         }
         if self.task == "multi-label":
-            scaling = None if self.scaling is None else dataclasses.asdict(self.scaling)
+            scaling = None if self.scaling is None else self.scaling._asdict()
             about |= {"task": self.task, "thresholds": self.thresholds, "scaling": scaling}
         state = self.network.state_dict()
         if self.exemplars is not None:

@@ -1,27 +1,46 @@
-"""Calibration after the training: temperature, exemplars and reliability, from the validation split alone."""
+"""Calibration after the training: probabilities, thresholds, exemplars and reliability.
+
+All of it comes from the validation split alone, except for the exemplars.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from resnet_cli.data.dataset import Dataset, targets_of
+from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.platt import fit_scaling
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.heads.temperature import fit_temperature
+from resnet_cli.heads.temperature import TINY, fit_temperature
 from resnet_cli.model.features import extract_features
+from resnet_cli.model.label_reliability import LabelReliability, LabelScaling
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import Reliability, novelty
+from resnet_cli.model.thresholds import DEFAULT_THRESHOLD, best_f1_thresholds
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress
+from resnet_cli.task import YES, TaskName
+from resnet_cli.text import first_of, percent
 from resnet_cli.training import exemplars
+
+#: Precision of the prior of scales around 1 and shifts around 0. In simulations of classes with 1 to 5 positives among
+#: 500 images it lowers the loss on new images by up to a tenth; with 20 or more it changes nothing.
+PRIOR = 1.0
 
 
 def calibrate_model(
     model: Model, dataset: Dataset, compute: Compute, *, seed: int, on_progress: Progress | None = None
 ) -> Model:
-    """Returns the model with a temperature, exemplars, and its confidence on the validation split.
+    """Returns the model with exemplars, its results on the validation split, and what its task fits there.
+
+    That is a temperature, or a scale, a shift and a threshold of each class.
 
     Args:
         model: The trained model; exemplars that it already has are kept.
@@ -42,18 +61,76 @@ def calibrate_model(
     if stored is None:
         train_rows = features[len(val) :], torch.from_numpy(targets_of(new, dataset.task, len(model.classes)))
         stored = exemplars.choose_exemplars(train_rows, val_rows, num_classes=len(model.classes), seed=seed)
-    probs = head_probs(model.network.fc, val_rows[0]).double()
-    labels = val_rows[1].numpy()
+    known = dataclasses.replace(model, exemplars=stored)
+    assert known.reference is not None
+    novel = novelty(val_rows[0].numpy(), known.reference)
+    return _CALIBRATIONS[model.task](known, val_rows, novel, seed)
+
+
+def _scale_all(model: Model, val: Rows, novel: NDArray[np.float32], seed: int) -> Model:
+    """Fits the temperature of a single-label model."""
+    probs = head_probs(model.network.fc, val[0]).double()
+    labels = val[1].numpy()
     logits = probs.clamp_min(torch.finfo(torch.float32).tiny).log()
     temperature = fit_temperature(logits.numpy(), labels)
     confidence, predicted = torch.softmax(logits / temperature, dim=1).max(dim=1)
-    known = dataclasses.replace(model, temperature=temperature, exemplars=stored)
-    assert known.reference is not None
+    reliability = Reliability(confidence.float().numpy(), np.asarray(predicted.numpy() == labels), novel)
+    return dataclasses.replace(model, temperature=temperature, reliability=reliability)
+
+
+def _scale_each(model: Model, val: Rows, novel: NDArray[np.float32], seed: int) -> Model:
+    """Fits a scale and a shift of each class of a multi-label model, which become part of its head, and a threshold."""
+    features, targets = val[0], val[1].numpy()
+    probs = head_probs(model.network.fc, features, task=model.task).double()
+    logits = torch.logit(probs.clamp(TINY, 1 - torch.finfo(torch.float32).eps / 2))
+    scale, shift = fit_scaling(logits.numpy(), targets, prior=PRIOR)
+    network = copy.deepcopy(model.network)
+    scale_head(network.fc, scale, shift)
+    # The probabilities of the head as it is stored, which `predict` compares with the thresholds.
+    calibrated = head_probs(network.fc, features, task=model.task).numpy()
     return dataclasses.replace(
-        known,
-        reliability=Reliability(
-            confidence.float().numpy(),
-            np.asarray(predicted.numpy() == labels),
-            novelty(val_rows[0].numpy(), known.reference),
-        ),
+        model,
+        network=network,
+        thresholds=tuple(one.threshold or 0.0 for one in best_f1_thresholds(calibrated, targets)),
+        scaling=LabelScaling(tuple(scale.tolist()), tuple(shift.tolist())),
+        reliability=LabelReliability(calibrated, targets, novel).sample(seed=seed),
+    )
+
+
+_CALIBRATIONS: Mapping[TaskName, Callable[[Model, Rows, NDArray[np.float32], int], Model]] = {
+    "single-label": _scale_all,
+    "multi-label": _scale_each,
+}
+
+
+def scale_head(head: nn.Module, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
+    """Multiplies each logit by its class's scale and adds the shift, in place: both become part of the last layer.
+
+    Args:
+        head: Head from :func:`~resnet_cli.model.network.make_head`.
+        scale: Factors [k].
+        shift: What is added afterwards, [k].
+    """
+    last = [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
+    factors, added = (torch.from_numpy(x).to(last.weight.device) for x in (scale, shift))
+    with torch.no_grad():
+        last.weight.copy_(last.weight.double() * factors[:, None])
+        last.bias.copy_(last.bias.double() * factors + added)
+
+
+def missing_thresholds(model: Model) -> str | None:
+    """A sentence about classes without positives in the validation split; None if there are none.
+
+    Args:
+        model: A calibrated model.
+    """
+    if not isinstance(model.reliability, LabelReliability):
+        return None
+    has_positives = (model.reliability.targets == YES).any(axis=0)
+    names = [name for name, is_seen in zip(model.classes, has_positives, strict=True) if not is_seen]
+    if not names:
+        return None
+    return (
+        f"no validation image has {first_of(names, 5)}: nothing shows from which probability on to predict "
+        f"{'it' if len(names) == 1 else 'them'}, so the threshold is {percent(DEFAULT_THRESHOLD)}"
     )
