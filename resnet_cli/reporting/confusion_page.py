@@ -52,11 +52,17 @@ class Pair(NamedTuple):
     share: float
 
 
-def shades(confusion: NDArray[np.int64]) -> list[Shade]:
-    """The matrix as paths; strength is the square root of a count's share of its row; the diagonal comes last."""
+def shades(confusion: NDArray[np.int64], totals: NDArray[np.int64] | None = None) -> list[Shade]:
+    """The matrix as paths; strength is the square root of a count's share of its row; the diagonal comes last.
+
+    Args:
+        confusion: Counts [k x k].
+        totals: What the counts of each row are shares of, [k]; None for the sums of the rows.
+    """
     num_classes = len(confusion)
     rows, columns = _largest(confusion)
-    shares = confusion[rows, columns] / np.maximum(confusion.sum(axis=1), 1)[rows]
+    sums = confusion.sum(axis=1) if totals is None else totals
+    shares = confusion[rows, columns] / np.maximum(sums, 1)[rows]
     levels = np.maximum(np.ceil(NUM_SHADES * np.sqrt(shares)), 1).astype(int)
     side = max(1.0, num_classes * _LEAST_SIDE)
     inset = (side - 1) / 2

@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.report_content import ReportContent
+from resnet_cli.reporting.sections import Section, optional_section
 from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
 from resnet_cli.reporting.trust_charts import novelty_chart
 
@@ -89,6 +91,10 @@ class Unfamiliar(Protocol):
     """What the section about novelty needs of an evaluation."""
 
     @property
+    def num_images(self) -> int:
+        """Number of images, n."""
+
+    @property
     def novelty(self) -> NDArray[np.float32] | None:
         """Novelty of each image, [n]."""
 
@@ -137,7 +143,31 @@ def most_unfamiliar(evaluation: Unfamiliar, shown: Collection[int]) -> list[int]
     return [at for at in order if is_unfamiliar[at] and at not in shown][:MAX_UNKNOWN]
 
 
-def novelty_values(evaluation: Unfamiliar, most_novel: float | None) -> dict[str, Any] | None:
+def novelty_section(
+    content: ReportContent, evaluation: Unfamiliar, gallery: Markup, *, wrong: str, about: str
+) -> Section:
+    """The section about images unlike the training images; omitted if the model cannot tell.
+
+    Args:
+        content: The content of the report.
+        evaluation: The evaluation.
+        gallery: The images that are most unlike them.
+        wrong: Heading of the error rates.
+        about: A sentence on what the evaluated images are.
+    """
+    novelty = _novelty_values(evaluation, content.most_novel)
+    values = {
+        "content": content,
+        "n": evaluation.num_images,
+        "novelty": novelty,
+        "gallery": gallery,
+        "wrong": wrong,
+        "about": about,
+    }
+    return optional_section("unknown", "Unlike the training images", novelty, values)
+
+
+def _novelty_values(evaluation: Unfamiliar, most_novel: float | None) -> dict[str, Any] | None:
     """The number of images that count as unknown, and the error rates of known and unknown images."""
     if evaluation.novelty is None:
         return None

@@ -48,19 +48,25 @@ _LOOKS: dict[Role, dict[str, Any]] = {
 }
 
 
-def draw_charts(charts: Sequence[Chart], path: Path) -> None:
+def draw_charts(charts: Sequence[Chart], path: Path, *, columns: int | None = None) -> None:
     """Draws charts side by side, as a page shows them.
 
     Args:
         charts: At least one.
         path: The PNG file to write.
+        columns: Charts per row; None for one row.
 
     Raises:
         DiskError: The file cannot be written.
     """
-    figure = _new_figure(4.5 * len(charts), 3.6, is_constrained=True)
-    for chart, axes in zip(charts, np.atleast_1d(figure.subplots(1, len(charts))), strict=True):
+    columns = min(columns or len(charts), len(charts))
+    rows = math.ceil(len(charts) / columns)
+    figure = _new_figure(4.5 * columns, 3.6 * rows, is_constrained=True)
+    places = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for chart, axes in zip(charts, places, strict=False):
         _draw_chart(chart, axes)
+    for axes in places[len(charts) :]:
+        axes.set_axis_off()
     _save_figure(figure, path)
 
 
@@ -124,15 +130,59 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
         ValueError: The matrix does not have one row and column per class.
         DiskError: The file cannot be written.
     """
+    _plot_matrix(
+        confusion,
+        row_shares(confusion, classes),
+        classes,
+        path,
+        axis_titles=("predicted class", "true class"),
+        legend="share of the true class",
+    )
+
+
+def plot_cooccurrence(
+    counts: NDArray[np.integer[Any]], positives: NDArray[np.integer[Any]], classes: Sequence[str], path: Path
+) -> None:
+    """Draws which labels are predicted for images with which labels, like a confusion matrix.
+
+    Args:
+        counts: Images that have the one label and are predicted to have the other, [k x k]; true labels in rows.
+        positives: Number of images with each label, [k]; a label without images has a gray row.
+        classes: The k class names in index order.
+        path: The PNG file to write.
+
+    Raises:
+        DiskError: The file cannot be written.
+    """
+    with np.errstate(invalid="ignore"):
+        shares = counts / np.where(positives > 0, positives, np.nan)[:, None]
+    _plot_matrix(
+        counts,
+        shares,
+        classes,
+        path,
+        axis_titles=("predicted label", "true label"),
+        legend="share of the images with the true label",
+    )
+
+
+def _plot_matrix(
+    counts: NDArray[np.integer[Any]],
+    shares: NDArray[np.float64],
+    classes: Sequence[str],
+    path: Path,
+    *,
+    axis_titles: tuple[str, str],
+    legend: str,
+) -> None:
     import_matplotlib()
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
     from matplotlib.ticker import PercentFormatter
 
-    shares = row_shares(confusion, classes)
     num_classes = len(classes)
     names = [shorten(name, MAX_NAME_WIDTH) for name in classes]
-    cell_in, font_pt = _cell_size(num_classes, int(confusion.max()))
+    cell_in, font_pt = _cell_size(num_classes, int(counts.max()))
     side_in = num_classes * cell_in
     # The axes have exactly this size, so cells are square and never too small for their text; texts beyond
     # the figure (names of any length) are included by the tight bounding box of ``_save_figure``.
@@ -157,9 +207,9 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
     else:
         axes.set_xticks(shown, labels, rotation=90, **style)
     if num_classes <= MAX_CLASSES_WITH_COUNTS:
-        _write_counts(axes, confusion, shares, font_pt)
-    axes.set_xlabel("predicted class", fontsize=10, color=INK)
-    axes.set_ylabel("true class", fontsize=10, color=INK)
+        _write_counts(axes, counts, shares, font_pt)
+    axes.set_xlabel(axis_titles[0], fontsize=10, color=INK)
+    axes.set_ylabel(axis_titles[1], fontsize=10, color=INK)
     axes.tick_params(length=2, color=FAINT, labelcolor=INK)
     axes.spines[:].set_color(FAINT)
 
@@ -170,7 +220,7 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], classes: Sequence[str], 
     bar = figure.colorbar(image, cax=bar_axes, ticks=[0, 0.05, 0.25, 0.5, 0.75, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     bar.ax.tick_params(labelsize=8, labelcolor=INK, color=FAINT)
-    bar.set_label("share of the true class", fontsize=9, color=INK)
+    bar.set_label(legend, fontsize=9, color=INK)
     bar.outline.set_visible(False)
     _save_figure(figure, path)
 

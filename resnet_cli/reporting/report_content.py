@@ -10,7 +10,8 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.evaluation.coverage import Target
-from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import Scores
+from resnet_cli.model.thresholds import ClassThreshold
 from resnet_cli.runs import EpochRecord
 
 
@@ -26,10 +27,12 @@ class ReportContent:
         items: The evaluated images, in the same order.
         data: Name of the data set.
         split: Split of the evaluated images: ``test``, ``val`` or ``all``.
-        overlays: Position -> heat map over the image, for some of the shown images.
+        overlays: Heat maps over some of the shown images, by the key that the task's report gives them.
         history: Learning curves of the training; () for an evaluation.
         best_epoch: The epoch that was kept.
         selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
+        thresholds: Results of the thresholds of a multi-label model on its validation split, [k]; () if not known.
+        threshold_note: How its thresholds were chosen, in a sentence.
         most_novel: Above this novelty an image counts as unlike the training images.
         findings: Findings about the data.
         warnings: Sentences that readers should see first.
@@ -41,7 +44,7 @@ class ReportContent:
     title: str
     command: str
     facts: Sequence[tuple[str, str, str]]
-    evaluation: Evaluation
+    evaluation: Scores
     items: Sequence[Item]
     data: str = ""
     split: str = ""
@@ -49,9 +52,11 @@ class ReportContent:
     history: Sequence[EpochRecord] = ()
     best_epoch: int | None = None
     selections: Sequence[Target] = ()
+    thresholds: Sequence[ClassThreshold] = ()
+    threshold_note: str = ""
     most_novel: float | None = None
     findings: Sequence[Finding] = ()
     warnings: Sequence[str] = ()
-    other: Evaluation | None = None
+    other: Scores | None = None
     other_split: str = "validation"
     bit_depth: int = 16

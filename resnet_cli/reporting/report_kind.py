@@ -70,9 +70,11 @@ class ReportKind(abc.ABC, Generic[EvaluationT]):
 
     Attributes:
         scripts: The files that make up the page's script.
+        styles: Style sheets besides those of every report.
     """
 
     scripts: ClassVar[tuple[str, ...]]
+    styles: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def heat_maps(

@@ -38,6 +38,7 @@ def report_page(content: ReportContent) -> str:
             links=links(parts.sections),
             main=main(parts.sections),
             data=parts.data,
+            styles=Markup("".join(map(source, kind.styles))),
             script=Markup(script),
             # No other script may run, whatever a file name contains.
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

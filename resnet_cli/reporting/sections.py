@@ -50,6 +50,13 @@ def fill(name: str, **values: Any) -> Markup:
     return Markup(environment().get_template(f"sections/{name}.html.j2").render(**values))
 
 
+def macro(template: str, name: str, gallery: Sequence[object]) -> Markup:
+    """A gallery drawn by a macro of a template; empty without images."""
+    if not gallery:
+        return Markup()
+    return Markup(getattr(environment().get_template(template).module, name)(gallery))
+
+
 def section(name: str, title: str, values: dict[str, Any]) -> Section:
     """A section that every report has."""
     return Section(name, title, fill(name, **values), True)

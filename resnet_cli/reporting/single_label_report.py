@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
@@ -16,13 +17,13 @@ from resnet_cli.model.explain import overlays
 from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
-from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_values, shown_images
+from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section, shown_images
 from resnet_cli.reporting.gallery_selection import least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.plots import draw_charts, plot_confusion
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import PageParts, ReportKind, first_section, last_sections
-from resnet_cli.reporting.sections import Headline, Section, fill, optional_section, section, split_word
+from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
 from resnet_cli.reporting.single_label_card import SingleLabelCard
 from resnet_cli.reporting.thumbnails import thumbnails
 from resnet_cli.reporting.trust_charts import calibration_charts, risk_chart
@@ -132,7 +133,6 @@ def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, A
         "confused": most_confused(evaluation),
     }
     trust = {"calibration": calibration_charts(evaluation), "risk": risk_chart(evaluation)}
-    novelty = novelty_values(evaluation, content.most_novel)
     return [
         section("confusion", "Confusion", values | confusion),
         section("classes", "Classes", values | {"rows": class_metrics(evaluation)}),
@@ -140,7 +140,13 @@ def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, A
         optional_section("worst", "Worst mistakes", values["worst"], values),
         optional_section("unsure", "Least certain", values["unsure"], values),
         section("trust", "Reliability", values | trust),
-        optional_section("unknown", "Unlike the training images", novelty, values | {"novelty": novelty}),
+        novelty_section(
+            content,
+            evaluation,
+            macro("parts.html.j2", "cards", values["unknown"]),
+            wrong="Wrong",
+            about=Markup("All of these images are of the model's classes."),
+        ),
     ]
 
 

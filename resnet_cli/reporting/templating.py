@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -28,6 +29,7 @@ def environment() -> Environment:
         finalize=_drawable,
     )
     made.filters.update(percent=percent, shorten=shorten, size=size)
+    made.globals.update(infinity=math.inf)
     return made
 
 

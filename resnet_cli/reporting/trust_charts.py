@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.evaluation.calibration import Calibration
+from resnet_cli.evaluation.calibration import Bin
 from resnet_cli.evaluation.intervals import wilson
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.charts import Chart, Dot, Line, Span, axis, chart_line, percent_ticks
@@ -21,6 +23,47 @@ _LEAST_RISK = 0.02
 _NUM_BARS = 30
 
 
+class Binned(Protocol):
+    """The calibration of one label per image, or of each label."""
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error."""
+
+    @property
+    def brier(self) -> float:
+        """Brier score."""
+
+    @property
+    def loss(self) -> float:
+        """Cross-entropy in nats."""
+
+    @property
+    def bins(self) -> tuple[Bin, ...]:
+        """The bins of the diagram."""
+
+
+class Words(NamedTuple):
+    """What a reliability diagram calls its parts.
+
+    Attributes:
+        confidence: The value of the horizontal axis.
+        images: What is counted.
+        correct: What a share of them is.
+        x_title: Text below the horizontal axis.
+        line: Name of the line.
+    """
+
+    confidence: str
+    images: str
+    correct: str
+    x_title: str
+    line: str
+
+
+SINGLE_LABEL = Words("confidence", "images", "correct", "confidence (predicted probability)", "accuracy")
+
+
 def calibration_charts(evaluation: Evaluation) -> list[Chart]:
     """Accuracy against confidence, before and after the temperature; one chart if it changes nothing visible."""
     before, after = before_temperature(evaluation), evaluation.calibration
@@ -32,26 +75,26 @@ def calibration_charts(evaluation: Evaluation) -> list[Chart]:
     ]
 
 
-def reliability_chart(title: str, calibration: Calibration) -> Chart:
+def reliability_chart(title: str, calibration: Binned, words: Words = SINGLE_LABEL) -> Chart:
     """Accuracy against confidence: a point on the diagonal is as often right as its probability says."""
     bins = [found for found in calibration.bins if found.num]
     most = max(found.num for found in bins)
     rights = [wilson(round(found.accuracy * found.num), found.num) for found in bins]
     labels = [
-        f"confidence {100 * found.low:.0f} to {100 * found.high:.0f} %: {found.num:,} images, "
-        f"{percent(right.value)} correct (95 % interval: {100 * right.low:.0f} to {100 * right.high:.0f} %)"
+        f"{words.confidence} {100 * found.low:.0f} to {100 * found.high:.0f} %: {found.num:,} {words.images}, "
+        f"{percent(right.value)} {words.correct} (95 % interval: {100 * right.low:.0f} to {100 * right.high:.0f} %)"
         for found, right in zip(bins, rights, strict=True)
     ]
     dots = [Dot(found.confidence, right.value, label) for found, right, label in zip(bins, rights, labels, strict=True)]
     return Chart(
         title=title,
         summary=f"{title}: expected calibration error {percent(calibration.ece)}. {'; '.join(labels)}",
-        x_title="confidence (predicted probability)",
+        x_title=words.x_title,
         x_ticks=percent_ticks(),
         y_ticks=percent_ticks(),
         lines=[
             Line("ideal", "perfect calibration", [[(0.0, 0.0), (1.0, 1.0)]], []),
-            Line("val", "accuracy", [[(dot.x, dot.y) for dot in dots]], dots),
+            Line("val", words.line, [[(dot.x, dot.y) for dot in dots]], dots),
         ],
         # A fifth of the height: how many images each point is made of.
         bars=[

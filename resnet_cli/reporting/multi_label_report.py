@@ -1,0 +1,179 @@
+"""The report of a model that predicts any number of labels per image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from resnet_cli.data.dataset import Item
+from resnet_cli.evaluation.label_mistakes import most_common_pairs
+from resnet_cli.evaluation.label_scores import LabelEvaluation
+from resnet_cli.model.explain import overlays
+from resnet_cli.model.model_file import Model
+from resnet_cli.reporting.confusion_page import shades
+from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section
+from resnet_cli.reporting.label_charts import label_calibration_charts, precision_recall_charts
+from resnet_cli.reporting.label_gallery import class_galleries, heat_map_key, shown_images, shown_mistakes
+from resnet_cli.reporting.label_metrics import TILES, label_metrics, label_notes
+from resnet_cli.reporting.multi_label_card import MultiLabelCard
+from resnet_cli.reporting.plots import draw_charts, plot_cooccurrence
+from resnet_cli.reporting.report_content import ReportContent
+from resnet_cli.reporting.report_kind import PageParts, ReportKind, first_section, last_sections
+from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
+from resnet_cli.system.device import Compute
+from resnet_cli.system.paths import write_text
+
+#: A matrix of more classes is drawn as shades instead of a table.
+MAX_WRITTEN_CLASSES = 32
+#: Charts in a row of the plot.
+_COLUMNS = 4
+
+
+class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
+    """A report with the co-occurrence of labels, a curve and a threshold per class, and the mistakes of each class."""
+
+    scripts = ("page_top.js", "page_tables.js", "page_end.js")
+    styles = ("labels.css",)
+
+    def heat_maps(
+        self, model: Model, items: Sequence[Item], evaluation: LabelEvaluation, compute: Compute
+    ) -> dict[int, Image.Image]:
+        """The heat maps of the mistakes, each explained by its own class."""
+        wanted = shown_mistakes(evaluation)
+        shown = [items[one.position] for one in wanted]
+        found = overlays(model, shown, range(len(wanted)), compute, targets=[one.label for one in wanted])
+        return {heat_map_key(wanted[at], len(evaluation.classes)): image for at, image in found.items()}
+
+    def page(self, content: ReportContent, evaluation: LabelEvaluation) -> PageParts:
+        """Metrics, co-occurrence, classes, curves, thresholds, mistakes, calibration and novelty."""
+        all_metrics = label_metrics(evaluation)
+        share = evaluation.main[1] if evaluation.map is not None else evaluation.intervals["exact_match"]
+        main = all_metrics[0] if evaluation.map is not None else next(m for m in all_metrics if m.key == "exact_match")
+        values = {
+            "content": content,
+            "split": split_word(content.split),
+            "evaluation": evaluation,
+            "classes": evaluation.classes,
+            "num_classes": len(evaluation.classes),
+            "n": evaluation.num_images,
+        }
+        notes = [*content.warnings, *label_notes(evaluation)]
+        others = label_metrics(content.other) if isinstance(content.other, LabelEvaluation) else []
+        return PageParts(
+            Headline(
+                "Report of a multi-label image classifier",
+                fill("label_lead", **values),
+                main.name,
+                share,
+                "cooccurrence",
+            ),
+            [main, *(metric for metric in all_metrics if metric is not main)],
+            [metric for metric in all_metrics if metric.key in TILES and metric is not main],
+            [
+                first_section(content, all_metrics, others, notes, evaluation.num_images),
+                *_results(content, evaluation, values),
+                *last_sections(content, "mAP"),
+            ],
+            {"classes": [], "cells": []},
+        )
+
+    def write_files(self, folder: Path, content: ReportContent, evaluation: LabelEvaluation) -> None:
+        """Writes ``cooccurrence.csv``, and the plots of co-occurrence, calibration, and precision against recall."""
+        plots = folder / "plots"
+        write_text(folder / "cooccurrence.csv", cooccurrence_csv(evaluation))
+        plot_cooccurrence(
+            evaluation.cooccurrence, _positives(evaluation), evaluation.classes, plots / "cooccurrence.png"
+        )
+        draw_charts(label_calibration_charts(evaluation), plots / "reliability.png")
+        if curves := precision_recall_charts(evaluation):
+            draw_charts(curves, plots / "precision_recall.png", columns=_COLUMNS)
+
+    def captions(self, evaluation: LabelEvaluation, position: int) -> tuple[str, str, float | None]:
+        """The known labels and, of the known classes, those that are predicted, in the same order."""
+        known = evaluation.is_known[position]
+        chosen = np.flatnonzero(known & evaluation.predicted[position])
+        predicted = [evaluation.classes[label] for label in chosen]
+        return ", ".join(evaluation.labels_of(position)) or "none", ", ".join(predicted) or "none", None
+
+
+def cooccurrence_csv(evaluation: LabelEvaluation) -> str:
+    """The counts as CSV: one row per true label, one column per predicted label."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true / predicted", *evaluation.classes])
+    for name, counts in zip(evaluation.classes, evaluation.cooccurrence.tolist(), strict=True):
+        writer.writerow([name, *counts])
+    return text.getvalue()
+
+
+def _positives(evaluation: LabelEvaluation) -> Any:
+    return np.array([row.support for row in evaluation.per_class])
+
+
+def _results(content: ReportContent, evaluation: LabelEvaluation, values: dict[str, Any]) -> list[Section]:
+    mistakes = shown_mistakes(evaluation)
+    shown = [one.position for one in mistakes]
+    unknown = most_unfamiliar(evaluation, shown)
+    images = GalleryImages(content, list(dict.fromkeys([*shown, *unknown])))
+    galleries = class_galleries(evaluation, mistakes, images)
+    curves = precision_recall_charts(evaluation)
+    every = values | {"galleries": galleries, "curves": curves}
+    return [
+        section("cooccurrence", "Labels together", every | _matrix(evaluation)),
+        section("labels", "Classes", every),
+        optional_section("precision_recall", "Precision and recall", curves, every),
+        section("thresholds", "Thresholds", every | {"rows": _thresholds(content, evaluation)}),
+        optional_section("label_groups", "Groups", evaluation.slices, every),
+        optional_section("label_mistakes", "Worst mistakes", galleries, every),
+        section("negatives", "Without labels", every | _negatives(evaluation)),
+        section("label_trust", "Reliability", every | {"calibration": label_calibration_charts(evaluation)}),
+        novelty_section(
+            content,
+            evaluation,
+            macro("label_cards.html.j2", "label_cards", shown_images(evaluation, unknown, images)),
+            wrong="Not all labels right",
+            about="These images are like those that the model was made for.",
+        ),
+    ]
+
+
+def _matrix(evaluation: LabelEvaluation) -> dict[str, Any]:
+    """The co-occurrence as a table, or as shades if there are many classes, and the most common wrong labels."""
+    pairs, totals = evaluation.pairs, _positives(evaluation)
+    is_written = len(evaluation.classes) <= MAX_WRITTEN_CLASSES
+    return {
+        "wrong": pairs.in_addition + pairs.instead,
+        "shares": pairs.both / np.maximum(totals, 1)[:, None] if is_written else None,
+        "shades": None if is_written else shades(pairs.both, totals),
+        "positives": totals,
+        "confused": most_common_pairs(pairs),
+    }
+
+
+def _thresholds(content: ReportContent, evaluation: LabelEvaluation) -> list[dict[str, Any]]:
+    """Each class with its threshold, and its results on the validation split, where they are known, and here."""
+    chosen = content.thresholds or (None,) * len(evaluation.classes)
+    rows = zip(evaluation.classes, evaluation.per_class, chosen, strict=True)
+    return [{"name": name, "here": row, "validation": one} for name, row, one in rows]
+
+
+def _negatives(evaluation: LabelEvaluation) -> dict[str, Any]:
+    """How many images have no label, how many get none, and which labels are predicted for images without any."""
+    scored = evaluation.is_scored
+    is_negative = scored & ~(evaluation.targets == 1).any(axis=1)
+    gets_none = ~(evaluation.predicted & evaluation.is_known).any(axis=1)
+    alarms = (evaluation.predicted & evaluation.is_known)[is_negative].sum(axis=0)
+    order = [int(label) for label in np.argsort(-alarms, kind="stable")[:5] if alarms[label]]
+    return {
+        "num_negatives": int(is_negative.sum()),
+        "num_found": int((is_negative & gets_none).sum()),
+        "num_positives": int((scored & ~is_negative).sum()),
+        "num_empty": int((scored & ~is_negative & gets_none).sum()),
+        "alarms": [(evaluation.classes[label], int(alarms[label])) for label in order],
+    }
