@@ -130,3 +130,12 @@ def test_a_forecast_far_ahead_is_called_a_guess(monkeypatch: pytest.MonkeyPatch)
         (TWICE, False),
         ("100 more of each class", True),
     ]
+
+
+def test_subsets_of_multi_label_data_keep_the_share_of_each_label() -> None:
+    targets = (np.random.default_rng(0).random((400, 5)) < [0.6, 0.3, 0.2, 0.1, 0.05]).astype(np.int8)
+    order = nested_order(targets, (), seed=1)
+    assert sorted(order.tolist()) == list(range(400))
+    for size in (50, 100, 200):
+        assert np.allclose(targets[order[:size]].mean(axis=0), targets.mean(axis=0), atol=1.5 / size + 0.01)
+    assert targets[order[:6]].any(axis=0).all()

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resnet_cli.data.stratification import proportional_places
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, around
 from resnet_cli.heads import logistic
@@ -218,30 +219,27 @@ def part_sizes(num_images: int, num_classes: int) -> list[int]:
     return [int(size) for size in np.unique(np.geomspace(smallest, largest, NUM_SIZES).round())]
 
 
-def nested_order(labels: NDArray[np.int64], groups: Sequence[str], *, seed: int) -> NDArray[np.intp]:
+def nested_order(targets: NDArray[np.integer[Any]], groups: Sequence[str], *, seed: int) -> NDArray[np.intp]:
     """Positions in an order in which every prefix has the class proportions of the whole.
 
     The first image of each class comes before all others. The images of a group with the same label are consecutive
     within their class.
 
     Args:
-        labels: Class indices [n].
+        targets: Labels of the images: class indices [n], or int8 [n x k] of a multi-label data set.
         groups: Group of each image [n], or empty; an empty name means no group.
         seed: Random seed of the order.
     """
     rng = np.random.default_rng(seed)
-    chance = rng.random(len(labels))
+    chance = rng.random(len(targets))
     if any(groups):
         names, inverse = np.unique(
             [f"group {group}" if group else f"image {at}" for at, group in enumerate(groups)], return_inverse=True
         )
         chance = rng.permutation(len(names))[inverse] + chance
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(chance[rows])]
-        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-        place[rows[0]] = 0
+    place = np.empty(len(targets))
+    at_random = np.argsort(chance)
+    place[at_random] = proportional_places(targets[at_random])
     return np.lexsort((chance, place))
 
 
