@@ -54,10 +54,15 @@ class Candidate(NamedTuple):
             return None
         return cls(annotated, listed, file, paths)
 
-    def labels(self) -> dict[Path, str]:
-        """Image -> label, for the images with a label."""
+    def labels(self) -> dict[Path, tuple[str, ...]]:
+        """Image -> labels, for the images that the file labels."""
         pairs = zip(self.paths, self.listed.rows, strict=True)
-        return {path: row.label for path, row in pairs if row.label}
+        least = 0 if self.listed.are_sets else 1
+        return {
+            path: tuple(sorted(row.labels))
+            for path, row in pairs
+            if row.labels is not None and len(row.labels) >= least
+        }
 
     def without_split(self) -> Candidate:
         """The same without a split."""
@@ -77,7 +82,7 @@ def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candid
         return [candidates[0].without_split()], []
     ordered = sorted(candidates, key=lambda one: (not one.file.split, -len(one.listed.rows), str(one.annotated.path)))
     taken: list[Candidate] = []
-    covered: dict[Path, str] = {}
+    covered: dict[Path, tuple[str, ...]] = {}
     notes: list[str] = []
     for candidate in ordered:
         pairs = candidate.labels()
@@ -89,7 +94,7 @@ def choose(candidates: Sequence[Candidate], survey: Survey) -> tuple[list[Candid
                 survey,
                 [taken[0], candidate],
                 f"label {counted(len(different), 'image')} differently, such as {path.name}: "
-                f"'{covered[path]}', '{pairs[path]}'",
+                f"'{'; '.join(covered[path])}', '{'; '.join(pairs[path])}'",
             )
         if len(known) == len(pairs):
             same = ", ".join(one.annotated.path.name for one in taken)
@@ -120,7 +125,7 @@ def _undecided(survey: Survey, files: Sequence[Candidate], what: str) -> DataErr
     )
 
 
-def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | bool:
+def folders_decide(chosen: Sequence[Candidate], survey: Survey, options: DataConfig) -> DataError | bool:
     """Whether class folders label the images at least as well as annotation files.
 
     Returns:
@@ -129,12 +134,17 @@ def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | b
     """
     if not has_class_folders(survey):
         return False
-    labels = {path: label for one in chosen for path, label in one.labels().items()}
+    labels = {path: found for one in chosen for path, found in one.labels().items()}
     num_images = sum(1 for _ in survey.images())
     names = ", ".join(one.annotated.path.name for one in chosen)
     commands = ", or ".join(str(one.annotated.path) for one in chosen if one.annotated.path.is_file())
     hint = f"to read it instead of the folders: {commands}" if commands else None
-    pairs = {(path.parent.name, label) for path, label in labels.items()}
+    pairs = _pairs(chosen)
+    if not options.multi_label and (num_several := sum(len(found) > 1 for found in labels.values())):
+        return DataError(
+            f"{names}: images with several labels: {num_several:,} of {len(labels):,}, which are in class folders",
+            hint=f"{hint}, or use --multi-label" if hint else "to read it instead of the folders: --multi-label",
+        )
     are_numbers = all(label.isdecimal() for _, label in pairs) and not any(name.isdecimal() for name, _ in pairs)
     if are_numbers and len(pairs) == len({name for name, _ in pairs}) == len({label for _, label in pairs}):
         return DataError(f"{names}: only numbers the classes that the folders name", hint=hint)
@@ -149,11 +159,16 @@ def folders_decide(chosen: Sequence[Candidate], survey: Survey) -> DataError | b
     return False
 
 
+def _pairs(chosen: Sequence[Candidate]) -> set[tuple[str, str]]:
+    """Folders of images with the labels of the images in them."""
+    return {(path.parent.name, label) for one in chosen for path, found in one.labels().items() for label in found}
+
+
 def note_about_folders(chosen: Sequence[Candidate], survey: Survey) -> list[str]:
     """A note if the files give other classes than the names of the folders, which might be classes too."""
     if not has_class_folders(survey):
         return []
-    pairs = {(path.parent.name, label) for one in chosen for path, label in one.labels().items()}
+    pairs = _pairs(chosen)
     folders = {name for name, _ in pairs}
     if len(pairs) == len(folders) == len({label for _, label in pairs}):
         return []

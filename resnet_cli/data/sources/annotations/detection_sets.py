@@ -1,4 +1,4 @@
-"""Refuses data for detection, which a classifier cannot use, by name."""
+"""Recognizes YOLO's data for detection, and refuses it by name unless images may have several labels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _YOLO_LINE = re.compile(rb"\d+(?:[ \t]+-?(?:\d+(?:\.\d*)?|\.\d+)(?:e-?\d+)?){4,}
 _HEAD_BYTES = 4096
 _NUM_TRIED = 5
 _HINT = (
-    "to classify images, give one folder per class or a table with the columns image,label; to classify the objects, "
-    "crop each one to a file of its own"
+    "to learn which of its classes an image shows: --multi-label; for one label per image, give class folders or "
+    "a table with the columns image,label; to classify the objects, crop each one to a file of its own"
 )
 
 
@@ -23,7 +23,10 @@ class DetectionSet(DataError):
 
 
 def detection_set(survey: Survey) -> DetectionSet | None:
-    """The refusal of a folder of images with YOLO's boxes; None if it is not one."""
+    """The refusal of a folder of images with YOLO's boxes; None if it is not one.
+
+    Source: docs.ultralytics.com/datasets/detect: one text file per image, with one line per object.
+    """
     stems = None
     for folder in survey.folders.values():
         names = [name for name in folder.others if name.lower().endswith(".txt")]
@@ -51,21 +54,31 @@ def _is_yolo(path: Path) -> bool:
     except OSError:
         return False
     lines = [line for line in head.splitlines()[:-1] or head.splitlines() if line.strip()]
-    return bool(lines) and all(_YOLO_LINE.fullmatch(line) for line in lines)
+    return bool(lines) and all(map(is_yolo_line, lines))
 
 
-def refuse_detection_file(path: Path) -> None:
-    """Refuses the description of a YOLO data set.
+def is_yolo_line(line: bytes) -> bool:
+    """Whether a line of a text is the number of a class and a box, an outline or points."""
+    return _YOLO_LINE.fullmatch(line) is not None
+
+
+def is_yolo_description(path: Path) -> bool:
+    """Whether a file describes a YOLO data set, as ``data.yaml`` does.
 
     Raises:
-        DataError: The file is one.
+        DataError: It has the extension of such a file and cannot be read.
     """
     if path.suffix.lower() not in (".yaml", ".yml"):
-        return
+        return False
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    if re.search(rb"^train\s*:", head, re.MULTILINE) and re.search(rb"^(?:names|nc)\s*:", head, re.MULTILINE):
-        raise DataError(f"{path}: describes data for detection (YOLO), not one class per image", hint=_HINT)
+    keys = (rb"^train\s*:", rb"^(?:names|nc)\s*:")
+    return all(re.search(key, head, re.MULTILINE) for key in keys)
+
+
+def refused_description(path: Path) -> DataError:
+    """The refusal of the description of a YOLO data set."""
+    return DataError(f"{path}: describes data for detection (YOLO), not one class per image", hint=_HINT)

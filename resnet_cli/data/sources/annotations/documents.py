@@ -9,7 +9,9 @@ from typing import Any
 
 from resnet_cli.data.sources.annotations.items import (
     Annotation,
+    Empty,
     Malformed,
+    class_names_of,
     class_text,
     labeled,
     listed,
@@ -54,6 +56,7 @@ def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
     """Source: cocodataset.org/#format-data; iNaturalist and camera traps use it for classes of whole images."""
     names = {key: class_text(one.get("name", key)) for key, one in _by_id(document["categories"], "category_id")}
     labels: dict[Any, list[str]] = defaultdict(list)
+    shaped: dict[Any, list[str]] = defaultdict(list)
     num_shapes: Counter[Any] = Counter()
     used = set()
     for one in objects(document["annotations"]):
@@ -64,13 +67,18 @@ def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
             raise Malformed(f"image {image} has the category {ascii(category)[:60]}, which is not in 'categories'")
         used.add(category)
         labels[image].append(names[category])
-        num_shapes[image] += bool(one.get("bbox") or one.get("segmentation"))
+        is_shape = bool(one.get("bbox") or one.get("segmentation"))
+        num_shapes[image] += is_shape
+        if is_shape:
+            shaped[image].append(names[category])
     name, count = Counter(names[category] for category in used).most_common(1)[0] if used else ("", 0)
     if count > 1:
         raise Malformed(f"{count} categories are called '{name}'")
     for key, one in _by_id(document["images"], "image_id"):
         split = split_text(one.get("split"))
-        yield Annotation(text(one.get("file_name")), labeled(labels.get(key, ())), split, num_shapes[key], one)
+        objects_of = class_names_of(shaped.get(key, ()))
+        found = labeled(labels.get(key, ()))
+        yield Annotation(text(one.get("file_name")), found, split, num_shapes[key], one, objects_of, empty="negative")
 
 
 def _by_id(values: Any, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -89,7 +97,12 @@ def _fiftyone(document: dict[str, Any]) -> Iterator[Annotation]:
     for name, value in document["labels"].items():
         # With confidences, each target is an object.
         values = [mapping(one).get("label", one) for one in (value if isinstance(value, list) else [value])]
-        yield Annotation(name, labeled(_by_index(one, classes) for one in values))
+        yield Annotation(name, labeled(_by_index(one, classes) for one in values), empty=_if_empty(value))
+
+
+def _if_empty(value: Any) -> Empty:
+    """What a value without labels means: an empty list is an answer, and null is not."""
+    return "negative" if isinstance(value, list) else "unlabeled"
 
 
 def _by_index(value: Any, classes: Sequence[Any]) -> Any:
@@ -109,17 +122,19 @@ def _fiftyone_samples(document: dict[str, Any]) -> Iterator[Annotation]:
     for sample in objects(document["samples"]):
         labels: list[tuple[str, str]] = []
         num_shapes = 0
+        empty: Empty = "unlabeled"
         for field, value in sample.items():
             kind = mapping(value).get("_cls")
             if kind == "Classification":
                 labels += labeled([value.get("label")], field)
             elif kind == "Classifications":
                 labels += labeled((one.get("label") for one in objects(value.get("classifications"))), field)
+                empty = "negative"
             elif kind in ("Detections", "Polylines", "Keypoints", "Segmentation"):
                 num_shapes += 1
         splits = {split for tag in listed(sample.get("tags")) if (split := split_text(tag))}
         split = splits.pop() if len(splits) == 1 else ""
-        yield Annotation(text(sample.get("filepath")), tuple(labels), split, num_shapes)
+        yield Annotation(text(sample.get("filepath")), tuple(labels), split, num_shapes, empty=empty)
 
 
 def _via_entries(document: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +201,13 @@ def _datumaro(document: dict[str, Any]) -> Iterator[Annotation]:
         found = list(objects(item.get("annotations")))
         ids = [one.get("label_id") for one in found if one.get("type") == "label"]
         labels = labeled(_by_index(one, classes) for one in ids)
-        yield Annotation(text(media.get("path")) or text(item.get("id")), labels, num_shapes=len(found) - len(ids))
+        shapes = [one.get("label_id") for one in found if one.get("type") != "label"]
+        yield Annotation(
+            text(media.get("path")) or text(item.get("id")),
+            labels,
+            num_shapes=len(shapes),
+            objects=class_names_of(_by_index(one, classes) for one in shapes if one is not None),
+        )
 
 
 def _is_map(document: dict[str, Any]) -> bool:
@@ -195,7 +216,7 @@ def _is_map(document: dict[str, Any]) -> bool:
 
 def _map(document: dict[str, Any]) -> Iterator[Annotation]:
     for image, value in document.items():
-        yield Annotation(image, labeled(value if isinstance(value, list) else [value]))
+        yield Annotation(image, labeled(value if isinstance(value, list) else [value]), empty=_if_empty(value))
 
 
 def _is_class_map(document: dict[str, Any]) -> bool:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
 from resnet_cli.data.sources.tables.formats import TableFile
+
+#: What an image without labels is.
+Empty: TypeAlias = Literal["negative", "unlabeled", "unclear"]
 
 
 class Annotation(NamedTuple):
@@ -21,6 +24,11 @@ class Annotation(NamedTuple):
         split: Name of the split; empty if the file does not give it.
         num_shapes: Number of boxes, outlines and points in the image.
         fields: What else the file says about the image, which ``--group-by`` may name.
+        objects: Classes of the boxes, outlines and points, each once.
+        unknown: Classes of which it is not known whether the image shows them.
+        empty: What it means if there are no labels: the image shows none of the classes (``negative``), nobody has
+            labeled it (``unlabeled``), or the format does not tell (``unclear``).
+        is_agreed: Whether all labels are one answer. If not, several annotators or records give different ones.
     """
 
     image: str
@@ -28,6 +36,10 @@ class Annotation(NamedTuple):
     split: str = ""
     num_shapes: int = 0
     fields: Mapping[str, Any] = MappingProxyType({})
+    objects: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    empty: Empty = "unclear"
+    is_agreed: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,11 @@ def labeled(values: Iterable[Any], attribute: str = "") -> tuple[tuple[str, str]
     """Labels of one attribute, each once; null and empty ones are left out."""
     names = dict.fromkeys(class_text(value) for value in values)
     return tuple((attribute, name) for name in names if name)
+
+
+def class_names_of(values: Iterable[Any]) -> tuple[str, ...]:
+    """The names of the classes of objects, each once; values that name no class are left out."""
+    return tuple(dict.fromkeys(str(value).strip() for value in values if isinstance(value, str | int) and value != ""))
 
 
 def split_text(value: Any) -> str:

@@ -7,7 +7,9 @@ from urllib.parse import unquote
 
 from resnet_cli.data.sources.annotations.items import (
     Annotation,
+    Empty,
     ObjectFormat,
+    class_names_of,
     class_text,
     labeled,
     listed,
@@ -46,18 +48,29 @@ def _label_studio(task: dict[str, Any]) -> Annotation:
     ]
     # A reviewed annotation settles what the annotators said.
     done = [entry for entry in done if entry.get("ground_truth")] or done
-    labels: list[tuple[str, str]] = []
-    num_shapes = 0
-    for result in (result for entry in done for result in objects(entry.get("result"))):
-        value = mapping(result.get("value"))
-        if "choices" in value:
-            labels += labeled(listed(value["choices"]), text(result.get("from_name")))
-        elif "taxonomy" in value:
-            paths = ("/".join(map(class_text, listed(path))) for path in listed(value["taxonomy"]))
-            labels += labeled(paths, text(result.get("from_name")))
-        elif text(result.get("type")) not in ("rating", "textarea", "number"):
-            num_shapes += 1
-    return Annotation(_local_file(image), tuple(dict.fromkeys(labels)), num_shapes=num_shapes)
+    answers: list[list[tuple[str, str]]] = []
+    shapes: list[Any] = []
+    for entry in done:
+        labels: list[tuple[str, str]] = []
+        for result in objects(entry.get("result")):
+            value, kind = mapping(result.get("value")), text(result.get("type"))
+            if "choices" in value:
+                labels += labeled(listed(value["choices"]), text(result.get("from_name")))
+            elif "taxonomy" in value:
+                paths = ("/".join(map(class_text, listed(path))) for path in listed(value["taxonomy"]))
+                labels += labeled(paths, text(result.get("from_name")))
+            elif kind not in ("rating", "textarea", "number"):
+                # `rectanglelabels`, `polygonlabels` and others have their classes under the name of their type.
+                shapes.append(listed(value.get(kind)))
+        answers.append(labels)
+    return Annotation(
+        _local_file(image),
+        tuple(dict.fromkeys(label for labels in answers for label in labels)),
+        num_shapes=len(shapes),
+        objects=class_names_of(name for names in shapes for name in names),
+        empty="negative" if done else "unlabeled",
+        is_agreed=len({frozenset(labels) for labels in answers}) < 2,
+    )
 
 
 def is_label_studio_row(row: dict[str, Any]) -> bool:
@@ -79,7 +92,9 @@ def label_studio_row(row: dict[str, Any]) -> Annotation:
             return Annotation(_local_file(image), num_shapes=len(value))
         values = listed(mapping(value).get("choices")) if isinstance(value, dict) else [value]
         labels += labeled((one for one in values if one != image), key)
-    return Annotation(_local_file(image), tuple(sorted(labels)))
+    return Annotation(
+        _local_file(image), tuple(sorted(labels)), empty="negative" if row.get("annotation_id") else "unlabeled"
+    )
 
 
 def _local_file(image: str) -> str:
@@ -92,7 +107,8 @@ def _create_ml(entry: dict[str, Any]) -> Annotation:
     found = listed(entry.get("annotations", entry.get("annotation")))
     whole = [one for one in found if not (isinstance(one, dict) and "coordinates" in one)]
     names = (one.get("label") if isinstance(one, dict) else one for one in whole)
-    return Annotation(image, labeled(names), num_shapes=len(found) - len(whole))
+    shapes = [one.get("label") for one in objects(found) if "coordinates" in one]
+    return Annotation(image, labeled(names), num_shapes=len(shapes), objects=class_names_of(shapes), empty="negative")
 
 
 def _vertex(entry: dict[str, Any]) -> Annotation:
@@ -105,6 +121,8 @@ def _vertex(entry: dict[str, Any]) -> Annotation:
         labeled(mapping(one).get("displayName") for one in found),
         ML_USES.get(ml_use, ml_use),
         len(listed(entry.get("boundingBoxAnnotations"))),
+        objects=class_names_of(one.get("displayName") for one in objects(entry.get("boundingBoxAnnotations"))),
+        empty="negative" if isinstance(entry.get("classificationAnnotations"), list) else "unclear",
     )
 
 
@@ -112,6 +130,7 @@ def _sage_maker(entry: dict[str, Any]) -> Annotation:
     """Source: docs.aws.amazon.com/sagemaker/latest/dg/augmented-manifest.html, sms-data-output.html."""
     labels: list[tuple[str, str]] = []
     num_shapes = 0
+    empty: Empty = "unlabeled"
     for key, metadata in entry.items():
         if not key.endswith("-metadata") or not isinstance(metadata, dict) or "failure-reason" in metadata:
             continue
@@ -121,12 +140,13 @@ def _sage_maker(entry: dict[str, Any]) -> Annotation:
             num_shapes += len(listed(value.get("annotations")))
         elif "class-map" in metadata:
             names = mapping(metadata["class-map"])
+            empty = "negative" if isinstance(value, list) else empty
             labels += labeled((names.get(str(one), one) for one in listed(value)), attribute)
         elif "segmentation" in text(metadata.get("type")):
             num_shapes += 1
         else:
             labels += labeled([metadata.get("class-name", value)], attribute)
-    return Annotation(text(entry.get("source-ref")), tuple(labels), num_shapes=num_shapes)
+    return Annotation(text(entry.get("source-ref")), tuple(labels), num_shapes=num_shapes, empty=empty)
 
 
 def _azure_ml(entry: dict[str, Any]) -> Annotation:
@@ -134,7 +154,14 @@ def _azure_ml(entry: dict[str, Any]) -> Annotation:
     value = entry.get("label")
     found = value if isinstance(value, list) else [value]
     whole = [one for one in found if not isinstance(one, dict)]
-    return Annotation(text(entry["image_url"]), labeled(whole), num_shapes=len(found) - len(whole))
+    shapes = [one.get("label") for one in objects(found)]
+    return Annotation(
+        text(entry["image_url"]),
+        labeled(whole),
+        num_shapes=len(shapes),
+        objects=class_names_of(shapes),
+        empty="negative" if isinstance(value, list) else "unlabeled",
+    )
 
 
 def _label_box(entry: dict[str, Any]) -> Annotation:
@@ -142,35 +169,55 @@ def _label_box(entry: dict[str, Any]) -> Annotation:
     row = mapping(entry.get("data_row"))
     name = text(row.get("external_id"))
     image = name if is_image_name(name) else text(row.get("row_data")) or name
-    labels: list[tuple[str, str]] = []
-    num_shapes = 0
+    answers: list[list[tuple[str, str]]] = []
+    shapes: list[dict[str, Any]] = []
     for project in mapping(entry.get("projects")).values():
         for label in objects(mapping(project).get("labels")):
             found = mapping(label.get("annotations"))
-            num_shapes += len(listed(found.get("objects")))
+            shapes += objects(found.get("objects"))
+            labels: list[tuple[str, str]] = []
             for answer in objects(found.get("classifications")):
                 chosen = [mapping(answer.get("radio_answer")), *objects(answer.get("checklist_answers"))]
                 labels += labeled((one.get("name", one.get("value")) for one in chosen), text(answer.get("name")))
-    return Annotation(image, tuple(dict.fromkeys(labels)), num_shapes=num_shapes)
+            answers.append(labels)
+    return Annotation(
+        image,
+        tuple(dict.fromkeys(label for labels in answers for label in labels)),
+        num_shapes=len(shapes),
+        objects=class_names_of(one.get("name") for one in shapes),
+        empty="negative" if answers else "unlabeled",
+        is_agreed=len({frozenset(labels) for labels in answers}) < 2,
+    )
 
 
 def _prodigy(entry: dict[str, Any]) -> Annotation:
     """Source: prodi.gy/docs/api-interfaces: ``choice`` and ``classification``; what was not accepted has no label."""
     image = text(mapping(entry.get("meta")).get("file")) or text(entry.get("path")) or text(entry.get("image"))
     if entry.get("answer") != "accept":
-        return Annotation(image)
+        return Annotation(image, empty="unlabeled")
     names = {str(one.get("id")): one.get("text") or one.get("id") for one in objects(entry.get("options"))}
     chosen = listed(entry["accept"]) if "accept" in entry else [entry.get("label")]
-    num_shapes = len(listed(entry.get("spans")))
-    return Annotation(image, labeled(names.get(str(one), one) for one in chosen), num_shapes=num_shapes)
+    spans = listed(entry.get("spans"))
+    return Annotation(
+        image,
+        labeled(names.get(str(one), one) for one in chosen),
+        num_shapes=len(spans),
+        objects=class_names_of(one.get("label") for one in objects(spans)),
+        empty="negative" if "accept" in entry else "unclear",
+    )
 
 
 def _labelme(entry: dict[str, Any]) -> Annotation:
     """Source: github.com/wkentaro/labelme, examples/classification; ``__ignore__`` marks an image without a class."""
     flags = mapping(entry.get("flags"))
     on = [name for name, value in flags.items() if value is True]
+    shapes = listed(entry.get("shapes"))
     return Annotation(
-        text(entry["imagePath"]), () if "__ignore__" in on else labeled(on), num_shapes=len(listed(entry.get("shapes")))
+        text(entry["imagePath"]),
+        () if "__ignore__" in on else labeled(on),
+        num_shapes=len(shapes),
+        objects=class_names_of(one.get("label") for one in objects(shapes)),
+        empty="unlabeled" if "__ignore__" in on else "negative" if flags else "unclear",
     )
 
 
@@ -179,7 +226,8 @@ def _darwin(entry: dict[str, Any]) -> Annotation:
     item = mapping(entry["item"])
     found = list(objects(entry.get("annotations")))
     tags = [one.get("name") for one in found if "tag" in one]
-    return Annotation(text(item.get("name")), labeled(tags), num_shapes=len(found) - len(tags))
+    shapes = [one.get("name") for one in found if "tag" not in one]
+    return Annotation(text(item.get("name")), labeled(tags), num_shapes=len(shapes), objects=class_names_of(shapes))
 
 
 def _supervisely(entry: dict[str, Any]) -> Annotation:
@@ -188,7 +236,9 @@ def _supervisely(entry: dict[str, Any]) -> Annotation:
     for tag in objects(entry.get("tags")):
         name = text(tag.get("name"))
         labels += labeled([name]) if tag.get("value") is None else labeled([tag["value"]], name)
-    return Annotation(text(entry.get("name")), tuple(labels), num_shapes=len(listed(entry.get("objects"))))
+    shapes = listed(entry.get("objects"))
+    names = class_names_of(one.get("classTitle") for one in objects(shapes))
+    return Annotation(text(entry.get("name")), tuple(labels), num_shapes=len(shapes), objects=names)
 
 
 def _doccano(entry: dict[str, Any]) -> Annotation:

@@ -11,9 +11,14 @@ from pathlib import Path
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.annotations.annotated_rows import rows_of
 from resnet_cli.data.sources.annotations.choice import Candidate, choose, folders_decide, note_about_folders
-from resnet_cli.data.sources.annotations.detection_sets import detection_set, refuse_detection_file
+from resnet_cli.data.sources.annotations.detection_sets import (
+    detection_set,
+    is_yolo_description,
+    refused_description,
+)
 from resnet_cli.data.sources.annotations.files import ANNOTATION_EXTENSIONS, DOCUMENT_EXTENSIONS, read_annotation_file
 from resnet_cli.data.sources.annotations.items import Annotated
+from resnet_cli.data.sources.annotations.yolo import read_yolo
 from resnet_cli.data.sources.folder_names import has_class_folders
 from resnet_cli.data.sources.reading import NotUsed, Reading
 from resnet_cli.data.sources.rows.label_maps import class_names
@@ -46,7 +51,7 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
 
     Raises:
         ConfigError: A flag names an attribute that does not exist, or has no effect on this format.
-        DataError: The file is damaged, describes several labels or only parts of an image, or several files disagree.
+        DataError: The file is damaged, may be meant in several ways, or several files disagree.
     """
     if survey.file is not None:
         return _read_given(survey.file, survey, options)
@@ -55,6 +60,8 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
     ]
     if not candidates:
         problem = None if has_class_folders(survey) else detection_set(survey)
+        if problem and options.multi_label:
+            return read_yolo(survey, options)
         survey.refusals.extend([problem] if problem else [])
         return None
     try:
@@ -64,7 +71,7 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
             raise
         survey.refusals.append(_not_used(error))
         return None
-    decided = folders_decide(chosen, survey)
+    decided = folders_decide(chosen, survey, options)
     if decided is not False:
         if isinstance(decided, DataError):
             survey.refusals.append(_not_used(decided))
@@ -74,7 +81,10 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
 
 def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | None:
     suffix = path.suffix.lower()
-    refuse_detection_file(path)
+    if is_yolo_description(path):
+        if not options.multi_label:
+            raise refused_description(path)
+        return read_yolo(survey, options, description=path)
     if suffix not in ANNOTATION_EXTENSIONS:
         return None
     annotated = read_annotation_file(path, options, is_given=True)
