@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Iterator, Sized
 from os import PathLike
 from typing import TypeAlias, TypedDict, Unpack, cast
@@ -15,7 +16,7 @@ from resnet_cli.api.progress import shown_events
 from resnet_cli.commands.export import ExportResult
 from resnet_cli.data.inputs.in_memory import to_item
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.rules import abstention_rule
+from resnet_cli.model.rules import abstention_rule, caveat_of
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import Prediction
 from resnet_cli.prediction import predict as predict_items
@@ -40,8 +41,11 @@ class PredictOptions(TypedDict, total=False):
     precision: Precision
     batch_size: int | None
     abstain: bool
-    threshold: float
+    threshold: float | None
     target_error: float | None
+    target_precision: float | None
+    target_recall: float | None
+    all_probs: bool
     with_features: bool
     progress: bool
 
@@ -94,8 +98,11 @@ def predict(
     precision: Precision = "auto",
     batch_size: int | None = None,
     abstain: bool = False,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     target_error: float | None = None,
+    target_precision: float | None = None,
+    target_recall: float | None = None,
+    all_probs: bool = False,
     with_features: bool = False,
     trust: bool = False,
     progress: bool = False,
@@ -112,9 +119,14 @@ def predict(
         precision: The value of ``--precision``.
         batch_size: Images per forward pass; predictions do not depend on it.
         abstain: Whether to label images "unknown" that are unlike all training images; ``unknown`` says why.
-        threshold: Smallest probability; images whose most probable class has less are labeled "unknown".
+        threshold: Smallest probability; images whose most probable class has less are labeled "unknown". Multi-label:
+            the classes with at least this probability are predicted, instead of those at the model's own thresholds.
         target_error: Share of wrong predictions to stay below, such as 0.01; uncertain images are labeled "unknown".
             Implies ``abstain``.
+        target_precision: Multi-label: each class is predicted only for so probable images that at least this share of
+            its predictions is correct, such as 0.9. A class for which that cannot be guaranteed is never predicted.
+        target_recall: Multi-label: each class is predicted for at least this share of the images that have it.
+        all_probs: Whether predictions include the probability of every class, in the order of the model's classes.
         with_features: Whether predictions include the backbone's features.
         trust: Whether a ``.pt2`` file, which can run code, may be loaded.
         progress: Whether to show progress in the terminal or notebook.
@@ -130,9 +142,26 @@ def predict(
         if isinstance(source, Model)
         else open_predictor(source, device=device, precision=precision, trusted=trust)
     )
-    rule = abstention_rule(predictor, abstain=abstain, threshold=threshold, target_error=target_error)
+    rule = abstention_rule(
+        predictor,
+        abstain=abstain,
+        threshold=threshold,
+        target_error=target_error,
+        target_precision=target_precision,
+        target_recall=target_recall,
+    )
+    if caveat := caveat_of(rule):
+        warnings.warn(caveat, stacklevel=2)
     items = (to_item(image, number) for number, image in enumerate(images))
-    found = predict_items(predictor, items, topk=topk, batch_size=batch_size, rule=rule, with_features=with_features)
+    found = predict_items(
+        predictor,
+        items,
+        topk=topk,
+        batch_size=batch_size,
+        rule=rule,
+        with_features=with_features,
+        all_probs=all_probs,
+    )
     predictions = (item.prediction for item in found)
     return _counted(predictions, len(images) if isinstance(images, Sized) else None) if progress else predictions
 

@@ -58,4 +58,6 @@ def serve(
         output.note(f"{about}; a page to try it is at {started.url}; Ctrl-C stops it")
         if predictor.precision_conflict:
             output.warn(predictor.precision_conflict)
+        if started.caveat:
+            output.warn(started.caveat)
     started.serve()

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, name_model, open_model
+from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, name_model, open_model, open_rule
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.model.rules import abstention_rule
 from resnet_cli.outputs.counts import Counts
 from resnet_cli.outputs.opening import check_outputs, open_outputs, say_how_to_continue
 from resnet_cli.outputs.prediction_files import made_by
@@ -82,9 +81,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     # What arrives from now on counts as new; with --resume the folder is compared with the file instead.
     arriving = _arriving(config, known=None) if config.watch and not config.resume else None
     predictor = open_model(config, on_event)
-    rule = abstention_rule(
-        predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
-    )
+    rule = open_rule(config, predictor, on_event)
     _note_precision(predictor, on_event)
     note_unfamiliar(predictor, on_event)
     topk = min(config.topk or TOPK, len(predictor.classes))

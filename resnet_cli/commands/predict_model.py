@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
+from resnet_cli.model.rules import Rule, abstention_rule, caveat_of
 from resnet_cli.outputs.schema import ROWS, Layout
 from resnet_cli.prediction import PredictedItem, Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
@@ -109,3 +110,23 @@ def _open_imagenet(
     assert model.path is not None
     on_event(Noted(f"no run in {LATEST.parent}: using a model of ImageNet's 1,000 classes ({model.path.name})"))
     return TorchPredictor(model, compute, name=model.path.name)
+
+
+def open_rule(config: PredictConfig, predictor: Predictor[Any], on_event: OnEvent) -> Rule | None:
+    """The rule that the flags ask for; what it cannot guarantee for some classes is an event.
+
+    Raises:
+        ModelError: The model has nothing to decide by.
+        ConfigError: A flag is for models of the other task, or the validation split cannot guarantee its value.
+    """
+    rule = abstention_rule(
+        predictor,
+        abstain=config.abstain,
+        threshold=config.threshold,
+        target_error=config.target_error,
+        target_precision=config.target_precision,
+        target_recall=config.target_recall,
+    )
+    if caveat := caveat_of(rule):
+        on_event(Warned([caveat]))
+    return rule

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from resnet_cli.commands.predict import PredictResult, note_unfamiliar, open_inputs, rows_of
-from resnet_cli.commands.predict_model import OnEvent, Started, check_model_flags, is_exported, name_model, open_model
+from resnet_cli.commands.predict_model import (
+    OnEvent,
+    Started,
+    check_model_flags,
+    is_exported,
+    name_model,
+    open_model,
+    open_rule,
+)
 from resnet_cli.config.predict import TOPK, PredictConfig
 from resnet_cli.errors import ConfigError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.model.rules import abstention_rule
 from resnet_cli.network.download import is_offline
 from resnet_cli.outputs import ray_blocks, ray_cluster, shards
 from resnet_cli.outputs.counts import Counts
@@ -99,7 +106,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
     # Opened here only to read the model: this machine may have no GPU where the others have one.
     predictor = open_model(config.model_copy(update={"device": "cpu", "precision": "fp32"}), on_event)
     note_unfamiliar(predictor, on_event)
-    task = _task(config, predictor)
+    task = _task(config, predictor, on_event)
     _begin(config, task)
     task.writer.tidy()
     skipped: list[Counts] = []
@@ -139,13 +146,11 @@ def _check_folders(config: PredictConfig) -> None:
             raise ConfigError(f"{flag} {path}: with --engine ray it is a folder", hint="choose another name")
 
 
-def _task(config: PredictConfig, predictor: Predictor[Any]) -> ray_blocks.Task:
+def _task(config: PredictConfig, predictor: Predictor[Any], on_event: OnEvent) -> ray_blocks.Task:
     from resnet_cli.outputs.prediction_files import made_by
 
     assert config.output is not None and predictor.path is not None
-    rule = abstention_rule(
-        predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
-    )
+    rule = open_rule(config, predictor, on_event)
     topk = min(config.topk or TOPK, len(predictor.classes))
     kind: shards.PartFormat = "json" if config.format == "json" else "parquet"
     layout = rows_of(config, predictor).in_file()

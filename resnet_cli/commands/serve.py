@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from resnet_cli.errors import ConfigError, Interrupted, missing_extra
 from resnet_cli.images import MAX_PIXELS, Pixels
-from resnet_cli.model.rules import abstention_rule
+from resnet_cli.model.rules import abstention_rule, caveat_of, may_abstain
 from resnet_cli.prediction import Predictor
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.paths import LATEST, user_path
@@ -31,6 +31,7 @@ class StartedServer:
         model: Short name of the model, for people.
         predictor: The model.
         grace_s: Seconds that the last requests may take once a signal came.
+        caveat: A sentence about classes for which the flags do not hold what was requested; None if there are none.
     """
 
     address: Address
@@ -38,6 +39,7 @@ class StartedServer:
     model: str
     predictor: Predictor[Pixels]
     grace_s: float
+    caveat: str | None = None
 
     @property
     def url(self) -> str:
@@ -87,7 +89,12 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
         stack.enter_context(address.listening)
         predictor = _open_model(resolve_model(model or LATEST), config)
         rule = abstention_rule(
-            predictor, abstain=config.abstain, threshold=config.threshold, target_error=config.target_error
+            predictor,
+            abstain=config.abstain,
+            threshold=config.threshold,
+            target_error=config.target_error,
+            target_precision=config.target_precision,
+            target_recall=config.target_recall,
         )
         limits = Limits(
             max_body_bytes=config.max_body,
@@ -105,11 +112,11 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
         sha256=predictor.sha256,
         image_size=predictor.preprocess.crop_size,
         tells_unfamiliar=predictor.tells_unfamiliar,
-        can_abstain=rule is not None,
+        can_abstain=may_abstain(rule),
         can_explain=predictor.has_heatmap,
     )
     app = make_app(service, info, Access(config.token))
-    return StartedServer(address, app, info.name, predictor, config.timeout)
+    return StartedServer(address, app, info.name, predictor, config.timeout, caveat_of(rule))
 
 
 def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from resnet_cli.config.base import DATA, MACHINE, Config, Flag
-from resnet_cli.config.units import MaxPixels, Names, Share
+from resnet_cli.config.base import DATA, MACHINE, Config, Flag, Rule
+from resnet_cli.config.units import MaxPixels, Names, Share, TargetError
 
 #: Panel of the flags about what is predicted.
 PREDICTIONS = "Predictions"
@@ -23,7 +23,23 @@ LargestImage = Annotated[
 ]
 Threshold = Annotated[
     Share | None,
-    Flag("Label an image 'unknown' if its best class is less probable than this: 50% or 0.5.", PREDICTIONS),
+    Flag(
+        "Label an image 'unknown' if its best class is less probable than this: 50% or 0.5. Multi-label: predict every "
+        "class from this probability on, instead of from the fitted ones.",
+        PREDICTIONS,
+    ),
+]
+TargetPrecision = Annotated[
+    TargetError | None,
+    Flag(
+        "Multi-label: predict each class only for so probable images that at least this share of its predictions is "
+        "correct: 90%.",
+        PREDICTIONS,
+    ),
+]
+TargetRecall = Annotated[
+    TargetError | None,
+    Flag("Multi-label: predict each class for at least this share of the images that have it: 90%.", PREDICTIONS),
 ]
 Abstain = Annotated[
     bool,
@@ -34,6 +50,12 @@ Abstain = Annotated[
         two_way=True,
     ),
 ]
+#: Rules for a config with all of these.
+ONE_TARGET = (
+    Rule(("target_precision", "target_recall"), lambda c: c.target_error is None, "and --target-error: choose one"),
+    Rule(("target_precision", "target_recall"), lambda c: c.threshold is None, "and --threshold: choose one"),
+    Rule(("target_recall",), lambda c: c.target_precision is None, "and --target-precision: choose one"),
+)
 Trust = Annotated[bool, Flag("Load a .pt2 file, which can run any code that is in it.")]
 
 

@@ -9,12 +9,15 @@ import pydantic
 
 from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
 from resnet_cli.config.data import (
+    ONE_TARGET,
     PREDICTIONS,
     Abstain,
     ComputeConfig,
     ImageColumn,
     ImageFolder,
     LargestImage,
+    TargetPrecision,
+    TargetRecall,
     Threshold,
     Trust,
 )
@@ -68,7 +71,8 @@ def _is_same(one: Path | None, other: Path | None) -> bool:
 
 #: What ``--similar`` has no use for.
 _NOT_SIMILAR = (
-    *("images", "files_from", "null", "watch", "batch_size", "all_probs", "threshold", "abstain", "target_error"),
+    *("images", "files_from", "null", "watch", "batch_size", "all_probs", "threshold", "abstain"),
+    *("target_error", "target_precision", "target_recall"),
     *("output", "resume", "embeddings", "sort_into", "annotate", "explain"),
 )
 
@@ -117,6 +121,8 @@ class PredictConfig(ComputeConfig):
             PREDICTIONS,
         ),
     ] = None
+    target_precision: TargetPrecision = None
+    target_recall: TargetRecall = None
     as_csv: Annotated[bool, Flag("Write CSV.", OUTPUT, name="--csv")] = False
     as_json: Annotated[bool, Flag("Write JSON lines.", OUTPUT, name="--json")] = False
     as_parquet: Annotated[bool, Flag("Write Parquet to --output.", OUTPUT, name="--parquet")] = False
@@ -171,6 +177,7 @@ class PredictConfig(ComputeConfig):
         Rule(_NOT_SIMILAR, lambda c: not c.similar, "has no effect with --similar", strict=True),
         Rule(("abstain",), lambda c: c.abstain or c.target_error is None, "and --target-error: choose one",
              strict=True),
+        *ONE_TARGET,
         Rule(("null",), lambda c: c.files_from, "has no effect without --files-from"),
         Rule(("files_from",), lambda c: c.files_from != "-" or "-" not in c.images, "and the image -: stdin can be "
              "only one of them"),

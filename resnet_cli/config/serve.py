@@ -9,7 +9,17 @@ import pydantic
 from pydantic import Field
 
 from resnet_cli.config.base import Flag, Rule
-from resnet_cli.config.data import PREDICTIONS, Abstain, ComputeConfig, LargestImage, Threshold, Trust
+from resnet_cli.config.data import (
+    ONE_TARGET,
+    PREDICTIONS,
+    Abstain,
+    ComputeConfig,
+    LargestImage,
+    TargetPrecision,
+    TargetRecall,
+    Threshold,
+    Trust,
+)
 from resnet_cli.config.units import Duration, NumBytes, TargetError
 from resnet_cli.errors import ConfigError
 
@@ -50,6 +60,8 @@ class ServeConfig(ComputeConfig):
             PREDICTIONS,
         ),
     ] = None
+    target_precision: TargetPrecision = None
+    target_recall: TargetRecall = None
     abstain: Abstain = False
     batch_size: Annotated[
         int, Field(ge=1, le=256), Flag("Maximum number of images per forward pass, over all requests.", PREDICTIONS)
@@ -81,6 +93,7 @@ class ServeConfig(ComputeConfig):
         Rule(
             ("abstain",), lambda c: c.abstain or c.target_error is None, "and --target-error: choose one", strict=True
         ),
+        *ONE_TARGET,
     )
 
     @pydantic.model_validator(mode="after")

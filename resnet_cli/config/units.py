@@ -75,7 +75,7 @@ Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan
 AnyShare = Annotated[float, BeforeValidator(_share), Field(allow_inf_nan=False), Written("share")]
 #: From 0 to 1, or a percentage.
 Share = Annotated[AnyShare, Field(ge=0, le=1)]
-#: A share of predictions that may be wrong: above 0 and below 1.
+#: A target for a share of predictions, such as that of wrong ones: above 0 and below 1.
 TargetError = Annotated[AnyShare, Field(gt=0, lt=1)]
 NumBytes = Annotated[int, BeforeValidator(_num_bytes), Written("size")]
 BitDepth = Annotated[int, AfterValidator(_bit_depth), Written("bits")]

@@ -137,9 +137,22 @@ def choose_labels(model: Model, probs: NDArray[np.float32], rule: Rule | None) -
         probs: Its probabilities [n x k].
         rule: From :func:`abstention_rule`.
     """
-    if model.task == "single-label":
-        return None
-    return is_predicted(probs, rule.thresholds if isinstance(rule, LabelRule) else model.thresholds)
+    return None if model.task == "single-label" else is_predicted(probs, label_thresholds(model, rule))
+
+
+def may_abstain(rule: Rule | None) -> bool:
+    """Whether images may be labeled "unknown"."""
+    return isinstance(rule, Abstention) or (rule is not None and rule.unfamiliar)
+
+
+def caveat_of(rule: Rule | None) -> str | None:
+    """What a rule does not guarantee for some classes, as a sentence."""
+    return rule.caveat if isinstance(rule, LabelRule) else None
+
+
+def label_thresholds(model: Model, rule: Rule | None) -> tuple[float | None, ...]:
+    """The least probability at which each class is predicted, [k], None for never; empty for a single-label model."""
+    return rule.thresholds if isinstance(rule, LabelRule) else model.thresholds
 
 
 def _single_label(model: Model, wanted: _Wanted) -> Rule | None:

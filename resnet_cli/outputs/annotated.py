@@ -101,13 +101,26 @@ def _explain_labels(predictor: Predictor[Any], predicted: PredictedItem[Any]) ->
     prediction, output = predicted.prediction, predicted.output
     assert output is not None
     unlike = (UNLIKE,) if prediction.is_unfamiliar else ()
-    chosen = prediction.chosen if predictor.explains_any_class else prediction.chosen[:1]
-    for answer in chosen or prediction.topk[:1]:
-        target = predictor.classes.index(answer[0]) if predictor.explains_any_class else None
-        heatmap = predictor.heatmap(predicted.prepared, output, target)
-        image = explanation(predictor.square(predicted.prepared), heatmap)
-        text = _named(answer) if chosen else f"{NONE} ({_named(answer)})"
-        yield image, (text, *unlike), answer[0] if chosen else NONE
+    probs, labels = dict(prediction.topk) | dict(prediction.chosen), [label for label, _ in prediction.chosen]
+    for label, target in explained_classes(predictor, prediction):
+        image = explanation(predictor.square(predicted.prepared), predictor.heatmap(predicted.prepared, output, target))
+        text = _named((label, probs[label]))
+        if label in labels:
+            yield image, (text, *unlike), label
+        elif labels:
+            yield image, (f"{text}, below its threshold", *unlike), label
+        else:
+            yield image, (f"{NONE} ({text})", *unlike), NONE
+
+
+def explained_classes(predictor: Predictor[Any], prediction: Prediction) -> list[tuple[str, int | None]]:
+    """The classes whose heat maps explain a prediction, each with its index as :meth:`Predictor.heatmap` takes it.
+
+    They are the labels, and the most probable class where there is no label, or where the model explains no other one.
+    """
+    if not predictor.explains_any_class or not prediction.chosen:
+        return [(prediction.topk[0][0], None)]
+    return [(label, predictor.classes.index(label)) for label, _ in prediction.chosen]
 
 
 _EXPLAIN: Mapping[TaskName, Callable[[Predictor[Any], PredictedItem[Any]], Iterator[_Explained]]] = {

@@ -88,14 +88,18 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
         except Full:
             headers = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
             raise HTTPException(503, "too many requests are waiting", headers) from None
-        found = [messages.Answer.of(reply.prediction, reply.explanation) for reply in replies]
-        if all(answer.error for answer in found):
-            raise HTTPException(422, "; ".join(f"{answer.name}: {answer.error}" for answer in found))
-        return _json(messages.Answers(model=model, predictions=found))
+        found = [reply.prediction for reply in replies]
+        failed = [f"{one.path}: {one.error.reason}" for one in found if one.error is not None]
+        if len(failed) == len(found):
+            raise HTTPException(422, "; ".join(failed))
+        all_probs = service.classes if options["all_probs"] else ()
+        text = messages.to_json(model, service.task, replies, all_probs=all_probs)
+        return Response(text, media_type="application/json")
 
     async def classes(request: Request) -> Response:
         access.require(request)
-        return _json(messages.Classes(model=model, classes=list(service.classes)))
+        names, thresholds = list(service.classes), service.thresholds
+        return _json(messages.Classes(model=model, classes=names, task=service.task, thresholds=thresholds))
 
     async def healthz(request: Request) -> Response:
         return _json(messages.Health())
@@ -107,7 +111,8 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
     async def openapi(request: Request) -> Response:
         access.require(request)
         needs_token = access.token is not None
-        return JSONResponse(messages.openapi(needs_token=needs_token, max_files=service.limits.max_files))
+        described = messages.openapi(service.task, needs_token=needs_token, max_files=service.limits.max_files)
+        return JSONResponse(described)
 
     async def page(request: Request) -> Response:
         access.require(request)
@@ -163,13 +168,13 @@ class _Watched:
 
 
 def _options(request: Request) -> dict[str, Any]:
-    """``topk`` and ``explain`` from the query string."""
-    given = request.query_params
-    unknown = sorted(set(given) - {"topk", "explain"})
-    topk = given.get("topk", str(_TOPK))
-    if unknown or not topk.isdecimal() or not 1 <= int(topk[:9]) or given.get("explain", "0") not in _BOOLEANS:
-        raise HTTPException(400, "the parameters are ?topk=N, 1 or more, and ?explain=true", {"connection": "close"})
-    return {"topk": int(topk[:9]), "explain": _BOOLEANS[given.get("explain", "0")]}
+    """``topk``, ``explain`` and ``all_probs`` from the query string."""
+    given = dict(request.query_params)
+    topk, flags = given.pop("topk", str(_TOPK)), {name: given.pop(name, "0") for name in ("explain", "all_probs")}
+    if given or not topk.isdecimal() or not 1 <= int(topk[:9]) or not set(flags.values()) <= _BOOLEANS.keys():
+        message = "the parameters are ?topk=N, 1 or more, ?explain=true and ?all_probs=true"
+        raise HTTPException(400, message, {"connection": "close"})
+    return {"topk": int(topk[:9])} | {name: _BOOLEANS[value] for name, value in flags.items()}
 
 
 _BOOLEANS = {"0": False, "false": False, "": True, "1": True, "true": True}

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import pydantic
 from pydantic.json_schema import models_json_schema
 
-from resnet_cli.outputs.schema import Layout, to_dict
-from resnet_cli.prediction import Prediction
+from resnet_cli.outputs.schema import ALL_PROBS, Layout, to_dict
+from resnet_cli.serving.service import Reply
+from resnet_cli.task import TaskName
 from resnet_cli.version import SCHEMA_VERSION, __version__
 
-#: Columns of a prediction, under the names that `predict` uses.
-_COLUMNS = ("label", "prob", "topk", "unknown", "novelty", "unfamiliar", "error")
+#: Values of a prediction, under the names that `predict` uses.
+_OF_ALL = ("topk", "unknown", "novelty", "unfamiliar", "error")
+_COLUMNS: Mapping[TaskName, tuple[str, ...]] = {
+    "single-label": ("label", "prob", *_OF_ALL),
+    "multi-label": ("labels", "probs", *_OF_ALL),
+}
 
 
 class Share(pydantic.BaseModel):
@@ -22,29 +28,70 @@ class Share(pydantic.BaseModel):
     prob: float = pydantic.Field(ge=0, le=1)
 
 
+Name = Annotated[str, pydantic.Field(description="The name that the image was sent with.")]
+TopK = Annotated[list[Share], pydantic.Field(description="The most probable classes, most probable first.")]
+Novelty = Annotated[float | None, pydantic.Field(description="How unlike all training images the image is, 0 to 2.")]
+Unfamiliar = Annotated[
+    bool | None,
+    pydantic.Field(description="Whether the image is unlike the training images; null if the model cannot tell."),
+]
+Error = Annotated[str | None, pydantic.Field(description="Why the image cannot be read.")]
+AllProbs = Annotated[
+    dict[str, float] | None,
+    pydantic.Field(description="Class -> probability, for every class; only with ?all_probs=true."),
+]
+
+
 class Answer(pydantic.BaseModel):
     """The prediction for one image."""
 
-    name: str = pydantic.Field(description="The name that the image was sent with.")
+    name: Name
     label: str | None = pydantic.Field(description="The class, or 'unknown'; null if the image cannot be read.")
     prob: float | None = pydantic.Field(
         description="Probability of the most probable class, also if the label is 'unknown'."
     )
-    topk: list[Share] = pydantic.Field(description="The most probable classes, most probable first.")
+    topk: TopK
     unknown: str | None = pydantic.Field(description="Why the label is 'unknown'; null if it is a class.")
-    novelty: float | None = pydantic.Field(description="How unlike all training images the image is, 0 to 2.")
-    unfamiliar: bool | None = pydantic.Field(
-        description="Whether the image is unlike the training images; null if the model cannot tell."
-    )
-    error: str | None = pydantic.Field(description="Why the image cannot be read.")
+    novelty: Novelty
+    unfamiliar: Unfamiliar
+    error: Error
     explanation: str | None = pydantic.Field(
         description="If requested, a heat map of where the network looked: a JPEG as a data: URL."
     )
+    all_probs: AllProbs = None
 
     @classmethod
-    def of(cls, prediction: Prediction, explanation: str | None) -> Answer:
-        """Converts a prediction."""
-        return cls(name=prediction.path, explanation=explanation, **to_dict(prediction, Layout(_COLUMNS)))
+    def of(cls, reply: Reply, layout: Layout) -> Answer:
+        """Converts a reply."""
+        explanation = next(iter(reply.explanations.values()), None)
+        return cls(name=reply.prediction.path, explanation=explanation, **to_dict(reply.prediction, layout))
+
+
+class LabelsAnswer(pydantic.BaseModel):
+    """The prediction of a multi-label model for one image."""
+
+    name: Name
+    labels: list[str] | None = pydantic.Field(
+        description="The classes that the image has, most probable first; [] if it has none of them; null if it is "
+        "unknown or cannot be read."
+    )
+    probs: list[float] | None = pydantic.Field(description="The probability of each of the labels.")
+    topk: TopK
+    unknown: str | None = pydantic.Field(description="Why the labels are unknown; null if they are known.")
+    novelty: Novelty
+    unfamiliar: Unfamiliar
+    error: Error
+    explanations: dict[str, str] = pydantic.Field(
+        description="If requested, class -> heat map of where the network sees it, a JPEG as a data: URL: for each "
+        "label with --runtime torch, otherwise for the most probable class."
+    )
+    all_probs: AllProbs = None
+
+    @classmethod
+    def of(cls, reply: Reply, layout: Layout) -> LabelsAnswer:
+        """Converts a reply."""
+        found = to_dict(reply.prediction, layout)
+        return cls(name=reply.prediction.path, explanations=dict(reply.explanations), **found)
 
 
 class ModelInfo(pydantic.BaseModel):
@@ -67,6 +114,42 @@ class Answers(pydantic.BaseModel):
     model: ModelInfo
     predictions: list[Answer]
 
+    @classmethod
+    def of(cls, model: ModelInfo, replies: Sequence[Reply], layout: Layout) -> Answers:
+        """Converts the replies to one request."""
+        return cls(model=model, predictions=[Answer.of(reply, layout) for reply in replies])
+
+
+class LabelsAnswers(pydantic.BaseModel):
+    """The response of POST /predict."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelInfo
+    predictions: list[LabelsAnswer]
+
+    @classmethod
+    def of(cls, model: ModelInfo, replies: Sequence[Reply], layout: Layout) -> LabelsAnswers:
+        """Converts the replies to one request."""
+        return cls(model=model, predictions=[LabelsAnswer.of(reply, layout) for reply in replies])
+
+
+#: The response of POST /predict for each task.
+ANSWERS: Mapping[TaskName, type[Answers | LabelsAnswers]] = {"single-label": Answers, "multi-label": LabelsAnswers}
+
+
+def to_json(model: ModelInfo, task: TaskName, replies: Sequence[Reply], *, all_probs: Sequence[str] = ()) -> str:
+    """The response of POST /predict as JSON.
+
+    Args:
+        model: The model.
+        task: Its task.
+        replies: What it predicted for the images of one request.
+        all_probs: The classes if the probabilities of all of them were requested.
+    """
+    layout = Layout((*_COLUMNS[task], *[ALL_PROBS] * bool(all_probs)), tuple(all_probs))
+    answers = ANSWERS[task].of(model, replies, layout)
+    return answers.model_dump_json(exclude=None if all_probs else {"predictions": {"__all__": {ALL_PROBS}}})
+
 
 class Classes(pydantic.BaseModel):
     """The response of GET /classes."""
@@ -74,6 +157,10 @@ class Classes(pydantic.BaseModel):
     schema_version: int = SCHEMA_VERSION
     model: ModelInfo
     classes: list[str] = pydantic.Field(description="Class names in index order.")
+    task: TaskName = pydantic.Field(description="Whether an image has one label, or any number of them.")
+    thresholds: list[float | None] = pydantic.Field(
+        description="Multi-label: the least probability at which each class is predicted; null if it never is."
+    )
 
 
 class Problem(pydantic.BaseModel):
@@ -112,9 +199,10 @@ PROBLEMS = {
 }
 
 
-def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
+def openapi(task: TaskName, *, needs_token: bool, max_files: int) -> dict[str, Any]:
     """The OpenAPI 3.1 description. Source: https://spec.openapis.org/oas/v3.1.0."""
-    models = (Answers, Classes, Failure, Health)
+    answers = ANSWERS[task]
+    models = (answers, Classes, Failure, Health)
     _, schemas = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -140,12 +228,13 @@ def openapi(*, needs_token: bool, max_files: int) -> dict[str, Any]:
             query(
                 "explain", {"type": "boolean", "default": False}, "Also draw a heat map of where the network looked."
             ),
+            query("all_probs", {"type": "boolean", "default": False}, "Also return the probability of every class."),
         ],
         "requestBody": {
             "required": True,
             "content": {"image/*": {"schema": binary}, "multipart/form-data": {"schema": form}},
         },
-        "responses": {"200": good(Answers)} | failures(400, 401, 408, 413, 415, 422, 500, 503),
+        "responses": {"200": good(answers)} | failures(400, 401, 408, 413, 415, 422, 500, 503),
     }
     described: dict[str, Any] = {
         "openapi": "3.1.0",

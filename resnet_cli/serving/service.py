@@ -6,8 +6,9 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import functools
 import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from resnet_cli.errors import ImageError, SetupError
 from resnet_cli.images import Pixels, decode
 from resnet_cli.model.heatmap import explanation
-from resnet_cli.model.rules import Rule
+from resnet_cli.model.rules import Rule, label_thresholds
+from resnet_cli.outputs.annotated import explained_classes
 from resnet_cli.prediction import ModelOutput, Prediction, Predictor, to_predictions
 from resnet_cli.serving.batching import Batcher
 from resnet_cli.serving.limits import Limits, Upload
@@ -34,12 +36,12 @@ class Reply:
 
     Attributes:
         prediction: The prediction; its ``path`` is the name that the image was sent with.
-        explanation: The square that the network saw with a heat map over it, as a ``data:`` URL; None unless it was
-            requested and the model has heat maps.
+        explanations: Class -> the square that the network saw with a heat map of the class over it, as a ``data:`` URL;
+            empty unless it was requested and the model has heat maps.
     """
 
     prediction: Prediction
-    explanation: str | None = None
+    explanations: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Service:
@@ -62,7 +64,8 @@ class Service:
         max_batch: int,
         max_wait_s: float,
     ) -> None:
-        self.classes = predictor.classes
+        self.classes, self.task = predictor.classes, predictor.task
+        self.thresholds: list[float | None] = [*label_thresholds(predictor, rule)]
         self.limits = limits
         self.metrics = Metrics()
         self._predictor, self._rule = predictor, rule
@@ -102,11 +105,14 @@ class Service:
             self._num_requests -= 1
             self.metrics.requests_under_way.dec()
 
-    async def predict(self, uploads: Sequence[Upload], *, topk: int, explain: bool) -> list[Reply]:
+    async def predict(
+        self, uploads: Sequence[Upload], *, topk: int, explain: bool, all_probs: bool = False
+    ) -> list[Reply]:
         """Predicts images in order; an unreadable one gets a prediction with an error."""
-        return list(await asyncio.gather(*(self._reply(upload, topk, explain=explain) for upload in uploads)))
+        options = {"explain": explain, "all_probs": all_probs}
+        return list(await asyncio.gather(*(self._reply(upload, topk, **options) for upload in uploads)))
 
-    async def _reply(self, upload: Upload, topk: int, *, explain: bool) -> Reply:
+    async def _reply(self, upload: Upload, topk: int, *, explain: bool, all_probs: bool) -> Reply:
         try:
             pixels = await self._decode(upload)
         except ImageError as error:
@@ -116,11 +122,14 @@ class Service:
                 error = ImageError(upload.name, f"{error.__cause__.message} on the server")
             return Reply(Prediction(upload.name, error=error))
         output = await self._batcher.predict(pixels)
-        (prediction,) = to_predictions(self._predictor, [upload.name], output, topk=topk, rule=self._rule)
-        self.metrics.images.labels("answered" if prediction.unknown is None else "unknown").inc()
+        (prediction,) = to_predictions(
+            self._predictor, [upload.name], output, topk=topk, rule=self._rule, all_probs=all_probs
+        )
+        answered = "answered" if prediction.chosen else "none"
+        self.metrics.images.labels(answered if prediction.unknown is None else "unknown").inc()
         if prediction.is_unfamiliar:
             self.metrics.unfamiliar_images.inc()
-        return Reply(prediction, await self._explain(pixels, output) if explain else None)
+        return Reply(prediction, await self._explain(pixels, output, prediction) if explain else {})
 
     async def _decode(self, upload: Upload) -> Pixels:
         self._batcher.num_coming += 1
@@ -134,12 +143,16 @@ class Service:
         image = decode(upload.data, upload.name, max_pixels=self.limits.max_pixels, bit_depth=bit_depth)
         return self._predictor.prepare(image)
 
-    async def _explain(self, pixels: Pixels, output: ModelOutput) -> str | None:
+    async def _explain(self, pixels: Pixels, output: ModelOutput, prediction: Prediction) -> dict[str, str]:
         if not self._predictor.has_heatmap:
-            return None
-        # On the model's thread: it may take another forward pass.
-        heatmap = await self._batcher.compute(lambda: self._predictor.heatmap(pixels, output))
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, _drawn, pixels, heatmap)
+            return {}
+        found = {}
+        for label, target in explained_classes(self._predictor, prediction):
+            # On the model's thread: it may take another forward pass.
+            compute = functools.partial(self._predictor.heatmap, pixels, output, target)
+            heatmap = await self._batcher.compute(compute)
+            found[label] = await asyncio.get_running_loop().run_in_executor(self._decoders, _drawn, pixels, heatmap)
+        return found
 
 
 def _drawn(pixels: Pixels, heatmap: NDArray[np.float32]) -> str:

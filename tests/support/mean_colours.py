@@ -48,6 +48,19 @@ class MeanColours(Predictor[NDArray[np.float32]]):
         return np.ones((1, 1), dtype=np.float32)
 
 
+class ManyColours(MeanColours):
+    """Predicts each of red, green and blue where an image has much of it; white has all of them, black has none."""
+
+    task = "multi-label"
+    thresholds = (0.5, 0.5, 0.25)
+    has_heatmap = True
+    explains_any_class = True
+
+    def predict(self, inputs: Sequence[NDArray[np.float32]]) -> ModelOutput:
+        means = np.stack(inputs)
+        return ModelOutput(means / np.float32(255), np.zeros(len(means), np.float32), np.repeat(means, 4, axis=1))
+
+
 def reliability() -> Reliability:
     """The reliability of a model that classified 100 validation images correctly."""
     confidence = np.linspace(0.5, 0.9, 100, dtype=np.float32)

@@ -13,6 +13,9 @@
   // Fast clicks must not fill the server's queue: one image at a time, in order.
   const waiting = [];
   let isWorking = false;
+  // How the model's task is shown, and the least probability at which each class is predicted, if it ever is.
+  let kind = null;
+  let least = new Map();
   let token = sessionStorage.getItem("token") || "";
 
   const ask = async (address, options = {}) => {
@@ -47,9 +50,11 @@
       return;
     }
     at("status").textContent = "";
-    const { model, classes } = await response.json();
+    const { model, classes, task, thresholds } = await response.json();
+    kind = KINDS[task];
+    least = new Map(classes.map((name, index) => [name, thresholds[index] ?? null]));
     const num = classes.length.toLocaleString("en");
-    at("about").textContent = `${model.name} distinguishes ${num} ${classes.length === 1 ? "class" : "classes"}`
+    at("about").textContent = `${model.name} ${kind.about(`${num} ${classes.length === 1 ? "class" : "classes"}`)}`
       + (model.tells_unfamiliar ? ", and says when an image is unlike its training images." : ".");
     at("known").hidden = false;
     at("known").querySelector("summary").textContent = `The ${num} classes`;
@@ -60,7 +65,7 @@
     }));
   };
 
-  const bars = (topk) => {
+  const bars = (topk, decorate = () => {}) => {
     const list = make("ol", "", "bars");
     for (const { label, prob } of topk) {
       const item = make("li");
@@ -68,6 +73,7 @@
       bar.style.setProperty("--share", percent(prob).replace(" ", ""));
       bar.setAttribute("aria-hidden", "true");
       item.append(make("bdi", label), make("span", percent(prob), "share"), bar);
+      decorate(item, bar, label);
       list.append(item);
     }
     return list;
@@ -98,24 +104,80 @@
     at("status").textContent = answer.unknown === null
       ? `${answer.name}: ${answer.label}, ${percent(answer.prob)}${answer.unfamiliar ? ", unlike the training images" : ""}`
       : `${answer.name}: unknown, ${answer.unknown}`;
-    if (answer.explanation) offerExplanation(card, answer);
+    if (answer.explanation) offerExplanations(card, { [answer.topk[0].label]: answer.explanation });
   };
 
-  const offerExplanation = (card, answer) => {
+  const showLabels = (card, answer) => {
+    const said = card.querySelector(".said");
+    const title = make("h2", "", "labels");
+    const found = (answer.labels ?? []).map((label, index) => ({ label, prob: answer.probs[index] }));
+    if (answer.unknown !== null) {
+      card.classList.add("is-unknown");
+      title.textContent = "unknown";
+    } else if (!found.length) {
+      card.classList.add("is-none");
+      title.textContent = "none of them";
+    }
+    for (const { label, prob } of found) {
+      const chip = make("span", "", "chip");
+      chip.append(make("bdi", label), " ", make("span", percent(prob), "prob"));
+      title.append(chip);
+    }
+    said.replaceChildren(title);
+    if (answer.unknown !== null) {
+      said.append(make("p", `${answer.unknown}. The most probable classes:`, "why"));
+    } else if (answer.unfamiliar) {
+      card.classList.add("is-unfamiliar");
+      said.append(make("p", "Unlike the training images: the labels may be wrong.", "why"));
+    }
+    const others = answer.topk.filter(({ label }) => !found.some((one) => one.label === label));
+    const shown = [...found, ...others].sort((a, b) => b.prob - a.prob);
+    said.append(bars(shown, (item, bar, label) => {
+      if (found.some((one) => one.label === label)) item.className = "is-chosen";
+      const from = least.get(label);
+      item.append(make("span", from === null ? "never predicted" : `predicted from ${percent(from)} on`, "from"));
+      if (from === null) return;
+      const mark = make("span", "", "mark");
+      mark.style.setProperty("--at", `${100 * from}%`);
+      bar.append(mark);
+    }));
+    const text = found.map(({ label, prob }) => `${label} ${percent(prob)}`).join(", ") || "none of them";
+    at("status").textContent = `${answer.name}: `
+      + (answer.unknown === null ? text : `unknown, ${answer.unknown}`)
+      + (answer.unknown === null && answer.unfamiliar ? ", unlike the training images" : "");
+    offerExplanations(card, answer.explanations);
+  };
+
+  const KINDS = {
+    "single-label": { about: (classes) => `distinguishes ${classes}`, topk: 5, show: showAnswer },
+    "multi-label": { about: (classes) => `decides for each of ${classes} whether an image has it`, topk: 8, show: showLabels },
+  };
+
+  // One button per class; at most one of the heat maps is shown.
+  const offerExplanations = (card, explanations) => {
     const image = card.querySelector("img");
     const plain = { src: image.src, alt: image.alt };
-    const best = answer.topk[0].label;
-    const button = make("button", "Show heat map", "button");
-    button.type = "button";
-    button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => {
-      const isOn = button.getAttribute("aria-pressed") !== "true";
-      button.setAttribute("aria-pressed", String(isOn));
-      button.textContent = isOn ? "Show the image" : "Show heat map";
-      image.src = isOn ? answer.explanation : plain.src;
-      image.alt = isOn ? `${plain.alt}, light where the image supports ${best}` : plain.alt;
+    const found = Object.entries(explanations);
+    const name = (label, isOn) => {
+      if (found.length > 1) return `Heat map: ${label}`;
+      return isOn ? "Show the image" : "Show heat map";
+    };
+    const buttons = found.map(([label, source]) => {
+      const button = make("button", name(label, false), "button");
+      button.type = "button";
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", () => {
+        const isOn = button.getAttribute("aria-pressed") !== "true";
+        for (const [index, other] of buttons.entries()) {
+          other.setAttribute("aria-pressed", String(isOn && other === button));
+          other.textContent = name(found[index][0], isOn && other === button);
+        }
+        image.src = isOn ? source : plain.src;
+        image.alt = isOn ? `${plain.alt}, light where the image supports ${label}` : plain.alt;
+      });
+      return button;
     });
-    card.querySelector(".shown").append(button);
+    card.querySelector(".shown").append(...buttons);
   };
 
   const look = async ({ card, file, name }) => {
@@ -123,8 +185,10 @@
     try {
       const form = new FormData();
       form.append("file", file, name);
-      const response = await ask("predict?topk=5&explain=true", { method: "POST", body: form });
-      if (response.ok) showAnswer(card, (await response.json()).predictions[0]);
+      if (!kind) await describe();
+      const { topk, show } = kind ?? KINDS["single-label"];
+      const response = await ask(`predict?topk=${topk}&explain=true`, { method: "POST", body: form });
+      if (response.ok) show(card, (await response.json()).predictions[0]);
       else showError(card, await failure(response));
       if (response.status === 401) await describe();
     } catch {
