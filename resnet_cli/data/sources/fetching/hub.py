@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from resnet_cli.data.sources.fetching.archives import WANTED_VERSION, is_archive_name
 from resnet_cli.data.sources.fetching.hub_files import TABLE_NAME, build_once, link_files, unpack_shards
 from resnet_cli.data.sources.split_names import SPLIT_NAMES
+from resnet_cli.data.sources.tables.candidates import NOT_LOOKED_FOR
 from resnet_cli.data.sources.tables.formats import TABLE_EXTENSIONS, is_table_name
-from resnet_cli.data.sources.tables.reader import NOT_LOOKED_FOR
 from resnet_cli.data.sources.tables.table import read_table
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
 from resnet_cli.images import EXTENSIONS, is_image_name

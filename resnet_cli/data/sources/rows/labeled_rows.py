@@ -74,7 +74,7 @@ def read_rows(
             is_stored = row.data is not None and len(files) > 1
             found.add(file, row, file.path.with_suffix("") / path.name if is_stored else path)
         has_splits = has_splits or any(row.split for row in labeled)
-    images = list(found.images.values())
+    images = found.labeled()
     if not images:
         raise DataError(f"{files[0].path}: no row lists an image", hint="add rows with the columns image,label")
     if not any(image.labels for image in images):
@@ -116,6 +116,7 @@ class _Found:
         self.images: dict[str, LabeledImage] = {}
         self.num_repeated = 0
         self.joined: set[str] = set()
+        self._denied: dict[str, set[str]] = {}
         self._joins = joins
         self._top = top
         self._prefix = os.path.join(top, "") if top.parts else ""
@@ -141,6 +142,8 @@ class _Found:
             group=row.group,
             unknown=row.unknown,
         )
+        if row.denied:
+            self._denied.setdefault(image.name, set()).update(row.denied)
         earlier = self.images.setdefault(image.name, image)
         if earlier is image:
             return
@@ -152,6 +155,20 @@ class _Found:
         self.num_repeated += earlier.labels == image.labels
         if earlier.labels != image.labels:
             self.joined.add(image.name)
+
+    def labeled(self) -> list[LabeledImage]:
+        """The images, each with the classes of which no row says whether it shows them, or rows disagree."""
+        if not self._denied:
+            return list(self.images.values())
+        names = {name for image in self.images.values() for name in image.labels}
+        classes = sorted(names.union(*self._denied.values()))
+        found = []
+        for image in self.images.values():
+            denied = self._denied.get(image.name, set())
+            labels = tuple(name for name in image.labels if name not in denied)
+            known = denied.symmetric_difference(image.labels)
+            found.append(image._replace(labels=labels, unknown=tuple(name for name in classes if name not in known)))
+        return found
 
     def _name(self, file: Path) -> str:
         """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
@@ -210,7 +227,7 @@ def _notes_about(
     notes = [f"repeated rows: {found.num_repeated}"] if found.num_repeated else []
     if found.joined:
         notes.append(f"images in several rows, whose labels were joined: {len(found.joined):,}")
-    if num_negatives := sum(not image.labels for image in images):
+    if num_negatives := sum(not image.labels and not image.unknown for image in images):
         notes.append(f"images without any label, which show none of the classes: {num_negatives:,} of {len(images):,}")
     if num_contradicting := _count_contradicting(images):
         notes.append(f"images in the folder of a different class than in {shown}: {num_contradicting}")

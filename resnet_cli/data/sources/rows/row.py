@@ -21,6 +21,8 @@ class Row:
         line: Line of a text file, or number of the record, from 1, for error messages.
         data: The encoded image, if it is stored in a Parquet file.
         unknown: Classes of which the row says that it is not known whether the image shows them.
+        denied: Classes of which the row says that the image does not show them, in a file in which every other class
+            that its rows do not mention is unknown.
     """
 
     image: str
@@ -30,6 +32,7 @@ class Row:
     line: int = 0
     data: bytes | None = None
     unknown: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -38,8 +41,10 @@ class Row:
 
     def renamed(self, names: Mapping[str, str]) -> Row:
         """The row with other names of classes; a class without a new name keeps its own."""
-        labels = None if self.labels is None else tuple(names.get(label, label) for label in self.labels)
-        return dataclasses.replace(self, labels=labels, unknown=tuple(names.get(name, name) for name in self.unknown))
+        labels, unknown, denied = (
+            tuple(names.get(name, name) for name in of_row) for of_row in (self.labels or (), self.unknown, self.denied)
+        )
+        return dataclasses.replace(self, labels=None if self.labels is None else labels, unknown=unknown, denied=denied)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "--image-column",
         tuple(
             "image path file filename filepath filepaths imagepath imagepaths img images imagename imagefile "
-            "imagefilename imgname imgpath fname name imageid imgid idcode uuid id".split()
+            "imagefilename imgname imgpath fname name imageid imgid imageindex idcode uuid id".split()
         ),
     ),
     "label": (
         "--label-column",
         tuple(
             "label class category target labelname classname categoryname labels classes groundtruthlabel groundtruth "
-            "breed species diagnosis dx choice tag tags classid labelid categoryid".split()
+            "breed species diagnosis dx choice tag tags classid labelid categoryid "
+            "findinglabels genre genres attributeids".split()
         ),
     ),
     "split": ("--split-column", ("split", "subset", "set")),
@@ -40,7 +41,8 @@ class Columns:
         label: Column with the labels; empty if the table has one column per class, or no labels.
         split: Column with the splits; empty if there is none.
         group: Column with the groups; empty if there is none.
-        one_hot: Columns that are classes, of which each row marks one.
+        one_hot: Columns that are classes, of which a row marks one, or any number in multi-label data.
+        confidence: Column that says whether the image of a row has its label; empty if it always has.
     """
 
     image: str
@@ -48,11 +50,13 @@ class Columns:
     split: str = ""
     group: str = ""
     one_hot: tuple[str, ...] = ()
+    confidence: str = ""
 
     @property
     def used(self) -> list[str]:
         """All columns that are read."""
-        return [column for column in (self.image, self.label, self.split, self.group) if column] + [*self.one_hot]
+        chosen = (self.image, self.label, self.split, self.group, self.confidence)
+        return [column for column in chosen if column] + [*self.one_hot]
 
 
 def plain_column(name: str) -> str:

@@ -142,20 +142,30 @@ def stored_class_names(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str,
         raise DataError(f"{path}: damaged: its 'huggingface' metadata is not JSON: {error}") from error
     for key in ("info", "features"):
         found = found.get(key) if isinstance(found, dict) else None
-    features = [feature for feature in (found or {}).items() if isinstance(feature[1], dict)]
+    features = {column: _element(feature) for column, feature in (found or {}).items()}
     return {
         column: feature["names"]
-        for column, feature in features
-        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+        for column, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
     }
 
 
+def _element(feature: Any) -> Any:
+    """The feature of the elements of a list, in each of the forms of the library's versions; any other as it is."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return feature[0]
+    is_list = isinstance(feature, dict) and feature.get("_type") in ("Sequence", "LargeList", "List")
+    return feature.get("feature") if is_list else feature
+
+
 def _stored_class_name(path: Path, row: int, value: Any, names: list[Any]) -> Any:
-    """The name of a row's class, if its label is a number.
+    """The name of a row's class, if its label is a number, or the names of several.
 
     Raises:
         DataError: The number is not that of a class.
     """
+    if isinstance(value, list):
+        return [_stored_class_name(path, row, one, names) for one in value]
     if not isinstance(value, int):
         return value
     if not 0 <= value < len(names):

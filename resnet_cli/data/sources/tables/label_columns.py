@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from resnet_cli.data.sources.tables.columns import (
     refuse_repeated,
 )
 from resnet_cli.data.sources.tables.profiles import Profile
+from resnet_cli.data.sources.tables.yes_no_columns import YesNoColumns, find_yes_no
 from resnet_cli.errors import DataError
+from resnet_cli.text import first_of
 
 #: Usual names of columns with splits whose values are looked at before they are taken for splits.
 SPLIT_COLUMNS = ("usage", "dataset", "partition", "tags", "phase", "fold")
@@ -41,16 +43,25 @@ class Choice:
         notes: What was decided by content, for the user.
         is_guess: Whether the labels were recognized by nothing but their number.
         names_images: Whether the column of images names images of DATA.
+        values: Values of the columns of classes of multi-label data, in lower case -> number of cells; empty text for
+            blank ones.
     """
 
     columns: Columns
     notes: tuple[str, ...] = ()
     is_guess: bool = False
     names_images: bool = True
+    values: Mapping[str, int] = field(default_factory=dict)
 
 
 def choose_columns(
-    path: Path, source: TableFile, asked: Mapping[str, str | None], share_found: Callable[[Sequence[Any]], float]
+    path: Path,
+    source: TableFile,
+    asked: Mapping[str, str | None],
+    share_found: Callable[[Sequence[Any]], float],
+    *,
+    is_multi: bool = False,
+    classes: Sequence[str] = (),
 ) -> Choice:
     """Chooses the columns of a table.
 
@@ -59,13 +70,15 @@ def choose_columns(
         source: Its columns and rows.
         asked: Role -> column that a flag names.
         share_found: Share of some cells that denote images of DATA.
+        is_multi: Whether the user says that images have several labels.
+        classes: The columns that are classes, as another table of the same data has shown.
 
     Raises:
         ConfigError: A requested column does not exist.
         DataError: No column or several may be the images or the labels.
     """
     profile = Profile(source)
-    chooser = _Chooser(path, source.columns, asked, profile)
+    chooser = _Chooser(path, source.columns, asked, profile, is_multi=is_multi, classes=classes)
     image = chooser.image(share_found)
     names_images = image in source.binary or share_found(profile.columns[image].first) > 0.5
     try:
@@ -81,14 +94,27 @@ def choose_columns(
     for column in (image, label, split, group):
         if column:
             refuse_repeated(path, source.columns, column)
-    columns = Columns(image, label, split, group or "", one_hot)
+    columns = Columns(image, label, split, group or "", one_hot, chooser.confidence(label))
     chooser.note_rows(columns)
-    return Choice(columns, tuple(chooser.notes), is_guess, names_images)
+    return Choice(columns, tuple(chooser.notes), is_guess, names_images, chooser.yes_no.values)
 
 
 class _Chooser:
-    def __init__(self, path: Path, columns: Sequence[str], asked: Mapping[str, str | None], profile: Profile) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        asked: Mapping[str, str | None],
+        profile: Profile,
+        *,
+        is_multi: bool,
+        classes: Sequence[str],
+    ) -> None:
         self.notes: list[str] = []
+        self.yes_no = YesNoColumns()
+        self._is_multi = is_multi
+        self._classes = tuple(classes) if set(classes) <= set(columns) else ()
+        self._hint = ""
         self._path = path
         self._columns = columns
         self._asked = asked
@@ -148,7 +174,9 @@ class _Chooser:
         """The column of labels or the columns of classes, and whether only the number of values identifies it."""
         asked = asked_column(self._path, self._columns, "label", self._asked.get("label"))
         others = [name for name in self._profile.columns if name not in (image, split) and not _is_index(name)]
-        one_hot = self._one_hot(others, is_refused=asked is None)
+        one_hot = () if self._is_multi or self._classes else self._one_hot(others)
+        if not one_hot and (asked is None or self._is_multi):
+            one_hot = self._yes_or_no(others)
         if one_hot and asked in (None, *one_hot):
             if asked:
                 self._note(f"'{asked.strip()}' is one of {len(one_hot)} columns that are classes, which are all used")
@@ -175,15 +203,11 @@ class _Chooser:
         content = self._profile.columns.get(column)
         return content is not None and content.is_splits
 
-    def _one_hot(self, others: Sequence[str], *, is_refused: bool) -> tuple[str, ...]:
+    def _one_hot(self, others: Sequence[str]) -> tuple[str, ...]:
         """The columns that are classes, if each row marks exactly one of them.
 
         Args:
             others: Columns that have neither the images nor the splits.
-            is_refused: Whether several marks in a row are an error.
-
-        Raises:
-            DataError: All other columns are such columns, and rows mark several of them.
         """
         contents = self._profile.columns
         marks = [name for name in others if contents[name].is_marks and plain_column(name) not in MARKED_SPLITS]
@@ -197,14 +221,35 @@ class _Chooser:
             return tuple(marks)
         if rest or known_columns(marks, "label") or -1 in num_marked:
             return ()
-        several = sum(number for marked, number in num_marked.items() if marked > 1)
-        if several and is_refused:
-            raise DataError(
-                f"{self._path}: rows that mark several of the classes {', '.join(marks)[:200]}: "
-                f"{several:,} of {self._profile.num_rows:,}; images with several labels are not supported yet",
-                hint=f"keep the rows with one class, or distinguish one class from the rest: --label-column {marks[0]}",
-            )
-        return tuple(marks) if num_marked[1] and not several else ()
+        return tuple(marks) if num_marked[1] and max(num_marked) < 2 else ()
+
+    def _yes_or_no(self, others: Sequence[str]) -> tuple[str, ...]:
+        """The columns that are classes of which a row may mark several."""
+        others = [name for name in others if plain_column(name) not in MARKED_SPLITS]
+        found = find_yes_no(others, self._profile, is_multi=self._is_multi, classes=self._classes)
+        is_known = bool(self._classes) and found.names == self._classes
+        is_clear = self._is_multi or is_known or (found.num_several and not found.rivals)
+        self._hint = f"; or, if the {len(found.names)} columns of 0 and 1 are the classes: --multi-label"
+        if not is_clear:
+            self._hint = self._hint if found.names else ""
+            return ()
+        self.yes_no = found
+        unused = [name for name in others if name not in found.names]
+        if found.names and unused:
+            self._note(f"columns that are not classes were not used: {first_of(unused, 10)}")
+        return found.names
+
+    def confidence(self, label: str) -> str:
+        """The column that says whether the image of a row has its label, as in Open Images; empty if there is none."""
+        column = find_column(self._columns, ("confidence",)) if label and self._is_multi else None
+        content = self._profile.columns.get(column or "")
+        if column is None or content is None or column == label or len(content.counts) < 2:
+            return ""
+        if content.is_marks and not content.num_blank:
+            self._note(f"0 in the column '{column}' says that the image does not have the label of the row")
+            return column
+        self._note(f"the column '{column}' was not used: its values are not just 0 and 1")
+        return ""
 
     def _named(self, known: Sequence[str], others: Sequence[str]) -> str:
         """The first column with a usual name; instead of numbers, a column that names the same classes."""
@@ -242,7 +287,7 @@ class _Chooser:
             raise no_column(self._path, self._columns, "label")
         raise DataError(
             f"{self._path}: no column is called 'label', and several could be: {', '.join(found[:8])}",
-            hint=f"{_commands('label', found)}; {listed(self._columns)}",
+            hint=f"{_commands('label', found)}{self._hint}; {listed(self._columns)}",
         )
 
 

@@ -71,7 +71,9 @@ class LabelTable:
         return self.choice.columns if found == self.by_name else None
 
 
-def open_label_table(path: Path, options: DataConfig, locator: Locator, split: str = "") -> LabelTable:
+def open_label_table(
+    path: Path, options: DataConfig, locator: Locator, split: str = "", *, classes: Sequence[str] = ()
+) -> LabelTable:
     """Opens a table, and chooses its columns by their names, by flags and by what they contain.
 
     Args:
@@ -79,16 +81,25 @@ def open_label_table(path: Path, options: DataConfig, locator: Locator, split: s
         options: How DATA is read.
         locator: Finds the images of DATA.
         split: Split that the name of the table denotes.
+        classes: The columns that are classes, as another table of the same data has shown.
 
     Raises:
         ConfigError: A column that a flag names does not exist.
         DataError: The file is not a table, is damaged, or its columns are not known.
         SetupError: A package that the format needs is not installed.
     """
-    return label_table(path, open_table_file(path), options, locator, split)
+    return label_table(path, open_table_file(path), options, locator, split, classes=classes)
 
 
-def label_table(path: Path, source: TableFile, options: DataConfig, locator: Locator, split: str = "") -> LabelTable:
+def label_table(
+    path: Path,
+    source: TableFile,
+    options: DataConfig,
+    locator: Locator,
+    split: str = "",
+    *,
+    classes: Sequence[str] = (),
+) -> LabelTable:
     """Takes an open file of any format as a table; see :func:`open_label_table`.
 
     Raises:
@@ -116,7 +127,7 @@ def label_table(path: Path, source: TableFile, options: DataConfig, locator: Loc
 
     headerless = _without_header(source, share_found)
     source = headerless or source
-    choice = choose_columns(path, source, asked, share_found)
+    choice = choose_columns(path, source, asked, share_found, is_multi=options.multi_label, classes=classes)
     by_name = None
     with contextlib.suppress(DataError):
         by_name = columns_by_name(path, source.columns, asked)

@@ -18,11 +18,17 @@ MAX_VALUES = 20_000
 #: First rows whose values are kept as they are.
 NUM_KEPT = 200
 #: Values of a column that says whether a row belongs to a class or a split, and what they mean.
-MARKS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+MARKS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True} | {
+    **{"no": False, "yes": True, "n": False, "y": True}
+}
+#: Values of such a column that say that it is not known.
+#: Source: Irvin et al., CheXpert (2019): 1 positive, 0 negative, -1 uncertain ("u" in the paper), blank not mentioned.
+UNKNOWN_MARKS = frozenset(["", "-1", "-1.0", "u", "?", "nan", "na", "n/a", "unknown", "uncertain"])
 #: Names of splits in the cells of published tables, beside the usual ones.
 #: Source: the column Usage of FER2013, whose public test set is for choosing a model.
 _MORE_SPLITS = {"publictest": "val", "privatetest": "test"}
 _INTEGER = re.compile(r"[-+]?[0-9]+(\.0*)?")
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?\.?")
 
 
 def split_text(value: str) -> str:
@@ -61,13 +67,24 @@ class Column:
 
     @property
     def is_marks(self) -> bool:
-        """Whether each value is 0 or 1, or true or false; rows may be blank."""
+        """Whether each value is 0 or 1, true or false, yes or no; rows may be blank."""
         return bool(self.counts) and all(value.lower() in MARKS for value in self.counts)
+
+    @property
+    def is_yes_no(self) -> bool:
+        """Whether each value says yes, no or unknown, and some say yes or no."""
+        values = {value.lower() for value in self.counts}
+        return not values.isdisjoint(MARKS) and values <= MARKS.keys() | UNKNOWN_MARKS
 
     @property
     def is_integers(self) -> bool:
         """Whether each value is an integer."""
         return bool(self.counts) and all(_INTEGER.fullmatch(value) for value in self.counts)
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether each value is a number."""
+        return bool(self.counts) and all(_NUMBER.fullmatch(value) for value in self.counts)
 
     @property
     def is_splits(self) -> bool:
@@ -122,6 +139,13 @@ class Profile:
         """
         rows = ([cell_text(record.get(name)).lower() for name in names] for record in self._records(names))
         return Counter(sum(MARKS[cell] for cell in row) if all(row) else -1 for row in rows if any(row))
+
+    def num_yes(self, names: Sequence[str]) -> Counter[int]:
+        """Number of columns of yes and no that are yes in a row -> number of rows."""
+        records = self._records(names)
+        return Counter(
+            sum(MARKS.get(cell_text(record.get(name)).lower(), False) for name in names) for record in records
+        )
 
     def is_one_to_one(self, name: str, other: str) -> bool:
         """Whether each value of one column goes with exactly one value of the other, and the other way round."""

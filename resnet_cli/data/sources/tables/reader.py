@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.folder_names import has_class_folders, is_for_images
-from resnet_cli.data.sources.own_tables import own_kind
+from resnet_cli.data.sources.folder_names import has_class_folders
 from resnet_cli.data.sources.reading import NotUsed, Reading
 from resnet_cli.data.sources.rows.label_maps import class_names
 from resnet_cli.data.sources.rows.labeled_rows import read_rows
 from resnet_cli.data.sources.rows.references import Locator
 from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.split_names import split_of
-from resnet_cli.data.sources.survey import Folder, Survey
+from resnet_cli.data.sources.survey import Survey
+from resnet_cli.data.sources.tables.candidates import open_tables
 from resnet_cli.data.sources.tables.columns import plain_column
 from resnet_cli.data.sources.tables.formats import is_table_name
 from resnet_cli.data.sources.tables.label_tables import LabelTable, open_label_table
-from resnet_cli.data.sources.tables.several_labels import refuse_several_labels, single_labels
-from resnet_cli.data.sources.tables.split_tables import read_split_table
-from resnet_cli.data.sources.tree import MAX_WRAPPERS
+from resnet_cli.data.sources.tables.resolved import resolve
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import is_image_name
 from resnet_cli.text import first_of
 
-#: In a folder, text files are notes and requirements; given as DATA, they are lists of images.
-NOT_LOOKED_FOR = frozenset({".txt", ".lst"})
-#: Tables of a folder that are looked at.
-MAX_TABLES = 100
-#: Depth of the folders whose tables are looked at.
-_MAX_DEPTH = 4
-#: Names of examples of answers to a competition, whose labels are made up.
-_NO_LABELS = re.compile(r"(loc)?(sample)?submission", re.IGNORECASE)
 #: Why a table whose labels were recognized by nothing but their number is not used beside others.
 _UNUSUAL = "labels images, but its columns have no usual names"
 _SHARD = re.compile(r"[-_]?\d+[-_]of[-_](\d{1,9})$")
@@ -91,28 +81,22 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
     unlabeled: list[ResnetCliError] = []
     unrelated: list[ResnetCliError] = []
     training: list[NotUsed] = []
-    for number, path in enumerate(_candidates(survey)):
-        if number >= MAX_TABLES:
-            unrelated.append(DataError(f"{survey.spec}: only {MAX_TABLES} of its tables were looked at"))
-            break
-        if splits := read_split_table(path, survey, options, locator):
-            survey.listed_splits |= splits
-            continue
-        try:
-            table = open_label_table(path, options, locator, split_of(path.stem) or "")
-        except NotUsed as error:
-            split = split_of(path.stem)
-            (unlabeled if split == "test" else survey.refusals).append(error)
-            training += [error] if split == "train" else []
-        except ResnetCliError as error:
-            unrelated.append(error)
-        except OSError as error:
-            unrelated.append(DataError(f"{path}: {error.strerror or error}"))
-        else:
-            if table.choice.names_images:
-                found.append(table)
+    for path, opened in open_tables(survey, options, locator):
+        if isinstance(opened, LabelTable):
+            if opened.choice.names_images:
+                found.append(opened)
             else:
-                unrelated.append(table.no_image())
+                unrelated.append(opened.no_image())
+        elif isinstance(opened, NotUsed):
+            split = split_of(path.stem)
+            (unlabeled if split == "test" else survey.refusals).append(opened)
+            training += [opened] if split == "train" else []
+        else:
+            unrelated.append(opened)
+    if not options.multi_label and not _names_a_column(options) and _are_class_folders(survey):
+        beside = [table for table in found if table.choice.values]
+        survey.refusals += [_not_used(table, "sets several of its columns of 0 and 1") for table in beside]
+        found = [table for table in found if table not in beside]
     unclear = [table for table in found if table.choice.is_guess and split_of(table.path.stem) == "test"]
     survey.refusals += [
         NotUsed(
@@ -136,6 +120,12 @@ def _usable(survey: Survey, options: DataConfig, locator: Locator) -> list[Label
     return found
 
 
+def _are_class_folders(survey: Survey) -> bool:
+    """Whether images are in folders that may be classes: few folders for the number of images."""
+    folders = [folder for folder in survey.folders.values() if folder.images]
+    return has_class_folders(survey) and 2 * len(folders) <= sum(len(folder.images) for folder in folders)
+
+
 def _refuse_held_out_alone(found: Sequence[LabelTable], training: Sequence[NotUsed]) -> None:
     """Refuses tables of validation or test splits if that of the train split names images, but is not used.
 
@@ -147,34 +137,6 @@ def _refuse_held_out_alone(found: Sequence[LabelTable], training: Sequence[NotUs
             f"{found[0].path}: labels images, but the table of the train split does not",
             hint=f"{training[0].message}; {training[0].hint}",
         )
-
-
-def _candidates(survey: Survey) -> Iterator[Path]:
-    """Tables in folders that are not the folders of classes."""
-    wrappers = _wrappers(survey)
-    for folder in survey.below():
-        if folder.name.count("/") >= _MAX_DEPTH:
-            continue
-        name = folder.name.rpartition("/")[2]
-        if folder.images and folder.name not in wrappers and not is_for_images(name) and len(survey.folders) > 2:
-            continue
-        for other in folder.others:
-            path = survey.path(folder.child(other))
-            is_table = is_table_name(path) and path.suffix.lower() not in NOT_LOOKED_FOR
-            if is_table and not own_kind(path) and not _NO_LABELS.match(re.sub(r"[\W_]", "", path.stem)):
-                yield path
-
-
-def _wrappers(survey: Survey) -> set[str]:
-    """The top of DATA, and folders in it as long as each is the only one."""
-    folder: Folder = survey.folder("")
-    found = {""}
-    for _ in range(MAX_WRAPPERS):
-        if len(folder.folders) != 1 or folder.images:
-            break
-        folder = survey.folder(folder.child(folder.folders[0]))
-        found.add(folder.name)
-    return found
 
 
 def _choose(found: Sequence[LabelTable], survey: Survey) -> tuple[list[tuple[LabelTable, str]], list[str]]:
@@ -280,34 +242,28 @@ def _reading(
     names: Mapping[str, str],
 ) -> Reading:
     """Reads the chosen tables, with names for classes that they only number."""
-    all_rows = [list(table.rows()) for table, _ in tables]
-    counts = Counter(row.label for rows in all_rows for row in rows if row.label)
     first = tables[0][0]
-    columns = first.choice.columns
-    decided = [note for table, _ in tables for note in table.choice.notes]
-    if single := single_labels(counts):
-        decided.append(f"{first.path.name}: each label is a list with one class, such as {min(single)}")
-        all_rows = [[row.renamed(single) for row in rows] for rows in all_rows]
-        counts = Counter({single[label]: count for label, count in counts.items()})
-    decided.append("" if columns.one_hot else refuse_several_labels(first.path, columns.label, counts))
+    resolved = resolve([table for table, _ in tables], options)
+    decided = [*(note for table, _ in tables for note in table.choice.notes), *resolved.notes]
     if names:
         decided.append(f"{first.path.name}: its labels are numbers, named by the folders of the images")
     else:
-        names, note = class_names(set(counts), first.path, survey)
+        names, note = class_names(resolved.labels, first.path, survey)
         decided.append(note)
-    if names:
-        all_rows = [[row.renamed(names) for row in rows] for rows in all_rows]
+    all_rows = [[row.renamed(names) for row in rows] for rows in resolved.rows] if names else resolved.rows
     files = [RowFile(table.path, rows, split) for (table, split), rows in zip(tables, all_rows, strict=True)]
-    what = _what([table.path for table, _ in tables], columns.one_hot, all_rows[0])
-    return read_rows(files, survey, options, what=what, notes=[*filter(None, dict.fromkeys(decided)), *notes])
+    return read_rows(
+        files,
+        survey,
+        options,
+        what=_what([table.path for table, _ in tables], all_rows[0]) + resolved.what,
+        notes=[*filter(None, dict.fromkeys(decided)), *notes],
+        classes=[names.get(name, name) for name in resolved.classes],
+    )
 
 
-def _what(paths: Sequence[Path], one_hot: Sequence[str], rows: Sequence[Row]) -> str:
-    """What the tables are, for the user: ``table labels.csv of ids with 4 one-hot columns``."""
+def _what(paths: Sequence[Path], rows: Sequence[Row]) -> str:
+    """What the tables are, for the user: ``table labels.csv of ids``."""
     shown = first_of([path.name for path in paths], 5)
     are_ids = bool(rows) and not any(row.data is not None or is_image_name(row.image.strip()) for row in rows[:100])
-    return (
-        f"{'table' if len(paths) == 1 else 'tables'} {shown}"
-        + (" of ids" if are_ids else "")
-        + (f" with {len(one_hot)} one-hot columns" if one_hot else "")
-    )
+    return f"{'table' if len(paths) == 1 else 'tables'} {shown}" + (" of ids" if are_ids else "")

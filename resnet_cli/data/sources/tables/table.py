@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from resnet_cli.data.sources.rows.text import western
 from resnet_cli.data.sources.tables.columns import Columns, columns_by_name, plain_column
 from resnet_cli.data.sources.tables.formats import TableFile, open_table_file, quoted, row_error
 from resnet_cli.data.sources.tables.label_columns import MARKED_SPLITS
-from resnet_cli.data.sources.tables.profiles import MARKS, cell_text, split_text
+from resnet_cli.data.sources.tables.profiles import MARKS, UNKNOWN_MARKS, cell_text, split_text
 from resnet_cli.errors import DataError
 
 MAX_ROWS = 20_000_000
@@ -133,27 +134,39 @@ def rows_of(
         if choose is not None and not record.keys() <= known and choose(tuple(record)) != columns:
             raise row_error(path, line, "has different columns of images, labels, splits or groups than the first row")
         values = {role: record[column] for role, column in names.items()}
-        if columns.one_hot:
-            values["label"] = _marked(path, line, [(name, record[name]) for name in columns.one_hot])
         if columns.split:
             values["split"] = _split(columns.split, values["split"])
         values["image"] = identifier(columns.image, values["image"])
-        yield _row(path, line, values, decodes=decodes)
+        row = _row(path, line, values, decodes=decodes)
+        if columns.one_hot:
+            row = _marked(path, row, [(name.strip(), record[name]) for name in columns.one_hot])
+        elif columns.confidence and _says_no(path, line, columns.confidence, record[columns.confidence]):
+            row = dataclasses.replace(row, labels=(), denied=row.labels or ())
+        yield row
     if not num_rows:
         raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
 
 
-def _marked(path: Path, line: int, cells: Sequence[tuple[str, Any]]) -> str:
-    """The column that a row marks; empty if it marks none."""
-    marked = [name for name, value in cells if MARKS.get(cell_text(value).lower())]
-    if len(marked) > 1:
-        raise row_error(
-            path,
-            line,
-            f"marks several classes: {', '.join(marked)[:100]}; images with several labels are not supported yet",
-            hint="keep the rows with one class",
-        )
-    return marked[0].strip() if marked else ""
+def _marked(path: Path, row: Row, cells: Sequence[tuple[str, Any]]) -> Row:
+    """The row with the columns that it marks as labels; one that is blank everywhere has none."""
+    texts = {name: _yes_or_no(path, row.line, name, value) for name, value in cells}
+    if MARKS.keys().isdisjoint(texts.values()):
+        return row
+    labels = tuple(name for name, text in texts.items() if MARKS.get(text))
+    return dataclasses.replace(
+        row, labels=labels, unknown=tuple(name for name in texts if texts[name] in UNKNOWN_MARKS)
+    )
+
+
+def _says_no(path: Path, line: int, column: str, value: Any) -> bool:
+    return MARKS.get(_yes_or_no(path, line, column, value)) is False
+
+
+def _yes_or_no(path: Path, line: int, column: str, value: Any) -> str:
+    text = cell_text(value).lower()
+    if text not in MARKS and text not in UNKNOWN_MARKS:
+        raise row_error(path, line, f"'{column}' must be 0, 1 or -1 (unknown), not {quoted(value)}")
+    return text
 
 
 def _split(column: str, value: Any) -> Any:
