@@ -12,7 +12,7 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import VerificationError
 from resnet_cli.exported.metadata import FilePrecision
-from resnet_cli.exporting import parity
+from resnet_cli.exporting.decisions import SingleLabelDecisions
 from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
 from resnet_cli.exporting.verification_data import _spread
 from resnet_cli.images import Pixels
@@ -125,8 +125,9 @@ def test_no_number_at_all_fails() -> None:
 def test_images_between_two_classes_may_go_either_way() -> None:
     expected = np.array([[0.50002, 0.49998], [0.6, 0.4]], dtype=np.float32)
     found = np.array([[0.49999, 0.50001], [0.6, 0.4]], dtype=np.float32)
-    assert parity._same(expected, found).all()
-    assert parity._same(expected, expected[:, ::-1]).tolist() == [True, False]
+    decisions = SingleLabelDecisions(("red", "green"), ())
+    assert decisions.are_same(expected, found).all()
+    assert decisions.are_same(expected, expected[:, ::-1]).tolist() == [True, False]
 
 
 def wrong_for_one(probs: NDArray[np.float32], images: Sequence[Image.Image]) -> NDArray[np.float32]:

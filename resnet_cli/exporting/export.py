@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
+from resnet_cli.data.dataset import targets_of
 from resnet_cli.data.loading import stack
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
@@ -23,8 +24,9 @@ from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pt2 import write_pt2
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
+from resnet_cli.model.label_reliability import RESULTS
 from resnet_cli.model.model_file import MODEL_FILE, Model
-from resnet_cli.model.reliability import Reliability, ValidationResults, precision_conflict
+from resnet_cli.model.reliability import ValidationResults, precision_conflict
 from resnet_cli.network import registry
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.predictor import TorchPredictor
@@ -173,12 +175,11 @@ def _reports(work: Work, on_work: OnWork | None) -> Progress | None:
     return None if on_work is None else functools.partial(on_work, work)
 
 
-def measured(parity: Parity, images: VerificationImages) -> Reliability:
-    """The results of the file itself on the validation split, which its thresholds are derived from."""
-    labels = np.array([item.label for item in images.items])
-    novel = parity.novelty if parity.novelty is not None else np.zeros(len(labels), dtype=np.float32)
-    return Reliability(
-        confidence=parity.probs.max(axis=1).astype(np.float32),
-        is_right=parity.probs.argmax(axis=1) == labels,
-        novelty=novel.astype(np.float32),
-    )
+def measured(parity: Parity, images: VerificationImages, model: Model) -> ValidationResults:
+    """The results of the file itself on the validation split, from which operating points are derived.
+
+    The thresholds of a multi-label model stay those of the model: they were fitted on all of its validation images.
+    """
+    targets = targets_of(images.items, model.task, len(model.classes))
+    novel = parity.novelty if parity.novelty is not None else np.zeros(len(targets), dtype=np.float32)
+    return RESULTS[model.task].measure(parity.probs, targets, novel.astype(np.float32))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli.data.dataset import Item
+from resnet_cli.data.dataset import Item, targets_of
 from resnet_cli.errors import VerificationError
-from resnet_cli.evaluation.intervals import Interval, wilson
+from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exported.metadata import FilePrecision
+from resnet_cli.exporting.decisions import DECISIONS, Decisions
 from resnet_cli.prediction import ModelOutput, Predictor
 from resnet_cli.system.events import Progress
 
@@ -23,8 +25,6 @@ from resnet_cli.system.events import Progress
 TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
 #: Largest difference of a novelty; int8 files store the novelty that they themselves compute for validation images.
 NOVELTY_TOLERANCE: dict[FilePrecision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2.0}
-#: If the model's two best classes are closer than this, either prediction matches.
-TIE = 1e-4
 #: Batch sizes to try with images of one size; the last is typical of a small server.
 BATCHES = (1, 2, 7, 32)
 #: Width and height of images that exports often fail on: odd, tiny, tall, wide, panoramic, large.
@@ -45,7 +45,7 @@ class Check:
         name: What is special about the group.
         num_images: Number of images.
         max_difference: Largest difference of a probability.
-        agreement: Share of images with the same most probable class, apart from ties.
+        agreement: Share of images with the same class, or the same labels, apart from ties.
         passed: Whether the two are close enough.
     """
 
@@ -58,13 +58,13 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """An image for which model and file predict different classes.
+    """An image for which model and file predict different classes or labels.
 
     Attributes:
         name: Name of the image.
-        expected: Class predicted by the model.
-        expected_prob: Probability of that class.
-        found: Class predicted by the file.
+        expected: Class, or labels, predicted by the model.
+        expected_prob: Probability of that class; of labels, that of the class for which they differ most.
+        found: Class, or labels, predicted by the file.
         found_prob: Probability of that class.
     """
 
@@ -82,9 +82,11 @@ class Parity:
     Attributes:
         data: Description of the images.
         checks: Results by group of images.
-        model_accuracy: Accuracy of the model with its 95 % interval.
-        file_accuracy: Accuracy of the file with its 95 % interval.
-        max_drop: Accuracy that the file may lose, as a share of the images.
+        decisions: How the task of the model decides and scores.
+        model_accuracy: Accuracy of the model with its 95 % interval; macro mAP of a multi-label model.
+        file_accuracy: The same for the file.
+        drops: What the file loses: the name of a score -> the difference; negative where it gains.
+        max_drop: The most that it may lose of each of them: for accuracy, as a share of the images.
         max_novelty_difference: Largest difference of a novelty; None if the file does not compute it.
         is_novelty_close: Whether that difference is small enough.
         differences: Images with different predictions, those of which the model is most confident first.
@@ -97,8 +99,10 @@ class Parity:
 
     data: str
     checks: tuple[Check, ...]
+    decisions: Decisions
     model_accuracy: Interval
     file_accuracy: Interval
+    drops: dict[str, float]
     max_drop: float
     max_novelty_difference: float | None
     is_novelty_close: bool
@@ -116,8 +120,8 @@ class Parity:
 
     @property
     def drop(self) -> float:
-        """Accuracy that the file loses, as a share of the images; negative if it gains some."""
-        return self.model_accuracy.value - self.file_accuracy.value
+        """The most that the file loses of a score; negative if it gains of every one."""
+        return max(self.drops.values())
 
     @property
     def passed(self) -> bool:
@@ -136,15 +140,17 @@ class Parity:
             return
         failed = [check for check in self.checks if not check.passed]
         reasons = [
-            f"{check.name}: largest difference {check.max_difference:.2g}, same class for {check.agreement:.2%}"
+            f"{check.name}: largest difference {check.max_difference:.2g}, {self.decisions.same} for "
+            f"{check.agreement:.2%}"
             for check in failed
         ]
         if not self.is_novelty_close:
             reasons.append(f"novelty: largest difference {self.max_novelty_difference:.2g}")
-        if self.drop > self.max_drop + 1e-9:
-            reasons.append(
-                f"accuracy falls by {100 * self.drop:.2f} points; at most {100 * self.max_drop:g} are allowed"
-            )
+        reasons += [
+            f"{name} falls by {100 * drop:.2f} points; at most {100 * self.max_drop:g} are allowed"
+            for name, drop in self.drops.items()
+            if drop > self.max_drop + 1e-9
+        ]
         raise VerificationError(
             f"the predictions of {what} differ from the model's, and it was not written: {'; '.join(reasons)}",
             hint="allow more with --max-drop, or export with --fp16 or in float32"
@@ -158,8 +164,8 @@ class Parity:
             "data": self.data,
             "passed": self.passed,
             "checks": [dataclasses.asdict(check) for check in self.checks],
-            "model_accuracy": self.model_accuracy._asdict(),
-            "file_accuracy": self.file_accuracy._asdict(),
+            f"model_{self.decisions.key}": _as_json(self.model_accuracy),
+            f"file_{self.decisions.key}": _as_json(self.file_accuracy),
             "max_drop": self.max_drop,
             "max_novelty_difference": self.max_novelty_difference,
             "is_novelty_close": self.is_novelty_close,
@@ -190,35 +196,45 @@ def compare(
         classes: Class names in index order.
         expected: The model's output for the items.
         precision: The file's precision, which determines how much it may differ.
-        max_drop: Accuracy that the file may lose, as a share of the images.
+        max_drop: What the file may lose of a score, such as accuracy as a share of the images.
         data: Description of the images.
         on_progress: Called with (images done, images in all).
     """
-    labels = np.array([item.label for item in items])
+    decisions = DECISIONS[model.task](classes, model.thresholds)
+    targets = targets_of(items, model.task, len(classes))
     found = _predict_all(file, items, on_progress)
-    checks = [_check("all images, one by one", expected.probs, found.probs, precision)]
+
+    def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> Check:
+        return _check(name, expected, found, precision, decisions)
+
+    checks = [check("all images, one by one", expected.probs, found.probs)]
     bit_depth = model.preprocess.bit_depth
     examples = [item.open(bit_depth) for item in items[: BATCHES[-1]]]
     for size in BATCHES:
         # Cyclic: the largest batch is that large with three images too.
         batch = [image.resize(examples[0].size) for image in itertools.islice(itertools.cycle(examples), size)]
-        checks.append(_check(f"a batch of {size}", _probs(model, batch), _probs(file, batch), precision))
+        checks.append(check(f"a batch of {size}", _probs(model, batch), _probs(file, batch)))
     for width, height in ODD_SIZES:
         image = [examples[0].resize((width, height))]
         name = f"{width} x {height} pixels"
-        checks.append(_check(name, _probs(model, image), _probs(file, image), precision))
+        checks.append(check(name, _probs(model, image), _probs(file, image)))
     novel = None
     if expected.novelty is not None and found.novelty is not None:
         novel = float(np.abs(expected.novelty - found.novelty).max())
     return Parity(
         data=data,
         checks=tuple(checks),
-        model_accuracy=wilson(int((expected.probs.argmax(axis=1) == labels).sum()), len(labels)),
-        file_accuracy=wilson(int((found.probs.argmax(axis=1) == labels).sum()), len(labels)),
+        decisions=decisions,
+        model_accuracy=decisions.rate(expected.probs, targets),
+        file_accuracy=decisions.rate(found.probs, targets),
+        drops=decisions.drops(expected.probs, found.probs, targets),
         max_drop=max_drop,
         max_novelty_difference=novel,
         is_novelty_close=novel is None or novel <= NOVELTY_TOLERANCE[precision],
-        differences=tuple(_differences(items, classes, expected.probs, found.probs)),
+        differences=tuple(
+            Difference(items[row].name, *old, *new)
+            for row, old, new in itertools.islice(decisions.differences(expected.probs, found.probs), NUM_NAMED)
+        ),
         model_ms=milliseconds(model, examples[0]),
         file_ms=milliseconds(file, examples[0]),
         probs=found.probs,
@@ -258,25 +274,19 @@ def _probs(predictor: Predictor[Any], images: Sequence[Image.Image]) -> NDArray[
     return predictor.predict_images(images).probs
 
 
-def _check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32], precision: FilePrecision) -> Check:
+def _check(
+    name: str,
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    precision: FilePrecision,
+    decisions: Decisions,
+) -> Check:
     difference = float(np.abs(expected - found).max())
-    agreement = float(_same(expected, found).mean())
+    agreement = float(decisions.are_same(expected, found).mean())
     is_close = difference <= TOLERANCE[precision] and bool(np.isfinite(found).all())
     return Check(name, len(expected), difference, agreement, is_close and (precision != "fp32" or agreement == 1))
 
 
-def _same(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each image gets the same class, or one that is as probable according to the model."""
-    best = expected.max(axis=1)
-    chosen = expected[np.arange(len(expected)), found.argmax(axis=1)]
-    same: NDArray[np.bool_] = best - chosen < TIE
-    return same
-
-
-def _differences(
-    items: Sequence[Item], classes: Sequence[str], expected: NDArray[np.float32], found: NDArray[np.float32]
-) -> Iterator[Difference]:
-    rows = np.flatnonzero(~_same(expected, found))
-    for row in rows[np.argsort(-expected[rows].max(axis=1), kind="stable")][:NUM_NAMED]:
-        old, new = expected[row].argmax(), found[row].argmax()
-        yield Difference(items[row].name, classes[old], float(expected[row, old]), classes[new], float(found[row, new]))
+def _as_json(score: Interval) -> dict[str, float | None]:
+    """An interval as JSON values, which have no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in score._asdict().items()}

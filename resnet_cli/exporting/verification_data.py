@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,8 +78,14 @@ def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
 
 
 def _spread(items: Sequence[Item], num: int) -> list[Item]:
-    """At most ``num`` items, balanced across the classes; always the same ones, in their order."""
-    labels: NDArray[np.int64] = np.array([item.label for item in items], dtype=np.int64)
+    """At most ``num`` items, balanced across the classes; always the same ones, in their order.
+
+    An image with several labels counts for the rarest of them; those without any are one more class.
+    """
+    counts = Counter(label for item in items for label in item.labels)
+    labels: NDArray[np.int64] = np.array(
+        [min(item.labels, key=lambda label: (counts[label], label), default=-1) for item in items], dtype=np.int64
+    )
     order = np.random.default_rng(0).permutation(len(items))
     rank = np.empty(len(items), dtype=np.int64)
     for label in np.unique(labels):

@@ -55,6 +55,11 @@ class LabelReliability(ValidationResults):
         )
 
     @classmethod
+    def measure(cls, probs: NDArray[np.floating[Any]], targets: NDArray[Any], novelty: NDArray[np.float32]) -> Self:
+        """The results from probabilities [v x k], targets int8 [v x k], and the novelty [v]."""
+        return cls(probs.astype(np.float32), targets.astype(np.int8), novelty)
+
+    @classmethod
     def from_flat(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The results from arrays by name, each with one axis.
 

@@ -42,6 +42,11 @@ class ValidationResults:
         raise NotImplementedError
 
     @classmethod
+    def measure(cls, probs: NDArray[np.floating[Any]], targets: NDArray[Any], novelty: NDArray[np.float32]) -> Self:
+        """The results from probabilities [v x k], the task's targets, and the novelty [v] of the validation images."""
+        raise NotImplementedError
+
+    @classmethod
     def from_flat(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The results from arrays by name, each with one axis.
 
@@ -89,6 +94,11 @@ class Reliability(ValidationResults):
     confidence: NDArray[np.float32]
     is_right: NDArray[np.bool_]
     novelty: NDArray[np.float32]
+
+    @classmethod
+    def measure(cls, probs: NDArray[np.floating[Any]], targets: NDArray[Any], novelty: NDArray[np.float32]) -> Self:
+        """The results from probabilities [v x k], labels int64 [v], and the novelty [v]."""
+        return cls(probs.max(axis=1).astype(np.float32), probs.argmax(axis=1) == targets, novelty)
 
     def is_sound(self, num_classes: int) -> bool:
         """Whether shapes, types and values are valid."""

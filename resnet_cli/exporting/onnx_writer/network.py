@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,15 @@ from resnet_cli.exported.metadata import HEATMAP, NOVELTY, PROBS
 from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.model.network import Bottleneck, ResNet50
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
+from resnet_cli.task import TaskName
 
 #: Results named after their layer, for people who read the file.
 AVERAGE, FEATURES, HEAD = "avgpool", "features", "fc"
+#: Task -> the operator that makes probabilities of logits, and its attributes.
+_ACTIVATIONS: Mapping[TaskName, tuple[str, dict[str, Any]]] = {
+    "single-label": ("Softmax", {"axis": 1}),
+    "multi-label": ("Sigmoid", {}),
+}
 
 
 def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bool = False) -> str:
@@ -46,14 +53,15 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     return graph.op("Flatten", graph.op("GlobalAveragePool", x, name=AVERAGE), axis=1, name=FEATURES)
 
 
-def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: float) -> str:
-    """Adds the head, the temperature and the softmax.
+def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: float, task: TaskName) -> str:
+    """Adds the head, the temperature, and the softmax or the logistic function.
 
     Returns:
         ``probs``, float32 [b x k].
     """
-    logits = _add(graph, features, head, HEAD)
-    return graph.op("Softmax", graph.op("Div", logits, np.float32(temperature)), axis=1, name=PROBS)
+    logits = graph.op("Div", _add(graph, features, head, HEAD), np.float32(temperature))
+    kind, attributes = _ACTIVATIONS[task]
+    return graph.op(kind, logits, name=PROBS, **attributes)
 
 
 def add_novelty(graph: GraphWriter, features: str, reference: NDArray[Any], *, small: bool = False) -> str:

@@ -1,0 +1,145 @@
+"""What counts as the same prediction of model and file, and as a loss of accuracy, by task."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.evaluation.intervals import Interval, wilson
+from resnet_cli.evaluation.label_class_scores import average_scores, count_labels
+from resnet_cli.evaluation.scoring import score_labels
+from resnet_cli.heads.average_precision import mean_average_precision
+from resnet_cli.model.label_reliability import is_predicted
+from resnet_cli.task import TaskName
+
+#: Probabilities that are closer than this, to each other or to a threshold, may be decided either way.
+TIE = 1e-4
+
+Probs = NDArray[np.float32]
+#: A prediction in words, and the probability of it.
+Described = tuple[str, float]
+
+
+class Decisions(abc.ABC):
+    """The predictions that follow from probabilities.
+
+    Args:
+        classes: Class names in index order.
+        thresholds: The least probability at which each class is predicted; multi-label only.
+
+    Attributes:
+        score: Name of the score in words.
+        key: Its name in JSON.
+        same: What two equal predictions have in common, in words.
+    """
+
+    score: ClassVar[str]
+    key: ClassVar[str]
+    same: ClassVar[str]
+
+    def __init__(self, classes: Sequence[str], thresholds: Sequence[float]) -> None:
+        self.classes, self.thresholds = tuple(classes), tuple(thresholds)
+
+    @abc.abstractmethod
+    def are_same(self, expected: Probs, found: Probs) -> NDArray[np.bool_]:
+        """Whether each image gets the same prediction, bool [n], or one that the model finds as probable."""
+
+    @abc.abstractmethod
+    def rate(self, probs: Probs, targets: NDArray[np.integer]) -> Interval:
+        """The score with its 95 % interval; NaN where it is not defined."""
+
+    @abc.abstractmethod
+    def drops(self, expected: Probs, found: Probs, targets: NDArray[np.integer]) -> dict[str, float]:
+        """What the file loses: the name of a score in words -> the difference; negative where it gains."""
+
+    @abc.abstractmethod
+    def describe(self, expected: Probs, found: Probs) -> tuple[Described, Described]:
+        """The predictions of model and file for one image, whose probabilities are [k] each."""
+
+    def differences(self, expected: Probs, found: Probs) -> Iterator[tuple[int, Described, Described]]:
+        """The images with different predictions, those of which the model is most confident first."""
+        rows = np.flatnonzero(~self.are_same(expected, found))
+        described = [(int(row), *self.describe(expected[row], found[row])) for row in rows]
+        return iter(sorted(described, key=lambda one: -one[1][1]))
+
+
+class SingleLabelDecisions(Decisions):
+    """The most probable class, and top-1."""
+
+    score, key, same = "accuracy", "accuracy", "same class"
+
+    def are_same(self, expected: Probs, found: Probs) -> NDArray[np.bool_]:
+        """Whether each image gets the same class, or one that is as probable according to the model."""
+        best = expected.max(axis=1)
+        chosen = expected[np.arange(len(expected)), found.argmax(axis=1)]
+        same: NDArray[np.bool_] = best - chosen < TIE
+        return same
+
+    def rate(self, probs: Probs, targets: NDArray[np.integer]) -> Interval:
+        """Share of images whose most probable class is right."""
+        return wilson(int((probs.argmax(axis=1) == targets).sum()), len(targets))
+
+    def drops(self, expected: Probs, found: Probs, targets: NDArray[np.integer]) -> dict[str, float]:
+        """That of the accuracy."""
+        return {self.score: self.rate(expected, targets).value - self.rate(found, targets).value}
+
+    def describe(self, expected: Probs, found: Probs) -> tuple[Described, Described]:
+        """Both classes, each with its own probability."""
+        old, new = expected.argmax(), found.argmax()
+        return (self.classes[old], float(expected[old])), (self.classes[new], float(found[new]))
+
+
+class MultiLabelDecisions(Decisions):
+    """The classes at or above their thresholds, macro mAP, and the F1 score of these labels.
+
+    mAP alone would not notice a file that ranks as the model does, but with other probabilities.
+    """
+
+    score, key, same = "mAP", "map", "same labels"
+
+    def are_same(self, expected: Probs, found: Probs) -> NDArray[np.bool_]:
+        """Whether each image gets the same labels, apart from classes that are at their threshold."""
+        cuts = np.array(self.thresholds, dtype=np.float32)
+        differs = is_predicted(expected, self.thresholds) != is_predicted(found, self.thresholds)
+        same: NDArray[np.bool_] = ~(differs & (np.abs(expected - cuts) >= TIE)).any(axis=1)
+        return same
+
+    def rate(self, probs: Probs, targets: NDArray[np.integer]) -> Interval:
+        """Macro mAP."""
+        names = [str(row) for row in range(len(probs))]
+        return score_labels(probs, targets.astype(np.int8), self.classes, names, thresholds=self.thresholds).main[1]
+
+    def drops(self, expected: Probs, found: Probs, targets: NDArray[np.integer]) -> dict[str, float]:
+        """Those of macro mAP and of the F1 score of all labels together."""
+
+        def scores(probs: Probs) -> dict[str, float]:
+            counts = count_labels(targets.astype(np.int8), is_predicted(probs, self.thresholds))
+            return {
+                "mAP": mean_average_precision(probs, targets.astype(np.int8)),
+                "micro F1": average_scores(counts)["micro"].f1,
+            }
+
+        before, after = scores(expected), scores(found)
+        # Without a class that has both yes and no there is no mAP.
+        return {name: drop for name in before if not math.isnan(drop := before[name] - after[name])}
+
+    def describe(self, expected: Probs, found: Probs) -> tuple[Described, Described]:
+        """Both sets of labels, each with the probability of the class for which they differ most."""
+        differs = is_predicted(expected, self.thresholds) != is_predicted(found, self.thresholds)
+        at = int(np.abs(np.where(differs, expected - np.array(self.thresholds), 0)).argmax())
+        return (self._named(expected), float(expected[at])), (self._named(found), float(found[at]))
+
+    def _named(self, probs: Probs) -> str:
+        chosen = is_predicted(probs, self.thresholds)
+        return "; ".join(name for name, is_chosen in zip(self.classes, chosen, strict=True) if is_chosen) or "none"
+
+
+DECISIONS: Mapping[TaskName, type[Decisions]] = {
+    "single-label": SingleLabelDecisions,
+    "multi-label": MultiLabelDecisions,
+}
