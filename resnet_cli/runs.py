@@ -25,6 +25,7 @@ from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.model.model_file import MODEL_FILE
 from resnet_cli.system.latest import mark_latest
 from resnet_cli.system.paths import RUNS, check_space, disk_errors, make_dir, refuse_existing, write_text
+from resnet_cli.task import TaskName
 
 if TYPE_CHECKING:
     from resnet_cli.preprocess import Preprocess
@@ -44,6 +45,10 @@ class Known(Protocol):
     @property
     def preprocess(self) -> Preprocess:
         """How an image becomes the network's input."""
+
+    @property
+    def task(self) -> TaskName:
+        """Whether an image has one label or any number."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from resnet_cli.data.dataset import Item
+from resnet_cli.data.dataset import Item, targets_of
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ConfigError
-from resnet_cli.evaluation.scores import Evaluation, Tta
-from resnet_cli.evaluation.scoring import score
+from resnet_cli.evaluation.scores import Tta
+from resnet_cli.evaluation.scoring import Scores, score_task
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
@@ -30,7 +31,7 @@ EXPORTED_BATCH = 32
 
 def evaluate(
     model: Model, items: Sequence[Item], compute: Compute, *, tta: Tta = "none", on_progress: Progress | None = None
-) -> Evaluation:
+) -> Scores:
     """Scores a model in torch on labeled images; features come from the cache where they are known.
 
     Args:
@@ -58,15 +59,12 @@ def evaluate(
         if not mirrored and model.reference is not None:
             novel = novelty(features.numpy(), model.reference)
     mean = torch.stack(probs).mean(dim=0)
-    labels = np.array([item.label for item in items], dtype=np.int64)
-    scores = score(mean.numpy(), labels, model.classes, [item.name for item in items])
-    unfamiliar = is_unfamiliar(novel, model.reliability)
-    return dataclasses.replace(scores, tta=tta, novelty=novel, temperature=model.temperature, is_unfamiliar=unfamiliar)
+    return _score(model, items, mean.numpy(), novel, tta=tta)
 
 
 def evaluate_predictor(
     predictor: Predictor[Any], items: Sequence[Item], *, tta: Tta = "none", on_progress: Progress | None = None
-) -> Evaluation:
+) -> Scores:
     """Scores any opened model on labeled images.
 
     Args:
@@ -97,14 +95,26 @@ def evaluate_predictor(
         num_done += len(group.decoded)
         if on_progress:
             on_progress(num_done, len(items))
-    labels = np.array([item.label for item in items], dtype=np.int64)
     probs = np.concatenate([output.probs for output in outputs])
-    scores = score(probs, labels, predictor.classes, [item.name for item in items])
     found = [output.novelty for output in outputs if output.novelty is not None]
     novel = np.concatenate(found) if len(found) == len(outputs) else None
-    return dataclasses.replace(
-        scores,
-        novelty=novel,
-        temperature=predictor.temperature,
-        is_unfamiliar=is_unfamiliar(novel, predictor.reliability),
+    return _score(predictor, items, probs, novel)
+
+
+def _score(
+    model: Model | Predictor[Any],
+    items: Sequence[Item],
+    probs: NDArray[np.float32],
+    novel: NDArray[np.float32] | None,
+    *,
+    tta: Tta = "none",
+) -> Scores:
+    scores = score_task(
+        model.task,
+        probs,
+        targets_of(items, model.task, len(model.classes)),
+        model.classes,
+        [item.name for item in items],
+        calibrated=model,
     )
+    return dataclasses.replace(scores, tta=tta, novelty=novel, is_unfamiliar=is_unfamiliar(novel, model.reliability))

@@ -16,6 +16,7 @@ from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError, ImageError
+from resnet_cli.evaluation.label_alignment import align, alignment_note
 from resnet_cli.evaluation.seen_images import Handling, SeenImages, has_splits, recognize, with_run_splits
 from resnet_cli.evaluation.slices import named_slice
 from resnet_cli.evaluation.unseen_selection import select_unseen
@@ -78,12 +79,16 @@ class EvaluationSet:
         Raises:
             DataError: The model does not know a class.
         """
-        relabeled = {item.name: item for item in self.dataset.relabel(model.classes).items}
+        relabeled = {item.name: item for item in align(self.dataset, model)}
         chosen = self.items if items is None else items
         return [
             dataclasses.replace(item, labels=relabeled[item.name].labels, unknown=relabeled[item.name].unknown)
             for item in chosen
         ]
+
+    def label_note(self, model: Known) -> str:
+        """What the labels of the data mean for a multi-label model; empty if there is nothing to say."""
+        return alignment_note(self.dataset, model)
 
     def trust_note(self, model: Known, best_epoch: object) -> str:
         """A sentence fragment on how far the metrics can be trusted.
@@ -165,7 +170,7 @@ def choose_evaluation_set(
     """
     dataset = _open(model, data, config, split=split, on_work=on_work)
     with _hint_of_run(model, data, config):
-        labeled = dataset.relabel(model.classes).items
+        labeled = align(dataset, model)
 
     scanned: dict[int, ScannedImage] = {}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from resnet_cli.evaluation.calibration import losses
 from resnet_cli.evaluation.class_scores import score_classes
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.model.thresholds import DEFAULT_THRESHOLD
+from resnet_cli.task import TaskName
 
 #: The scores of a model of either task.
 Scores: TypeAlias = Evaluation | LabelEvaluation
@@ -80,6 +83,47 @@ def score_labels(
         probs=probs,
         thresholds=np.array(thresholds, dtype=np.float64),
     )
+
+
+class Calibrated(Protocol):
+    """A model, as far as its scores depend on its calibration."""
+
+    @property
+    def temperature(self) -> float:
+        """Divisor of the logits; 1 for a multi-label model."""
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The least probability at which each class is predicted, [k]; multi-label only."""
+
+
+def score_task(
+    task: TaskName,
+    probs: NDArray[np.float32],
+    targets: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    names: Sequence[str],
+    *,
+    calibrated: Calibrated,
+) -> Scores:
+    """Computes the metrics of a model of any task.
+
+    Args:
+        task: Whether an image has one label or any number.
+        probs: Probabilities [n x k].
+        targets: The labels as :func:`~resnet_cli.data.dataset.targets_of` returns them.
+        classes: Names of the k classes.
+        names: Names of the n images.
+        calibrated: The model.
+
+    Raises:
+        DataError: No value of a multi-label data set is known.
+    """
+    if task == "single-label":
+        scores = score(probs, targets.astype(np.int64), classes, names)
+        return dataclasses.replace(scores, temperature=calibrated.temperature)
+    thresholds = calibrated.thresholds or (DEFAULT_THRESHOLD,) * len(classes)
+    return score_labels(probs, targets.astype(np.int8), classes, names, thresholds=thresholds)
 
 
 def _top5(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
