@@ -33,6 +33,11 @@ def percent(share: float) -> str:
     return "<0.1 %" if share < 0.5 else ">99.9 %"
 
 
+def share_or_dash(share: float | None) -> str:
+    """A share in percent; ``-`` if there is none."""
+    return "-" if share is None else percent(share)
+
+
 def percent_range(low: float, high: float) -> str:
     """``91.7 to 98.2 %``, for the ends of an interval of shares in [0, 1]."""
     return f"{percent(low).removesuffix(' %')} to {percent(high)}"

@@ -25,6 +25,7 @@ from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluatio
 from resnet_cli.evaluation.seen_images import SeenImages
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.runs import RunFolder, used_by_run_of
+from resnet_cli.task import TaskName
 from resnet_cli.training.prepare import prepare_data
 
 CLASSES = ("cat", "dog")
@@ -38,6 +39,7 @@ class Untrained:
     path: Path | None
     classes: tuple[str, ...] = CLASSES
     preprocess: Preprocess = PREPROCESS
+    task: TaskName = "single-label"
 
 
 def photo(seed: int) -> Image.Image:

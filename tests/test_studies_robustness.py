@@ -122,7 +122,7 @@ def test_undamaged_images_get_the_answers_of_eval_and_no_feature_is_cached(model
     seen: list[tuple[int, int]] = []
     found = robustness(model, items, COMPUTE, on_progress=lambda *done: seen.append(done))
     assert seen[-1] == (7, 7) and not features_dir().exists()
-    assert found.clean.value == pytest.approx(evaluate(model, items, COMPUTE).top1)
+    assert found.clean.value == pytest.approx(evaluate(model, items, COMPUTE).score)
     assert len(found.kinds) == 7 and found == robustness(model, items, COMPUTE)
     assert robustness(model, items, COMPUTE, max_images=3).num_images == 3
 

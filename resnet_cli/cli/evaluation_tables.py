@@ -132,14 +132,15 @@ def _seen(scores: Evaluation) -> list[RenderableType]:
     """The accuracy on images that the model has seen beside that on the others."""
     if scores.seen is None or scores.seen.scores is None:
         return []
-    table = plain_table("Seen in training", "images", ">top-1", ">95 % interval", ">loss", ">number")
+    metric, score = scores.main
+    table = plain_table("Seen in training", "images", f">{metric}", ">95 % interval", ">loss", ">number")
     apart = scores.seen.scores
     rows = [
-        ("new to the model", scores.top1_interval, scores.loss, scores.num_images),
-        ("seen in training", apart.top1, apart.loss, apart.num_images),
+        ("new to the model", score, scores.loss, scores.num_images),
+        ("seen in training", apart.score, apart.loss, apart.num_images),
     ]
-    for name, top1, loss, num_images in rows:
-        table.add_row(name, percent(top1.value), span(top1), f"{loss:.3f}", f"{num_images:,}")
+    for name, one, loss, num_images in rows:
+        table.add_row(name, percent(one.value), span(one), f"{loss:.3f}", f"{num_images:,}")
     return [table]
 
 

@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 
 from resnet_cli.commands.evaluate_file import EvalResult, seen_dict
 from resnet_cli.config.eval import EvalConfig
-from resnet_cli.evaluation.comparison import Comparison, compare_evaluations
+from resnet_cli.evaluation.comparing import AnyComparison, compare
 from resnet_cli.evaluation.coverage import check_threshold, operating_point
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import check_name
 from resnet_cli.evaluation.predictions_writing import write_predictions
-from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.evaluation.seen_images import ScoresApart
+from resnet_cli.evaluation.scores_apart import ScoresApart
+from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.exported.opening import exported_kind, resolve_model
 from resnet_cli.model.weights import resolve_model_path
 from resnet_cli.network.hub import is_spec
@@ -27,7 +27,7 @@ from resnet_cli.predictor import open_predictor
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Warned, WorkDone
-from resnet_cli.text import Summarized, percent
+from resnet_cli.text import Summarized, share_or_dash
 from resnet_cli.version import SCHEMA_VERSION
 
 EvalEvent: TypeAlias = WorkDone | Noted | Warned
@@ -51,23 +51,23 @@ class ComparisonResult(Summarized):
 
     data: str
     split: str
-    found: tuple[tuple[str, Evaluation], ...]
-    comparisons: tuple[Comparison, ...]
+    found: tuple[tuple[str, Scores], ...]
+    comparisons: tuple[AnyComparison, ...]
 
     def summary(self) -> dict[str, str]:
-        """Top-1 of each model, and how likely each difference is by chance."""
+        """The main metric of each model, and how likely each difference is by chance."""
         facts = {"data": f"{self.data}, {self.split}"}
-        facts |= {f"top-1 of {name}": percent(scores.top1) for name, scores in self.found}
+        facts |= {f"{scores.main[0]} of {name}": share_or_dash(scores.score) for name, scores in self.found}
         (first, _), *others = self.found
         for (name, _), one in zip(others, self.comparisons, strict=True):
-            facts[f"{name} against {first}"] = f"{100 * one.difference.value:+.1f} points, p = {one.p_value:.2g}"
+            facts[f"{name} against {first}"] = one.in_words()
         return facts
 
     def check(self, fail_under: float | None) -> None:
-        """Compares top-1 of every model with ``--fail-under``.
+        """Compares top-1 or mAP of every model with ``--fail-under``.
 
         Raises:
-            VerificationError: Top-1 of a model is below it.
+            VerificationError: That of a model is below it.
         """
         for name, scores in self.found:
             check_fail_under(scores, fail_under, name=f"{name}:")
@@ -115,7 +115,12 @@ def evaluate_model(
         text = "--target-error: the threshold was found on these very images; evaluate on others to check it"
         on_event(Warned([text]))
     scores, note = _predict(model, images, config, on_event)
-    notes = [*filter(None, (note, images.source_note, *(seen.sentence for seen in images.seen.values())))]
+    notes = [
+        *filter(
+            None,
+            (note, images.label_note(model), images.source_note, *(seen.sentence for seen in images.seen.values())),
+        )
+    ]
     target = None
     if config.target_error is not None:
         target = check_threshold(config.target_error, model.reliability, scores.confidence, scores.is_right)
@@ -166,7 +171,7 @@ def compare_models(
         # One after the other: the memory of a model is free again before the next one is loaded.
         other = open_model(spec, config, on_event)
         found.append((str(other.path), _predict(other, images, config, on_event)[0]))
-    comparisons = [compare_evaluations(found[0][1], scores, num_compared=len(found) - 1) for _, scores in found[1:]]
+    comparisons = [compare(found[0][1], scores, num_compared=len(found) - 1) for _, scores in found[1:]]
     return ComparisonResult(images.dataset.name, images.split, tuple(found), tuple(comparisons))
 
 
@@ -213,8 +218,8 @@ def find_images(
         slice_by=config.slice,
         on_work=lambda *work: on_event(WorkDone(*work)),
     )
-    if images.source_note:
-        on_event(Noted(images.source_note))
+    for note in filter(None, (images.source_note, images.label_note(model))):
+        on_event(Noted(note))
     for file, seen in images.seen.items():
         if seen.sentence:
             on_event(Noted(seen.sentence if len(images.seen) == 1 else f"{file or 'weights by name'}: {seen.sentence}"))
@@ -228,7 +233,7 @@ def find_images(
 
 def _predict(
     model: Predictor[Any], images: EvaluationSet, config: EvalConfig, on_event: OnEvalEvent
-) -> tuple[Evaluation, str]:
+) -> tuple[Scores, str]:
     """The scores, and a note on how far they can be trusted."""
     items = images.items_for(model)
     note = images.trust_note(model, best_epoch=model.provenance.get("best", {}).get("epoch", "?"))
@@ -248,7 +253,7 @@ def _predict(
     seen = images.seen_by(model)
     if images.apart and seen is not None:
         apart = evaluate_predictor(model, images.items_for(model, images.apart), tta=config.tta)
-        of_apart = ScoresApart(apart.num_images, apart.top1_interval, apart.loss)
+        of_apart = ScoresApart(apart.num_images, apart.main[1], apart.loss, apart.task)
         seen = dataclasses.replace(seen, scores=of_apart)
     return dataclasses.replace(scores, seen=seen), note
 

@@ -12,7 +12,7 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import read_predictions, regroup
-from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.version import SCHEMA_VERSION
 
 
@@ -32,7 +32,7 @@ class EvalResult:
     """
 
     data: str
-    scores: Evaluation
+    scores: Scores
     model: str | None = None
     precision: str | None = None
     split: str | None = None
@@ -51,10 +51,10 @@ class EvalResult:
         return files
 
     def check(self, fail_under: float | None) -> None:
-        """Compares top-1 with ``--fail-under``.
+        """Compares top-1 or mAP with ``--fail-under``.
 
         Raises:
-            VerificationError: Top-1 is below it.
+            VerificationError: It is below that.
         """
         check_fail_under(self.scores, fail_under, name=f"{self.model or self.data}:")
 
@@ -68,7 +68,7 @@ class EvalResult:
         return head | {"split": self.split} | self.scores.to_dict() | seen_dict(self.scores) | tail
 
 
-def seen_dict(scores: Evaluation) -> dict[str, Any]:
+def seen_dict(scores: Scores) -> dict[str, Any]:
     """What the model has seen of the data, for JSON: null for a file of predictions."""
     return {"seen": scores.seen.to_dict() if scores.seen else None}
 

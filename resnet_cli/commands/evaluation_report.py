@@ -12,7 +12,7 @@ import torch
 
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.evaluation_set import EvaluationSet
-from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.error_targets import error_targets
@@ -21,6 +21,7 @@ from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.runs import is_run
 from resnet_cli.system.paths import make_dir
+from resnet_cli.task import TASKS
 from resnet_cli.text import counted, percent, percent_range
 from resnet_cli.version import __version__
 
@@ -28,7 +29,7 @@ from resnet_cli.version import __version__
 def write_report(
     model: Predictor[Any],
     images: EvaluationSet,
-    scores: Evaluation,
+    scores: Scores,
     *,
     out: Path | None,
     command: str,
@@ -72,7 +73,7 @@ def report_folder(model: Predictor[Any], images: EvaluationSet) -> Path | None:
 def _content(
     model: Predictor[Any],
     images: EvaluationSet,
-    scores: Evaluation,
+    scores: Scores,
     *,
     command: str,
     notes: Sequence[str],
@@ -101,7 +102,7 @@ def _content(
     )
 
 
-def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> list[tuple[str, str, str]]:
+def _facts(model: Predictor[Any], images: EvaluationSet, scores: Scores) -> list[tuple[str, str, str]]:
     about = model.provenance
     data = about.get("data")
     trained = data if isinstance(data, dict) else {}
@@ -125,12 +126,13 @@ def _facts(model: Predictor[Any], images: EvaluationSet, scores: Evaluation) -> 
     return [fact for fact in facts if fact[1]]
 
 
-def _scored_apart(scores: Evaluation) -> list[tuple[str, str, str]]:
+def _scored_apart(scores: Scores) -> list[tuple[str, str, str]]:
     if scores.seen is None or scores.seen.scores is None:
         return []
     apart = scores.seen.scores
-    top1 = f"top-1 {percent(apart.top1.value)} ({percent_range(apart.top1.low, apart.top1.high)})"
-    return [("scored separately", f"{counted(apart.num_images, 'image')}: {top1}", "seen in training")]
+    name, score = TASKS[apart.task].score_name, apart.score
+    shown = f"{name} {percent(score.value)} ({percent_range(score.low, score.high)})"
+    return [("scored separately", f"{counted(apart.num_images, 'image')}: {shown}", "seen in training")]
 
 
 def _split_name(split: str) -> str:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli.evaluation.intervals import Interval, Z, around
 from resnet_cli.evaluation.scores import Evaluation
@@ -14,7 +15,7 @@ from resnet_cli.evaluation.scores import Evaluation
 #: Significance level: a p-value below it counts as a difference.
 SIGNIFICANCE = 0.05
 #: Quantile of the normal distribution for a statistical power of 80 %, at which the needed number of images is named.
-_Z_POWER = 0.8416212335729143
+Z_POWER = 0.8416212335729143
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +63,12 @@ class Comparison:
             return None
         # With several comparisons, each one needs a smaller p-value.
         z = Z if self.num_compared == 1 else _z_of(SIGNIFICANCE / self.num_compared)
-        needed = (z * math.sqrt(apart) + _Z_POWER * math.sqrt(max(0.0, apart - gap**2))) ** 2 / gap**2
+        needed = (z * math.sqrt(apart) + Z_POWER * math.sqrt(max(0.0, apart - gap**2))) ** 2 / gap**2
         return max(num + 1, math.ceil(needed)) if not self.is_distinguishable else math.ceil(needed)
+
+    def in_words(self) -> str:
+        """The difference, and how likely it is by chance."""
+        return f"{100 * self.difference.value:+.1f} points, p = {self.p_value:.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -96,11 +101,15 @@ def compare_evaluations(first: Evaluation, second: Evaluation, *, num_compared: 
     Raises:
         ValueError: The images are not the same.
     """
-    from scipy.stats import binomtest
-
     if first.names != second.names:
         raise ValueError("the two models were evaluated on different images")
-    one, other = first.is_right, second.is_right
+    return compare_rights(first.is_right, second.is_right, num_compared=num_compared)
+
+
+def compare_rights(one: NDArray[np.bool_], other: NDArray[np.bool_], *, num_compared: int = 1) -> Comparison:
+    """Compares which images two models classify correctly, both [n]; see :func:`compare_evaluations`."""
+    from scipy.stats import binomtest
+
     only_first, only_second = int((one & ~other).sum()), int((~one & other).sum())
     num, num_apart = len(one), only_first + only_second
     shares = (only_first + 1) / (num + 2), (only_second + 1) / (num + 2)

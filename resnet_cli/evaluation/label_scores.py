@@ -147,6 +147,11 @@ class LabelEvaluation(Summarized):
         """Name and value of the main metric, with its 95 % interval; NaN, from 0 to 1, if there is no mAP."""
         return "mAP", self.intervals.get("map", Interval(math.nan if self.map is None else self.map, 0.0, 1.0))
 
+    @property
+    def score(self) -> float | None:
+        """The main metric, in [0, 1]: :attr:`map`."""
+        return self.map
+
     @cached_property
     def ranking(self) -> Ranking:
         """ROC-AUC and average precision of each class; NaN without a known positive or a known negative."""

@@ -121,6 +121,11 @@ class Evaluation(Summarized):
         """Name and value of the main metric, with its 95 % interval."""
         return "top-1", self.top1_interval
 
+    @property
+    def score(self) -> float:
+        """The main metric, in [0, 1]."""
+        return self.top1
+
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted class of each image, [n]."""

@@ -25,7 +25,7 @@ from resnet_cli.data.inspection.used_images import (
     look_alike,
 )
 from resnet_cli.data.split_files import SplitRow, read_split_csv, to_row
-from resnet_cli.evaluation.intervals import Interval
+from resnet_cli.evaluation.scores_apart import ScoresApart
 from resnet_cli.runs import find_run_folder
 from resnet_cli.text import counted
 
@@ -174,30 +174,6 @@ def with_run_splits(dataset: Dataset, found: Recognized) -> Dataset:
 def has_splits(dataset: Dataset) -> bool:
     """Whether the source of a data set has splits of its own."""
     return any(item.split != "train" for item in dataset.items)
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoresApart:
-    """Scores on images that a model has seen.
-
-    Attributes:
-        num_images: Number of these images.
-        top1: Top-1 with its 95 % interval.
-        loss: Mean cross-entropy in nats.
-    """
-
-    num_images: int
-    top1: Interval
-    loss: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "num_images": self.num_images,
-            "top1": self.top1.value,
-            "top1_interval": [self.top1.low, self.top1.high],
-            "loss": self.loss,
-        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,14 @@ from typing import Any
 
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.evaluation.fail_under import check_fail_under
-from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.runs import EpochRecord, RunFolder
+from resnet_cli.task import TASKS
 from resnet_cli.text import Summarized, duration, percent
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.plan import Plan
@@ -45,34 +46,35 @@ class FinetuneResult(Summarized):
     plan: Plan
     history: tuple[EpochRecord, ...]
     best: EpochRecord
-    val: Evaluation
-    test: Evaluation | None
+    val: Scores
+    test: Scores | None
     seconds: float
     retention: Retention | None = None
     threads: Sequence[Sequence[int]] = ()
 
     def summary(self) -> dict[str, str]:
         """The run and its main metrics."""
-        test = {} if self.test is None else {"test top-1": percent(self.test.top1)}
+        name, val = self.val.main
+        test = {} if self.test is None else {f"test {name}": percent(self.test.main[1].value)}
         return {
             "run": str(self.run.path),
             "mode": self.plan.mode,
             "classes": f"{len(self.model.classes):,}",
-            "validation top-1": percent(self.val.top1),
+            f"validation {name}": percent(val.value),
             **test,
             "time": duration(self.seconds),
         }
 
     @property
-    def final(self) -> Evaluation:
+    def final(self) -> Scores:
         """The evaluation to report: that of the test split if there is one, otherwise of the validation split."""
         return self.test or self.val
 
     def check(self, least: float | None) -> None:
-        """Compares top-1 of the reported split with the least that is required.
+        """Compares the main score of the reported split with the least that is required.
 
         Raises:
-            VerificationError: Top-1 is below ``least``.
+            VerificationError: It is below ``least``.
         """
         name = f"{self.run.path}: {'test' if self.test else 'validation'}"
         hint = f"see where it is wrong: resnet-cli eval {self.run.path}"
@@ -80,6 +82,7 @@ class FinetuneResult(Summarized):
 
     def to_dict(self) -> dict[str, Any]:
         """The summary that ``finetune --json`` prints."""
+        key = TASKS[self.val.task].score
         return {
             "schema_version": SCHEMA_VERSION,
             "run": str(self.run.path),
@@ -94,8 +97,8 @@ class FinetuneResult(Summarized):
             "epochs": max(record.epoch for record in self.history),
             "threads": [list(since) for since in self.threads],
             "best_epoch": self.best.epoch,
-            "val_top1": self.val.top1,
-            "test_top1": self.test.top1 if self.test else None,
+            f"val_{key}": self.val.score,
+            f"test_{key}": self.test.score if self.test else None,
             "old_classes": dataclasses.asdict(self.retention) if self.retention else None,
             "seconds": round(self.seconds, 3),
         }

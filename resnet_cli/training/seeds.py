@@ -17,6 +17,7 @@ from resnet_cli.config.base import Resolved
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import refuse_existing
+from resnet_cli.task import TASKS
 from resnet_cli.training.carry_out import run_plan
 from resnet_cli.training.events import OnEvent, PlanMade
 from resnet_cli.training.plan import Plan, make_plan
@@ -97,8 +98,8 @@ def remark(results: Sequence[FinetuneResult]) -> str | None:
 
 
 def spread(results: Sequence[FinetuneResult]) -> Spread:
-    """Spread of top-1 on the test split if there is one, otherwise on the validation split."""
-    values = [result.final.top1 for result in results]
+    """Spread of the main score on the test split if there is one, otherwise on the validation split."""
+    values = [result.final.main[1].value for result in results]
     std = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.fmean(values), std, min(values), max(values))
 
@@ -108,6 +109,6 @@ def to_dict(results: Sequence[FinetuneResult]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "varies": "split" if results[0].plan.draws_split else "training",
-        "top1": dataclasses.asdict(spread(results)),
+        TASKS[results[0].final.task].score: dataclasses.asdict(spread(results)),
         "runs": [result.to_dict() for result in results],
     }
