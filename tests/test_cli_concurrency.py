@@ -45,7 +45,7 @@ def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_narrow(patch)
         patch.chdir(folder)
         patch.setenv("RESNET_CLI_CACHE", str(folder / "cache"))
-        patch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
+        patch.setattr("resnet_cli.reporting.single_label_report.overlays", lambda *_, **__: {})
         shutil.make_archive("colours", "zip", photos.parent, photos.name)
         for name, values in TRAININGS.items():
             finetune(data="colours.zip", out=Path("runs", name), **TINY | values)

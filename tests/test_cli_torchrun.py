@@ -27,8 +27,9 @@ pytest_plugins = ["support.small_runs"]
 #: The command with a narrow network and without plots.
 SCRIPT = f"""{NARROW}
 from resnet_cli.cli import main
+from resnet_cli.reporting import single_label_report
 from resnet_cli.training import report
-report.overlays = lambda *_, **__: {{}}
+single_label_report.overlays = lambda *_, **__: {{}}
 report.write_report_files = lambda *_, **__: None
 main()
 """

@@ -40,7 +40,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinetuneResult
         patch.chdir(folder)
         patch.setenv("RESNET_CLI_CACHE", str(folder / "cache"))
         patch.setattr(network_module, "_stage", stage)
-        patch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
+        patch.setattr("resnet_cli.reporting.single_label_report.overlays", lambda *_, **__: {})
         patch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
         values = {**DIGITS, "mode": "frozen", "solver": "sgd", "epochs": 2, "seed": 5, "seeds": 3}
         values["out"] = folder / "three"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -47,9 +47,7 @@ def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width
     return [*blocks, *_coverage(scores, target)]
 
 
-def comparison_tables(
-    found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison]
-) -> list[RenderableType]:
+def comparison_tables(found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Any]) -> list[RenderableType]:
     """Several models side by side, and whether their differences are significant.
 
     Args:

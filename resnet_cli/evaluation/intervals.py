@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -52,6 +53,11 @@ def wilson(num_right: int, num: int) -> Interval:
 def around(value: float, low: float, high: float, *, least: float = 0.0, most: float = 1.0) -> Interval:
     """An interval that contains its value and is clipped to the range of the metric."""
     return Interval(float(value), float(min(value, max(least, low))), float(max(value, min(most, high))))
+
+
+def ends(interval: Interval) -> list[float | None]:
+    """The ends for JSON; the upper end of the loss of a single image is unknown."""
+    return [interval.low, interval.high if math.isfinite(interval.high) else None]
 
 
 def bootstrap(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.comparison import SIGNIFICANCE, Z_POWER, Comparison, compare_rights
 from resnet_cli.evaluation.intervals import Interval, Z
 from resnet_cli.evaluation.label_intervals import difference, interval
-
-if TYPE_CHECKING:
-    from resnet_cli.evaluation.label_scores import LabelEvaluation
+from resnet_cli.evaluation.label_scores import LabelEvaluation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.evaluation.label_calibration import cross_entropies, squared_errors
 from resnet_cli.evaluation.label_intervals import interval, sample_counts, sample_ratios
-
-if TYPE_CHECKING:
-    from resnet_cli.evaluation.label_scores import LabelEvaluation
+from resnet_cli.evaluation.label_predictions import LabelPredictions
+from resnet_cli.evaluation.label_ranking import ImageRanking
+from resnet_cli.evaluation.label_resampling import Sampled
 
 #: Name -> what is summed over the images, and what this sum is divided by the sum of, [n] each.
 Ratios: TypeAlias = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
-def image_ratios(scores: LabelEvaluation) -> Ratios:
+def image_ratios(scores: LabelPredictions, ranking: ImageRanking) -> Ratios:
     """The metrics that are a sum over images divided by another.
 
     Hamming loss, cross-entropy and Brier score are means over known values; the metrics of the ranking are means over
     the images with a known value, the one-error over those with a label.
     """
     num_known, scored = scores.is_known.sum(axis=1).astype(np.float64), scores.is_scored.astype(np.float64)
-    ranking, with_labels = scores.image_ranking, (scores.targets == 1).any(axis=1).astype(np.float64)
+    with_labels = (scores.targets == 1).any(axis=1).astype(np.float64)
     return {
         "hamming_loss": (scores.is_wrong.sum(axis=1).astype(np.float64), num_known),
         "coverage_error": (np.nan_to_num(ranking.coverage), scored),
@@ -39,18 +39,18 @@ def image_ratios(scores: LabelEvaluation) -> Ratios:
     }
 
 
-def figure_intervals(scores: LabelEvaluation) -> dict[str, Interval]:
+def figure_intervals(scores: LabelPredictions, ranked: Mapping[str, Sampled], ratios: Ratios) -> dict[str, Interval]:
     """Every metric that has an interval, by its name in JSON; ``macro_f1`` and the like for the averages."""
     positives = scores.targets == 1
     supports, with_labels = positives.sum(axis=0).tolist(), [int(positives.any(axis=1).sum())]
-    sampled = scores.sampled | sample_counts(scores.targets, scores.predicted)
+    sampled = {**ranked} | sample_counts(scores.targets, scores.predicted)
     found = {
         name: interval(one, with_labels if name.startswith("micro") else supports)
         for name, one in sampled.items()
         if name != "average_precision"
     }
     found["exact_match"] = wilson(int(scores.is_right.sum()), scores.num_scored)
-    for name, one in sample_ratios(scores.ratios, scores.targets.size).items():
+    for name, one in sample_ratios(ratios, scores.targets.size).items():
         most = {"loss": math.inf, "coverage_error": float(len(scores.classes))}.get(name, 1.0)
         found[name] = interval(one, [scores.num_scored], most=most)
     return {name: one for name, one in found.items() if one is not None}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.evaluation.label_intervals import interval, sample_ranking
+from resnet_cli.evaluation.label_predictions import LabelPredictions
 from resnet_cli.evaluation.label_resampling import MAX_CELLS
 from resnet_cli.evaluation.ranking import mean_known, rank_known_classes
-
-if TYPE_CHECKING:
-    from resnet_cli.evaluation.label_scores import LabelEvaluation
 
 #: With more groups their mAP has no interval: each takes at least 20 ms.
 MAX_GROUPS = 100
@@ -54,7 +52,7 @@ class LabelSlice:
         }
 
 
-def score_label_slices(scores: LabelEvaluation) -> tuple[LabelSlice, ...]:
+def score_label_slices(scores: LabelPredictions) -> tuple[LabelSlice, ...]:
     """Scores each group; the lowest mAP comes first, then the lowest exact match; groups without mAP come last.
 
     Groups without any known value are omitted.

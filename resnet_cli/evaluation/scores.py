@@ -22,7 +22,7 @@ from resnet_cli.evaluation.calibration import (
 )
 from resnet_cli.evaluation.class_scores import ClassScores, occurs
 from resnet_cli.evaluation.coverage import CoverageRow, risk_coverage
-from resnet_cli.evaluation.intervals import Interval, bootstrap, wilson
+from resnet_cli.evaluation.intervals import Interval, bootstrap, ends, wilson
 from resnet_cli.evaluation.ranking import MAX_CELLS, Ranking, macro_roc_auc, mean_known, rank_classes
 from resnet_cli.evaluation.slices import SliceScores, score_slices
 from resnet_cli.task import TaskName
@@ -291,7 +291,7 @@ class Evaluation(Summarized):
         unfamiliar = self.unfamiliar_interval
         return {
             **{name: getattr(self, name) for name in _FIGURES},
-            "intervals": {name: _ends(interval) for name, interval in self.intervals.items()},
+            "intervals": {name: ends(interval) for name, interval in self.intervals.items()},
             "macro": dataclasses.asdict(self.macro),
             "weighted": dataclasses.asdict(self.weighted),
             "per_class": {name: self._class_dict(label) for label, name in enumerate(self.classes)},
@@ -303,14 +303,14 @@ class Evaluation(Summarized):
                 "after": self.calibration.to_dict(),
             },
             "risk_coverage": [row.to_dict() for row in self.risk_coverage],
-            "unfamiliar": None if unfamiliar is None else {"share": unfamiliar.value, "interval": _ends(unfamiliar)},
+            "unfamiliar": None if unfamiliar is None else {"share": unfamiliar.value, "interval": ends(unfamiliar)},
             "slices": None if self.groups is None else [one.to_dict() for one in self.slices],
         }
 
     def _class_dict(self, label: int) -> dict[str, Any]:
         recall = self.recall_interval(label)
         return dataclasses.asdict(self.per_class[label]) | {
-            "recall_interval": None if recall is None else _ends(recall),
+            "recall_interval": None if recall is None else ends(recall),
             "roc_auc": _known(self.ranking.roc_auc[label]),
             "average_precision": _known(self.ranking.average_precision[label]),
         }
@@ -318,8 +318,3 @@ class Evaluation(Summarized):
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _ends(interval: Interval) -> list[float | None]:
-    """The ends for JSON; the upper end of the loss of a single image is unknown."""
-    return [interval.low, interval.high if math.isfinite(interval.high) else None]

@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thirds of the time of so small a run; the session's runs draw theirs."""
-    monkeypatch.setattr("resnet_cli.training.report.overlays", lambda *_, **__: {})
+    monkeypatch.setattr("resnet_cli.reporting.single_label_report.overlays", lambda *_, **__: {})
     monkeypatch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
 
 
