@@ -20,6 +20,7 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ImageError
 from resnet_cli.images import BIT_DEPTH, Pixels
+from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.reliability import ValidationResults, is_unfamiliar
 from resnet_cli.model.rules import Rule, choose_labels
 from resnet_cli.task import TaskName
@@ -137,6 +138,7 @@ class Predictor(Protocol[Prepared]):
         reliability: Its results on its validation split; None for weights of other programs.
         task: Whether an image has one label or any number.
         thresholds: The least probability at which each class is predicted, [k]; multi-label only.
+        scaling: The scale and shift of each class's logits that its head contains; None if it was not calibrated.
         has_novelty: Whether outputs tell how unlike the training images an image is.
         has_features: Whether outputs include the backbone's features.
         has_heatmap: Whether :meth:`heatmap` is available.
@@ -155,6 +157,7 @@ class Predictor(Protocol[Prepared]):
     reliability: ValidationResults | None = None
     task: TaskName = "single-label"
     thresholds: tuple[float, ...] = ()
+    scaling: LabelScaling | None = None
     has_novelty: bool = False
     has_features: bool = False
     has_heatmap: bool = False

@@ -91,6 +91,7 @@ class TorchPredictor(Predictor[Pixels]):
         self.temperature = model.temperature
         self.task = model.task
         self.thresholds = model.thresholds
+        self.scaling = model.scaling
         self.provenance = model.provenance
         self.reliability = model.reliability
         self.precision = compute.precision

@@ -27,6 +27,7 @@ from sklearn.metrics import (
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.evaluation.scoring import score_labels
+from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.task import UNKNOWN
 
 Cells = tuple[NDArray[np.float32], NDArray[np.int8]]
@@ -194,7 +195,7 @@ def test_calibration_before_scaling_is_undone_and_chance_explains_calibrated_pro
     rng = np.random.default_rng(0)
     probs = rng.beta(1, 4, size=(800, 3)).astype(np.float32)
     targets = (rng.random(probs.shape) < probs).astype(np.int8)
-    found = dataclasses.replace(scored(probs, targets), scaling=(np.full(3, 0.5), np.full(3, 1.0)))
+    found = dataclasses.replace(scored(probs, targets), scaling=LabelScaling((0.5,) * 3, (1.0,) * 3))
     assert found.ece <= found.calibration.chance_ece
     assert found.uncalibrated is not None and found.uncalibrated.ece > found.uncalibrated.chance_ece
     assert sum(one.num for one in found.calibration.bins) == targets.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,7 @@ def squared_errors(probs: NDArray[np.floating[Any]], targets: NDArray[np.int8]) 
     return found
 
 
-def unscaled(
-    probs: NDArray[np.floating[Any]], scale: NDArray[np.float64], shift: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def unscaled(probs: NDArray[np.floating[Any]], scale: Sequence[float], shift: Sequence[float]) -> NDArray[np.float32]:
     """The probabilities before each class's logits were scaled and shifted, [n x k].
 
     Args:
@@ -106,7 +105,7 @@ def unscaled(
     """
     exact = probs.astype(np.float64)
     logits = np.log(np.maximum(exact, TINY)) - np.log(np.maximum(1 - exact, _TINY_REST))
-    return TASKS["multi-label"].probs((logits - shift) / scale).astype(np.float32)
+    return TASKS["multi-label"].probs((logits - np.array(shift)) / np.array(scale)).astype(np.float32)
 
 
 def _chance_ece(nums: NDArray[np.float64], sums: NDArray[np.float64], *, seed: int = 0) -> float:

@@ -18,6 +18,7 @@ from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.evaluation.label_calibration import cross_entropies
 from resnet_cli.evaluation.label_mistakes import Mistakes, worst_mistakes
 from resnet_cli.evaluation.scores import Tta
+from resnet_cli.model.label_reliability import LabelScaling, is_predicted
 from resnet_cli.task import TaskName
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class LabelPredictions:
             never predicted.
         tta: Test-time augmentation that the probabilities were computed with.
         novelty: How unlike the training images each image is, float32 [n]; None if the model cannot tell.
-        scaling: Scale and shift of each class's logit that calibrated the model, each [k]; None without calibration.
+        scaling: Scale and shift of each class's logits that calibrated the model; None without calibration.
         is_unfamiliar: Whether each image is unlike the training images, bool [n]; None if the model cannot tell.
         groups: Group of each image, [n]; None without grouping.
         seen: Images of the data that the model has seen in its training; None if this was not asked.
@@ -54,7 +55,7 @@ class LabelPredictions:
     thresholds: NDArray[np.float64]
     tta: Tta = "none"
     novelty: NDArray[np.float32] | None = None
-    scaling: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    scaling: LabelScaling | None = None
     is_unfamiliar: NDArray[np.bool_] | None = None
     groups: tuple[str, ...] | None = None
     seen: SeenImages | None = None
@@ -92,8 +93,7 @@ class LabelPredictions:
     @cached_property
     def predicted(self) -> NDArray[np.bool_]:
         """Whether each label is predicted: its probability reaches the threshold of its class, [n x k]."""
-        # As float32, in which `predict` and exported files compare too.
-        return np.asarray(self.probs >= self.thresholds.astype(np.float32))
+        return is_predicted(self.probs, self.thresholds.tolist())
 
     @cached_property
     def is_wrong(self) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from resnet_cli.evaluation.calibration import losses
 from resnet_cli.evaluation.class_scores import score_classes
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.thresholds import DEFAULT_THRESHOLD
+from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.task import TaskName
 
 #: The scores of a model of either task: :class:`Evaluation` or :class:`LabelEvaluation`. ``Any`` stands for the second:
@@ -97,6 +97,10 @@ class Calibrated(Protocol):
     def thresholds(self) -> tuple[float, ...]:
         """The least probability at which each class is predicted, [k]; multi-label only."""
 
+    @property
+    def scaling(self) -> LabelScaling | None:
+        """Scale and shift of each class's logits that calibrated the model; multi-label only."""
+
 
 def score_task(
     task: TaskName,
@@ -123,8 +127,8 @@ def score_task(
     if task == "single-label":
         scores = score(probs, targets.astype(np.int64), classes, names)
         return dataclasses.replace(scores, temperature=calibrated.temperature)
-    thresholds = calibrated.thresholds or (DEFAULT_THRESHOLD,) * len(classes)
-    return score_labels(probs, targets.astype(np.int8), classes, names, thresholds=thresholds)
+    found = score_labels(probs, targets.astype(np.int8), classes, names, thresholds=calibrated.thresholds)
+    return dataclasses.replace(found, scaling=calibrated.scaling)
 
 
 def _top5(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -38,6 +38,7 @@ class ExportedModel(Predictor[Any], abc.ABC):
         self.temperature = metadata.temperature
         self.task = metadata.task
         self.thresholds = metadata.thresholds
+        self.scaling = metadata.scaling
         self.provenance = metadata.provenance
         self.reliability = metadata.reliability
         self.precision = metadata.precision
