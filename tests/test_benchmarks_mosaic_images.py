@@ -31,7 +31,7 @@ def pool(count: int) -> dict[str, list[bytes]]:
 def test_labels_are_the_classes_of_the_four_images_and_no_image_is_used_twice(tmp_path: Path) -> None:
     sizes = {"train": 12, "val": 6, "test": 12}
     table = write_mosaics({"train": pool(40), "test": pool(40)}, tmp_path / "data", sizes)
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
     assert [row["split"] for row in rows] == [split for split, count in sizes.items() for _ in range(count)]
     used: dict[str, set[tuple[int, ...]]] = {"train": set(), "val": set(), "test": set()}
     for row in rows:
