@@ -1,0 +1,176 @@
+"""Multi-label training on mosaics of CIFAR-10: against scikit-learn, against the single-label head, and its promises.
+
+    RESNET_CLI_ASSETS=... python -m benchmarks.mosaics
+
+``finetune --mode frozen`` and ``eval --target-precision 90%``, as a user runs them, on the data of
+``benchmarks.mosaic_images`` at 128 px; then scikit-learn's one-vs-rest logistic regression on the same features, with
+the penalty of the highest mAP on the same validation split; then the time to fit both kinds of head to the same
+features. Features are cached after the first run (two to ten minutes on two cores).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+
+from resnet_cli.config.base import resolve
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.data.dataset import Split
+from resnet_cli.heads.logistic import Rows
+from resnet_cli.training.assembly import start_network
+from resnet_cli.training.distributed import SINGLE_PROCESS
+from resnet_cli.training.events import ignore
+from resnet_cli.training.plan import Plan, make_plan
+from resnet_cli.training.split_features import split_features
+from resnet_cli.training.task_head import fit_linear_head
+
+from .mosaic_images import SIZES, read_pools, write_mosaics
+from .processes import finetune, run
+from .setting import Setting, alone
+from .table import Row, show, spread
+
+IMAGE_SIZE_PX = 128
+#: With --quick, which only checks that everything runs.
+QUICK_SIZES = {"train": 60, "val": 40, "test": 40}
+#: scikit-learn's C, the inverse of the penalty times the number of images.
+INVERSE_PENALTIES = 10.0 ** np.arange(-4.5, -1.0, 0.25)
+TARGET_PRECISION = 0.9
+#: Classes with fewer positives in validation are not part of the promise.
+MIN_POSITIVES = 100
+#: Level of the intervals of the test split, as of the bounds of the thresholds.
+DOUBT = 0.05
+#: Pairs of fits.
+ROUNDS = 7
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """All rows: the score, the time and the promised precision."""
+    sizes = QUICK_SIZES if setting.quick else SIZES
+    table = write_mosaics(read_pools(setting.assets / "cifar10-jpeg.tar.gz"), setting.empty(), sizes)
+    flags = ("--mode", "frozen", "--image-size", str(IMAGE_SIZE_PX), "--weights", str(setting.weights))
+    out = setting.empty()
+    finetune(table, *flags, env=dict(os.environ), out=out)
+    command = ("resnet-cli", "eval", str(out), "--split", "test", "--json", "--target-precision")
+    found = json.loads(run(*command, f"{TARGET_PRECISION:.0%}", env=dict(os.environ))[2])
+    plan = plan_for(table, setting)
+    parts = features(plan)
+    yield score(found, parts)
+    yield fit_time(plan, plan_for(with_one_label(table), setting), parts, rounds=2 if setting.quick else ROUNDS)
+    yield from promises(found, parts)
+
+
+def plan_for(table: Path, setting: Setting) -> Plan:
+    """The plan of a frozen training on a table."""
+    values = {"data": str(table), "weights": str(setting.weights), "mode": "frozen", "image_size": IMAGE_SIZE_PX}
+    return make_plan(resolve(FinetuneConfig, values))
+
+
+def features(plan: Plan) -> Mapping[Split, Rows]:
+    """The features of all splits, which the command has left in the cache."""
+    return split_features(
+        plan,
+        start_network(plan),
+        ("train", "val", "test"),
+        distributed=SINGLE_PROCESS,
+        on_progress=lambda done, total: None,
+    )
+
+
+def with_one_label(table: Path) -> Path:
+    """The same table with one label for each image, drawn among its labels."""
+    rng = np.random.default_rng(0)
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    single = table.with_name("single.csv")
+    with single.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "label", "split"))
+        writer.writerows((row["path"], rng.choice(row["labels"].split(";")), row["split"]) for row in rows)
+    return single
+
+
+def score(found: Mapping[str, Any], parts: Mapping[Split, Rows]) -> Row:
+    """Macro mAP on the test split minus that of scikit-learn, in percentage points."""
+    ours, (theirs, inverse) = 100 * found["map"], reference(parts)
+    details = {"ours %": ours, "scikit-learn %": theirs, "C": f"{inverse:.2g}", "n": len(parts["test"][1])}
+    return Row("mosaics, frozen: test mAP over scikit-learn's", ours - theirs, "points", at_least=-0.2, details=details)
+
+
+def reference(parts: Mapping[Split, Rows]) -> tuple[float, float]:
+    """Test mAP in percent of scikit-learn's one-vs-rest logistic regression, and its C."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import average_precision_score
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    numbers = {split: (rows[0].float().numpy(), rows[1].numpy()) for split, rows in parts.items()}
+    tried = []
+    for inverse in INVERSE_PENALTIES.tolist():
+        solver = OneVsRestClassifier(LogisticRegression(C=inverse, max_iter=1000))
+        model = make_pipeline(StandardScaler(), solver).fit(*numbers["train"])
+        val, test = (
+            average_precision_score(numbers[split][1], model.predict_proba(numbers[split][0]))
+            for split in ("val", "test")
+        )
+        tried.append((val, 100 * test, inverse))
+    return max(tried)[1:]
+
+
+def fit_time(several: Plan, single: Plan, parts: Mapping[Split, Rows], *, rounds: int) -> Row:
+    """Time to fit the multi-label head relative to the single-label head, penalties and validation included."""
+    one_label = features(single)
+    spent: dict[str, list[float]] = {"several": [], "single": []}
+    for _ in range(rounds):
+        for name, plan, rows in (("several", several, parts), ("single", single, one_label)):
+            began = time.perf_counter()
+            fit_linear_head(plan, rows["train"], rows["val"], ignore)
+            spent[name].append(time.perf_counter() - began)
+    ratios = [ours / theirs for ours, theirs in zip(spent["several"], spent["single"], strict=True)]
+    details = {f"{name}_s": statistics.median(seconds) for name, seconds in spent.items()} | spread(ratios)
+    what = "mosaics, frozen: time of the head relative to one label per image"
+    return Row(what, statistics.median(ratios), "x", at_most=1.1, details=details)
+
+
+def promises(found: Mapping[str, Any], parts: Mapping[Split, Rows]) -> Iterator[Row]:
+    """How many classes have the promised precision on the test split, and one row per class."""
+    num_val = (parts["val"][1] == 1).sum(dim=0).tolist()
+    rows = []
+    for (name, scores), positives in zip(found["per_class"].items(), num_val, strict=True):
+        if positives < MIN_POSITIVES:
+            continue
+        predicted, right = scores["num_predicted"], scores["num_right"]
+        details = {"predicted": predicted, "right": right, "recall %": 100 * scores["recall"], "val": positives}
+        if not predicted:
+            rows.append(Row(f"mosaics: precision of '{name}'", None, "%", details=details))
+            continue
+        # One-sided Clopper-Pearson: the highest precision that makes so few right ones no rarer than DOUBT.
+        highest = 1.0 if right == predicted else float(beta.ppf(1 - DOUBT, right + 1, predicted - right))
+        details["at most %"] = 100 * highest
+        rows.append(Row(f"mosaics: precision of '{name}'", 100 * right / predicted, "%", details=details))
+    holds = [row for row in rows if row.value is not None and row.details["at most %"] >= 100 * TARGET_PRECISION]
+    reached = sum(row.value is not None and row.value >= 100 * TARGET_PRECISION for row in rows)
+    never = sum(row.value is None for row in rows)
+    what = f"mosaics: classes with a precision of {TARGET_PRECISION:.0%} within the interval of the test split"
+    details = {"classes": len(rows), "reached": reached, "never predicted": never}
+    yield Row(what, float(len(holds) + never), "", at_least=len(rows), details=details)
+    yield from rows
+
+
+def main() -> None:
+    """Prints the rows."""
+    with alone(keeps_cache=True) as setting:
+        show(measure(setting))
+
+
+if __name__ == "__main__":
+    main()
