@@ -64,6 +64,7 @@ MEASUREMENTS = (
     Measurement("unknown", "unknown:measure", in_quick=False),
     Measurement("accuracy", "training:on_accuracy", in_quick=False),
     Measurement("head", "head:measure", in_quick=False),
+    Measurement("mosaics", "mosaics:measure", in_quick=False),
     Measurement("cifar-60000", "main_job:measure_all_cifar", in_quick=False),
     Measurement("gpu-training", "gpu:on_training", "gpu"),
     Measurement("gpu-inference", "gpu:on_inference", "gpu"),
