@@ -95,14 +95,14 @@ def to_dict(prediction: Prediction, layout: Layout = ROWS, *, made_by: str = "")
 def to_cells(prediction: Prediction, layout: Layout = ROWS, *, made_by: str = "") -> list[object]:
     """A prediction as cells of CSV: numbers with six digits, the classes as a JSON object, empty for None.
 
-    Labels are joined by ``;``. The cell is empty if no label was chosen, and ``unknown`` if the image was not
-    classified.
+    Labels are joined by ``;``. Only where a model chose no label is the cell empty: it is ``unknown`` if the image was not
+    classified, or cannot be read.
     """
     values = to_dict(prediction, layout, made_by=made_by)
     for column in {"prob", "novelty"} & values.keys():
         values[column] = None if values[column] is None else _digits(values[column])
     if "labels" in values:
-        values["labels"] = UNKNOWN if prediction.unknown is not None else join_labels(values["labels"] or ())
+        values["labels"] = UNKNOWN if values["labels"] is None else join_labels(values["labels"])
         values["probs"] = LABEL_SEPARATOR.join(map(_digits, values["probs"] or ()))
     if "topk" in values:
         values["topk"] = json.dumps(dict(prediction.topk), ensure_ascii=False) if prediction.topk else None

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from resnet_cli.model.label_reliability import LabelReliability
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.network import NUM_FEATURES, ResNet50
 from resnet_cli.model.reliability import Reliability
@@ -60,6 +61,24 @@ def telling_model() -> Model:
     limit = np.float32(ranked[widest : widest + 2].mean())
     known = dataclasses.replace(model.reliability, novelty=np.full_like(model.reliability.novelty, limit))
     return dataclasses.replace(model, reliability=known)
+
+
+def labels_model() -> Model:
+    """The same model for any number of labels per image: some of the images have several of them, and others none."""
+    model = telling_model()
+    assert model.exemplars is not None and model.reliability is not None
+    rng, novelty = np.random.default_rng(0), model.reliability.novelty
+    shape = len(novelty), len(CLASSES)
+    known = LabelReliability(rng.random(shape, np.float32), rng.integers(0, 2, shape).astype(np.int8), novelty)
+    labels = torch.nn.functional.one_hot(model.exemplars.labels, len(CLASSES)).to(torch.int8)
+    return dataclasses.replace(
+        model,
+        task="multi-label",
+        temperature=1.0,
+        thresholds=(0.6, 0.52, 0.62),
+        reliability=known,
+        exemplars=dataclasses.replace(model.exemplars, labels=labels),
+    )
 
 
 def squares_of(image: Image.Image) -> torch.Tensor:

@@ -119,7 +119,7 @@
       title.textContent = "none of them";
     }
     for (const { label, prob } of found) {
-      const chip = make("span", "", "chip");
+      const chip = make("span", "", "found");
       chip.append(make("bdi", label), " ", make("span", percent(prob), "prob"));
       title.append(chip);
     }
