@@ -29,7 +29,8 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.heads import logistic
 from resnet_cli.heads.logistic import Candidate, Rows
-from resnet_cli.heads.probabilities import head_probs, loss_and_top1
+from resnet_cli.heads.objectives import loss_and_top1
+from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50, make_head
 from resnet_cli.model.weights import find_weights, load_backbone
@@ -133,7 +134,7 @@ def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
         ]
         seconds = time.perf_counter() - began
         chosen = [logistic.choose(path) for path in paths]
-        coarse = [max(path, key=lambda found: (found.val_top1, -found.val_loss)) for path in paths]
+        coarse = [max(path, key=lambda found: (found.val_score, -found.val_loss)) for path in paths]
         for name, heads in (("val loss", chosen), ("val top1", coarse)):
             scores = [top1(found.head, task.test) for found, task in zip(heads, tasks, strict=True)]
             yield to_row(f"L-BFGS, floor {floor:g}, by {name}", tasks, scores, seconds)

@@ -34,7 +34,8 @@ from resnet_cli.evaluation.coverage import coverage_from, risk_coverage
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score
-from resnet_cli.heads.probabilities import head_probs, loss_and_top1
+from resnet_cli.heads.objectives import loss_and_top1
+from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, make_head
 from resnet_cli.preprocess import Preprocess

@@ -21,7 +21,8 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DivergedError, Interrupted, VerificationError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.heads.probabilities import Validation, head_probs
+from resnet_cli.heads.objectives import Validation
+from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import predict

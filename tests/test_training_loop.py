@@ -13,7 +13,7 @@ from support.running import COMPUTE, scored, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
-from resnet_cli.heads.probabilities import Validation
+from resnet_cli.heads.objectives import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone

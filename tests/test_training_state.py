@@ -16,7 +16,7 @@ from support.running import COMPUTE, tolerance
 from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
-from resnet_cli.heads.probabilities import Validation, validate
+from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.training.averaging import WeightAverage
@@ -97,7 +97,7 @@ class Way:
         def validate_network() -> Validation:
             network.eval()
             with torch.no_grad():
-                return validate(network(IMAGES).softmax(dim=1), LABELS)
+                return OBJECTIVES["single-label"].validate(network(IMAGES).softmax(dim=1), LABELS)
 
         return TrainingTask(batches, validate_network, set_train_mode, nn.functional.cross_entropy, STEPS)
 

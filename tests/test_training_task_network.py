@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import STAGES, FinetuneConfig
 from resnet_cli.errors import DataError, MemoryExhausted
-from resnet_cli.heads.probabilities import Validation
+from resnet_cli.heads.objectives import Validation
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
 from resnet_cli.runs import EpochRecord
@@ -97,7 +97,7 @@ def test_it_learns() -> None:
     # The head starts at zero: every class is as likely.
     assert steps[0].loss == pytest.approx(0.693, abs=1e-3)
     assert history[-1].train_loss < 0.7 * history[0].train_loss
-    assert history[-1].train_top1 > 0.9
+    assert (history[-1].train_top1 or 0) > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:

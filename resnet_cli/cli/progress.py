@@ -57,7 +57,7 @@ class ProgressView:
         self._tasks: dict[str, TaskID] = {}
         self._last_line_at = 0.0
         self._losses: list[float] = []
-        self._best = 0.0
+        self._best: float | None = 0.0
         self._num_epochs = 0
         self._start_name = ""
         self._has_plan = False
@@ -196,21 +196,22 @@ class ProgressView:
 
     def _epoch(self, event: EpochDone) -> None:
         record = event.record
-        self._best = record.val_top1 if event.is_best else self._best
-        best, top1 = " (best so far)" if event.is_best else "", percent(record.val_top1)
+        self._best = record.val_score if event.is_best else self._best
+        best = " (best so far)" if event.is_best else ""
         if record.l2 is not None or record.epoch == 0:
             name = self._start_name if record.l2 is None or record.epoch == 0 else f"penalty {record.l2:g}"
             # The logits of L-BFGS are small where its penalty is strong, until the temperature scales them.
             loss = record.val_loss if record.l2 is None else record.val_fitted_loss
-            scores = f"validation loss {loss:.3f}, top-1 {top1}"
+            scores = f"validation loss {loss:.3f}, {record.val_text}"
             return self._line(f"{name}: {scores}{best}", force=True)
         self._losses.append(record.train_loss)
-        text = f"validation top-1 {top1}, best {percent(self._best)}  loss {sparkline(self._losses)}"
+        peak = "" if self._best is None else f", best {percent(self._best)}"
+        text = f"validation {record.val_text}{peak}  loss {sparkline(self._losses)}"
         self._draw("epochs", "epochs", record.epoch, self._num_epochs, text=text)
         is_last = record.epoch == self._num_epochs
         self._line(
             f"epoch {record.epoch} of {self._num_epochs}: train loss {record.train_loss:.3f}, "
-            f"validation top-1 {top1}{best}",
+            f"validation {record.val_text}{best}",
             force=is_last or record.seconds > 1,
         )
 

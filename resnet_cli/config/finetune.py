@@ -171,8 +171,14 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Flag("train uses batch statistics, eval the running statistics of the weights.", RECIPE, advanced=True),
     ] = "auto"
     loss: Annotated[
-        Literal["ce", "focal", "bce"] | None,
-        Flag("Cross-entropy, focal loss or binary cross-entropy.", RECIPE, "ce", advanced=True),
+        Literal["ce", "focal", "bce", "asl"] | None,
+        Flag(
+            "Cross-entropy, focal loss or binary cross-entropy; for multi-label data bce, focal or asl (the asymmetric "
+            "loss).",
+            RECIPE,
+            "ce, or bce for multi-label data",
+            advanced=True,
+        ),
     ] = None
     label_smoothing: Annotated[
         Annotated[AnyShare, Field(ge=0, lt=1)] | None,
@@ -219,7 +225,8 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Flag("Stop after N epochs without an improvement.", STOPPING, "never", advanced=True),
     ] = None
     target: Annotated[
-        Share | None, Flag("Stop when validation top-1 reaches this: 97%.", STOPPING, "never", advanced=True)
+        Share | None,
+        Flag("Stop when validation top-1 (multi-label: mAP) reaches this: 97%.", STOPPING, "never", advanced=True),
     ] = None
     fail_under: Annotated[
         Share | None,

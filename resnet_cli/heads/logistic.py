@@ -12,13 +12,14 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_cli.errors import DivergedError
-from resnet_cli.heads.probabilities import loss_and_top1
+from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.temperature import fit_temperature
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
@@ -43,18 +44,21 @@ ROWS_AT_ONCE = 16_384
 Rows = tuple[Tensor, Tensor]
 
 
+CandidateT = TypeVar("CandidateT", bound="Candidate")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidate:
-    """The head of one penalty.
+    """The head of one penalty. The score is top-1, or mAP of a multi-label head.
 
     Attributes:
         l2: The penalty.
         head: Head for raw features, on the CPU.
         scale: Factor of the fitted logits (and so of the head's weights and biases) that fits the validation split.
         train_loss: Mean loss in nats on the training images, without weights, smoothing, offsets and penalty.
-        train_top1: Top-1 on the training images.
+        train_score: Score on the training images.
         val_loss: Mean loss in nats on the validation split.
-        val_top1: Top-1 on the validation split.
+        val_score: Score on the validation split.
         seconds: Wall time.
     """
 
@@ -62,10 +66,32 @@ class Candidate:
     head: nn.Linear
     scale: float
     train_loss: float
-    train_top1: float
+    train_score: float | None
     val_loss: float
-    val_top1: float
+    val_score: float | None
     seconds: float
+
+    @property
+    def fitted_loss(self) -> float:
+        """The loss by which validation chooses."""
+        return self.val_loss
+
+    @property
+    def chosen(self) -> Sequence[Any]:
+        """The argument ``penalties`` that fits a head with this penalty alone."""
+        return (self.l2,)
+
+    @property
+    def weight_decay(self) -> float:
+        """The decay of weights with which steps keep this objective: the gradient of the penalty, per weight."""
+        return self.l2
+
+    def unscaled_head(self) -> nn.Linear:
+        """The head as it minimizes the training loss and the penalty; ``head`` is changed."""
+        with torch.no_grad():
+            self.head.weight.div_(self.scale)
+            self.head.bias.div_(self.scale)
+        return self.head
 
 
 def fit_path(
@@ -122,19 +148,17 @@ def fit_path(
             problem.fit(l2)
             val_logits = problem.logits(val_inputs)
             scale = 1 / fit_temperature(val_logits.cpu().numpy(), val[1].numpy())
-            train_loss, train_top1 = loss_and_top1(
-                torch.softmax(scale * problem.logits(problem.inputs), dim=1), problem.labels
-            )
+            train_scores = loss_and_top1(torch.softmax(scale * problem.logits(problem.inputs), dim=1), problem.labels)
         val_loss, val_top1 = loss_and_top1(torch.softmax(scale * val_logits, dim=1), val_labels)
         seconds = time.perf_counter() - began
-        yield Candidate(l2, problem.raw_head(scale), scale, train_loss, train_top1, val_loss, val_top1, seconds)
+        yield Candidate(l2, problem.raw_head(scale), scale, *train_scores, val_loss, val_top1, seconds)
         num_worse = 0 if val_loss < lowest else num_worse + 1
         lowest = min(lowest, val_loss)
         if num_worse == PATIENCE:
             return
 
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
+def choose(candidates: Sequence[CandidateT]) -> CandidateT:
     """The candidate with the lowest validation loss; of equal ones, that with the strongest penalty.
 
     By loss and not by top-1, which is far coarser: with 100 validation images, the loss gains 0.7 percentage points on
@@ -143,7 +167,7 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     Args:
         candidates: At least one candidate, from the strongest to the weakest penalty.
     """
-    return min(candidates, key=lambda candidate: candidate.val_loss)
+    return min(candidates, key=lambda candidate: candidate.fitted_loss)
 
 
 class _Problem:
@@ -178,8 +202,7 @@ class _Problem:
 
     def standardized(self, features: Tensor) -> Tensor:
         """Standardizes features of other images."""
-        _check_finite(features)
-        return features.to(self._mean.device, torch.float32, copy=True).sub_(self._mean).div_(self._std)
+        return standardized(features, self._mean, self._std)
 
     def fit(self, l2: float) -> None:
         """Minimizes the loss with this penalty, starting from the current weights."""
@@ -251,6 +274,16 @@ def standardization(features: Tensor) -> tuple[Tensor, Tensor]:
     variance = features.var(dim=0, correction=0)
     # The minimum matters only if no feature varies at all (a constant backbone).
     return mean, (variance + VARIANCE_FLOOR * variance.mean()).sqrt().clamp_min(1e-6)
+
+
+def standardized(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Features of other images, of any float dtype, minus the mean and divided by the standard deviation, in float32.
+
+    Raises:
+        DivergedError: A feature is not a finite number.
+    """
+    _check_finite(features)
+    return features.to(mean.device, torch.float32, copy=True).sub_(mean).div_(std)
 
 
 def fold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:

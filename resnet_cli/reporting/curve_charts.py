@@ -49,19 +49,23 @@ def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -
         ("train", "train", [point.train_loss for point in points]),
         ("val", "validation", [point.val_loss for point in points]),
     ]
-    train_top1 = [point.train_top1 for point in points]
+    train_top1 = [_number(point.train_score) for point in points]
     top1s: list[tuple[Role, str, list[float]]] = [
         ("train", "train", train_top1),
-        ("val", "validation", [point.val_top1 for point in points]),
+        ("val", "validation", [_number(point.val_score) for point in points]),
     ]
     if all(map(math.isnan, train_top1)):
         del top1s[0]
     word = "best epoch" if x_axis.word == "epoch" else x_axis.word
-    best = f"{word} {x_axis.names[x_axis.best]}: {percent(points[x_axis.best].val_top1)}"
+    best = f"{word} {x_axis.names[x_axis.best]}: {percent(_number(points[x_axis.best].val_score))}"
     return [
         _curve_chart("Loss (nats per image)", losses, x_axis, is_share=False),
         _curve_chart(f"Top-1 accuracy ({best})", top1s, x_axis, is_share=True),
     ]
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score
 
 
 def has_penalties(points: Sequence[EpochRecord]) -> bool:
@@ -78,7 +82,7 @@ def _best(points: Sequence[EpochRecord], best_epoch: int | None) -> int:
         return epochs.index(best_epoch)
 
     def rank(at: int) -> tuple[float, float]:
-        top1, loss = points[at].val_top1, points[at].val_loss
+        top1, loss = _number(points[at].val_score), points[at].val_loss
         return top1 if math.isfinite(top1) else -math.inf, -loss if math.isfinite(loss) else -math.inf
 
     return max(range(len(points)), key=rank)

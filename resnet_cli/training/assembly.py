@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnet_cli.data.dataset import SPLITS
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
@@ -94,7 +94,7 @@ def run_bytes(plan: Plan) -> int:
 
 def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
     """Provenance that is stored in the model file; no paths of this machine."""
-    counts = {split: sum(per_class) for split, per_class in plan.dataset.counts().items()}
+    counts = {split: len(plan.dataset.split(split)) for split in SPLITS}
     return {
         "resnet_cli": __version__,
         "torch": str(torch.__version__),
@@ -104,5 +104,5 @@ def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
         "weights_reading": plan.weights.reading,
         "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},
         "classes_kept_from": list(plan.start.classes) if plan.config.add and plan.start else [],
-        "best": dataclasses.asdict(best),
+        "best": best.to_dict(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
-from resnet_cli.text import percent
 from resnet_cli.training.checkpoint import Checkpoint, prune, require_same_inputs, write_checkpoint
 from resnet_cli.training.environment import changes_since
 from resnet_cli.training.loop import selection_key
@@ -112,7 +110,7 @@ class Checkpointer:
         self.save_model()
         num = history[-1].epoch
         which = f"the best of {num} epochs" if num else "the head from before the first epoch"
-        kept = f"kept {self._folder.model_path}, {which} (validation top-1 {percent(self.best.val_top1)})"
+        kept = f"kept {self._folder.model_path}, {which} (validation {self.best.val_text})"
         has_checkpoint = bool(list_checkpoints(self._folder.checkpoints_path))
         return f"{kept}; {self._folder.continue_with}" if has_checkpoint else kept
 
@@ -133,7 +131,7 @@ class Checkpointer:
         require_same_inputs(checkpoint.values, data=self._data, weights=self._weights)
         self.state = checkpoint.part("best.")
         best = checkpoint.values.get("best")
-        self.best = EpochRecord(**best) if best else None
+        self.best = EpochRecord.from_dict(best) if best else None
         self._saved_at = checkpoint.values["epoch"], checkpoint.values["step"]
         new = changes_since(checkpoint.values.get("environment"), self._environment)
         self.changes = [*checkpoint.values.get("changes", ()), *new]
@@ -149,7 +147,7 @@ class Checkpointer:
         began = time.perf_counter()
         if self._writes:
             state = train_state.capture()
-            best = dataclasses.asdict(self.best) if self.best else None
+            best = self.best.to_dict() if self.best else None
             values: dict[str, Any] = {**state.values, "best": best, "data": self._data}
             values |= {"environment": self._environment, "changes": self.changes, "weights": self._weights}
             tensors = {**state.tensors, **{f"best.{name}": x for name, x in self.state.items()}}

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 #: The order in which a plan is shown; what is not named here follows in the order of the config's fields.
 ORDER = (
-    *("data", "split", "check", "limit", "fraction", "weights", "add", "mode", "head", "solver"),
+    *("data", "task", "split", "check", "limit", "fraction", "weights", "add", "mode", "head", "solver"),
     *(
         "image-size",
         "progressive",
@@ -34,7 +34,7 @@ NOTES = {
     "fraction": "share of each class's training images",
     "progressive": "pixels in the first epoch",
     "patience": "epochs without improvement before training stops",
-    "target": "validation top-1 at which training stops",
+    "target": "validation top-1 (multi-label: mAP) at which training stops",
     "clip-grad": "maximum gradient norm",
     "ema": "decay of the weight average that is validated and kept",
     "average": "last epochs whose weights are averaged",

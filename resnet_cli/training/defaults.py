@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 from resnet_cli.data.views.augment import TINY_SOURCE_PX, Strength
 from resnet_cli.model.weights import IMAGENET_PREPROCESS
 from resnet_cli.preprocess import Fit, Preprocess
+from resnet_cli.task import TaskName
 from resnet_cli.text import duration
+from resnet_cli.training.label_losses import LabelLossName
+from resnet_cli.training.losses import LossName
 from resnet_cli.training.optimizers import OptimizerName
 
+AnyLossName = LossName | LabelLossName
+#: Task -> its losses; the first is the default, and the one that L-BFGS minimizes.
+LOSSES: Mapping[TaskName, tuple[AnyLossName, ...]] = {
+    "single-label": get_args(LossName),
+    "multi-label": get_args(LabelLossName),
+}
 Mode = Literal["frozen", "full", "lp-ft", "gradual"]
 #: ``lbfgs-sgd``: steps that start from the head of L-BFGS.
 Solver = Literal["lbfgs", "lbfgs-sgd", "sgd"]
@@ -143,7 +152,9 @@ def batchnorm_momentum(steps_per_epoch: int) -> float:
     return min(10 / steps_per_epoch, 0.1)
 
 
-def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance: str) -> tuple[Solver, str]:
+def default_solver(
+    head_is_linear: bool, given: list[str], *, loss: str, balance: str, task: TaskName = "single-label"
+) -> tuple[Solver, str]:
     """L-BFGS for a linear head, unless the user asks for something that L-BFGS cannot do.
 
     Steps that the user asks for start from its head: they alone, from a fresh head, would end below it.
@@ -153,18 +164,24 @@ def default_solver(head_is_linear: bool, given: list[str], *, loss: str, balance
         given: Flags about steps and epochs that the user gave.
         loss: Name of the loss.
         balance: How imbalanced classes are balanced.
+        task: Whether an image has one label or any number.
     """
     if not head_is_linear:
         return "sgd", "the head has hidden layers"
-    if loss != "ce" or balance == "sampler":
-        return "sgd", f"--{'loss ' + loss if loss != 'ce' else 'balance ' + balance} needs steps"
+    is_convex = loss == LOSSES[task][0]
+    if not is_convex or balance == "sampler":
+        return "sgd", f"--{'balance ' + balance if is_convex else 'loss ' + loss} needs steps"
     if given:
         flag = f"--{given[0].replace('_', '-')}"
         return (
             "lbfgs-sgd",
             f"{flag} asks for steps; they start from the L-BFGS head, which is kept if no epoch is better",
         )
-    return "lbfgs", "finds the best linear head; validation chooses its penalty"
+    chosen = {
+        "single-label": "validation chooses its penalty",
+        "multi-label": "validation chooses each class's penalty",
+    }
+    return "lbfgs", f"finds the best linear head; {chosen[task]}"
 
 
 def default_batchnorm(mode: Mode, num_images: int, *, num_train: int, random_start: bool) -> Literal["train", "eval"]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 
-import torch
 from torch import nn
 
 from resnet_cli.errors import ModelError
 from resnet_cli.heads.logistic import Rows
-from resnet_cli.heads.probabilities import head_probs, loss_and_top1, validate
+from resnet_cli.heads.objectives import OBJECTIVES
+from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.runs import EpochRecord
+from resnet_cli.task import TaskName
 from resnet_cli.training.checkpoint import Checkpoint
 from resnet_cli.training.checkpointer import Checkpointer, head_tensors
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
@@ -38,7 +39,7 @@ def start_steps(
     Args:
         plan: A plan of mode ``frozen`` whose head takes steps.
         head: The initial head, which is trained in place.
-        train: Features [n x 2048] and labels int64 [n].
+        train: Features [n x 2048] and targets.
         val: Features and labels of the validation split.
         is_fresh: Whether the head is untrained; otherwise it takes raw features.
         checkpoint: The checkpoint from which the training continues; None at its start.
@@ -58,7 +59,8 @@ def start_steps(
         start, penalty = fit_start(plan, train, val)
         head.load_state_dict(start.state_dict())
         training = HeadTraining(plan, head, train, val, is_fresh=False, penalty=penalty)
-        record = _epoch_0(training.raw_head(), penalty, train, val, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        record = _epoch_0(plan.dataset.task, training.raw_head(), penalty, train, val, seconds=seconds)
         history.append(record)
     callback.snapshot = lambda: head_tensors(training.raw_head())
     training.train_state.counters.history = history
@@ -84,7 +86,7 @@ def fit_start(plan: Plan, train: Rows, val: Rows) -> tuple[nn.Linear, float]:
 
     Args:
         plan: Loss and balance.
-        train: Features [n x 2048] and labels int64 [n].
+        train: Features [n x 2048] and targets.
         val: Features and labels of the validation split.
 
     Returns:
@@ -94,22 +96,21 @@ def fit_start(plan: Plan, train: Rows, val: Rows) -> tuple[nn.Linear, float]:
         end, so both give the same probabilities.
     """
     chosen, _ = fit_candidates(plan, train, val, ignore, threads=[])
-    with torch.no_grad():
-        chosen.head.weight.div_(chosen.scale)
-        chosen.head.bias.div_(chosen.scale)
-    return chosen.head, chosen.l2
+    return chosen.unscaled_head(), chosen.weight_decay
 
 
-def _epoch_0(head: nn.Module, penalty: float, train: Rows, val: Rows, *, seconds: float) -> EpochRecord:
+def _epoch_0(task: TaskName, head: nn.Module, penalty: float, train: Rows, val: Rows, *, seconds: float) -> EpochRecord:
     """The record of the head before the first step, measured as after every later epoch."""
-    scores = validate(head_probs(head, val[0]), val[1])
-    train_loss, train_top1 = loss_and_top1(head_probs(head, train[0]), train[1])
-    return EpochRecord(
+    objective = OBJECTIVES[task]
+    scores = objective.validate(head_probs(head, val[0], task=task), val[1])
+    train_loss, train_score = objective.loss_and_score(head_probs(head, train[0], task=task), train[1])
+    return EpochRecord.of(
+        objective.task.score,
+        train_score,
+        scores.score,
         epoch=0,
         train_loss=train_loss,
-        train_top1=train_top1,
         val_loss=scores.loss,
-        val_top1=scores.top1,
         val_fitted_loss=scores.fitted_loss,
         lr=0.0,
         seconds=seconds,

@@ -83,6 +83,8 @@ class Journal:
             return
         values: dict[str, Any] = {"event": type(event).__name__, "time": round(time.time(), 3)}
         values |= dataclasses.asdict(event)
+        if isinstance(event, EpochDone):
+            values["record"] = event.record.to_dict()
         with disk_errors(self._path, hint="free some space"):
             line = json.dumps(values, default=str).encode() + b"\n"
             if self._file.write(line) < len(line):
@@ -100,12 +102,13 @@ class Journal:
             record = event.record
             for name, value in (
                 ("train/loss", record.train_loss),
-                ("train/top1", record.train_top1),
+                (f"train/{record.score}", record.train_score),
                 ("val/loss", record.val_loss),
-                ("val/top1", record.val_top1),
+                (f"val/{record.score}", record.val_score),
                 ("lr", record.lr),
             ):
-                self._board.add_scalar(name, value, record.epoch)
+                if value is not None:
+                    self._board.add_scalar(name, value, record.epoch)
             self._board.flush()
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from resnet_cli.errors import DivergedError, Interrupted
-from resnet_cli.heads.probabilities import Validation
+from resnet_cli.heads.objectives import OBJECTIVES, Objective, Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.system.interrupts import StopRequest, deferred_stop
@@ -39,6 +39,7 @@ class TrainingTask:
         set_train_mode: Called with the epoch before it starts.
         loss: (logits float32 [b x k], targets) -> mean loss.
         steps_per_epoch: Number of batches per epoch.
+        objective: The score of training batches.
     """
 
     batches: Callable[[int, int], Iterator[Batch]]
@@ -46,6 +47,7 @@ class TrainingTask:
     set_train_mode: Callable[[int], None]
     loss: Callable[[Tensor, Tensor], Tensor]
     steps_per_epoch: int
+    objective: Objective = OBJECTIVES["single-label"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,7 @@ class FitOptions:
             after every step.
         max_time_s: Time limit of the run in seconds, validation included; the schedule then follows the clock.
         patience: Number of epochs without improvement before training stops; None for no limit.
-        target: Validation top-1 at which training stops; None to train all epochs.
+        target: Validation top-1 or mAP at which training stops; None to train all epochs.
     """
 
     epochs: int
@@ -180,6 +182,7 @@ class _Trainer:
             self.train_state,
             self.task.loss,
             self.compute,
+            count_right=self.task.objective.count_right,
             seed=self.options.seed,
             clip_grad=self.options.clip_grad,
             on_event=self.on_event,
@@ -193,7 +196,7 @@ class _Trainer:
         history, options = self.train_state.counters.history, self.options
         if not history:
             return False
-        if options.target is not None and max(record.val_top1 for record in history) >= options.target:
+        if options.target is not None and max(record.val_score or 0.0 for record in history) >= options.target:
             return True
         best = max(history, key=selection_key)
         if options.patience is not None and history[-1].epoch - best.epoch >= options.patience:
@@ -247,12 +250,14 @@ class _Trainer:
             _check_finite(
                 0.0 if math.isfinite(val.loss) else 1.0, val.loss, f"in the validation of epoch {state.epoch}"
             )
-            record = EpochRecord(
+            objective = self.task.objective
+            record = EpochRecord.of(
+                objective.task.score,
+                objective.train_score(num_right, num_seen),
+                val.score,
                 epoch=state.epoch,
                 train_loss=loss_sum / num_seen,
-                train_top1=num_right / num_seen,
                 val_loss=val.loss,
-                val_top1=val.top1,
                 val_fitted_loss=val.fitted_loss,
                 lr=lr,
                 seconds=time.perf_counter() - began,
@@ -289,12 +294,12 @@ class _Trainer:
 
 
 def selection_key(record: EpochRecord) -> tuple[float, float]:
-    """Sort key of epochs: lower validation loss at its best temperature, then higher top-1, is better.
+    """Sort key of epochs: lower validation loss at its best temperature, then a higher score, is better.
 
     By loss and not by top-1, which is far coarser: in one training top-1 on 1,000 CIFAR-10 images kept the first of
     three epochs (79.5 % of 2,000 test images), in another the loss kept the last one (82.4 %).
     """
-    return -record.val_fitted_loss, record.val_top1
+    return -record.val_fitted_loss, record.val_score or 0.0
 
 
 def _check_finite(num_bad: float, loss: float, where: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -54,6 +54,14 @@ class Loss:
             # would no longer add up.
             losses = losses * (targets * self.class_weights).sum(dim=1)
         return losses.mean()
+
+    def path_options(self, labels: Tensor) -> dict[str, Any]:
+        """The same loss for L-BFGS, as arguments of :func:`~resnet_cli.heads.logistic.fit_path`."""
+        return {
+            "sample_weights": None if self.class_weights is None else self.class_weights.cpu()[labels],
+            "logit_offsets": self.offsets,
+            "label_smoothing": self.label_smoothing,
+        }
 
 
 def make_loss(

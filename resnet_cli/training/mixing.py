@@ -15,7 +15,7 @@ CUTMIX_SHARE = 0.5
 
 def mix(
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     *,
     num_classes: int,
     mixup: float,
@@ -28,19 +28,21 @@ def mix(
 
     Args:
         images: Floating point [b x 3 x h x w] on any device; not modified.
-        labels: int64 [b] on the same device.
+        targets: The task's targets on the same device, int64 [b] or int8 [b x k].
         num_classes: Number of classes, k.
         mixup: Alpha of the distribution for mixup; 0 for none.
         cutmix: Alpha for CutMix; 0 for none. If both are on, one of them is drawn for each batch.
         rng: Random generator.
 
     Returns:
-        Images in the same memory format, and targets float32 [b x k] whose rows sum to 1.
+        Images in the same memory format, and their targets: of single-label images float32 [b x k] whose rows sum to
+        1; of multi-label images int8 [b x k], where an image shows what either of the two shows.
 
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412; Yun et al. 2019,
     https://arxiv.org/abs/1905.04899; pairs as in torchvision.transforms.v2.
     """
-    targets = F.one_hot(labels, num_classes).float()
+    if targets.ndim == 1:
+        targets = F.one_hot(targets, num_classes).float()
     if not mixup and not cutmix:
         return images, targets
     use_cutmix = rng.random() < CUTMIX_SHARE if mixup and cutmix else bool(cutmix)
@@ -55,7 +57,16 @@ def mix(
         mixed[..., top:bottom, left:right] = _previous(images[..., top:bottom, left:right])
     else:
         mixed = images.lerp(_previous(images), 1 - share)
+    if targets.dtype == torch.int8:
+        # The window of CutMix may be empty.
+        return mixed, union(targets, _previous(targets)) if share < 1 else targets
     return mixed, targets.lerp(_previous(targets), 1 - share)
+
+
+def union(first: Tensor, second: Tensor) -> Tensor:
+    """Targets int8 of two images in one: 1 if either is 1, otherwise -1 (unknown) if either is -1, otherwise 0."""
+    is_unknown = (first < 0) | (second < 0)
+    return torch.where((first == 1) | (second == 1), 1, torch.where(is_unknown, -1, 0)).to(torch.int8)
 
 
 def random_window(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.dataset import SPLITS, Dataset
 from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USES, UsedImages
 from resnet_cli.data.sources.rows.references import lasting_image_folder
@@ -160,6 +160,7 @@ def make_plan(
         image_size=image_size,
         random_start=weights.path is None,
         mirror_safe=prepared.dataset.mirror_safe,
+        task=prepared.dataset.task,
     )
     recipe = choose_recipe(decisions, mode, facts)
     # A head on features is small, so it is always trained in float32.
@@ -240,13 +241,15 @@ def _known_test_images(used_images: UsedImages, weights: Weights) -> list[str]:
 
 def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, start: Start | None) -> None:
     dataset, config = prepared.dataset, decisions.config
-    counts = {split: sum(per_class) for split, per_class in dataset.counts().items()}
+    counts = {split: len(dataset.split(split)) for split in SPLITS}
     sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
     decisions.values |= {"data": dataset.spec, "weights": weights.spec}
     decisions.values["multi_label"] = dataset.task == "multi-label"
     decisions.values["image_folder"] = lasting_image_folder(dataset.spec, config.image_folder)
     reading = f"; read as {dataset.reading}" if dataset.reading else ""
     decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes{reading}")
+    if dataset.task == "multi-label":
+        decisions.record("task", dataset.task, "each class has its own answer, and a threshold from validation")
     decisions.record("split", dataset.split_note or "as in the source")
     decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect shows more")
     decisions.record("weights", Path(weights.name).name, weights.reading or weights.why)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from resnet_cli.config.finetune import FinetuneConfig, parse_head
 from resnet_cli.data.views import augment
 from resnet_cli.errors import ConfigError
+from resnet_cli.task import TaskName
 from resnet_cli.training import defaults
 from resnet_cli.training.batchnorm import refuse_single_images
 from resnet_cli.training.decisions import Decisions
-from resnet_cli.training.defaults import Mode, Solver
+from resnet_cli.training.defaults import AnyLossName, Mode, Solver
 from resnet_cli.training.ineffective_flags import STEP_FLAGS
-from resnet_cli.training.losses import Balance, LossName
+from resnet_cli.training.losses import Balance
 from resnet_cli.training.optimizers import STAGES, Rates
 from resnet_cli.training.schedule import ScheduleName
+
+#: What a loss does, where its row is always shown.
+LOSS_NOTES: Mapping[tuple[TaskName, AnyLossName], str] = {
+    ("multi-label", "bce"): "binary cross-entropy of each class",
+    ("multi-label", "asl"): "asymmetric loss: an easy no counts far less",
+    ("multi-label", "focal"): "easy yes and no count less",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +70,7 @@ class Recipe:
     schedule: ScheduleName
     warmup: float
     clip_grad: float | None
-    loss: LossName
+    loss: AnyLossName
     label_smoothing: float
     balance: Balance
     augment: augment.Augmentation | None
@@ -107,6 +116,7 @@ class Facts:
         image_size: Side of the network's input in pixels.
         random_start: Whether the backbone's weights are random.
         mirror_safe: Whether a mirrored image still belongs to its class.
+        task: Whether an image has one label or any number.
     """
 
     num_train: int
@@ -114,6 +124,7 @@ class Facts:
     image_size: int
     random_start: bool
     mirror_safe: bool
+    task: TaskName = "single-label"
 
 
 def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
@@ -129,10 +140,9 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
     """
     config, is_frozen = decisions.config, mode == "frozen"
     decisions.record("head", config.head)
-    # There are far fewer exemplars of the old classes than images of the new ones.
-    balance: Balance = decisions.decide("balance", "logit-adjust" if config.add else "none", row=False)
-    loss: LossName = decisions.decide("loss", "ce", row=False)
-    solver = None if mode == "full" else _choose_solver(decisions, mode, loss, balance)
+    balance = _choose_balance(decisions, facts.task)
+    loss = _choose_loss(decisions, facts.task)
+    solver = None if mode == "full" else _choose_solver(decisions, mode, facts.task, loss, balance)
     # Decisions about steps have no effect where L-BFGS fits the head, so they are not recorded then.
     steps = Decisions(decisions.resolved) if is_frozen and solver == "lbfgs" else decisions
     epochs = steps.decide("epochs", defaults.EPOCHS)
@@ -188,11 +198,42 @@ def count_steps(num_train: int, batch_size: int, *, train_batchnorm: bool) -> in
     return max(1, min(math.ceil(num_train / batch_size), most))
 
 
-def _choose_solver(decisions: Decisions, mode: Mode, loss: LossName, balance: Balance) -> Solver:
+def _choose_balance(decisions: Decisions, task: TaskName) -> Balance:
+    """With one label, added classes have far more images than the old ones have exemplars.
+
+    With many labels, no class competes with another. An offset of a class's logits would only move its bias, which
+    training moves back.
+    """
+    default: Mapping[TaskName, Balance] = {
+        "single-label": "logit-adjust" if decisions.config.add else "none",
+        "multi-label": "none",
+    }
+    balance: Balance = decisions.decide("balance", default[task], row=False)
+    if task == "multi-label" and balance == "logit-adjust":
+        raise ConfigError(
+            "--balance logit-adjust has no effect on multi-label data: each class has its own bias and threshold",
+            hint="use --balance weights, or --balance sampler",
+        )
+    return balance
+
+
+def _choose_loss(decisions: Decisions, task: TaskName) -> AnyLossName:
+    names = defaults.LOSSES[task]
+    loss: AnyLossName = decisions.decide("loss", names[0], row=task != "single-label")
+    decisions.note("loss", LOSS_NOTES.get((task, loss), ""))
+    if loss not in names:
+        raise ConfigError(
+            f"--loss {loss} is not a loss for {task} data",
+            hint=f"use --loss {', '.join(names[:-1])} or {names[-1]}",
+        )
+    return loss
+
+
+def _choose_solver(decisions: Decisions, mode: Mode, task: TaskName, loss: AnyLossName, balance: Balance) -> Solver:
     config = decisions.config
     # In the other modes, flags about steps are about the training after the probe.
     given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []
-    solver, why = defaults.default_solver(config.head == "linear", given, loss=loss, balance=balance)
+    solver, why = defaults.default_solver(config.head == "linear", given, task=task, loss=loss, balance=balance)
     if config.solver == "lbfgs-sgd" and mode != "frozen":
         raise ConfigError(
             f"--solver lbfgs-sgd has no effect in mode {mode}, whose steps train the network",

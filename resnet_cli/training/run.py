@@ -183,8 +183,8 @@ class TrainingRun:
         if self._distributed.is_main:
             head, record = fit_probe(self._plan, self._network.fc, rows["train"], rows["val"])
             self._network.fc.load_state_dict(head.state_dict())
-            values = dataclasses.asdict(record)
-        record = EpochRecord(**self._distributed.broadcast(values))
+            values = record.to_dict()
+        record = EpochRecord.from_dict(self._distributed.broadcast(values))
         self._on_event(EpochDone(record, self._callback.keep_if_best(record)))
         return record
 

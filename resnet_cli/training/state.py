@@ -76,6 +76,7 @@ class TrainState:
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{key}"] = value
         values: dict[str, Any] = dataclasses.asdict(self.counters)
+        values["history"] = [record.to_dict() for record in self.counters.history]
         if self.average is not None:
             tensors |= {f"average.{name}": x for name, x in self.average.state().items()}
             values["num_averaged"] = self.average.num_updates
@@ -97,7 +98,7 @@ class TrainState:
         self._scaler_values = values.pop("scaler", {})
         if self._scaler and self._scaler_values:
             self._scaler.load_state_dict(self._scaler_values)
-        history = [EpochRecord(**record) for record in values.pop("history")]
+        history = [EpochRecord.from_dict(record) for record in values.pop("history")]
         names = {field.name for field in dataclasses.fields(TrainCounters)}
         self.counters = TrainCounters(**{name: x for name, x in values.items() if name in names}, history=history)
         self.network.load_state_dict(checkpoint.part("network."))

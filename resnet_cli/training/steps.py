@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_cli.errors import MemoryExhausted
+from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.system.device import Compute, memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.training.batchnorm import smallest_pass, with_statistics
@@ -25,7 +26,7 @@ class Batch:
 
     Attributes:
         inputs: [b x ...] on the device.
-        targets: int64 [b], or float32 class probabilities [b x k].
+        targets: The task's targets, or float32 class probabilities [b x k].
         num_images: Number of images in the whole step; more than b if several processes share it.
     """
 
@@ -41,6 +42,7 @@ class StepTaker:
         train_state: State that each step changes.
         loss: (logits float32 [b x k], targets) -> mean loss.
         compute: Device and precision.
+        count_right: (logits [b x k], targets) -> number of correct predictions.
         seed: Random seed of dropout.
         clip_grad: Maximum norm of the gradient; None for no clipping.
         on_event: Called when a batch does not fit into memory.
@@ -54,6 +56,7 @@ class StepTaker:
         loss: Callable[[Tensor, Tensor], Tensor],
         compute: Compute,
         *,
+        count_right: Callable[[Tensor, Tensor], Tensor] = OBJECTIVES["single-label"].count_right,
         seed: int = 0,
         clip_grad: float | None = None,
         on_event: OnEvent = ignore,
@@ -62,6 +65,7 @@ class StepTaker:
     ) -> None:
         self._tuner = tuner or ThreadTuner(is_fixed=True)
         self._train_state, self._loss, self._compute = train_state, loss, compute
+        self._count_right = count_right
         self._seed, self._clip_grad, self._on_event, self._distributed = seed, clip_grad, on_event, distributed
         self._scaler = train_state.scaler(compute.type, enabled=compute.precision == "fp16")
 
@@ -121,8 +125,8 @@ class StepTaker:
                 # The mean over all images of the step, whatever the size of the micro-batches.
                 loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            right = logits.detach().argmax(dim=1) == (targets if targets.ndim == 1 else targets.argmax(dim=1))
-            seen += torch.stack([loss.detach(), right.sum(), torch.full_like(loss, len(inputs))])
+            num_right = self._count_right(logits.detach(), targets)
+            seen += torch.stack([loss.detach(), num_right, torch.full_like(loss, len(inputs))])
         return seen
 
     def _clip_and_step(self, seen: Tensor, num_images: int, statistics: Tensor) -> tuple[Tensor, Tensor]:

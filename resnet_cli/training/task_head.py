@@ -13,17 +13,20 @@ from torch import Tensor, nn
 
 from resnet_cli.heads import logistic
 from resnet_cli.heads.logistic import Rows, fold_standardization, standardization
-from resnet_cli.heads.probabilities import Validation, head_probs, validate
+from resnet_cli.heads.objectives import OBJECTIVES, Validation
+from resnet_cli.heads.paths import PATHS
+from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.intraop import ThreadTuner
+from resnet_cli.task import TASKS
 from resnet_cli.training import defaults
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.balanced_order import balanced_order
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
 from resnet_cli.training.loop import FitOptions, TrainingTask, fit, selection_key
-from resnet_cli.training.losses import make_loss
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
+from resnet_cli.training.plan_loss import plan_loss
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch
 
@@ -36,7 +39,7 @@ class HeadTraining:
     Args:
         plan: Batch size, learning rates, loss and seed.
         head: The initial head, which is trained in place.
-        train: Features [n x 2048] and labels int64 [n].
+        train: Features [n x 2048] and targets.
         val: Features and labels of the validation split, which chooses the best epoch.
         is_fresh: Whether the head is untrained; otherwise it takes raw features and is converted to standardized ones.
         penalty: L2 penalty of L-BFGS, the weight decay where the plan has none.
@@ -80,13 +83,7 @@ class HeadTraining:
         """Batches, loss and validation for the training loop."""
         plan, labels = self._plan, self._labels
         num_images = len(labels)
-        loss = make_loss(
-            plan.loss,
-            label_smoothing=plan.label_smoothing,
-            class_counts=_counts(plan, labels),
-            balance=plan.balance,
-            device=self.compute.device,
-        )
+        objective = OBJECTIVES[plan.dataset.task]
 
         def batches(epoch: int, done: int) -> Iterator[Batch]:
             rng = np.random.default_rng((plan.config.seed, epoch))
@@ -101,14 +98,16 @@ class HeadTraining:
             self.head.train()
 
         def validate_head() -> Validation:
-            return validate(head_probs(self.raw_head(), self._val[0]), self._val[1])
+            probs = head_probs(self.raw_head(), self._val[0], task=plan.dataset.task)
+            return objective.validate(probs, self._val[1])
 
         return TrainingTask(
             batches,
             validate_head,
             set_train_mode,
-            loss,
+            plan_loss(plan, labels, device=self.compute.device),
             math.ceil(num_images / plan.batch_size),
+            objective,
         )
 
 
@@ -119,7 +118,7 @@ def fit_linear_head(
 
     Args:
         plan: Loss and balance.
-        train: Features [n x 2048] and labels int64 [n].
+        train: Features [n x 2048] and targets.
         val: Features and labels of the validation split.
         on_event: Called after each fit with an event like that of an epoch.
         threads: Receives pairs of a penalty's number (from 0) and the number of threads from it on.
@@ -139,38 +138,27 @@ def fit_candidates(
     Returns:
         The candidate that the validation split chooses, and the records of all fits.
     """
-    loss = make_loss(
-        plan.loss,
-        class_counts=_counts(plan, train[1]),
-        balance=plan.balance,
-        device=plan.compute.device,
-    )
+    task, device = plan.dataset.task, plan.compute.device
+    loss = plan_loss(plan, train[1], device=device)
     candidates: list[logistic.Candidate] = []
     records: list[EpochRecord] = []
     tuner = ThreadTuner(
         is_fixed=plan.compute.type != "cpu", on_change=lambda count: threads.append([len(candidates), count])
     )
     threads.append([0, tuner.count])
-    for candidate in logistic.fit_path(
-        train,
-        val,
-        len(plan.dataset.classes),
-        sample_weights=None if loss.class_weights is None else loss.class_weights.cpu()[train[1]],
-        logit_offsets=loss.offsets,
-        label_smoothing=plan.label_smoothing,
-        device=plan.compute.device,
-        tuner=tuner,
-    ):
+    num_classes, options = len(plan.dataset.classes), loss.path_options(train[1])
+    for candidate in PATHS[task](train, val, num_classes, **options, device=device, tuner=tuner):
         candidates.append(candidate)
         records.append(
-            EpochRecord(
+            EpochRecord.of(
+                TASKS[task].score,
+                candidate.train_score,
+                candidate.val_score,
                 epoch=len(candidates),
                 train_loss=candidate.train_loss,
-                train_top1=candidate.train_top1,
                 val_loss=candidate.val_loss,
-                val_top1=candidate.val_top1,
-                # The head is already scaled to the best temperature.
-                val_fitted_loss=candidate.val_loss,
+                # The head is already scaled to the validation split.
+                val_fitted_loss=candidate.fitted_loss,
                 lr=0.0,
                 seconds=candidate.seconds,
                 l2=candidate.l2,
@@ -186,7 +174,7 @@ def fit_probe(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.M
     Args:
         plan: Plan of the training; the probe has the defaults of mode ``frozen``.
         head: The initial head, which is trained in place.
-        train: Features [n x 2048] and labels int64 [n].
+        train: Features [n x 2048] and targets.
         val: Features and labels of the validation split.
 
     Returns:
@@ -250,7 +238,7 @@ def fit_head_by_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tu
     Args:
         plan: A plan of mode ``frozen``.
         head: The initial head, which is trained in place.
-        train: Features [n x 2048] and labels int64 [n].
+        train: Features [n x 2048] and targets.
         val: Features and labels of the validation split, which chooses the best epoch.
 
     Returns:
@@ -262,12 +250,6 @@ def fit_head_by_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tu
     fit(training.train_state, training.task(), options, compute=training.compute, callback=best, on_event=ignore)
     assert best.found is not None
     return best.found
-
-
-def _counts(plan: Plan, labels: Tensor) -> list[int]:
-    """Number of training rows of each class, exemplars of an earlier model included."""
-    counts: list[int] = torch.bincount(labels.cpu(), minlength=len(plan.dataset.classes)).tolist()
-    return counts
 
 
 def unfold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> None:

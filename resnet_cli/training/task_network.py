@@ -16,7 +16,8 @@ from resnet_cli.data.loading import load_batches
 from resnet_cli.data.views.batched import to_device
 from resnet_cli.data.views.resident import Storage, Views, open_views
 from resnet_cli.errors import ConfigError, MemoryExhausted
-from resnet_cli.heads.probabilities import Validation, head_probs, validate
+from resnet_cli.heads.objectives import OBJECTIVES, Validation
+from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
@@ -25,10 +26,10 @@ from resnet_cli.training.balanced_order import balanced_order
 from resnet_cli.training.batchnorm import smallest_pass
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.loop import TrainingTask
-from resnet_cli.training.losses import make_loss
 from resnet_cli.training.mixing import mix
 from resnet_cli.training.optimizers import STAGES, make_optimizer, stage_of
 from resnet_cli.training.plan import Plan
+from resnet_cli.training.plan_loss import plan_loss
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.steps import Batch
 
@@ -85,14 +86,9 @@ class NetworkTraining:
         plan = self._plan
         # Now and not in the first step: interrupts are not deferred yet, and fit_memory is done.
         _ = self._views
-        loss = make_loss(
-            plan.loss,
-            label_smoothing=plan.label_smoothing,
-            class_counts=plan.dataset.counts()["train"],
-            balance=plan.balance,
-            device=plan.compute.device,
-        )
-        return TrainingTask(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch)
+        loss = plan_loss(plan, self._targets(self._train), device=plan.compute.device)
+        objective = OBJECTIVES[plan.dataset.task]
+        return TrainingTask(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch, objective)
 
     def fit_memory(self) -> None:
         """Halves the micro-batch until a step fits into the memory of the device.
@@ -193,12 +189,13 @@ class NetworkTraining:
         mine = [val[row] for row in rows]
         for batch in load_batches(mine, plan.preprocess.read, batch_size=batch_size):
             raise_unreadable(list(batch.errors.values()), len(val))
-            probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, backbone(batch.pixels))
+            features = backbone(batch.pixels)
+            probs[rows[at : at + len(batch.items)]] = head_probs(self._network.fc, features, task=plan.dataset.task)
             at += len(batch.items)
         # Each image belongs to one process, so the sum over processes has every probability once.
         probs = probs.to(plan.compute.device)
         self._distributed.all_reduce_([probs])
-        return validate(probs.cpu(), self._targets(val))
+        return OBJECTIVES[plan.dataset.task].validate(probs.cpu(), self._targets(val))
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from typer.testing import CliRunner, Result
 
 from resnet_cli.cli import app
-from resnet_cli.heads.probabilities import Validation
+from resnet_cli.heads.objectives import Validation
 from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.training.report import FinetuneResult

@@ -1,0 +1,311 @@
+"""A linear head for several labels per image by L-BFGS: one penalized logistic regression per class, all at once.
+
+As in ``logistic.py``, heads are fitted from the strongest to the weakest penalty, each from the one before. The classes
+share nothing but the features, so validation chooses a penalty for each of them, and a class whose validation loss has
+become worse takes no further part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from resnet_cli.heads import batched_lbfgs
+from resnet_cli.heads.average_precision import average_precisions
+from resnet_cli.heads.logistic import (
+    MAX_ITERATIONS,
+    PATIENCE,
+    PENALTIES,
+    TOLERANCE_GRADIENT,
+    Candidate,
+    Rows,
+    fold_standardization,
+    standardization,
+    standardized,
+)
+from resnet_cli.heads.platt import fit_scaling
+from resnet_cli.system.device import memory_errors_named
+from resnet_cli.system.intraop import ThreadTuner
+
+#: Decrease of the loss of a class at which its fit ends.
+TOLERANCE_CHANGE = 1e-8
+#: Penalty of a class if validation tells nothing about any class.
+DEFAULT_PENALTY = 1.0
+#: Number of values [images x classes] that are fitted at once; each takes about 30 bytes.
+CELLS_AT_ONCE = 2**24
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelCandidate(Candidate):
+    """The best head of every class so far: that of ``l2`` or of a stronger penalty.
+
+    Attributes:
+        judged_loss: Mean loss in nats on the validation split over the classes that have a choice.
+        penalties: The penalty of each class.
+        scales: Factor of each class's fitted logits that fits the validation split.
+        shifts: What is added to them after that.
+    """
+
+    judged_loss: float = 0.0
+    penalties: tuple[float, ...] = ()
+    scales: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.ones(0))
+    shifts: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def fitted_loss(self) -> float:
+        """The loss by which validation chooses; it never increases along the path."""
+        return self.judged_loss
+
+    @property
+    def chosen(self) -> Sequence[Any]:
+        """One penalty per class."""
+        return (self.penalties,)
+
+    @property
+    def weight_decay(self) -> float:
+        """The geometric mean of the penalties: steps have one decay for all classes."""
+        return statistics.geometric_mean(self.penalties)
+
+    def unscaled_head(self) -> nn.Linear:
+        """The head without the scales and shifts; ``head`` is changed."""
+        scales, shifts = torch.from_numpy(self.scales).float(), torch.from_numpy(self.shifts).float()
+        with torch.no_grad():
+            self.head.weight.div_(scales[:, None])
+            self.head.bias.sub_(shifts).div_(scales)
+        return self.head
+
+
+def fit_label_path(
+    train: Rows,
+    val: Rows,
+    num_classes: int,
+    *,
+    value_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    device: str,
+    penalties: Sequence[float | Sequence[float]] = PENALTIES,
+    tuner: ThreadTuner | None = None,
+) -> Iterator[LabelCandidate]:
+    """Fits a logistic regression of each class along a path of penalties, until no class becomes better.
+
+    A class that validation tells nothing about (all of its known values are the same) takes the middle one of the other
+    classes' penalties. A class that training tells nothing about gets a constant probability. The same features give
+    the same heads. Memory: one float32 copy of the training features.
+
+    Args:
+        train: Features [n x 2048] of any float dtype and targets int8 [n x k]; -1, unknown, has no effect.
+        val: Features and targets of the validation split.
+        num_classes: Number of classes, k.
+        value_weights: Weight of a no and of a yes of each class [2 x k]; only their ratio matters. None: 1.
+        label_smoothing: Each target is moved by half of this toward the other value.
+        device: Device to compute on.
+        penalties: Penalties in decreasing order, for all classes or one for each.
+        tuner: Chooses the number of threads; None for a tuner of its own.
+
+    Yields:
+        One candidate per penalty. The last one is the best.
+
+    Raises:
+        DivergedError: A feature is not a finite number.
+        MemoryExhausted: The features do not fit on the device.
+    """
+    with memory_errors_named(len(train[0])):
+        problem = _Problem(train, value_weights, label_smoothing, device, tuner)
+        val_inputs = problem.standardized(val[0])
+    path = _Path(train[1].numpy(force=True), val[1].numpy(force=True), problem.num_weights)
+    if penalties is PENALTIES and not path.judges:
+        penalties = (DEFAULT_PENALTY,)
+    for penalty in penalties:
+        l2 = np.broadcast_to(np.asarray(penalty, dtype=np.float64), num_classes)
+        began = time.perf_counter()
+        for classes in _blocks(path.left, problem.classes_at_once):
+            with memory_errors_named(len(train[0])):
+                weights, logits = problem.fit(torch.from_numpy(classes), torch.from_numpy(l2[classes]).float())
+                val_logits = batched_lbfgs.logits_of(val_inputs, weights)
+            path.compare(classes, l2[classes], weights.cpu(), logits.numpy(force=True), val_logits.numpy(force=True))
+        yield path.candidate(float(l2.min()), problem.mean, problem.std, time.perf_counter() - began)
+        if path.is_over:
+            return
+
+
+def _blocks(classes: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    return (classes[start : start + size] for start in range(0, len(classes), size))
+
+
+class _Problem:
+    """Standardized features, and the weights of every class, which each penalty starts from."""
+
+    def __init__(
+        self,
+        train: Rows,
+        value_weights: Tensor | None,
+        label_smoothing: float,
+        device: str,
+        tuner: ThreadTuner | None,
+    ) -> None:
+        self._targets = train[1].to(device)
+        # One copy, modified in place, as for one label per image.
+        self._inputs = train[0].to(device, torch.float32, copy=True)
+        self.mean, self.std = standardization(self._inputs)
+        self._inputs.sub_(self.mean).div_(self.std)
+        num_classes = self._targets.shape[1]
+        ratios = torch.ones(2, num_classes) if value_weights is None else value_weights.float()
+        self._value_weights = ratios.to(device)
+        self._label_smoothing = label_smoothing
+        self._tuner = tuner or ThreadTuner(is_fixed=device != "cpu")
+        self._weights = torch.zeros(num_classes, self._inputs.shape[1] + 1, device=device)
+        self.num_weights = self._weights.shape[1]
+        self.classes_at_once = max(1, CELLS_AT_ONCE // len(self._inputs))
+
+    def standardized(self, features: Tensor) -> Tensor:
+        """Standardizes features of other images."""
+        return standardized(features, self.mean, self.std)
+
+    def fit(self, classes: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
+        """Fits m classes with penalties [m]; returns their weights [m x 2049] and training logits [n x m]."""
+        classes, l2 = classes.to(self._inputs.device), l2.to(self._inputs.device)
+        targets, (of_no, of_yes) = self._targets[:, classes], self._value_weights[:, classes]
+        is_yes = targets == 1
+        shares = torch.where(is_yes, of_yes, of_no) * (targets >= 0)
+        shares /= shares.sum(dim=0).clamp_min(torch.finfo(torch.float32).tiny)
+        aims = is_yes * (1 - self._label_smoothing) + self._label_smoothing / 2
+        weights = self._weights[classes]
+        with self._tuner.held():
+            start = batched_lbfgs.logits_of(self._inputs, weights)
+            fit = batched_lbfgs.Fit(weights, start, aims, shares)
+            batched_lbfgs.minimize(
+                self._inputs,
+                fit,
+                l2,
+                max_iterations=MAX_ITERATIONS,
+                tolerance_gradient=TOLERANCE_GRADIENT,
+                tolerance_change=TOLERANCE_CHANGE,
+                timed=self._timed,
+            )
+        self._weights[classes] = fit.weights
+        return fit.weights, fit.logits
+
+    def _timed(self, work: Callable[[], Tensor]) -> Tensor:
+        # A trial computes the same product; its result is not used.
+        while self._tuner.wants_trial:
+            with self._tuner.trial():
+                work()
+        with self._tuner.timed():
+            return work()
+
+
+class _Path:
+    """The best head of each class so far, and the classes that may still become better."""
+
+    def __init__(self, train_targets: NDArray[np.int8], val_targets: NDArray[np.int8], width: int) -> None:
+        self._train, self._val = train_targets, val_targets
+        num_classes = val_targets.shape[1]
+        self._is_judged = (val_targets == 1).any(axis=0) & (val_targets == 0).any(axis=0)
+        self._num_worse = np.zeros(num_classes, dtype=int)
+        self._is_done = np.zeros(num_classes, dtype=bool)
+        self._weights = torch.zeros(num_classes, width)
+        self._penalties = np.full(num_classes, np.inf)
+        self._scales, self._shifts = np.ones(num_classes), np.zeros(num_classes)
+        self._train_losses, self._val_losses = np.full((2, num_classes), np.inf)
+        self._train_precisions, self._val_precisions = np.full((2, num_classes), np.nan)
+
+    @property
+    def left(self) -> NDArray[np.int64]:
+        """The classes to fit with the next penalty: those that validation tells about first."""
+        left = np.flatnonzero(~self._is_done)
+        return left[np.argsort(~self._is_judged[left], kind="stable")]
+
+    def compare(
+        self,
+        classes: NDArray[np.int64],
+        l2: NDArray[np.float64],
+        weights: Tensor,
+        train_logits: NDArray[np.float32],
+        val_logits: NDArray[np.float32],
+    ) -> None:
+        """Keeps the heads that are better than before on validation.
+
+        Args:
+            classes: The classes, m of them.
+            l2: Their penalties [m].
+            weights: Their weights for standardized features, [m x 2049].
+            train_logits: Logits of the training images [n x m].
+            val_logits: Logits of the validation images [v x m].
+        """
+        scale, shift = fit_scaling(val_logits, self._val[:, classes])
+        val_scaled = scale * val_logits + shift
+        losses = _loss_sums(val_scaled, self._val[:, classes])
+        is_judged = self._is_judged[classes]
+        is_better = is_judged & (losses < self._val_losses[classes])
+        self._num_worse[classes] = np.where(is_better, 0, self._num_worse[classes] + 1)
+        self._is_done[classes] = is_judged & (self._num_worse[classes] == PATIENCE)
+        self._penalties[classes[is_better]] = l2[is_better]
+        # Those of which validation tells nothing follow the others to the middle one of their penalties.
+        is_better |= ~is_judged & ((l2 >= self._middle_penalty) | np.isinf(self._penalties[classes]))
+        at, (chosen,) = classes[is_better], np.nonzero(is_better)
+        train_scaled = scale[chosen] * train_logits[:, chosen] + shift[chosen]
+        self._penalties[at], self._scales[at], self._shifts[at] = l2[chosen], scale[chosen], shift[chosen]
+        self._weights[at] = weights[chosen]
+        self._train_losses[at], self._val_losses[at] = _loss_sums(train_scaled, self._train[:, at]), losses[chosen]
+        self._train_precisions[at] = average_precisions(train_scaled, self._train[:, at])
+        self._val_precisions[at] = average_precisions(val_scaled[:, chosen], self._val[:, at])
+
+    @property
+    def judges(self) -> bool:
+        """Whether validation tells about any class."""
+        return bool(self._is_judged.any())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no class can become better with a weaker penalty."""
+        return bool(self._is_done[self._is_judged].all())
+
+    def candidate(self, l2: float, mean: Tensor, std: Tensor, seconds: float) -> LabelCandidate:
+        """The best heads so far, for features that are not standardized."""
+        num_classes, width = self._weights.shape
+        head = nn.Linear(width - 1, num_classes)
+        scales, shifts = torch.from_numpy(self._scales), torch.from_numpy(self._shifts)
+        with torch.no_grad():
+            head.weight.copy_(scales[:, None] * self._weights[:, :-1])
+            head.bias.copy_(scales * self._weights[:, -1] + shifts)
+        folded = fold_standardization(head, mean, std)
+        assert isinstance(folded, nn.Linear)
+        return LabelCandidate(
+            l2=l2,
+            head=folded,
+            scale=1.0,
+            train_loss=float(self._train_losses.sum() / max(1, (self._train >= 0).sum())),
+            train_score=_mean(self._train_precisions),
+            val_loss=float(self._val_losses.sum() / max(1, (self._val >= 0).sum())),
+            val_score=_mean(self._val_precisions),
+            seconds=seconds,
+            judged_loss=float(self._val_losses[self._is_judged].sum() / max(1, (self._val >= 0).sum())),
+            penalties=tuple(self._penalties.tolist()),
+            scales=self._scales.copy(),
+            shifts=self._shifts.copy(),
+        )
+
+    @property
+    def _middle_penalty(self) -> float:
+        """The one in the middle of the penalties that validation has chosen so far."""
+        chosen = sorted(self._penalties[self._is_judged].tolist())
+        return chosen[len(chosen) // 2] if chosen else 0.0
+
+
+def _loss_sums(logits: NDArray[np.floating[Any]], targets: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Sum of the binary cross-entropy of each class over its known values."""
+    losses = np.logaddexp(0, np.where(targets == 1, -logits, logits))
+    return np.asarray(np.where(targets >= 0, losses, 0).sum(axis=0, dtype=np.float64))
+
+
+def _mean(precisions: NDArray[np.float64]) -> float | None:
+    defined = precisions[~np.isnan(precisions)]
+    return float(defined.mean()) if len(defined) else None
