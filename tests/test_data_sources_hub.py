@@ -198,6 +198,20 @@ def test_parquet_shards_become_images_and_one_table(hub: HubServer, make_folder:
     assert remote.localize("hf:owner/pets", offline=True) == table
 
 
+def test_lists_of_labels_in_shards_stay_lists(hub: HubServer, make_folder: MakeFolder) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    data = list(images_of(make_folder({"cat": 3})).values())
+    images = [{"bytes": image, "path": None} for image in data]
+    table = pyarrow.table({"image": images, "label": [["a cat", "dog"], ["a cat"], []]})
+    parquet.write_table(table, sink := io.BytesIO())
+    hub.files = {"train.parquet": sink.getvalue()}
+    dataset = open_dataset("hf:owner/pets")
+    assert dataset.task == "multi-label" and dataset.classes == ("a cat", "dog")
+    assert [item.labels for item in sorted(dataset.items, key=lambda item: item.name)] == [(0, 1), (0,), ()]
+
+
 def test_the_columns_of_shards_may_have_any_name(hub: HubServer, make_folder: MakeFolder) -> None:
     images = list(images_of(make_folder({"cat": 2})).values())
     hub.files = {"train.parquet": shard([*images], [0, 1], names=("pixels", "fine_label"))}

@@ -311,6 +311,15 @@ def test_a_tables_columns_may_have_any_name(bucket: Any) -> None:
     assert "cat.jpg" in contents(remote.localize("memory://photos/pets/pets.csv", columns=columns).parent)
 
 
+def test_a_remote_table_may_have_a_column_per_class_and_images_without_labels(bucket: Any) -> None:
+    tables = {"a.csv": b"image,cat,dog\n1.jpg,1,1\n2.jpg,0,0\n", "b.csv": b"image,labels\n1.jpg,cat;dog\n2.jpg,\n"}
+    upload(bucket, {**tables, "1.jpg": b"one", "2.jpg": b"two"})
+    for name, content in tables.items():
+        assert contents(remote.localize(f"memory://photos/pets/{name}").parent) == {
+            **{name: content, "1.jpg": b"one", "2.jpg": b"two"}
+        }
+
+
 def test_an_image_that_only_the_table_knows_is_left_to_the_reader(bucket: Any) -> None:
     upload(bucket, {"pets.csv": TABLE, "cat/1.jpg": b"one"})
     table = remote.localize("memory://photos/pets/pets.csv")

@@ -14,6 +14,7 @@ from resnet_cli.data.sources.rows.references import Locator
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.tables.columns import ROLES, plain_column
 from resnet_cli.data.sources.tables.label_tables import label_table
+from resnet_cli.data.sources.tables.resolved import resolve
 from resnet_cli.data.sources.tables.table import checked_text
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.text import counted
@@ -59,7 +60,8 @@ def rows_of(annotated: Annotated, options: DataConfig, locator: Locator) -> List
     """
     if annotated.table is not None:
         table = label_table(annotated.path, annotated.table, options, locator)
-        return Listed(list(table.rows()), table.choice.notes)
+        resolved = resolve([table], options, are_finished=False)
+        return Listed(resolved.rows[0], (*table.choice.notes, *resolved.notes))
     if options.image_column not in (None, annotated.image_key):
         raise ConfigError(f"--image-column has no effect: {_called(annotated)} names its images in one way only")
     if options.split_column is not None:

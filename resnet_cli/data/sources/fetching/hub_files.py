@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -98,7 +99,12 @@ def unpack_shards(shards: Mapping[str, Path], folder: Path, columns: Mapping[str
                 if rows.total() > MAX_FILES:
                     raise DataError(f"{shard}: more than {MAX_FILES:,} images")
                 (folder / image).write_bytes(data)
-                table.writerow([image, row.label, row.split or split, row.group])
+                table.writerow([image, _cell(row.labels or ()), row.split or split, row.group])
+
+
+def _cell(labels: tuple[str, ...]) -> str:
+    """The only label, or a list that is read back as it is, whatever the name of its column."""
+    return labels[0] if len(labels) == 1 else json.dumps(labels, ensure_ascii=False)
 
 
 def split_of(shard: str) -> str:

@@ -31,7 +31,7 @@ from resnet_cli.data.sources.fetching.remote_cache import (
     safe_name,
 )
 from resnet_cli.data.sources.tables.formats import is_table_name
-from resnet_cli.data.sources.tables.table import read_table
+from resnet_cli.data.sources.tables.table import image_rows
 from resnet_cli.errors import DataError, NetworkError, SetupError, missing_extra
 from resnet_cli.network import addresses
 from resnet_cli.network.download import fetch_url, is_offline
@@ -79,7 +79,7 @@ def localize(
         spec: ``hf:OWNER/NAME``, or the URL of a folder, a table or an archive.
         offline: Use the complete copy of an earlier call, and fail if there is none.
         on_progress: Called with the bytes copied so far and the total, None if it is not known.
-        columns: Passed on to :func:`~resnet_cli.data.sources.tables.table.read_table`.
+        columns: Field of the columns in DataConfig -> name; None for the usual names.
 
     Returns:
         A local folder, archive or table.
@@ -272,7 +272,7 @@ def _fetch_file(
     if is_table_name(Path(last)):
         named = {
             check_path(row.image, copy.display_name): None
-            for row in read_table(copy.folder / last, **columns).rows
+            for row in image_rows(copy.folder / last, columns.get("image_column"))
             if row.data is None
         }
         if len(named) > MAX_FILES:

@@ -29,7 +29,6 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "split": ("--split-column", ("split", "subset", "set")),
     "group": ("--group-by", ("group", "group_id")),
 }
-_NEEDED = ("image", "label")
 
 
 @dataclass(frozen=True)
@@ -80,27 +79,30 @@ def known_columns(columns: Sequence[str], role: str) -> list[str]:
     return list(dict.fromkeys(column for column in found if column is not None))
 
 
-def columns_by_name(path: Path, columns: Sequence[str], asked: Mapping[str, str | None]) -> Columns:
+def columns_by_name(
+    path: Path, columns: Sequence[str], asked: Mapping[str, str | None], needed: Sequence[str] = ("image", "label")
+) -> Columns:
     """Chooses the columns by their names alone.
 
     Args:
         path: The table, for messages.
         columns: Names of all columns as written.
         asked: Role -> column that a flag names; None for the usual names.
+        needed: Roles without which the table is of no use.
 
     Raises:
-        DataError: There is no column of images or labels, or a chosen one occurs twice.
+        DataError: There is no column of a needed role, or a chosen one occurs twice.
         ConfigError: A requested column does not exist.
     """
     chosen: dict[str, str] = {}
     for role, (_, known) in ROLES.items():
         found = asked_column(path, columns, role, asked.get(role)) or find_column(columns, known)
-        if found is None and role in _NEEDED:
+        if found is None and role in needed:
             raise no_column(path, columns, role)
         if found is not None:
             refuse_repeated(path, columns, found)
             chosen[role] = found
-    return Columns(chosen["image"], chosen["label"], chosen.get("split", ""), chosen.get("group", ""))
+    return Columns(chosen["image"], chosen.get("label", ""), chosen.get("split", ""), chosen.get("group", ""))
 
 
 def asked_column(path: Path, columns: Sequence[str], role: str, name: str | None) -> str | None:

@@ -44,12 +44,14 @@ class Resolved(NamedTuple):
         return named.union(self.classes)
 
 
-def resolve(tables: Sequence[LabelTable], options: DataConfig) -> Resolved:
+def resolve(tables: Sequence[LabelTable], options: DataConfig, *, are_finished: bool = True) -> Resolved:
     """Reads the labels of tables whose columns are chosen.
 
     Args:
         tables: One table, or the tables of several splits; they have the same columns of labels.
         options: How DATA is read.
+        are_finished: Whether every row was labeled, so that a blank cell beside those with several labels means that
+            there is none.
 
     Raises:
         DataError: A row is invalid, or it is not known what blank cells mean.
@@ -57,7 +59,11 @@ def resolve(tables: Sequence[LabelTable], options: DataConfig) -> Resolved:
     """
     rows = [list(table.rows()) for table in tables]
     columns, name = tables[0].choice.columns, tables[0].path.name
-    resolved = _from_columns(tables, rows, options) if columns.one_hot else _from_cells(rows, columns.label, options)
+    resolved = (
+        _from_columns(tables, rows, options)
+        if columns.one_hot
+        else _from_cells(rows, columns.label, options, are_finished=are_finished)
+    )
     if not _is_multi(resolved.rows, options):
         noted = resolved
     else:
@@ -74,15 +80,15 @@ def _is_multi(rows: Sequence[Sequence[Row]], options: DataConfig) -> bool:
     return options.multi_label or any(row.unknown or len(row.labels or ()) > 1 for row in _flat(rows))
 
 
-def _from_cells(rows: list[list[Row]], column: str, options: DataConfig) -> Resolved:
+def _from_cells(rows: list[list[Row]], column: str, options: DataConfig, *, are_finished: bool) -> Resolved:
     counts = Counter(row.labels[0] for row in _flat(rows) if row.labels)
     cells = Cells({}, "[")
     # In Parquet and JSON lines, labels may already be lists; a row without its label is one of Open Images.
     if not any(len(row.labels) != 1 for row in _flat(rows) if row.labels is not None):
         cells = read_cells(counts, column, is_multi=options.multi_label)
         rows = [[_split(row, cells.labels) for row in some] for some in rows]
-    if _is_multi(rows, options):
-        rows = [_with_negatives(some, options) for some in rows]
+    if are_finished and options.on_missing_label != "skip" and _is_multi(rows, options):
+        rows = [_with_negatives(some) for some in rows]
     num_several = sum(len(row.labels or ()) > 1 for row in _flat(rows))
     share = f"{num_several:,} of {sum(map(len, rows)):,} rows have several"
     if not cells.separator or (cells.separator == "[" and not num_several):
@@ -111,13 +117,11 @@ def _about_names(cells: Cells, counts: Counter[str], column: str) -> str:
     return f"labels of several words are names of classes, such as '{min(words)}'"
 
 
-def _with_negatives(rows: Sequence[Row], options: DataConfig) -> list[Row]:
+def _with_negatives(rows: Sequence[Row]) -> list[Row]:
     """The rows of a table where a blank cell means an image without labels.
 
     A split in which all cells are blank has no labels at all, such as the test set of a competition.
     """
-    if options.on_missing_label == "skip":
-        return list(rows)
     labeled = {row.split for row in rows if row.labels}
     return [dataclasses.replace(row, labels=()) if row.labels is None and row.split in labeled else row for row in rows]
 

@@ -51,10 +51,11 @@ def read_cells(cells: Collection[str], column: str, *, is_multi: bool = False) -
     lists = {cell: labels for cell in cells if (labels := _list_of(cell)) is not None}
     others = [cell for cell in cells if cell not in lists]
     separator = _separator(others, column, is_multi=is_multi)
+    # Beside other cells, names that contain the separator are written as lists: `join_labels` does so.
+    separator = separator if not lists or separator == LABEL_SEPARATOR else ""
     split = {cell: _parts(cell, separator) if separator else (cell,) for cell in others}
     if any(len(labels) > 1 for labels in lists.values()) or (lists and not others):
         return Cells(lists | split, separator or "[")
-    # Beside other cells, names that contain the separator are written as lists: `join_labels` does so.
     if lists and all(cell.startswith('["') or not labels for cell, labels in lists.items()):
         return Cells(lists | split, separator)
     return Cells({cell: (cell,) for cell in lists} | split, separator)

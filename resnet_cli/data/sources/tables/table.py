@@ -96,9 +96,22 @@ def table_of(
     return Table(_filled(path, rows_of(path, source, choose(source.columns), choose)), source.columns)
 
 
+def image_rows(path: Path, image_column: str | None) -> Iterator[Row]:
+    """The images that a table lists, whatever says which labels they have.
+
+    Raises:
+        DataError: The file is not a table, is damaged, or has no column of images.
+        ConfigError: The requested column does not exist.
+        SetupError: A package that the format needs is not installed.
+    """
+    source = open_table_file(path)
+    columns = columns_by_name(path, source.columns, {"image": image_column}, needed=("image",))
+    yield from rows_of(path, source, Columns(columns.image))
+
+
 def _filled(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
-        if not row.label:
+        if row.labels is None:
             raise row_error(path, row.line, "no label")
         yield row
 
