@@ -57,7 +57,7 @@ def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = Fal
     elif as_json:
         output.show_json(found.to_dict())
     else:
-        output.show(benchmark_table(found.rows))
+        output.show(benchmark_table(found))
 
 
 def _show(result: ExportResult, *, as_json: bool, quiet: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -15,9 +15,8 @@ from resnet_cli.text import percent, printable, size
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from resnet_cli.commands.export import ExportResult
+    from resnet_cli.commands.export import ExportResult, FormatComparison
     from resnet_cli.evaluation.intervals import Interval
-    from resnet_cli.exporting.benchmark import FormatResult
     from resnet_cli.exporting.parity import Parity
 
 BYTES_PER_MB = 1e6
@@ -25,14 +24,16 @@ BYTES_PER_MB = 1e6
 
 def parity_tables(parity: Parity) -> list[RenderableType]:
     """The file against the model: each group of images, accuracy and speed, and different predictions."""
-    groups = plain_table("File and model compared", "images", ">number", ">largest difference", ">same class", "")
+    same = f">{parity.decisions.same}"
+    groups = plain_table("File and model compared", "images", ">number", ">largest difference", same, "")
     for check in parity.checks:
         verdict = Text("ok", style="green") if check.passed else Text("differs", style="bold red")
         groups.add_row(
             check.name, f"{check.num_images:,}", f"{check.max_difference:.1e}", percent(check.agreement), verdict
         )
     figures = plain_table("", "", ">model", ">file")
-    figures.add_row("accuracy (95 % interval)", _share(parity.model_accuracy), _share(parity.file_accuracy))
+    what = f"{parity.decisions.score} (95 % interval)"
+    figures.add_row(what, _share(parity.model_accuracy), _share(parity.file_accuracy))
     for batch_size, ms in parity.file_ms.items():
         what = f"time per image, batch size {batch_size}"
         figures.add_row(what, f"{parity.model_ms[batch_size]:.0f} ms", f"{ms:.0f} ms")
@@ -63,16 +64,17 @@ def result_block(result: ExportResult, *, width: int) -> RenderableType:
     return Group(*blocks)
 
 
-def benchmark_table(rows: Sequence[FormatResult]) -> Table:
+def benchmark_table(comparison: FormatComparison) -> Table:
     """All formats: size, accuracy, difference from the model, speed."""
+    rows, decisions = comparison.rows, comparison.decisions
     sizes = sorted({size for row in rows for size in row.ms})
     table = plain_table(
         "Formats on this machine",
         "format",
         ">MB",
-        ">accuracy",
+        f">{decisions.score}",
         ">largest difference",
-        ">same class",
+        f">{decisions.same}",
         *(f">ms at {size}" for size in sizes),
         "",
     )
@@ -94,4 +96,6 @@ def benchmark_table(rows: Sequence[FormatResult]) -> Table:
 
 
 def _share(accuracy: Interval) -> str:
+    if math.isnan(accuracy.value):
+        return "unknown"
     return f"{percent(accuracy.value)} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"

@@ -13,6 +13,7 @@ from typing import Any
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.benchmark import FormatResult, benchmark
+from resnet_cli.exporting.decisions import DECISIONS, Decisions
 from resnet_cli.exporting.export import Job, check, measured, model_output
 from resnet_cli.exporting.hub.destination import destination
 from resnet_cli.exporting.hub.push import Push, Pushed
@@ -71,7 +72,7 @@ class ExportResult(Summarized):
             "path": str(self.path),
             "format": f"{self.format}, {self.number}",
             "size": size(self.num_bytes),
-            "accuracy": f"{percent(file.value)} (model: {percent(model.value)})",
+            self.parity.decisions.score: f"{percent(file.value)} (model: {percent(model.value)})",
             **pushed,
         }
 
@@ -93,14 +94,16 @@ class FormatComparison:
     Attributes:
         model: The model file; None if the model is in no file.
         rows: The model itself, then each format.
+        decisions: How the task of the model decides and scores.
     """
 
     model: Path | None
     rows: list[FormatResult]
+    decisions: type[Decisions]
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``export --benchmark --json`` prints."""
-        rows = [row.to_dict() for row in self.rows]
+        rows = [row.to_dict(self.decisions.key) for row in self.rows]
         return {"schema_version": SCHEMA_VERSION, "model": str(self.model), "formats": rows}
 
 
@@ -172,7 +175,7 @@ def compare_formats(
 ) -> FormatComparison:
     """Makes, checks and times every format, and keeps none; see :func:`~resnet_cli.exporting.benchmark.benchmark`."""
     model = _open(model, config)
-    return FormatComparison(model.path, benchmark(model, config, on_work=on_work))
+    return FormatComparison(model.path, benchmark(model, config, on_work=on_work), DECISIONS[model.task])
 
 
 def _open(model: Model | str | os.PathLike[str], config: ExportConfig) -> Model:

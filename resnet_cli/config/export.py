@@ -79,9 +79,15 @@ class ExportConfig(OfflineConfig):
             completes="data",
         ),
     ] = None
-    max_drop: Annotated[Share, Flag("How much accuracy --int8 or --fp16 may cost: 1% or 0.01.", VERIFICATION, "1%")] = (
-        0.01
-    )
+    max_drop: Annotated[
+        Share,
+        Flag(
+            "How much accuracy --int8 or --fp16 may cost: 1% or 0.01. Of a multi-label model: how much mAP, and how "
+            "much of the F1 score of its labels.",
+            VERIFICATION,
+            "1%",
+        ),
+    ] = 0.01
     benchmark: Annotated[bool, Flag("Export, check and time every format, and keep no file.", VERIFICATION)] = False
     push: Annotated[
         str | None,

@@ -11,6 +11,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.errors import ConfigError, SetupError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exporting.export import Job, check, model_output
+from resnet_cli.exporting.parity import as_json
 from resnet_cli.exporting.verification_data import images_to_verify
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.caches import temporary_folder
@@ -35,9 +36,9 @@ class FormatResult:
     Attributes:
         name: Name of the format.
         num_bytes: Bytes of all its files; 0 if it could not be made.
-        accuracy: Accuracy with its 95 % interval; None if it could not be made.
+        accuracy: Accuracy with its 95 % interval, or mAP of a multi-label model; None if it could not be made.
         max_difference: Largest difference of a probability from the model's; None for the model itself.
-        agreement: Share of images with the model's class, apart from ties.
+        agreement: Share of images with the model's class or labels, apart from ties.
         ms: Batch size -> milliseconds per decoded image, preprocessing included.
         note: Why there are no values, or that the parity check would reject the file.
     """
@@ -50,10 +51,17 @@ class FormatResult:
     ms: dict[int, float] = dataclasses.field(default_factory=dict)
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        accuracy = None if self.accuracy is None else self.accuracy._asdict()
-        return dataclasses.asdict(self) | {"accuracy": accuracy, "ms": {str(size): ms for size, ms in self.ms.items()}}
+    def to_dict(self, score: str) -> dict[str, Any]:
+        """Plain JSON values.
+
+        Args:
+            score: Name of the score that ``accuracy`` is.
+        """
+        plain = dataclasses.asdict(self) | {
+            "accuracy": None if self.accuracy is None else as_json(self.accuracy),
+            "ms": {str(size): ms for size, ms in self.ms.items()},
+        }
+        return {score if name == "accuracy" else name: value for name, value in plain.items()}
 
 
 def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = None) -> list[FormatResult]:

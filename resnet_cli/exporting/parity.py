@@ -164,8 +164,8 @@ class Parity:
             "data": self.data,
             "passed": self.passed,
             "checks": [dataclasses.asdict(check) for check in self.checks],
-            f"model_{self.decisions.key}": _as_json(self.model_accuracy),
-            f"file_{self.decisions.key}": _as_json(self.file_accuracy),
+            f"model_{self.decisions.key}": as_json(self.model_accuracy),
+            f"file_{self.decisions.key}": as_json(self.file_accuracy),
             "max_drop": self.max_drop,
             "max_novelty_difference": self.max_novelty_difference,
             "is_novelty_close": self.is_novelty_close,
@@ -287,6 +287,6 @@ def _check(
     return Check(name, len(expected), difference, agreement, is_close and (precision != "fp32" or agreement == 1))
 
 
-def _as_json(score: Interval) -> dict[str, float | None]:
+def as_json(score: Interval) -> dict[str, float | None]:
     """An interval as JSON values, which have no NaN."""
     return {name: None if math.isnan(value) else value for name, value in score._asdict().items()}

@@ -15,6 +15,7 @@ from torch.export import Dim
 
 from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.exported.pt2 import Pt2Model
+from resnet_cli.heads.probabilities import ACTIVATIONS
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 from resnet_cli.preprocess import Preprocess
@@ -29,6 +30,7 @@ class _Program(nn.Module):
         self._network = model.network.folded().cpu()
         self._preprocess: Preprocess = model.preprocess
         self._temperature = model.temperature
+        self._activation = ACTIVATIONS[model.task]
         reference = model.reference if with_novelty else None
         novelty_scorer = None if reference is None else NoveltyScorer(reference)
         self._scales: Tensor | None
@@ -46,7 +48,7 @@ class _Program(nn.Module):
             )
             images = images.float().sub(mean).div(std)
         features = self._network.features(images)
-        probs = torch.softmax(self._network.fc(features) / self._temperature, dim=1)
+        probs = self._activation(self._network.fc(features) / self._temperature)
         if self._known is None or self._scales is None:
             return (probs,)
         cosines = nn.functional.normalize(features / self._scales, dim=1) @ self._known.float().T
@@ -58,7 +60,7 @@ def write_pt2(model: Model, path: Path, metadata: ExportMetadata, *, with_novelt
     """Writes the program and reads it back.
 
     Its input is ``images``: either uint8 [b x 3 x s x s], the output of ``Preprocess``, with normalization inside; or
-    float32 and normalized, if the metadata say that it takes tensors. Temperature and softmax are inside.
+    float32 and normalized, if the metadata say that it takes tensors. Temperature and softmax, or sigmoid, are inside.
     """
     side = model.preprocess.crop_size
     takes_pixels = metadata.input_kind == "pixels"

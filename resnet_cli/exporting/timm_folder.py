@@ -54,6 +54,7 @@ def timm_config(model: Model, metadata: ExportMetadata) -> dict[str, Any]:
         "num_features": NUM_FEATURES,
         "global_pool": "avg",
         "label_names": list(model.classes),
+        **({"task": model.task, "thresholds": list(model.thresholds)} if model.task == "multi-label" else {}),
         "pretrained_cfg": {
             "tag": "resnet_cli",
             "custom_load": False,

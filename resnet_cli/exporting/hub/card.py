@@ -11,6 +11,7 @@ import yaml
 
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import IMAGES, NOVELTY, PIXELS, PROBS, RAW_IMAGES, ExportMetadata
+from resnet_cli.exporting.hub.wording import WORDING, thresholds_table
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import MODEL_FILE, Model
@@ -86,7 +87,8 @@ def hub_card(card: Card | None, exported: Exported) -> Card:
         exported: The file.
     """
     body = card.body if card else _body(exported)
-    added = f"{_this_file(exported)}\n\n## How to use\n\n{_how_to_use(exported)}\n\n"
+    thresholds = thresholds_table(exported.metadata)
+    added = f"{_this_file(exported)}\n\n{thresholds}## How to use\n\n{_how_to_use(exported)}\n\n"
     found = _HOW_TO_USE.search(body)
     body = body[: found.start()] + added + body[found.end() :] if found else f"{body.rstrip()}\n\n{added}"
     return Card(_front_matter(card, exported), body)
@@ -111,6 +113,8 @@ def hub_config(exported: Exported) -> bytes:
         "source_sha256": metadata.source_sha256,
         "resnet_cli_version": metadata.version,
     }
+    if metadata.task == "multi-label":
+        values |= {"task": metadata.task, "thresholds": metadata.thresholds}
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -119,7 +123,8 @@ def _front_matter(card: Card | None, exported: Exported) -> dict[str, Any]:
     known = front.get("tags")
     tags = [str(tag) for tag in known] if isinstance(known, list) else []
     kind = "timm" if exported.format == "safetensors" else exported.format
-    front["tags"] = list(dict.fromkeys([*tags, TASK, "resnet", "resnet-50", kind]))
+    wording = WORDING[exported.metadata.task]
+    front["tags"] = list(dict.fromkeys([*tags, TASK, *wording.tags, "resnet", "resnet-50", kind]))
     front["library_name"] = "timm" if kind == "timm" else "resnet-cli"
     front.setdefault("pipeline_tag", TASK)
     if exported.license is not None:
@@ -129,8 +134,8 @@ def _front_matter(card: Card | None, exported: Exported) -> dict[str, Any]:
         front = UNKNOWN_LICENSE | front
     # The metrics on the card are the model's, which also hold for its float32 exports.
     if exported.metadata.precision != "fp32" or "model-index" not in front:
-        accuracy = ("Top-1 accuracy", exported.parity.file_accuracy.value)
-        front |= results(exported.repo, exported.parity.data, {"accuracy": accuracy})
+        kind, title = wording.metric
+        front |= results(exported.repo, exported.parity.data, {kind: (title, exported.parity.file_accuracy.value)})
     return front
 
 
@@ -144,22 +149,23 @@ def _body(exported: Exported) -> str:
 # {exported.repo.partition("/")[2]}
 
 A ResNet-50 that classifies images into {len(exported.metadata.classes):,} classes, which `config.json` lists. It \
-predicts one of them for every image.
+predicts {WORDING[exported.metadata.task].predicts.format("them")}.
 """
 
 
 def _this_file(exported: Exported) -> str:
     metadata, parity = exported.metadata, exported.parity
+    wording = WORDING[metadata.task]
     rows = [
         ("Files", f"{', '.join(map(code, exported.files))}; {size(exported.num_bytes)}"),
         ("Format", f"{exported.format}, weights in {metadata.precision}"),
         ("SHA-256" if len(exported.files) == 1 else f"SHA-256 of {code(exported.files[-1])}", code(exported.sha256)),
         ("SHA-256 of the exported model", code(metadata.source_sha256 or "none: the model was not in a file")),
         ("Checked on", code(parity.data)),
-        ("Same class as the model's", percent(parity.checks[0].agreement)),
+        (wording.same, percent(parity.checks[0].agreement)),
         ("Largest difference of a probability", f"{parity.max_difference:.1e}"),
-        ("Accuracy of the model (95 % interval)", _share(*parity.model_accuracy)),
-        ("Accuracy of this file (95 % interval)", _share(*parity.file_accuracy)),
+        (f"{wording.score} of the model (95 % interval)", _share(*parity.model_accuracy)),
+        (f"{wording.score} of this file (95 % interval)", _share(*parity.file_accuracy)),
         ("License stated in the file", code(metadata.licence)),
     ]
     note = "" if metadata.precision == "fp32" else "\n\nOther metrics on this page are those of the model in float32."
@@ -189,8 +195,8 @@ def _unfamiliar(exported: Exported) -> str:
     output = "The second output" if exported.format == "pt2" else f"The output `{NOVELTY}` [b]"
     return (
         f"\n\n{output} says how unlike the training images an image is. Above {limit!r} (`most_novel` in "
-        "`config.json`) it counts as unlike them, and its class means little: the model predicts one of its classes "
-        "for every image."
+        "`config.json`) it counts as unlike them, and its class means little: the model predicts "
+        f"{WORDING[exported.metadata.task].predicts.format('its classes')}."
     )
 
 
@@ -198,7 +204,11 @@ def _usage(exported: Exported) -> str:
     metadata, kind = exported.metadata, exported.format
     side, num_classes = metadata.preprocess.get("crop_size"), len(metadata.classes)
     takes_images = kind == "onnx" and metadata.input_kind == "picture"
+    wording = WORDING[metadata.task]
     text = _CODE["image" if takes_images else kind]
+    for place in ("decide", "imports_timm", "decide_timm", "note_timm"):
+        text = text.replace(f"<{place}>", getattr(wording, place))
+    text = text.replace("METADATA", "session.get_modelmeta().custom_metadata_map")
     text = text.replace("REPO", exported.repo).replace("NAME", exported.files[-1])
     if takes_images:
         return text.replace("INSTALL", install_command("hub", elsewhere=True))
@@ -209,7 +219,7 @@ def _usage(exported: Exported) -> str:
     dtype, done = ("float32", ", cropped and normalized") if is_tensor else ("uint8", " and cropped")
     return (
         f"{text}\n\nThe input is {name}{dtype} [b x 3 x {side} x {side}] in RGB, resized{done} as described by "
-        f"`preprocess` in `config.json`. The output is `{PROBS}` [b x {num_classes}], after the softmax."
+        f"`preprocess` in `config.json`. The output is `{PROBS}` [b x {num_classes}], {wording.output}."
     )
 
 
@@ -237,20 +247,19 @@ classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 with Image.open("photo.jpg") as image:
     pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # [h x w x 3]
 probs = session.run(["{PROBS}"], {{"{RAW_IMAGES}": pixels[None]}})[0][0]
-print(classes[probs.argmax()], probs.max())
+<decide>
 ```""",
     "safetensors": """\
 ```python
-import timm
-from PIL import Image
+<imports_timm>
 
 model = timm.create_model("hf-hub:REPO", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
 logits = model(transform(Image.open("photo.jpg").convert("RGB")).unsqueeze(0))
-print(model.pretrained_cfg["label_names"][logits.argmax()])
+<decide_timm>
 ```
 
-The temperature is part of the last layer: `softmax` gives calibrated probabilities.""",
+<note_timm>""",
     "pt2": """\
 ```python
 import torch
