@@ -13,7 +13,7 @@ from resnet_cli.data.loading import stack
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.heads.probabilities import ACTIVATIONS
+from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.images import Pixels
 from resnet_cli.model.features import FrozenBackbone
 from resnet_cli.model.network import ResNet50, load_tensors
@@ -51,5 +51,5 @@ class TimmModel(ExportedModel):
         """Probabilities; timm's layout has no place for exemplars, so novelty is not known."""
         with torch.inference_mode():
             logits = self._head(self._backbone(stack(inputs)))
-            probs = ACTIVATIONS[self.task](logits)
+            probs = OBJECTIVES[self.task].probs(logits)
         return ModelOutput(probs.numpy())

@@ -15,7 +15,7 @@ from torch.export import Dim
 
 from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.exported.pt2 import Pt2Model
-from resnet_cli.heads.probabilities import ACTIVATIONS
+from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import NUM_NEAREST, NoveltyScorer
 from resnet_cli.preprocess import Preprocess
@@ -30,7 +30,7 @@ class _Program(nn.Module):
         self._network = model.network.folded().cpu()
         self._preprocess: Preprocess = model.preprocess
         self._temperature = model.temperature
-        self._activation = ACTIVATIONS[model.task]
+        self._activation = OBJECTIVES[model.task].probs
         reference = model.reference if with_novelty else None
         novelty_scorer = None if reference is None else NoveltyScorer(reference)
         self._scales: Tensor | None
