@@ -19,6 +19,7 @@ def targets(dataset: Dataset) -> list[list[int]]:
 
 
 def test_an_image_counts_for_each_label_and_an_unknown_value_for_nothing() -> None:
+    assert SOME.sizes() == {"train": 3, "val": 1, "test": 0}
     assert SOME.counts() == {"train": [2, 2, 1], "val": [0, 1, 0], "test": [0, 0, 0]}
     assert SOME.counts_without() == {"train": [1, 1, 1], "val": [1, 0, 1], "test": [0, 0, 0]}
     assert SOME.describe() == (

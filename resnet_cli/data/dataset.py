@@ -147,43 +147,44 @@ class Dataset:
     def counts_without(self) -> dict[Split, list[int]]:
         """Split -> number of images that do not belong to each class; images of which it is unknown do not count."""
         unknown = Counter((item.split, label) for item in self.items for label in item.unknown)
-        num_images = Counter(item.split for item in self.items)
+        sizes = self.sizes()
         return {
-            split: [num_images[split] - count - unknown[split, label] for label, count in enumerate(counts)]
+            split: [sizes[split] - count - unknown[split, label] for label, count in enumerate(counts)]
             for split, counts in self.counts().items()
         }
 
+    def sizes(self) -> dict[Split, int]:
+        """Split -> number of images."""
+        num_images = Counter(item.split for item in self.items)
+        return {split: num_images[split] for split in SPLITS}
+
     def describe(self) -> str:
         """What the data set is: ``one folder per class: 2 classes, 398 images (245 train, 153 val)``."""
-        num_images = Counter(item.split for item in self.items)
-        sizes = {split: num_images[split] for split in SPLITS if num_images[split]}
+        sizes = {split: num for split, num in self.sizes().items() if num}
         splits = f" ({', '.join(f'{num:,} {split}' for split, num in sizes.items())})" if len(sizes) > 1 else ""
         facts = [
             "1 class" if len(self.classes) == 1 else f"{len(self.classes):,} classes",
             ("1 image" if len(self.items) == 1 else f"{len(self.items):,} images") + splits,
         ]
-        facts += self._label_facts()
-        return (f"{self.reading}: " if self.reading else "") + ", ".join(facts)
+        if without := self.passed_over.get("unlabelled", 0) + self.passed_over.get("unlisted", 0):
+            facts.append(f"{without:,} {'without a label' if self.task == 'single-label' else 'not listed'}")
+        return (f"{self.reading}: " if self.reading else "") + ", ".join([*facts, *self.label_facts()])
 
     def label_text(self, item: Item) -> str:
         """The classes of an image, ``cat`` or ``cat, dog``; ``no label`` if there are none."""
         return ", ".join(self.classes[label] for label in item.labels) or "no label"
 
-    def _label_facts(self) -> list[str]:
-        passed_over = self.passed_over.get("unlabelled", 0) + self.passed_over.get("unlisted", 0)
+    def label_facts(self) -> list[str]:
+        """The labels of a multi-label data set in a few words; empty for other data."""
         if self.task == "single-label":
-            return [f"{passed_over:,} without a label"] if passed_over else []
+            return []
         per_image = sum(len(item.labels) for item in self.items) / max(1, len(self.items))
-        without = sum(not item.labels for item in self.items)
-        unknown = sum(len(item.unknown) for item in self.items)
-        facts = {
-            "multi-label": True,
-            f"{per_image:.1f} labels per image": True,
-            f"{counted(without, 'image')} without a label": without,
-            f"{counted(unknown, 'unknown value')}": unknown,
-            f"{counted(passed_over, 'image')} not listed": passed_over,
-        }
-        return [fact for fact, is_shown in facts.items() if is_shown]
+        facts = ["multi-label", f"{per_image:.1f} labels per image"]
+        if without := sum(not item.labels for item in self.items):
+            facts.append(f"{counted(without, 'image')} without a label")
+        if unknown := sum(len(item.unknown) for item in self.items):
+            facts.append(counted(unknown, "unknown value"))
+        return facts
 
     def select(self, classes: Sequence[str]) -> Dataset:
         """Keeps only the named classes, in the order given.

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_cli.data.dataset import SPLITS
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
@@ -94,12 +93,11 @@ def run_bytes(plan: Plan) -> int:
 
 def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
     """Provenance that is stored in the model file; no paths of this machine."""
-    counts = {split: len(plan.dataset.split(split)) for split in SPLITS}
     return {
         "resnet_cli": __version__,
         "torch": str(torch.__version__),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"name": plan.dataset.name, "num_images": counts, "split": plan.dataset.split_note},
+        "data": {"name": plan.dataset.name, "num_images": plan.dataset.sizes(), "split": plan.dataset.split_note},
         "weights": Path(plan.weights.name).name,
         "weights_reading": plan.weights.reading,
         "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from resnet_cli.config.base import Resolved
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import SPLITS, Dataset
+from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USES, UsedImages
 from resnet_cli.data.sources.rows.references import lasting_image_folder
@@ -241,13 +241,13 @@ def _known_test_images(used_images: UsedImages, weights: Weights) -> list[str]:
 
 def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, start: Start | None) -> None:
     dataset, config = prepared.dataset, decisions.config
-    counts = {split: len(dataset.split(split)) for split in SPLITS}
-    sizes = ", ".join(f"{num:,} {split}" for split, num in counts.items() if num)
+    sizes = ", ".join(f"{num:,} {split}" for split, num in dataset.sizes().items() if num)
+    facts = ", ".join([f"{len(dataset.classes)} classes", *dataset.label_facts()])
     decisions.values |= {"data": dataset.spec, "weights": weights.spec}
     decisions.values["multi_label"] = dataset.task == "multi-label"
     decisions.values["image_folder"] = lasting_image_folder(dataset.spec, config.image_folder)
     reading = f"; read as {dataset.reading}" if dataset.reading else ""
-    decisions.record("data", dataset.name, f"{sizes}; {len(dataset.classes)} classes{reading}")
+    decisions.record("data", dataset.name, f"{sizes}; {facts}{reading}")
     if dataset.task == "multi-label":
         decisions.record("task", dataset.task, "each class has its own answer, and a threshold from validation")
     decisions.record("split", dataset.split_note or "as in the source")
