@@ -19,7 +19,13 @@ for path in sys.argv[2:]:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # [h x w x 3]
     outputs = dict(zip(names, session.run(names, {"pictures": pixels[None]}), strict=True))
     probs = outputs["probs"][0]
-    cells = [path, classes[probs.argmax()], f"{probs.max():.4f}"]
+    if "thresholds" in metadata:
+        # A multi-label model: each class has a threshold of its own, and there may be several labels or none.
+        thresholds = json.loads(metadata["thresholds"])
+        rows = zip(classes, probs, thresholds, strict=True)
+        cells = [path, "; ".join(name for name, prob, threshold in rows if prob >= threshold) or "none"]
+    else:
+        cells = [path, classes[probs.argmax()], f"{probs.max():.4f}"]
     # The model predicts one of its classes for every image; this tells whether the image resembles its training images.
     if "most_novel" in metadata and outputs["novelty"][0] > float(metadata["most_novel"]):
         cells.append("unlike the training images")

@@ -13,9 +13,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
+from PIL import Image
 from support.narrow_network import make_narrow
 from typer.core import TyperGroup
 from typer.testing import CliRunner
@@ -77,10 +79,9 @@ def tour(tmp_path: Path, make_folder: Callable[..., Path], stand_in: Path, monke
     """The folder that the README and the pages start in."""
     make_folder({"cat": 8, "dog": 8}, "photos")
     make_folder({"cow": 8, "horse": 8}, "farm")
+    write_leaves(tmp_path / "leaves")
     images = tmp_path / "images"
     images.mkdir()
-    from PIL import Image
-
     Image.new("RGB", (40, 40), "red").save(images / "1.png")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(images / "1.png", tmp_path / "photo.jpg")
@@ -90,6 +91,17 @@ def tour(tmp_path: Path, make_folder: Callable[..., Path], stand_in: Path, monke
     monkeypatch.setattr(defaults, "AUTO_FULL_CPU_S", 0)
     monkeypatch.setattr(defaults, "default_image_size", lambda *_: (32, "as the tests want it"))
     return tmp_path
+
+
+def write_leaves(folder: Path) -> None:
+    """Images with two labels, one, or none, and their table."""
+    folder.mkdir()
+    rng, rows = np.random.default_rng(0), ["image,labels"]
+    for number in range(24):
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.jpg")
+        rows.append(f"{number}.jpg,{('scab;rust', 'rust', '', 'scab')[number % 4]}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def to_dict(prediction: Prediction, layout: Layout = ROWS, *, made_by: str = "")
 def to_cells(prediction: Prediction, layout: Layout = ROWS, *, made_by: str = "") -> list[object]:
     """A prediction as cells of CSV: numbers with six digits, the classes as a JSON object, empty for None.
 
-    Labels are joined by ``;``. Only where a model chose no label is the cell empty: it is ``unknown`` if the image was not
-    classified, or cannot be read.
+    Labels are joined by ``;``. The cell is empty only if the model chose no label: it is ``unknown`` if the image was
+    not classified or cannot be read.
     """
     values = to_dict(prediction, layout, made_by=made_by)
     for column in {"prob", "novelty"} & values.keys():
