@@ -316,3 +316,89 @@ def test_classes_of_yolo_that_the_description_does_not_name_are_refused(yolo: Pa
     assert "class 2" in refused(yolo, multi_label=True).message
     written(yolo / "labels" / "val" / "val1.txt", "cat 1 1 1 1\n")
     assert "val1.txt: line 1" in refused(yolo, multi_label=True).message
+
+
+def put(path: Path, content: str) -> None:
+    """A file that is read by name and content only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Class folders with copies under other names; all files have the same size."""
+    files = {
+        "beach/1.jpg": "A",
+        "sky/x.jpg": "A",
+        "dog/2.jpg": "B",
+        "beach/2.jpg": "C",
+        "sky/3.jpg": "D",
+        "sky/4.jpg": "D",
+    }
+    for name, content in files.items():
+        put(tmp_path / "data" / name, content)
+    return tmp_path / "data"
+
+
+def test_an_image_in_several_class_folders_has_the_labels_of_all_of_them(tree: Path) -> None:
+    dataset = opened(tree, multi_label=True)
+    found = {item.name: tuple(dataset.classes[label] for label in item.labels) for item in dataset.items}
+    assert found == {
+        "beach/1.jpg": ("beach", "sky"),
+        "dog/2.jpg": ("dog",),
+        "beach/2.jpg": ("beach",),
+        "sky/3.jpg": ("sky",),
+    }
+    assert any(
+        "several class folders, by their content: 1 of 4; files that are copies of others: 2" in note
+        for note in dataset.notes
+    )
+    # Without the flag, each file is an image of its own.
+    assert len(opened(tree).items) == 6 and opened(tree).task == "single-label"
+
+
+def test_only_files_of_the_same_size_are_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tree / "dog" / "5.jpg", "longer")
+    read: list[str] = []
+    read_bytes = Path.read_bytes
+
+    def note(path: Path) -> bytes:
+        read.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", note)
+    opened(tree, multi_label=True)
+    assert len(read) == 6 and "5.jpg" not in read
+
+
+def test_copies_in_different_splits_stay_apart(tmp_path: Path) -> None:
+    for name, content in {"train/a/1.jpg": "A", "train/b/1.jpg": "A", "val/a/1.jpg": "A", "val/b/2.jpg": "B"}.items():
+        put(tmp_path / name, content)
+    dataset = opened(tmp_path, multi_label=True)
+    assert {item.name: item.labels for item in dataset.items} == {
+        "train/a/1.jpg": (0, 1), "val/a/1.jpg": (0,), "val/b/2.jpg": (1,)
+    }  # fmt: skip
+
+
+def test_images_in_the_folder_of_negatives_have_no_labels(tree: Path) -> None:
+    for number in (1, 2):
+        put(tree / "_none" / f"n{number}.jpg", f"N{number}")
+    put(tree / "Background" / "b.jpg", "Z")
+    dataset = opened(tree, multi_label=True)
+    sets = sets_of(dataset)
+    assert sets["n1.jpg"] == sets["n2.jpg"] == () and sets["b.jpg"] == ("Background",)
+    assert "_none" not in dataset.classes and "_none" in opened(tree).classes
+    assert any("images in _none, which show none of the classes: 2 of 7" in note for note in dataset.notes)
+    assert any("Background is a class" in note and "_none" in note for note in dataset.notes)
+    put(tree / "_none" / "1.jpg", "A")
+    assert "_none: _none/1.jpg and beach/1.jpg" in refused(tree, multi_label=True).message
+
+
+def test_links_to_images_in_other_class_folders_are_copies(tree: Path) -> None:
+    try:
+        (tree / "dog" / "link.jpg").symlink_to(tree / "beach" / "2.jpg")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    dataset = opened(tree, multi_label=True)
+    assert sets_of(dataset)["2.jpg"] in (("beach", "dog"), ("dog",))
+    assert ("beach", "dog") in [tuple(dataset.classes[label] for label in item.labels) for item in dataset.items]

@@ -115,8 +115,8 @@ class DataConfig(OfflineConfig):
     multi_label: Annotated[
         bool,
         Flag(
-            "An image may have several labels or none, even if no row has several: join the labels of all rows of an "
-            "image, and read rows in which all columns of classes are 0 as images without labels.",
+            "An image may have several labels or none, where DATA does not say so by itself: join the labels of all rows "
+            "of an image, of all class folders that contain it, or of its boxes.",
             DATA,
         ),
     ] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Container, Iterable, Sequence
@@ -12,6 +13,7 @@ from resnet_cli.data.dataset import Dataset, Split
 from resnet_cli.data.sources.folder_names import is_for_images
 from resnet_cli.data.sources.folders.checks import pass_over
 from resnet_cli.data.sources.folders.class_levels import Levels, choose_levels
+from resnet_cli.data.sources.folders.copies import NEGATIVES_FOLDER, join_copies
 from resnet_cli.data.sources.folders.layout import Layout, last, without_labels
 from resnet_cli.data.sources.folders.misnamed import ContentLooks
 from resnet_cli.data.sources.folders.name_classes import NUMBERED, find_named_classes
@@ -49,13 +51,15 @@ def read_folder(folder: Path, options: DataConfig | None = None, *, spec: str | 
         notes=reading.notes,
         split_note=reading.split_note,
         reading=reading.what,
+        task=reading.task,
     )
 
 
 def read_folders(survey: Survey, options: DataConfig) -> Reading:
     """Reads a folder of classes, or a folder of splits with the same classes.
 
-    Classes are the union over the splits.
+    Classes are the union over the splits. With ``--multi-label``, copies of an image in several class folders are one
+    image with several labels.
 
     Args:
         survey: The content of DATA, which is a folder.
@@ -93,7 +97,18 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
     what = "classes from file names" if label_regex else "one folder per class"
     notes += [*packed_note(layout), *found.notes()]
     ignored = Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled)
-    return Reading(found.images, what, split_note, tuple(notes), ignored)
+    reading = Reading(found.images, what, split_note, tuple(notes), ignored)
+    return _with_sets(reading) if options.multi_label else reading
+
+
+def _with_sets(reading: Reading) -> Reading:
+    """The reading of a folder in which an image may be in several class folders, or in that of the negatives."""
+    named = [
+        image._replace(labels=()) if NEGATIVES_FOLDER in image.label.split("/") else image for image in reading.images
+    ]
+    images, notes = join_copies(named)
+    what = f"{reading.what}, images with the labels of all their copies"
+    return dataclasses.replace(reading, images=images, what=what, notes=(*notes, *reading.notes), task="multi-label")
 
 
 def _repeat_classes(layout: Layout, roots: Sequence[tuple[Split, str]]) -> bool:
