@@ -6,7 +6,7 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +21,8 @@ from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.label_sets import MIN_IMPLIED, LabelSets, contradict
 from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.data.sources.own_tables import own_kind
 from resnet_cli.reporting.inspection_page import inspection_page
 from resnet_cli.text import split_labels
 
@@ -144,6 +146,19 @@ def files(tmp_path: Path) -> Dataset:
     return dataset_of(items)
 
 
+class About(NamedTuple):
+    """What a cleaned table must keep of an image."""
+
+    name: str
+    labels: Labels
+    unknown: Labels
+    split: str
+
+
+def about(item: Item) -> About:
+    return About(item.name, item.labels, item.unknown, item.split)
+
+
 def cells_of(text: str) -> list[list[str]]:
 
     return list(csv.reader(text.splitlines()))
@@ -158,6 +173,23 @@ def test_a_cleaned_table_has_the_labels_in_one_cell(files: Dataset, tmp_path: Pa
     names = [tuple(CLASSES[label] for label in labels) for labels in ((), (2,), (0, 1, 2), (3,), (1,), (0, 3))]
     assert [found[name][0] for name in ("1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "copy.jpg")] == names
     assert found["2.jpg"][1] == ("sky",) and found["3.jpg"][1] == ()
+    (tmp_path / "clean.csv").write_text(text, encoding="utf-8")
+    again = open_dataset(str(tmp_path / "clean.csv"))
+    kept = [item for item in files.items if item.name != "0.jpg"]
+    assert again.task == "multi-label" and again.classes == CLASSES
+    assert {Path(item.name).name: item[1:] for item in map(about, again.items)} == {
+        item.name: item[1:] for item in map(about, kept)
+    }
+    assert "inspect --fix" in own_kind(tmp_path / "clean.csv")
+
+
+def test_a_cleaned_table_in_which_each_image_has_one_label_stays_multi_label(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{number}.jpg", number) for number in range(4)]
+    items = [Item(path.name, path, (number % 2,)) for number, path in enumerate(paths)]
+    text, _ = clean_table(inspected(dataset_of(items, ("a b;c", "hot, dog"))), tmp_path / "clean.csv")
+    (tmp_path / "clean.csv").write_text(text, encoding="utf-8")
+    again = open_dataset(str(tmp_path / "clean.csv"))
+    assert again.task == "multi-label" and again.classes == ("a b;c", "hot, dog")
 
 
 def test_a_cleaned_table_omits_copies_with_different_labels(files: Dataset, tmp_path: Path) -> None:

@@ -197,3 +197,34 @@ def test_parquet_shards_as_the_hub_has_them_are_one_data_set_with_its_splits(tmp
         dataset = open_dataset(str(folder))
         assert counts(dataset) == {"train/cat": 3, "train/dog": 3, "test/cat": 1, "test/dog": 2}
         assert len({item.name for item in dataset.items}) == 9
+
+
+def write_sets(path: Path, sets: list[Any], feature: Any) -> None:
+    """An Arrow file whose labels are lists."""
+    images = [{"bytes": png(row), "path": None} for row in range(len(sets))]
+    table = pyarrow.table({"image": images, "labels": sets})
+    features = {"image": {"_type": "Image"}, "labels": feature}
+    with (
+        path.open("wb") as sink,
+        pyarrow.ipc.new_stream(
+            sink,
+            schema := table.schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})}),
+        ) as writer,
+    ):
+        writer.write_table(table.cast(schema))
+
+
+@pytest.mark.parametrize(
+    ("sets", "feature"),
+    [
+        ([[0, 2], [1], []], {"feature": {"_type": "ClassLabel", "names": NAMES}, "_type": "Sequence"}),
+        ([[0, 2], [1], []], [{"_type": "ClassLabel", "names": NAMES}]),
+        ([["cat", "owl"], ["dog"], []], {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}),
+    ],
+    ids=["sequence", "short", "names"],
+)
+def test_lists_of_labels_are_sets(tmp_path: Path, sets: list[Any], feature: Any) -> None:
+    write_sets(tmp_path / "data.arrow", sets, feature)
+    dataset = open_dataset(str(tmp_path / "data.arrow"))
+    assert dataset.task == "multi-label" and dataset.classes == ("cat", "dog", "owl")
+    assert sorted(item.labels for item in dataset.items) == [(), (0, 2), (1,)]

@@ -115,8 +115,8 @@ class DataConfig(OfflineConfig):
     multi_label: Annotated[
         bool,
         Flag(
-            "An image may have several labels or none, where DATA does not say so by itself: join the labels of all rows "
-            "of an image, of all class folders that contain it, or of its boxes.",
+            "An image may have several labels or none, even where DATA does not say so by itself: join the labels of "
+            "all rows of an image, of all class folders that contain it, or of its boxes.",
             DATA,
         ),
     ] = False

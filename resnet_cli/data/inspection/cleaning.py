@@ -13,7 +13,7 @@ from pathlib import Path
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.inspect import Inspection, apart, inspect_images
 from resnet_cli.data.inspection.label_sets import contradict
-from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
+from resnet_cli.data.sources.own_tables import CLEANED_COLUMN, CLEANED_SETS
 from resnet_cli.data.split_files import write_rows
 from resnet_cli.data.splits import connected
 from resnet_cli.errors import DataError
@@ -23,7 +23,7 @@ from resnet_cli.text import join_labels
 #: Priority of the splits: of copies in several splits, the one in test is kept, else the one in val.
 _WORTH = {"train": 0, "val": 1, "test": 2}
 #: Columns of the labels, and of those that are not known.
-_LABEL_COLUMNS: dict[TaskName, tuple[str, ...]] = {"single-label": ("label",), "multi-label": ("labels", "unknown")}
+_LABEL_COLUMNS: dict[TaskName, tuple[str, ...]] = {"single-label": ("label",), "multi-label": CLEANED_SETS}
 #: Number of searches for images that still look the same in two splits; after these, connected images are treated as
 #: one, such as a film of thousands of frames.
 MAX_ROUNDS = 4

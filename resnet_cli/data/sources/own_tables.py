@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 #: Column that marks a table of ``inspect --fix``.
 CLEANED_COLUMN = "cleaned_by"
+#: Its columns with the labels of an image in multi-label data, and with those of which nobody knows.
+CLEANED_SETS = ("labels", "unknown")
 _CLEANED = CLEANED_COLUMN.encode()
 #: What a table is -> columns that no other table has, in single-label and in multi-label data.
 _KINDS = {
@@ -17,6 +20,11 @@ _KINDS = {
 _SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 #: The first line of a text, or the end of a Parquet file, where the columns are named, is shorter than this.
 _NAMES_BYTES = 1 << 16
+
+
+def has_cleaned_sets(columns: Sequence[str]) -> bool:
+    """Whether a table with these columns is one of ``inspect --fix`` with several labels in a cell."""
+    return {CLEANED_COLUMN, CLEANED_SETS[0]}.issubset(columns)
 
 
 def own_kind(path: Path) -> str:

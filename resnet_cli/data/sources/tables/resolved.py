@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.sources.own_tables import has_cleaned_sets
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.tables.columns import plain_column
 from resnet_cli.data.sources.tables.label_tables import LabelTable
@@ -59,11 +60,12 @@ def resolve(tables: Sequence[LabelTable], options: DataConfig, *, are_finished: 
     """
     rows = [list(table.rows()) for table in tables]
     columns, name = tables[0].choice.columns, tables[0].path.name
-    resolved = (
-        _from_columns(tables, rows, options)
-        if columns.one_hot
-        else _from_cells(rows, columns.label, options, are_finished=are_finished)
-    )
+    if has_cleaned_sets(tables[0].source.columns):
+        resolved = Resolved(rows)
+    elif columns.one_hot:
+        resolved = _from_columns(tables, rows, options)
+    else:
+        resolved = _from_cells(rows, columns.label, options, are_finished=are_finished)
     if not _is_multi(resolved.rows, options):
         noted = resolved
     else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.data.sources.own_tables import CLEANED_COLUMN
+from resnet_cli.data.sources.own_tables import CLEANED_COLUMN, CLEANED_SETS, has_cleaned_sets
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.rows.text import western
 from resnet_cli.data.sources.tables.columns import Columns, columns_by_name, plain_column
@@ -18,6 +18,7 @@ from resnet_cli.data.sources.tables.formats import TableFile, open_table_file, q
 from resnet_cli.data.sources.tables.label_columns import MARKED_SPLITS
 from resnet_cli.data.sources.tables.profiles import MARKS, UNKNOWN_MARKS, cell_text, split_text
 from resnet_cli.errors import DataError
+from resnet_cli.text import split_labels
 
 MAX_ROWS = 20_000_000
 _LAYOUT = "the first line names the columns, image,label, and each line after it names one image"
@@ -135,8 +136,9 @@ def rows_of(
     names = {role: column for role, column in names.items() if column}
     # A cleaned table has the names of folders and files as they are, in whatever encoding.
     decodes = CLEANED_COLUMN not in source.columns
-    num_rows = 0
-    for line, record in source.records(columns.used):
+    has_sets, num_rows = has_cleaned_sets(source.columns), 0
+    unknown = [CLEANED_SETS[1]] if has_sets and CLEANED_SETS[1] in source.columns else []
+    for line, record in source.records([*columns.used, *unknown]):
         num_rows += 1
         if num_rows > MAX_ROWS:
             raise DataError(f"{path}: more than {MAX_ROWS:,} rows")
@@ -155,6 +157,9 @@ def rows_of(
             row = _marked(path, row, [(name.strip(), record[name]) for name in columns.one_hot])
         elif columns.confidence and _says_no(path, line, columns.confidence, record[columns.confidence]):
             row = dataclasses.replace(row, labels=(), denied=row.labels or ())
+        elif has_sets:
+            labels, *others = _written(path, line, [record[name] for name in (columns.label, *unknown)])
+            row = dataclasses.replace(row, labels=labels, unknown=tuple(name for names in others for name in names))
         yield row
     if not num_rows:
         raise DataError(f"{path}: the table has no rows", hint=_LAYOUT)
@@ -169,6 +174,14 @@ def _marked(path: Path, row: Row, cells: Sequence[tuple[str, Any]]) -> Row:
     return dataclasses.replace(
         row, labels=labels, unknown=tuple(name for name in texts if texts[name] in UNKNOWN_MARKS)
     )
+
+
+def _written(path: Path, line: int, cells: Sequence[Any]) -> list[tuple[str, ...]]:
+    """The labels in cells that ``inspect --fix`` wrote."""
+    try:
+        return [split_labels(_text(path, line, "label", cell, decodes=False)) for cell in cells]
+    except (ValueError, RecursionError) as error:
+        raise row_error(path, line, f"the labels are not those that inspect --fix writes: {error}") from error
 
 
 def _says_no(path: Path, line: int, column: str, value: Any) -> bool:
