@@ -269,12 +269,14 @@ def test_a_small_validation_table_has_the_classes_of_the_train_table(photos: Pat
     assert labels(dataset)["va1"] == "Support Devices"
 
 
-def test_a_row_of_which_nothing_is_known_has_no_label(photos: Path) -> None:
+def test_a_row_of_which_nothing_is_known_teaches_nothing_and_a_blank_one_has_no_label(photos: Path) -> None:
     path = yes_no(photos / "t.csv", "cat,dog", ["1,1", "0,1", "1,0", "u,-1", ",", "0,u"])
-    with pytest.raises(DataError, match="line 5: no label; rows without a label: 2 of 6"):
+    with pytest.raises(DataError, match="line 6: no label; rows without a label: 1 of 5") as caught:
         opened(path)
+    assert caught.value.hint == "leave them out: --on-missing-label skip"
     dataset = opened(path, on_missing_label="skip")
     assert len(dataset.items) == 4 and labels(dataset, "unknown") == {"im5": "dog"}
+    assert noted(dataset, "rows with nothing but unknown values were left out: 1 of 6")
 
 
 def test_without_a_0_minus_one_means_no_and_blank_cells_mean_what_the_user_says(photos: Path) -> None:
@@ -330,7 +332,7 @@ def test_labels_of_several_rows_are_joined_if_the_user_says_so(photos: Path) -> 
     assert "if an image may have several labels: --multi-label" in str(caught.value.hint)
     dataset = opened(path, multi_label=True)
     assert labels(dataset) == BOTH and noted(dataset, "images in several rows, whose labels were joined: 2")
-    assert dataset.reading == "table t.csv of ids, as multi-label data"
+    assert dataset.reading == "table t.csv of ids with a label per row"
 
 
 def test_rows_of_an_image_with_other_sets_of_labels_contradict_each_other(photos: Path) -> None:

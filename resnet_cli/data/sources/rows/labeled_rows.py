@@ -188,7 +188,7 @@ def _without_label(file: RowFile, rows: Sequence[Row], num_blank: int, task: Tas
     first = next(row for row in rows if not _has_label(row, task))
     if options.on_missing_label == "skip" and num_blank < len(rows):
         return f"{file.path.name}: rows without a label were left out: {num_blank:,} of {len(rows):,}"
-    are_negatives = any(row.labels == () for row in rows)
+    are_negatives = task == "single-label" and any(row.labels == () for row in rows)
     raise DataError(
         f"{file.path}: line {first.line}: no label; rows without a label: {num_blank:,} of {len(rows):,}",
         hint="leave them out: --on-missing-label skip"

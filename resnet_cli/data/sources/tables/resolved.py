@@ -30,7 +30,7 @@ class Resolved(NamedTuple):
         rows: The rows of each table.
         notes: What was decided by content, for the user.
         classes: Classes that no image may have.
-        what: How the labels were read, to be added to the name of the table; empty for a label per row.
+        what: How the labels were read, to be added to the name of the table; empty for single labels.
     """
 
     rows: list[list[Row]]
@@ -69,7 +69,7 @@ def resolve(tables: Sequence[LabelTable], options: DataConfig, *, are_finished: 
     if not _is_multi(resolved.rows, options):
         noted = resolved
     else:
-        what = resolved.what or ", as multi-label data"
+        what = resolved.what or " with a label per row"
         noted = resolved._replace(what=what, notes=(*resolved.notes, *_about_negatives(resolved.rows)))
     return noted._replace(notes=tuple(f"{name}: {note}" for note in noted.notes if note))
 
@@ -143,15 +143,19 @@ def _from_columns(tables: Sequence[LabelTable], rows: list[list[Row]], options: 
         note = f"unknown values, which count neither as yes nor as no: {kinds}"
     if not _is_multi(rows, options):
         return Resolved(rows, what=f" with {len(names)} one-hot columns")
+    known = [[row for row in some if len(row.unknown) < len(names)] for some in rows]
+    num_rows, num_known = sum(map(len, rows)), sum(map(len, known))
+    left_out = f"rows with nothing but unknown values were left out: {num_rows - num_known:,} of {num_rows:,}"
     set_ones = {name for row in _flat(rows) for name in row.labels or ()}
     never = [name for name in names if name not in set_ones]
     num_several = sum(len(row.labels or ()) > 1 for row in _flat(rows))
     notes = (
-        f"{num_several:,} of {sum(map(len, rows)):,} rows set several of the {len(names)} columns of classes",
+        f"{num_several:,} of {num_rows:,} rows set several of the {len(names)} columns of classes",
         note,
+        left_out if num_known < num_rows else "",
         f"classes that no row sets: {first_of(never, 10)}" if never else "",
     )
-    return Resolved(rows, notes, names, f" with {len(names)} label columns")
+    return Resolved(known, notes, names, f" with {len(names)} label columns")
 
 
 def _meaning_of_no(table: LabelTable, unknown: Mapping[str, int], options: DataConfig) -> str:

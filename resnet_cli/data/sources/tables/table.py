@@ -168,7 +168,7 @@ def rows_of(
 def _marked(path: Path, row: Row, cells: Sequence[tuple[str, Any]]) -> Row:
     """The row with the columns that it marks as labels; one that is blank everywhere has none."""
     texts = {name: _yes_or_no(path, row.line, name, value) for name, value in cells}
-    if MARKS.keys().isdisjoint(texts.values()):
+    if not any(texts.values()):
         return row
     labels = tuple(name for name, text in texts.items() if MARKS.get(text))
     return dataclasses.replace(
