@@ -72,7 +72,7 @@ def find_yes_no(
 
 
 def says_no(values: Mapping[str, int]) -> bool:
-    """Whether some cell says no in so many words, so that blank ones and -1 say something else."""
+    """Whether some cell is 0 or another explicit no, so that blank cells and -1 mean something else."""
     return any(MARKS.get(value) is False for value in values)
 
 
