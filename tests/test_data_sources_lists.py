@@ -500,13 +500,16 @@ def test_what_is_no_class_is_not_made_one(line: str, tmp_path: Path) -> None:
     assert_not_read_with_lists(tmp_path)
 
 
-def test_lists_that_say_whether_an_object_is_there_are_no_labels(tmp_path: Path) -> None:
+def test_lists_that_say_whether_an_object_is_there_give_several_labels(tmp_path: Path) -> None:
     put(tmp_path, (f"JPEGImages/{n}.jpg" for n in range(20)))
     for split, numbers in (("train", range(14)), ("val", range(14, 20))):
         write(tmp_path / f"ImageSets/Main/{split}.txt", map(str, numbers))
         for name in ("bird", "cat"):
             write(tmp_path / f"ImageSets/Main/{name}_{split}.txt", (f"{n}  {1 - n % 2 * 2}" for n in numbers))
-    assert_not_read_with_lists(tmp_path)
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.task == "multi-label" and dataset.classes == ("bird", "cat")
+    assert all(item.labels == (() if int(Path(item.name).stem) % 2 else (0, 1)) for item in dataset.items)
+    assert len(dataset.split("train")) == 14
 
 
 def test_lists_of_split_folders_do_not_make_splits_classes(tmp_path: Path) -> None:

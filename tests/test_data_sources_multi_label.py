@@ -402,3 +402,58 @@ def test_links_to_images_in_other_class_folders_are_copies(tree: Path) -> None:
     dataset = opened(tree, multi_label=True)
     assert sets_of(dataset)["2.jpg"] in (("beach", "dog"), ("dog",))
     assert ("beach", "dog") in [tuple(dataset.classes[label] for label in item.labels) for item in dataset.items]
+
+
+def voc_lists(folder: Path, **values: Mapping[str, Mapping[str, int]]) -> None:
+    """The lists of Pascal VOC's classification task: split -> class -> image -> -1, 0 or 1."""
+    for split, classes in values.items():
+        for name, images in classes.items():
+            # The kit pads 1 with a blank.
+            rows = [f"{image} {value:>2}" for image, value in images.items()]
+            written(folder / "ImageSets" / "Main" / f"{name}_{split}.txt", "\n".join(rows) + "\n")
+        written(folder / "ImageSets" / "Main" / f"{split}.txt", "\n".join(next(iter(classes.values()))) + "\n")
+
+
+def test_the_class_lists_of_pascal_voc_say_yes_no_and_unknown(tmp_path: Path) -> None:
+    names = [f"{number:06d}" for number in range(1, 6)]
+    train = {
+        "dog": {names[0]: 1, names[1]: -1},
+        "cat": {names[0]: 1, names[1]: 0},
+        "boat": dict.fromkeys(names[:2], -1),
+    }
+    val = {"dog": {names[2]: -1}, "cat": {names[2]: -1}, "boat": {names[2]: -1}}
+    test = {
+        "dog": {names[3]: 1, names[4]: 1},
+        "cat": dict.fromkeys(names[3:], -1),
+        "boat": dict.fromkeys(names[3:], -1),
+    }
+    both = {name: {**train[name], **val[name]} for name in train}
+    put_images(tmp_path / "VOC2007" / "JPEGImages", dict.fromkeys((f"{name}.jpg" for name in names[:4]), ""))
+    put_images(tmp_path / "VOC2007" / "SegmentationClass", {f"{names[0]}.png": ""})
+    voc(tmp_path / "VOC2007" / "Annotations", names[0], ("dog", 0), ("cat", 0))
+    voc_lists(tmp_path / "VOC2007", train=train, val=val, trainval=both, test=test)
+    for data in (tmp_path, tmp_path / "VOC2007"):
+        dataset = opened(data)
+        assert dataset.classes == ("boat", "cat", "dog")
+        expected = {f"{name}.jpg": () for name in names[:3]}
+        assert sets_of(dataset) == {**expected, f"{names[0]}.jpg": ("cat", "dog"), f"{names[3]}.jpg": ("dog",)}
+        assert unknown_of(dataset) == {f"{names[1]}.jpg": ("cat",)}
+        assert [splits_of(dataset)[f"{name}.jpg"] for name in names[:4]] == ["train", "train", "val", "test"]
+        assert "listed images that do not exist: 1" in dataset.notes
+
+
+def test_the_lists_of_several_years_are_read_together(tmp_path: Path) -> None:
+    for year, split in (("VOC2007", "trainval"), ("VOC2012", "test")):
+        put_images(tmp_path / year / "JPEGImages", {f"{year}_1.jpg": "", f"{year}_2.jpg": ""})
+        values = {"dog": {f"{year}_1": 1, f"{year}_2": -1}, "cat": {f"{year}_1": -1, f"{year}_2": 1}}
+        voc_lists(tmp_path / year, **{split: values})
+    assert splits_of(opened(tmp_path)) == {
+        "VOC2007_1.jpg": "train", "VOC2007_2.jpg": "train", "VOC2012_1.jpg": "test", "VOC2012_2.jpg": "test"
+    }  # fmt: skip
+
+
+def test_a_damaged_class_list_is_refused_with_its_line(tmp_path: Path) -> None:
+    put_images(tmp_path / "JPEGImages", {"1.jpg": "", "2.jpg": ""})
+    voc_lists(tmp_path, train={"dog": {"1": 1, "2": -1}, "cat": {"1": -1, "2": 1}})
+    written(tmp_path / "ImageSets" / "Main" / "cat_train.txt", "1 1\n2 yes\n")
+    assert "cat_train.txt: line 2" in refused(tmp_path).message

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.folder_names import IMAGE_FOLDERS
+from resnet_cli.data.sources.lists.class_lists import read_class_lists
 from resnet_cli.data.sources.lists.images import ImageNames, folder_labels
 from resnet_cli.data.sources.lists.labels import LocatedList, OfficialSet, label_lists, locate_list, with_class_folders
 from resnet_cli.data.sources.lists.lines import Entry, clean, read_entries, sniff
@@ -41,6 +42,8 @@ def read_official_lists(survey: Survey, options: DataConfig) -> Reading | None:
         return None
     if survey.file is not None:
         return _read_given(survey, options)
+    if not options.label_column and (reading := read_class_lists(survey, options)):
+        return reading
     return _read_set(survey, options, (read_split_lists,) if options.label_column else READERS)
 
 
