@@ -15,10 +15,9 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError
+from resnet_cli.studies.folds import NUM_FOLDS, assign_folds
 from resnet_cli.studies.label_audit import (
     MIN_TRAINED,
-    NUM_FOLDS,
-    assign_folds,
     audit_labels,
     audit_table,
     estimate_wrong,

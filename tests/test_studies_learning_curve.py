@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 from resnet_cli.errors import DataError
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.studies import learning_curve as curves
-from resnet_cli.studies.learning_curve import (
-    MAX_IMAGES,
-    TWICE,
-    learning_curve,
-    nested_order,
-    part_sizes,
-)
+from resnet_cli.studies.learning_curve import TWICE, learning_curve
 from resnet_cli.studies.power_law import EXPONENTS, fit_power_law
+from resnet_cli.studies.subsets import MAX_IMAGES, nested_order, part_sizes
 
 SIZES = [50, 100, 200, 400, 800, 1600]
 

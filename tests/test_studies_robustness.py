@@ -15,7 +15,8 @@ from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.studies.corruptions import KINDS, NUM_STRENGTHS, Kind
-from resnet_cli.studies.robustness import draw_items, robustness, summarize, working_size
+from resnet_cli.studies.robustness import draw_items, robustness, working_size
+from resnet_cli.studies.robustness_scores import summarize
 from resnet_cli.system.paths import features_dir
 
 pytest_plugins = ["support.narrow_network"]

@@ -13,11 +13,12 @@ from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
-    from resnet_cli.commands.study_results import StudyResult
+    from resnet_cli.commands.study_results import AuditResult, StudyResult
     from resnet_cli.data.dataset import Item
     from resnet_cli.studies.label_audit import LabelAudit
     from resnet_cli.studies.learning_curve import LearningCurve
-    from resnet_cli.studies.robustness import Robustness
+    from resnet_cli.studies.robustness_scores import Robustness
+    from resnet_cli.studies.value_audit import ValueAudit
 
 #: Most rows in a table of images, and in other tables; JSON and the written files have all.
 MAX_ROWS, MAX_FEW = 20, 5
@@ -37,7 +38,7 @@ def study_lines(result: StudyResult) -> list[str]:
         return [f"{twice.name}: {value:+.1f} points ({low:+.1f} to {high:+.1f})"]
     if isinstance(result, AuditResult):
         return [path for path, _ in result.written]
-    return [percent(result.found.mean_top1)]
+    return [percent(result.found.mean_score)]
 
 
 def study_blocks(result: StudyResult, *, width: int) -> list[RenderableType]:
@@ -47,15 +48,23 @@ def study_blocks(result: StudyResult, *, width: int) -> list[RenderableType]:
     if isinstance(result, CurveResult):
         return curve_blocks(result.curve, result.split)
     if isinstance(result, AuditResult):
-        return [*audit_blocks(result.audit, result.items), files_block("Written", result.written, width=width)]
+        return [*_audit_blocks(result), files_block("Written", result.written, width=width)]
     return robustness_blocks(result.found)
+
+
+def _audit_blocks(result: AuditResult) -> list[RenderableType]:
+    from resnet_cli.studies.value_audit import ValueAudit
+
+    if isinstance(result.audit, ValueAudit):
+        return value_blocks(result.audit, result.items)
+    return audit_blocks(result.audit, result.items)
 
 
 def curve_blocks(curve: LearningCurve, split: str) -> list[RenderableType]:
     """The curve, the forecasts, and a sentence on what they mean."""
-    table = plain_table(
-        f"Learning curve (on {curve.num_evaluated:,} {split} images)", ">train images", ">top-1", "between", "errors"
-    )
+    score = curve.score_name
+    title = f"Learning curve (on {curve.num_evaluated:,} {split} images)"
+    table = plain_table(title, ">train images", f">{score}", "between", "errors")
     most = max(step.error.value for step in curve.steps) or 1
     for step in curve.steps:
         spread = f"{percent(1 - step.error.high)} to {percent(1 - step.error.low)}" if step.num_draws > 1 else ""
@@ -64,12 +73,12 @@ def curve_blocks(curve: LearningCurve, split: str) -> list[RenderableType]:
     table.caption = f"{curve.steps[0].num_draws} random subsets of each size but the last"
     if curve.steps[-1].num_images < curve.num_train:
         table.caption += f"; {curve.steps[-1].num_images:,} of the {curve.num_train:,} images are enough for a curve"
-    more = plain_table("Forecast for more images of the same kind", "with", ">images", ">top-1", ">gain", "95 %")
+    more = plain_table("Forecast for more images of the same kind", "with", ">images", f">{score}", ">gain", "95 %")
     for found in curve.forecasts:
         gain = f"{100 * found.gain.value:+.1f} points"
         ends = f"{100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f}"
         name = found.name + (" *" if found.is_guess else "")
-        more.add_row(name, f"{found.num_images:,}", percent(found.top1.value), gain, ends)
+        more.add_row(name, f"{found.num_images:,}", percent(found.score.value), gain, ends)
     if any(found.is_guess for found in curve.forecasts):
         more.caption = "* a guess: far beyond the number of images available"
     return [table, more, Text(curve_sentence(curve))]
@@ -126,26 +135,67 @@ def audit_sentence(audit: LabelAudit) -> str:
     )
 
 
+def value_blocks(audit: ValueAudit, items: Sequence[Item]) -> list[RenderableType]:
+    """The estimates, the worst values, and the number of suspects per class."""
+    blocks: list[RenderableType] = [Text(value_sentence(audit)), Text()]
+    suspects = [*audit.suspects, *audit.unknown]
+    if not suspects:
+        return blocks[:1]
+    table = plain_table("Likely missing or wrong, the worst first", "image", "labels", "suggestion", ">prob")
+    for one in suspects[:MAX_ROWS]:
+        labels = ", ".join(audit.classes[label] for label in items[one.image].labels) or "none"
+        action = f"{'add' if one.suggested else 'remove'} {audit.classes[one.label]}"
+        if one.kind == "unknown":
+            action = f"{audit.classes[one.label]}: {'yes' if one.suggested else 'no'} (unknown)"
+        table.add_row(_name(items[one.image].name), _name(labels), _name(action), percent(one.prob))
+    table.caption = "prob: probability that the image has the label"
+    if len(suspects) > MAX_ROWS:
+        table.caption += f"; the first {MAX_ROWS} of {len(suspects):,}; the written files and --json have more"
+    by_class = plain_table("By class", "class", ">likely missing", ">likely wrong")
+    for label, missing, wrong in audit.by_class[:MAX_ROWS]:
+        by_class.add_row(_name(audit.classes[label]), f"{missing:,}", f"{wrong:,}")
+    return [*blocks, table, *([by_class] if audit.by_class else [])]
+
+
+def value_sentence(audit: ValueAudit) -> str:
+    """A sentence on the estimated numbers of missing and wrong labels."""
+    checked = f"{audit.num_checked:,} values (a class of an image)"
+    unchecked = (
+        f" {audit.num_unchecked:,} were not checked: too few images have, or lack, the label."
+        if audit.num_unchecked
+        else ""
+    )
+    parts = []
+    for estimate, what in ((audit.num_missing, "missing"), (audit.num_wrong, "wrong")):
+        value, low, high = (round(end) for end in estimate)
+        parts.append(f"about {value:,} labels are probably {what} (between {low:,} and {high:,})")
+    return f"Of {checked}, {' and '.join(parts)}.{unchecked}"
+
+
 def robustness_blocks(found: Robustness) -> list[RenderableType]:
-    """Accuracy for each kind and strength, and a sentence on the worst kind."""
+    """The score for each kind and strength, and a sentence on the worst kind."""
     num = (
         f"{found.num_images:,}"
         + (f" of {found.num_available:,}" if found.num_available > found.num_images else "")
         + " images"
     )
     strengths = (f">{at + 1}" for at in range(len(found.kinds[0].cells)))
-    table = plain_table(f"Top-1 in % on corrupted images ({num})", "corruption", *strengths, ">mean", ">drop", "95 %")
-    for kind in sorted(found.kinds, key=lambda row: row.mean_top1):
+    score = found.score_name.capitalize() if found.score_name.islower() else found.score_name
+    table = plain_table(f"{score} in % on corrupted images ({num})", "corruption", *strengths, ">mean", ">drop", "95 %")
+    for kind in sorted(found.kinds, key=lambda row: row.mean_score):
         cells = [
-            Text(f"{100 * cell.top1.value:.1f}", style="red" if 100 * cell.drop.value > MUCH_POINTS else "")
+            Text(f"{100 * cell.score.value:.1f}", style="red" if 100 * cell.drop.value > MUCH_POINTS else "")
             for cell in kind.cells
         ]
         lost = f"{100 * kind.drop.value:.1f}", f"{100 * kind.drop.low:.1f} to {100 * kind.drop.high:.1f}"
-        table.add_row(kind.name, *cells, f"{100 * kind.mean_top1:.1f}", *lost)
-    table.caption = "strength 1 is the weakest; drop: mean accuracy lost, in percentage points, with its 95 % interval"
+        table.add_row(kind.name, *cells, f"{100 * kind.mean_score:.1f}", *lost)
+    lost_score = "accuracy" if found.task == "single-label" else score
+    table.caption = (
+        f"strength 1 is the weakest; drop: mean {lost_score} lost, in percentage points, with its 95 % interval"
+    )
     clean = f"{percent(found.clean.value)} ({percent(found.clean.low)} to {percent(found.clean.high)})"
     return [
-        Text(f"Top-1 on the same images without corruption: {clean}"),
+        Text(f"{score} on the same images without corruption: {clean}"),
         Text(),
         table,
         Text(robustness_sentence(found)),
@@ -154,7 +204,7 @@ def robustness_blocks(found: Robustness) -> list[RenderableType]:
 
 def robustness_sentence(found: Robustness) -> str:
     """A sentence on the kind that costs the most accuracy."""
-    worst = min(found.kinds, key=lambda kind: kind.mean_top1)
+    worst = min(found.kinds, key=lambda kind: kind.mean_score)
     weakest = f"{100 * worst.cells[0].drop.value:.1f} at the weakest strength"
     return f"Most sensitive to {worst.name}: {100 * worst.drop.value:.1f} points lost on average, {weakest}."
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -14,7 +14,7 @@ from resnet_cli.commands.evaluate import OnEvalEvent, find_images, ignore, open_
 from resnet_cli.commands.study_results import AuditResult, CurveResult, RobustnessResult, StudyResult
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
-from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.dataset import Dataset, Item, targets_of
 from resnet_cli.data.splits import complete_splits
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.evaluation_set import open_data
@@ -24,14 +24,41 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.label_sheet import label_sheet
+from resnet_cli.reporting.value_sheet import value_sheet
 from resnet_cli.studies.clean_backbone import clean_backbone
 from resnet_cli.studies.label_audit import audit_labels, audit_table
-from resnet_cli.studies.learning_curve import learning_curve, part_sizes
+from resnet_cli.studies.learning_curve import learning_curve
 from resnet_cli.studies.robustness import MAX_IMAGES, robustness
+from resnet_cli.studies.subsets import num_used_classes, part_sizes
+from resnet_cli.studies.value_audit import audit_values
+from resnet_cli.studies.value_table import value_table
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import WorkDone
 from resnet_cli.system.paths import check_writable, refuse_existing, write_text
+from resnet_cli.task import TaskName
+
+
+class _Audit(NamedTuple):
+    """How the labels of one task are audited.
+
+    Attributes:
+        audit: The audit of features and targets.
+        table: The table to correct.
+        sheet: The page with the images.
+        column: What to correct in the table.
+    """
+
+    audit: Callable[..., Any]
+    table: Callable[..., str]
+    sheet: Callable[..., str]
+    column: str
+
+
+_AUDITS: Mapping[TaskName, _Audit] = {
+    "single-label": _Audit(audit_labels, audit_table, label_sheet, "the column label"),
+    "multi-label": _Audit(audit_values, value_table, value_sheet, "the labels"),
+}
 
 
 def run_study(
@@ -94,17 +121,18 @@ def study_learning_curve(
         dataset = complete_splits(dataset, val_fraction=0.1, seed=0)
     split: Literal["test", "val"] = "test" if dataset.split("test") else "val"
     train = dataset.split("train")
-    part_sizes(len(train), len({item.label for item in train}))
-    rows, note = _features(model, train, compute, offline=offline, on_event=on_event)
-    val, _ = _features(model, dataset.split("val"), compute, offline=offline, on_event=on_event)
+    part_sizes(len(train), num_used_classes(targets_of(train, dataset.task, len(dataset.classes))))
+    rows, note = _features(model, dataset, train, compute, offline=offline, on_event=on_event)
+    val, _ = _features(model, dataset, dataset.split("val"), compute, offline=offline, on_event=on_event)
     test = val
     if split == "test":
-        test, _ = _features(model, dataset.split("test"), compute, offline=offline, on_event=on_event)
+        test, _ = _features(model, dataset, dataset.split("test"), compute, offline=offline, on_event=on_event)
     curve = learning_curve(
         rows,
         val,
         test,
         len(dataset.classes),
+        task=dataset.task,
         groups=[item.group for item in train],
         device=compute.device,
         on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
@@ -143,18 +171,19 @@ def study_labels(
     others = [item for item in dataset.items if split not in {None, "all", item.split}]
     if not items:
         raise DataError(f"--split {split}: {dataset.name} has no such images", hint="or use --split all")
-    (features, labels), note = _features(model, items, compute, offline=offline, on_event=on_event)
-    audit = audit_labels(
+    (features, targets), note = _features(model, dataset, items, compute, offline=offline, on_event=on_event)
+    kind = _AUDITS[dataset.task]
+    audit = kind.audit(
         features,
-        labels.numpy(),
+        targets.numpy(),
         dataset.classes,
         groups=[item.group for item in items],
         device=compute.device,
         on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
     )
-    write_text(table, audit_table(audit, items, others, table))
+    write_text(table, kind.table(audit, items, others, table))
     has_files = all(isinstance(item.source, Path) for item in dataset.items)
-    page = label_sheet(
+    page = kind.sheet(
         audit,
         items,
         name=dataset.name,
@@ -166,7 +195,7 @@ def study_labels(
     write_text(sheet, page)
     next_step = "the same as a table"
     if has_files:
-        next_step = f"correct the column label, then: resnet-cli finetune {shlex.quote(str(table))}"
+        next_step = f"correct {kind.column}, then: resnet-cli finetune {shlex.quote(str(table))}"
     return AuditResult(str(model.path), dataset.name, note, audit, tuple(items), table, sheet, next_step)
 
 
@@ -215,9 +244,9 @@ def _audit_paths(dataset: Dataset, out: Path | None) -> tuple[Path, Path]:
 
 
 def _features(
-    model: Model, items: Sequence[Item], compute: Compute, *, offline: bool, on_event: OnEvalEvent
+    model: Model, dataset: Dataset, items: Sequence[Item], compute: Compute, *, offline: bool, on_event: OnEvalEvent
 ) -> tuple[Rows, str]:
-    """Features and labels for a study of the data, and which backbone computed them."""
+    """Features and targets for a study of the data, and which backbone computed them."""
     backbone = clean_backbone(
         model, offline=offline, on_download=lambda done, total: on_event(WorkDone("download", done, total))
     )
@@ -229,4 +258,5 @@ def _features(
         on_progress=lambda done, total: on_event(WorkDone("features", done, total)),
         on_check=lambda done, total: on_event(WorkDone("check", done, total)),
     )
-    return (features, torch.tensor([item.label for item in items], dtype=torch.int64)), backbone.note
+    targets = torch.from_numpy(targets_of(items, dataset.task, len(dataset.classes)))
+    return (features, targets), backbone.note

@@ -10,7 +10,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.seen_images import SeenImages
 from resnet_cli.studies.label_audit import LabelAudit
 from resnet_cli.studies.learning_curve import LearningCurve
-from resnet_cli.studies.robustness import Robustness
+from resnet_cli.studies.robustness_scores import Robustness
+from resnet_cli.studies.value_audit import ValueAudit
 from resnet_cli.text import Summarized, percent
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -38,7 +39,7 @@ class CurveResult(Summarized):
         return {
             "model": self.model,
             "data": self.data,
-            "top-1": percent(self.curve.top1),
+            self.curve.score_name: percent(self.curve.score),
             "with twice the images": f"{100 * self.curve.twice.gain.value:+.1f} points",
         }
 
@@ -65,7 +66,7 @@ class AuditResult(Summarized):
     model: str
     data: str
     backbone: str
-    audit: LabelAudit
+    audit: LabelAudit | ValueAudit
     items: tuple[Item, ...]
     table: Path
     sheet: Path
@@ -78,9 +79,13 @@ class AuditResult(Summarized):
 
     def summary(self) -> dict[str, str]:
         """The model, the data and the main metrics."""
+        missing = {}
+        if isinstance(self.audit, ValueAudit):
+            missing = {"missing labels (estimate)": f"{self.audit.num_missing.value:.0f}"}
         return {
             "model": self.model,
             "data": self.data,
+            **missing,
             "wrong labels (estimate)": f"{self.audit.num_wrong.value:.0f}",
             "page": str(self.sheet),
             "table": str(self.table),
@@ -99,7 +104,7 @@ class RobustnessResult(Summarized):
     Attributes:
         model: Path of the model.
         data: Name of the data set and of the split.
-        found: Accuracy for each kind and strength of corruption.
+        found: The score for each kind and strength of corruption.
         seen: Images of the data that the model has seen in its training; None if this was not asked.
     """
 
@@ -114,8 +119,8 @@ class RobustnessResult(Summarized):
         return {
             "model": self.model,
             "data": self.data,
-            "top-1 on clean images": percent(self.found.clean.value),
-            "on corrupted images": percent(self.found.mean_top1),
+            f"{self.found.score_name} on clean images": percent(self.found.clean.value),
+            "on corrupted images": percent(self.found.mean_score),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,10 +14,8 @@ Kuan and Mueller 2022, https://arxiv.org/abs/2207.04720 ("label quality scores")
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,15 +27,11 @@ from torch import Tensor
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.split_files import write_rows
-from resnet_cli.data.splits import connected
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.intervals import Interval, wilson
-from resnet_cli.heads import logistic
-from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.studies.folds import NUM_FOLDS, assign_folds, blocks_of, out_of_fold_probs
 from resnet_cli.system.events import Progress
 
-#: Number of folds; the images of each are classified by a head trained on the others.
-NUM_FOLDS = 5
 #: The number of wrong labels is estimated on the most confident predictions: this share of the images, but at least
 #: this many.
 SUREST_SHARE, MIN_SUREST = 0.1, 100
@@ -133,27 +127,15 @@ def audit_labels(
     Raises:
         DataError: No class is large enough to be checked.
     """
-    folds = assign_folds(labels, _blocks(features, groups), seed=seed)
+    folds = assign_folds(labels, blocks_of(features, groups), seed=seed)
     is_checked = _checkable(labels, folds, len(classes))
     if not is_checked.any() or len(np.unique(labels)) < 2:
         raise DataError(
             f"{len(labels):,} images of {len(np.unique(labels)):,} classes are too few to check their labels",
             hint=f"it needs two classes, and {MIN_TRAINED} other images of a class that are not copies",
         )
-    targets = torch.from_numpy(labels)
-    probs = np.full((len(labels), len(classes)), np.nan, dtype=np.float32)
-    penalties: Sequence[float] = logistic.PENALTIES
-    num_done = 0
-    for fold in np.unique(folds):
-        rest, held = (torch.from_numpy(np.flatnonzero(which)) for which in (folds != fold, folds == fold))
-        parts = [(features[rows], targets[rows]) for rows in (rest, held)]
-        path = logistic.fit_path(parts[0], parts[1], len(classes), device=device, penalties=penalties)
-        chosen = logistic.choose(list(path))
-        penalties = (chosen.l2,)
-        probs[held.numpy()] = head_probs(chosen.head, features[held]).numpy()
-        num_done += len(held)
-        if on_progress:
-            on_progress(num_done, len(labels))
+    rows = features, torch.from_numpy(labels)
+    probs = out_of_fold_probs(rows, folds, len(classes), device=device, on_progress=on_progress)
     return rank(probs, labels, classes, is_checked)
 
 
@@ -203,42 +185,6 @@ def estimate_wrong(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> Int
     return Interval(*(len(labels) * end for end in share))
 
 
-def assign_folds(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]], *, seed: int) -> NDArray[np.intp]:
-    """Assigns each block of images to a fold, so that the classes are balanced over the folds.
-
-    Args:
-        labels: Class indices [n].
-        blocks: Positions that must stay together; every position is in exactly one block.
-        seed: Random seed of the order.
-
-    Returns:
-        Fold of each image [n], from 0 to at most ``NUM_FOLDS`` - 1.
-    """
-    folds = np.empty(len(labels), dtype=np.intp)
-    counts = np.zeros((NUM_FOLDS, labels.max() + 1), dtype=np.int64)
-    order = np.random.default_rng(seed).permutation(len(blocks))
-    # Large blocks first, so that the small ones can balance the folds.
-    for at in sorted(order, key=lambda number: -len(blocks[number])):
-        block = np.array(blocks[at])
-        found, num = np.unique(labels[block], return_counts=True)
-        # The fold with the fewest images of these classes, then with the fewest images.
-        fold = int(np.lexsort((counts.sum(axis=1), counts[:, found] @ num))[0])
-        folds[block] = fold
-        counts[fold, found] += num
-    return folds
-
-
-def _blocks(features: Tensor, groups: Sequence[str]) -> list[list[int]]:
-    """Positions of images that must stay together: copies, which have the same features, and groups."""
-    together: dict[object, list[int]] = defaultdict(list)
-    for position, row in enumerate(features.numpy()):
-        together[hashlib.sha256(row.tobytes()).digest()].append(position)
-    for position, group in enumerate(groups):
-        if group:
-            together[group].append(position)
-    return connected(together.values())
-
-
 def _checkable(labels: NDArray[np.int64], folds: NDArray[np.intp], num_classes: int) -> NDArray[np.bool_]:
     """Whether enough images of an image's class are in the folds that its head is trained on, [n]."""
     counts = np.zeros((NUM_FOLDS, num_classes), dtype=np.int64)
@@ -265,7 +211,7 @@ def audit_table(audit: LabelAudit, items: Sequence[Item], others: Sequence[Item]
     num_likely = len(audit.likely())
 
     def known(item: Item) -> list[str]:
-        return [_shown(item, folder), classes[item.label], item.split if has_splits else "", item.group]
+        return [shown_path(item, folder), classes[item.label], item.split if has_splits else "", item.group]
 
     rows = [["image", "label", "split", "group", "suggested", "label_prob", "suggested_prob", "rank"]]
     for rank, at in enumerate(audit.order.tolist()):
@@ -279,7 +225,7 @@ def audit_table(audit: LabelAudit, items: Sequence[Item], others: Sequence[Item]
     return text.getvalue()
 
 
-def _shown(item: Item, folder: str) -> str:
+def shown_path(item: Item, folder: str) -> str:
     """The path of an image file, relative to the table's folder if it is below it; else the name of the image."""
     if not isinstance(item.source, Path):
         return item.name
