@@ -13,6 +13,7 @@ from resnet_cli.model.reliability import validation_precision
 from resnet_cli.model.tensor_files import read_metadata, read_tensors
 from resnet_cli.model.weights import Weights
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.task import TaskName
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class Start:
         exemplars: Features of a few of its images; None in older files.
         precision: The precision that they were computed in; None if it is not known.
         is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
+        task: Whether its images have one label or any number.
+        thresholds: The least probability at which each class is predicted, [k]; multi-label only.
     """
 
     classes: tuple[str, ...]
@@ -36,6 +39,8 @@ class Start:
     exemplars: Exemplars | None
     precision: str | None
     is_backbone_trained: bool
+    task: TaskName = "single-label"
+    thresholds: tuple[float, ...] = ()
 
 
 def read_start(weights: Weights) -> Start | None:
@@ -53,7 +58,17 @@ def read_start(weights: Weights) -> Start | None:
     is_frozen = isinstance(recipe, dict) and recipe.get("mode") == "frozen"
     head = model.network.fc.eval()
     precision = validation_precision(model.provenance)
-    return Start(model.classes, model.hidden, head, model.preprocess, model.exemplars, precision, not is_frozen)
+    return Start(
+        model.classes,
+        model.hidden,
+        head,
+        model.preprocess,
+        model.exemplars,
+        precision,
+        not is_frozen,
+        model.task,
+        model.thresholds,
+    )
 
 
 def start_head(head: nn.Module, start: Start, classes: Sequence[str]) -> tuple[str, ...]:

@@ -38,12 +38,14 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.errors import ConfigError
 from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Exemplars
 from resnet_cli.model.network import NUM_FEATURES
 from resnet_cli.model.start import Start
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, choose_compute
+from resnet_cli.task import UNKNOWN
 
 #: Maximum number of training rows per class; all images would gain at most one point. 4 KB each in float16.
 PER_CLASS = 200
@@ -60,13 +62,13 @@ HERD_SIZE = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """Top-1 on the old classes before and after classes were added.
+    """Top-1 (multi-label: mAP) on the old classes before and after classes were added.
 
     Attributes:
         num: Number of held-out rows; if it is 0, the shares are 0 too.
-        before: Top-1 of the old head, among the old classes.
-        after: Top-1 of the joint head, among all classes. More classes mean more possible errors, so it would also drop
-            with all the old images.
+        before: Score of the old head, among the old classes.
+        after: Score of the joint head. Top-1 is among all classes: more classes mean more possible errors, so it would
+            also drop with all the old images.
     """
 
     num: int
@@ -85,8 +87,10 @@ def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
     most, taken = rows_per_class(num_classes), Counter[int]()
     chosen = []
     for index in np.random.default_rng(seed).permutation(len(items)).tolist():
-        if taken[items[index].label] < most:
-            taken[items[index].label] += 1
+        # Images without a label are a group of their own.
+        groups = items[index].labels or (num_classes,)
+        if any(taken[group] < most for group in groups):
+            taken.update(groups)
             chosen.append(items[index])
     return chosen
 
@@ -106,11 +110,12 @@ def choose_exemplars(train: Rows, val: Rows, *, num_classes: int, seed: int) -> 
     """Chooses the exemplars of a model.
 
     The training rows are those whose mean is nearest to the mean of their class (herding); the held-out rows are
-    random, so that they are neither easier nor harder than others.
+    random, so that they are neither easier nor harder than others. A multi-label image counts for each of its classes,
+    and images without a label are chosen as if they were a class.
 
     Args:
-        train: Features [n x 2048] and labels int64 [n] that the head was trained on.
-        val: Features and labels that it was not trained on.
+        train: Features [n x 2048] and targets that the head was trained on.
+        val: Features and targets that it was not trained on.
         num_classes: Number of classes of the model.
         seed: Random seed of the choices.
 
@@ -118,20 +123,19 @@ def choose_exemplars(train: Rows, val: Rows, *, num_classes: int, seed: int) -> 
     """
     num_train = rows_per_class(num_classes)
     num_held_out = round(num_train * HELD_OUT_SHARE)
-    features, labels, held_out = [], [], []
-    for label in range(num_classes):
-        rng = np.random.default_rng((seed, label))
-        pool = _draw(train, label, HERD_SIZE, rng)
-        for rows, is_held_out in (
-            (pool[_herd(pool, num_train)], False),
-            (_draw(val, label, num_held_out, rng), True),
-        ):
-            features.append(rows)
-            labels += [label] * len(rows)
-            held_out += [is_held_out] * len(rows)
-    return Exemplars(
-        torch.cat(features), torch.tensor(labels, dtype=torch.int64), torch.tensor(held_out, dtype=torch.bool)
-    )
+    features, targets, held_out = [], [], []
+    is_left = [torch.ones(len(part[0]), dtype=torch.bool) for part in (train, val)]
+    for group in range(num_classes if train[1].ndim == 1 else num_classes + 1):
+        rng = np.random.default_rng((seed, group))
+        pool, num = _draw(train[1], group, is_left[0], HERD_SIZE, num_train, rng)
+        held, num_held = _draw(val[1], group, is_left[1], num_held_out, num_held_out, rng)
+        chosen = pool[_herd(train[0][pool].cpu(), num)]
+        for (of_part, its_targets), left, rows in ((train, is_left[0], chosen), (val, is_left[1], held[:num_held])):
+            left[rows] = False
+            features.append(of_part[rows].cpu())
+            targets.append(its_targets[rows].cpu())
+            held_out.append(torch.full((len(rows),), of_part is val[0], dtype=torch.bool))
+    return Exemplars(torch.cat(features), torch.cat(targets), torch.cat(held_out))
 
 
 def joint_classes(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
@@ -150,16 +154,18 @@ def join(
 ) -> tuple[Rows, Rows]:
     """Joins the exemplars and the new images, for the training of a joint head.
 
+    Nobody knows whether a multi-label image of one part shows the classes of the other part, so these are unknown.
+
     Args:
-        exemplars: Exemplars of the old model, with labels that index ``old_classes``.
+        exemplars: Exemplars of the old model, with targets for ``old_classes``.
         old_classes: Classes of the old model.
-        train: Features [n x 2048] and labels int64 [n] of the new images; the labels index ``new_classes``.
-        val: Features and labels of the new validation split.
+        train: Features [n x 2048] and targets of the new images, for ``new_classes``.
+        val: Features and targets of the new validation split.
         new_classes: Classes of the new images; old classes may be among them.
         classes: All classes, from :func:`joint_classes`.
 
     Returns:
-        Train and val with labels that index ``classes``: the exemplars first, in the dtype of the new features.
+        Train and val with targets for ``classes``: the exemplars first, in the dtype of the new features.
     """
     old_labels = _relabel(exemplars.labels, old_classes, classes)
 
@@ -194,16 +200,31 @@ def retention(
     features, labels = exemplars.features[exemplars.held_out], exemplars.labels[exemplars.held_out]
     if not len(features):
         return Retention(0, 0.0, 0.0)
-    before = head_probs(old_head, features).argmax(dim=1) == labels
-    after = head_probs(new_head, features).argmax(dim=1) == _relabel(labels, old_classes, classes)
-    return Retention(len(features), float(before.double().mean()), float(after.double().mean()))
+    objective = OBJECTIVES["single-label" if labels.ndim == 1 else "multi-label"]
+    task = objective.task.name
+    _, before = objective.loss_and_score(head_probs(old_head, features, task=task), labels)
+    _, after = objective.loss_and_score(
+        head_probs(new_head, features, task=task), _relabel(labels, old_classes, classes)
+    )
+    return Retention(len(features), before or 0.0, after or 0.0)
 
 
-def _draw(rows: Rows, label: int, num: int, rng: np.random.Generator) -> Tensor:
-    """Up to ``num`` rows of one class, in random order."""
-    features, labels = rows
-    (found,) = torch.where(labels == label)
-    return features[found[torch.from_numpy(rng.permutation(len(found))[:num]).to(found.device)]].cpu()
+def _draw(
+    targets: Tensor, group: int, is_left: Tensor, most: int, wanted: int, rng: np.random.Generator
+) -> tuple[Tensor, int]:
+    """Up to ``most`` rows of a group in random order, and how many of them are needed until it has ``wanted``.
+
+    None are drawn where enough were chosen already, for other labels of the same images.
+    """
+    if targets.ndim == 1:
+        members = targets.cpu() == group
+    elif group < targets.shape[1]:
+        members = targets[:, group].cpu() == 1
+    else:
+        members = ~(targets.cpu() == 1).any(dim=1)
+    num = max(0, wanted - int((members & ~is_left).sum()))
+    (found,) = torch.where(members & is_left)
+    return found[torch.from_numpy(rng.permutation(len(found))[: min(most, len(found)) if num else 0])], num
 
 
 def _herd(features: Tensor, num: int) -> list[int]:
@@ -223,9 +244,14 @@ def _herd(features: Tensor, num: int) -> list[int]:
 
 
 def _relabel(labels: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
-    """Converts labels that index ``old`` to labels that index ``new``, by name."""
+    """Converts targets for ``old`` to targets for ``new``, by name; columns of other classes are unknown."""
     index = {name: position for position, name in enumerate(new)}
-    return torch.tensor([index[name] for name in old], device=labels.device)[labels]
+    places = torch.tensor([index[name] for name in old], device=labels.device)
+    if labels.ndim == 1:
+        return places[labels]
+    targets = labels.new_full((len(labels), len(new)), UNKNOWN)
+    targets[:, places] = labels
+    return targets
 
 
 def add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) -> Dataset:
@@ -244,7 +270,18 @@ def add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) -
             f"--add: the model's features were made at {start.preprocess.crop_size} px, fit {start.preprocess.fit}",
             hint=f"use --image-size {start.preprocess.crop_size} --fit {start.preprocess.fit}",
         )
-    return dataset.relabel(joint_classes(start.classes, dataset.classes))
+    if start.task != dataset.task:
+        raise ConfigError(
+            f"--add: the model is {start.task}, and {dataset.name} is {dataset.task}",
+            hint="train a new model: remove --add",
+        )
+    classes = joint_classes(start.classes, dataset.classes)
+    joint = dataset.relabel(classes)
+    if dataset.task == "single-label":
+        return joint
+    unnamed = tuple(label for label, name in enumerate(classes) if name not in dataset.classes)
+    items = (dataclasses.replace(item, unknown=(*item.unknown, *unnamed)) for item in joint.items)
+    return dataclasses.replace(joint, items=tuple(items))
 
 
 def compute_of_exemplars(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:

@@ -35,6 +35,7 @@ from resnet_cli.training.events import (
 )
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.head_start import start_steps
+from resnet_cli.training.kept_classes import join_exemplars, keep_rows, keep_thresholds
 from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan
@@ -59,7 +60,9 @@ class TrainingRun:
         self._began = time.perf_counter()
         self._plan, self._folder, self._on_event, self._distributed = plan, folder, on_event, distributed
         self._network = start_network(plan)
-        kept = start_head(self._network.fc, plan.start, plan.dataset.classes) if plan.start else ()
+        kept: tuple[str, ...] = ()
+        if plan.start and plan.start.task == plan.dataset.task:
+            kept = start_head(self._network.fc, plan.start, plan.dataset.classes)
         self._head_is_fresh = not kept
         self._train_state: TrainState | None = None
         self._fitted: list[EpochRecord] = []
@@ -143,18 +146,15 @@ class TrainingRun:
         rows = self._features(SPLITS)
         if not self._distributed.is_main:
             return
-        train, val = rows["train"], rows["val"]
         old = plan.start if plan.config.add else None
         classes = plan.dataset.classes
-        if old is not None and old.exemplars is not None:
-            train, val = exemplars.join(
-                old.exemplars, old_classes=old.classes, train=train, val=val, new_classes=classes, classes=classes
-            )
+        train, val, kept = join_exemplars(plan, rows["train"], rows["val"])
         # Before the training, so that a model that is saved during it has exemplars too.
         self._exemplars = exemplars.choose_exemplars(train, val, num_classes=len(classes), seed=plan.config.seed)
         if plan.solver == "lbfgs":
             self._callback.snapshot = lambda: head_tensors(network.fc)
             head, record, self._fitted = fit_linear_head(plan, train, val, self._on_event, threads=self._head_threads)
+            keep_rows(head, network.fc, kept)
             network.fc.load_state_dict(head.state_dict())
             self._callback.keep_if_best(record)
         else:
@@ -273,6 +273,7 @@ class TrainingRun:
             self._on_event(WorkDone("evaluate", done, total))
 
         model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=on_progress)
+        model = keep_thresholds(model, plan)
         model.save(folder.model_path)
         val, *test = (
             evaluate(model, items, plan.compute, on_progress=on_progress)
