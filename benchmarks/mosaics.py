@@ -24,7 +24,7 @@ from scipy.stats import beta
 
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import Split
+from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.training.assembly import start_network
 from resnet_cli.training.distributed import SINGLE_PROCESS
@@ -62,9 +62,8 @@ def measure(setting: Setting) -> Iterator[Row]:
     env = dict(os.environ)
     found = json.loads(run("resnet-cli", "eval", str(out), "--split", "test", "--json", env=env)[2])
     plan = plan_for(table, setting)
-    parts = features(plan)
-    yield score(100 * found["map"], parts)
-    yield fit_time(plan, plan_for(with_one_label(table), setting), parts, rounds=2 if setting.quick else ROUNDS)
+    yield score(100 * found["map"], features(plan, *SPLITS))
+    yield from fit_times(plan, table, setting)
     target = ("--target-precision", f"{TARGET_PRECISION:.0%}")
     images = str(table.with_name("test"))
     lines = run("resnet-cli", "predict", images, "--model", str(out), *target, "--json", env=env)[2].splitlines()
@@ -77,14 +76,10 @@ def plan_for(table: Path, setting: Setting) -> Plan:
     return make_plan(resolve(FinetuneConfig, values))
 
 
-def features(plan: Plan) -> Mapping[Split, Rows]:
-    """The features of all splits, which the command has left in the cache."""
+def features(plan: Plan, *splits: Split) -> dict[Split, Rows]:
+    """The features of some splits, from the cache if a command has left them there."""
     return split_features(
-        plan,
-        start_network(plan),
-        ("train", "val", "test"),
-        distributed=SINGLE_PROCESS,
-        on_progress=lambda done, total: None,
+        plan, start_network(plan), splits, distributed=SINGLE_PROCESS, on_progress=lambda done, total: None
     )
 
 
@@ -128,19 +123,24 @@ def reference(parts: Mapping[Split, Rows]) -> tuple[float, float]:
     return max(tried)[1:]
 
 
-def fit_time(several: Plan, single: Plan, parts: Mapping[Split, Rows], *, rounds: int) -> Row:
-    """Time to fit the multi-label head relative to the single-label head, penalties and validation included."""
-    one_label = features(single)
-    spent: dict[str, list[float]] = {"several": [], "single": []}
-    for _ in range(rounds):
-        for name, plan, rows in (("several", several, parts), ("single", single, one_label)):
-            began = time.perf_counter()
-            fit_linear_head(plan, rows["train"], rows["val"], ignore)
-            spent[name].append(time.perf_counter() - began)
-    ratios = [ours / theirs for ours, theirs in zip(spent["several"], spent["single"], strict=True)]
-    details = {f"{name}_s": statistics.median(seconds) for name, seconds in spent.items()} | spread(ratios)
-    what = "mosaics, frozen: time of the head relative to one label per image"
-    return Row(what, statistics.median(ratios), "x", at_most=1.1, details=details)
+def fit_times(plan: Plan, table: Path, setting: Setting) -> Iterator[Row]:
+    """Time to fit the multi-label head relative to single-label heads, penalties and validation included."""
+    per_class = {split: slice(QUICK_SIZES[split] // 10 if setting.quick else SIZES[split] // 10) for split in SIZES}
+    images = setting.cifar(train=("train", per_class["train"]), val=("test", per_class["val"]))
+    single = {"one label of each mosaic": with_one_label(table), "as many images of CIFAR-10": images}
+    for what, data in single.items():
+        plans = {"several": plan, "single": plan_for(data, setting)}
+        parts = {name: features(one, "train", "val") for name, one in plans.items()}
+        spent: dict[str, list[float]] = {"several": [], "single": []}
+        for _ in range(2 if setting.quick else ROUNDS):
+            for name, one in plans.items():
+                began = time.perf_counter()
+                fit_linear_head(one, parts[name]["train"], parts[name]["val"], ignore)
+                spent[name].append(time.perf_counter() - began)
+        ratios = [ours / theirs for ours, theirs in zip(spent["several"], spent["single"], strict=True)]
+        details = {f"{name}_s": statistics.median(seconds) for name, seconds in spent.items()} | spread(ratios)
+        row = f"mosaics, frozen: time of the head relative to {what}"
+        yield Row(row, statistics.median(ratios), "x", at_most=1.1, details=details)
 
 
 def promises(predicted: Sequence[Sequence[str]], plan: Plan) -> Iterator[Row]:
