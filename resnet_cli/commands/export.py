@@ -132,6 +132,7 @@ def export(
     began = time.monotonic()
     push = None if target is None else Push(target, model, config)
     job = Job(model, config)
+    job.check()
     out = config.out or job.default_path()
     if job.is_folder:
         refuse_existing(out)

@@ -17,12 +17,13 @@ from resnet_cli.data.loading import stack
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
+from resnet_cli.exported.openvino import load_openvino
 from resnet_cli.exporting.onnx_writer import int8
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, take_pixels, to_onnx
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pt2 import write_pt2
-from resnet_cli.exporting.timm_folder import write_timm
+from resnet_cli.exporting.timm_folder import require_linear, write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
 from resnet_cli.model.label_reliability import RESULTS
 from resnet_cli.model.model_file import MODEL_FILE, Model
@@ -65,6 +66,18 @@ class Job:
     def is_folder(self) -> bool:
         """Whether the format is a folder rather than a file."""
         return self.config.format in _FOLDERS
+
+    def check(self) -> None:
+        """Refuses what the format cannot hold, before anything is computed.
+
+        Raises:
+            ConfigError: The format does not support the model's head.
+            SetupError: The format needs a program that is not installed.
+        """
+        if self.config.format == "safetensors":
+            require_linear(self.model)
+        elif self.config.format == "openvino":
+            load_openvino()
 
     def write(self, path: Path) -> Predictor[Any]:
         """Writes the file, or fills the folder, and opens it in its own runtime."""

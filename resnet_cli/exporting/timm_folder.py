@@ -28,12 +28,7 @@ def write_timm(model: Model, folder: Path, metadata: ExportMetadata) -> TimmMode
     """
     from safetensors.torch import save
 
-    if model.hidden:
-        raise ConfigError(
-            f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), which timm's "
-            "ResNet-50 does not support",
-            hint="export to --format onnx, or train with --head linear",
-        )
+    require_linear(model)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     state |= {name: state[name] / model.temperature for name in ("fc.weight", "fc.bias")}
     header = {"format": "pt", "licence": metadata.licence, "source_sha256": metadata.source_sha256}
@@ -42,6 +37,20 @@ def write_timm(model: Model, folder: Path, metadata: ExportMetadata) -> TimmMode
     (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
     metadata.write(folder)
     return TimmModel(folder)
+
+
+def require_linear(model: Model) -> None:
+    """Refuses a head with hidden layers.
+
+    Raises:
+        ConfigError: timm's ResNet-50 does not support it.
+    """
+    if model.hidden:
+        raise ConfigError(
+            f"--format safetensors: the head has hidden layers ({', '.join(map(str, model.hidden))}), which timm's "
+            "ResNet-50 does not support",
+            hint="export to --format onnx, or train with --head linear",
+        )
 
 
 def timm_config(model: Model, metadata: ExportMetadata) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import ConfigError, ResnetCliError
+from resnet_cli.evaluation.label_alignment import align
 from resnet_cli.model.model_file import Model
 from resnet_cli.runs import open_run_dataset
 
@@ -42,11 +43,12 @@ def images_to_verify(model: Model, config: ExportConfig) -> VerificationImages:
 
     Raises:
         ConfigError: There are no such images.
-        DataError: They cannot be read, or are of classes that the model does not know.
+        DataError: They cannot be read, or have classes or a number of labels that the model does not know.
     """
     if config.verify_with is not None:
-        dataset = open_dataset(config.verify_with).relabel(model.classes)
-        return VerificationImages(list(dataset.items), f"all {len(dataset.items):,} images of {dataset.name}", False)
+        dataset = open_dataset(config.verify_with)
+        labeled = list(align(dataset, model))
+        return VerificationImages(labeled, f"all {len(labeled):,} images of {dataset.name}", False)
     dataset = _run_dataset(model, config, "--verify-with DATA, labeled images of its classes")
     items = dataset.split("val")
     if not items:
