@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ImageError
 from resnet_cli.images import BIT_DEPTH, Pixels
 from resnet_cli.model.label_reliability import LabelScaling
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import ValidationResults, is_unfamiliar
 from resnet_cli.model.rules import Rule, choose_labels
 from resnet_cli.task import TaskName
@@ -100,27 +101,6 @@ class Prediction:
         if self.error is not None:
             raise self.error
         return self.topk[0]
-
-
-class ModelOutput(NamedTuple):
-    """What a model computes for a batch of b images and k classes.
-
-    Attributes:
-        probs: Probabilities at the model's temperature, float32 [b x k].
-        novelty: How unlike all training images each image is, float32 [b]; None if the model cannot tell.
-        features: The backbone's output, [b x 2048]; None if the model does not give it.
-        heatmap: How much each place of the last stage supports the most probable class, [b x rows x columns], not
-            scaled; None if that takes another forward pass (:meth:`Predictor.heatmap`) or is not known.
-    """
-
-    probs: NDArray[np.float32]
-    novelty: NDArray[np.float32] | None = None
-    features: NDArray[np.floating[Any]] | None = None
-    heatmap: NDArray[np.float32] | None = None
-
-    def row(self, index: int) -> ModelOutput:
-        """The output for one image, as a batch of one."""
-        return ModelOutput(self.probs[index : index + 1], *(x if x is None else x[index : index + 1] for x in self[1:]))
 
 
 class Predictor(Protocol[Prepared]):

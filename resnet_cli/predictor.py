@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from resnet_cli.exported.opening import exported_kind, open_exported, resolve_model
 from resnet_cli.images import Pixels
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import NoveltyScorer, precision_conflict
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.prediction import Predictor
 from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:

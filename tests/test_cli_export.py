@@ -27,9 +27,9 @@ from resnet_cli.exported.onnx import OnnxModel, Prepared
 from resnet_cli.exported.pt2 import Pt2Model
 from resnet_cli.exporting import benchmark, parity
 from resnet_cli.installation import install_command
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import load_model
-from resnet_cli.prediction import ModelOutput
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.paths import sha256_of

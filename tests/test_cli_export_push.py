@@ -29,8 +29,8 @@ from resnet_cli.exporting.hub.push import Push
 from resnet_cli.installation import install_command
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import ResNet50
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.network import hub
-from resnet_cli.prediction import ModelOutput
 from resnet_cli.preprocess import Preprocess
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")

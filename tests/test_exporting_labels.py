@@ -26,7 +26,8 @@ from resnet_cli.exporting.timm_folder import timm_config
 from resnet_cli.exporting.verification_data import VerificationImages, _spread
 from resnet_cli.model.label_reliability import LabelReliability, LabelScaling, is_predicted
 from resnet_cli.model.model_file import Model
-from resnet_cli.prediction import ModelOutput, Predictor, to_predictions
+from resnet_cli.model.output import ModelOutput
+from resnet_cli.prediction import Predictor, to_predictions
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 

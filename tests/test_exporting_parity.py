@@ -16,7 +16,8 @@ from resnet_cli.exporting.decisions import SingleLabelDecisions
 from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
 from resnet_cli.exporting.verification_data import _spread
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.model.output import ModelOutput
+from resnet_cli.prediction import Predictor
 from resnet_cli.preprocess import Preprocess
 
 Change = Callable[[NDArray[np.float32], Sequence[Image.Image]], NDArray[np.float32]]

@@ -15,9 +15,10 @@ from support.mean_colours import COLOURS, MeanColours, reliability
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ConfigError, ImageError, ModelError
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import Abstention
 from resnet_cli.model.rules import abstention_rule
-from resnet_cli.prediction import ModelOutput, Prediction, predict
+from resnet_cli.prediction import Prediction, predict
 
 
 def item(name: str, colour: tuple[int, int, int]) -> Item:

@@ -19,8 +19,9 @@ from resnet_cli.evaluation.scoring import Scores, score_task
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import is_unfamiliar, novelty
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress

@@ -14,8 +14,9 @@ from PIL import Image
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.images import Pixels
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import precision_conflict
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.prediction import Predictor
 from resnet_cli.preprocess import Preprocess
 
 

@@ -15,7 +15,7 @@ from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, PRODUCER, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import ModelOutput
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.system.no_telemetry import import_onnxruntime
 from resnet_cli.system.threads import num_threads
 

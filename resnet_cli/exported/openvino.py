@@ -12,7 +12,7 @@ from resnet_cli.errors import ModelError, missing_extra
 from resnet_cli.exported.base import ExportedModel, channels_first
 from resnet_cli.exported.metadata import NOVELTY, PIXELS, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import ModelOutput
+from resnet_cli.model.output import ModelOutput
 
 MODEL_FILE = "model.xml"
 

@@ -17,7 +17,7 @@ from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel, channels_first
 from resnet_cli.exported.metadata import METADATA_FILE, ExportMetadata
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import ModelOutput
+from resnet_cli.model.output import ModelOutput
 
 
 class Pt2Model(ExportedModel):

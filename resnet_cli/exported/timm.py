@@ -17,8 +17,8 @@ from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.images import Pixels
 from resnet_cli.model.features import FrozenBackbone
 from resnet_cli.model.network import ResNet50, load_tensors
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.tensor_files import read_tensors
-from resnet_cli.prediction import ModelOutput
 from resnet_cli.system.device import REFERENCE
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"

@@ -27,9 +27,10 @@ from resnet_cli.exporting.timm_folder import require_linear, write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
 from resnet_cli.model.label_reliability import RESULTS
 from resnet_cli.model.model_file import MODEL_FILE, Model
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import ValidationResults, precision_conflict
 from resnet_cli.network import registry
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 from resnet_cli.system.events import OnWork, Progress, Work

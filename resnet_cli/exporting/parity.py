@@ -18,7 +18,8 @@ from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.decisions import DECISIONS, Decisions
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.model.output import ModelOutput
+from resnet_cli.prediction import Predictor
 from resnet_cli.system.events import Progress
 
 #: Largest difference of a probability, by precision; for int8 only the accuracy counts.

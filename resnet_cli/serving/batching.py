@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from resnet_cli.images import Pixels
-from resnet_cli.prediction import ModelOutput, Predictor
+from resnet_cli.model.output import ModelOutput
+from resnet_cli.prediction import Predictor
 
 R = TypeVar("R")
 

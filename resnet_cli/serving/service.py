@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from resnet_cli.errors import ImageError, SetupError
 from resnet_cli.images import Pixels, decode
 from resnet_cli.model.heatmap import explanation
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.rules import Rule, label_thresholds
 from resnet_cli.outputs.annotated import explained_classes
-from resnet_cli.prediction import ModelOutput, Prediction, Predictor, to_predictions
+from resnet_cli.prediction import Prediction, Predictor, to_predictions
 from resnet_cli.serving.batching import Batcher
 from resnet_cli.serving.limits import Limits, Upload
 from resnet_cli.serving.metrics import Metrics

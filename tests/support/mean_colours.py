@@ -13,8 +13,9 @@ from PIL import Image
 from resnet_cli.commands import predict
 from resnet_cli.data.dataset import Item
 from resnet_cli.images import Pixels
+from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.prediction import ModelOutput, PredictedItem, Prediction, Predictor
+from resnet_cli.prediction import PredictedItem, Prediction, Predictor
 from resnet_cli.preprocess import Preprocess
 
 CLASSES = ("red", "green", "blue")
