@@ -60,6 +60,7 @@ COMMAND_LINES = {
     "eval FILE": f"eval model.onnx photos {CPU}",
     "predict": f"predict photos/test --model run {CPU}",
     "predict --abstain": f"predict photos/test --model run --abstain {CPU}",
+    "predict --all-probs": f"predict photos/test --model run --all-probs {CPU}",
     "predict --similar": f"predict --similar photos/test/red/0.jpg --among photos/val --model run {CPU}",
     "inspect": "inspect faulty --group-by ([0-9]+) --fix --out clean.csv",
     "download": "download digits",

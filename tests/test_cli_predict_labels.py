@@ -14,14 +14,18 @@ import pytest
 from PIL import Image
 from support.mean_colours import CLASSES, ManyColours, MeanColours, paint, reliability
 from support.running import run_cli
+from support.synthetic_models import images, labels_model
 from typer.testing import Result
 
+from resnet_cli.api.models import load
 from resnet_cli.cli.predict_rows import labels_tab_cells, labels_text
 from resnet_cli.commands import predict
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.prediction import Prediction
 from resnet_cli.text import display_width
+
+pytest_plugins = ["support.narrow_network"]
 
 #: Image -> color and labels, most probable first.
 IMAGES: dict[str, tuple[tuple[int, int, int], list[str]]] = {
@@ -189,3 +193,18 @@ def test_a_terminal_shows_one_line_per_image(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_all_probs_without_a_format_has_no_effect(model: Any) -> None:
     assert "--all-probs has no effect" in run("in", "--all-probs", exit_code=2).stderr
+
+
+def test_python_gives_labels_and_all_probabilities(narrow: None) -> None:
+    made = labels_model()
+    found = load(made).predict(images(), all_probs=True, precision="fp32")
+    assert {len(one.labels or ()) for one in found} == {0, 1, 2, 3}
+    for one in found:
+        assert one.all_probs is not None
+        probs = dict(zip(made.classes, one.all_probs.tolist(), strict=True))
+        least = dict(zip(made.classes, made.thresholds, strict=True))
+        assert set(one.labels or ()) == {name for name in made.classes if probs[name] >= least[name]}
+        assert one.label_probs == tuple(probs[name] for name in one.labels or ())
+    assert found[3].labels == () and found[3].label == "none"
+    (all_of_them,) = load(made).predict(images()[0], threshold=0.0, precision="fp32")
+    assert len(all_of_them.labels or ()) == len(made.classes)

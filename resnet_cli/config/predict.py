@@ -106,7 +106,12 @@ class PredictConfig(ComputeConfig):
     max_pixels: LargestImage = None
     topk: Annotated[
         Positive | None,
-        Flag("Number of classes per image.", PREDICTIONS, f"{TOPK}; {TOPK_SIMILAR} images with --similar", short="-k"),
+        Flag(
+            "Number of most probable classes to list per image.",
+            PREDICTIONS,
+            f"{TOPK}; {TOPK_SIMILAR} images with --similar",
+            short="-k",
+        ),
     ] = None
     all_probs: Annotated[
         bool, Flag("Also write the probability of every class to CSV, JSON or Parquet.", PREDICTIONS)
@@ -135,7 +140,9 @@ class PredictConfig(ComputeConfig):
         Path | None,
         Flag("Write features (n x 2048) to a .npy, .safetensors or .parquet file, with the names of the rows.", OUTPUT),
     ] = None
-    sort_into: Annotated[Path | None, Flag("Copy each image into DIR/<class>/; nothing is overwritten.", OUTPUT)] = None
+    sort_into: Annotated[
+        Path | None, Flag("Copy each image into DIR/<class>/ for each of its labels; nothing is overwritten.", OUTPUT)
+    ] = None
     link: Annotated[bool, Flag("Create links in --sort-into instead of copies.", OUTPUT)] = False
     annotate: Annotated[Path | None, Flag("Write the images with their labels drawn on them into DIR.", OUTPUT)] = None
     explain: Annotated[
