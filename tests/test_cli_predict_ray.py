@@ -35,6 +35,7 @@ from resnet_cli.preprocess import Preprocess
 
 # Ray warns about its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytest_plugins = ["support.exported_model"]
 CLASSES = ("ant", "bee", "cow")
 PREPROCESS = Preprocess(resize_size=36, crop_size=32)
 
@@ -267,6 +268,19 @@ def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Pat
     np.testing.assert_allclose(
         [row["features"] for row in found], [row["features"] for row in others], rtol=1e-4, atol=1e-5
     )
+
+
+def test_labels_and_all_probabilities_are_those_of_one_process(address: str, labels_onnx: Path, images: Path) -> None:
+    flags = ("images", "--model", labels_onnx, "--all-probs")
+    text = on_ray(address, *flags)
+    expected = alone(*flags)
+    found = part_rows()
+    assert [(row["path"], row["labels"]) for row in found] == [(row["path"], row["labels"]) for row in expected]
+    num_none = sum(not row["labels"] for row in expected)
+    assert f"{num_none} of them without a label" in text if num_none else "without a label" not in text
+    for one, other in zip(found, expected, strict=True):
+        assert one["all_probs"] == pytest.approx(list(other["all_probs"].values()), abs=1e-5)
+    assert "started with another model or other settings" in on_ray(address, *flags[:3], exit_code=2)
 
 
 def test_images_in_tables_and_archives_are_answered(address: str, exported: Path, images: Path) -> None:
