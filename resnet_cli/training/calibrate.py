@@ -126,8 +126,9 @@ def missing_thresholds(model: Model) -> str | None:
     """
     if not isinstance(model.reliability, LabelReliability):
         return None
-    has_positives = (model.reliability.targets == YES).any(axis=0)
-    names = [name for name, is_seen in zip(model.classes, has_positives, strict=True) if not is_seen]
+    has_positives = (model.reliability.targets == YES).any(axis=0).tolist()
+    found = zip(model.classes, has_positives, model.thresholds, strict=True)
+    names = [name for name, is_seen, least in found if not is_seen and least == DEFAULT_THRESHOLD]
     if not names:
         return None
     return (
