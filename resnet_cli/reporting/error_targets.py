@@ -5,7 +5,7 @@ from __future__ import annotations
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.coverage import Target, check_threshold
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.reliability import ValidationResults
+from resnet_cli.model.reliability import Reliability, ValidationResults
 
 #: Target shares of wrong predictions, from the easiest to the hardest.
 SHARES = (0.1, 0.05, 0.02, 0.01)
@@ -15,10 +15,10 @@ def error_targets(reliability: ValidationResults | None, evaluation: Evaluation)
     """The targets that can be reached on validation images, each checked on the evaluated images.
 
     Args:
-        reliability: The model's results on validation; None if it has none: then there are no targets.
+        reliability: The model's results on validation; None, or those of several labels per image, have no targets.
         evaluation: The evaluation; with test-time augmentation there are no targets either.
     """
-    if reliability is None or evaluation.tta != "none":
+    if not isinstance(reliability, Reliability) or evaluation.tta != "none":
         return []
     found = []
     for share in SHARES:
