@@ -191,3 +191,42 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
             for n in range(6):
                 writer.write({"__key__": f"{split}{n:03d}", "png": png(n), "cls": n % 2, "json": {"label": n % 2}})
     assert counts(open_dataset(str(tmp_path))) == {f"{s}/{label}": 3 for s in ("train", "val") for label in "01"}
+
+
+@pytest.mark.parametrize(
+    ("field", "label", "expected"),
+    [
+        ("json", lambda n: json.dumps({"labels": [["cat", "owl"], ["dog"], []][n % 3]}), ("cat", "dog", "owl")),
+        ("json", lambda n: json.dumps([["cat", "owl"], ["dog"], []][n % 3]), ("cat", "dog", "owl")),
+        ("cls", lambda n: ["cat\nowl\n", "dog\n", "[]"][n % 3], ("cat", "dog", "owl")),
+        ("cls", lambda n: ["0 2", "1", "[]"][n % 3], ("0", "1", "2")),
+        ("cls", lambda n: ["0,2", "[1]", "[]"][n % 3], ("0", "1", "2")),
+        ("cls", lambda n: ["[1, 0, 1]", "[0, 1, 0]", "[0, 0, 0]"][n % 3], ("0", "1", "2")),
+    ],
+    ids=["labels", "list", "lines", "numbers", "commas", "marks"],
+)
+def test_samples_with_several_labels_are_sets(
+    tmp_path: Path, field: str, label: Any, expected: tuple[str, ...]
+) -> None:
+    path = write_tar(tmp_path / "some.tar", samples(6, field=field, label=label))
+    dataset = open_dataset(str(path))
+    assert dataset.task == "multi-label" and dataset.classes == expected
+    assert {item.name[-5:-4]: item.labels for item in dataset.items} == {
+        str(n): [(0, 2), (1,), ()][n % 3] for n in range(6)
+    }
+    assert any("none of the classes: 2 of 6" in note for note in dataset.notes)
+
+
+def test_marks_of_minus_one_are_unknown(tmp_path: Path) -> None:
+    marks = ["[1, 1, -1]", "[0, 1, 0]"]
+    dataset = open_dataset(str(write_tar(tmp_path / "some.tar", samples(2, label=lambda n: marks[n]))))
+    assert [(item.labels, item.unknown) for item in sorted(dataset.items, key=lambda item: item.name)] == [
+        ((0, 1), (2,)),
+        ((1,), ()),
+    ]
+
+
+def test_multi_label_makes_sets_of_single_labels(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "some.tar", samples(6))
+    assert open_dataset(str(path)).task == "single-label"
+    assert open_dataset(str(path), DataConfig(multi_label=True)).task == "multi-label"

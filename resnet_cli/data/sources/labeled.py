@@ -45,6 +45,17 @@ class LabeledImage(NamedTuple):
         return only
 
 
+def task_of(images: Iterable[LabeledImage]) -> TaskName:
+    """The task of images whose source gives several labels, or none, where there are several or none."""
+    return "single-label" if all(len(image.labels) == 1 and not image.unknown for image in images) else "multi-label"
+
+
+def negatives_note(images: Sequence[LabeledImage]) -> list[str]:
+    """A note about the images that show none of the classes, if there are any."""
+    num = sum(not image.labels and not image.unknown for image in images)
+    return [f"images without any label, which show none of the classes: {num:,} of {len(images):,}"] if num else []
+
+
 class Ignored(NamedTuple):
     """Numbers of files that were found and not used.
 

@@ -131,7 +131,7 @@ def _built(reading: Reading, options: DataConfig, *, name: str, spec: str, notes
         split_note=reading.split_note,
         reading=reading.what,
         mirror_safe=reading.mirror_safe,
-        task=reading.task,
+        task="multi-label" if options.multi_label else reading.task,
         classes=reading.classes,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Split
-from resnet_cli.data.sources.labeled import Ignored, LabeledImage
+from resnet_cli.data.sources.labeled import Ignored, LabeledImage, negatives_note
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.rows.references import Locator, fence
 from resnet_cli.data.sources.rows.row import Row, RowFile
@@ -227,8 +227,7 @@ def _notes_about(
     notes = [f"repeated rows: {found.num_repeated}"] if found.num_repeated else []
     if found.joined:
         notes.append(f"images in several rows, whose labels were joined: {len(found.joined):,}")
-    if num_negatives := sum(not image.labels and not image.unknown for image in images):
-        notes.append(f"images without any label, which show none of the classes: {num_negatives:,} of {len(images):,}")
+    notes += negatives_note(images)
     if num_contradicting := _count_contradicting(images):
         notes.append(f"images in the folder of a different class than in {shown}: {num_contradicting}")
     if unlisted:

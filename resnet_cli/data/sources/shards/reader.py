@@ -7,6 +7,7 @@ which checks neither sizes nor names.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import re
@@ -18,7 +19,7 @@ from resnet_cli.data.dataset import Split
 from resnet_cli.data.sources.fetching import archives
 from resnet_cli.data.sources.fetching.archive_reader import Budget, open_members, readable
 from resnet_cli.data.sources.fetching.wanted_members import is_wanted_member
-from resnet_cli.data.sources.labeled import Ignored
+from resnet_cli.data.sources.labeled import Ignored, negatives_note, task_of
 from resnet_cli.data.sources.reading import ROW_FLAGS, Reading
 from resnet_cli.data.sources.rows.label_maps import name_classes
 from resnet_cli.data.sources.shards.samples import LABEL_FIELDS, Samples, samples_in, to_classes
@@ -27,6 +28,7 @@ from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
 from resnet_cli.system.paths import user_path
+from resnet_cli.text import counted
 
 SHARD_EXTENSIONS = (".tar", ".tgz")
 _MAX_SHARDS = 20_000
@@ -116,14 +118,21 @@ def _read_unpacked(survey: Survey) -> Reading | None:
     samples = samples_in(survey)
     if not has_cls and not samples.is_certain:
         return None
-    found, notes = to_classes([("", "train", samples)])
-    images, names_note = name_classes(found, samples.found[0].image, survey)
+    num_unlabelled = samples.num_unlabelled
+    return _reading([("", "train", samples)], samples.found[0].image, survey, "WebDataset samples", num_unlabelled)
+
+
+def _reading(
+    parts: Sequence[tuple[str, Split, Samples]], first: Path, survey: Survey, what: str, num_unlabelled: int
+) -> Reading:
+    found, notes = to_classes(parts)
+    images, names_note = name_classes(found, first, survey)
     return Reading(
         images,
-        "WebDataset samples",
-        "",
-        (*notes, *names_note),
-        Ignored(unlabelled=samples.num_unlabelled),
+        what,
+        notes=(*notes, *names_note, *negatives_note(images)),
+        ignored=Ignored(unlabelled=num_unlabelled),
+        task=task_of(images),
         no_effect=ROW_FLAGS,
     )
 
@@ -157,16 +166,9 @@ def read_shard_files(paths: Sequence[Path], survey: Survey) -> Reading:
                 f"{path}: contains no images with labels", hint="remove it, or give the other shards by name"
             )
         parts.append((_prefix(path, survey.root), split or "train", samples))
-    found, notes = to_classes(parts)
-    images, names_note = name_classes(found, paths[0], survey)
-    return Reading(
-        images,
-        f"{len(paths):,} WebDataset {'shard' if len(paths) == 1 else 'shards'}",
-        "from the names of the shards" if any(splits) else "",
-        (*notes, *names_note),
-        Ignored(unlabelled=sum(samples.num_unlabelled for _, _, samples in parts)),
-        no_effect=ROW_FLAGS,
-    )
+    num_unlabelled = sum(samples.num_unlabelled for _, _, samples in parts)
+    reading = _reading(parts, paths[0], survey, counted(len(paths), "WebDataset shard"), num_unlabelled)
+    return dataclasses.replace(reading, split_note="from the names of the shards" if any(splits) else "")
 
 
 def _folder_split(path: Path, root: Path) -> Split | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,10 @@ from resnet_cli.images import is_image_name
 LABEL_FIELDS = ("cls", "json", "txt")
 #: Keys of a sample's JSON that have its class: a name is preferred to a number.
 _JSON_KEYS = ("class_name", "label_name", "classname", "class", "label", "cls", "category", "target", "class_id")
+#: Keys that have a list of classes; each of the others may have one, too.
+_LIST_KEYS = ("class_names", "label_names", "classes", "labels", "categories", "tags", "targets", "class_ids")
+#: Several numbers of classes on one line.
+_NUMBERS = re.compile(r"\d+(?:\s*[\s,]\s*\d+)+")
 _MAX_LABEL_BYTES = 1_000_000
 #: A label is shorter, and on average at least two images have it; other texts are captions.
 _MAX_LABEL_CHARS = 100
@@ -117,13 +123,15 @@ def _field(name: str) -> str:
 
 def _is_usable(sample: Sample) -> bool:
     try:
-        return any(_label(path, field) is not None for field, path in sample.fields.items())
+        return any(_labels(path, field) is not None for field, path in sample.fields.items())
     except DataError:
         return False
 
 
 def to_classes(parts: Sequence[tuple[str, Split, Samples]]) -> tuple[list[LabeledImage], list[str]]:
     """The labeled images of all samples, and notes about them.
+
+    Lists that all have the same length, and contain nothing but 0, 1 and -1, have one value per class: -1 is unknown.
 
     Args:
         parts: What the images' names begin with, the split, and the samples.
@@ -142,25 +150,41 @@ def to_classes(parts: Sequence[tuple[str, Split, Samples]]) -> tuple[list[Labele
     images = []
     for prefix, split, samples in parts:
         for sample in samples.found:
-            label = _label(sample.fields[field], field)
-            if label is None:
+            labels = _labels(sample.fields[field], field)
+            if labels is None:
                 raise DataError(
                     f"{sample.fields[field]}: contains no label",
                     hint="give each sample a file KEY.cls with the number or name of its class",
                 )
-            images.append(LabeledImage(prefix + sample.name, sample.image, (label,), split))
+            images.append(LabeledImage(prefix + sample.name, sample.image, labels, split))
+    images = _from_marks(images)
     notes = list(dict.fromkeys(note for _, _, samples in parts for note in samples.notes))
-    labels = {image.label for image in images}
-    if field == "txt" and len(images) < 2 * len(labels):
+    classes = {label for image in images for label in image.labels}
+    if field == "txt" and len(images) < 2 * len(classes):
         raise DataError(
-            f"the .txt files of {len(images):,} samples have {len(labels):,} different texts: captions, not classes",
+            f"the .txt files of {len(images):,} samples have {len(classes):,} different texts: captions, not classes",
             hint="give each sample a file KEY.cls with the number or name of its class",
         )
     return images, notes
 
 
-def _label(path: Path, field: str) -> str | None:
-    """The label in a file; None unless it is short and on one line."""
+def _from_marks(images: list[LabeledImage]) -> list[LabeledImage]:
+    """The images with the classes that they mark, if each has one mark per class; else as they are, each label once."""
+    lengths = {len(image.labels) for image in images}
+    are_marks = len(lengths) == 1 and max(lengths, default=0) > 1
+    are_marks = are_marks and all({"0", "1", "-1"}.issuperset(image.labels) for image in images)
+    # Numbers of classes do not repeat in a list.
+    if not are_marks or all(len(set(image.labels)) == len(image.labels) for image in images):
+        return [image._replace(labels=tuple(dict.fromkeys(image.labels))) for image in images]
+    return [image._replace(labels=_at(image.labels, "1"), unknown=_at(image.labels, "-1")) for image in images]
+
+
+def _at(marks: Sequence[str], value: str) -> tuple[str, ...]:
+    return tuple(str(number) for number, mark in enumerate(marks) if mark == value)
+
+
+def _labels(path: Path, field: str) -> tuple[str, ...] | None:
+    """The labels in a file; None unless they are short, and on one line or, in ``.cls``, each on one."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_LABEL_BYTES + 1)
@@ -170,15 +194,36 @@ def _label(path: Path, field: str) -> str | None:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged: {str(error)[:200]}") from error
-    return _plain(value) if field != "json" else _from_json(value)
+    if field == "json":
+        return _from_json(value)
+    if text.startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            return _list(json.loads(text))
+    if _NUMBERS.fullmatch(text):
+        return _list(re.split(r"[\s,]+", text))
+    return _list(text.splitlines()) if field == "cls" and "\n" in text else _only(text)
 
 
-def _from_json(value: Any) -> str | None:
+def _from_json(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, dict):
-        return _plain(value)
+        return _list(value) if isinstance(value, list) else _only(value)
     by_name = {str(key).lower(): entry for key, entry in value.items()}
-    found = [label for key in _JSON_KEYS if (label := _plain(by_name.get(key))) is not None]
-    return next((label for label in found if not label.isdigit()), found[0] if found else None)
+    found = [label for key in _JSON_KEYS if (label := _only(by_name.get(key))) is not None]
+    # Without a label of their own, images have lists of them.
+    lists = (_list(by_name[key]) for key in (*_LIST_KEYS, *_JSON_KEYS) if key in by_name)
+    found = found or [labels for labels in lists if labels is not None]
+    return next((labels for labels in found if not all(map(str.isdigit, labels))), found[0] if found else None)
+
+
+def _list(values: Any) -> tuple[str, ...] | None:
+    """The labels of a list; None if it contains anything else."""
+    labels = [_plain(value) for value in values] if isinstance(values, list) else [None]
+    return tuple(label for label in labels if label is not None) if None not in labels else None
+
+
+def _only(value: Any) -> tuple[str, ...] | None:
+    label = _plain(value)
+    return None if label is None else (label,)
 
 
 def _plain(value: Any) -> str | None:
