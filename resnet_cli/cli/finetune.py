@@ -154,7 +154,7 @@ def _show_result(result: FinetuneResult) -> None:
 
     run = result.run.path
     final, split = (result.test, "test") if result.test else (result.val, "validation")
-    width = output.stdout().width
+    width, is_single = output.stdout().width, final.task == "single-label"
     written = [
         (str(result.run.model_path), "the model, in one file"),
         (str(run / "report.html"), "metrics, mistakes and calibration, as a page"),
@@ -167,7 +167,7 @@ def _show_result(result: FinetuneResult) -> None:
     output.show(
         result_table(result),
         *retention_lines(result),
-        *confusion_block(final, width=width, title=f"Confusion on the {split} split"),
+        *(confusion_block(final, width=width, title=f"Confusion on the {split} split") if is_single else []),
         files_block(f"Written in {result.seconds:.0f} s", written, width=width),
         files_block("Next", follow, width=width),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -14,7 +14,9 @@ from resnet_cli.cli.confusion import confused_lines, confusion_table
 from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
+    from resnet_cli.evaluation.label_scores import LabelEvaluation
     from resnet_cli.evaluation.scores import Evaluation
+    from resnet_cli.task import TaskName
     from resnet_cli.training.plan import Plan
     from resnet_cli.training.report import FinetuneResult
 
@@ -39,15 +41,36 @@ def plan_table(plan: Plan) -> Table:
 
 def result_table(result: FinetuneResult) -> Table:
     """The metrics of a fine-tuning on each split."""
-    top5_columns = [] if result.val.top5 is None else [">top-5"]
-    table = plain_table("Results", "split", ">images", ">top-1", *top5_columns, ">loss", "role")
+    scores_of = _SCORES[result.val.task]
+    columns = [f">{name}" for name in scores_of(result.val)]
+    table = plain_table("Results", "split", ">images", *columns, "role")
     for name, scores, part in (("validation", result.val, _chosen(result)), ("test", result.test, "held out")):
         if scores is not None:
-            top5 = [] if scores.top5 is None else [percent(scores.top5)]
-            table.add_row(name, f"{scores.num_images:,}", percent(scores.top1), *top5, f"{scores.loss:.3f}", part)
+            table.add_row(name, f"{scores.num_images:,}", *scores_of(scores).values(), part)
     if (precision := result.plan.compute.precision) != "fp32":
         table.caption = f"computed in {precision}, less precise than float32"
     return table
+
+
+def _single_label_scores(scores: Evaluation) -> dict[str, str]:
+    top5 = {} if scores.top5 is None else {"top-5": percent(scores.top5)}
+    return {"top-1": percent(scores.top1), **top5, "loss": f"{scores.loss:.3f}"}
+
+
+def _multi_label_scores(scores: LabelEvaluation) -> dict[str, str]:
+    return {
+        "mAP": "undefined" if scores.map is None else percent(scores.map),
+        "macro F1": percent(scores.macro.f1),
+        "all labels right": percent(scores.exact_match),
+        "loss": f"{scores.loss:.3f}",
+    }
+
+
+#: Task -> the main metrics of a split, by their name in a table.
+_SCORES: Mapping[TaskName, Callable[[Any], dict[str, str]]] = {
+    "single-label": _single_label_scores,
+    "multi-label": _multi_label_scores,
+}
 
 
 def _chosen(result: FinetuneResult) -> str:
@@ -57,17 +80,22 @@ def _chosen(result: FinetuneResult) -> str:
         return "kept epoch 0, the L-BFGS head: no later epoch had a lower loss"
     if best.epoch == 0:
         return f"chose the probe over {len(result.history) - 1} epochs"
+    if best.l2 is not None and result.plan.dataset.task == "multi-label":
+        return f"chose a penalty for each class, from {len(result.history)}"
     if best.l2 is not None:
         return f"chose the penalty {best.l2:g}, one of {len(result.history)}"
     return f"chose epoch {best.epoch} of {result.history[-1].epoch}"
 
 
 def retention_lines(result: FinetuneResult) -> list[RenderableType]:
-    """Top-1 on the old classes before and after classes were added."""
+    """The score on the old classes before and after classes were added."""
+    from resnet_cli.task import TASKS
+
     kept = result.retention
     if kept is None or result.plan.start is None:
         return []
-    table = plain_table("Old classes", "classified among", ">exemplars", ">top-1")
+    name = TASKS[result.plan.dataset.task].score_name
+    table = plain_table("Old classes", "classified among", ">exemplars", f">{name}")
     table.add_row(f"the {len(result.plan.start.classes)} old classes, before", f"{kept.num:,}", percent(kept.before))
     table.add_row(f"all {len(result.model.classes)} classes, now", f"{kept.num:,}", percent(kept.after))
     return [table]
@@ -75,13 +103,16 @@ def retention_lines(result: FinetuneResult) -> list[RenderableType]:
 
 def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
     """The metrics of each seed, their mean and their spread."""
+    from resnet_cli.task import TASKS
     from resnet_cli.training.seeds import remark, spread
 
     split = "test" if results[0].test else "validation"
-    table = plain_table(f"Results ({split})", "seed", ">top-1", ">loss", "run")
+    name = TASKS[results[0].final.task].score_name
+    table = plain_table(f"Results ({split})", "seed", f">{name}", ">loss", "run")
     for result in results:
         run = Text(printable(str(result.run.path)))
-        table.add_row(str(result.plan.config.seed), percent(result.final.top1), f"{result.final.loss:.3f}", run)
+        score = percent(result.final.main[1].value)
+        table.add_row(str(result.plan.config.seed), score, f"{result.final.loss:.3f}", run)
     table.caption = remark(results)
     found = spread(results)
     table.add_section()
