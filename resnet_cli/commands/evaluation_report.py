@@ -15,7 +15,6 @@ from resnet_cli.evaluation.evaluation_set import EvaluationSet
 from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
-from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
@@ -83,7 +82,9 @@ def _content(
     heat = {}
     if isinstance(model, TorchPredictor):
         heat = kind_of(scores).heat_maps(model.model, items, scores, model.compute)
-    targets = {one.target_error: one for one in error_targets(model.reliability, scores)}
+    kind = kind_of(scores)
+    decisions = kind.decisions(model.reliability, scores)
+    targets = {one.target_error: one for one in decisions.selections}
     if target is not None:
         targets[target.target_error] = target
     return ReportContent(
@@ -96,6 +97,8 @@ def _content(
         split=images.split,
         overlays=heat,
         selections=[targets[share] for share in sorted(targets, reverse=True)],
+        thresholds=decisions.thresholds,
+        threshold_note=decisions.threshold_note,
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
         warnings=notes,
         bit_depth=model.preprocess.bit_depth,
@@ -114,7 +117,7 @@ def _facts(model: Predictor[Any], images: EvaluationSet, scores: Scores) -> list
         ("classes", f"{len(model.classes):,}", ""),
         ("trained on", str(trained.get("name", "")), str(trained.get("split", ""))),
         ("weights", str(about.get("weights", "")), str(about.get("weights_reading", ""))),
-        ("temperature", f"{scores.temperature:.3g}", "fitted on validation" if model.reliability else ""),
+        (*kind_of(scores).calibration(scores), "fitted on validation" if model.reliability else ""),
         ("tta", scores.tta, "") if scores.tta != "none" else ("tta", "", ""),
         (
             "computed on",

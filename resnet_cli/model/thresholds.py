@@ -7,7 +7,8 @@ that are unknown (-1) are left out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,20 @@ def best_f1_thresholds(probs: NDArray[np.float32], targets: NDArray[np.int8]) ->
         targets: 1 yes, 0 no, -1 unknown, int8 [v x k].
     """
     return tuple(_best_f1(one) for one in _columns(probs, targets))
+
+
+def thresholds_on(
+    probs: NDArray[np.float32], targets: NDArray[np.int8], thresholds: Sequence[float]
+) -> tuple[ClassThreshold, ...]:
+    """The results of given thresholds, without a bound.
+
+    Args:
+        probs: Probabilities float32 [v x k].
+        targets: 1 yes, 0 no, -1 unknown, int8 [v x k].
+        thresholds: One per class; infinite for a class that is never predicted.
+    """
+    pairs = zip(_columns(probs, targets), thresholds, strict=True)
+    return tuple(one.never() if math.isinf(least) else one.at_default(least) for one, least in pairs)
 
 
 def precision_thresholds(

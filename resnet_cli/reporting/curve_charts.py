@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
 from resnet_cli.runs import EpochRecord
+from resnet_cli.task import ScoreKey
 from resnet_cli.text import percent
+
+#: Score of an epoch -> titles of the charts of the loss and of the score.
+_TITLES: Mapping[ScoreKey, tuple[str, str]] = {
+    "top1": ("Loss (nats per image)", "Top-1 accuracy"),
+    "map": ("Loss (nats per value)", "mAP"),
+}
 
 
 class _XAxis(NamedTuple):
@@ -32,11 +39,11 @@ class _XAxis(NamedTuple):
 
 
 def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -> list[Chart]:
-    """Loss and top-1 accuracy over the epochs, or over the penalties of a head that was fitted.
+    """Loss and top-1 accuracy, or mAP, over the epochs, or over the penalties of a head that was fitted.
 
     Args:
         points: One per epoch, in order. Values that are not finite leave a gap.
-        best_epoch: The epoch to mark; by default the one of highest validation top-1, then lowest validation loss,
+        best_epoch: The epoch to mark; by default the one of highest validation score, then lowest validation loss,
             then the earliest.
 
     Raises:
@@ -49,18 +56,19 @@ def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -
         ("train", "train", [point.train_loss for point in points]),
         ("val", "validation", [point.val_loss for point in points]),
     ]
-    train_top1 = [_number(point.train_score) for point in points]
-    top1s: list[tuple[Role, str, list[float]]] = [
-        ("train", "train", train_top1),
+    train_scores = [_number(point.train_score) for point in points]
+    scores: list[tuple[Role, str, list[float]]] = [
+        ("train", "train", train_scores),
         ("val", "validation", [_number(point.val_score) for point in points]),
     ]
-    if all(map(math.isnan, train_top1)):
-        del top1s[0]
+    if all(map(math.isnan, train_scores)):
+        del scores[0]
     word = "best epoch" if x_axis.word == "epoch" else x_axis.word
-    best = f"{word} {x_axis.names[x_axis.best]}: {percent(_number(points[x_axis.best].val_score))}"
+    score, (loss_title, title) = points[x_axis.best].val_score, _TITLES[points[0].score]
+    best = f"{word} {x_axis.names[x_axis.best]}: {'undefined' if score is None else percent(score)}"
     return [
-        _curve_chart("Loss (nats per image)", losses, x_axis, is_share=False),
-        _curve_chart(f"Top-1 accuracy ({best})", top1s, x_axis, is_share=True),
+        _curve_chart(loss_title, losses, x_axis, is_share=False),
+        _curve_chart(f"{title} ({best})", scores, x_axis, is_share=True),
     ]
 
 

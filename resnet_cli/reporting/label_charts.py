@@ -15,14 +15,16 @@ from resnet_cli.text import percent, shorten
 
 #: Curves that are drawn; of more classes, those with the lowest and some with the highest average precision.
 MAX_CURVES, NUM_BEST = 12, 3
+#: A scaling that changes the loss by less changes nothing visible.
+NO_CHANGE_NATS = 5e-4
 #: Labels beside the name "images": what the points of a reliability diagram consist of.
 LABEL_WORDS = Words("probability", "values", "are labels", "predicted probability", "share of labels")
 
 
 def label_calibration_charts(evaluation: LabelEvaluation) -> list[Chart]:
-    """The share of labels against their probability, before and after the scaling of the logits, if there was one."""
+    """The share of labels against their probability, before and after the scaling; one chart if it changes nothing."""
     before, after = evaluation.uncalibrated, evaluation.calibration
-    if before is None:
+    if before is None or abs(before.loss - after.loss) < NO_CHANGE_NATS:
         return [reliability_chart("Calibration", after, LABEL_WORDS)]
     return [
         reliability_chart("Before scaling", before, LABEL_WORDS),

@@ -15,7 +15,10 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.label_mistakes import most_common_pairs
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.model.explain import overlays
+from resnet_cli.model.label_reliability import LabelReliability
 from resnet_cli.model.model_file import Model
+from resnet_cli.model.reliability import ValidationResults
+from resnet_cli.model.thresholds import best_f1_thresholds, thresholds_on
 from resnet_cli.reporting.confusion_page import shades
 from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section
 from resnet_cli.reporting.label_charts import label_calibration_charts, precision_recall_charts
@@ -24,13 +27,19 @@ from resnet_cli.reporting.label_metrics import TILES, label_metrics, label_notes
 from resnet_cli.reporting.multi_label_card import MultiLabelCard
 from resnet_cli.reporting.plots import draw_charts, plot_cooccurrence
 from resnet_cli.reporting.report_content import ReportContent
-from resnet_cli.reporting.report_kind import PageParts, ReportKind, first_section, last_sections
+from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
 from resnet_cli.system.device import Compute
 from resnet_cli.system.paths import write_text
 
 #: A matrix of more classes is drawn as shades instead of a table.
 MAX_WRITTEN_CLASSES = 32
+_BEST_F1 = (
+    "On the validation images, each threshold has the highest F1 of its class. With --target-precision or "
+    "--target-recall, predict chooses others that keep a promise."
+)
+_OTHERS = "These thresholds are not those of the highest F1 on the validation images."
+_NO_VALIDATION = "The model has no validation results, which would say how well its thresholds fit."
 #: Charts in a row of the plot.
 _COLUMNS = 4
 
@@ -40,6 +49,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
 
     scripts = ("page_top.js", "page_tables.js", "page_end.js")
     styles = ("labels.css",)
+    fitted = "the calibration and the thresholds"
 
     def heat_maps(
         self, model: Model, items: Sequence[Item], evaluation: LabelEvaluation, compute: Compute
@@ -78,7 +88,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
             [
                 first_section(content, all_metrics, others, notes, evaluation.num_images),
                 *_results(content, evaluation, values),
-                *last_sections(content, "mAP"),
+                *last_sections(content, "mAP", "value (a class of an image)"),
             ],
             {"classes": [], "cells": []},
         )
@@ -93,6 +103,20 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
         draw_charts(label_calibration_charts(evaluation), plots / "reliability.png")
         if curves := precision_recall_charts(evaluation):
             draw_charts(curves, plots / "precision_recall.png", columns=_COLUMNS)
+
+    def decisions(self, reliability: ValidationResults | None, evaluation: LabelEvaluation) -> Decisions:
+        """The thresholds of the classes, with their results on the validation split."""
+        if not isinstance(reliability, LabelReliability):
+            return Decisions(threshold_note=_NO_VALIDATION)
+        found = thresholds_on(reliability.probs, reliability.targets, evaluation.thresholds.tolist())
+        best = best_f1_thresholds(reliability.probs, reliability.targets)
+        is_best = np.allclose([one.threshold or 0.0 for one in best], evaluation.thresholds)
+        return Decisions(thresholds=found, threshold_note=_BEST_F1 if is_best else _OTHERS)
+
+    def calibration(self, evaluation: LabelEvaluation) -> tuple[str, str]:
+        """The scale and the shift of each class."""
+        is_scaled = evaluation.scaling is not None
+        return "calibration", "a scale and a shift per class, in the head" if is_scaled else ""
 
     def captions(self, evaluation: LabelEvaluation, position: int) -> tuple[str, str, float | None]:
         """The known labels and, of the known classes, those that are predicted, in the same order."""

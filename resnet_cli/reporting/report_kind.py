@@ -10,7 +10,10 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.evaluation.coverage import Target
 from resnet_cli.model.model_file import Model
+from resnet_cli.model.reliability import ValidationResults
+from resnet_cli.model.thresholds import ClassThreshold
 from resnet_cli.reporting.curve_charts import curve_charts, has_penalties
 from resnet_cli.reporting.metrics import Metric
 from resnet_cli.reporting.report_content import ReportContent
@@ -65,16 +68,32 @@ class CardParts(NamedTuple):
     results: Mapping[str, tuple[str, float]]
 
 
+class Decisions(NamedTuple):
+    """How predictions are decided, and how well on the validation split.
+
+    Attributes:
+        selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
+        thresholds: Results of the thresholds of a multi-label model on its validation split, [k]; () if not known.
+        threshold_note: How its thresholds were chosen, in a sentence.
+    """
+
+    selections: Sequence[Target] = ()
+    thresholds: Sequence[ClassThreshold] = ()
+    threshold_note: str = ""
+
+
 class ReportKind(abc.ABC, Generic[EvaluationT]):
     """The report of one task.
 
     Attributes:
         scripts: The files that make up the page's script.
         styles: Style sheets besides those of every report.
+        fitted: What the validation split chooses besides the epoch, in words.
     """
 
     scripts: ClassVar[tuple[str, ...]]
     styles: ClassVar[tuple[str, ...]] = ()
+    fitted: ClassVar[str]
 
     @abc.abstractmethod
     def heat_maps(
@@ -93,6 +112,19 @@ class ReportKind(abc.ABC, Generic[EvaluationT]):
         Raises:
             DiskError: They cannot be written.
         """
+
+    @abc.abstractmethod
+    def decisions(self, reliability: ValidationResults | None, evaluation: EvaluationT) -> Decisions:
+        """How predictions are decided.
+
+        Args:
+            reliability: The model's results on validation; None if it has none.
+            evaluation: The evaluation.
+        """
+
+    @abc.abstractmethod
+    def calibration(self, evaluation: EvaluationT) -> tuple[str, str]:
+        """The name of what calibrates the probabilities, and its value."""
 
     @abc.abstractmethod
     def captions(self, evaluation: EvaluationT, position: int) -> tuple[str, str, float | None]:
@@ -118,11 +150,12 @@ def first_section(
     return section("metrics", "Metrics", values)
 
 
-def last_sections(content: ReportContent, score_name: str) -> list[Section]:
+def last_sections(content: ReportContent, score_name: str, loss_unit: str) -> list[Section]:
     """The sections about the training, the data and the command."""
     values = {
         "content": content,
         "score_name": score_name,
+        "loss_unit": loss_unit,
         "curves": curve_charts(content.history, content.best_epoch) if content.history else [],
         "is_path": has_penalties(content.history),
     }

@@ -15,14 +15,16 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.explain import overlays
 from resnet_cli.model.model_file import Model
+from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
+from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section, shown_images
 from resnet_cli.reporting.gallery_selection import least_certain, of_cells, worst_mistakes
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.plots import draw_charts, plot_confusion
 from resnet_cli.reporting.report_content import ReportContent
-from resnet_cli.reporting.report_kind import PageParts, ReportKind, first_section, last_sections
+from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
 from resnet_cli.reporting.single_label_card import SingleLabelCard
 from resnet_cli.reporting.thumbnails import thumbnails
@@ -45,6 +47,7 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
     """A report with a confusion matrix, its images, and the error rate at each coverage."""
 
     scripts = ("page_top.js", "page_cells.js", "page_tables.js", "page_first_cell.js", "page_end.js")
+    fitted = "the temperature"
 
     def heat_maps(
         self, model: Model, items: Sequence[Item], evaluation: Evaluation, compute: Compute
@@ -89,7 +92,7 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
             [
                 first_section(content, all_metrics, others, notes, evaluation.num_images),
                 *_results(content, evaluation, values),
-                *last_sections(content, "top-1"),
+                *last_sections(content, "top-1", "image"),
             ],
             _cells(content, evaluation, shown),
         )
@@ -101,6 +104,14 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
         plot_confusion(evaluation.confusion, evaluation.classes, plots / "confusion.png")
         draw_charts(calibration_charts(evaluation), plots / "reliability.png")
         draw_charts([risk_chart(evaluation)], plots / "risk_coverage.png")
+
+    def decisions(self, reliability: ValidationResults | None, evaluation: Evaluation) -> Decisions:
+        """Thresholds of the confidence."""
+        return Decisions(error_targets(reliability, evaluation))
+
+    def calibration(self, evaluation: Evaluation) -> tuple[str, str]:
+        """The temperature."""
+        return "temperature", f"{evaluation.temperature:.3g}"
 
     def captions(self, evaluation: Evaluation, position: int) -> tuple[str, str, float | None]:
         """The true and the predicted class, and the probability of the latter."""

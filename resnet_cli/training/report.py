@@ -11,7 +11,6 @@ from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.model.model_file import Model
-from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
@@ -124,6 +123,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
     plan, model, final = result.plan, result.model, result.final
     split: Split = "test" if result.test else "val"
     items = plan.dataset.split(split)
+    decisions = kind_of(final).decisions(model.reliability, final)
     return ReportContent(
         title=f"{plan.dataset.name}, {'test' if result.test else 'validation'} split",
         command=f"resnet-cli finetune --config {shlex.quote(str(result.run.path / 'config.yaml'))}",
@@ -135,7 +135,9 @@ def report_content(result: FinetuneResult) -> ReportContent:
         overlays=kind_of(final).heat_maps(model, items, final, plan.compute),
         history=result.history,
         best_epoch=result.best.epoch,
-        selections=error_targets(model.reliability, final),
+        selections=decisions.selections,
+        thresholds=decisions.thresholds,
+        threshold_note=decisions.threshold_note,
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,
         warnings=[_what_chose(result), *_why_epoch_0(result), *plan.warnings],
@@ -146,10 +148,11 @@ def report_content(result: FinetuneResult) -> ReportContent:
 
 def _what_chose(result: FinetuneResult) -> str:
     chosen = "the epoch" if result.plan.takes_steps else "the weight penalty"
+    fitted = kind_of(result.final).fitted
     if result.test:
-        return f"The validation split chose {chosen} and the temperature; the test split was held out."
+        return f"The validation split chose {chosen} and {fitted}; the test split was held out."
     return (
-        f"There is no test split: these images also chose {chosen} and the temperature, so the metrics are optimistic. "
+        f"There is no test split: these images also chose {chosen} and {fitted}, so the metrics are optimistic. "
         "Set some images aside in a folder named test."
     )
 
