@@ -176,7 +176,7 @@ def test_one_more_image_changes_hardly_anything_about_a_limit() -> None:
 def test_a_limit_that_cannot_show_and_lack_each_class_is_refused() -> None:
     dataset = labeled("a", "a", "", "")
     assert fewest_train(dataset, seed=0) == 2
-    with pytest.raises(DataError, match="--limit 1: fewer images than the 2 of which some belong to each class"):
+    with pytest.raises(DataError, match="--limit 1: it takes 2 images to have one with and one without each class"):
         limit_train(dataset, 1, seed=0)
 
 

@@ -25,7 +25,8 @@ def complete_splits(
 
     If there is no validation split, ``val_fraction`` of each class of the train split becomes one. If the source has
     no splits at all, the same share becomes the test split. Every class keeps at least one image for training and one
-    for validation. Images of one group stay together.
+    for validation; with several labels per image, the note names the classes for which that is impossible. Images of
+    one group stay together.
 
     Args:
         dataset: Items with the splits of the source; all ``train`` if it has none.
@@ -172,10 +173,10 @@ def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
     positions, strata, places = _train_places(dataset, seed)
     fewest = _fewest(dataset, places)
     if limit < fewest:
-        needed = f"the {len(dataset.classes)} classes of {dataset.name}"
+        reason = f"fewer images than the {len(dataset.classes)} classes of {dataset.name}"
         if dataset.task == "multi-label":
-            needed = f"the {fewest} of which some belong to each class of {dataset.name} and some do not"
-        raise DataError(f"--limit {limit}: fewer images than {needed}")
+            reason = f"it takes {fewest} images to have one with and one without each class of {dataset.name}"
+        raise DataError(f"--limit {limit}: {reason}")
     kept = set(positions[np.lexsort((positions, strata, places))[:limit]].tolist())
     items = tuple(item for index, item in enumerate(dataset.items) if item.split != "train" or index in kept)
     return dataclasses.replace(dataset, items=items)

@@ -91,8 +91,10 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
     dataset, separated = split_for_training(inspection, val_fraction=config.val_fraction, seed=config.split_seed)
     if config.limit or config.fraction:
         num_train = len(dataset.split("train"))
-        fewest = fewest_train(dataset, seed=config.split_seed)
-        limit = config.limit or max(fewest, round((config.fraction or 1) * num_train))
+        limit = config.limit
+        if limit is None:
+            fewest = fewest_train(dataset, seed=config.split_seed)
+            limit = max(fewest, round((config.fraction or 1) * num_train))
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     findings = find_problems(inspection, training=separated)
     warnings = _warnings(findings, len(skipped))
