@@ -23,8 +23,8 @@ from resnet_cli.training.resumed_data import ResumedData, open_again
 
 #: Maximum number of images for the search for near-duplicates before a training (it takes about a second).
 MAX_NEAR_SEARCH = 20_000
-#: Findings that the plan takes care of, and that need no warning.
-_HANDLED = {"exact_duplicates", "near_duplicates", "bit_depth"}
+#: Findings that the plan takes care of, or that do no harm, and that need no warning.
+_HANDLED = {"exact_duplicates", "near_duplicates", "bit_depth", "implied"}
 
 
 @dataclasses.dataclass(frozen=True)

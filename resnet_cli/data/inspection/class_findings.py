@@ -125,5 +125,5 @@ def label_patterns(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "implied",
             f"every image with '{names[one]}' also has '{names[other]}' ({count:,} images){more}",
-            "nothing to do if one follows from the other; the model cannot tell them apart on such images",
+            "nothing to do if one follows from the other; if it does not, check the labels of both",
         )

@@ -71,19 +71,21 @@ def check_training(inspection: Inspection) -> list[Finding]:
 
 
 def _can_be_split(inspection: Inspection) -> bool:
-    """Whether each class has two training images that need not stay with others; if not, only a split shows it.
+    """Whether two training images of each class, and two without it, need not stay with others.
+
+    If not, only a split shows whether one can be made.
 
     Making the split takes as long as writing the report of a large set.
     """
     items = inspection.dataset.items
     tied = {position for block in inspection.together for position in block}
-    free = Counter(
-        label
-        for position, item in enumerate(items)
-        if item.split == "train" and not item.group and position not in tied
-        for label in item.labels
-    )
-    return all(free[label] >= 2 for label in range(len(inspection.dataset.classes)))
+    free = [
+        item for position, item in enumerate(items) if item.split == "train" and not item.group and position not in tied
+    ]
+    having = Counter(label for item in free for label in item.labels)
+    known = Counter(label for item in free for label in (*item.labels, *item.unknown))
+    labels = range(len(inspection.dataset.classes))
+    return all(having[label] >= 2 and len(free) - known[label] >= 2 for label in labels)
 
 
 def _separated(inspection: Inspection, pairs: set[tuple[int, int]]) -> list[Finding]:

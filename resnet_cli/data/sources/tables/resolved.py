@@ -16,7 +16,7 @@ from resnet_cli.data.sources.tables.profiles import UNKNOWN_MARKS
 from resnet_cli.data.sources.tables.several_labels import Cells, promises_several, read_cells
 from resnet_cli.data.sources.tables.yes_no_columns import says_no
 from resnet_cli.errors import DataError
-from resnet_cli.text import first_of
+from resnet_cli.text import LABEL_SEPARATOR, first_of
 
 #: Names of classes that may mean that an image shows none of the others.
 _NEGATIVES = frozenset("none nan null nothing negative healthy normal nofinding nofindings nolabel background".split())
@@ -61,7 +61,7 @@ def resolve(tables: Sequence[LabelTable], options: DataConfig, *, are_finished: 
     rows = [list(table.rows()) for table in tables]
     columns, name = tables[0].choice.columns, tables[0].path.name
     if has_cleaned_sets(tables[0].source.columns):
-        resolved = Resolved(rows)
+        resolved = Resolved(rows, what=f" with labels separated by '{LABEL_SEPARATOR}'")
     elif columns.one_hot:
         resolved = _from_columns(tables, rows, options)
     else:
