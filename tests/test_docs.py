@@ -200,7 +200,7 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
 
 
 @pytest.mark.parametrize("page", with_blocks("python"))
-def test_the_python_of_a_page_runs(page: str, tour: Path) -> None:
+def test_the_python_of_a_page_runs(page: str, narrow_tour: Path) -> None:
     exec(compile("\n".join(blocks(page, "python")), page, "exec"), {})
 
 
@@ -211,6 +211,18 @@ def test_the_library_example_runs(
     runpy.run_path("examples/library.py", run_name="__main__")
     printed = capsys.readouterr().out
     assert "validation top-1" in printed and "images/1.png: " in printed and "No such file" in printed
+
+
+def test_the_example_of_two_digits_predicts_the_same_with_and_without_resnet_cli(
+    narrow_tour: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["two_digits.py", "pairs"])
+    # Plots are most of the time of so small a run.
+    monkeypatch.setattr("resnet_cli.training.report.write_report_files", lambda *_, **__: None)
+    runpy.run_path("examples/two_digits.py", run_name="__main__")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("pairs/new")]
+    found = [sorted(re.findall(r"'(\d)'", line)) for line in lines]
+    assert len(found) == 10 and found[:5] == found[5:]
 
 
 @pytest.mark.slow
