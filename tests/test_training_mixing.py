@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import CutMix, MixUp
 
-from resnet_cli.training.mixing import mix, random_window
+from resnet_cli.training.mixing import mix, random_window, union
 
 BATCH = 5
 #: Every image is of a class of its own: targets show who was mixed with whom, and by how much.
@@ -121,3 +121,25 @@ def test_the_memory_format_and_dtype_stay(alphas: tuple[float, float]) -> None:
     )
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert (found.dtype, targets.dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_the_labels_of_mixed_images_are_a_union_in_which_no_needs_both() -> None:
+    values = torch.tensor([1, 0, -1], dtype=torch.int8)
+    first, second = values.repeat_interleave(3)[None], values.repeat(3)[None]
+    assert union(first, second).tolist() == [[1, 1, 1, 1, 0, -1, 1, -1, -1]]
+    assert union(first, second).dtype == torch.int8
+
+
+@pytest.mark.parametrize("alphas", [(0.8, 0.0), (0.0, 0.2)], ids=["mixup", "cutmix"])
+def test_a_mixed_image_has_the_labels_of_what_is_seen_in_it(alphas: tuple[float, float]) -> None:
+    targets, partial = torch.eye(BATCH, dtype=torch.int8), 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        images, found = mix(IMAGES, targets, num_classes=BATCH, mixup=alphas[0], cutmix=alphas[1], rng=rng)
+        # Every image is of a class of its own, so its column says whether it is seen.
+        other = torch.cat([IMAGES[-1:], IMAGES[:-1]])
+        sees_own, sees_other = not torch.equal(images, other), not torch.equal(images, IMAGES)
+        expected = sees_own * targets + sees_other * targets.roll(1, 0)
+        assert torch.equal(found, expected.to(torch.int8))
+        partial += sees_own and sees_other
+    assert partial > 5

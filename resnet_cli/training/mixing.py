@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -58,8 +59,9 @@ def mix(
     else:
         mixed = images.lerp(_previous(images), 1 - share)
     if targets.dtype == torch.int8:
-        # The window of CutMix may be empty.
-        return mixed, union(targets, _previous(targets)) if share < 1 else targets
+        # The window of CutMix may be empty or the whole image, and then only one of the two is seen.
+        shown = [part for part, size in ((targets, share), (_previous(targets), 1 - share)) if size > 0]
+        return mixed, functools.reduce(union, shown)
     return mixed, targets.lerp(_previous(targets), 1 - share)
 
 
