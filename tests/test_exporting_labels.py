@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.onnx import OnnxModel
 from resnet_cli.exporting.decisions import MultiLabelDecisions
 from resnet_cli.exporting.export import Job, measured
+from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config
 from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.timm_folder import timm_config
 from resnet_cli.exporting.verification_data import VerificationImages, _spread
@@ -199,3 +201,26 @@ def test_images_to_check_with_have_every_label_and_none() -> None:
     rare = [Item("rare", b"", (0, 1)), Item("none", b"", ())]
     chosen = _spread([*common, *rare], 6)
     assert len(chosen) == 6 and {"rare", "none"} <= {item.name for item in chosen}
+
+
+@pytest.mark.parametrize("kind", ["onnx", "safetensors"])
+def test_the_card_on_the_hub_has_the_thresholds_and_code_that_uses_them(kind: Any, model: Model) -> None:
+    metadata = Job(model, ExportConfig(format=kind)).metadata
+    exported = Exported(
+        repo="me/insects",
+        files=("model.onnx",),
+        format=kind,
+        num_bytes=1,
+        sha256="ab" * 32,
+        metadata=metadata,
+        parity=parity_with(PROBS.copy(), model),
+        license=None,
+    )
+    card = hub_card(None, exported)
+    assert "multi-label-image-classification" in card.front["tags"]
+    assert [one["type"] for one in card.front["model-index"][0]["results"][0]["metrics"]] == ["mean_average_precision"]
+    assert "| héron, gris | 62.0 % | `0.62` |" in card.body and "softmax" not in card.body
+    (code,) = re.findall(r"```python\n(.*?)```", card.body, re.S)
+    compile(code, "card", "exec")
+    assert "thresholds" in code and not re.search(r"<\w+>|METADATA|REPO", code)
+    assert json.loads(hub_config(exported))["thresholds"] == list(model.thresholds)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnet_cli.runs import RunFolder
+from resnet_cli.system.events import Warned
 from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training.assembly import run_bytes
+from resnet_cli.training.calibrate import missing_thresholds
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
 from resnet_cli.training.events import Event, OnEvent, ignore
 from resnet_cli.training.journal import JOURNAL, Journal
@@ -47,7 +49,10 @@ def run_plan(
 
             distributed.broadcast(str(folder.path))
             with fixed_threads(plan.threads):
-                return TrainingRun(plan, folder, notify, distributed).carry_out()
+                result = TrainingRun(plan, folder, notify, distributed).carry_out()
+            if text := missing_thresholds(result.model):
+                notify(Warned([text]))
+            return result
     finally:
         if is_new:
             folder.discard()
