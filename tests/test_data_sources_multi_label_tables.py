@@ -369,3 +369,15 @@ def test_groups_and_splits_of_multi_label_tables_are_kept(photos: Path) -> None:
     groups: Mapping[str, str] = {Path(item.name).stem: item.group for item in dataset.items}
     assert labels(dataset) == BOTH and groups == {"im0": "p1", "im1": "p1", "im2": "p2", "im3": "p3"}
     assert [len(dataset.split(split)) for split in ("train", "test")] == [3, 1]
+
+
+def test_a_column_without_a_name_may_have_the_images(photos: Path) -> None:
+    # What pandas writes for a table whose index is the image.
+    dataset = opened(table(photos / "t.csv", ",labels", ["im0,cat;dog", "im1,cat", "im2,dog", "im3,cat;dog"]))
+    assert labels(dataset) == BOTH
+
+
+def test_a_cleaned_table_is_multi_label_even_if_each_image_that_is_left_has_one_label(photos: Path) -> None:
+    rows = ["photos/im0.png,a cat,,x", "photos/im1.png,a,,x", "photos/im2.png,cat,,x"]
+    dataset = opened(table(photos / "t.csv", "image,labels,unknown,cleaned_by", rows))
+    assert dataset.task == "multi-label" and dataset.classes == ("a", "a cat", "cat")

@@ -28,6 +28,7 @@ def read_rows(
     what: str,
     notes: Sequence[str] = (),
     classes: Sequence[str] = (),
+    is_multi: bool = False,
 ) -> Reading:
     """Reads the images that one or several files list.
 
@@ -42,6 +43,7 @@ def read_rows(
         what: How DATA was understood, for the user.
         notes: Further notes for the user, which come first.
         classes: Further classes, which no image may have.
+        is_multi: Whether the files themselves say that the data are multi-label.
 
     Raises:
         DataError: A file is damaged or has no rows, an image has two labels or splits, a row has no label, or no image
@@ -53,7 +55,7 @@ def read_rows(
     has_splits = any(file.split for file in files)
     num_without_label = 0
     all_rows = [list(file.rows) for file in files]
-    task = _task(all_rows, options)
+    task = _task(all_rows, is_multi=is_multi or options.multi_label)
     found = _Found(survey, top, joins=options.multi_label)
     for file, rows in zip(files, all_rows, strict=True):
         labeled = [row for row in rows if _has_label(row, task)]
@@ -93,8 +95,8 @@ def read_rows(
     return Reading(images, what, split_note, tuple(all_notes), ignored, task=task, classes=tuple(classes))
 
 
-def _task(all_rows: Iterable[Iterable[Row]], options: DataConfig) -> TaskName:
-    is_multi = options.multi_label or any(row.unknown or len(row.labels or ()) > 1 for rows in all_rows for row in rows)
+def _task(all_rows: Iterable[Iterable[Row]], *, is_multi: bool) -> TaskName:
+    is_multi = is_multi or any(row.unknown or len(row.labels or ()) > 1 for rows in all_rows for row in rows)
     return "multi-label" if is_multi else "single-label"
 
 

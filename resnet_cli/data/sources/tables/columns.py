@@ -54,8 +54,9 @@ class Columns:
     @property
     def used(self) -> list[str]:
         """All columns that are read."""
-        chosen = (self.image, self.label, self.split, self.group, self.confidence)
-        return [column for column in chosen if column] + [*self.one_hot]
+        # The column of images may have no name: pandas writes none for an index.
+        others = (self.label, self.split, self.group, self.confidence, *self.one_hot)
+        return [self.image, *filter(None, others)]
 
 
 def plain_column(name: str) -> str:

@@ -262,6 +262,7 @@ def _reading(
         what=_what([table.path for table, _ in tables], all_rows[0]) + resolved.what,
         notes=[*filter(None, dict.fromkeys(decided)), *notes],
         classes=[names.get(name, name) for name in resolved.classes],
+        is_multi=resolved.is_multi,
     )
 
 

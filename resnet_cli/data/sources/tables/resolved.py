@@ -31,12 +31,14 @@ class Resolved(NamedTuple):
         notes: What was decided by content, for the user.
         classes: Classes that no image may have.
         what: How the labels were read, to be added to the name of the table; empty for single labels.
+        is_multi: Whether the data are multi-label.
     """
 
     rows: list[list[Row]]
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     what: str = ""
+    is_multi: bool = False
 
     @property
     def labels(self) -> set[str]:
@@ -60,18 +62,17 @@ def resolve(tables: Sequence[LabelTable], options: DataConfig, *, are_finished: 
     """
     rows = [list(table.rows()) for table in tables]
     columns, name = tables[0].choice.columns, tables[0].path.name
-    if has_cleaned_sets(tables[0].source.columns):
+    if is_cleaned := has_cleaned_sets(tables[0].source.columns):
         resolved = Resolved(rows, what=f" with labels separated by '{LABEL_SEPARATOR}'")
     elif columns.one_hot:
         resolved = _from_columns(tables, rows, options)
     else:
         resolved = _from_cells(rows, columns.label, options, are_finished=are_finished)
-    if not _is_multi(resolved.rows, options):
-        noted = resolved
-    else:
-        what = resolved.what or " with a label per row"
-        noted = resolved._replace(what=what, notes=(*resolved.notes, *_about_negatives(resolved.rows)))
-    return noted._replace(notes=tuple(f"{name}: {note}" for note in noted.notes if note))
+    notes = [*resolved.notes]
+    if is_cleaned or _is_multi(resolved.rows, options):
+        resolved = resolved._replace(what=resolved.what or " with a label per row", is_multi=True)
+        notes += _about_negatives(resolved.rows)
+    return resolved._replace(notes=tuple(f"{name}: {note}" for note in notes if note))
 
 
 def _flat(rows: Iterable[Iterable[Row]]) -> Iterator[Row]:

@@ -133,7 +133,7 @@ def rows_of(
     """
     known = set(source.columns)
     names = {"image": columns.image, "label": columns.label, "split": columns.split, "group": columns.group}
-    names = {role: column for role, column in names.items() if column}
+    names = {role: column for role, column in names.items() if column or role == "image"}
     # A cleaned table has the names of folders and files as they are, in whatever encoding.
     decodes = CLEANED_COLUMN not in source.columns
     has_sets, num_rows = has_cleaned_sets(source.columns), 0
