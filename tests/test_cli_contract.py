@@ -40,6 +40,7 @@ Part = Mapping[str, list[Any]]
 
 CPU = "--device cpu --precision fp32"
 # One thread: how several are tuned, and written down, depends on the machine.
+TINY = f"--weights none --image-size 32 --threads 1 {CPU}"
 SMALL = f"photos --weights none --image-size 32 --epochs 2 --batch-size 8 --threads 1 {CPU}"
 #: What is recorded -> the command that prints it as JSON. They run in this order, and later ones use what earlier ones
 #: wrote.
@@ -65,12 +66,17 @@ COMMAND_LINES = {
     "inspect": "inspect faulty --group-by ([0-9]+) --fix --out clean.csv",
     "download": "download digits",
     "download --list": "download --list",
+    "inspect, multi-label": "inspect several/labels.csv",
+    "finetune, multi-label": f"finetune several/labels.csv {TINY} --out labels",
+    "eval, multi-label": f"eval labels {CPU}",
+    "predict, multi-label": f"predict photos/test --model labels {CPU}",
     "an error": "finetune nowhere",
 }
 #: Tables and files of rows that commands write instead of printing JSON.
 WRITING = (
     f"predict faulty photos/test --model run --output answered.csv {CPU}",
     f"predict faulty photos/test --model run --output answered.jsonl {CPU}",
+    f"predict photos/test --model labels --all-probs --output several.csv {CPU}",
     # No probability reaches 1: every readable image is unknown.
     f"predict photos/test --model run --threshold 1 --output abstained.jsonl {CPU}",
     f"predict photos/test --model run --embeddings features.npy {CPU}",
@@ -80,6 +86,7 @@ WRITING = (
 TABLES = (
     *("run/history.csv", "run/split.csv", "run/confusion.csv", "skipped/skipped.csv"),
     *("scored.csv", "labels.csv", "clean.csv", "answered.csv", "features.npy.names.csv"),
+    *("labels/history.csv", "labels/split.csv", "several.csv"),
 )
 #: Words that come from the data, not from the program.
 OF_THE_DATA = re.compile(rf"\b({'|'.join(CLASSES)}|[0-9]+)\b")
@@ -129,6 +136,7 @@ def outputs(folder: Path) -> dict[str, Part]:
         make_narrow(patch)
         write_photos(Path("photos"))
         write_faulty(Path("faulty"))
+        write_several(Path("several"))
         keys = {}
         for name, line in COMMAND_LINES.items():
             text = called(f"{line} --json", code=3 if name == "an error" else 0)
@@ -144,7 +152,8 @@ def outputs(folder: Path) -> dict[str, Part]:
         keys["config.yaml"] = key_paths([yaml.safe_load(_text("run/config.yaml"))])
         columns = {name: _header(_text(name)) for name in TABLES}
         columns["predict --csv"] = _header(called(f"predict photos/test --model run --csv {CPU}"))
-        return {"keys": keys, "columns": columns, "files": {"a run": _files(Path("run"))}}
+        files = {"a run": _files(Path("run")), "a run, multi-label": _files(Path("labels"))}
+        return {"keys": keys, "columns": columns, "files": files}
 
 
 def called(line: str, *, code: int = 0) -> str:
@@ -164,6 +173,17 @@ def write_photos(root: Path) -> None:
                 write_image(folder, split, label, index)
             if split == "train":
                 write_image(folder, split, (label + 1) % len(CLASSES), count)
+
+
+def write_several(root: Path) -> None:
+    """Images with two labels, one, or none, and their table; some values are unknown."""
+    root.mkdir()
+    rows = ["image," + ",".join(CLASSES)]
+    for index in range(48):
+        write_image(root, "train", index % 3, index)
+        name = next(root.glob(f"{index}.*")).name
+        rows.append(f"{name},{index % 2},{'' if index == 7 else index // 2 % 2},{index // 4 % 2}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
 def write_faulty(root: Path) -> None:
