@@ -1,4 +1,4 @@
-"""The multi-label head of L-BFGS: scikit-learn's answers for each class, whatever is unknown, and a penalty per class."""
+"""The multi-label head of L-BFGS: scikit-learn's for each class, whatever is unknown, and a penalty per class."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_chosen_penalties_fit_the_same_head_again() -> None:
     (again,) = path(penalties=best.chosen)
     assert again.penalties == best.penalties
     probs = [head_probs(one.head, VAL[0], task="multi-label") for one in (best, again)]
-    assert torch.allclose(*probs, atol=2e-3)
+    assert torch.allclose(probs[0], probs[1], atol=2e-3)
 
 
 def test_the_same_features_give_the_same_heads_bit_for_bit() -> None:
