@@ -445,7 +445,10 @@ def test_a_number_without_a_class_name_is_an_error(tmp_path: Path, label: int) -
 
 @pytest.mark.parametrize(
     ("labels", "expected"),
-    [([1.0, 2.5], ["1", "2.5"]), ([1, None], None), ([True, False], None), ([["a"], []], None), ([b"a", b"b"], None)],
+    [
+        *[([1.0, 2.5], ["1", "2.5"]), ([1, None], None), ([True, False], None), ([b"a", b"b"], None)],
+        *[([["a"], []], ["a", ""]), ([[["a"]], []], None)],
+    ],
     ids=str,
 )
 def test_parquet_labels_follow_the_rules_of_json(tmp_path: Path, labels: list[Any], expected: list[str] | None) -> None:
