@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resnet_cli.text import display_width, percent, row_shares, shorten
+
+if TYPE_CHECKING:
+    from resnet_cli.evaluation.label_mistakes import Cooccurrence
 
 Counts = NDArray[np.integer[Any]]
 
@@ -49,6 +52,17 @@ WRONG_STYLES = (
 )
 
 
+class _Wording(NamedTuple):
+    """What a table says about its counts: above the matrix, and over the most frequent mistakes of each class."""
+
+    caption: str
+    mistakes: str
+
+
+_ONE_LABEL = _Wording("rows: true, columns: predicted", "mistaken for")
+_LABELS = _Wording("rows: true, columns: predicted wrongly there; diagonal: found", "wrongly with or instead of it")
+
+
 def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) -> RenderableType:
     """The confusion matrix as a table, or the worst classes if it does not fit.
 
@@ -65,6 +79,36 @@ def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) ->
         ValueError: The matrix does not have one row and column per class.
     """
     shares = row_shares(confusion, classes)
+    return _fitting(confusion, shares, classes, confusion.sum(axis=1), width=width, wording=_ONE_LABEL)
+
+
+def cooccurrence_table(
+    pairs: Cooccurrence, supports: Sequence[int], classes: Sequence[str], *, width: int
+) -> RenderableType:
+    """The wrong labels of a multi-label model beside the true ones as a table, or the worst classes if it does not fit.
+
+    Args:
+        pairs: Counts [k x k] of true and predicted labels.
+        supports: Positives of each class, [k].
+        classes: Names of the k classes in index order.
+        width: Width of the terminal in characters.
+    """
+    counts, totals = pairs.in_addition + pairs.instead, np.array(supports)
+    np.fill_diagonal(counts, np.diagonal(pairs.both))
+    shares = np.full(counts.shape, np.nan)
+    np.divide(counts, totals[:, None], out=shares, where=totals[:, None] > 0)
+    return _fitting(counts, shares, classes, totals, width=width, wording=_LABELS)
+
+
+def _fitting(
+    confusion: Counts,
+    shares: NDArray[np.float64],
+    classes: Sequence[str],
+    totals: Counts,
+    *,
+    width: int,
+    wording: _Wording,
+) -> RenderableType:
     indices = [str(index) for index in range(len(classes))]
     names = [shorten(name, MAX_NAME_WIDTH) for name in classes]
     numbered = [f"{index:>{len(indices[-1])}} {name}" for index, name in zip(indices, names, strict=True)]
@@ -78,8 +122,8 @@ def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) ->
         name_width = min(longest, width - sum(cell_widths) - RECALL_WIDTH - 2)
         if name_width >= min(longest, shortest):
             rows = [_fit(row, name_width) for row in rows]
-            return _matrix(confusion, shares, rows, headings, cell_widths=cell_widths)
-    return _worst_classes(confusion, shares, classes, width)
+            return _matrix(confusion, shares, rows, headings, cell_widths=cell_widths, caption=wording.caption)
+    return _worst_classes(confusion, shares, classes, totals, width=width, wording=wording)
 
 
 def most_confused(confusion: Counts, classes: Sequence[str], limit: int = 5) -> list[tuple[str, str, int, float]]:
@@ -153,8 +197,9 @@ def _matrix(
     headings: Sequence[str],
     *,
     cell_widths: Sequence[int],
+    caption: str,
 ) -> RenderableType:
-    lines = [_line(("rows: true, columns: predicted", "dim"))]
+    lines = [_line((caption, "dim"))]
     heads = (_pad_left(heading, cell - 1) + " " for heading, cell in zip(headings, cell_widths, strict=True))
     lines.append(_line((" " * (display_width(rows[0]) + 1) + "".join(heads) + "  recall", "bold")))
     for index, row in enumerate(rows):
@@ -168,9 +213,14 @@ def _matrix(
 
 
 def _worst_classes(
-    confusion: Counts, shares: NDArray[np.float64], classes: Sequence[str], width: int
+    confusion: Counts,
+    shares: NDArray[np.float64],
+    classes: Sequence[str],
+    totals: Counts,
+    *,
+    width: int,
+    wording: _Wording,
 ) -> RenderableType:
-    totals = confusion.sum(axis=1)
     recalls = np.diagonal(shares)
     ranked = sorted(np.flatnonzero(totals).tolist(), key=lambda index: (recalls[index], -totals[index]))
     listed, rest = ranked[:MAX_LISTED], ranked[MAX_LISTED:]
@@ -179,7 +229,7 @@ def _worst_classes(
     digits = len(str(totals.max()))
     bar_width = BAR_WIDTH if width >= MIN_WIDTH_WITH_BAR else 0
     head = f"{_fit('class', name_width)}  {'n':>{digits}}   recall  "
-    lines = [_line((head + " " * (bar_width + 2 if bar_width else 0) + "mistaken for", "bold"))]
+    lines = [_line((head + " " * (bar_width + 2 if bar_width else 0) + wording.mistakes, "bold"))]
     for index in listed:
         line = _line(f"{_fit(names[index], name_width)}  {totals[index]:>{digits}}  {_percent(recalls[index])}  ")
         if bar_width:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from resnet_cli.cli.score_parts import (
+    FEW_IMAGES,
+    MAX_CLASS_ROWS,
+    MAX_NAME_WIDTH,
+    MAX_SLICE_ROWS,
+    NO_CHANGE,
+    bar,
+    model_letters,
+    needed_images,
+    seen_table,
+    span,
+    unfamiliar_lines,
+)
 from resnet_cli.cli.tables import confusion_block, plain_table
-from resnet_cli.text import percent, percent_range, printable, shorten
+from resnet_cli.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,25 +32,15 @@ if TYPE_CHECKING:
     from resnet_cli.evaluation.intervals import Interval
     from resnet_cli.evaluation.scores import Evaluation
 
-#: Most rows shown in a terminal; JSON has all of them.
-MAX_CLASS_ROWS = 30
-MAX_SLICE_ROWS = 20
 #: Narrower terminals show no bars.
 MIN_WIDTH_WITH_BARS = 72
-BAR_WIDTH = 10
-BAR_STYLE = "#2171b5"
-MAX_NAME_WIDTH = 28
-#: With fewer images a caption says that the intervals are wide.
-FEW_IMAGES = 30
-#: A temperature closer to 1 than this changes nothing visible.
-NO_CHANGE = 0.005
 
 
 def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width: int) -> list[RenderableType]:
     """Metrics with intervals, calibration, classes, groups, the confusion matrix, and accuracy against coverage."""
     blocks: list[RenderableType] = [
         _figures(scores),
-        *_seen(scores),
+        *seen_table(scores),
         _calibration(scores),
         _classes(scores, width=width),
     ]
@@ -47,15 +50,16 @@ def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width
     return [*blocks, *_coverage(scores, target)]
 
 
-def comparison_tables(found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Any]) -> list[RenderableType]:
+def comparison_tables(
+    found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison]
+) -> list[RenderableType]:
     """Several models side by side, and whether their differences are significant.
 
     Args:
         found: Name and metrics of each model.
         comparisons: The first model compared with each of the others.
     """
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    names = [letters[index] if index < len(letters) else str(index + 1) for index in range(len(found))]
+    names = model_letters(len(found))
     table = plain_table(f"{found[0][1].num_images:,} images", "", ">top-1", ">95 %", ">loss", ">ECE", "model")
     for name, (path, scores) in zip(names, found, strict=True):
         cells = [percent(scores.top1), span(scores.top1_interval), f"{scores.loss:.3f}", percent(scores.ece)]
@@ -83,18 +87,7 @@ def verdict(comparison: Comparison, first: str, second: str) -> str:
     start = f"{first} and {second} are not distinguishable with {comparison.num_images:,} images: {second} {gap}"
     if comparison.num_needed is None:
         return f"{start}; their accuracy is the same"
-    return f"{start}; about {_round(comparison.num_needed):,} would be needed"
-
-
-def span(interval: Interval) -> str:
-    """The ends of the interval of a share: ``92.1 to 98.0 %``."""
-    return percent_range(interval.low, interval.high)
-
-
-def bar(share: float, width: int = BAR_WIDTH) -> Text:
-    """A share as a bar."""
-    filled = round(share * width)
-    return Text.assemble(("█" * filled, BAR_STYLE), ("░" * (width - filled), "dim"))
+    return f"{start}; about {needed_images(comparison.num_needed):,} would be needed"
 
 
 def _figures(scores: Evaluation) -> Table:
@@ -124,22 +117,6 @@ def _figures(scores: Evaluation) -> Table:
     if scores.num_images < FEW_IMAGES:
         table.caption = f"{scores.num_images} images are few: the intervals are wide"
     return table
-
-
-def _seen(scores: Evaluation) -> list[RenderableType]:
-    """The accuracy on images that the model has seen beside that on the others."""
-    if scores.seen is None or scores.seen.scores is None:
-        return []
-    metric, score = scores.main
-    table = plain_table("Seen in training", "images", f">{metric}", ">95 % interval", ">loss", ">number")
-    apart = scores.seen.scores
-    rows = [
-        ("new to the model", score, scores.loss, scores.num_images),
-        ("seen in training", apart.score, apart.loss, apart.num_images),
-    ]
-    for name, one, loss, num_images in rows:
-        table.add_row(name, percent(one.value), span(one), f"{loss:.3f}", f"{num_images:,}")
-    return [table]
 
 
 def _calibration(scores: Evaluation) -> Table:
@@ -211,19 +188,7 @@ def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]
         blocks += [Text(), table]
     if target is not None:
         blocks += [Text(), *_target_lines(target)]
-    unfamiliar = scores.unfamiliar_interval
-    if unfamiliar is not None:
-        num = round(unfamiliar.value * scores.num_images)
-        share = f"{num:,} of {scores.num_images:,} images ({percent(unfamiliar.value)})"
-        blocks += [
-            Text(),
-            Text(f"{share} are unlike the training images"),
-            Text(
-                "at most 5 % of the validation images are; predict marks such images",
-                style="dim",
-            ),
-        ]
-    return blocks
+    return [*blocks, *unfamiliar_lines(scores)]
 
 
 def _coverage_cells(row: CoverageRow) -> list[str]:
@@ -250,9 +215,3 @@ def _target_lines(target: Target) -> list[Text]:
         Text(f"  here            {percent(observed.coverage)} coverage, {wrong}"),
         Text(f"  use it: predict --abstain --target-error {100 * target.target_error:g}%", style="dim"),
     ]
-
-
-def _round(number: int) -> int:
-    """Rounded up to two digits, since it is an estimate."""
-    step = int(10 ** max(0, len(str(number)) - 2))
-    return -(-number // step) * step

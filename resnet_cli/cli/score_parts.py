@@ -1,0 +1,85 @@
+"""What the tables of both tasks have in common: rows that fit, bars, intervals, seen and unfamiliar images."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from resnet_cli.cli.tables import plain_table
+from resnet_cli.text import percent, percent_range
+
+if TYPE_CHECKING:
+    from resnet_cli.evaluation.intervals import Interval
+    from resnet_cli.evaluation.scoring import Scores
+
+#: Most rows shown in a terminal; JSON has all of them.
+MAX_CLASS_ROWS = 30
+MAX_SLICE_ROWS = 20
+BAR_WIDTH = 10
+BAR_STYLE = "#2171b5"
+MAX_NAME_WIDTH = 28
+#: With fewer images a caption says that the intervals are wide.
+FEW_IMAGES = 30
+#: A temperature closer to 1 than this changes nothing visible.
+NO_CHANGE = 0.005
+
+
+def span(interval: Interval) -> str:
+    """The ends of the interval of a share: ``92.1 to 98.0 %``."""
+    return percent_range(interval.low, interval.high)
+
+
+def bar(share: float, width: int = BAR_WIDTH) -> Text:
+    """A share as a bar."""
+    filled = round(share * width)
+    return Text.assemble(("█" * filled, BAR_STYLE), ("░" * (width - filled), "dim"))
+
+
+def model_letters(num: int) -> list[str]:
+    """Short names of compared models: A, B, C and so on, then numbers."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return [letters[index] if index < len(letters) else str(index + 1) for index in range(num)]
+
+
+def needed_images(number: int) -> int:
+    """Rounded up to two digits, since it is an estimate."""
+    step = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // step) * step
+
+
+def seen_table(scores: Scores) -> list[RenderableType]:
+    """The main metric on images that the model has seen beside that on the others."""
+    if scores.seen is None or scores.seen.scores is None:
+        return []
+    metric, score = scores.main
+    table = plain_table("Seen in training", "images", f">{metric}", ">95 % interval", ">loss", ">number")
+    apart = scores.seen.scores
+    rows = [
+        ("new to the model", score, scores.loss, scores.num_images),
+        ("seen in training", apart.score, apart.loss, apart.num_images),
+    ]
+    for name, one, loss, num_images in rows:
+        table.add_row(
+            name, "-" if math.isnan(one.value) else percent(one.value), span(one), f"{loss:.3f}", f"{num_images:,}"
+        )
+    return [table]
+
+
+def unfamiliar_lines(scores: Scores) -> list[RenderableType]:
+    """How many images are unlike the training images; empty if the model cannot tell."""
+    unfamiliar = scores.unfamiliar_interval
+    if unfamiliar is None:
+        return []
+    num = round(unfamiliar.value * scores.num_images)
+    share = f"{num:,} of {scores.num_images:,} images ({percent(unfamiliar.value)})"
+    return [
+        Text(),
+        Text(f"{share} are unlike the training images"),
+        Text(
+            "at most 5 % of the validation images are; predict marks such images",
+            style="dim",
+        ),
+    ]
