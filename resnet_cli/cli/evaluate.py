@@ -15,7 +15,7 @@ from resnet_cli.config.base import flag_name, resolve
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.system.latest import follow_latest
 from resnet_cli.system.paths import LATEST
-from resnet_cli.text import percent
+from resnet_cli.text import share_or_dash
 
 if TYPE_CHECKING:
     from resnet_cli.commands.evaluate import ComparisonResult
@@ -90,12 +90,12 @@ def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         return output.show_json(result.to_dict())
     if quiet:
-        return output.show_line(percent(result.scores.top1))
-    from resnet_cli.cli.evaluation_tables import evaluation_tables
+        return output.show_line(share_or_dash(result.scores.score))
+    from resnet_cli.cli.score_tables import tables_for
     from resnet_cli.cli.tables import files_block
 
     width = output.stdout().width
-    output.show(*evaluation_tables(result.scores, result.target, width=width))
+    output.show(*tables_for(result.scores).evaluation(result.scores, result.target, width=width))
     if result.written:
         output.show(files_block("Written", result.written, width=width))
 
@@ -106,11 +106,11 @@ def show_comparison(result: ComparisonResult, *, as_json: bool, quiet: bool) -> 
         return output.show_json(result.to_dict())
     if quiet:
         for name, scores in result.found:
-            output.show_line(f"{percent(scores.top1)}\t{name}")
+            output.show_line(f"{share_or_dash(scores.score)}\t{name}")
         return
-    from resnet_cli.cli.evaluation_tables import comparison_tables
+    from resnet_cli.cli.score_tables import tables_for
 
-    output.show(*comparison_tables(result.found, result.comparisons))
+    output.show(*tables_for(result.found[0][1]).comparison(result.found, result.comparisons))
 
 
 def show_study(result: StudyResult, *, as_json: bool, quiet: bool) -> None:

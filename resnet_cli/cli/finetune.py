@@ -150,7 +150,8 @@ def _show(outcome: Finetuned, *, quiet: bool) -> None:
 
 
 def _show_result(result: FinetuneResult) -> None:
-    from resnet_cli.cli.tables import confusion_block, files_block, result_table, retention_lines
+    from resnet_cli.cli.score_tables import tables_for
+    from resnet_cli.cli.tables import files_block, result_table, retention_lines
 
     run = result.run.path
     final, split = (result.test, "test") if result.test else (result.val, "validation")
@@ -167,7 +168,7 @@ def _show_result(result: FinetuneResult) -> None:
     output.show(
         result_table(result),
         *retention_lines(result),
-        *(confusion_block(final, width=width, title=f"Confusion on the {split} split") if is_single else []),
+        *tables_for(final).mistakes(final, width=width, where=f" on the {split} split"),
         files_block(f"Written in {result.seconds:.0f} s", written, width=width),
         files_block("Next", follow, width=width),
     )

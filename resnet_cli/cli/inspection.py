@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnet_cli.cli.evaluation_tables import MAX_CLASS_ROWS
+from resnet_cli.cli.score_parts import MAX_CLASS_ROWS
 from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems

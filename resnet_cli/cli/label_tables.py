@@ -106,7 +106,7 @@ def label_verdict(comparison: LabelComparison, first: str, second: str) -> str:
     interval = comparison.difference_interval
     if interval is None:
         gap = f"{100 * comparison.difference:+.1f} points"
-        return f"mAP of {second} minus that of {first}: {gap}, without an interval for so many values"
+        return f"mAP of {second} minus that of {first}: {gap}; there are too many values for an interval"
     value, low, high = (100 * end for end in interval)
     if comparison.is_distinguishable:
         better, worse = (second, first) if value > 0 else (first, second)
@@ -120,12 +120,12 @@ def label_verdict(comparison: LabelComparison, first: str, second: str) -> str:
     return f"{start}; about {needed_images(comparison.num_needed):,} would be needed"
 
 
-def label_pairs_block(scores: LabelEvaluation, *, width: int, title: str = "Wrong labels") -> list[RenderableType]:
+def label_pairs_block(scores: LabelEvaluation, *, width: int, where: str = "") -> list[RenderableType]:
     """Which wrong labels come with which true ones: a matrix, or the worst classes, and the most common pairs."""
     supports = [row.support for row in scores.per_class]
     table = cooccurrence_table(scores.pairs, supports, scores.classes, width=width)
     pairs = _pairs(scores)
-    return [Text(title, style="bold"), table, *([Text(), *pairs] if pairs else [])]
+    return [Text(f"Wrong labels{where}", style="bold"), table, *([Text(), *pairs] if pairs else [])]
 
 
 def _figures(scores: LabelEvaluation) -> Table:

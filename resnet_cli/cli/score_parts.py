@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from resnet_cli.cli.tables import plain_table
-from resnet_cli.text import percent, percent_range
+from resnet_cli.text import percent, percent_range, share_or_dash
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.intervals import Interval
@@ -62,9 +62,8 @@ def seen_table(scores: Scores) -> list[RenderableType]:
         ("seen in training", apart.score, apart.loss, apart.num_images),
     ]
     for name, one, loss, num_images in rows:
-        table.add_row(
-            name, "-" if math.isnan(one.value) else percent(one.value), span(one), f"{loss:.3f}", f"{num_images:,}"
-        )
+        value = None if math.isnan(one.value) else one.value
+        table.add_row(name, share_or_dash(value), span(one), f"{loss:.3f}", f"{num_images:,}")
     return [table]
 
 

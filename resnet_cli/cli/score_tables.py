@@ -22,7 +22,7 @@ class ScoreTables(NamedTuple):
     Attributes:
         evaluation: One model: scores, the target that was asked for, ``width``.
         comparison: Several models: pairs of a name and scores, comparisons.
-        mistakes: What is predicted instead of what: scores, ``width``, ``title``.
+        mistakes: What is predicted instead of what: scores, ``width``, and words on where it was, if any.
     """
 
     evaluation: Callable[..., list[RenderableType]]

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
-from resnet_cli.text import percent, printable
+from resnet_cli.text import percent, printable, share_or_dash
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.label_scores import LabelEvaluation
@@ -121,10 +121,10 @@ def seeds_table(results: Sequence[FinetuneResult]) -> RenderableType:
     return table
 
 
-def confusion_block(scores: Evaluation, *, width: int, title: str = "Confusion") -> list[RenderableType]:
+def confusion_block(scores: Evaluation, *, width: int, where: str = "") -> list[RenderableType]:
     """The confusion matrix, and the most confused pairs of classes."""
     blocks: list[RenderableType] = [
-        Text(title, style="bold"),
+        Text(f"Confusion{where}", style="bold"),
         confusion_table(scores.confusion, scores.classes, width=width),
     ]
     if scores.top1 < 1:

@@ -35,18 +35,9 @@ if TYPE_CHECKING:
 Tta: TypeAlias = Literal["none", "flip"]
 
 #: Metrics in JSON, and those of them that have an interval.
-_FIGURES: tuple[str, ...] = (
-    "num_images",
-    "tta",
-    "top1",
-    "top5",
-    "loss",
-    "balanced_accuracy",
-    "kappa",
-    "mcc",
-    "roc_auc",
+_FIGURES = tuple(
+    "num_images tta top1 top5 loss balanced_accuracy kappa mcc roc_auc average_precision brier ece".split()
 )
-_FIGURES += ("average_precision", "brier", "ece")
 _WITH_INTERVAL = ("top1", "top5", "balanced_accuracy", "macro_f1", "loss", "kappa", "mcc", "roc_auc", "brier")
 
 
@@ -125,6 +116,11 @@ class Evaluation(Summarized):
     def score(self) -> float:
         """The main metric, in [0, 1]."""
         return self.top1
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """The shares that one line about the evaluation shows, by name."""
+        return {"top-1": self.top1} | ({} if self.top5 is None else {"top-5": self.top5})
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
