@@ -155,7 +155,7 @@ def _show_result(result: FinetuneResult) -> None:
 
     run = result.run.path
     final, split = (result.test, "test") if result.test else (result.val, "validation")
-    width, is_single = output.stdout().width, final.task == "single-label"
+    width = output.stdout().width
     written = [
         (str(result.run.model_path), "the model, in one file"),
         (str(run / "report.html"), "metrics, mistakes and calibration, as a page"),

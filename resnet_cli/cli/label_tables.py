@@ -203,7 +203,7 @@ def _classes(scores: LabelEvaluation) -> Table:
     for average, value in of_map.items():
         one = getattr(scores, average)
         cells = [share_or_dash(value), *(percent(figure) for figure in (one.precision, one.recall, one.f1))]
-        table.add_row(f"{average} average", *cells, "", f"{one.support:,}")
+        table.add_row(f"{average} mean", *cells, "", f"{one.support:,}")
     notes = []
     if len(order) > MAX_CLASS_ROWS:
         notes.append(f"the {MAX_CLASS_ROWS} classes with the lowest AP of {len(order):,}; --json has all")

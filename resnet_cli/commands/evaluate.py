@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from resnet_cli.commands.evaluate_file import EvalResult, seen_dict
+from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, seen_dict
+from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
+from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.comparing import AnyComparison, compare
-from resnet_cli.evaluation.coverage import check_threshold, operating_point
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import check_name
 from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores_apart import ScoresApart
-from resnet_cli.evaluation.scoring import Scores
+from resnet_cli.evaluation.scoring import Scores, at_threshold
+from resnet_cli.evaluation.targets import choose_target
 from resnet_cli.exported.opening import exported_kind, resolve_model
 from resnet_cli.model.weights import resolve_model_path
 from resnet_cli.network.hub import is_spec
@@ -26,8 +28,8 @@ from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import open_predictor
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import choose_compute
-from resnet_cli.system.events import Noted, Warned, WorkDone
-from resnet_cli.text import Summarized, share_or_dash
+from resnet_cli.system.events import Noted, Progress, Warned, WorkDone
+from resnet_cli.text import Summarized, percent, share_or_dash
 from resnet_cli.version import SCHEMA_VERSION
 
 EvalEvent: TypeAlias = WorkDone | Noted | Warned
@@ -107,12 +109,13 @@ def evaluate_model(
     if not config.no_report:
         require_temporary_folder(config.out)
     model = open_model(spec, config, on_event)
-    if config.target_error is not None:
-        # Refused before anything is computed.
-        operating_point(config.target_error, model.reliability)
+    # Refused before anything is computed.
+    check_one_threshold(model, config)
+    check = choose_target(config.targets, model)
     images = find_images(model, data, config, on_event)
-    if config.target_error is not None and images.is_own_of(model) and images.split in {"val", "all"}:
-        text = "--target-error: the threshold was found on these very images; evaluate on others to check it"
+    if check and images.is_own_of(model) and images.split in {"val", "all"}:
+        flag = flag_name(EvalConfig, next(iter(config.targets)))
+        text = f"{flag}: the threshold was found on these very images; evaluate on others to check it"
         on_event(Warned([text]))
     scores, note = _predict(model, images, config, on_event)
     notes = [
@@ -121,9 +124,7 @@ def evaluate_model(
             (note, images.label_note(model), images.source_note, *(seen.sentence for seen in images.seen.values())),
         )
     ]
-    target = None
-    if config.target_error is not None:
-        target = check_threshold(config.target_error, model.reliability, scores.confidence, scores.is_right)
+    target = check(scores) if check else None
     if config.save_predictions is not None:
         write_predictions(config.save_predictions, scores)
     report = None
@@ -165,6 +166,7 @@ def compare_models(
     """
     specs = [resolve_model(spec) if isinstance(spec, str) else spec for spec in specs]
     first = open_model(specs[0], config, on_event)
+    check_one_threshold(first, config)
     images = find_images(first, data, config, on_event, others=[_file_of(spec) for spec in specs[1:]])
     found = [(str(first.path), _predict(first, images, config, on_event)[0])]
     for spec in specs[1:]:
@@ -237,6 +239,8 @@ def _predict(
     """The scores, and a note on how far they can be trusted."""
     items = images.items_for(model)
     note = images.trust_note(model, best_epoch=model.provenance.get("best", {}).get("epoch", "?"))
+    if config.threshold is not None:
+        note += f"; threshold {percent(config.threshold)} for all classes"
     if config.tta == "flip":
         note += "; tta flip: the mean of each image and its mirror image"
     if model.precision != "fp32":
@@ -245,17 +249,24 @@ def _predict(
         on_event(Warned([f"{model.path}: {model.precision_conflict}"]))
         note += f"; {model.precision_conflict}"
     on_event(Noted(f"{model.path}: {len(items):,} images of {images.dataset.name} ({note})"))
-    scores = evaluate_predictor(
-        model, items, tta=config.tta, on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total))
+    scores = _evaluate(
+        model, items, config, on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total))
     )
     if config.slice is not None:
         scores = dataclasses.replace(scores, groups=tuple(item.group for item in items))
     seen = images.seen_by(model)
     if images.apart and seen is not None:
-        apart = evaluate_predictor(model, images.items_for(model, images.apart), tta=config.tta)
+        apart = _evaluate(model, images.items_for(model, images.apart), config)
         of_apart = ScoresApart(apart.num_images, apart.main[1], apart.loss, apart.task)
         seen = dataclasses.replace(seen, scores=of_apart)
     return dataclasses.replace(scores, seen=seen), note
+
+
+def _evaluate(
+    model: Predictor[Any], items: Sequence[Item], config: EvalConfig, *, on_progress: Progress | None = None
+) -> Scores:
+    scores = evaluate_predictor(model, items, tta=config.tta, on_progress=on_progress)
+    return scores if config.threshold is None else at_threshold(scores, config.threshold)
 
 
 def _file_of(spec: str | Predictor[Any]) -> Path | None:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.errors import ConfigError
-from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import read_predictions, regroup
-from resnet_cli.evaluation.scoring import Scores
+from resnet_cli.evaluation.scoring import Scores, at_threshold
+from resnet_cli.evaluation.targets import AnyTarget
+from resnet_cli.task import TaskName
 from resnet_cli.version import SCHEMA_VERSION
+
+
+class HasTask(Protocol):
+    """A model or its scores."""
+
+    @property
+    def task(self) -> TaskName:
+        """Whether an image has one label or any number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +35,7 @@ class EvalResult:
         model: Path of the model; None for a file of predictions, as are the next two.
         precision: Precision of the predictions.
         split: Name of the split.
-        target: Threshold for the error target that was asked for, if any.
+        target: The target that was asked for, if any, with its thresholds.
         saved: File that the predictions were written to, if any.
         report: The report page, if one was written.
     """
@@ -36,7 +45,7 @@ class EvalResult:
     model: str | None = None
     precision: str | None = None
     split: str | None = None
-    target: Target | None = None
+    target: AnyTarget | None = None
     saved: Path | None = None
     report: Path | None = None
 
@@ -68,6 +77,23 @@ class EvalResult:
         return head | {"split": self.split} | self.scores.to_dict() | seen_dict(self.scores) | tail
 
 
+def check_one_threshold(scored: HasTask, config: EvalConfig) -> None:
+    """Checks that ``--threshold`` has an effect.
+
+    Args:
+        scored: A model, or scores.
+        config: The options.
+
+    Raises:
+        ConfigError: The model gives one label per image.
+    """
+    if config.threshold is not None and scored.task == "single-label":
+        raise ConfigError(
+            "--threshold is for models that predict any number of labels for an image; this one predicts exactly one",
+            hint="remove it; predict --threshold marks images whose class is less probable",
+        )
+
+
 def seen_dict(scores: Scores) -> dict[str, Any]:
     """What the model has seen of the data, for JSON: null for a file of predictions."""
     return {"seen": scores.seen.to_dict() if scores.seen else None}
@@ -89,6 +115,9 @@ def evaluate_file(config: EvalConfig, specs: Sequence[str] = ()) -> EvalResult:
     for spec in specs:
         raise ConfigError(f"{spec} has no effect with --from-predictions", hint=f"remove {spec}")
     scores = read_predictions(config.from_predictions)
+    check_one_threshold(scores, config)
+    if config.threshold is not None:
+        scores = at_threshold(scores, config.threshold)
     if config.slice is not None:
         scores = regroup(scores, config.slice)
     return EvalResult(str(config.from_predictions), scores)

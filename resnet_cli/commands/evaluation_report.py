@@ -13,6 +13,7 @@ import torch
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.evaluation_set import EvaluationSet
 from resnet_cli.evaluation.scoring import Scores
+from resnet_cli.evaluation.targets import AnyTarget
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.report_content import ReportContent
@@ -33,7 +34,7 @@ def write_report(
     out: Path | None,
     command: str,
     notes: Sequence[str],
-    target: Target | None = None,
+    target: AnyTarget | None = None,
 ) -> Path | None:
     """Writes the report of an evaluation.
 
@@ -76,7 +77,7 @@ def _content(
     *,
     command: str,
     notes: Sequence[str],
-    target: Target | None,
+    target: AnyTarget | None,
 ) -> ReportContent:
     items = images.items_for(model)
     heat = {}
@@ -85,7 +86,7 @@ def _content(
     kind = kind_of(scores)
     decisions = kind.decisions(model.reliability, scores)
     targets = {one.target_error: one for one in decisions.selections}
-    if target is not None:
+    if isinstance(target, Target):
         targets[target.target_error] = target
     return ReportContent(
         title=f"{images.dataset.name}, {_split_name(images.split)}",

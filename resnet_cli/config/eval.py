@@ -16,13 +16,16 @@ Study: TypeAlias = Literal["learning_curve", "label_audit", "robustness"]
 STUDIES: tuple[Study, ...] = ("learning_curve", "label_audit", "robustness")
 METRICS, FILES, INSTEAD = "Metrics", "Files", "Studies, instead of an evaluation"
 #: Flags of an evaluation; a study takes few of them.
-_OF_EVALUATION = ("tta", "slice", "target_error", "fail_under", "save_predictions", "no_report", "from_predictions")
+TARGETS = ("target_error", "target_precision", "target_recall")
+_OF_EVALUATION = (
+    *("tta", "slice", *TARGETS, "threshold", "fail_under", "save_predictions", "no_report", "from_predictions"),
+)
 #: Flags that need images.
 _OF_IMAGES = (
     "split",
     "seen",
     "tta",
-    "target_error",
+    *TARGETS,
     "save_predictions",
     "out",
     "no_report",
@@ -31,7 +34,7 @@ _OF_IMAGES = (
     "trust",
 )
 #: Flags about one model.
-ABOUT_ONE_MODEL = ("slice", "target_error", "save_predictions", "out", "no_report", *STUDIES)
+ABOUT_ONE_MODEL = ("slice", *TARGETS, "save_predictions", "out", "no_report", *STUDIES)
 #: Flags about DATA, which the images of the model's own run are not.
 ABOUT_DATA = tuple(name for name in DataConfig.model_fields if name not in {"classes", "offline", "on_bad_image"})
 _REMOVE = "remove it"
@@ -73,8 +76,31 @@ class EvalConfig(ComputeConfig, DataConfig):
             METRICS,
         ),
     ] = None
+    target_precision: Annotated[
+        TargetError | None,
+        Flag(
+            "Multi-label: find the threshold of each class above which at least this share of its predictions is "
+            "correct, such as 90%. The validation split gives the thresholds; the evaluated images check them.",
+            METRICS,
+        ),
+    ] = None
+    target_recall: Annotated[
+        TargetError | None,
+        Flag(
+            "Multi-label: the same for the share of the images of a class for which it is predicted, such as 90%.",
+            METRICS,
+        ),
+    ] = None
+    threshold: Annotated[
+        Share | None,
+        Flag(
+            "Multi-label: score with this threshold for all classes, such as 50%, instead of the fitted ones.",
+            METRICS,
+        ),
+    ] = None
     fail_under: Annotated[
-        Share | None, Flag("Exit with code 10 if top-1 accuracy is below this: 95% or 0.95.", METRICS)
+        Share | None,
+        Flag("Exit with code 10 if top-1 accuracy (multi-label: mAP) is below this: 95% or 0.95.", METRICS),
     ] = None
     save_predictions: Annotated[
         Path | None, Flag("Write the prediction for every image to a .csv, .tsv, .jsonl or .parquet file.", FILES)
@@ -135,13 +161,20 @@ class EvalConfig(ComputeConfig, DataConfig):
         ),
         Rule(("max_images",), lambda c: c.robustness, "has no effect without --robustness", _REMOVE),
         Rule(("out",), lambda c: not c.no_report, "has no effect with --no-report: choose one"),
+        Rule(("target_precision", "target_recall"), lambda c: c.target_error is None, "and --target-error: choose one"),
+        Rule(("target_recall",), lambda c: c.target_precision is None, "and --target-precision: choose one"),
         Rule(
-            ("target_error",),
+            TARGETS,
             lambda c: c.tta == "none",
             "is for single predictions, not for the mean that --tta flip takes",
             "remove one of the two",
         ),
     )
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """The targets that were asked for, by their names; at most one."""
+        return {name: value for name in TARGETS if (value := getattr(self, name)) is not None}
 
     @property
     def study(self) -> Study | None:

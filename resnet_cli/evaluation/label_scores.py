@@ -53,11 +53,6 @@ class LabelEvaluation(LabelPredictions, Summarized):
         """The main metric, in [0, 1]: :attr:`map`."""
         return self.map
 
-    @property
-    def headline(self) -> dict[str, float | None]:
-        """The shares that one line about the evaluation shows, by name."""
-        return {"mAP": self.map, "macro F1": self.macro.f1, "exact match": self.exact_match}
-
     @cached_property
     def ranking(self) -> Ranking:
         """ROC-AUC and average precision of each class; NaN without a known positive or a known negative."""

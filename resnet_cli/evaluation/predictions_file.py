@@ -3,6 +3,10 @@
 There is one row per image: ``path``, ``label``, ``predicted``, ``prob``, ``novelty``, ``unfamiliar``, ``group``,
 ``temperature``, ``tta``, then a column ``prob:CLASS`` for each class. A file of another program needs only ``path``,
 ``label`` and the columns of the classes.
+
+With several labels per image, ``labels`` and ``unknown`` take the place of ``label``: names joined by ``;``, or a list.
+An image without labels is a negative; ``unknown`` names the classes whose value is not known. ``thresholds`` and
+``scaling`` are those of the model, in the first row alone; without them, all thresholds are 50 %.
 """
 
 from __future__ import annotations
@@ -13,18 +17,21 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.errors import ConfigError, DataError, missing_extra
-from resnet_cli.evaluation.scores import Evaluation, Tta
-from resnet_cli.evaluation.scoring import score
+from resnet_cli.evaluation.label_cells import label_names, read_calibration
+from resnet_cli.evaluation.scores import Tta
+from resnet_cli.evaluation.scoring import Scores, score_task
 from resnet_cli.evaluation.slices import slice_items
+from resnet_cli.model.label_reliability import LabelScaling
+from resnet_cli.task import TASKS, TaskName
 
 #: File extensions of the formats.
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -41,8 +48,22 @@ ROWS_AT_ONCE = 1024
 #: What separates the cells of a table.
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
+#: Task -> the column of the true labels.
+_LABELS: Mapping[TaskName, str] = {"single-label": "label", "multi-label": "labels"}
+#: Columns that a file can have besides, and those about a multi-label model.
+_EXTRAS = ("novelty", "unfamiliar", "group", "temperature", "tta")
+_OF_MODEL = ("thresholds", "scaling")
+
 #: One row: column name -> text, or a value of JSON or Parquet.
 _Row: TypeAlias = dict[str, Any]
+
+
+class _Calibrated(NamedTuple):
+    """What a file tells about the calibration of its model."""
+
+    temperature: float
+    thresholds: tuple[float, ...]
+    scaling: LabelScaling | None
 
 
 def check_name(path: Path, flag: str) -> None:
@@ -57,7 +78,7 @@ def check_name(path: Path, flag: str) -> None:
         raise ConfigError(f"{flag} {path}: unknown file format", hint=f"use a name that ends in {', '.join(SUFFIXES)}")
 
 
-def read_predictions(path: Path) -> Evaluation:
+def read_predictions(path: Path) -> Scores:
     """Reads predictions and scores them again.
 
     Args:
@@ -77,16 +98,17 @@ def read_predictions(path: Path) -> Evaluation:
             f"{path}: no predictions in it", hint="write it with: resnet-cli eval MODEL --save-predictions FILE"
         )
     columns = [name for name in first[1] if name.startswith(PREFIX)]
-    missing = [name for name in ("path", "label") if name not in first[1]]
+    task: TaskName = "multi-label" if "labels" in first[1] and "label" not in first[1] else "single-label"
+    missing = [name for name in ("path", _LABELS[task]) if name not in first[1]]
     if missing or len(columns) < 1:
         raise DataError(
             f"{path}: no column '{missing[0] if missing else PREFIX + 'CLASS'}'",
             hint="write it with: resnet-cli eval MODEL --save-predictions FILE",
         )
-    return _gather(path, itertools.chain([first], rows), columns)
+    return _gather(path, itertools.chain([first], rows), columns, task)
 
 
-def regroup(scores: Evaluation, by: str) -> Evaluation:
+def regroup(scores: Scores, by: str) -> Scores:
     """Groups the images of a file of predictions.
 
     Args:
@@ -186,30 +208,45 @@ def _refuse_twice(path: Path, names: Sequence[str]) -> None:
         raise DataError(f"{path}: the column '{twice[0][:80]}' occurs twice")
 
 
-def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str]) -> Evaluation:
+def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str], task: TaskName) -> Scores:
     classes = [column.removeprefix(PREFIX) for column in columns]
     index = {name: label for label, name in enumerate(classes)}
-    names, labels, blocks, block = [], [], [], []
-    extras: dict[str, list[Any]] = {name: [] for name in ("novelty", "unfamiliar", "group", "temperature", "tta")}
+    names, labels, unknown, blocks, block = [], [], [], [], []
+    extras: dict[str, list[Any]] = {name: [] for name in (*_EXTRAS, *_OF_MODEL)}
     for number, row in rows:
-        label = index.get(str(row.get("label")))
-        if label is None:
-            raise _wrong(path, number, f"the label '{str(row.get('label'))[:80]}' is not a class of the file")
         names.append(str(row.get("path")))
-        labels.append(label)
+        labels.append(_indices(path, number, row.get(_LABELS[task]), index, task))
+        unknown.append(_indices(path, number, row.get("unknown"), index, task) if task == "multi-label" else ())
+        if both := set(labels[-1]) & set(unknown[-1]):
+            raise _wrong(path, number, f"'{classes[min(both)][:80]}' is both a label and unknown")
         block.append([_number(path, number, column, row.get(column)) for column in columns])
         for name, values in extras.items():
             values.append(row.get(name))
         if len(block) == ROWS_AT_ONCE:
-            blocks.append(_as_probs(path, block, len(labels)))
+            blocks.append(_as_probs(path, block, len(labels), task))
             block = []
-    blocks += [_as_probs(path, block, len(labels))] if block else []
-    scores = score(np.concatenate(blocks), np.array(labels, dtype=np.int64), classes, names)
-    return dataclasses.replace(scores, **_read_extras(path, extras))
+    blocks += [_as_probs(path, block, len(labels), task)] if block else []
+    targets, probs = TASKS[task].encode(labels, unknown, len(classes)), np.concatenate(blocks)
+    found = _read_extras(path, extras)
+    calibrated = _Calibrated(found.pop("temperature", 1.0), *read_calibration(path, extras, len(classes)))
+    return dataclasses.replace(score_task(task, probs, targets, classes, names, calibrated=calibrated), **found)
 
 
-def _as_probs(path: Path, block: list[list[float]], last: int) -> NDArray[np.float32]:
+def _indices(path: Path, row: int, cell: Any, index: Mapping[str, int], task: TaskName) -> tuple[int, ...]:
+    """The classes that a cell names: exactly one, or any number."""
+    try:
+        names = (str(cell),) if task == "single-label" else label_names(cell)
+    except ValueError as error:
+        raise _wrong(path, row, str(error)) from error
+    if wrong := [name for name in names if name not in index]:
+        raise _wrong(path, row, f"the label '{wrong[0][:80]}' is not a class of the file")
+    return tuple(index[name] for name in names)
+
+
+def _as_probs(path: Path, block: list[list[float]], last: int, task: TaskName) -> NDArray[np.float32]:
     probs = np.array(block, dtype=np.float32)
+    if task == "multi-label":
+        return np.minimum(probs, np.float32(1))
     off = np.abs(probs.sum(axis=1, dtype=np.float64) - 1) > TOLERANCE
     if off.any():
         first = last - len(block) + int(off.argmax()) + 1

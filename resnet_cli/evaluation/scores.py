@@ -117,11 +117,6 @@ class Evaluation(Summarized):
         """The main metric, in [0, 1]."""
         return self.top1
 
-    @property
-    def headline(self) -> dict[str, float]:
-        """The shares that one line about the evaluation shows, by name."""
-        return {"top-1": self.top1} | ({} if self.top5 is None else {"top-5": self.top5})
-
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted class of each image, [n]."""

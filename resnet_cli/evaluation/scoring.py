@@ -86,6 +86,11 @@ def score_labels(
     )
 
 
+def at_threshold(scores: Scores, threshold: float) -> Scores:
+    """The scores of the same predictions of a multi-label model with one threshold for all classes."""
+    return dataclasses.replace(scores, thresholds=np.full(len(scores.classes), threshold))
+
+
 class Calibrated(Protocol):
     """A model, as far as its scores depend on its calibration."""
 
