@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
-from resnet_cli.text import percent, printable, share_or_dash
+from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.label_scores import LabelEvaluation
