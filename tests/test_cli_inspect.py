@@ -258,6 +258,25 @@ def names_of(table: str) -> list[str]:
         return [row["image"] for row in csv.DictReader(file)]
 
 
+def test_class_folders_with_several_labels_are_inspected_and_cleaned(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "days", {"beach": 12, "dog": 12, "_none": 3})
+    for number in range(10):
+        (root / "sky").mkdir(exist_ok=True)
+        shutil.copy(root / "beach" / f"{number:03d}.jpg", root / "sky" / f"x{number}.jpg")
+    assert "--multi-label" in run_cli("inspect", root).stdout
+    result = run_cli("inspect", root, "--multi-label", "--fix", "--out", "clean.csv", "--html", "page.html")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "labels per image 1.26 (mean), 0 to 2" in text and "images without a label 3" in text
+    assert "beach + sky (10)" in text and "every image with 'sky' also has 'beach' (10 images)" in text
+    assert "Labels per image" in Path("page.html").read_text(encoding="utf-8")
+    before, after = report_of(root, "--multi-label"), report_of("clean.csv")
+    assert before["task"] == after["task"] == "multi-label"
+    assert before["labels_per_image"] == after["labels_per_image"] == {"0": 3, "1": 14, "2": 10}
+    assert before["classes_together"] == after["classes_together"]
+    assert before["fingerprint"] == after["fingerprint"]
+
+
 def test_fix_says_in_json_what_it_wrote(faulty: Path) -> None:
     assert report_of(faulty, "--fix", "--out", "mine.csv")["written"] == ["mine.csv"]
     assert Path("mine.csv").is_file()

@@ -457,3 +457,29 @@ def test_a_damaged_class_list_is_refused_with_its_line(tmp_path: Path) -> None:
     voc_lists(tmp_path, train={"dog": {"1": 1, "2": -1}, "cat": {"1": -1, "2": 1}})
     written(tmp_path / "ImageSets" / "Main" / "cat_train.txt", "1 1\n2 yes\n")
     assert "cat_train.txt: line 2" in refused(tmp_path).message
+
+
+def test_a_sage_maker_list_has_a_mark_for_each_class_or_one_number(tmp_path: Path) -> None:
+    put_images(tmp_path, dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), ""))
+    marks = {"a.jpg": "1 0 1 0 0 0 0", "b.jpg": "0 1.000000 0 0 0 0 0", "c.jpg": "0 0 0 0 0 0 0"}
+    rows = ["\t".join([str(number), *row.split(), name]) for number, (name, row) in enumerate(marks.items())]
+    path = written(tmp_path / "train.lst", "\n".join(rows) + "\n")
+    assert sets_of(opened(path)) == {"a.jpg": ("0", "2"), "b.jpg": ("1",), "c.jpg": ()}
+    written(path, "0\t3\t7\ta.jpg\n1\t4\t2\tb.jpg\n")
+    assert "--multi-label" in (refused(path).hint or "")
+
+
+def test_the_tables_of_a_roboflow_export_are_its_splits(tmp_path: Path) -> None:
+    for split, rows in (("train", "a.jpg, 1, 1\nb.jpg, 0, 1\n"), ("valid", "c.jpg, 0, 0\n"), ("test", "d.jpg, 1, 0\n")):
+        put_images(tmp_path / split, {line.partition(",")[0]: "" for line in rows.splitlines()})
+        written(tmp_path / split / "_classes.csv", f"filename, cat, hot dog\n{rows}")
+    dataset = opened(tmp_path)
+    assert sets_of(dataset) == {"a.jpg": ("cat", "hot dog"), "b.jpg": ("hot dog",), "c.jpg": (), "d.jpg": ("cat",)}
+    assert splits_of(dataset) == {"a.jpg": "train", "b.jpg": "train", "c.jpg": "val", "d.jpg": "test"}
+
+
+def test_images_in_several_lists_of_a_map_of_classes_need_the_flag(tmp_path: Path) -> None:
+    put_images(tmp_path, dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), ""))
+    path = written(tmp_path / "map.json", {"cat": ["a.jpg", "b.jpg"], "dog": ["a.jpg", "c.jpg"]})
+    assert "1 of 3, such as a.jpg: cat, dog" in refused(path).message
+    assert sets_of(opened(path, multi_label=True)) == {"a.jpg": ("cat", "dog"), "b.jpg": ("cat",), "c.jpg": ("dog",)}

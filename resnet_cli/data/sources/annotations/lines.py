@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from resnet_cli.data.sources.annotations.documents import via_entry
-from resnet_cli.data.sources.annotations.items import Annotated, Annotation, Malformed, class_text, labeled
+from resnet_cli.data.sources.annotations.items import Annotated, Annotation, Malformed, labeled
 from resnet_cli.data.sources.annotations.objects import ML_USES, is_label_studio_row, label_studio_row
 from resnet_cli.data.sources.tables.formats import FORMATS, lines_of, open_table_file
 from resnet_cli.errors import DataError
 
 #: A line of a SageMaker or MXNet list: index, one or more numbers, path.
 _LIST_LINE = re.compile(r"\d+(?:\t-?\d+(?:\.\d+)?)+\t[^\t]+")
+#: Numbers that may be classes; more are boxes.
+_MAX_NUMBERS = 5
 
 
 def read_via_csv(path: Path) -> Annotated | None:
@@ -115,23 +117,40 @@ def _rows(path: Path) -> Iterator[list[str]]:
 def read_list(path: Path) -> Annotated | None:
     """Reads a list of SageMaker or MXNet; None if it is not one.
 
+    If every line has several labels of 0 or 1, there is one for each class.
+
     Raises:
         DataError: A line differs from the others.
 
     Source: MXNet's im2rec and SageMaker's image classification: index, label, path; 1.000000 is the class 1.
     """
-    annotations: list[Annotation] = []
+    rows: list[tuple[list[str], str]] = []
     for number, line in lines_of(path):
         content = line.strip(" \r\n")
         if not content:
             continue
         if not _LIST_LINE.fullmatch(content):
-            if annotations:
+            if rows:
                 raise DataError(f"{path}: line {number}: not an index, a label and a path, separated by tabs")
             return None
         _, *labels, image = content.split("\t")
-        # Lists for detection have a header of sizes and boxes instead of one label.
-        values = [class_text(float(label)) if float(label).is_integer() else label for label in labels]
-        is_detection = len(labels) > 5
-        annotations.append(Annotation(image.strip(), () if is_detection else labeled(values), "", int(is_detection)))
-    return Annotated("SageMaker list", path, annotations) if annotations else None
+        values = [str(int(float(label))) if float(label).is_integer() else label for label in labels]
+        rows.append((values, image.strip()))
+    if not rows:
+        return None
+    are_marks = len({len(values) for values, _ in rows}) == 1 and len(rows[0][0]) > 1
+    are_marks = are_marks and all({"0", "1"}.issuperset(values) for values, _ in rows)
+    annotations = [_marked(image, values) if are_marks else _numbered(image, values) for values, image in rows]
+    return Annotated("SageMaker list", path, annotations)
+
+
+def _marked(image: str, values: Sequence[str]) -> Annotation:
+    classes = [number for number, value in enumerate(values) if value == "1"]
+    return Annotation(image, labeled(classes), empty="negative")
+
+
+def _numbered(image: str, values: Sequence[str]) -> Annotation:
+    # Lists for detection have a header of sizes and boxes instead of one label.
+    is_detection = len(values) > _MAX_NUMBERS
+    # Several numbers may be anything.
+    return Annotation(image, () if is_detection else labeled(values), "", int(is_detection), is_agreed=len(values) < 2)
