@@ -29,7 +29,7 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.config.inspect import InspectConfig
 from resnet_cli.errors import ConfigError
-from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
@@ -87,7 +87,7 @@ def finetune(
 
 def evaluate(
     model: AnyModel = LATEST, data: str | PathLike[str] | None = None, *, progress: bool = False, **values: Any
-) -> Evaluation:
+) -> Scores:
     """Scores a model on labeled images.
 
     Args:
@@ -97,9 +97,13 @@ def evaluate(
         **values: Fields of :class:`~resnet_cli.config.eval.EvalConfig`, such as ``split="test"`` or ``tta="flip"``.
             With ``out`` a folder, the report is written there; otherwise none is written.
 
+    Returns:
+        An :class:`~resnet_cli.evaluation.scores.Evaluation`; of a multi-label model a
+        :class:`~resnet_cli.evaluation.label_scores.LabelEvaluation`.
+
     Raises:
         DataError: Images cannot be read, or have a class that the model does not know.
-        VerificationError: Top-1 is below ``fail_under``.
+        VerificationError: Top-1, or mAP of a multi-label model, is below ``fail_under``.
         ResnetCliError: See ``resnet_cli.errors``.
     """
     config = _eval_config({"no_report": "out" not in values or None} | values)
