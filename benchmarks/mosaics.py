@@ -16,7 +16,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ from resnet_cli.training.split_features import split_features
 from resnet_cli.training.task_head import fit_linear_head
 
 from .mosaic_images import SIZES, read_pools, write_mosaics
-from .processes import finetune, run
+from .processes import finetune, launch, run
 from .setting import Setting, alone
 from .table import Row, show, spread
 
@@ -57,8 +57,10 @@ NUM_DIVISIONS = 100
 MIN_POSITIVES = 100
 #: Level of the intervals of the test split, as of the bounds of the thresholds.
 DOUBT = 0.05
-#: Pairs of fits.
-ROUNDS = 7
+#: Pairs of fits, and of commands.
+ROUNDS, COMMAND_ROUNDS = 7, 3
+#: Wall and processor seconds.
+Times = tuple[float, float]
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -72,6 +74,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     found = json.loads(run("resnet-cli", "eval", str(out), "--split", "test", "--json", env=env)[2])
     plan = plan_for(table, setting)
     yield score(100 * found["map"], features(plan, *SPLITS))
+    yield from command_times(table, flags, setting)
     yield from fit_times(plan, table, setting)
     yield from promises(load_model(out), features(plan, *SPLITS))
 
@@ -129,6 +132,19 @@ def reference(parts: Mapping[Split, Rows]) -> tuple[float, float]:
     return max(tried)[1:]
 
 
+def command_times(table: Path, flags: Sequence[str], setting: Setting) -> Iterator[Row]:
+    """Time of the whole command, features cached, relative to that with one label for each image."""
+    tables = {"several": table, "single": with_one_label(table)}
+
+    def train(name: str) -> Times:
+        command = ("resnet-cli", "finetune", str(tables[name]), *flags, "--quiet", "--out", str(setting.empty()))
+        ended = launch(*command, env=dict(os.environ))
+        return ended.seconds, ended.cpu_s
+
+    what = "mosaics, frozen: finetune, features cached, relative to one label of each mosaic"
+    yield relative(what, train, 1 if setting.quick else COMMAND_ROUNDS)
+
+
 def fit_times(plan: Plan, table: Path, setting: Setting) -> Iterator[Row]:
     """Time to fit the multi-label head relative to single-label heads, penalties and validation included."""
     sizes = QUICK_SIZES if setting.quick else SIZES
@@ -138,20 +154,30 @@ def fit_times(plan: Plan, table: Path, setting: Setting) -> Iterator[Row]:
     for what, data in single.items():
         plans = {"several": plan, "single": plan_for(data, setting)}
         parts = {name: features(one, "train", "val") for name, one in plans.items()}
-        spent: dict[str, list[tuple[float, float]]] = {"several": [], "single": []}
-        for _ in range(2 if setting.quick else ROUNDS):
-            for name, one in plans.items():
-                began = time.perf_counter(), time.process_time()
-                fit_linear_head(one, parts[name]["train"], parts[name]["val"], ignore)
-                spent[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
-        wall, processor = (
-            [ours[at] / theirs[at] for ours, theirs in zip(spent["several"], spent["single"], strict=True)]
-            for at in range(2)
-        )
-        details = {f"{name}_s": statistics.median(seconds for seconds, _ in times) for name, times in spent.items()}
-        details |= {"processor": statistics.median(processor)} | spread(wall)
-        row = f"mosaics, frozen: time of the head relative to {what}"
-        yield Row(row, statistics.median(wall), "x", at_most=1.1, details=details)
+
+        def fit(name: str, plans: Mapping[str, Plan] = plans, parts: Mapping[str, dict[Split, Rows]] = parts) -> Times:
+            began = time.perf_counter(), time.process_time()
+            fit_linear_head(plans[name], parts[name]["train"], parts[name]["val"], ignore)
+            return time.perf_counter() - began[0], time.process_time() - began[1]
+
+        yield relative(f"mosaics, frozen: head alone, relative to {what}", fit, 2 if setting.quick else ROUNDS)
+
+
+def relative(what: str, measured: Callable[[str], Times], rounds: int) -> Row:
+    """Time of ``several`` relative to that of ``single``, in turns.
+
+    Args:
+        what: Description of the row.
+        measured: Runs one of them; returns wall and processor seconds.
+        rounds: Number of runs of each.
+    """
+    pairs = [(measured("several"), measured("single")) for _ in range(rounds)]
+    wall, processor = ([several[at] / single[at] for several, single in pairs] for at in range(2))
+    seconds = {
+        f"{name}_s": statistics.median(pair[at][0] for pair in pairs) for at, name in enumerate(("several", "single"))
+    }
+    details = seconds | {"processor": statistics.median(processor)} | spread(wall)
+    return Row(what, statistics.median(wall), "x", at_most=1.1, details=details)
 
 
 def promises(model: Model, parts: Mapping[Split, Rows]) -> Iterator[Row]:
