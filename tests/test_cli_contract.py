@@ -68,7 +68,9 @@ COMMAND_LINES = {
     "download --list": "download --list",
     "inspect, multi-label": "inspect several/labels.csv",
     "finetune, multi-label": f"finetune several/labels.csv {TINY} --out labels",
-    "eval, multi-label": f"eval labels {CPU}",
+    "eval, multi-label": f"eval labels --slice parent --target-recall 5% --save-predictions labels-scored.csv {CPU}",
+    "eval --from-predictions, multi-label": "eval --from-predictions labels-scored.csv --threshold 50%",
+    "eval MODEL MODEL, multi-label": f"eval labels labels {CPU}",
     "predict, multi-label": f"predict photos/test --model labels {CPU}",
     "an error": "finetune nowhere",
 }
@@ -86,7 +88,7 @@ WRITING = (
 TABLES = (
     *("run/history.csv", "run/split.csv", "run/confusion.csv", "skipped/skipped.csv"),
     *("scored.csv", "labels.csv", "clean.csv", "answered.csv", "features.npy.names.csv"),
-    *("labels/history.csv", "labels/split.csv", "several.csv"),
+    *("labels/history.csv", "labels/split.csv", "labels-scored.csv", "several.csv"),
 )
 #: Words that come from the data, not from the program.
 OF_THE_DATA = re.compile(rf"\b({'|'.join(CLASSES)}|[0-9]+)\b")

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: Rows of the list of wrong labels, and of the table of the worst mistakes.
 MAX_PAIRS = 8
 MAX_MISTAKE_ROWS = 10
+#: Columns that the numbers of a class take, and the fewest that its name is shortened to.
+NUMBERS_WIDTH = 67
+MIN_NAME_WIDTH = 12
 #: Shares in the first table: name in JSON -> name shown.
 _SHARES = {
     "map": "mAP",
@@ -58,7 +61,7 @@ _NUMBERS = {
 
 def label_tables(scores: LabelEvaluation, target: LabelTarget | None = None, *, width: int) -> list[RenderableType]:
     """Metrics with intervals, calibration, classes, groups, wrong labels and the worst mistakes."""
-    blocks = [_figures(scores), *seen_table(scores), _calibration(scores), _classes(scores)]
+    blocks = [_figures(scores), *seen_table(scores), _calibration(scores), _classes(scores, width=width)]
     if scores.slices:
         blocks.append(_slices(scores))
     blocks += label_pairs_block(scores, width=width)
@@ -181,7 +184,7 @@ def _calibration(scores: LabelEvaluation) -> Table:
     return table
 
 
-def _classes(scores: LabelEvaluation) -> Table:
+def _classes(scores: LabelEvaluation, *, width: int) -> Table:
     table = plain_table(
         "Per class, lowest AP first", "class", ">AP", ">precision", ">recall", ">F1", ">threshold", ">positives"
     )
@@ -196,14 +199,14 @@ def _classes(scores: LabelEvaluation) -> Table:
             percent(row.recall) if row.support else "-",
             percent(row.f1) if row.counts else "-",
         ]
-        name = Text(shorten(scores.classes[label], MAX_NAME_WIDTH - 6))
+        name = Text(shorten(scores.classes[label], max(MIN_NAME_WIDTH, min(MAX_NAME_WIDTH, width - NUMBERS_WIDTH))))
         table.add_row(name, *shown, threshold, f"{row.support:,}")
     table.add_section()
     of_map = {"macro": scores.map, "micro": scores.micro_map, "weighted": scores.weighted_map}
     for average, value in of_map.items():
         one = getattr(scores, average)
         cells = [share_or_dash(value), *(percent(figure) for figure in (one.precision, one.recall, one.f1))]
-        table.add_row(f"{average} mean", *cells, "", f"{one.support:,}")
+        table.add_row(average, *cells, "", f"{one.support:,}")
     notes = []
     if len(order) > MAX_CLASS_ROWS:
         notes.append(f"the {MAX_CLASS_ROWS} classes with the lowest AP of {len(order):,}; --json has all")
