@@ -15,12 +15,12 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.opening import InputOptions, Inputs, find_images, listed_images
 from resnet_cli.errors import ConfigError, DataError, Interrupted
 from resnet_cli.images import MAX_PIXELS
-from resnet_cli.outputs.counts import Counts
+from resnet_cli.outputs.counts import Counts, UsedBits
 from resnet_cli.outputs.opening import check_outputs, open_outputs, say_how_to_continue
 from resnet_cli.outputs.prediction_files import made_by
 from resnet_cli.outputs.resume import Done, read_done
 from resnet_cli.outputs.schema import Layout
-from resnet_cli.prediction import PredictedItem, Predictor
+from resnet_cli.prediction import Predictor
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.system.events import Noted, Warned, WorkDone
 from resnet_cli.system.paths import user_path
@@ -90,7 +90,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     if config.watch and arriving is None:
         arriving = _arriving(config, known=done)
     counts = Counts()
-    bits = _Bits(predictor.preprocess.bit_depth)
+    bits = UsedBits(predictor.preprocess.bit_depth)
     with (
         _stoppable(config) as stop,
         say_how_to_continue(config, writer_id, layout.in_file()),
@@ -109,12 +109,13 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
                 all_probs=config.all_probs,
             ):
                 write(predicted)
-                bits.add(predicted)
+                bits.add(predicted.bit_depth)
                 counts += Counts.of(predicted.prediction)
                 on_event(predicted)
                 if stop is not None and stop.signal is not None:
                     break
-    bits.warn(on_event)
+    if warning := bits.warning():
+        on_event(Warned([warning]))
     return PredictResult(
         num=counts.num + done.num,
         num_failed=counts.num_failed + done.num_failed,
@@ -124,36 +125,6 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         false_alarms=predictor.reliability.false_alarms if predictor.reliability else None,
         num_written=counts.num - counts.num_failed,
     )
-
-
-class _Bits:
-    """The bits that the 16-bit images of one call use: one dark image proves nothing, but all of them do.
-
-    Args:
-        bit_depth: Bits that the model reads of 16-bit images.
-    """
-
-    def __init__(self, bit_depth: int) -> None:
-        self._bit_depth, self._num, self._needed = bit_depth, 0, 0
-
-    def add(self, predicted: PredictedItem[Any]) -> None:
-        """Counts an image."""
-        self._num += predicted.bit_depth > 0
-        self._needed = max(self._needed, predicted.bit_depth)
-
-    def warn(self, on_event: OnEvent) -> None:
-        """Warns of images that are nearly black to the model."""
-        if self._num and self._needed <= self._bit_depth - 4:
-            which = "the only 16-bit image has" if self._num == 1 else f"all {self._num:,} 16-bit images have"
-            on_event(
-                Warned(
-                    [
-                        f"{which} values below {2**self._needed:,}, but the model reads such images as "
-                        f"{self._bit_depth}-bit ones, so they are nearly black to it: convert them as its "
-                        "training images were, or train it on such images"
-                    ]
-                )
-            )
 
 
 def open_inputs(config: PredictConfig, stdin: BinaryIO, on_event: OnEvent) -> Inputs:

@@ -46,3 +46,29 @@ class Counts:
             self.num_none + other.num_none,
             self.num_unfamiliar + other.num_unfamiliar,
         )
+
+
+class UsedBits:
+    """The bits that the 16-bit images of one call use: one dark image proves nothing, but all of them do.
+
+    Args:
+        bit_depth: Bits that the model reads of 16-bit images.
+    """
+
+    def __init__(self, bit_depth: int) -> None:
+        self._bit_depth, self._num, self._needed = bit_depth, 0, 0
+
+    def add(self, bits: int) -> None:
+        """Counts an image whose values need this many bits; 0 for images that are not 16-bit ones."""
+        self._num += bits > 0
+        self._needed = max(self._needed, bits)
+
+    def warning(self) -> str | None:
+        """A sentence about images that are nearly black to the model; None if there are none."""
+        if not self._num or self._needed > self._bit_depth - 4:
+            return None
+        which = "the only 16-bit image has" if self._num == 1 else f"all {self._num:,} 16-bit images have"
+        return (
+            f"{which} values below {2**self._needed:,}, but the model reads such images as {self._bit_depth}-bit ones, "
+            "so they are nearly black to it: convert them as its training images were, or train it on such images"
+        )
