@@ -377,7 +377,8 @@ def test_a_column_without_a_name_may_have_the_images(photos: Path) -> None:
     assert labels(dataset) == BOTH
 
 
-def test_a_cleaned_table_is_multi_label_even_if_each_image_that_is_left_has_one_label(photos: Path) -> None:
-    rows = ["photos/im0.png,a cat,,x", "photos/im1.png,a,,x", "photos/im2.png,cat,,x"]
-    dataset = opened(table(photos / "t.csv", "image,labels,unknown,cleaned_by", rows))
-    assert dataset.task == "multi-label" and dataset.classes == ("a", "a cat", "cat")
+@pytest.mark.parametrize("header", ["image,labels,unknown,cleaned_by", "path,labels,unknown,made_by"])
+def test_tables_of_this_tool_are_multi_label_even_if_no_image_has_several_labels(photos: Path, header: str) -> None:
+    rows = ["photos/im0.png,a cat,,x", "photos/im1.png,a,,x", "photos/im2.png,cat,,x", "photos/im3.png,,,x"]
+    dataset = opened(table(photos / "t.csv", header, rows))
+    assert dataset.task == "multi-label" and dataset.classes == ("a", "a cat", "cat") and len(dataset.items) == 4

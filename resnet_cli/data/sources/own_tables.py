@@ -11,6 +11,8 @@ from pathlib import Path
 CLEANED_COLUMN = "cleaned_by"
 #: Its columns with the labels of an image in multi-label data, and with those of which nobody knows.
 CLEANED_SETS = ("labels", "unknown")
+#: Column that marks predictions.
+_PREDICTED_COLUMN = "made_by"
 _CLEANED = CLEANED_COLUMN.encode()
 #: What a table is -> columns that no other table has, in single-label and in multi-label data.
 _KINDS = {
@@ -22,9 +24,9 @@ _SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 _NAMES_BYTES = 1 << 16
 
 
-def has_cleaned_sets(columns: Sequence[str]) -> bool:
-    """Whether a table with these columns is one of ``inspect --fix`` with several labels in a cell."""
-    return {CLEANED_COLUMN, CLEANED_SETS[0]}.issubset(columns)
+def has_own_sets(columns: Sequence[str]) -> bool:
+    """Whether a table with these columns is one of this tool with any number of labels in a cell."""
+    return CLEANED_SETS[0] in columns and not {CLEANED_COLUMN, _PREDICTED_COLUMN}.isdisjoint(columns)
 
 
 def own_kind(path: Path) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.folder_names import has_class_folders
-from resnet_cli.data.sources.own_tables import has_cleaned_sets
 from resnet_cli.data.sources.reading import NotUsed, Reading
 from resnet_cli.data.sources.rows.label_maps import class_names
 from resnet_cli.data.sources.rows.labeled_rows import read_rows
@@ -244,8 +243,6 @@ def _reading(
 ) -> Reading:
     """Reads the chosen tables, with names for classes that they only number."""
     first = tables[0][0]
-    if has_cleaned_sets(first.source.columns):
-        options = options.model_copy(update={"multi_label": True})
     resolved = resolve([table for table, _ in tables], options)
     decided = [*(note for table, _ in tables for note in table.choice.notes), *resolved.notes]
     if names:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from resnet_cli.config.data import DataConfig
-from resnet_cli.data.sources.own_tables import has_cleaned_sets
+from resnet_cli.data.sources.own_tables import has_own_sets
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.tables.columns import plain_column
 from resnet_cli.data.sources.tables.label_tables import LabelTable
@@ -62,14 +62,14 @@ def resolve(tables: Sequence[LabelTable], options: DataConfig, *, are_finished: 
     """
     rows = [list(table.rows()) for table in tables]
     columns, name = tables[0].choice.columns, tables[0].path.name
-    if is_cleaned := has_cleaned_sets(tables[0].source.columns):
+    if is_own := has_own_sets(tables[0].source.columns):
         resolved = Resolved(rows, what=f" with labels separated by '{LABEL_SEPARATOR}'")
     elif columns.one_hot:
         resolved = _from_columns(tables, rows, options)
     else:
         resolved = _from_cells(rows, columns.label, options, are_finished=are_finished)
     notes = [*resolved.notes]
-    if is_cleaned or _is_multi(resolved.rows, options):
+    if is_own or _is_multi(resolved.rows, options):
         resolved = resolved._replace(what=resolved.what or " with a label per row", is_multi=True)
         notes += _about_negatives(resolved.rows)
     return resolved._replace(notes=tuple(f"{name}: {note}" for note in notes if note))

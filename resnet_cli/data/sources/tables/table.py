@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.data.sources.own_tables import CLEANED_COLUMN, CLEANED_SETS, has_cleaned_sets
+from resnet_cli.data.sources.own_tables import CLEANED_COLUMN, CLEANED_SETS, has_own_sets
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.rows.text import western
 from resnet_cli.data.sources.tables.columns import Columns, columns_by_name, plain_column
@@ -136,8 +136,9 @@ def rows_of(
     names = {role: column for role, column in names.items() if column or role == "image"}
     # A cleaned table has the names of folders and files as they are, in whatever encoding.
     decodes = CLEANED_COLUMN not in source.columns
-    has_sets, num_rows = has_cleaned_sets(source.columns), 0
-    unknown = [CLEANED_SETS[1]] if has_sets and CLEANED_SETS[1] in source.columns else []
+    has_sets, num_rows = has_own_sets(source.columns), 0
+    # Predictions have a column of this name too: whether an image is unknown to the model.
+    unknown = [CLEANED_SETS[1]] if has_sets and {CLEANED_COLUMN, CLEANED_SETS[1]}.issubset(source.columns) else []
     for line, record in source.records([*columns.used, *unknown]):
         num_rows += 1
         if num_rows > MAX_ROWS:
@@ -181,7 +182,7 @@ def _written(path: Path, line: int, cells: Sequence[Any]) -> list[tuple[str, ...
     try:
         return [split_labels(_text(path, line, "label", cell, decodes=False)) for cell in cells]
     except (ValueError, RecursionError) as error:
-        raise row_error(path, line, f"the labels are not those that inspect --fix writes: {error}") from error
+        raise row_error(path, line, f"the labels are not written as this tool writes them: {error}") from error
 
 
 def _says_no(path: Path, line: int, column: str, value: Any) -> bool:
