@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.synthetic_label_reports import make_label_content
 from support.synthetic_reports import make_content
 
 from resnet_cli.reporting.report_page import report_page
@@ -33,6 +34,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "two": make_content(("ants", "bees"), 60),
         "thirty": make_content(tuple(f"a class of number {n}" for n in range(30)), 600),
         "hundred": make_content(tuple(f"class {n}" for n in range(100)), 1_500),
+        "labels": make_label_content(CLASSES, 100),
         "hostile": make_content(HOSTILE, 100, title="/".join(HOSTILE), command="x" * 300),
     }
     paths = {}
@@ -71,7 +73,7 @@ def _note_request(url: str, faults: list[str]) -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("name", ["two", "ten", "thirty", "hundred", "hostile"])
+@pytest.mark.parametrize("name", ["two", "ten", "thirty", "hundred", "labels", "hostile"])
 def test_nothing_overflows_or_complains(visit: Callable[..., Any], name: str, size: tuple[int, int]) -> None:
     page = visit(name, size, color_scheme="dark" if name == "two" else "light")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
