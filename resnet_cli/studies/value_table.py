@@ -11,13 +11,16 @@ import numpy as np
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.split_files import write_rows
+from resnet_cli.errors import DataError
 from resnet_cli.studies.label_audit import shown_path
 from resnet_cli.studies.value_audit import Suspect, ValueAudit
-from resnet_cli.task import YES
+from resnet_cli.task import UNKNOWN, YES
 from resnet_cli.text import join_labels
 
 #: Columns beside those that ``finetune`` reads.
 _SUGGESTIONS = ("suggested", "missing", "wrong", "least_prob", "rank")
+#: The only such column where classes are columns: numbers, or names of classes, could be taken for one more class.
+_IN_WORDS = ("suggestions",)
 
 
 def value_table(audit: ValueAudit, items: Sequence[Item], others: Sequence[Item], path: Path) -> str:
@@ -26,48 +29,68 @@ def value_table(audit: ValueAudit, items: Sequence[Item], others: Sequence[Item]
     Columns: ``image,labels,split,group``, which finetune reads, then ``suggested`` (all labels after the suggestions),
     ``missing`` and ``wrong`` (the labels that they add and remove), ``least_prob`` (the lowest probability of a given
     value) and ``rank`` (1 is the worst; only images with suggestions have a rank). If values are unknown, ``labels`` is
-    replaced by one column per class, with 1, 0, or nothing for an unknown value.
+    replaced by one column per class, with 1, 0, or nothing for an unknown value, and the suggestions are in words.
 
     Args:
         audit: Result for the items.
         items: The images, [n].
         others: Images of the data set that were not checked; they come last.
         path: Path of the table; images below its folder get relative paths.
+
+    Raises:
+        DataError: A class that needs a column has the name of another column.
     """
     folder = os.path.realpath(path.parent)
     every = (*items, *others)
     has_splits = any(item.split != "train" for item in every)
     has_unknown = any(item.unknown for item in every)
+    labels, added = (audit.classes, _IN_WORDS) if has_unknown else (("labels",), _SUGGESTIONS)
+    head = ["image", *labels, "split", "group", *added]
+    taken = sorted({name for name in head if head.count(name) > 1})
+    if taken:
+        raise DataError(
+            f"a class is named '{taken[0]}', like another column of the table of labels",
+            hint="rename the class; since some values are unknown, each class needs a column",
+        )
 
     def known(item: Item) -> list[str]:
-        labels = _values(item, audit.classes) if has_unknown else [join_labels(_names(item, audit.classes))]
-        return [shown_path(item, folder), *labels, item.split if has_splits else "", item.group]
+        cells = _values(item, audit.classes) if has_unknown else [join_labels(_names(item, audit.classes))]
+        return [shown_path(item, folder), *cells, item.split if has_splits else "", item.group]
 
     suspects: dict[int, list[Suspect]] = {}
     for one in (*audit.suspects, *audit.unknown):
         suspects.setdefault(one.image, []).append(one)
-    labels = audit.classes if has_unknown else ("labels",)
-    rows = [["image", *labels, "split", "group", *_SUGGESTIONS]]
     given = np.where(audit.targets == YES, audit.probs, 1 - audit.probs)
     least = np.where(audit.is_checked, given, np.inf).min(axis=1, initial=np.inf)
-    rank = 0
+    rows, rank = [head], 0
     for at in audit.image_order:
         found = suspects.get(at, [])
         rank += bool(found)
         prob = f"{least[at]:.4f}" if np.isfinite(least[at]) else ""
-        rows.append([*known(items[at]), *_suggestions(audit, at, found), prob, str(rank) if found else ""])
-    rows += [[*known(item), "", "", "", "", ""] for item in others]
+        cells = [_in_words(audit, found)] if has_unknown else [*_suggestions(audit, at, found), prob, str(rank or "")]
+        rows.append([*known(items[at]), *(cells if found else [""] * len(added))])
+    rows += [[*known(item), *[""] * len(added)] for item in others]
     text = io.StringIO()
     write_rows(text, rows)
     return text.getvalue()
 
 
 def _suggestions(audit: ValueAudit, image: int, suspects: Sequence[Suspect]) -> list[str]:
-    if not suspects:
-        return ["", "", ""]
     added = [audit.classes[one.label] for one in suspects if one.suggested == YES]
-    removed = [audit.classes[one.label] for one in suspects if one.suggested != YES and one.given == YES]
+    removed = [audit.classes[one.label] for one in suspects if one.suggested != YES]
     return [join_labels(names) for names in (audit.suggested_labels(image, suspects), added, removed)]
+
+
+def _in_words(audit: ValueAudit, suspects: Sequence[Suspect]) -> str:
+    known = [
+        f"{'add' if one.suggested else 'remove'} {audit.classes[one.label]}" for one in suspects if one.given != UNKNOWN
+    ]
+    answers = [
+        f"{audit.classes[one.label]} is probably {'true' if one.suggested else 'false'}"
+        for one in suspects
+        if one.given == UNKNOWN
+    ]
+    return ", ".join([*known, *answers])
 
 
 def _names(item: Item, classes: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.evaluation.scoring import score_labels
+from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.thresholds import best_f1_thresholds
 from resnet_cli.reporting.label_gallery import heat_map_key, shown_mistakes
 from resnet_cli.reporting.report_content import ReportContent
@@ -38,7 +39,7 @@ def make_label_evaluation(
     names = [f"test/{at}.jpg" for at in range(num)]
     scores = score_labels(probs, targets, classes, names, thresholds=thresholds)
     novelty = rng.uniform(0.1, 0.5, num).astype(np.float32)
-    scaling = np.full(len(classes), 1.6), np.full(len(classes), 0.2)
+    scaling = LabelScaling((1.6,) * len(classes), (0.2,) * len(classes))
     return dataclasses.replace(scores, novelty=novelty, is_unfamiliar=novelty > 0.45, scaling=scaling)
 
 
