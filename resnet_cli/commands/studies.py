@@ -97,7 +97,14 @@ def run_study(
     if config.study == "learning_curve":
         return study_learning_curve(model, dataset, compute, offline=config.offline, on_event=on_event)
     return study_labels(
-        model, dataset, compute, split=config.split, out=config.out, offline=config.offline, on_event=on_event
+        model,
+        dataset,
+        compute,
+        split=config.split,
+        out=config.out,
+        suggest_unknown=config.suggest_unknown,
+        offline=config.offline,
+        on_event=on_event,
     )
 
 
@@ -147,6 +154,7 @@ def study_labels(
     *,
     split: str | None = None,
     out: Path | None = None,
+    suggest_unknown: bool = False,
     offline: bool = False,
     on_event: OnEvalEvent = ignore,
 ) -> AuditResult:
@@ -159,6 +167,7 @@ def study_labels(
         split: ``train``, ``val`` or ``test``; None or ``all`` checks all images.
         out: The table, a ``.csv`` file; None for ``NAME-labels.csv`` in the current folder. The page has the same name
             with ``.html``.
+        suggest_unknown: Whether unknown values get suggestions; only multi-label data have such values.
         offline: Never download the weights that the training started from.
         on_event: Called with progress.
 
@@ -166,6 +175,8 @@ def study_labels(
         ConfigError: ``out`` is not a CSV file, or a file with one of these names exists.
         DataError: There are too few images to check, or images that cannot be read.
     """
+    if suggest_unknown and not any(item.unknown for item in dataset.items):
+        raise ConfigError(f"--suggest-unknown: all values of {dataset.name} are known", hint="remove it")
     table, sheet = _audit_paths(dataset, out)
     items = [item for item in dataset.items if split in {None, "all", item.split}]
     others = [item for item in dataset.items if split not in {None, "all", item.split}]
@@ -180,6 +191,7 @@ def study_labels(
         groups=[item.group for item in items],
         device=compute.device,
         on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total)),
+        **({"suggest_unknown": True} if suggest_unknown else {}),
     )
     write_text(table, kind.table(audit, items, others, table))
     has_files = all(isinstance(item.source, Path) for item in dataset.items)

@@ -117,6 +117,9 @@ class EvalConfig(ComputeConfig, DataConfig):
     label_audit: Annotated[
         bool, Flag("Rank the labels that are likely wrong, and write a table for correcting them.", INSTEAD)
     ] = False
+    suggest_unknown: Annotated[
+        bool, Flag("With --label-audit: also suggest labels whose values are unknown (multi-label data).", INSTEAD)
+    ] = False
     robustness: Annotated[
         bool, Flag("Measure accuracy on corrupted images: blur, noise, rotation and more.", INSTEAD)
     ] = False
@@ -160,6 +163,7 @@ class EvalConfig(ComputeConfig, DataConfig):
             strict=True,
         ),
         Rule(("max_images",), lambda c: c.robustness, "has no effect without --robustness", _REMOVE),
+        Rule(("suggest_unknown",), lambda c: c.label_audit, "has no effect without --label-audit", _REMOVE),
         Rule(("out",), lambda c: not c.no_report, "has no effect with --no-report: choose one"),
         Rule(("target_precision", "target_recall"), lambda c: c.target_error is None, "and --target-error: choose one"),
         Rule(("target_recall",), lambda c: c.target_precision is None, "and --target-precision: choose one"),
