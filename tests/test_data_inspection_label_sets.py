@@ -124,7 +124,7 @@ def test_copies_with_different_labels_are_conflicts() -> None:
     dataset = copies(Item("one.jpg", pixels, (0,)), Item("two.jpg", pixels, (0,)), Item("three.jpg", pixels, (0, 1)))
     assert "one.jpg and three.jpg" in found(dataset)["label_conflicts"]
     report = to_report(inspected(dataset))
-    assert [conflict["labels"] for conflict in report["label_conflicts"]] == [["beach", "beach", "beach, dog"]]
+    assert [conflict["labels"] for conflict in report["label_conflicts"]] == [["beach", "beach", "beach + dog"]]
     sure, unsure = Item("one.jpg", pixels, (0, 1)), Item("two.jpg", pixels, (0,), unknown=(1,))
     assert "label_conflicts" not in found(copies(sure, unsure))
 
@@ -210,6 +210,7 @@ def test_the_page_shows_how_many_labels_images_have(files: Dataset) -> None:
     assert "Labels per image" in page.text and "1.43 labels per image on average" in page.text
     assert "images without a label: 1" in page.text and "labels that are not known: 2 of 28" in page.text
     assert "Classes that images have together" in page.text
+    assert any(alt.startswith("no label: ") for alt in page.values("img", "alt"))
     # Seven images, although they have ten labels in all.
     assert "7 images" in page.text and [num for num, _ in inspection.totals().values()] == [6, 1, 0]
 

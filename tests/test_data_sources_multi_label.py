@@ -275,6 +275,14 @@ def voc(folder: Path, name: str, *objects: tuple[str, int]) -> None:
     )
 
 
+def test_a_file_of_pascal_voc_belongs_to_the_image_of_its_name(tmp_path: Path) -> None:
+    put_images(tmp_path, dict.fromkeys(("1.jpg", "2.jpg"), ""))
+    voc(tmp_path, "1", ("dog", 0))
+    voc(tmp_path, "old", ("cat", 0))
+    (tmp_path / "old.xml").rename(tmp_path / "2.xml")
+    assert sets_of(opened(tmp_path, multi_label=True)) == {"1.jpg": ("dog",), "2.jpg": ("cat",)}
+
+
 def test_difficult_objects_of_pascal_voc_leave_the_class_unknown(tmp_path: Path) -> None:
     put_images(tmp_path / "JPEGImages", dict.fromkeys(("1.jpg", "2.jpg", "3.jpg"), ""))
     voc(tmp_path / "Annotations", "1", ("dog", 0), ("cat", 0), ("cat", 1))
@@ -483,3 +491,43 @@ def test_images_in_several_lists_of_a_map_of_classes_need_the_flag(tmp_path: Pat
     path = written(tmp_path / "map.json", {"cat": ["a.jpg", "b.jpg"], "dog": ["a.jpg", "c.jpg"]})
     assert "1 of 3, such as a.jpg: cat, dog" in refused(path).message
     assert sets_of(opened(path, multi_label=True)) == {"a.jpg": ("cat", "dog"), "b.jpg": ("cat",), "c.jpg": ("dog",)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "names: [cat, dog]\ntrain: [1, {}]\n",
+        "train: images/train\nnames: {0: [1], 1: null}\n",
+        "train: x\nnames: &a [*a]\n",
+    ],
+    ids=["splits", "names", "circle"],
+)
+def test_strange_descriptions_of_yolo_end_in_an_error_or_a_data_set(yolo: Path, content: str) -> None:
+    path = written(yolo / "data.yaml", content)
+    for data in (path, yolo):
+        try:
+            assert opened(data, multi_label=True).task == "multi-label"
+        except DataError as error:
+            assert error.message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[["cat"]], [{"name": "cat"}], [1.5], [True], {"choices": [["cat"]]}, [None, "", "cat"]],
+    ids=lambda value: json.dumps(value),
+)
+def test_strange_lists_of_labels_end_in_an_error_or_a_data_set(tmp_path: Path, value: Any) -> None:
+    put_images(tmp_path, dict.fromkeys(SETS, ""))
+    documents: list[Any] = [
+        dict.fromkeys(SETS, value),
+        [{"image": name, "label": value} for name in SETS],
+        [{"filename": name, "annotations": value} for name in SETS],
+        [{"data": {"image": name}, "annotations": [{"result": [{"value": {"choices": value}}]}]} for name in SETS],
+    ]
+    for number, document in enumerate(documents):
+        path = written(tmp_path / f"{number}.json", document)
+        for multi_label in (False, True):
+            try:
+                opened(path, multi_label=multi_label)
+            except DataError as error:
+                assert error.message

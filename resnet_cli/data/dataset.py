@@ -171,8 +171,8 @@ class Dataset:
         return (f"{self.reading}: " if self.reading else "") + ", ".join([*facts, *self.label_facts()])
 
     def label_text(self, item: Item) -> str:
-        """The classes of an image, ``cat`` or ``cat, dog``; ``no label`` if there are none."""
-        return ", ".join(self.classes[label] for label in item.labels) or "no label"
+        """The classes of an image, ``cat`` or ``cat + dog``; ``no label`` if there are none."""
+        return " + ".join(self.classes[label] for label in item.labels) or "no label"
 
     def label_facts(self) -> list[str]:
         """The labels of a multi-label data set in a few words; empty for other data."""

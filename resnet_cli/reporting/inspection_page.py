@@ -23,6 +23,8 @@ MAX_THUMBNAILS = 400
 MAX_SAMPLED_CLASSES = 20
 MAX_SAMPLES = 6
 MAX_PAIRS = 20
+#: In place of the index of a class.
+_NO_LABEL = -1
 #: Rows of a table, and findings; ``--json`` has all of them.
 MAX_ROWS = 500
 
@@ -121,15 +123,17 @@ def _histograms(inspection: Inspection) -> list[Chart]:
 
 
 def _samples(inspection: Inspection, room: int) -> list[Sample]:
-    """Images of the first classes, at equal distances within each, at most ``room`` in all."""
+    """Images of the first classes, and without a label, at equal distances within each, at most ``room`` in all."""
     by_label: dict[int, list[int]] = defaultdict(list)
     for position, (item, image) in enumerate(zip(inspection.dataset.items, inspection.images, strict=True)):
-        for label in () if image.error else item.labels:
+        for label in () if image.error else item.labels or (_NO_LABEL,):
             by_label[label].append(position)
-    names = inspection.dataset.classes[:MAX_SAMPLED_CLASSES]
+    names = dict(enumerate(inspection.dataset.classes[:MAX_SAMPLED_CLASSES]))
+    if by_label[_NO_LABEL] and len(names) < MAX_SAMPLED_CLASSES:
+        names[_NO_LABEL] = "no label"
     num_each = min(MAX_SAMPLES, room // max(1, len(names)))
     samples = []
-    for label, name in enumerate(names):
+    for label, name in names.items():
         found = by_label[label]
         taken = min(num_each, len(found))
         samples.append(Sample(name, len(found), [found[n * len(found) // taken] for n in range(taken)]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.parsers import expat
 
 from resnet_cli.data.sources.annotations.items import Annotation, class_names_of, labeled, split_text
@@ -78,9 +78,10 @@ class _Parsed:
         """The image of a file of Pascal VOC; of a class with difficult objects only, it is not known."""
         sure = class_names_of(name for name, is_difficult in self.objects if not is_difficult)
         unknown = tuple(name for name in class_names_of(name for name, _ in self.objects) if name not in sure)
-        return Annotation(
-            self.file_name or stem, num_shapes=self.num_objects, objects=sure, unknown=unknown, empty="negative"
-        )
+        # The file is called like its image, also where the image was renamed after it was annotated.
+        named = PurePosixPath(self.file_name.replace("\\", "/"))
+        image = self.file_name if named.stem == stem else stem + named.suffix
+        return Annotation(image, num_shapes=self.num_objects, objects=sure, unknown=unknown, empty="negative")
 
 
 def read_xml(path: Path) -> tuple[str, list[Annotation]] | None:
