@@ -59,8 +59,8 @@ class Objective(abc.ABC):
         """The metrics of a validation split from probabilities [n x k], on the CPU."""
 
     @abc.abstractmethod
-    def count_right(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Number of images in a training batch whose prediction is right; 0 where the task does not count them.
+    def count(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What is counted in every training batch, so that :meth:`train_metrics` can be computed from the sums.
 
         Args:
             logits: Logits [b x k].
@@ -68,8 +68,14 @@ class Objective(abc.ABC):
         """
 
     @abc.abstractmethod
-    def train_score(self, num_right: float, num_images: float) -> float | None:
-        """The score over an epoch's images as seen in training, from :meth:`count_right`."""
+    def train_metrics(self, loss_sum: float, count: float, num_images: float) -> tuple[float, float | None]:
+        """Mean loss and score over an epoch's images as seen in training.
+
+        Args:
+            loss_sum: Sum over the images of the training loss.
+            count: Sum of :meth:`count`.
+            num_images: Number of images.
+        """
 
 
 def loss_and_top1(probs: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -103,13 +109,13 @@ class SingleLabelObjective(Objective):
         fitted_loss, _ = loss_and_top1(torch.softmax(logits / temperature, dim=1), targets)
         return Validation(*loss_and_top1(probs, targets), fitted_loss)
 
-    def count_right(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def count(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Images whose most probable class is that of the target."""
         return (logits.argmax(dim=1) == (targets if targets.ndim == 1 else targets.argmax(dim=1))).sum()
 
-    def train_score(self, num_right: float, num_images: float) -> float:
-        """Top-1."""
-        return num_right / num_images
+    def train_metrics(self, loss_sum: float, count: float, num_images: float) -> tuple[float, float]:
+        """Mean over the images, and top-1."""
+        return loss_sum / num_images, count / num_images
 
 
 class MultiLabelObjective(Objective):
@@ -137,13 +143,13 @@ class MultiLabelObjective(Objective):
         fitted_loss, _ = self.loss_and_score(torch.sigmoid(scale * logits + shift), targets)
         return Validation(*self.loss_and_score(probs, targets), fitted_loss)
 
-    def count_right(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Does not count: mAP is no sum over images."""
-        return logits.new_zeros(())
+    def count(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Known values, over which the training loss is a sum."""
+        return (targets >= 0).sum()
 
-    def train_score(self, num_right: float, num_images: float) -> None:
-        """Does not exist."""
-        return None
+    def train_metrics(self, loss_sum: float, count: float, num_images: float) -> tuple[float, None]:
+        """Mean over the known values; mAP is no sum over images."""
+        return loss_sum / max(count, 1), None
 
 
 OBJECTIVES: Mapping[TaskName, Objective] = {

@@ -182,7 +182,7 @@ class _Trainer:
             self.train_state,
             self.task.loss,
             self.compute,
-            count_right=self.task.objective.count_right,
+            count=self.task.objective.count,
             seed=self.options.seed,
             clip_grad=self.options.clip_grad,
             on_event=self.on_event,
@@ -241,7 +241,8 @@ class _Trainer:
         train_state, options, state = self.train_state, self.options, self.train_state.counters
         if options.average_from is not None and train_state.average is not None and state.epoch >= options.average_from:
             train_state.average.update(train_state.network)
-        loss_sum, num_right, num_seen = train_state.sums.tolist()
+        objective = self.task.objective
+        train_loss, train_score = objective.train_metrics(*train_state.sums.tolist())
         with train_state.averaged():
             validation_began = time.perf_counter()
             val = self.task.validate()
@@ -250,13 +251,12 @@ class _Trainer:
             _check_finite(
                 0.0 if math.isfinite(val.loss) else 1.0, val.loss, f"in the validation of epoch {state.epoch}"
             )
-            objective = self.task.objective
             record = EpochRecord.of(
                 objective.task.score,
-                objective.train_score(num_right, num_seen),
+                train_score,
                 val.score,
                 epoch=state.epoch,
-                train_loss=loss_sum / num_seen,
+                train_loss=train_loss,
                 val_loss=val.loss,
                 val_fitted_loss=val.fitted_loss,
                 lr=lr,

@@ -39,7 +39,7 @@ def find_lr(train_state: TrainState, task: TrainingTask, *, compute: Compute) ->
     reference = max(
         peak for peak, group in zip(peaks, train_state.optimizer.param_groups, strict=True) if group["name"] != "fc"
     )
-    taker = StepTaker(train_state, task.loss, compute, count_right=task.objective.count_right)
+    taker = StepTaker(train_state, task.loss, compute, count=task.objective.count)
     task.set_train_mode(1)
     smoothed, best, best_lr = 0.0, math.inf, 0.0
     try:

@@ -60,7 +60,7 @@ class TrainState:
         self._scaler: torch.amp.GradScaler | None = None
         self._scaler_values: dict[str, Any] = {}
         device = next(network.parameters()).device
-        #: Sums over the current epoch: loss x images, correct predictions, images.
+        #: Sums over the current epoch: loss x images, what the objective counts, images.
         self.sums = torch.zeros(3, device=device)
         self.statistics = _pool_statistics(network)
 

@@ -42,7 +42,7 @@ class StepTaker:
         train_state: State that each step changes.
         loss: (logits float32 [b x k], targets) -> mean loss.
         compute: Device and precision.
-        count_right: (logits [b x k], targets) -> number of correct predictions.
+        count: (logits [b x k], targets) -> what is counted, from an objective.
         seed: Random seed of dropout.
         clip_grad: Maximum norm of the gradient; None for no clipping.
         on_event: Called when a batch does not fit into memory.
@@ -56,7 +56,7 @@ class StepTaker:
         loss: Callable[[Tensor, Tensor], Tensor],
         compute: Compute,
         *,
-        count_right: Callable[[Tensor, Tensor], Tensor] = OBJECTIVES["single-label"].count_right,
+        count: Callable[[Tensor, Tensor], Tensor] = OBJECTIVES["single-label"].count,
         seed: int = 0,
         clip_grad: float | None = None,
         on_event: OnEvent = ignore,
@@ -65,7 +65,7 @@ class StepTaker:
     ) -> None:
         self._tuner = tuner or ThreadTuner(is_fixed=True)
         self._train_state, self._loss, self._compute = train_state, loss, compute
-        self._count_right = count_right
+        self._count = count
         self._seed, self._clip_grad, self._on_event, self._distributed = seed, clip_grad, on_event, distributed
         self._scaler = train_state.scaler(compute.type, enabled=compute.precision == "fp16")
 
@@ -109,7 +109,7 @@ class StepTaker:
             return self._forward_backward(batch)
 
     def _forward_backward(self, batch: Batch) -> Tensor:
-        """Computes the gradients; returns this process's share of the mean loss, correct predictions and images."""
+        """Computes the gradients; returns this process's share of the mean loss, what is counted, and images."""
         train_state, optimizer = self._train_state, self._train_state.optimizer
         # Dropout is a function of (seed, step): nothing else uses this generator during a step. The CPU generator
         # uses only 32 bits of the seed.
@@ -125,8 +125,8 @@ class StepTaker:
                 # The mean over all images of the step, whatever the size of the micro-batches.
                 loss = self._loss(logits.float(), targets) * (len(inputs) / batch.num_images)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            num_right = self._count_right(logits.detach(), targets)
-            seen += torch.stack([loss.detach(), num_right, torch.full_like(loss, len(inputs))])
+            counted = self._count(logits.detach(), targets)
+            seen += torch.stack([loss.detach(), counted, torch.full_like(loss, len(inputs))])
         return seen
 
     def _clip_and_step(self, seen: Tensor, num_images: int, statistics: Tensor) -> tuple[Tensor, Tensor]:
