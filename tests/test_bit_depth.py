@@ -160,7 +160,7 @@ class Brightness(MeanColours):
 
 
 def test_predictions_use_the_range_of_the_model(tmp_path: Path) -> None:
-    items = [Item(f"{level}", write(tmp_path / f"{level}.png", level)) for level in (0.25, 0.75)]
+    items = [Item(f"{level}", write(tmp_path / f"{level}.png", level), (0,)) for level in (0.25, 0.75)]
     predictor = Brightness()
     assert [one.prediction.label for one in predict(predictor, items)] == ["green", "green"]
     predictor.preprocess = Preprocess(resize_size=8, crop_size=8, bit_depth=12)
@@ -226,7 +226,8 @@ def test_a_card_tells_other_programs_how_to_scale_sixteen_bit_images(
     bit_depth: int | None, divisor: int | None
 ) -> None:
     preprocess = {"crop_size": 224, **({"bit_depth": bit_depth} if bit_depth else {})}
-    metadata = SimpleNamespace(preprocess=preprocess, classes=CLASSES, input_kind="tensor", most_novel=None)
+    values: Any = {"preprocess": preprocess, "classes": CLASSES, "input_kind": "tensor", "most_novel": None}
+    metadata = SimpleNamespace(task="single-label", **values)
     exported: Any = SimpleNamespace(metadata=metadata, format="onnx", repo="me/model", files=["model.onnx"])
     text = card._how_to_use(exported)
     assert ("16-bit images" in text) is (bit_depth is not None)
