@@ -15,6 +15,7 @@ from support.running import COMPUTE
 from resnet_cli.cli.evaluate import show_study
 from resnet_cli.cli.study_tables import curve_sentence
 from resnet_cli.commands.studies import study_labels, study_learning_curve, study_robustness
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.opening import open_dataset
@@ -155,6 +156,43 @@ def test_robustness_prints_a_row_a_kind(model: Model, photos: Dataset, capsys: p
     assert found["num_images"] == 4 and len(found["kinds"]) == 7 and len(found["kinds"][0]["strengths"]) == 5
     shown(study_robustness, model, items, COMPUTE, name=photos.name, max_images=4, quiet=True)
     assert capsys.readouterr().out.strip() == f"{100 * found['mean_top1']:.1f} %"
+
+
+def test_studies_of_several_labels_speak_of_map_and_of_missing_labels(
+    narrow: None, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "NUM_DRAWS", 2)
+    model = narrow_model(("ant", "bee"), Preprocess(resize_size=16, crop_size=16))
+    model = dataclasses.replace(model, task="multi-label")
+    labels: list[tuple[int, ...]] = [(), (0,), (1,), (0, 1)]
+    items = []
+    for at in range(48):
+        Image.fromarray(noise(at)).save(here / f"{at}.png")
+        split: Any = ("train", "train", "val", "test")[at // 4 % 4]
+        unknown = (0,) if at == 0 else ()
+        items.append(Item(f"{at}.png", here / f"{at}.png", labels[at % 4], split, unknown=unknown))
+    data = Dataset("insects", "insects", ("ant", "bee"), tuple(items), task="multi-label")
+    shown(study_learning_curve, model, data, COMPUTE)
+    printed = capsys.readouterr().out
+    assert "mAP" in printed and "top-1" not in printed and "200 more images" in printed
+    shown(study_labels, model, data, COMPUTE, suggest_unknown=True)
+    printed = capsys.readouterr().out
+    assert "Of 95 values (a class of an image), about" in printed and "Unknown values" in printed
+    assert "resnet-cli finetune insects-labels.csv --multi-label" in " ".join(printed.split())
+    again = open_dataset(str(here / "insects-labels.csv"), DataConfig(multi_label=True))
+    assert again.task == "multi-label" and sum(len(item.unknown) for item in again.items) == 1
+    (here / "insects-labels.csv").unlink()
+    (here / "insects-labels.html").unlink()
+    shown(study_labels, model, data, COMPUTE, as_json=True)
+    audit = json.loads(capsys.readouterr().out)["label_audit"]
+    assert {"num_missing", "num_wrong", "per_class", "likely_wrong", "unknown"} < set(audit) and not audit["unknown"]
+    with pytest.raises(ConfigError, match="all values of insects are known"):
+        known = dataclasses.replace(data, items=data.items[1:])
+        study_labels(model, known, COMPUTE, suggest_unknown=True, out=here / "x.csv")
+    shown(study_robustness, model, data.split("test"), COMPUTE, name="insects, test")
+    printed = capsys.readouterr().out
+    assert "mAP in % on corrupted images (12 images)" in printed and "mean mAP lost" in printed
+    assert "accuracy" not in printed and "Most sensitive to" in printed
 
 
 def test_a_frozen_backbone_judges_and_a_trained_one_gives_way_to_where_it_came_from(

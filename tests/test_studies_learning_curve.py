@@ -5,13 +5,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from resnet_cli.errors import DataError
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.studies import learning_curve as curves
+from resnet_cli.studies.head_errors import MapErrors
 from resnet_cli.studies.learning_curve import TWICE, learning_curve
 from resnet_cli.studies.power_law import EXPONENTS, fit_power_law
 from resnet_cli.studies.subsets import MAX_IMAGES, nested_order, part_sizes
+from resnet_cli.task import UNKNOWN
 
 SIZES = [50, 100, 200, 400, 800, 1600]
 
@@ -134,3 +137,45 @@ def test_subsets_of_multi_label_data_keep_the_share_of_each_label() -> None:
     for size in (50, 100, 200):
         assert np.allclose(targets[order[:size]].mean(axis=0), targets.mean(axis=0), atol=1.5 / size + 0.01)
     assert targets[order[:6]].any(axis=0).all()
+
+
+def label_blobs(num: int, *, spread: float = 1.5, seed: int = 0) -> Rows:
+    """Features of ``num`` images with any of three labels: a direction for each label, and noise."""
+    directions = np.random.default_rng(42).normal(0, 1, (3, 16))
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((num, 3)) < 0.4).astype(np.int8)
+    features = (targets @ directions + rng.normal(0, spread, (num, 16))).astype(np.float32)
+    targets[rng.random(targets.shape) < 0.05] = UNKNOWN
+    return torch.from_numpy(features), torch.from_numpy(targets)
+
+
+def test_a_curve_of_several_labels_is_that_of_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "NUM_DRAWS", 2)
+    train, val, test = label_blobs(200), label_blobs(60, seed=1), label_blobs(150, seed=2)
+    curve = learning_curve(train, val, test, 3, task="multi-label")
+    assert [step.num_images for step in curve.steps][-1] == 200 and curve.score_name == "mAP"
+    assert curve.steps[0].error.value > curve.steps[-1].error.value
+    assert curve.twice.score.low <= curve.twice.score.value <= curve.twice.score.high <= 1
+    found = curve.to_dict()
+    assert "map" in found["steps"][0] and "map" in found["forecasts"][0] and "top1" not in str(found)
+    assert "300 more images" in {one["name"] for one in found["forecasts"]}
+
+
+def test_resampled_errors_of_several_labels_are_scikit_learns() -> None:
+    targets = label_blobs(40)[1]
+    probs = torch.from_numpy(np.random.default_rng(3).random((40, 3)).astype(np.float32).round(1))
+    errors = MapErrors(targets)
+    errors.add(probs)
+    counts = np.random.default_rng(4).multinomial(40, np.full(40, 1 / 40), size=5)
+    found = errors.resample(np.concatenate([np.ones((1, 40), dtype=np.int64), counts]))
+    assert found[0, 0] == pytest.approx(errors.mean) and errors.each[0] == errors.mean
+    for row, count in zip(found[1:, 0], counts, strict=True):
+        again = np.repeat(np.arange(40), count)
+        values, scores = targets.numpy()[again], probs.numpy()[again]
+        known = [values[:, label] != UNKNOWN for label in range(3)]
+        areas = [
+            average_precision_score(values[is_known, at], scores[is_known, at]) for at, is_known in enumerate(known)
+        ]
+        assert row == pytest.approx(1 - np.mean(areas), abs=1e-6)
+    with pytest.raises(DataError, match="mAP is not defined on 40 images"):
+        MapErrors(torch.ones_like(targets)).add(probs)

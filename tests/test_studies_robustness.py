@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from sklearn.metrics import average_precision_score
 from support.narrow_network import narrow_model
 from support.running import COMPUTE
 
@@ -16,7 +18,7 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.studies.corruptions import KINDS, NUM_STRENGTHS, Kind
 from resnet_cli.studies.robustness import draw_items, robustness, working_size
-from resnet_cli.studies.robustness_scores import summarize
+from resnet_cli.studies.robustness_scores import NUM_VARIANTS, RESULTS, summarize
 from resnet_cli.system.paths import features_dir
 
 pytest_plugins = ["support.narrow_network"]
@@ -138,3 +140,30 @@ def test_an_unreadable_image_is_named(model: Model, tmp_path: Path) -> None:
     bad.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.jpg"):
         robustness(model, [Item("bad.jpg", bad)], COMPUTE)
+
+
+def test_map_and_its_drops_are_paired_over_the_corruptions() -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((40, 3)) < 0.4).astype(np.int8)
+    targets[rng.random(targets.shape) < 0.1] = -1
+    probs = (0.5 * (targets == 1) + rng.random((40, 3)))[:, None].repeat(NUM_VARIANTS, axis=1).astype(np.float32)
+    probs[:, -NUM_STRENGTHS:] = rng.random((40, NUM_STRENGTHS, 3))
+    results = RESULTS["multi-label"](40)
+    for rows in (slice(0, 25), slice(25, 40)):
+        results.add(torch.from_numpy(probs[rows]), targets[rows])
+    found = results.summarize(90)
+    areas = [
+        average_precision_score(targets[targets[:, at] >= 0, at], probs[targets[:, at] >= 0, 0, at]) for at in range(3)
+    ]
+    assert found.clean.value == pytest.approx(np.mean(areas)) and found.score_name == "mAP"
+    assert (found.num_images, found.num_available) == (40, 90)
+    for kind in found.kinds[:-1]:
+        assert kind.mean_score == pytest.approx(found.clean.value) and kind.drop.value == pytest.approx(0)
+        assert all(cell.drop.low <= 0 <= cell.drop.high for cell in kind.cells)
+    assert found.kinds[-1].drop.value == pytest.approx(found.clean.value - found.kinds[-1].mean_score)
+    written = found.to_dict()
+    assert "map" in written and "mean_map" in written["kinds"][0] and "top1" not in str(written)
+    nothing = RESULTS["multi-label"](1)
+    nothing.add(torch.from_numpy(probs[:1]), np.ones((1, 3), dtype=np.int8))
+    with pytest.raises(DataError, match="mAP is not defined on 1 images"):
+        nothing.summarize(1)

@@ -16,6 +16,7 @@ from PIL import Image
 from support.html_page import Page, assert_self_contained
 from torch import Tensor
 
+from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError
@@ -146,12 +147,12 @@ def test_the_table_is_a_data_set_with_the_same_values(tmp_path: Path, has_unknow
     first = next(csv.DictReader(io.StringIO(text)))
     assert first["image"] == "4.png"
     if has_unknown:
-        assert first["suggestions"] == "add fox, remove cat"
+        assert first["suggestions"] == '["add fox", "remove cat"]'
     else:
         assert (first["rank"], first["suggested"]) == ("1", '["dog;puppy", "fox"]')
         assert (first["missing"], first["wrong"]) == ("fox", "cat")
     (tmp_path / "labels.csv").write_text(text)
-    again = open_dataset(str(tmp_path / "labels.csv"))
+    again = open_dataset(str(tmp_path / "labels.csv"), DataConfig(multi_label=has_unknown))
     assert again.task == "multi-label" and set(again.classes) == set(CLASSES)
     names = {
         Path(item.name).name: ({again.classes[at] for at in item.labels}, len(item.unknown), item.split)

@@ -13,12 +13,14 @@ from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from resnet_cli.commands.study_results import AuditResult, StudyResult
     from resnet_cli.data.dataset import Item
     from resnet_cli.studies.label_audit import LabelAudit
     from resnet_cli.studies.learning_curve import LearningCurve
     from resnet_cli.studies.robustness_scores import Robustness
-    from resnet_cli.studies.value_audit import ValueAudit
+    from resnet_cli.studies.value_audit import Suspect, ValueAudit
 
 #: Most rows in a table of images, and in other tables; JSON and the written files have all.
 MAX_ROWS, MAX_FEW = 20, 5
@@ -138,23 +140,33 @@ def audit_sentence(audit: LabelAudit) -> str:
 def value_blocks(audit: ValueAudit, items: Sequence[Item]) -> list[RenderableType]:
     """The estimates, the worst values, and the number of suspects per class."""
     blocks: list[RenderableType] = [Text(value_sentence(audit)), Text()]
-    suspects = [*audit.suspects, *audit.unknown]
-    if not suspects:
-        return blocks[:1]
-    table = plain_table("Likely missing or wrong, the worst first", "image", "labels", "suggestion", ">prob")
+    tables = (
+        ("Likely missing or wrong, the worst first", audit.suspects, ("remove", "add")),
+        ("Unknown values, the most certain first", audit.unknown, ("probably not", "probably")),
+    )
+    for title, suspects, words in tables:
+        if suspects:
+            blocks.append(_suspects_table(title, audit, suspects, items, words))
+    if audit.by_class:
+        by_class = plain_table("By class", "class", ">likely missing", ">likely wrong")
+        for label, missing, wrong in audit.by_class[:MAX_ROWS]:
+            by_class.add_row(_name(audit.classes[label]), f"{missing:,}", f"{wrong:,}")
+        blocks.append(by_class)
+    return blocks
+
+
+def _suspects_table(
+    title: str, audit: ValueAudit, suspects: Sequence[Suspect], items: Sequence[Item], words: tuple[str, str]
+) -> Table:
+    table = plain_table(title, "image", "labels", "suggestion", ">prob")
     for one in suspects[:MAX_ROWS]:
         labels = ", ".join(audit.classes[label] for label in items[one.image].labels) or "none"
-        action = f"{'add' if one.suggested else 'remove'} {audit.classes[one.label]}"
-        if one.kind == "unknown":
-            action = f"{audit.classes[one.label]}: {'yes' if one.suggested else 'no'} (unknown)"
-        table.add_row(_name(items[one.image].name), _name(labels), _name(action), percent(one.prob))
+        suggestion = f"{words[one.suggested]} {audit.classes[one.label]}"
+        table.add_row(_name(items[one.image].name), _name(labels), _name(suggestion), percent(one.prob))
     table.caption = "prob: probability that the image has the label"
     if len(suspects) > MAX_ROWS:
         table.caption += f"; the first {MAX_ROWS} of {len(suspects):,}; the written files and --json have more"
-    by_class = plain_table("By class", "class", ">likely missing", ">likely wrong")
-    for label, missing, wrong in audit.by_class[:MAX_ROWS]:
-        by_class.add_row(_name(audit.classes[label]), f"{missing:,}", f"{wrong:,}")
-    return [*blocks, table, *([by_class] if audit.by_class else [])]
+    return table
 
 
 def value_sentence(audit: ValueAudit) -> str:

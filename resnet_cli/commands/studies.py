@@ -207,7 +207,8 @@ def study_labels(
     write_text(sheet, page)
     next_step = "the same as a table"
     if has_files:
-        next_step = f"correct {kind.column}, then: resnet-cli finetune {shlex.quote(str(table))}"
+        flag = " --multi-label" if any(item.unknown for item in dataset.items) else ""
+        next_step = f"correct {kind.column}, then: resnet-cli finetune {shlex.quote(str(table))}{flag}"
     return AuditResult(str(model.path), dataset.name, note, audit, tuple(items), table, sheet, next_step)
 
 

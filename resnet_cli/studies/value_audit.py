@@ -254,7 +254,8 @@ def _estimate(certainty: NDArray[np.float32], is_contradicted: NDArray[np.bool_]
         is_contradicted: Whether the value is of this kind, so that a certain prediction contradicts it, [m].
     """
     num_others = int((~is_contradicted).sum())
-    num = min(len(certainty), max(MIN_SUREST, round(SUREST_SHARE * num_others)))
+    # At most half of those that have the other value: the rest is not certain, even if the heads are good.
+    num = max(1, min(num_others // 2, max(MIN_SUREST, round(SUREST_SHARE * num_others))))
     surest = np.argsort(-certainty, kind="stable")[:num]
     share = wilson(int(is_contradicted[surest].sum()), num)
     most = len(certainty) - num_others

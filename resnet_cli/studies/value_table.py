@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ def value_table(audit: ValueAudit, items: Sequence[Item], others: Sequence[Item]
     Columns: ``image,labels,split,group``, which finetune reads, then ``suggested`` (all labels after the suggestions),
     ``missing`` and ``wrong`` (the labels that they add and remove), ``least_prob`` (the lowest probability of a given
     value) and ``rank`` (1 is the worst; only images with suggestions have a rank). If values are unknown, ``labels`` is
-    replaced by one column per class, with 1, 0, or nothing for an unknown value, and the suggestions are in words.
+    replaced by one column per class, with 1, 0, or nothing for an unknown value, and the suggestions are words in a
+    list; ``finetune`` then needs ``--multi-label``.
 
     Args:
         audit: Result for the items.
@@ -90,7 +92,8 @@ def _in_words(audit: ValueAudit, suspects: Sequence[Suspect]) -> str:
         for one in suspects
         if one.given == UNKNOWN
     ]
-    return ", ".join([*known, *answers])
+    # As a list, which is never taken for a column of labels beside those of the classes.
+    return json.dumps([*known, *answers], ensure_ascii=False)
 
 
 def _names(item: Item, classes: Sequence[str]) -> list[str]:
