@@ -531,3 +531,23 @@ def test_strange_lists_of_labels_end_in_an_error_or_a_data_set(tmp_path: Path, v
                 opened(path, multi_label=multi_label)
             except DataError as error:
                 assert error.message
+
+
+@pytest.mark.parametrize("flag", [False, True])
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo"])
+def test_labels_of_images_count_for_more_than_their_boxes(tmp_path: Path, kind: str, flag: bool) -> None:
+    """A run that recorded several labels is opened with the flag, and must find the same."""
+    put_images(tmp_path, dict.fromkeys(SETS, ""))
+    rows = [f"{name},{'|'.join(labels or ())}\n" for name, labels in SETS.items()]
+    written(tmp_path / "tags.csv", "image,labels\n" + "".join(rows))
+    for number, name in enumerate(SETS):
+        if kind == "voc":
+            voc(tmp_path, Path(name).stem, ("wheel", 0), ("door", 0))
+        if kind == "yolo":
+            written(tmp_path / f"{Path(name).stem}.txt", f"{number} .5 .5 .1 .1\n9 .5 .5 .1 .1\n")
+    if kind == "coco":
+        images = [{"id": number, "file_name": name} for number, name in enumerate(SETS)]
+        boxes = [{"image_id": n % 4, "category_id": n // 4, "bbox": [0, 0, 1, 1]} for n in range(8)]
+        categories = [{"id": 0, "name": "wheel"}, {"id": 1, "name": "door"}]
+        written(tmp_path / "boxes.json", {"images": images, "annotations": boxes, "categories": categories})
+    assert sets_of(opened(tmp_path, multi_label=flag)) == dict(SETS)

@@ -39,11 +39,13 @@ class Listed(NamedTuple):
         rows: One row per image.
         notes: Observations for the user.
         are_sets: Whether images may have several labels or none.
+        are_objects: Whether the labels are the classes of boxes and outlines.
     """
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
     are_sets: bool = False
+    are_objects: bool = False
 
 
 def rows_of(annotated: Annotated, options: DataConfig, locator: Locator) -> Listed:
@@ -137,15 +139,13 @@ def _labeled_rows(annotated: Annotated, annotations: Sequence[Annotation], optio
             hint="write a map of each image to the name of its class",
         )
     rows = [_row(path, number, one, options) for number, one in enumerate(annotations, 1)]
-    if num_shaped and any(map(_names_objects, annotations)):
+    are_objects = num_shaped > 0 and any(map(_names_objects, annotations))
+    if are_objects:
         have = "image has" if num_shaped == 1 else "images have"
-        what = (
-            "the labels are the classes of an image's objects"
-            if _has_lists(annotations)
-            else ("their category is the label of the image")
-        )
+        several, one = "the labels are the classes of an image's objects", "their category is the label of the image"
+        what = several if _has_lists(annotations) else one
         notes.append(f"{path.name}: {num_shaped:,} {have} boxes or outlines; {what}")
-    return Listed(rows, tuple(notes), options.multi_label or _has_lists(annotations))
+    return Listed(rows, tuple(notes), options.multi_label or _has_lists(annotations), are_objects)
 
 
 def _names_objects(one: Annotation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -26,6 +27,7 @@ from resnet_cli.data.sources.rows.labeled_rows import read_rows
 from resnet_cli.data.sources.rows.references import NUM_TRIED, Locator, direct_path, sample
 from resnet_cli.data.sources.rows.row import Row, RowFile
 from resnet_cli.data.sources.survey import Folder, Survey
+from resnet_cli.data.sources.tables.reader import read_tables
 from resnet_cli.errors import DataError, ResnetCliError
 from resnet_cli.images import EXTENSIONS, is_image_name
 from resnet_cli.text import counted, first_of
@@ -61,9 +63,14 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
     if not candidates:
         problem = None if has_class_folders(survey) else detection_set(survey)
         if problem and options.multi_label:
-            return read_yolo(survey, options)
+            return _tables_instead(survey, options) or read_yolo(survey, options)
         survey.refusals.extend([problem] if problem else [])
         return None
+    if options.multi_label:
+        of_images = [candidate for candidate in candidates if not candidate.listed.are_objects]
+        if not of_images and (reading := _tables_instead(survey, options)):
+            return reading
+        candidates = of_images or candidates
     try:
         chosen, notes = choose(candidates, survey)
     except DataError as error:
@@ -77,6 +84,13 @@ def read_annotations(survey: Survey, options: DataConfig) -> Reading | None:
             survey.refusals.append(_not_used(decided))
         return None
     return _reading(chosen, survey, options, [*notes, *note_about_folders(chosen, survey)])
+
+
+def _tables_instead(survey: Survey, options: DataConfig) -> Reading | None:
+    """The tables that label images of a folder, which say more than the classes of objects."""
+    with contextlib.suppress(DataError):
+        return read_tables(survey, options)
+    return None
 
 
 def _read_given(path: Path, survey: Survey, options: DataConfig) -> Reading | None:
