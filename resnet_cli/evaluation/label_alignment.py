@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.errors import DataError
 from resnet_cli.runs import Known
@@ -29,12 +27,7 @@ def align(dataset: Dataset, model: Known) -> tuple[Item, ...]:
             f"{dataset.name} has any number of labels per image, and the model gives exactly one",
             hint="evaluate a multi-label model: resnet-cli finetune DATA trains one on such data",
         )
-    items = dataset.relabel(model.classes).items
-    missing = missing_classes(dataset, model)
-    if missing:
-        unknown = tuple(model.classes.index(name) for name in missing)
-        items = tuple(dataclasses.replace(item, unknown=(*item.unknown, *unknown)) for item in items)
-    return items
+    return dataset.relabel(model.classes).items
 
 
 def missing_classes(dataset: Dataset, model: Known) -> list[str]:
