@@ -103,12 +103,10 @@ def fixed_sequences(
     """
     found: tuple[int, float] | None = None
     for sequence in sequences:
-        for num_kept in sequence.tolist():
-            bound = error_bound(int(wrong[num_kept - 1]), num_kept, START_DOUBT)
-            if bound > target_error:
-                break
-            if found is None or num_kept > found[0]:
-                found = num_kept, bound
+        bounds = error_bounds(wrong[sequence - 1], sequence, START_DOUBT)
+        num_passed = int(np.argmax(np.append(bounds > target_error, True)))
+        if num_passed and (found is None or sequence[num_passed - 1] > found[0]):
+            found = int(sequence[num_passed - 1]), float(bounds[num_passed - 1])
     return found
 
 
@@ -133,6 +131,12 @@ def error_bound(num_wrong: int, num: int, doubt: float) -> float:
         num: Number of predictions, at least 1.
         doubt: Probability that the bound does not hold.
     """
+    return float(error_bounds(np.array([num_wrong]), np.array([num]), doubt)[0])
+
+
+def error_bounds(num_wrong: NDArray[np.int64], num: NDArray[np.int64], doubt: float) -> NDArray[np.float64]:
+    """:func:`error_bound` of several shares, [n]."""
     from scipy.stats import beta
 
-    return 1.0 if num_wrong == num else float(beta.ppf(1 - doubt, num_wrong + 1, num - num_wrong))
+    bounds = beta.ppf(1 - doubt, num_wrong + 1, np.maximum(num - num_wrong, 1))
+    return np.where(num_wrong == num, 1.0, bounds)
