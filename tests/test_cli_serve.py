@@ -118,8 +118,11 @@ def test_topk_and_explain_are_asked_for(server: Server) -> None:
     head, _, data = answer["explanation"].partition(",")
     assert head == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (32, 32)
-    assert post(server, FILES[0]).json["predictions"][0]["explanation"] is None
-    for query in ("?topk=0", "?topk=-1", "?topk=x", "?explain=maybe", "?top=3"):
+    plain = post(server, FILES[0]).json["predictions"][0]
+    assert plain["explanation"] is None and "all_probs" not in plain
+    (answer,) = post(server, FILES[0], query="?topk=1&all_probs=true").json["predictions"]
+    assert answer["all_probs"] == {share["label"]: share["prob"] for share in plain["topk"]}
+    for query in ("?topk=0", "?topk=-1", "?topk=x", "?explain=maybe", "?all_probs=2", "?top=3"):
         assert post(server, FILES[0], query=query).status == 400, query
 
 

@@ -226,6 +226,17 @@ def test_the_example_of_two_digits_predicts_the_same_with_and_without_resnet_cli
 
 
 @pytest.mark.slow
+def test_the_example_of_two_digits_learns_with_real_weights(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (weights,) = (assets / "weights").glob("*.safetensors")
+    monkeypatch.setattr(sys, "argv", ["two_digits.py", str(tmp_path / "pairs"), str(weights)])
+    runpy.run_path(str(ROOT / "examples" / "two_digits.py"), run_name="__main__")
+    found = re.search(r"mAP: ([\d.]+) %", capsys.readouterr().out)
+    assert found and float(found[1]) > 75
+
+
+@pytest.mark.slow
 def test_the_story_runs_as_a_script(tour: Path, stand_in: Path, make_folder: Callable[..., Path]) -> None:
     make_folder(dict.fromkeys(("cat", "deer", "dog", "horse"), 8), "four")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,14 @@ def test_a_response_has_the_labels_above_their_thresholds(server: Server, answer
 
 
 def test_the_description_and_the_metrics_are_those_of_the_task(server: Server, answers: list[dict[str, Any]]) -> None:
-    described = json.dumps(ask(server, "GET", "/openapi.json").json)
-    assert "LabelsAnswer" in described and "all_probs" in described and '"prob": {"anyOf"' not in described
+    described = ask(server, "GET", "/openapi.json").json
+    shares = described["components"]["schemas"]["LabelsAnswer"]["properties"]
+    assert all(set(answer) == set(shares) for answer in answers)
     assert 'resnet_cli_images_total{answer="none"}' in ask(server, "GET", "/metrics").data.decode()
-    assert "all_probs" in post(server, FILES[0], query="?all_probs=maybe").json["error"]["message"]
+    schemas = pytest.importorskip("jsonschema")
+    schema = {"$ref": "#/components/schemas/LabelsAnswers", "components": described["components"]}
+    for query in ("", "?explain=true&all_probs=true"):
+        schemas.validate(post(server, FILES[0], b"broken", query=query).json, schema)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
