@@ -470,11 +470,12 @@ def test_without_openpyxl_the_error_says_how_to_get_it(photos: Path, monkeypatch
 
 
 CELLS = ["id", "label", "im000", "im001.png", "photos/im002.png", "0", "1", "cat", "a b", "é", "", "train", "[1]", '"']
+CELLS += ["-1", "a b|cat", "['a' 'b']", "confidence"]
 
 
-@given(st.lists(st.lists(st.sampled_from(CELLS), max_size=4), max_size=6), st.sampled_from(",;\t|"))
+@given(st.lists(st.lists(st.sampled_from(CELLS), max_size=4), max_size=6), st.sampled_from(",;\t|"), st.booleans())
 def test_any_cells_are_a_data_set_or_one_of_our_errors(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[list[str]], delimiter: str
+    tmp_path_factory: pytest.TempPathFactory, cells: list[list[str]], delimiter: str, is_multi: bool
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "any cells"
     if not folder.exists():
@@ -482,7 +483,7 @@ def test_any_cells_are_a_data_set_or_one_of_our_errors(
     (folder / "t.csv").write_text("\n".join(delimiter.join(row) for row in cells), encoding="utf-8")
     for path in (folder / "t.csv", folder):
         try:
-            assert all(opened(path).classes)
+            assert all(open_dataset(str(path), DataConfig(multi_label=is_multi)).classes)
         except ResnetCliError as error:
             assert error.message
 
