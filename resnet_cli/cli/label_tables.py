@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_PAIRS = 8
 MAX_MISTAKE_ROWS = 10
 #: Columns that the numbers of a class take, and the fewest that its name is shortened to.
-NUMBERS_WIDTH = 67
+NUMBERS_WIDTH = 68
 MIN_NAME_WIDTH = 12
 #: Shares in the first table: name in JSON -> name shown.
 _SHARES = {
@@ -61,7 +61,13 @@ _NUMBERS = {
 
 def label_tables(scores: LabelEvaluation, target: LabelTarget | None = None, *, width: int) -> list[RenderableType]:
     """Metrics with intervals, calibration, classes, groups, wrong labels and the worst mistakes."""
-    blocks = [_figures(scores), *seen_table(scores), _calibration(scores), _classes(scores, width=width)]
+    blocks = [
+        _figures(scores),
+        *_remarks(scores),
+        *seen_table(scores),
+        _calibration(scores),
+        _classes(scores, width=width),
+    ]
     if scores.slices:
         blocks.append(_slices(scores))
     blocks += label_pairs_block(scores, width=width)
@@ -146,11 +152,10 @@ def _figures(scores: LabelEvaluation) -> Table:
     table.add_row("labels per image", f"{true:.2f}", f"{predicted:.2f} predicted")
     if scores.tta != "none":
         table.add_row("tta", scores.tta, "")
-    table.caption = "; ".join(_remarks(scores)) or None
     return table
 
 
-def _remarks(scores: LabelEvaluation) -> list[str]:
+def _remarks(scores: LabelEvaluation) -> list[RenderableType]:
     """What the reader must know about the images: negatives, unknown values, and few images."""
     notes = []
     if scores.map is None:
@@ -163,7 +168,8 @@ def _remarks(scores: LabelEvaluation) -> list[str]:
         notes.append(f"{counted(num, 'image')} without any known value")
     if scores.num_images < FEW_IMAGES:
         notes.append(f"{counted(scores.num_images, 'image')} are few: the intervals are wide")
-    return notes
+    # Beside a narrow table, a caption would take many lines.
+    return [Text("; ".join(notes), style="dim"), Text()] if notes else []
 
 
 def _number_span(interval: Interval | None) -> str:

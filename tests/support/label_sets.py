@@ -39,7 +39,7 @@ def labeled(
 
 
 def write_label_table(root: Path, *, per_split: int = 12) -> Path:
-    """Images with any of red, green and blue in a table with splits; one value of the test split is unknown.
+    """Images with any of red, green and blue in a table with splits; some are hard, and one value of test is unknown.
 
     Returns:
         The table, with a column for each class: 1 yes, 0 no, empty for unknown.
@@ -49,7 +49,9 @@ def write_label_table(root: Path, *, per_split: int = 12) -> Path:
     for split in ("train", "val", "test"):
         for index in range(per_split):
             has = rng.random(3) < (0.5, 0.4, 0.4)
-            pixels = np.clip(60 + 130 * has + rng.normal(0, 25, (24, 20, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(60 + 130 * has + rng.normal(0, 50, 3) + rng.normal(0, 25, (24, 20, 3)), 0, 255).astype(
+                np.uint8
+            )
             name = f"{split}/{index}.png"
             (root / split).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(root / name)
