@@ -166,5 +166,5 @@ def test_several_models_are_compared_by_map_and_seen_images_scored_apart() -> No
     assert (one["difference"], one["p_value"], one["is_distinguishable"]) == (0, 1, False)
     rows = (line.split(",") for line in Path("lights/labels.csv").read_text().splitlines())
     Path("lights/plain.csv").write_text("\n".join(",".join([name, *cells]) for name, _, *cells in rows))
-    seen = evaluated("run", "lights/plain.csv", "--seen", "separate")["seen"]
+    seen = evaluated("run", "lights/plain.csv", "--split", "all", "--seen", "separate")["seen"]
     assert seen["scores"]["num_images"] > 0 and 0 <= seen["scores"]["map"] <= 1
