@@ -130,7 +130,9 @@ def fit_label_path(
             with memory_errors_named(len(train[0])):
                 weights, logits = problem.fit(torch.from_numpy(classes), torch.from_numpy(l2[classes]).float())
                 val_logits = batched_lbfgs.logits_of(val_inputs, weights)
-            path.compare(classes, l2[classes], weights.cpu(), logits.numpy(force=True), val_logits.numpy(force=True))
+            path.compare(
+                classes, l2[classes], weights.cpu(), logits.T.numpy(force=True), val_logits.T.numpy(force=True)
+            )
         yield path.candidate(float(l2.min()), problem.mean, problem.std, time.perf_counter() - began)
         if path.is_over:
             return
@@ -151,12 +153,13 @@ class _Problem:
         device: str,
         tuner: ThreadTuner | None,
     ) -> None:
-        self._targets = train[1].to(device)
+        # One row per class.
+        self._targets = train[1].to(device).T.contiguous()
         # One copy, modified in place, as for one label per image.
         self._inputs = train[0].to(device, torch.float32, copy=True)
         self.mean, self.std = standardization(self._inputs)
         self._inputs.sub_(self.mean).div_(self.std)
-        num_classes = self._targets.shape[1]
+        num_classes = len(self._targets)
         ratios = torch.ones(2, num_classes) if value_weights is None else value_weights.float()
         self._value_weights = ratios.to(device)
         self._label_smoothing = label_smoothing
@@ -170,12 +173,12 @@ class _Problem:
         return standardized(features, self.mean, self.std)
 
     def fit(self, classes: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
-        """Fits m classes with penalties [m]; returns their weights [m x 2049] and training logits [n x m]."""
+        """Fits m classes with penalties [m]; returns their weights [m x 2049] and training logits [m x n]."""
         classes, l2 = classes.to(self._inputs.device), l2.to(self._inputs.device)
-        targets, (of_no, of_yes) = self._targets[:, classes], self._value_weights[:, classes]
+        targets, (of_no, of_yes) = self._targets[classes], self._value_weights[:, classes, None]
         is_yes = targets == 1
         shares = torch.where(is_yes, of_yes, of_no) * (targets >= 0)
-        shares /= shares.sum(dim=0).clamp_min(torch.finfo(torch.float32).tiny)
+        shares /= shares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         aims = is_yes * (1 - self._label_smoothing) + self._label_smoothing / 2
         weights = self._weights[classes]
         with self._tuner.held():
