@@ -263,6 +263,15 @@ def test_boxes_label_images_if_the_user_says_so(boxes: Path) -> None:
     assert any("3 images have boxes" in note for note in dataset.notes)
 
 
+def test_categories_that_nobody_looked_for_are_unknown(boxes: Path) -> None:
+    document = json.loads(boxes.read_text(encoding="utf-8"))
+    for image in document["images"]:
+        image["neg_category_ids"] = [10] if image["file_name"] == "d.jpg" else []
+    dataset = opened(written(boxes, document), multi_label=True)
+    assert sets_of(dataset)["d.jpg"] == () and sets_of(dataset)["a.jpg"] == ("cat", "dog")
+    assert unknown_of(dataset) == {"b.jpg": ("cat",), "c.jpg": ("cat",), "d.jpg": ("dog",)}
+
+
 def voc(folder: Path, name: str, *objects: tuple[str, int]) -> None:
     found = "".join(
         f"<object><name>{label}</name><difficult>{difficult}</difficult>"

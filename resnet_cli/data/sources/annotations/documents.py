@@ -53,7 +53,11 @@ def _is_coco(document: dict[str, Any]) -> bool:
 
 
 def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
-    """Source: cocodataset.org/#format-data; iNaturalist and camera traps use it for classes of whole images."""
+    """The categories of each image.
+
+    Source: cocodataset.org/#format-data; iNaturalist and camera traps use it for classes of whole images. In LVIS
+    (lvisdataset.org), images name the categories that they certainly do not show; of the others nobody knows.
+    """
     names = {key: class_text(one.get("name", key)) for key, one in _by_id(document["categories"], "category_id")}
     labels: dict[Any, list[str]] = defaultdict(list)
     shaped: dict[Any, list[str]] = defaultdict(list)
@@ -78,7 +82,14 @@ def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
         split = split_text(one.get("split"))
         objects_of = class_names_of(shaped.get(key, ()))
         found = labeled(labels.get(key, ()))
-        yield Annotation(text(one.get("file_name")), found, split, num_shapes[key], one, objects_of, empty="negative")
+        unknown: tuple[str, ...] = ()
+        if isinstance(one.get("neg_category_ids"), list):
+            denied = [category for category in one["neg_category_ids"] if isinstance(category, str | int)]
+            shown = {name for _, name in found}.union(names.get(category, "") for category in denied)
+            unknown = tuple(sorted({names[category] for category in used} - shown))
+        yield Annotation(
+            text(one.get("file_name")), found, split, num_shapes[key], one, objects_of, unknown, empty="negative"
+        )
 
 
 def _by_id(values: Any, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
