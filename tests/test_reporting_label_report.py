@@ -27,6 +27,7 @@ from resnet_cli.reporting.label_charts import (
 )
 from resnet_cli.reporting.label_gallery import MAX_SHOWN, Mistake, heat_map_key, shown_mistakes
 from resnet_cli.reporting.label_metrics import label_metrics, label_notes
+from resnet_cli.reporting.label_targets import precision_targets
 from resnet_cli.reporting.model_card import model_card
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
@@ -157,6 +158,21 @@ def test_the_files_are_complete_and_the_counts_are_those_of_the_evaluation(
     for row in evaluation_of(content).per_class:
         assert f"| {row.threshold:.4f} |" in card.body
     assert "1 / (1 + exp(-logit))" in card.body and "prob >= least" in card.body
+
+
+def test_precision_targets_are_checked_on_these_images(content: ReportContent) -> None:
+    num = 2000
+    evaluation = make_label_evaluation(LEAVES, num, strength=4.0, unknown=0.0)
+    targets = np.where(np.arange(3) == 2, evaluation.targets * (np.arange(num) < 5)[:, None], evaluation.targets)
+    evaluation = dataclasses.replace(evaluation, targets=targets.astype(np.int8))
+    reliability = LabelReliability(evaluation.probs, evaluation.targets, np.zeros(num, dtype=np.float32))
+    easiest, *harder = precision_targets(reliability, evaluation)
+    # Nearly no image has the third label: no threshold can guarantee a precision.
+    assert easiest.num_classes == 2 and easiest.precision is not None and easiest.precision >= easiest.target
+    assert harder and all(one.recall <= easiest.recall for one in harder if one.recall and easiest.recall)
+    page = Page(report_page(dataclasses.replace(content, precision_targets=[easiest])))
+    assert "2 of 3" in page.text and "guarantee a precision" in page.text
+    assert precision_targets(reliability, dataclasses.replace(evaluation, tta="flip")) == []
 
 
 def test_thresholds_are_compared_with_their_results_on_validation(content: ReportContent) -> None:

@@ -100,6 +100,7 @@ def _content(
         selections=[targets[share] for share in sorted(targets, reverse=True)],
         thresholds=decisions.thresholds,
         threshold_note=decisions.threshold_note,
+        precision_targets=decisions.precision_targets,
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
         warnings=notes,
         bit_depth=model.preprocess.bit_depth,

@@ -24,6 +24,7 @@ from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty
 from resnet_cli.reporting.label_charts import label_calibration_charts, precision_recall_charts
 from resnet_cli.reporting.label_gallery import class_galleries, heat_map_key, shown_images, shown_mistakes
 from resnet_cli.reporting.label_metrics import TILES, label_metrics, label_notes
+from resnet_cli.reporting.label_targets import precision_targets
 from resnet_cli.reporting.multi_label_card import MultiLabelCard
 from resnet_cli.reporting.plots import draw_charts, plot_cooccurrence
 from resnet_cli.reporting.report_content import ReportContent
@@ -34,10 +35,7 @@ from resnet_cli.system.paths import write_text
 
 #: A matrix of more classes is drawn as shades instead of a table.
 MAX_WRITTEN_CLASSES = 32
-_BEST_F1 = (
-    "On the validation images, each threshold has the highest F1 of its class. With --target-precision or "
-    "--target-recall, predict chooses others that keep a promise."
-)
+_BEST_F1 = "On the validation images, each threshold has the highest F1 of its class."
 _OTHERS = "These thresholds are not those of the highest F1 on the validation images."
 _NO_VALIDATION = "The model has no validation results, which would say how well its thresholds fit."
 #: Charts in a row of the plot.
@@ -111,7 +109,8 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
         found = thresholds_on(reliability.probs, reliability.targets, evaluation.thresholds.tolist())
         best = best_f1_thresholds(reliability.probs, reliability.targets)
         is_best = np.allclose([one.threshold or 0.0 for one in best], evaluation.thresholds)
-        return Decisions(thresholds=found, threshold_note=_BEST_F1 if is_best else _OTHERS)
+        note = _BEST_F1 if is_best else _OTHERS
+        return Decisions((), found, note, precision_targets(reliability, evaluation))
 
     def calibration(self, evaluation: LabelEvaluation) -> tuple[str, str]:
         """The scale and the shift of each class."""

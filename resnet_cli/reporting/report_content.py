@@ -12,6 +12,7 @@ from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.model.thresholds import ClassThreshold
+from resnet_cli.reporting.label_targets import PrecisionTarget
 from resnet_cli.runs import EpochRecord
 
 
@@ -33,6 +34,7 @@ class ReportContent:
         selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
         thresholds: Results of the thresholds of a multi-label model on its validation split, [k]; () if not known.
         threshold_note: How its thresholds were chosen, in a sentence.
+        precision_targets: What thresholds for a given precision would reach; multi-label only.
         most_novel: Above this novelty an image counts as unlike the training images.
         findings: Findings about the data.
         warnings: Sentences that readers should see first.
@@ -54,6 +56,7 @@ class ReportContent:
     selections: Sequence[Target] = ()
     thresholds: Sequence[ClassThreshold] = ()
     threshold_note: str = ""
+    precision_targets: Sequence[PrecisionTarget] = ()
     most_novel: float | None = None
     findings: Sequence[Finding] = ()
     warnings: Sequence[str] = ()

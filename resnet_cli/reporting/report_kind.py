@@ -15,6 +15,7 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.model.thresholds import ClassThreshold
 from resnet_cli.reporting.curve_charts import curve_charts, has_penalties
+from resnet_cli.reporting.label_targets import PrecisionTarget
 from resnet_cli.reporting.metrics import Metric
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.sections import Headline, Section, optional_section, section, split_word
@@ -75,11 +76,13 @@ class Decisions(NamedTuple):
         selections: Thresholds for a share of wrong predictions, found on validation and checked on these images.
         thresholds: Results of the thresholds of a multi-label model on its validation split, [k]; () if not known.
         threshold_note: How its thresholds were chosen, in a sentence.
+        precision_targets: What thresholds for a given precision would reach.
     """
 
     selections: Sequence[Target] = ()
     thresholds: Sequence[ClassThreshold] = ()
     threshold_note: str = ""
+    precision_targets: Sequence[PrecisionTarget] = ()
 
 
 class ReportKind(abc.ABC, Generic[EvaluationT]):

@@ -138,6 +138,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         selections=decisions.selections,
         thresholds=decisions.thresholds,
         threshold_note=decisions.threshold_note,
+        precision_targets=decisions.precision_targets,
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,
         warnings=[_what_chose(result), *_why_epoch_0(result), *plan.warnings],
