@@ -15,6 +15,9 @@ from resnet_cli.preprocess import Preprocess
 from resnet_cli.task import TaskName
 
 
+PREPROCESS = Preprocess(resize_size=36, crop_size=32)
+
+
 @dataclasses.dataclass
 class Known:
     """What is known of a model before it predicts."""
@@ -22,7 +25,7 @@ class Known:
     classes: tuple[str, ...]
     task: TaskName = "multi-label"
     path: Path | None = None
-    preprocess: Preprocess = Preprocess(resize_size=36, crop_size=32)
+    preprocess: Preprocess = PREPROCESS
 
 
 def test_classes_are_matched_by_name_and_those_that_the_data_do_not_have_are_unknown() -> None:

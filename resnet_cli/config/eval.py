@@ -87,7 +87,8 @@ class EvalConfig(ComputeConfig, DataConfig):
     target_recall: Annotated[
         TargetError | None,
         Flag(
-            "Multi-label: the same for the share of the images of a class for which it is predicted, such as 90%.",
+            "Multi-label: find the threshold of each class at which it is predicted for at least this share of the images that "
+            "have it, such as 90%.",
             METRICS,
         ),
     ] = None
