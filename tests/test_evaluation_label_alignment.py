@@ -14,7 +14,6 @@ from resnet_cli.evaluation.label_alignment import align, alignment_note
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.task import TaskName
 
-
 PREPROCESS = Preprocess(resize_size=36, crop_size=32)
 
 

@@ -87,8 +87,8 @@ class EvalConfig(ComputeConfig, DataConfig):
     target_recall: Annotated[
         TargetError | None,
         Flag(
-            "Multi-label: find the threshold of each class at which it is predicted for at least this share of the images that "
-            "have it, such as 90%.",
+            "Multi-label: find the threshold of each class at which it is predicted for at least this share of the "
+            "images that have it, such as 90%.",
             METRICS,
         ),
     ] = None

@@ -231,7 +231,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     fail_under: Annotated[
         Share | None,
         Flag(
-            "Exit with code 10 if top-1 on the test split (else validation) is below: 90%.",
+            "Exit with code 10 if top-1 (multi-label: mAP) on the test split (else validation) is below this: 90%.",
             STOPPING,
             "never",
             advanced=True,
