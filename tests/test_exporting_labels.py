@@ -145,7 +145,9 @@ TARGETS = np.array([[1, 1], [1, 0], [0, 1], [0, 0]] * 5, dtype=np.int8)
 PROBS = np.where(TARGETS == 1, 0.8, 0.2).astype(np.float32)
 
 
-def parity_with(found: NDArray[np.float32], model: Model, *, max_drop: float = 0.0, precision: Any = "fp32") -> Parity:
+def parity_with(
+    found: NDArray[np.float32], model: Model, *, max_drop: float = 0.0, precision: Any = "fp32", matches: bool = False
+) -> Parity:
     items = [
         Item(str(row), np.full((8, 8, 3), row, np.uint8), tuple(np.flatnonzero(values).tolist()))
         for row, values in enumerate(TARGETS)
@@ -158,6 +160,7 @@ def parity_with(found: NDArray[np.float32], model: Model, *, max_drop: float = 0
         expected=ModelOutput(PROBS),
         precision=precision,
         max_drop=max_drop,
+        matches=matches,
     )
     known = measured(parity, VerificationImages(items, "", True), dataclasses.replace(model, classes=("cat", "dog")))
     assert isinstance(known, LabelReliability)
@@ -186,6 +189,10 @@ def test_a_file_that_ranks_as_well_but_chooses_other_labels_is_rejected(model: M
     assert found.drops["mAP"] == 0 and found.drops["micro F1"] == 1
     with pytest.raises(VerificationError, match=r"micro F1 falls by 100\.00 points; at most 1 are allowed"):
         found.require("onnx int8")
+    # With thresholds of its own it chooses the same labels.
+    matched = parity_with(shifted, model, precision="int8", max_drop=0.01, matches=True)
+    assert matched.passed and matched.drops == {"mAP": 0, "micro F1": 0}
+    assert all(0.12 < least < 0.48 for least in matched.decisions.file_thresholds)
 
 
 def test_a_class_at_its_threshold_may_go_either_way() -> None:

@@ -16,6 +16,7 @@ from resnet_cli.model.thresholds import (
     DEFAULT_THRESHOLD,
     ClassThreshold,
     best_f1_thresholds,
+    match_thresholds,
     num_needed_for_precision,
     num_needed_for_recall,
     precision_thresholds,
@@ -128,6 +129,20 @@ def test_a_promise_about_a_class_is_broken_at_most_5_times_of_100(
         num_broken += (precision if choose is precision_thresholds else recall) < target
     assert num_kept > 0.9 * num_trials
     assert num_broken <= 0.05 * num_trials + 3
+
+
+def test_a_file_with_other_probabilities_predicts_a_class_for_as_many_images() -> None:
+    rng = np.random.default_rng(0)
+    expected = rng.random((50, 4), dtype=np.float32)
+    thresholds = (0.3, 0.5, 2.0**-20, 1.0)
+    found = (expected**2 * np.float32(0.9)).astype(np.float32)
+    matched = match_thresholds(expected, found, thresholds)
+    assert all(0 <= least <= 1 for least in matched)
+    for label, (old, new) in enumerate(zip(thresholds, matched, strict=True)):
+        assert ((found[:, label] >= np.float32(new)) == (expected[:, label] >= np.float32(old))).all()
+    assert match_thresholds(expected, expected, thresholds) == thresholds
+    # The model predicts it for no image, and the file's probabilities are higher.
+    assert match_thresholds(np.zeros((2, 1), np.float32), np.full((2, 1), 0.7, np.float32), (0.5,))[0] > 0.7
 
 
 def test_unknown_cells_change_nothing() -> None:

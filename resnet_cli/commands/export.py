@@ -148,7 +148,7 @@ def export(
             on_parity(parity)
         parity.require(job.name)
         if job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None:
-            job.rewrite(temporary, measured(parity, images, model))
+            job.rewrite(temporary, measured(parity, images, model), parity.decisions.file_thresholds)
         files = [temporary] if temporary.is_file() else sorted(temporary.iterdir())
         num_bytes = sum(file.stat().st_size for file in files)
         sha256 = sha256_of(max(files, key=lambda file: file.stat().st_size))

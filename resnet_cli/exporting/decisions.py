@@ -30,7 +30,8 @@ class Decisions(abc.ABC):
 
     Args:
         classes: Class names in index order.
-        thresholds: The least probability at which each class is predicted; multi-label only.
+        thresholds: The least probability at which the model predicts each class; multi-label only.
+        file_thresholds: The same for the file; None if they are those of the model.
 
     Attributes:
         score: Name of the score in words.
@@ -42,8 +43,11 @@ class Decisions(abc.ABC):
     key: ClassVar[str]
     same: ClassVar[str]
 
-    def __init__(self, classes: Sequence[str], thresholds: Sequence[float]) -> None:
+    def __init__(
+        self, classes: Sequence[str], thresholds: Sequence[float], file_thresholds: Sequence[float] | None = None
+    ) -> None:
         self.classes, self.thresholds = tuple(classes), tuple(thresholds)
+        self.file_thresholds = self.thresholds if file_thresholds is None else tuple(file_thresholds)
 
     @abc.abstractmethod
     def are_same(self, expected: Probs, found: Probs) -> NDArray[np.bool_]:
@@ -105,7 +109,7 @@ class MultiLabelDecisions(Decisions):
     def are_same(self, expected: Probs, found: Probs) -> NDArray[np.bool_]:
         """Whether each image gets the same labels, apart from classes that are at their threshold."""
         cuts = np.array(self.thresholds, dtype=np.float32)
-        differs = is_predicted(expected, self.thresholds) != is_predicted(found, self.thresholds)
+        differs = is_predicted(expected, self.thresholds) != is_predicted(found, self.file_thresholds)
         same: NDArray[np.bool_] = ~(differs & (np.abs(expected - cuts) >= TIE)).any(axis=1)
         return same
 
@@ -117,25 +121,26 @@ class MultiLabelDecisions(Decisions):
     def drops(self, expected: Probs, found: Probs, targets: NDArray[np.integer]) -> dict[str, float]:
         """Those of macro mAP and of the F1 score of all labels together."""
 
-        def scores(probs: Probs) -> dict[str, float]:
-            counts = count_labels(targets.astype(np.int8), is_predicted(probs, self.thresholds))
+        def scores(probs: Probs, thresholds: Sequence[float]) -> dict[str, float]:
+            counts = count_labels(targets.astype(np.int8), is_predicted(probs, thresholds))
             return {
                 "mAP": mean_average_precision(probs, targets.astype(np.int8)),
                 "micro F1": average_scores(counts)["micro"].f1,
             }
 
-        before, after = scores(expected), scores(found)
+        before, after = scores(expected, self.thresholds), scores(found, self.file_thresholds)
         # Without a class that has both yes and no there is no mAP.
         return {name: drop for name in before if not math.isnan(drop := before[name] - after[name])}
 
     def describe(self, expected: Probs, found: Probs) -> tuple[Described, Described]:
         """Both sets of labels, each with the probability of the class for which they differ most."""
-        differs = is_predicted(expected, self.thresholds) != is_predicted(found, self.thresholds)
+        differs = is_predicted(expected, self.thresholds) != is_predicted(found, self.file_thresholds)
         at = int(np.abs(np.where(differs, expected - np.array(self.thresholds), 0)).argmax())
-        return (self._named(expected), float(expected[at])), (self._named(found), float(found[at]))
+        old, new = self._named(expected, self.thresholds), self._named(found, self.file_thresholds)
+        return (old, float(expected[at])), (new, float(found[at]))
 
-    def _named(self, probs: Probs) -> str:
-        chosen = is_predicted(probs, self.thresholds)
+    def _named(self, probs: Probs, thresholds: Sequence[float]) -> str:
+        chosen = is_predicted(probs, thresholds)
         return "; ".join(name for name, is_chosen in zip(self.classes, chosen, strict=True) if is_chosen) or "none"
 
 

@@ -100,10 +100,12 @@ class Job:
         path.write_bytes(data)
         return OnnxModel.load(path)
 
-    def rewrite(self, path: Path, reliability: ValidationResults) -> None:
-        """Writes an ONNX file again, with the results of the file itself on the validation split."""
+    def rewrite(self, path: Path, reliability: ValidationResults, thresholds: tuple[float, ...]) -> None:
+        """Writes an ONNX file again, with its thresholds and the results of the file itself on the validation split."""
         limit = None if self.metadata.most_novel is None else reliability.most_novel
-        self.metadata = dataclasses.replace(self.metadata, reliability=reliability, most_novel=limit)
+        self.metadata = dataclasses.replace(
+            self.metadata, reliability=reliability, most_novel=limit, thresholds=thresholds
+        )
         path.write_bytes(finish(self._onnx, self.metadata))
 
     def default_path(self) -> Path:
@@ -179,6 +181,8 @@ def check(
         expected=expected,
         precision=job.precision,
         max_drop=0.0 if job.precision == "fp32" else job.config.max_drop,
+        # Only then are they written into the file: see `Job.rewrite`.
+        matches=job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None,
         data=images.description,
         on_progress=_reports("compare", on_work),
     )
@@ -190,10 +194,7 @@ def _reports(work: Work, on_work: OnWork | None) -> Progress | None:
 
 
 def measured(parity: Parity, images: VerificationImages, model: Model) -> ValidationResults:
-    """The results of the file itself on the validation split, from which operating points are derived.
-
-    The thresholds of a multi-label model stay those of the model: they were fitted on all of its validation images.
-    """
+    """The results of the file itself on the validation split, from which operating points are derived."""
     targets = targets_of(images.items, model.task, len(model.classes))
     novel = parity.novelty if parity.novelty is not None else np.zeros(len(targets), dtype=np.float32)
     return RESULTS[model.task].measure(parity.probs, targets, novel.astype(np.float32))

@@ -19,6 +19,7 @@ from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.decisions import DECISIONS, Decisions
 from resnet_cli.model.output import ModelOutput
+from resnet_cli.model.thresholds import match_thresholds
 from resnet_cli.prediction import Predictor
 from resnet_cli.system.events import Progress
 
@@ -185,6 +186,7 @@ def compare(
     expected: ModelOutput,
     precision: FilePrecision = "fp32",
     max_drop: float = 0.0,
+    matches: bool = False,
     data: str = "",
     on_progress: Progress | None = None,
 ) -> Parity:
@@ -198,12 +200,15 @@ def compare(
         expected: The model's output for the items.
         precision: The file's precision, which determines how much it may differ.
         max_drop: What the file may lose of a score, such as accuracy as a share of the images.
+        matches: Whether the file gets thresholds of its own, which predict each class for as many of the items as the
+            model does; multi-label only.
         data: Description of the images.
         on_progress: Called with (images done, images in all).
     """
-    decisions = DECISIONS[model.task](classes, model.thresholds)
     targets = targets_of(items, model.task, len(classes))
     found = _predict_all(file, items, on_progress)
+    matched = match_thresholds(expected.probs, found.probs, model.thresholds) if matches else None
+    decisions = DECISIONS[model.task](classes, model.thresholds, matched)
 
     def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> Check:
         return _check(name, expected, found, precision, decisions)

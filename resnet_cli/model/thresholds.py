@@ -118,6 +118,32 @@ def recall_thresholds(
     return tuple(_sensitive(one, target) for one in _columns(probs, targets))
 
 
+def match_thresholds(
+    expected: NDArray[np.float32], found: NDArray[np.float32], thresholds: Sequence[float]
+) -> tuple[float, ...]:
+    """The thresholds at which a file predicts each class for as many images as its model does.
+
+    A file in another precision ranks the images as the model does, but its probabilities can all be somewhat higher or
+    lower. A threshold that already selects as many images is kept.
+
+    Args:
+        expected: The model's probabilities of some images, float32 [n x k].
+        found: The file's probabilities of the same images, float32 [n x k].
+        thresholds: Those of the model, [k].
+    """
+    matched = []
+    for label, threshold in enumerate(thresholds):
+        cut, ranked = np.float32(threshold), np.sort(found[:, label])[::-1]
+        num = int((expected[:, label] >= cut).sum())
+        if num == int((ranked >= cut).sum()):
+            matched.append(threshold)
+        elif num == 0:
+            matched.append(min(1.0, float(np.nextafter(ranked[0], np.float32(2)))))
+        else:
+            matched.append(_between(ranked, num))
+    return tuple(matched)
+
+
 def num_needed_for_precision(target: float) -> int:
     """Number of positives that is enough if the class is predicted for them and for no other image."""
     return num_needed(1 - target, START_DOUBT)
