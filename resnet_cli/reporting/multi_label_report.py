@@ -47,7 +47,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
 
     scripts = ("page_top.js", "page_tables.js", "page_end.js")
     styles = ("labels.css",)
-    fitted = "the calibration and the thresholds"
+    fitted = ", the calibration and the thresholds"
 
     def heat_maps(
         self, model: Model, items: Sequence[Item], evaluation: LabelEvaluation, compute: Compute

@@ -91,7 +91,7 @@ class ReportKind(abc.ABC, Generic[EvaluationT]):
     Attributes:
         scripts: The files that make up the page's script.
         styles: Style sheets besides those of every report.
-        fitted: What the validation split chooses besides the epoch, in words.
+        fitted: What the validation split chooses besides the epoch, in words that continue a sentence.
     """
 
     scripts: ClassVar[tuple[str, ...]]

@@ -47,7 +47,7 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
     """A report with a confusion matrix, its images, and the error rate at each coverage."""
 
     scripts = ("page_top.js", "page_cells.js", "page_tables.js", "page_first_cell.js", "page_end.js")
-    fitted = "the temperature"
+    fitted = " and the temperature"
 
     def heat_maps(
         self, model: Model, items: Sequence[Item], evaluation: Evaluation, compute: Compute

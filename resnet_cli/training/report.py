@@ -151,9 +151,9 @@ def _what_chose(result: FinetuneResult) -> str:
     chosen = "the epoch" if result.plan.takes_steps else "the weight penalty"
     fitted = kind_of(result.final).fitted
     if result.test:
-        return f"The validation split chose {chosen} and {fitted}; the test split was held out."
+        return f"The validation split chose {chosen}{fitted}; the test split was held out."
     return (
-        f"There is no test split: these images also chose {chosen} and {fitted}, so the metrics are optimistic. "
+        f"There is no test split: these images also chose {chosen}{fitted}, so the metrics are optimistic. "
         "Set some images aside in a folder named test."
     )
 
