@@ -56,7 +56,7 @@ def cells(draw: st.DrawFn, *, unknown: bool = True) -> Cells:
 
 
 @given(cells())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_metrics_of_classes_and_their_averages_are_scikit_learns(case: Cells) -> None:
     probs, targets = case
     found = scored(probs, targets)
@@ -82,7 +82,7 @@ def test_metrics_of_classes_and_their_averages_are_scikit_learns(case: Cells) ->
 
 
 @given(cells(unknown=False))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_metrics_of_whole_rows_are_scikit_learns(case: Cells) -> None:
     probs, targets = case
     found, predicted = scored(probs, targets), probs >= 0.5
@@ -129,7 +129,7 @@ def test_unknown_values_change_nothing(case: Cells) -> None:
 
 
 @given(cells())
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_every_interval_contains_its_value_and_everything_is_json(case: Cells) -> None:
     found = scored(*case)
     values = found.figures | {
