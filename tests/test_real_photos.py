@@ -73,7 +73,7 @@ def test_photos_of_a_training_are_recognized_after_they_were_moved_or_made_small
     assert moved.names == before.names and moved.top1 == before.top1
     assert moved.seen is not None and moved.seen.scores is not None
     # Measured: 0.95 on the images that it has seen, 0.83 on the test images.
-    assert moved.seen.scores.score.value > moved.top1
+    assert moved.seen.scores.top1.value > moved.top1
     small = resnet_cli.evaluate(run, tmp_path / "small")
     assert {*small.names} <= {*before.names} and small.num_images >= before.num_images - 1
     assert small.seen is not None and small.seen.num_reencoded >= 0.98 * (small.seen.num_left_out + small.num_images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -58,11 +57,10 @@ def seen_table(scores: Scores) -> list[RenderableType]:
     table = plain_table("Seen in training", "images", f">{metric}", ">95 % interval", ">loss", ">number")
     apart = scores.seen.scores
     rows = [
-        ("new to the model", score, scores.loss, scores.num_images),
-        ("seen in training", apart.score, apart.loss, apart.num_images),
+        ("new to the model", scores.score, score, scores.loss, scores.num_images),
+        ("seen in training", apart.value, apart.score, apart.loss, apart.num_images),
     ]
-    for name, one, loss, num_images in rows:
-        value = None if math.isnan(one.value) else one.value
+    for name, value, one, loss, num_images in rows:
         table.add_row(name, share_or_dash(value), span(one), f"{loss:.3f}", f"{num_images:,}")
     return [table]
 

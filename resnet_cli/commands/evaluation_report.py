@@ -22,7 +22,7 @@ from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.runs import is_run
 from resnet_cli.system.paths import make_dir
 from resnet_cli.task import TASKS
-from resnet_cli.text import counted, percent, percent_range
+from resnet_cli.text import counted, percent_range, share_or_dash
 from resnet_cli.version import __version__
 
 
@@ -136,7 +136,7 @@ def _scored_apart(scores: Scores) -> list[tuple[str, str, str]]:
         return []
     apart = scores.seen.scores
     name, score = TASKS[apart.task].score_name, apart.score
-    shown = f"{name} {percent(score.value)} ({percent_range(score.low, score.high)})"
+    shown = f"{name} {share_or_dash(apart.value)} ({percent_range(score.low, score.high)})"
     return [("scored separately", f"{counted(apart.num_images, 'image')}: {shown}", "seen in training")]
 
 

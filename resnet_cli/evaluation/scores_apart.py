@@ -26,12 +26,22 @@ class ScoresApart:
     loss: float
     task: TaskName = "single-label"
 
+    @property
+    def value(self) -> float | None:
+        """The main score; None if no class has both positives and negatives, so that there is no mAP."""
+        return None if math.isnan(self.score.value) else self.score.value
+
+    @property
+    def top1(self) -> Interval:
+        """Top-1 of a single-label model with its 95 % interval: the same as ``score``."""
+        return self.score
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         key = TASKS[self.task].score
         return {
             "num_images": self.num_images,
-            key: None if math.isnan(self.score.value) else self.score.value,
+            key: self.value,
             f"{key}_interval": [self.score.low, self.score.high],
             "loss": self.loss,
         }
