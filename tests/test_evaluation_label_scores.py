@@ -170,6 +170,10 @@ def test_perfect_predictions_are_not_certain() -> None:
     for name in ("map", "micro_map", "macro_f1", "micro_f1", "exact_match", "ranking_average_precision"):
         assert spans[name].high == 1 and spans[name].low < 1, name
     assert spans["hamming_loss"].low == 0 < spans["hamming_loss"].high
+    # Some resamples of so few images have no label at all: they have no F1 score, which is not a score of 0.
+    few = np.array([[1, 0], [0, 0], [1, 1], [0, 0], [0, 1], [1, 1]], np.int8)
+    spans = scored(np.where(few == 1, 0.9, 0.1).astype(np.float32), few).intervals
+    assert spans["macro_f1"].low < 0.7 and spans["micro_f1"].low < 0.7
 
 
 def test_a_class_with_an_infinite_threshold_is_never_predicted() -> None:

@@ -62,6 +62,8 @@ def sample_ranking(
 def sample_counts(targets: NDArray[np.int8], predicted: NDArray[np.bool_]) -> dict[str, Sampled]:
     """Samples ``macro_precision``, ``macro_recall``, ``macro_f1``, and the same for ``micro`` and ``weighted``.
 
+    A sample in which no class has positives or predictions has no value.
+
     Args:
         targets: 1 yes, 0 no, -1 unknown, [n x k].
         predicted: Whether each label is predicted, [n x k].
@@ -70,8 +72,12 @@ def sample_counts(targets: NDArray[np.int8], predicted: NDArray[np.bool_]) -> di
     num_blocks, parts = draw_weights(len(targets), targets.size)
     found: dict[str, list[NDArray[np.float64]]] = {}
     for weights in parts:
-        table = (sum_classes(values, weights) for values in (is_true & predicted, is_predicted, is_true))
-        for average, values in averages(LabelCounts(*table)).items():
+        counts = LabelCounts(
+            *(sum_classes(values, weights) for values in (is_true & predicted, is_predicted, is_true))
+        )
+        is_empty = ~(counts.true + counts.predicted).any(axis=1)
+        for average, values in averages(counts).items():
+            values[is_empty] = np.nan
             for place, name in enumerate(COUNTED):
                 found.setdefault(f"{average}_{name}", []).append(values[:, place])
     return _join(found, num_blocks)
