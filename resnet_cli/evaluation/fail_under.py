@@ -21,7 +21,7 @@ def check_fail_under(scores: Scores, least: float | None, *, name: str, hint: st
     """
     if least is None or (scores.score is not None and scores.score >= least):
         return
-    metric, (value, low, high) = scores.main
+    metric, (_, low, high) = scores.main
     if scores.score is None:
         raise VerificationError(
             f"{name} --fail-under {100 * least:g}%: no class has both positives and negatives, so there is no {metric}",
@@ -30,6 +30,6 @@ def check_fail_under(scores: Scores, least: float | None, *, name: str, hint: st
     interval = f"the 95 % interval is {percent_range(low, high)}"
     interval += ": more images may show that the model reaches it" if high >= least else ""
     raise VerificationError(
-        f"{name} {metric} {percent(value)} is below --fail-under {100 * least:g}%",
+        f"{name} {metric} {percent(scores.score)} is below --fail-under {100 * least:g}%",
         hint="; ".join(filter(None, (interval, hint))),
     )
