@@ -13,7 +13,8 @@ from support.synthetic_reports import epoch_record
 
 from resnet_cli.errors import DiskError
 from resnet_cli.reporting.curve_charts import curve_charts
-from resnet_cli.reporting.plots import DPI, draw_charts, plot_confusion, plot_predictions
+from resnet_cli.reporting.matrix_plots import plot_confusion
+from resnet_cli.reporting.plots import DPI, draw_charts, plot_predictions
 from resnet_cli.runs import EpochRecord
 from resnet_cli.text import display_width, row_shares, shorten
 

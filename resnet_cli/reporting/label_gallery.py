@@ -15,8 +15,6 @@ from resnet_cli.reporting.thumbnails import Thumbnail
 MAX_CLASSES, MAX_SHOWN = 12, 48
 #: Images of each kind of mistake per class.
 MAX_OF_KIND = 4
-#: Names of labels on a card.
-MAX_LABELS = 6
 
 
 class Mistake(NamedTuple):

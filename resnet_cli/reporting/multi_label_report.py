@@ -25,8 +25,9 @@ from resnet_cli.reporting.label_charts import label_calibration_charts, precisio
 from resnet_cli.reporting.label_gallery import class_galleries, heat_map_key, shown_images, shown_mistakes
 from resnet_cli.reporting.label_metrics import TILES, label_metrics, label_notes
 from resnet_cli.reporting.label_targets import precision_targets
+from resnet_cli.reporting.matrix_plots import plot_cooccurrence
 from resnet_cli.reporting.multi_label_card import MultiLabelCard
-from resnet_cli.reporting.plots import draw_charts, plot_cooccurrence
+from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word

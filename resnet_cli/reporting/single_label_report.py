@@ -21,8 +21,9 @@ from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
 from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section, shown_images
 from resnet_cli.reporting.gallery_selection import least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.matrix_plots import plot_confusion
 from resnet_cli.reporting.metrics import class_metrics, metrics
-from resnet_cli.reporting.plots import draw_charts, plot_confusion
+from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word

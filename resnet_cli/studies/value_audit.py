@@ -120,10 +120,6 @@ class ValueAudit:
         worst = np.where(self.is_checked, given, np.inf).min(axis=1, initial=np.inf)
         return [int(at) for at in np.argsort(worst, kind="stable")]
 
-    def suspects_of(self, image: int) -> list[Suspect]:
-        """The suspects and suggestions of one image, the worst first."""
-        return [one for one in (*self.suspects, *self.unknown) if one.image == image]
-
     def suggested_labels(self, image: int, suspects: Sequence[Suspect]) -> tuple[str, ...]:
         """The labels of an image after all suggestions."""
         values = self.targets[image].copy()
