@@ -72,9 +72,7 @@ def sample_counts(targets: NDArray[np.int8], predicted: NDArray[np.bool_]) -> di
     num_blocks, parts = draw_weights(len(targets), targets.size)
     found: dict[str, list[NDArray[np.float64]]] = {}
     for weights in parts:
-        counts = LabelCounts(
-            *(sum_classes(values, weights) for values in (is_true & predicted, is_predicted, is_true))
-        )
+        counts = LabelCounts(*(sum_classes(values, weights) for values in (is_true & predicted, is_predicted, is_true)))
         is_empty = ~(counts.true + counts.predicted).any(axis=1)
         for average, values in averages(counts).items():
             values[is_empty] = np.nan

@@ -275,13 +275,7 @@ def add_classes(dataset: Dataset, start: Start | None, preprocess: Preprocess) -
             f"--add: the model is {start.task}, and {dataset.name} is {dataset.task}",
             hint="train a new model: remove --add",
         )
-    classes = joint_classes(start.classes, dataset.classes)
-    joint = dataset.relabel(classes)
-    if dataset.task == "single-label":
-        return joint
-    unnamed = tuple(label for label, name in enumerate(classes) if name not in dataset.classes)
-    items = (dataclasses.replace(item, unknown=(*item.unknown, *unnamed)) for item in joint.items)
-    return dataclasses.replace(joint, items=tuple(items))
+    return dataset.relabel(joint_classes(start.classes, dataset.classes))
 
 
 def compute_of_exemplars(compute: Compute, config: FinetuneConfig, start: Start | None) -> Compute:
