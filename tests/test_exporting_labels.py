@@ -146,7 +146,12 @@ PROBS = np.where(TARGETS == 1, 0.8, 0.2).astype(np.float32)
 
 
 def parity_with(
-    found: NDArray[np.float32], model: Model, *, max_drop: float = 0.0, precision: Any = "fp32", matches: bool = False
+    found: NDArray[np.float32],
+    model: Model,
+    *,
+    max_drop: float = 0.0,
+    precision: Any = "fp32",
+    fits_thresholds: bool = False,
 ) -> Parity:
     items = [
         Item(str(row), np.full((8, 8, 3), row, np.uint8), tuple(np.flatnonzero(values).tolist()))
@@ -160,7 +165,7 @@ def parity_with(
         expected=ModelOutput(PROBS),
         precision=precision,
         max_drop=max_drop,
-        matches=matches,
+        fits_thresholds=fits_thresholds,
     )
     known = measured(parity, VerificationImages(items, "", True), dataclasses.replace(model, classes=("cat", "dog")))
     assert isinstance(known, LabelReliability)
@@ -190,7 +195,7 @@ def test_a_file_that_ranks_as_well_but_chooses_other_labels_is_rejected(model: M
     with pytest.raises(VerificationError, match=r"micro F1 falls by 100\.00 points; at most 1 are allowed"):
         found.require("onnx int8")
     # With thresholds of its own it chooses the same labels.
-    matched = parity_with(shifted, model, precision="int8", max_drop=0.01, matches=True)
+    matched = parity_with(shifted, model, precision="int8", max_drop=0.01, fits_thresholds=True)
     assert matched.passed and matched.drops == {"mAP": 0, "micro F1": 0}
     assert all(0.12 < least < 0.48 for least in matched.decisions.file_thresholds)
 

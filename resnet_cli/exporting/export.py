@@ -182,7 +182,7 @@ def check(
         precision=job.precision,
         max_drop=0.0 if job.precision == "fp32" else job.config.max_drop,
         # Only then are they written into the file: see `Job.rewrite`.
-        matches=job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None,
+        fits_thresholds=job.precision != "fp32" and images.is_validation and job.metadata.reliability is not None,
         data=images.description,
         on_progress=_reports("compare", on_work),
     )

@@ -17,9 +17,8 @@ from resnet_cli.data.dataset import Item, targets_of
 from resnet_cli.errors import VerificationError
 from resnet_cli.evaluation.intervals import Interval
 from resnet_cli.exported.metadata import FilePrecision
-from resnet_cli.exporting.decisions import DECISIONS, Decisions
+from resnet_cli.exporting.decisions import DECISIONS, Decisions, fit_thresholds
 from resnet_cli.model.output import ModelOutput
-from resnet_cli.model.thresholds import match_thresholds
 from resnet_cli.prediction import Predictor
 from resnet_cli.system.events import Progress
 
@@ -186,7 +185,7 @@ def compare(
     expected: ModelOutput,
     precision: FilePrecision = "fp32",
     max_drop: float = 0.0,
-    matches: bool = False,
+    fits_thresholds: bool = False,
     data: str = "",
     on_progress: Progress | None = None,
 ) -> Parity:
@@ -200,15 +199,17 @@ def compare(
         expected: The model's output for the items.
         precision: The file's precision, which determines how much it may differ.
         max_drop: What the file may lose of a score, such as accuracy as a share of the images.
-        matches: Whether the file gets thresholds of its own, which predict each class for as many of the items as the
-            model does; multi-label only.
+        fits_thresholds: Whether a multi-label file gets thresholds of its own, see
+            :func:`~resnet_cli.exporting.decisions.fit_thresholds`; the items are then validation images.
         data: Description of the images.
         on_progress: Called with (images done, images in all).
     """
     targets = targets_of(items, model.task, len(classes))
     found = _predict_all(file, items, on_progress)
-    matched = match_thresholds(expected.probs, found.probs, model.thresholds) if matches else None
-    decisions = DECISIONS[model.task](classes, model.thresholds, matched)
+    own = None
+    if fits_thresholds and model.thresholds:
+        own = fit_thresholds(expected.probs, found.probs, targets, model.thresholds)
+    decisions = DECISIONS[model.task](classes, model.thresholds, own)
 
     def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> Check:
         return _check(name, expected, found, precision, decisions)
