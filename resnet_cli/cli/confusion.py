@@ -60,7 +60,9 @@ class _Wording(NamedTuple):
 
 
 _ONE_LABEL = _Wording("rows: true, columns: predicted", "mistaken for")
-_LABELS = _Wording("rows: true, columns: predicted wrongly there; diagonal: found", "wrongly with or instead of it")
+_LABELS = _Wording(
+    "rows: true label; columns: wrong label; diagonal: label found", "wrong labels with it or instead of it"
+)
 
 
 def confusion_table(confusion: Counts, classes: Sequence[str], *, width: int) -> RenderableType:

@@ -132,8 +132,7 @@ def _show_dry_run(outcome: DryRun, *, quiet: bool) -> None:
 
     if not quiet:
         output.show(plan_table(outcome.plan))
-        for warning in outcome.plan.warnings:
-            output.warn(warning)
+        output.warn_or_note(outcome.plan.warnings, outcome.plan.notes)
     output.show(f"Would take about {outcome.cost.describe()}. No run was started.")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -70,16 +71,26 @@ def _tables(inspection: Inspection) -> list[RenderableType]:
     blocks += _listing("Unreadable", [f"{item.name}: {reason}" for item, reason in inspection.unreadable])
     blocks += _listing("Exact copies", _copy_lines(inspection))
     blocks += _listing("Near duplicates", _near_lines(inspection))
-    problems = find_problems(inspection)
+    found = find_problems(inspection)
+    problems = [finding for finding in found if finding.fix]
     if not problems:
-        return [*blocks, Text.assemble(("No problems found.", "green"))]
-    blocks.append(Text("What to do", style="bold"))
+        blocks.append(Text.assemble(("No problems found.", "green")))
+    else:
+        blocks.append(Text("What to do", style="bold"))
     for problem in problems[:MAX_FINDINGS]:
-        blocks.append(Text.assemble(("  ● ", "yellow"), printable(problem.message)))
-        blocks.append(Text(f"    {printable(problem.fix)}", style="dim"))
+        blocks.append(_item(problem.message, "yellow"))
+        blocks.append(Padding(Text(printable(problem.fix), style="dim"), (0, 0, 0, 4)))
     if len(problems) > MAX_FINDINGS:
         blocks.append(Text(f"  and {len(problems) - MAX_FINDINGS:,} more; --json has them", style="dim"))
-    return blocks
+    notes = [_item(finding.message, "dim") for finding in found if not finding.fix]
+    return [*blocks, Text(), Text("Notes", style="bold"), *notes] if notes else blocks
+
+
+def _item(text: str, style: str) -> Table:
+    """A text with a bullet; its further lines are indented as well."""
+    table = Table.grid()
+    table.add_row(Text("  ● ", style=style), Text(printable(text)))
+    return table
 
 
 def _copy_lines(inspection: Inspection) -> list[str]:

@@ -38,8 +38,7 @@ class NotebookView(ProgressView):
     def _show_plan(self, plan: Plan) -> None:
         """Shows the warnings alone: the plan is an attribute of the result."""
         self._has_plan = True
-        for warning in plan.warnings:
-            output.warn(warning)
+        output.warn_or_note(plan.warnings, plan.notes)
 
     def _draw(
         self, key: str, description: str, done: int, total: int | None, *, text: str = "", count: str = ""

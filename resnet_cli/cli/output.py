@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_cli.version import SCHEMA_VERSION
@@ -100,6 +100,17 @@ def warn(text: str) -> None:
     from rich.text import Text
 
     note(Text.assemble(("warning: ", "yellow"), _harmless(text)))
+
+
+def warn_or_note(texts: Iterable[str], notes: Container[str]) -> None:
+    """Prints warnings on stderr, and those that are mere notes as such."""
+    from rich.text import Text
+
+    for text in texts:
+        if text in notes:
+            note(Text.assemble(("note: ", "dim"), _harmless(text)))
+        else:
+            warn(text)
 
 
 def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:

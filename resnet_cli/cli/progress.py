@@ -132,8 +132,7 @@ class ProgressView:
 
         self._progress.stop()
         output.note(plan_table(plan))
-        for warning in plan.warnings:
-            output.warn(warning)
+        output.warn_or_note(plan.warnings, plan.notes)
         self._progress, self._tasks, self._has_plan = self._bars(), {}, True
         self._progress.start()
 

@@ -61,7 +61,7 @@ def _multi_label_scores(scores: LabelEvaluation) -> dict[str, str]:
     return {
         "mAP": "undefined" if scores.map is None else percent(scores.map),
         "macro F1": percent(scores.macro.f1),
-        "all labels right": percent(scores.exact_match),
+        "exact match": percent(scores.exact_match),
         "loss": f"{scores.loss:.3f}",
     }
 
@@ -81,7 +81,7 @@ def _chosen(result: FinetuneResult) -> str:
     if best.epoch == 0:
         return f"chose the probe over {len(result.history) - 1} epochs"
     if best.l2 is not None and result.plan.dataset.task == "multi-label":
-        return f"chose a penalty for each class, from {len(result.history)}"
+        return f"chose one of {len(result.history)} penalties per class"
     if best.l2 is not None:
         return f"chose the penalty {best.l2:g}, one of {len(result.history)}"
     return f"chose epoch {best.epoch} of {result.history[-1].epoch}"

@@ -79,6 +79,11 @@ class Plan(Recipe):
     draws_split: bool = False
 
     @property
+    def notes(self) -> frozenset[str]:
+        """Those of the warnings that only say how the data was read."""
+        return frozenset(finding.message for finding in self.findings if finding.code == "note")
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch."""
         num_train = len(self.dataset.split("train"))

@@ -67,7 +67,7 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
         *_looks(inspection),
         *_long(inspection),
         *_bit_depth(inspection),
-        *(Finding("note", note, "nothing to do if this is intended") for note in dataset.notes),
+        *(Finding("note", note, "") for note in dataset.notes),
     ]
 
 

@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     Attributes:
         code: Name for programs: ``unreadable``, ``leaks``, ...
         message: One sentence with numbers.
-        fix: What to do about it.
+        fix: What to do about it; empty for a note, which says how the data was read.
     """
 
     code: str

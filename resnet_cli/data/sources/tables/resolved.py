@@ -93,16 +93,15 @@ def _from_cells(rows: list[list[Row]], column: str, options: DataConfig, *, are_
     if are_finished and options.on_missing_label != "skip" and _is_multi(rows, options):
         rows = [_with_negatives(some) for some in rows]
     num_several = sum(len(row.labels or ()) > 1 for row in _flat(rows))
-    share = f"{num_several:,} of {sum(map(len, rows)):,} rows have several"
+    share = f"{num_several:,} of {sum(map(len, rows)):,} rows have several labels"
     if not cells.separator or (cells.separator == "[" and not num_several):
         return Resolved(rows, (_about_names(cells, counts, column),))
     if cells.separator == "[":
-        return Resolved(rows, (f"the labels are lists; {share}",), what=" with lists of labels")
+        return Resolved(rows, (share,), what=" with lists of labels")
     by = {" ": "spaces"}.get(cells.separator, f"'{cells.separator}'")
     example = max(counts, key=lambda cell: (len(cells.labels[cell]) > 1, counts[cell]))
-    note = f"labels are separated by {by}, as in '{example[:60]}'; {share}"
-    way_out = f"if this is the name of one class, write '_' instead of '{cells.separator}'"
-    return Resolved(rows, (f"{note}; {way_out}",), what=f" with labels separated by {by}")
+    way_out = f"if that is the name of one class, replace {by} with '_'"
+    return Resolved(rows, (f"{share}, such as '{example[:60]}'; {way_out}",), what=f" with labels separated by {by}")
 
 
 def _split(row: Row, labels: Mapping[str, tuple[str, ...]]) -> Row:
