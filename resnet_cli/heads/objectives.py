@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -76,6 +76,15 @@ class Objective(abc.ABC):
             count: Sum of :meth:`count`.
             num_images: Number of images.
         """
+
+    def step_loss(self, loss: float, sums: Sequence[float]) -> float:
+        """The loss that is shown after a step: that of its batch.
+
+        Args:
+            loss: Training loss of the batch, mean over its images.
+            sums: The arguments of :meth:`train_metrics` for the epoch so far.
+        """
+        return loss
 
 
 def loss_and_top1(probs: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -150,6 +159,10 @@ class MultiLabelObjective(Objective):
     def train_metrics(self, loss_sum: float, count: float, num_images: float) -> tuple[float, None]:
         """Mean over the known values; mAP is no sum over images."""
         return loss_sum / max(count, 1), None
+
+    def step_loss(self, loss: float, sums: Sequence[float]) -> float:
+        """The mean over the known values of the epoch so far, in the unit of the loss that is shown after it."""
+        return self.train_metrics(*sums)[0]
 
 
 OBJECTIVES: Mapping[TaskName, Objective] = {

@@ -29,7 +29,7 @@ class StepDone:
         epoch: Epoch, from 1.
         step: Step within the epoch, from 1.
         steps: Number of steps in the epoch.
-        loss: Loss of this batch.
+        loss: Loss of this batch; of a multi-label model the mean over the known values of the epoch so far.
         images_per_s: Throughput in the epoch so far.
     """
 

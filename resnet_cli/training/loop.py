@@ -229,7 +229,8 @@ class _Trainer:
                 seconds = time.perf_counter() - began
                 state.elapsed_s = time.perf_counter() - self.began
                 rate = (float(train_state.sums[2]) - num_before) / seconds
-                self.on_event(StepDone(epoch, state.step, task.steps_per_epoch, float(loss), rate))
+                shown = task.objective.step_loss(float(loss), train_state.sums.tolist())
+                self.on_event(StepDone(epoch, state.step, task.steps_per_epoch, shown, rate))
                 self.callback.on_step_end(train_state)
             if stops:
                 raise Interrupted(self.callback.save_now(train_state), signal=stops)
