@@ -382,3 +382,33 @@ def test_tables_of_this_tool_are_multi_label_even_if_no_image_has_several_labels
     rows = ["photos/im0.png,a cat,,x", "photos/im1.png,a,,x", "photos/im2.png,cat,,x", "photos/im3.png,,,x"]
     dataset = opened(table(photos / "t.csv", header, rows))
     assert dataset.task == "multi-label" and dataset.classes == ("a", "a cat", "cat") and len(dataset.items) == 4
+
+
+@pytest.mark.parametrize("header", ["path,labels,split,unknown", "path,labels,x,unknown,predicted"])
+def test_unknown_values_of_other_tables_of_this_tool_stay_unknown(photos: Path, header: str) -> None:
+    rows = ["photos/im0.png,a,train,b", "photos/im1.png,a;b,train,", "photos/im2.png,,train,a", "photos/im3.png,b,val,"]
+    end = ",a" if "predicted" in header else ""
+    dataset = opened(table(photos / "t.csv", header, [row + end for row in rows]))
+    unknown = {Path(item.name).stem: [dataset.classes[label] for label in item.unknown] for item in dataset.items}
+    assert labels(dataset) == {"im0": "a", "im1": "a b", "im3": "b"} and len(dataset.items) == 4
+    assert unknown == {"im0": ["b"], "im1": [], "im2": ["a"], "im3": []}
+
+
+def test_images_that_a_model_did_not_classify_are_not_images_without_labels(photos: Path) -> None:
+    cells = {"im0": (["a", "b"], [0.9, 0.8]), "im1": (None, None), "im2": ([], []), "im3": (["unknown"], [0.7])}
+    objects = (
+        json.dumps({"path": f"photos/{name}.png", "labels": sets, "probs": probs, "unknown": None, "made_by": "x"})
+        for name, (sets, probs) in cells.items()
+    )
+    (photos / "t.jsonl").write_text("\n".join(objects))
+    rows = ["im0,a;b,0.9;0.8,,x", "im1,unknown,,unlike the training images,x", "im2,,,,x", "im3,unknown,0.7,,x"]
+    table(
+        photos / "t.csv",
+        "path,labels,probs,unknown,made_by",
+        [f"photos/{row}".replace(",", ".png,", 1) for row in rows],
+    )
+    for name in ("t.csv", "t.jsonl"):
+        with pytest.raises(DataError, match="rows without a label: 1 of 4"):
+            opened(photos / name)
+        dataset = opened(photos / name, on_missing_label="skip")
+        assert labels(dataset) == {"im0": "a b", "im3": "unknown"} and len(dataset.items) == 3

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 #: Column that marks a table of ``inspect --fix``.
 CLEANED_COLUMN = "cleaned_by"
@@ -13,6 +14,8 @@ CLEANED_COLUMN = "cleaned_by"
 CLEANED_SETS = ("labels", "unknown")
 #: Column that marks predictions.
 _PREDICTED_COLUMN = "made_by"
+#: Columns of the other tables with any number of labels in a cell: a run's split.csv, and eval's predictions.
+_UNMARKED = (frozenset(["path", *CLEANED_SETS, "split"]), frozenset(["path", *CLEANED_SETS, "predicted"]))
 _CLEANED = CLEANED_COLUMN.encode()
 #: What a table is -> columns that no other table has, in single-label and in multi-label data.
 _KINDS = {
@@ -26,7 +29,29 @@ _NAMES_BYTES = 1 << 16
 
 def has_own_sets(columns: Sequence[str]) -> bool:
     """Whether a table with these columns is one of this tool with any number of labels in a cell."""
-    return CLEANED_SETS[0] in columns and not {CLEANED_COLUMN, _PREDICTED_COLUMN}.isdisjoint(columns)
+    is_marked = not {CLEANED_COLUMN, _PREDICTED_COLUMN}.isdisjoint(columns)
+    return CLEANED_SETS[0] in columns and (is_marked or any(one.issubset(columns) for one in _UNMARKED))
+
+
+def unknown_columns(columns: Sequence[str]) -> list[str]:
+    """The column with the unknown classes of an image, of a table for which :func:`has_own_sets`; none without it."""
+    # Predictions have a column of this name too: why an image is unknown to the model.
+    return [CLEANED_SETS[1]] if CLEANED_SETS[1] in columns and _PREDICTED_COLUMN not in columns else []
+
+
+def prob_columns(columns: Sequence[str]) -> list[str]:
+    """The column with the probabilities of the labels, of predictions."""
+    return ["probs"] if {_PREDICTED_COLUMN, "probs"}.issubset(columns) else []
+
+
+def is_classified(labels: Any, probs: Any) -> bool:
+    """Whether cells of predictions say which labels an image has: by a model, or corrected by hand.
+
+    Args:
+        labels: The labels; blank text for none of the classes.
+        probs: Their probabilities; blank text for none of the classes, or if the image was not classified.
+    """
+    return labels is not None and not (labels == "unknown" and probs in (None, ""))
 
 
 def own_kind(path: Path) -> str:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.data.sources.own_tables import CLEANED_COLUMN, CLEANED_SETS, has_own_sets
+from resnet_cli.data.sources.own_tables import (
+    CLEANED_COLUMN,
+    has_own_sets,
+    is_classified,
+    prob_columns,
+    unknown_columns,
+)
 from resnet_cli.data.sources.rows.row import Row
 from resnet_cli.data.sources.rows.text import western
 from resnet_cli.data.sources.tables.columns import Columns, columns_by_name, plain_column
@@ -137,9 +143,8 @@ def rows_of(
     # A cleaned table has the names of folders and files as they are, in whatever encoding.
     decodes = CLEANED_COLUMN not in source.columns
     has_sets, num_rows = has_own_sets(source.columns), 0
-    # Predictions have a column of this name too: whether an image is unknown to the model.
-    unknown = [CLEANED_SETS[1]] if has_sets and {CLEANED_COLUMN, CLEANED_SETS[1]}.issubset(source.columns) else []
-    for line, record in source.records([*columns.used, *unknown]):
+    unknown, probs = (find(source.columns) if has_sets else [] for find in (unknown_columns, prob_columns))
+    for line, record in source.records([*columns.used, *unknown, *probs]):
         num_rows += 1
         if num_rows > MAX_ROWS:
             raise DataError(f"{path}: more than {MAX_ROWS:,} rows")
@@ -153,12 +158,14 @@ def rows_of(
         if columns.split:
             values["split"] = _split(columns.split, values["split"])
         values["image"] = identifier(columns.image, values["image"])
+        if has_sets:
+            values.pop("label", None)
         row = _row(path, line, values, decodes=decodes)
         if columns.one_hot:
             row = _marked(path, row, [(name.strip(), record[name]) for name in columns.one_hot])
         elif columns.confidence and _says_no(path, line, columns.confidence, record[columns.confidence]):
             row = dataclasses.replace(row, labels=(), denied=row.labels or ())
-        elif has_sets:
+        elif has_sets and all(is_classified(record[columns.label], record[name]) for name in probs):
             labels, *others = _written(path, line, [record[name] for name in (columns.label, *unknown)])
             row = dataclasses.replace(row, labels=labels, unknown=tuple(name for names in others for name in names))
         yield row
@@ -178,9 +185,14 @@ def _marked(path: Path, row: Row, cells: Sequence[tuple[str, Any]]) -> Row:
 
 
 def _written(path: Path, line: int, cells: Sequence[Any]) -> list[tuple[str, ...]]:
-    """The labels in cells that ``inspect --fix`` wrote."""
+    """The labels in cells that this tool wrote, which are lists in JSON lines and Parquet."""
     try:
-        return [split_labels(_text(path, line, "label", cell, decodes=False)) for cell in cells]
+        return [
+            (_labels(path, line, cell, decodes=False) or ())
+            if isinstance(cell, list | tuple)
+            else split_labels(_text(path, line, "label", cell, decodes=False))
+            for cell in cells
+        ]
     except (ValueError, RecursionError) as error:
         raise row_error(path, line, f"the labels are not written as this tool writes them: {error}") from error
 
