@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_cli.config.base import RETIRED, resolve, to_yaml
-from resnet_cli.config.finetune import STAGES, FinetuneConfig, parse_head
+from resnet_cli.config.finetune import STAGES, FinetuneConfig
+from resnet_cli.config.units import parse_head
 from resnet_cli.config.yaml_file import MAX_YAML_BYTES, read_yaml
 from resnet_cli.errors import ConfigError
 

@@ -30,6 +30,7 @@ ROOMS = (
     "studies",
     "evaluation",
     "runs",
+    "history",
     "predictor",
     "exported",
     "prediction",

@@ -12,10 +12,10 @@ from PIL import Image
 from support.synthetic_reports import epoch_record
 
 from resnet_cli.errors import DiskError
+from resnet_cli.history import EpochRecord
 from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.matrix_plots import plot_confusion
 from resnet_cli.reporting.plots import DPI, draw_charts, plot_predictions
-from resnet_cli.runs import EpochRecord
 from resnet_cli.text import display_width, row_shares, shorten
 
 HOSTILE = ["[red]x[/red]", r"$\frac$", "🐝 蜜蜂", "n" * 200, "a\nb\x1b[31m", "\udcff_", "", "$x_"]

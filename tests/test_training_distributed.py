@@ -21,7 +21,7 @@ from support.running import TINY, command_environment, tolerance
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import DataError, ResnetCliError
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.training.assembly import start_network
 from resnet_cli.training.checkpoint import read_newest, write_checkpoint
 from resnet_cli.training.distributed import LINGER, SINGLE_PROCESS, Distributed, join_processes

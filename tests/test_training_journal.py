@@ -12,8 +12,8 @@ import pytest
 from support.running import TINY_FLAGS, Trained, run_cli
 
 from resnet_cli.errors import DiskError, SetupError
+from resnet_cli.history import EpochRecord
 from resnet_cli.installation import install_command
-from resnet_cli.runs import EpochRecord
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, Resumed, Saved, StepDone
 from resnet_cli.training.journal import Journal

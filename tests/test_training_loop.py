@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
 from resnet_cli.heads.objectives import Validation
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone
 from resnet_cli.training.loop import RETRY_RATE, FitOptions, TrainingTask, fit, selection_key

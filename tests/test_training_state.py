@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
 from resnet_cli.heads.objectives import OBJECTIVES, Validation
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.checkpoint import Checkpoint

@@ -18,8 +18,8 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.heads.logistic import fold_standardization
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.network import NUM_FEATURES, make_head
-from resnet_cli.runs import EpochRecord
 from resnet_cli.training.events import EpochDone, Event
 from resnet_cli.training.loop import FitOptions, fit, selection_key
 from resnet_cli.training.plan import Plan, make_plan

@@ -16,9 +16,9 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import STAGES, FinetuneConfig
 from resnet_cli.errors import DataError, MemoryExhausted
 from resnet_cli.heads.objectives import Validation
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
-from resnet_cli.runs import EpochRecord
 from resnet_cli.training.events import Event, StepDone
 from resnet_cli.training.loop import FitOptions, fit
 from resnet_cli.training.optimizers import stage_of

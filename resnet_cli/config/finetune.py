@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
 from resnet_cli.config.base import DATA, MACHINE, Flag, Rule
 from resnet_cli.config.data import ComputeConfig, DataConfig
-from resnet_cli.config.units import Alpha, AnyShare, BitDepth, Duration, ImageSize, Names, Positive, Rate, Seed, Share
+from resnet_cli.config.units import (
+    Alpha,
+    AnyShare,
+    BitDepth,
+    Duration,
+    Head,
+    ImageSize,
+    Names,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+)
 
 TRAINING, RECIPE, STOPPING, RUN = "Training", "Recipe", "Stopping", "Run"
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
-
-
-def parse_head(text: str) -> tuple[int, ...]:
-    """Reads ``linear`` as () and ``1024,512`` as the widths of an MLP's hidden layers.
-
-    Raises:
-        ValueError: Neither the word nor a list of widths from 1 to 65,536.
-    """
-    if text == "linear":
-        return ()
-    try:
-        widths = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        widths = ()
-    if not widths or not all(1 <= width <= 65_536 for width in widths):
-        raise ValueError("must be 'linear' or hidden widths such as 1024,512")
-    return widths
 
 
 class FinetuneConfig(ComputeConfig, DataConfig):
@@ -90,7 +85,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         Names | None,
         Flag("Stages of the backbone to train: layer3,layer4.", TRAINING, "all of them", advanced=True),
     ] = None
-    head: Annotated[str, Flag("linear, or the hidden widths of an MLP: 1024,512.", TRAINING, advanced=True)] = "linear"
+    head: Annotated[Head, Flag("linear, or the hidden widths of an MLP: 1024,512.", TRAINING, advanced=True)] = "linear"
     solver: Annotated[
         Literal["auto", "lbfgs", "lbfgs-sgd", "sgd"],
         Flag(
@@ -318,10 +313,3 @@ class FinetuneConfig(ComputeConfig, DataConfig):
         if unknown or value == ():
             raise ValueError(f"must be stages from {', '.join(STAGES)}")
         return value and tuple(name for name in STAGES if name in value)
-
-    @pydantic.field_validator("head", mode="before")
-    @classmethod
-    def _check_head(cls, value: Any) -> str:
-        text = ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
-        parse_head(text)
-        return text

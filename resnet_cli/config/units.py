@@ -1,4 +1,4 @@
-"""Types of config values, and how people write them: percents, durations, sizes and lists of names.
+"""Types of config values, and how people write them: percents, durations, sizes, lists of names, hidden layers.
 
 Flags and YAML files are both text, so both accept the same spellings.
 """
@@ -22,6 +22,23 @@ class Written:
     """How ``--help`` names the values of a type, such as ``share``."""
 
     name: str
+
+
+def parse_head(text: str) -> tuple[int, ...]:
+    """Reads ``linear`` as () and ``1024,512`` as the widths of an MLP's hidden layers.
+
+    Raises:
+        ValueError: Neither the word nor a list of widths from 1 to 65,536.
+    """
+    if text == "linear":
+        return ()
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = ()
+    if not widths or not all(1 <= width <= 65_536 for width in widths):
+        raise ValueError("must be 'linear' or hidden widths such as 1024,512")
+    return widths
 
 
 def _split_names(value: Any) -> Any:
@@ -62,6 +79,12 @@ def _num_bytes(value: Any) -> Any:
         raise ValueError("must be a size such as 10MB or 512kB") from None
 
 
+def _head(value: Any) -> str:
+    text = ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    parse_head(text)
+    return text
+
+
 def _bit_depth(value: int) -> int:
     if value not in BIT_DEPTHS:
         raise ValueError(f"must be one of {', '.join(map(str, BIT_DEPTHS))}")
@@ -78,6 +101,7 @@ Share = Annotated[AnyShare, Field(ge=0, le=1)]
 #: A target for a share of predictions, such as that of wrong ones: above 0 and below 1.
 TargetError = Annotated[AnyShare, Field(gt=0, lt=1)]
 NumBytes = Annotated[int, BeforeValidator(_num_bytes), Written("size")]
+Head = Annotated[str, BeforeValidator(_head)]
 BitDepth = Annotated[int, AfterValidator(_bit_depth), Written("bits")]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from resnet_cli.history import EpochRecord
 from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
-from resnet_cli.runs import EpochRecord
 from resnet_cli.task import ScoreKey
 from resnet_cli.text import percent
 

@@ -11,9 +11,9 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scoring import Scores
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.thresholds import ClassThreshold
 from resnet_cli.reporting.label_targets import PrecisionTarget
-from resnet_cli.runs import EpochRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

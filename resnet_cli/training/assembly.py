@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_backbone
-from resnet_cli.runs import EpochRecord
 from resnet_cli.system.device import make_deterministic, seed_everything
 from resnet_cli.training.checkpoint import NUM_KEPT
 from resnet_cli.training.exemplars import max_bytes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from resnet_cli.system.events import Warned, WorkDone
 
 if TYPE_CHECKING:
-    from resnet_cli.runs import EpochRecord
+    from resnet_cli.history import EpochRecord
     from resnet_cli.training.plan import Plan
 
 

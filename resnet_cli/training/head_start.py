@@ -10,7 +10,7 @@ from resnet_cli.errors import ModelError
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.task import TaskName
 from resnet_cli.training.checkpoint import Checkpoint
 from resnet_cli.training.checkpointer import Checkpointer, head_tensors

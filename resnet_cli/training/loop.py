@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resnet_cli.errors import DivergedError, Interrupted
 from resnet_cli.heads.objectives import OBJECTIVES, Objective, Validation
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.system.interrupts import StopRequest, deferred_stop
 from resnet_cli.system.intraop import ThreadTuner

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from resnet_cli.config.finetune import FinetuneConfig, parse_head
+from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.config.units import parse_head
 from resnet_cli.data.views import augment
 from resnet_cli.errors import ConfigError
 from resnet_cli.task import TaskName

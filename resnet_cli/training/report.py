@@ -10,11 +10,12 @@ from typing import Any
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scoring import Scores
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
-from resnet_cli.runs import EpochRecord, RunFolder
+from resnet_cli.runs import RunFolder
 from resnet_cli.task import TASKS
 from resnet_cli.text import Summarized, duration, percent
 from resnet_cli.training.exemplars import Retention

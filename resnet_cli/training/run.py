@@ -13,9 +13,10 @@ from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.heads.logistic import Rows
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
-from resnet_cli.runs import EpochRecord, RunFolder, list_checkpoints
+from resnet_cli.runs import RunFolder, list_checkpoints
 from resnet_cli.system.events import Warned, WorkDone
 from resnet_cli.system.intraop import given_threads
 from resnet_cli.training import exemplars

@@ -16,7 +16,7 @@ from resnet_cli.heads.logistic import Rows, fold_standardization, standardizatio
 from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.heads.paths import PATHS
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.task import TASKS
 from resnet_cli.training import defaults

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from resnet_cli.cli import app
 from resnet_cli.heads.objectives import Validation
-from resnet_cli.runs import EpochRecord
+from resnet_cli.history import EpochRecord
 from resnet_cli.system.device import Compute
 from resnet_cli.training.report import FinetuneResult
 from resnet_cli.training.state import TrainState

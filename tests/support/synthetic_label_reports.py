@@ -12,11 +12,11 @@ from PIL import Image
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.evaluation.scoring import score_labels
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.thresholds import best_f1_thresholds
 from resnet_cli.reporting.label_gallery import heat_map_key, shown_mistakes
 from resnet_cli.reporting.report_content import ReportContent
-from resnet_cli.runs import EpochRecord
 from resnet_cli.task import NO, UNKNOWN, YES
 
 

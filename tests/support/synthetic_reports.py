@@ -15,10 +15,10 @@ from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.evaluation.coverage import check_threshold
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.evaluation.scoring import score
+from resnet_cli.history import EpochRecord
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.single_label_report import shown_positions
-from resnet_cli.runs import EpochRecord
 
 
 def epoch_record(
