@@ -177,7 +177,7 @@ def test_studies_of_several_labels_speak_of_map_and_of_missing_labels(
     assert "mAP" in printed and "top-1" not in printed and "200 more images" in printed
     shown(study_labels, model, data, COMPUTE, suggest_unknown=True)
     printed = capsys.readouterr().out
-    assert "Of 95 values (a class of an image), about" in printed and "Unknown values" in printed
+    assert "Of 95 values (one per image and class), about" in printed and "Unknown values" in printed
     assert "resnet-cli finetune insects-labels.csv --multi-label" in " ".join(printed.split())
     again = open_dataset(str(here / "insects-labels.csv"), DataConfig(multi_label=True))
     assert again.task == "multi-label" and sum(len(item.unknown) for item in again.items) == 1

@@ -208,7 +208,7 @@ def test_the_page_shows_how_many_labels_images_have(files: Dataset) -> None:
     page = Page(inspection_page(inspection))
     assert_self_contained(page)
     assert "Labels per image" in page.text and "1.43 labels per image on average" in page.text
-    assert "images without a label: 1" in page.text and "labels that are not known: 2 of 28" in page.text
+    assert "images without a label: 1" in page.text and "unknown values: 2 of 28" in page.text
     assert "Classes that images have together" in page.text
     assert any(alt.startswith("no label: ") for alt in page.values("img", "alt"))
     # Seven images, although they have ten labels in all.

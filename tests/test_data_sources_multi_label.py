@@ -325,7 +325,7 @@ def test_boxes_of_yolo_label_images_if_the_user_says_so(yolo: Path) -> None:
             for number in range(3)
         }
         assert all(split == name[:-5] for name, split in splits_of(dataset).items())
-        assert any("1 image in folders without any file of labels" in note for note in dataset.notes)
+        assert any("1 image in folders without any label file" in note for note in dataset.notes)
 
 
 def test_classes_of_yolo_that_the_description_does_not_name_are_refused(yolo: Path) -> None:

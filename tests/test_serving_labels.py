@@ -73,7 +73,7 @@ def test_the_page_shows_every_label_with_its_threshold(
         assert all(name in title for name in answer["labels"]) if answer["labels"] else title == "none of them"
         assert card.locator(".is-chosen bdi").all_inner_texts() == answer["labels"]
         assert card.locator(".mark").count() == len(CLASSES)
-    assert "predicted from 60.0 % on" in cards.first.inner_text()
+    assert "threshold 60.0 %" in cards.first.inner_text()
     button = page.get_by_role("button", name="Show heat map").first
     button.focus()
     page.keyboard.press("Enter")

@@ -123,9 +123,10 @@ def predict(
             the classes with at least this probability are predicted, instead of those at the model's own thresholds.
         target_error: Share of wrong predictions to stay below, such as 0.01; uncertain images are labeled "unknown".
             Implies ``abstain``.
-        target_precision: Multi-label: each class is predicted only for so probable images that at least this share of
-            its predictions is correct, such as 0.9. A class for which that cannot be guaranteed is never predicted.
-        target_recall: Multi-label: each class is predicted for at least this share of the images that have it.
+        target_precision: Multi-label: the threshold of each class is chosen so that at least this share of its
+            predictions is correct, such as 0.9. A class for which no threshold can guarantee this is never predicted.
+        target_recall: Multi-label: the same for the share of the images of a class that are found. A class for which
+            no threshold can guarantee this is predicted for every image.
         all_probs: Whether predictions include the probability of every class, in the order of the model's classes.
         with_features: Whether predictions include the backbone's features.
         trust: Whether a ``.pt2`` file, which can run code, may be loaded.

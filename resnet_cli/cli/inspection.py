@@ -153,7 +153,7 @@ def _label_facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
     yield "labels per image", f"{sets.mean:.2f} (mean), {min(sets.per_image)} to {max(sets.per_image)}"
     yield "images without a label", f"{sets.num_negatives:,}"
     if num_unknown := sum(sets.unknown):
-        yield "labels that are not known", f"{num_unknown:,} of {sets.num_images * len(names):,}"
+        yield "unknown values", f"{num_unknown:,} of {sets.num_images * len(names):,}"
     if sets.together:
         pairs = [f"{names[one]} + {names[other]} ({count:,})" for one, other, count in sets.together]
         yield "most often together", first_of(pairs, MAX_NAMES)

@@ -161,7 +161,7 @@ def _remarks(scores: LabelEvaluation) -> list[RenderableType]:
     if scores.map is None:
         notes.append("no class has both positives and negatives, so there is no mAP")
     if num := scores.num_negatives:
-        notes.append(f"{counted(num, 'image')} with none of the labels")
+        notes.append(f"{counted(num, 'image')} without a label")
     if num := scores.num_unknown:
         notes.append(f"{num:,} of {scores.targets.size:,} values are unknown and count nowhere")
     if num := scores.num_images - scores.num_scored:

@@ -180,7 +180,7 @@ def show_result(result: PredictResult, config: PredictConfig) -> None:
         before = f", {result.num_before:,} of them from before" if result.num_before is not None else ""
         output.note(f"{result.num_written:,} predictions in {config.output}{unknown}{none}{before}")
     elif result.num_none:
-        output.note(f"{result.num_none:,} of {result.num_predicted:,} images have none of the labels")
+        output.note(f"no label is predicted for {result.num_none:,} of {result.num_predicted:,} images")
     if result.num_failed:
         failed = f"{result.num_failed:,} of {result.num:,} images could not be read"
         # Where the parts of a Ray cluster name them.

@@ -171,7 +171,7 @@ def _suspects_table(
 
 def value_sentence(audit: ValueAudit) -> str:
     """A sentence on the estimated numbers of missing and wrong labels."""
-    checked = f"{audit.num_checked:,} values (a class of an image)"
+    checked = f"{audit.num_checked:,} values (one per image and class)"
     unchecked = (
         f" {audit.num_unchecked:,} were not checked: too few images have, or lack, the label."
         if audit.num_unchecked

@@ -24,22 +24,26 @@ LargestImage = Annotated[
 Threshold = Annotated[
     Share | None,
     Flag(
-        "Label an image 'unknown' if its best class is less probable than this: 50% or 0.5. Multi-label: predict every "
-        "class from this probability on, instead of from the fitted ones.",
+        "Label an image 'unknown' if its best class is less probable than this: 50% or 0.5. Multi-label: the threshold "
+        "of all classes, instead of the fitted ones.",
         PREDICTIONS,
     ),
 ]
 TargetPrecision = Annotated[
     TargetError | None,
     Flag(
-        "Multi-label: predict each class only for so probable images that at least this share of its predictions is "
+        "Multi-label: choose the threshold of each class so that at least this share of its predictions is "
         "correct: 90%.",
         PREDICTIONS,
     ),
 ]
 TargetRecall = Annotated[
     TargetError | None,
-    Flag("Multi-label: predict each class for at least this share of the images that have it: 90%.", PREDICTIONS),
+    Flag(
+        "Multi-label: choose the threshold of each class so that at least this share of the images that have it is "
+        "found: 90%.",
+        PREDICTIONS,
+    ),
 ]
 Abstain = Annotated[
     bool,
@@ -115,8 +119,8 @@ class DataConfig(OfflineConfig):
     multi_label: Annotated[
         bool,
         Flag(
-            "An image may have several labels or none, even where DATA does not say so by itself: join the labels of "
-            "all rows of an image, of all class folders that contain it, or of its boxes.",
+            "Read DATA as multi-label (any number of labels per image) even if it does not say so itself: an image has "
+            "the labels of all its rows, of all class folders that contain it, or of its boxes.",
             DATA,
         ),
     ] = False

@@ -79,7 +79,7 @@ class EvalConfig(ComputeConfig, DataConfig):
     target_precision: Annotated[
         TargetError | None,
         Flag(
-            "Multi-label: find the threshold of each class above which at least this share of its predictions is "
+            "Multi-label: find the threshold of each class at which at least this share of its predictions is "
             "correct, such as 90%. The validation split gives the thresholds; the evaluated images check them.",
             METRICS,
         ),
@@ -87,8 +87,8 @@ class EvalConfig(ComputeConfig, DataConfig):
     target_recall: Annotated[
         TargetError | None,
         Flag(
-            "Multi-label: find the threshold of each class at which it is predicted for at least this share of the "
-            "images that have it, such as 90%.",
+            "Multi-label: find the threshold of each class at which at least this share of the images that have it is "
+            "found, such as 90%.",
             METRICS,
         ),
     ] = None
@@ -119,7 +119,7 @@ class EvalConfig(ComputeConfig, DataConfig):
         bool, Flag("Rank the labels that are likely wrong, and write a table for correcting them.", INSTEAD)
     ] = False
     suggest_unknown: Annotated[
-        bool, Flag("With --label-audit: also suggest labels whose values are unknown (multi-label data).", INSTEAD)
+        bool, Flag("With --label-audit: also suggest answers for unknown values (multi-label data).", INSTEAD)
     ] = False
     robustness: Annotated[
         bool, Flag("Measure accuracy on corrupted images: blur, noise, rotation and more.", INSTEAD)

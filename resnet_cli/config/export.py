@@ -82,8 +82,8 @@ class ExportConfig(OfflineConfig):
     max_drop: Annotated[
         Share,
         Flag(
-            "How much accuracy --int8 or --fp16 may cost: 1% or 0.01. Of a multi-label model: how much mAP, and how "
-            "much of the F1 score of its labels.",
+            "How much accuracy --int8 or --fp16 may cost: 1% or 0.01. Multi-label: how much mAP, and how much of the "
+            "F1 score of the labels.",
             VERIFICATION,
             "1%",
         ),

@@ -168,8 +168,8 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     loss: Annotated[
         Literal["ce", "focal", "bce", "asl"] | None,
         Flag(
-            "Cross-entropy, focal loss or binary cross-entropy; for multi-label data bce, focal or asl (the asymmetric "
-            "loss).",
+            "ce is cross-entropy, bce binary cross-entropy, focal the focal loss, and asl the asymmetric loss. "
+            "Multi-label data needs bce, focal or asl.",
             RECIPE,
             "ce, or bce for multi-label data",
             advanced=True,

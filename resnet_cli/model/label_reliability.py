@@ -19,7 +19,7 @@ from resnet_cli.model.thresholds import (
     recall_thresholds,
 )
 from resnet_cli.task import UNKNOWN, YES, TaskName
-from resnet_cli.text import counted, first_of
+from resnet_cli.text import first_of
 
 #: Values of a probability and its target that a model stores at most, 5 bytes each; of more validation images a random
 #: sample is stored.
@@ -193,12 +193,12 @@ def select_label_thresholds(
     missing = [index for index, one in enumerate(found) if one.bound is None]
     if len(missing) == len(found):
         num, name = max((one.num_positives, name) for one, name in zip(found, classes, strict=True))
-        reason = f"{counted(num, 'validation image')} of '{name}', the most" if num < needed else "these results"
+        reason = f"; '{name}' has the most validation images ({num:,})" if num < needed else " with these results"
         raise ConfigError(
-            f"{flag} {target:.2%}: no threshold of any class can guarantee that with {reason}",
-            hint=f"a class needs at least {needed:,} validation images that have it; or allow a lower share"
+            f"{flag} {100 * target:g}%: no threshold of any class can guarantee this{reason}",
+            hint=f"a class needs at least {needed:,} validation images that have it; add images, or lower the target"
             if num < needed
-            else "allow a lower share, or train a better model",
+            else "lower the target, or train a better model",
         )
     return found, _caveat(flag, needed, classes, found, missing) if missing else None
 
@@ -213,4 +213,4 @@ def _caveat(
     is_are = "is" if len(missing) == 1 else "are"
     then = f"{is_are} never predicted" if flag == "--target-precision" else f"{is_are} predicted for every image"
     named = first_of([why(index) for index in missing], NUM_NAMED)
-    return f"{flag}: {named} {then}, since no other threshold can guarantee that"
+    return f"{flag}: {named} {then}, because no other threshold can guarantee the target"

@@ -34,7 +34,7 @@ _METRICS: dict[str, tuple[str, bool, str]] = {
         "images with a label against those without it, averaged over the classes; 0.5 is chance",
     ),
     "ranking_average_precision": (
-        "Ranking precision (LRAP)",
+        "Label ranking AP",
         True,
         "how well the labels of each image are ranked above the other classes",
     ),

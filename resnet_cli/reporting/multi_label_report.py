@@ -87,7 +87,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
             [
                 first_section(content, all_metrics, others, notes, evaluation.num_images),
                 *_results(content, evaluation, values),
-                *last_sections(content, "mAP", "value (a class of an image)"),
+                *last_sections(content, "mAP", "value (one per image and class)"),
             ],
             {"classes": [], "cells": []},
         )
@@ -161,7 +161,7 @@ def _results(content: ReportContent, evaluation: LabelEvaluation, values: dict[s
             content,
             evaluation,
             macro("label_cards.html.j2", "label_cards", shown_images(evaluation, unknown, images)),
-            wrong="Not all labels right",
+            wrong="No exact match",
             about="These images are like those that the model was made for.",
         ),
     ]

@@ -131,7 +131,6 @@ def missing_thresholds(model: Model) -> str | None:
     names = [name for name, is_seen, least in found if not is_seen and least == DEFAULT_THRESHOLD]
     if not names:
         return None
-    return (
-        f"no validation image has {first_of(names, 5)}: nothing shows from which probability on to predict "
-        f"{'it' if len(names) == 1 else 'them'}, so the threshold is {percent(DEFAULT_THRESHOLD)}"
-    )
+    what = "its threshold" if len(names) == 1 else "their thresholds"
+    used = percent(DEFAULT_THRESHOLD)
+    return f"no validation image has {first_of(names, 5)}: {what} cannot be fitted, and {used} is used instead"

@@ -254,7 +254,9 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     reading = f"; read as {dataset.reading}" if dataset.reading else ""
     decisions.record("data", dataset.name, f"{sizes}; {facts}{reading}")
     if dataset.task == "multi-label":
-        decisions.record("task", dataset.task, "each class has its own answer, and a threshold from validation")
+        decisions.record(
+            "task", dataset.task, "each class is predicted on its own, with a threshold fitted on validation"
+        )
     decisions.record("split", dataset.split_note or "as in the source")
     decisions.record("check", prepared.checked, "every image was decoded; resnet-cli inspect shows more")
     decisions.record("weights", Path(weights.name).name, weights.reading or weights.why)

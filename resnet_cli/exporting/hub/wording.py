@@ -58,7 +58,7 @@ WORDING: Mapping[TaskName, Wording] = {
         note_timm="The temperature is part of the last layer: `softmax` gives calibrated probabilities.",
     ),
     "multi-label": Wording(
-        predicts="any number of {} for an image, also none",
+        predicts="any number of {} per image, including none",
         output="after the sigmoid; each class has a probability of its own, and is predicted at or above its threshold "
         "(`thresholds` in `config.json`)",
         same="Same labels as the model's",

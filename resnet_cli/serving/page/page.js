@@ -135,7 +135,7 @@
     said.append(bars(shown, (item, bar, label) => {
       if (found.some((one) => one.label === label)) item.className = "is-chosen";
       const from = least.get(label);
-      item.append(make("span", from === null ? "never predicted" : `predicted from ${percent(from)} on`, "from"));
+      item.append(make("span", from === null ? "never predicted" : `threshold ${percent(from)}`, "from"));
       if (from === null) return;
       const mark = make("span", "", "mark");
       mark.style.setProperty("--at", `${100 * from}%`);
@@ -150,7 +150,7 @@
 
   const KINDS = {
     "single-label": { about: (classes) => `distinguishes ${classes}`, topk: 5, show: showAnswer },
-    "multi-label": { about: (classes) => `decides for each of ${classes} whether an image has it`, topk: 8, show: showLabels },
+    "multi-label": { about: (classes) => `decides for each of ${classes} whether an image shows it`, topk: 8, show: showLabels },
   };
 
   // One button per class; at most one of the heat maps is shown.

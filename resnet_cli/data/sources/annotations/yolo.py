@@ -23,14 +23,14 @@ from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 from resnet_cli.text import counted
 
-#: A file of labels, or a description, is smaller.
+#: A label file, or a description, is smaller.
 _MAX_BYTES = 10_000_000
 
 
 def read_yolo(survey: Survey, options: DataConfig, *, description: Path | None = None) -> Reading:
     """Reads a folder of images with YOLO's boxes as multi-label data.
 
-    Images without a file of labels show none of the classes, unless no image of their folder has one.
+    Images without a label file show none of the classes, unless no image of their folder has one.
 
     Args:
         survey: The content of DATA, or of the folder of the description.
@@ -57,12 +57,12 @@ def read_yolo(survey: Survey, options: DataConfig, *, description: Path | None =
             name = folder.child(image)
             rows.append(Row(name, found, _split(name, about), line=len(rows) + 1))
     if not rows:
-        raise DataError(f"{survey.spec}: no image has a file of labels", hint="give the folder with images and labels")
+        raise DataError(f"{survey.spec}: no image has a label file", hint="give the folder with images and labels")
     where = description or survey.path(next(iter(sorted(files))))
     names, note = _names(about, {label for row in rows for label in row.labels or ()}, where, survey)
     notes = [note] if note else []
     if unlabeled:
-        notes.append(f"{counted(unlabeled, 'image')} in folders without any file of labels, which were not used")
+        notes.append(f"{counted(unlabeled, 'image')} in folders without any label file, which were not used")
     listed = RowFile(where, [row.renamed(names) for row in rows], image_folder=survey.root)
     return read_rows([listed], survey, options, what="the classes of YOLO's objects in each image", notes=notes)
 

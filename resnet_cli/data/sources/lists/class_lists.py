@@ -57,9 +57,9 @@ def read_class_lists(survey: Survey, options: DataConfig) -> Reading | None:
     where = ", ".join(file.path.relative_to(survey.root).as_posix() for file in files)
     notes = [f"listed images that do not exist: {num_missing:,}"] if num_missing else []
     if num_unknown:
-        notes.append(f"values of 0, for difficult objects, count neither as yes nor as no: {num_unknown:,}")
+        notes.append(f"values of 0 (difficult objects), which count neither as yes nor as no: {num_unknown:,}")
     options = options.model_copy(update={"multi_label": True})
-    what = f"a list of each class in {where}"
+    what = f"lists of each class in {where}"
     reading = read_rows(files, survey, options, what=what, notes=notes, classes=sorted(classes))
     return dataclasses.replace(reading, split_note="from the lists", no_effect=ROW_FLAGS)
 

@@ -116,7 +116,7 @@ def _about_names(cells: Cells, counts: Counter[str], column: str) -> str:
     words = [label for label in counts if " " in label]
     if not words or not promises_several(column):
         return ""
-    return f"labels of several words are names of classes, such as '{min(words)}'"
+    return f"a label of several words was read as the name of one class, such as '{min(words)}'"
 
 
 def _with_negatives(rows: Sequence[Row]) -> list[Row]:
@@ -184,5 +184,5 @@ def _about_negatives(rows: Sequence[Sequence[Row]]) -> Iterator[str]:
         if plain_column(name) in _NEGATIVES:
             yield (
                 f"'{name}' never comes with another label and is a class like the others; to count its images as "
-                "images without labels instead, name the other classes with --classes"
+                "negatives instead, name the other classes with --classes"
             )
