@@ -212,3 +212,7 @@ def test_a_model_of_another_task_gives_its_backbone_but_not_its_head(colors: Pat
     assert found.plan.start is not None and found.plan.start.task == "single-label"
     with pytest.raises(ConfigError, match="the model is single-label"):
         finetune(data=str(colors), weights="one", add=True, precision=TINY["precision"], device="cpu")
+    back = finetune(
+        data="digits", classes="0,1", limit=12, **{**TINY, "weights": "run"}, mode="frozen", out=Path("back")
+    )
+    assert back.plan.start is not None and back.plan.start.task == "multi-label"

@@ -69,7 +69,7 @@ def keep_rows(head: nn.Module, before: nn.Module, kept: Tensor) -> None:
 def keep_thresholds(model: Model, plan: Plan) -> Model:
     """Returns the model with the earlier model's thresholds of the classes that were kept."""
     kept, old = kept_labels(plan).tolist(), plan.start
-    if old is None or not old.thresholds:
+    if old is None or not kept:
         return model
     known = dict(zip(old.classes, old.thresholds, strict=True))
     thresholds = tuple(
