@@ -19,7 +19,7 @@ from resnet_cli.reporting.metrics import metrics
 from resnet_cli.reporting.model_card import model_card
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_files import write_report_files
-from resnet_cli.reporting.single_label_report import confusion_csv
+from resnet_cli.reporting.report_kind import counts_csv
 from resnet_cli.reporting.trust_charts import calibration_charts, reliability_chart, risk_chart
 
 PETS = ("cat", "dog", "rabbit")
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_the_report_that_was_there(tmp_path: Path, monkeypatc
 
 def test_the_counts_come_back_from_their_file() -> None:
     evaluation = make_evaluation(("a,b", 'c"d', "e\nf"), 90, strength=1.0)
-    head, *rows = csv.reader(io.StringIO(confusion_csv(evaluation)))
+    head, *rows = csv.reader(io.StringIO(counts_csv(evaluation.confusion, evaluation.classes)))
     assert tuple(head[1:]) == tuple(row[0] for row in rows) == evaluation.classes
     assert [[int(count) for count in row[1:]] for row in rows] == evaluation.confusion.tolist()
 

@@ -146,7 +146,7 @@ def value_blocks(audit: ValueAudit, items: Sequence[Item]) -> list[RenderableTyp
     )
     for title, suspects, words in tables:
         if suspects:
-            blocks.append(_suspects_table(title, audit, suspects, items, words))
+            blocks.append(_suspects_table(title, audit, suspects, items, words=words))
     if audit.by_class:
         by_class = plain_table("By class", "class", ">likely missing", ">likely wrong")
         for label, missing, wrong in audit.by_class[:MAX_ROWS]:
@@ -156,7 +156,7 @@ def value_blocks(audit: ValueAudit, items: Sequence[Item]) -> list[RenderableTyp
 
 
 def _suspects_table(
-    title: str, audit: ValueAudit, suspects: Sequence[Suspect], items: Sequence[Item], words: tuple[str, str]
+    title: str, audit: ValueAudit, suspects: Sequence[Suspect], items: Sequence[Item], *, words: tuple[str, str]
 ) -> Table:
     table = plain_table(title, "image", "labels", "suggestion", ">prob")
     for one in suspects[:MAX_ROWS]:

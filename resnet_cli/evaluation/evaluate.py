@@ -115,7 +115,7 @@ def _score(
         probs,
         targets_of(items, model.task, len(model.classes)),
         model.classes,
-        [item.name for item in items],
+        names=[item.name for item in items],
         calibrated=model,
     )
     return dataclasses.replace(scores, tta=tta, novelty=novel, is_unfamiliar=is_unfamiliar(novel, model.reliability))

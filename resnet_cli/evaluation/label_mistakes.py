@@ -86,7 +86,7 @@ class Mistakes(NamedTuple):
 
 
 def worst_mistakes(
-    probs: NDArray[np.floating[Any]], targets: NDArray[np.int8], predicted: NDArray[np.bool_], label: int, limit: int
+    probs: NDArray[np.floating[Any]], targets: NDArray[np.int8], predicted: NDArray[np.bool_], label: int, *, limit: int
 ) -> Mistakes:
     """The worst mistakes of a class.
 

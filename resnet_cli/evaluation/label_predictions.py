@@ -125,7 +125,7 @@ class LabelPredictions:
 
     def worst_mistakes(self, label: int, limit: int = 5) -> Mistakes:
         """The images of the worst mistakes of a class, at most ``limit`` missed ones and as many false alarms."""
-        return worst_mistakes(self.probs, self.targets, self.predicted, label, limit)
+        return worst_mistakes(self.probs, self.targets, self.predicted, label, limit=limit)
 
     def labels_of(self, image: int) -> tuple[str, ...]:
         """Names of the labels of an image, in index order."""

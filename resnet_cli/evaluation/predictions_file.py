@@ -215,8 +215,8 @@ def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str]
     extras: dict[str, list[Any]] = {name: [] for name in (*_EXTRAS, *_OF_MODEL)}
     for number, row in rows:
         names.append(str(row.get("path")))
-        labels.append(_indices(path, number, row.get(_LABELS[task]), index, task))
-        unknown.append(_indices(path, number, row.get("unknown"), index, task) if task == "multi-label" else ())
+        labels.append(_indices(path, number, row.get(_LABELS[task]), index, task=task))
+        unknown.append(_indices(path, number, row.get("unknown"), index, task=task) if task == "multi-label" else ())
         if both := set(labels[-1]) & set(unknown[-1]):
             raise _wrong(path, number, f"'{classes[min(both)][:80]}' is both a label and unknown")
         block.append([_number(path, number, column, row.get(column)) for column in columns])
@@ -229,10 +229,10 @@ def _gather(path: Path, rows: Iterable[tuple[int, _Row]], columns: Sequence[str]
     targets, probs = TASKS[task].encode(labels, unknown, len(classes)), np.concatenate(blocks)
     found = _read_extras(path, extras)
     calibrated = _Calibrated(found.pop("temperature", 1.0), *read_calibration(path, extras, len(classes)))
-    return dataclasses.replace(score_task(task, probs, targets, classes, names, calibrated=calibrated), **found)
+    return dataclasses.replace(score_task(task, probs, targets, classes, names=names, calibrated=calibrated), **found)
 
 
-def _indices(path: Path, row: int, cell: Any, index: Mapping[str, int], task: TaskName) -> tuple[int, ...]:
+def _indices(path: Path, row: int, cell: Any, index: Mapping[str, int], *, task: TaskName) -> tuple[int, ...]:
     """The classes that a cell names: exactly one, or any number."""
     try:
         names = (str(cell),) if task == "single-label" else label_names(cell)

@@ -112,8 +112,8 @@ def score_task(
     probs: NDArray[np.float32],
     targets: NDArray[np.integer[Any]],
     classes: Sequence[str],
-    names: Sequence[str],
     *,
+    names: Sequence[str],
     calibrated: Calibrated,
 ) -> Scores:
     """Computes the metrics of a model of any task.

@@ -212,7 +212,7 @@ def compare(
     decisions = DECISIONS[model.task](classes, model.thresholds, own)
 
     def check(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> Check:
-        return _check(name, expected, found, precision, decisions)
+        return _check(name, expected, found, precision, decisions=decisions)
 
     checks = [check("all images, one by one", expected.probs, found.probs)]
     bit_depth = model.preprocess.bit_depth
@@ -286,6 +286,7 @@ def _check(
     expected: NDArray[np.float32],
     found: NDArray[np.float32],
     precision: FilePrecision,
+    *,
     decisions: Decisions,
 ) -> Check:
     difference = float(np.abs(expected - found).max())

@@ -70,16 +70,16 @@ def minimize(
     part = dataclasses.replace(fit)
     left = torch.arange(len(fit.weights), device=inputs.device)
     probs = torch.sigmoid(part.logits)
-    gradient = _gradient(inputs, part, probs, l2, timed)
+    gradient = _gradient(inputs, part, probs, l2, timed=timed)
     history = _History(gradient)
     for _ in range(max_iterations):
         direction = history.direction(gradient)
         change = timed(lambda towards=direction: logits_of(inputs, towards))  # type: ignore[misc]
-        step, decrease, probs = _search(part, probs, direction, change, l2)
+        step, decrease, probs = _search(part, probs, direction, change, l2=l2)
         taken = step[:, None] * direction
         part.weights = part.weights + taken
         part.logits = part.logits + step[:, None] * change
-        before, gradient = gradient, _gradient(inputs, part, probs, l2, timed)
+        before, gradient = gradient, _gradient(inputs, part, probs, l2, timed=timed)
         history.add(taken, gradient - before)
         is_left = (gradient.abs().amax(dim=1) > tolerance_gradient) & (decrease > tolerance_change)
         num_left = int(is_left.sum())
@@ -102,14 +102,14 @@ def logits_of(inputs: Tensor, weights: Tensor) -> Tensor:
 
 
 def _gradient(
-    inputs: Tensor, fit: Fit, probs: Tensor, l2: Tensor, timed: Callable[[Callable[[], Tensor]], Tensor]
+    inputs: Tensor, fit: Fit, probs: Tensor, l2: Tensor, *, timed: Callable[[Callable[[], Tensor]], Tensor]
 ) -> Tensor:
     errors = fit.shares * (probs - fit.aims)
     slopes = timed(lambda: errors @ inputs)
     return torch.cat([slopes + l2[:, None] * fit.weights[:, :-1], errors.sum(dim=1, keepdim=True)], dim=1)
 
 
-def _search(fit: Fit, probs: Tensor, direction: Tensor, change: Tensor, l2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _search(fit: Fit, probs: Tensor, direction: Tensor, change: Tensor, *, l2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Finds the step [m] of each class where the slope along its direction is about zero, by Newton's method.
 
     Returns:

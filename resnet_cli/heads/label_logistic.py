@@ -118,7 +118,7 @@ def fit_label_path(
         MemoryExhausted: The features do not fit on the device.
     """
     with memory_errors_named(len(train[0])):
-        problem = _Problem(train, value_weights, label_smoothing, device, tuner)
+        problem = _Problem(train, value_weights, label_smoothing, device, tuner=tuner)
         val_inputs = problem.standardized(val[0])
     path = _Path(train[1].numpy(force=True), val[1].numpy(force=True), problem.num_weights)
     if penalties is PENALTIES and not path.judges:
@@ -131,7 +131,11 @@ def fit_label_path(
                 weights, logits = problem.fit(torch.from_numpy(classes), torch.from_numpy(l2[classes]).float())
                 val_logits = batched_lbfgs.logits_of(val_inputs, weights)
             path.compare(
-                classes, l2[classes], weights.cpu(), logits.T.numpy(force=True), val_logits.T.numpy(force=True)
+                classes,
+                l2[classes],
+                weights.cpu(),
+                train_logits=logits.T.numpy(force=True),
+                val_logits=val_logits.T.numpy(force=True),
             )
         yield path.candidate(float(l2.min()), problem.mean, problem.std, time.perf_counter() - began)
         if path.is_over:
@@ -151,6 +155,7 @@ class _Problem:
         value_weights: Tensor | None,
         label_smoothing: float,
         device: str,
+        *,
         tuner: ThreadTuner | None,
     ) -> None:
         # One row per class.
@@ -231,6 +236,7 @@ class _Path:
         classes: NDArray[np.int64],
         l2: NDArray[np.float64],
         weights: Tensor,
+        *,
         train_logits: NDArray[np.float32],
         val_logits: NDArray[np.float32],
     ) -> None:

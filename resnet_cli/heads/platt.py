@@ -46,10 +46,10 @@ def fit_scaling(
     shares = is_known / np.maximum(num_yes + num_no, 1)
     # Losses are means over the known values.
     pull = prior / np.maximum(num_yes + num_no, 1)
-    scale, shift = _newton(exact, aims, shares, np.ones(len(num_yes)), pull, fits_scale=True)
+    scale, shift = _newton(exact, aims, shares, np.ones(len(num_yes)), pull=pull, fits_scale=True)
     limited = np.clip(scale, *SCALES)
     if (limited != scale).any():
-        _, shift = _newton(exact, aims, shares, limited, pull, fits_scale=False)
+        _, shift = _newton(exact, aims, shares, limited, pull=pull, fits_scale=False)
     return np.where(is_fitted, limited, 1.0), np.where(is_fitted, shift, 0.0)
 
 
@@ -58,8 +58,8 @@ def _newton(
     aims: NDArray[np.float64],
     shares: NDArray[np.float64],
     scale: NDArray[np.float64],
-    pull: NDArray[np.float64],
     *,
+    pull: NDArray[np.float64],
     fits_scale: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Minimizes the loss of all classes at once; each takes its own steps."""

@@ -200,11 +200,11 @@ def select_label_thresholds(
             if num < needed
             else "lower the target, or train a better model",
         )
-    return found, _caveat(flag, needed, classes, found, missing) if missing else None
+    return found, _caveat(flag, needed, classes, found, missing=missing) if missing else None
 
 
 def _caveat(
-    flag: str, needed: int, classes: Sequence[str], found: Sequence[ClassThreshold], missing: Sequence[int]
+    flag: str, needed: int, classes: Sequence[str], found: Sequence[ClassThreshold], *, missing: Sequence[int]
 ) -> str:
     def why(index: int) -> str:
         num = found[index].num_positives

@@ -95,7 +95,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str, layout: La
                         keys.append(_key(row.path))
                         num_failed += row.is_failed
             except _CutError as error:
-                if not _is_cut(file, kind, end, made_by, layout.header):
+                if not _is_cut(file, kind, end, made_by, header=layout.header):
                     raise DataError(
                         f"{path}: row {len(keys) + 1} was not written by this program, or by another version: {error}",
                         hint="choose another name for --output",
@@ -105,7 +105,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str, layout: La
     return Done(len(keys), num_failed, end, np.sort(np.frombuffer(keys, dtype=np.uint64)) if keys else _NO_KEYS)
 
 
-def _is_cut(file: BinaryIO, kind: Literal["csv", "json"], end: int, made_by: str, header: Sequence[str]) -> bool:
+def _is_cut(file: BinaryIO, kind: Literal["csv", "json"], end: int, made_by: str, *, header: Sequence[str]) -> bool:
     """Whether the rest of the file is the beginning of a row: nothing else of a user's file may be removed."""
     file.seek(end)
     tail = file.read(_MAX_ROW_BYTES + 1)

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from resnet_cli.evaluation.label_scores import LabelEvaluation
+from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.reporting.metrics import Metric
 from resnet_cli.text import first_of, shorten
 
@@ -115,3 +117,14 @@ On {num_images:,} {split + " " if split else ""}images. A 95 % interval shows ho
 on other images of the same kind.
 
 {table(("Metric", "Value", "95 % interval", "Meaning"), rows)}"""
+
+
+def novelty_limit(evaluation: Evaluation | LabelEvaluation, *, otherwise: str) -> str:
+    """What a model can tell about images of other things; ``otherwise`` if it cannot tell anything."""
+    if evaluation.is_unfamiliar is None:
+        return otherwise
+    return (
+        f"It compares images with some of its training images: {int(evaluation.is_unfamiliar.sum()):,} of these "
+        f"{evaluation.num_images:,} images count as unlike them. It has no other way to recognize images of other "
+        "things."
+    )

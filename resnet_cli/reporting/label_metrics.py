@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.reporting.caveats import FEW_IMAGES, NEW_IMAGES, TTA, imprecision
-from resnet_cli.reporting.metrics import Metric
-from resnet_cli.text import counted, first_of, percent, percent_range
+from resnet_cli.reporting.metrics import Metric, described
+from resnet_cli.text import counted, first_of, percent
 
 #: Metric -> name, whether it is a share (shown as %), meaning.
 _METRICS: dict[str, tuple[str, bool, str]] = {
@@ -59,23 +57,8 @@ TILES = {"macro_f1", "micro_f1", "exact_match", "hamming_loss", "roc_auc", "ece"
 
 def label_metrics(evaluation: LabelEvaluation) -> list[Metric]:
     """All metrics of a model, the most important first; those that have no value are omitted."""
-    found = []
-    for key, (name, is_share, meaning) in _METRICS.items():
-        value, interval = _value(evaluation, key), evaluation.intervals.get(key)
-        if value is None:
-            continue
-        # Numbers of classes need fewer digits.
-        show = percent if is_share else "{:.2f}".format if key == "coverage_error" else "{:.3f}".format
-        low, high = (interval.low, interval.high) if interval else (value, value)
-        has_interval = low < high < math.inf
-        span = "" if not has_interval else percent_range(low, high) if is_share else f"{show(low)} to {show(high)}"
-        note = f"95 %: {span}" if span else meaning
-        if key == "ece":
-            chance = percent(evaluation.calibration.chance_ece)
-            note = f"chance alone: up to {chance}"
-            meaning += f"; with this many images, chance alone accounts for up to {chance}"
-        found.append(Metric(key, name, show(value), span, note, meaning))
-    return found
+    values = {key: _value(evaluation, key) for key in _METRICS}
+    return described(_METRICS, values, evaluation.intervals, chance_ece=evaluation.calibration.chance_ece)
 
 
 def _value(evaluation: LabelEvaluation, key: str) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from resnet_cli.evaluation.intervals import Interval, wilson
 from resnet_cli.evaluation.label_scores import LabelEvaluation
-from resnet_cli.model.label_reliability import LabelReliability
+from resnet_cli.model.label_reliability import LabelReliability, is_predicted
 from resnet_cli.model.thresholds import precision_thresholds
 from resnet_cli.task import YES
 
@@ -49,10 +49,9 @@ def precision_targets(reliability: LabelReliability, evaluation: LabelEvaluation
         reached = np.array([one.threshold is not None for one in chosen])
         if not reached.any():
             break  # Harder targets cannot be reached either.
-        least = np.array([np.inf if one.threshold is None else one.threshold for one in chosen], dtype=np.float32)
-        is_predicted = (evaluation.probs >= least) & evaluation.is_known
+        predicted = is_predicted(evaluation.probs, [one.threshold for one in chosen]) & evaluation.is_known
         is_true = evaluation.targets == YES
-        num_right, num, num_true = (int(x.sum()) for x in (is_predicted & is_true, is_predicted, is_true[:, reached]))
+        num_right, num, num_true = (int(x.sum()) for x in (predicted & is_true, predicted, is_true[:, reached]))
         share = wilson(num_right, num) if num else None
         recall = num_right / num_true if num_true else None
         found.append(PrecisionTarget(target, int(reached.sum()), share.value if share else None, share, recall))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -61,20 +62,41 @@ class Metric(NamedTuple):
 
 def metrics(evaluation: Evaluation) -> list[Metric]:
     """All metrics of a model, the most important first."""
+    values = {key: _value(evaluation, key) for key in _METRICS}
+    return described(_METRICS, values, evaluation.intervals, chance_ece=evaluation.chance_ece)
+
+
+def described(
+    meanings: Mapping[str, tuple[str, bool, str]],
+    values: Mapping[str, float | None],
+    intervals: Mapping[str, Interval],
+    *,
+    chance_ece: float,
+) -> list[Metric]:
+    """Metrics in the order of ``meanings``; those that have no value are omitted.
+
+    Args:
+        meanings: Key -> name, whether it is a share (shown as %), meaning.
+        values: Key -> value.
+        intervals: Key -> 95 % interval, for those that have one.
+        chance_ece: Calibration error that chance alone accounts for.
+    """
     found = []
-    for key, (name, is_share, meaning) in _METRICS.items():
-        value, interval = _value(evaluation, key), evaluation.intervals.get(key)
+    for key, (name, is_share, meaning) in meanings.items():
+        value, interval = values[key], intervals.get(key)
         if value is None:
             continue
+        # Numbers of classes need fewer digits.
+        show = percent if is_share else "{:.2f}".format if key == "coverage_error" else "{:.3f}".format
         low, high = (interval.low, interval.high) if interval else (value, value)
         has_interval = low < high < math.inf
-        span = "" if not has_interval else percent_range(low, high) if is_share else f"{low:.3f} to {high:.3f}"
+        span = "" if not has_interval else percent_range(low, high) if is_share else f"{show(low)} to {show(high)}"
         note = f"95 %: {span}" if span else meaning
         if key == "ece":
-            chance = percent(evaluation.chance_ece)
+            chance = percent(chance_ece)
             note = f"chance alone: up to {chance}"
             meaning += f"; with this many images, chance alone accounts for up to {chance}"
-        found.append(Metric(key, name, percent(value) if is_share else f"{value:.3f}", span, note, meaning))
+        found.append(Metric(key, name, show(value), span, note, meaning))
     return found
 
 

@@ -6,7 +6,7 @@ import math
 
 from resnet_cli.evaluation.label_mistakes import most_common_pairs
 from resnet_cli.evaluation.label_scores import LabelEvaluation
-from resnet_cli.reporting.card_format import MAX_ROWS, NONE, figures, names, plain, table
+from resnet_cli.reporting.card_format import MAX_ROWS, NONE, figures, names, novelty_limit, plain, table
 from resnet_cli.reporting.label_metrics import label_metrics, label_notes
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import CardParts
@@ -92,12 +92,4 @@ def _limits(content: ReportContent, evaluation: LabelEvaluation) -> list[str]:
         f"Its probabilities differ from the shares of labels by {percent(evaluation.ece)} on average (ECE); with this "
         f"many images, chance alone accounts for up to {percent(evaluation.calibration.chance_ece)}."
     )
-    if evaluation.is_unfamiliar is not None:
-        limits.append(
-            f"It compares images with some of its training images: {int(evaluation.is_unfamiliar.sum()):,} of these "
-            f"{evaluation.num_images:,} images count as unlike them. It has no other way to recognize images of other "
-            "things."
-        )
-    else:
-        limits.append("It cannot recognize images of other things.")
-    return limits
+    return [*limits, novelty_limit(evaluation, otherwise="It cannot recognize images of other things.")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from resnet_cli.reporting.matrix_plots import plot_cooccurrence
 from resnet_cli.reporting.multi_label_card import MultiLabelCard
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
-from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, first_section, last_sections
+from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
 from resnet_cli.system.device import Compute
 from resnet_cli.system.paths import write_text
@@ -85,7 +83,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
             [main, *(metric for metric in all_metrics if metric is not main)],
             [metric for metric in all_metrics if metric.key in TILES and metric is not main],
             [
-                first_section(content, all_metrics, others, notes, evaluation.num_images),
+                first_section(content, all_metrics, others, notes, num_images=evaluation.num_images),
                 *_results(content, evaluation, values),
                 *last_sections(content, "mAP", "value (one per image and class)"),
             ],
@@ -95,7 +93,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
     def write_files(self, folder: Path, content: ReportContent, evaluation: LabelEvaluation) -> None:
         """Writes ``cooccurrence.csv``, and the plots of co-occurrence, calibration, and precision against recall."""
         plots = folder / "plots"
-        write_text(folder / "cooccurrence.csv", cooccurrence_csv(evaluation))
+        write_text(folder / "cooccurrence.csv", counts_csv(evaluation.cooccurrence, evaluation.classes))
         plot_cooccurrence(
             evaluation.cooccurrence, _positives(evaluation), evaluation.classes, plots / "cooccurrence.png"
         )
@@ -124,16 +122,6 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
         chosen = np.flatnonzero(known & evaluation.predicted[position])
         predicted = [evaluation.classes[label] for label in chosen]
         return ", ".join(evaluation.labels_of(position)) or "none", ", ".join(predicted) or "none", None
-
-
-def cooccurrence_csv(evaluation: LabelEvaluation) -> str:
-    """The counts as CSV: one row per true label, one column per predicted label."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true / predicted", *evaluation.classes])
-    for name, counts in zip(evaluation.classes, evaluation.cooccurrence.tolist(), strict=True):
-        writer.writerow([name, *counts])
-    return text.getvalue()
 
 
 def _positives(evaluation: LabelEvaluation) -> Any:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import abc
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
@@ -139,7 +143,12 @@ class ReportKind(abc.ABC, Generic[EvaluationT]):
 
 
 def first_section(
-    content: ReportContent, metrics: Sequence[Metric], others: Sequence[Metric], notes: Sequence[str], num_images: int
+    content: ReportContent,
+    metrics: Sequence[Metric],
+    others: Sequence[Metric],
+    notes: Sequence[str],
+    *,
+    num_images: int,
 ) -> Section:
     """The section with all metrics, beside those of the other split."""
     values = {
@@ -168,3 +177,13 @@ def last_sections(content: ReportContent, score_name: str, loss_unit: str) -> li
         optional_section("findings", "Data findings", findings, {"findings": findings}),
         section("again", "Reproduce", {"content": content}),
     ]
+
+
+def counts_csv(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Counts [k x k] as CSV: one row per true class, one column per predicted class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true / predicted", *classes])
+    for name, row in zip(classes, counts.tolist(), strict=True):
+        writer.writerow([name, *row])
+    return text.getvalue()

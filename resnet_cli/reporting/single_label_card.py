@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.reporting.card_format import MAX_ROWS, NONE, figures, names, plain, table
+from resnet_cli.reporting.card_format import MAX_ROWS, NONE, figures, names, novelty_limit, plain, table
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.confusion_page import most_confused
 from resnet_cli.reporting.metrics import class_metrics, metrics
@@ -76,12 +76,10 @@ def _limits(evaluation: Evaluation) -> list[str]:
         f"images, chance alone accounts for up to {percent(evaluation.chance_ece)}. Logits are divided "
         f"by the temperature, {evaluation.temperature:.3f}, which was found on validation images."
     )
-    if evaluation.is_unfamiliar is not None:
-        limits.append(
-            f"It compares images with some of its training images: {int(evaluation.is_unfamiliar.sum()):,} of these "
-            f"{evaluation.num_images:,} images count as unlike them. It has no other way to recognize images of other "
-            "things."
-        )
-    else:
-        limits.append("It cannot recognize images of other things: it predicts one of its classes for every image.")
-    return limits
+    return [
+        *limits,
+        novelty_limit(
+            evaluation,
+            otherwise="It cannot recognize images of other things: it predicts one of its classes for every image.",
+        ),
+    ]

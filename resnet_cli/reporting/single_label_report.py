@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from resnet_cli.reporting.matrix_plots import plot_confusion
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
-from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, first_section, last_sections
+from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
 from resnet_cli.reporting.single_label_card import SingleLabelCard
 from resnet_cli.reporting.thumbnails import thumbnails
@@ -91,7 +89,7 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
             all_metrics,
             [metric for metric in all_metrics if metric.key in TILES],
             [
-                first_section(content, all_metrics, others, notes, evaluation.num_images),
+                first_section(content, all_metrics, others, notes, num_images=evaluation.num_images),
                 *_results(content, evaluation, values),
                 *last_sections(content, "top-1", "image"),
             ],
@@ -101,7 +99,7 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
     def write_files(self, folder: Path, content: ReportContent, evaluation: Evaluation) -> None:
         """Writes ``confusion.csv``, and the plots of confusion, calibration, coverage and some predictions."""
         plots = folder / "plots"
-        write_text(folder / "confusion.csv", confusion_csv(evaluation))
+        write_text(folder / "confusion.csv", counts_csv(evaluation.confusion, evaluation.classes))
         plot_confusion(evaluation.confusion, evaluation.classes, plots / "confusion.png")
         draw_charts(calibration_charts(evaluation), plots / "reliability.png")
         draw_charts([risk_chart(evaluation)], plots / "risk_coverage.png")
@@ -125,16 +123,6 @@ def shown_positions(evaluation: Evaluation) -> list[int]:
     """Positions of the images in galleries, the worst mistakes first; heat maps are made for the mistakes."""
     worst = worst_mistakes(evaluation)
     return worst + least_certain(evaluation, worst)
-
-
-def confusion_csv(evaluation: Evaluation) -> str:
-    """The counts as CSV: one row per true class, one column per predicted class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true / predicted", *evaluation.classes])
-    for name, counts in zip(evaluation.classes, evaluation.confusion.tolist(), strict=True):
-        writer.writerow([name, *counts])
-    return text.getvalue()
 
 
 def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:

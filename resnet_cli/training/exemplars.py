@@ -127,8 +127,8 @@ def choose_exemplars(train: Rows, val: Rows, *, num_classes: int, seed: int) -> 
     is_left = [torch.ones(len(part[0]), dtype=torch.bool) for part in (train, val)]
     for group in range(num_classes if train[1].ndim == 1 else num_classes + 1):
         rng = np.random.default_rng((seed, group))
-        pool, num = _draw(train[1], group, is_left[0], HERD_SIZE, num_train, rng)
-        held, num_held = _draw(val[1], group, is_left[1], num_held_out, num_held_out, rng)
+        pool, num = _draw(train[1], group, is_left[0], HERD_SIZE, wanted=num_train, rng=rng)
+        held, num_held = _draw(val[1], group, is_left[1], num_held_out, wanted=num_held_out, rng=rng)
         chosen = pool[_herd(train[0][pool].cpu(), num)]
         for (of_part, its_targets), left, rows in ((train, is_left[0], chosen), (val, is_left[1], held[:num_held])):
             left[rows] = False
@@ -210,7 +210,7 @@ def retention(
 
 
 def _draw(
-    targets: Tensor, group: int, is_left: Tensor, most: int, wanted: int, rng: np.random.Generator
+    targets: Tensor, group: int, is_left: Tensor, most: int, *, wanted: int, rng: np.random.Generator
 ) -> tuple[Tensor, int]:
     """Up to ``most`` rows of a group in random order, and how many of them are needed until it has ``wanted``.
 

@@ -60,7 +60,9 @@ def start_steps(
         head.load_state_dict(start.state_dict())
         training = HeadTraining(plan, head, train, val, is_fresh=False, penalty=penalty)
         seconds = time.perf_counter() - began
-        record = _epoch_0(plan.dataset.task, training.raw_head(), penalty, train, val, seconds=seconds)
+        record = _epoch_0(
+            training.raw_head(), plan.dataset.task, penalty=penalty, train=train, val=val, seconds=seconds
+        )
         history.append(record)
     callback.snapshot = lambda: head_tensors(training.raw_head())
     training.train_state.counters.history = history
@@ -99,7 +101,7 @@ def fit_start(plan: Plan, train: Rows, val: Rows) -> tuple[nn.Linear, float]:
     return chosen.unscaled_head(), chosen.weight_decay
 
 
-def _epoch_0(task: TaskName, head: nn.Module, penalty: float, train: Rows, val: Rows, *, seconds: float) -> EpochRecord:
+def _epoch_0(head: nn.Module, task: TaskName, *, penalty: float, train: Rows, val: Rows, seconds: float) -> EpochRecord:
     """The record of the head before the first step, measured as after every later epoch."""
     objective = OBJECTIVES[task]
     scores = objective.validate(head_probs(head, val[0], task=task), val[1])

@@ -143,7 +143,7 @@ def choose_recipe(decisions: Decisions, mode: Mode, facts: Facts) -> Recipe:
     decisions.record("head", config.head)
     balance = _choose_balance(decisions, facts.task)
     loss = _choose_loss(decisions, facts.task)
-    solver = None if mode == "full" else _choose_solver(decisions, mode, facts.task, loss, balance)
+    solver = None if mode == "full" else _choose_solver(decisions, mode, facts.task, loss, balance=balance)
     # Decisions about steps have no effect where L-BFGS fits the head, so they are not recorded then.
     steps = Decisions(decisions.resolved) if is_frozen and solver == "lbfgs" else decisions
     epochs = steps.decide("epochs", defaults.EPOCHS)
@@ -230,7 +230,7 @@ def _choose_loss(decisions: Decisions, task: TaskName) -> AnyLossName:
     return loss
 
 
-def _choose_solver(decisions: Decisions, mode: Mode, task: TaskName, loss: AnyLossName, balance: Balance) -> Solver:
+def _choose_solver(decisions: Decisions, mode: Mode, task: TaskName, loss: AnyLossName, *, balance: Balance) -> Solver:
     config = decisions.config
     # In the other modes, flags about steps are about the training after the probe.
     given = [name for name in STEP_FLAGS if getattr(config, name) is not None] if mode == "frozen" else []

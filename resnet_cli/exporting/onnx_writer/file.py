@@ -42,7 +42,7 @@ def to_onnx(
     network = model.network.folded().cpu()
     features = add_features(graph, IMAGES, network, half=precision == "fp16")
     outputs: dict[str, list[int | str]] = {
-        add_probs(graph, features, network.fc, model.temperature, model.task): ["b", len(model.classes)]
+        add_probs(graph, features, network.fc, model.temperature, task=model.task): ["b", len(model.classes)]
     }
     reference = model.reference
     if with_novelty and reference is not None:

@@ -53,7 +53,7 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     return graph.op("Flatten", graph.op("GlobalAveragePool", x, name=AVERAGE), axis=1, name=FEATURES)
 
 
-def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: float, task: TaskName) -> str:
+def add_probs(graph: GraphWriter, features: str, head: nn.Module, temperature: float, *, task: TaskName) -> str:
     """Adds the head, the temperature, and the softmax or the logistic function.
 
     Returns:

@@ -61,7 +61,7 @@ def read_rows(
         labeled = [row for row in rows if _has_label(row, task)]
         num_without_label += len(rows) - len(labeled)
         if len(labeled) < len(rows):
-            all_notes.append(_without_label(file, rows, len(rows) - len(labeled), task, options))
+            all_notes.append(_without_label(file, rows, len(rows) - len(labeled), task, options=options))
         located = locator.locate(file, labeled)
         if located.num_missing == len(labeled) > 0 and len(files) == 1:
             raise _no_image_exists(file.path, located.paths)
@@ -181,7 +181,7 @@ class _Found:
         return (real.relative_to(real_top) if real.is_relative_to(real_top) else real).as_posix()
 
 
-def _without_label(file: RowFile, rows: Sequence[Row], num_blank: int, task: TaskName, options: DataConfig) -> str:
+def _without_label(file: RowFile, rows: Sequence[Row], num_blank: int, task: TaskName, *, options: DataConfig) -> str:
     """A note about the rows without label, if these are to be skipped.
 
     Raises:

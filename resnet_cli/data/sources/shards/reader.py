@@ -119,11 +119,13 @@ def _read_unpacked(survey: Survey) -> Reading | None:
     if not has_cls and not samples.is_certain:
         return None
     num_unlabelled = samples.num_unlabelled
-    return _reading([("", "train", samples)], samples.found[0].image, survey, "WebDataset samples", num_unlabelled)
+    return _reading(
+        [("", "train", samples)], samples.found[0].image, survey, "WebDataset samples", num_unlabelled=num_unlabelled
+    )
 
 
 def _reading(
-    parts: Sequence[tuple[str, Split, Samples]], first: Path, survey: Survey, what: str, num_unlabelled: int
+    parts: Sequence[tuple[str, Split, Samples]], first: Path, survey: Survey, what: str, *, num_unlabelled: int
 ) -> Reading:
     found, notes = to_classes(parts)
     images, names_note = name_classes(found, first, survey)
@@ -167,7 +169,7 @@ def read_shard_files(paths: Sequence[Path], survey: Survey) -> Reading:
             )
         parts.append((_prefix(path, survey.root), split or "train", samples))
     num_unlabelled = sum(samples.num_unlabelled for _, _, samples in parts)
-    reading = _reading(parts, paths[0], survey, counted(len(paths), "WebDataset shard"), num_unlabelled)
+    reading = _reading(parts, paths[0], survey, counted(len(paths), "WebDataset shard"), num_unlabelled=num_unlabelled)
     return dataclasses.replace(reading, split_note="from the names of the shards" if any(splits) else "")
 
 
