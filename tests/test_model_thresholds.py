@@ -66,6 +66,13 @@ def test_a_threshold_is_halfway_so_that_rounding_moves_no_image() -> None:
     assert found.threshold == pytest.approx(0.5) and found.precision == found.recall == 1
 
 
+def test_a_class_that_every_validation_image_has_is_predicted_from_50_percent_on() -> None:
+    probs = np.array([[0.98, 0.4], [0.95, 0.3]], dtype=np.float32)
+    sure, unsure = best_f1_thresholds(probs, np.ones((2, 2), dtype=np.int8))
+    assert sure.threshold == DEFAULT_THRESHOLD and unsure.threshold == np.float32(0.3)
+    assert sure.recall == unsure.recall == 1
+
+
 @given(CASES, st.sampled_from([0.3, 0.5]))
 def test_no_higher_threshold_holds_the_recall(
     case: tuple[NDArray[np.float32], NDArray[np.int8]], target: float

@@ -57,7 +57,8 @@ def best_f1_thresholds(probs: NDArray[np.float32], targets: NDArray[np.int8]) ->
     """The threshold of each class with the highest F1 score among all cut points; among equal ones, the highest.
 
     A threshold is halfway between the two probabilities that it separates, so that rounding does not move an image to
-    the other side. A class without positives has no F1 score: its threshold is ``DEFAULT_THRESHOLD``.
+    the other side. A class without positives has no F1 score: its threshold is ``DEFAULT_THRESHOLD``. If a class is best
+    predicted for every image, its threshold is at most that.
 
     Args:
         probs: Probabilities float32 [v x k].
@@ -210,7 +211,11 @@ def _best_f1(one: _Column) -> ClassThreshold:
         return one.at_default(DEFAULT_THRESHOLD)
     num_found = np.cumsum(one.is_positive)[one.ends - 1]
     # F1 = 2 * found / (selected + positives). argmax takes the first of equals: the fewest images.
-    return one.at(int(one.ends[np.argmax(2 * num_found / (one.ends + num_positives))]))
+    best = one.at(int(one.ends[np.argmax(2 * num_found / (one.ends + num_positives))]))
+    if best.threshold is None or best.threshold > one.ranked[-1]:
+        return best
+    # Every image is selected, as for a class that all of them have: no image tells where a higher threshold belongs.
+    return one.at_default(min(best.threshold, DEFAULT_THRESHOLD))
 
 
 def _precise(one: _Column, target: float) -> ClassThreshold:
