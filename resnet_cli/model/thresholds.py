@@ -57,8 +57,8 @@ def best_f1_thresholds(probs: NDArray[np.float32], targets: NDArray[np.int8]) ->
     """The threshold of each class with the highest F1 score among all cut points; among equal ones, the highest.
 
     A threshold is halfway between the two probabilities that it separates, so that rounding does not move an image to
-    the other side. A class without positives has no F1 score: its threshold is ``DEFAULT_THRESHOLD``. If a class is best
-    predicted for every image, its threshold is at most that.
+    the other side. A class without positives has no F1 score: its threshold is ``DEFAULT_THRESHOLD``. That of a
+    class that is best predicted for every image is at most as high.
 
     Args:
         probs: Probabilities float32 [v x k].
