@@ -278,7 +278,7 @@ def _mistakes(scores: LabelEvaluation, *, width: int) -> list[RenderableType]:
 
 
 def _target(target: LabelTarget, classes: Sequence[str]) -> list[RenderableType]:
-    """For each class the threshold, what validation promises, and what is observed on these images."""
+    """For each class the threshold, what the validation images guarantee, and what is observed on these images."""
     share = f"{100 * target.target:g} %"
     table = plain_table(
         f"{target.metric.capitalize()} of at least {share} per class",

@@ -145,7 +145,7 @@ class Dataset:
         return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
 
     def counts_without(self) -> dict[Split, list[int]]:
-        """Split -> number of images that do not belong to each class; images of which it is unknown do not count."""
+        """Split -> number of images that do not belong to each class; images for which this is unknown do not count."""
         unknown = Counter((item.split, label) for item in self.items for label in item.unknown)
         sizes = self.sizes()
         return {

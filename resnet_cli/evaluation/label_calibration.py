@@ -1,4 +1,4 @@
-"""Calibration of a multi-label model: whether of the labels with a probability of 0.9 nine in ten are right."""
+"""Calibration of a multi-label model: whether nine in ten of the labels with a probability of 0.9 are right."""
 
 from __future__ import annotations
 

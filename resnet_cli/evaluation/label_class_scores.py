@@ -35,7 +35,7 @@ class LabelScores:
         precision: Share of the images predicted to have the label that have it; 0 if it is never predicted.
         recall: Share of the positives that are predicted; 0 without positives.
         f1: Harmonic mean of precision and recall; 0 if both are 0.
-        threshold: The probability from which on the label is predicted; infinite if it is never predicted.
+        threshold: The lowest probability at which the label is predicted; infinite if it is never predicted.
         support: Number of positives: images known to have the label.
         negatives: Number of images known not to have it.
         unknown: Number of images whose value is not known; they count in no metric.

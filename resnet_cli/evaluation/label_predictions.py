@@ -34,7 +34,7 @@ class LabelPredictions:
         names: Names of the images, [n].
         targets: 1 yes, 0 no, -1 unknown, int8 [n x k].
         probs: Predicted probabilities of each class, float32 [n x k].
-        thresholds: The probability from which on each label is predicted, float64 [k]; infinite for a label that is
+        thresholds: The lowest probability at which each label is predicted, float64 [k]; infinite for a label that is
             never predicted.
         tta: Test-time augmentation that the probabilities were computed with.
         novelty: How unlike the training images each image is, float32 [n]; None if the model cannot tell.

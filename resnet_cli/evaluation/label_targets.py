@@ -36,7 +36,7 @@ class TargetRow:
 
     @property
     def threshold(self) -> float | None:
-        """The probability from which on the class is predicted; None if it is never predicted."""
+        """The lowest probability at which the class is predicted; None if it is never predicted."""
         return self.validation.threshold
 
     @property

@@ -67,7 +67,7 @@ def score_labels(
         targets: 1 yes, 0 no, -1 unknown, [n x k].
         classes: Names of the k classes.
         names: Names of the n images.
-        thresholds: The probability from which on each label is predicted, [k].
+        thresholds: The lowest probability at which each label is predicted, [k].
 
     Raises:
         DataError: No value is known.

@@ -30,7 +30,7 @@ class Fit:
     Attributes:
         weights: Weights of each class and its bias at the end, float32 [m x (d + 1)].
         logits: Logits of the images with these weights [m x n].
-        aims: Probability that is aimed at [m x n].
+        aims: Target probabilities [m x n].
         shares: Weight of each value [m x n]; those of a class sum to 1. It is 0 where the value is unknown.
     """
 

@@ -37,7 +37,7 @@ from resnet_cli.system.intraop import ThreadTuner
 
 #: Decrease of the loss of a class at which its fit ends.
 TOLERANCE_CHANGE = 1e-8
-#: Penalty of a class if validation tells nothing about any class.
+#: Penalty of a class if validation cannot choose for any class.
 DEFAULT_PENALTY = 1.0
 #: Number of values [images x classes] that are fitted at once; each takes about 30 bytes.
 CELLS_AT_ONCE = 2**24
@@ -96,9 +96,9 @@ def fit_label_path(
 ) -> Iterator[LabelCandidate]:
     """Fits a logistic regression of each class along a path of penalties, until no class becomes better.
 
-    A class that validation tells nothing about (all of its known values are the same) takes the middle one of the other
-    classes' penalties. A class that training tells nothing about gets a constant probability. The same features give
-    the same heads. Memory: one float32 copy of the training features.
+    A class for which validation cannot choose (all of its known values are the same) takes the middle one of the other
+    classes' penalties. A class whose known values in training are all the same gets a constant probability. The same
+    features give the same heads. Memory: one float32 copy of the training features.
 
     Args:
         train: Features [n x 2048] of any float dtype and targets int8 [n x k]; -1, unknown, has no effect.
@@ -227,7 +227,7 @@ class _Path:
 
     @property
     def left(self) -> NDArray[np.int64]:
-        """The classes to fit with the next penalty: those that validation tells about first."""
+        """The classes to fit with the next penalty: first those for which validation can choose."""
         left = np.flatnonzero(~self._is_done)
         return left[np.argsort(~self._is_judged[left], kind="stable")]
 
@@ -257,7 +257,7 @@ class _Path:
         self._num_worse[classes] = np.where(is_better, 0, self._num_worse[classes] + 1)
         self._is_done[classes] = is_judged & (self._num_worse[classes] == PATIENCE)
         self._penalties[classes[is_better]] = l2[is_better]
-        # Those of which validation tells nothing follow the others to the middle one of their penalties.
+        # Classes for which validation cannot choose take the middle one of the others' penalties.
         is_better |= ~is_judged & ((l2 >= self._middle_penalty) | np.isinf(self._penalties[classes]))
         at, (chosen,) = classes[is_better], np.nonzero(is_better)
         train_scaled = scale[chosen] * train_logits[:, chosen] + shift[chosen]
@@ -269,7 +269,7 @@ class _Path:
 
     @property
     def judges(self) -> bool:
-        """Whether validation tells about any class."""
+        """Whether validation can choose for any class."""
         return bool(self._is_judged.any())
 
     @property

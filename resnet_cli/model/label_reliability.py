@@ -1,4 +1,4 @@
-"""Which labels a multi-label model predicts for an image: its thresholds, and those that keep a promise. No torch."""
+"""Which labels a multi-label model predicts for an image: its thresholds, and those with a guarantee. No torch."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def recall_thresholds(
 ) -> tuple[ClassThreshold, ...]:
     """The highest threshold of each class whose recall stays above a target at a confidence level of 95 %.
 
-    With too few positives for any bound, only a threshold of 0 keeps the promise: the class is predicted for every
+    With too few positives for any bound, only a threshold of 0 guarantees the target: the class is predicted for every
     image, and ``bound`` is None. Otherwise thresholds are tested from low to high, over the positives alone. The bound
     grows with the number of positives that are missed, so this is one sequence, and its level is not divided. It holds
     for each class by itself, and only for new images from the same distribution as the validation images.

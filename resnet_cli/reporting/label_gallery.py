@@ -40,7 +40,7 @@ class ShownLabels(NamedTuple):
         kind: ``missed`` or ``false alarm``; empty for an image that is not shown for a mistake.
         label: The class of the mistake.
         prob: Its probability.
-        threshold: The probability from which on it is predicted; infinite if it never is.
+        threshold: The lowest probability at which it is predicted; infinite if it never is.
         true: The labels of the image.
         predicted: The labels that are predicted.
         image: Thumbnail of the image.

@@ -29,7 +29,7 @@ _METRICS: dict[str, tuple[str, bool, str]] = {
     "roc_auc": (
         "ROC-AUC",
         False,
-        "images with a label against those without it, averaged over the classes; 0.5 is chance",
+        "images with a label ranked above those without it, averaged over the classes; 0.5 is chance",
     ),
     "ranking_average_precision": (
         "Label ranking AP",
@@ -49,7 +49,7 @@ _METRICS: dict[str, tuple[str, bool, str]] = {
     "one_error": ("One-error", True, "images whose most probable class is not one of their labels; lower is better"),
     "loss": ("Loss", False, "mean binary cross-entropy in nats; lower is better"),
     "brier": ("Brier score", False, "squared error of the probabilities; lower is better"),
-    "ece": ("Calibration error (ECE)", True, "mean difference of the probability and the share of labels"),
+    "ece": ("Calibration error (ECE)", True, "mean difference between the probability and the share of labels"),
 }
 #: Metrics at the top, beside mAP.
 TILES = {"macro_f1", "micro_f1", "exact_match", "hamming_loss", "roc_auc", "ece"}

@@ -36,7 +36,7 @@ from resnet_cli.system.paths import write_text
 MAX_WRITTEN_CLASSES = 32
 _BEST_F1 = "On the validation images, each threshold has the highest F1 of its class."
 _OTHERS = "These thresholds are not those of the highest F1 on the validation images."
-_NO_VALIDATION = "The model has no validation results, which would say how well its thresholds fit."
+_NO_VALIDATION = "The model has no validation results, which would show how well its thresholds work."
 #: Charts in a row of the plot.
 _COLUMNS = 4
 
@@ -137,7 +137,7 @@ def _results(content: ReportContent, evaluation: LabelEvaluation, values: dict[s
     curves = precision_recall_charts(evaluation)
     every = values | {"galleries": galleries, "curves": curves}
     return [
-        section("cooccurrence", "Labels together", every | _matrix(evaluation)),
+        section("cooccurrence", "Co-occurrence", every | _matrix(evaluation)),
         section("labels", "Classes", every),
         optional_section("precision_recall", "Precision and recall", curves, every),
         section("thresholds", "Thresholds", every | {"rows": _thresholds(content, evaluation)}),

@@ -72,7 +72,7 @@ class Suspect(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ValueAudit:
-    """The values of all images, ranked by how likely they are wrong.
+    """The values of all images, ranked by how likely they are to be wrong.
 
     Attributes:
         classes: Class names in index order.

@@ -35,7 +35,7 @@ class LabelSets:
     Attributes:
         num_images: n.
         positives: Number of images of each class.
-        unknown: Number of images of which it is not known whether they belong to each class.
+        unknown: Number of images for which it is unknown whether they have each class.
         per_image: Number of labels -> number of images with this number of labels, in rising order.
         together: Pairs of classes that images have together, the most common first.
     """

@@ -46,7 +46,7 @@ class LabeledImage(NamedTuple):
 
 
 def task_of(images: Iterable[LabeledImage]) -> TaskName:
-    """The task of images whose source gives several labels, or none, where there are several or none."""
+    """The task that the labels imply: multi-label if an image has several, none, or unknown ones."""
     return "single-label" if all(len(image.labels) == 1 and not image.unknown for image in images) else "multi-label"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 #: Column that marks a table of ``inspect --fix``.
 CLEANED_COLUMN = "cleaned_by"
-#: Its columns with the labels of an image in multi-label data, and with those of which nobody knows.
+#: Its columns with the labels of an image in multi-label data, and with the unknown ones.
 CLEANED_SETS = ("labels", "unknown")
 #: Column that marks predictions.
 _PREDICTED_COLUMN = "made_by"

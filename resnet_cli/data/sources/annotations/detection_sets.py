@@ -1,4 +1,4 @@
-"""Recognizes YOLO's data for detection, and refuses it by name unless images may have several labels."""
+"""Recognizes YOLO detection data, and refuses it by name unless images may have several labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DetectionSet(DataError):
 
 
 def detection_set(survey: Survey) -> DetectionSet | None:
-    """The refusal of a folder of images with YOLO's boxes; None if it is not one.
+    """The error for a folder of images with YOLO boxes; None if it is not one.
 
     Source: docs.ultralytics.com/datasets/detect: one text file per image, with one line per object.
     """
@@ -80,5 +80,5 @@ def is_yolo_description(path: Path) -> bool:
 
 
 def refused_description(path: Path) -> DataError:
-    """The refusal of the description of a YOLO data set."""
+    """The error for the description of a YOLO data set."""
     return DataError(f"{path}: describes data for detection (YOLO), not one class per image", hint=_HINT)

@@ -56,7 +56,7 @@ def _coco(document: dict[str, Any]) -> Iterator[Annotation]:
     """The categories of each image.
 
     Source: cocodataset.org/#format-data; iNaturalist and camera traps use it for classes of whole images. In LVIS
-    (lvisdataset.org), images name the categories that they certainly do not show; of the others nobody knows.
+    (lvisdataset.org), images name the categories that they certainly do not show; the others are unknown.
     """
     names = {key: class_text(one.get("name", key)) for key, one in _by_id(document["categories"], "category_id")}
     labels: dict[Any, list[str]] = defaultdict(list)

@@ -16,7 +16,7 @@ from resnet_cli.text import first_of
 
 #: The folder, beside class folders, of images that show none of the classes.
 NEGATIVES_FOLDER = "_none"
-#: Names of class folders that may be meant so.
+#: Names of class folders that may hold such images.
 _LIKE_NEGATIVES = frozenset({"none", "negative", "negatives", "nothing", "background", "empty", "no_class"})
 
 Key = TypeVar("Key")
@@ -26,7 +26,7 @@ def join_copies(images: Sequence[LabeledImage]) -> tuple[list[LabeledImage], lis
     """One image for each content and split, with the labels of all folders that it is in.
 
     Only files of the same size are read. Copies in different splits stay apart, and are reported as leaks when images
-    are checked. A file that cannot be read stays as it is, and is reported then too.
+    are checked. A file that cannot be read is kept, and is reported then, too.
 
     Args:
         images: Files with the labels of their folders; those in :data:`NEGATIVES_FOLDER` have none.

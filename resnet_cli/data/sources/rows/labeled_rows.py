@@ -101,7 +101,7 @@ def _task(all_rows: Iterable[Iterable[Row]], *, is_multi: bool) -> TaskName:
 
 
 def _has_label(row: Row, task: TaskName) -> bool:
-    """Whether a row says which labels its image has, if only that it has none."""
+    """Whether a row says which labels its image has, even if only that it has none."""
     return bool(row.labels) if task == "single-label" else row.labels is not None
 
 
@@ -159,7 +159,7 @@ class _Found:
             self.joined.add(image.name)
 
     def labeled(self) -> list[LabeledImage]:
-        """The images, each with the classes of which no row says whether it shows them, or rows disagree."""
+        """The images, each with its unknown classes: no row mentions them, or rows disagree about them."""
         if not self._denied:
             return list(self.images.values())
         names = {name for image in self.images.values() for name in image.labels}

@@ -25,7 +25,7 @@ NOT_LOOKED_FOR = frozenset({".txt", ".lst"})
 MAX_TABLES = 100
 #: Depth of the folders whose tables are looked at.
 _MAX_DEPTH = 4
-#: Names of examples of answers to a competition, whose labels are made up.
+#: Names of sample submissions to competitions, whose labels are made up.
 _NO_LABELS = re.compile(r"(loc)?(sample)?submission", re.IGNORECASE)
 
 

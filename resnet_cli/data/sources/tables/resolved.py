@@ -1,4 +1,4 @@
-"""From the cells of tables to the labels of images: lists are split, blank and unknown cells understood."""
+"""Turns the cells of tables into the labels of images: splits lists, and reads blank and unknown cells."""
 
 from __future__ import annotations
 

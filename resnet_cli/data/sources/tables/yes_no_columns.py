@@ -11,7 +11,7 @@ from resnet_cli.data.sources.split_names import words_of
 from resnet_cli.data.sources.tables.columns import known_columns, plain_column
 from resnet_cli.data.sources.tables.profiles import MARKS, Profile
 
-#: Words of columns that say of whom an image is, or count it, and not what it shows, even if their values are 0 and 1.
+#: Words in names of columns that do not say what the image shows, even if their values are 0 and 1.
 _NO_CLASSES = frozenset("age sex gender patient fold follow up width height".split())
 #: More such words, for columns with other values. Source: the tables of CheXpert, NIH ChestX-ray14, PadChest, ISIC.
 _ABOUT_IMAGES = _NO_CLASSES | frozenset(
