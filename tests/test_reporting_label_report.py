@@ -16,6 +16,7 @@ from support.html_page import Page, assert_self_contained
 from support.synthetic_label_reports import make_label_content, make_label_evaluation
 
 from resnet_cli.evaluation.label_scores import LabelEvaluation
+from resnet_cli.model import label_reliability
 from resnet_cli.model.label_reliability import LabelReliability
 from resnet_cli.reporting.card_format import Card
 from resnet_cli.reporting.label_charts import (
@@ -175,7 +176,9 @@ def test_precision_targets_are_checked_on_these_images(content: ReportContent) -
     assert precision_targets(reliability, dataclasses.replace(evaluation, tta="flip")) == []
 
 
-def test_thresholds_are_compared_with_their_results_on_validation(content: ReportContent) -> None:
+def test_thresholds_are_compared_with_their_results_on_validation(
+    content: ReportContent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluation = evaluation_of(content)
     kind = REPORTS["multi-label"]
     reliability = LabelReliability(evaluation.probs, evaluation.targets, np.zeros(80, dtype=np.float32))
@@ -185,6 +188,9 @@ def test_thresholds_are_compared_with_their_results_on_validation(content: Repor
     other = dataclasses.replace(evaluation, thresholds=np.array([0.5, 0.5, np.inf]))
     changed = kind.decisions(reliability, other)
     assert changed.threshold_note != found.threshold_note and changed.thresholds[2].threshold is None
+    with monkeypatch.context() as patched:
+        patched.setattr(label_reliability, "MAX_CELLS", reliability.probs.size)
+        assert not kind.decisions(reliability, other).threshold_note
     assert "no validation results" in kind.decisions(None, evaluation).threshold_note
     page = Page(report_page(dataclasses.replace(content, evaluation=other, overlays={})))
     assert "never" in page.text

@@ -104,9 +104,9 @@ def _ratio(tops: NDArray[np.float64], bottoms: NDArray[np.float64], weights: Wei
 
 
 def interval(
-    sampled: Sampled, supports: Sequence[int] = (), *, least: float = 0.0, most: float = 1.0, level: float = 0.95
+    sampled: Sampled, supports: Sequence[int] = (), *, least: float = 0.0, most: float = 1.0
 ) -> Interval | None:
-    """The interval of a metric by the BCa bootstrap; None if the metric has no value.
+    """The 95 % interval of a metric by the BCa bootstrap; None if the metric has no value.
 
     Resampling images that are all predicted correctly says nothing: each resample is as perfect. The end on the other
     side then is the mean of the Wilson intervals of ``supports`` correct predictions out of as many.
@@ -116,14 +116,13 @@ def interval(
         supports: Number of images that each class's part of the metric is based on.
         least: Smallest possible value of the metric.
         most: Largest possible value of the metric.
-        level: Confidence level.
     """
     value = float(sampled.value)
     if np.isnan(value):
         return None
     drawn, left = (values[~np.isnan(values)] for values in (sampled.drawn, sampled.left))
     if len(left) and len(drawn) and np.ptp(drawn) > 0:
-        return bca_interval(value, drawn, left, least=least, most=most, level=level)
+        return bca_interval(value, drawn, left, least=least, most=most)
     reach = float(np.mean([1 - wilson(num, num).low for num in supports if num] or [1.0])) * (most - least)
     low = value if value == least else value - reach
     return around(value, low, value if value == most else value + reach, least=least, most=most)

@@ -57,18 +57,17 @@ class Ranked(NamedTuple):
     roc_auc: NDArray[np.float64]
 
 
-def draw_weights(num: int, num_cells: int, *, seed: int = 0) -> tuple[int, Iterator[Weights]]:
+def draw_weights(num: int, num_cells: int) -> tuple[int, Iterator[Weights]]:
     """Draws the samples: first all images, then all but one block of them, then resamples with replacement.
 
     Args:
         num: Number of images, n.
         num_cells: Number of values, which decides on the number of resamples.
-        seed: Random seed of the resampling.
 
     Returns:
         The number of blocks, and the weights of the samples, a part of the samples at a time.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     total = max(MIN_RESAMPLES, min(NUM_RESAMPLES, MAX_COUNTED // max(1, num_cells)))
     blocks = np.array_split(rng.permutation(num), min(NUM_BLOCKS, num))
     at_once = max(1, NUMBERS_AT_ONCE // num)

@@ -69,9 +69,18 @@ class LabelReliability(ValidationResults):
         shape = len(arrays["novelty"]), -1
         return cls(arrays["probs"].reshape(shape), arrays["targets"].reshape(shape), arrays["novelty"])
 
+    @property
+    def may_be_sample(self) -> bool:
+        """Whether there are as many images as a model stores, so that there may have been more."""
+        return len(self.probs) >= self._most
+
+    @property
+    def _most(self) -> int:
+        return max(1, MAX_CELLS // int(self.probs.shape[1]))
+
     def sample(self, *, seed: int) -> LabelReliability:
         """At most as many images as a model stores, chosen at random."""
-        most = max(1, MAX_CELLS // self.probs.shape[1])
+        most = self._most
         if len(self.probs) <= most:
             return self
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self.probs))[:most])

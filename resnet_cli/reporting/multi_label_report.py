@@ -108,7 +108,8 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
         found = thresholds_on(reliability.probs, reliability.targets, evaluation.thresholds.tolist())
         best = best_f1_thresholds(reliability.probs, reliability.targets)
         is_best = np.allclose([one.threshold or 0.0 for one in best], evaluation.thresholds)
-        note = _BEST_F1 if is_best else _OTHERS
+        # A sample may have another best F1 than all validation images.
+        note = _BEST_F1 if is_best else "" if reliability.may_be_sample else _OTHERS
         return Decisions((), found, note, precision_targets(reliability, evaluation))
 
     def calibration(self, evaluation: LabelEvaluation) -> tuple[str, str]:
