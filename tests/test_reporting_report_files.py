@@ -151,6 +151,11 @@ def test_names_of_strangers_are_text_in_the_card(name: str) -> None:
     assert sum(row[0].startswith("---") for row in table_rows(body)) == 4 + 4 * (name == "---")
 
 
+def test_the_card_says_each_finding_once() -> None:
+    card = model_card(make_content(PETS, 60, warnings=["one leak: remove it"]))
+    assert card.count("one leak") == card.count("something was noticed") == 1
+
+
 def test_the_card_names_no_place_on_the_machine() -> None:
     places = ("/home/me/photos", "~/photos", "C:\\photos", "\\\\server\\photos")
     facts = [("data", place, "") for place in places] + [("weights", "imagenet-v1", "")]

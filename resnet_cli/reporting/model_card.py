@@ -95,5 +95,9 @@ def _front_matter(content: ReportContent, parts: CardParts) -> dict[str, Any]:
 
 
 def _limitations(content: ReportContent, parts: CardParts) -> str:
-    told = [*content.warnings, *(finding.message for finding in content.findings), *parts.notes]
+    # A warning may be a finding with its fix.
+    found = (
+        one.message for one in content.findings if not any(told.startswith(one.message) for told in content.warnings)
+    )
+    told = [*content.warnings, *found, *parts.notes]
     return "\n".join(f"- {limit}" for limit in [*(plain(text, 700) for text in told), *parts.limits])

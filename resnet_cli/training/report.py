@@ -142,7 +142,11 @@ def report_content(result: FinetuneResult) -> ReportContent:
         precision_targets=decisions.precision_targets,
         most_novel=model.reliability.most_novel if model.reliability else None,
         findings=plan.findings,
-        warnings=[_what_chose(result), *_why_epoch_0(result), *plan.warnings],
+        warnings=[
+            _what_chose(result),
+            *_why_epoch_0(result),
+            *(text for text in plan.warnings if text not in plan.notes),
+        ],
         other=result.val if result.test else None,
         bit_depth=model.preprocess.bit_depth,
     )
