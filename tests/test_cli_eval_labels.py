@@ -132,7 +132,7 @@ def test_flags_of_the_other_task_are_refused_with_the_right_one() -> None:
     assert "mAP" in refused("run", "--fail-under", "100%", code=10)
     Path("single.csv").write_text("path,label,prob:a,prob:b\n1.jpg,a,0.9,0.1\n")
     result = run_cli("eval", "--from-predictions", "single.csv", "--threshold", "50%")
-    assert result.exit_code == 2 and "any number of labels" in result.stderr
+    assert result.exit_code == 2 and "is for multi-label models" in result.stderr
 
 
 def test_images_with_one_label_are_the_negatives_of_all_other_classes() -> None:

@@ -206,7 +206,7 @@ def test_columns_of_which_a_row_sets_several_are_classes(photos: Path) -> None:
         dataset = opened(path, **options)
         assert dataset.task == "multi-label" and labels(dataset) == BOTH and len(dataset.items) == 6
         assert dataset.reading == "table t.csv of ids with 3 label columns"
-        assert noted(dataset, "2 of 6 rows set several of the 3 columns of classes")
+        assert noted(dataset, "2 of 6 rows have several of the 3 classes")
         assert noted(dataset, "none of the classes: 2 of 6") and noted(dataset, "classes that no row sets: owl")
         # Another table may have images of it, and of these the values may be unknown.
         assert dataset.classes == ("cat", "dog", "owl")
@@ -253,7 +253,7 @@ def test_blank_and_uncertain_values_as_in_chexpert_are_unknown(photos: Path) -> 
         "im4": "Fracture",
         "im5": "Fracture",
     }
-    assert noted(dataset, "unknown values, which count neither as yes nor as no: 7 blank, 2 -1.0")
+    assert noted(dataset, "unknown values, which count neither as yes nor as no: blank (7), -1.0 (2)")
     assert noted(dataset, "columns that are not classes were not used: Sex, Age, Frontal/Lateral, AP/PA")
     assert not noted(dataset, "none of the classes")
 

@@ -89,7 +89,7 @@ def check_one_threshold(scored: HasTask, config: EvalConfig) -> None:
     """
     if config.threshold is not None and scored.task == "single-label":
         raise ConfigError(
-            "--threshold is for models that predict any number of labels for an image; this one predicts exactly one",
+            "--threshold is for multi-label models; this model gives each image exactly one label",
             hint="remove it; predict --threshold marks images whose class is less probable",
         )
 

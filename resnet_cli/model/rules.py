@@ -36,8 +36,8 @@ _TARGETS: Mapping[str, TaskName] = {
 }
 #: Task of the model -> what is said about a target for the other one, and what to use instead.
 _FOR_OTHERS: Mapping[TaskName, str] = {
-    "single-label": "is for models that predict any number of labels for an image; this one predicts exactly one",
-    "multi-label": "is for models that predict one label for an image; this one predicts any number",
+    "single-label": "is for multi-label models; this model gives each image exactly one label",
+    "multi-label": "is for single-label models; this model gives each image any number of labels",
 }
 _INSTEAD: Mapping[TaskName, str] = {
     "single-label": "use --target-error",

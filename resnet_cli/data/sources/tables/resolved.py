@@ -139,7 +139,7 @@ def _from_columns(tables: Sequence[LabelTable], rows: list[list[Row]], options: 
         note = _meaning_of_no(tables[0], unknown, options)
         rows = [[dataclasses.replace(row, labels=row.labels or (), unknown=()) for row in some] for some in rows]
     elif unknown:
-        kinds = ", ".join(f"{number:,} {value or 'blank'}" for value, number in Counter(unknown).most_common())
+        kinds = ", ".join(f"{value or 'blank'} ({number:,})" for value, number in Counter(unknown).most_common())
         note = f"unknown values, which count neither as yes nor as no: {kinds}"
     if not _is_multi(rows, options):
         return Resolved(rows, what=f" with {len(names)} one-hot columns")
@@ -150,7 +150,7 @@ def _from_columns(tables: Sequence[LabelTable], rows: list[list[Row]], options: 
     never = [name for name in names if name not in set_ones]
     num_several = sum(len(row.labels or ()) > 1 for row in _flat(rows))
     notes = (
-        f"{num_several:,} of {num_rows:,} rows set several of the {len(names)} columns of classes",
+        f"{num_several:,} of {num_rows:,} rows have several of the {len(names)} classes",
         note,
         left_out if num_known < num_rows else "",
         f"classes that no row sets: {first_of(never, 10)}" if never else "",
