@@ -194,6 +194,8 @@ def test_added_classes_leave_the_old_ones_as_they_were(colors: Path, tmp_path: P
     weights = [rows_of_head(result.model.network.fc) for result in (joint, old)]
     assert torch.equal(weights[0][0], weights[1][0]) and not torch.equal(weights[0][1], weights[1][1])
     assert joint.model.thresholds[0] == old.model.thresholds[0]
+    assert joint.model.scaling is not None and old.model.scaling is not None
+    assert [of_class[0] for of_class in joint.model.scaling] == [of_class[0] for of_class in old.model.scaling]
     kept = joint.retention
     assert kept is not None and kept.num > 5 and kept.before > 0.8 and kept.after > kept.before - 0.05
     exemplars = joint.model.exemplars

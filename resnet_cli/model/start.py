@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.model_file import Exemplars, model_from_tensors
 from resnet_cli.model.reliability import validation_precision
 from resnet_cli.model.tensor_files import read_metadata, read_tensors
@@ -30,6 +31,7 @@ class Start:
         is_backbone_trained: Whether its own training changed the backbone, as far as the file tells.
         task: Whether its images have one label or any number.
         thresholds: The least probability at which each class is predicted, [k]; multi-label only.
+        scaling: The scale and shift of each class's logits that its head contains; None if it was not calibrated.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +43,7 @@ class Start:
     is_backbone_trained: bool
     task: TaskName = "single-label"
     thresholds: tuple[float, ...] = ()
+    scaling: LabelScaling | None = None
 
 
 def read_start(weights: Weights) -> Start | None:
@@ -68,6 +71,7 @@ def read_start(weights: Weights) -> Start | None:
         not is_frozen,
         model.task,
         model.thresholds,
+        model.scaling,
     )
 
 

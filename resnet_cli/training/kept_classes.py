@@ -7,11 +7,13 @@ better than a fit to the exemplars alone. Only classes that the new images are l
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from resnet_cli.heads.logistic import Rows
+from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.model_file import Model
 from resnet_cli.task import UNKNOWN
 from resnet_cli.training import exemplars
@@ -66,14 +68,20 @@ def keep_rows(head: nn.Module, before: nn.Module, kept: Tensor) -> None:
         )
 
 
-def keep_thresholds(model: Model, plan: Plan) -> Model:
-    """Returns the model with the earlier model's thresholds of the classes that were kept."""
+def keep_calibration(model: Model, plan: Plan) -> Model:
+    """Returns the model with the earlier model's thresholds and scaling of the classes that were kept."""
     kept, old = kept_labels(plan).tolist(), plan.start
     if old is None or not kept:
         return model
-    known = dict(zip(old.classes, old.thresholds, strict=True))
-    thresholds = tuple(
-        known[name] if label in kept else threshold
-        for label, (name, threshold) in enumerate(zip(model.classes, model.thresholds, strict=True))
-    )
-    return dataclasses.replace(model, thresholds=thresholds)
+
+    def joined(before: Sequence[float], now: Sequence[float]) -> tuple[float, ...]:
+        known = dict(zip(old.classes, before, strict=True))
+        return tuple(
+            known[name] if label in kept else value
+            for label, (name, value) in enumerate(zip(model.classes, now, strict=True))
+        )
+
+    model = dataclasses.replace(model, thresholds=joined(old.thresholds, model.thresholds))
+    if old.scaling is None or model.scaling is None:
+        return model
+    return dataclasses.replace(model, scaling=LabelScaling(*map(joined, old.scaling, model.scaling)))

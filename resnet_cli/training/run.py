@@ -36,7 +36,7 @@ from resnet_cli.training.events import (
 )
 from resnet_cli.training.exemplars import Retention
 from resnet_cli.training.head_start import start_steps
-from resnet_cli.training.kept_classes import join_exemplars, keep_rows, keep_thresholds
+from resnet_cli.training.kept_classes import join_exemplars, keep_calibration, keep_rows
 from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.lr_finder import find_lr
 from resnet_cli.training.plan import Plan
@@ -274,7 +274,7 @@ class TrainingRun:
             self._on_event(WorkDone("evaluate", done, total))
 
         model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=on_progress)
-        model = keep_thresholds(model, plan)
+        model = keep_calibration(model, plan)
         model.save(folder.model_path)
         val, *test = (
             evaluate(model, items, plan.compute, on_progress=on_progress)
