@@ -412,3 +412,20 @@ def test_images_that_a_model_did_not_classify_are_not_images_without_labels(phot
             opened(photos / name)
         dataset = opened(photos / name, on_missing_label="skip")
         assert labels(dataset) == {"im0": "a b", "im3": "unknown"} and len(dataset.items) == 3
+
+
+def test_one_column_of_yes_and_no_is_a_class_with_the_flag(photos: Path) -> None:
+    only = table(photos / "t.csv", "image,cat,age", ["im0,1,31", "im1,0,32", "im2,-1,33", "im3,0,34"])
+    dataset = opened(only, multi_label=True)
+    assert dataset.classes == ("cat",) and labels(dataset) == {"im0": "cat"} and len(dataset.items) == 3
+    assert "with 1 label column" in dataset.reading
+    assert opened(only, multi_label=True, label_column="cat").classes == ("-1", "0", "1")
+    for header, row in (("image,label", "{},{}"), ("image,kind,cat", "{0},{2},{1}")):
+        rows = [row.format(f"im{index}", index % 2, "ab"[index % 2]) for index in range(4)]
+        table(photos / "u.csv", header, rows)
+        if header == "image,label":
+            assert opened(photos / "u.csv", multi_label=True).classes == ("0", "1")
+        else:
+            with pytest.raises(DataError, match="several could be: kind, cat") as error:
+                opened(photos / "u.csv", multi_label=True)
+            assert "0 columns" not in str(error.value.hint)

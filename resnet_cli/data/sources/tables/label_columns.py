@@ -177,7 +177,7 @@ class _Chooser:
         one_hot = () if self._is_multi or self._classes else self._one_hot(others)
         if not one_hot and (asked is None or self._is_multi):
             one_hot = self._yes_or_no(others)
-        if one_hot and asked in (None, *one_hot):
+        if one_hot and (asked is None or (asked in one_hot and len(one_hot) > 1)):
             if asked:
                 self._note(f"'{asked.strip()}' is one of {len(one_hot)} columns that are classes, which are all used")
             return "", one_hot, False
@@ -229,9 +229,9 @@ class _Chooser:
         found = find_yes_no(others, self._profile, is_multi=self._is_multi, classes=self._classes)
         is_known = bool(self._classes) and found.names == self._classes
         is_clear = self._is_multi or is_known or (found.num_several and not found.rivals)
-        self._hint = f"; or, if the {len(found.names)} columns of 0 and 1 are the classes: --multi-label"
         if not is_clear:
-            self._hint = self._hint if found.names else ""
+            hint = f"; or, if the {len(found.names)} columns of 0 and 1 are the classes: --multi-label"
+            self._hint = hint if found.names else ""
             return ()
         self.yes_no = found
         unused = [name for name in others if name not in found.names]

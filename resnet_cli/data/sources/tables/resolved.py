@@ -16,7 +16,7 @@ from resnet_cli.data.sources.tables.profiles import UNKNOWN_MARKS
 from resnet_cli.data.sources.tables.several_labels import Cells, promises_several, read_cells
 from resnet_cli.data.sources.tables.yes_no_columns import says_no
 from resnet_cli.errors import DataError
-from resnet_cli.text import LABEL_SEPARATOR, first_of
+from resnet_cli.text import LABEL_SEPARATOR, counted, first_of
 
 #: Names of classes that may mean that an image shows none of the others.
 _NEGATIVES = frozenset("none nan null nothing negative healthy normal nofinding nofindings nolabel background".split())
@@ -150,12 +150,12 @@ def _from_columns(tables: Sequence[LabelTable], rows: list[list[Row]], options: 
     never = [name for name in names if name not in set_ones]
     num_several = sum(len(row.labels or ()) > 1 for row in _flat(rows))
     notes = (
-        f"{num_several:,} of {num_rows:,} rows have several of the {len(names)} classes",
+        f"{num_several:,} of {num_rows:,} rows have several of the {len(names)} classes" if len(names) > 1 else "",
         note,
         left_out if num_known < num_rows else "",
         f"classes that no row sets: {first_of(never, 10)}" if never else "",
     )
-    return Resolved(known, notes, names, f" with {len(names)} label columns")
+    return Resolved(known, notes, names, f" with {counted(len(names), 'label column')}")
 
 
 def _meaning_of_no(table: LabelTable, unknown: Mapping[str, int], options: DataConfig) -> str:

@@ -52,7 +52,9 @@ def find_yes_no(
     names = tuple(classes or may_be)
     rest = [name for name in others if name not in names]
     has_labels = known_columns(rest, "label") or (known_columns(names, "label") and not is_multi)
-    if len(names) < 2 or has_labels:
+    # With the flag, one column is enough, if nothing else can be the labels.
+    is_only = is_multi and not known_columns(names, "label") and not any(contents[name].is_few for name in rest)
+    if len(names) < (1 if is_only else 2) or has_labels:
         return YesNoColumns()
     num_yes = profile.num_yes(names)
     rivals = tuple(
