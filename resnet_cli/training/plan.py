@@ -172,8 +172,7 @@ def make_plan(
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
     _record_data(decisions, prepared, weights, start)
-    if config.seeds > 1:
-        _record_seeds(decisions, prepared, recipe)
+    _record_seeds(decisions, prepared, recipe)
     _record_machine(decisions, compute, None if recipe.is_frozen else step_compute)
     warnings = list(prepared.warnings)
     if weights.path is None and recipe.is_frozen:
@@ -266,12 +265,14 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
 
 
 def _record_seeds(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> None:
-    """Records what the seeds change.
+    """Records what several seeds change.
 
     Raises:
         ConfigError: They change nothing.
     """
     num, name = decisions.config.seeds, prepared.dataset.name
+    if num == 1:
+        return
     if recipe.depends_on_seed:
         why = "they vary the training; the split stays the same"
     elif prepared.is_drawn:
