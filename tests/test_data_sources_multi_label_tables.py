@@ -429,3 +429,10 @@ def test_one_column_of_yes_and_no_is_a_class_with_the_flag(photos: Path) -> None
             with pytest.raises(DataError, match="several could be: kind, cat") as error:
                 opened(photos / "u.csv", multi_label=True)
             assert "0 columns" not in str(error.value.hint)
+
+
+def test_a_table_of_negatives_has_its_classes(photos: Path) -> None:
+    dataset = opened(table(photos / "t.csv", "image,a,b", [f"im{index},0,0" for index in range(4)]), multi_label=True)
+    assert dataset.classes == ("a", "b") and [item.labels for item in dataset.items] == [()] * 4
+    with pytest.raises(DataError, match="has a label"):
+        opened(table(photos / "t.csv", "image,labels", ["im0,[]", "im1,[]"]), multi_label=True)

@@ -79,7 +79,7 @@ def read_rows(
     images = found.labeled()
     if not images:
         raise DataError(f"{files[0].path}: no row lists an image", hint="add rows with the columns image,label")
-    if not any(image.labels for image in images):
+    if not classes and not any(image.labels for image in images):
         raise DataError(f"{files[0].path}: no image that it lists has a label ({counted(len(images), 'image')})")
     if len(files) > 1 and not any(
         not isinstance(image.source, Path) or os.path.exists(image.source) for image in images
