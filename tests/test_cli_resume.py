@@ -120,6 +120,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(
 
 
 @posix
+@pytest.mark.slow
 def test_a_run_that_is_resumed_with_other_instructions_and_threads_says_so(here: Path) -> None:
     flags = ("--mode", "full", "--out", "run", "--quiet")
 

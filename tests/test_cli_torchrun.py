@@ -95,6 +95,7 @@ def wait_until(done: Callable[[], object], agents: list[subprocess.Popen[str]]) 
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_process_killed_on_one_of_two_machines_comes_back_and_the_bits_are_the_same(
     here: Path, photos: Path, start: Start
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_frozen_backbone_tells_ants_from_bees_and_is_run_once(
     assert first.test is None
 
 
+@pytest.mark.slow
 def test_photos_of_other_things_are_marked_as_unlike_the_training_images(
     assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
