@@ -38,6 +38,8 @@ def test_a_clear_difference_is_distinguished_and_a_model_is_not_better_than_itse
     same = compare_label_evaluations(good, good)
     assert (same.difference, same.p_value, same.num_needed, same.is_distinguishable) == (0, 1, None, False)
     assert same.exact_match.only_first == same.exact_match.only_second == 0
+    # Resamples without any difference say nothing: the positives of the classes limit what others may show.
+    assert same.difference_interval is not None and -0.15 < same.difference_interval.low < -0.01
 
 
 def test_equally_good_models_are_told_apart_in_about_one_of_twenty_cases() -> None:

@@ -14,6 +14,7 @@ from resnet_cli.evaluation.comparison import SIGNIFICANCE, Z_POWER, Comparison, 
 from resnet_cli.evaluation.intervals import Interval, Z
 from resnet_cli.evaluation.label_intervals import difference, interval
 from resnet_cli.evaluation.label_scores import LabelEvaluation
+from resnet_cli.task import YES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ def compare_label_evaluations(
     span = p_value = spread = None
     if gap is not None and one.sampled and other.sampled:
         sampled = difference(one.sampled["map"], other.sampled["map"])
-        span = interval(sampled, least=-1.0)
+        span = interval(sampled, (one.targets == YES).sum(axis=0).tolist(), least=-1.0)
         drawn = sampled.drawn[~np.isnan(sampled.drawn)]
         # A tie counts half, and the observed sample counts as one of the resamples.
         below = ((drawn < 0).sum() + (drawn == 0).sum() / 2 + 1) / (len(drawn) + 2)
