@@ -85,7 +85,8 @@ def split_labels(cell: str) -> tuple[str, ...]:
         ValueError: The cell begins like a JSON list of names, but is not one.
     """
     if not cell.startswith("["):
-        return tuple(filter(None, cell.split(LABEL_SEPARATOR)))
+        # People who correct a table write blanks behind the separator; names with such blanks are in lists.
+        return tuple(filter(None, map(str.strip, cell.split(LABEL_SEPARATOR))))
     labels = json.loads(cell)
     if not all(isinstance(label, str) for label in labels):
         raise ValueError(f"not a list of names: {cell[:60]}")

@@ -436,3 +436,9 @@ def test_a_table_of_negatives_has_its_classes(photos: Path) -> None:
     assert dataset.classes == ("a", "b") and [item.labels for item in dataset.items] == [()] * 4
     with pytest.raises(DataError, match="has a label"):
         opened(table(photos / "t.csv", "image,labels", ["im0,[]", "im1,[]"]), multi_label=True)
+
+
+def test_blanks_in_corrected_predictions_are_no_part_of_names(photos: Path) -> None:
+    rows = ["photos/im0.png,cat; dog,x", 'photos/im1.png,"[""a;b""]",x', "photos/im2.png, dog ;cat,x"]
+    dataset = opened(table(photos / "t.csv", "path,labels,made_by", rows))
+    assert dataset.classes == ("a;b", "cat", "dog") and labels(dataset)["im2"] == "cat dog"
