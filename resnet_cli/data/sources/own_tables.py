@@ -14,8 +14,13 @@ CLEANED_COLUMN = "cleaned_by"
 CLEANED_SETS = ("labels", "unknown")
 #: Column that marks predictions.
 _PREDICTED_COLUMN = "made_by"
-#: Columns of the other tables with any number of labels in a cell: a run's split.csv, and eval's predictions.
-_UNMARKED = (frozenset(["path", *CLEANED_SETS, "split"]), frozenset(["path", *CLEANED_SETS, "predicted"]))
+#: Columns of other tables with any number of labels in a cell: a run's split.csv, eval's predictions, and the labels
+#: to check of eval --label-audit.
+_UNMARKED = (
+    frozenset(["path", *CLEANED_SETS, "split"]),
+    frozenset(["path", *CLEANED_SETS, "predicted"]),
+    frozenset(["image", "labels", "suggested", "missing", "wrong"]),
+)
 _CLEANED = CLEANED_COLUMN.encode()
 #: What a table is -> columns that no other table has, in single-label and in multi-label data.
 _KINDS = {
