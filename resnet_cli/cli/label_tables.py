@@ -264,13 +264,14 @@ def _mistakes(scores: LabelEvaluation, *, width: int) -> list[RenderableType]:
     table = plain_table("Worst mistakes", "class", ">missed", "least probable", ">false", "most probable")
     room = max(12, (width - 46) // 2)
     for label in worst_first(scores):
-        worst = scores.worst_mistakes(label, limit=1)
         row, found = scores.per_class[label], int(scores.cooccurrence[label, label])
         nums = row.support - found, row.num_predicted - found
-        if not any(nums) or table.row_count == MAX_MISTAKE_ROWS:
+        if table.row_count == MAX_MISTAKE_ROWS:
+            break
+        if not any(nums):
             continue
         cells: list[str | Text] = []
-        for num, images in zip(nums, worst, strict=True):
+        for num, images in zip(nums, scores.worst_mistakes(label, limit=1), strict=True):
             named = [Text(f"{shorten(scores.names[i], room)} {percent(float(scores.probs[i, label]))}") for i in images]
             cells += [f"{num:,}", *(named or [Text()])]
         table.add_row(Text(shorten(scores.classes[label], 16)), *cells)

@@ -86,7 +86,7 @@ class NetworkTraining:
         plan = self._plan
         # Now and not in the first step: interrupts are not deferred yet, and fit_memory is done.
         _ = self._views
-        loss = plan_loss(plan, self._targets(self._train), device=plan.compute.device)
+        loss = plan_loss(plan, self._train_targets, device=plan.compute.device)
         objective = OBJECTIVES[plan.dataset.task]
         return TrainingTask(self._batches, self._validate, self._set_train_mode, loss, plan.steps_per_epoch, objective)
 
@@ -123,10 +123,9 @@ class NetworkTraining:
     def _batches(self, epoch: int, done: int) -> Iterator[Batch]:
         plan, train, device = self._plan, self._train, self._plan.compute.device
         seed = plan.config.seed
-        targets = self._targets(train)
         rng = np.random.default_rng((seed, epoch))
         if plan.balance == "sampler":
-            order = balanced_order(targets.numpy(), len(train), rng)
+            order = balanced_order(self._train_targets.numpy(), len(train), rng)
         else:
             order = rng.permutation(len(train)).tolist()
         chunks = split_evenly(order, plan.steps_per_epoch)[done:]
@@ -134,7 +133,7 @@ class NetworkTraining:
         is_mixed = bool(plan.mixup or plan.cutmix) and epoch <= plan.epochs - plan.mix_off_epochs
         views = self._views.batches(shares, epoch=epoch, size=self._size(epoch))
         for step, (chunk, share, pixels) in enumerate(zip(chunks, shares, views, strict=True), start=done):
-            labels = to_device(targets[share], torch.device(device))
+            labels = to_device(self._train_targets[share], torch.device(device))
             with memory_errors_named(len(labels)):
                 images = plan.preprocess.normalize(plan.compute.to_device(pixels))
             if is_mixed:
@@ -144,6 +143,14 @@ class NetworkTraining:
                     images, labels, num_classes=num_classes, mixup=plan.mixup, cutmix=plan.cutmix, rng=mixing
                 )
             yield Batch(images, labels, len(chunk))
+
+    @functools.cached_property
+    def _train_targets(self) -> Tensor:
+        return self._targets(self._train)
+
+    @functools.cached_property
+    def _val_targets(self) -> Tensor:
+        return self._targets(self._val)
 
     def _targets(self, items: Sequence[Item]) -> Tensor:
         dataset = self._plan.dataset
@@ -195,7 +202,7 @@ class NetworkTraining:
         # Each image belongs to one process, so the sum over processes has every probability once.
         probs = probs.to(plan.compute.device)
         self._distributed.all_reduce_([probs])
-        return OBJECTIVES[plan.dataset.task].validate(probs.cpu(), self._targets(val))
+        return OBJECTIVES[plan.dataset.task].validate(probs.cpu(), self._val_targets)
 
 
 def split_evenly(order: list[int], num_parts: int) -> list[list[int]]:

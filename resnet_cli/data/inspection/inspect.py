@@ -192,12 +192,10 @@ class Inspection:
 
     def totals(self) -> dict[Split, tuple[int, int]]:
         """Split -> number of images and of bytes; an image with several labels counts once."""
-        num_images: Counter[Split] = Counter()
         num_bytes: Counter[Split] = Counter()
         for item, image in zip(self.dataset.items, self.images, strict=True):
-            num_images[item.split] += 1
             num_bytes[item.split] += image.num_bytes
-        return {split: (num_images[split], num_bytes[split]) for split in SPLITS}
+        return {split: (num, num_bytes[split]) for split, num in self.dataset.sizes().items()}
 
     @functools.cached_property
     def copies(self) -> dict[int, tuple[int, ...]]:
