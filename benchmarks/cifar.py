@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from resnet_cli.data.sources.folders.reader import read_folder
+from resnet_cli.engines.features import extract_features
 from resnet_cli.heads.logistic import Rows
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import find_weights, load_backbone
 from resnet_cli.system.device import Compute

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from resnet_cli import export as export_model
+from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.images import read_image
 from resnet_cli.model.weights import load_model
 from resnet_cli.preprocess import Preprocess

@@ -32,11 +32,11 @@ from torch import Tensor
 
 from resnet_cli import load
 from resnet_cli.data.loading import stack
-from resnet_cli.exporting.onnx_writer.graph import GraphWriter
-from resnet_cli.exporting.onnx_writer.network import add_features
+from resnet_cli.engines.graph import GraphWriter
+from resnet_cli.engines.layers import add_features
+from resnet_cli.engines.onednn import pack
 from resnet_cli.images import decode
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.onednn import pack
 from resnet_cli.preprocess import Preprocess
 
 from .table import Row, head

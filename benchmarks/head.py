@@ -27,11 +27,11 @@ from torch import nn
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.sources.folders.reader import read_folder
+from resnet_cli.engines.features import extract_features
 from resnet_cli.heads import logistic
 from resnet_cli.heads.logistic import Candidate, Rows
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50, make_head
 from resnet_cli.model.weights import find_weights, load_backbone
 from resnet_cli.system.device import Compute, choose_compute

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from resnet_cli import load, predict
-from resnet_cli.model.features import inference_batch_size
+from resnet_cli.engines.features import inference_batch_size
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.device import Compute, choose_compute
 

@@ -34,7 +34,7 @@ _BATCH = 16
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Compares each precision with float32 as torch computes it layer by layer."""
-    from resnet_cli.model.features import FrozenBackbone, folded_for
+    from resnet_cli.engines.features import FrozenBackbone, folded_for
     from resnet_cli.model.weights import load_model
     from resnet_cli.system.device import Compute
 

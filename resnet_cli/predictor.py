@@ -23,8 +23,8 @@ from resnet_cli.system.paths import user_path
 if TYPE_CHECKING:
     from PIL import Image
 
-    from resnet_cli.model.explain import GradCam
-    from resnet_cli.model.features import FrozenBackbone
+    from resnet_cli.engines.explain import GradCam
+    from resnet_cli.engines.features import FrozenBackbone
     from resnet_cli.model.model_file import Model
     from resnet_cli.system.device import Compute, Precision
 
@@ -106,7 +106,7 @@ class TorchPredictor(Predictor[Pixels]):
     @functools.cached_property
     def _backbone(self) -> FrozenBackbone:
         # Made when it is first used: `eval` and the studies take features from the cache.
-        from resnet_cli.model.features import FrozenBackbone
+        from resnet_cli.engines.features import FrozenBackbone
 
         return FrozenBackbone(self.model.network, self.preprocess, self.compute)
 
@@ -139,7 +139,7 @@ class TorchPredictor(Predictor[Pixels]):
         import torch
 
         from resnet_cli.data.loading import stack
-        from resnet_cli.model.explain import GradCam
+        from resnet_cli.engines.explain import GradCam
 
         if self._cam is None:
             self._cam = GradCam(self.model.network, self.preprocess, self.compute)
@@ -153,7 +153,7 @@ def predict_batch_size(crop_size: int, compute: Compute) -> int:
 
     A CPU is as fast with 16 images of 224 px as with 32, and the process stays 300 MB smaller (measured).
     """
-    from resnet_cli.model.features import inference_batch_size
+    from resnet_cli.engines.features import inference_batch_size
 
     batch_size = inference_batch_size(crop_size, compute)
     return max(1, batch_size // 2) if compute.type == "cpu" else batch_size

@@ -18,14 +18,14 @@ from support.running import FP32
 from support.synthetic_models import CLASSES, PREPROCESS, images, made_up_model
 
 from resnet_cli.data.loading import stack
+from resnet_cli.engines import int8
+from resnet_cli.engines.explain import GradCam
+from resnet_cli.engines.graph import IR_VERSION, OPSET
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exporting.onnx_writer import int8
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
-from resnet_cli.exporting.onnx_writer.graph import IR_VERSION, OPSET
 from resnet_cli.exporting.timm_folder import write_timm
-from resnet_cli.model.explain import GradCam
 from resnet_cli.model.heatmap import heat_maps
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import NUM_FEATURES

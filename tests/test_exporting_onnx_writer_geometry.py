@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.geometry import add_preprocessing
-from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.images import Pixels
 from resnet_cli.preprocess import MAX_ASPECT, Fit, Interpolation, Preprocess
 

@@ -35,6 +35,7 @@ ROOMS = (
     "exported",
     "prediction",
     "heads",
+    "engines",
     "model",
     "data",
     "network",

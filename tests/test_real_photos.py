@@ -11,7 +11,7 @@ from PIL import Image
 
 import resnet_cli
 from resnet_cli import finetune
-from resnet_cli.model import features
+from resnet_cli.engines import features
 
 
 def test_a_frozen_backbone_tells_ants_from_bees_and_is_run_once(

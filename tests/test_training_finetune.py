@@ -63,7 +63,7 @@ def test_it_tells_everything_in_order(here: Path) -> None:
 
 
 def test_another_seed_or_head_of_a_frozen_run_computes_no_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet_cli.model.features import FrozenBackbone
+    from resnet_cli.engines.features import FrozenBackbone
 
     # Random weights are drawn from the seed; a file is what the next run shares.
     first = finetune(mode="frozen", epochs=1, **DIGITS)

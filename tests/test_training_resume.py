@@ -210,7 +210,7 @@ def test_a_signal_during_the_features_leaves_no_run_and_says_what_is_kept(mode: 
 
 
 def test_an_interrupted_extraction_goes_on_where_it_was(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnet_cli.model.features.inference_batch_size", lambda *_: 8)
+    monkeypatch.setattr("resnet_cli.engines.features.inference_batch_size", lambda *_: 8)
     seen: list[list[int]] = []
 
     def stop_at(least: int) -> Callable[[Event], None]:

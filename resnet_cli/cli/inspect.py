@@ -32,7 +32,7 @@ def inspect(
 
     if config.deep:
         with output.status("loading torch", quiet=quiet):
-            import resnet_cli.model.features  # noqa: F401
+            import resnet_cli.engines.features  # noqa: F401
     with ProgressView(quiet=quiet) as view:
         result = inspect_data(data, config, on_event=view)
     if as_json:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from resnet_cli.config.predict import Format
-    from resnet_cli.model.similar import Match
+    from resnet_cli.engines.similar import Match
     from resnet_cli.outputs.schema import Layout
     from resnet_cli.prediction import Prediction
     from resnet_cli.task import TaskName

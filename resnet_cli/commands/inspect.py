@@ -18,8 +18,8 @@ from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan
 from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.engines.feature_cache import MAX_SEARCH, find_features
 from resnet_cli.errors import ConfigError
-from resnet_cli.model.feature_cache import MAX_SEARCH, find_features
 from resnet_cli.system.events import Progress, WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
 from resnet_cli.text import Summarized
@@ -118,7 +118,7 @@ def imagenet_features(
     Raises:
         NetworkError: No ImageNet weights are on this machine, and they cannot be downloaded.
     """
-    from resnet_cli.model.features import extract_features
+    from resnet_cli.engines.features import extract_features
     from resnet_cli.model.weights import load_imagenet
     from resnet_cli.system.device import choose_compute
 

@@ -13,7 +13,7 @@ from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.events import WorkDone
 
 if TYPE_CHECKING:
-    from resnet_cli.model.similar import Similar
+    from resnet_cli.engines.similar import Similar
 
 
 def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambda _: None) -> Similar:
@@ -34,7 +34,7 @@ def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnE
     queries = list(find_images(config.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)
     among = find_inputs(config.among, config, stdin, on_event)
     predictor = open_model(config, on_event)
-    from resnet_cli.model.similar import find_similar
+    from resnet_cli.engines.similar import find_similar
 
     assert isinstance(predictor, TorchPredictor)
     on_event(Started(None))

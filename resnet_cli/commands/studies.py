@@ -16,10 +16,10 @@ from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Dataset, Item, targets_of
 from resnet_cli.data.splits import complete_splits
+from resnet_cli.engines.features import extract_features
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.evaluation.evaluation_set import open_data
 from resnet_cli.heads.logistic import Rows
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor

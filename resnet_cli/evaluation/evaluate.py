@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from resnet_cli.data.dataset import Item, targets_of
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.prefetch import decode_ahead
+from resnet_cli.engines.features import extract_features
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scores import Tta
 from resnet_cli.evaluation.scoring import Scores, score_task
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import is_unfamiliar, novelty

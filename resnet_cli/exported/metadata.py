@@ -17,8 +17,6 @@ from resnet_cli.model.label_reliability import RESULTS, LabelScaling, label_meta
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.task import TaskName
 
-#: Name of this program in the file, which tells its files from others.
-PRODUCER = "resnet-cli"
 #: Task -> version of the texts below; a new one where an older reader would misread them.
 SCHEMA_VERSIONS: Mapping[TaskName, str] = {"single-label": "1", "multi-label": "2"}
 #: The texts, as a JSON file beside the files of a folder and inside a ``.pt2``.

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_cli.engines.base import PRODUCER
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
-from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, PRODUCER, RAW_IMAGES, ExportMetadata
+from resnet_cli.exported.metadata import HEATMAP, IMAGES, NOVELTY, PROBS, RAW_IMAGES, ExportMetadata
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.system.no_telemetry import import_onnxruntime

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from resnet_cli.data.loading import stack
+from resnet_cli.engines.features import FrozenBackbone
 from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.images import Pixels
-from resnet_cli.model.features import FrozenBackbone
 from resnet_cli.model.network import ResNet50, load_tensors
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.tensor_files import read_tensors

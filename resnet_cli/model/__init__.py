@@ -1,1 +1,1 @@
-"""The network and its weights, the model file, features and their cache, novelty and thresholds, Grad-CAM."""
+"""The network and its weights, the model file, novelty and thresholds."""

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.engines.explain import overlays
 from resnet_cli.evaluation.label_mistakes import most_common_pairs
 from resnet_cli.evaluation.label_scores import LabelEvaluation
-from resnet_cli.model.explain import overlays
 from resnet_cli.model.label_reliability import LabelReliability
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults

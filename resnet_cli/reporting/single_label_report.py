@@ -10,8 +10,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.engines.explain import overlays
 from resnet_cli.evaluation.scores import Evaluation
-from resnet_cli.model.explain import overlays
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.reporting.caveats import notes_about

@@ -16,9 +16,9 @@ from PIL import Image
 from resnet_cli.data.dataset import Item, targets_of
 from resnet_cli.data.inspection.scan import raise_unreadable
 from resnet_cli.data.loading import load_batches
+from resnet_cli.engines.features import FrozenBackbone, inference_batch_size
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.images import Pixels
-from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.model_file import Model
 from resnet_cli.preprocess import MAX_ASPECT, Preprocess
 from resnet_cli.studies.corruptions import KINDS

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from resnet_cli.data.dataset import Dataset, targets_of
+from resnet_cli.engines.features import extract_features
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.heads.platt import fit_scaling
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.heads.temperature import TINY, fit_temperature
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.label_reliability import LabelReliability, LabelScaling
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import Reliability, novelty

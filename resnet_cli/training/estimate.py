@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from resnet_cli.model.features import FrozenBackbone, inference_batch_size
+from resnet_cli.engines.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import Compute
 from resnet_cli.text import duration, size

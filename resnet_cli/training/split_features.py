@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from resnet_cli.data.dataset import Item, Split, targets_of
+from resnet_cli.engines.features import extract_features
 from resnet_cli.heads.logistic import Rows
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.events import Progress
 from resnet_cli.training.distributed import Distributed

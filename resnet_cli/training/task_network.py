@@ -15,10 +15,10 @@ from resnet_cli.data.inspection.scan import raise_unreadable
 from resnet_cli.data.loading import load_batches
 from resnet_cli.data.views.batched import to_device
 from resnet_cli.data.views.resident import Storage, Views, open_views
+from resnet_cli.engines.features import FrozenBackbone, inference_batch_size
 from resnet_cli.errors import ConfigError, MemoryExhausted
 from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.features import FrozenBackbone, inference_batch_size
 from resnet_cli.model.network import ResNet50
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.training.averaging import WeightAverage

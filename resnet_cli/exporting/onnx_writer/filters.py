@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_cli.exporting.onnx_writer.graph import GraphWriter
+from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.preprocess import Preprocess
 
 #: Half the width of the filter, in pixels of the coarser grid.

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import PIL
 
+from resnet_cli.engines.graph import GraphWriter
 from resnet_cli.exporting.onnx_writer.filters import TILE, Axis, FilterWeights, add_ratio, add_weights
-from resnet_cli.exporting.onnx_writer.graph import GraphWriter
 from resnet_cli.preprocess import MAX_ASPECT, REDUCING_GAP, Preprocess
 
 #: Since this version, Pillow resizes tall images vertically first.

@@ -18,7 +18,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from resnet_cli.exporting.onnx_writer.graph import IR_VERSION
+from resnet_cli.engines.graph import IR_VERSION
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.no_telemetry import import_onnxruntime
 

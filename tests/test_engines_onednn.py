@@ -9,10 +9,10 @@ import pytest
 import torch
 from support.running import FP32
 
-from resnet_cli.model import onednn
-from resnet_cli.model.features import FrozenBackbone, inference_batch_size
+from resnet_cli.engines import onednn
+from resnet_cli.engines.features import FrozenBackbone, inference_batch_size
+from resnet_cli.engines.onednn import PackedBottleneck, PackedConv, pack, packs
 from resnet_cli.model.network import ResNet50
-from resnet_cli.model.onednn import PackedBottleneck, PackedConv, pack, packs
 from resnet_cli.preprocess import Preprocess
 
 #: Of the largest feature; seen: 1e-6.
@@ -131,6 +131,6 @@ def test_a_frozen_backbone_is_packed_for_its_own_batch(network: ResNet50, monkey
         seen.append((side, batch_size))
         return pack(folded, side, batch_size)
 
-    monkeypatch.setattr("resnet_cli.model.features.pack", spied)
+    monkeypatch.setattr("resnet_cli.engines.features.pack", spied)
     FrozenBackbone(network, Preprocess(resize_size=32, crop_size=32), FP32)
     assert seen == [(32, inference_batch_size(32, FP32))]

@@ -15,9 +15,9 @@ import torch
 from support.running import COMPUTE, FP32, command_environment, tolerance
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.engines import feature_cache, features
+from resnet_cli.engines.features import FrozenBackbone, extract_features
 from resnet_cli.errors import DataError
-from resnet_cli.model import feature_cache, features
-from resnet_cli.model.features import FrozenBackbone, extract_features
 from resnet_cli.model.network import ResNet50, make_head
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.paths import features_dir
@@ -211,8 +211,8 @@ def test_the_shards_that_were_not_used_for_longest_are_dropped(
 WRITER = """
 import sys, torch
 from support.running import COMPUTE
-from test_model_features import SMALL, make_items
-from resnet_cli.model.features import extract_features
+from test_engines_features import SMALL, make_items
+from resnet_cli.engines.features import extract_features
 from resnet_cli.model.network import ResNet50
 torch.manual_seed(0)
 torch.save(extract_features(ResNet50(2).eval(), make_items(24), SMALL, COMPUTE), sys.argv[1])

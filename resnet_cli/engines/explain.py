@@ -15,8 +15,8 @@ from torch import Tensor
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import load_batches
+from resnet_cli.engines.features import inference_batch_size
 from resnet_cli.images import Pixels
-from resnet_cli.model.features import inference_batch_size
 from resnet_cli.model.heatmap import heat_maps, overlay
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import ResNet50

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from resnet_cli.exported.metadata import PRODUCER
+from resnet_cli.engines.base import PRODUCER
 from resnet_cli.version import __version__
 
 #: Version of the standard operators; ONNX Runtime reads it since 1.14 (2023).

@@ -14,8 +14,8 @@ import numpy as np
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inputs.web import downloaded
 from resnet_cli.data.inspection.scan import scan
+from resnet_cli.engines.features import extract_features
 from resnet_cli.errors import DataError, ImageError
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import unit_rows
 from resnet_cli.system.device import Compute

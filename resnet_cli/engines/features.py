@@ -20,9 +20,9 @@ from torch import Tensor
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.loading import load_batches
-from resnet_cli.model.feature_cache import FeatureCache
+from resnet_cli.engines.feature_cache import FeatureCache
+from resnet_cli.engines.onednn import pack, packs
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash
-from resnet_cli.model.onednn import pack, packs
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, memory_errors_named
 from resnet_cli.system.events import Progress
@@ -37,9 +37,9 @@ SHARD_IMAGES = 512
 def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:
     """A copy of a network for inference: BatchNorm folded, on the device.
 
-    If :func:`~resnet_cli.model.onednn.packs` says so, its layers are packed. Packing takes up to 0.3 s, which is gained
-    back after a few images (measured). It is done for a single image too: two kinds of forward passes would differ in
-    the last digits.
+    If :func:`~resnet_cli.engines.onednn.packs` says so, its layers are packed. Packing takes up to 0.3 s, which is
+    gained back after a few images (measured). It is done for a single image too: two kinds of forward passes would
+    differ in the last digits.
 
     Args:
         network: The network; it is not changed.

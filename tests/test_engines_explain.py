@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import stack
-from resnet_cli.model.explain import GradCam, overlays
+from resnet_cli.engines.explain import GradCam, overlays
 from resnet_cli.model.heatmap import OFFSET_PX, STRIDE_PX, heat_maps, overlay
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import ResNet50

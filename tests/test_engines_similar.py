@@ -12,12 +12,12 @@ import torch
 from support.running import COMPUTE
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.engines import similar
+from resnet_cli.engines.features import extract_features
+from resnet_cli.engines.similar import find_similar
 from resnet_cli.errors import DataError
-from resnet_cli.model import similar
-from resnet_cli.model.features import extract_features
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import ResNet50
-from resnet_cli.model.similar import find_similar
 from resnet_cli.preprocess import Preprocess
 
 pytest_plugins = ["support.narrow_network"]
