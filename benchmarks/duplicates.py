@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance
 
-from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES, NearPair, find_near, signature
+from resnet_cli.data.inspection.compact import NearPair
+from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES, find_near, signature
 from resnet_cli.images import decode
 
 from .setting import Setting, alone

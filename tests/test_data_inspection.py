@@ -24,6 +24,7 @@ from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.inspection.training_splits import VAL_FRACTION, split_for_training
 from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.data.sources.labeled import group_items
@@ -424,7 +425,7 @@ def test_inspect_refuses_exactly_what_a_training_refuses(
         Item(f"{n}.jpg", b"", (label,), split, group.strip()) for n, (label, split, group) in enumerate(members)
     )
     blocks = [tuple(sorted(at for at in block if at < len(items))) for block in copies]
-    photos = tuple(ScannedImage(bytes([n]), 1, 10, 10, "JPEG", "RGB") for n in range(len(items)))
+    photos = ScannedImages.of(ScannedImage(bytes([n]), 1, 10, 10, "JPEG", "RGB") for n in range(len(items)))
     exact = tuple(tuple(block) for block in connected(block for block in blocks if len(block) > 1))
     inspection = Inspection(Dataset("x", "x", ("a", "b", "c"), items), photos, exact, (), "")
     try:

@@ -13,7 +13,8 @@ from PIL import Image, ImageEnhance
 from support import planted_faults
 
 from resnet_cli.data.inspection import duplicates
-from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES, NearPair, find_near, find_near_by_features, signature
+from resnet_cli.data.inspection.compact import NearPair
+from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES, find_near, find_near_by_features, signature
 from resnet_cli.images import decode
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {

@@ -21,6 +21,7 @@ from resnet_cli.data.inspection import index, scan
 from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES
 from resnet_cli.data.inspection.index import Index, ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.errors import DataError, ImageError, Interrupted
 from resnet_cli.images import MAX_PIXELS, decode_whole
 from resnet_cli.system.caches import CacheWarning
@@ -64,7 +65,7 @@ def items_of(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[Item]:
     return [Item(path.name, path, max_pixels=max_pixels) for path in files]
 
 
-def scan_files(files: list[Path], max_pixels: int = MAX_PIXELS) -> list[ScannedImage]:
+def scan_files(files: list[Path], max_pixels: int = MAX_PIXELS) -> ScannedImages:
     return scan.scan(items_of(files, max_pixels))
 
 

@@ -17,8 +17,8 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Item
-from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set, open_data
@@ -425,7 +425,7 @@ def test_each_image_is_checked_once_whatever_is_looked_for(
     other = photos(tmp_path / "other", range(100, 110))
     checked: list[str] = []
 
-    def scan_noted(items: Sequence[Item], **options: Any) -> list[ScannedImage]:
+    def scan_noted(items: Sequence[Item], **options: Any) -> ScannedImages:
         checked.extend(item.name for item in items)
         return scan(items, **options)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from support.html_page import Page, assert_self_contained
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
-from resnet_cli.data.inspection.duplicates import NearPair
+from resnet_cli.data.inspection.compact import NearPair
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan, scan_image

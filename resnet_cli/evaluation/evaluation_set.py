@@ -8,12 +8,14 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.class_names import as_flag
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.evaluation.label_alignment import align, alignment_note
@@ -172,20 +174,23 @@ def choose_evaluation_set(
     with _hint_of_run(model, data, config):
         labeled = align(dataset, model)
 
-    scanned: dict[int, ScannedImage] = {}
+    scanned = ScannedImages(len(labeled), signatures=False)
+    is_scanned = np.zeros(len(labeled), bool)
 
-    def scan_rows(rows: Sequence[int]) -> list[ScannedImage]:
+    def scan_rows(rows: Sequence[int]) -> ScannedImages:
         # Each image once, also where no index keeps the results.
-        new = [row for row in rows if row not in scanned]
+        new = [row for row in rows if not is_scanned[row]]
         if new:
-            scanned.update(zip(new, _scan(model, [labeled[row] for row in new], on_work), strict=True))
-        return [scanned[row] for row in rows]
+            scanned.put(new, _scan(model, [labeled[row] for row in new], on_work))
+            is_scanned[new] = True
+        return scanned.take(rows)
 
     chosen = select_unseen(dataset, (model.path, *others), scan_rows, split=split, handling=seen, is_own=data is None)
     items, apart = ([labeled[row] for row in rows] for rows in (chosen.rows, chosen.apart))
     skipped: Sequence[ImageError] = ()
     if config.on_bad_image == "skip":
-        items, _, skipped = leave_out_unreadable(items, scan_rows(chosen.rows), "skip")
+        readable, _, skipped = leave_out_unreadable(items, scan_rows(chosen.rows), "skip")
+        items = list(readable)
     if slice_by is not None:
         source, options = (data, config) if data is not None else _own_source(model)
         items = find_groups(items, source, slice_by, options)
@@ -251,7 +256,7 @@ def _hint_of_run(model: Known, data: str | None, config: DataConfig) -> Iterator
         raise
 
 
-def _scan(model: Known, items: Sequence[Item], on_work: OnWork) -> list[ScannedImage]:
+def _scan(model: Known, items: Sequence[Item], on_work: OnWork) -> ScannedImages:
     return scan(
         items,
         signatures=False,

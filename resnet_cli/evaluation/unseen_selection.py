@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from resnet_cli.data.dataset import SPLITS, Dataset
-from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.inspection.used_images import TRAINED, VALIDATION
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.seen_images import Handling, Recognized, SeenImages, has_splits, recognize
@@ -16,7 +16,7 @@ from resnet_cli.runs import find_run_folder, read_run_config
 from resnet_cli.text import counted
 
 #: Scans the images at some positions of a data set.
-Scan: TypeAlias = Callable[[Sequence[int]], list[ScannedImage]]
+Scan: TypeAlias = Callable[[Sequence[int]], ScannedImages]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +186,9 @@ class _Candidates:
 
     def _consider(self, rows: list[int]) -> None:
         """Separates the images that a model has seen from the others."""
-        images = self._scan(rows) if self._is_known else []
+        images = self._scan(rows if self._is_known else [])
         part = dataclasses.replace(self._dataset, items=tuple(self._dataset.items[row] for row in rows))
-        self._unreadable = {row for row, image in zip(rows, images, strict=False) if image.error}
+        self._unreadable = {rows[position] for position, _ in images.errors()}
         self._considered, self._found = rows, [recognize(file, part, images) for file in self._files]
         is_seen = [False] * len(rows)
         for found in self._found:

@@ -98,8 +98,8 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     findings = find_problems(inspection, training=separated)
     warnings = _warnings(findings, len(skipped))
-    scanned = {item.name: image for item, image in zip(items, images, strict=True)}
-    used = [scanned[item.name] for item in dataset.items]
+    position = {item.name: at for at, item in enumerate(items)}
+    used = images.take([position[item.name] for item in dataset.items])
     fingerprint = dataset.fingerprint([image.sha256 for image in used])
     checked = _checked(inspection, len(skipped))
     wide = WideImages.among(images)

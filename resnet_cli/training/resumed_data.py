@@ -10,8 +10,8 @@ from pathlib import Path
 
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE, ImageHashes, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.split_files import read_split_csv, take_split, to_row
@@ -32,7 +32,7 @@ class ResumedData:
     """
 
     dataset: Dataset
-    images: list[ScannedImage]
+    images: ScannedImages
     num_renamed: int
 
 
@@ -112,17 +112,17 @@ class _Search:
             hint="restore them, or start a new run: resnet-cli finetune DATA",
         )
 
-    def _scan(self, items: Sequence[Item]) -> list[ScannedImage]:
+    def _scan(self, items: Sequence[Item]) -> ScannedImages:
         return scan(items, signatures=False, bit_depth=self._bit_depth, on_progress=self._on_check)
 
-    def _changed(self, images: Sequence[ScannedImage]) -> list[str]:
+    def _changed(self, images: ScannedImages) -> list[str]:
         """Names of the images whose content is not the recorded one."""
         if self._content is None:
             return []
         now = ImageHashes.of(images).content.tolist()
         return [name for name, one, other in zip(self._rows, self._content, now, strict=True) if one != other]
 
-    def _match(self) -> tuple[list[Item], list[ScannedImage]] | None:
+    def _match(self) -> tuple[list[Item], ScannedImages] | None:
         """The images with the recorded content; None unless all are there."""
         assert self._content is not None
         items = self._dataset.items
@@ -138,9 +138,9 @@ class _Search:
             # Of copies, the one of the same name, else one with the same labels.
             labeled = (other for other, at in left.items() if to_row(self._dataset, items[at])[1:] == row[1:])
             chosen.append(left.pop(name if name in left else next(labeled, next(iter(left)))))
-        return [items[place] for place in chosen], [images[place] for place in chosen]
+        return [items[place] for place in chosen], images.take(chosen)
 
-    def _found(self, items: Sequence[Item], images: list[ScannedImage]) -> ResumedData:
+    def _found(self, items: Sequence[Item], images: ScannedImages) -> ResumedData:
         placed = [
             take_split(self._dataset, item, row, self._path)
             for item, row in zip(items, self._rows.values(), strict=True)

@@ -48,7 +48,7 @@ def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, st
         if all(leak.is_exact for leak in inspection.leaks):
             break
         # An image with very many near duplicates was paired with the closest only: now the others are found.
-        inspection = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), [images[at] for at in left])
+        inspection = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), images.take(left))
     return kept, dropped
 
 

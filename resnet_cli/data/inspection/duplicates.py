@@ -10,13 +10,14 @@ Measured by ``benchmarks/duplicates.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.inspection.alignment import SIDE, Floats, describe, explained, overlay, unit
+from resnet_cli.data.inspection.compact import NearPair
 from resnet_cli.system.events import Progress
 
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -64,20 +65,6 @@ _MAX_CANDIDATES = 128
 _BLOCK_ROWS = 1024
 _BLOCK_COLUMNS = 2048
 _BLOCK_PAIRS = 4096
-
-
-class NearPair(NamedTuple):
-    """Two images that look the same.
-
-    Attributes:
-        first: Row of one image.
-        second: Row of the other, larger than ``first``.
-        score: Similarity in [0, 1]; 1 means that they look the same.
-    """
-
-    first: int
-    second: int
-    score: float
 
 
 def signature(image: Image.Image) -> bytes:

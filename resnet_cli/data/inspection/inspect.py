@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
-from resnet_cli.data.inspection.duplicates import NearPair, find_near, find_near_by_features
+from resnet_cli.data.inspection.compact import NearPair
+from resnet_cli.data.inspection.duplicates import find_near, find_near_by_features
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.label_sets import LabelSets, contradict
 from resnet_cli.data.inspection.looks import find_looks
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.splits import connected
 from resnet_cli.system.events import Progress
 
@@ -94,15 +96,18 @@ class Inspection:
     """
 
     dataset: Dataset
-    images: tuple[ScannedImage, ...]
+    images: ScannedImages
     exact: tuple[tuple[int, ...], ...]
     near: tuple[NearPair, ...]
     near_by: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", ScannedImages.of(self.images))
+
     @property
     def unreadable(self) -> list[tuple[Item, str]]:
         """The images that cannot be read, each with the reason."""
-        return [(item, image.error) for item, image in zip(self.dataset.items, self.images, strict=True) if image.error]
+        return [(self.dataset.items[position], reason) for position, reason in self.images.errors()]
 
     @functools.cached_property
     def wide(self) -> WideImages:
@@ -243,17 +248,17 @@ def inspect_images(
             copies, and miss others, so both are used. Rows of unreadable images are ignored.
         on_progress: Called with (images compared, images in all) during the search for near duplicates.
     """
-    by_content: dict[bytes, list[int]] = defaultdict(list)
-    for position, image in enumerate(images):
-        # Unreadable images are reported as such; truncated files often share their first bytes.
-        if not image.error:
-            by_content[image.sha256].append(position)
+    images = ScannedImages.of(images)
+    # Unreadable images are reported as such; truncated files often share their first bytes.
+    exact = images.copies()
+    is_different = images.is_readable
     # The first copy represents all of them.
-    different = np.array([group[0] for group in by_content.values()], dtype=np.intp)
+    is_different[exact.members] = False
+    is_different[exact.members[exact.starts[:-1]]] = True
+    different = np.flatnonzero(is_different)
     scores: dict[tuple[int, int], float] = {}
     if near and len(different):
-        signatures = np.frombuffer(b"".join(images[position].signature for position in different), dtype=np.uint8)
-        found = find_near(signatures.reshape(len(different), -1), on_progress=on_progress)
+        found = find_near(images.signatures(different), on_progress=on_progress)
         if features is not None:
             found += find_near_by_features(features[different], on_progress=on_progress)
         for first, second, score in found:
@@ -261,8 +266,8 @@ def inspect_images(
             scores[pair] = max(score, scores.get(pair, 0.0))
     return Inspection(
         dataset=dataset,
-        images=tuple(images),
-        exact=tuple(tuple(group) for group in by_content.values() if len(group) > 1),
+        images=images,
+        exact=tuple(exact),
         near=tuple(NearPair(first, second, score) for (first, second), score in sorted(scores.items())),
         near_by="" if not near else "look" if features is None else "look and features",
     )

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.data.inspection.looks import Look, look
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.errors import DataError, ImageError, Interrupted, SetupError
 from resnet_cli.images import decode_whole, from_pixels, missing_library_command
 from resnet_cli.images.wide import beyond
@@ -25,19 +27,21 @@ from resnet_cli.system.threads import map_threaded
 
 #: Records are saved after this many new images; an interrupt loses at most these.
 SAVE_EVERY = 1024
+#: Images whose records are looked up, and whose files are read, at once.
+BLOCK_ITEMS = 4096
 #: Bytes of pixels that are hashed at once, so that a large image is not copied as a whole.
 _STRIP_BYTES = 2**20
 
 
 def scan(
     items: Sequence[Item], *, signatures: bool = True, bit_depth: int = 16, on_progress: Progress | None = None
-) -> list[ScannedImage]:
+) -> ScannedImages:
     """Scans all images, on all cores.
 
     Args:
         items: Files, bytes or pixels.
-        signatures: Whether images will be compared. If not, pixels in memory get no signature; files always get one,
-            which is cached.
+        signatures: Whether images will be compared. If not, the records have no signatures, which saves 300 bytes per
+            image; those of files are cached all the same.
         bit_depth: Bits of the values of 16-bit files. An image that needs more cannot be read.
         on_progress: Called with (images done, images in all); images scanned earlier count as done.
 
@@ -45,40 +49,75 @@ def scan(
         One record per item, in order. The record of an image that cannot be read gives the reason.
 
     Raises:
+        DiskError: The signatures of many images need a temporary file, and there is no room for it.
         Interrupted: Ctrl-C or SIGTERM; images scanned so far are not scanned again.
     """
-    stamps = [stamp_file(item.source, item.max_pixels) if isinstance(item.source, Path) else None for item in items]
+    images = ScannedImages(len(items), signatures=signatures)
     with Index() as index:
-        known = index.load(stamps)
-        found = [None if stamp is None else known.get(stamp.path) for stamp in stamps]
-        missing = [position for position, image in enumerate(found) if image is None]
-        num_known = len(items) - len(missing)
-        unsaved: list[tuple[Stamp, ScannedImage]] = []
+        writer = _Unsaved(index)
         try:
-            new = map_threaded(
-                lambda item: scan_image(item, signatures=signatures), [items[position] for position in missing]
-            )
-            for num_new, (position, image) in enumerate(zip(missing, new, strict=True), start=1):
-                found[position] = image
-                # A file that could not be opened may be readable the next time, with the same state.
-                if image.sha256 and (stamp := stamps[position]) is not None:
-                    unsaved.append((stamp, image))
-                if len(unsaved) >= SAVE_EVERY:
-                    index.store(unsaved)
-                    unsaved = []
-                if on_progress:
-                    on_progress(num_known + num_new, len(items))
+            for start in range(0, len(items), BLOCK_ITEMS):
+                block = items[start : start + BLOCK_ITEMS]
+                report = None if on_progress is None else _after(on_progress, start, len(items))
+                found = _scan_block(block, index, writer, signatures=signatures, on_progress=report)
+                images.fill(start, [_within(image, bit_depth) for image in found])
         except KeyboardInterrupt as interrupt:
             raise Interrupted(
                 "the images checked so far will not be checked again", signal=getattr(interrupt, "signal", None)
             ) from None
         finally:
-            index.store(unsaved)
-    images = [image for image in found if image is not None]
-    return [
-        image._replace(error=beyond(image.bit_depth, bit_depth)) if image.bit_depth > bit_depth else image
-        for image in images
-    ]
+            writer.flush()
+    return images
+
+
+def _scan_block(
+    items: Sequence[Item],
+    index: Index,
+    writer: _Unsaved,
+    *,
+    signatures: bool,
+    on_progress: Callable[[int], None] | None,
+) -> list[ScannedImage]:
+    """The records of some items."""
+    stamps = [stamp_file(item.source, item.max_pixels) if isinstance(item.source, Path) else None for item in items]
+    known = index.load(stamps)
+    found = [None if stamp is None else known.get(stamp.path) for stamp in stamps]
+    missing = [position for position, image in enumerate(found) if image is None]
+    num_known = len(items) - len(missing)
+    new = map_threaded(lambda item: scan_image(item, signatures=signatures), [items[position] for position in missing])
+    for num_new, (position, image) in enumerate(zip(missing, new, strict=True), start=1):
+        found[position] = image
+        # A file that could not be opened may be readable the next time, with the same state.
+        if image.sha256 and (stamp := stamps[position]) is not None:
+            writer.add(stamp, image)
+        if on_progress:
+            on_progress(num_known + num_new)
+    return [image for image in found if image is not None]
+
+
+class _Unsaved:
+    """Saves records in the index, ``SAVE_EVERY`` at a time."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._rows: list[tuple[Stamp, ScannedImage]] = []
+
+    def add(self, stamp: Stamp, image: ScannedImage) -> None:
+        self._rows.append((stamp, image))
+        if len(self._rows) >= SAVE_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        self._index.store(self._rows)
+        self._rows = []
+
+
+def _after(on_progress: Progress, start: int, total: int) -> Callable[[int], None]:
+    return lambda done: on_progress(start + done, total)
+
+
+def _within(image: ScannedImage, bit_depth: int) -> ScannedImage:
+    return image._replace(error=beyond(image.bit_depth, bit_depth)) if image.bit_depth > bit_depth else image
 
 
 def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
@@ -164,8 +203,8 @@ def hash_pixels(image: Image.Image) -> bytes:
 
 
 def leave_out_unreadable(
-    items: Sequence[Item], images: Sequence[ScannedImage], on_bad_image: str
-) -> tuple[list[Item], list[ScannedImage], list[ImageError]]:
+    items: Sequence[Item], images: ScannedImages, on_bad_image: str
+) -> tuple[Sequence[Item], ScannedImages, list[ImageError]]:
     """The images that can be read, their records, and the errors of the others.
 
     Args:
@@ -173,15 +212,19 @@ def leave_out_unreadable(
         images: One record per item.
         on_bad_image: ``error`` raises if an image cannot be read; ``skip`` omits such images.
 
+    Returns:
+        The same objects if all images can be read.
+
     Raises:
         DataError: Some images cannot be read and must not be omitted, or none can be read.
     """
-    pairs = list(zip(items, images, strict=True))
-    errors = [ImageError(item.location, image.error) for item, image in pairs if image.error]
-    if on_bad_image == "error" or len(errors) == len(pairs):
-        raise_unreadable(errors, len(pairs))
-    good = [(item, image) for item, image in pairs if not image.error]
-    return [item for item, _ in good], [image for _, image in good], errors
+    errors = [ImageError(items[position].location, reason) for position, reason in images.errors()]
+    if on_bad_image == "error" or len(errors) == len(images):
+        raise_unreadable(errors, len(images))
+    if not errors:
+        return items, images, errors
+    good = np.flatnonzero(images.is_readable)
+    return [items[position] for position in good.tolist()], images.take(good), errors
 
 
 def raise_unreadable(errors: list[ImageError], num_images: int) -> None:

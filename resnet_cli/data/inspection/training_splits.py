@@ -60,7 +60,7 @@ def check_training(inspection: Inspection) -> list[Finding]:
         inspection = dataclasses.replace(
             inspection,
             dataset=dataclasses.replace(inspection.dataset, items=tuple(inspection.dataset.items[at] for at in left)),
-            images=tuple(inspection.images[at] for at in left),
+            images=inspection.images.take(left),
             exact=tuple(tuple(new[at] for at in group) for group in inspection.exact),
             near=tuple(pair._replace(first=new[pair.first], second=new[pair.second]) for pair in inspection.near),
         )

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import SPLITS, Item
-from resnet_cli.data.inspection.alignment import SIDE
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import write_bytes
 
@@ -59,8 +59,8 @@ class ImageHashes:
     @classmethod
     def of(cls, images: Sequence[ScannedImage]) -> ImageHashes:
         """The hashes of scanned images, in their order."""
-        content = _numbers([image.sha256 for image in images])
-        return cls(content, _numbers([image.pixels for image in images]), _looks([image.signature for image in images]))
+        rows = ScannedImages.of(images).rows
+        return cls(_numbers(rows["sha256"]), _numbers(rows["pixels"]), rows["look"].astype(np.uint64))
 
     def __len__(self) -> int:
         return len(self.content)
@@ -190,20 +190,10 @@ def _is_own(uses: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.isin(uses, [USES.index(split) for split in SPLITS])
 
 
-def _numbers(digests: Sequence[bytes]) -> Hashes:
+def _numbers(digests: NDArray[Any]) -> Hashes:
     """The first 8 bytes of each digest as a number; 0 for an empty digest."""
-    data = b"".join(digest[:8].ljust(8, b"\0") for digest in digests)
-    return np.frombuffer(data, dtype="<u8").astype(np.uint64)
-
-
-def _looks(signatures: Sequence[bytes]) -> Hashes:
-    """A difference hash of the gray thumbnail that each signature begins with; 0 for an image without signature."""
-    num_bytes = SIDE * SIDE
-    data = b"".join(one[:num_bytes].ljust(num_bytes, b"\0") for one in signatures)
-    gray = np.frombuffer(data, dtype=np.uint8).reshape(-1, 8, SIDE // 8, 8, SIDE // 8)
-    small = gray.mean(axis=(2, 4))  # [n x 8 x 8]
-    lighter = small > np.roll(small, 1, axis=2)
-    return np.packbits(lighter.reshape(-1, 64), axis=1).view(">u8").reshape(-1).astype(np.uint64)
+    data = np.ascontiguousarray(digests).view(np.uint8).reshape(len(digests), digests.dtype.itemsize)[:, :8]
+    return np.ascontiguousarray(data).view("<u8").reshape(-1).astype(np.uint64)
 
 
 #: A record without images.
