@@ -8,19 +8,18 @@ features are the same, and need no forward pass.
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.loading import load_batches
-from resnet_cli.engines.feature_cache import FeatureCache
+from resnet_cli.engines.feature_cache import FeatureCache, as_keys
+from resnet_cli.engines.feature_rows import Features
+from resnet_cli.engines.feature_shards import ContentIndex, Keys
 from resnet_cli.engines.onednn import pack, packs
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash
 from resnet_cli.preprocess import Preprocess
@@ -32,6 +31,8 @@ from resnet_cli.system.intraop import given_threads, shared_tuner
 CACHE_VERSION = 2
 #: Images per shard of the cache, which is the most that an interrupt can lose.
 SHARD_IMAGES = 512
+#: From this many images on, shards are larger, so that a million images do not make thousands of files.
+MANY_IMAGES, LARGE_SHARD_IMAGES = 100_000, 2048
 
 
 def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:
@@ -100,10 +101,27 @@ def extract_features(
     on_progress: Progress | None = None,
     on_check: Progress | None = None,
 ) -> Tensor:
-    """Features of every item, from the cache where they are known.
+    """Features of every item in memory, [n x 2048] on the CPU; see :func:`compute_features`."""
+    found = compute_features(
+        network, items, preprocess, compute, mirrored=mirrored, on_progress=on_progress, on_check=on_check
+    )
+    return found.tensor()
+
+
+def compute_features(
+    network: ResNet50,
+    items: Sequence[Item],
+    preprocess: Preprocess,
+    compute: Compute,
+    *,
+    mirrored: bool = False,
+    on_progress: Progress | None = None,
+    on_check: Progress | None = None,
+) -> Features:
+    """Features of every item, from the cache where they are known; they stay on disk.
 
     Every image that was not checked before is decoded once before the first forward pass, so that a damaged file is
-    reported in the first seconds and not after an hour.
+    reported in the first seconds and not after an hour. Copies of an image go through the backbone once.
 
     Args:
         network: The network, whose backbone is used in eval mode.
@@ -115,60 +133,91 @@ def extract_features(
         on_check: Called with (images checked, images in all).
 
     Returns:
-        Features [n x 2048] on the CPU, with the dtype of :func:`feature_dtype`.
+        Features [n x 2048] with the dtype of :func:`feature_dtype`.
 
     Raises:
         DataError: Images cannot be read; all of them are named.
     """
-    names = [item.name for item in items]
-    cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored, names=names))
     images = scan(items, signatures=False, bit_depth=preprocess.bit_depth, on_progress=on_check)
     leave_out_unreadable(items, images, "error")
-    rows: dict[bytes, list[int]] = {}
-    for row, image in enumerate(images):
-        rows.setdefault(image.sha256, []).append(row)
-    # Filled row by row: for a million images there is not enough memory for two copies.
-    features = torch.empty(len(items), NUM_FEATURES, dtype=feature_dtype(compute))
-    known = cache.load(rows.keys())
-    missing = {key: items[where[0]] for key, where in rows.items() if key not in known}
-    while known:
-        key, array = known.popitem()
-        features[rows[key]] = torch.from_numpy(array)
+    keys = as_keys([image.sha256 for image in images])
+    del images
+    names = (item.name for item in items)
+    cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored, names=names))
+    contents = ContentIndex(keys)
+    places = _Places(cache, contents, keys, feature_dtype(compute))
+    numbers, missing = contents.numbers, contents.firsts[places.missing]
+    # A million images have 64 MB of keys here.
+    del contents, keys
     num_done = len(items) - len(missing)
     if on_progress:
         on_progress(num_done, len(items))
-    unsaved: dict[bytes, Tensor] = {}
     try:
-        for new in _compute(network, missing, preprocess, compute, mirrored=mirrored):
-            unsaved |= new
-            for key, feature in new.items():
-                features[rows[key]] = feature
-            if len(unsaved) >= SHARD_IMAGES:
-                cache.store(_arrays(unsaved))
-                unsaved = {}
+        new = (items[position] for position in missing.tolist())
+        for features in _compute(network, new, len(missing), preprocess, compute, mirrored=mirrored):
+            places.add(features)
             if on_progress:
-                num_done += len(new)
+                num_done += len(features)
                 on_progress(num_done, len(items))
     finally:
         # Also after an error or interrupt: what was computed is not computed again.
-        cache.store(_arrays(unsaved))
-    return features
+        places.save()
+        cache.evict()
+    return Features(
+        places.shards,
+        places.of_contents,
+        numbers,
+        shape=(len(items), NUM_FEATURES),
+        dtype=feature_dtype(compute),
+        holds=cache,
+    )
+
+
+class _Places:
+    """Where the features of every content are; missing ones are added in the order of ``missing``."""
+
+    def __init__(self, cache: FeatureCache, contents: ContentIndex, keys: Keys, dtype: torch.dtype) -> None:
+        self._cache = cache
+        self.shards, self.of_contents = cache.find(contents)
+        self.missing = np.flatnonzero(self.of_contents < 0)
+        self._keys = keys[contents.firsts[self.missing]]
+        self._row_bytes = NUM_FEATURES * dtype.itemsize
+        self._shard_images = SHARD_IMAGES if len(self.missing) < MANY_IMAGES else LARGE_SHARD_IMAGES
+        self._unsaved: list[Tensor] = []
+        self._num_saved = self._num_unsaved = 0
+
+    def add(self, features: Tensor) -> None:
+        """Adds the features of the next contents, [b x 2048]."""
+        self._unsaved.append(features)
+        self._num_unsaved += len(features)
+        if self._num_unsaved >= self._shard_images:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a shard of what was added since the last one."""
+        if not self._unsaved:
+            return
+        rows, start = torch.cat(self._unsaved).numpy(), self._num_saved
+        left_bytes = (len(self.missing) - start) * self._row_bytes
+        shard = self._cache.store(self._keys[start : start + len(rows)], rows, left_bytes=left_bytes)
+        self.of_contents[self.missing[start : start + len(rows)]] = (len(self.shards) << 32) + np.arange(len(rows))
+        self.shards.append(shard)
+        self._unsaved, self._num_unsaved = [], 0
+        self._num_saved += len(rows)
 
 
 def _compute(
-    network: ResNet50, missing: dict[bytes, Item], preprocess: Preprocess, compute: Compute, *, mirrored: bool
-) -> Iterator[dict[bytes, Tensor]]:
-    """Yields the features of each batch: SHA-256 of the image -> [2048]."""
-    if not missing:
+    network: ResNet50, items: Iterable[Item], num: int, preprocess: Preprocess, compute: Compute, *, mirrored: bool
+) -> Iterator[Tensor]:
+    """Yields the features of each batch, [b x 2048]."""
+    if not num:
         return
     backbone = FrozenBackbone(network, preprocess, compute)
     batch_size = inference_batch_size(preprocess.crop_size, compute)
-    keys = iter(missing)
-    for batch in load_batches(missing.values(), preprocess.read, batch_size=batch_size):
+    for batch in load_batches(items, preprocess.read, batch_size=batch_size):
         # It was readable a moment ago: the file was changed or removed in between.
-        raise_unreadable(list(batch.errors.values()), len(missing))
-        features = backbone(batch.pixels.flip(3) if mirrored else batch.pixels)
-        yield dict(zip(itertools.islice(keys, len(features)), features, strict=True))
+        raise_unreadable(list(batch.errors.values()), num)
+        yield backbone(batch.pixels.flip(3) if mirrored else batch.pixels)
 
 
 def cache_key(
@@ -179,7 +228,3 @@ def cache_key(
     # Nothing is added without flipping, so that features cached by older versions are still found.
     parts += ["mirrored"] * mirrored
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _arrays(rows: Mapping[bytes, Tensor]) -> dict[bytes, NDArray[np.floating[Any]]]:
-    return {key: row.numpy() for key, row in rows.items()}
