@@ -10,10 +10,11 @@ import torch
 from support.running import FP32
 
 from resnet_cli.engines import onednn
-from resnet_cli.engines.features import FrozenBackbone, inference_batch_size
+from resnet_cli.engines.features import FrozenBackbone, cache_key, inference_batch_size
 from resnet_cli.engines.onednn import PackedBottleneck, PackedConv, pack, packs
 from resnet_cli.model.network import ResNet50
 from resnet_cli.preprocess import Preprocess
+from resnet_cli.system.device import Compute
 
 #: Of the largest feature; seen: 1e-6.
 TOLERANCE = 1e-5
@@ -39,9 +40,12 @@ def images(count: int, height: int, width: int) -> torch.Tensor:
     return drawn.contiguous(memory_format=torch.channels_last)
 
 
-def can_pack() -> None:
-    if not packs(FP32):
-        pytest.skip("this processor or this torch has no packed layers")
+BF16 = dataclasses.replace(FP32, precision="bf16")
+
+
+def can_pack(compute: Compute = FP32) -> None:
+    if not packs(compute):
+        pytest.skip(f"this processor or this torch has no packed layers in {compute.precision}")
 
 
 def test_features_are_the_networks_own_at_any_size_and_batch_size(network: ResNet50) -> None:
@@ -77,11 +81,41 @@ def test_no_weight_is_held_twice_and_the_network_stays_as_it_was(network: ResNet
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_only_float32_on_an_x86_processor_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onednn, "_torch_can_pack", lambda: True)
+def test_bfloat16_has_its_own_digits_and_the_same_bits_for_every_batch(network: ResNet50) -> None:
+    can_pack(BF16)
+    batch = images(4, 64, 64)
+    with torch.inference_mode():
+        layers, for_one = (pack(network.folded(), 64, count, "bf16") for count in (4, 1))
+        expected, found = network.features(batch), layers.features(batch)
+        with BF16.autocast():
+            usual = network.folded().features(batch)
+            inside_autocast = for_one.features(batch)
+        singly = torch.cat([for_one.features(batch[index : index + 1]) for index in range(4)])
+    assert found.dtype == torch.float32
+    assert torch.equal(found, singly) and torch.equal(found, inside_autocast)
+    error = float((found - expected).norm() / expected.norm())
+    assert 1e-4 < error < 1.5 * float((usual - expected).norm() / expected.norm())
+
+
+def test_features_of_packed_bfloat16_are_not_taken_for_those_of_autocast(
+    network: ResNet50, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Preprocess(resize_size=32, crop_size=32)
+    keys = set()
+    for is_packed in (False, True):
+        monkeypatch.setattr("resnet_cli.engines.features.packs", lambda compute, packed=is_packed: packed)
+        keys |= {(compute.precision, cache_key(network, small, compute)) for compute in (FP32, BF16)}
+    assert sorted(precision for precision, _ in keys) == ["bf16", "bf16", "fp32"]
+
+
+def test_only_x86_processors_pack_and_bfloat16_only_if_they_multiply_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "_torch_can_pack", lambda precision: True)
     monkeypatch.setattr("platform.machine", lambda: "AMD64")
     assert packs(FP32)
-    assert not packs(dataclasses.replace(FP32, precision="bf16"))
+    for is_native in (False, True):
+        monkeypatch.setattr(onednn, "native_bf16", lambda device, native=is_native: native)
+        assert packs(BF16) == is_native
+    assert not packs(dataclasses.replace(FP32, precision="fp16"))
     assert not packs(dataclasses.replace(FP32, device="cuda:0"))
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert not packs(FP32)
@@ -127,9 +161,9 @@ def test_a_frozen_backbone_is_packed_for_its_own_batch(network: ResNet50, monkey
     can_pack()
     seen: list[tuple[int, int]] = []
 
-    def spied(folded: ResNet50, side: int, batch_size: int) -> ResNet50:
+    def spied(folded: ResNet50, side: int, batch_size: int, precision: str) -> ResNet50:
         seen.append((side, batch_size))
-        return pack(folded, side, batch_size)
+        return pack(folded, side, batch_size, precision)
 
     monkeypatch.setattr("resnet_cli.engines.features.pack", spied)
     FrozenBackbone(network, Preprocess(resize_size=32, crop_size=32), FP32)

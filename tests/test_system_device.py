@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -9,7 +10,15 @@ import torch
 
 from resnet_cli.model.reliability import precision_conflict, validation_precision
 from resnet_cli.system import device
-from resnet_cli.system.device import Precision, StepPrecision, choose_compute, choose_step_compute
+from resnet_cli.system.device import (
+    Precision,
+    SlowPrecisionWarning,
+    StepPrecision,
+    choose_compute,
+    choose_step_compute,
+    native_bf16,
+)
+from resnet_cli.system.processor import this_processor
 
 
 @pytest.fixture(params=[False, True], ids=["without bf16", "with bf16"])
@@ -20,7 +29,16 @@ def has_bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_answers_are_computed_in_float32_whatever_the_processor_has(has_bf16: bool) -> None:
     assert choose_compute("cpu").precision == "fp32"
-    assert choose_compute("cpu", "bf16").precision == "bf16"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert choose_compute("cpu", "bf16").precision == "bf16"
+    # Emulated, it is slower than float32.
+    assert [warning.category for warning in caught] == [SlowPrecisionWarning] * (not has_bf16)
+
+
+def test_bfloat16_is_not_native_where_onednn_may_not_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert not native_bf16("cpu") or not this_processor().instructions
 
 
 def test_steps_take_bfloat16_only_where_it_is_native_and_nothing_else_was_asked_for(has_bf16: bool) -> None:

@@ -49,7 +49,7 @@ def folded_for(network: ResNet50, side: int, compute: Compute) -> ResNet50:
     """
     folded = network.folded().to(compute.device)
     if packs(compute):
-        return pack(folded, side, inference_batch_size(side, compute))
+        return pack(folded, side, inference_batch_size(side, compute), compute.precision)
     return folded.to(memory_format=torch.channels_last)
 
 
@@ -225,6 +225,8 @@ def cache_key(
 ) -> str:
     """Key of everything but the image that a feature depends on; ``names`` tell which decoders read the images."""
     parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(names), compute.type, compute.precision]
-    # Nothing is added without flipping, so that features cached by older versions are still found.
+    # Nothing is added in other cases, so that features cached by older versions are still found.
     parts += ["mirrored"] * mirrored
+    # Packed layers round bfloat16 at other places than autocast.
+    parts += ["packed"] * (compute.precision == "bf16" and packs(compute))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

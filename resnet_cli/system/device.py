@@ -8,12 +8,14 @@ import dataclasses
 import functools
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import torch
 
 from resnet_cli.errors import ConfigError, MemoryExhausted, SetupError
+from resnet_cli.system.processor import this_processor
 from resnet_cli.system.threads import processor_limit
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
@@ -49,6 +51,16 @@ class Compute:
         return pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
 
+class SlowPrecisionWarning(UserWarning):
+    """The requested precision is slower than float32 on this processor."""
+
+
+#: What to do where bfloat16 saves no time.
+EMULATED = (
+    "--precision bf16: this processor has no instructions for bfloat16, which makes it slower than fp32 here; remove "
+    "--precision, or use --precision int8"
+)
+
 #: The reference for exported files: the CPU in float32, as they compute.
 REFERENCE = Compute("cpu", "fp32", "as exported files compute")
 
@@ -75,6 +87,8 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
     if precision == "auto":
         precision, reason = "fp32", "the same predictions on every machine"
     else:
+        if (name, precision) == ("cpu", "bf16") and not native_bf16(name):
+            warnings.warn(EMULATED, SlowPrecisionWarning, stacklevel=2)
         coarser = "" if precision == "fp32" else ": all metrics are computed in it, less precisely than in float32"
         reason = f"requested{coarser}"
     return Compute(name, precision, reason)
@@ -207,5 +221,6 @@ def _bf16_is_native(device: str) -> tuple[bool, str]:
         return False, "float32 is the safe choice on Apple GPUs"
     # Private functions: if torch lacks them, float32 is used, which is right everywhere.
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    native = any(check() for check in checks if check)
+    processor = this_processor()
+    native = any(check() for check in checks if check) and (not processor.limit or processor.multiplies_bf16)
     return native, f"this CPU {'has' if native else 'lacks'} native bfloat16"
