@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
@@ -33,6 +34,8 @@ MAX_ASPECT = 8
 #: How much of a panorama's reduction is left to the filter after whole pixels have been averaged.
 #: Source: Pillow's documentation of Image.resize: from 3.0 on, nearly the result of the filter alone.
 REDUCING_GAP = 3.0
+#: Integers below this are exact in float32.
+_FLOAT32_INTEGERS = 2**24
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -106,8 +109,7 @@ class Preprocess:
         left = round((new_width - self.crop_size) / 2)
         top = round((new_height - self.crop_size) / 2)
         if max(new_width, new_height) <= MAX_ASPECT * self.resize_size:
-            whole = image.resize((new_width, new_height), _RESAMPLING[self.interpolation])
-            return np.asarray(whole.crop((left, top, left + self.crop_size, top + self.crop_size)))
+            return self._resize_and_crop(image, (new_width, new_height), (left, top))
         # A panorama: only the crop itself is resized, or 50 x 50,000 pixels would first become 256 x 256,000.
         scale_x, scale_y = width / new_width, height / new_height
         right, bottom = (left + self.crop_size) * scale_x, (top + self.crop_size) * scale_y
@@ -131,6 +133,26 @@ class Preprocess:
         square = Image.new("RGB", (side, side), self.mean_colour)
         square.paste(part, (round((side - part.width) / 2), round((side - part.height) / 2)))
         return np.asarray(square)
+
+    def _resize_and_crop(self, image: Image.Image, size: tuple[int, int], corner: tuple[int, int]) -> Pixels:
+        """Resizes the whole image to ``size`` and crops a square, without computing what does not change the crop.
+
+        Bit by bit, this is ``image.resize(size).crop(...)``.
+        """
+        (width, height), (left, top), side = image.size, corner, self.crop_size
+        if image.size != size:
+            first_x, end_x = _computed_part(width, size[0], left, side)
+            first_y, end_y = _computed_part(height, size[1], top, side)
+            if _is_vertical_first(image.size, size) != _is_vertical_first(
+                image.size, (end_x - first_x, end_y - first_y)
+            ):
+                # The passes round to whole levels: in another order they give other pixels.
+                first_x, first_y, (end_x, end_y) = 0, 0, size
+            scale_x, scale_y = width / size[0], height / size[1]
+            box = (first_x * scale_x, first_y * scale_y, end_x * scale_x, end_y * scale_y)
+            image = image.resize((end_x - first_x, end_y - first_y), _RESAMPLING[self.interpolation], box)
+            left, top = left - first_x, top - first_y
+        return np.asarray(image.crop((left, top, left + side, top + side)))
 
     def _resample(
         self, image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
@@ -203,3 +225,34 @@ class Preprocess:
         """
         text = json.dumps([self.to_dict(), decoder_version(names)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _computed_part(length: int, resized: int, offset: int, side: int) -> tuple[int, int]:
+    """First and end index of the pixels of a resized axis that must be computed for those that the crop keeps.
+
+    The crop alone, if that gives the same bits. Pillow takes the box as float32 and places each pixel at box start +
+    (index + 1/2) * scale: with a power of two as the denominator of the scale, all of these numbers are exact, and each
+    pixel has the same weights in a part as in the whole. Otherwise the axis is computed as a whole: a rounded box
+    changes up to 0.2 % of the values by one level.
+
+    Source: Pillow's ``src/libImaging/Resample.c``, ``precompute_coeffs``.
+
+    Args:
+        length: Source pixels of the axis.
+        resized: Pixels after resizing.
+        offset: First one that the crop keeps.
+        side: Number of pixels that the crop keeps.
+    """
+    divisor = math.gcd(length, resized)
+    numerator, denominator = length // divisor, resized // divisor
+    is_exact = denominator & (denominator - 1) == 0 and (offset + side) * numerator < _FLOAT32_INTEGERS
+    return (offset, offset + side) if is_exact else (0, resized)
+
+
+def _is_vertical_first(size: tuple[int, int], resized: tuple[int, int]) -> bool:
+    """Whether Pillow 13 and later resize the height before the width; Pillow 12 never does.
+
+    Source: Pillow's ``src/libImaging/Resample.c``, ``ImagingResampleInner``.
+    """
+    lost_width, lost_height = (before - after for before, after in zip(size, resized, strict=True))
+    return lost_height > 0 and lost_height > 2 * lost_width

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.models import ResNet50_Weights
 from torchvision.transforms import v2
 
 from resnet_cli.errors import ModelError
 from resnet_cli.images import decoder_version
-from resnet_cli.preprocess import IMAGENET_MEAN, IMAGENET_STD, Fit, Interpolation, Preprocess
+from resnet_cli.preprocess import IMAGENET_MEAN, IMAGENET_STD, MAX_ASPECT, Fit, Interpolation, Preprocess
 
 PRESET = Preprocess(resize_size=256, crop_size=224)
 FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
@@ -48,6 +50,53 @@ def test_it_is_torchvisions_resize_and_centre_crop_bit_by_bit(
     preprocess = Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation)
     for image in (noise(*size), blobs(*size)):
         np.testing.assert_array_equal(preprocess(image), torchvisions(preprocess, image))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 260), st.integers(1, 260)),
+    scale=st.sampled_from([(1, 1), (2, 1), (3, 2), (2, 3), (1, 4)]),
+    resize_size=st.sampled_from([16, 64, 73, 128, 256]),
+    share=st.floats(0.05, 1),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+)
+def test_what_the_crop_discards_is_left_out_without_changing_a_bit(
+    size: tuple[int, int], scale: tuple[int, int], resize_size: int, share: float, interpolation: Interpolation
+) -> None:
+    crop_size = max(1, round(share * resize_size))
+    preprocess = Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation)
+    # Sides in simple ratios are those of photos, for which a part of both axes is left out.
+    for width, height in (size, (scale[0] * size[0], scale[1] * size[0])):
+        image = noise(width, height)
+        new = [int(resize_size * side / min(width, height)) for side in (width, height)]
+        if max(new) > MAX_ASPECT * resize_size:
+            # A panorama is never resized as a whole.
+            continue
+        left, top = (round((side - crop_size) / 2) for side in new)
+        whole = image.resize((new[0], new[1]), Image.Resampling[interpolation.upper()])
+        expected = whole.crop((left, top, left + crop_size, top + crop_size))
+        np.testing.assert_array_equal(preprocess(image), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("size", "computed"),
+    [((500, 375), (341, 224)), ((375, 500), (224, 341)), ((600, 400), (224, 224)), ((32, 32), (224, 224))],
+    ids=str,
+)
+def test_only_the_part_that_the_crop_keeps_is_resized_where_that_is_exact(
+    size: tuple[int, int], computed: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def record(image: Image.Image, new: tuple[int, int], *rest: Any) -> Image.Image:
+        asked.append(new)
+        return resize(image, new, *rest)
+
+    image = noise(*size)
+    monkeypatch.setattr(Image.Image, "resize", record)
+    PRESET(image)
+    assert asked == [computed]
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
