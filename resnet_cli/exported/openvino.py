@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
 import numpy as np
 
-from resnet_cli.errors import ModelError, missing_extra
+from resnet_cli.engines.openvino_backbone import load_openvino
+from resnet_cli.errors import ModelError
 from resnet_cli.exported.base import ExportedModel, channels_first
 from resnet_cli.exported.metadata import NOVELTY, PIXELS, PROBS, ExportMetadata
 from resnet_cli.images import Pixels
@@ -30,7 +29,7 @@ class OpenVinoModel(ExportedModel):
 
     def __init__(self, path: Path) -> None:
         super().__init__(ExportMetadata.read(path), path)
-        core = load_openvino().Core()
+        core = load_openvino("an OpenVINO folder").Core()
         try:
             # Otherwise OpenVINO computes in bfloat16 on CPUs that have it.
             self._compiled = core.compile_model(path / MODEL_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -44,16 +43,3 @@ class OpenVinoModel(ExportedModel):
         found = self._compiled({PIXELS: channels_first(inputs)})
         named = {name: np.array(found[index]) for index, name in enumerate(self._names)}
         return ModelOutput(named[PROBS], named.get(NOVELTY))
-
-
-def load_openvino() -> Any:
-    """Imports OpenVINO.
-
-    Raises:
-        SetupError: It is not installed.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise missing_extra("--format openvino needs OpenVINO, which is not installed", "openvino") from error
-    return openvino

@@ -18,7 +18,7 @@ from resnet_cli.engines import int8
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.exported.openvino import load_openvino
+from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, take_pixels, to_onnx
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare
@@ -78,7 +78,7 @@ class Job:
         if self.config.format == "safetensors":
             require_linear(self.model)
         elif self.config.format == "openvino":
-            load_openvino()
+            load_openvino("--format openvino")
 
     def write(self, path: Path) -> Predictor[Any]:
         """Writes the file, or fills the folder, and opens it in its own runtime."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from resnet_cli.errors import DiskError
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel, load_openvino
+from resnet_cli.engines.openvino_backbone import load_openvino
+from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
 
 
 def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenVinoModel:
@@ -19,7 +20,7 @@ def write_openvino(onnx: bytes, folder: Path, metadata: ExportMetadata) -> OpenV
         DiskError: The disk is full.
         SetupError: OpenVINO is not installed.
     """
-    openvino = load_openvino()
+    openvino = load_openvino("--format openvino")
     source = folder / "source.onnx"
     source.write_bytes(onnx)
     converted = openvino.convert_model(source)
