@@ -36,7 +36,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 @pytest.fixture
-def val(trained: Trained) -> list[Item]:
+def val(trained: Trained) -> Sequence[Item]:
     return trained.result.plan.dataset.split("val")
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_cli.data.packed_images import Fields, Kind, PackedImages
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import MAX_PIXELS, Pixels, decode, from_pixels, read_image
 from resnet_cli.task import TASKS, TaskName
@@ -20,6 +20,10 @@ from resnet_cli.text import counted, first_of
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+#: Length of a SHA-256.
+_HASH_BYTES = 32
+#: Rows of a fingerprint that are written as text at once.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +96,22 @@ class Item:
             raise ImageError(str(self.source), error.strerror or str(error)) from error
 
 
+class Items(PackedImages[Item, int]):
+    """Items in little memory; each is made when it is asked for."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _fields(image: Item) -> Fields[int]:
+        kind = Kind(image.labels, image.unknown, image.max_pixels)
+        return Fields(image.name, image.source, kind, image.split, image.group)
+
+    @staticmethod
+    def _image(fields: Fields[int]) -> Item:
+        name, source, (labels, unknown, max_pixels), split, group = fields
+        return Item(name, source, labels, split, group, max_pixels, unknown)  # type: ignore[arg-type]
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Items of up to three splits with one list of classes.
@@ -100,7 +120,7 @@ class Dataset:
         name: Short name, for run folders: ``ants_bees``, ``cifar10``.
         spec: What the user typed, made absolute: opening it again gives the same images.
         classes: Class names in index order.
-        items: Images in a fixed order; their labels are indices into ``classes``.
+        items: Images in a fixed order; their labels are indices into ``classes``. They are kept as :class:`Items`.
         task: Whether an image has one label or any number.
         mirror_safe: Whether a mirrored image still belongs to its class (digits do not).
         notes: Observations about the source, for the user.
@@ -113,7 +133,7 @@ class Dataset:
     name: str
     spec: str
     classes: tuple[str, ...]
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     task: TaskName = "single-label"
     mirror_safe: bool = True
     notes: tuple[str, ...] = ()
@@ -121,42 +141,63 @@ class Dataset:
     reading: str = ""
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", Items.of(self.items))
+
+    @property
+    def packed(self) -> Items:
+        """The items with what is known about all of them as arrays."""
+        return Items.of(self.items)
+
     def fingerprint(self, hashes: Sequence[bytes]) -> str:
         """Hash of the content, whatever its layout: the classes, and each image with its label and split.
 
         Args:
             hashes: Content hash of each item.
         """
+        items = self.packed.with_used_kinds()
         # The rows of single-label data are those of version 0.1.0, whose runs recorded this hash.
         is_single = self.task == "single-label"
-        rows = sorted(
-            (sha256, item.label if is_single else (item.labels, item.unknown), item.split)
-            for sha256, item in zip(hashes, self.items, strict=True)
-        )
-        return hashlib.sha256(repr((self.classes, rows)).encode("utf-8", "surrogateescape")).hexdigest()
+        told: list[Any] = [kind.labels[0] if is_single else (kind.labels, kind.unknown) for kind in items.kinds]
+        digest = hashlib.sha256(f"({self.classes!r}, [".encode("utf-8", "surrogateescape"))
+        order = _by_content(hashes, told, items)
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            part = order[start : start + _ROWS_AT_ONCE]
+            columns = part.tolist(), items.kind_of[part].tolist(), items.split_of[part].tolist()
+            rows = [(hashes[at], told[kind], items.splits[split]) for at, kind, split in zip(*columns, strict=True)]
+            digest.update(((", " if start else "") + repr(rows)[1:-1]).encode("utf-8", "surrogateescape"))
+        digest.update(b"])")
+        return digest.hexdigest()
 
-    def split(self, name: Split) -> list[Item]:
+    def split(self, name: Split) -> Items:
         """The items of one split, in order."""
-        return [item for item in self.items if item.split == name]
+        return self.packed.take(self.packed.in_split(name))
 
     def counts(self) -> dict[Split, list[int]]:
         """Split -> number of images of each class; an image with several labels counts for each of them."""
-        counted = Counter((item.split, label) for item in self.items for label in item.labels)
-        return {split: [counted[split, label] for label in range(len(self.classes))] for split in SPLITS}
+        return self._per_class(lambda kind: kind.labels)
 
     def counts_without(self) -> dict[Split, list[int]]:
         """Split -> number of images that do not belong to each class; images for which this is unknown do not count."""
-        unknown = Counter((item.split, label) for item in self.items for label in item.unknown)
-        sizes = self.sizes()
+        counts, unknown = self.counts(), self._per_class(lambda kind: kind.unknown)
         return {
-            split: [sizes[split] - count - unknown[split, label] for label, count in enumerate(counts)]
-            for split, counts in self.counts().items()
+            split: [num - yes - open_ for yes, open_ in zip(counts[split], unknown[split], strict=True)]
+            for split, num in self.sizes().items()
         }
+
+    def _per_class(self, classes_of: Callable[[Kind[int]], tuple[int, ...]]) -> dict[Split, list[int]]:
+        found = {}
+        for split in SPLITS:
+            counts = [0] * len(self.classes)
+            for kind, num in self.packed.kind_counts(self.packed.in_split(split)):
+                for label in classes_of(kind):
+                    counts[label] += num
+            found[split] = counts
+        return found
 
     def sizes(self) -> dict[Split, int]:
         """Split -> number of images."""
-        num_images = Counter(item.split for item in self.items)
-        return {split: num_images[split] for split in SPLITS}
+        return {split: int(np.count_nonzero(self.packed.in_split(split))) for split in SPLITS}
 
     def describe(self) -> str:
         """What the data set is: ``one folder per class: 2 classes, 398 images (245 train, 153 val)``."""
@@ -178,11 +219,12 @@ class Dataset:
         """The labels of a multi-label data set in a few words; empty for other data."""
         if self.task == "single-label":
             return []
-        per_image = sum(len(item.labels) for item in self.items) / max(1, len(self.items))
+        kinds = self.packed.kind_counts()
+        per_image = sum(num * len(kind.labels) for kind, num in kinds) / max(1, len(self.items))
         facts = ["multi-label", f"{per_image:.1f} labels per image"]
-        if without := sum(not item.labels for item in self.items):
+        if without := sum(num for kind, num in kinds if not kind.labels):
             facts.append(f"{counted(without, 'image')} without a label")
-        if unknown := sum(len(item.unknown) for item in self.items):
+        if unknown := sum(num * len(kind.unknown) for kind, num in kinds):
             facts.append(counted(unknown, "unknown value"))
         return facts
 
@@ -208,10 +250,14 @@ class Dataset:
                 hint=f"its classes: {first_of(self.classes, 20)}",
             )
         new_label = {self.classes.index(name): label for label, name in enumerate(classes)}
-        is_multi = self.task == "multi-label"
-        kept = [item for item in self.items if is_multi or item.label in new_label]
-        items = tuple(_with_labels(item, new_label) for item in kept)
-        emptied = sum(bool(before.labels) and not after.labels for before, after in zip(kept, items, strict=True))
+        items = self.packed
+        if self.task == "single-label":
+            is_kept = [not new_label.keys().isdisjoint(kind.labels) for kind in items.kinds]
+            items = items.take(np.array(is_kept, dtype=bool)[items.kind_of])
+        emptied = sum(
+            num for kind, num in items.kind_counts() if kind.labels and new_label.keys().isdisjoint(kind.labels)
+        )
+        items = items.with_kinds(lambda kind: _with_labels(kind, new_label))
         notes = (
             (*self.notes, f"images without any of the chosen labels, which count as negatives: {emptied:,}")
             if emptied
@@ -234,12 +280,16 @@ class Dataset:
                 f"{self.name} has {num} that the model does not have: {', '.join(unknown[:5])}",
                 hint=f"the model's classes: {first_of(classes, 20)}; choose with --classes, or rename the folders",
             )
-        new_label = {label: list(classes).index(name) for label, name in enumerate(self.classes)}
-        items = tuple(_with_labels(item, new_label) for item in self.items)
+        place = {name: label for label, name in enumerate(classes)}
+        new_label = {label: place[name] for label, name in enumerate(self.classes)}
         absent = [label for label, name in enumerate(classes) if name not in self.classes]
-        if self.task == "multi-label" and absent:
-            items = tuple(dataclasses.replace(item, unknown=tuple(sorted((*item.unknown, *absent)))) for item in items)
-        return dataclasses.replace(self, classes=tuple(classes), items=items)
+
+        def changed(kind: Kind[int]) -> Kind[int]:
+            kind = _with_labels(kind, new_label)
+            is_open = self.task == "multi-label" and absent
+            return kind._replace(unknown=tuple(sorted((*kind.unknown, *absent)))) if is_open else kind
+
+        return dataclasses.replace(self, classes=tuple(classes), items=self.packed.with_kinds(changed))
 
 
 def targets_of(items: Sequence[Item], task: TaskName, num_classes: int) -> NDArray[np.integer[Any]]:
@@ -253,13 +303,35 @@ def targets_of(items: Sequence[Item], task: TaskName, num_classes: int) -> NDArr
     Returns:
         int64 [n], or int8 [n x k] of 1 (yes), 0 (no) and -1 (unknown).
     """
-    return TASKS[task].encode([item.labels for item in items], [item.unknown for item in items], num_classes)
+    if not isinstance(items, Items):
+        return TASKS[task].encode([item.labels for item in items], [item.unknown for item in items], num_classes)
+    packed = items.with_used_kinds()
+    kinds = packed.kinds
+    targets = TASKS[task].encode([kind.labels for kind in kinds], [kind.unknown for kind in kinds], num_classes)
+    return np.asarray(targets[packed.kind_of])
 
 
-def _with_labels(item: Item, new_label: Mapping[int, int]) -> Item:
-    """The image with other indices of its classes; classes without a new index are omitted."""
+def _with_labels(kind: Kind[int], new_label: Mapping[int, int]) -> Kind[int]:
+    """Other indices of the same classes; classes without a new index are omitted."""
     labels, unknown = (
-        tuple(sorted(new_label[label] for label in of_item if label in new_label))
-        for of_item in (item.labels, item.unknown)
+        tuple(sorted(new_label[label] for label in of_kind if label in new_label))
+        for of_kind in (kind.labels, kind.unknown)
     )
-    return dataclasses.replace(item, labels=labels, unknown=unknown)
+    return kind._replace(labels=labels, unknown=unknown)
+
+
+def _by_content(hashes: Sequence[bytes], told: Sequence[Any], items: Items) -> NDArray[np.integer[Any]]:
+    """The order of images by their hashes, then by what is told about each kind, then by the names of their splits."""
+    if len(hashes) != len(items):
+        raise ValueError(f"{len(hashes)} hashes of {len(items)} images")
+    by_told, by_name = (
+        {value: rank for rank, value in enumerate(sorted(set(values)))} for values in (told, items.splits)
+    )
+    ranks = np.array([by_told[value] for value in told], dtype=np.int64)[items.kind_of]
+    split_ranks = np.array([by_name[name] for name in items.splits], dtype=np.int64)[items.split_of]
+    # Of equal length, so that numbers are in the order of the bytes.
+    lengths = set(map(len, hashes))
+    if lengths == {_HASH_BYTES}:
+        words = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(len(hashes), -1)
+        return np.lexsort((split_ranks, ranks, *words.T[::-1]))
+    return np.array(sorted(range(len(hashes)), key=lambda at: (hashes[at], ranks[at], split_ranks[at])), dtype=np.int64)

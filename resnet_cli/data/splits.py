@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli.data.blocks import Blocks, blocks_of, order_by_names
 from resnet_cli.data.dataset import Dataset, Split, targets_of
 from resnet_cli.data.stratification import proportional_places, strata_of, stratify
 from resnet_cli.data.trainable import refuse_untrainable
@@ -39,18 +39,22 @@ def complete_splits(
             splits separate a group, or a class consists of one group.
     """
     refuse_untrainable(dataset)
-    found = {item.split for item in dataset.items}
+    found = {split for split, num in dataset.sizes().items() if num}
     if "val" in found:
         return dataset
     holdout_test = found == {"train"}
     parts: list[Split] = ["val", "test"] if holdout_test else ["val"]
-    chosen = _HOLD_OUT[dataset.task](dataset, _blocks(dataset, together, seed), parts, val_fraction)
-    items = tuple(
-        dataclasses.replace(item, split=chosen.get(index, item.split)) for index, item in enumerate(dataset.items)
-    )
+    items = dataset.packed
+    blocks = blocks_of(items, together, seed)
+    part_of = _HOLD_OUT[dataset.task](dataset, blocks, parts, val_fraction)[blocks.block_of()]
+    # The splits of the source come first, then the new ones.
+    split_of = items.split_of.astype(np.int8)
+    is_chosen = part_of > 0
+    split_of[blocks.members[is_chosen]] = len(items.splits) - 1 + part_of[is_chosen]
+    items = items.with_splits([*items.splits, *parts], split_of)
     share = f"{val_fraction:.0%} of each class"
     note = f"{share} for validation" + (f", {share} for test" if holdout_test else ", taken from train")
-    grouped = ", groups kept together" if any(item.group for item in items) else ""
+    grouped = ", groups kept together" if items.has_groups else ""
     split = dataclasses.replace(dataset, items=items, split_note=f"{note} (split seed {seed}{grouped})")
     absent = [name for name, count in zip(dataset.classes, split.counts()["val"], strict=True) if not count]
     if absent:
@@ -58,23 +62,6 @@ def complete_splits(
             split, split_note=f"{split.split_note}; no image for validation has the label {first_of(absent, 5)}"
         )
     return split
-
-
-def _blocks(dataset: Dataset, together: Iterable[Sequence[int]], seed: int) -> list[list[int]]:
-    """Positions of train items that must stay together, in an order that depends only on the seed and names.
-
-    A group is ordered by its name, so that an additional image does not change its position.
-    """
-    items = dataset.items
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        if item.group:
-            groups[item.group].append(index)
-    alone = ([index] for index in range(len(items)))
-    joined = connected([*groups.values(), *together, *alone])
-    blocks = [train for block in joined if (train := [index for index in block if items[index].split == "train"])]
-    names = [item.group or item.name for item in items]
-    return sorted(blocks, key=lambda block: min(_rank(seed, names[index]) for index in block))
 
 
 def connected(together: Iterable[Sequence[int]]) -> list[list[int]]:
@@ -89,61 +76,63 @@ def connected(together: Iterable[Sequence[int]]) -> list[list[int]]:
     return [sorted(block) for block in {id(block): block for block in block_of.values()}.values()]
 
 
-def _hold_out(
-    dataset: Dataset, blocks: list[list[int]], parts: Sequence[Split], val_fraction: float
-) -> dict[int, Split]:
-    """Position of each held-out train item -> its new split."""
-    items = dataset.items
-    sizes = [Counter(items[index].label for index in block) for block in blocks]
-    by_label: dict[int, list[int]] = defaultdict(list)
-    for number, size in enumerate(sizes):
-        for label in size:
-            by_label[label].append(number)
-    left = {"train": Counter(items[index].label for block in blocks for index in block)}
-    left |= {part: Counter() for part in parts}
-    chosen: dict[int, Split] = {}
+def _hold_out(dataset: Dataset, blocks: Blocks, parts: Sequence[Split], val_fraction: float) -> NDArray[np.int64]:
+    """The part of each block: 0 for training, or the number of a held-out part, from 1; int64 [number of blocks]."""
+    num_classes = len(dataset.classes)
+    labels = targets_of(dataset.packed.take(blocks.members), dataset.task, num_classes)
+    # Number of images of each label in each block that has some, by label and then in the order of the blocks.
+    pairs, counts = np.unique(labels * len(blocks) + blocks.block_of(), return_counts=True)
+    label_of, number_of = np.divmod(pairs, max(1, len(blocks)))
+    has_several = np.bincount(number_of, minlength=len(blocks)) > 1
+    sizes: dict[int, Counter[int]] = defaultdict(Counter)
+    for at in np.flatnonzero(has_several[number_of]).tolist():
+        sizes[int(number_of[at])][int(label_of[at])] = int(counts[at])
+    left = {0: Counter(dict(enumerate(np.bincount(labels, minlength=num_classes).tolist())))}
+    left |= {part: Counter() for part in range(1, len(parts) + 1)}
+    chosen = np.zeros(len(blocks), dtype=np.int64)
 
-    def move(number: int, part: Split) -> None:
+    def move(number: int, size: Mapping[int, int], part: int) -> None:
         chosen[number] = part
-        left["train"].subtract(sizes[number])
-        left[part].update(sizes[number])
+        left[0].subtract(size)
+        left[part].update(size)
 
-    def can_go(number: int) -> bool:
+    def can_go(number: int, size: Mapping[int, int]) -> bool:
         # The last image of a class always stays in train.
-        return number not in chosen and all(left["train"][label] > count for label, count in sizes[number].items())
+        return not chosen[number] and all(left[0][label] > count for label, count in size.items())
 
     # One split after the other: a block that one class gives to test may be all that another class has for validation.
-    for part in parts:
-        for label, numbers in sorted(by_label.items()):
-            num_left = left["train"][label] + left[part][label]
-            wanted = max(1, round(val_fraction * (num_left if part == "val" else num_left / (1 - val_fraction))))
-            for number in numbers:
+    for part, name in enumerate(parts, start=1):
+        for label in np.unique(label_of).tolist():
+            rows = slice(*np.searchsorted(label_of, (label, label + 1)).tolist())
+            found = list(zip(number_of[rows].tolist(), counts[rows].tolist(), strict=True))
+            num_left = left[0][label] + left[part][label]
+            wanted = max(1, round(val_fraction * (num_left if name == "val" else num_left / (1 - val_fraction))))
+            for number, count in found:
                 missing = wanted - left[part][label]
+                if missing <= 0:
+                    break
+                size = sizes.get(number) or {label: count}
                 # A block may exceed the wanted number only as far as omitting it would fall short of it.
-                if missing > 0 and sizes[number][label] <= 2 * missing and can_go(number):
-                    move(number, part)
-            if part == "val" and not left[part][label]:
-                smallest = min(filter(can_go, numbers), key=lambda number: sizes[number][label], default=None)
+                if count <= 2 * missing and can_go(number, size):
+                    move(number, size, part)
+            if name == "val" and not left[part][label]:
+                movable = (pair for pair in found if can_go(pair[0], sizes.get(pair[0]) or {label: pair[1]}))
+                smallest = min(movable, key=lambda pair: pair[1], default=None)
                 if smallest is None:
                     raise _none_for_validation(dataset, label)
-                move(smallest, part)
-    return {index: part for number, part in chosen.items() for index in blocks[number]}
+                move(smallest[0], sizes.get(smallest[0]) or {label: smallest[1]}, part)
+    return chosen
 
 
-def _stratify(
-    dataset: Dataset, blocks: list[list[int]], parts: Sequence[Split], val_fraction: float
-) -> dict[int, Split]:
+def _stratify(dataset: Dataset, blocks: Blocks, parts: Sequence[Split], val_fraction: float) -> NDArray[np.int64]:
     """As :func:`_hold_out`, for images with several labels."""
-    positions = [index for block in blocks for index in block]
-    row = {index: number for number, index in enumerate(positions)}
-    targets = targets_of([dataset.items[index] for index in positions], dataset.task, len(dataset.classes))
-    rows = [[row[index] for index in block] for block in blocks]
-    block_of = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+    targets = targets_of(dataset.packed.take(blocks.members), dataset.task, len(dataset.classes))
+    block_of = blocks.block_of()
     for label, has_label in enumerate((targets == YES).T):
         if len(np.unique(block_of[has_label])) == 1:
             raise _none_for_validation(dataset, label)
-    part_of = stratify(targets, rows, fraction=val_fraction, num_parts=1 + len(parts))
-    return {index: parts[part - 1] for block, part in zip(blocks, part_of, strict=True) if part for index in block}
+    part_of = stratify(targets, blocks.numbered(), fraction=val_fraction, num_parts=1 + len(parts))
+    return np.array(part_of, dtype=np.int64)
 
 
 def _none_for_validation(dataset: Dataset, label: int) -> DataError:
@@ -155,7 +144,7 @@ def _none_for_validation(dataset: Dataset, label: int) -> DataError:
 
 
 #: How images are held out.
-_HOLD_OUT: Mapping[TaskName, Callable[[Dataset, list[list[int]], Sequence[Split], float], dict[int, Split]]] = {
+_HOLD_OUT: Mapping[TaskName, Callable[[Dataset, Blocks, Sequence[Split], float], NDArray[np.int64]]] = {
     "single-label": _hold_out,
     "multi-label": _stratify,
 }
@@ -177,9 +166,10 @@ def limit_train(dataset: Dataset, limit: int, *, seed: int) -> Dataset:
         if dataset.task == "multi-label":
             reason = f"it takes {fewest} images to have one with and one without each class of {dataset.name}"
         raise DataError(f"--limit {limit}: {reason}")
-    kept = set(positions[np.lexsort((positions, strata, places))[:limit]].tolist())
-    items = tuple(item for index, item in enumerate(dataset.items) if item.split != "train" or index in kept)
-    return dataclasses.replace(dataset, items=items)
+    items = dataset.packed
+    is_kept = ~items.in_split("train")
+    is_kept[positions[np.lexsort((positions, strata, places))[:limit]]] = True
+    return dataclasses.replace(dataset, items=items.take(is_kept))
 
 
 def fewest_train(dataset: Dataset, *, seed: int) -> int:
@@ -193,13 +183,8 @@ def _fewest(dataset: Dataset, places: NDArray[np.float64]) -> int:
 
 def _train_places(dataset: Dataset, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """The positions of the train items, their strata, and their places in an order by seed and names."""
-    items = dataset.items
-    positions = [index for index, item in enumerate(items) if item.split == "train"]
-    positions.sort(key=lambda index: _rank(seed, items[index].name))
-    targets = targets_of([items[index] for index in positions], dataset.task, len(dataset.classes))
-    return np.array(positions, dtype=np.int64), strata_of(targets), proportional_places(targets)
-
-
-def _rank(seed: int, name: str) -> bytes:
-    # Hashes of names instead of shuffled positions: a new image does not change the order of the others.
-    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+    items = dataset.packed
+    train = np.flatnonzero(items.in_split("train"))
+    positions = train[order_by_names(items.take(train).names, len(train), seed=seed)]
+    targets = targets_of(items.take(positions), dataset.task, len(dataset.classes))
+    return positions, strata_of(targets), proportional_places(targets)

@@ -51,9 +51,12 @@ def proportional_places(targets: NDArray[np.integer[Any]]) -> NDArray[np.float64
     """
     strata = strata_of(targets)
     places = np.empty(len(targets))
-    rarest_first = _rarest_first(targets)
+    # Images of one stratum of single-label data have nothing further to be interleaved by.
+    rarest_first = _rarest_first(targets) if targets.ndim == 2 else None
     for stratum in np.unique(strata):
-        ordered = _interleaved(np.flatnonzero(strata == stratum).tolist(), rarest_first, 1)
+        ordered = np.flatnonzero(strata == stratum)
+        if rarest_first is not None:
+            ordered = np.array(_interleaved(ordered.tolist(), rarest_first, 1))
         # The i-th of n images of a stratum has the place (i + 1/2) / n: cutting the merged order keeps proportions.
         places[ordered] = (np.arange(len(ordered)) + 0.5) / len(ordered)
         places[ordered[0]] = 0
@@ -67,8 +70,6 @@ def proportional_places(targets: NDArray[np.integer[Any]]) -> NDArray[np.float64
 
 def _rarest_first(targets: NDArray[np.integer[Any]]) -> list[list[int]]:
     """The labels of each image from the rarest to the most frequent."""
-    if targets.ndim == 1:
-        return targets[:, None].tolist()  # type: ignore[no-any-return]
     order = np.argsort((targets == YES).sum(axis=0), kind="stable")
     rows, labels = np.nonzero(targets[:, order] == YES)
     return [part.tolist() for part in np.split(order[labels], np.searchsorted(rows, np.arange(1, len(targets))))]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.dataset import Dataset, Items
 from resnet_cli.errors import DataError
 from resnet_cli.runs import Known
 from resnet_cli.text import first_of
 
 
-def align(dataset: Dataset, model: Known) -> tuple[Item, ...]:
+def align(dataset: Dataset, model: Known) -> Items:
     """The images with labels that index a model's classes.
 
     A class of a multi-label model that multi-label data do not have is unknown in all images: nobody has looked for it.
@@ -27,7 +27,7 @@ def align(dataset: Dataset, model: Known) -> tuple[Item, ...]:
             f"{dataset.name} has any number of labels per image, and the model gives exactly one",
             hint="evaluate a multi-label model: resnet-cli finetune DATA trains one on such data",
         )
-    return dataset.relabel(model.classes).items
+    return dataset.relabel(model.classes).packed
 
 
 def missing_classes(dataset: Dataset, model: Known) -> list[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from resnet_cli.data.dataset import Dataset, Item, Split
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import SPLITS, Dataset, Items, Split
+from resnet_cli.data.packed_images import Fields, Kind, PackedImages
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.images import MAX_PIXELS, Pixels
 from resnet_cli.task import TaskName
@@ -43,6 +48,21 @@ class LabeledImage(NamedTuple):
         """
         (only,) = self.labels
         return only
+
+
+class LabeledImages(PackedImages[LabeledImage, str]):
+    """Labeled images in little memory; each is made when it is asked for."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _fields(image: LabeledImage) -> Fields[str]:
+        return Fields(image.name, image.source, Kind(image.labels, image.unknown), image.split, image.group)
+
+    @staticmethod
+    def _image(fields: Fields[str]) -> LabeledImage:
+        name, source, (labels, unknown, _), split, group = fields
+        return LabeledImage(name, source, labels, split, group, unknown)  # type: ignore[arg-type]
 
 
 def task_of(images: Iterable[LabeledImage]) -> TaskName:
@@ -106,32 +126,14 @@ def build_dataset(
         task: Whether an image has one label or any number.
         classes: Further classes, which no image may have.
     """
-    found = list(images)
-    # Few sets for many images: each name is looked at once.
-    sets = {names for image in found for names in (image.labels, image.unknown)}
-    clean = {names: tuple(map(_clean_name, names)) for names in sets}
-    for index, image in enumerate(found):
-        labels, unknown = clean[image.labels], clean[image.unknown]
-        if (labels, unknown) != (image.labels, image.unknown):
-            found[index] = image._replace(labels=labels, unknown=unknown)
-    found.sort(key=lambda image: (image.labels, image.split, image.name))
-    all_classes = tuple(sorted({name for names in clean.values() for name in names} | set(map(_clean_name, classes))))
+    # Few sets of classes for many images: each name is looked at once.
+    found = LabeledImages.of(images).with_kinds(_with_clean_names)
+    found = found.take(_in_order(found))
+    of_images = {class_name for kind in found.kinds for class_name in (*kind.labels, *kind.unknown)}
+    all_classes = tuple(sorted(of_images | set(map(_clean_name, classes))))
     label = {class_name: index for index, class_name in enumerate(all_classes)}
-    # Equal sets are one object: a million images then take no more memory for them.
-    indices = {names: tuple(sorted({label[name] for name in names})) for names in clean.values()}
     limit = max_pixels or MAX_PIXELS
-    items = tuple(
-        Item(
-            image.name,
-            image.source,
-            indices[image.labels],
-            image.split,
-            image.group,
-            limit,
-            indices[image.unknown],
-        )
-        for image in found
-    )
+    items = found.to(Items).with_kinds(lambda kind: _with_indices(kind, label, limit))
     all_notes = [*notes]
     if ignored.unlabelled:
         all_notes.append(f"images without a class were ignored: {ignored.unlabelled}")
@@ -151,6 +153,32 @@ def build_dataset(
     )
 
 
+def _with_clean_names(kind: Kind[str]) -> Kind[str]:
+    labels, unknown = (tuple(map(_clean_name, names)) for names in (kind.labels, kind.unknown))
+    return kind._replace(labels=labels, unknown=unknown)
+
+
+def _with_indices(kind: Kind[Any], label: Mapping[str, int], max_pixels: int) -> Kind[int]:
+    labels, unknown = (tuple(sorted({label[name] for name in names})) for names in (kind.labels, kind.unknown))
+    return Kind(labels, unknown, max_pixels)
+
+
+def _in_order(images: LabeledImages) -> NDArray[np.int64]:
+    """The order of images by their classes, then by split, then by name."""
+    labels = sorted({kind.labels for kind in images.kinds})
+    rank: dict[Any, int] = {one: at for at, one in enumerate(itertools.product(labels, sorted(SPLITS)))}
+    ranks = [[rank[kind.labels, split] for split in images.splits] for kind in images.kinds]
+    together = np.array(ranks, dtype=np.int64).reshape(len(ranks), -1)[images.kind_of, images.split_of]
+    order = np.argsort(together, kind="stable")
+    starts = np.flatnonzero(np.diff(together[order], prepend=-1))
+    # The names of a part of the images at a time.
+    for start, end in itertools.pairwise([*starts.tolist(), len(order)]):
+        part = order[start:end]
+        names = list(images.take(part).names)
+        order[start:end] = part[sorted(range(len(part)), key=names.__getitem__)]
+    return order
+
+
 def _clean_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip() or name
 
@@ -167,8 +195,9 @@ def group_items(dataset: Dataset, group_by: str) -> Dataset:
         ConfigError: ``group_by`` is neither ``parent`` nor a valid expression.
         DataError: The expression matches no image.
     """
+    items, names = dataset.packed, dataset.packed.names
     if group_by == "parent":
-        groups: Mapping[str, str] = {item.name: str(PurePosixPath(item.name).parent) for item in dataset.items}
+        grouped = items.with_groups(str(PurePosixPath(name).parent) for name in names)
     else:
         try:
             pattern = re.compile(group_by)
@@ -177,12 +206,11 @@ def group_items(dataset: Dataset, group_by: str) -> Dataset:
                 f"--group-by {group_by}: not a regular expression: {error}",
                 hint="name a column of the table, parent, or an expression such as 'patient([0-9]+)'",
             ) from error
-        matches = {item.name: pattern.search(item.name) for item in dataset.items}
-        groups = {name: match[min(1, pattern.groups)] or "" for name, match in matches.items() if match}
-    if not any(groups.values()):
+        matches = map(pattern.search, names)
+        grouped = items.with_groups((match[min(1, pattern.groups)] or "") if match else "" for match in matches)
+    if not grouped.has_groups:
         raise DataError(
             f"--group-by {group_by}: matches no image of {dataset.name}, such as {dataset.items[0].name}",
             hint="name a column of the table, parent, or an expression such as 'patient([0-9]+)'",
         )
-    items = tuple(dataclasses.replace(item, group=groups.get(item.name, "")) for item in dataset.items)
-    return dataclasses.replace(dataset, items=items)
+    return dataclasses.replace(dataset, items=grouped)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 import os
 import re
 from collections.abc import Container, Iterable, Sequence
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Dataset, Split
+from resnet_cli.data.packed_images import Builder, Kind
 from resnet_cli.data.sources.folder_names import is_for_images
 from resnet_cli.data.sources.folders.checks import pass_over
 from resnet_cli.data.sources.folders.class_levels import Levels, choose_levels
@@ -21,7 +24,7 @@ from resnet_cli.data.sources.folders.packed import packed_note
 from resnet_cli.data.sources.folders.refusals import explain_empty, refuse_no_classes
 from resnet_cli.data.sources.folders.splits import find_splits
 from resnet_cli.data.sources.folders.tops import find_top
-from resnet_cli.data.sources.labeled import Ignored, LabeledImage, build_dataset
+from resnet_cli.data.sources.labeled import Ignored, LabeledImages, build_dataset
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.split_names import split_of
 from resnet_cli.data.sources.survey import Folder, Survey
@@ -92,12 +95,13 @@ def read_folders(survey: Survey, options: DataConfig) -> Reading:
             if not _repeat_classes(layout, roots):
                 refuse_no_classes(layout, root, options)
             found.by_folder(root, split, levels)
-    if not found.images:
+    images = found.images
+    if not images:
         explain_empty(layout, options)
     what = "classes from file names" if label_regex else "one folder per class"
     notes += [*packed_note(layout), *found.notes()]
     ignored = Ignored(found.num_others, found.num_hidden, survey.tree.num_links, found.num_unlabelled)
-    reading = Reading(found.images, what, split_note, tuple(notes), ignored)
+    reading = Reading(images, what, split_note, tuple(notes), ignored)
     return _with_sets(reading) if options.multi_label else reading
 
 
@@ -132,8 +136,14 @@ class _Found:
         self._unlabeled: list[str] = []
         self._looks = ContentLooks()
         self._empty: list[str] = []
-        self.images: list[LabeledImage] = []
+        root = layout.survey.root
+        self._images: Builder[str] = Builder(os.path.join(root, "") if root.parts else "")
         self.num_others = self.num_hidden = self.num_unlabelled = 0
+
+    @property
+    def images(self) -> LabeledImages:
+        """The labeled images."""
+        return self._images.build(LabeledImages)
 
     def above(self, roots: Iterable[str]) -> None:
         """Counts the images beside wrappers and splits, which have no class."""
@@ -157,7 +167,7 @@ class _Found:
                 found = self._layout.images(folder.name)
                 path = tuple(folder.name[start:].split("/"))
                 if found and (label := levels.label(path)):
-                    self._add(folder, [(image, label) for image in found], levels.split(path) or split)
+                    self._images.add_files(folder.child(""), found, Kind((label,)), levels.split(path) or split)
                 else:
                     self.num_unlabelled += len(found)
 
@@ -179,8 +189,8 @@ class _Found:
             self.num_unlabelled += len(self._layout.images(folder.name)) - len(labeled)
 
     def _add(self, folder: Folder, labeled: Iterable[tuple[str, str]], split: Split) -> None:
-        start, path = folder.child(""), os.path.join(self._layout.survey.path(folder.name), "")
-        self.images += [LabeledImage(start + name, Path(path + name), (label,), split) for name, label in labeled]
+        for label, names in itertools.groupby(labeled, key=operator.itemgetter(1)):
+            self._images.add_files(folder.child(""), [name for name, _ in names], Kind((label,)), split)
 
     def _add_others(self, folder: Folder) -> None:
         self.num_hidden += folder.num_hidden
