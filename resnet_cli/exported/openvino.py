@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
 import numpy as np
 
 from resnet_cli.engines.openvino_backbone import load_openvino

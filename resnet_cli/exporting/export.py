@@ -15,10 +15,10 @@ from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import targets_of
 from resnet_cli.data.loading import stack
 from resnet_cli.engines import int8
+from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.exported.metadata import IMAGES, ExportMetadata, FilePrecision, InputKind
 from resnet_cli.exported.onnx import OnnxModel
-from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.exporting.onnx_writer.file import finish, take_images, take_pixels, to_onnx
 from resnet_cli.exporting.openvino_folder import write_openvino
 from resnet_cli.exporting.parity import Parity, compare

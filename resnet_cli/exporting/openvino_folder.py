@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.errors import DiskError
 from resnet_cli.exported.metadata import ExportMetadata
-from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.exported.openvino import MODEL_FILE, OpenVinoModel
 
 
