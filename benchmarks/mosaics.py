@@ -27,6 +27,7 @@ from scipy.stats import beta
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import SPLITS, Split
+from resnet_cli.engines.feature_rows import in_memory
 from resnet_cli.heads.logistic import Rows
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.thresholds import precision_thresholds
@@ -87,9 +88,10 @@ def plan_for(table: Path, setting: Setting) -> Plan:
 
 def features(plan: Plan, *splits: Split) -> dict[Split, Rows]:
     """The features of some splits, from the cache if a command has left them there."""
-    return split_features(
+    found = split_features(
         plan, start_network(plan), splits, distributed=SINGLE_PROCESS, on_progress=lambda done, total: None
     )
+    return {split: (in_memory(rows), targets) for split, (rows, targets) in found.items()}
 
 
 def with_one_label(table: Path) -> Path:

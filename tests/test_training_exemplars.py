@@ -5,6 +5,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from resnet_cli.engines.feature_rows import in_memory
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.model.model_file import Exemplars
 from resnet_cli.model.network import NUM_FEATURES
 from resnet_cli.training.exemplars import (
@@ -33,9 +35,9 @@ def every(num_classes: int, per_class: int) -> list[int]:
     return [label for label in range(num_classes) for _ in range(per_class)]
 
 
-def fit_head(rows: tuple[Tensor, Tensor], num_classes: int) -> nn.Linear:
+def fit_head(rows: AnyRows, num_classes: int) -> nn.Linear:
     """scikit-learn's logistic regression, its priors taken out: logit adjustment after the fact."""
-    model = LogisticRegression(C=1e-3).fit(rows[0].float().numpy(), rows[1].numpy())
+    model = LogisticRegression(C=1e-3).fit(in_memory(rows[0]).float().numpy(), rows[1].numpy())
     head = nn.Linear(NUM_FEATURES, num_classes)
     sign = torch.tensor([[-1.0], [1.0]]) / 2 if num_classes == 2 else torch.ones(1)
     shares = torch.bincount(rows[1], minlength=num_classes) / len(rows[1])
@@ -135,6 +137,7 @@ def test_joined_rows_keep_their_names(exemplars: Exemplars) -> None:
         classes=classes,
     )
     num_old = int((~exemplars.held_out).sum())
+    assert isinstance(features, Tensor)
     assert labels.tolist() == [*exemplars.labels[~exemplars.held_out].tolist(), 3, 1, 3]
     assert features.dtype == torch.float32
     assert torch.equal(features, torch.cat([exemplars.features[~exemplars.held_out], train[0]]).float())

@@ -12,6 +12,7 @@ from support.running import TINY, TINY_FLAGS, Trained, run_cli
 from torch.nn import functional as F
 
 from resnet_cli import finetune
+from resnet_cli.engines.feature_rows import in_memory
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.heads.logistic import Rows, standardization
 from resnet_cli.training.distributed import SINGLE_PROCESS
@@ -104,4 +105,5 @@ def rows(plan: Plan, result: FinetuneResult) -> tuple[Rows, Rows]:
     found = split_features(
         plan, result.model.network, ["train", "val"], distributed=SINGLE_PROCESS, on_progress=lambda *_: None
     )
-    return found["train"], found["val"]
+    train, val = ((in_memory(features), targets) for features, targets in found.values())
+    return train, val

@@ -66,6 +66,10 @@ class Features:
             found[start : start + BLOCK_ROWS] = self[start : start + BLOCK_ROWS]
         return found
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> Features:
+        """Some of the rows, which stay on disk."""
+        return self._like(self.contents[rows], self._shards, self._places)
+
     def split(self, sizes: Sequence[int]) -> list[Features]:
         """Consecutive parts of these sizes, as ``torch.split``."""
         bounds = np.cumsum([0, *sizes]).tolist()
@@ -91,5 +95,10 @@ AnyFeatures: TypeAlias = Tensor | Features
 
 
 def blocks(features: AnyFeatures, size: int = BLOCK_ROWS) -> Iterator[Tensor]:
-    """All rows in order, ``size`` at a time."""
-    return (features[start : start + size] for start in range(0, len(features), size))
+    """All rows in order, ``size`` at a time; one empty block if there are none."""
+    return (features[start : start + size] for start in range(0, max(1, len(features)), size))
+
+
+def in_memory(features: AnyFeatures) -> Tensor:
+    """All rows as a tensor, [n x 2048]."""
+    return features if isinstance(features, Tensor) else features.tensor()

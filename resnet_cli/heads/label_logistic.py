@@ -120,7 +120,7 @@ def fit_label_path(
     with memory_errors_named(len(train[0])):
         problem = _Problem(train, value_weights, label_smoothing, device, tuner=tuner)
         val_inputs = problem.standardized(val[0])
-    path = _Path(train[1].numpy(force=True), val[1].numpy(force=True), problem.num_weights)
+    path = LabelPath(train[1].numpy(force=True), val[1].numpy(force=True), problem.num_weights)
     if penalties is PENALTIES and not path.judges:
         penalties = (DEFAULT_PENALTY,)
     for penalty in penalties:
@@ -210,8 +210,14 @@ class _Problem:
             return work()
 
 
-class _Path:
-    """The best head of each class so far, and the classes that may still become better."""
+class LabelPath:
+    """The best head of each class so far, and the classes that may still become better.
+
+    Args:
+        train_targets: Targets of the training images whose scores are recorded, int8 [n x k].
+        val_targets: Targets of the validation images [v x k].
+        width: Number of weights of a class, with its bias.
+    """
 
     def __init__(self, train_targets: NDArray[np.int8], val_targets: NDArray[np.int8], width: int) -> None:
         self._train, self._val = train_targets, val_targets

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_cli.engines.feature_rows import AnyFeatures
 from resnet_cli.errors import DivergedError
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.temperature import fit_temperature
@@ -41,7 +42,10 @@ TOLERANCE_CHANGE = 1e-7
 #: Number of images whose logits are in memory at once; those of a million and their gradients would not fit.
 ROWS_AT_ONCE = 16_384
 
+#: Features and targets, in memory.
 Rows = tuple[Tensor, Tensor]
+#: The same, wherever the features are.
+AnyRows = tuple[AnyFeatures, Tensor]
 
 
 CandidateT = TypeVar("CandidateT", bound="Candidate")
@@ -304,10 +308,15 @@ def fold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> nn.Modul
     return folded
 
 
+def not_finite() -> DivergedError:
+    """The error for features that are not finite numbers."""
+    return DivergedError(
+        "the backbone's features are not finite numbers",
+        hint="try --precision fp32; if that does not help, the weights are damaged: choose others with --weights",
+    )
+
+
 def _check_finite(features: Tensor) -> None:
     # A sum is not finite if any of its terms is not, and takes no memory.
     if not bool(torch.isfinite(features.sum(dim=0, dtype=torch.float32)).all()):
-        raise DivergedError(
-            "the backbone's features are not finite numbers",
-            hint="try --precision fp32; if that does not help, the weights are damaged: choose others with --weights",
-        )
+        raise not_finite()

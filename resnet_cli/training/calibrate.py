@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from resnet_cli.data.dataset import Dataset, targets_of
-from resnet_cli.engines.features import extract_features
-from resnet_cli.heads.logistic import Rows
+from resnet_cli.engines.feature_rows import blocks
+from resnet_cli.engines.features import compute_features
+from resnet_cli.heads.block_path import judged_rows
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.heads.platt import fit_scaling
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.heads.temperature import TINY, fit_temperature
 from resnet_cli.model.label_reliability import LabelReliability, LabelScaling
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.reliability import Reliability, novelty
+from resnet_cli.model.reliability import NoveltyScorer, Reliability
 from resnet_cli.model.thresholds import DEFAULT_THRESHOLD, best_f1_thresholds
 from resnet_cli.system.device import Compute
 from resnet_cli.system.events import Progress
@@ -56,29 +59,32 @@ def calibrate_model(
     val = dataset.split("val")
     stored = model.exemplars
     new = [] if stored else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
-    features = extract_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
-    val_rows = features[: len(val)], torch.from_numpy(targets_of(val, dataset.task, len(model.classes)))
+    features = compute_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
+    of_val, of_new = features.split([len(val), len(new)])
+    targets = torch.from_numpy(targets_of(val, dataset.task, len(model.classes)))
+    val_rows = of_val, targets
     if stored is None:
-        train_rows = features[len(val) :], torch.from_numpy(targets_of(new, dataset.task, len(model.classes)))
+        train_rows = of_new, torch.from_numpy(targets_of(new, dataset.task, len(model.classes)))
         stored = exemplars.choose_exemplars(train_rows, val_rows, num_classes=len(model.classes), seed=seed)
     known = dataclasses.replace(model, exemplars=stored)
     assert known.reference is not None
-    novel = novelty(val_rows[0].numpy(), known.reference)
-    return _CALIBRATIONS[model.task](known, val_rows, novel, seed)
+    return _CALIBRATIONS[model.task](known, judged_rows(val_rows, len(model.classes)), known.reference, seed)
 
 
-def _scale_all(model: Model, val: Rows, novel: NDArray[np.float32], seed: int) -> Model:
+def _scale_all(model: Model, val: AnyRows, reference: NDArray[Any], seed: int) -> Model:
     """Fits the temperature of a single-label model."""
     probs = head_probs(model.network.fc, val[0]).double()
     labels = val[1].numpy()
     logits = probs.clamp_min(torch.finfo(torch.float32).tiny).log()
     temperature = fit_temperature(logits.numpy(), labels)
     confidence, predicted = torch.softmax(logits / temperature, dim=1).max(dim=1)
-    reliability = Reliability(confidence.float().numpy(), np.asarray(predicted.numpy() == labels), novel)
+    reliability = Reliability(
+        confidence.float().numpy(), np.asarray(predicted.numpy() == labels), _novelty(val, reference)
+    )
     return dataclasses.replace(model, temperature=temperature, reliability=reliability)
 
 
-def _scale_each(model: Model, val: Rows, novel: NDArray[np.float32], seed: int) -> Model:
+def _scale_each(model: Model, val: AnyRows, reference: NDArray[Any], seed: int) -> Model:
     """Fits a scale and a shift of each class of a multi-label model, which become part of its head, and a threshold."""
     features, targets = val[0], val[1].numpy()
     probs = head_probs(model.network.fc, features, task=model.task).double()
@@ -93,11 +99,16 @@ def _scale_each(model: Model, val: Rows, novel: NDArray[np.float32], seed: int) 
         network=network,
         thresholds=tuple(one.threshold or 0.0 for one in best_f1_thresholds(calibrated, targets)),
         scaling=LabelScaling(tuple(scale.tolist()), tuple(shift.tolist())),
-        reliability=LabelReliability(calibrated, targets, novel).sample(seed=seed),
+        reliability=LabelReliability(calibrated, targets, _novelty(val, reference)).sample(seed=seed),
     )
 
 
-_CALIBRATIONS: Mapping[TaskName, Callable[[Model, Rows, NDArray[np.float32], int], Model]] = {
+def _novelty(val: AnyRows, reference: NDArray[Any]) -> NDArray[np.float32]:
+    scorer = NoveltyScorer(reference)
+    return np.concatenate([scorer.novelty(rows.numpy()) for rows in blocks(val[0])])
+
+
+_CALIBRATIONS: Mapping[TaskName, Callable[[Model, AnyRows, NDArray[Any], int], Model]] = {
     "single-label": _scale_all,
     "multi-label": _scale_each,
 }

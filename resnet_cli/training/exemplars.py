@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.errors import ConfigError
-from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Exemplars
@@ -106,7 +106,7 @@ def max_bytes(num_classes: int) -> int:
     return 4 * NUM_FEATURES * num_classes * (num_train + round(num_train * HELD_OUT_SHARE))
 
 
-def choose_exemplars(train: Rows, val: Rows, *, num_classes: int, seed: int) -> Exemplars:
+def choose_exemplars(train: AnyRows, val: AnyRows, *, num_classes: int, seed: int) -> Exemplars:
     """Chooses the exemplars of a model.
 
     The training rows are those whose mean is nearest to the mean of their class (herding); the held-out rows are
@@ -147,11 +147,11 @@ def join(
     exemplars: Exemplars,
     *,
     old_classes: Sequence[str],
-    train: Rows,
-    val: Rows,
+    train: AnyRows,
+    val: AnyRows,
     new_classes: Sequence[str],
     classes: Sequence[str],
-) -> tuple[Rows, Rows]:
+) -> tuple[AnyRows, AnyRows]:
     """Joins the exemplars and the new images, for the training of a joint head.
 
     Nobody knows whether a multi-label image of one part shows the classes of the other part, so these are unknown.
@@ -169,11 +169,12 @@ def join(
     """
     old_labels = _relabel(exemplars.labels, old_classes, classes)
 
-    def joined(new: Rows, chosen: Tensor) -> Rows:
+    def joined(new: AnyRows, chosen: Tensor) -> AnyRows:
         features, labels = new
-        remembered = exemplars.features[chosen].to(features)
+        remembered = exemplars.features[chosen].to(features.dtype)
         new_labels = _relabel(labels, new_classes, classes)
-        return torch.cat([remembered, features]), torch.cat([old_labels[chosen].to(new_labels), new_labels])
+        joint = torch.cat([remembered, features]) if isinstance(features, Tensor) else features.behind(remembered)
+        return joint, torch.cat([old_labels[chosen].to(new_labels), new_labels])
 
     return joined(train, ~exemplars.held_out), joined(val, exemplars.held_out)
 

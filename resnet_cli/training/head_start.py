@@ -7,7 +7,8 @@ import time
 from torch import nn
 
 from resnet_cli.errors import ModelError
-from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.block_path import sampled_rows
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.history import EpochRecord
@@ -22,8 +23,8 @@ from resnet_cli.training.task_head import HeadTraining, fit_candidates
 def start_steps(
     plan: Plan,
     head: nn.Module,
-    train: Rows,
-    val: Rows,
+    train: AnyRows,
+    val: AnyRows,
     *,
     is_fresh: bool,
     checkpoint: Checkpoint | None,
@@ -61,7 +62,12 @@ def start_steps(
         training = HeadTraining(plan, head, train, val, is_fresh=False, penalty=penalty)
         seconds = time.perf_counter() - began
         record = _epoch_0(
-            training.raw_head(), plan.dataset.task, penalty=penalty, train=train, val=val, seconds=seconds
+            training.raw_head(),
+            plan.dataset.task,
+            penalty=penalty,
+            train=sampled_rows(train),
+            val=training.val,
+            seconds=seconds,
         )
         history.append(record)
     callback.snapshot = lambda: head_tensors(training.raw_head())
@@ -83,7 +89,7 @@ def _penalty(checkpoint: Checkpoint) -> float:
     return penalty
 
 
-def fit_start(plan: Plan, train: Rows, val: Rows) -> tuple[nn.Linear, float]:
+def fit_start(plan: Plan, train: AnyRows, val: AnyRows) -> tuple[nn.Linear, float]:
     """Fits the linear head from which steps on features start, by L-BFGS.
 
     Args:
@@ -101,7 +107,9 @@ def fit_start(plan: Plan, train: Rows, val: Rows) -> tuple[nn.Linear, float]:
     return chosen.unscaled_head(), chosen.weight_decay
 
 
-def _epoch_0(head: nn.Module, task: TaskName, *, penalty: float, train: Rows, val: Rows, seconds: float) -> EpochRecord:
+def _epoch_0(
+    head: nn.Module, task: TaskName, *, penalty: float, train: AnyRows, val: AnyRows, seconds: float
+) -> EpochRecord:
     """The record of the head before the first step, measured as after every later epoch."""
     objective = OBJECTIVES[task]
     scores = objective.validate(head_probs(head, val[0], task=task), val[1])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.model_file import Model
 from resnet_cli.task import UNKNOWN
@@ -20,7 +20,7 @@ from resnet_cli.training import exemplars
 from resnet_cli.training.plan import Plan
 
 
-def join_exemplars(plan: Plan, train: Rows, val: Rows) -> tuple[Rows, Rows, Tensor]:
+def join_exemplars(plan: Plan, train: AnyRows, val: AnyRows) -> tuple[AnyRows, AnyRows, Tensor]:
     """Joins the exemplars of the earlier model with the new images, if classes are added.
 
     Args:

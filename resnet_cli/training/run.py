@@ -12,7 +12,7 @@ from torch import Tensor
 from resnet_cli.data.dataset import SPLITS, Split
 from resnet_cli.errors import DiskError, DivergedError, Interrupted, ModelError
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Exemplars, Model
 from resnet_cli.model.start import start_head
@@ -256,7 +256,7 @@ class TrainingRun:
     def _threads(self) -> list[list[int]]:
         return self._train_state.counters.threads if self._train_state is not None else self._head_threads
 
-    def _features(self, splits: Sequence[Split]) -> dict[Split, Rows]:
+    def _features(self, splits: Sequence[Split]) -> dict[Split, AnyRows]:
         return split_features(
             self._plan,
             self._network,

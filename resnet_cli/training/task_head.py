@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet_cli.engines.feature_rows import Features
 from resnet_cli.heads import logistic
-from resnet_cli.heads.logistic import Rows, fold_standardization, standardization
+from resnet_cli.heads.block_path import BLOCK_PATHS, judged_rows
+from resnet_cli.heads.block_problem import moments
+from resnet_cli.heads.logistic import AnyRows, fold_standardization, standardization
 from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.heads.paths import PATHS
 from resnet_cli.heads.probabilities import head_probs
@@ -43,14 +46,18 @@ class HeadTraining:
         val: Features and labels of the validation split, which chooses the best epoch.
         is_fresh: Whether the head is untrained; otherwise it takes raw features and is converted to standardized ones.
         penalty: L2 penalty of L-BFGS, the weight decay where the plan has none.
+
+    Attributes:
+        head: The head that is trained, for standardized features.
+        val: The validation rows that are scored after each epoch.
     """
 
     def __init__(
         self,
         plan: Plan,
         head: nn.Module,
-        train: Rows,
-        val: Rows,
+        train: AnyRows,
+        val: AnyRows,
         *,
         is_fresh: bool = True,
         penalty: float | None = None,
@@ -58,11 +65,17 @@ class HeadTraining:
         # The head is small, so it is trained in float32.
         self.compute = dataclasses.replace(plan.compute, precision="fp32")
         device = self.compute.device
-        features, self._labels = train[0].float().to(device), train[1].to(device)
-        self._mean, self._std = standardization(features)
-        # In place, since each copy takes 800 MB for a hundred thousand images.
-        self._inputs = (features - self._mean).div_(self._std)
-        self._plan, self._val = plan, val
+        self._labels = train[1].to(device)
+        self._inputs: Tensor | _StandardizedOnDisk
+        if isinstance(train[0], Tensor):
+            features = train[0].float().to(device)
+            self._mean, self._std = standardization(features)
+            # In place, since each copy takes 800 MB for a hundred thousand images.
+            self._inputs = (features - self._mean).div_(self._std)
+        else:
+            self._inputs = _StandardizedOnDisk(train[0], device)
+            self._mean, self._std = self._inputs.mean, self._inputs.std
+        self._plan, self.val = plan, judged_rows(val, len(plan.dataset.classes))
         self.head = head.to(device)
         if not is_fresh:
             unfold_standardization(self.head, self._mean, self._std)
@@ -98,8 +111,8 @@ class HeadTraining:
             self.head.train()
 
         def validate_head() -> Validation:
-            probs = head_probs(self.raw_head(), self._val[0], task=plan.dataset.task)
-            return objective.validate(probs, self._val[1])
+            probs = head_probs(self.raw_head(), self.val[0], task=plan.dataset.task)
+            return objective.validate(probs, self.val[1])
 
         return TrainingTask(
             batches,
@@ -111,8 +124,19 @@ class HeadTraining:
         )
 
 
+class _StandardizedOnDisk:
+    """Rows of standardized features, each batch of which is read when it is needed."""
+
+    def __init__(self, features: Features, device: str) -> None:
+        self._features, self._device = features, device
+        self.mean, self.std = (x.float().to(device) for x in moments(features, np.arange(len(features))))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self._features[rows.cpu()].to(self._device, torch.float32).sub_(self.mean).div_(self.std)
+
+
 def fit_linear_head(
-    plan: Plan, train: Rows, val: Rows, on_event: OnEvent, *, threads: list[list[int]] | None = None
+    plan: Plan, train: AnyRows, val: AnyRows, on_event: OnEvent, *, threads: list[list[int]] | None = None
 ) -> tuple[nn.Module, EpochRecord, list[EpochRecord]]:
     """Fits a linear head by L-BFGS with several penalties and chooses one on the validation split.
 
@@ -131,7 +155,7 @@ def fit_linear_head(
 
 
 def fit_candidates(
-    plan: Plan, train: Rows, val: Rows, on_event: OnEvent, *, threads: list[list[int]]
+    plan: Plan, train: AnyRows, val: AnyRows, on_event: OnEvent, *, threads: list[list[int]]
 ) -> tuple[logistic.Candidate, list[EpochRecord]]:
     """Fits a linear head with several penalties; see :func:`fit_linear_head`.
 
@@ -147,7 +171,8 @@ def fit_candidates(
     )
     threads.append([0, tuner.count])
     num_classes, options = len(plan.dataset.classes), loss.path_options(train[1])
-    for candidate in PATHS[task](train, val, num_classes, **options, device=device, tuner=tuner):
+    paths = PATHS if isinstance(train[0], Tensor) else BLOCK_PATHS
+    for candidate in paths[task](train, val, num_classes, **options, device=device, tuner=tuner):
         candidates.append(candidate)
         records.append(
             EpochRecord.of(
@@ -168,7 +193,7 @@ def fit_candidates(
     return logistic.choose(candidates), records
 
 
-def fit_probe(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
+def fit_probe(plan: Plan, head: nn.Module, train: AnyRows, val: AnyRows) -> tuple[nn.Module, EpochRecord]:
     """Trains the linear probe from which a training of the network starts.
 
     Args:
@@ -232,7 +257,7 @@ class _BestHead:
         return "features computed so far are kept, and the same command continues from them"
 
 
-def fit_head_by_steps(plan: Plan, head: nn.Module, train: Rows, val: Rows) -> tuple[nn.Module, EpochRecord]:
+def fit_head_by_steps(plan: Plan, head: nn.Module, train: AnyRows, val: AnyRows) -> tuple[nn.Module, EpochRecord]:
     """Trains a head by SGD, in memory.
 
     Args:
