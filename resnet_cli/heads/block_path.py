@@ -36,7 +36,7 @@ SAMPLE_TRAIN, SAMPLE_VAL = 8192, 4096
 #: Logits of validation images that are judged at once; with more classes than fit, a sample of the images is judged.
 MAX_VAL_LOGITS = 2**22
 #: Penalties on all images, as multiples of the sample's best one for so many images, from strong to weak.
-FACTORS = (4.0, 1.0, 0.25, 0.0625, 0.015625)
+FACTORS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 def fits_in_memory(num_images: int, num_features: int) -> bool:
