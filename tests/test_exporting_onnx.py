@@ -60,9 +60,8 @@ def written(
 ) -> OnnxModel:
     proto = to_onnx(model, precision=precision, with_novelty=with_novelty)
     if precision == "int8":
-        squares = (stack([model.preprocess(image)]) for image in images())
-        feeds = ({IMAGES: model.preprocess.normalize(square).contiguous().numpy()} for square in squares)
-        proto = int8.quantise(proto, feeds)
+        squares = (model.preprocess(image) for image in images())
+        proto = int8.quantise(proto, squares, model.preprocess, images=IMAGES)
     if takes == "picture":
         proto = take_images(proto, model.preprocess)
     path.write_bytes(finish(proto, about(model, takes=takes, precision=precision)))

@@ -29,11 +29,7 @@ def add_features(graph: GraphWriter, images: str, network: ResNet50, *, half: bo
     graph.floats = np.float16 if half else np.float32
     x = graph.cast(images, np.float16, name="images.half") if half else images
     x = add_layer(graph, add_layer(graph, x, network.conv1, "conv1"), network.bn1, "bn1")
-    if graph.for_int8:
-        # The same in reverse order, and with an operator that no runtime moves into int8, where pooling is slow.
-        x = graph.op("Max", add_layer(graph, x, network.maxpool, "maxpool"), np.float32(0), name="relu")
-    else:
-        x = add_layer(graph, graph.op("Relu", x, name="relu"), network.maxpool, "maxpool")
+    x = add_layer(graph, graph.op("Relu", x, name="relu"), network.maxpool, "maxpool")
     for name in ("layer1", "layer2", "layer3", "layer4"):
         x = add_layer(graph, x, getattr(network, name), name)
     graph.floats = np.float32

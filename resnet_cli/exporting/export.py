@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import targets_of
-from resnet_cli.data.loading import stack
 from resnet_cli.engines import int8
 from resnet_cli.engines.openvino_backbone import load_openvino
 from resnet_cli.evaluation.evaluate import evaluate
@@ -89,7 +88,7 @@ class Job:
         is_onnx = self.config.format == "onnx"
         made = to_onnx(self.model, precision=self.precision, with_novelty=self.config.novelty, with_heat=is_onnx)
         if self.precision == "int8":
-            made = int8.quantise(made, self._calibration())
+            made = int8.quantise(made, self._calibration(), self.model.preprocess, images=IMAGES)
         if self.metadata.input_kind != "tensor":
             begin = take_images if self.metadata.input_kind == "picture" else take_pixels
             made = begin(made, self.model.preprocess)
@@ -121,10 +120,8 @@ class Job:
         given = {"int8": self.config.int8, "fp16": self.config.fp16, "tensor": self.config.input == "tensor"}
         return ".".join([stem, *(kind for kind, is_asked in given.items() if is_asked), self.config.format])
 
-    def _calibration(self) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for item in images_to_calibrate(self.model, self.config):
-            pixels = stack([self.model.preprocess.read(item)])
-            yield {IMAGES: self.model.preprocess.normalize(pixels).contiguous().numpy()}
+    def _calibration(self) -> Iterator[NDArray[np.uint8]]:
+        return (self.model.preprocess.read(item) for item in images_to_calibrate(self.model, self.config))
 
 
 def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
