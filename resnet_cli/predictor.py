@@ -1,6 +1,6 @@
 """Opens any model, in torch or exported, as one kind of :class:`~resnet_cli.prediction.Predictor`.
 
-torch is imported only where a model in torch is opened.
+torch is imported only where it computes: on an accelerator, or if the engine that computes without it cannot.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli.engine_predictor import find_engine_predictor, make_engine_predictor, may_do_without_torch
 from resnet_cli.exported.opening import exported_kind, open_exported, resolve_model
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
     from resnet_cli.model.model_file import Model
     from resnet_cli.system.device import Compute, Precision
 
+#: What computes a model that is not exported.
+EngineName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino"]
+
 
 def open_predictor(
     spec: str | os.PathLike[str],
     *,
     device: str = "auto",
     precision: Precision = "auto",
+    engine: EngineName = "auto",
     offline: bool = False,
     trusted: bool = False,
     on_download: Callable[[int, int | None], None] | None = None,
+    on_torch: Callable[[], None] = lambda: None,
 ) -> Predictor[Any]:
     """Opens a run folder, a model file, named weights, or what ``resnet-cli export`` wrote.
 
@@ -44,9 +50,11 @@ def open_predictor(
         spec: Path or name of the model.
         device: Where a model in torch computes; exported models compute on the CPU.
         precision: In which precision a model in torch computes; an exported model has its own.
+        engine: What computes a model that is not exported. ``auto``: ONNX Runtime on a CPU in float32, else torch.
         offline: Never download weights.
         trusted: Whether code in an exported file may run; only a ``.pt2`` file holds any.
         on_download: Called with (bytes downloaded, bytes in all or None).
+        on_torch: Called before torch is imported.
 
     Raises:
         ConfigError: There is no such model.
@@ -58,11 +66,18 @@ def open_predictor(
     path = user_path(source)
     if exported_kind(path):
         return open_exported(path, trusted=trusted)
+    light = engine != "torch" and precision in {"auto", "fp32"} and may_do_without_torch(device)
+    if light and (found := find_engine_predictor(source)):
+        return found
+    on_torch()
     from resnet_cli.model.weights import load_model
     from resnet_cli.system.device import choose_compute
 
     compute = choose_compute(device, precision)
-    return TorchPredictor(load_model(source, offline=offline, on_download=on_download), compute, name=source)
+    model = load_model(source, offline=offline, on_download=on_download)
+    if light and (found := make_engine_predictor(source, model)):
+        return found
+    return TorchPredictor(model, compute, name=source)
 
 
 class TorchPredictor(Predictor[Pixels]):

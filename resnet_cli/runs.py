@@ -22,7 +22,7 @@ from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.split_files import apply_split_csv, split_csv, write_rows
 from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.history import EpochRecord, history_csv
-from resnet_cli.model.model_file import MODEL_FILE
+from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.system.latest import mark_latest
 from resnet_cli.system.paths import RUNS, check_space, disk_errors, make_dir, refuse_existing, write_text
 from resnet_cli.task import TaskName

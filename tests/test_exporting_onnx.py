@@ -28,7 +28,7 @@ from resnet_cli.exporting.onnx_writer.file import finish, take_images, to_onnx
 from resnet_cli.exporting.timm_folder import write_timm
 from resnet_cli.model.heatmap import heat_maps
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.output import NUM_FEATURES
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
 

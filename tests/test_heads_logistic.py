@@ -18,7 +18,7 @@ from resnet_cli.heads import logistic
 from resnet_cli.heads.logistic import PATIENCE, Candidate, Rows, choose, fit_path, standardization
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
-from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.output import NUM_FEATURES
 
 WIDTH = 24
 

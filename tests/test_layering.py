@@ -32,6 +32,7 @@ ROOMS = (
     "runs",
     "history",
     "predictor",
+    "engine_predictor",
     "exported",
     "prediction",
     "heads",

@@ -17,8 +17,9 @@ from support.synthetic_models import CLASSES, labels_model, made_up_model
 from torch import Tensor
 
 from resnet_cli.errors import ConfigError, ModelError
+from resnet_cli.model.facts import METADATA_KEY
 from resnet_cli.model.label_reliability import MAX_CELLS, LabelReliability, LabelRule, LabelScaling, is_predicted
-from resnet_cli.model.model_file import METADATA_KEY, Model, model_from_tensors
+from resnet_cli.model.model_file import Model, model_from_tensors
 from resnet_cli.model.rules import Rule, abstention_rule
 from resnet_cli.model.tensor_files import read_tensors
 from resnet_cli.model.weights import load_model

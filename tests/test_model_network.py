@@ -22,10 +22,12 @@ from torchvision.models import resnet18, resnet50
 
 from resnet_cli.errors import ConfigError, DiskError, ModelError, UntrustedFileError
 from resnet_cli.images import read_image
-from resnet_cli.model.model_file import METADATA_KEY, Exemplars, Model, model_from_tensors, network_tensors
+from resnet_cli.model.facts import METADATA_KEY
+from resnet_cli.model.model_file import Exemplars, Model, model_from_tensors, network_tensors
+from resnet_cli.model.model_path import resolve_model_path
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash, load_tensors, make_head
 from resnet_cli.model.tensor_files import read_metadata, read_tensors
-from resnet_cli.model.weights import Weights, imagenet_classes, load_backbone, load_model, resolve_model_path
+from resnet_cli.model.weights import Weights, imagenet_classes, load_backbone, load_model
 from resnet_cli.preprocess import Preprocess
 
 CLASSES = ("cat", "dog", "[red] 猫")

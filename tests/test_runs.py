@@ -13,7 +13,8 @@ from support.running import CLASSES, PER_CLASS, Trained
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.errors import ConfigError, DataError, DiskError
 from resnet_cli.evaluation.evaluation_set import choose_evaluation_set
-from resnet_cli.model.weights import load_model, resolve_model_path
+from resnet_cli.model.model_path import resolve_model_path
+from resnet_cli.model.weights import load_model
 from resnet_cli.runs import RunFolder, open_run_dataset
 from resnet_cli.system.paths import LATEST
 

@@ -13,7 +13,8 @@ from support.running import Trained, run_cli
 
 from resnet_cli.cli import output
 from resnet_cli.errors import ConfigError, ModelError
-from resnet_cli.model.weights import load_model, resolve_model_path
+from resnet_cli.model.model_path import resolve_model_path
+from resnet_cli.model.weights import load_model
 from resnet_cli.system.latest import mark_latest, real_path
 from resnet_cli.system.paths import LATEST
 

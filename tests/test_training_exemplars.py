@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from resnet_cli.engines.feature_rows import in_memory
 from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.model.model_file import Exemplars
-from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.output import NUM_FEATURES
 from resnet_cli.training.exemplars import (
     HELD_OUT_SHARE,
     MAX_ROWS,

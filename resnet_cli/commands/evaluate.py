@@ -21,7 +21,7 @@ from resnet_cli.evaluation.scores_apart import ScoresApart
 from resnet_cli.evaluation.scoring import Scores, at_threshold
 from resnet_cli.evaluation.targets import choose_target
 from resnet_cli.exported.opening import exported_kind, resolve_model
-from resnet_cli.model.weights import resolve_model_path
+from resnet_cli.model.model_path import resolve_model_path
 from resnet_cli.network.hub import is_spec
 from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.prediction import Predictor
@@ -187,6 +187,7 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
         spec,
         device=config.device,
         precision=config.precision,
+        engine="torch",
         offline=config.offline,
         trusted=config.trust,
         on_download=lambda done, total: on_event(WorkDone("download", done, total)),

@@ -13,7 +13,7 @@ from resnet_cli.exported.opening import check_trust, exported_kind, resolve_mode
 from resnet_cli.model.rules import Rule, abstention_rule, caveat_of
 from resnet_cli.outputs.schema import ROWS, Layout
 from resnet_cli.prediction import PredictedItem, Predictor
-from resnet_cli.predictor import TorchPredictor, open_predictor
+from resnet_cli.predictor import EngineName, TorchPredictor, open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
 from resnet_cli.system.paths import LATEST, user_path
 from resnet_cli.task import TaskName
@@ -62,12 +62,13 @@ def check_model_flags(config: PredictConfig) -> None:
         config.refuse(("embeddings", "similar"), reason, hint="use the run that it came from")
 
 
-def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
+def open_model(config: PredictConfig, on_event: OnEvent, *, engine: EngineName = "auto") -> Predictor[Any]:
     """Opens the model, or one of ImageNet's 1,000 classes if none is named.
 
     Args:
         config: Names the model, see :func:`name_model`, and where it computes.
         on_event: Called with the progress of loading and downloads.
+        engine: What computes a model that is not exported.
 
     Raises:
         ConfigError: There is no such model.
@@ -75,21 +76,24 @@ def open_model(config: PredictConfig, on_event: OnEvent) -> Predictor[Any]:
         UntrustedFileError: It may run code.
     """
     check_trust([config.model or ""], trusted=config.trust)
-    if not is_exported(config.model):
-        on_event(Loading("torch"))
-
     def on_download(done: int, total: int | None) -> None:
         on_event(WorkDone("download", done, total))
 
+    def on_torch() -> None:
+        on_event(Loading("torch"))
+
     if config.model is None:
+        on_torch()
         return _open_imagenet(config, on_event, on_download)
     return open_predictor(
         config.model,
         device=config.device,
         precision=config.precision,
+        engine=engine,
         offline=config.offline,
         trusted=config.trust,
         on_download=on_download,
+        on_torch=on_torch,
     )
 
 

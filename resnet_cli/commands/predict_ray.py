@@ -104,7 +104,9 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
     ray_cluster.load_ray()
     inputs = open_inputs(config, stdin, on_event)
     # Opened here only to read the model: this machine may have no GPU where the others have one.
-    predictor = open_model(config.model_copy(update={"device": "cpu", "precision": "fp32"}), on_event)
+    predictor = open_model(
+        config.model_copy(update={"device": "cpu", "precision": "fp32"}), on_event, engine="torch"
+    )
     note_unfamiliar(predictor, on_event)
     task = _task(config, predictor, on_event)
     _begin(config, task)
@@ -157,7 +159,7 @@ def _task(config: PredictConfig, predictor: Predictor[Any], on_event: OnEvent) -
     name = made_by(predictor.path, (topk, rule), layout)
     writer = shards.PartWriter(config.output.absolute(), kind, name, layout=layout)
     if config.embeddings is not None:
-        from resnet_cli.model.network import NUM_FEATURES
+        from resnet_cli.model.output import NUM_FEATURES
 
         writer = dataclasses.replace(writer, features=config.embeddings.absolute(), num_features=NUM_FEATURES)
     return ray_blocks.Task(

@@ -131,7 +131,9 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
                 f"--runtime torch has no effect on {spec}: an exported file has a runtime of its own",
                 hint="remove --runtime torch",
             )
-        opened = open_predictor(spec, device=config.device, precision=config.precision, offline=config.offline)
+        opened = open_predictor(
+            spec, device=config.device, precision=config.precision, engine="torch", offline=config.offline
+        )
         # The network is prepared with the first prediction: no request should wait for that.
         opened.predict([opened.prepare(Image.new("RGB", (32, 32)))])
         return opened

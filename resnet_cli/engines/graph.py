@@ -46,7 +46,7 @@ class GraphWriter:
         #: Whether the convolutions will be int8; then the head's weights are stored as bytes.
         self.for_int8 = False
         self.nodes: list[NodeProto] = []
-        self.constants: dict[str, TensorProto] = {}
+        self.constants: dict[str, NDArray[Any]] = {}
         self._numbers = itertools.count()
 
     def op(self, kind: str, *operands: Operand | None, name: str | None = None, **attributes: Any) -> str:
@@ -94,7 +94,7 @@ class GraphWriter:
             shape = "".join(f"[{size}]" for size in array.shape)
             name = f"{self.prefix}{array.dtype}{shape}={array.item()!r}" if array.size == 1 else self._name("constant")
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+            self.constants[name] = np.ascontiguousarray(array).reshape(array.shape)
         return name
 
     def build(
@@ -106,12 +106,19 @@ class GraphWriter:
             inputs: Name -> type and shape; a text is the name of a size that is only known when the graph runs.
             outputs: Name -> shape.
         """
+        made = self.build_nodes(inputs, outputs)
+        made.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in self.constants.items())
+        return made
+
+    def build_nodes(
+        self, inputs: dict[str, tuple[type[np.generic], list[int | str]]], outputs: dict[str, list[int | str]]
+    ) -> ModelProto:
+        """The graph of :meth:`build` without its constants."""
         graph = helper.make_graph(
             self.nodes,
             "resnet50",
             [helper.make_tensor_value_info(name, _TYPES[np.dtype(t)], shape) for name, (t, shape) in inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-            list(self.constants.values()),
         )
         return helper.make_model(
             graph,

@@ -102,7 +102,7 @@ def layer_constants(graph: GraphWriter, module: nn.Module, name: str, fields: tu
             if graph.for_int8 and name.startswith(HEAD) and field == "weight":
                 found.append(add_bytes(graph, array, f"{name}.{field}", axis=1))
             else:
-                found.append(graph.constant(array.astype(graph.floats), f"{name}.{field}"))
+                found.append(graph.constant(array.astype(graph.floats, copy=False), f"{name}.{field}"))
     return found
 
 

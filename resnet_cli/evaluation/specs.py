@@ -9,7 +9,7 @@ from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
 from resnet_cli.data.sources.fetching.remote import is_remote
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
-from resnet_cli.model.weights import WEIGHTS_FILES
+from resnet_cli.model.model_path import WEIGHTS_FILES
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
 from resnet_cli.system.paths import LATEST, user_path

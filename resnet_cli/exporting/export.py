@@ -24,8 +24,9 @@ from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.pt2 import write_pt2
 from resnet_cli.exporting.timm_folder import require_linear, write_timm
 from resnet_cli.exporting.verification_data import VerificationImages, images_to_calibrate
+from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.label_reliability import RESULTS
-from resnet_cli.model.model_file import MODEL_FILE, Model
+from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import ValidationResults, precision_conflict
 from resnet_cli.network import registry

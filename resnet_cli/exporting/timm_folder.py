@@ -11,7 +11,7 @@ from resnet_cli.errors import ConfigError
 from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.exported.timm import CONFIG_FILE, WEIGHTS_FILE, TimmModel
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.output import NUM_FEATURES
 from resnet_cli.preprocess import Preprocess
 
 #: ``Preprocess.fit`` -> timm's crop mode. Source: timm/data/transforms_factory.py, transforms_imagenet_eval.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_cli.errors import ModelError
-from resnet_cli.model.label_reliability import RESULTS, LabelScaling, label_metadata
-from resnet_cli.model.network import NUM_FEATURES, ResNet50, load_tensors
+from resnet_cli.model.facts import (
+    EXEMPLARS_PREFIX,
+    METADATA_KEY,
+    RELIABILITY_PREFIX,
+    SCHEMA_VERSIONS,
+    read_exemplars,
+    read_facts,
+    read_reliability,
+    reference_of,
+    sha256_of_same,
+)
+from resnet_cli.model.label_reliability import LabelScaling
+from resnet_cli.model.network import ResNet50, load_tensors
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.model.thresholds import DEFAULT_THRESHOLD
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.system.paths import atomic_path, file_version, sha256_of
-from resnet_cli.task import UNKNOWN, YES, TaskName
+from resnet_cli.system.paths import atomic_path
+from resnet_cli.task import TaskName
 from resnet_cli.text import Summarized
 
-#: Name of the model file in a run folder.
-MODEL_FILE = "model.safetensors"
-#: Task -> version of the metadata inside a model file; a new one where an old reader would misread it. Version 0.1.0
-#: reads only 1: it would apply softmax to the logits of a multi-label model.
-SCHEMA_VERSIONS: Mapping[TaskName, int] = {"single-label": 1, "multi-label": 2}
-METADATA_KEY = "resnet_cli"
 #: Prefixes of the names of tensors that are not part of the network.
-EXEMPLARS_PREFIX, RELIABILITY_PREFIX = "memory.", "reliability."
+_OTHERS = (EXEMPLARS_PREFIX, RELIABILITY_PREFIX)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,17 +106,7 @@ class Model(Summarized):
         """
         if self.path is None:
             return ""
-        try:
-            found = sha256_of(self.path)
-            is_same = self.version in {None, file_version(self.path)}
-        except OSError:
-            is_same = False
-        if not is_same:
-            raise ModelError(
-                f"{self.path}: the file was replaced or removed while it was in use",
-                hint="run the command again when nothing else writes to this run",
-            )
-        return found
+        return sha256_of_same(self.path, self.version)
 
     def summary(self) -> dict[str, str]:
         """The file, the classes and the input."""
@@ -126,9 +120,8 @@ class Model(Summarized):
     @property
     def reference(self) -> NDArray[Any] | None:
         """Features of training images that new images are compared with, [m x 2048]; None if there are no exemplars."""
-        if self.exemplars is None or bool(self.exemplars.held_out.all()):
-            return None
-        return np.asarray(self.exemplars.features[~self.exemplars.held_out].numpy())
+        exemplars = self.exemplars
+        return None if exemplars is None else reference_of({name: x.numpy() for name, x in vars(exemplars).items()})
 
     def save(self, path: Path) -> None:
         """Writes the model file atomically.
@@ -162,23 +155,6 @@ class Model(Summarized):
             temporary.write_bytes(data)
 
 
-#: Checks of the metadata values; Preprocess checks its own.
-_METADATA: dict[str, Callable[[Any], bool]] = {
-    "classes": lambda x: isinstance(x, list) and all(isinstance(c, str) for c in x) and 0 < len(set(x)) == len(x),
-    "hidden": lambda x: isinstance(x, list) and all(type(width) is int and 1 <= width <= 65_536 for width in x),
-    "temperature": lambda x: isinstance(x, int | float) and 0 < x < 1e6,
-    "preprocess": lambda x: isinstance(x, dict),
-    "provenance": lambda x: isinstance(x, dict),
-}
-
-
-#: Task -> (number of classes -> dtype, shape of a row, least and greatest value of targets).
-_TARGETS: Mapping[TaskName, Callable[[int], tuple[torch.dtype, tuple[int, ...], int, int]]] = {
-    "single-label": lambda num_classes: (torch.int64, (), 0, num_classes - 1),
-    "multi-label": lambda num_classes: (torch.int8, (num_classes,), UNKNOWN, YES),
-}
-
-
 def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], path: Path) -> Model:
     """Builds a model from the content of a model file.
 
@@ -190,85 +166,38 @@ def model_from_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any], pat
     Raises:
         ModelError: Something is missing, unknown, of the wrong shape, or not finite.
     """
-    version = about.get("schema_version")
-    task = next((task for task, known in SCHEMA_VERSIONS.items() if known == version), None)
-    if task is None:
-        known = " and ".join(map(str, SCHEMA_VERSIONS.values()))
-        raise ModelError(f"{path}: schema version {version}, this program reads {known}", hint="update one")
-    num_classes = len(about["classes"]) if isinstance(about.get("classes"), list) else 0
-    checks = _METADATA if task == "single-label" else _METADATA | label_metadata(num_classes)
-    for name, is_sound in checks.items():
-        if name not in about or not is_sound(about[name]):
-            raise ModelError(f"{path}: damaged metadata: {name} {str(about.get(name, 'is missing'))[:80]}")
-    preprocess = Preprocess.from_dict(about["preprocess"])
-    classes, hidden = tuple(about["classes"]), tuple(about["hidden"])
-    scaling = about.get("scaling")
+    facts = read_facts(about, path)
     with torch.device("meta"):
-        network = ResNet50(len(classes), hidden)
+        network = ResNet50(len(facts.classes), facts.hidden)
     load_tensors(network, network_tensors(tensors), path)
+    arrays = {name: _array(tensor) for name, tensor in tensors.items() if name.startswith(_OTHERS)}
+    exemplars = read_exemplars(arrays, facts, path)
     return Model(
         network,
-        classes,
-        preprocess,
-        hidden,
-        float(about["temperature"]),
-        about["provenance"],
+        facts.classes,
+        facts.preprocess,
+        facts.hidden,
+        facts.temperature,
+        facts.provenance,
         path,
-        _read_exemplars(tensors, task, len(classes), path),
-        _read_reliability(tensors, task, len(classes), path),
-        task=task,
-        thresholds=tuple(about.get("thresholds", ())),
-        scaling=None if scaling is None else LabelScaling(tuple(scaling["scale"]), tuple(scaling["shift"])),
+        None
+        if exemplars is None
+        else Exemplars(**{name: torch.from_numpy(array) for name, array in exemplars.items()}),
+        read_reliability(arrays, facts, path),
+        task=facts.task,
+        thresholds=facts.thresholds,
+        scaling=facts.scaling,
     )
 
 
 def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the network among those of a model file."""
-    others = (EXEMPLARS_PREFIX, RELIABILITY_PREFIX)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_OTHERS)}
 
 
-def _read_part(tensors: Mapping[str, Tensor], prefix: str, kind: type[Any], path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a dataclass; None if there are none."""
-    # Copied, since nothing may keep the file mapped.
-    found = {name.removeprefix(prefix): tensors[name].clone() for name in tensors if name.startswith(prefix)}
-    wanted = [field.name for field in dataclasses.fields(kind)]
-    if found and sorted(found) != sorted(wanted):
-        raise ModelError(f"{path}: damaged {kind.__name__.lower()}: must be {', '.join(wanted)}")
-    return found or None
-
-
-def _read_reliability(
-    tensors: Mapping[str, Tensor], task: TaskName, num_classes: int, path: Path
-) -> ValidationResults | None:
-    kind = RESULTS[task]
-    found = _read_part(tensors, RELIABILITY_PREFIX, kind, path)
-    if found is None:
-        return None
-    reliability = kind(**{name: tensor.numpy() for name, tensor in found.items()})
-    if not reliability.is_sound(num_classes):
-        raise ModelError(f"{path}: damaged reliability: impossible values")
-    return reliability
-
-
-def _read_exemplars(tensors: Mapping[str, Tensor], task: TaskName, num_classes: int, path: Path) -> Exemplars | None:
-    found = _read_part(tensors, EXEMPLARS_PREFIX, Exemplars, path)
-    if found is None:
-        return None
-    exemplars = Exemplars(**found)
-    features, labels, held_out = exemplars.features, exemplars.labels, exemplars.held_out
-    dtype, of_row, least, most = _TARGETS[task](num_classes)
-    fits = (
-        features.ndim == 2
-        and features.shape[1] == NUM_FEATURES
-        and held_out.shape == features.shape[:1]
-        and labels.shape == (len(features), *of_row)
-        and features.dtype in {torch.float16, torch.float32}
-        and (labels.dtype, held_out.dtype) == (dtype, torch.bool)
-        and bool(torch.isfinite(features).all())
-        and bool(((labels >= least) & (labels <= most)).all())
-    )
-    if not fits:
-        shapes = ", ".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in found.items())
-        raise ModelError(f"{path}: damaged exemplars: {shapes}, or impossible values")
-    return exemplars
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """A copy, since nothing may keep the file mapped; of a type that numpy lacks, an array that no check accepts."""
+    try:
+        return np.array(tensor.numpy())
+    except TypeError:
+        return np.empty(tuple(tensor.shape), dtype="V1")

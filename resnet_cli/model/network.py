@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resnet_cli.errors import ModelError
-
-#: Width of the backbone's output: a feature is a row of this many numbers.
-NUM_FEATURES = 2048
+from resnet_cli.model.output import NUM_FEATURES as NUM_FEATURES
 
 
 class Bottleneck(nn.Module):

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+#: Width of the backbone's output: a feature is a row of this many numbers.
+NUM_FEATURES = 2048
+
 
 class ModelOutput(NamedTuple):
     """What a model computes for a batch of b images and k classes.

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from resnet_cli.errors import ModelError, UntrustedFileError
+from resnet_cli.model.facts import METADATA_KEY
 from resnet_cli.model.foreign_files import is_safetensors, refuse_foreign
 from resnet_cli.model.inert import ALLOWED
-from resnet_cli.model.model_file import METADATA_KEY
+from resnet_cli.model.model_path import INDEX_SUFFIX
 from resnet_cli.text import first_of, shorten
 
-#: How the name of the list of a model's files ends, and the size above which it is not one.
-INDEX_SUFFIX, MAX_INDEX_BYTES = ".index.json", 10_000_000
+#: Size in bytes above which a file is not the list of a model's files.
+MAX_INDEX_BYTES = 10_000_000
 #: How torch's reader names what it refuses.
 _NAMED = re.compile(r"(?:GLOBAL|class|function) ([\w.]+\.\w+)")
 #: Where the classes of networks are: a file that names them is a pickled object with code elsewhere.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,27 +11,20 @@ from typing import Any, Literal
 
 import torch
 
-from resnet_cli.errors import ConfigError, ModelError, NetworkError
-from resnet_cli.model.foreign_files import describe_folder
+from resnet_cli.errors import ModelError, NetworkError
 from resnet_cli.model.layouts import find_network
-from resnet_cli.model.model_file import MODEL_FILE, Model, model_from_tensors, network_tensors
+from resnet_cli.model.model_file import Model, model_from_tensors, network_tensors
+from resnet_cli.model.model_path import WEIGHTS_FILES, resolve_model_path
 from resnet_cli.model.network import ResNet50, load_tensors
-from resnet_cli.model.tensor_files import INDEX_SUFFIX, read_metadata, read_state, read_tensors
+from resnet_cli.model.tensor_files import read_metadata, read_state, read_tensors
 from resnet_cli.network import download, hub, registry
 from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read_model_config
 from resnet_cli.network.transfer import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.latest import real_path
-from resnet_cli.system.paths import LATEST, checkpoints_dir, file_version, sha256_of, user_path
+from resnet_cli.system.paths import checkpoints_dir, file_version, sha256_of
 from resnet_cli.text import counted
 
-#: Names of the weights in a folder: those of this program and timm, and those of transformers.
-WEIGHTS_FILES = (
-    MODEL_FILE,
-    MODEL_FILE + INDEX_SUFFIX,
-    "pytorch_model.bin",
-    "pytorch_model.bin" + INDEX_SUFFIX,
-)
 #: The preprocessing of torchvision's two weight files. Source: ``torchvision.models.ResNet50_Weights`` (crop 224; V2
 #: resizes to 232).
 IMAGENET_PREPROCESS = {
@@ -201,39 +193,6 @@ def load_imagenet(*, offline: bool = False, on_download: OnProgress | None = Non
         NetworkError: Neither is cached and the download fails.
     """
     return _load_foreign(_auto_weights("full", offline=offline, on_download=on_download))
-
-
-def resolve_model_path(path: Path, what: str) -> Path:
-    """Finds the weights file that a user names by a file or a run folder.
-
-    Args:
-        path: A file, a run folder, or ``runs/latest``.
-        what: Name of the flag or argument, for messages.
-
-    Raises:
-        ConfigError: There is no such file.
-        ModelError: The folder holds a model of another kind, or weights under other names.
-    """
-    typed, path = user_path(path), real_path(path)
-    if os.path.isdir(path) or typed.name == LATEST.name:
-        folder = path
-        path = next((folder / name for name in WEIGHTS_FILES if os.path.isfile(folder / name)), folder / MODEL_FILE)
-        if not os.path.isfile(path) and os.path.isdir(folder) and (found := describe_folder(folder)):
-            raise ModelError(f"{what} {folder}: {found.name}", hint=found.way_out)
-    if not os.path.isfile(path):
-        if path.parent != typed and typed.name == LATEST.name:
-            raise ConfigError(
-                f"{what} {typed}: it points to {path.parent}, which has no model",
-                hint="name another run, or make one with: resnet-cli finetune DATA",
-            )
-        names = "auto, none, " if what == "--weights" else ""
-        raise ConfigError(
-            f"{what} {path}: no such file",
-            hint="make one with: resnet-cli finetune DATA"
-            if path.name == MODEL_FILE
-            else f"give {names}imagenet-v1, imagenet-v2, hf:OWNER/NAME, a .pth or .safetensors file, or a run folder",
-        )
-    return path
 
 
 @functools.cache

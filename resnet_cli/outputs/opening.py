@@ -132,7 +132,7 @@ def say_how_to_continue(config: PredictConfig, made_by: str, layout: Layout) -> 
 def _embeddings(config: PredictConfig, predictor: Predictor[Any]) -> contextlib.AbstractContextManager[Write]:
     import numpy as np
 
-    from resnet_cli.model.network import NUM_FEATURES
+    from resnet_cli.model.output import NUM_FEATURES
     from resnet_cli.outputs.embeddings import embeddings_file
 
     assert config.embeddings is not None

@@ -1,8 +1,8 @@
 """Where files are stored, and how they are written so that a crash never leaves an incomplete one.
 
 Weights are stored in torch.hub's own cache (``TORCH_HOME``), so that other tools share them. Everything that only this
-tool uses (data archives, cached features) is under ``RESNET_CLI_CACHE``, else in the platform's user cache folder.
-``caches.py`` does without them where they cannot be written.
+tool uses (data archives, cached features, prepared backbones) is under ``RESNET_CLI_CACHE``, else in the platform's
+user cache folder. ``caches.py`` does without them where they cannot be written.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ def data_dir() -> Path:
 def features_dir() -> Path:
     """The folder of cached features."""
     return cache_dir() / "features"
+
+
+def engines_dir() -> Path:
+    """The folder of backbones that are prepared for engines other than torch."""
+    return cache_dir() / "engines"
 
 
 def checkpoints_dir() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resnet_cli.engine_predictor import prepare_engine
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import Warned
 from resnet_cli.system.intraop import fixed_threads
@@ -50,6 +51,7 @@ def run_plan(
             distributed.broadcast(str(folder.path))
             with fixed_threads(plan.threads):
                 result = TrainingRun(plan, folder, notify, distributed).carry_out()
+                prepare_engine(result.model)
             if text := missing_thresholds(result.model):
                 notify(Warned([text]))
             return result

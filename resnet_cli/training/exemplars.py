@@ -41,7 +41,7 @@ from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Exemplars
-from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.output import NUM_FEATURES
 from resnet_cli.model.start import Start
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, choose_compute

@@ -10,7 +10,7 @@ from typing import Any
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
-from resnet_cli.model.model_file import MODEL_FILE
+from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.runs import RunFolder, is_run
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.latest import real_path

@@ -23,6 +23,7 @@ import importlib, json, os, signal
 import onnxruntime, sklearn.datasets, sklearn.metrics, torch, torch._dynamo
 from resnet_cli.cli import main
 from resnet_cli.commands import evaluate, evaluation_report, export, finetune, predict, serve
+from resnet_cli.engine_predictor import EnginePredictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.training import report, resume, seeds
 torch.set_num_threads(1)
@@ -41,12 +42,12 @@ for module, view in (("progress", "ProgressView"), ("predict", "PredictView")):
             stop()
     found.__call__ = show
 
-compute = TorchPredictor.predict
-def first(self, inputs):
-    if stop_at == "first batch":
-        stop()
-    return compute(self, inputs)
-TorchPredictor.predict = first
+for kind in (TorchPredictor, EnginePredictor):
+    def first(self, inputs, compute=kind.predict):
+        if stop_at == "first batch":
+            stop()
+        return compute(self, inputs)
+    kind.predict = first
 
 def run(request):
     global stop_at

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_cli.model.network import NUM_FEATURES
+from resnet_cli.model.output import NUM_FEATURES
 
 State = Mapping[str, Tensor]
 

@@ -14,7 +14,8 @@ from resnet_cli.exported.metadata import IMAGES, NOVELTY, PIXELS, PROBS, RAW_IMA
 from resnet_cli.exporting.hub.wording import WORDING, thresholds_table
 from resnet_cli.exporting.parity import Parity
 from resnet_cli.installation import install_command
-from resnet_cli.model.model_file import MODEL_FILE, Model
+from resnet_cli.model.facts import MODEL_FILE
+from resnet_cli.model.model_file import Model
 from resnet_cli.reporting.card_format import TASK, UNKNOWN_LICENSE, Card, code, results, table
 from resnet_cli.text import percent, percent_range, size
 from resnet_cli.version import SCHEMA_VERSION
