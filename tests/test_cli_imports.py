@@ -14,6 +14,7 @@ from support.running import IMPORTED, Trained, command_environment, run_cli
 from typer.core import TyperGroup
 
 from resnet_cli.cli import COMMANDS, app
+from resnet_cli.engines.backbone_writer import keep_backbone
 
 pytest_plugins = ["support.exported_model", "support.small_runs"]
 
@@ -42,7 +43,7 @@ IMAGES = {"numpy", "PIL"}
 #: scikit-learn looks at the two tables itself where they are installed.
 METRICS = {"sklearn", "scipy", "pandas", "pyarrow"}
 ALLOWED = {
-    "predict IMAGE --model RUN": IMAGES | {"torch", "safetensors"},
+    "predict IMAGE --model RUN --device cpu": IMAGES | {"onnxruntime", "safetensors"},
     "predict IMAGE --model ONNX": IMAGES | {"onnxruntime"},
     "eval RUN --no-report": IMAGES | {"torch", "safetensors"} | METRICS,
     "eval ONNX PHOTOS --no-report": IMAGES | {"torch", "safetensors", "onnxruntime"} | METRICS,
@@ -64,6 +65,9 @@ def test_a_command_imports_only_what_it_uses(
         "ONNX": made_onnx,
         "PHOTOS": photos,
     }
+    if "RUN --device cpu" in typed:
+        # As the training leaves it, or the first prediction; both need torch.
+        keep_backbone(full_run.result.model.network, full_run.result.model.preprocess)
     words = [str(names.get(word, word)) for word in typed.split()]
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, *words], env=command_environment(), capture_output=True, text=True, check=True

@@ -76,6 +76,7 @@ def open_model(config: PredictConfig, on_event: OnEvent, *, engine: EngineName =
         UntrustedFileError: It may run code.
     """
     check_trust([config.model or ""], trusted=config.trust)
+
     def on_download(done: int, total: int | None) -> None:
         on_event(WorkDone("download", done, total))
 
