@@ -19,7 +19,7 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.split_files import apply_split_csv, split_csv, write_rows
+from resnet_cli.data.split_files import apply_split_csv, write_rows, write_split_csv
 from resnet_cli.errors import ConfigError, DataError, ImageError
 from resnet_cli.history import EpochRecord, history_csv
 from resnet_cli.model.facts import MODEL_FILE
@@ -139,7 +139,7 @@ class RunFolder:
             DiskError: They cannot be written.
         """
         write_text(self.path / "config.yaml", to_yaml(config))
-        write_text(self.path / "split.csv", split_csv(dataset))
+        write_split_csv(self.path / "split.csv", dataset)
         if not (self.path / USED_IMAGES_FILE).exists():
             used_images.save(self.path / USED_IMAGES_FILE)
         if skipped:

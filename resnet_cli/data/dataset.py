@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_cli.data.fingerprint import fingerprint
 from resnet_cli.data.packed_images import Fields, Kind, PackedImages
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.images import MAX_PIXELS, Pixels, decode, from_pixels, read_image
@@ -20,10 +21,6 @@ from resnet_cli.text import counted, first_of
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-#: Length of a SHA-256.
-_HASH_BYTES = 32
-#: Rows of a fingerprint that are written as text at once.
-_ROWS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,25 +146,17 @@ class Dataset:
         """The items with what is known about all of them as arrays."""
         return Items.of(self.items)
 
-    def fingerprint(self, hashes: Sequence[bytes]) -> str:
+    def fingerprint(self, hashes: Sequence[bytes] | NDArray[np.uint8]) -> str:
         """Hash of the content, whatever its layout: the classes, and each image with its label and split.
 
         Args:
-            hashes: Content hash of each item.
+            hashes: Content hash of each item; as an array, uint8 [n x 32] with zeros for a file that cannot be opened.
         """
         items = self.packed.with_used_kinds()
         # The rows of single-label data are those of version 0.1.0, whose runs recorded this hash.
         is_single = self.task == "single-label"
-        told: list[Any] = [kind.labels[0] if is_single else (kind.labels, kind.unknown) for kind in items.kinds]
-        digest = hashlib.sha256(f"({self.classes!r}, [".encode("utf-8", "surrogateescape"))
-        order = _by_content(hashes, told, items)
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            part = order[start : start + _ROWS_AT_ONCE]
-            columns = part.tolist(), items.kind_of[part].tolist(), items.split_of[part].tolist()
-            rows = [(hashes[at], told[kind], items.splits[split]) for at, kind, split in zip(*columns, strict=True)]
-            digest.update(((", " if start else "") + repr(rows)[1:-1]).encode("utf-8", "surrogateescape"))
-        digest.update(b"])")
-        return digest.hexdigest()
+        told = [kind.labels[0] if is_single else (kind.labels, kind.unknown) for kind in items.kinds]
+        return fingerprint(self.classes, hashes, told, items)
 
     def split(self, name: Split) -> Items:
         """The items of one split, in order."""
@@ -318,20 +307,3 @@ def _with_labels(kind: Kind[int], new_label: Mapping[int, int]) -> Kind[int]:
         for of_kind in (kind.labels, kind.unknown)
     )
     return kind._replace(labels=labels, unknown=unknown)
-
-
-def _by_content(hashes: Sequence[bytes], told: Sequence[Any], items: Items) -> NDArray[np.integer[Any]]:
-    """The order of images by their hashes, then by what is told about each kind, then by the names of their splits."""
-    if len(hashes) != len(items):
-        raise ValueError(f"{len(hashes)} hashes of {len(items)} images")
-    by_told, by_name = (
-        {value: rank for rank, value in enumerate(sorted(set(values)))} for values in (told, items.splits)
-    )
-    ranks = np.array([by_told[value] for value in told], dtype=np.int64)[items.kind_of]
-    split_ranks = np.array([by_name[name] for name in items.splits], dtype=np.int64)[items.split_of]
-    # Of equal length, so that numbers are in the order of the bytes.
-    lengths = set(map(len, hashes))
-    if lengths == {_HASH_BYTES}:
-        words = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(len(hashes), -1)
-        return np.lexsort((split_ranks, ranks, *words.T[::-1]))
-    return np.array(sorted(range(len(hashes)), key=lambda at: (hashes[at], ranks[at], split_ranks[at])), dtype=np.int64)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import abc
-import os
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.data.packed_text import PackedText
-from resnet_cli.images import Pixels
+from resnet_cli.data.packed_sources import PackedSources, Source
+from resnet_cli.data.packed_text import TextView
 
 ImageT = TypeVar("ImageT")
 KeyT = TypeVar("KeyT", bound=Hashable)
 PackedT = TypeVar("PackedT", bound="PackedImages[Any, Any]")
-Source: TypeAlias = Path | bytes | Pixels
-Rows: TypeAlias = NDArray[np.integer[Any]] | Sequence[int]
 Codes: TypeAlias = NDArray[np.int32]
 
-#: Codes of images that need no object of their own: the file is below the root, or the name is its path.
-_BELOW_ROOT, _NAME_IS_PATH = -1, -2
 _COLUMNS = ("kinds", "kind_of", "splits", "split_of", "groups", "group_of")
 #: Images made at once while all are read.
 _AT_ONCE = 1024
@@ -68,70 +62,6 @@ class Distinct(Generic[KeyT]):
         return code
 
 
-class _Stored:
-    """Names and sources, shared by all views on them.
-
-    Attributes:
-        root: What the paths of most files begin with, before their names.
-        names: Names of the images.
-        others: Sources that are neither below the root nor called by their paths; a path as text.
-    """
-
-    def __init__(self, root: str = "") -> None:
-        self.root = root
-        self.names = PackedText()
-        self.others: list[str | bytes | Pixels] = []
-        # None as long as all files are below the root.
-        self._code_of: array[int] | None = None
-
-    def add_files(self, folder: str, names: Sequence[str]) -> None:
-        """Adds files of one folder below the root."""
-        self.names.extend(folder, names)
-        if self._code_of is not None:
-            self._code_of.extend([_BELOW_ROOT] * len(names))
-
-    def add(self, name: str, source: Source) -> None:
-        code = self._code(name, source)
-        if code != _BELOW_ROOT and self._code_of is None:
-            self._code_of = array("i", [_BELOW_ROOT]) * len(self.names)
-        self.names.append(name)
-        if self._code_of is not None:
-            self._code_of.append(code)
-
-    def _code(self, name: str, source: Source) -> int:
-        if isinstance(source, Path):
-            path, local = str(source), _local(name)
-            if not len(self.names) and path.endswith(os.sep + local):
-                self.root = path.removesuffix(local)
-            if path == self.root + local:
-                return _BELOW_ROOT
-            if path == local:
-                return _NAME_IS_PATH
-            self.others.append(path)
-        else:
-            self.others.append(source)
-        return len(self.others) - 1
-
-    def source(self, at: int, name: str) -> Source:
-        code = _BELOW_ROOT if self._code_of is None else self._code_of[at]
-        if code == _BELOW_ROOT:
-            return Path(self.root + _local(name))
-        if code == _NAME_IS_PATH:
-            return Path(_local(name))
-        found = self.others[code]
-        return Path(found) if isinstance(found, str) else found
-
-    def are_files(self, rows: Codes) -> bool:
-        if self._code_of is None:
-            return True
-        codes = np.frombuffer(self._code_of, dtype=np.int32)[rows]
-        return all(isinstance(self.others[code], str) for code in codes[codes >= 0].tolist())
-
-
-def _local(name: str) -> str:
-    return name if os.sep == "/" else name.replace("/", os.sep)
-
-
 class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
     """An immutable sequence of images that makes each image when it is asked for it.
 
@@ -151,7 +81,7 @@ class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
 
     def __init__(
         self,
-        stored: _Stored,
+        stored: PackedSources,
         rows: Codes,
         *,
         kinds: Sequence[Kind[KeyT]],
@@ -201,7 +131,7 @@ class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
         if isinstance(index, slice):
             return self.take(np.arange(len(self), dtype=np.int32)[index])
         at = int(self._rows[index])
-        name = self._stored.names[at]
+        name = self._stored.names.at(at)
         image: ImageT = self._image(
             Fields(
                 name,
@@ -216,13 +146,13 @@ class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
     def __iter__(self) -> Iterator[ImageT]:
         for start in range(0, len(self), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            names = self._stored.names.take(self._rows[part])
+            names = self.names[part]
             columns = (column[part].tolist() for column in (self._rows, self.kind_of, self.split_of, self.group_of))
             for name, at, kind, split, group in zip(names, *columns, strict=True):
                 source = self._stored.source(at, name)
                 yield self._image(Fields(name, source, self.kinds[kind], self.splits[split], self.groups[group]))
 
-    def take(self, rows: Rows | NDArray[np.bool_]) -> Self:
+    def take(self, rows: NDArray[np.integer[Any]] | Sequence[int] | NDArray[np.bool_]) -> Self:
         """The images at some positions, in that order, or those that a mask selects."""
         chosen = np.asarray(rows)
         if not len(chosen):
@@ -234,6 +164,19 @@ class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
             group_of=self.group_of[chosen],
         )
 
+    def positions_of(self, part: Self) -> NDArray[np.int64]:
+        """The position here of each image of a selection that was made from this sequence.
+
+        Raises:
+            ValueError: It was not made from this sequence.
+        """
+        places = np.full(len(self._stored.names), -1)
+        places[self._rows] = np.arange(len(self))
+        found = places[part._rows]
+        if part._stored is not self._stored or (found < 0).any():
+            raise ValueError("images of another sequence")
+        return found
+
     def _changed(self, **changes: Any) -> Self:
         columns = {name: getattr(self, name) for name in _COLUMNS} | {"rows": self._rows}
         return type(self)(self._stored, **columns | changes)
@@ -244,7 +187,7 @@ class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
         return cls(self._stored, self._rows, **columns)
 
     @property
-    def names(self) -> Iterator[str]:
+    def names(self) -> TextView:
         """The name of each image, in order."""
         return self._stored.names.take(self._rows)
 
@@ -319,7 +262,7 @@ class Builder(Generic[KeyT]):
     """
 
     def __init__(self, root: str = "") -> None:
-        self._stored = _Stored(root)
+        self._stored = PackedSources(root)
         self._kinds: Distinct[Kind[KeyT]] = Distinct()
         self._splits: Distinct[str] = Distinct()
         self._groups: Distinct[str] = Distinct()

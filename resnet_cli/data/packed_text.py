@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Strings decoded at once while all are read.
+#: Strings read or looked up at once.
 _AT_ONCE = 4096
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
-class PackedText(Sequence[str]):
+class PackedText:
     """Strings that can only be added to; the part up to the last ``/`` is stored once for all that share it.
 
     Any string is returned as it was added, including names that are not UTF-8.
@@ -57,27 +59,54 @@ class PackedText(Sequence[str]):
     def __len__(self) -> int:
         return len(self._folder_of)
 
+    def at(self, position: int) -> str:
+        """One of the strings, by its position from 0."""
+        folder = self._folders[self._folder_of[position]]
+        return folder + str(self._blob[self._ends[position] : self._ends[position + 1]], "utf-8", "surrogatepass")
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> TextView:
+        """The strings at some positions, which are not copied."""
+        return TextView(self, rows)
+
+    def all(self) -> TextView:
+        """All strings so far."""
+        return TextView(self, np.arange(len(self), dtype=np.int32))
+
+
+class TextView(Sequence[str]):
+    """Some of many packed strings, in any order.
+
+    Args:
+        texts: The packed strings.
+        rows: Positions of the strings, int [n].
+    """
+
+    __slots__ = ("_rows", "_texts")
+
+    def __init__(self, texts: PackedText, rows: NDArray[np.integer[Any]]) -> None:
+        self._texts = texts
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: slice) -> TextView: ...
+    def __getitem__(self, index: int | slice) -> str | TextView:
         if isinstance(index, slice):
-            return list(self.take(range(*index.indices(len(self)))))
-        at = index + len(self) if index < 0 else index
-        folder = self._folders[self._folder_of[at]]
-        return folder + str(self._blob[self._ends[at] : self._ends[at + 1]], "utf-8", "surrogatepass")
+            return TextView(self._texts, self._rows[index])
+        return self._texts.at(int(self._rows[index]))
+
+    def take(self, positions: NDArray[np.integer[Any]]) -> TextView:
+        """The strings at some positions."""
+        return TextView(self._texts, self._rows[positions])
 
     def __iter__(self) -> Iterator[str]:
-        return self.take(range(len(self)))
-
-    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Iterator[str]:
-        """The strings at some positions."""
-        blob, ends, folders, folder_of = self._blob, self._ends, self._folders, self._folder_of
-        for start in range(0, len(rows), _AT_ONCE):
-            part = rows[start : start + _AT_ONCE]
-            for at in part.tolist() if isinstance(part, np.ndarray) else part:
-                yield folders[folder_of[at]] + str(blob[ends[at] : ends[at + 1]], "utf-8", "surrogatepass")
+        at = self._texts.at
+        for start in range(0, len(self), _AT_ONCE):
+            yield from map(at, self._rows[start : start + _AT_ONCE].tolist())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):
@@ -88,3 +117,34 @@ class PackedText(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"<{len(self):,} strings>"
+
+
+class TextIndex:
+    """Finds strings among many in 16 bytes each; a dictionary takes ten times as much.
+
+    Args:
+        texts: The strings; of equal ones, the last is found.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        hashes = np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    @property
+    def has_repeated(self) -> bool:
+        """Whether two strings may be equal; almost certainly not if they are not."""
+        return bool((self._hashes[1:] == self._hashes[:-1]).any())
+
+    def find(self, wanted: Iterable[str]) -> NDArray[np.int64]:
+        """The position of each of the wanted strings, int64; -1 for one that is not there."""
+        found, rest = array("q"), iter(wanted)
+        while block := list(itertools.islice(rest, _AT_ONCE)):
+            keys = np.fromiter(map(hash, block), dtype=np.int64, count=len(block))
+            starts, ends = (np.searchsorted(self._hashes, keys, side=side).tolist() for side in _SIDES)
+            for text, start, end in zip(block, starts, ends, strict=True):
+                # Different strings may have the same hash.
+                equal = (at for at in self._order[start:end][::-1].tolist() if self._texts[at] == text)
+                found.append(next(equal, -1))
+        return np.array(found, dtype=np.int64)

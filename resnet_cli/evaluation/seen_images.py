@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.dataset import SPLITS, Dataset, Item, Items
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.used_images import (
     TRAINED,
@@ -24,7 +24,8 @@ from resnet_cli.data.inspection.used_images import (
     UsedImages,
     look_alike,
 )
-from resnet_cli.data.split_files import SplitRow, read_split_csv, to_row
+from resnet_cli.data.packed_text import PackedText, TextIndex
+from resnet_cli.data.split_files import SplitRow, SplitRows, read_split_csv, to_row
 from resnet_cli.evaluation.scores_apart import ScoresApart
 from resnet_cli.runs import find_run_folder
 from resnet_cli.text import counted
@@ -34,6 +35,8 @@ from resnet_cli.text import counted
 Handling: TypeAlias = Literal["skip", "separate", "include"]
 #: How the images that a model has seen are recognized.
 KnownBy: TypeAlias = Literal["content", "names"]
+#: Images whose names are looked up at once.
+_NAMES_AT_ONCE = 1024
 #: A data set with at least this share of the images of a run is that of the run, with images added and removed.
 MIN_SHARE = 0.5
 
@@ -89,21 +92,19 @@ def recognize(model_path: Path | None, dataset: Dataset, images: Sequence[Scanne
     used = UsedImages.read(folder / USED_IMAGES_FILE)
     if used is None:
         return _recognize_names(dataset, rows)
-    return _recognize_content(dataset.items, ImageHashes.of(images), used, list(rows))
+    return _recognize_content(dataset.packed, ImageHashes.of(images), used, rows.names)
 
 
-def _recognize_content(
-    items: Sequence[Item], hashes: ImageHashes, used: UsedImages, names: Sequence[str]
-) -> Recognized:
+def _recognize_content(items: Items, hashes: ImageHashes, used: UsedImages, names: Sequence[str]) -> Recognized:
     uses = used.find(hashes)
     own = np.arange(used.num_own)
     is_found = used.hashes[own].equals_any(hashes)
     num_reencoded = num_changed = 0
     unknown = [row for row, use in enumerate(uses) if use is None]
     if unknown and len(names) == used.num_own:
-        found = _find_names([items[row] for row in unknown], names, any_format=True)
-        for row, named in zip(unknown, found, strict=True):
-            if named is None:
+        found = _find_names(items.take(unknown), names, any_format=True)
+        for row, named in zip(unknown, found.tolist(), strict=True):
+            if named < 0:
                 continue
             if look_alike(hashes.look[row : row + 1], used.hashes.look[named : named + 1]).all():
                 uses[row] = USES[used.uses[named]]
@@ -115,37 +116,49 @@ def _recognize_content(
     return Recognized(tuple(uses), "content", num_images, num_missing, num_reencoded, num_changed, used.unrecorded)
 
 
-def _recognize_names(dataset: Dataset, rows: dict[str, SplitRow]) -> Recognized:
-    names = list(rows)
+def _recognize_names(dataset: Dataset, rows: SplitRows) -> Recognized:
+    is_found = np.zeros(len(rows), dtype=bool)
+    named = _find_names(dataset.items, rows.names, any_format=False)
     uses: list[Use | None] = []
-    is_found = np.zeros(len(names), dtype=bool)
-    for item, named in zip(dataset.items, _find_names(dataset.items, names, any_format=False), strict=True):
-        row = SplitRow("", ()) if named is None else rows[names[named]]
-        is_used = named is not None and row.labels == to_row(dataset, item).labels
+    for item, at in zip(dataset.items, named.tolist(), strict=True):
+        row = SplitRow("", ()) if at < 0 else rows.kinds[rows.kind_of[at]]
+        is_used = at >= 0 and row.labels == to_row(dataset, item).labels
         uses.append(next((use for use in USES if use == row.split), None) if is_used else None)
         if is_used:
-            is_found[named] = True
-    return Recognized(tuple(uses), "names", *_count([row.split for row in rows.values()], is_found))
+            is_found[at] = True
+    return Recognized(tuple(uses), "names", *_count([rows.kinds[kind].split for kind in rows.kind_of], is_found))
 
 
-def _find_names(items: Sequence[Item], names: Sequence[str], *, any_format: bool) -> list[int | None]:
-    """Position in a run's ``split.csv`` of the name that each image has.
+def _find_names(items: Sequence[Item], names: Sequence[str], *, any_format: bool) -> NDArray[np.int64]:
+    """Position in a run's ``split.csv`` of the name that each image has, int64 [n]; -1 for none.
 
     Args:
         items: The images.
         names: Names of the images of the run.
         any_format: Whether the extension may differ.
     """
-    position = {os.path.splitext(name)[0]: at for at, name in enumerate(names)} if any_format else {}
-    position |= {name: at for at, name in enumerate(names)}
-    found = []
-    for item in items:
-        # The folder that the run called DATA may be above or below the one that is called so now.
-        parts = str(item.source).replace(os.sep, "/").split("/") if isinstance(item.source, Path) else [item.name]
-        tails = [item.name, *("/".join(parts[start:]) for start in range(len(parts) - 1))]
-        tails += [os.path.splitext(tail)[0] for tail in tails] * any_format
-        found.append(next((position[tail] for tail in tails if tail in position), None))
+    index = TextIndex(names)
+    stems = TextIndex(PackedText(os.path.splitext(name)[0] for name in names).all()) if any_format else None
+    found = np.full(len(items), -1)
+    for start in range(0, len(items), _NAMES_AT_ONCE):
+        tails = [_tails(item, any_format=any_format) for item in items[start : start + _NAMES_AT_ONCE]]
+        flat = [tail for of_item in tails for tail in of_item]
+        at = index.find(flat)
+        if stems is not None:
+            at = np.where(at >= 0, at, stems.find(flat))
+        image = start + np.repeat(np.arange(len(tails)), list(map(len, tails)))
+        # The first tail that is a name of the run counts: it is written last.
+        hits = np.flatnonzero(at >= 0)[::-1]
+        found[image[hits]] = at[hits]
     return found
+
+
+def _tails(item: Item, *, any_format: bool) -> list[str]:
+    """The names that an image may have had in a run, the likeliest first."""
+    # The folder that the run called DATA may be above or below the one that is called so now.
+    parts = str(item.source).replace(os.sep, "/").split("/") if isinstance(item.source, Path) else [item.name]
+    tails = [item.name, *("/".join(parts[start:]) for start in range(len(parts) - 1))]
+    return tails + [os.path.splitext(tail)[0] for tail in tails] * any_format
 
 
 def _count(splits: Sequence[str], is_found: NDArray[np.bool_]) -> tuple[Counter[str], Counter[str]]:
@@ -163,17 +176,19 @@ def with_run_splits(dataset: Dataset, found: Recognized) -> Dataset:
     """
     if has_splits(dataset) or not found.is_run_data:
         return dataset
-    pairs = zip(dataset.items, found.uses, strict=True)
-    items = tuple(
-        dataclasses.replace(item, split=next((split for split in SPLITS if split == use), item.split))
-        for item, use in pairs
-    )
+    items = dataset.packed
+    splits = dict.fromkeys((*SPLITS, *items.splits))
+    code = {split: at for at, split in enumerate(splits)}
+    uses = (-1 if use not in SPLITS else code[use] for use in found.uses)
+    used = np.fromiter(uses, dtype=np.int64, count=len(items))
+    own = np.array([code[split] for split in items.splits], dtype=np.int64)[items.split_of]
+    items = items.with_splits(tuple(splits), np.where(used < 0, own, used))
     return dataclasses.replace(dataset, items=items, split_note="as in the run")
 
 
 def has_splits(dataset: Dataset) -> bool:
     """Whether the source of a data set has splits of its own."""
-    return any(item.split != "train" for item in dataset.items)
+    return len(dataset.split("train")) < len(dataset.items)
 
 
 @dataclasses.dataclass(frozen=True)

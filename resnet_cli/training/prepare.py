@@ -13,6 +13,7 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import NO_WIDE_IMAGES, Finding, Inspection, WideImages, inspect_images
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.inspection.training_splits import split_for_training
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
@@ -82,10 +83,11 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
             f"--split-seed has no effect: {dataset.name} has its own validation split, and no limit is set",
             hint="remove it; --seed changes the training",
         )
-    is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and all(isinstance(item.source, Path) for item in dataset.items)
+    is_compared = len(dataset.items) <= MAX_NEAR_SEARCH and dataset.packed.are_files
     images = scan(dataset.items, signatures=is_compared, bit_depth=bit_depth, on_progress=on_check)
     items, images, skipped = leave_out_unreadable(dataset.items, images, config.on_bad_image)
-    dataset = dataclasses.replace(dataset, items=tuple(items))
+    dataset = dataclasses.replace(dataset, items=items)
+    readable = dataset.packed
     inspection = inspect_images(dataset, images, near=is_compared)
     is_drawn = not dataset.split("val") or bool(config.limit or config.fraction)
     dataset, separated = split_for_training(inspection, val_fraction=config.val_fraction, seed=config.split_seed)
@@ -98,9 +100,8 @@ def prepare_data(resolved: Resolved[FinetuneConfig], on_work: OnWork, *, run: Pa
         dataset = limit_train(dataset, limit, seed=config.split_seed)
     findings = find_problems(inspection, training=separated)
     warnings = _warnings(findings, len(skipped))
-    position = {item.name: at for at, item in enumerate(items)}
-    used = images.take([position[item.name] for item in dataset.items])
-    fingerprint = dataset.fingerprint([image.sha256 for image in used])
+    used = images.take(readable.positions_of(dataset.packed))
+    fingerprint = dataset.fingerprint(used.digests)
     checked = _checked(inspection, len(skipped))
     wide = WideImages.among(images)
     used_images = UsedImages.of(dataset.items, used)
@@ -116,7 +117,7 @@ def _prepare_again(found: ResumedData) -> Prepared:
         (),
         f"the same images as when the run began{renamed}",
         (),
-        found.dataset.fingerprint([image.sha256 for image in found.images]),
+        found.dataset.fingerprint(ScannedImages.of(found.images).digests),
         wide=WideImages.among(found.images),
         used_images=UsedImages.of(found.dataset.items, found.images),
     )

@@ -8,13 +8,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.dataset import Dataset, Item, Items
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.inspection.used_images import USED_IMAGES_FILE, ImageHashes, UsedImages
+from resnet_cli.data.packed_text import TextIndex
 from resnet_cli.data.sources.opening import open_dataset
-from resnet_cli.data.split_files import read_split_csv, take_split, to_row
+from resnet_cli.data.split_files import read_split_csv, take_splits, to_row
 from resnet_cli.errors import ConfigError, DataError
 from resnet_cli.system.events import OnWork, Progress
 from resnet_cli.task import TASKS
@@ -74,23 +78,23 @@ class _Search:
         self._path = run / "split.csv"
         self._rows = read_split_csv(self._path)
         # A class that came later takes no part.
-        known = {name for row in self._rows.values() for name in (*row.labels, *row.unknown)}
+        known = {name for row in self._rows.kinds for name in (*row.labels, *row.unknown)}
         classes = [name for name in dataset.classes if name in known]
         is_larger = TASKS[dataset.task].min_classes <= len(classes) < len(dataset.classes)
         self._dataset = dataset.select(classes) if is_larger else dataset
         self._bit_depth, self._on_check, self._hint = bit_depth, on_check, hint
         record = UsedImages.read(run / USED_IMAGES_FILE)
         # Runs of earlier versions have no record; their checkpoints tell whether any image has changed.
-        self._content: list[int] | None = None
+        self._content: NDArray[np.uint64] | None = None
         if record is not None and record.num_own == len(self._rows):
-            self._content = record.hashes.content[: record.num_own].tolist()
+            self._content = record.hashes.content[: record.num_own]
 
     def find(self) -> ResumedData:
         """Finds every image, in the order of the run."""
-        named = {item.name: item for item in self._dataset.items}
-        missing = [name for name in self._rows if name not in named]
+        at = TextIndex(self._dataset.packed.names).find(self._rows)
+        missing = self._rows.names.take(np.flatnonzero(at < 0))
         if not missing:
-            items = [named[name] for name in self._rows]
+            items = self._dataset.packed.take(at)
             images = self._scan(items)
             changed = self._changed(images)
             if not changed:
@@ -115,36 +119,32 @@ class _Search:
     def _scan(self, items: Sequence[Item]) -> ScannedImages:
         return scan(items, signatures=False, bit_depth=self._bit_depth, on_progress=self._on_check)
 
-    def _changed(self, images: ScannedImages) -> list[str]:
+    def _changed(self, images: ScannedImages) -> Sequence[str]:
         """Names of the images whose content is not the recorded one."""
         if self._content is None:
             return []
-        now = ImageHashes.of(images).content.tolist()
-        return [name for name, one, other in zip(self._rows, self._content, now, strict=True) if one != other]
+        return self._rows.names.take(np.flatnonzero(self._content != ImageHashes.of(images).content))
 
-    def _match(self) -> tuple[list[Item], ScannedImages] | None:
+    def _match(self) -> tuple[Items, ScannedImages] | None:
         """The images with the recorded content; None unless all are there."""
         assert self._content is not None
-        items = self._dataset.items
+        items = self._dataset.packed
         images = self._scan(items)
         places: dict[int, dict[str, int]] = defaultdict(dict)
         for place, content in enumerate(ImageHashes.of(images).content.tolist()):
             places[content][items[place].name] = place
         chosen = []
-        for (name, row), content in zip(self._rows.items(), self._content, strict=True):
+        for (name, row), content in zip(self._rows.items(), self._content.tolist(), strict=True):
             left = places[content]
             if not left:
                 return None
             # Of copies, the one of the same name, else one with the same labels.
             labeled = (other for other, at in left.items() if to_row(self._dataset, items[at])[1:] == row[1:])
             chosen.append(left.pop(name if name in left else next(labeled, next(iter(left)))))
-        return [items[place] for place in chosen], images.take(chosen)
+        return items.take(chosen), images.take(chosen)
 
-    def _found(self, items: Sequence[Item], images: ScannedImages) -> ResumedData:
-        placed = [
-            take_split(self._dataset, item, row, self._path)
-            for item, row in zip(items, self._rows.values(), strict=True)
-        ]
-        num_renamed = sum(item.name != name for item, name in zip(items, self._rows, strict=True))
-        dataset = dataclasses.replace(self._dataset, items=tuple(placed), split_note=f"from {self._path}")
+    def _found(self, items: Items, images: ScannedImages) -> ResumedData:
+        placed = take_splits(self._dataset, items, self._rows, self._path)
+        num_renamed = sum(one != other for one, other in zip(items.names, self._rows, strict=True))
+        dataset = dataclasses.replace(self._dataset, items=placed, split_note=f"from {self._path}")
         return ResumedData(dataset, images, num_renamed)

@@ -81,7 +81,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
         "reading": dataset.reading,
         "task": dataset.task,
         "num_images": len(items),
-        "fingerprint": dataset.fingerprint([image.sha256 for image in inspection.images]),
+        "fingerprint": dataset.fingerprint(inspection.images.digests),
         "classes": [
             {
                 "name": name,

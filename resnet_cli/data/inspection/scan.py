@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from resnet_cli.data.dataset import Item
+from resnet_cli.data.dataset import Item, Items
 from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.data.inspection.looks import Look, look
@@ -224,7 +224,8 @@ def leave_out_unreadable(
     if not errors:
         return items, images, errors
     good = np.flatnonzero(images.is_readable)
-    return [items[position] for position in good.tolist()], images.take(good), errors
+    kept = items.take(good) if isinstance(items, Items) else [items[position] for position in good.tolist()]
+    return kept, images.take(good), errors
 
 
 def raise_unreadable(errors: list[ImageError], num_images: int) -> None:
