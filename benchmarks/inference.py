@@ -25,6 +25,7 @@ from resnet_cli.engines.features import inference_batch_size
 from resnet_cli.model.model_file import Model
 from resnet_cli.system.device import Compute, choose_compute
 
+from . import processes
 from .peer_inference import PEERS, measure_peer
 from .processes import run
 from .setting import Setting, alone
@@ -39,6 +40,8 @@ MAX_GB = 1.5
 MAX_GROWTH = 1.1
 #: Number of photos with --quick, which only checks that everything runs.
 QUICK_PHOTOS = 128
+#: Number of photos that take about as long as starting the process.
+FEW_PHOTOS = 20
 
 
 def photos(assets: Path, count: int, folder: Path) -> Path:
@@ -126,18 +129,24 @@ def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, 
     yield Row(growth, peaks[1] / peaks[0], "x", at_most=MAX_GROWTH)
 
 
-def measure_onnx(model: Path, image: Path, scratch: Path) -> Row:
-    """Measures the seconds until an exported model has predicted one image, from the start of the process."""
-    env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
-    command = ("resnet-cli", "predict", str(image), "--model", str(model), "--quiet")
-    seconds = [run(*command, env=env)[0] for _ in range(5)]
-    return Row(
-        "one image with an .onnx file, whole process",
-        statistics.median(seconds),
-        "s",
-        at_most=1.5,
-        details=spread(seconds),
-    )
+def on_few(setting: Setting) -> Iterator[Row]:
+    """One photo and twenty, from the start of the process, with a run and with an exported file as the model."""
+    env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
+    model, few = setting.empty(), photos(setting.assets, FEW_PHOTOS, setting.empty())
+    data = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.photos
+    processes.finetune(data, "--weights", str(setting.weights), "--mode", "frozen", env=env, out=model)
+    run("resnet-cli", "export", str(model), "--quiet", env=env)
+    one = next(few.iterdir())
+    yield measure_process("one photo with a run folder", one, model, env, at_most=1.2)
+    yield measure_process(f"{FEW_PHOTOS} photos with a run folder", few, model, env, at_most=2.5)
+    yield measure_process("one photo with an .onnx file", one, model / "model.onnx", env, at_most=0.8)
+
+
+def measure_process(what: str, images: Path, model: Path, env: dict[str, str], *, at_most: float) -> Row:
+    """Measures the seconds of ``predict`` from the start of its process to its end; the first call is not counted."""
+    command = ("resnet-cli", "predict", str(images), "--model", str(model), "--quiet")
+    _, *seconds = [run(*command, env=env)[0] for _ in range(10)]
+    return Row(f"{what}, whole process", statistics.median(seconds), "s", at_most=at_most, details=spread(seconds))
 
 
 def on_cpu(setting: Setting) -> Iterator[Row]:
@@ -155,7 +164,8 @@ def rows(chosen: argparse.Namespace, setting: Setting) -> Iterator[Row]:
         counts = (100, 400) if chosen.quick else (FEW, MANY)
         yield from measure_memory(chosen.model or weights, setting.assets, scratch, counts)
     if chosen.onnx is not None:
-        yield measure_onnx(chosen.onnx, next(folder.iterdir()), scratch)
+        env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
+        yield measure_process("one photo with that file", next(folder.iterdir()), chosen.onnx, env, at_most=0.8)
     if chosen.peers:
         env = os.environ | {"RESNET_CLI_CACHE": str(scratch / "cache")}
         command = ("resnet-cli", "predict", str(folder), "--model", str(weights), "--csv", "--quiet")

@@ -1,4 +1,4 @@
-"""Compares resnet-cli with its peers: training with a frozen backbone, prediction, start-up.
+"""Compares resnet-cli with its peers: training with a frozen backbone, and start-up.
 
     RESNET_CLI_ASSETS=... python -m benchmarks.race [--peers-dir DIR] [--quick]
 
@@ -19,8 +19,6 @@ from pathlib import Path
 
 from resnet_cli.system.paths import cache_dir
 
-from . import peer_inference
-from .inference import photos
 from .peers import (
     IMAGE_SIZE,
     PEERS,
@@ -40,9 +38,10 @@ from .table import Row, show, spread
 
 EPOCHS = 10
 #: How many times as fast ours must be in training; the other peers have no target.
-TRAINING_BARS = {"ultralytics": 20, "fastai": 20}
-PREDICT_BAR, HELP_BAR = 3, 10
-NUM_PHOTOS = 1_000
+TRAINING_BARS = {"ultralytics": 30, "fastai": 30}
+HELP_BAR = 10
+#: Our precisions in training with a frozen backbone.
+TRAINING_PRECISIONS = ("fp32", "int8")
 QUICK_PHOTOS = 48
 
 
@@ -57,10 +56,7 @@ def on_whole_training(setting: Setting) -> Iterator[Row]:
 
 
 def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
-    """Wall time of each peer relative to ours, which runs before and after it."""
-    from resnet_cli.system.device import choose_compute
-
-    precision = choose_compute("cpu").precision
+    """Wall time of each peer in float32 relative to ours in each precision; ours run before and after it."""
     # The peers write caches beside the images.
     data = setting.few_photos(QUICK_PHOTOS) if setting.quick else setting.empty()
     if not setting.quick:
@@ -70,83 +66,47 @@ def race(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
         what = f"frozen, {EPOCHS} epochs: times as fast as {peer.package}"
         try:
             python = install(peer, venvs(setting))
-            before = train_ours(setting, data)
-            seen, epochs = train_peer(setting, peer, python, data, precision)
-            after = train_ours(setting, data)
+            before = {precision: train_ours(setting, data, precision) for precision in TRAINING_PRECISIONS}
+            seen, epochs = train_peer(setting, peer, python, data)
+            after = {precision: train_ours(setting, data, precision) for precision in TRAINING_PRECISIONS}
         except PeerError as error:
             yield Row(what, None, "x", details={"failed": str(error)})
             continue
-        ours = statistics.mean([before[0], after[0]])
-        details = {
-            "ours_s": ours,
-            "peer_s": seen.seconds,
-            "ours top-1 %": after[1],
-            "peer top-1 %": 100 * seen.top1,
-            "version": seen.version,
-            "epochs": epochs,
-            "images": sum(1 for _ in data.glob("*/*/*.jpg")),
-            "precision": precision,
-            "n": 1,
-        } | ({"but": peer.note} if peer.note else {})
-        # Start-up is most of the time that few images take.
-        bar = None if setting.quick else TRAINING_BARS.get(peer.package)
-        yield Row(what, seen.seconds / ours, "x", at_least=bar, details=details)
+        for precision in TRAINING_PRECISIONS:
+            ours = statistics.mean([before[precision][0], after[precision][0]])
+            details = {
+                "ours_s": ours,
+                "peer_s": seen.seconds,
+                "ours top-1 %": after[precision][1],
+                "peer top-1 %": 100 * seen.top1,
+                "version": seen.version,
+                "epochs": epochs,
+                "images": sum(1 for _ in data.glob("*/*/*.jpg")),
+                "n": 1,
+            } | ({"but": peer.note} if peer.note else {})
+            # Start-up is most of the time that few images take.
+            bar = None if setting.quick else TRAINING_BARS.get(peer.package)
+            yield Row(f"{what}, ours in {precision}", seen.seconds / ours, "x", at_least=bar, details=details)
 
 
-def train_ours(setting: Setting, data: Path) -> tuple[float, float]:
+def train_ours(setting: Setting, data: Path, precision: str) -> tuple[float, float]:
     """Wall seconds and validation top-1 in percent, nothing cached."""
-    flags = ("--mode", "frozen", "--epochs", str(EPOCHS), "--image-size", str(IMAGE_SIZE))
+    flags = ("--mode", "frozen", "--epochs", str(EPOCHS), "--image-size", str(IMAGE_SIZE), "--precision", precision)
     seconds, summary = setting.run(data, *flags)
     return seconds, 100 * summary["val_top1"]
 
 
-def train_peer(setting: Setting, peer: Peer, python: Path, data: Path, precision: str) -> tuple[PeerRun, str]:
+def train_peer(setting: Setting, peer: Peer, python: Path, data: Path) -> tuple[PeerRun, str]:
     """Trains all epochs; with --quick one and two, and extrapolates from their difference to ten."""
 
     def train(epochs: int) -> PeerRun:
-        return run_peer(peer, python, data, mode="frozen", epochs=epochs, precision=precision, scratch=setting.scratch)
+        return run_peer(peer, python, data, mode="frozen", epochs=epochs, precision="fp32", scratch=setting.scratch)
 
     if not setting.quick:
         return train(EPOCHS), str(EPOCHS)
     one, two = train(1), train(2)
     seconds = one.seconds + (EPOCHS - 1) * max(0.0, two.seconds - one.seconds)
     return dataclasses.replace(two, seconds=seconds), f"{EPOCHS}, scaled from runs of 1 and 2"
-
-
-def on_predict(setting: Setting) -> Iterator[Row]:
-    """Predictions for a thousand photos: wall time of each peer relative to ours."""
-    from resnet_cli.system.device import choose_compute
-
-    precision = choose_compute("cpu").precision
-    folder = photos(setting.assets, QUICK_PHOTOS if setting.quick else NUM_PHOTOS, setting.scratch / "photos")
-    num_images = sum(1 for _ in folder.iterdir())
-    env = os.environ | {"RESNET_CLI_CACHE": str(setting.empty())}
-    command = ("resnet-cli", "predict", str(folder), "--model", str(setting.weights), "--csv", "--quiet")
-    write_checkpoints(setting.weights, setting.scratch / "torch_home")
-    for peer in peer_inference.PEERS:
-        what = f"predict, {num_images:,} photos: times as fast as {peer.package}"
-        ours, theirs = [], []
-        try:
-            python = install(peer, venvs(setting))
-            for _ in range(1 if setting.quick else 3):
-                ours.append(run(*command, env=env)[0])
-                seconds, num = peer_inference.answer_all(peer, python, folder, precision, setting.scratch)
-                if num != num_images:
-                    raise PeerError(f"{num} of {num_images} photos predicted")
-                theirs.append(seconds)
-            version = version_of(peer, python)
-        except PeerError as error:
-            yield Row(what, None, "x", details={"failed": str(error)})
-            continue
-        ratios = [peer_s / our_s for peer_s, our_s in zip(theirs, ours, strict=True)]
-        details = {
-            "ours_s": statistics.median(ours),
-            "peer_s": statistics.median(theirs),
-            "version": version,
-            "precision": precision,
-        }
-        bar = None if setting.quick else PREDICT_BAR
-        yield Row(what, statistics.median(ratios), "x", at_least=bar, details=details | spread(ratios))
 
 
 def on_help(setting: Setting) -> Iterator[Row]:
@@ -189,7 +149,7 @@ def main() -> None:
     peers_dir = chosen.peers_dir.absolute()
     with alone(quick=chosen.quick) as found:
         setting = dataclasses.replace(found, peers_dir=peers_dir)
-        show(row for part in (on_help, on_predict, on_training, on_whole_training) for row in part(setting))
+        show(row for part in (on_help, on_training, on_whole_training) for row in part(setting))
 
 
 if __name__ == "__main__":

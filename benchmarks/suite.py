@@ -49,6 +49,7 @@ MEASUREMENTS = (
     Measurement("forward", "borrowed:on_forward"),
     Measurement("step", "training:on_steps"),
     Measurement("predict", "inference:on_cpu"),
+    Measurement("predict-few", "inference:on_few"),
     Measurement("precisions", "precisions:measure"),
     Measurement("answers", "precisions:measure_commands"),
     Measurement("export", "export:measure"),
@@ -69,7 +70,7 @@ MEASUREMENTS = (
     Measurement("gpu-training", "gpu:on_training", "gpu"),
     Measurement("gpu-inference", "gpu:on_inference", "gpu"),
     Measurement("peer-help", "race:on_help", "peers"),
-    Measurement("peer-predict", "race:on_predict", "peers"),
+    Measurement("peer-predict", "predict_race:on_predict", "peers"),
     Measurement("peer-training", "race:on_training", "peers"),
     Measurement("peer-whole", "race:on_whole_training", "peers", in_quick=False),
 )
