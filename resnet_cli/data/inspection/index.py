@@ -45,6 +45,8 @@ _PASSING = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+#: Paths of one query. Source: https://sqlite.org/limits.html, at most 999 parameters before version 3.32.
+_LOOKED_UP = 512
 #: Errors of a file or folder that cannot be written.
 _UNWRITABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
 #: Seconds without use after which an index of another version or decoder is deleted.
@@ -178,19 +180,16 @@ class Index:
                         "DELETE FROM pictures WHERE rowid <= (SELECT max(rowid) FROM pictures) - ?", (MAX_ROWS,)
                     )
 
-    def _rows(self, paths: list[bytes]) -> Iterator[tuple[Any, ...]]:
-        """All rows below the common folder of the paths: one range of the key, however many they are."""
-        if self._connection is None or not paths:
-            return iter(())
-        query = f"SELECT {', '.join(_COLUMNS)} FROM pictures"
-        if len(paths) == 1:
-            return self._connection.execute(f"{query} WHERE path = ?", paths)
-        try:
-            below = os.path.join(os.path.commonpath([min(paths), max(paths)]), b"")
-        except ValueError:  # On several drives.
-            return self._connection.execute(query)
-        after = below[:-1] + bytes([below[-1] + 1])
-        return self._connection.execute(f"{query} WHERE path >= ? AND path < ?", (below, after))
+    def _rows(self, paths: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
+        """The rows of the paths; those that only have their folder in common with them are not read."""
+        if self._connection is None:
+            return
+        for start in range(0, len(paths), _LOOKED_UP):
+            part = paths[start : start + _LOOKED_UP]
+            marks = ", ".join("?" * len(part))
+            yield from self._connection.execute(
+                f"SELECT {', '.join(_COLUMNS)} FROM pictures WHERE path IN ({marks})", part
+            )
 
     @contextlib.contextmanager
     def _read_only_at_least(self) -> Iterator[None]:
