@@ -20,6 +20,7 @@ from support.planted_faults import cut, one_bit_png, photo, write_folder
 from resnet_cli.config.data import DataConfig
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.dataset import Dataset, Item, Split
+from resnet_cli.data.inspection.compact import Groups, NearPairs
 from resnet_cli.data.inspection.findings import find_problems, to_report
 from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
@@ -271,7 +272,7 @@ def test_the_example_of_a_conflict_names_two_classes(clean: Path) -> None:
 def test_near_copies_are_not_looked_for_unless_asked(faulty: Path) -> None:
     dataset = read_folder(faulty)
     inspection = inspect_images(dataset, scan(dataset.items), near=False)
-    assert (inspection.near, inspection.near_by) == ((), "")
+    assert (list(inspection.near), inspection.near_by) == ([], "")
     assert all(leak.is_exact for leak in inspection.leaks)
 
 
@@ -427,7 +428,7 @@ def test_inspect_refuses_exactly_what_a_training_refuses(
     blocks = [tuple(sorted(at for at in block if at < len(items))) for block in copies]
     photos = ScannedImages.of(ScannedImage(bytes([n]), 1, 10, 10, "JPEG", "RGB") for n in range(len(items)))
     exact = tuple(tuple(block) for block in connected(block for block in blocks if len(block) > 1))
-    inspection = Inspection(Dataset("x", "x", ("a", "b", "c"), items), photos, exact, (), "")
+    inspection = Inspection(Dataset("x", "x", ("a", "b", "c"), items), photos, Groups.of(exact), NearPairs.of(()), "")
     try:
         split_for_training(inspection, val_fraction=VAL_FRACTION, seed=0)
     except DataError as error:

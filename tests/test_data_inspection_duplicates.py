@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from support import planted_faults
 
-from resnet_cli.data.inspection import duplicates
+from resnet_cli.data.inspection import duplicates, pair_search
 from resnet_cli.data.inspection.compact import NearPair
 from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES, find_near, find_near_by_features, signature
 from resnet_cli.images import decode
@@ -52,7 +52,7 @@ def table(images: Sequence[Image.Image]) -> np.ndarray:
     return np.frombuffer(joined, np.uint8).reshape(len(images), SIGNATURE_BYTES)
 
 
-def rows(pairs: list[NearPair]) -> set[tuple[int, int]]:
+def rows(pairs: Sequence[NearPair]) -> set[tuple[int, int]]:
     return {pair[:2] for pair in pairs}
 
 
@@ -159,8 +159,8 @@ def test_the_result_does_not_depend_on_the_block_size(block: int, monkeypatch: p
     signatures = table([*images, *(saved(image, 50) for image in images), *[plain(5, 5, 5)] * 3])
     features = np.random.default_rng(0).normal(size=(50, 8))
     expected = find_near(signatures), find_near_by_features(features)
-    for name in ("_BLOCK_ROWS", "_BLOCK_COLUMNS", "_BLOCK_PAIRS"):
-        monkeypatch.setattr(duplicates, name, block)
+    for module, name in ((pair_search, "_BLOCK_ROWS"), (pair_search, "_BLOCK_COLUMNS"), (duplicates, "_BLOCK_PAIRS")):
+        monkeypatch.setattr(module, name, block)
     for found, wanted in zip((find_near(signatures), find_near_by_features(features)), expected, strict=True):
         assert rows(found) == rows(wanted)
         assert [pair.score for pair in found] == pytest.approx([pair.score for pair in wanted], abs=1e-5)
@@ -168,7 +168,7 @@ def test_the_result_does_not_depend_on_the_block_size(block: int, monkeypatch: p
 
 def test_many_copies_of_one_image_stay_connected_at_a_bounded_cost() -> None:
     count = 300
-    pairs = find_near(table([photo(0)] * count)) + find_near(table([plain(7, 7, 7)] * count))
+    pairs = [*find_near(table([photo(0)] * count)), *find_near(table([plain(7, 7, 7)] * count))]
     assert len(pairs) <= 2 * 32 * count
     for found in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
         # Every copy but the last is paired with a later one, so all of them are connected.

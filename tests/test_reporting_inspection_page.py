@@ -14,7 +14,7 @@ from PIL import Image
 from support.html_page import Page, assert_self_contained
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
-from resnet_cli.data.inspection.compact import NearPair
+from resnet_cli.data.inspection.compact import NearPair, NearPairs
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.scan import scan, scan_image
@@ -105,7 +105,7 @@ def test_the_worst_findings_come_first() -> None:
 
 def test_near_duplicates_stand_side_by_side_with_their_score() -> None:
     inspection = inspect(pets([noise(0), noise(1), noise(2)]))
-    inspection = dataclasses.replace(inspection, near=(NearPair(0, 2, 0.9512),))
+    inspection = dataclasses.replace(inspection, near=NearPairs.of([NearPair(0, 2, 0.9512)]))
     page = Page(inspection_page(inspection))
     assert "Near duplicates 1" in page.text and "95.1 %" in page.text
     assert page.values("img", "alt").count("image0.png") == page.values("img", "alt").count("image2.png") == 1
@@ -203,7 +203,9 @@ def test_the_page_is_bounded_for_thousands_of_images_with_hundreds_of_duplicates
         found.append(images[file]._replace(sha256=sha256, signature=b""))
     classes = tuple(f"{'class ' * 30}{n}" for n in range(30))
     inspection = inspect_images(Dataset("large", "large", classes, tuple(items)), found, near=False)
-    inspection = dataclasses.replace(inspection, near=tuple(NearPair(n, n + 1, 0.9) for n in range(0, 2_000, 2)))
+    inspection = dataclasses.replace(
+        inspection, near=NearPairs.of([NearPair(n, n + 1, 0.9) for n in range(0, 2_000, 2)])
+    )
     assert len(inspection.exact) == 500
     text = inspection_page(inspection)
     page = Page(text)

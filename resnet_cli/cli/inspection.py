@@ -179,7 +179,7 @@ def _facts(inspection: Inspection) -> Table:
     for name, number in inspection.dataset.passed_over.items():
         table.add_row(PASSED_OVER_NAMES.get(name, name), f"{number:,}")
     by = f"by {inspection.near_by}" if inspection.near_by else "not searched"
-    table.add_row("exact copies", f"{sum(len(group) - 1 for group in inspection.exact):,}")
+    table.add_row("exact copies", f"{inspection.exact.num_extra:,}")
     table.add_row("pairs of near duplicates", f"{len(inspection.near):,} ({by})")
     return table
 

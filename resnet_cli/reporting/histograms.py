@@ -21,7 +21,7 @@ _SHARE_BARS = 20
 _MAX_TICKS = 9
 
 
-def side_histogram(sides_px: Sequence[int]) -> Chart:
+def side_histogram(sides_px: Sequence[int] | NDArray[Any]) -> Chart:
     """The shorter sides of images, on a logarithmic axis."""
     places = np.log2(sides_px)
     low, high = math.floor(places.min()), math.floor(places.max()) + 1
@@ -35,7 +35,7 @@ def side_histogram(sides_px: Sequence[int]) -> Chart:
     )
 
 
-def aspect_histogram(aspects: Sequence[float]) -> Chart:
+def aspect_histogram(aspects: Sequence[float] | NDArray[Any]) -> Chart:
     """Widths by heights, on a logarithmic axis with the square in the middle."""
     places = np.log2(aspects)
     reach = math.ceil(max(1.0, np.abs(places).max()))
@@ -51,10 +51,10 @@ def aspect_histogram(aspects: Sequence[float]) -> Chart:
     )
 
 
-def cut_histogram(shares: Sequence[float]) -> Chart:
+def cut_histogram(shares: Sequence[float] | NDArray[Any]) -> Chart:
     """The share of each image that a square center crop removes, in [0, 1]."""
     return histogram(
-        np.array(shares),
+        np.asarray(shares),
         title="Removed by a square center crop",
         span=(0, 1),
         num_bars=_SHARE_BARS,

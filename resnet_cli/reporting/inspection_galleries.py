@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.compact import Made, NearPairs
 from resnet_cli.data.inspection.index import ScannedImage
-from resnet_cli.data.inspection.inspect import KINDS, LONG_SHARE, Inspection, Leak
+from resnet_cli.data.inspection.inspect import LONG_SHARE, Inspection, Leak
 from resnet_cli.task import TaskName
 from resnet_cli.text import percent
 
@@ -126,15 +131,14 @@ def galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence
     ]
 
 
-def share_cut(width: int, height: int) -> float:
-    """Share of an image that a center square cuts away."""
-    return 1 - min(width, height) / max(width, height)
+def share_cut(sides: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Share of each image that a center square cuts away, float64 [n], from widths and heights [n x 2]."""
+    return np.asarray(1 - sides.min(axis=1) / sides.max(axis=1))
 
 
 def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: Sequence[Leak]) -> list[Gallery]:
     """Images that occur more than once."""
     items, label_text = inspection.dataset.items, inspection.dataset.label_text
-    scores = {(pair.first, pair.second): percent(pair.score) for pair in inspection.near}
 
     def card(leak: Leak, chip: Callable[[Item], str]) -> Card:
         lines = [Line(position, chip(items[position])) for position in leak.positions]
@@ -144,7 +148,7 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
         if leak.is_exact:
             images, badge = leak.positions[:1], f"{len(lines)} identical files"
         else:
-            images, badge = leak.positions, scores.get((leak.positions[0], leak.positions[1]), "alike")
+            images, badge = leak.positions, _score(inspection.near, leak)
         return Card(images, tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), badge)
 
     def gallery(code: str, title: str, about: str, found: Sequence[Leak], chip: Callable[[Item], str]) -> Gallery:
@@ -175,17 +179,25 @@ def _shared_galleries(inspection: Inspection, leaks: Sequence[Leak], conflicts: 
             "exact_duplicates",
             "Exact duplicates",
             "Several copies of the same file; each image is shown once.",
-            [Leak(group, True) for group in inspection.exact],
+            Made(len(inspection.exact), lambda index: Leak(inspection.exact[index], True)),
             place,
         ),
         gallery(
             "near_duplicates",
             "Near duplicates",
             f"Pairs that look the same: resaved, resized or slightly cropped images. The score is the {found_by}.",
-            [Leak((pair.first, pair.second), False) for pair in inspection.near],
+            Made(len(inspection.near), lambda index: Leak(inspection.near[index][:2], False)),
             place,
         ),
     ]
+
+
+def _score(near: NearPairs, pair: Leak) -> str:
+    """The similarity of two images; only ``alike`` if copies of them were compared."""
+    first, second = pair.positions
+    start, stop = np.searchsorted(near.first, [first, first + 1]).tolist()
+    found = np.flatnonzero(near.second[start:stop] == second)
+    return percent(near[start + int(found[0])].score) if len(found) else "alike"
 
 
 def _look_galleries(inspection: Inspection) -> list[Gallery]:
@@ -193,8 +205,9 @@ def _look_galleries(inspection: Inspection) -> list[Gallery]:
     images = inspection.images
     galleries = []
     for code, (title, about, chip, order) in _LOOKS.items():
-        found = sorted(inspection.looks[code], key=lambda position: order(images[position]))
-        cards = [Card((position,), (Line(position, chip(images[position])),)) for position in found[:MAX_LOOK_CARDS]]
+        found = inspection.looks[code]
+        worst = heapq.nsmallest(MAX_LOOK_CARDS, found, key=lambda position: order(images[position]))
+        cards = [Card((position,), (Line(position, chip(images[position])),)) for position in worst]
         galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
     return galleries
 
@@ -204,11 +217,15 @@ def _kind_galleries(inspection: Inspection) -> list[Gallery]:
     images = inspection.images
     galleries = []
     for code, (title, about, chip) in _KINDS.items():
-        found = [n for n, image in enumerate(images) if not image.error and KINDS[code](image)]
+        found = inspection.with_mode(code)
         cards = [Card((position,), (Line(position, chip(images[position])),)) for position in found[:MAX_CARDS]]
         galleries.append(Gallery(code, title, about, cards, len(found), is_wide=False))
-    cut = {n: share_cut(image.width, image.height) for n, image in enumerate(images) if not image.error}
-    long = sorted((n for n in cut if cut[n] > LONG_SHARE), key=lambda n: -cut[n])
-    cards = [Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),)) for position in long[:MAX_CARDS]]
+    cut = np.zeros(len(images))
+    cut[images.is_readable] = share_cut(inspection.sides)
+    long = np.argsort(-cut, kind="stable")[: np.count_nonzero(cut > LONG_SHARE)]
+    cards = [
+        Card((position,), (Line(position, f"{100 * cut[position]:.0f} % cut"),))
+        for position in long[:MAX_CARDS].tolist()
+    ]
     about = "A square center crop removes more than half of each image; the longest come first."
     return [*galleries, Gallery("long", "Long images", about, cards, len(long), is_wide=False)]

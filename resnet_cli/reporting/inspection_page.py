@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems
@@ -112,39 +113,40 @@ def _labels(inspection: Inspection) -> dict[str, Any] | None:
 
 
 def _histograms(inspection: Inspection) -> list[Chart]:
-    sides = [(image.width, image.height) for image in inspection.images if not image.error]
-    if not sides:
+    sides = inspection.sides
+    if not len(sides):
         return []
     return [
-        side_histogram([min(side) for side in sides]),
-        aspect_histogram([width / height for width, height in sides]),
-        cut_histogram([share_cut(width, height) for width, height in sides]),
+        side_histogram(sides.min(axis=1)),
+        aspect_histogram(sides[:, 0] / sides[:, 1]),
+        cut_histogram(share_cut(sides)),
     ]
 
 
 def _samples(inspection: Inspection, room: int) -> list[Sample]:
     """Images of the first classes, and without a label, at equal distances within each, at most ``room`` in all."""
-    by_label: dict[int, list[int]] = defaultdict(list)
-    for position, (item, image) in enumerate(zip(inspection.dataset.items, inspection.images, strict=True)):
-        for label in () if image.error else item.labels or (_NO_LABEL,):
-            by_label[label].append(position)
+    kinds, is_readable = inspection.kinds, inspection.images.is_readable
     names = dict(enumerate(inspection.dataset.classes[:MAX_SAMPLED_CLASSES]))
-    if by_label[_NO_LABEL] and len(names) < MAX_SAMPLED_CLASSES:
+    by_label = {}
+    for label in (*names, _NO_LABEL):
+        has_label = np.array([label in (one.labels or (_NO_LABEL,)) for one in kinds.examples], bool)
+        by_label[label] = np.flatnonzero(is_readable & has_label[kinds.of_image])
+    if len(by_label[_NO_LABEL]) and len(names) < MAX_SAMPLED_CLASSES:
         names[_NO_LABEL] = "no label"
     num_each = min(MAX_SAMPLES, room // max(1, len(names)))
     samples = []
     for label, name in names.items():
         found = by_label[label]
         taken = min(num_each, len(found))
-        samples.append(Sample(name, len(found), [found[n * len(found) // taken] for n in range(taken)]))
+        samples.append(Sample(name, len(found), [int(found[n * len(found) // taken]) for n in range(taken)]))
     return samples
 
 
 def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak]) -> list[dict[str, Any]]:
-    num_copies = sum(len(group) - 1 for group in inspection.exact)
+    num_copies = inspection.exact.num_extra
     near = f"{len(inspection.near):,} near pairs" if inspection.near_by else "near pairs not searched for"
     num_exact = sum(leak.is_exact for leak in leaks)
-    num_bytes = sum(image.num_bytes for image in inspection.images)
+    num_bytes = int(inspection.images.rows["num_bytes"].sum())
     return [
         {"name": "images", "value": len(inspection.images), "note": size(num_bytes)},
         {"name": "classes", "value": len(inspection.dataset.classes), "anchor": "classes"},

@@ -124,7 +124,7 @@ def _prepare_again(found: ResumedData) -> Prepared:
 
 
 def _checked(inspection: Inspection, num_skipped: int) -> str:
-    num_copies = sum(len(group) - 1 for group in inspection.exact)
+    num_copies = inspection.exact.num_extra
     facts = [
         f"{num_skipped:,} skipped" if num_skipped else "all readable",
         f"copies: {num_copies:,}" if num_copies else "",

@@ -18,9 +18,9 @@ Floats: TypeAlias = NDArray[np.float32]
 SIDE = 16
 #: Number of frequencies per side in a descriptor: a crop changes higher ones completely.
 _FREQUENCIES = 8
-_DESCRIPTOR_SIZE = _FREQUENCIES**2 - 1
+DESCRIPTOR_SIZE = _FREQUENCIES**2 - 1
 #: Basis: the image, its shift and stretch along x, its shift and stretch along y.
-_NUM_MOTIONS = 5
+NUM_MOTIONS = 5
 #: Shift in cells, stretch as a share, along x and y: twice what cropping 8 % from each side takes.
 _MOST = np.array([2, 0.25, 2, 0.25], np.float32)
 _ALIGNMENT_STEPS = 5
@@ -58,12 +58,12 @@ def describe(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     Source: Simard, LeCun, Denker, "Efficient Pattern Recognition Using a New Transformation Distance", NIPS 1992.
     """
     operators = _operators()
-    descriptors = np.empty((len(images), _DESCRIPTOR_SIZE), np.float32)
-    spaces = np.empty((len(images), _NUM_MOTIONS, _DESCRIPTOR_SIZE), np.float32)
+    descriptors = np.empty((len(images), DESCRIPTOR_SIZE), np.float32)
+    spaces = np.empty((len(images), NUM_MOTIONS, DESCRIPTOR_SIZE), np.float32)
     for start in range(0, len(images), _BLOCK):
         block = slice(start, start + _BLOCK)
         gray = images[block].reshape(-1, SIDE**2).astype(np.float32)
-        tangents = (gray @ operators).reshape(-1, _NUM_MOTIONS, _DESCRIPTOR_SIZE)
+        tangents = (gray @ operators).reshape(-1, NUM_MOTIONS, DESCRIPTOR_SIZE)
         descriptors[block] = unit(tangents[:, 0])
         # Cholesky instead of QR: three times faster, and exact enough.
         spaces[block] = np.linalg.solve(np.linalg.cholesky(_squares(tangents)), tangents)
@@ -96,10 +96,10 @@ def align(moved: Floats, fixed: Floats) -> Floats:
     IJCAI 1981.
     """
     target = _centred(fixed)[:, :, None]
-    motion = np.zeros((len(moved), _NUM_MOTIONS - 1), np.float32)
+    motion = np.zeros((len(moved), NUM_MOTIONS - 1), np.float32)
     for _ in range(_ALIGNMENT_STEPS):
         tangents = _motions(_move(moved, motion))
-        tangents = _centred(tangents.reshape(-1, SIDE, SIDE)).reshape(len(moved), _NUM_MOTIONS, -1)
+        tangents = _centred(tangents.reshape(-1, SIDE, SIDE)).reshape(len(moved), NUM_MOTIONS, -1)
         weights = np.linalg.solve(_squares(tangents) + np.diag(_COSTS), tangents @ target)[:, :, 0]
         # The first weight is the contrast, by which the others are scaled.
         step = weights[:, 1:] / np.maximum(weights[:, :1], 0.3)
@@ -124,7 +124,7 @@ def _operators() -> Floats:
     waves = np.cos(np.pi * frequency[:, None] * (np.arange(SIDE) + 0.5) / SIDE)
     waves[0] /= 2**0.5
     descriptors = waves @ _motions(cells) @ waves.T * np.hypot(frequency[:, None], frequency)
-    return _float32(descriptors.reshape(SIDE**2, _NUM_MOTIONS, -1)[:, :, 1:].reshape(SIDE**2, -1))
+    return _float32(descriptors.reshape(SIDE**2, NUM_MOTIONS, -1)[:, :, 1:].reshape(SIDE**2, -1))
 
 
 def _motions(images: Floats) -> Floats:
@@ -178,7 +178,7 @@ def _squares(tangents: Floats) -> Floats:
     """Products [n x 5 x 5] of tangents [n x 5 x d], invertible even where a motion changes nothing."""
     squares = tangents @ np.swapaxes(tangents, 1, 2)
     trace = np.trace(squares, axis1=1, axis2=2)[:, None, None]
-    return _float32(squares + np.eye(_NUM_MOTIONS) * (1e-5 * trace + 1e-3))
+    return _float32(squares + np.eye(NUM_MOTIONS) * (1e-5 * trace + 1e-3))
 
 
 def _float32(values: NDArray[np.floating]) -> Floats:

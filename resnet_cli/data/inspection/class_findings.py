@@ -36,7 +36,8 @@ def trainability(inspection: Inspection) -> Iterator[Finding]:
 def spellings(dataset: Dataset) -> Iterator[Finding]:
     """Classes whose names differ only in case, spaces, accents or the like."""
     counts = dataset.counts()
-    used = [split for split in SPLITS if dataset.split(split)]
+    sizes = dataset.sizes()
+    used = [split for split in SPLITS if sizes[split]]
     groups: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(dataset.classes):
         groups[plain_name(name)].append(label)
@@ -61,7 +62,8 @@ def spellings(dataset: Dataset) -> Iterator[Finding]:
 def class_mismatches(dataset: Dataset) -> Iterator[Finding]:
     """Classes that a split lacks."""
     counts = dataset.counts()
-    used = [split for split in SPLITS if dataset.split(split)]
+    sizes = dataset.sizes()
+    used = [split for split in SPLITS if sizes[split]]
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dataset.classes:
         alike[plain_name(name)].append(name)

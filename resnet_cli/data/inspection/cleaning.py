@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 from resnet_cli.data.dataset import Dataset, Item
@@ -60,7 +60,7 @@ def _faults(inspection: Inspection, *, transitive: bool) -> dict[int, str]:
         transitive: Whether images that are connected through others count as looking the same too.
     """
     items = inspection.dataset.items
-    why = {position: image.error for position, image in enumerate(inspection.images) if image.error}
+    why = dict(inspection.images.errors())
     for group in inspection.exact:
         if apart([items[position] for position in group], contradict):
             why |= dict.fromkeys(group, "the same image has different labels")
@@ -74,7 +74,7 @@ def _faults(inspection: Inspection, *, transitive: bool) -> dict[int, str]:
 
     for members in _source_groups(inspection, why):
         keep_strictest(members, lambda best: f"its group '{best.group}' is in {best.split} too")
-    pairs: Sequence[Sequence[int]] = [pair[:2] for pair in inspection.near]
+    pairs: Iterable[Sequence[int]] = (pair[:2] for pair in inspection.near)
     for pair in connected(pairs) if transitive else pairs:
         if both := _kept(inspection, pair, why):
             keep_strictest(both, lambda best: f"looks the same as {best.name}")
@@ -111,7 +111,7 @@ def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int
 
 def _kept(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
     """The images that are kept: each itself, or else one of its copies."""
-    copies = (inspection.copies.get(position, (position,)) for position in positions)
+    copies = map(inspection.copies, positions)
     return [left[0] for group in copies if (left := [at for at in group if at not in why])]
 
 

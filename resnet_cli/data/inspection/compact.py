@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import IO, Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.system.caches import scratch_dir
-
 Positions: TypeAlias = NDArray[np.integer[Any]]
 
-#: Bytes of a table that are kept in memory; a larger one is in a temporary file.
-MAX_IN_MEMORY = 24 * 2**20
-#: Rows that one read may pass over for each that is wanted: reading them is faster than another system call.
-_PASSED_OVER = 4
 #: Elements that are compared at once.
 _BLOCK = 65_536
 
@@ -70,6 +62,39 @@ class Compact(Sequence[T], Generic[T]):
         return f"{type(self).__name__}({shown}{', ...' if len(self) > 3 else ''})"
 
 
+class Made(Compact[T]):
+    """A sequence whose elements a function makes.
+
+    Args:
+        num: Number of elements.
+        make: Makes the element at an index.
+    """
+
+    def __init__(self, num: int, make: Callable[[int], T]) -> None:
+        self._num, self._make = num, make
+
+    def __len__(self) -> int:
+        return self._num
+
+    def at(self, index: int) -> T:
+        """The element at an index."""
+        return self._make(index)
+
+
+class Numbers(Compact[int]):
+    """Whole numbers in an array [n]."""
+
+    def __init__(self, array: Positions) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def at(self, index: int) -> int:
+        """One number."""
+        return int(self.array[index])
+
+
 class Groups(Compact[tuple[int, ...]]):
     """Groups of positions.
 
@@ -117,6 +142,13 @@ class Groups(Compact[tuple[int, ...]]):
         """The positions in one group."""
         return tuple(self.members[self.starts[index] : self.starts[index + 1]].tolist())
 
+    def pairs(self) -> NDArray[np.int32]:
+        """The first position of each group with each of the others, int32 [m x 2]."""
+        is_first = np.zeros(len(self.members), bool)
+        is_first[self.starts[:-1]] = True
+        first = np.repeat(self.members[self.starts[:-1]], np.diff(self.starts))
+        return np.stack([first, self.members], axis=1)[~is_first].astype(np.int32)
+
     @property
     def num_extra(self) -> int:
         """Number of positions without the first of each group."""
@@ -136,10 +168,15 @@ class NearPairs(Compact[NearPair]):
         first: One image of each pair, int [p].
         second: The other, int [p].
         score: The similarity, float [p].
+
+    Attributes:
+        first: int32 [p].
+        second: int32 [p].
+        score: float [p].
     """
 
     def __init__(self, first: Positions, second: Positions, score: NDArray[np.floating[Any]]) -> None:
-        self.first, self.second, self.score = first, second, score
+        self.first, self.second, self.score = first.astype(np.int32), second.astype(np.int32), score
 
     @classmethod
     def of(cls, pairs: Sequence[NearPair]) -> NearPairs:
@@ -150,13 +187,15 @@ class NearPairs(Compact[NearPair]):
         return cls(np.array(first, np.int32), np.array(second, np.int32), np.array(score, np.float64))
 
     @classmethod
-    def best(cls, first: Positions, second: Positions, score: NDArray[np.floating[Any]]) -> NearPairs:
-        """The pairs in order; one that occurs several times has its largest score."""
-        order = np.lexsort((-score, second, first))
+    def ranked(
+        cls, first: Positions, second: Positions, score: NDArray[np.floating[Any]], rank: NDArray[Any]
+    ) -> NearPairs:
+        """The pairs in order; of one that occurs several times, the occurrence with the lowest rank."""
+        order = np.lexsort((rank, second, first))
         first, second, score = first[order], second[order], score[order]
         is_new = np.ones(len(order), bool)
         is_new[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
-        return cls(first[is_new].astype(np.int32), second[is_new].astype(np.int32), score[is_new])
+        return cls(first[is_new], second[is_new], score[is_new])
 
     def __len__(self) -> int:
         return len(self.first)
@@ -167,71 +206,27 @@ class NearPairs(Compact[NearPair]):
 
     def ends(self) -> NDArray[np.int32]:
         """Both images of each pair, int32 [p x 2]."""
-        return np.stack([self.first, self.second], axis=1).astype(np.int32)
+        return np.stack([self.first, self.second], axis=1)
 
 
-class Rows:
-    """A table of numbers, in memory if it is small, else in a temporary file.
+def connected_with(num: int, first: Positions, second: Positions) -> NDArray[np.int32]:
+    """The smallest position that each of ``num`` positions is connected with, through others or itself, int32 [num].
 
     Args:
-        num: Number of rows.
-        width: Numbers per row.
-        dtype: Type of the numbers.
+        num: Number of positions.
+        first: One end of each connection, int [m].
+        second: The other end, int [m].
 
-    Raises:
-        DiskError: No temporary file can be written.
+    Source: Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", Journal of Algorithms 3(1), 1982.
     """
-
-    def __init__(self, num: int, width: int, dtype: Any = np.uint8) -> None:
-        self.shape, self.dtype = (num, width), np.dtype(dtype)
-        self._row_bytes = width * self.dtype.itemsize
-        self._array: NDArray[Any] | None = None
-        self._file: IO[bytes] | None = None
-        if num * self._row_bytes <= MAX_IN_MEMORY:
-            self._array = np.zeros(self.shape, self.dtype)
-        else:
-            self._file = tempfile.TemporaryFile(dir=scratch_dir())
-            weakref.finalize(self, self._file.close)
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> Rows:
-        """A table of values that are in memory already."""
-        table = cls(0, values.shape[1], values.dtype)
-        table.shape, table._array = values.shape, values
-        return table
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def write(self, start: int, values: NDArray[Any]) -> None:
-        """Writes consecutive rows."""
-        if self._array is not None:
-            self._array[start : start + len(values)] = values
-        elif self._file is not None:
-            self._file.seek(start * self._row_bytes)
-            self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
-
-    def __getitem__(self, rows: slice | Positions) -> NDArray[Any]:
-        """Some rows, as an array [m x width]; of a file, rows that are close together are read at once."""
-        if self._array is not None:
-            return self._array[rows]
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
-        wanted, places = np.unique(rows, return_inverse=True)
-        ends = np.flatnonzero(np.diff(wanted) > _PASSED_OVER) + 1
-        found = np.empty((len(wanted), self.shape[1]), self.dtype)
-        for first, last in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):
-            if first < last:
-                start, stop = int(wanted[first]), int(wanted[last - 1]) + 1
-                found[first:last] = self._read(start, stop)[wanted[first:last] - start]
-        return found[places.reshape(-1)]
-
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
-        assert self._file is not None
-        self._file.seek(start * self._row_bytes)
-        data = self._file.read((stop - start) * self._row_bytes)
-        # Rows at the end that nobody wrote are zeros, as everywhere else.
-        return np.frombuffer(data.ljust((stop - start) * self._row_bytes, b"\0"), self.dtype).reshape(-1, self.shape[1])
+    smallest = np.arange(num, dtype=np.int32)
+    while True:
+        one, other = smallest[first], smallest[second]
+        if (one == other).all():
+            return smallest
+        np.minimum.at(smallest, np.maximum(one, other), np.minimum(one, other))
+        while ((further := smallest[smallest]) != smallest).any():
+            smallest = further
 
 
 def _counted(sizes: Positions) -> Positions:

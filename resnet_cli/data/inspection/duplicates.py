@@ -10,22 +10,39 @@ Measured by ``benchmarks/duplicates.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli.data.inspection.alignment import SIDE, Floats, describe, explained, overlay, unit
-from resnet_cli.data.inspection.compact import NearPair
+from resnet_cli.data.inspection.alignment import (
+    DESCRIPTOR_SIZE,
+    NUM_MOTIONS,
+    SIDE,
+    Floats,
+    describe,
+    explained,
+    overlay,
+    unit,
+)
+from resnet_cli.data.inspection.compact import NearPairs
+from resnet_cli.data.inspection.neighborhoods import Rows
+from resnet_cli.data.inspection.pair_search import (
+    Pairs,
+    Report,
+    Vectors,
+    closest,
+    counter,
+    joined,
+    no_pairs,
+    search,
+    search_sets,
+)
+from resnet_cli.data.inspection.row_table import RowTable
 from resnet_cli.system.events import Progress
 
 Bytes: TypeAlias = NDArray[np.uint8]
-Rows: TypeAlias = NDArray[np.intp]
-#: Start and stop of a range of images -> their vectors [stop - start x d].
-Vectors: TypeAlias = Callable[[int, int], Floats]
-#: First images, second images, and the similarity of each pair.
-Pairs: TypeAlias = tuple[Rows, Rows, Floats]
 
 _COLOUR_SIDE = 4
 _GRAY_BYTES = SIDE**2
@@ -56,15 +73,19 @@ _MAX_FLAT_COLOUR = 4.0
 #: 480 of the second, where signatures find 99 and 98 %: features complement signatures and do not replace them.
 _MIN_FEATURES = 0.92
 
-#: Number of later images that an image is paired with at most, the closest: a thousand frames of one still scene stay
-#: connected and cost 32,000 pairs, not half a million. The coarse stage keeps more, so that images that are merely
-#: similar (skies, seas) do not displace a copy.
-_MAX_LATER = 32
+#: The coarse stage keeps more pairs of each image, so that images that are merely similar (skies, seas) do not displace
+#: a copy.
 _MAX_CANDIDATES = 128
-#: One block of the table of all pairs (8 MB), and the number of pairs compared at once (about 60 MB).
-_BLOCK_ROWS = 1024
-_BLOCK_COLUMNS = 2048
+#: Number of pairs compared at once (about 60 MB).
 _BLOCK_PAIRS = 4096
+
+
+class Table(Protocol):
+    """Rows that are read when they are needed: an array, or one in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Rows, /) -> NDArray[Any]: ...
 
 
 def signature(image: Image.Image) -> bytes:
@@ -81,11 +102,12 @@ def signature(image: Image.Image) -> bytes:
     return small.convert("L").tobytes() + small.reduce(SIDE // _COLOUR_SIDE).tobytes()
 
 
-def find_near(signatures: Bytes, *, on_progress: Progress | None = None) -> list[NearPair]:
+def find_near(signatures: Table, *, on_progress: Progress | None = None) -> NearPairs:
     """Finds pairs of images that look the same.
 
     Blank images are compared by color alone. An image with more than 32 later copies is paired with the closest 32,
-    which keeps all of them connected.
+    which keeps all of them connected. Of more than 65,536 images, only those are compared that are similar at first
+    sight, and an image is paired with fewer copies.
 
     Args:
         signatures: [n x SIGNATURE_BYTES], one row per image.
@@ -94,18 +116,36 @@ def find_near(signatures: Bytes, *, on_progress: Progress | None = None) -> list
     Returns:
         Each pair once, in the order of the rows.
     """
-    contrast = np.ptp(signatures[:, :_GRAY_BYTES], axis=1)
+    blocks = (signatures[start : start + _BLOCK_PAIRS] for start in range(0, len(signatures), _BLOCK_PAIRS))
+    contrast = np.concatenate([np.empty(0, np.uint8), *(np.ptp(block[:, :_GRAY_BYTES], axis=1) for block in blocks)])
     textured, flat = np.flatnonzero(contrast >= _MIN_TEXTURE), np.flatnonzero(contrast <= _MAX_FLAT)
-    report = _counter(on_progress, len(textured) + len(flat))
-    pairs: dict[tuple[int, int], NearPair] = {}
-    for rows, find in ((flat, _near_flat), (textured, _near_textured)):
-        first, second, score = find(signatures[rows], report)
-        for pair in _listed(rows[first], rows[second], score):
-            pairs[pair[:2]] = pair
-    return sorted(pairs.values())
+    report = counter(on_progress, len(textured) + len(flat))
+
+    def by_texture(rows: Rows) -> Floats:
+        return describe(_gray(signatures[textured[rows]]))[0]
+
+    def textured_among(rows: Rows, keep: int, report: Report) -> Pairs:
+        return _near_textured(lambda some: signatures[textured[rows[some]]], len(rows), keep, report)
+
+    def flat_among(rows: Rows, keep: int, report: Report) -> Pairs:
+        left, right = _left_colors(signatures[flat[rows]]), _right_colors(signatures[flat[rows]])
+        return _near_flat(left, right, keep, report)
+
+    first, second, score = search_sets(len(textured), by_texture, by_texture, textured_among, report)
+    found = [(textured[first], textured[second], score)]
+    first, second, score = search_sets(
+        len(flat),
+        lambda rows: _left_colors(signatures[flat[rows]]),
+        lambda rows: _right_colors(signatures[flat[rows]]),
+        flat_among,
+        report,
+    )
+    found.append((flat[first], flat[second], score))
+    # Of an image that was compared both ways, the texture gives the score.
+    return _listed(joined(found), rank=np.repeat([0, 1], [len(pairs[0]) for pairs in found]))
 
 
-def find_near_by_features(features: NDArray[np.floating], *, on_progress: Progress | None = None) -> list[NearPair]:
+def find_near_by_features(features: Table, *, on_progress: Progress | None = None) -> NearPairs:
     """Finds pairs of images with nearly the same features; complements :func:`find_near`.
 
     Args:
@@ -116,116 +156,78 @@ def find_near_by_features(features: NDArray[np.floating], *, on_progress: Progre
         Each pair once, in the order of the rows, at most 32 later images for each; the score is the cosine.
     """
 
-    def vectors(start: int, stop: int) -> Floats:
-        rows = features[start:stop].astype(np.float32)
-        rows[~np.isfinite(rows).all(axis=1)] = 0
-        return unit(rows)
+    def vectors(rows: slice | Rows) -> Floats:
+        taken = features[rows].astype(np.float32)
+        taken[~np.isfinite(taken).all(axis=1)] = 0
+        return unit(taken)
 
-    report = _counter(on_progress, len(features))
-    return sorted(_listed(*_search(len(features), vectors, vectors, _MIN_FEATURES, report=report)))
+    def among(rows: Rows, keep: int, report: Report) -> Pairs:
+        near: Vectors = vectors if len(rows) == len(features) else vectors(rows).__getitem__
+        return search(len(rows), near, near, _MIN_FEATURES, report=report, keep=keep)
+
+    pairs = search_sets(len(features), vectors, vectors, among, counter(on_progress, len(features)))
+    return _listed(pairs, rank=-pairs[2])
 
 
-def _listed(first: Rows, second: Rows, score: Floats) -> list[NearPair]:
+def _listed(pairs: Pairs, *, rank: NDArray[Any]) -> NearPairs:
+    first, second, score = pairs
     # Rounding may raise the cosine of two equal rows above 1.
-    columns = first.tolist(), second.tolist(), np.clip(score, 0, 1).tolist()
-    return [NearPair(*pair) for pair in zip(*columns, strict=True)]
+    return NearPairs.ranked(first, second, np.clip(score, 0, 1), rank)
 
 
-def _counter(on_progress: Progress | None, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        if on_progress:
-            on_progress(done, total)
-
-    return add
-
-
-def _search(
-    count: int,
-    left: Vectors,
-    right: Vectors,
-    threshold: float,
-    *,
-    report: Callable[[int], None],
-    keep: int = _MAX_LATER,
-) -> Pairs:
-    """Pairs i < j whose dot product of left[i] and right[j] reaches the threshold, the ``keep`` best of each i.
-
-    The table of all pairs is computed in blocks; BLAS uses every core for each.
-    """
-    found: list[Pairs] = [_no_pairs()]
-    for start in range(0, count, _BLOCK_ROWS):
-        rows = left(start, min(start + _BLOCK_ROWS, count))
-        blocks: list[Pairs] = [_no_pairs()]
-        for column in range(start, count, _BLOCK_COLUMNS):
-            products = rows @ right(column, min(column + _BLOCK_COLUMNS, count)).T
-            # Hits are rare: finding them in the flat table is far faster than nonzero() in two dimensions.
-            hits = np.flatnonzero(products >= threshold)
-            first, second = np.divmod(hits, products.shape[1])
-            first, second = first + start, second + column
-            later = second > first
-            blocks.append(_closest(first[later], second[later], products.ravel()[hits[later]], keep))
-        found.append(_closest(*_joined(blocks), keep))
-        report(len(rows))
-    return _joined(found)
-
-
-def _closest(first: Rows, second: Rows, score: Floats, keep: int) -> Pairs:
-    """Drops all but the best pairs of each first image."""
-    order = np.lexsort((second, -score, first))
-    by_first = first[order]
-    rank = np.arange(len(order)) - np.searchsorted(by_first, by_first)
-    best = order[rank < keep]
-    return first[best], second[best], score[best]
-
-
-def _no_pairs() -> Pairs:
-    return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32)
-
-
-def _joined(parts: list[Pairs]) -> Pairs:
-    first, second, score = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return first, second, score
-
-
-def _near_flat(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
+def _near_flat(left: Floats, right: Floats, keep: int, report: Report) -> Pairs:
     """Flat images of the same color."""
-    colours = signatures[:, _GRAY_BYTES:].astype(np.float32) - 128
-    colours /= np.float32(colours.shape[1] ** 0.5)
-    # |a - b|^2 <= t^2 as one product: [a, -|a|^2 / 2, 1] [b, 1, -|b|^2 / 2] >= -t^2 / 2.
-    half, one = (colours**2).sum(axis=1, keepdims=True) / -2, np.ones((len(colours), 1), np.float32)
-    left, right = np.hstack([colours, half, one]), np.hstack([colours, one, half])
-    first, second, product = _search(
-        len(colours), lambda a, b: left[a:b], lambda a, b: right[a:b], -(_MAX_FLAT_COLOUR**2) / 2, report=report
-    )
+    threshold = -(_MAX_FLAT_COLOUR**2) / 2
+    first, second, product = search(len(left), left.__getitem__, right.__getitem__, threshold, report=report, keep=keep)
     distance = np.sqrt(np.maximum(-2 * product, 0))
     return first, second, (1 - distance / 255).astype(np.float32)
 
 
-def _near_textured(signatures: Bytes, report: Callable[[int], None]) -> Pairs:
+def _left_colors(signatures: Bytes) -> Floats:
+    """|a - b|^2 <= t^2 as one product: [a, -|a|^2 / 2, 1] [b, 1, -|b|^2 / 2] >= -t^2 / 2; these are the first ones."""
+    colors, half, one = _colors(signatures)
+    return np.hstack([colors, half, one])
+
+
+def _right_colors(signatures: Bytes) -> Floats:
+    colors, half, one = _colors(signatures)
+    return np.hstack([colors, one, half])
+
+
+def _colors(signatures: Bytes) -> tuple[Floats, Floats, Floats]:
+    colors = signatures[:, _GRAY_BYTES:].astype(np.float32) - 128
+    colors /= np.float32(colors.shape[1] ** 0.5)
+    return colors, (colors**2).sum(axis=1, keepdims=True) / -2, np.ones((len(colors), 1), np.float32)
+
+
+def _near_textured(signatures: Callable[[slice | Rows], Bytes], count: int, keep: int, report: Report) -> Pairs:
     """Images with texture, which can be aligned."""
-    descriptors, spaces = describe(_gray(signatures))
+    descriptors = np.empty((count, DESCRIPTOR_SIZE), np.float32)
+    # In a temporary file if there are many.
+    spaces = RowTable(count, NUM_MOTIONS * DESCRIPTOR_SIZE, np.float32)
+    for start in range(0, count, _BLOCK_PAIRS):
+        part = slice(start, start + _BLOCK_PAIRS)
+        descriptors[part], described = describe(_gray(signatures(part)))
+        spaces.write(start, described.reshape(len(described), -1))
 
-    def vectors(start: int, stop: int) -> Floats:
-        return descriptors[start:stop]
+    def motions(rows: Rows) -> Floats:
+        return spaces[rows].reshape(len(rows), -1, descriptors.shape[1])
 
-    candidates = _search(len(descriptors), vectors, vectors, _MIN_SIMILARITY, report=report, keep=_MAX_CANDIDATES)
-    likely: list[Pairs] = [_no_pairs()]
+    held = descriptors.__getitem__
+    candidates = search(count, held, held, _MIN_SIMILARITY, report=report, keep=_MAX_CANDIDATES)
+    likely: list[Pairs] = [no_pairs()]
     for one, other in _blocks(candidates):
-        score = np.maximum(explained(spaces[one], descriptors[other]), explained(spaces[other], descriptors[one]))
+        score = np.maximum(explained(motions(one), descriptors[other]), explained(motions(other), descriptors[one]))
         good = score >= _MIN_EXPLAINED
         likely.append((one[good], other[good], score[good]))
-    found: list[Pairs] = [_no_pairs()]
-    for one, other in _blocks(_closest(*_joined(likely), _MAX_LATER)):
+    found: list[Pairs] = [no_pairs()]
+    for one, other in _blocks(closest(*joined(likely), keep)):
         # The whole image explains its crop, and not the other way round: it is the one to move.
-        turn = explained(spaces[other], descriptors[one]) > explained(spaces[one], descriptors[other])
+        turn = explained(motions(other), descriptors[one]) > explained(motions(one), descriptors[other])
         moved, fixed = np.where(turn, other, one), np.where(turn, one, other)
-        same, score = _compare(signatures[moved], signatures[fixed])
+        same, score = _compare(signatures(moved), signatures(fixed))
         found.append((one[same], other[same], score[same]))
-    return _joined(found)
+    return joined(found)
 
 
 def _blocks(pairs: Pairs) -> Iterator[tuple[Rows, Rows]]:

@@ -99,7 +99,7 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
         "passed_over": dict(dataset.passed_over),
         "unreadable": [{"path": item.name, "reason": reason} for item, reason in inspection.unreadable],
         "looks": {name: [items[at].name for at in positions] for name, positions in inspection.looks.items()},
-        "modes": {name: [item.name for item in inspection.with_mode(name)] for name in KINDS},
+        "modes": {name: [items[at].name for at in inspection.with_mode(name)] for name in KINDS},
         "exact_duplicates": [[items[position].name for position in group] for group in inspection.exact],
         "near_duplicates": [
             {"paths": [items[pair.first].name, items[pair.second].name], "score": round(pair.score, 4)}
@@ -182,7 +182,7 @@ def _separated_groups(inspection: Inspection) -> Iterator[Finding]:
 
 def _copies(inspection: Inspection) -> Iterator[Finding]:
     items = inspection.dataset.items
-    num_copies = sum(len(group) - 1 for group in inspection.exact)
+    num_copies = inspection.exact.num_extra
     if num_copies:
         yield Finding(
             "exact_duplicates",

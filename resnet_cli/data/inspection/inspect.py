@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,25 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Split
-from resnet_cli.data.inspection.compact import NearPair
+from resnet_cli.data.inspection.compact import Groups, Made, NearPairs, Numbers, Positions, connected_with
 from resnet_cli.data.inspection.duplicates import find_near, find_near_by_features
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.kinds import Kinds, count_labels
 from resnet_cli.data.inspection.label_sets import LabelSets, contradict
 from resnet_cli.data.inspection.looks import find_looks
 from resnet_cli.data.inspection.scanned import ScannedImages
-from resnet_cli.data.splits import connected
 from resnet_cli.system.events import Progress
 
 #: Share that a center square cuts away, above which an image counts as long.
 LONG_SHARE = 0.5
 
-#: Properties of files that decoding changes: name -> test of a record.
-KINDS: dict[str, Callable[[ScannedImage], bool]] = {
-    "rotated": lambda image: image.orientation != 1,
-    "gray": lambda image: image.mode in {"1", "L", "LA", "La"} or image.mode.startswith("I"),
-    "transparent": lambda image: image.transparent,
-    "sixteen_bit": lambda image: image.mode.startswith("I") or image.mode.endswith(";16"),
-    "cmyk": lambda image: image.mode == "CMYK",
+#: Properties of files that decoding changes: name -> whether each image has it.
+KINDS: dict[str, Callable[[ScannedImages], NDArray[np.bool_]]] = {
+    "rotated": lambda images: images.rows["orientation"] != 1,
+    "gray": lambda images: images.has_mode(lambda mode: mode in {"1", "L", "LA", "La"} or mode.startswith("I")),
+    "transparent": lambda images: images.rows["transparent"],
+    "sixteen_bit": lambda images: images.has_mode(lambda mode: mode.startswith("I") or mode.endswith(";16")),
+    "cmyk": lambda images: images.has_mode(lambda mode: mode == "CMYK"),
 }
 
 
@@ -62,10 +61,10 @@ class WideImages(NamedTuple):
     bit_depth: int = 0
 
     @classmethod
-    def among(cls, images: Sequence[ScannedImage]) -> WideImages:
+    def among(cls, images: ScannedImages) -> WideImages:
         """Those among scanned images."""
-        depths = [image.bit_depth for image in images if image.bit_depth]
-        return cls(len(depths), max(depths, default=0))
+        depths = images.rows["bit_depth"]
+        return cls(int(np.count_nonzero(depths)), int(depths.max(initial=0)))
 
 
 NO_WIDE_IMAGES = WideImages()
@@ -97,30 +96,28 @@ class Inspection:
 
     dataset: Dataset
     images: ScannedImages
-    exact: tuple[tuple[int, ...], ...]
-    near: tuple[NearPair, ...]
+    exact: Groups
+    near: NearPairs
     near_by: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "images", ScannedImages.of(self.images))
-
     @property
-    def unreadable(self) -> list[tuple[Item, str]]:
+    def unreadable(self) -> Sequence[tuple[Item, str]]:
         """The images that cannot be read, each with the reason."""
-        return [(self.dataset.items[position], reason) for position, reason in self.images.errors()]
+        bad, items = np.flatnonzero(~self.images.is_readable), self.dataset.items
+        return Made(len(bad), lambda index: (items[int(bad[index])], self.images.error(int(bad[index]))))
 
     @functools.cached_property
     def wide(self) -> WideImages:
         """The 16-bit images."""
         return WideImages.among(self.images)
 
-    @property
-    def leaks(self) -> list[Leak]:
+    @functools.cached_property
+    def leaks(self) -> Sequence[Leak]:
         """Images that occur in several splits."""
         return self._shared(lambda one, other: one.split != other.split)
 
-    @property
-    def label_conflicts(self) -> list[Leak]:
+    @functools.cached_property
+    def label_conflicts(self) -> Sequence[Leak]:
         """Images whose copies have different labels."""
         return self._shared(contradict)
 
@@ -130,96 +127,107 @@ class Inspection:
         return LabelSets.of(self.dataset)
 
     @functools.cached_property
-    def looks(self) -> dict[str, list[int]]:
+    def looks(self) -> dict[str, Numbers]:
         """``tiny``, ``flat``, ``dark``, ``bright``, ``blurred`` -> positions of the images that look so."""
         return find_looks(self.images)
 
-    @property
-    def together(self) -> list[tuple[int, ...]]:
-        """Positions of images that belong in one split: exact copies, and pairs that look the same."""
-        return [*self.exact, *((pair.first, pair.second) for pair in self.near)]
-
-    @property
-    def films(self) -> set[int]:
+    @functools.cached_property
+    def films(self) -> frozenset[int]:
         """Labels of classes whose training images are all connected by similarity, like the frames of a film."""
-        items, in_train = self.dataset.items, self.dataset.counts()["train"]
-        found: set[int] = set()
-        for block in connected(self.together):
-            counted = Counter(label for at in block if items[at].split == "train" for label in items[at].labels)
-            found |= {label for label, count in counted.items() if count == in_train[label]}
-        return found
+        ends = np.concatenate([self.exact.pairs(), self.near.ends()])
+        if not len(ends):
+            return frozenset()
+        tied = np.unique(ends)
+        block = connected_with(len(self.images), ends[:, 0], ends[:, 1])[tied]
+        in_train = self.dataset.counts()["train"]
+        counted = count_labels(self.kinds, block, tied)
+        return frozenset(label for (_, label), count in counted.items() if count == in_train[label])
+
+    @functools.cached_property
+    def kinds(self) -> Kinds:
+        """Which images have equal splits and labels."""
+        return Kinds.of(self.dataset)
 
     def separated_groups(self) -> dict[str, list[Split]]:
         """Groups that occur in several splits."""
         splits: dict[str, set[Split]] = defaultdict(set)
-        for item in self.dataset.items:
-            if item.group:
-                splits[item.group].add(item.split)
+        for position in np.flatnonzero(self.kinds.is_grouped).tolist():
+            item = self.dataset.items[position]
+            splits[item.group].add(item.split)
         return {
             group: [split for split in SPLITS if split in found] for group, found in splits.items() if len(found) > 1
         }
 
-    def with_mode(self, name: str) -> list[Item]:
-        """The images with a property that decoding changes.
+    def with_mode(self, name: str) -> Numbers:
+        """Positions of the images with a property that decoding changes.
 
         Args:
             name: ``rotated``, ``gray``, ``transparent``, ``sixteen_bit`` or ``cmyk``.
         """
-        test = KINDS[name]
-        pairs = zip(self.dataset.items, self.images, strict=True)
-        return [item for item, image in pairs if not image.error and test(image)]
+        return Numbers(np.flatnonzero(self.images.is_readable & KINDS[name](self.images)))
+
+    @functools.cached_property
+    def sides(self) -> NDArray[np.int32]:
+        """Width and height of each readable image in pixels, int32 [m x 2]."""
+        rows = self.images.rows[["width", "height"]][self.images.is_readable]
+        return np.stack([rows["width"], rows["height"]], axis=1)
 
     def sizes(self) -> dict[str, Any]:
         """Minimum, median and maximum of sides (pixels) and aspect ratios, and the share lost in a center square."""
-        sides = [(image.width, image.height) for image in self.images if not image.error]
-        if not sides:
+        if not len(self.sides):
             return {}
-        shorter = [min(side) for side in sides]
-        cut = [1 - min(side) / max(side) for side in sides]
+        shorter, longer = self.sides.min(axis=1), self.sides.max(axis=1)
+        cut = 1 - shorter / longer
         return {
             "shorter_side_px": _spread(shorter),
-            "longer_side_px": _spread([max(side) for side in sides]),
-            "aspect": _spread([width / height for width, height in sides]),
+            "longer_side_px": _spread(longer),
+            "aspect": _spread(self.sides[:, 0] / self.sides[:, 1]),
             "cut_by_centre_square": {
-                "median": round(statistics.median(cut), 4),
-                "max": round(max(cut), 4),
-                "num_over_half": sum(share > LONG_SHARE for share in cut),
+                "median": round(_median(cut), 4),
+                "max": round(cut.max().item(), 4),
+                "num_over_half": int(np.count_nonzero(cut > LONG_SHARE)),
             },
         }
 
     def num_bytes(self) -> dict[Split, list[int]]:
         """Split -> number of bytes of each class; an image with several labels counts for each of them."""
         counted: Counter[tuple[Split, int]] = Counter()
-        for item, image in zip(self.dataset.items, self.images, strict=True):
+        for item, num in zip(self.kinds.examples, self._bytes_of_kinds, strict=True):
             for label in item.labels:
-                counted[item.split, label] += image.num_bytes
+                counted[item.split, label] += num
         return {split: [counted[split, label] for label in range(len(self.dataset.classes))] for split in SPLITS}
 
     def totals(self) -> dict[Split, tuple[int, int]]:
         """Split -> number of images and of bytes; an image with several labels counts once."""
         num_bytes: Counter[Split] = Counter()
-        for item, image in zip(self.dataset.items, self.images, strict=True):
-            num_bytes[item.split] += image.num_bytes
+        for item, num in zip(self.kinds.examples, self._bytes_of_kinds, strict=True):
+            num_bytes[item.split] += num
         return {split: (num, num_bytes[split]) for split, num in self.dataset.sizes().items()}
 
     @functools.cached_property
-    def copies(self) -> dict[int, tuple[int, ...]]:
-        """Position of each image that has exact copies -> the positions of all of them."""
-        return {position: group for group in self.exact for position in group}
+    def _bytes_of_kinds(self) -> list[int]:
+        return self.kinds.sums(self.images.rows["num_bytes"])
 
-    def _shared(self, differ: Callable[[Item, Item], bool]) -> list[Leak]:
-        items = self.dataset.items
-        found = [Leak(group, True) for group in self.exact if apart([items[at] for at in group], differ)]
-        for pair in self.near:
-            # A pair represents all copies of its two images.
-            differing = [
-                (first, second)
-                for first in self.copies.get(pair.first, (pair.first,))
-                for second in self.copies.get(pair.second, (pair.second,))
-                if differ(items[first], items[second])
-            ]
-            found += [Leak(both, False) for both in differing[:1]]
-        return found
+    @functools.cached_property
+    def _group_of(self) -> NDArray[np.int32]:
+        return self.exact.group_of(len(self.images))
+
+    def copies(self, position: int) -> tuple[int, ...]:
+        """The positions of all exact copies of an image, its own among them."""
+        group = int(self._group_of[position])
+        return (position,) if group < 0 else self.exact.at(group)
+
+    def _shared(self, differ: Callable[[Item, Item], bool]) -> Sequence[Leak]:
+        groups = np.array(self.kinds.groups_apart(self.exact, differ), np.int32)
+        # A pair represents all copies of its two images.
+        pairs = np.array([*self.kinds.pairs_apart(self.near, self.exact, differ)], np.int32).reshape(-1, 2)
+
+        def leak(index: int) -> Leak:
+            if index < len(groups):
+                return Leak(self.exact.at(int(groups[index])), True)
+            return Leak(tuple(pairs[index - len(groups)].tolist()), False)
+
+        return Made(len(groups) + len(pairs), leak)
 
 
 def apart(items: Sequence[Item], differ: Callable[[Item, Item], bool]) -> tuple[Item, Item] | None:
@@ -256,23 +264,49 @@ def inspect_images(
     is_different[exact.members] = False
     is_different[exact.members[exact.starts[:-1]]] = True
     different = np.flatnonzero(is_different)
-    scores: dict[tuple[int, int], float] = {}
+    found = [NearPairs.of(())]
     if near and len(different):
-        found = find_near(images.signatures(different), on_progress=on_progress)
+        found.append(find_near(_Signatures(images, different), on_progress=on_progress))
         if features is not None:
-            found += find_near_by_features(features[different], on_progress=on_progress)
-        for first, second, score in found:
-            pair = int(different[first]), int(different[second])
-            scores[pair] = max(score, scores.get(pair, 0.0))
+            found.append(find_near_by_features(features[different], on_progress=on_progress))
+    first, second = (different[np.concatenate([getattr(pairs, end) for pairs in found])] for end in ("first", "second"))
+    score = np.concatenate([pairs.score for pairs in found])
     return Inspection(
         dataset=dataset,
         images=images,
-        exact=tuple(exact),
-        near=tuple(NearPair(first, second, score) for (first, second), score in sorted(scores.items())),
+        exact=exact,
+        near=NearPairs.ranked(first, second, score, -score),
         near_by="" if not near else "look" if features is None else "look and features",
     )
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    low, middle, high = min(values), statistics.median(values), max(values)
+class _Signatures:
+    """The signatures of some images, by their place among them.
+
+    Args:
+        images: The records of all images.
+        positions: The positions of the images, int [m].
+    """
+
+    def __init__(self, images: ScannedImages, positions: NDArray[np.intp]) -> None:
+        self._images, self._positions = images, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, places: slice | Positions) -> NDArray[np.uint8]:
+        return self._images.signatures(self._positions[places])
+
+
+def _spread(values: NDArray[Any]) -> dict[str, float]:
+    low, middle, high = values.min().item(), _median(values), values.max().item()
     return {"min": round(low, 4), "median": round(middle, 4), "max": round(high, 4)}
+
+
+def _median(values: NDArray[Any]) -> float:
+    """The middle value, a whole number of whole numbers; the mean of both if there are two."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return np.partition(values, middle)[middle].item()  # type: ignore[no-any-return]
+    low, high = np.partition(values, [middle - 1, middle])[middle - 1 : middle + 1].tolist()
+    return (low + high) / 2  # type: ignore[no-any-return]

@@ -7,18 +7,17 @@ which is reported, and on CIFAR-10, where one dark image is. ``benchmarks/looks.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.inspection.alignment import SIDE
-
-if TYPE_CHECKING:
-    from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.compact import Numbers
+from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.scanned import ScannedImages
 
 #: Names of the looks, in the order in which they are reported.
 LOOKS = ("tiny", "flat", "dark", "bright", "blurred")
@@ -144,27 +143,26 @@ def _level(counted: Iterable[tuple[int, int]], outliers: float) -> int:
     return 0
 
 
-def find_looks(images: Sequence[ScannedImage]) -> dict[str, list[int]]:
+def find_looks(images: Iterable[ScannedImage]) -> dict[str, Numbers]:
     """Look -> positions of the images that have it; an image has at most one.
 
     Args:
         images: Records of all images of a set; unreadable ones have no look.
     """
-    sides = {position: min(image.width, image.height) for position, image in enumerate(images) if not image.error}
-    sharp = [image.sharpness for image in images if image.sharpness]
-    tiny = min(TINY_PX, TINY_SHARE * statistics.median(sides.values())) if sides else 0
-    blurred = min(BLURRED_SHARPNESS, BLURRED_SHARE * statistics.median(sharp)) if sharp else 0
-    found: dict[str, list[int]] = {name: [] for name in LOOKS}
-    for position, side in sides.items():
-        image = images[position]
-        if image.contrast < FLAT_CONTRAST:
-            found["flat"].append(position)
-        elif side < tiny:
-            found["tiny"].append(position)
-        elif image.lightest < DARK_LEVEL:
-            found["dark"].append(position)
-        elif image.darkest > BRIGHT_LEVEL:
-            found["bright"].append(position)
-        elif 0 < image.sharpness < blurred:
-            found["blurred"].append(position)
-    return found
+    scanned = ScannedImages.of(images)
+    rows, left = scanned.rows, scanned.is_readable
+    sides, sharp = np.minimum(rows["width"], rows["height"]), rows["sharpness"]
+    tiny = min(TINY_PX, TINY_SHARE * float(np.median(sides[left]))) if left.any() else 0
+    blurred = min(BLURRED_SHARPNESS, BLURRED_SHARE * float(np.median(sharp[sharp != 0]))) if sharp.any() else 0
+    has_look = {
+        "flat": rows["contrast"] < FLAT_CONTRAST,
+        "tiny": sides < tiny,
+        "dark": rows["lightest"] < DARK_LEVEL,
+        "bright": rows["darkest"] > BRIGHT_LEVEL,
+        "blurred": (sharp > 0) & (sharp < blurred),
+    }
+    found = {}
+    for name, has in has_look.items():
+        found[name] = Numbers(np.flatnonzero(left & has).astype(np.int32))
+        left &= ~has
+    return {name: found[name] for name in LOOKS}

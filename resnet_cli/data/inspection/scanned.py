@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.inspection.alignment import SIDE
-from resnet_cli.data.inspection.compact import Compact, Groups, Positions, Rows
+from resnet_cli.data.inspection.compact import Compact, Groups, Positions
 from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES
 from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.row_table import RowTable
 
 #: Records that are made at once when all of them are visited.
 _BLOCK = 1024
@@ -61,7 +62,7 @@ class ScannedImages(Compact[ScannedImage]):
         # Number of each text, and the texts in the order of their numbers: tables that parts of the images share.
         self._numbers: dict[str, dict[str, int]] = {name: {"": 0} for name in _TEXTS}
         self._texts: dict[str, list[str]] = {name: [""] for name in _TEXTS}
-        self._signatures = Rows(num, SIGNATURE_BYTES) if signatures else None
+        self._signatures = RowTable(num, SIGNATURE_BYTES) if signatures else None
         self._signature_rows: Positions | None = None
 
     @classmethod
@@ -216,10 +217,14 @@ class ScannedImages(Compact[ScannedImage]):
         """Whether each image can be read, bool [n]."""
         return np.asarray(self.rows["error"] == 0)
 
+    def error(self, position: int) -> str:
+        """Why an image cannot be read; empty if it can."""
+        return self._texts["error"][int(self.rows["error"][position])]
+
     def errors(self) -> Iterator[tuple[int, str]]:
         """The position of each image that cannot be read, and the reason."""
         for position in np.flatnonzero(~self.is_readable).tolist():
-            yield position, self._texts["error"][self.rows["error"][position]]
+            yield position, self.error(position)
 
     def has_mode(self, test: Any) -> NDArray[np.bool_]:
         """Whether Pillow's mode of each image passes a test, bool [n]."""

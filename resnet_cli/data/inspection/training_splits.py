@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import Dataset
+from resnet_cli.data.inspection.compact import Groups, NearPairs
 from resnet_cli.data.inspection.inspect import Finding, Inspection
 from resnet_cli.data.splits import complete_splits
 from resnet_cli.data.trainable import refuse_untrainable
@@ -13,6 +19,8 @@ from resnet_cli.errors import DataError
 
 #: The default of ``finetune``, whose config `inspect` does not load.
 VAL_FRACTION = 0.1
+#: Pairs that are listed at once.
+_BLOCK = 4096
 
 
 def split_for_training(inspection: Inspection, *, val_fraction: float, seed: int) -> tuple[Dataset, list[Finding]]:
@@ -29,20 +37,25 @@ def split_for_training(inspection: Inspection, *, val_fraction: float, seed: int
     Raises:
         DataError: The data cannot be trained on.
     """
-    films = inspection.films
-    near = [pair[:2] for pair in inspection.near]
+    near = inspection.near.ends()
+    of_film = np.array([not inspection.films.isdisjoint(one.labels) for one in inspection.kinds.examples], bool)
+    is_frame = of_film[inspection.kinds.of_image[near]].any(axis=1)
     # Frames of one video cannot stay together, since some must be in the validation split; other near-duplicates do.
-    for pairs in (near, [pair for pair in near if films.isdisjoint(_labels(inspection, pair))], []):
+    for pairs, others in ((near, near[:0]), (near[~is_frame], near[is_frame]), (near[:0], near)):
+        together = itertools.chain(inspection.exact, _in_blocks(pairs))
         try:
-            dataset = complete_splits(
-                inspection.dataset, val_fraction=val_fraction, seed=seed, together=[*inspection.exact, *pairs]
-            )
+            dataset = complete_splits(inspection.dataset, val_fraction=val_fraction, seed=seed, together=together)
         except DataError:
-            if not pairs:
+            if not len(pairs):
                 raise
         else:
-            return dataset, _separated(inspection, set(near).difference(pairs))
+            return dataset, _separated(inspection, others)
     raise AssertionError
+
+
+def _in_blocks(pairs: NDArray[np.int32]) -> Iterator[list[int]]:
+    for start in range(0, len(pairs), _BLOCK):
+        yield from pairs[start : start + _BLOCK].tolist()
 
 
 def check_training(inspection: Inspection) -> list[Finding]:
@@ -51,18 +64,20 @@ def check_training(inspection: Inspection) -> list[Finding]:
     Raises:
         DataError: The data cannot be trained on.
     """
-    left = [position for position, image in enumerate(inspection.images) if not image.error]
-    if not left:
+    images, items = inspection.images, inspection.dataset.items
+    left = np.flatnonzero(images.is_readable)
+    if not len(left):
         # The finding about unreadable images says why.
         return []
-    if len(left) < len(inspection.images):
-        new = {old: position for position, old in enumerate(left)}
+    if len(left) < len(images):
+        new = np.cumsum(images.is_readable, dtype=np.int32) - 1
+        exact, near = inspection.exact, inspection.near
         inspection = dataclasses.replace(
             inspection,
-            dataset=dataclasses.replace(inspection.dataset, items=tuple(inspection.dataset.items[at] for at in left)),
-            images=inspection.images.take(left),
-            exact=tuple(tuple(new[at] for at in group) for group in inspection.exact),
-            near=tuple(pair._replace(first=new[pair.first], second=new[pair.second]) for pair in inspection.near),
+            dataset=dataclasses.replace(inspection.dataset, items=tuple(items[at] for at in left.tolist())),
+            images=images.take(left),
+            exact=Groups(new[exact.members], exact.starts),
+            near=NearPairs(new[near.first], new[near.second], near.score),
         )
     refuse_untrainable(inspection.dataset)
     if _can_be_split(inspection):
@@ -77,21 +92,25 @@ def _can_be_split(inspection: Inspection) -> bool:
 
     Making the split takes as long as writing the report of a large set.
     """
-    items = inspection.dataset.items
-    tied = {position for block in inspection.together for position in block}
-    free = [
-        item for position, item in enumerate(items) if item.split == "train" and not item.group and position not in tied
-    ]
-    having = Counter(label for item in free for label in item.labels)
-    known = Counter(label for item in free for label in (*item.labels, *item.unknown))
+    kinds = inspection.kinds
+    is_free = ~kinds.is_grouped
+    is_free[inspection.exact.members] = is_free[inspection.near.ends()] = False
+    num_free = 0
+    having: Counter[int] = Counter()
+    known: Counter[int] = Counter()
+    for item, num in zip(kinds.examples, kinds.sums(is_free.astype(np.int64)), strict=True):
+        if item.split == "train":
+            num_free += num
+            having.update(dict.fromkeys(item.labels, num))
+            known.update(dict.fromkeys((*item.labels, *item.unknown), num))
     labels = range(len(inspection.dataset.classes))
-    return all(having[label] >= 2 and len(free) - known[label] >= 2 for label in labels)
+    return all(having[label] >= 2 and num_free - known[label] >= 2 for label in labels)
 
 
-def _separated(inspection: Inspection, pairs: set[tuple[int, int]]) -> list[Finding]:
-    if not pairs:
+def _separated(inspection: Inspection, pairs: NDArray[np.int32]) -> list[Finding]:
+    if not len(pairs):
         return []
-    names = " and ".join(inspection.dataset.items[position].name for position in min(pairs))
+    names = " and ".join(inspection.dataset.items[position].name for position in pairs[0].tolist())
     return [
         Finding(
             "similar_class",
@@ -100,7 +119,3 @@ def _separated(inspection: Inspection, pairs: set[tuple[int, int]]) -> list[Find
             "add other images, or make train/ and val/ folders",
         )
     ]
-
-
-def _labels(inspection: Inspection, positions: tuple[int, int]) -> set[int]:
-    return {label for position in positions for label in inspection.dataset.items[position].labels}
