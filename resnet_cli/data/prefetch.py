@@ -10,11 +10,11 @@ import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from resnet_cli.data.reading import Readers, load
 from resnet_cli.errors import ImageError
-from resnet_cli.system.threads import num_threads
 
 #: Number of batches that are decoded ahead: enough to hide a slow image, and few enough for any memory.
 PREFETCH_BATCHES = 2
@@ -47,6 +47,8 @@ def decode_ahead(
 ) -> Generator[Group[T, R], None, None]:
     """Applies ``transform`` (decode, resize, augment) on threads.
 
+    Where files are slow to read, they are read on more threads; ``transform`` gets each item with its file in memory.
+
     Args:
         items: Any number of items; only a few batches are taken at a time.
         transform: Called once per item; an :class:`ImageError` is collected, not raised.
@@ -55,26 +57,34 @@ def decode_ahead(
     """
     waiting = iter(items)
     sizes = itertools.repeat(batch_size) if isinstance(batch_size, int) else iter(batch_size)
-    ahead: deque[tuple[list[T], list[Future[R | ImageError]]]] = deque()
+    ahead: deque[tuple[list[T], list[Future[list[R | ImageError]]]]] = deque()
 
-    def attempt(item: T) -> R | ImageError:
+    def read(item: T) -> tuple[T | ImageError, int]:
         try:
-            return transform(item)
+            return load(item)
+        except ImageError as error:
+            return error, 0
+
+    def attempt(loaded: T | ImageError) -> R | ImageError:
+        if isinstance(loaded, ImageError):
+            return loaded
+        try:
+            return transform(loaded)
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(num_workers or num_threads(), thread_name_prefix="decode") as pool:
-        try:
-            while True:
-                while len(ahead) <= PREFETCH_BATCHES and (chunk := list(itertools.islice(waiting, next(sizes, 0)))):
-                    ahead.append((chunk, [pool.submit(attempt, item) for item in chunk]))
-                if not ahead:
-                    return
-                chunk, futures = ahead.popleft()
-                yield _group(chunk, [future.result() for future in futures])
-        finally:
-            # An abandoned iterator (an interrupt, a failed step) must stop decoding.
-            pool.shutdown(wait=False, cancel_futures=True)
+    readers = Readers(read, attempt, num_workers=num_workers)
+    try:
+        while True:
+            while len(ahead) <= PREFETCH_BATCHES and (chunk := list(itertools.islice(waiting, next(sizes, 0)))):
+                ahead.append((chunk, [readers.submit([item]) for item in chunk]))
+            if not ahead:
+                return
+            chunk, futures = ahead.popleft()
+            yield _group(chunk, [future.result()[0] for future in futures])
+    finally:
+        # An abandoned iterator (an interrupt, a failed step) must stop decoding.
+        readers.close(wait=True)
 
 
 def _group(items: list[T], results: list[R | ImageError]) -> Group[T, R]:
