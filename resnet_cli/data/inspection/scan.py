@@ -19,11 +19,11 @@ from resnet_cli.data.inspection.duplicates import signature
 from resnet_cli.data.inspection.index import Index, ScannedImage, Stamp, stamp_file
 from resnet_cli.data.inspection.looks import Look, look
 from resnet_cli.data.inspection.scanned import ScannedImages
+from resnet_cli.data.reading import map_reading
 from resnet_cli.errors import DataError, ImageError, Interrupted, SetupError
-from resnet_cli.images import decode_whole, from_pixels, missing_library_command
+from resnet_cli.images import Pixels, decode_whole, from_pixels, missing_library_command
 from resnet_cli.images.wide import beyond
 from resnet_cli.system.events import Progress
-from resnet_cli.system.threads import map_threaded
 
 #: Records are saved after this many new images; an interrupt loses at most these.
 SAVE_EVERY = 1024
@@ -84,7 +84,11 @@ def _scan_block(
     found = [None if stamp is None else known.get(stamp.path) for stamp in stamps]
     missing = [position for position, image in enumerate(found) if image is None]
     num_known = len(items) - len(missing)
-    new = map_threaded(lambda item: scan_image(item, signatures=signatures), [items[position] for position in missing])
+    new = map_reading(
+        _read,
+        lambda read: scan_image(*read, signatures=signatures),
+        [items[position] for position in missing],
+    )
     for num_new, (position, image) in enumerate(zip(missing, new, strict=True), start=1):
         found[position] = image
         # A file that could not be opened may be readable the next time, with the same state.
@@ -120,20 +124,42 @@ def _within(image: ScannedImage, bit_depth: int) -> ScannedImage:
     return image._replace(error=beyond(image.bit_depth, bit_depth)) if image.bit_depth > bit_depth else image
 
 
-def scan_image(item: Item, *, signatures: bool = True) -> ScannedImage:
-    """Reads and decodes one image."""
+def _read(item: Item) -> tuple[tuple[Item, bytes | Pixels | ScannedImage], int]:
+    source = _read_source(item)
+    return (item, source), len(source) if isinstance(source, bytes) else 0
+
+
+def _read_source(item: Item) -> bytes | Pixels | ScannedImage:
+    """The bytes or pixels of an image; its record, if it cannot be read."""
     source = item.source
-    if isinstance(source, Path):
-        try:
-            # Reading a pipe or device that a table lists could block forever.
-            if not stat.S_ISREG(os.stat(source).st_mode):
-                return ScannedImage(b"", 0, error="not a file")
-            source = source.read_bytes()
-        except MemoryError:
-            return ScannedImage(b"", 0, error="too large for this machine's memory")
-        except (OSError, ValueError) as error:
-            # A NUL in a name raises ValueError.
-            return ScannedImage(b"", 0, error=getattr(error, "strerror", None) or repr(error))
+    if not isinstance(source, Path):
+        return source
+    try:
+        # Reading a pipe or device that a table lists could block forever.
+        if not stat.S_ISREG(os.stat(source).st_mode):
+            return ScannedImage(b"", 0, error="not a file")
+        return source.read_bytes()
+    except MemoryError:
+        return ScannedImage(b"", 0, error="too large for this machine's memory")
+    except (OSError, ValueError) as error:
+        # A NUL in a name raises ValueError.
+        return ScannedImage(b"", 0, error=getattr(error, "strerror", None) or repr(error))
+
+
+def scan_image(
+    item: Item, source: bytes | Pixels | ScannedImage | None = None, *, signatures: bool = True
+) -> ScannedImage:
+    """Decodes one image, and reads it first.
+
+    Args:
+        item: The image.
+        source: What was read before; None reads it now.
+        signatures: See :func:`scan`.
+    """
+    if source is None:
+        source = _read_source(item)
+    if isinstance(source, ScannedImage):
+        return source
     if not isinstance(source, bytes):
         return _scan_pixels(item, from_pixels(source), signatures=signatures)
     sha256 = hashlib.sha256(source).digest()
