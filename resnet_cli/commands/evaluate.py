@@ -254,7 +254,7 @@ def _predict(
         model, items, config, on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total))
     )
     if config.slice is not None:
-        scores = dataclasses.replace(scores, groups=tuple(item.group for item in items))
+        scores = dataclasses.replace(scores, groups=tuple(items.groups[group] for group in items.group_of.tolist()))
     seen = images.seen_by(model)
     if images.apart and seen is not None:
         apart = _evaluate(model, images.items_for(model, images.apart), config)

@@ -224,6 +224,15 @@ class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
             return self
         return self._changed(kinds=[self.kinds[code] for code in used.tolist()], kind_of=kind_of.astype(np.int32))
 
+    def with_kinds_of(self, others: Self, positions: NDArray[np.integer[Any]]) -> Self:
+        """The same images with the labels that other images have at some positions.
+
+        Args:
+            others: The images with the labels.
+            positions: Where the image with each one's labels is in ``others``, int [n].
+        """
+        return self._changed(kinds=others.kinds, kind_of=others.kind_of[positions])
+
     def with_splits(self, splits: Sequence[str], split_of: NDArray[np.integer[Any]]) -> Self:
         """The same images in other splits: the index of each image's split."""
         return self._changed(splits=tuple(splits), split_of=np.asarray(split_of, dtype=np.int8))

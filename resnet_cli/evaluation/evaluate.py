@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from resnet_cli.data.dataset import Item, targets_of
+from resnet_cli.data.dataset import Item, Items, targets_of
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.prefetch import decode_ahead
-from resnet_cli.engines.features import extract_features
+from resnet_cli.engines.feature_rows import blocks
+from resnet_cli.engines.features import compute_features
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scores import Tta
 from resnet_cli.evaluation.scoring import Scores, score_task
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import ModelOutput
-from resnet_cli.model.reliability import is_unfamiliar, novelty
+from resnet_cli.model.reliability import NoveltyScorer, is_unfamiliar
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import Compute
@@ -46,21 +46,23 @@ def evaluate(
         DataError: Images cannot be read; all of them are named.
     """
     passes = (False, True) if tta == "flip" else (False,)
-    probs, novel = [], None
+    total, novel = None, None
     for index, mirrored in enumerate(passes):
 
         def of_all(done: int, total: int, before: int = index * len(items)) -> None:
             if on_progress:
                 on_progress(before + done, len(passes) * total)
 
-        features = extract_features(
+        features = compute_features(
             model.network, items, model.preprocess, compute, mirrored=mirrored, on_progress=of_all
         )
-        probs.append(head_probs(model.network.fc, features, model.temperature, task=model.task))
+        probs = head_probs(model.network.fc, features, model.temperature, task=model.task)
+        total = probs if total is None else total + probs
         if not mirrored and model.reference is not None:
-            novel = novelty(features.numpy(), model.reference)
-    mean = torch.stack(probs).mean(dim=0)
-    return _score(model, items, mean.numpy(), novel, tta=tta)
+            scorer = NoveltyScorer(model.reference)
+            novel = np.concatenate([scorer.novelty(rows.numpy()) for rows in blocks(features)])
+    assert total is not None
+    return _score(model, items, (total / len(passes)).numpy(), novel, tta=tta)
 
 
 def evaluate_predictor(
@@ -115,7 +117,7 @@ def _score(
         probs,
         targets_of(items, model.task, len(model.classes)),
         model.classes,
-        names=[item.name for item in items],
+        names=Items.of(items).names,
         calibrated=model,
     )
     return dataclasses.replace(scores, tta=tta, novelty=novel, is_unfamiliar=is_unfamiliar(novel, model.reliability))

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.class_names import as_flag
-from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.dataset import Dataset, Item, Items
 from resnet_cli.data.inspection.scan import leave_out_unreadable, scan
 from resnet_cli.data.inspection.scanned import ScannedImages
+from resnet_cli.data.packed_text import TextIndex
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.errors import DataError, ImageError
 from resnet_cli.evaluation.label_alignment import align, alignment_note
@@ -56,10 +58,10 @@ class EvaluationSet:
 
     dataset: Dataset
     split: str
-    items: list[Item]
+    items: Items
     owner: Path | None
     skipped: tuple[ImageError, ...] = ()
-    apart: tuple[Item, ...] = ()
+    apart: Items = dataclasses.field(default_factory=lambda: Items.of(()))
     seen: Mapping[Path | None, SeenImages] = dataclasses.field(default_factory=dict)
     source_note: str = ""
 
@@ -71,7 +73,7 @@ class EvaluationSet:
         """What a model has seen; weights by name, whose file is known only once they are open, share an entry."""
         return self.seen.get(model.path, self.seen.get(None))
 
-    def items_for(self, model: Known, items: Sequence[Item] | None = None) -> list[Item]:
+    def items_for(self, model: Known, items: Items | None = None) -> Items:
         """The images, with labels that index a model's classes; classes are matched by name.
 
         Args:
@@ -81,12 +83,8 @@ class EvaluationSet:
         Raises:
             DataError: The model does not know a class.
         """
-        relabeled = {item.name: item for item in align(self.dataset, model)}
         chosen = self.items if items is None else items
-        return [
-            dataclasses.replace(item, labels=relabeled[item.name].labels, unknown=relabeled[item.name].unknown)
-            for item in chosen
-        ]
+        return chosen.with_kinds_of(align(self.dataset, model), self.dataset.packed.positions_of(chosen))
 
     def label_note(self, model: Known) -> str:
         """What the labels of the data mean for a multi-label model; empty if there is nothing to say."""
@@ -177,20 +175,21 @@ def choose_evaluation_set(
     scanned = ScannedImages(len(labeled), signatures=False)
     is_scanned = np.zeros(len(labeled), bool)
 
-    def scan_rows(rows: Sequence[int]) -> ScannedImages:
+    def scan_rows(rows: NDArray[np.int64]) -> ScannedImages:
         # Each image once, also where no index keeps the results.
-        new = [row for row in rows if not is_scanned[row]]
-        if new:
-            scanned.put(new, _scan(model, [labeled[row] for row in new], on_work))
+        new = rows[~is_scanned[rows]]
+        if len(new):
+            scanned.put(new, _scan(model, labeled.take(new), on_work))
             is_scanned[new] = True
         return scanned.take(rows)
 
     chosen = select_unseen(dataset, (model.path, *others), scan_rows, split=split, handling=seen, is_own=data is None)
-    items, apart = ([labeled[row] for row in rows] for rows in (chosen.rows, chosen.apart))
+    items, apart = labeled.take(chosen.rows), labeled.take(chosen.apart)
     skipped: Sequence[ImageError] = ()
     if config.on_bad_image == "skip":
-        readable, _, skipped = leave_out_unreadable(items, scan_rows(chosen.rows), "skip")
-        items = list(readable)
+        images = scan_rows(chosen.rows)
+        _, _, skipped = leave_out_unreadable(items, images, "skip")
+        items = items.take(images.is_readable)
     if slice_by is not None:
         source, options = (data, config) if data is not None else _own_source(model)
         items = find_groups(items, source, slice_by, options)
@@ -200,13 +199,13 @@ def choose_evaluation_set(
         items,
         model.path if chosen.is_own else None,
         tuple(skipped),
-        tuple(apart),
+        apart,
         chosen.seen,
         chosen.source_note,
     )
 
 
-def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) -> list[Item]:
+def find_groups(items: Items, spec: str, by: str, options: DataConfig) -> Items:
     """Assigns a group to each image.
 
     Args:
@@ -221,8 +220,10 @@ def find_groups(items: Sequence[Item], spec: str, by: str, options: DataConfig) 
     """
     with named_slice():
         dataset = open_dataset(spec, options.model_copy(update={"group_by": by, "classes": None}))
-    groups = {item.name: item.group for item in dataset.items}
-    return [dataclasses.replace(item, group=groups.get(item.name, "")) for item in items]
+    grouped = dataset.packed
+    found = TextIndex(grouped.names).find(items.names)
+    codes = grouped.group_of[found].tolist()
+    return items.with_groups(grouped.groups[code] if at >= 0 else "" for at, code in zip(found, codes, strict=True))
 
 
 def _open(model: Known, data: str | None, config: DataConfig, *, split: str | None, on_work: OnWork) -> Dataset:

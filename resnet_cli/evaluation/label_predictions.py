@@ -8,6 +8,7 @@ no metric.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -49,7 +50,7 @@ class LabelPredictions:
     temperature: ClassVar[float] = 1.0
 
     classes: tuple[str, ...]
-    names: tuple[str, ...]
+    names: Sequence[str]
     targets: NDArray[np.int8]
     probs: NDArray[np.float32]
     thresholds: NDArray[np.float64]

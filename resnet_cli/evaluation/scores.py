@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -72,7 +73,7 @@ class Evaluation(Summarized):
     task: ClassVar[TaskName] = "single-label"
 
     classes: tuple[str, ...]
-    names: tuple[str, ...]
+    names: Sequence[str]
     labels: NDArray[np.int64]
     probs: NDArray[np.float32]
     loss: float

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli.data.packed_text import TextView
 from resnet_cli.errors import DataError
 from resnet_cli.evaluation.calibration import losses
 from resnet_cli.evaluation.class_scores import score_classes
@@ -39,7 +40,7 @@ def score(
     table = score_classes(labels, predicted, len(classes))
     return Evaluation(
         classes=tuple(classes),
-        names=tuple(names),
+        names=names if isinstance(names, TextView) else tuple(names),
         labels=labels,
         probs=probs,
         loss=float(losses(probs, labels).mean()),
@@ -79,7 +80,7 @@ def score_labels(
         )
     return LabelEvaluation(
         classes=tuple(classes),
-        names=tuple(names),
+        names=names if isinstance(names, TextView) else tuple(names),
         targets=targets,
         probs=probs,
         thresholds=np.array(thresholds, dtype=np.float64),

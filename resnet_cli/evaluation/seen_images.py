@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -63,6 +64,16 @@ class Recognized:
     num_reencoded: int = 0
     num_changed: int = 0
     unrecorded: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def codes(self) -> NDArray[np.int8]:
+        """Index into ``USES`` of the use of each image, int8 [n]; -1 for none."""
+        code = {use: at for at, use in enumerate(USES)}
+        return np.fromiter((-1 if use is None else code[use] for use in self.uses), dtype=np.int8, count=len(self.uses))
+
+    def used_as(self, *uses: str | None) -> NDArray[np.bool_]:
+        """Whether the training used each image in one of these ways, bool [n]."""
+        return np.isin(self.codes, [at for at, use in enumerate(USES) if use in uses])
 
     @property
     def is_run_data(self) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import SPLITS, Dataset
 from resnet_cli.data.inspection.scanned import ScannedImages
@@ -16,7 +20,7 @@ from resnet_cli.runs import find_run_folder, read_run_config
 from resnet_cli.text import counted
 
 #: Scans the images at some positions of a data set.
-Scan: TypeAlias = Callable[[Sequence[int]], ScannedImages]
+Scan: TypeAlias = Callable[[NDArray[np.int64]], ScannedImages]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Selection:
     """
 
     split: str
-    rows: list[int]
-    apart: list[int]
+    rows: NDArray[np.int64]
+    apart: NDArray[np.int64]
     is_own: bool
     seen: Mapping[Path | None, SeenImages]
     source_note: str = ""
@@ -68,15 +72,15 @@ def select_unseen(
     found = _Candidates(dataset, list(dict.fromkeys(files)), scan, handling)
     if is_own or not found.take_run_split(split):
         found.take_split(split)
-    if split is None and not found.rows and not is_own:
+    if split is None and not len(found.rows) and not is_own:
         found.take_test_split_of_run()
     notes = []
-    if split is None and not found.rows:
+    if split is None and not len(found.rows):
         found.take_validation_images()
         if len(files) > 1:
             # For a single model, the note on its metrics says so.
             notes.append("the only images left chose a checkpoint, so expect slightly lower accuracy on new images")
-    if not found.rows:
+    if not len(found.rows):
         raise DataError(
             f"{dataset.name}: no image is left to evaluate on: {found.seen_by_all()}",
             hint="name other images, or include these: --seen include",
@@ -86,7 +90,7 @@ def select_unseen(
     return Selection(
         found.split,
         found.rows,
-        found.seen_rows if handling == "separate" else [],
+        found.seen_rows if handling == "separate" else found.seen_rows[:0],
         is_own or found.is_of_run(),
         found.counts(),
         "; ".join(filter(None, notes)),
@@ -111,23 +115,23 @@ class _Candidates:
     def __init__(self, dataset: Dataset, files: Sequence[Path | None], scan: Scan, handling: Handling) -> None:
         self._dataset, self._files, self._scan, self._handling = dataset, files, scan, handling
         self._is_known = any(find_run_folder(file) for file in files)
-        self._considered: list[int] = []
-        self._unreadable: set[int] = set()
+        self._considered = np.empty(0, dtype=np.int64)
+        self._is_unreadable = np.zeros(len(dataset.items), dtype=bool)
         self._found: list[Recognized] = []
         self._num_new = 0
         #: Whether the data set is that of the first model's run, with or without splits of its own.
         self._is_run_data = False
         self.split = "all"
-        self.rows: list[int] = []
-        self.seen_rows: list[int] = []
+        self.rows = self.seen_rows = self._considered
 
     def take_split(self, split: str | None) -> None:
         """Takes a split of the data set itself: test, else val, else all if none is named."""
         found = [name for name in SPLITS if self._dataset.split(name)]
         if split is None:
             split = next((name for name in ("test", "val") if name in found), "all")
-        rows = [row for row, item in enumerate(self._dataset.items) if split in {"all", item.split}]
-        if not rows:
+        items = self._dataset.packed
+        rows = np.arange(len(items)) if split == "all" else np.flatnonzero(items.in_split(split))
+        if not len(rows):
             has = ", ".join(found)
             raise DataError(f"--split {split}: {self._dataset.name} has only {has}", hint="or use --split all")
         self.split = split
@@ -137,25 +141,26 @@ class _Candidates:
         """Takes a split of the first model's run, if the data set is that of the run and has no splits of its own."""
         if has_splits(self._dataset) or find_run_folder(self._files[0]) is None:
             return False
-        self._consider(list(range(len(self._dataset.items))))
+        self._consider(np.arange(len(self._dataset.items)))
         run = self._found[0]
         if not run.is_run_data:
             return False
         self._is_run_data = True
+        is_unknown = run.codes < 0
         if split is None and self._handling != "include":
             # Without a test split, the run itself is evaluated on its validation split.
             held_out = ("test",) if run.num_images["test"] else ("val",)
             self.split = next((name for name in held_out if name in run.uses), "all")
             if self.split != "all":
                 # An unreadable image may be one of the split: the caller reports it.
-                new = {row for row in self._rows_unknown_to(run) if row not in self._unreadable}
+                new = self._considered[is_unknown & ~self._is_unreadable]
                 self._num_new = len(new)
-                self.rows = [row for row in self.rows if row not in new]
+                self.rows = self.rows[~np.isin(self.rows, new)]
             return True
         self.split = split or "all"
-        rows = [row for row in self._considered if self.split in {"all", run.uses[row]}]
-        if rows:
-            rows = sorted({*rows, *(row for row in self._rows_unknown_to(run) if row in self._unreadable)})
+        is_chosen = np.full(len(is_unknown), True) if self.split == "all" else run.used_as(self.split)
+        if is_chosen.any():
+            rows = self._considered[is_chosen | (is_unknown & self._is_unreadable)]
         else:
             name = self._dataset.name
             raise DataError(
@@ -166,57 +171,48 @@ class _Candidates:
 
     def take_test_split_of_run(self) -> None:
         """Takes the test images of the first model's run, in any split of the data set."""
-        rows = list(range(len(self._dataset.items)))
+        rows = np.arange(len(self._dataset.items))
         if (
             find_run_folder(self._files[0]) is None
             or "test" not in recognize(self._files[0], self._dataset, self._scan(rows)).uses
         ):
             return
         self._consider(rows)
-        uses = dict(zip(rows, self._found[0].uses, strict=True))
-        self.split, self.rows = "test", [row for row in self.rows if uses[row] == "test"]
+        self.split, self.rows = "test", self.rows[self._found[0].used_as("test")[self.rows]]
 
     def take_validation_images(self) -> None:
         """Takes the images that chose a checkpoint and trained no model, since there are no others."""
-        pairs = (pair for found in self._found for pair in zip(self._considered, found.uses, strict=True))
-        trained = {row for row, use in pairs if use in TRAINED}
-        self.rows = [row for row in self.seen_rows if row not in trained]
-        self.seen_rows = [row for row in self.seen_rows if row in trained]
-        self.split = "val" if self.rows else self.split
+        trained = self._considered[_any_of(found.used_as(*TRAINED) for found in self._found)]
+        is_trained = np.isin(self.seen_rows, trained)
+        self.rows, self.seen_rows = self.seen_rows[~is_trained], self.seen_rows[is_trained]
+        self.split = "val" if len(self.rows) else self.split
 
-    def _consider(self, rows: list[int]) -> None:
+    def _consider(self, rows: NDArray[np.int64]) -> None:
         """Separates the images that a model has seen from the others."""
-        images = self._scan(rows if self._is_known else [])
-        part = dataclasses.replace(self._dataset, items=tuple(self._dataset.items[row] for row in rows))
-        self._unreadable = {rows[position] for position, _ in images.errors()}
+        images = self._scan(rows if self._is_known else rows[:0])
+        part = dataclasses.replace(self._dataset, items=self._dataset.packed.take(rows))
+        self._is_unreadable[:] = False
+        self._is_unreadable[rows[[position for position, _ in images.errors()]]] = True
         self._considered, self._found = rows, [recognize(file, part, images) for file in self._files]
-        is_seen = [False] * len(rows)
-        for found in self._found:
-            for position, use in enumerate(found.uses):
-                is_seen[position] |= use in TRAINED or use in VALIDATION
+        is_seen = _any_of(found.used_as(*TRAINED, *VALIDATION) for found in self._found)
         if self._handling == "include":
-            is_seen = [False] * len(rows)
-        self.rows = [row for row, seen in zip(rows, is_seen, strict=True) if not seen]
-        self.seen_rows = [row for row, seen in zip(rows, is_seen, strict=True) if seen]
-
-    def _rows_unknown_to(self, run: Recognized) -> list[int]:
-        """Positions of the images that a run did not use."""
-        return [row for row, use in zip(self._considered, run.uses, strict=True) if use is None]
+            is_seen[:] = False
+        self.rows, self.seen_rows = rows[~is_seen], rows[is_seen]
 
     def is_of_run(self) -> bool:
         """Whether the chosen images are those of this split of the first model's run."""
-        uses = dict(zip(self._considered, self._found[0].uses, strict=True))
-        return self.split in {"test", "val"} and all(
-            uses[row] == self.split for row in self.rows if row not in self._unreadable
-        )
+        if self.split not in {"test", "val"}:
+            return False
+        others = self._considered[~self._found[0].used_as(self.split)]
+        return not np.isin(self.rows[~self._is_unreadable[self.rows]], others).any()
 
     def counts(self) -> dict[Path | None, SeenImages]:
         """What each model has seen: of the images that are not evaluated or, if all are, of these."""
-        rows = set(self.rows if self._handling == "include" else self.seen_rows)
+        is_counted = np.isin(self._considered, self.rows if self._handling == "include" else self.seen_rows)
         num_left_out = len(self.seen_rows) if self._handling == "skip" else 0
         counts = {}
         for file, found in zip(self._files, self._found, strict=True):
-            uses = [use for row, use in zip(self._considered, found.uses, strict=True) if row in rows]
+            uses = list(itertools.compress(found.uses, is_counted))
             counts[file] = SeenImages.of(
                 found, uses, self._handling, num_left_out=num_left_out, is_alone=len(self._files) == 1
             )
@@ -253,3 +249,7 @@ class _Candidates:
             new = f"it also has {counted(self._num_new, 'image')} that the run did not use"
             note += f"; {new}; --split all scores these too"
         return note
+
+
+def _any_of(masks: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    return np.asarray(np.logical_or.reduce(list(masks)))
