@@ -13,8 +13,8 @@ from torch import Tensor
 
 from resnet_cli.engines.feature_shards import MemoryShard, Shard, read_places
 
-#: Rows of a block: 32 MB in float32.
-BLOCK_ROWS = 4096
+#: Rows of a block: 16 MB in float32.
+BLOCK_ROWS = 2048
 
 
 class Features:

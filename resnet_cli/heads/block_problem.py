@@ -110,7 +110,9 @@ class BlockProblem:
     def logits(self, features: AnyFeatures) -> Tensor:
         """Logits of other features, [m x k] on the CPU."""
         with torch.inference_mode():
-            return torch.cat([self.head(self._standardized(rows)).cpu() for rows in blocks(features)])
+            # A block of a tensor is a view, and must not be changed.
+            parts = (rows.clone() if isinstance(features, Tensor) else rows for rows in blocks(features))
+            return torch.cat([self.head(self._standardized(rows)).cpu() for rows in parts])
 
     def scored_blocks(self) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
         """Logits, targets and positions among ``rows`` of all blocks, on the CPU."""
@@ -142,7 +144,8 @@ class BlockProblem:
             )
 
     def _standardized(self, features: Tensor) -> Tensor:
-        return features.to(self._device, torch.float32, copy=True).sub_(self.mean).div_(self.std)
+        """Standardizes a block in place, if it is in float32."""
+        return features.to(self._device, torch.float32).sub_(self.mean).div_(self.std)
 
 
 def moments(
