@@ -7,8 +7,9 @@ takes. torch is imported only for heat maps.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.engines.backbone_file import describe
-from resnet_cli.errors import ResnetCliError
+from resnet_cli.engines.choice import EngineName, choose_engine, usable_engines
+from resnet_cli.engines.opening import find_file, import_engine, open_file
+from resnet_cli.engines.rates import Conditions, Rate
+from resnet_cli.errors import ModelError, ResnetCliError
 from resnet_cli.heads.arrays import array_probs
 from resnet_cli.images import Pixels
 from resnet_cli.model.facts import sha256_of_same
@@ -124,32 +128,51 @@ def may_do_without_torch(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not may_have_accelerator())
 
 
-def find_engine_predictor(source: str) -> EnginePredictor | None:
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """How a backbone should be computed.
+
+    Attributes:
+        engine: Value of ``--engine``.
+        precision: fp32 or bf16.
+        num_images: How many images will be predicted; None if it is not known.
+        on_measure: Called before the engines are measured, which takes some seconds.
+    """
+
+    engine: EngineName = "auto"
+    precision: str = "fp32"
+    num_images: int | None = None
+    on_measure: Callable[[], None] = lambda: None
+
+
+def find_engine_predictor(source: str, wanted: Wanted) -> EnginePredictor | None:
     """Opens a run folder or a model file whose backbone is in the cache folder; None if anything else is found.
 
     Args:
         source: What the user named, as :func:`resnet_cli.exported.opening.resolve_model` returns it.
+        wanted: Engine and precision.
     """
     # The runtime is imported while the file is read: each takes about as long.
-    loading = threading.Thread(target=_import_runtime, daemon=True)
+    loading = threading.Thread(target=_import_runtime, args=(wanted,), daemon=True)
     loading.start()
     try:
         model = read_small_model(resolve_model_path(Path(source), "MODEL"))
     except ResnetCliError:
         # The message comes from reading it in torch.
         return None
-    return None if model is None else _with_backbone(model, source)
+    return None if model is None else _with_backbone(model, source, wanted)
 
 
-def make_engine_predictor(source: str, loaded: Model) -> EnginePredictor | None:
+def make_engine_predictor(source: str, loaded: Model, wanted: Wanted) -> EnginePredictor | None:
     """Writes the backbone of a model into the cache folder, and opens the model with it.
 
     Args:
         source: What the user named.
         loaded: The same model, loaded in torch.
+        wanted: Engine and precision.
 
     Returns:
-        None if the file cannot be written or read, or if there is no ONNX Runtime.
+        None if the file cannot be written or read, or if torch is the engine to take.
     """
     try:
         from resnet_cli.engines.backbone_writer import keep_backbone
@@ -159,7 +182,7 @@ def make_engine_predictor(source: str, loaded: Model) -> EnginePredictor | None:
     model = None if loaded.path is None else read_small_model(loaded.path)
     if model is None or model.version != loaded.version:
         return None
-    return _with_backbone(model, source) if keep_backbone(loaded.network, loaded.preprocess) else None
+    return _with_backbone(model, source, wanted) if keep_backbone(loaded.network, loaded.preprocess) else None
 
 
 def prepare_engine(model: Model) -> None:
@@ -172,21 +195,40 @@ def prepare_engine(model: Model) -> None:
         keep_backbone(model.network, model.preprocess)
 
 
-def _with_backbone(model: SmallModel, name: str) -> EnginePredictor | None:
-    try:
-        from resnet_cli.engines.onnx_backbone import find_onnx_backbone
-
-        backbone = find_onnx_backbone(describe(model.backbone_hash, model.facts.preprocess))
-    except ImportError:
+def _with_backbone(model: SmallModel, name: str, wanted: Wanted) -> EnginePredictor | None:
+    preprocess = model.facts.preprocess
+    path = find_file(describe(model.backbone_hash, preprocess))
+    if path is None:
         return None
-    return None if backbone is None else EnginePredictor(model, backbone, name=name)
 
+    def measure(conditions: Conditions) -> Mapping[str, Rate]:
+        from resnet_cli.engines import measuring
 
-def _import_runtime() -> None:
+        wanted.on_measure()
+        return measuring.measure(conditions, usable_engines(wanted.precision), path)
+
+    engine = choose_engine(
+        wanted.engine,
+        precision=wanted.precision,
+        side=preprocess.crop_size,
+        num_images=wanted.num_images,
+        measure=measure,
+    ).engine
+    if engine == "torch":
+        return None
     try:
-        from resnet_cli.system.no_telemetry import import_onnxruntime
+        return EnginePredictor(model, open_file(path, engine, wanted.precision), name=name)
+    except (ImportError, ModelError):
+        if wanted.engine == engine:
+            raise
+        # A version that does not understand the file: torch computes then.
+        return None
 
-        import_onnxruntime()
-    except ImportError:
-        # Torch computes then.
-        return
+
+def _import_runtime(wanted: Wanted) -> None:
+    # Torch computes if it cannot be imported.
+    with contextlib.suppress(ImportError, ResnetCliError):
+        if wanted.engine == "auto":
+            import_engine(usable_engines(wanted.precision)[0])
+        elif wanted.engine != "torch":
+            import_engine(wanted.engine)

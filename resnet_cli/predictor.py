@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.engine_predictor import find_engine_predictor, make_engine_predictor, may_do_without_torch
+from resnet_cli.engine_predictor import Wanted, find_engine_predictor, make_engine_predictor, may_do_without_torch
+from resnet_cli.engines.choice import EngineName, check_engine, with_engine
 from resnet_cli.exported.opening import exported_kind, open_exported, resolve_model
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
@@ -23,14 +24,11 @@ from resnet_cli.system.paths import user_path
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
     from resnet_cli.engines.explain import GradCam
-    from resnet_cli.engines.features import FrozenBackbone
     from resnet_cli.model.model_file import Model
     from resnet_cli.system.device import Compute, Precision
-
-#: What computes a model that is not exported.
-EngineName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino"]
 
 
 def open_predictor(
@@ -43,6 +41,9 @@ def open_predictor(
     trusted: bool = False,
     on_download: Callable[[int, int | None], None] | None = None,
     on_torch: Callable[[], None] = lambda: None,
+    in_torch: bool = False,
+    num_images: int | None = None,
+    on_measure: Callable[[], None] = lambda: None,
 ) -> Predictor[Any]:
     """Opens a run folder, a model file, named weights, or what ``resnet-cli export`` wrote.
 
@@ -50,14 +51,18 @@ def open_predictor(
         spec: Path or name of the model.
         device: Where a model in torch computes; exported models compute on the CPU.
         precision: In which precision a model in torch computes; an exported model has its own.
-        engine: What computes a model that is not exported. ``auto``: ONNX Runtime on a CPU in float32, else torch.
+        engine: What computes the backbone of a model that is not exported, on a CPU; see
+            :func:`~resnet_cli.engines.choice.choose_engine`.
         offline: Never download weights.
         trusted: Whether code in an exported file may run; only a ``.pt2`` file holds any.
         on_download: Called with (bytes downloaded, bytes in all or None).
         on_torch: Called before torch is imported.
+        in_torch: Whether a :class:`TorchPredictor` is needed, whatever computes its backbone.
+        num_images: How many images will be predicted; None if it is not known.
+        on_measure: Called before the engines are measured, which takes some seconds.
 
     Raises:
-        ConfigError: There is no such model.
+        ConfigError: There is no such model, or the engine does not compute this precision.
         ModelError: It is damaged or of another architecture.
         UntrustedFileError: It would run code when loaded.
         SetupError: The device or the runtime is missing.
@@ -66,16 +71,19 @@ def open_predictor(
     path = user_path(source)
     if exported_kind(path):
         return open_exported(path, trusted=trusted)
-    light = engine != "torch" and precision in {"auto", "fp32"} and may_do_without_torch(device)
-    if light and (found := find_engine_predictor(source)):
+    wanted = Wanted(engine, "fp32" if precision == "auto" else precision, num_images, on_measure)
+    light = not in_torch and engine != "torch" and wanted.precision in {"fp32", "bf16"} and may_do_without_torch(device)
+    if engine != "auto" and may_do_without_torch(device):
+        check_engine(engine, wanted.precision)
+    if light and (found := find_engine_predictor(source, wanted)):
         return found
     on_torch()
     from resnet_cli.model.weights import load_model
     from resnet_cli.system.device import choose_compute
 
-    compute = choose_compute(device, precision)
+    compute = with_engine(choose_compute(device, precision), engine)
     model = load_model(source, offline=offline, on_download=on_download)
-    if light and (found := make_engine_predictor(source, model)):
+    if light and (found := make_engine_predictor(source, model, wanted)):
         return found
     return TorchPredictor(model, compute, name=source)
 
@@ -119,11 +127,11 @@ class TorchPredictor(Predictor[Pixels]):
         self._cam: GradCam | None = None
 
     @functools.cached_property
-    def _backbone(self) -> FrozenBackbone:
+    def _backbone(self) -> Callable[[Tensor], Tensor]:
         # Made when it is first used: `eval` and the studies take features from the cache.
-        from resnet_cli.engines.features import FrozenBackbone
+        from resnet_cli.engines.features import frozen_backbone
 
-        return FrozenBackbone(self.model.network, self.preprocess, self.compute)
+        return frozen_backbone(self.model.network, self.preprocess, self.compute)
 
     @property
     def sha256(self) -> str:

@@ -375,7 +375,9 @@ def killed() -> Iterator[PredictedItem[Any]]:
 
 def test_flags_of_another_engine_are_refused(images: Path) -> None:
     assert "--ray-address auto has no effect" in predict("images", "--ray-address", "auto", exit_code=2)
-    assert "--engine spark: should be 'local' or 'ray'" in predict("images", "--engine", "spark", exit_code=2)
+    assert "--engine spark: should be 'auto', 'torch', 'onnxruntime', 'openvino' or 'ray'" in predict(
+        "images", "--engine", "spark", exit_code=2
+    )
 
 
 def test_of_exported_models_only_onnx_is_taken(images: Path) -> None:

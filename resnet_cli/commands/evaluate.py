@@ -183,11 +183,14 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
         return spec
     # Checked for exported files too, although they have their own device and precision: a wrong flag is an error.
     choose_compute(config.device, config.precision)
+    if config.engine != "auto" and exported_kind(spec):
+        config.refuse(("engine",), f"has no effect on {spec}: an exported file has a runtime of its own")
     return open_predictor(
         spec,
         device=config.device,
         precision=config.precision,
-        engine="torch",
+        engine=config.engine,
+        in_torch=True,
         offline=config.offline,
         trusted=config.trust,
         on_download=lambda done, total: on_event(WorkDone("download", done, total)),

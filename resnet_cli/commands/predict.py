@@ -80,7 +80,7 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
     inputs = open_inputs(config, stdin, on_event)
     # What arrives from now on counts as new; with --resume the folder is compared with the file instead.
     arriving = _arriving(config, known=None) if config.watch and not config.resume else None
-    predictor = open_model(config, on_event)
+    predictor = open_model(config, on_event, num_images=inputs.total)
     rule = open_rule(config, predictor, on_event)
     _note_precision(predictor, on_event)
     note_unfamiliar(predictor, on_event)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from resnet_cli.config.predict import PredictConfig
+from resnet_cli.engines.choice import EngineName, with_engine
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
 from resnet_cli.model.rules import Rule, abstention_rule, caveat_of
 from resnet_cli.outputs.schema import ROWS, Layout
 from resnet_cli.prediction import PredictedItem, Predictor
-from resnet_cli.predictor import EngineName, TorchPredictor, open_predictor
+from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
 from resnet_cli.system.paths import LATEST, user_path
 from resnet_cli.task import TaskName
@@ -57,18 +58,22 @@ def check_model_flags(config: PredictConfig) -> None:
         ConfigError: The model is exported, and a flag has no effect on it.
     """
     if is_exported(config.model):
-        config.refuse(("device", "precision"), "has no effect: an exported model runs in its own runtime, on the CPU")
+        own = ("device", "precision") if config.engine == "ray" else ("device", "precision", "engine")
+        config.refuse(own, "has no effect: an exported model runs in its own runtime, on the CPU")
         reason = "is not available: an exported model gives no features"
         config.refuse(("embeddings", "similar"), reason, hint="use the run that it came from")
 
 
-def open_model(config: PredictConfig, on_event: OnEvent, *, engine: EngineName = "auto") -> Predictor[Any]:
+def open_model(
+    config: PredictConfig, on_event: OnEvent, *, in_torch: bool = False, num_images: int | None = None
+) -> Predictor[Any]:
     """Opens the model, or one of ImageNet's 1,000 classes if none is named.
 
     Args:
         config: Names the model, see :func:`name_model`, and where it computes.
         on_event: Called with the progress of loading and downloads.
-        engine: What computes a model that is not exported.
+        in_torch: Whether torch must compute a model that is not exported.
+        num_images: How many images will be predicted; None if it is not known.
 
     Raises:
         ConfigError: There is no such model.
@@ -83,9 +88,13 @@ def open_model(config: PredictConfig, on_event: OnEvent, *, engine: EngineName =
     def on_torch() -> None:
         on_event(Loading("torch"))
 
+    def on_measure() -> None:
+        on_event(Noted("measuring which engine is the fastest on this machine, which is remembered"))
+
+    engine = "torch" if in_torch or config.engine == "ray" else config.engine
     if config.model is None:
         on_torch()
-        return _open_imagenet(config, on_event, on_download)
+        return _open_imagenet(config, engine, on_event, on_download)
     return open_predictor(
         config.model,
         device=config.device,
@@ -95,16 +104,18 @@ def open_model(config: PredictConfig, on_event: OnEvent, *, engine: EngineName =
         trusted=config.trust,
         on_download=on_download,
         on_torch=on_torch,
+        num_images=num_images,
+        on_measure=on_measure,
     )
 
 
 def _open_imagenet(
-    config: PredictConfig, on_event: OnEvent, on_download: Callable[[int, int | None], None]
+    config: PredictConfig, engine: EngineName, on_event: OnEvent, on_download: Callable[[int, int | None], None]
 ) -> Predictor[Any]:
     from resnet_cli.model.weights import load_imagenet
     from resnet_cli.system.device import choose_compute
 
-    compute = choose_compute(config.device, config.precision)
+    compute = with_engine(choose_compute(config.device, config.precision), engine)
     try:
         model = load_imagenet(offline=config.offline, on_download=on_download)
     except NetworkError as error:

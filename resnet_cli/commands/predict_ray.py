@@ -104,7 +104,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
     ray_cluster.load_ray()
     inputs = open_inputs(config, stdin, on_event)
     # Opened here only to read the model: this machine may have no GPU where the others have one.
-    predictor = open_model(config.model_copy(update={"device": "cpu", "precision": "fp32"}), on_event, engine="torch")
+    predictor = open_model(config.model_copy(update={"device": "cpu", "precision": "fp32"}), on_event, in_torch=True)
     note_unfamiliar(predictor, on_event)
     task = _task(config, predictor, on_event)
     _begin(config, task)

@@ -33,7 +33,7 @@ def find_similar_images(config: PredictConfig, *, stdin: BinaryIO, on_event: OnE
         raise ConfigError("--similar - and --among -: stdin can be only one of them")
     queries = list(find_images(config.similar, stdin=stdin, options=InputOptions(offline=config.offline)).items)
     among = find_inputs(config.among, config, stdin, on_event)
-    predictor = open_model(config, on_event, engine="torch")
+    predictor = open_model(config, on_event, in_torch=True)
     from resnet_cli.engines.similar import find_similar
 
     assert isinstance(predictor, TorchPredictor)

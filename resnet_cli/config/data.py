@@ -81,6 +81,14 @@ class ComputeConfig(OfflineConfig):
             MACHINE,
         ),
     ] = "auto"
+    engine: Annotated[
+        Literal["auto", "torch", "onnxruntime", "openvino"],
+        Flag(
+            "Runtime that computes the backbone on a CPU. auto takes the one that finishes first; resnet-cli doctor "
+            "shows which and why.",
+            MACHINE,
+        ),
+    ] = "auto"
 
 
 class DataConfig(OfflineConfig):

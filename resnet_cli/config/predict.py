@@ -153,9 +153,15 @@ class PredictConfig(ComputeConfig):
     ] = ()
     among: Annotated[tuple[str, ...], Flag("Where to search for them: folders, tables, archives, ...", SIMILAR)] = ()
     engine: Annotated[
-        Literal["local", "ray"],
-        Flag("local, or ray: on all cores or GPUs of a Ray cluster, into a folder of parts.", MACHINE),
-    ] = "local"
+        Literal["auto", "torch", "onnxruntime", "openvino", "ray"],
+        # The name of the default in version 0.1.0.
+        pydantic.BeforeValidator(lambda value: "auto" if value == "local" else value),
+        Flag(
+            "Runtime that computes the backbone on a CPU; auto takes the one that finishes first. Or ray: all cores "
+            "or GPUs of a Ray cluster, into a folder of parts.",
+            MACHINE,
+        ),
+    ] = "auto"  # type: ignore[assignment]
     ray_address: Annotated[
         str | None, Flag("host:port of the cluster's head, or auto.", MACHINE, "a new cluster on this machine")
     ] = None
@@ -172,6 +178,8 @@ class PredictConfig(ComputeConfig):
              "JSON lines with --json, and always resumes"),
         Rule(("device",), lambda c: c.engine != "ray" or c.device in ("auto", "cpu", "cuda"), "is not available with "
              "--engine ray: use auto, cpu or cuda"),
+        Rule(("engine",), lambda c: not c.similar or c.engine == "torch", "has no effect with --similar, which "
+             "computes in torch"),
         Rule(("ray_address",), lambda c: c.engine == "ray", "has no effect without --engine ray"),
         Rule(("ray_address",), lambda c: "://" not in str(c.ray_address), "is not host:port, or auto: the command must "
              "run on a machine of the cluster"),
@@ -203,7 +211,7 @@ class PredictConfig(ComputeConfig):
     def _check_inputs_and_format(self) -> Self:
         if len(self._requested) > 1:
             raise ConfigError(f"{' and '.join(f'--{kind}' for kind in self._requested)}: choose one")
-        if self.output is not None and self.engine == "local":
+        if self.output is not None and self.engine != "ray":
             file_format(self.output, next(iter(self._requested), None))
         if not (self.images or self.files_from or self.watch or self.similar):
             raise ConfigError(

@@ -8,7 +8,7 @@ features are the same, and need no forward pass.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -78,6 +78,21 @@ class FrozenBackbone:
         ):
             features = self._features(self._preprocess.normalize(self._compute.to_device(pixels)))
         return features.to(feature_dtype(self._compute)).cpu()
+
+
+def frozen_backbone(network: ResNet50, preprocess: Preprocess, compute: Compute) -> Callable[[Tensor], Tensor]:
+    """The backbone in the engine that ``compute`` names, for pixels uint8 [b x 3 x h x w].
+
+    Args:
+        network: The network; it is not changed.
+        preprocess: The preprocessing, for the normalization.
+        compute: Device, precision and engine.
+    """
+    if compute.engine == "torch":
+        return FrozenBackbone(network, preprocess, compute)
+    from resnet_cli.engines.engine_features import EngineFeatures
+
+    return EngineFeatures(network, preprocess, compute, feature_dtype(compute))
 
 
 def feature_dtype(compute: Compute) -> torch.dtype:
@@ -212,7 +227,7 @@ def _compute(
     """Yields the features of each batch, [b x 2048]."""
     if not num:
         return
-    backbone = FrozenBackbone(network, preprocess, compute)
+    backbone = frozen_backbone(network, preprocess, compute)
     batch_size = inference_batch_size(preprocess.crop_size, compute)
     for batch in load_batches(items, preprocess.read, batch_size=batch_size):
         # It was readable a moment ago: the file was changed or removed in between.
@@ -227,6 +242,9 @@ def cache_key(
     parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(names), compute.type, compute.precision]
     # Nothing is added in other cases, so that features cached by older versions are still found.
     parts += ["mirrored"] * mirrored
-    # Packed layers round bfloat16 at other places than autocast.
-    parts += ["packed"] * (compute.precision == "bf16" and packs(compute))
+    # Engines add in another order, and packed layers round bfloat16 at other places than autocast.
+    if compute.engine != "torch":
+        parts.append(compute.engine)
+    elif compute.precision == "bf16" and packs(compute):
+        parts.append("packed")
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

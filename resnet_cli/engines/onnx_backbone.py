@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.engines.backbone_file import ABOUT, FEATURES, SQUARES, is_whole, mark_used, path_of
+from resnet_cli.engines.backbone_file import FEATURES, SQUARES
 from resnet_cli.system.no_telemetry import import_onnxruntime
-from resnet_cli.system.threads import num_threads
+from resnet_cli.system.threads import engine_threads
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -38,29 +36,6 @@ class OnnxBackbone:
         return np.asarray(features)
 
 
-def find_onnx_backbone(about: str) -> OnnxBackbone | None:
-    """Opens the file of a backbone in the cache folder; None if there is none. A damaged one is deleted.
-
-    Args:
-        about: From :func:`~resnet_cli.engines.backbone_file.describe`.
-    """
-    path = path_of(about)
-    try:
-        if is_whole(path):
-            session = load_session(path)
-            if session.get_modelmeta().custom_metadata_map.get(ABOUT) == about:
-                mark_used(path)
-                return OnnxBackbone(session)
-    except OSError:
-        return None
-    except Exception:  # noqa: BLE001
-        # The runtime's errors have no other common base class: it is too old for the file, or the file is not its.
-        pass
-    with contextlib.suppress(OSError):
-        path.unlink()
-    return None
-
-
 def load_session(path: Path) -> onnxruntime.InferenceSession:
     """Loads an ONNX file with one thread per core that this process may use, or ``OMP_NUM_THREADS``, as in torch.
 
@@ -75,10 +50,3 @@ def load_session(path: Path) -> onnxruntime.InferenceSession:
     # Errors only: the runtime's messages belong in the errors that this program raises.
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def engine_threads() -> int:
-    """Number of threads of an engine: ``OMP_NUM_THREADS`` if it is set, as for torch, else one per processor."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(1, int(os.environ["OMP_NUM_THREADS"]))
-    return num_threads()

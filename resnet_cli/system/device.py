@@ -30,11 +30,14 @@ class Compute:
         device: Name of the device in torch: ``cpu``, ``cuda:0``, ``mps``, ``xpu``.
         precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast (weights stay float32).
         reason: Why this precision was chosen, for the plan.
+        engine: What computes features that are cached: ``torch``, ``onnxruntime`` or ``openvino``. Everything else is
+            computed by torch.
     """
 
     device: str
     precision: Literal["fp32", "bf16", "fp16"]
     reason: str
+    engine: str = "torch"
 
     @property
     def type(self) -> str:

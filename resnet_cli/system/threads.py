@@ -26,6 +26,23 @@ def num_threads() -> int:
     return min(count, processor_limit() or count)
 
 
+def engine_threads() -> int:
+    """Number of threads of an engine: ``OMP_NUM_THREADS`` if it is set, as for torch, else :func:`num_threads`."""
+    with contextlib.suppress(KeyError, ValueError):
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    return num_threads()
+
+
+def is_busy() -> bool:
+    """Whether other work has taken more than half of the machine in the last minute, so that nothing can be measured.
+
+    Source: getloadavg(3), the average number of processes that run or could run; Windows has no such number.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        return os.getloadavg()[0] > (os.cpu_count() or 1) / 2
+    return False
+
+
 def processor_limit() -> int | None:
     """How many processors the container may use (``docker run --cpus``), rounded up; None without a limit.
 

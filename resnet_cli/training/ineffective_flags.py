@@ -61,6 +61,11 @@ def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
             f"--add needs a frozen backbone: a model stores exemplars as features{reason}",
             hint="use --mode frozen",
         )
+    if mode != "frozen" and config.engine not in ("auto", "torch"):
+        raise ConfigError(
+            f"--engine {config.engine} has no effect in mode {mode}{reason}: torch trains the backbone",
+            hint="use --mode frozen, or remove it",
+        )
     idle = [name for name in BACKBONE_FLAGS if getattr(config, name) is not None]
     idle += ["batchnorm"] if config.batchnorm != "auto" else []
     if mode == "frozen" and idle:

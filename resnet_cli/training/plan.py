@@ -17,6 +17,7 @@ from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.inspect import Finding
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USES, UsedImages
 from resnet_cli.data.sources.rows.references import lasting_image_folder
+from resnet_cli.engines.choice import with_engine
 from resnet_cli.errors import ConfigError, ImageError
 from resnet_cli.model.start import Start, read_start
 from resnet_cli.model.weights import IMAGENET_PREPROCESS, Weights, find_weights
@@ -159,6 +160,8 @@ def make_plan(
         prepared = dataclasses.replace(prepared, dataset=add_classes(prepared.dataset, start, preprocess))
         compute = compute_of_exemplars(compute, config, start)
     refuse_ineffective(config, mode, decisions.why("mode"))
+    if mode == "frozen":
+        compute = with_engine(compute, config.engine)
     facts = Facts(
         num_train=len(prepared.dataset.split("train")),
         source_px=source_px,
