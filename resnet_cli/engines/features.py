@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_cli.data.dataset import Item
+from resnet_cli.data.dataset import Item, Items
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.loading import load_batches
-from resnet_cli.engines.feature_cache import FeatureCache, as_keys
+from resnet_cli.engines.feature_cache import FeatureCache
 from resnet_cli.engines.feature_rows import Features
 from resnet_cli.engines.feature_shards import ContentIndex, Keys
 from resnet_cli.engines.onednn import pack, packs
@@ -155,9 +155,9 @@ def compute_features(
     """
     images = scan(items, signatures=False, bit_depth=preprocess.bit_depth, on_progress=on_check)
     leave_out_unreadable(items, images, "error")
-    keys = as_keys([image.sha256 for image in images])
+    keys = images.digests
     del images
-    names = (item.name for item in items)
+    names = items.names if isinstance(items, Items) else (item.name for item in items)
     cache = FeatureCache(cache_key(network, preprocess, compute, mirrored=mirrored, names=names))
     contents = ContentIndex(keys)
     places = _Places(cache, contents, keys, feature_dtype(compute))

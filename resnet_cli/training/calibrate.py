@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_cli.data.dataset import Dataset, targets_of
+from resnet_cli.data.dataset import Dataset, Items, targets_of
 from resnet_cli.engines.feature_rows import blocks
 from resnet_cli.engines.features import compute_features
 from resnet_cli.heads.block_path import judged_rows
@@ -58,8 +58,10 @@ def calibrate_model(
     """
     val = dataset.split("val")
     stored = model.exemplars
-    new = [] if stored else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
-    features = compute_features(model.network, [*val, *new], model.preprocess, compute, on_progress=on_progress)
+    new = Items.of(()) if stored else exemplars.sample(dataset.split("train"), len(model.classes), seed=seed)
+    features = compute_features(
+        model.network, val + new if new else val, model.preprocess, compute, on_progress=on_progress
+    )
     of_val, of_new = features.split([len(val), len(new)])
     targets = torch.from_numpy(targets_of(val, dataset.task, len(model.classes)))
     val_rows = of_val, targets

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.data.dataset import Dataset, Item
+from resnet_cli.data.dataset import Dataset, Item, Items
 from resnet_cli.errors import ConfigError
 from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.heads.objectives import OBJECTIVES
@@ -76,7 +76,7 @@ class Retention:
     after: float
 
 
-def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
+def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> Items:
     """Draws random images of each class, about as many as a model stores.
 
     Args:
@@ -84,15 +84,18 @@ def sample(items: Sequence[Item], num_classes: int, *, seed: int) -> list[Item]:
         num_classes: Number of classes of the model.
         seed: Random seed of the choice.
     """
+    packed = Items.of(items)
     most, taken = rows_per_class(num_classes), Counter[int]()
+    # Images without a label are a group of their own.
+    groups_of = [kind.labels or (num_classes,) for kind in packed.kinds]
     chosen = []
-    for index in np.random.default_rng(seed).permutation(len(items)).tolist():
-        # Images without a label are a group of their own.
-        groups = items[index].labels or (num_classes,)
+    order = np.random.default_rng(seed).permutation(len(packed))
+    for index, kind in zip(order.tolist(), packed.kind_of[order].tolist(), strict=True):
+        groups = groups_of[kind]
         if any(taken[group] < most for group in groups):
             taken.update(groups)
-            chosen.append(items[index])
-    return chosen
+            chosen.append(index)
+    return packed.take(chosen)
 
 
 def rows_per_class(num_classes: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from resnet_cli.data.dataset import Item, Split, targets_of
@@ -34,8 +35,9 @@ def split_features(
         single-label data, and int8 [n x k] of multi-label data. Features are in memory if those of training and
         validation fit, except those of test images, which no head needs.
     """
-    items = {split: plan.dataset.split(split) for split in splits}
-    all_items = [item for split in splits for item in items[split]]
+    dataset = plan.dataset
+    rows = {split: np.flatnonzero(dataset.packed.in_split(split)) for split in splits}
+    all_items = dataset.packed.take(np.concatenate(list(rows.values())))
 
     def compute(items: Sequence[Item]) -> Features:
         return compute_features(network, items, plan.preprocess, plan.compute, on_progress=on_progress)
@@ -46,12 +48,12 @@ def split_features(
         distributed.wait()
     if not distributed.is_main:
         return {}
-    parts = dict(zip(splits, compute(all_items).split([len(items[split]) for split in splits]), strict=True))
+    parts = dict(zip(splits, compute(all_items).split([len(rows[split]) for split in splits]), strict=True))
     in_memory = fits_in_memory(sum(len(part) for split, part in parts.items() if split != "test"), NUM_FEATURES)
     return {
         split: (
             part.tensor() if in_memory and split != "test" else part,
-            torch.from_numpy(targets_of(items[split], plan.dataset.task, len(plan.dataset.classes))),
+            torch.from_numpy(targets_of(dataset.split(split), dataset.task, len(dataset.classes))),
         )
         for split, part in parts.items()
     }
