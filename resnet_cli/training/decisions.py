@@ -107,6 +107,11 @@ class Decisions:
         if choice is not None and not choice.why:
             self._choices[name] = dataclasses.replace(choice, why=why)
 
+    def add_note(self, name: str, why: str) -> None:
+        """Adds to the reason of a recorded value; nothing if the text is empty."""
+        choice = self._choices[name]
+        self._choices[name] = dataclasses.replace(choice, why="; ".join(filter(None, (choice.why, why))))
+
     def why(self, name: str) -> str:
         """The recorded reason of a decision; empty if there is none."""
         return self._choices[name].why

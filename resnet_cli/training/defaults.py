@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from resnet_cli.data.views.augment import TINY_SOURCE_PX, Strength
+from resnet_cli.heads.block_path import SAMPLE_TRAIN, fits_in_memory
+from resnet_cli.model.network import NUM_FEATURES
 from resnet_cli.model.weights import IMAGENET_PREPROCESS
 from resnet_cli.preprocess import Fit, Preprocess
 from resnet_cli.task import TaskName
@@ -182,6 +184,20 @@ def default_solver(
         "multi-label": "validation chooses each class's penalty",
     }
     return "lbfgs", f"finds the best linear head; {chosen[task]}"
+
+
+def blocks_note(num_images: int, solver: Solver) -> str:
+    """How a head is fitted to more images than fit into memory; empty for fewer.
+
+    Args:
+        num_images: Number of training and validation images.
+        solver: Solver of the head.
+    """
+    if fits_in_memory(num_images, NUM_FEATURES):
+        return ""
+    if solver == "sgd":
+        return "features are read from disk, a batch at a time"
+    return f"first on {SAMPLE_TRAIN:,} images, then on all of them, whose features are read from disk in blocks"
 
 
 def default_batchnorm(mode: Mode, num_images: int, *, num_train: int, random_start: bool) -> Literal["train", "eval"]:

@@ -171,6 +171,9 @@ def make_plan(
         task=prepared.dataset.task,
     )
     recipe = choose_recipe(decisions, mode, facts)
+    if recipe.solver is not None:
+        sizes = prepared.dataset.sizes()
+        decisions.add_note("solver", defaults.blocks_note(sizes["train"] + sizes["val"], recipe.solver))
     # A head on features is small, so it is always trained in float32.
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
