@@ -19,7 +19,7 @@ from support.running import COMMAND, command_environment, run_cli
 
 from resnet_cli.installation import install_command
 from resnet_cli.network import known_sets, registry
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir, data_dir
 
 pytest_plugins = ["support.server_fixtures"]
@@ -193,7 +193,7 @@ def test_a_refusal_leaves_what_came_before_it(published: Server) -> None:
 WITHOUT_TORCH = f"""
 import sys
 from resnet_cli.network import registry
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 url, sha256, num_bytes, *arguments = sys.argv[1:]
 registry.WEIGHTS["imagenet-v1"] = RemoteFile(name="{NAME}", url=url, num_bytes=int(num_bytes), sha256=sha256)
 sys.argv[1:] = arguments

@@ -26,7 +26,7 @@ from resnet_cli.data.sources.named import registered as named
 from resnet_cli.data.sources.named import torchvision_sets
 from resnet_cli.errors import DataError, NetworkError, SetupError
 from resnet_cli.network.known_sets import DATASETS
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 
 TORCHVISION_SETS = [name for name in DATASETS if name not in ("cifar10", "cifar100", "digits")]
 #: torchvision fetches these without encryption too; their full SHA-256 protects them.

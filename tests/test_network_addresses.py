@@ -18,6 +18,7 @@ from support.file_server import BODY, CUT, Handler, Server, chunked, chunked_and
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.network import addresses
 from resnet_cli.network.download import fetch, fetch_url
+from resnet_cli.network.requests import HttpsStaysHttps
 from resnet_cli.system.paths import data_dir
 
 pytest_plugins = ["support.server_fixtures"]
@@ -230,7 +231,7 @@ def test_a_redirect_never_leaves_an_encrypted_connection(source: str, to: str, a
 
     def redirect() -> urllib.request.Request | None:
         request, headers = urllib.request.Request(source), http.client.HTTPMessage()
-        return addresses.HttpsStaysHttps().redirect_request(request, answer, 302, "", headers, to)
+        return HttpsStaysHttps().redirect_request(request, answer, 302, "", headers, to)
 
     if allowed:
         followed = redirect()

@@ -38,7 +38,7 @@ from resnet_cli.network import transfer
 from resnet_cli.network.download import fetch, find_cached, forget
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import WEIGHTS
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 from resnet_cli.system.caches import CacheWarning
 
 pytest_plugins = ["support.server_fixtures"]
@@ -440,7 +440,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from resnet_cli.network.download import fetch
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 url, sha256, num_bytes, folder = sys.argv[1:]
 file = RemoteFile(name="weights.pth", url=url, num_bytes=int(num_bytes), sha256=sha256, licence="", description="")
 fetch(file, Path(folder))

@@ -7,6 +7,7 @@ called: ``--help`` takes as long as Typer itself.
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import signal
 import sys
@@ -165,6 +166,8 @@ def main() -> None:
             app()
         finally:
             streams.flush_stdout()
+            # The process ends: its objects need not be searched for cycles once more, which takes 0.1 s.
+            gc.freeze()
     except ResnetCliError as error:
         # --help, --version and completions are printed outside of any command.
         output.show_error(error, as_json=False)

@@ -92,7 +92,14 @@ def show_csv(rows: Iterable[Sequence[object]]) -> None:
 
 def note(*renderables: RenderableType) -> None:
     """Prints information beside the result, on stderr."""
-    _print(stderr(), renderables)
+    for renderable in renderables:
+        if isinstance(renderable, str) and all(line.isprintable() for line in renderable.split("\n")):
+            # Without rich, which takes longer to import than a sentence is worth, and would write the same.
+            with contextlib.suppress(BrokenPipeError):
+                sys.stderr.write(renderable + "\n")
+                sys.stderr.flush()
+                continue
+        _print(stderr(), [renderable])
 
 
 def warn(text: str) -> None:

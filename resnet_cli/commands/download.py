@@ -16,7 +16,7 @@ from resnet_cli.network import addresses, hub
 from resnet_cli.network import download as fetching
 from resnet_cli.network.known_sets import DATASETS
 from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS, HubWeights
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 from resnet_cli.system.paths import checkpoints_dir
 
 LIST_COMMAND = "resnet-cli download --list"

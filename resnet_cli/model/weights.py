@@ -19,7 +19,7 @@ from resnet_cli.model.network import ResNet50, load_tensors
 from resnet_cli.model.tensor_files import read_metadata, read_state, read_tensors
 from resnet_cli.network import download, hub, registry
 from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read_model_config
-from resnet_cli.network.transfer import OnProgress
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import checkpoints_dir, file_version, sha256_of

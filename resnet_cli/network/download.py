@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from resnet_cli.errors import ConfigError, DiskError, NetworkError
 from resnet_cli.network import addresses
-from resnet_cli.network.transfer import OnProgress, RemoteFile, Transfer, by_hand
+from resnet_cli.network.remote_file import OnProgress, RemoteFile, by_hand
 from resnet_cli.system.caches import place_to_write, warn_unwritable
 from resnet_cli.system.paths import (
     MORE_ROOM,
@@ -124,6 +124,9 @@ def fetch(
     else:
         target = place_to_write(target)
         folder = target.parent
+    # Imported here: most commands find their files in the cache, and urllib's requests take a while to import.
+    from resnet_cli.network.transfer import Transfer
+
     with disk_errors(target, hint=MORE_ROOM), locked(folder / f"{file.name}.lock"):
         # Another process may have downloaded it while this one waited for the lock.
         if find_cached(file, folder) is None:

@@ -22,7 +22,7 @@ from resnet_cli.errors import ConfigError, DiskError, ModelError, NetworkError, 
 from resnet_cli.network.download import is_offline, is_sound
 from resnet_cli.network.model_config import CONFIG_FILE, PREPROCESSOR_FILE, read_model_config
 from resnet_cli.network.registry import HUB_WEIGHTS, HubWeights
-from resnet_cli.network.transfer import OnProgress, RemoteFile
+from resnet_cli.network.remote_file import OnProgress, RemoteFile
 from resnet_cli.system.paths import FULL_DISK, MORE_ROOM, disk_errors
 
 WEIGHTS_FILE = "model.safetensors"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 
 
 @dataclass(frozen=True, kw_only=True)

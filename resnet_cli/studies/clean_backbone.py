@@ -10,7 +10,7 @@ from resnet_cli.errors import ResnetCliError
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import find_weights, load_backbone
-from resnet_cli.network.transfer import OnProgress
+from resnet_cli.network.remote_file import OnProgress
 
 
 class CleanBackbone(NamedTuple):

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from resnet_cli.network.transfer import RemoteFile
+from resnet_cli.network.remote_file import RemoteFile
 
 # Larger than the socket buffers' first fill and no multiple of a chunk, so that a cut falls inside one.
 BODY = bytes(i * i % 251 for i in range(700_001))

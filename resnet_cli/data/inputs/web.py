@@ -13,7 +13,7 @@ from resnet_cli.errors import ConfigError, ImageError, NetworkError
 from resnet_cli.images import decode
 from resnet_cli.network import addresses
 from resnet_cli.network.download import is_offline
-from resnet_cli.network.transfer import RemoteFile, Transfer
+from resnet_cli.network.remote_file import RemoteFile
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.text import size
 
@@ -112,6 +112,8 @@ def fetch_image(url: str, *, offline: bool = False) -> bytes:
             raise NetworkError(f"more than {size(MAX_BYTES)}", hint="download it by hand, and give the file")
 
     with temporary_folder() as folder:
+        from resnet_cli.network.transfer import Transfer
+
         transfer = Transfer(file, address, folder, check, TIMEOUT_S)
         transfer.run(RETRIES)
         return transfer.part.read_bytes()

@@ -21,7 +21,7 @@ from resnet_cli.data.sources.shards.reader import read_shard_files, shard_files
 from resnet_cli.data.sources.survey import Survey
 from resnet_cli.errors import DataError
 from resnet_cli.network.known_sets import DATASETS
-from resnet_cli.network.transfer import OnProgress
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.paths import user_path
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from resnet_cli.data.sources.fetching.archive_reader import Budget, Member, open_members, readable, refuse
 from resnet_cli.errors import DiskError
-from resnet_cli.network.transfer import OnProgress
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.system.caches import place_to_write
 from resnet_cli.system.paths import MORE_ROOM, atomic_folder, check_space, data_dir, disk_errors, locked, make_dir
 

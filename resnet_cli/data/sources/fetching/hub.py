@@ -22,8 +22,8 @@ from resnet_cli.data.sources.tables.table import read_table
 from resnet_cli.errors import DataError, NetworkError, ResnetCliError, missing_extra
 from resnet_cli.images import EXTENSIONS, is_image_name
 from resnet_cli.network.hub import quiet_retries, silent_bar
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.network.retry import explain
-from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.paths import check_space
 
 _SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/(?P<name>[\w.-]+))(?P<part>(?:/[^@/\\]+)*)/?(?:@(?P<revision>[^@\s]+))?")

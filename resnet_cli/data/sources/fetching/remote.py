@@ -35,8 +35,8 @@ from resnet_cli.data.sources.tables.table import image_rows
 from resnet_cli.errors import DataError, NetworkError, SetupError, missing_extra
 from resnet_cli.network import addresses
 from resnet_cli.network.download import fetch_url, is_offline
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.network.retry import attempt, explain, redact
-from resnet_cli.network.transfer import OnProgress
 from resnet_cli.text import counted
 
 MAX_DEPTH = 64

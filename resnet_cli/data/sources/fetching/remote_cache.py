@@ -14,8 +14,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from resnet_cli.errors import DataError
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.network.retry import Failed, attempt, redact
-from resnet_cli.network.transfer import OnProgress
 from resnet_cli.system.paths import (
     MORE_ROOM,
     atomic_path,

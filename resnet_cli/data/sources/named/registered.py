@@ -13,7 +13,7 @@ from resnet_cli.data.sources.named import torchvision_sets
 from resnet_cli.images import Pixels
 from resnet_cli.network.download import fetch, is_offline
 from resnet_cli.network.known_sets import DATASETS
-from resnet_cli.network.transfer import OnProgress
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.system.caches import place_to_write
 from resnet_cli.system.paths import data_dir
 

@@ -21,7 +21,7 @@ from resnet_cli.data.dataset import Split
 from resnet_cli.errors import DataError, SetupError
 from resnet_cli.images import Pixels
 from resnet_cli.network.known_sets import DATASETS
-from resnet_cli.network.transfer import OnProgress
+from resnet_cli.network.remote_file import OnProgress
 from resnet_cli.system.paths import MORE_ROOM, atomic_path, disk_errors, locked
 
 
