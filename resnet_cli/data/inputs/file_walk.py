@@ -1,25 +1,30 @@
 """Walks folders and file patterns: sorted folder by folder, never as one list.
 
-While a folder is walked, only its names are in memory: 80 MB for a million files.
+While a folder is walked, only its names are in memory: about 30 MB for a million files.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import glob
+import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from resnet_cli.data.packed_text import PackedText, TextView
 from resnet_cli.data.sources.tree import IGNORED_FOLDERS, MAX_DEPTH
 from resnet_cli.errors import DataError
 from resnet_cli.images import is_image_name
+
+#: Names of one folder that are sorted at once.
+_BLOCK_FILES = 50_000
 
 
 class Listing(NamedTuple):
     """Names in one folder, sorted."""
 
-    files: list[str]
+    files: Iterable[str]
     folders: list[str]
 
 
@@ -65,7 +70,10 @@ def _below(folder: str, root: str, depth_left: int, *, recursive: bool, patient:
 
 def _list(folder: str, root: str) -> Listing:
     """The images and the folders in a folder."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
+    # Sorted blocks of a large folder; packed, since a string takes three times as much memory as its characters.
+    blocks: list[TextView] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -75,7 +83,10 @@ def _list(folder: str, root: str) -> Listing:
                     folders.append(entry.name)
             elif is_image_name(entry.name) and _is_inside(entry, root):
                 files.append(entry.name)
-    return Listing(sorted(files), sorted(folders))
+                if len(files) == _BLOCK_FILES:
+                    blocks.append(PackedText(sorted(files)).all())
+                    files.clear()
+    return Listing(heapq.merge(*blocks, sorted(files)), sorted(folders))
 
 
 def _is_inside(entry: os.DirEntry[str], root: str) -> bool:
