@@ -21,7 +21,7 @@ from resnet_cli.engines import backbone_writer
 from resnet_cli.engines.backbone_file import describe, path_of
 from resnet_cli.errors import ModelError
 from resnet_cli.model.model_file import Model
-from resnet_cli.model.network import ResNet50, backbone_hash
+from resnet_cli.model.network import Bottleneck, ResNet50, backbone_hash
 from resnet_cli.model.weights import find_weights, load_backbone, load_model
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.preprocess import Preprocess
@@ -94,9 +94,13 @@ def test_it_answers_as_torch_does_whatever_the_head(narrow: None, tmp_path: Path
 
 
 def test_a_whole_network_answers_as_in_torch(tmp_path: Path) -> None:
-    model = store(made_up_model(), tmp_path)
-    # Random weights amplify rounding.
-    assert_alike(opened(model), model, counts=[7], atol=1e-3)
+    made = made_up_model()
+    for module in made.network.modules():
+        if isinstance(module, Bottleneck):
+            # Random blocks after one another amplify rounding.
+            torch.nn.init.constant_(module.bn3.weight, 0.1)
+    model = store(made, tmp_path)
+    assert_alike(opened(model), model, counts=[7], atol=5e-5)
 
 
 def test_real_weights_answer_as_in_torch(assets: Path, tmp_path: Path) -> None:
