@@ -64,6 +64,7 @@ COMMAND_LINES = {
     "predict --all-probs": f"predict photos/test --model run --all-probs {CPU}",
     "predict --similar": f"predict --similar photos/test/red/0.jpg --among photos/val --model run {CPU}",
     "inspect": "inspect faulty --group-by ([0-9]+) --fix --out clean.csv",
+    "doctor": "doctor",
     "download": "download digits",
     "download --list": "download --list",
     "inspect, multi-label": "inspect several/labels.csv",

@@ -54,6 +54,10 @@ COMMANDS = {
         "serve",
         "Serve a model over HTTP, with a web page for trying it. Ctrl-C finishes the requests in flight, then stops.",
     ),
+    "doctor": (
+        "doctor",
+        "Show versions, processor, caches and engines: what decides speed, and what a bug report needs.",
+    ),
 }
 
 

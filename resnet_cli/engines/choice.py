@@ -54,6 +54,11 @@ class Choice:
     reason: str
 
 
+def engine_name(engine: str) -> str:
+    """The name of an engine as its makers write it."""
+    return {str(known): name for known, name in NAMES.items()}.get(engine, engine)
+
+
 def installed_engines() -> dict[Engine, str]:
     """The engines that are installed, with their versions; none of them is imported."""
     found: dict[Engine, str] = {}
