@@ -6,7 +6,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Between the labels of an image in a cell of a table.
 LABEL_SEPARATOR = ";"
+#: Elements of a long list that are written at once.
+_AT_ONCE = 1024
 #: Labels with these characters are written as a JSON list: the first begins one, the others would split or quote.
 _NEEDS_LIST = re.compile(r'^\[|[;"\r\n]')
 
@@ -119,12 +121,44 @@ def row_shares(confusion: NDArray[np.integer[Any]], classes: Sequence[str]) -> N
 
 def json_line(values: dict[str, Any]) -> str:
     """One line of JSON; a file name that is not valid UTF-8 is escaped, since JSON is UTF-8 throughout."""
-    line = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return _json(values)
+
+
+def json_chunks(values: Mapping[str, Any]) -> Iterator[str]:
+    """The text of :func:`json_line` in parts; a sequence that makes its elements when asked is read in blocks."""
+    yield "{"
+    for index, (key, value) in enumerate(values.items()):
+        yield f"{', ' if index else ''}{_json(key)}: "
+        if isinstance(value, dict):
+            yield from json_chunks(value)
+        elif _is_made(value):
+            yield "["
+            for start in range(0, len(value), _AT_ONCE):
+                yield (", " if start else "") + _json(value[start : start + _AT_ONCE])[1:-1]
+            yield "]"
+        else:
+            yield _json(value)
+    yield "}"
+
+
+def plain(value: Any) -> Any:
+    """What :func:`json_chunks` writes as lists and dicts."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    return list(value) if _is_made(value) else value
+
+
+def _is_made(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | list | tuple)
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
-        line.encode()
+        text.encode()
     except UnicodeEncodeError:
-        line = json.dumps(values, allow_nan=False)
-    return line
+        text = json.dumps(value, allow_nan=False)
+    return text
 
 
 def printable(name: str) -> str:

@@ -36,7 +36,7 @@ def inspect(
     with ProgressView(quiet=quiet) as view:
         result = inspect_data(data, config, on_event=view)
     if as_json:
-        output.show_json(result.to_dict())
+        output.show_long_json(result.report())
     elif quiet:
         for path in filter(None, (result.table, result.html)):
             output.show_line(str(path))

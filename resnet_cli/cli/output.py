@@ -84,6 +84,14 @@ def show_json(value: dict[str, Any]) -> None:
     show_line(json_line(value))
 
 
+def show_long_json(values: dict[str, Any]) -> None:
+    """Prints one JSON object on one line, long lists in parts."""
+    from resnet_cli.text import json_chunks
+
+    sys.stdout.writelines(json_chunks(values))
+    show_line("")
+
+
 def show_csv(rows: Iterable[Sequence[object]]) -> None:
     """Prints CSV rows as they are produced."""
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)

@@ -13,21 +13,20 @@ from numpy.typing import NDArray
 from resnet_cli.config.inspect import InspectConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.inspection.cleaning import clean_table, refuse_unnamed
-from resnet_cli.data.inspection.findings import to_report
-from resnet_cli.data.inspection.index import ScannedImage
+from resnet_cli.data.inspection.findings import long_report
 from resnet_cli.data.inspection.inspect import Inspection, inspect_images
+from resnet_cli.data.inspection.pair_search import Table
 from resnet_cli.data.inspection.scan import scan
+from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.engines.feature_cache import MAX_SEARCH, find_features
 from resnet_cli.errors import ConfigError
 from resnet_cli.system.events import Progress, WorkDone
 from resnet_cli.system.paths import refuse_existing, write_text
-from resnet_cli.text import Summarized
+from resnet_cli.text import Summarized, plain
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    Features: TypeAlias = NDArray[np.floating[Any]]
+    from resnet_cli.engines.feature_rows import Features
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -63,7 +62,12 @@ class InspectResult(Summarized):
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``inspect --json`` prints."""
-        return to_report(self.inspection) | {"written": [str(path) for path in (self.table, self.html) if path]}
+        found: dict[str, Any] = plain(self.report())
+        return found
+
+    def report(self) -> dict[str, Any]:
+        """As :meth:`to_dict`, except that the elements of long lists are made when they are asked for."""
+        return long_report(self.inspection) | {"written": [str(path) for path in (self.table, self.html) if path]}
 
 
 def inspect(
@@ -113,40 +117,55 @@ def imagenet_features(
         on_progress: Called with (images done, images in all).
 
     Returns:
-        [n x 2048].
+        [n x 2048], on disk.
 
     Raises:
         NetworkError: No ImageNet weights are on this machine, and they cannot be downloaded.
     """
-    from resnet_cli.engines.features import extract_features
+    from resnet_cli.engines.features import compute_features
     from resnet_cli.model.weights import load_imagenet
     from resnet_cli.system.device import choose_compute
 
     model = load_imagenet(offline=offline)
     compute = choose_compute(device or "auto")
-    return extract_features(model.network, items, model.preprocess, compute, on_progress=on_progress).float().numpy()
+    return compute_features(model.network, items, model.preprocess, compute, on_progress=on_progress)
 
 
 def _features(
-    dataset: Dataset, images: Sequence[ScannedImage], config: InspectConfig, on_event: Callable[[WorkDone], None]
-) -> Features | None:
-    """Features of all images, zeros for unreadable ones; None if they are neither asked for nor cached."""
-    good = [position for position, image in enumerate(images) if not image.error]
-    found: Features | None = None
+    dataset: Dataset, images: ScannedImages, config: InspectConfig, on_event: Callable[[WorkDone], None]
+) -> Table | None:
+    """Features of the readable images; None if they are neither asked for nor cached."""
+    good = np.flatnonzero(images.is_readable)
+    found: Table | None = None
     if not config.deep:
-        found = find_features([images[at].sha256 for at in good]) if len(good) <= MAX_SEARCH else None
-    elif good:
-        found = imagenet_features(
-            [dataset.items[position] for position in good],
+        found = find_features([row.tobytes() for row in images.digests[good]]) if len(good) <= MAX_SEARCH else None
+    elif len(good):
+        found = imagenet_features(  # type: ignore[assignment]
+            dataset.packed.take(good),
             device=config.device,
             offline=config.offline,
             on_progress=lambda *counts: on_event(WorkDone("features", *counts)),
         )
-    if found is None:
-        return None
-    features = np.zeros((len(images), found.shape[1]), dtype=np.float32)
-    features[good] = found
-    return features
+    return None if found is None else _OfReadable(found, images.is_readable)
+
+
+class _OfReadable:
+    """Features of the readable images by their positions among all.
+
+    Args:
+        features: One row for each readable image.
+        is_readable: Whether each image is, bool [n].
+    """
+
+    def __init__(self, features: Table, is_readable: NDArray[np.bool_]) -> None:
+        self._features, self._row_of = features, np.cumsum(is_readable) - 1
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def __getitem__(self, positions: slice | NDArray[np.integer[Any]]) -> NDArray[np.floating[Any]]:
+        # A block of a tensor, or of an array.
+        return np.asarray(self._features[self._row_of[positions]])
 
 
 def _table_path(dataset: Dataset, config: InspectConfig) -> Path | None:

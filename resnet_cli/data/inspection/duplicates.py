@@ -10,7 +10,7 @@ Measured by ``benchmarks/duplicates.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from resnet_cli.data.inspection.neighborhoods import Rows
 from resnet_cli.data.inspection.pair_search import (
     Pairs,
     Report,
+    Table,
     Vectors,
     closest,
     counter,
@@ -78,14 +79,6 @@ _MIN_FEATURES = 0.92
 _MAX_CANDIDATES = 128
 #: Number of pairs compared at once (about 60 MB).
 _BLOCK_PAIRS = 4096
-
-
-class Table(Protocol):
-    """Rows that are read when they are needed: an array, or one in a file."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice | Rows, /) -> NDArray[Any]: ...
 
 
 def signature(image: Image.Image) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.class_findings import (
@@ -13,11 +13,15 @@ from resnet_cli.data.inspection.class_findings import (
     spellings,
     trainability,
 )
+from resnet_cli.data.inspection.compact import Made
 from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak, apart
 from resnet_cli.data.inspection.label_sets import Pair, contradict
 from resnet_cli.data.inspection.scan import remedy
 from resnet_cli.task import TaskName
+from resnet_cli.text import plain
 from resnet_cli.version import SCHEMA_VERSION
+
+T = TypeVar("T")
 
 #: Look -> how it is described, and what to do about it.
 LOOKS = {
@@ -73,8 +77,21 @@ def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None 
 
 def to_report(inspection: Inspection) -> dict[str, Any]:
     """The object that ``inspect --json`` prints."""
+    report: dict[str, Any] = plain(long_report(inspection))
+    return report
+
+
+def long_report(inspection: Inspection) -> dict[str, Any]:
+    """The object that ``inspect --json`` prints; the elements of long lists are made when they are asked for."""
     dataset, items = inspection.dataset, inspection.dataset.items
     counts, num_bytes, sets = dataset.counts(), inspection.num_bytes(), inspection.label_sets
+
+    def name_of(position: int) -> str:
+        return items[position].name
+
+    def names_of(positions: Sequence[int]) -> list[str]:
+        return [name_of(position) for position in positions]
+
     return {
         "schema_version": SCHEMA_VERSION,
         "data": dataset.name,
@@ -97,26 +114,29 @@ def to_report(inspection: Inspection) -> dict[str, Any]:
         "sizes": inspection.sizes(),
         "bit_depth": inspection.wide.bit_depth or None,
         "passed_over": dict(dataset.passed_over),
-        "unreadable": [{"path": item.name, "reason": reason} for item, reason in inspection.unreadable],
-        "looks": {name: [items[at].name for at in positions] for name, positions in inspection.looks.items()},
-        "modes": {name: [items[at].name for at in inspection.with_mode(name)] for name in KINDS},
-        "exact_duplicates": [[items[position].name for position in group] for group in inspection.exact],
-        "near_duplicates": [
-            {"paths": [items[pair.first].name, items[pair.second].name], "score": round(pair.score, 4)}
-            for pair in inspection.near
-        ],
+        "unreadable": _each(inspection.unreadable, lambda one: {"path": one[0].name, "reason": one[1]}),
+        "looks": {name: _each(positions, name_of) for name, positions in inspection.looks.items()},
+        "modes": {name: _each(inspection.with_mode(name), name_of) for name in KINDS},
+        "exact_duplicates": _each(inspection.exact, names_of),
+        "near_duplicates": _each(
+            inspection.near, lambda pair: {"paths": names_of(pair[:2]), "score": round(pair.score, 4)}
+        ),
         "near_duplicates_by": inspection.near_by,
-        "leaks": [
-            _to_dict(leak, dataset) | {"splits": [items[position].split for position in leak.positions]}
-            for leak in inspection.leaks
-        ],
-        "label_conflicts": [
-            _to_dict(leak, dataset) | {"labels": [dataset.label_text(items[position]) for position in leak.positions]}
-            for leak in inspection.label_conflicts
-        ],
+        "leaks": _each(
+            inspection.leaks,
+            lambda leak: _to_dict(leak, dataset) | {"splits": [items[at].split for at in leak.positions]},
+        ),
+        "label_conflicts": _each(
+            inspection.label_conflicts,
+            lambda leak: _to_dict(leak, dataset) | {"labels": [dataset.label_text(items[at]) for at in leak.positions]},
+        ),
         "torn_groups": [{"group": group, "splits": splits} for group, splits in inspection.separated_groups().items()],
         "warnings": [finding._asdict() for finding in find_problems(inspection)],
     }
+
+
+def _each(values: Sequence[T], make: Callable[[T], Any]) -> Made[Any]:
+    return Made(len(values), lambda index: make(values[index]))
 
 
 def _pairs_to_dicts(dataset: Dataset, pairs: Sequence[Pair]) -> list[dict[str, Any]]:

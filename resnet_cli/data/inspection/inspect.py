@@ -19,6 +19,7 @@ from resnet_cli.data.inspection.index import ScannedImage
 from resnet_cli.data.inspection.kinds import Kinds, count_labels
 from resnet_cli.data.inspection.label_sets import LabelSets, contradict
 from resnet_cli.data.inspection.looks import find_looks
+from resnet_cli.data.inspection.pair_search import Table
 from resnet_cli.data.inspection.scanned import ScannedImages
 from resnet_cli.system.events import Progress
 
@@ -243,7 +244,7 @@ def inspect_images(
     images: Sequence[ScannedImage],
     *,
     near: bool = True,
-    features: NDArray[np.floating[Any]] | None = None,
+    features: Table | None = None,
     on_progress: Progress | None = None,
 ) -> Inspection:
     """Finds problems of a data set.
@@ -266,9 +267,9 @@ def inspect_images(
     different = np.flatnonzero(is_different)
     found = [NearPairs.of(())]
     if near and len(different):
-        found.append(find_near(_Signatures(images, different), on_progress=on_progress))
+        found.append(find_near(_At(images.signatures, different), on_progress=on_progress))
         if features is not None:
-            found.append(find_near_by_features(features[different], on_progress=on_progress))
+            found.append(find_near_by_features(_At(features, different), on_progress=on_progress))
     first, second = (different[np.concatenate([getattr(pairs, end) for pairs in found])] for end in ("first", "second"))
     score = np.concatenate([pairs.score for pairs in found])
     return Inspection(
@@ -280,22 +281,22 @@ def inspect_images(
     )
 
 
-class _Signatures:
-    """The signatures of some images, by their place among them.
+class _At:
+    """Some rows of a table, by their place among them.
 
     Args:
-        images: The records of all images.
-        positions: The positions of the images, int [m].
+        table: One row per image, or what gives rows by positions.
+        positions: The positions of m images, int [m].
     """
 
-    def __init__(self, images: ScannedImages, positions: NDArray[np.intp]) -> None:
-        self._images, self._positions = images, positions
+    def __init__(self, table: Table, positions: NDArray[np.intp]) -> None:
+        self._table, self._positions = table, positions
 
     def __len__(self) -> int:
         return len(self._positions)
 
-    def __getitem__(self, places: slice | Positions) -> NDArray[np.uint8]:
-        return self._images.signatures(self._positions[places])
+    def __getitem__(self, places: slice | Positions) -> NDArray[Any]:
+        return np.asarray(self._table[self._positions[places]])
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:

@@ -30,18 +30,11 @@ class Kinds:
     @classmethod
     def of(cls, dataset: Dataset) -> Kinds:
         """The kinds of the images of a data set."""
-        numbers: dict[object, int] = {}
-        examples: list[Item] = []
-        of_image = np.empty(len(dataset.items), np.int32)
-        is_grouped = np.zeros(len(dataset.items), bool)
-        for position, item in enumerate(dataset.items):
-            key = (item.split, item.labels, item.unknown)
-            number = numbers.setdefault(key, len(examples))
-            if number == len(examples):
-                examples.append(item)
-            of_image[position] = number
-            is_grouped[position] = bool(item.group)
-        return cls(of_image, tuple(examples), is_grouped)
+        items = dataset.packed
+        codes = items.kind_of * np.int32(len(items.splits)) + items.split_of
+        _, first, of_image = np.unique(codes, return_index=True, return_inverse=True)
+        is_grouped = np.array([bool(group) for group in items.groups], bool)[items.group_of]
+        return cls(of_image.astype(np.int32), tuple(items[at] for at in first.tolist()), is_grouped)
 
     def sums(self, values: NDArray[np.int64]) -> list[int]:
         """The sum of one number per image, int64 [n], for each kind."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli.data.inspection.compact import NearPairs
 from resnet_cli.data.inspection.neighborhoods import CENTERS_OF_EACH, EXHAUSTIVE, Floats, Rows, neighborhoods
@@ -24,6 +25,14 @@ MAX_LATER = 32
 #: One block of the table of all pairs (8 MB).
 _BLOCK_ROWS = 1024
 _BLOCK_COLUMNS = 2048
+
+
+class Table(Protocol):
+    """Rows that are read when they are needed: an array, or one in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Rows, /) -> NDArray[Any]: ...
 
 
 def counter(on_progress: Progress | None, total: int) -> Report:
@@ -55,7 +64,7 @@ def search_sets(
         find: Some images, the number of pairs to keep of each -> pairs of their places.
         report: Called with the number of images that were searched.
     """
-    # So many images have fewer pairs each, or they would fill the memory.
+    # Beyond that, an image has fewer pairs, or they would fill the memory.
     keep = MAX_LATER if count <= EXHAUSTIVE else max(2, MAX_LATER * EXHAUSTIVE // count)
     found: list[Pairs] = [no_pairs()]
     for rows in neighborhoods(count, left, right):

@@ -147,7 +147,7 @@ class ScannedImages(Compact[ScannedImage]):
         signed = rows["is_signed"].tolist()
         small = [b""] * len(rows)
         if self._signatures is not None and any(signed):
-            read = self.signatures(np.arange(*part.indices(len(self))))
+            read = self.signatures[np.arange(*part.indices(len(self)))]
             small = [row.tobytes() if has else b"" for row, has in zip(read, signed, strict=True)]
         texts = self._texts
         return [
@@ -197,15 +197,16 @@ class ScannedImages(Compact[ScannedImage]):
         """Whether signatures were kept."""
         return self._signatures is not None
 
-    def signatures(self, positions: Positions) -> NDArray[np.uint8]:
-        """The signatures at some positions, uint8 [m x SIGNATURE_BYTES]; zeros for an image without one.
+    @property
+    def signatures(self) -> SignaturesAt:
+        """The signatures by positions, uint8 [m x SIGNATURE_BYTES]; zeros for an image without one.
 
         Raises:
             ValueError: They were not kept.
         """
         if self._signatures is None:
             raise ValueError("a scan without signatures")
-        return self._signatures[positions if self._signature_rows is None else self._signature_rows[positions]]
+        return SignaturesAt(self._signatures, self._signature_rows, len(self))
 
     @property
     def digests(self) -> NDArray[np.uint8]:
@@ -236,6 +237,19 @@ class ScannedImages(Compact[ScannedImage]):
         readable = np.flatnonzero(self.is_readable).astype(np.int32)
         keys = self.digests[readable].view("<u8").reshape(-1, _DIGEST_BYTES // 8)
         return Groups.of_equal(keys, readable)
+
+
+class SignaturesAt:
+    """The signatures of some of the images that were scanned."""
+
+    def __init__(self, table: RowTable, rows: Positions | None, num: int) -> None:
+        self._table, self._rows, self._num = table, rows, num
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitem__(self, positions: slice | Positions) -> NDArray[np.uint8]:
+        return self._table[positions if self._rows is None else self._rows[positions]]
 
 
 def _look_bits(signatures: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -64,7 +64,7 @@ def check_training(inspection: Inspection) -> list[Finding]:
     Raises:
         DataError: The data cannot be trained on.
     """
-    images, items = inspection.images, inspection.dataset.items
+    images = inspection.images
     left = np.flatnonzero(images.is_readable)
     if not len(left):
         # The finding about unreadable images says why.
@@ -74,7 +74,7 @@ def check_training(inspection: Inspection) -> list[Finding]:
         exact, near = inspection.exact, inspection.near
         inspection = dataclasses.replace(
             inspection,
-            dataset=dataclasses.replace(inspection.dataset, items=tuple(items[at] for at in left.tolist())),
+            dataset=dataclasses.replace(inspection.dataset, items=inspection.dataset.packed.take(left)),
             images=images.take(left),
             exact=Groups(new[exact.members], exact.starts),
             near=NearPairs(new[near.first], new[near.second], near.score),
