@@ -30,7 +30,6 @@ from resnet_cli.data.sources.labeled import group_items
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.data.splits import complete_splits
 from resnet_cli.errors import DataError
-from resnet_cli.system.paths import write_text
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")
 LAYOUT = {"train/cat": 6, "train/dog": 6, "val/cat": 3, "val/dog": 3, "test/cat": 3, "test/dog": 3}
@@ -48,8 +47,7 @@ def look(data: Path | Dataset) -> Inspection:
 
 def clean(data: Path | Dataset, table: Path) -> tuple[Inspection, dict[str, str]]:
     """Writes the cleaned table and inspects it: returns the inspection, and why each other image was omitted."""
-    text, dropped = clean_table(look(data), table)
-    write_text(table, text)
+    dropped = clean_table(look(data), table)
     return look(table), {item.name: reason for item, reason in dropped}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -13,7 +15,8 @@ from rich.text import Text
 
 from resnet_cli.cli.score_parts import MAX_CLASS_ROWS
 from resnet_cli.cli.tables import files_block, plain_table
-from resnet_cli.data.dataset import SPLITS
+from resnet_cli.data.dataset import SPLITS, Dataset, Item
+from resnet_cli.data.inspection.compact import Made, NearPair
 from resnet_cli.data.inspection.findings import find_problems
 from resnet_cli.data.inspection.inspect import apart
 from resnet_cli.data.inspection.label_sets import contradict
@@ -22,6 +25,8 @@ from resnet_cli.text import first_of, printable, size
 if TYPE_CHECKING:
     from resnet_cli.commands.inspect import InspectResult
     from resnet_cli.data.inspection.inspect import Inspection
+
+T = TypeVar("T")
 
 #: Limits on the lines of each list, the names in a group of copies, and the findings; --json and --html have more.
 MAX_LINES = 8
@@ -68,9 +73,8 @@ def _tables(inspection: Inspection) -> list[RenderableType]:
     dataset = inspection.dataset
     blocks: list[RenderableType] = [Text(f"Read as {printable(dataset.describe())}.")] if dataset.reading else []
     blocks += [_classes(inspection), _facts(inspection)]
-    blocks += _listing("Unreadable", [f"{item.name}: {reason}" for item, reason in inspection.unreadable])
-    blocks += _listing("Exact copies", _copy_lines(inspection))
-    blocks += _listing("Near duplicates", _near_lines(inspection))
+    blocks += _listing("Unreadable", inspection.unreadable, lambda one: f"{one[0].name}: {one[1]}")
+    blocks += _copies(inspection)
     found = find_problems(inspection)
     problems = [finding for finding in found if finding.fix]
     if not problems:
@@ -93,29 +97,37 @@ def _item(text: str, style: str) -> Table:
     return table
 
 
-def _copy_lines(inspection: Inspection) -> list[str]:
-    lines = []
-    for group in inspection.exact:
-        names = [inspection.dataset.items[at].name for at in group]
-        more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
-        lines.append((_apart(inspection, group), " = ".join(names[:MAX_NAMES]) + more))
-    return [f"{line}  ({apart})" if apart else line for apart, line in _worst_first(lines)]
+def _copies(inspection: Inspection) -> list[RenderableType]:
+    """Images that occur more than once; first those that should be in one split or class and are not."""
+    items, kinds = inspection.dataset.items, inspection.kinds
+
+    @functools.cache
+    def apart_by(present: frozenset[int]) -> str:
+        return _apart(inspection.dataset, [kinds.examples[kind] for kind in present])
+
+    def faults(positions: Sequence[int]) -> str:
+        return apart_by(frozenset(kinds.of_image[list(positions)].tolist()))
+
+    def group(positions: Sequence[int]) -> str:
+        names = " = ".join(items[at].name for at in positions[:MAX_NAMES])
+        more = f" and {len(positions) - MAX_NAMES:,} more" if len(positions) > MAX_NAMES else ""
+        fault = faults(positions)
+        return f"{names}{more}  ({fault})" if fault else f"{names}{more}"
+
+    def pair(found: NearPair) -> str:
+        fault = faults(found[:2])
+        line = f"{items[found.first].name} ~ {items[found.second].name}  ({found.score:.2f}"
+        return f"{line}; {fault})" if fault else f"{line})"
+
+    groups = _worst_first(inspection.exact, faults)
+    pairs = _worst_first(inspection.near, lambda found: faults(found[:2]))
+    return [*_listing("Exact copies", groups, group), *_listing("Near duplicates", pairs, pair)]
 
 
-def _near_lines(inspection: Inspection) -> list[str]:
-    items = inspection.dataset.items
-    lines = [
-        (_apart(inspection, pair[:2]), f"{items[pair.first].name} ~ {items[pair.second].name}  ({pair.score:.2f}")
-        for pair in inspection.near
-    ]
-    return [f"{line}; {apart})" if apart else f"{line})" for apart, line in _worst_first(lines)]
-
-
-def _apart(inspection: Inspection, positions: Sequence[int]) -> str:
+def _apart(dataset: Dataset, items: Sequence[Item]) -> str:
     """The splits and classes of images that should be in one; empty if they are."""
-    items = [inspection.dataset.items[at] for at in positions]
     splits = {item.split for item in items}
-    labels = {item.labels: inspection.dataset.label_text(item) for item in items} if apart(items, contradict) else {}
+    labels = {item.labels: dataset.label_text(item) for item in items} if apart(items, contradict) else {}
     facts = [
         ", ".join(split for split in SPLITS if split in splits) if len(splits) > 1 else "",
         " or ".join(labels[found] for found in sorted(labels)[:MAX_NAMES]) + "?" if labels else "",
@@ -123,8 +135,12 @@ def _apart(inspection: Inspection, positions: Sequence[int]) -> str:
     return "; ".join(filter(None, facts))
 
 
-def _worst_first(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return sorted(lines, key=lambda line: not line[0])
+def _worst_first(found: Sequence[T], faults: Callable[[T], str]) -> Sequence[T]:
+    """As many elements as are shown, those with faults first; the length is that of all."""
+    first = list(itertools.islice((one for one in found if faults(one)), MAX_LINES))
+    others = itertools.islice((one for one in found if not faults(one)), MAX_LINES - len(first))
+    shown = [*first, *others]
+    return Made(len(found), shown.__getitem__)
 
 
 def _classes(inspection: Inspection) -> Table:
@@ -184,13 +200,13 @@ def _facts(inspection: Inspection) -> Table:
     return table
 
 
-def _listing(title: str, lines: Sequence[str]) -> list[RenderableType]:
-    if not lines:
+def _listing(title: str, found: Sequence[T], line: Callable[[T], str]) -> list[RenderableType]:
+    if not found:
         return []
-    shown: list[RenderableType] = [Text(f"{title} ({len(lines):,})", style="bold")]
-    shown += [Text(f"  {printable(line)}") for line in lines[:MAX_LINES]]
-    if len(lines) > MAX_LINES:
-        shown.append(Text(f"  and {len(lines) - MAX_LINES:,} more; --json and --html have them", style="dim"))
+    shown: list[RenderableType] = [Text(f"{title} ({len(found):,})", style="bold")]
+    shown += [Text(f"  {printable(line(one))}") for one in found[:MAX_LINES]]
+    if len(found) > MAX_LINES:
+        shown.append(Text(f"  and {len(found) - MAX_LINES:,} more; --json and --html have them", style="dim"))
     return [*shown, Text()]
 
 

@@ -95,9 +95,7 @@ def inspect(
     )
     num_dropped = 0
     if table:
-        text, dropped = clean_table(inspection, table)
-        write_text(table, text)
-        num_dropped = len(dropped)
+        num_dropped = len(clean_table(inspection, table))
     if config.html:
         from resnet_cli.reporting.inspection_page import inspection_page
 

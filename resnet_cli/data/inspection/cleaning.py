@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from resnet_cli.data.dataset import Dataset, Item
-from resnet_cli.data.inspection.inspect import Inspection, apart, inspect_images
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli.data.dataset import Dataset, Item, Items
+from resnet_cli.data.inspection.compact import Made
+from resnet_cli.data.inspection.inspect import Inspection, inspect_images
 from resnet_cli.data.inspection.label_sets import contradict
 from resnet_cli.data.sources.own_tables import CLEANED_COLUMN, CLEANED_SETS
 from resnet_cli.data.split_files import write_rows
 from resnet_cli.data.splits import connected
 from resnet_cli.errors import DataError
+from resnet_cli.system.paths import atomic_path
 from resnet_cli.task import TaskName
 from resnet_cli.text import join_labels
 
@@ -29,7 +33,37 @@ _LABEL_COLUMNS: dict[TaskName, tuple[str, ...]] = {"single-label": ("label",), "
 MAX_ROUNDS = 4
 
 
-def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, str]]]:
+class _Faults:
+    """Why images are omitted.
+
+    Args:
+        num: Number of images.
+
+    Attributes:
+        is_omitted: Whether each image is, bool [n].
+    """
+
+    def __init__(self, num: int) -> None:
+        self._reasons = [""]
+        self._reason_of = np.zeros(num, np.int32)
+
+    def omit(self, positions: Sequence[int], reason: str) -> None:
+        """Omits images, for the last reason that is given."""
+        self._reason_of[list(positions)] = len(self._reasons)
+        self._reasons.append(reason)
+
+    def __contains__(self, position: int) -> bool:
+        return bool(self._reason_of[position])
+
+    def __getitem__(self, position: int) -> str:
+        return self._reasons[int(self._reason_of[position])]
+
+    @property
+    def is_omitted(self) -> NDArray[np.bool_]:
+        return self._reason_of > 0
+
+
+def clean_items(inspection: Inspection) -> tuple[Items, Sequence[tuple[Item, str]]]:
     """The items to keep, and the items to omit with the reasons.
 
     Unreadable images are omitted, and all copies of an image with different labels, since the right ones are not known.
@@ -37,40 +71,57 @@ def clean_items(inspection: Inspection) -> tuple[list[Item], list[tuple[Item, st
     with the most known labels. The same holds for groups in several splits and for images that look the same. Images of
     one split that look the same get one group, so that they stay together in later splits.
     """
-    dropped: list[tuple[Item, str]] = []
+    rounds: list[Sequence[tuple[Item, str]]] = []
     for round_number in itertools.count(1):
         dataset, images = inspection.dataset, inspection.images
         why = _faults(inspection, transitive=round_number > MAX_ROUNDS)
-        dropped += [(dataset.items[position], reason) for position, reason in sorted(why.items())]
+        rounds.append(_omitted(dataset.packed, why))
         groups = _groups(inspection, why)
-        left = [position for position in range(len(images)) if position not in why]
-        kept = [dataclasses.replace(dataset.items[at], group=groups.get(at, "")) for at in left]
+        left = np.flatnonzero(~why.is_omitted)
+        kept = dataset.packed.take(left).with_groups(groups.get(at, "") for at in left.tolist())
         if all(leak.is_exact for leak in inspection.leaks):
             break
         # An image with very many near duplicates was paired with the closest only: now the others are found.
-        inspection = inspect_images(dataclasses.replace(dataset, items=tuple(kept)), images.take(left))
-    return kept, dropped
+        inspection = inspect_images(dataclasses.replace(dataset, items=kept), images.take(left))
+    return kept, rounds[0] if len(rounds) == 1 else [pair for omitted in rounds for pair in omitted]
 
 
-def _faults(inspection: Inspection, *, transitive: bool) -> dict[int, str]:
-    """Position of each image to omit -> the reason.
+def _omitted(items: Items, why: _Faults) -> Sequence[tuple[Item, str]]:
+    positions = np.flatnonzero(why.is_omitted)
+
+    def pair(index: int) -> tuple[Item, str]:
+        position = int(positions[index])
+        return items[position], why[position]
+
+    return Made(len(positions), pair)
+
+
+def _faults(inspection: Inspection, *, transitive: bool) -> _Faults:
+    """The images to omit, and the reasons.
 
     Args:
         inspection: The inspection of the data set.
         transitive: Whether images that are connected through others count as looking the same too.
     """
-    items = inspection.dataset.items
-    why = dict(inspection.images.errors())
-    for group in inspection.exact:
-        if apart([items[position] for position in group], contradict):
-            why |= dict.fromkeys(group, "the same image has different labels")
+    items, kinds = inspection.dataset.items, inspection.kinds
+    why = _Faults(len(items))
+    for position, error in inspection.images.errors():
+        why.omit([position], error)
+    contradictory = set(kinds.groups_apart(inspection.exact, contradict))
+    worth = [(_WORTH[one.split], -len(one.unknown)) for one in kinds.examples]
+    for index, group in enumerate(inspection.exact):
+        if index in contradictory:
+            why.omit(group, "the same image has different labels")
         else:
-            kept = max(group, key=lambda at: (_WORTH[items[at].split], -len(items[at].unknown), -at))
-            why |= {other: f"a copy of {items[kept].name}" for other in group if other != kept}
+            of_group = kinds.of_image[list(group)].tolist()
+            # Of equal ones, the first.
+            _, place = max((worth[kind], -place) for place, kind in enumerate(of_group))
+            kept = group[-place]
+            why.omit([other for other in group if other != kept], f"a copy of {items[kept].name}")
 
     def keep_strictest(block: Sequence[int], reason: Callable[[Item], str]) -> None:
         best = max(block, key=lambda at: _WORTH[items[at].split])
-        why.update({at: reason(items[best]) for at in block if items[at].split != items[best].split})
+        why.omit([at for at in block if items[at].split != items[best].split], reason(items[best]))
 
     for members in _source_groups(inspection, why):
         keep_strictest(members, lambda best: f"its group '{best.group}' is in {best.split} too")
@@ -81,7 +132,7 @@ def _faults(inspection: Inspection, *, transitive: bool) -> dict[int, str]:
     return why
 
 
-def _groups(inspection: Inspection, why: Container[int]) -> dict[int, str]:
+def _groups(inspection: Inspection, why: _Faults) -> dict[int, str]:
     """Position -> group; groups with images that look the same become one.
 
     Frames of a film get no group, since some of them are needed for validation.
@@ -101,15 +152,14 @@ def _labels(items: Sequence[Item], positions: Sequence[int]) -> set[int]:
     return {label for at in positions for label in items[at].labels}
 
 
-def _source_groups(inspection: Inspection, why: Container[int]) -> list[list[int]]:
+def _source_groups(inspection: Inspection, why: _Faults) -> list[list[int]]:
     groups: dict[str, list[int]] = defaultdict(list)
-    for position, item in enumerate(inspection.dataset.items):
-        if item.group and position not in why:
-            groups[item.group].append(position)
+    for position in np.flatnonzero(inspection.kinds.is_grouped & ~why.is_omitted).tolist():
+        groups[inspection.dataset.items[position].group].append(position)
     return list(groups.values())
 
 
-def _kept(inspection: Inspection, positions: Sequence[int], why: Container[int]) -> list[int]:
+def _kept(inspection: Inspection, positions: Sequence[int], why: _Faults) -> list[int]:
     """The images that are kept: each itself, or else one of its copies."""
     copies = map(inspection.copies, positions)
     return [left[0] for group in copies if (left := [at for at in group if at not in why])]
@@ -135,8 +185,8 @@ def refuse_unnamed(dataset: Dataset) -> None:
         )
 
 
-def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Item, str]]]:
-    """The cleaned data set as CSV text, and the omitted items with the reasons.
+def clean_table(inspection: Inspection, path: Path) -> Sequence[tuple[Item, str]]:
+    """Writes the cleaned data set as CSV, and returns the omitted items with the reasons.
 
     Its columns are ``image,label,split,group,cleaned_by``; the last one marks it as a table of this tool. In
     multi-label data, the second one is ``labels``, with several of them in a cell, and ``unknown`` follows if some are
@@ -144,26 +194,33 @@ def clean_table(inspection: Inspection, path: Path) -> tuple[str, list[tuple[Ite
 
     Args:
         inspection: Inspection of a data set of files.
-        path: Path of the future table; images below its folder are listed relative to it.
+        path: Path of the table; images below its folder are listed relative to it.
 
     Raises:
         DataError: The data set is in memory, or nothing is left of it.
+        DiskError: The table cannot be written.
     """
     refuse_unnamed(inspection.dataset)
     kept, dropped = clean_items(inspection)
     if not kept:
         raise DataError(f"{inspection.dataset.name}: nothing would be left")
-    has_splits = any(item.split != "train" for item in kept)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        write_rows(file, _table_rows(inspection.dataset, kept, path))
+    return dropped
+
+
+def _table_rows(dataset: Dataset, kept: Items, path: Path) -> Iterator[list[str]]:
+    has_splits = not kept.in_split("train").all()
     folder = os.path.realpath(path.parent)
-    text = io.StringIO()
-    label_columns = _LABEL_COLUMNS[inspection.dataset.task]
-    label_columns = label_columns if any(item.unknown for item in kept) else label_columns[:1]
-    rows = [["image", *label_columns, "split", "group", CLEANED_COLUMN]]
+    has_unknown = any(kind.unknown for kind, _ in kept.kind_counts())
+    label_columns = _LABEL_COLUMNS[dataset.task][: 2 if has_unknown else 1]
+    yield ["image", *label_columns, "split", "group", CLEANED_COLUMN]
     for item in kept:
         assert isinstance(item.source, Path)
         file = os.path.realpath(item.source)
         listed = os.path.relpath(file, folder) if file.startswith(os.path.join(folder, "")) else file
-        cells = _label_cells(item, inspection.dataset)[: len(label_columns)]
-        rows.append([Path(listed).as_posix(), *cells, item.split if has_splits else "", item.group, "resnet-cli"])
-    write_rows(text, rows)
-    return text.getvalue(), dropped
+        cells = _label_cells(item, dataset)[: len(label_columns)]
+        yield [Path(listed).as_posix(), *cells, item.split if has_splits else "", item.group, "resnet-cli"]
