@@ -67,7 +67,7 @@ def _facts(title: str, facts: dict[str, str] | object) -> Table:
     table = plain_table(title, "", "")
     table.show_header = False
     for name, value in facts.items():
-        table.add_row(name, Text(value))
+        table.add_row(name.replace("_", " "), Text(value))
     return table
 
 

@@ -86,14 +86,14 @@ def system_facts() -> dict[str, str]:
         "processor": processor.name,
         "instructions": instructions,
         "cores": f"{os.cpu_count() or 1}, of which this process may use {num_threads()}",
-        "container limit": "none" if limit is None else f"{limit} processors",
-        "training steps": "bf16" if processor.multiplies_bf16 else "fp32: the processor does not multiply bf16",
+        "container_limit": "none" if limit is None else f"{limit} processors",
+        "training_steps": "bf16" if processor.multiplies_bf16 else "fp32: the processor does not multiply bf16",
         "threads": f"{engine_threads()}" + (" (OMP_NUM_THREADS)" if "OMP_NUM_THREADS" in os.environ else ""),
     }
     set_here = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)]
     # A report of a problem is public.
     shown = [text for text in set_here if "TOKEN" not in text]
-    return found | ({"variables": "; ".join(shown)} if shown else {})
+    return found | {"variables": "; ".join(shown) or "none"}
 
 
 def accelerators(problems: list[str]) -> list[str]:
