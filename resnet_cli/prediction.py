@@ -21,6 +21,7 @@ from resnet_cli.data.prefetch import decode_ahead
 from resnet_cli.errors import ImageError
 from resnet_cli.images import BIT_DEPTH, Pixels
 from resnet_cli.model.label_reliability import LabelScaling
+from resnet_cli.model.lane_cost import LaneCost
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import ValidationResults, is_unfamiliar
 from resnet_cli.model.rules import Rule, choose_labels
@@ -126,6 +127,7 @@ class Predictor(Protocol[Prepared]):
         batch_size: Images per forward pass, unless the user chooses another number.
         precision: The precision in which it computes: fp32, bf16, fp16 or int8.
         precision_conflict: A sentence for the user if its validation metrics were computed in another precision.
+        cost: What this precision costs, if it was measured.
     """
 
     name: str = ""
@@ -145,6 +147,7 @@ class Predictor(Protocol[Prepared]):
     batch_size: int = 16
     precision: str = "fp32"
     precision_conflict: str | None = None
+    cost: LaneCost | None = None
 
     @property
     def tells_unfamiliar(self) -> bool:

@@ -17,6 +17,7 @@ from resnet_cli.engine_predictor import Wanted, find_engine_predictor, make_engi
 from resnet_cli.engines.choice import EngineName, check_engine, with_engine
 from resnet_cli.exported.opening import exported_kind, open_exported, resolve_model
 from resnet_cli.images import Pixels
+from resnet_cli.int8_predictor import find_int8_predictor, with_int8
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import NoveltyScorer, precision_conflict
 from resnet_cli.prediction import Predictor
@@ -63,7 +64,7 @@ def open_predictor(
 
     Raises:
         ConfigError: There is no such model, or the engine does not compute this precision.
-        ModelError: It is damaged or of another architecture.
+        ModelError: It is damaged or of another architecture; with ``int8``, it is not quantized.
         UntrustedFileError: It would run code when loaded.
         SetupError: The device or the runtime is missing.
     """
@@ -75,6 +76,9 @@ def open_predictor(
     light = not in_torch and engine != "torch" and wanted.precision in {"fp32", "bf16"} and may_do_without_torch(device)
     if engine != "auto" and may_do_without_torch(device):
         check_engine(engine, wanted.precision)
+    if wanted.precision == "int8" and not in_torch and may_do_without_torch(device):
+        if found := find_int8_predictor(source):
+            return found
     if light and (found := find_engine_predictor(source, wanted)):
         return found
     on_torch()
@@ -85,6 +89,11 @@ def open_predictor(
     model = load_model(source, offline=offline, on_download=on_download)
     if light and (found := make_engine_predictor(source, model, wanted)):
         return found
+    if compute.precision == "int8":
+        changed, compute, cost = with_int8(model, compute)
+        predictor = TorchPredictor(changed, compute, name=source)
+        predictor.precision_conflict, predictor.cost = None, cost
+        return predictor
     return TorchPredictor(model, compute, name=source)
 
 

@@ -25,7 +25,7 @@ from resnet_cli.exporting.export import Job, measured
 from resnet_cli.exporting.hub.card import Exported, hub_card, hub_config
 from resnet_cli.exporting.parity import Parity, compare
 from resnet_cli.exporting.timm_folder import timm_config
-from resnet_cli.exporting.verification_data import VerificationImages, _spread
+from resnet_cli.exporting.verification_data import VerificationImages, spread
 from resnet_cli.model.label_reliability import LabelReliability, LabelScaling, is_predicted
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.output import ModelOutput
@@ -211,7 +211,7 @@ def test_a_class_at_its_threshold_may_go_either_way() -> None:
 def test_images_to_check_with_have_every_label_and_none() -> None:
     common = [Item(f"common {index}", b"", (0,)) for index in range(50)]
     rare = [Item("rare", b"", (0, 1)), Item("none", b"", ())]
-    chosen = _spread([*common, *rare], 6)
+    chosen = spread([*common, *rare], 6)
     assert len(chosen) == 6 and {"rare", "none"} <= {item.name for item in chosen}
 
 

@@ -14,7 +14,7 @@ from resnet_cli.errors import VerificationError
 from resnet_cli.exported.metadata import FilePrecision
 from resnet_cli.exporting.decisions import SingleLabelDecisions
 from resnet_cli.exporting.parity import BATCHES, ODD_SIZES, Parity, compare
-from resnet_cli.exporting.verification_data import _spread
+from resnet_cli.exporting.verification_data import spread
 from resnet_cli.images import Pixels
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.prediction import Predictor
@@ -162,12 +162,12 @@ def test_the_figures_are_json() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 2, 5, 12, 100])
-def test_chosen_images_are_spread_over_the_classes(num: int) -> None:
+def test_chosen_images_arespread_over_the_classes(num: int) -> None:
     many = [Item(str(index), b"", (label,)) for index, label in enumerate([0] * 30 + [1] * 5 + [2] * 3)]
-    chosen = _spread(many, num)
+    chosen = spread(many, num)
     counts = np.bincount([item.label for item in chosen], minlength=3)
     assert len(chosen) == min(num, 38)
     # No class goes short while a larger one has more than its share.
     assert all(counts[label] >= min(size, counts.max() - 1) for label, size in enumerate((30, 5, 3)))
-    assert chosen == _spread(many, num)
+    assert chosen == spread(many, num)
     assert [int(item.name) for item in chosen] == sorted(int(item.name) for item in chosen)

@@ -32,6 +32,7 @@ ROOMS = (
     "runs",
     "history",
     "predictor",
+    "int8_predictor",
     "engine_predictor",
     "exported",
     "prediction",

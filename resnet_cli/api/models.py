@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sized
 from os import PathLike
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from resnet_cli.api.progress import shown_events
 from resnet_cli.commands.export import ExportResult
+from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.data.inputs.in_memory import to_item
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.rules import abstention_rule, caveat_of
@@ -141,7 +143,9 @@ def predict(
     predictor = (
         TorchPredictor(source, choose_compute(device, precision))
         if isinstance(source, Model)
-        else open_predictor(source, device=device, precision=precision, trusted=trust)
+        else open_quantised(
+            functools.partial(open_predictor, source, device=device, precision=precision, trusted=trust)
+        )
     )
     rule = abstention_rule(
         predictor,

@@ -56,6 +56,8 @@ def serve(
         precision = "" if predictor.precision == "fp32" else f", computed in {predictor.precision}"
         about = f"{started.model}, {len(predictor.classes):,} classes{precision}"
         output.note(f"{about}; a page to try it is at {started.url}; Ctrl-C stops it")
+        if predictor.cost is not None:
+            output.note(predictor.cost.sentence())
         if predictor.precision_conflict:
             output.warn(predictor.precision_conflict)
         if started.caveat:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, seen_dict
+from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Item
@@ -185,7 +187,8 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
     choose_compute(config.device, config.precision)
     if config.engine != "auto" and exported_kind(spec):
         config.refuse(("engine",), f"has no effect on {spec}: an exported file has a runtime of its own")
-    return open_predictor(
+    opening = functools.partial(
+        open_predictor,
         spec,
         device=config.device,
         precision=config.precision,
@@ -194,6 +197,12 @@ def open_model(spec: str | Predictor[Any], config: EvalConfig, on_event: OnEvalE
         offline=config.offline,
         trusted=config.trust,
         on_download=lambda done, total: on_event(WorkDone("download", done, total)),
+    )
+    return open_quantised(
+        opening,
+        offline=config.offline,
+        on_work=lambda *work: on_event(WorkDone(*work)),
+        on_note=lambda text: on_event(Noted(text)),
     )
 
 
@@ -247,7 +256,9 @@ def _predict(
         note += f"; threshold {percent(config.threshold)} for all classes"
     if config.tta == "flip":
         note += "; tta flip: the mean of each image and its mirror image"
-    if model.precision != "fp32":
+    if model.cost is not None:
+        note += f"; {model.cost.sentence()}"
+    elif model.precision != "fp32":
         note += f"; computed in {model.precision}, less precise than float32"
     if model.precision_conflict:
         on_event(Warned([f"{model.path}: {model.precision_conflict}"]))

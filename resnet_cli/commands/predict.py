@@ -204,7 +204,9 @@ def _at_least_one(items: Iterator[Item], name: str) -> Iterator[Item]:
 
 
 def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:
-    if predictor.precision != "fp32":
+    if predictor.cost is not None:
+        on_event(Noted(predictor.cost.sentence()))
+    elif predictor.precision != "fp32":
         on_event(Noted(f"predictions are computed in {predictor.precision}, which is less precise than float32"))
     if predictor.precision_conflict:
         on_event(Warned([predictor.precision_conflict]))

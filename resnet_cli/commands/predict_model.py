@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.config.predict import PredictConfig
 from resnet_cli.engines.choice import EngineName, with_engine
 from resnet_cli.errors import ConfigError, NetworkError
@@ -91,11 +93,13 @@ def open_model(
     def on_measure() -> None:
         on_event(Noted("measuring which engine is the fastest on this machine, which is remembered"))
 
-    engine = "torch" if in_torch or config.engine == "ray" else config.engine
+    in_int8 = config.precision == "int8"
+    engine = "torch" if (in_torch and not in_int8) or config.engine == "ray" else config.engine
     if config.model is None:
         on_torch()
         return _open_imagenet(config, engine, on_event, on_download)
-    return open_predictor(
+    opening = functools.partial(
+        open_predictor,
         config.model,
         device=config.device,
         precision=config.precision,
@@ -106,6 +110,13 @@ def open_model(
         on_torch=on_torch,
         num_images=num_images,
         on_measure=on_measure,
+        in_torch=in_torch and in_int8,
+    )
+    return open_quantised(
+        opening,
+        offline=config.offline,
+        on_work=lambda *work: on_event(WorkDone(*work)),
+        on_note=lambda text: on_event(Noted(text)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,23 +121,8 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
 
 
 def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
-    if config.runtime == "torch":
-        from PIL import Image
-
-        from resnet_cli.exported.opening import exported_kind
-        from resnet_cli.predictor import open_predictor
-
-        if exported_kind(user_path(spec)):
-            raise ConfigError(
-                f"--runtime torch has no effect on {spec}: an exported file has a runtime of its own",
-                hint="remove --runtime torch",
-            )
-        opened = open_predictor(
-            spec, device=config.device, precision=config.precision, engine="torch", offline=config.offline
-        )
-        # The network is prepared with the first prediction: no request should wait for that.
-        opened.predict([opened.prepare(Image.new("RGB", (32, 32)))])
-        return opened
+    if config.runtime == "torch" or config.precision == "int8":
+        return _open_in_precision(spec, config)
     from resnet_cli.exported.opening import check_trust
     from resnet_cli.exporting.serving_model import open_for_serving
 
@@ -145,6 +131,34 @@ def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
         found = open_for_serving(spec, scratch, offline=config.offline, trusted=config.trust)
     found.name = spec
     return found
+
+
+def _open_in_precision(spec: str, config: ServeConfig) -> Predictor[Pixels]:
+    from PIL import Image
+
+    from resnet_cli.commands.int8 import open_quantised
+    from resnet_cli.exported.opening import exported_kind
+    from resnet_cli.predictor import open_predictor
+
+    flag = "--runtime torch" if config.runtime == "torch" else "--precision int8"
+    if exported_kind(user_path(spec)):
+        raise ConfigError(
+            f"{flag} has no effect on {spec}: an exported file has a runtime and a precision of its own",
+            hint=f"remove {flag}",
+        )
+    opening = functools.partial(
+        open_predictor,
+        spec,
+        device=config.device,
+        precision=config.precision,
+        engine="auto" if config.precision == "int8" else "torch",
+        in_torch=config.runtime == "torch",
+        offline=config.offline,
+    )
+    opened = open_quantised(opening, offline=config.offline)
+    # The network is prepared with the first prediction: no request should wait for that.
+    opened.predict([opened.prepare(Image.new("RGB", (32, 32)))])
+    return opened
 
 
 def _short_name(spec: str) -> str:

@@ -74,10 +74,10 @@ class ComputeConfig(OfflineConfig):
 
     device: Annotated[str, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE)] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
         Flag(
             "Precision of features, predictions and all metrics. auto is fp32, which gives the same predictions on "
-            "every machine; bf16 and fp16 are faster and less precise.",
+            "every machine; bf16, fp16 and int8 (CPU; the backbone is quantized once) are faster and less precise.",
             MACHINE,
         ),
     ] = "auto"

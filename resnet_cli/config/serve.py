@@ -80,7 +80,7 @@ class ServeConfig(ComputeConfig):
     rules = (
         Rule(
             ("device", "precision"),
-            lambda c: c.runtime == "torch",
+            lambda c: c.runtime == "torch" or c.precision == "int8",
             "has no effect: ONNX Runtime computes on the CPU",
             hint="add --runtime torch",
             strict=True,

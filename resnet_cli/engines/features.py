@@ -8,6 +8,7 @@ features are the same, and need no forward pass.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -17,10 +18,12 @@ from torch import Tensor
 from resnet_cli.data.dataset import Item, Items
 from resnet_cli.data.inspection.scan import leave_out_unreadable, raise_unreadable, scan
 from resnet_cli.data.loading import load_batches
+from resnet_cli.engines.base import Backbone
 from resnet_cli.engines.feature_cache import FeatureCache
 from resnet_cli.engines.feature_rows import Features
 from resnet_cli.engines.feature_shards import ContentIndex, Keys
 from resnet_cli.engines.onednn import pack, packs
+from resnet_cli.errors import ConfigError
 from resnet_cli.model.network import NUM_FEATURES, ResNet50, backbone_hash
 from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.device import Compute, memory_errors_named
@@ -63,13 +66,18 @@ class FrozenBackbone:
     """
 
     def __init__(self, network: ResNet50, preprocess: Preprocess, compute: Compute) -> None:
-        self._features = folded_for(network, preprocess.crop_size, compute).features
+        self._int8 = _open_quantized(network, compute) if compute.precision == "int8" else None
+        if self._int8 is None:
+            self._features = folded_for(network, preprocess.crop_size, compute).features
         self._preprocess = preprocess
         self._compute = compute
         self._tuner = shared_tuner(given_threads(), preprocess.crop_size, compute)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels uint8 [b x 3 x h x w] -> features [b x 2048] on the CPU, rounded as the cache rounds them."""
+        if self._int8 is not None:
+            squares = pixels.permute(0, 2, 3, 1).contiguous().numpy()  # [b x h x w x 3]
+            return torch.from_numpy(np.asarray(self._int8(squares)))
         with (
             self._tuner.piece(len(pixels)),
             torch.inference_mode(),
@@ -88,16 +96,37 @@ def frozen_backbone(network: ResNet50, preprocess: Preprocess, compute: Compute)
         preprocess: The preprocessing, for the normalization.
         compute: Device, precision and engine.
     """
-    if compute.engine == "torch":
+    if compute.engine == "torch" or compute.precision == "int8":
         return FrozenBackbone(network, preprocess, compute)
     from resnet_cli.engines.engine_features import EngineFeatures
 
     return EngineFeatures(network, preprocess, compute, feature_dtype(compute))
 
 
+def _open_quantized(network: ResNet50, compute: Compute) -> Backbone:
+    """The quantized backbone of this very network.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from resnet_cli.engines.backbone_file import ABOUT
+    from resnet_cli.engines.onnx_backbone import OnnxBackbone, load_session
+
+    if compute.quantized is not None:
+        session = load_session(compute.quantized.path)
+        about = json.loads(session.get_modelmeta().custom_metadata_map[ABOUT])
+        if about["backbone"] == backbone_hash(network):
+            return OnnxBackbone(session, "int8")
+    raise ConfigError(
+        "--precision int8: there is no quantized backbone for this",
+        hint="use --precision bf16, or remove --precision; int8 is for finetune --mode frozen, and for predict, eval "
+        "and serve with a run",
+    )
+
+
 def feature_dtype(compute: Compute) -> torch.dtype:
     """The dtype that features are stored in: float16 keeps all digits of a bfloat16 pass in half the space."""
-    return torch.float32 if compute.precision == "fp32" else torch.float16
+    return torch.float32 if compute.precision in {"fp32", "int8"} else torch.float16
 
 
 def inference_batch_size(crop_size: int, compute: Compute) -> int:
@@ -242,8 +271,10 @@ def cache_key(
     parts = [CACHE_VERSION, backbone_hash(network), preprocess.fingerprint(names), compute.type, compute.precision]
     # Nothing is added in other cases, so that features cached by older versions are still found.
     parts += ["mirrored"] * mirrored
+    if compute.quantized is not None:
+        parts.append(compute.quantized.sha256)
     # Engines add in another order, and packed layers round bfloat16 at other places than autocast.
-    if compute.engine != "torch":
+    elif compute.engine != "torch":
         parts.append(compute.engine)
     elif compute.precision == "bf16" and packs(compute):
         parts.append("packed")

@@ -20,6 +20,8 @@ from resnet_cli.preprocess import Preprocess
 from resnet_cli.system.no_telemetry import import_onnxruntime
 from resnet_cli.system.threads import num_threads
 
+#: Training images that the value ranges are measured on.
+NUM_CALIBRATION = 64
 #: Largest level of a weight; -128 is not used, so that positive and negative weights are treated alike.
 _MAX_LEVEL = 127
 #: Largest sum of two neighboring weights: processors without VNNI add the products of two neighbors in 16 bits, and
@@ -287,5 +289,5 @@ def _replaced(proto: ModelProto, graph: GraphWriter) -> ModelProto:
     del made.graph.node[:], made.graph.initializer[:]
     made.graph.node.extend(graph.nodes)
     made.graph.initializer.extend(one for one in proto.graph.initializer if one.name in used)
-    made.graph.initializer.extend(graph.constants.values())
+    made.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in graph.constants.items())
     return made

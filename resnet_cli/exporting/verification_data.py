@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resnet_cli.config.export import ExportConfig
 from resnet_cli.data.dataset import Dataset, Item
 from resnet_cli.data.sources.opening import open_dataset
+from resnet_cli.engines.int8 import NUM_CALIBRATION
 from resnet_cli.errors import ConfigError, ResnetCliError
 from resnet_cli.evaluation.label_alignment import align
 from resnet_cli.model.model_file import Model
@@ -19,8 +20,6 @@ from resnet_cli.runs import open_run_dataset
 
 #: Images of a run's validation split; the data of ``--verify-with`` are used completely.
 MAX_IMAGES = 1_000
-#: Training images that the value ranges of int8 are measured on.
-NUM_CALIBRATION = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +52,7 @@ def images_to_verify(model: Model, config: ExportConfig) -> VerificationImages:
     items = dataset.split("val")
     if not items:
         raise ConfigError(f"{dataset.name} has no validation split", hint="specify images: --verify-with DATA")
-    chosen = _spread(items, MAX_IMAGES)
+    chosen = spread(items, MAX_IMAGES)
     which = f"{len(chosen):,} of {len(items):,}" if len(chosen) < len(items) else f"all {len(items):,}"
     return VerificationImages(chosen, f"{which} validation images of {dataset.name}", True)
 
@@ -69,7 +68,7 @@ def images_to_calibrate(model: Model, config: ExportConfig) -> list[Item]:
         items: Sequence[Item] = open_dataset(config.calibrate_with).items
     else:
         items = _run_dataset(model, config, "--calibrate-with DATA, images like those of its training").split("train")
-    return _spread(items, NUM_CALIBRATION)
+    return spread(items, NUM_CALIBRATION)
 
 
 def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
@@ -79,7 +78,7 @@ def _run_dataset(model: Model, config: ExportConfig, instead: str) -> Dataset:
         raise ConfigError(f"no images to check with: {error.message}", hint=f"specify some: {instead}") from error
 
 
-def _spread(items: Sequence[Item], num: int) -> list[Item]:
+def spread(items: Sequence[Item], num: int) -> list[Item]:
     """At most ``num`` items, balanced across the classes; always the same ones, in their order.
 
     An image with several labels counts for the rarest of them; those without any are one more class.

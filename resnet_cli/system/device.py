@@ -10,6 +10,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -18,8 +19,21 @@ from resnet_cli.errors import ConfigError, MemoryExhausted, SetupError
 from resnet_cli.system.processor import this_processor
 from resnet_cli.system.threads import processor_limit
 
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 StepPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """The quantized backbone that computes features in int8.
+
+    Attributes:
+        path: The file.
+        sha256: The checksum of its graph.
+    """
+
+    path: Path
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +42,19 @@ class Compute:
 
     Attributes:
         device: Name of the device in torch: ``cpu``, ``cuda:0``, ``mps``, ``xpu``.
-        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast (weights stay float32).
+        precision: ``fp32``; ``bf16`` or ``fp16`` for autocast (weights stay float32); ``int8`` for features from a
+            quantized backbone, while everything else is float32.
         reason: Why this precision was chosen, for the plan.
         engine: What computes features that are cached: ``torch``, ``onnxruntime`` or ``openvino``. Everything else is
             computed by torch.
+        quantized: The backbone of ``int8``; None until it is known.
     """
 
     device: str
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["fp32", "bf16", "fp16", "int8"]
     reason: str
     engine: str = "torch"
+    quantized: Quantized | None = None
 
     @property
     def type(self) -> str:
@@ -47,7 +64,7 @@ class Compute:
     def autocast(self) -> torch.autocast:
         """The autocast context for the network's forward pass."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.type, dtype=dtype, enabled=self.precision != "fp32")
+        return torch.autocast(self.type, dtype=dtype, enabled=self.precision in {"bf16", "fp16"})
 
     def to_device(self, pixels: torch.Tensor) -> torch.Tensor:
         """Moves a batch [b x 3 x h x w] to the device, channels last (faster for convolutions everywhere)."""
@@ -78,10 +95,15 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
             (benchmarks/precisions.py).
 
     Raises:
-        ConfigError: There is no device of that name.
+        ConfigError: There is no device of that name, or it does not compute in this precision.
         SetupError: This machine does not have the device.
     """
     name = _find_device(device)
+    if precision == "int8" and name != "cpu":
+        raise ConfigError(
+            f"--precision int8: a quantized model computes on the CPU, and the device is {name}",
+            hint="add --device cpu, or remove --precision",
+        )
     respect_processor_limit()
     if name == "cpu":
         keep_freed_memory()

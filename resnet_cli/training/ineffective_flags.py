@@ -66,6 +66,11 @@ def refuse_ineffective(config: FinetuneConfig, mode: Mode, why: str) -> None:
             f"--engine {config.engine} has no effect in mode {mode}{reason}: torch trains the backbone",
             hint="use --mode frozen, or remove it",
         )
+    if config.precision == "int8" and mode != "frozen":
+        raise ConfigError(
+            f"--precision int8 needs a frozen backbone: a quantized one cannot be trained{reason}",
+            hint="use --mode frozen; or remove --precision",
+        )
     idle = [name for name in BACKBONE_FLAGS if getattr(config, name) is not None]
     idle += ["batchnorm"] if config.batchnorm != "auto" else []
     if mode == "frozen" and idle:

@@ -1,0 +1,43 @@
+"""Opens models that compute in int8, for every command: what is not quantized yet is quantized first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from resnet_cli.int8_predictor import NotQuantized
+from resnet_cli.system.events import OnWork
+
+_Opened = TypeVar("_Opened")
+
+#: What is said before a backbone is quantized.
+QUANTISING = "int8: the backbone is quantized now, once, and checked on the run's validation images"
+
+
+def open_quantised(
+    open_model: Callable[[], _Opened],
+    *,
+    offline: bool = False,
+    on_work: OnWork | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> _Opened:
+    """Opens a model in any precision.
+
+    Args:
+        open_model: Calls :func:`resnet_cli.predictor.open_predictor`; once more if the backbone had to be quantized.
+        offline: Whether downloads are forbidden.
+        on_work: Called with the progress on the images.
+        on_note: Called with a sentence for the user.
+
+    Raises:
+        ResnetCliError: See ``resnet_cli.errors``; no incomplete file is left.
+    """
+    try:
+        return open_model()
+    except NotQuantized as error:
+        model = error.model
+    from resnet_cli.exporting.int8_lane import keep_int8
+
+    on_note(QUANTISING)
+    keep_int8(model, offline=offline, on_work=on_work)
+    return open_model()

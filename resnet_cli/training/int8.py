@@ -1,0 +1,71 @@
+"""The quantized backbone of a training with ``--precision int8``: all its features come from one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from resnet_cli.engines.int8_file import INT8_FILE, describe_int8, open_int8
+from resnet_cli.errors import ConfigError, ModelError
+from resnet_cli.exporting.verification_data import spread
+from resnet_cli.model.network import ResNet50, backbone_hash
+from resnet_cli.runs import RunFolder
+from resnet_cli.system.device import Quantized
+from resnet_cli.system.paths import atomic_path
+from resnet_cli.training.distributed import Distributed
+from resnet_cli.training.plan import Plan
+
+
+def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed: Distributed) -> Plan:
+    """The plan with the run's quantized backbone, which is made unless the run has it already.
+
+    With ``--add`` it is a copy of that of the other run: new features are used beside those that its model holds.
+
+    Args:
+        plan: The plan, in int8.
+        network: Its backbone is quantized, with value ranges of training images.
+        folder: The run folder, which keeps the file.
+        distributed: The processes that share the training; the main one writes the file.
+
+    Raises:
+        ModelError: With ``--add``: the other run has no such file.
+        DiskError: The file cannot be written.
+    """
+    path = folder.path / INT8_FILE
+    about = describe_int8(backbone_hash(network), plan.preprocess, "")
+    if distributed.is_main and open_int8(path, about) is None:
+        if plan.config.add and plan.start is not None:
+            _copy(plan.weights.path, path, about)
+        else:
+            _make(plan, network, path, about)
+    distributed.wait()
+    found = open_int8(path, about)
+    assert found is not None
+    quantized = Quantized(path, found.sha256)
+    return dataclasses.replace(plan, compute=dataclasses.replace(plan.compute, quantized=quantized))
+
+
+def _make(plan: Plan, network: ResNet50, path: Path, about: str) -> None:
+    try:
+        from resnet_cli.engines.int8 import NUM_CALIBRATION
+        from resnet_cli.engines.int8_writer import quantise_backbone, write_int8
+    except ImportError as error:
+        raise ConfigError(
+            f"--precision int8 needs onnx and onnxruntime: {error}", hint="use --precision bf16, or remove --precision"
+        ) from error
+    items = spread(plan.dataset.split("train"), NUM_CALIBRATION)
+    squares = (plan.preprocess.read(item) for item in items)
+    write_int8(quantise_backbone(network, squares, plan.preprocess), path, about, {})
+
+
+def _copy(model_path: Path | None, path: Path, about: str) -> None:
+    source = None if model_path is None else model_path.resolve().with_name(INT8_FILE)
+    if source is None or open_int8(source, about) is None:
+        raise ModelError(
+            f"--add: {source or 'the quantized backbone'} is missing or damaged, and the features in the model were "
+            "computed with it",
+            hint="copy the whole run folder of the model, or train a new model: remove --add",
+        )
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
