@@ -18,12 +18,12 @@ from resnet_cli.training.plan import Plan
 
 
 def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed: Distributed) -> Plan:
-    """The plan with the run's quantized backbone, which is made unless the run has it already.
+    """A plan in int8 with the run's quantized backbone, which is made unless the run has it; other plans as they are.
 
     With ``--add`` it is a copy of that of the other run: new features are used beside those that its model holds.
 
     Args:
-        plan: The plan, in int8.
+        plan: The plan.
         network: Its backbone is quantized, with value ranges of training images.
         folder: The run folder, which keeps the file.
         distributed: The processes that share the training; the main one writes the file.
@@ -32,6 +32,8 @@ def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed
         ModelError: With ``--add``: the other run has no such file.
         DiskError: The file cannot be written.
     """
+    if plan.compute.precision != "int8":
+        return plan
     path = folder.path / INT8_FILE
     about = describe_int8(backbone_hash(network), plan.preprocess, "")
     if distributed.is_main and open_int8(path, about) is None:

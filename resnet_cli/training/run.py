@@ -143,10 +143,8 @@ class TrainingRun:
         return find_lr(training.train_state, training.task(), compute=self._plan.step_compute)
 
     def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
-        network = self._network
-        if self._plan.compute.precision == "int8":
-            self._plan = with_quantised(self._plan, network, self._folder, self._distributed)
-        plan = self._plan
+        self._plan = with_quantised(self._plan, self._network, self._folder, self._distributed)
+        plan, network = self._plan, self._network
         # Test images too: it is the same pass, and a damaged image is found now and not at the end.
         rows = self._features(SPLITS)
         if not self._distributed.is_main:
