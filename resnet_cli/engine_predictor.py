@@ -25,9 +25,11 @@ from resnet_cli.heads.arrays import array_probs
 from resnet_cli.images import Pixels
 from resnet_cli.model.facts import sha256_of_same
 from resnet_cli.model.model_path import resolve_model_path
+from resnet_cli.model.named_head import keep_named_head, read_named_head
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.model.reliability import NoveltyScorer, precision_conflict
 from resnet_cli.model.small_model import SmallModel, read_small_model
+from resnet_cli.network import registry
 from resnet_cli.prediction import Predictor
 from resnet_cli.system.accelerators import may_have_accelerator
 
@@ -146,7 +148,7 @@ class Wanted:
 
 
 def find_engine_predictor(source: str, wanted: Wanted) -> EnginePredictor | None:
-    """Opens a run folder or a model file whose backbone is in the cache folder; None if anything else is found.
+    """Opens a model whose backbone is in the cache folder; None if it is not there, or the model is of another kind.
 
     Args:
         source: What the user named, as :func:`resnet_cli.exported.opening.resolve_model` returns it.
@@ -156,7 +158,11 @@ def find_engine_predictor(source: str, wanted: Wanted) -> EnginePredictor | None
     loading = threading.Thread(target=_import_runtime, args=(wanted,), daemon=True)
     loading.start()
     try:
-        model = read_small_model(resolve_model_path(Path(source), "MODEL"))
+        model = (
+            read_named_head(source)
+            if source in registry.WEIGHTS
+            else read_small_model(resolve_model_path(Path(source), "MODEL"))
+        )
     except ResnetCliError:
         # The message comes from reading it in torch.
         return None
@@ -178,9 +184,15 @@ def make_engine_predictor(source: str, loaded: Model, wanted: Wanted) -> EngineP
         from resnet_cli.engines.backbone_writer import keep_backbone
     except ImportError:
         return None
+    if loaded.path is None:
+        return None
+    if source in registry.WEIGHTS:
+        keep_named_head(source, loaded)
+        model = read_named_head(source)
+    else:
+        model = read_small_model(loaded.path)
     # Not while a training replaces it: the backbone would be of another model.
-    model = None if loaded.path is None else read_small_model(loaded.path)
-    if model is None or model.version != loaded.version:
+    if model is None or loaded.version not in {None, model.version}:
         return None
     return _with_backbone(model, source, wanted) if keep_backbone(loaded.network, loaded.preprocess) else None
 

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.config.predict import PredictConfig
-from resnet_cli.engines.choice import EngineName, with_engine
 from resnet_cli.errors import ConfigError, NetworkError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
+from resnet_cli.model.named_head import cached_imagenet
 from resnet_cli.model.rules import Rule, abstention_rule, caveat_of
 from resnet_cli.outputs.schema import ROWS, Layout
 from resnet_cli.prediction import PredictedItem, Predictor
-from resnet_cli.predictor import TorchPredictor, open_predictor
+from resnet_cli.predictor import open_predictor
 from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
 from resnet_cli.system.paths import LATEST, user_path
 from resnet_cli.task import TaskName
@@ -94,16 +94,12 @@ def open_model(
         on_event(Noted("measuring which engine is the fastest on this machine, which is remembered"))
 
     in_int8 = config.precision == "int8"
-    engine = "torch" if (in_torch and not in_int8) or config.engine == "ray" else config.engine
-    if config.model is None:
-        on_torch()
-        return _open_imagenet(config, engine, on_event, on_download)
     opening = functools.partial(
         open_predictor,
-        config.model,
+        config.model or cached_imagenet() or "imagenet-v2",
         device=config.device,
         precision=config.precision,
-        engine=engine,
+        engine="torch" if (in_torch and not in_int8) or config.engine == "ray" else config.engine,
         offline=config.offline,
         trusted=config.trust,
         on_download=on_download,
@@ -112,31 +108,25 @@ def open_model(
         on_measure=on_measure,
         in_torch=in_torch and in_int8,
     )
-    return open_quantised(
-        opening,
-        offline=config.offline,
-        on_work=lambda *work: on_event(WorkDone(*work)),
-        on_note=lambda text: on_event(Noted(text)),
-    )
-
-
-def _open_imagenet(
-    config: PredictConfig, engine: EngineName, on_event: OnEvent, on_download: Callable[[int, int | None], None]
-) -> Predictor[Any]:
-    from resnet_cli.model.weights import load_imagenet
-    from resnet_cli.system.device import choose_compute
-
-    compute = with_engine(choose_compute(config.device, config.precision), engine)
     try:
-        model = load_imagenet(offline=config.offline, on_download=on_download)
+        predictor = open_quantised(
+            opening,
+            offline=config.offline,
+            on_work=lambda *work: on_event(WorkDone(*work)),
+            on_note=lambda text: on_event(Noted(text)),
+        )
     except NetworkError as error:
+        if config.model is not None:
+            raise
         raise ConfigError(
             f"there is no run in {LATEST.parent} to predict with, and no ImageNet weights either",
             hint="train one: resnet-cli finetune DATA; or name one: --model RUN",
         ) from error
-    assert model.path is not None
-    on_event(Noted(f"no run in {LATEST.parent}: using a model of ImageNet's 1,000 classes ({model.path.name})"))
-    return TorchPredictor(model, compute, name=model.path.name)
+    if config.model is None:
+        assert predictor.path is not None
+        name = predictor.name = predictor.path.name
+        on_event(Noted(f"no run in {LATEST.parent}: using a model of ImageNet's 1,000 classes ({name})"))
+    return predictor
 
 
 def open_rule(config: PredictConfig, predictor: Predictor[Any], on_event: OnEvent) -> Rule | None:

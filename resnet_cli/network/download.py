@@ -113,8 +113,8 @@ def fetch(
         DiskError: The disk is full; with ``keep``, also if the folder cannot be written.
     """
     target = folder / file.name
-    if find_cached(file, folder):
-        return target
+    if found := find_cached(file, folder):
+        return found
     if is_offline(offline):
         state = "has the wrong bytes" if target.exists() else "is missing"
         raise NetworkError(f"offline, and {target} {state}", hint=by_hand(file, folder))
