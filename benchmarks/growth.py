@@ -155,7 +155,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="500, 1,000 and 2,000 images")
     parser.add_argument("--million", action="store_true", help="up to 1,000,000 images and a narrow network")
-    parser.add_argument("--only", choices=COMMANDS, nargs="+", default=COMMANDS, help="commands, with --million; eval and predict need finetune")
+    parser.add_argument(
+        "--only",
+        choices=COMMANDS,
+        nargs="+",
+        default=COMMANDS,
+        help="commands, with --million; eval and predict need finetune",
+    )
     arguments = parser.parse_args()
     with alone(quick=arguments.quick) as setting:
         show(measure_million(setting, arguments.only) if arguments.million else measure(setting))
