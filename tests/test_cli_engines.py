@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.running import run_cli
 
+from resnet_cli.commands.serve import _open_model
+from resnet_cli.config.serve import ServeConfig
 from resnet_cli.engines import choice
 from resnet_cli.engines.choice import installed_engines
+from resnet_cli.errors import ConfigError
 from resnet_cli.installation import install_command
 
 pytest_plugins = ["support.narrow_network", "support.small_runs"]
@@ -86,3 +91,22 @@ def test_a_missing_engine_is_reported_with_its_command(photos: Path, monkeypatch
         text = refused(*command, "--device", "cpu", "--engine", "openvino", code=4)
         assert "--engine openvino needs OpenVINO, which is not installed" in text
         assert install_command("openvino") in text
+
+
+def test_a_server_takes_an_engine_that_fits_its_runtime(photos: Path) -> None:
+    succeeds("finetune", photos, *SMALL, "--out", "run")
+    succeeds("export", "run")
+    assert "needs --runtime torch" in refused("serve", "run", "--engine", "torch")
+    assert "choose one" in refused("serve", "run", "--engine", "onnxruntime", "--runtime", "torch")
+    with pytest.raises(ConfigError, match="has no effect on"):
+        _open_model("run/model.onnx", ServeConfig(engine="onnxruntime"))
+    if "openvino" not in installed_engines():
+        pytest.skip("OpenVINO is not installed")
+    image = Image.open(next(photos.rglob("*.jpg"))).convert("RGB")
+    expected = _open_model("run", ServeConfig(runtime="torch", device="cpu")).predict_images([image]).probs
+    for runtime in ("onnx", "torch"):
+        config = ServeConfig.model_validate({"engine": "openvino", "device": "cpu", "runtime": runtime})
+        opened = _open_model("run", config)
+        assert np.abs(opened.predict_images([image]).probs - expected).max() < TOLERANCE
+    with pytest.raises(ConfigError, match="--engine openvino has no effect on"):
+        _open_model("run/model.onnx", ServeConfig(engine="openvino"))

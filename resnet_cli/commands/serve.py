@@ -121,11 +121,13 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
 
 
 def _open_model(spec: str, config: ServeConfig) -> Predictor[Pixels]:
-    if config.runtime == "torch" or config.precision == "int8":
+    if config.runtime == "torch" or config.precision == "int8" or config.engine == "openvino":
         return _open_in_precision(spec, config)
-    from resnet_cli.exported.opening import check_trust
+    from resnet_cli.exported.opening import check_trust, exported_kind
     from resnet_cli.exporting.serving_model import open_for_serving
 
+    if exported_kind(user_path(spec)):
+        config.refuse(("engine",), f"has no effect on {spec}: an exported file has a runtime of its own")
     check_trust([spec], trusted=config.trust)
     with temporary_folder() as scratch:
         found = open_for_serving(spec, scratch, offline=config.offline, trusted=config.trust)
@@ -140,7 +142,9 @@ def _open_in_precision(spec: str, config: ServeConfig) -> Predictor[Pixels]:
     from resnet_cli.exported.opening import exported_kind
     from resnet_cli.predictor import open_predictor
 
-    flag = "--runtime torch" if config.runtime == "torch" else "--precision int8"
+    flag = "--precision int8" if config.precision == "int8" else "--engine openvino"
+    if config.runtime == "torch":
+        flag = "--runtime torch"
     if exported_kind(user_path(spec)):
         raise ConfigError(
             f"{flag} has no effect on {spec}: an exported file has a runtime and a precision of its own",
@@ -151,7 +155,7 @@ def _open_in_precision(spec: str, config: ServeConfig) -> Predictor[Pixels]:
         spec,
         device=config.device,
         precision=config.precision,
-        engine="auto" if config.precision == "int8" else "torch",
+        engine=config.engine if config.engine != "auto" or config.precision == "int8" else "torch",
         in_torch=config.runtime == "torch",
         offline=config.offline,
     )

@@ -80,10 +80,21 @@ class ServeConfig(ComputeConfig):
     rules = (
         Rule(
             ("device", "precision"),
-            lambda c: c.runtime == "torch" or c.precision == "int8",
+            lambda c: c.runtime == "torch" or c.precision == "int8" or c.engine == "openvino",
             "has no effect: ONNX Runtime computes on the CPU",
             hint="add --runtime torch",
             strict=True,
+        ),
+        Rule(
+            ("engine",),
+            lambda c: c.engine != "torch" or c.runtime == "torch",
+            "needs --runtime torch",
+            hint="add --runtime torch",
+        ),
+        Rule(
+            ("engine",),
+            lambda c: c.engine != "onnxruntime" or c.runtime == "onnx",
+            "and --runtime torch: choose one",
         ),
         Rule(
             ("trust",),

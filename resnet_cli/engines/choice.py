@@ -165,7 +165,9 @@ def check_engine(engine: Engine, precision: str) -> None:
     if engine in usable_engines(precision):
         return
     why = f"{NAMES[engine]} does not compute {precision} on CPUs"
-    if engine in PREFERRED[precision]:
+    if precision == "int8":
+        why = "a quantized model is checked in ONNX Runtime, and therefore computed in it"
+    elif engine in PREFERRED[precision]:
         why = f"this processor does not multiply {precision}, and {NAMES[engine]} does not emulate it"
     others = " or ".join(usable_engines(precision)) or "auto"
     raise ConfigError(f"--engine {engine} and --precision {precision}: {why}", hint=f"use --engine {others}")

@@ -144,6 +144,8 @@ def make_plan(
     config = resolved.config
     refuse_existing(config.out)
     compute = choose_compute(config.device, config.precision)
+    # An engine that is missing is reported before the data are read.
+    with_engine(compute, config.engine)
     if compute.type != "cpu" and config.threads != "auto":
         raise ConfigError(f"--threads {config.threads} has no effect on the device {compute.device}")
     prepared = prepare_data(resolved, on_work, run=run)
