@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.packed_sources import PackedSources, Source
-from resnet_cli.data.packed_text import TextView
+from resnet_cli.data.packed_text import Distinct, TextView
 
 ImageT = TypeVar("ImageT")
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -45,21 +45,6 @@ class Fields(NamedTuple, Generic[KeyT]):
     kind: Kind[KeyT]
     split: str
     group: str
-
-
-class Distinct(Generic[KeyT]):
-    """Different values in the order in which they came, and their positions."""
-
-    def __init__(self, values: Iterable[KeyT] = ()) -> None:
-        self.values: list[KeyT] = list(values)
-        self._codes = {value: code for code, value in enumerate(self.values)}
-
-    def code(self, value: KeyT) -> int:
-        """The position of a value, which is added if it is new."""
-        code = self._codes.setdefault(value, len(self.values))
-        if code == len(self.values):
-            self.values.append(value)
-        return code
 
 
 class PackedImages(Sequence[ImageT], abc.ABC, Generic[ImageT, KeyT]):
@@ -300,6 +285,21 @@ class Builder(Generic[KeyT]):
         self._kind_of.extend([self._kinds.code(kind)] * len(names))
         self._split_of.extend([self._splits.code(split)] * len(names))
         self._group_of.extend([self._groups.code("")] * len(names))
+
+    def __getitem__(self, at: int) -> Fields[KeyT]:
+        """One of the images so far."""
+        name = self._stored.names.at(at)
+        return Fields(
+            name,
+            self._stored.source(at, name),
+            self._kinds.values[self._kind_of[at]],
+            self._splits.values[self._split_of[at]],
+            self._groups.values[self._group_of[at]],
+        )
+
+    def set_kind(self, at: int, kind: Kind[KeyT]) -> None:
+        """Gives an image other labels."""
+        self._kind_of[at] = self._kinds.code(kind)
 
     def build(self, cls: type[PackedT]) -> PackedT:
         """The images; nothing may be added afterwards."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+ValueT = TypeVar("ValueT", bound=Hashable)
 
 #: Strings read or looked up at once.
 _AT_ONCE = 4096
@@ -148,3 +150,18 @@ class TextIndex:
                 equal = (at for at in self._order[start:end][::-1].tolist() if self._texts[at] == text)
                 found.append(next(equal, -1))
         return np.array(found, dtype=np.int64)
+
+
+class Distinct(Generic[ValueT]):
+    """Different values in the order in which they came, and their positions."""
+
+    def __init__(self, values: Iterable[ValueT] = ()) -> None:
+        self.values: list[ValueT] = list(values)
+        self._codes = {value: code for code, value in enumerate(self.values)}
+
+    def code(self, value: ValueT) -> int:
+        """The position of a value, which is added if it is new."""
+        code = self._codes.setdefault(value, len(self.values))
+        if code == len(self.values):
+            self.values.append(value)
+        return code

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item, Items
-from resnet_cli.data.packed_images import Distinct
-from resnet_cli.data.packed_text import PackedText, TextIndex, TextView
+from resnet_cli.data.packed_text import Distinct, PackedText, TextIndex, TextView
 from resnet_cli.errors import DataError
 from resnet_cli.system.paths import atomic_path
 from resnet_cli.text import join_labels, split_labels

@@ -72,7 +72,8 @@ def task_of(images: Iterable[LabeledImage]) -> TaskName:
 
 def negatives_note(images: Sequence[LabeledImage]) -> list[str]:
     """A note about the images that show none of the classes, if there are any."""
-    num = sum(not image.labels and not image.unknown for image in images)
+    kinds = LabeledImages.of(images).kind_counts()
+    num = sum(count for kind, count in kinds if not kind.labels and not kind.unknown)
     return [f"images without any label, which show none of the classes: {num:,} of {len(images):,}"] if num else []
 
 

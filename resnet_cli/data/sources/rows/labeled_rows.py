@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.dataset import Split
-from resnet_cli.data.sources.labeled import Ignored, LabeledImage, negatives_note
+from resnet_cli.data.packed_images import Builder, Fields, Kind
+from resnet_cli.data.packed_text import Distinct
+from resnet_cli.data.sources.labeled import Ignored, LabeledImages, negatives_note
 from resnet_cli.data.sources.reading import Reading
 from resnet_cli.data.sources.rows.references import Locator, fence
 from resnet_cli.data.sources.rows.row import Row, RowFile
@@ -79,17 +85,17 @@ def read_rows(
     images = found.labeled()
     if not images:
         raise DataError(f"{files[0].path}: no row lists an image", hint="add rows with the columns image,label")
-    if not classes and not any(image.labels for image in images):
+    if not classes and not any(kind.labels for kind, _ in images.kind_counts()):
         raise DataError(f"{files[0].path}: no image that it lists has a label ({counted(len(images), 'image')})")
     if len(files) > 1 and not any(
         not isinstance(image.source, Path) or os.path.exists(image.source) for image in images
     ):
         raise _no_image_exists(files[0].path, [image.source for image in images if isinstance(image.source, Path)])
     split_note = "from the table" if has_splits else ""
-    if not has_splits and (by_folder := _splits_of_folders(images)):
+    if not has_splits and (by_folder := _splits_of_folders(images)) is not None:
         images, split_note = by_folder, "from the folders"
     # Beside a table that was given as DATA there may be anything.
-    unlisted = [] if survey.file is not None else [name for name in survey.images() if name not in found.images]
+    unlisted = [] if survey.file is not None else [name for name in survey.images() if name not in found]
     all_notes += _notes_about(images, files, unlisted, found)
     ignored = Ignored(unlisted=len(unlisted) or num_without_label)
     return Reading(images, what, split_note, tuple(all_notes), ignored, task=task, classes=tuple(classes))
@@ -115,15 +121,20 @@ class _Found:
     """
 
     def __init__(self, survey: Survey, top: Path, *, joins: bool) -> None:
-        self.images: dict[str, LabeledImage] = {}
         self.num_repeated = 0
         self.joined: set[str] = set()
+        self._at: dict[str, int] = {}
+        self._images: Builder[str] = Builder()
         self._denied: dict[str, set[str]] = {}
         self._joins = joins
         self._top = top
         self._prefix = os.path.join(top, "") if top.parts else ""
         self._within = survey.within
         self._is_inside = fence(survey.within or top)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an image of that name."""
+        return name in self._at
 
     def add(self, file: RowFile, row: Row, path: Path) -> None:
         """Adds the image of a row.
@@ -136,41 +147,41 @@ class _Found:
             raise DataError(
                 f"{where}: '{row.image}' is outside {self._within.name}", hint="use paths relative to the table"
             )
-        image = LabeledImage(
+        image = Fields(
             name=self._name(path),
             source=path if row.data is None else row.data,
-            labels=tuple(sorted(row.labels or ())),
+            kind=Kind(tuple(sorted(row.labels or ())), row.unknown),
             split=read_split(row.split or file.split, where),
             group=row.group,
-            unknown=row.unknown,
         )
         if row.denied:
             self._denied.setdefault(image.name, set()).update(row.denied)
-        earlier = self.images.setdefault(image.name, image)
-        if earlier is image:
+        at = self._at.setdefault(image.name, len(self._images))
+        if at == len(self._images):
+            self._images.add(image)
             return
+        earlier = self._images[at]
         _refuse_contradiction(earlier, image, where, joins=self._joins)
-        labels = tuple(sorted({*earlier.labels, *image.labels}))
+        labels = tuple(sorted({*earlier.kind.labels, *image.kind.labels}))
         # What one row leaves open, another one may say.
-        unknown = tuple(name for name in earlier.unknown if name in image.unknown and name not in labels)
-        self.images[image.name] = earlier._replace(labels=labels, unknown=unknown)
-        self.num_repeated += earlier.labels == image.labels
-        if earlier.labels != image.labels:
+        unknown = tuple(name for name in earlier.kind.unknown if name in image.kind.unknown and name not in labels)
+        self._images.set_kind(at, Kind(labels, unknown))
+        self.num_repeated += earlier.kind.labels == image.kind.labels
+        if earlier.kind.labels != image.kind.labels:
             self.joined.add(image.name)
 
-    def labeled(self) -> list[LabeledImage]:
+    def labeled(self) -> LabeledImages:
         """The images, each with its unknown classes: no row mentions them, or rows disagree about them."""
-        if not self._denied:
-            return list(self.images.values())
-        names = {name for image in self.images.values() for name in image.labels}
-        classes = sorted(names.union(*self._denied.values()))
-        found = []
-        for image in self.images.values():
-            denied = self._denied.get(image.name, set())
-            labels = tuple(name for name in image.labels if name not in denied)
-            known = denied.symmetric_difference(image.labels)
-            found.append(image._replace(labels=labels, unknown=tuple(name for name in classes if name not in known)))
-        return found
+        if self._denied:
+            images = self._images
+            names = {name for at in range(len(images)) for name in images[at].kind.labels}
+            classes = sorted(names.union(*self._denied.values()))
+            for name, at in self._at.items():
+                denied, before = self._denied.get(name, set()), images[at].kind.labels
+                labels = tuple(label for label in before if label not in denied)
+                known = denied.symmetric_difference(before)
+                images.set_kind(at, Kind(labels, tuple(label for label in classes if label not in known)))
+        return self._images.build(LabeledImages)
 
     def _name(self, file: Path) -> str:
         """The name that the same image has in a folder data set, else its absolute path, in any working directory."""
@@ -200,17 +211,22 @@ def _without_label(file: RowFile, rows: Sequence[Row], num_blank: int, task: Tas
     )
 
 
-def _splits_of_folders(images: Sequence[LabeledImage]) -> list[LabeledImage]:
-    """The images with the splits that their folders denote; empty unless several splits are denoted, by all paths."""
-    splits: list[Split] = []
-    for image in images:
-        split = next((split for part in image.name.split("/")[:-1] if (split := split_of(part))), None)
+def _splits_of_folders(images: LabeledImages) -> LabeledImages | None:
+    """The images with the splits that their folders denote; None unless several splits are denoted, by all paths."""
+    found: Distinct[Split] = Distinct()
+
+    @functools.cache
+    def code(folder: str) -> int | None:
+        split = next((split for part in folder.split("/") if (split := split_of(part))), None)
+        return None if split is None else found.code(split)
+
+    codes = array("b")
+    for name in images.names:
+        split = code(name.rpartition("/")[0])
         if split is None:
-            return []
-        splits.append(split)
-    if len(set(splits)) < 2:
-        return []
-    return [image._replace(split=split) for image, split in zip(images, splits, strict=True)]
+            return None
+        codes.append(split)
+    return images.with_splits(found.values, np.array(codes)) if len(found.values) > 1 else None
 
 
 def _no_image_exists(file: Path, paths: Sequence[Path]) -> DataError:
@@ -221,9 +237,7 @@ def _no_image_exists(file: Path, paths: Sequence[Path]) -> DataError:
     )
 
 
-def _notes_about(
-    images: Sequence[LabeledImage], files: Sequence[RowFile], unlisted: Sequence[str], found: _Found
-) -> list[str]:
+def _notes_about(images: LabeledImages, files: Sequence[RowFile], unlisted: Sequence[str], found: _Found) -> list[str]:
     """What is unusual about the images as a whole."""
     shown = ", ".join(file.path.name for file in files[:5])
     notes = [f"repeated rows: {found.num_repeated}"] if found.num_repeated else []
@@ -241,20 +255,28 @@ def _notes_about(
     return notes
 
 
-def _count_contradicting(images: Collection[LabeledImage]) -> int:
+def _count_contradicting(images: LabeledImages) -> int:
     """Number of images in a folder that has the name of a different class."""
-    classes = {label for image in images for label in image.labels}
-    folders = ((image.labels, image.name.split("/")[:-1]) for image in images)
-    return sum(not classes.isdisjoint(parts) and set(parts).isdisjoint(labels) for labels, parts in folders)
+    kinds = images.kinds
+    classes = {label for kind, _ in images.kind_counts() for label in kind.labels}
+
+    @functools.cache
+    def contradicts(folder: str, kind: int) -> bool:
+        parts = folder.split("/") if folder else []
+        return not classes.isdisjoint(parts) and set(parts).isdisjoint(kinds[kind].labels)
+
+    folders = (name.rpartition("/")[0] for name in images.names)
+    return sum(map(contradicts, folders, images.kind_of.tolist()))
 
 
-def _refuse_contradiction(earlier: LabeledImage, later: LabeledImage, where: str, *, joins: bool) -> None:
-    several = "labels" if max(len(earlier.labels), len(later.labels)) > 1 else "label"
-    said = [(several, "; ".join(earlier.labels), "; ".join(later.labels))] if not joins else []
-    for what, first, second in (*said, ("split", earlier.split, later.split)):
-        if first != second:
+def _refuse_contradiction(earlier: Fields[str], later: Fields[str], where: str, *, joins: bool) -> None:
+    first, second = earlier.kind.labels, later.kind.labels
+    several = "labels" if max(len(first), len(second)) > 1 else "label"
+    said = [(several, "; ".join(first), "; ".join(second))] if not joins else []
+    for what, before, after in (*said, ("split", earlier.split, later.split)):
+        if before != after:
             raise DataError(
-                f"{where}: {later.name} has the {what} '{second}', an earlier row says '{first}'",
+                f"{where}: {later.name} has the {what} '{after}', an earlier row says '{before}'",
                 hint="keep one of the two rows"
                 + ("; if an image may have several labels: --multi-label" if what == several else ""),
             )

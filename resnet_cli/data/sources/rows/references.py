@@ -6,12 +6,13 @@ import functools
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.data.packed_text import PackedText
 from resnet_cli.data.sources.folder_names import is_for_images
 from resnet_cli.data.sources.image_index import ImageIndex, is_web_address
 from resnet_cli.data.sources.rows.row import Row, RowFile
@@ -38,10 +39,34 @@ class Located:
         notes: How the images were found, if not as they are written.
     """
 
-    paths: list[Path]
+    paths: Sequence[Path]
     num_missing: int = 0
     missing: str = ""
     notes: tuple[str, ...] = ()
+
+
+class Paths(Sequence[Path]):
+    """Paths as text in one block of memory: a path of its own takes 400 bytes.
+
+    Args:
+        paths: The paths.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._texts = PackedText(paths).all()
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | list[Path]:
+        return [*map(Path, self._texts[index])] if isinstance(index, slice) else Path(self._texts[index])
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(Path, self._texts)
 
 
 class Found(NamedTuple):
@@ -91,18 +116,19 @@ def direct_path(reference: str, folder: Path) -> Path:
     return Path(os.path.normpath(os.path.join(os.path.realpath(folder) if text.startswith("..") else folder, text)))
 
 
-def direct_paths(references: Iterable[str], folder: Path) -> list[Path]:
+def direct_paths(references: Iterable[str], folder: Path) -> Paths:
     """The same for many references, with each of their folders resolved once."""
     resolved = functools.cache(lambda part: str(direct_path(part, folder)) if part else str(folder))
 
-    def path(reference: str) -> Path:
+    def path(reference: str) -> str:
         head, _, name = reference.replace("\\", "/").rpartition("/")
         # An absolute path in the top folder has an empty head, too.
         if name in ("", ".", "..") or reference[:1] in ("/", "\\"):
-            return direct_path(reference, folder)
-        return Path(f"{resolved(head)}/{name}")
+            return str(direct_path(reference, folder))
+        start = resolved(head)
+        return name if start == os.curdir else f"{start}/{name}"
 
-    return [path(reference) for reference in references]
+    return Paths(map(path, references))
 
 
 def sample(rows: Sequence[Row]) -> Sequence[Row]:
@@ -224,9 +250,9 @@ class Locator:
                 if len(images) > 1:
                     choices[number] = likely.of(choices[number], row, paths[number])
         notes = choose_folder(file, rows, choices)
-        for number, images in choices.items():
-            if images:
-                paths[number] = self._top / images[0]
+        paths = Paths(
+            str(self._top / found[0] if (found := choices.get(at)) else path) for at, path in enumerate(paths)
+        )
         missing = [rows[number].image for number, images in choices.items() if not images]
         for number, images in itertools.islice((pair for pair in choices.items() if pair[1]), 1):
             notes.insert(
