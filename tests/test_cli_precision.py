@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def test_bf16_is_named_beside_every_figure_that_it_made(photos: Path, monkeypatc
     stdout, stderr = succeeds("eval", "run", "--no-report", "--precision", "bf16", "--json")
     assert json.loads(stdout)["precision"] == "bf16"
     assert "computed in bf16, less precise than float32" in stderr and "warning" not in stderr
+    # On the validation images of its run, in the words in which int8 says it.
+    assert re.search(r"bf16: the same class on \d+\.\d % of 15 validation images; accuracy \d", stderr)
     image = next(photos.rglob("*.jpg"))
     _, stderr = succeeds("predict", image, "--model", "run", "--precision", "bf16")
     assert "predictions are computed in bf16, which is less precise than float32" in stderr and "warning" not in stderr

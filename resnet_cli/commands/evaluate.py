@@ -27,7 +27,7 @@ from resnet_cli.model.model_path import resolve_model_path
 from resnet_cli.network.hub import is_spec
 from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.prediction import Predictor
-from resnet_cli.predictor import open_predictor
+from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Progress, Warned, WorkDone
@@ -264,6 +264,7 @@ def _predict(
         on_event(Warned([f"{model.path}: {model.precision_conflict}"]))
         note += f"; {model.precision_conflict}"
     on_event(Noted(f"{model.path}: {len(items):,} images of {images.dataset.name} ({note})"))
+    _note_cost(model, config, on_event)
     scores = _evaluate(
         model, items, config, on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total))
     )
@@ -275,6 +276,19 @@ def _predict(
         of_apart = ScoresApart(apart.num_images, apart.main[1], apart.loss, apart.task)
         seen = dataclasses.replace(seen, scores=of_apart)
     return dataclasses.replace(scores, seen=seen), note
+
+
+def _note_cost(model: Predictor[Any], config: EvalConfig, on_event: OnEvalEvent) -> None:
+    """Says what bfloat16 costs the model; the cost of int8 is in the note."""
+    if not isinstance(model, TorchPredictor) or (model.compute.type, model.precision) != ("cpu", "bf16"):
+        return
+    from resnet_cli.exporting.bf16_cost import bf16_cost
+
+    cost = bf16_cost(
+        model.model, model.compute, offline=config.offline, on_work=lambda *work: on_event(WorkDone(*work))
+    )
+    if cost is not None:
+        on_event(Noted(cost.sentence()))
 
 
 def _evaluate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -207,7 +208,10 @@ def _note_precision(predictor: Predictor[Any], on_event: OnEvent) -> None:
     if predictor.cost is not None:
         on_event(Noted(predictor.cost.sentence()))
     elif predictor.precision != "fp32":
-        on_event(Noted(f"predictions are computed in {predictor.precision}, which is less precise than float32"))
+        how = f"; to see what that costs: resnet-cli eval {shlex.quote(str(predictor.path))} --precision bf16"
+        known = how if predictor.precision == "bf16" and predictor.reliability is not None else ""
+        text = f"predictions are computed in {predictor.precision}, which is less precise than float32{known}"
+        on_event(Noted(text))
     if predictor.precision_conflict:
         on_event(Warned([predictor.precision_conflict]))
 
