@@ -31,12 +31,15 @@ from resnet_cli.task import YES, TaskName
 
 #: Features of more than this size in float32, of training and validation together, are read in blocks: 65,536 images.
 MAX_IN_MEMORY_BYTES = 2**29
-#: Training and validation images of the sample: 64 and 32 MB in float32.
-SAMPLE_TRAIN, SAMPLE_VAL = 8192, 4096
+#: Training and validation images of the sample: 32 and 16 MB in float32. Of 18,000 images of CIFAR-10, 2,000 lead to
+#: 73.5 % on new images, 6,000 to 73.65 %, and a path in memory to 73.5 %; the heads of the samples themselves have 68.1
+#: and 71.4 %.
+SAMPLE_TRAIN, SAMPLE_VAL = 4096, 2048
 #: Logits of validation images that are judged at once; with more classes than fit, a sample of the images is judged.
 MAX_VAL_LOGITS = 2**22
-#: Penalties on all images, as multiples of the sample's best one for so many images, from strong to weak.
-FACTORS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+#: Penalties on all images, as multiples of the sample's best one for so many images, from strong to weak; and stronger
+#: ones, for a sample that was too optimistic.
+FACTORS, STRONGER = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625), (4.0, 8.0, 16.0)
 
 
 def fits_in_memory(num_images: int, num_features: int) -> bool:
@@ -130,8 +133,8 @@ def fit_block_path(
         )
     problem.start_from(sampled.unscaled_head())
     judged, val_labels = judged_rows(val, num_classes)
-    lowest = math.inf
-    for factor in FACTORS:
+
+    def fitted(factor: float) -> Candidate:
         began, l2 = time.perf_counter(), factor * sampled.l2 * len(chosen) / len(rows)
         with memory_errors_named(len(chosen)):
             problem.fit(torch.full((num_classes,), l2))
@@ -140,10 +143,26 @@ def fit_block_path(
             train_scores = _mean_scores(problem, scale, copies)
         val_loss, val_top1 = loss_and_top1(torch.softmax(scale * val_logits, dim=1), val_labels)
         seconds = time.perf_counter() - began
-        yield Candidate(l2, problem.raw_head(scale), scale, *train_scores, val_loss, val_top1, seconds)
-        if val_loss > lowest:
+        return Candidate(l2, problem.raw_head(scale), scale, *train_scores, val_loss, val_top1, seconds)
+
+    return _search(fitted)
+
+
+def _search(fitted: Callable[[float], Candidate]) -> Iterator[Candidate]:
+    """Yields heads with weaker and weaker penalties until one is worse; with stronger ones if the second one is."""
+    lowest = [math.inf]
+    for factor in FACTORS:
+        yield (candidate := fitted(factor))
+        if candidate.val_loss > lowest[-1]:
+            break
+        lowest.append(candidate.val_loss)
+    if len(lowest) > 2:
+        return
+    for factor in STRONGER:
+        yield (candidate := fitted(factor))
+        if candidate.val_loss > lowest[-1]:
             return
-        lowest = val_loss
+        lowest.append(candidate.val_loss)
 
 
 def fit_label_block_path(
