@@ -270,7 +270,7 @@ class _Task(Generic[R]):
     def __enter__(self) -> None: ...
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
-        """Passes an exception on to whoever waits for the results."""
+        """Passes an exception on to the thread that waits for the results."""
         with self._lock:
             if error is not None and not self.future.done():
                 self.future.set_exception(error)
