@@ -9,7 +9,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n a
 
 # What computes: tested once more in bfloat16, which is emulated where the processor lacks it, and once on a processor
 # that is held down to AVX2.
-NUMERICAL = $(addprefix tests/test_, predictor.py model_features.py model_onednn.py model_explain.py evaluation.py exporting_parity.py \
+NUMERICAL = $(addprefix tests/test_, predictor.py engines_features.py engines_onednn.py engines_explain.py engines_opening.py evaluation.py exporting_parity.py \
 	training_loop.py training_state.py training_averaging.py training_optimizers.py training_task_network.py system_intraop.py)
 
 .PHONY: demo test lanes check check-all format clean
