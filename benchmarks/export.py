@@ -72,7 +72,10 @@ def measure(setting: Setting, *, of_run: Path | None = None, image: Path | None 
     for name, path in files.items():
         # A few images say little about the loss of accuracy.
         drop: dict[str, Any] = {"max_drop": 0.5} if setting.quick and name != "fp32" else {}
-        export_model(model, out=path, fp16=name == "fp16", int8=name == "int8", **drop)
+        parity = export_model(model, out=path, fp16=name == "fp16", int8=name == "int8", **drop).parity
+        first = parity.checks[0]
+        details = {"images": first.num_images, "largest difference": first.max_difference, "accuracy lost": parity.drop}
+        yield Row(f"{name}.onnx, same class as the model", 100 * first.agreement, "%", details=details)
     yield from compare_times(files, read_image(image), num_turns=5 if setting.quick else NUM_TURNS)
     for name in ("fp32", "int8"):
         yield time_starts(name, files[name], image, num_starts=3 if setting.quick else NUM_STARTS)

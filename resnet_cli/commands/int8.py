@@ -7,11 +7,14 @@ from typing import TypeVar
 
 from resnet_cli.int8_predictor import NotQuantized
 from resnet_cli.system.events import OnWork
+from resnet_cli.system.processor import this_processor
 
 _Opened = TypeVar("_Opened")
 
 #: What is said before a backbone is quantized.
 QUANTISING = "int8: the backbone is quantized now, once, and checked on the run's validation images"
+#: What is added where it gains less. Measured with AVX2 for single images.
+WITHOUT_VNNI = "this processor has no VNNI instructions, so int8 is about 1.6 times as fast as fp32, and not 3 times"
 
 
 def open_quantised(
@@ -38,6 +41,6 @@ def open_quantised(
         model = error.model
     from resnet_cli.exporting.int8_lane import keep_int8
 
-    on_note(QUANTISING)
+    on_note(QUANTISING if this_processor().multiplies_int8 else f"{QUANTISING}; {WITHOUT_VNNI}")
     keep_int8(model, offline=offline, on_work=on_work)
     return open_model()

@@ -2,8 +2,8 @@
 
 Nothing between the image and the average pooling is computed in float: the pixels themselves are the first
 convolution's input, and pooling and sums are quantized too. ResNet-50 at 224 px on 2 cores of a Zen 4 processor with
-VNNI, images per second of processor time at batch sizes 1 and 16: 67 and 63 with the first convolution in float, 85 and
-78 as here, 23 and 24 in float32.
+VNNI, images per second of processor time at batch sizes 1 and 16: 67 and 63 with the first convolution in float, 81 and
+75 as here, 23 and 24 in float32.
 """
 
 from __future__ import annotations

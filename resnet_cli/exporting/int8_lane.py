@@ -71,7 +71,8 @@ def keep_int8(model: Model, *, offline: bool = False, on_work: OnWork | None = N
     if thresholds:
         thresholds = fit_thresholds(exact.probs, found.probs, targets, thresholds)
     cost = measure_cost(model, images, exact, found, precision="int8", thresholds=thresholds)
-    _require(cost)
+    decisions = DECISIONS[model.task](model.classes, model.thresholds, thresholds or None)
+    _require(cost, decisions.drops(exact.probs, found.probs, targets))
     novelty = found.novelty if found.novelty is not None else np.zeros(len(targets), dtype=np.float32)
     results = RESULTS[model.task].measure(found.probs, targets, novelty.astype(np.float32))
     metadata = dataclasses.replace(job.metadata, reliability=results, thresholds=thresholds)
@@ -126,11 +127,13 @@ def _compute(model: Model, proto: ModelProto, about: str, images: VerificationIm
     return ModelOutput(scores.probs, scores.novelty)
 
 
-def _require(cost: LaneCost) -> None:
-    reasons = []
-    # A difference of two floats: one image of a hundred is exactly a point. NaN: there is no such score.
-    if cost.exact - cost.found > MAX_DROP + 1e-9:
-        reasons.append(f"at most {100 * MAX_DROP:g} points are allowed")
+def _require(cost: LaneCost, drops: dict[str, float]) -> None:
+    # A difference of two floats: one image of a hundred is exactly a point.
+    reasons = [
+        f"{name} falls by {100 * drop:.2f} points, at most {100 * MAX_DROP:g} are allowed"
+        for name, drop in drops.items()
+        if drop > MAX_DROP + 1e-9
+    ]
     if not cost.mean_difference <= MAX_MEAN_DIFFERENCE:
         reasons.append(f"probabilities change by {cost.mean_difference:.2f} on average")
     if reasons:
