@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from support import planted_faults
 
-from resnet_cli.data.inspection import duplicates, pair_search
+from resnet_cli.data.inspection import duplicates, neighborhoods, pair_search
 from resnet_cli.data.inspection.compact import NearPair
 from resnet_cli.data.inspection.duplicates import SIGNATURE_BYTES, find_near, find_near_by_features, signature
 from resnet_cli.images import decode
@@ -159,11 +159,39 @@ def test_the_result_does_not_depend_on_the_block_size(block: int, monkeypatch: p
     signatures = table([*images, *(saved(image, 50) for image in images), *[plain(5, 5, 5)] * 3])
     features = np.random.default_rng(0).normal(size=(50, 8))
     expected = find_near(signatures), find_near_by_features(features)
-    for module, name in ((pair_search, "_BLOCK_ROWS"), (pair_search, "_BLOCK_COLUMNS"), (duplicates, "_BLOCK_PAIRS")):
-        monkeypatch.setattr(module, name, block)
+    for name in ("_BLOCK_IMAGES", "_BLOCK_PAIRS"):
+        monkeypatch.setattr(duplicates, name, block)
+    for name in ("_BLOCK_ROWS", "_BLOCK_COLUMNS"):
+        monkeypatch.setattr(pair_search, name, block)
     for found, wanted in zip((find_near(signatures), find_near_by_features(features)), expected, strict=True):
         assert rows(found) == rows(wanted)
         assert [pair.score for pair in found] == pytest.approx([pair.score for pair in wanted], abs=1e-5)
+
+
+def test_copies_are_found_within_neighborhoods(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [photo(seed) for seed in range(60)]
+    flat = [plain(3 * n, 200 - 3 * n, 7) for n in range(60)]
+    signatures = table([*images, *flat, *(saved(image, 60) for image in images), *flat])
+    features = np.random.default_rng(0).normal(size=(100, 32))
+    features = np.concatenate([features, features + 0.01])
+    expected = find_near(signatures), find_near_by_features(features)
+    assert len(expected[0]) >= 120 and len(expected[1]) == 100
+    for module in (pair_search, neighborhoods):
+        monkeypatch.setattr(module, "EXHAUSTIVE", 50)
+    monkeypatch.setattr(neighborhoods, "_PER_CENTER", 12)
+    seen: list[tuple[int, int]] = []
+    found = find_near(signatures, on_progress=lambda *now: seen.append(now)), find_near_by_features(features)
+    assert [rows(pairs) for pairs in found] == [rows(pairs) for pairs in expected]
+    assert all(done <= total == len(signatures) for done, total in seen)
+
+
+def test_so_many_equal_images_that_no_center_tells_them_apart_stay_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pair_search, neighborhoods):
+        monkeypatch.setattr(module, "EXHAUSTIVE", 40)
+    monkeypatch.setattr(neighborhoods, "_PER_CENTER", 30)
+    pairs = find_near(table([plain(7, 7, 7)] * 300))
+    # Every copy but the last is paired with a later one.
+    assert {pair.first for pair in pairs} == set(range(299)) and len(pairs) <= 32 * 300
 
 
 def test_many_copies_of_one_image_stay_connected_at_a_bounded_cost() -> None:

@@ -115,25 +115,41 @@ class Groups(Compact[tuple[int, ...]]):
         return cls(members, np.cumsum([0, *map(len, groups)], dtype=np.int32))
 
     @classmethod
-    def of_equal(cls, keys: NDArray[Any], positions: Positions) -> Groups:
+    def of_equal(
+        cls, heads: NDArray[np.uint64], keys: Callable[[Positions], NDArray[Any]], positions: Positions
+    ) -> Groups:
         """Groups of two or more positions with equal keys; groups and members are in the order of the positions.
 
         Args:
-            keys: Numbers [n x d].
-            positions: n rising positions.
+            heads: A number for each of n rising positions, equal for equal keys, uint64 [n].
+            keys: Some positions -> their keys, [m x d].
+            positions: The positions.
         """
-        order = np.lexsort(keys.T).astype(np.int32)
+        order = np.argsort(heads, kind="stable").astype(np.int32)
         # Whether each differs from the one before it; the end differs from the last.
         differs = np.ones(len(order) + 1, bool)
         for start in range(1, len(order), _BLOCK):
-            these, before = order[start : start + _BLOCK], order[start - 1 : start - 1 + _BLOCK]
-            differs[start : start + len(these)] = (keys[these] != keys[before[: len(these)]]).any(axis=1)
+            these = order[start - 1 : start + _BLOCK]
+            same_head = heads[these[1:]] == heads[these[:-1]]
+            of_these = keys(positions[these])
+            same = (of_these[1:] == of_these[:-1]).all(axis=1)
+            if (same_head & ~same).any():
+                return cls._of_clashing(heads, keys, positions)
+            differs[start : start + len(same)] = ~same
         starts = np.flatnonzero(differs).astype(np.int32)
         sizes = np.diff(starts)
         several = np.flatnonzero(sizes > 1)
         several = several[np.argsort(order[starts[several]], kind="stable")]
         chosen = np.repeat(starts[several], sizes[several]) + _counted(sizes[several])
         return cls(positions[order[chosen]], np.concatenate([[0], np.cumsum(sizes[several])]).astype(np.int32))
+
+    @classmethod
+    def _of_clashing(
+        cls, heads: NDArray[np.uint64], keys: Callable[[Positions], NDArray[Any]], positions: Positions
+    ) -> Groups:
+        """As :meth:`of_equal`, where different keys have equal heads: their numbers become the heads."""
+        _, numbers = np.unique(keys(positions), axis=0, return_inverse=True)
+        return cls.of_equal(numbers.reshape(-1).astype(np.uint64), keys, positions)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -77,8 +77,9 @@ _MIN_FEATURES = 0.92
 #: The coarse stage keeps more pairs of each image, so that images that are merely similar (skies, seas) do not displace
 #: a copy.
 _MAX_CANDIDATES = 128
-#: Number of pairs compared at once (about 60 MB).
-_BLOCK_PAIRS = 4096
+#: Number of images that are described at once, and of pairs that are compared at once (about 15 MB each).
+_BLOCK_IMAGES = 4096
+_BLOCK_PAIRS = 1024
 
 
 def signature(image: Image.Image) -> bytes:
@@ -109,7 +110,7 @@ def find_near(signatures: Table, *, on_progress: Progress | None = None) -> Near
     Returns:
         Each pair once, in the order of the rows.
     """
-    blocks = (signatures[start : start + _BLOCK_PAIRS] for start in range(0, len(signatures), _BLOCK_PAIRS))
+    blocks = (signatures[start : start + _BLOCK_IMAGES] for start in range(0, len(signatures), _BLOCK_IMAGES))
     contrast = np.concatenate([np.empty(0, np.uint8), *(np.ptp(block[:, :_GRAY_BYTES], axis=1) for block in blocks)])
     textured, flat = np.flatnonzero(contrast >= _MIN_TEXTURE), np.flatnonzero(contrast <= _MAX_FLAT)
     report = counter(on_progress, len(textured) + len(flat))
@@ -198,8 +199,8 @@ def _near_textured(signatures: Callable[[slice | Rows], Bytes], count: int, keep
     descriptors = np.empty((count, DESCRIPTOR_SIZE), np.float32)
     # In a temporary file if there are many.
     spaces = RowTable(count, NUM_MOTIONS * DESCRIPTOR_SIZE, np.float32)
-    for start in range(0, count, _BLOCK_PAIRS):
-        part = slice(start, start + _BLOCK_PAIRS)
+    for start in range(0, count, _BLOCK_IMAGES):
+        part = slice(start, start + _BLOCK_IMAGES)
         descriptors[part], described = describe(_gray(signatures(part)))
         spaces.write(start, described.reshape(len(described), -1))
 

@@ -14,13 +14,12 @@ Vectors: TypeAlias = Callable[[Rows], Floats]
 
 #: Up to this many vectors, every pair is compared.
 EXHAUSTIVE = 65_536
-#: Vectors per center, and the number of centers that each vector belongs to. Of the 2,778 pairs of CIFAR-10 that look
-#: the same, 99.5 % have a center in common.
+#: Vectors per center, and the number of centers that each vector belongs to.
 _PER_CENTER, CENTERS_OF_EACH = 1024, 3
 _MAX_CENTERS = 1024
 #: Vectors whose centers are found at once.
 _BLOCK = 4096
-#: Sets that stay too large after this many splits consist of nearly equal vectors; they are cut.
+#: Sets that stay too large after this number of splits consist of nearly equal vectors; they are cut.
 _MAX_DEPTH = 3
 
 
