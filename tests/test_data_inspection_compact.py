@@ -179,8 +179,8 @@ def test_a_scan_in_blocks_is_the_scan_of_all(files: list[Path], monkeypatch: pyt
 
     with pytest.raises(Interrupted):
         scan.scan(items, on_progress=interrupt)
-    with Index() as index:
-        assert len(index.load([index.stamp_file(path, items[0].max_pixels) for path in files])) == 5
+    with Index() as known:
+        assert len(known.load([index.stamp_file(path, items[0].max_pixels) for path in files])) == 5
     assert scan.scan(items, on_progress=lambda *now: seen.append(now)) == expected
     assert seen == [(6, 8), (7, 8), (8, 8)]
 
