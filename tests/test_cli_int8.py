@@ -91,3 +91,16 @@ def test_int8_is_refused_where_it_has_no_meaning(photos: Path, monkeypatch: pyte
     monkeypatch.setattr(device, "_find_device", lambda name: "cuda:0")
     text = said("finetune", photos, *SMALL[:-2], "--mode", "frozen", "--precision", "int8", "--out", "run", code=2)
     assert "computes on the CPU" in text and "--device cpu" in text
+
+
+def test_classes_are_added_with_the_same_quantized_backbone(photos: Path) -> None:
+    trained(photos, "--precision", "int8")
+    for name in ("train", "val"):
+        for folder in sorted(path for path in photos.glob(f"{name}/*") if path.is_dir())[:2]:
+            shutil.copytree(folder, Path("more") / name / f"new-{folder.name}")
+    text = said("finetune", "more", "--weights", "run", "--add", "--device", "cpu", "--out", "added")
+    assert "int8" in text
+    assert (Path("added") / INT8_FILE).read_bytes() == KEPT.read_bytes()
+    KEPT.unlink()
+    text = said("finetune", "more", "--weights", "run", "--add", "--device", "cpu", "--out", "again", code=3)
+    assert "missing or damaged" in text and not Path("again").exists()
