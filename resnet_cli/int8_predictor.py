@@ -14,7 +14,7 @@ from resnet_cli.exported.metadata import ExportMetadata
 from resnet_cli.model.facts import sha256_of_same
 from resnet_cli.model.lane_cost import LaneCost
 from resnet_cli.model.model_path import resolve_model_path
-from resnet_cli.model.reliability import ValidationResults, validation_precision
+from resnet_cli.model.reliability import ValidationResults, quantized_sha256, validation_precision
 from resnet_cli.model.small_model import read_small_model
 from resnet_cli.preprocess import Preprocess
 
@@ -73,7 +73,7 @@ def find_int8_predictor(source: str) -> EnginePredictor | None:
         facts = model.facts
         sha256 = sha256_of_same(model.path, model.version)
         about = about_int8(model.backbone_hash, facts.preprocess, facts.provenance, sha256)
-        found = find_int8(model.path, about)
+        found = find_int8(model.path, about, quantized_sha256(facts.provenance))
         if found is None:
             return None
         results = _read_results(found, facts.provenance)
@@ -104,11 +104,11 @@ def with_int8(model: Model, compute: Compute) -> tuple[Model, Compute, LaneCost 
     from resnet_cli.system.device import Quantized
 
     about = about_int8(backbone_hash(model.network), model.preprocess, model.provenance, model.sha256)
-    found = find_int8(model.path, about)
+    found = find_int8(model.path, about, quantized_sha256(model.provenance))
     if found is None and trained_in_int8(model.provenance):
         raise ModelError(
-            f"{model.path}: it was trained on features of a quantized backbone, and this file is missing beside it or "
-            "damaged",
+            f"{model.path}: it was trained on features of a quantized backbone, and this file is missing beside it, "
+            "damaged or that of another run",
             hint="copy the whole run folder, or train again; without --precision, predictions are less accurate",
         )
     if found is None:

@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import numpy_helper
 from support.running import run_cli
 
+from resnet_cli.engines.backbone_file import ABOUT
 from resnet_cli.engines.int8_file import INT8_FILE
+from resnet_cli.engines.int8_writer import write_int8
 from resnet_cli.exporting import int8_lane
 from resnet_cli.system import device
 
@@ -80,9 +84,17 @@ def test_a_head_that_was_trained_in_int8_keeps_the_file_of_its_features(photos: 
         assert result.exit_code == 0, result.output
         assert ("computed in int8, these predictions in fp32" in " ".join(result.stderr.split())) is (not flags)
         rows.append(json.loads(result.stdout.splitlines()[0]))
-    KEPT.unlink()
-    text = said("predict", photos, "--model", "run", "--precision", "int8", "--device", "cpu", code=3)
-    assert "features of a quantized backbone" in text and not KEPT.exists()
+    # The same weights, quantized with other images: other features.
+    proto = onnx.load(KEPT)
+    texts = {entry.key: entry.value for entry in proto.metadata_props}
+    scale = next(one for one in proto.graph.initializer if one.name.endswith("scale") and not one.dims)
+    scale.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(scale), scale.name))
+    write_int8(proto, KEPT, texts[ABOUT], {})
+    for is_there in (True, False):
+        if not is_there:
+            KEPT.unlink()
+        text = said("predict", photos, "--model", "run", "--precision", "int8", "--device", "cpu", code=3)
+        assert "features of a quantized backbone" in text and KEPT.exists() is is_there
 
 
 def test_int8_is_refused_where_it_has_no_meaning(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

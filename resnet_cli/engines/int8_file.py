@@ -67,18 +67,19 @@ def int8_places(model_path: Path | None, about: str) -> Iterator[Path]:
     yield path_of(about)
 
 
-def find_int8(model_path: Path | None, about: str) -> Int8Backbone | None:
+def find_int8(model_path: Path | None, about: str, sha256: str | None = None) -> Int8Backbone | None:
     """Opens the quantized backbone of a model; None if there is none, or it is damaged or of another model.
 
     Args:
         model_path: The model's file.
         about: From :func:`describe_int8`.
+        sha256: The checksum of its graph, if the model names one.
     """
-    return next(filter(None, (open_int8(path, about) for path in int8_places(model_path, about))), None)
+    return next(filter(None, (open_int8(path, about, sha256) for path in int8_places(model_path, about))), None)
 
 
-def open_int8(path: Path, about: str) -> Int8Backbone | None:
-    """Opens one file; None if it is missing, damaged or described otherwise."""
+def open_int8(path: Path, about: str, sha256: str | None = None) -> Int8Backbone | None:
+    """Opens one file; None if it is missing, damaged, described otherwise or, with ``sha256``, of another graph."""
     from resnet_cli.engines.onnx_backbone import OnnxBackbone, load_session
 
     try:
@@ -89,7 +90,7 @@ def open_int8(path: Path, about: str) -> Int8Backbone | None:
     except Exception:  # noqa: BLE001
         # The runtime's errors have no other common base class.
         return None
-    if texts.get(ABOUT) != about or GRAPH_SHA256 not in texts:
+    if texts.get(ABOUT) != about or GRAPH_SHA256 not in texts or sha256 not in {None, texts[GRAPH_SHA256]}:
         return None
     mark_used(path)
     return Int8Backbone(path, OnnxBackbone(session, "int8"), texts)

@@ -143,6 +143,11 @@ def validation_precision(provenance: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def quantized_sha256(provenance: Mapping[str, Any]) -> str | None:
+    """The checksum of the quantized backbone that a head was trained with; None if it was not trained in int8."""
+    return str(provenance.get("quantized")) if validation_precision(provenance) == "int8" else None
+
+
 def precision_conflict(provenance: Mapping[str, Any], precision: str) -> str | None:
     """A sentence for the user if a model predicts in another precision than its thresholds were computed in.
 

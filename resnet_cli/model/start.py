@@ -10,7 +10,7 @@ from torch import nn
 
 from resnet_cli.model.label_reliability import LabelScaling
 from resnet_cli.model.model_file import Exemplars, model_from_tensors
-from resnet_cli.model.reliability import validation_precision
+from resnet_cli.model.reliability import quantized_sha256, validation_precision
 from resnet_cli.model.tensor_files import read_metadata, read_tensors
 from resnet_cli.model.weights import Weights
 from resnet_cli.preprocess import Preprocess
@@ -32,6 +32,7 @@ class Start:
         task: Whether its images have one label or any number.
         thresholds: The least probability at which each class is predicted, [k]; multi-label only.
         scaling: The scale and shift of each class's logits that its head contains; None if it was not calibrated.
+        quantized: The checksum of the quantized backbone that its head was trained with; None if there is none.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +45,7 @@ class Start:
     task: TaskName = "single-label"
     thresholds: tuple[float, ...] = ()
     scaling: LabelScaling | None = None
+    quantized: str | None = None
 
 
 def read_start(weights: Weights) -> Start | None:
@@ -72,6 +74,7 @@ def read_start(weights: Weights) -> Start | None:
         model.task,
         model.thresholds,
         model.scaling,
+        quantized_sha256(model.provenance),
     )
 
 

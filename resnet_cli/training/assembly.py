@@ -103,4 +103,6 @@ def _provenance(plan: Plan, best: EpochRecord) -> dict[str, Any]:
         "recipe": {choice.name: choice.value for choice in plan.choices if choice.name not in _PATHS},
         "classes_kept_from": list(plan.start.classes) if plan.config.add and plan.start else [],
         "best": best.to_dict(),
+        # Other training images would have given another one, with other features.
+        **({} if plan.compute.quantized is None else {"quantized": plan.compute.quantized.sha256}),
     }

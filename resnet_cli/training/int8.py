@@ -36,9 +36,10 @@ def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed
         return plan
     path = folder.path / INT8_FILE
     about = describe_int8(backbone_hash(network), plan.preprocess, "")
-    if distributed.is_main and open_int8(path, about) is None:
-        if plan.config.add and plan.start is not None:
-            _copy(plan.weights.path, path, about)
+    expected = plan.start.quantized if plan.config.add and plan.start is not None else None
+    if distributed.is_main and open_int8(path, about, expected) is None:
+        if plan.config.add:
+            _copy(plan.weights.path, path, about, expected)
         else:
             _make(plan, network, path, about)
     distributed.wait()
@@ -61,12 +62,12 @@ def _make(plan: Plan, network: ResNet50, path: Path, about: str) -> None:
     write_int8(quantise_backbone(network, squares, plan.preprocess), path, about, {})
 
 
-def _copy(model_path: Path | None, path: Path, about: str) -> None:
+def _copy(model_path: Path | None, path: Path, about: str, sha256: str | None) -> None:
     source = None if model_path is None else model_path.resolve().with_name(INT8_FILE)
-    if source is None or open_int8(source, about) is None:
+    if source is None or open_int8(source, about, sha256) is None:
         raise ModelError(
-            f"--add: {source or 'the quantized backbone'} is missing or damaged, and the features in the model were "
-            "computed with it",
+            f"--add: {source or 'the quantized backbone'} is missing, damaged or that of another run, and the features "
+            "in the model were computed with that of its own run",
             hint="copy the whole run folder of the model, or train a new model: remove --add",
         )
     with atomic_path(path) as temporary:
