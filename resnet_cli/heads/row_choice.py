@@ -44,7 +44,7 @@ def merge_copies(contents: NDArray[np.int32], targets: Tensor) -> tuple[NDArray[
 
 
 def sample_rows(targets: Tensor, most: int) -> NDArray[np.int64]:
-    """Positions of at most so many rows in increasing order: of each class the same share, and of small classes more.
+    """Positions of at most ``most`` rows in increasing order: of each class the same share, and of small classes more.
 
     An image with several labels counts for the rarest of them.
 
