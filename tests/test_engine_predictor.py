@@ -16,6 +16,7 @@ import torch
 from support.running import FP32, command_environment
 from support.synthetic_models import images, labels_model, made_up_model, telling_model
 
+from resnet_cli import engine_predictor
 from resnet_cli.engine_predictor import EnginePredictor, Wanted, find_engine_predictor, make_engine_predictor
 from resnet_cli.engines import backbone_writer
 from resnet_cli.engines.backbone_file import describe, path_of
@@ -183,3 +184,13 @@ def test_models_with_one_backbone_share_its_file(saved: Model, tmp_path: Path, m
     # A file of the same backbone for another size is another file.
     shutil.copy(other / "model.safetensors", tmp_path / "copy.safetensors")
     assert path_of(describe("hash", saved.preprocess)) != path_of(describe("hash", saved.preprocess.with_size(64)))
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_new_model_is_prepared_where_it_will_predict_without_torch(
+    saved: Model, accelerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_predictor, "may_have_accelerator", lambda: accelerated)
+    engine_predictor.prepare_engine(saved)
+    assert path_of(describe(backbone_hash(saved.network), saved.preprocess)).exists() != accelerated
+    assert (find_engine_predictor(str(saved.path), LIGHT) is None) == accelerated
