@@ -3,7 +3,7 @@
     RESNET_CLI_ASSETS=... python -m benchmarks --peers --only peer-predict
 
 A round runs everything once, each in its own process, start-up included. Ours is the model of ants and bees after its
-first prediction, so the files that a model keeps for later predictions exist; how long the first ones took is shown too.
+first prediction, so the files that a model keeps for later ones exist; how long the first ones took is shown too.
 """
 
 from __future__ import annotations

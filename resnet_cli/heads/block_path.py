@@ -37,13 +37,13 @@ MAX_IN_MEMORY_BYTES = 2**29
 SAMPLE_TRAIN, SAMPLE_VAL = 4096, 2048
 #: Logits of validation images that are judged at once; with more classes than fit, a sample of the images is judged.
 MAX_VAL_LOGITS = 2**22
-#: Penalties on all images, as multiples of the sample's best one for so many images, from strong to weak; and stronger
-#: ones, for a sample that was too optimistic.
+#: Penalties on all images, as multiples of the sample's best one for this number of images, from strong to weak; and
+#: stronger ones, for a sample that was too optimistic.
 FACTORS, STRONGER = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625), (4.0, 8.0, 16.0)
 
 
 def fits_in_memory(num_images: int, num_features: int) -> bool:
-    """Whether heads on so many training and validation images are fitted in memory."""
+    """Whether heads on this number of training and validation images are fitted in memory."""
     return 4 * num_images * num_features <= MAX_IN_MEMORY_BYTES
 
 
