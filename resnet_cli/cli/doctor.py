@@ -51,7 +51,7 @@ def blocks(found: Diagnosis) -> list[RenderableType]:
         caches.add_row(cache.what, size(cache.num_bytes), cache.path + problem)
     return [
         _facts("Versions", found.versions),
-        _facts("Machine", dict(found.system) | {"accelerators": "; ".join(found.accelerators) or "none in torch"}),
+        _facts("Machine", dict(found.system) | {"accelerators": "; ".join(found.accelerators) or "none that torch can use"}),
         caches,
         _precisions(found),
         *_rates(found),
@@ -92,7 +92,7 @@ def _precisions(found: Diagnosis) -> Table:
         elif lane.precision in rates and "fp32" in rates:
             gain = rates[lane.precision][1].per_s / rates["fp32"][1].per_s
             lines.append(f"{gain:.1f} times the images per second")
-        lines += filter(None, (lane.cost, f"faster start: {lane.command}" if lane.command else ""))
+        lines += filter(None, (lane.cost, f"faster with OpenVINO: {lane.command}" if lane.command else ""))
         table.add_row(lane.precision, *engines, Text("\n".join(lines)))
     if found.accelerators:
         table.caption = "without --device cpu, torch computes on the accelerator"

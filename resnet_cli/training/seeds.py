@@ -89,7 +89,7 @@ def remark(results: Sequence[FinetuneResult]) -> str | None:
     """What else there is to know about the spread of these results; None if there is nothing."""
     plans = [result.plan for result in results]
     if plans[0].draws_split:
-        if len({result.final.names for result in results}) == 1:
+        if all(result.final.names == results[0].final.names for result in results):
             return "each seed draws other training images"
         return "each seed draws another split: the rows are evaluated on different images, which adds to the spread"
     if all(result.best.epoch == 0 and result.plan.solver in {"lbfgs", "lbfgs-sgd"} for result in results):
