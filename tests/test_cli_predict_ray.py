@@ -341,6 +341,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
         (("--output", "out", "-"), "on stdin has no name"),
         (("--output", "out", "--ray-address", "ray://there:10001"), "host:port"),
         (("--output", "out", "--device", "mps"), "use auto, cpu or cuda"),
+        (("--output", "out", "--precision", "int8"), "--precision int8 is not available with --engine ray"),
         (("--output", "images"), "holds files that are not parts"),
         (("--output", "out", "--embeddings", "out"), "--embeddings out is also --output"),
     ],

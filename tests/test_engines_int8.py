@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,14 @@ import pytest
 from onnx import numpy_helper
 from support.synthetic_models import PREPROCESS, images, made_up_model
 
+from resnet_cli.engines.features import FrozenBackbone
 from resnet_cli.engines.int8_file import describe_int8, open_int8
 from resnet_cli.engines.int8_writer import quantise_backbone, write_int8
 from resnet_cli.engines.onnx_backbone import load_session
+from resnet_cli.errors import ConfigError
+from resnet_cli.model.network import backbone_hash
 from resnet_cli.predictor import TorchPredictor
-from resnet_cli.system.device import REFERENCE
+from resnet_cli.system.device import REFERENCE, Quantized
 
 pytest_plugins = ["support.narrow_network"]
 pytestmark = pytest.mark.usefixtures("narrow")
@@ -57,6 +62,19 @@ def test_a_file_that_is_damaged_or_of_another_model_is_not_opened(tmp_path: Path
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert open_int8(path, "about") is None
+
+
+def test_features_are_only_computed_by_the_graph_whose_features_are_wanted(tmp_path: Path) -> None:
+    """A file that was replaced since it was found would give features under the key of another one."""
+    path, model = tmp_path / "b.onnx", made_up_model()
+    about = describe_int8(backbone_hash(model.network), PREPROCESS, "model")
+    written(path, about)
+    found = open_int8(path, about)
+    assert found is not None
+    for sha256, fits in ((found.sha256, True), ("0" * 64, False)):
+        compute = dataclasses.replace(REFERENCE, precision="int8", quantized=Quantized(path, sha256))
+        with contextlib.nullcontext() if fits else pytest.raises(ConfigError, match="no quantized backbone"):
+            FrozenBackbone(model.network, PREPROCESS, compute)
 
 
 def test_nothing_but_the_average_pooling_is_computed_in_float(tmp_path: Path) -> None:

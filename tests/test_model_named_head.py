@@ -14,6 +14,7 @@ from support.running import FP32, command_environment
 from support.synthetic_models import images
 
 from resnet_cli.engine_predictor import EnginePredictor, Wanted, find_engine_predictor
+from resnet_cli.model import named_head
 from resnet_cli.model.named_head import cached_imagenet, read_named_head
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_model
@@ -50,7 +51,9 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_second_prediction_needs_no_torch_and_answers_as_the_first(file: Path, tmp_path: Path) -> None:
+def test_the_second_prediction_needs_no_torch_and_answers_as_the_first(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cached_imagenet() == NAME and find_engine_predictor(NAME, LIGHT) is None
     first = open_predictor(NAME, device="cpu", engine="onnxruntime")
     second = find_engine_predictor(NAME, LIGHT)
@@ -88,5 +91,8 @@ def test_the_second_prediction_needs_no_torch_and_answers_as_the_first(file: Pat
         assert read_named_head(NAME) is None
     kept.write_bytes(data)
     assert read_named_head(NAME) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(named_head, "__version__", "another")
+        assert read_named_head(NAME) is None
     os.utime(file, (5, 5))
     assert read_named_head(NAME) is None

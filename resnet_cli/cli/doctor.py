@@ -51,7 +51,9 @@ def blocks(found: Diagnosis) -> list[RenderableType]:
         caches.add_row(cache.what, size(cache.num_bytes), cache.path + problem)
     return [
         _facts("Versions", found.versions),
-        _facts("Machine", dict(found.system) | {"accelerators": "; ".join(found.accelerators) or "none that torch can use"}),
+        _facts(
+            "Machine", dict(found.system) | {"accelerators": "; ".join(found.accelerators) or "none that torch can use"}
+        ),
         caches,
         _precisions(found),
         *_rates(found),

@@ -178,6 +178,8 @@ class PredictConfig(ComputeConfig):
              "JSON lines with --json, and always resumes"),
         Rule(("device",), lambda c: c.engine != "ray" or c.device in ("auto", "cpu", "cuda"), "is not available with "
              "--engine ray: use auto, cpu or cuda"),
+        Rule(("precision",), lambda c: c.engine != "ray" or c.precision != "int8", "is not available with --engine "
+             "ray"),
         Rule(("engine",), lambda c: not c.similar or c.engine == "torch", "has no effect with --similar, which "
              "computes in torch"),
         Rule(("ray_address",), lambda c: c.engine == "ray", "has no effect without --engine ray"),

@@ -18,6 +18,7 @@ from resnet_cli.engines.backbone_file import (
     checksum_field,
     describe,
     is_whole,
+    mark_used,
     path_of,
 )
 from resnet_cli.engines.graph import GraphWriter
@@ -46,6 +47,7 @@ def keep_backbone(network: ResNet50, preprocess: Preprocess) -> Path | None:
         with locked(make_dir(path.parent) / f"{path.name}.lock"):
             with contextlib.suppress(OSError):
                 if is_whole(path):
+                    mark_used(path)
                     return path
             # Nobody else writes this file now: these are of processes that were killed.
             for left in path.parent.glob(f".{path.name}.*.tmp"):

@@ -180,7 +180,8 @@ def find_features(keys: Sequence[bytes]) -> Matrix | None:
         return None
     contents = ContentIndex(as_keys(keys))
     for folder in folders if keys else ():
-        shards, places = FeatureCache(folder.name).find(contents)
+        cache = FeatureCache(folder.name)
+        shards, places = cache.find(contents)
         if (places >= 0).all():
             features = read_places(shards, places[contents.numbers])
             if _tells_apart(features):
@@ -214,8 +215,9 @@ def _share(file: IO[bytes]) -> None:
     if sys.platform != "win32":
         import fcntl
 
+        # Others hold it alone only for the moment in which they look whether it is free.
         with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def _is_free(folder: Path) -> bool:

@@ -110,12 +110,15 @@ def _open_quantized(network: ResNet50, compute: Compute) -> Backbone:
         ConfigError: There is none.
     """
     from resnet_cli.engines.backbone_file import ABOUT
+    from resnet_cli.engines.int8_file import GRAPH_SHA256
     from resnet_cli.engines.onnx_backbone import OnnxBackbone, load_session
 
     if compute.quantized is not None:
         session = load_session(compute.quantized.path)
-        about = json.loads(session.get_modelmeta().custom_metadata_map[ABOUT])
-        if about["backbone"] == backbone_hash(network):
+        texts = session.get_modelmeta().custom_metadata_map
+        # The file may have been replaced since it was found, and cached features belong to one graph.
+        is_same = texts.get(GRAPH_SHA256) == compute.quantized.sha256
+        if is_same and json.loads(texts[ABOUT])["backbone"] == backbone_hash(network):
             return OnnxBackbone(session, "int8")
     raise ConfigError(
         "--precision int8: there is no quantized backbone for this",

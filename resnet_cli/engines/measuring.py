@@ -72,7 +72,8 @@ def num_images(side: int) -> int:
 def _started(engine: str, conditions: Conditions, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     words = [engine, str(path), conditions.precision, str(conditions.side), str(conditions.threads)]
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, *words],
+        # -P: a module in the current folder must not be imported in place of another one.
+        [sys.executable, "-P", "-m", __name__, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

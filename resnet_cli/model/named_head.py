@@ -19,6 +19,7 @@ from resnet_cli.model.small_model import SmallModel
 from resnet_cli.network import download, registry
 from resnet_cli.system.caches import warn_unwritable
 from resnet_cli.system.paths import checkpoints_dir, engines_dir, file_version, make_dir, write_bytes
+from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
     from resnet_cli.model.model_file import Model
@@ -51,6 +52,9 @@ def read_named_head(name: str) -> SmallModel | None:
         # The values of a file are known to be right if its bytes are: they were checked when it was written.
         if about["file"] != [str(path), *version] or about["sha256"] != _digest(weight, bias):
             return None
+        if about["program"] != __version__:
+            # Another version may prepare images in another way.
+            return None
         facts = read_facts(about, path)
         return SmallModel(path, version, facts, ((weight, bias),), None, None, about["backbone"])
     except (SafetensorError, ModelError, DiskError, OSError, ValueError, LookupError, TypeError):
@@ -78,6 +82,7 @@ def keep_named_head(name: str, model: Model) -> None:
         "temperature": model.temperature,
         "provenance": dict(model.provenance),
         "backbone": backbone_hash(model.network),
+        "program": __version__,
         "file": [str(model.path), *file_version(model.path)],
         "sha256": _digest(weight, bias),
     }

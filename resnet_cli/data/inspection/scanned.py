@@ -195,11 +195,6 @@ class ScannedImages(Compact[ScannedImage]):
         ]
 
     @property
-    def has_signatures(self) -> bool:
-        """Whether signatures were kept."""
-        return self._signatures is not None
-
-    @property
     def signatures(self) -> SignaturesAt:
         """The signatures by positions, uint8 [m x SIGNATURE_BYTES]; zeros for an image without one.
 
