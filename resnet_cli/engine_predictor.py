@@ -20,7 +20,7 @@ from resnet_cli.engines.backbone_file import describe
 from resnet_cli.engines.choice import EngineName, choose_engine, usable_engines
 from resnet_cli.engines.opening import find_file, import_engine, open_file
 from resnet_cli.engines.rates import Conditions, Rate
-from resnet_cli.errors import ModelError, ResnetCliError
+from resnet_cli.errors import ModelError, ResnetCliError, SetupError
 from resnet_cli.heads.arrays import array_probs
 from resnet_cli.images import Pixels
 from resnet_cli.model.facts import sha256_of_same
@@ -230,10 +230,10 @@ def _with_backbone(model: SmallModel, name: str, wanted: Wanted) -> EnginePredic
         return None
     try:
         return EnginePredictor(model, open_file(path, engine, wanted.precision), name=name)
-    except (ImportError, ModelError):
+    except (ImportError, ModelError, SetupError):
         if wanted.engine == engine:
             raise
-        # A version that does not understand the file: torch computes then.
+        # A version that does not understand the file, or cannot be loaded here: torch computes then.
         return None
 
 

@@ -20,7 +20,7 @@ from resnet_cli import engine_predictor
 from resnet_cli.engine_predictor import EnginePredictor, Wanted, find_engine_predictor, make_engine_predictor
 from resnet_cli.engines import backbone_writer
 from resnet_cli.engines.backbone_file import describe, path_of
-from resnet_cli.errors import ModelError
+from resnet_cli.errors import ModelError, SetupError
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import Bottleneck, ResNet50, backbone_hash
 from resnet_cli.model.weights import find_weights, load_backbone, load_model
@@ -194,3 +194,16 @@ def test_a_new_model_is_prepared_where_it_will_predict_without_torch(
     engine_predictor.prepare_engine(saved)
     assert path_of(describe(backbone_hash(saved.network), saved.preprocess)).exists() != accelerated
     assert (find_engine_predictor(str(saved.path), LIGHT) is None) == accelerated
+
+
+def test_an_engine_that_is_installed_but_cannot_be_imported_is_not_used(
+    saved: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(saved)
+    for engine in ("onnxruntime", "openvino"):
+        (tmp_path / f"{engine}.py").write_text("raise ImportError('a library of the system is too old')")
+        monkeypatch.delitem(sys.modules, engine, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SetupError, match="too old"):
+        open_predictor(str(saved.path), device="cpu", engine="onnxruntime")
+    assert isinstance(open_predictor(str(saved.path), device="cpu"), TorchPredictor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from resnet_cli.errors import SetupError
+from resnet_cli.installation import install_command
 from resnet_cli.int8_predictor import NotQuantized
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.processor import this_processor
@@ -39,8 +41,10 @@ def open_quantised(
         return open_model()
     except NotQuantized as error:
         model = error.model
-    from resnet_cli.exporting.int8_lane import keep_int8
-
+    try:
+        from resnet_cli.exporting.int8_lane import keep_int8
+    except ImportError as error:
+        raise SetupError(f"--precision int8: a library cannot be imported: {error}", hint=install_command()) from error
     on_note(QUANTISING if this_processor().multiplies_int8 else f"{QUANTISING}; {WITHOUT_VNNI}")
     keep_int8(model, offline=offline, on_work=on_work)
     return open_model()

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from resnet_cli.engines.graph import GraphWriter
+from resnet_cli.engines.onnx_backbone import load_onnxruntime
 from resnet_cli.preprocess import Preprocess
-from resnet_cli.system.no_telemetry import import_onnxruntime
 from resnet_cli.system.threads import num_threads
 
 #: Training images that the value ranges are measured on.
@@ -257,7 +257,7 @@ def _measuring(proto: ModelProto, nodes: list[NodeProto], outputs: list[tuple[st
     made.graph.initializer.extend(one for one in proto.graph.initializer if one.name in used)
     made.graph.input.extend(proto.graph.input)
     made.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    onnxruntime = import_onnxruntime()
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads()
     options.log_severity_level = 3

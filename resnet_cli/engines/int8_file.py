@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_cli.engines.backbone_file import ABOUT, describe, is_whole, mark_used, path_of
+from resnet_cli.errors import SetupError
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.preprocess import Preprocess
 
@@ -79,7 +80,11 @@ def find_int8(model_path: Path | None, about: str, sha256: str | None = None) ->
 
 
 def open_int8(path: Path, about: str, sha256: str | None = None) -> Int8Backbone | None:
-    """Opens one file; None if it is missing, damaged, described otherwise or, with ``sha256``, of another graph."""
+    """Opens one file; None if it is missing, damaged, described otherwise or, with ``sha256``, of another graph.
+
+    Raises:
+        SetupError: ONNX Runtime cannot be imported.
+    """
     from resnet_cli.engines.onnx_backbone import OnnxBackbone, load_session
 
     try:
@@ -87,6 +92,8 @@ def open_int8(path: Path, about: str, sha256: str | None = None) -> Int8Backbone
             return None
         session = load_session(path)
         texts = dict(session.get_modelmeta().custom_metadata_map)
+    except SetupError:
+        raise
     except Exception:  # noqa: BLE001
         # The runtime's errors have no other common base class.
         return None

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.engines.backbone_file import FEATURES, SQUARES
+from resnet_cli.errors import SetupError
+from resnet_cli.installation import install_command
 from resnet_cli.system.no_telemetry import import_onnxruntime
 from resnet_cli.system.threads import engine_threads
 
@@ -36,13 +38,26 @@ class OnnxBackbone:
         return np.asarray(features)
 
 
+def load_onnxruntime() -> Any:
+    """Imports ONNX Runtime.
+
+    Raises:
+        SetupError: It is not installed, or cannot be loaded.
+    """
+    try:
+        return import_onnxruntime()
+    except ImportError as error:
+        raise SetupError(f"ONNX Runtime cannot be imported: {error}", hint=install_command()) from error
+
+
 def load_session(path: Path) -> onnxruntime.InferenceSession:
     """Loads an ONNX file with one thread per core that this process may use, or ``OMP_NUM_THREADS``, as in torch.
 
     Raises:
+        SetupError: ONNX Runtime cannot be imported.
         Exception: The file cannot be read by this version of the runtime.
     """
-    onnxruntime = import_onnxruntime()
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = engine_threads()
     # Threads that wait for work by spinning take cores from those that decode.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnet_cli.engines.backbone_file import is_whole, mark_used, path_of
 from resnet_cli.engines.base import Backbone
-from resnet_cli.errors import ModelError
+from resnet_cli.errors import ModelError, SetupError
 from resnet_cli.system.threads import engine_threads
 
 #: The description of a file is in its first bytes, with the nodes of the graph.
@@ -71,6 +71,8 @@ def open_file(path: Path, engine: str, precision: str) -> Backbone:
 
     try:
         return OnnxBackbone(load_session(path), precision)
+    except SetupError:
+        raise
     except Exception as error:
         # The runtime's errors have no other common base class.
         raise ModelError(f"{path}: ONNX Runtime cannot read it: {str(error)[:200]}") from error

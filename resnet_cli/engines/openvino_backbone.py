@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ModelError, missing_extra
+from resnet_cli.errors import ModelError, SetupError, missing_extra
+from resnet_cli.installation import install_command
 
 #: The precision of a backbone -> what OpenVINO calls it. The file of an int8 backbone says itself which of its layers
 #: are int8; the others are float32. By default, OpenVINO computes in bfloat16 on processors that have it.
@@ -68,5 +69,10 @@ def load_openvino(purpose: str) -> Any:
     try:
         import openvino
     except ImportError as error:
+        if error.name != "openvino":
+            raise SetupError(
+                f"{purpose}: OpenVINO is installed but cannot be imported: {error}",
+                hint=f"{install_command('openvino')}; or use another engine",
+            ) from error
         raise missing_extra(f"{purpose} needs OpenVINO, which is not installed", "openvino") from error
     return openvino
