@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resnet_cli.model.model_file import Model
     from resnet_cli.system.device import Compute
 
-#: Name of the metadata that say what the quantization costs.
+#: Name of the metadata entry that says what the quantization costs.
 COST = "resnet_cli.cost"
 
 

@@ -50,6 +50,7 @@ def test_a_model_is_quantized_once_and_again_if_the_file_is_damaged(
     predict = ("predict", photos, "--model", "run", "--precision", "int8", "--device", "cpu")
     first = said(*predict)
     assert "quantized now, once" in first and "int8: the same class on" in first and "accuracy" in first
+    assert "quantizing: " in first
     data = KEPT.read_bytes()
     again = said(*predict)
     assert "quantized now" not in again and "int8: the same class on" in again

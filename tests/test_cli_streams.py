@@ -120,3 +120,30 @@ sys.exit(len(found) != 1_000_000)
 """
     done = subprocess.run([sys.executable, "-c", code], env=command_environment(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_rows_go_into_a_file_while_a_terminal_shows_progress() -> None:
+    program = (
+        "import csv, sys\n"
+        "from resnet_cli.cli.progress import ProgressView\n"
+        "from resnet_cli.system.events import WorkDone\n"
+        "with ProgressView() as view:\n"
+        "    view(WorkDone('predict', 1, 2))\n"
+        "    csv.writer(sys.stdout, lineterminator='\\n').writerow(['1.jpg', 'cat'])\n"
+    )
+    terminal, other_end = os.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=other_end,
+            env=command_environment() | {"TERM": "xterm"},
+            timeout=60,
+            check=False,
+        )
+        shown = os.read(terminal, 100_000)
+    finally:
+        os.close(terminal)
+        os.close(other_end)
+    assert done.returncode == 0, shown
+    assert done.stdout == b"1.jpg,cat\n" and b"classifying" in shown and b"cat" not in shown

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @app.command(epilog=examples("resnet-cli doctor", "resnet-cli doctor --measure", docs="installation.md"))
 def doctor(
     measure: Annotated[
-        bool, typer.Option("--measure", metavar="", help="Measure how fast each engine is on this machine now.")
+        bool, typer.Option("--measure", metavar="", help="Measure the engines first; takes about half a minute.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -31,7 +31,7 @@ def doctor(
         if measure and not as_json:
             output.note(f"{step} ...")
 
-    with output.status("looking at this machine", quiet=as_json or measure):
+    with output.status("examining this machine", quiet=as_json or measure):
         found = diagnose(measure=measure, on_event=show)
     if as_json:
         return output.show_json(found.to_dict())

@@ -38,6 +38,7 @@ TASKS = {
     "check": "checking images",
     "compare": "comparing images",
     "evaluate": "evaluating",
+    "quantize": "quantizing",
     "report": "writing the report",
     "predict": "classifying",
 }
@@ -72,6 +73,8 @@ class ProgressView:
             TextColumn("{task.fields[text]}"),
             console=output.stderr(),
             disable=not self._live,
+            # By default, rich prints on stderr whatever is written to stdout meanwhile, even if that is a file.
+            redirect_stdout=False,
         )
 
     def __enter__(self) -> Self:

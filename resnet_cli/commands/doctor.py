@@ -1,6 +1,6 @@
-"""The use case of ``doctor``: what a report of a problem needs, and what decides the speed on this machine.
+"""The use case of ``doctor``: what a bug report needs, and what decides the speed on this machine.
 
-It is run where something is broken, so a part that fails is described and the others are still there.
+It is run where something is broken: a part that fails is reported, and the other parts are still shown.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Diagnosis:
 
 
 def diagnose(*, measure: bool = False, on_event: Callable[[str], None] = lambda _: None) -> Diagnosis:
-    """Looks at this machine and installation.
+    """Examines this machine and installation.
 
     Args:
         measure: Whether to measure the engines now, which takes about half a minute.

@@ -17,7 +17,7 @@ from resnet_cli.system.processor import this_processor
 from resnet_cli.system.threads import engine_threads, num_threads, processor_limit
 from resnet_cli.version import __version__
 
-#: Packages that decide results or speed -> the extra that brings them; empty for dependencies.
+#: Packages that affect results or speed -> the extra that installs them; empty for dependencies.
 _PACKAGES = {
     "torch": "",
     "torchvision": "",
@@ -27,7 +27,7 @@ _PACKAGES = {
     "pillow": "",
     "safetensors": "",
 }
-#: Beginnings of the names of environment variables that decide speed or places.
+#: Prefixes of the environment variables that affect speed or locations.
 _VARIABLES = ("RESNET_CLI_", "ONEDNN_", "ATEN_", "OMP_", "MKL_", "KMP_", "CUDA_VISIBLE", "TORCH_HOME", "OV_")
 
 
@@ -91,7 +91,7 @@ def system_facts() -> dict[str, str]:
         "threads": f"{engine_threads()}" + (" (OMP_NUM_THREADS)" if "OMP_NUM_THREADS" in os.environ else ""),
     }
     set_here = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)]
-    # A report of a problem is public.
+    # A bug report is public.
     shown = [text for text in set_here if "TOKEN" not in text]
     return found | {"variables": "; ".join(shown) or "none"}
 

@@ -98,7 +98,7 @@ def _joined(block_of: NDArray[np.int64], together: Iterable[Sequence[int]]) -> N
 def order_by_names(
     names: Iterable[str], num: int, *, seed: int, last: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """An order of images that depends only on a seed and their names: a new image does not change that of the others.
+    """An order of images that depends only on a seed and their names: a new image does not reorder the others.
 
     Args:
         names: The name of each image.

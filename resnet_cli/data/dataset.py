@@ -35,7 +35,7 @@ class Item:
         split: The image's split.
         group: Name of its group, such as a patient or a scene, which stays in one split; empty for no group.
         max_pixels: Larger images are reported as unreadable.
-        unknown: Indices of the classes of which nobody knows whether the image belongs to them; multi-label only.
+        unknown: Indices of the classes for which it is unknown whether the image belongs to them; multi-label only.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Many images as arrays: about 50 bytes per image instead of about 500, and objects only while somebody uses them."""
+"""Many images as arrays: about 50 bytes per image instead of 500, and objects that exist only while they are used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Kind(NamedTuple, Generic[KeyT]):
 
     Attributes:
         labels: The classes of the images.
-        unknown: The classes of which nobody knows whether the images belong to them.
+        unknown: The classes for which it is unknown whether the images belong to them.
         max_pixels: Larger images are reported as unreadable.
     """
 
@@ -38,7 +38,7 @@ class Kind(NamedTuple, Generic[KeyT]):
 
 
 class Fields(NamedTuple, Generic[KeyT]):
-    """One image, whatever it is called outside."""
+    """The fields of one image; each subclass of the sequence makes its own kind of object from them."""
 
     name: str
     source: Source

@@ -22,7 +22,7 @@ FILE_VERSION = 1
 MAX_ENGINES_BYTES = 4 * 2**30
 #: Names of the graph's input, uint8 [b x s x s x 3], and of its output, float32 [b x 2048].
 SQUARES, FEATURES = "pixels", "features"
-#: Name of the metadata that say what the file depends on, and of the checksum.
+#: Names of the metadata entries that say what the file depends on, and that hold its checksum.
 ABOUT, CHECKSUM = "resnet_cli.backbone", "resnet_cli.sha256"
 
 
@@ -51,7 +51,7 @@ def path_of(about: str) -> Path:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the bytes of a file fit its checksum.
+    """Whether the bytes of a file match its checksum.
 
     Raises:
         OSError: There is no such file, or it cannot be read.

@@ -49,7 +49,7 @@ def keep_backbone(network: ResNet50, preprocess: Preprocess) -> Path | None:
                 if is_whole(path):
                     mark_used(path)
                     return path
-            # Nobody else writes this file now: these are of processes that were killed.
+            # No other process writes this file now, so these were left by processes that were killed.
             for left in path.parent.glob(f".{path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
             write_backbone(network, preprocess, about, path)

@@ -1,4 +1,4 @@
-"""Which engine computes the backbone on a CPU: the one that is ready first with all images. No torch.
+"""Which engine computes the backbone on a CPU: the one that finishes all images first. No torch.
 
 In float32 the engines differ in the last digits only, so the fastest one may be chosen by measurement. In other
 precisions each engine rounds in its own way: the choice depends only on what is installed, so that repeated commands

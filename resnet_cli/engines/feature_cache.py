@@ -37,7 +37,7 @@ from resnet_cli.text import size
 #: The least recently used shards are deleted when the cache is larger (2.5 million images in half precision), except
 #: those that a running command uses.
 MAX_CACHE_BYTES = 10 * 2**30
-#: Bytes that are added before the size of the cache is looked at again.
+#: Bytes that are added before the size of the cache is checked again.
 _EVICT_EVERY = 2**28
 #: Features of this size are kept in memory where the cache cannot be written; larger ones go to a temporary folder.
 MAX_UNSAVED_BYTES = 2**28
@@ -202,7 +202,7 @@ def _tells_apart(features: Matrix) -> bool:
 
 
 def _hold(folder: Path) -> IO[bytes] | None:
-    """An open file that tells other processes that the shards of a folder are in use; None if there is none."""
+    """An open file that tells other processes that the shards of a folder are in use; None if it cannot be opened."""
     try:
         file = (folder / IN_USE).open("ab")
     except OSError:

@@ -79,7 +79,7 @@ class Features:
         ]
 
     def behind(self, first: Tensor) -> Features:
-        """The same rows behind others, which stay in memory."""
+        """The same rows after others, which stay in memory."""
         shards = [*self._shards, MemoryShard(first.to(self.dtype).numpy())]
         places = np.append(self._places, ((len(shards) - 1) << 32) + np.arange(len(first), dtype=np.int64))
         new = np.arange(len(self._places), len(places), dtype=np.int32)

@@ -282,7 +282,7 @@ def _statistics(preprocess: Preprocess) -> tuple[Floats, Floats]:
 
 
 def _replaced(proto: ModelProto, graph: GraphWriter) -> ModelProto:
-    """The float graph with the new nodes, and without the constants that nothing reads any more."""
+    """The float graph with the new nodes, and without the constants that are no longer used."""
     made = ModelProto()
     made.CopyFrom(proto)
     used = {name for node in graph.nodes for name in node.input}

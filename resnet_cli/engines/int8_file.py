@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Name of the file in a run folder.
 INT8_FILE = "backbone.int8.onnx"
-#: Name of the metadata that hold the checksum of the graph alone, without the results that are stored beside it.
+#: Name of the metadata entry that holds the checksum of the graph alone, without the results that are stored beside it.
 GRAPH_SHA256 = "resnet_cli.graph_sha256"
 #: Version of the quantization; raised when the same training images would give other features.
 _VERSION = 1

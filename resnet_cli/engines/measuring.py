@@ -84,7 +84,7 @@ def _started(engine: str, conditions: Conditions, path: Path) -> Iterator[subpro
     try:
         with process:
             yield process
-            # It waits for a line, or computes: what it computes is of no use any more.
+            # It waits for a line, or computes: its results are no longer needed.
             process.kill()
     except BaseException:
         process.kill()

@@ -20,7 +20,7 @@ def bf16_cost(
 ) -> LaneCost | None:
     """Compares a model in bfloat16 with itself in float32, on at most 1,000 images of its validation split.
 
-    A training caches their features in float32, so that mostly those in bfloat16 are computed.
+    Training cached their features in float32, so usually only those in bfloat16 must be computed.
 
     Args:
         model: The model.

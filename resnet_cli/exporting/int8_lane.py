@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 from pathlib import Path
 
@@ -27,10 +28,10 @@ from resnet_cli.model.network import backbone_hash
 from resnet_cli.model.output import ModelOutput
 from resnet_cli.system.caches import temporary_folder
 from resnet_cli.system.device import Quantized, choose_compute
-from resnet_cli.system.events import OnWork
+from resnet_cli.system.events import OnWork, Progress, counted
 from resnet_cli.system.paths import engines_dir, evict, make_dir
 
-#: Most that a score may fall, as a share: what an export may lose by default.
+#: Most that a score may fall, as a share; the same limit as the default for exports.
 MAX_DROP = 0.01
 #: Most that probabilities may change: the mean over the images of the largest difference. A ResNet-50 with 1,000
 #: classes had 0.03, one with two classes 0.004 (253 and 153 photos).
@@ -62,10 +63,11 @@ def keep_int8(model: Model, *, offline: bool = False, on_work: OnWork | None = N
             f"{shlex.quote(str(model.path))} --int8 --calibrate-with DATA --verify-with LABELED_DATA; or use "
             "--precision bf16",
         ) from error
+    on_work = on_work or (lambda work, done, total: None)
     exact = model_output(model, images, on_work)
-    squares = (model.preprocess.read(item) for item in calibration)
+    squares = counted(map(model.preprocess.read, calibration), len(calibration), functools.partial(on_work, "quantize"))
     proto = quantise_backbone(model.network, squares, model.preprocess)
-    found = _compute(model, proto, about, images)
+    found = _compute(model, proto, about, images, on_progress=functools.partial(on_work, "compare"))
     targets = targets_of(images.items, model.task, len(model.classes))
     thresholds = model.thresholds
     if thresholds:
@@ -97,7 +99,7 @@ def measure_cost(
         exact: The output for them in float32.
         found: The output in the other precision.
         precision: The name of the precision.
-        thresholds: Multi-label: the thresholds in the other precision, if they are others.
+        thresholds: Multi-label: the thresholds in the other precision, if they differ.
     """
     decisions = DECISIONS[model.task](model.classes, model.thresholds, thresholds or None)
     targets = targets_of(images.items, model.task, len(model.classes))
@@ -115,7 +117,9 @@ def measure_cost(
     )
 
 
-def _compute(model: Model, proto: ModelProto, about: str, images: VerificationImages) -> ModelOutput:
+def _compute(
+    model: Model, proto: ModelProto, about: str, images: VerificationImages, *, on_progress: Progress
+) -> ModelOutput:
     """The model's output in int8; its features stay in the cache."""
     with temporary_folder() as folder:
         path = folder / INT8_FILE
@@ -123,7 +127,7 @@ def _compute(model: Model, proto: ModelProto, about: str, images: VerificationIm
         opened = open_int8(path, about)
         assert opened is not None
         compute = dataclasses.replace(choose_compute("cpu", "int8"), quantized=Quantized(path, opened.sha256))
-        scores = evaluate(model, images.items, compute)
+        scores = evaluate(model, images.items, compute, on_progress=on_progress)
     return ModelOutput(scores.probs, scores.novelty)
 
 

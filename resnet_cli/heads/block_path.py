@@ -48,7 +48,7 @@ def fits_in_memory(num_images: int, num_features: int) -> bool:
 
 
 def judged_rows(val: AnyRows, num_classes: int) -> AnyRows:
-    """The validation rows that judge heads: all of them, or of very many as many as have few enough logits."""
+    """The validation rows that heads are judged on: all of them, or a sample if their logits would be too large."""
     if isinstance(val[0], Tensor) or fits_in_memory(len(val[0]), val[0].shape[1]):
         return val
     rows = sample_rows(val[1], max(1, MAX_VAL_LOGITS // num_classes))

@@ -1,4 +1,4 @@
-"""What a model file says beside the weights of its backbone, read and checked without torch."""
+"""What a model file contains besides the weights of its backbone, read and checked without torch."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def sha256_of_same(path: Path, version: tuple[int, int, int] | None) -> str:
 def _read_part(
     arrays: Mapping[str, NDArray[Any]], prefix: str, fields: tuple[str, ...], what: str, path: Path
 ) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a dataclass; None if there are none."""
+    """The arrays of a dataclass; None if the file has none."""
     found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     if found and sorted(found) != sorted(fields):
         raise ModelError(f"{path}: damaged {what.lower()}: must be {', '.join(fields)}")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 #: Called with (items done, items in all).
 Progress: TypeAlias = Callable[[int, int], None]
 #: Kinds of work that a progress bar can show.
-Work: TypeAlias = Literal["download", "unpack", "features", "check", "compare", "evaluate", "report", "predict"]
+Work: TypeAlias = Literal[
+    "download", "unpack", "features", "check", "compare", "evaluate", "quantize", "report", "predict"
+]
 #: Called with the kind of work, how much is done, and how much there is in all (None if it is not known).
 OnWork: TypeAlias = Callable[[Work, int, int | None], None]
+_Value = TypeVar("_Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,3 +59,11 @@ class Loading:
     """
 
     what: str
+
+
+def counted(values: Iterable[_Value], total: int, on_progress: Progress) -> Iterator[_Value]:
+    """Yields values, and reports how many of them have been used."""
+    on_progress(0, total)
+    for done, value in enumerate(values, start=1):
+        yield value
+        on_progress(done, total)

@@ -12,12 +12,16 @@ from resnet_cli.exporting.verification_data import spread
 from resnet_cli.model.network import ResNet50, backbone_hash
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.device import Quantized
+from resnet_cli.system.events import WorkDone, counted
 from resnet_cli.system.paths import atomic_path
 from resnet_cli.training.distributed import Distributed
+from resnet_cli.training.events import OnEvent
 from resnet_cli.training.plan import Plan
 
 
-def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed: Distributed) -> Plan:
+def with_quantised(
+    plan: Plan, network: ResNet50, folder: RunFolder, distributed: Distributed, *, on_event: OnEvent
+) -> Plan:
     """A plan in int8 with the run's quantized backbone, which is made unless the run has it; other plans as they are.
 
     With ``--add`` it is a copy of that of the other run: new features are used beside those that its model holds.
@@ -27,6 +31,7 @@ def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed
         network: Its backbone is quantized, with value ranges of training images.
         folder: The run folder, which keeps the file.
         distributed: The processes that share the training; the main one writes the file.
+        on_event: Called with the progress on the images that the quantization measures.
 
     Raises:
         ModelError: With ``--add``: the other run has no such file.
@@ -41,7 +46,7 @@ def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed
         if plan.config.add:
             _copy(plan.weights.path, path, about, expected)
         else:
-            _make(plan, network, path, about)
+            _make(plan, network, path, about, on_event=on_event)
     distributed.wait()
     found = open_int8(path, about)
     assert found is not None
@@ -49,7 +54,7 @@ def with_quantised(plan: Plan, network: ResNet50, folder: RunFolder, distributed
     return dataclasses.replace(plan, compute=dataclasses.replace(plan.compute, quantized=quantized))
 
 
-def _make(plan: Plan, network: ResNet50, path: Path, about: str) -> None:
+def _make(plan: Plan, network: ResNet50, path: Path, about: str, *, on_event: OnEvent) -> None:
     try:
         from resnet_cli.engines.int8 import NUM_CALIBRATION
         from resnet_cli.engines.int8_writer import quantise_backbone, write_int8
@@ -58,7 +63,11 @@ def _make(plan: Plan, network: ResNet50, path: Path, about: str) -> None:
             f"--precision int8 needs onnx and onnxruntime: {error}", hint="use --precision bf16, or remove --precision"
         ) from error
     items = spread(plan.dataset.split("train"), NUM_CALIBRATION)
-    squares = (plan.preprocess.read(item) for item in items)
+
+    def on_progress(done: int, total: int) -> None:
+        on_event(WorkDone("quantize", done, total))
+
+    squares = counted(map(plan.preprocess.read, items), len(items), on_progress)
     write_int8(quantise_backbone(network, squares, plan.preprocess), path, about, {})
 
 

@@ -143,7 +143,7 @@ class TrainingRun:
         return find_lr(training.train_state, training.task(), compute=self._plan.step_compute)
 
     def _train_head(self, found: tuple[Checkpoint, tuple[str, ...]] | None) -> None:
-        self._plan = with_quantised(self._plan, self._network, self._folder, self._distributed)
+        self._plan = with_quantised(self._plan, self._network, self._folder, self._distributed, on_event=self._on_event)
         plan, network = self._plan, self._network
         # Test images too: it is the same pass, and a damaged image is found now and not at the end.
         rows = self._features(SPLITS)
@@ -278,11 +278,8 @@ class TrainingRun:
         model = calibrate_model(model, plan.dataset, plan.compute, seed=plan.config.seed, on_progress=on_progress)
         model = keep_calibration(model, plan)
         model.save(folder.model_path)
-        val, *test = (
-            evaluate(model, items, plan.compute, on_progress=on_progress)
-            for split in ("val", "test")
-            if (items := plan.dataset.split(split))
-        )
+        splits = [plan.dataset.split(split) for split in ("val", "test")]
+        val, *test = (evaluate(model, items, plan.compute, on_progress=on_progress) for items in splits if items)
         result = FinetuneResult(
             folder,
             model,
@@ -295,6 +292,7 @@ class TrainingRun:
             self._retention,
             self._threads,
         )
+        self._on_event(WorkDone("report", 0, None))
         write_report(result)
         return result
 

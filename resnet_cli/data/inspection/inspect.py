@@ -146,7 +146,7 @@ class Inspection:
 
     @functools.cached_property
     def kinds(self) -> Kinds:
-        """Which images have equal splits and labels."""
+        """The kinds of the images: images of one kind have equal splits and labels."""
         return Kinds.of(self.dataset)
 
     def separated_groups(self) -> dict[str, list[Split]]:

@@ -78,5 +78,5 @@ class RowTable:
         assert self._file is not None
         self._file.seek(start * self._row_bytes)
         data = self._file.read((stop - start) * self._row_bytes)
-        # Rows at the end that nobody wrote are zeros, as everywhere else.
+        # Rows at the end that were never written are zeros, as everywhere else.
         return np.frombuffer(data.ljust((stop - start) * self._row_bytes, b"\0"), self.dtype).reshape(-1, self.shape[1])

@@ -1,4 +1,4 @@
-"""What follows the backbone, as nodes of a graph: probabilities, novelty and heat map."""
+"""The part of a graph after the backbone: probabilities, novelty and heat map."""
 
 from __future__ import annotations
 
