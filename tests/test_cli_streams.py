@@ -125,11 +125,13 @@ sys.exit(len(found) != 1_000_000)
 def test_rows_go_into_a_file_while_a_terminal_shows_progress() -> None:
     program = (
         "import csv, sys\n"
+        "from resnet_cli.cli import output\n"
         "from resnet_cli.cli.progress import ProgressView\n"
         "from resnet_cli.system.events import WorkDone\n"
         "with ProgressView() as view:\n"
         "    view(WorkDone('predict', 1, 2))\n"
         "    csv.writer(sys.stdout, lineterminator='\\n').writerow(['1.jpg', 'cat'])\n"
+        "    output.warn('a sentence')\n"
     )
     terminal, other_end = os.openpty()
     try:
@@ -147,3 +149,5 @@ def test_rows_go_into_a_file_while_a_terminal_shows_progress() -> None:
         os.close(other_end)
     assert done.returncode == 0, shown
     assert done.stdout == b"1.jpg,cat\n" and b"classifying" in shown and b"cat" not in shown
+    # The line of the bar is erased before the warning takes its place.
+    assert b"\x1b[2K" in shown[shown.index(b"classifying") : shown.index(b"warning: ")]

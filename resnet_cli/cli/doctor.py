@@ -94,7 +94,10 @@ def _precisions(found: Diagnosis) -> Table:
         elif lane.precision in rates and "fp32" in rates:
             gain = rates[lane.precision][1].per_s / rates["fp32"][1].per_s
             lines.append(f"{gain:.1f} times the images per second")
-        lines += filter(None, (lane.cost, f"faster with OpenVINO: {lane.command}" if lane.command else ""))
+        lines += filter(
+            None,
+            (lane.cost, f"faster with OpenVINO: {lane.command}" if lane.command and lane.precision != "fp32" else ""),
+        )
         table.add_row(lane.precision, *engines, Text("\n".join(lines)))
     if found.accelerators:
         table.caption = "without --device cpu, torch computes on the accelerator"

@@ -181,4 +181,10 @@ def _print(console: Console, renderables: Iterable[RenderableType]) -> None:
     from rich.text import Text
 
     for renderable in renderables:
+        if hasattr(sys.stderr, "rich_proxied_file") and console.file is sys.stderr.rich_proxied_file:
+            # While a spinner or a bar is shown, only text that rich itself writes appears above it.
+            with console.capture() as captured:
+                console.print(renderable, soft_wrap=isinstance(renderable, str | Text))
+            sys.stderr.write(captured.get())
+            continue
         console.print(renderable, soft_wrap=isinstance(renderable, str | Text))

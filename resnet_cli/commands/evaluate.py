@@ -262,8 +262,10 @@ def _predict(
         note += f"; computed in {model.precision}, less precise than float32"
     if model.precision_conflict:
         on_event(Warned([f"{model.path}: {model.precision_conflict}"]))
-        note += f"; {model.precision_conflict}"
     on_event(Noted(f"{model.path}: {len(items):,} images of {images.dataset.name} ({note})"))
+    if model.precision_conflict:
+        # Shown as a warning above.
+        note += f"; {model.precision_conflict}"
     _note_cost(model, config, on_event)
     scores = _evaluate(
         model, items, config, on_progress=lambda done, total: on_event(WorkDone("evaluate", done, total))
