@@ -143,7 +143,7 @@ def export(
         # Not beside the model: its run may have been removed since then, and half a run must not come back.
         make_dir(out.parent)
     with _temporary(out, is_folder=job.is_folder) as temporary:
-        parity = check(job, job.write(temporary), images, expected, on_work)
+        parity = check(job, job.write(temporary, on_work), images, expected, on_work)
         if on_parity:
             on_parity(parity)
         parity.require(job.name)

@@ -86,7 +86,7 @@ def benchmark(model: Model, config: ExportConfig, *, on_work: OnWork | None = No
             if job.is_folder:
                 path.mkdir()
             try:
-                runtime = job.write(path)
+                runtime = job.write(path, on_work)
             except (SetupError, ConfigError) as error:
                 rows.append(FormatResult(name, note=error.message))
                 continue

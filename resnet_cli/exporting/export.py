@@ -33,7 +33,7 @@ from resnet_cli.network import registry
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import REFERENCE
-from resnet_cli.system.events import OnWork, Progress, Work
+from resnet_cli.system.events import OnWork, Progress, Work, counted
 from resnet_cli.version import __version__
 
 #: Formats that are folders -> the name of the folder.
@@ -80,8 +80,13 @@ class Job:
         elif self.config.format == "openvino":
             load_openvino("--format openvino")
 
-    def write(self, path: Path) -> Predictor[Any]:
-        """Writes the file, or fills the folder, and opens it in its own runtime."""
+    def write(self, path: Path, on_work: OnWork | None = None) -> Predictor[Any]:
+        """Writes the file, or fills the folder, and opens it in its own runtime.
+
+        Args:
+            path: The file or folder.
+            on_work: Called with the progress on the images of a quantization.
+        """
         if self.config.format == "pt2":
             return write_pt2(self.model, path, self.metadata, with_novelty=self.config.novelty)
         if self.config.format == "safetensors":
@@ -89,7 +94,7 @@ class Job:
         is_onnx = self.config.format == "onnx"
         made = to_onnx(self.model, precision=self.precision, with_novelty=self.config.novelty, with_heat=is_onnx)
         if self.precision == "int8":
-            made = int8.quantise(made, self._calibration(), self.model.preprocess, images=IMAGES)
+            made = int8.quantise(made, self._calibration(on_work), self.model.preprocess, images=IMAGES)
         if self.metadata.input_kind != "tensor":
             begin = take_images if self.metadata.input_kind == "picture" else take_pixels
             made = begin(made, self.model.preprocess)
@@ -121,8 +126,10 @@ class Job:
         given = {"int8": self.config.int8, "fp16": self.config.fp16, "tensor": self.config.input == "tensor"}
         return ".".join([stem, *(kind for kind, is_asked in given.items() if is_asked), self.config.format])
 
-    def _calibration(self) -> Iterator[NDArray[np.uint8]]:
-        return (self.model.preprocess.read(item) for item in images_to_calibrate(self.model, self.config))
+    def _calibration(self, on_work: OnWork | None) -> Iterator[NDArray[np.uint8]]:
+        items = images_to_calibrate(self.model, self.config)
+        on_progress = _reports("quantize", on_work) or (lambda done, total: None)
+        return counted(map(self.model.preprocess.read, items), len(items), on_progress)
 
 
 def _metadata(model: Model, config: ExportConfig) -> ExportMetadata:
