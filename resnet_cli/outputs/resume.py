@@ -25,8 +25,8 @@ _NO_KEYS = np.empty(0, dtype=np.uint64)
 _MAX_ROW_BYTES = 4_000_000
 _JSON_START = b'{"path": "'
 _OTHER_SETTINGS = (
-    "with other settings (--topk, --all-probs, --threshold, --abstain, --target-error, --target-precision, "
-    "--target-recall)"
+    "with other settings (--precision, --topk, --all-probs, --threshold, --abstain, --target-error, "
+    "--target-precision, --target-recall)"
 )
 _WAY_OUT = "choose another name for --output, or use the model and the flags that it was started with"
 
