@@ -185,6 +185,19 @@ def test_copies_are_found_within_neighborhoods(monkeypatch: pytest.MonkeyPatch) 
     assert all(done <= total == len(signatures) for done, total in seen)
 
 
+def test_neighborhoods_keep_every_pair_while_there_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(rng.normal(size=(6, 32)), 20, axis=0)
+    features = np.concatenate([groups, rng.normal(size=(120, 32))])
+    features += rng.normal(0, 0.05, features.shape)
+    expected = rows(find_near_by_features(features))
+    assert len(expected) == 6 * 190
+    for module in (pair_search, neighborhoods):
+        monkeypatch.setattr(module, "EXHAUSTIVE", 100)
+    monkeypatch.setattr(neighborhoods, "_PER_CENTER", 5)
+    assert rows(find_near_by_features(features)) == expected
+
+
 def test_so_many_equal_images_that_no_center_tells_them_apart_stay_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (pair_search, neighborhoods):
         monkeypatch.setattr(module, "EXHAUSTIVE", 40)

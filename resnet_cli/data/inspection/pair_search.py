@@ -64,14 +64,27 @@ def search_sets(
         find: Some images, the number of pairs to keep of each -> pairs of their places.
         report: Called with the number of images that were searched.
     """
-    # Beyond that, an image has fewer pairs, or they would fill the memory.
-    keep = MAX_LATER if count <= EXHAUSTIVE else max(2, MAX_LATER * EXHAUSTIVE // count)
+    keep, held = MAX_LATER, 0
+    # More pairs would fill the memory: then each image has fewer, the best.
+    most = max(MAX_LATER * EXHAUSTIVE, 4 * count)
     found: list[Pairs] = [no_pairs()]
     for rows in neighborhoods(count, left, right):
         share = 1 if len(rows) == count else 1 / CENTERS_OF_EACH
         first, second, score = find(rows, keep, lambda num, share=share: report(num * share))  # type: ignore[misc]
         found.append((rows[first].astype(np.int32), rows[second].astype(np.int32), score))
-    first, second, score = joined(found)
+        held += len(first)
+        if held > most:
+            found = [_best(joined(found), keep)]
+            while len(found[0][0]) > most // 2 and keep > 2:
+                keep //= 2
+                found = [_best(found[0], keep)]
+            held = len(found[0][0])
+    return _best(joined(found), keep)
+
+
+def _best(pairs: Pairs, keep: int) -> Pairs:
+    """Each pair once, the best of each first image."""
+    first, second, score = pairs
     different = NearPairs.ranked(first, second, score, -score)
     return closest(different.first, different.second, different.score, keep)
 
