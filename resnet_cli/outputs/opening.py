@@ -136,7 +136,8 @@ def _embeddings(config: PredictConfig, predictor: Predictor[Any]) -> contextlib.
     from resnet_cli.outputs.embeddings import embeddings_file
 
     assert config.embeddings is not None
-    dtype = np.float32 if predictor.precision == "fp32" else np.float16
+    # float16 keeps all digits of a bfloat16 pass; those of int8 are float32.
+    dtype = np.float32 if predictor.precision in {"fp32", "int8"} else np.float16
     return embeddings_file(config.embeddings, NUM_FEATURES, dtype)
 
 
