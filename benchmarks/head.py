@@ -28,7 +28,7 @@ from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.data.sources.folders.reader import read_folder
 from resnet_cli.engines.features import extract_features
-from resnet_cli.heads import logistic
+from resnet_cli.heads import logistic, standardization
 from resnet_cli.heads.logistic import Candidate, Rows
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
@@ -125,9 +125,9 @@ def to_row(what: str, tasks: list[Task], scores: list[float], seconds: float) ->
 
 def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
     """Three ways to choose a penalty, for three lower limits; the last uses the test images and is only a bound."""
-    kept = logistic.VARIANCE_FLOOR
+    kept = standardization.VARIANCE_FLOOR
     for floor in (0.03, kept, 0.3):
-        logistic.VARIANCE_FLOOR = floor
+        standardization.VARIANCE_FLOOR = floor
         began = time.perf_counter()
         paths: list[list[Candidate]] = [
             list(logistic.fit_path(task.train, task.val, task.num_classes, device=device)) for task in tasks
@@ -140,7 +140,7 @@ def by_lbfgs(tasks: list[Task], device: str) -> Iterator[Row]:
             yield to_row(f"L-BFGS, floor {floor:g}, by {name}", tasks, scores, seconds)
         scores = [max(top1(found.head, task.test) for found in path) for path, task in zip(paths, tasks, strict=True)]
         yield to_row(f"L-BFGS, floor {floor:g}, best on test", tasks, scores, seconds)
-    logistic.VARIANCE_FLOOR = kept
+    standardization.VARIANCE_FLOOR = kept
 
 
 def by_sgd(tasks: list[Task]) -> Iterator[Row]:

@@ -16,8 +16,9 @@ from resnet_cli.heads import block_path, block_problem
 from resnet_cli.heads.block_path import fit_block_path, fit_label_block_path, judged_rows
 from resnet_cli.heads.block_problem import moments
 from resnet_cli.heads.label_logistic import fit_label_path
-from resnet_cli.heads.logistic import Candidate, Rows, choose, fit_path, standardization
+from resnet_cli.heads.logistic import Candidate, Rows, choose, fit_path
 from resnet_cli.heads.row_choice import merge_copies, sample_rows
+from resnet_cli.heads.standardization import standardization
 
 K, WIDTH = 4, 12
 

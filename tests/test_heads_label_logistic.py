@@ -13,10 +13,12 @@ from sklearn.linear_model import LogisticRegression
 
 from resnet_cli.heads import label_logistic
 from resnet_cli.heads.average_precision import mean_average_precision
-from resnet_cli.heads.label_logistic import LabelCandidate, fit_label_path
-from resnet_cli.heads.logistic import PATIENCE, PENALTIES, Rows, choose, standardization
+from resnet_cli.heads.label_logistic import fit_label_path
+from resnet_cli.heads.label_path import LabelCandidate
+from resnet_cli.heads.logistic import PATIENCE, PENALTIES, Rows, choose
 from resnet_cli.heads.objectives import OBJECTIVES
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.heads.standardization import standardization
 
 WIDTH, K = 24, 4
 #: Classes from easy to hopeless, and one of few positives.

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from resnet_cli.errors import DivergedError
 from resnet_cli.heads import logistic
-from resnet_cli.heads.logistic import PATIENCE, Candidate, Rows, choose, fit_path, standardization
+from resnet_cli.heads.logistic import PATIENCE, Candidate, Rows, choose, fit_path
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.heads.standardization import standardization
 from resnet_cli.model.output import NUM_FEATURES
 
 WIDTH = 24

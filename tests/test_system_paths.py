@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from resnet_cli.errors import DiskError
+from resnet_cli.system.caches import evict
 from resnet_cli.system.paths import (
     atomic_path,
     cache_dir,
@@ -20,7 +21,6 @@ from resnet_cli.system.paths import (
     checkpoints_dir,
     data_dir,
     disk_errors,
-    evict,
     features_dir,
     locked,
     make_dir,

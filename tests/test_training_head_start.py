@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from resnet_cli import finetune
 from resnet_cli.engines.feature_rows import in_memory
 from resnet_cli.evaluation.evaluate import evaluate
-from resnet_cli.heads.logistic import Rows, standardization
+from resnet_cli.heads.logistic import Rows
+from resnet_cli.heads.standardization import standardization
 from resnet_cli.training.distributed import SINGLE_PROCESS
 from resnet_cli.training.head_start import fit_start
 from resnet_cli.training.plan import Plan

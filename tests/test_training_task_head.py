@@ -15,9 +15,9 @@ from torch import nn
 
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import FinetuneConfig
-from resnet_cli.heads.logistic import fold_standardization
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.heads.standardization import fold_standardization
 from resnet_cli.history import EpochRecord
 from resnet_cli.model.network import NUM_FEATURES, make_head
 from resnet_cli.training.events import EpochDone, Event

@@ -30,8 +30,8 @@ from resnet_cli.engines.feature_shards import (
     read_places,
 )
 from resnet_cli.errors import DiskError
-from resnet_cli.system.caches import CacheWarning, scratch_dir, warn_unwritable
-from resnet_cli.system.paths import evict, features_dir, make_dir, try_lock, write_bytes
+from resnet_cli.system.caches import CacheWarning, evict, scratch_dir, warn_unwritable
+from resnet_cli.system.paths import features_dir, make_dir, try_lock, write_bytes
 from resnet_cli.text import size
 
 #: The least recently used shards are deleted when the cache is larger (2.5 million images in half precision), except

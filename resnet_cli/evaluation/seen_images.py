@@ -291,8 +291,7 @@ class SeenImages:
                 "and appearance"
             )
         if self.num_changed:
-            have = "has a name" if self.num_changed == 1 else "have names"
-            count = "counts" if self.num_changed == 1 else "count"
+            have, count = ("has a name", "counts") if self.num_changed == 1 else ("have names", "count")
             facts.append(
                 f"{counted(self.num_changed, 'image')} {have} from the run but different content, and {count} as new"
             )
@@ -306,8 +305,7 @@ class SeenImages:
             by = " (recognized by their names, because this run did not record their content)"
         if self.handling == "separate":
             return f"{self.what} are scored separately{by}"
-        others = "" if self.is_alone else " for every model"
-        return f"left out {self.what}{others}{by}; --seen separate scores them too"
+        return f"left out {self.what}{'' if self.is_alone else ' for every model'}{by}; --seen separate scores them too"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the numbers are null if it is not known what the model was trained on."""

@@ -26,10 +26,10 @@ from resnet_cli.model.lane_cost import LaneCost
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import backbone_hash
 from resnet_cli.model.output import ModelOutput
-from resnet_cli.system.caches import temporary_folder
+from resnet_cli.system.caches import evict, temporary_folder
 from resnet_cli.system.device import Quantized, choose_compute
 from resnet_cli.system.events import OnWork, Progress, counted
-from resnet_cli.system.paths import engines_dir, evict, make_dir
+from resnet_cli.system.paths import engines_dir, make_dir
 
 #: Most that a score may fall, as a share; the same limit as the default for exports.
 MAX_DROP = 0.01

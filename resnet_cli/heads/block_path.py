@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from resnet_cli.engines.feature_rows import AnyFeatures, Features
 from resnet_cli.heads.block_problem import BlockProblem
-from resnet_cli.heads.label_logistic import LabelCandidate, LabelPath, fit_label_path
+from resnet_cli.heads.label_logistic import fit_label_path
+from resnet_cli.heads.label_path import LabelCandidate, LabelPath
 from resnet_cli.heads.logistic import AnyRows, Candidate, Rows, choose, fit_path
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.row_choice import merge_copies, sample_rows

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnet_cli.engines.feature_rows import BLOCK_ROWS, AnyFeatures, blocks
-from resnet_cli.heads.logistic import (
-    MAX_ITERATIONS,
-    TOLERANCE_CHANGE,
-    TOLERANCE_GRADIENT,
-    VARIANCE_FLOOR,
-    fold_standardization,
-    not_finite,
-)
+from resnet_cli.heads.logistic import make_optimizer
+from resnet_cli.heads.standardization import VARIANCE_FLOOR, fold_standardization, not_finite
 from resnet_cli.system.intraop import ThreadTuner
 
 #: Logits [b x k], targets and the weight of each row [b] -> the sum of the losses.
@@ -84,14 +78,7 @@ class BlockProblem:
             l2: The penalty of each class [k].
         """
         head, penalties = self.head, l2.to(self._device)[:, None]
-        optimizer = torch.optim.LBFGS(
-            head.parameters(),
-            max_iter=MAX_ITERATIONS,
-            history_size=10,
-            tolerance_grad=TOLERANCE_GRADIENT,
-            tolerance_change=TOLERANCE_CHANGE,
-            line_search_fn="strong_wolfe",
-        )
+        optimizer = make_optimizer(head)
 
         def objective() -> Tensor:
             optimizer.zero_grad()

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_cli.engines.feature_rows import AnyFeatures
-from resnet_cli.errors import DivergedError
 from resnet_cli.heads.objectives import loss_and_top1
+from resnet_cli.heads.standardization import fold_standardization, standardization, standardized
 from resnet_cli.heads.temperature import fit_temperature
 from resnet_cli.system.device import memory_errors_named
 from resnet_cli.system.intraop import ThreadTuner
@@ -30,9 +30,6 @@ from resnet_cli.system.intraop import ThreadTuner
 PENALTIES = (16.0, 4.0, *(2.0**-power for power in range(13)))
 #: The path ends after this many penalties in a row whose validation loss is above the lowest: it has one minimum.
 PATIENCE = 2
-#: Share of the mean variance that is added to the variance of each feature: otherwise features that hardly vary in a
-#: few images would be scaled up too much. Values from 0.03 to 0.3 give the same results. Source: benchmarks/head.py.
-VARIANCE_FLOOR = 0.1
 #: Maximum number of L-BFGS iterations per penalty; from a warm start about 40 are enough.
 MAX_ITERATIONS = 200
 #: Largest gradient of a weight at convergence; with 1e-4, probabilities are wrong by up to 0.01.
@@ -211,14 +208,7 @@ class _Problem:
     def fit(self, l2: float) -> None:
         """Minimizes the loss with this penalty, starting from the current weights."""
         head = self._head
-        optimizer = torch.optim.LBFGS(
-            head.parameters(),
-            max_iter=MAX_ITERATIONS,
-            history_size=10,
-            tolerance_grad=TOLERANCE_GRADIENT,
-            tolerance_change=TOLERANCE_CHANGE,
-            line_search_fn="strong_wolfe",
-        )
+        optimizer = make_optimizer(head)
 
         def objective() -> Tensor:
             optimizer.zero_grad()
@@ -264,59 +254,13 @@ class _Problem:
         return zip(*columns, strict=True)
 
 
-def standardization(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean and the (floored) standard deviation of each feature, [2048] both.
-
-    Args:
-        features: float32 [n x 2048], n at least 1.
-
-    Raises:
-        DivergedError: A feature is not a finite number.
-    """
-    _check_finite(features)
-    mean = features.mean(dim=0)
-    variance = features.var(dim=0, correction=0)
-    # The minimum matters only if no feature varies at all (a constant backbone).
-    return mean, (variance + VARIANCE_FLOOR * variance.mean()).sqrt().clamp_min(1e-6)
-
-
-def standardized(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Features of other images, of any float dtype, minus the mean and divided by the standard deviation, in float32.
-
-    Raises:
-        DivergedError: A feature is not a finite number.
-    """
-    _check_finite(features)
-    return features.to(mean.device, torch.float32, copy=True).sub_(mean).div_(std)
-
-
-def fold_standardization(head: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
-    """Returns a copy of the head, on the CPU, for raw features x instead of (x - mean) / std.
-
-    Args:
-        head: A linear layer, or a sequence that starts with one.
-        mean: Mean of each feature [2048].
-        std: Standard deviation of each feature [2048], positive.
-    """
-    folded = copy.deepcopy(head).cpu()
-    first = folded if isinstance(folded, nn.Linear) else folded[0]  # type: ignore[index]
-    with torch.no_grad():
-        # In float64, on the CPU since not every GPU has it: the bias is a difference of large sums.
-        weight = first.weight.double() / std.cpu().double()
-        first.bias.copy_(first.bias.double() - weight @ mean.cpu().double())
-        first.weight.copy_(weight)
-    return folded
-
-
-def not_finite() -> DivergedError:
-    """The error for features that are not finite numbers."""
-    return DivergedError(
-        "the backbone's features are not finite numbers",
-        hint="try --precision fp32; if that does not help, the weights are damaged: choose others with --weights",
+def make_optimizer(head: nn.Linear) -> torch.optim.LBFGS:
+    """L-BFGS for a head, which one step fits completely."""
+    return torch.optim.LBFGS(
+        head.parameters(),
+        max_iter=MAX_ITERATIONS,
+        history_size=10,
+        tolerance_grad=TOLERANCE_GRADIENT,
+        tolerance_change=TOLERANCE_CHANGE,
+        line_search_fn="strong_wolfe",
     )
-
-
-def _check_finite(features: Tensor) -> None:
-    # A sum is not finite if any of its terms is not, and takes no memory.
-    if not bool(torch.isfinite(features.sum(dim=0, dtype=torch.float32)).all()):
-        raise not_finite()

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from resnet_cli.errors import DiskError
@@ -60,6 +60,32 @@ def warn_unwritable(folder: Path, error: BaseException, *, variable: str | None 
         CacheWarning,
         stacklevel=2,
     )
+
+
+def evict(files: Iterable[Path], max_bytes: int, *, keeps: Callable[[Path], bool] = lambda path: False) -> None:
+    """Deletes the least recently modified files until the others fit into ``max_bytes``.
+
+    Caches touch a file when they read it, so its modification time is when it was last used. Files that another
+    process deletes meanwhile are ignored.
+
+    Args:
+        files: All files of the cache.
+        max_bytes: Their size after that.
+        keeps: Whether a file counts, but must not be deleted.
+    """
+    found = []
+    for path in files:
+        with contextlib.suppress(OSError):
+            found.append((path.stat(), path))
+    excess = sum(stat.st_size for stat, _ in found) - max_bytes
+    for stat, path in sorted(found, key=lambda file: file[0].st_mtime):
+        if excess <= 0:
+            return
+        if keeps(path):
+            continue
+        with contextlib.suppress(OSError):
+            path.unlink()
+        excess -= stat.st_size
 
 
 def place_to_write(path: Path) -> Path:

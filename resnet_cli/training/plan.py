@@ -162,8 +162,7 @@ def make_plan(
         prepared = dataclasses.replace(prepared, dataset=add_classes(prepared.dataset, start, preprocess))
         compute = compute_of_exemplars(compute, config, start)
     refuse_ineffective(config, mode, decisions.why("mode"))
-    if mode == "frozen":
-        compute = with_engine(compute, config.engine)
+    compute = with_engine(compute, config.engine) if mode == "frozen" else compute
     facts = Facts(
         num_train=len(prepared.dataset.split("train")),
         source_px=source_px,
@@ -173,22 +172,16 @@ def make_plan(
         task=prepared.dataset.task,
     )
     recipe = choose_recipe(decisions, mode, facts)
-    if recipe.solver is not None:
-        sizes = prepared.dataset.sizes()
-        decisions.add_note("solver", defaults.blocks_note(sizes["train"] + sizes["val"], recipe.solver))
     # A head on features is small, so it is always trained in float32.
     asked = ("fp32", None) if recipe.is_frozen else (config.precision, config.step_precision)
     step_compute = choose_step_compute(compute, *asked)
     _record_data(decisions, prepared, weights, start)
+    _record_solver(decisions, prepared, recipe)
     _record_seeds(decisions, prepared, recipe)
     _record_machine(decisions, compute, None if recipe.is_frozen else step_compute)
-    warnings = list(prepared.warnings)
+    used_images, warnings = _used_before(prepared, weights, start)
     if weights.path is None and recipe.is_frozen:
         warnings.append("the frozen backbone has random weights: this is a baseline, not a classifier")
-    used_images = prepared.used_images
-    if start is not None and weights.path is not None:
-        used_images = used_images.started_from(used_by_run_of(weights.path, Path(weights.name).name))
-        warnings += _known_test_images(used_images, weights)
     return Plan(
         **vars(recipe),
         config=config,
@@ -208,6 +201,15 @@ def make_plan(
         used_images=used_images,
         draws_split=prepared.is_drawn and not recipe.depends_on_seed,
     )
+
+
+def _used_before(prepared: Prepared, weights: Weights, start: Start | None) -> tuple[UsedImages, list[str]]:
+    """The images that this training and the one that it starts from use, and the warnings so far."""
+    used_images, warnings = prepared.used_images, list(prepared.warnings)
+    if start is not None and weights.path is not None:
+        used_images = used_images.started_from(used_by_run_of(weights.path, Path(weights.name).name))
+        warnings += _known_test_images(used_images, weights)
+    return used_images, warnings
 
 
 def _choose_start(
@@ -270,6 +272,13 @@ def _record_data(decisions: Decisions, prepared: Prepared, weights: Weights, sta
     decisions.record("seed", config.seed)
     if config.add and start:
         decisions.record("add", start.classes, "old classes, kept through the model's exemplars")
+
+
+def _record_solver(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> None:
+    """Adds how the solver reads more features than fit into memory."""
+    if recipe.solver is not None:
+        sizes = prepared.dataset.sizes()
+        decisions.add_note("solver", defaults.blocks_note(sizes["train"] + sizes["val"], recipe.solver))
 
 
 def _record_seeds(decisions: Decisions, prepared: Prepared, recipe: Recipe) -> None:

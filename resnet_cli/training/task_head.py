@@ -15,10 +15,11 @@ from resnet_cli.engines.feature_rows import Features
 from resnet_cli.heads import logistic
 from resnet_cli.heads.block_path import BLOCK_PATHS, judged_rows
 from resnet_cli.heads.block_problem import moments
-from resnet_cli.heads.logistic import AnyRows, fold_standardization, standardization
+from resnet_cli.heads.logistic import AnyRows
 from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.heads.paths import PATHS
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.heads.standardization import fold_standardization, standardization
 from resnet_cli.history import EpochRecord
 from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.task import TASKS
