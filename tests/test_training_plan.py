@@ -135,6 +135,7 @@ ASKED: dict[str, Any] = {
     "out": Path("there"),
     "device": "cpu",
     "precision": "fp32",
+    "engine": "torch",
     "step_precision": "bf16",
     "threads": 1,
     "offline": True,

@@ -310,6 +310,10 @@ def _record_machine(decisions: Decisions, compute: Compute, step_compute: Comput
     decisions.values["precision"] = compute.precision
     decisions.record("device", compute.device)
     decisions.record("precision", compute.precision, compute.reason)
+    # A resumed training takes the same engine, whatever is installed by then.
+    decisions.values["engine"] = compute.engine
+    if config.engine != "auto" or compute.engine != "torch":
+        decisions.record("engine", compute.engine)
     if step_compute is not None:
         is_same = step_compute.precision == compute.precision
         decisions.values["step_precision"] = None if is_same else step_compute.precision
