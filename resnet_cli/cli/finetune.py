@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Flags that several commands share and that few trainings need.
 RARE = (
     *("label_regex", "image_column", "label_column", "split_column", "group_by", "multi_label"),
-    *("follow_links", "max_pixels", "on_bad_image", "offline", "precision"),
+    *("follow_links", "max_pixels", "on_bad_image", "offline", "precision", "engine"),
 )
 
 
