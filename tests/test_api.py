@@ -186,13 +186,16 @@ def test_only_what_the_package_offers_is_listed() -> None:
 def test_a_model_may_be_given_in_any_form(full_run: Trained, here: Path) -> None:
     photo = next((full_run.photos / "test").rglob("*.png"))
     forms: list[Any] = [full_run.run, str(full_run.run), full_run.result, full_run.result.run, load(full_run.run)]
-    answers = {next(predict(form, [photo], **CPU)).topk for form in forms}
-    assert len(answers) == 1
+    first, *others = [next(predict(form, [photo], **CPU)).topk for form in forms]
+    for other in others:
+        assert [name for name, _ in other] == [name for name, _ in first]
+        # Torch computes a model in memory, and an engine that starts faster one in a file.
+        assert dict(other) == pytest.approx(dict(first), abs=1e-5)
     scores = {resnet_cli.evaluate(form, split="val", **CPU).loss for form in forms}
     assert len(scores) == 1
     exported = resnet_cli.export(full_run.result, out=here / "model.onnx")
     by_file = next(predict(exported, [photo]))
-    assert dict(by_file.topk) == pytest.approx(dict(next(iter(answers))), abs=1e-4)
+    assert dict(by_file.topk) == pytest.approx(dict(first), abs=1e-4)
 
 
 def test_evaluate_says_what_the_command_says(full_run: Trained, here: Path) -> None:

@@ -405,9 +405,9 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(
     looked_at: list[str] = []
     scan_image = scanning.scan_image
 
-    def scan_and_note(item: Item, *, signatures: bool = True) -> ScannedImage:
+    def scan_and_note(item: Item, *read: Any, signatures: bool = True) -> ScannedImage:
         looked_at.append(item.name)
-        return scan_image(item, signatures=signatures)
+        return scan_image(item, *read, signatures=signatures)
 
     monkeypatch.setattr(scanning, "scan_image", scan_and_note)
     scanning.scan([Item(str(path), path) for path in [*seen, *new]])
