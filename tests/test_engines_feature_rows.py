@@ -223,6 +223,7 @@ print(first, grown(6144))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of the peak is Linux's")
+@pytest.mark.slow
 def test_the_peak_of_a_pass_does_not_grow_with_the_number_of_images() -> None:
     process = subprocess.run(
         [sys.executable, "-c", MEASURED],

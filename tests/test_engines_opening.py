@@ -129,6 +129,7 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, engine: Engine) -> N
         open_file(wrong, engine, "fp32")
 
 
+@pytest.mark.slow
 def test_engines_are_measured_in_processes_of_their_own_and_those_that_fail_are_left_out(
     file: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
