@@ -204,7 +204,7 @@ def test_predict_warns_of_sixteen_bit_images_that_are_nearly_black_to_the_model(
     Image.new("RGB", (9, 9), "#c81e14").save(tmp_path / "photos" / "red.png")
     predictor = MeanColours()
     predictor.path = tmp_path / "none.onnx"
-    monkeypatch.setattr(predict_command, "open_model", lambda *_: predictor)
+    monkeypatch.setattr(predict_command, "open_model", lambda *_, **__: predictor)
 
     def warnings() -> list[str]:
         events: list[object] = []

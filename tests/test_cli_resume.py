@@ -70,7 +70,7 @@ def assert_same_bits(one: Path, other: Path) -> None:
     "flags",
     [
         ("--mode", "full", "--ema", "0.9", "--mixup", "0.5", "--epochs", "6"),
-        ("--mode", "frozen", "--head", "16", "--epochs", "8"),
+        pytest.param(("--mode", "frozen", "--head", "16", "--epochs", "8"), marks=pytest.mark.slow),
     ],
     ids=["full", "frozen"],
 )

@@ -111,7 +111,7 @@ def test_a_circle_is_counted_and_noted_and_nobody_is_told_to_follow_it(
     assert followed.notes == ("links were not followed: 1 (they lead to an enclosing folder)",)
 
 
-@pytest.mark.parametrize("num_folders", [2, 12])
+@pytest.mark.parametrize("num_folders", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_folders_that_all_link_to_each_other_are_each_read_once(
     pets: Path, make_folder: MakeFolder, num_folders: int
 ) -> None:

@@ -133,7 +133,8 @@ def test_files_in_memory_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         return size
 
     assert sum(map_reading(read, work, range(160))) == 4 * 2000 + 156 * 90
-    assert most <= 1000 + 2000
+    # A file counts as an average one until it is read, and one may be read where it is decoded.
+    assert most <= 1000 + 2 * 2000
 
 
 def test_an_exception_while_reading_is_raised_where_it_belongs() -> None:

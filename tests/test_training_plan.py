@@ -144,7 +144,6 @@ ASKED: dict[str, Any] = {
 NOT_ASKED = {
     *{"add", "average", "fraction", "label_regex", "image_column", "label_column", "split_column", "group_by"},
     *{"follow_links", "data", "devices", "bit_depth", "image_folder", "on_missing_label", "classes_at", "multi_label"},
-    "engine",
 }
 
 
