@@ -16,6 +16,7 @@ from typing import Any
 
 import resnet_cli
 from resnet_cli.system.paths import write_text
+from resnet_cli.system.processor import this_processor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +79,9 @@ def head(gpu: bool = False) -> dict[str, str]:
     """The machine, its load, the versions and the command."""
     import torch
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    machine = f"{model or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    processor = this_processor()
+    instructions = f" ({', '.join(processor.usable)})" if processor.usable else ""
+    machine = f"{processor.name}{instructions}, {torch.get_num_threads()} threads"
     return {
         "machine": machine + (f", {torch.cuda.get_device_name()}" if gpu and torch.cuda.is_available() else ""),
         "load": f"{os.getloadavg()[0]:.1f} before the start",
