@@ -62,13 +62,7 @@ class EnginePredictor(Predictor[Pixels]):
         self.model = model
         self.name = name
         self.path = model.path
-        self.classes = facts.classes
-        self.preprocess = facts.preprocess
-        self.temperature = facts.temperature
-        self.task = facts.task
-        self.thresholds = facts.thresholds
-        self.scaling = facts.scaling
-        self.provenance = facts.provenance
+        self.take_description(facts)
         self.reliability = model.reliability
         self.precision = backbone.precision
         self.precision_conflict = precision_conflict(facts.provenance, backbone.precision)

@@ -28,6 +28,8 @@ from resnet_cli.model.rules import Rule, choose_labels
 from resnet_cli.task import TaskName
 
 if TYPE_CHECKING:
+    from resnet_cli.model.facts import ModelFacts
+    from resnet_cli.model.model_file import Model
     from resnet_cli.preprocess import Preprocess
 
 #: The label of an image that is not classified. A class may have the same name: only ``Prediction.unknown`` tells.
@@ -148,6 +150,16 @@ class Predictor(Protocol[Prepared]):
     precision: str = "fp32"
     precision_conflict: str | None = None
     cost: LaneCost | None = None
+
+    def take_description(self, described: Model | ModelFacts) -> None:
+        """Takes classes, preprocessing, task and calibration from a model in another form."""
+        self.classes = described.classes
+        self.preprocess = described.preprocess
+        self.temperature = described.temperature
+        self.task = described.task
+        self.thresholds = described.thresholds
+        self.scaling = described.scaling
+        self.provenance = described.provenance
 
     @property
     def tells_unfamiliar(self) -> bool:

@@ -119,13 +119,7 @@ class TorchPredictor(Predictor[Pixels]):
         self.compute = compute
         self.name = name
         self.path = model.path
-        self.classes = model.classes
-        self.preprocess = model.preprocess
-        self.temperature = model.temperature
-        self.task = model.task
-        self.thresholds = model.thresholds
-        self.scaling = model.scaling
-        self.provenance = model.provenance
+        self.take_description(model)
         self.reliability = model.reliability
         self.precision = compute.precision
         self.precision_conflict = precision_conflict(model.provenance, compute.precision)
