@@ -9,7 +9,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.completion import complete_data, complete_model
-from resnet_cli.cli.options import JsonFlag, QuietFlag
+from resnet_cli.cli.options import JsonFlag, QuietFlag, VerboseFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import flag_name, resolve
 from resnet_cli.config.eval import EvalConfig
@@ -50,6 +50,7 @@ def evaluate(
     flags: Flags,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> None:
     """Evaluate a model with confidence intervals and calibration, compare models, or study the data."""
     config = resolve(EvalConfig, flags).config

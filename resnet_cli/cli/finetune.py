@@ -10,7 +10,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.completion import complete_data
-from resnet_cli.cli.options import JsonFlag, QuietFlag
+from resnet_cli.cli.options import JsonFlag, QuietFlag, VerboseFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.finetune import RUN, FinetuneConfig
@@ -84,6 +84,7 @@ def finetune(
     ] = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> None:
     """Fine-tune a ResNet-50 on DATA and write a run folder."""
     if moved_to is not None and not resume:

@@ -15,6 +15,13 @@ def _note_json(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
+def _note_verbose(value: bool) -> bool:
+    from resnet_cli.cli import output
+
+    output.show_details(value)
+    return value
+
+
 JsonFlag = Annotated[
     bool,
     typer.Option(
@@ -23,6 +30,17 @@ JsonFlag = Annotated[
 ]
 QuietFlag = Annotated[
     bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress and no tables, only the result and errors.")
+]
+VerboseFlag = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_note_verbose,
+        is_eager=True,
+        metavar="",
+        help="Show everything: the whole plan, all tables, every warning, and the cause of an error.",
+    ),
 ]
 DataArgument = Annotated[
     str,

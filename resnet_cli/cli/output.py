@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from resnet_cli.errors import ResnetCliError
 
 
+#: Whether the user asked for all details with --verbose.
+_shows_details = False
+
+
+def show_details(value: bool) -> None:
+    """Says whether warnings are printed without a limit, and errors with their causes."""
+    global _shows_details
+    _shows_details = value
+
+
 def stdout() -> Console:
     """The console for results."""
     from rich.console import Console
@@ -129,11 +139,12 @@ def warn_or_note(texts: Iterable[str], notes: Container[str]) -> None:
 
 
 def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:
-    """Prints the first warnings, and the number of the others."""
-    for text in texts[:at_most]:
+    """Prints the first warnings and the number of the others; with --verbose, all of them."""
+    num_shown = len(texts) if _shows_details else at_most
+    for text in texts[:num_shown]:
         warn(text)
-    if len(texts) > at_most:
-        warn(f"and {len(texts) - at_most:,} more of this kind")
+    if len(texts) > num_shown:
+        warn(f"and {len(texts) - num_shown:,} more of this kind (-v shows all)")
 
 
 @contextlib.contextmanager
@@ -161,6 +172,16 @@ def show_error(error: ResnetCliError, *, as_json: bool) -> None:
     note(Text.assemble(("error: ", "bold red"), _harmless(error.message)))
     if error.hint:
         note(Text.assemble(("  try: ", "bold"), _harmless(error.hint)))
+    if _shows_details:
+        for cause in _causes(error):
+            note(Text.assemble(("  cause: ", "bold"), _harmless(cause)))
+
+
+def _causes(error: BaseException) -> Iterator[str]:
+    """The errors that led to this one, the nearest first."""
+    while (cause := error.__cause__) is not None:
+        yield f"{type(cause).__name__}: {cause}"
+        error = cause
 
 
 def show_interrupt(kept: str | None) -> None:

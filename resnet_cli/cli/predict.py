@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.options import JsonFlag, QuietFlag
+from resnet_cli.cli.options import JsonFlag, QuietFlag, VerboseFlag
 from resnet_cli.cli.predict_rows import printer, show_matches
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
@@ -53,6 +53,7 @@ def predict(
     flags: Flags,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> None:
     """Classify images. Unreadable images are reported and skipped (exit code 3)."""
     config = resolve(PredictConfig, {**flags, "images": images or None, "as_json": as_json or None}).config
