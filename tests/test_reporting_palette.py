@@ -27,7 +27,7 @@ def linear(color: str) -> NDArray[np.float64]:
 
 
 def contrast(first: str, second: str) -> float:
-    """Contrast ratio in [1, 21]. Source: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+    """Contrast ratio in [1, 21]. Source: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
     low, high = sorted(float(linear(color) @ (0.2126, 0.7152, 0.0722)) for color in (first, second))
     return (high + 0.05) / (low + 0.05)
 
