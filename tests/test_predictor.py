@@ -15,13 +15,13 @@ from support.running import CLASSES, COMPUTE, PRECISION, Trained, run_cli, toler
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
 from resnet_cli.evaluation.evaluate import evaluate
+from resnet_cli.history import selection_key
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import Prediction
 from resnet_cli.prediction import predict as predict_items
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.device import Compute
-from resnet_cli.training.loop import selection_key
 
 pytest_plugins = ["support.small_runs"]
 

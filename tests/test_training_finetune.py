@@ -23,6 +23,7 @@ from resnet_cli.errors import DivergedError, Interrupted, VerificationError
 from resnet_cli.evaluation.evaluate import evaluate
 from resnet_cli.heads.objectives import Validation
 from resnet_cli.heads.probabilities import head_probs
+from resnet_cli.history import selection_key
 from resnet_cli.model.reliability import Reliability
 from resnet_cli.model.weights import load_model
 from resnet_cli.prediction import predict
@@ -32,7 +33,6 @@ from resnet_cli.system.events import WorkDone
 from resnet_cli.training import checkpointer
 from resnet_cli.training.carry_out import run_plan
 from resnet_cli.training.events import EpochDone, Event, PlanMade, RateLowered, Saved, StepDone
-from resnet_cli.training.loop import selection_key
 from resnet_cli.training.optimizers import Rates
 from resnet_cli.training.plan import make_plan
 from resnet_cli.training.report import FinetuneResult

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from resnet_cli.errors import DivergedError, MemoryExhausted
 from resnet_cli.heads.objectives import Validation
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, selection_key
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, StepDone
-from resnet_cli.training.loop import RETRY_RATE, FitOptions, TrainingTask, fit, selection_key
+from resnet_cli.training.loop import RETRY_RATE, FitOptions, TrainingTask, fit
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.schedule import ScheduleName, lr_multiplier
 from resnet_cli.training.state import TrainState

@@ -18,10 +18,10 @@ from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.heads.objectives import loss_and_top1
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.heads.standardization import fold_standardization
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, selection_key
 from resnet_cli.model.network import NUM_FEATURES, make_head
 from resnet_cli.training.events import EpochDone, Event
-from resnet_cli.training.loop import FitOptions, fit, selection_key
+from resnet_cli.training.loop import FitOptions, fit
 from resnet_cli.training.plan import Plan, make_plan
 from resnet_cli.training.state import TrainState
 from resnet_cli.training.task_head import HeadTraining, fit_linear_head, fit_probe, unfold_standardization

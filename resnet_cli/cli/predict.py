@@ -113,7 +113,7 @@ class PredictView:
     def __call__(self, event: Event) -> None:
         """Shows one event."""
         from resnet_cli.prediction import PredictedItem
-        from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
+        from resnet_cli.system.events import Noted, Status, Warned, WorkDone
 
         if isinstance(event, PredictedItem):
             self._num += 1
@@ -130,9 +130,9 @@ class PredictView:
         elif isinstance(event, Warned):
             if not self._quiet:
                 output.warn_each(event.texts)
-        elif isinstance(event, Loading):
+        elif isinstance(event, Status):
             self._stack.close()
-            self._stack.enter_context(output.status(f"loading {event.what}", quiet=self._quiet))
+            self._stack.enter_context(output.status(event.text, quiet=self._quiet))
         else:
             self._start(event)
 

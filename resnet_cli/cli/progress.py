@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from resnet_cli.cli import output
 from resnet_cli.cli.confusion import sparkline
-from resnet_cli.system.events import Noted, Warned, WorkDone
+from resnet_cli.system.events import Noted, Status, Warned, WorkDone
 from resnet_cli.text import percent
 from resnet_cli.training.events import (
     EpochDone,
@@ -94,6 +94,11 @@ class ProgressView:
             return
         if isinstance(event, Noted):
             return output.note(event.text)
+        if (status := self._tasks.pop("status", None)) is not None:
+            self._progress.remove_task(status)
+        if isinstance(event, Status):
+            self._draw("status", event.text, 0, None, count=" ")
+            self._line(event.text, force=True)
         if isinstance(event, PlanMade):
             self._begin(event.plan)
         elif isinstance(event, WorkDone):

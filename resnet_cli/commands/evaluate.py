@@ -30,11 +30,11 @@ from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import choose_compute
-from resnet_cli.system.events import Noted, Progress, Warned, WorkDone
+from resnet_cli.system.events import Noted, Progress, Status, Warned, WorkDone
 from resnet_cli.text import Summarized, percent, share_or_dash
 from resnet_cli.version import SCHEMA_VERSION
 
-EvalEvent: TypeAlias = WorkDone | Noted | Warned
+EvalEvent: TypeAlias = WorkDone | Noted | Status | Warned
 OnEvalEvent: TypeAlias = Callable[[EvalEvent], None]
 
 

@@ -17,7 +17,7 @@ from resnet_cli.model.rules import Rule, abstention_rule, caveat_of
 from resnet_cli.outputs.schema import ROWS, Layout
 from resnet_cli.prediction import PredictedItem, Predictor
 from resnet_cli.predictor import open_predictor
-from resnet_cli.system.events import Loading, Noted, Warned, WorkDone
+from resnet_cli.system.events import Noted, Status, Warned, WorkDone
 from resnet_cli.system.paths import LATEST, user_path
 from resnet_cli.task import TaskName
 
@@ -37,7 +37,7 @@ class Started:
     task: TaskName = "single-label"
 
 
-Event: TypeAlias = Loading | WorkDone | Noted | Warned | Started | PredictedItem[Any]
+Event: TypeAlias = Status | WorkDone | Noted | Warned | Started | PredictedItem[Any]
 OnEvent: TypeAlias = Callable[[Event], None]
 
 
@@ -88,7 +88,7 @@ def open_model(
         on_event(WorkDone("download", done, total))
 
     def on_torch() -> None:
-        on_event(Loading("torch"))
+        on_event(Status("loading torch"))
 
     def on_measure() -> None:
         on_event(Noted("measuring which engine is the fastest on this machine, which is remembered"))

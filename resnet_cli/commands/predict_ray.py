@@ -28,7 +28,7 @@ from resnet_cli.outputs.opening import check_parents
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.system.caches import temporary_folder
-from resnet_cli.system.events import Loading, WorkDone
+from resnet_cli.system.events import Status, WorkDone
 from resnet_cli.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
             hint="use the run it came from",
         )
     _check_folders(config)
-    on_event(Loading("Ray"))
+    on_event(Status("loading Ray"))
     ray_cluster.load_ray()
     inputs = open_inputs(config, stdin, on_event)
     # Opened here only to read the model: this machine may have no GPU where the others have one.

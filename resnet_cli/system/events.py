@@ -51,14 +51,14 @@ class Warned:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loading:
-    """A library or service is about to be loaded, which takes a moment and has no progress.
+class Status:
+    """Work without a known length begins; it lasts until the next event.
 
     Attributes:
-        what: Name of the library or service, such as ``torch``.
+        text: What is being done, such as ``fitting the linear head``.
     """
 
-    what: str
+    text: str
 
 
 def counted(values: Iterable[_Value], total: int, on_progress: Progress) -> Iterator[_Value]:

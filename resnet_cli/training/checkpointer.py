@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, selection_key
 from resnet_cli.runs import RunFolder, list_checkpoints
 from resnet_cli.training.checkpoint import Checkpoint, prune, require_same_inputs, write_checkpoint
 from resnet_cli.training.environment import changes_since
-from resnet_cli.training.loop import selection_key
 from resnet_cli.training.state import TrainState
 
 #: Maximum share of the time for checkpoints at the end of epochs; a long epoch always gets one.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnet_cli.system.events import Warned, WorkDone
+from resnet_cli.system.events import Status, Warned, WorkDone
 
 if TYPE_CHECKING:
     from resnet_cli.history import EpochRecord
@@ -116,7 +116,17 @@ class Saved:
 
 
 Event: TypeAlias = (
-    PlanMade | WorkDone | Warned | StepDone | EpochDone | RateLowered | MemoryShort | ThreadsChanged | Resumed | Saved
+    PlanMade
+    | WorkDone
+    | Status
+    | Warned
+    | StepDone
+    | EpochDone
+    | RateLowered
+    | MemoryShort
+    | ThreadsChanged
+    | Resumed
+    | Saved
 )
 OnEvent: TypeAlias = Callable[[Event], None]
 

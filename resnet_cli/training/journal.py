@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from resnet_cli.errors import ConfigError, missing_extra
-from resnet_cli.system.events import WorkDone
+from resnet_cli.system.events import Status, WorkDone
 from resnet_cli.system.paths import disk_errors, try_lock
 from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
@@ -79,7 +79,7 @@ class Journal:
         Raises:
             DiskError: The disk is full.
         """
-        if isinstance(event, PlanMade | WorkDone):
+        if isinstance(event, PlanMade | Status | WorkDone):
             return
         values: dict[str, Any] = {"event": type(event).__name__, "time": round(time.time(), 3)}
         values |= dataclasses.asdict(event)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resnet_cli.errors import DivergedError, Interrupted
 from resnet_cli.heads.objectives import OBJECTIVES, Objective, Validation
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, selection_key
 from resnet_cli.system.device import Compute
 from resnet_cli.system.interrupts import StopRequest, deferred_stop
 from resnet_cli.system.intraop import ThreadTuner
@@ -292,15 +292,6 @@ class _Trainer:
             return False
         left = self.options.max_time_s - (time.perf_counter() - self.began) - self.validation_s
         return self.distributed.any(left <= 0)
-
-
-def selection_key(record: EpochRecord) -> tuple[float, float]:
-    """Sort key of epochs: lower validation loss at its best temperature, then a higher score, is better.
-
-    By loss and not by top-1, which is far coarser: in one training top-1 on 1,000 CIFAR-10 images kept the first of
-    three epochs (79.5 % of 2,000 test images), in another the loss kept the last one (82.4 %).
-    """
-    return -record.val_fitted_loss, record.val_score or 0.0
 
 
 def _check_finite(num_bad: float, loss: float, where: str) -> None:

@@ -20,14 +20,14 @@ from resnet_cli.heads.objectives import OBJECTIVES, Validation
 from resnet_cli.heads.paths import PATHS
 from resnet_cli.heads.probabilities import head_probs
 from resnet_cli.heads.standardization import fold_standardization, standardization
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, selection_key
 from resnet_cli.system.intraop import ThreadTuner
 from resnet_cli.task import TASKS
 from resnet_cli.training import defaults
 from resnet_cli.training.averaging import WeightAverage
 from resnet_cli.training.balanced_order import balanced_order
 from resnet_cli.training.events import EpochDone, OnEvent, ignore
-from resnet_cli.training.loop import FitOptions, TrainingTask, fit, selection_key
+from resnet_cli.training.loop import FitOptions, TrainingTask, fit
 from resnet_cli.training.optimizers import Rates, make_head_optimizer
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.plan_loss import plan_loss
