@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import confused_lines, confusion_table
+from resnet_cli.cli.links import link
 from resnet_cli.text import percent, printable
 
 if TYPE_CHECKING:
@@ -143,5 +145,6 @@ def files_block(title: str, rows: Sequence[tuple[str, str]], *, width: int) -> R
     for left, right in rows:
         fits = 2 + longest + 2 + max(len(text) for _, text in rows) <= width
         gap = " " * (longest - len(left) + 2) if fits else "\n      "
-        lines.append(Text.assemble("  ", left, gap, (right, "dim")))
+        # Commands are no files.
+        lines.append(Text.assemble("  ", link(left) if os.path.exists(left) else left, gap, (right, "dim")))
     return Group(*lines)
