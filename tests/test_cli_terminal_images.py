@@ -85,7 +85,9 @@ def drawn(text: str) -> np.ndarray:
     """The pixels that Sixel data draw, in percent, and -1 where there are none."""
     width, height, body = re.fullmatch(r'\x1bP0;1;0q"1;1;(\d+);(\d+)([^\x1b]*)\x1b\\', text).groups()  # type: ignore[union-attr]
     pixels = np.full((int(height), int(width), 3), -1)
-    palette, color, x, top = {}, (0, 0, 0), 0, 0
+    palette: dict[int, tuple[int, ...]] = {}
+    color: tuple[int, ...] = ()
+    x, top = 0, 0
     for number, repeat, char in re.findall(r"#([\d;]+)|(?:!(\d+))?([?-~$-])", body):
         if number:
             index, *values = map(int, number.split(";"))

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from resnet_cli.cli import output
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -105,9 +107,7 @@ def show_image(image: Path | str | Image.Image, *, max_rows: int = MAX_ROWS) -> 
     from resnet_cli.images.decoding import read_image
 
     opened = read_image(Path(image)) if isinstance(image, Path | str) else image
-    sys.stdout.flush()
-    sys.stdout.write(escape_sequence(fitted(opened, cell_size(), max_rows=max_rows), known) + "\n")
-    sys.stdout.flush()
+    output.show_line(escape_sequence(fitted(opened, cell_size(), max_rows=max_rows), known))
     return True
 
 
