@@ -49,6 +49,8 @@ _KONSOLE_WITH_SIXEL = 220400
 MAX_ROWS, MAX_COLUMNS, MAX_PX = 24, 100, 1000
 #: Width and height of a character in pixels, for terminals that do not tell.
 CELL_PX = 8, 16
+#: Its number, which the system asks for.
+_STDOUT = 1
 #: Bytes of base64 in one escape sequence. Source: https://sw.kovidgoyal.net/kitty/graphics-protocol/#remote-client.
 _CHUNK = 4096
 #: Rows of pixels in one band of Sixel, and the character of an empty column of it.
@@ -140,7 +142,7 @@ def cell_size() -> tuple[int, int]:
         import struct
         import termios
 
-        lines, columns, width, height = struct.unpack("4H", fcntl.ioctl(sys.stdout, termios.TIOCGWINSZ, bytes(8)))
+        lines, columns, width, height = struct.unpack("4H", fcntl.ioctl(_STDOUT, termios.TIOCGWINSZ, bytes(8)))
     except (ImportError, OSError, ValueError):
         return CELL_PX
     return (
