@@ -51,7 +51,7 @@ def file_url(path: Path | str) -> str:
     absolute = os.path.abspath(path)
     if os.name == "nt":
         return Path(absolute).as_uri()
-    # Bytes that are no UTF-8, escape characters and semicolons become %XX.
+    # Bytes that are not UTF-8, escape characters and semicolons become %XX.
     escaped = quote(os.fsencode(absolute))
     if "WT_SESSION" in environ:
         distribution = environ.get("WSL_DISTRO_NAME", "")
