@@ -24,6 +24,7 @@ from resnet_cli.system.paths import (
     features_dir,
     locked,
     make_dir,
+    shorten_home,
     write_bytes,
     write_text,
 )
@@ -231,3 +232,23 @@ with locked(Path({str(tmp_path / "lock")!r})):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DiskError, match="cannot lock"), locked(tmp_path / "file" / "lock"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("/home/me/pets", "~/pets"),
+        ("/home/me", "~"),
+        ("in /home/me.", "in ~."),
+        ("resnet-cli eval '/home/me/my run' /home/me/x", "resnet-cli eval ~/'my run' ~/x"),
+        ("/home/me-too/pets", "/home/me-too/pets"),
+        ("/home/me.too", "/home/me.too"),
+        ("/mnt/home/me/pets", "/mnt/home/me/pets"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="paths as POSIX writes them")
+def test_the_home_folder_and_nothing_else_is_shortened(text: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert shorten_home(text) == wanted
+    monkeypatch.setenv("HOME", "/")
+    assert shorten_home(text) == text

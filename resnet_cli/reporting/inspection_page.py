@@ -1,4 +1,4 @@
-"""The page of ``inspect --html``: one file that loads nothing from elsewhere and runs no script."""
+"""The page of ``inspect --html``: one file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from resnet_cli.data.inspection.inspect import Inspection, Leak
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, labels_histogram, side_histogram
 from resnet_cli.reporting.inspection_galleries import Card, galleries, share_cut
-from resnet_cli.reporting.templating import environment, ranked
+from resnet_cli.reporting.provenance import Provenance
+from resnet_cli.reporting.templating import ranked, render_page
 from resnet_cli.reporting.thumbnails import thumbnails
 from resnet_cli.text import size
-from resnet_cli.version import __version__
 
 #: With the largest thumbnails, this many keep a page below 5 MB. Galleries need at most 24 x 13 + 12 x 5, samples
 #: get the rest.
@@ -46,13 +46,14 @@ class Sample(NamedTuple):
     images: list[int]
 
 
-def inspection_page(inspection: Inspection) -> str:
+def inspection_page(inspection: Inspection, provenance: Provenance | None = None) -> str:
     """The HTML document that shows an inspection, thumbnails included; at most about 5 MB.
 
     Images are read again for their thumbnails; one that can no longer be read gets a placeholder.
 
     Args:
         inspection: The results of ``inspect``.
+        provenance: Where the page comes from; None for this machine, now.
     """
     dataset = inspection.dataset
     leaks, conflicts = inspection.leaks, inspection.label_conflicts
@@ -65,9 +66,9 @@ def inspection_page(inspection: Inspection) -> str:
     counts, num_bytes = dataset.counts(), inspection.num_bytes()
     totals = inspection.totals()
     splits = [split for split in SPLITS if totals[split][0]]
-    template = environment().get_template("inspection.html.j2")
-    return template.render(
-        version=__version__,
+    return render_page(
+        "inspection.html.j2",
+        provenance or Provenance.now(data=dataset.spec),
         dataset=dataset,
         tiles=_tiles(inspection, splits, leaks),
         findings=ranked(find_problems(inspection)),

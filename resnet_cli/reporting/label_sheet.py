@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_cli.data.dataset import Item
-from resnet_cli.reporting.templating import environment
+from resnet_cli.reporting.provenance import Provenance
+from resnet_cli.reporting.templating import render_page
 from resnet_cli.reporting.thumbnails import Thumbnail, thumbnails
-from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
     from resnet_cli.studies.label_audit import LabelAudit
@@ -48,6 +48,7 @@ def label_sheet(
     note: str = "",
     has_files: bool = True,
     bit_depth: int = 16,
+    provenance: Provenance | None = None,
 ) -> str:
     """The HTML document, thumbnails included.
 
@@ -61,6 +62,7 @@ def label_sheet(
         note: Which features were used, if that should be mentioned.
         has_files: Whether the images are files, so that the table is a data set of its own.
         bit_depth: Bits of the values of 16-bit images.
+        provenance: Where the sheet comes from; None for this machine, now.
     """
     num_likely = round(audit.num_wrong.value)
     shown = audit.order[: min(MAX_CARDS, max(MIN_CARDS, num_likely))]
@@ -77,19 +79,16 @@ def label_sheet(
         )
         for rank, (at, thumbnail) in enumerate(zip(shown, small, strict=True))
     ]
-    return (
-        environment()
-        .get_template("label_sheet.html.j2")
-        .render(
-            version=__version__,
-            name=name,
-            table=table,
-            note=note,
-            has_files=has_files,
-            num_checked=len(audit.order),
-            num_unchecked=audit.num_unchecked,
-            estimate=[round(end) for end in audit.num_wrong],
-            likely=suspects[:num_likely],
-            others=suspects[num_likely:],
-        )
+    return render_page(
+        "label_sheet.html.j2",
+        provenance or Provenance.now(data=name),
+        name=name,
+        table=table,
+        note=note,
+        has_files=has_files,
+        num_checked=len(audit.order),
+        num_unchecked=audit.num_unchecked,
+        estimate=[round(end) for end in audit.num_wrong],
+        likely=suspects[:num_likely],
+        others=suspects[num_likely:],
     )

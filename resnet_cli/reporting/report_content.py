@@ -14,6 +14,7 @@ from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.history import EpochRecord
 from resnet_cli.model.thresholds import ClassThreshold
 from resnet_cli.reporting.label_targets import PrecisionTarget
+from resnet_cli.reporting.provenance import Provenance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class ReportContent:
         other: Results on another split for comparison, such as validation.
         other_split: Name of that split.
         bit_depth: Bits of the values of 16-bit images.
+        provenance: Run, data, date, duration, machine and versions.
     """
 
     title: str
@@ -63,3 +65,4 @@ class ReportContent:
     other: Scores | None = None
     other_split: str = "validation"
     bit_depth: int = 16
+    provenance: Provenance = dataclasses.field(default_factory=Provenance.now)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.reporting.label_sheet import MAX_CARDS
-from resnet_cli.reporting.templating import environment
+from resnet_cli.reporting.provenance import Provenance
+from resnet_cli.reporting.templating import render_page
 from resnet_cli.reporting.thumbnails import Thumbnail, thumbnails
-from resnet_cli.version import __version__
 
 if TYPE_CHECKING:
     from resnet_cli.studies.value_audit import Suspect, ValueAudit
@@ -67,6 +67,7 @@ def value_sheet(
     note: str = "",
     has_files: bool = True,
     bit_depth: int = 16,
+    provenance: Provenance | None = None,
 ) -> str:
     """The HTML document, thumbnails included.
 
@@ -80,6 +81,7 @@ def value_sheet(
         note: Which features were used, if that should be mentioned.
         has_files: Whether the images are files, so that the table is a data set of its own.
         bit_depth: Bits of the values of 16-bit images.
+        provenance: Where the sheet comes from; None for this machine, now.
     """
     chosen = _chosen(audit)
     positions = sorted({one.image for suspects in chosen.values() for one in suspects})
@@ -91,22 +93,19 @@ def value_sheet(
         cards = [_card(audit, items[one.image], images[one.image], one) for one in suspects]
         groups.setdefault(label, []).append(Part(*_KINDS[kind], num, cards))
     estimates = [[round(end) for end in estimate] for estimate in (audit.num_missing, audit.num_wrong)]
-    return (
-        environment()
-        .get_template("value_sheet.html.j2")
-        .render(
-            version=__version__,
-            name=name,
-            table=table,
-            note=note,
-            has_files=has_files,
-            has_unknown=bool((audit.targets < 0).any()),
-            num_checked=audit.num_checked,
-            num_unchecked=audit.num_unchecked,
-            estimates=estimates,
-            groups=[(audit.classes[label], parts) for label, parts in groups.items()],
-            num_classes=len({one.label for one in (*audit.suspects, *audit.unknown)}),
-        )
+    return render_page(
+        "value_sheet.html.j2",
+        provenance or Provenance.now(data=name),
+        name=name,
+        table=table,
+        note=note,
+        has_files=has_files,
+        has_unknown=bool((audit.targets < 0).any()),
+        num_checked=audit.num_checked,
+        num_unchecked=audit.num_unchecked,
+        estimates=estimates,
+        groups=[(audit.classes[label], parts) for label, parts in groups.items()],
+        num_classes=len({one.label for one in (*audit.suspects, *audit.unknown)}),
     )
 
 

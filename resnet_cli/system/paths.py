@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -87,6 +89,25 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     if path.parts[:1] == ("~",):
         raise SetupError(f"{text}: this user has no home folder", hint="write the path without ~, or set HOME")
     return path
+
+
+def shorten_home(text: str) -> str:
+    """A text in which ``~`` replaces the user's home folder, which often contains the user's name.
+
+    A quoted path of a command stays one that a shell understands: ``'/home/me/my pets'`` becomes ``~/'my pets'``.
+    """
+    pattern = _home_pattern(os.path.expanduser("~"))
+    return text if pattern is None else pattern.sub(lambda found: f"~{found[2]}{found[1]}", text)
+
+
+@functools.cache
+def _home_pattern(home: str) -> re.Pattern[str] | None:
+    home = home.rstrip("/\\")
+    if len(Path(home).parts) < 2:
+        # No home folder, or the root of a disk.
+        return None
+    # The home folder alone, or what begins with it; never a part of a longer name.
+    return re.compile(rf"(?<![\w.~/\\-])('?){re.escape(home)}([/\\]|(?![\w-]|\.\w))")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -60,3 +63,15 @@ def assert_self_contained(page: Page) -> None:
     assert named <= anchors
     assert len(anchors) == len([1 for _, name, _ in page.attributes if name == "id"])
     assert page.tags["img"] == len([value for value in page.values("img", "alt") if value])
+
+
+def assert_only_own_script(text: str) -> None:
+    """The page has one script, which its security policy names by its hash: no other one may run."""
+    (script,) = re.findall(
+        r"<script[^>]*>(.*?)</script>",
+        re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL),
+        re.DOTALL,
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+    assert "alert(" not in script
