@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from support.narrow_network import make_narrow
 from support.running import TINY_FLAGS, run_cli
 from typer.testing import Result
 
+from resnet_cli.cli import COMMANDS
 from resnet_cli.system.caches import CacheWarning
+from resnet_cli.version import __version__
 
 pytest_plugins = ["support.small_runs"]
 
@@ -33,9 +36,10 @@ def fails(result: Result, exit_code: int, *named: object) -> str:
     """Checks a refusal: code, an empty stdout, every name in the message, no traceback, no run."""
     assert result.exit_code == exit_code, result.output
     assert result.stdout == ""
-    # Typer draws usage errors in a box.
-    message = " ".join(result.stderr.replace("│", " ").split())
-    assert "Traceback" not in message
+    # One form for all errors: no box, and pydantic's words nowhere.
+    assert "\nerror: " in "\n" + result.stderr
+    message = " ".join(result.stderr.split())
+    assert "Traceback" not in message and "Input should" not in message and "╭" not in message
     for thing in named:
         assert str(thing) in message
     assert not [path for path in Path().rglob("*") if path.name != "runs"]
@@ -153,7 +157,7 @@ def test_without_weights_and_network_three_ways_out_are_named(make_folder: Calla
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--epochs", "0"], ["--epochs 0", "greater than or equal to 1"]),
+        (["--epochs", "0"], ["--epochs 0", "must be at least 1"]),
         (["--lr", "nan"], ["--lr nan", "finite"]),
         (["--lr", "inf"], ["--lr inf", "finite"]),
         (["--head-lr", "-1"], ["--head-lr -1", "greater than 0"]),
@@ -161,18 +165,24 @@ def test_without_weights_and_network_three_ways_out_are_named(make_folder: Calla
         (["--image-size", "8"], ["--image-size 8", "32"]),
         (["--seed", "-1"], ["--seed -1"]),
         (["--val-fraction", "0.5"], ["--val-fraction 0.5"]),
-        (["--mode", "fast"], ["--mode fast", "'frozen'"]),
+        (["--mode", "fast"], ["--mode fast", "one of auto, frozen, full"]),
+        (["--mode", "frosen"], ["--mode frosen", "did you mean --mode frozen?"]),
         (["--head", "1024;512"], ["--head 1024;512", "linear"]),
-        (["--augment", "wild"], ["--augment wild", "'light'"]),
+        (["--augment", "wild"], ["--augment wild", "light, standard"]),
         (["--lr", "fast"], ["--lr fast"]),
         (["--batch-size", "many"], ["--batch-size many"]),
         (["--unfreeze", "layer5"], ["--unfreeze layer5", "stem, layer1"]),
         (["--max-time", "soon"], ["--max-time soon", "20m"]),
-        (["--target", "97"], ["--target 97", "less than or equal to 1"]),
-        (["--fit", "stretch"], ["--fit stretch", "'pad'"]),
+        (["--target", "97"], ["--target 97", "must be at most 1", "did you mean --target 97%?"]),
+        (["--fit", "stretch"], ["--fit stretch", "crop, pad, squash"]),
         (["--resume", "--seed", "3"], ["--resume"]),
-        (["--epochs", "ten"], ["--epochs", "unable to parse"]),
-        (["--learning-rate", "1"], ["No such option", "--learning-rate"]),
+        (["--epochs", "ten"], ["--epochs ten: must be a whole number"]),
+        (["--learning-rate", "1"], ["resnet-cli finetune has no flag --learning-rate", "did you mean --lr?"]),
+        (["--epoch", "3"], ["has no flag --epoch", "did you mean --epochs?"]),
+        (["--xyz"], ["has no flag --xyz", "try: for all flags: resnet-cli finetune --help-all"]),
+        (["--epochs"], ["--epochs needs a value"]),
+        (["--quiet=1"], ["--quiet takes no value"]),
+        (["more", "still"], ["resnet-cli finetune: more still is too much"]),
         (["--device", "gpu"], ["--device gpu", "use auto, cpu"]),
         (["--weights", "resnet50.onnx"], ["--weights resnet50.onnx", "no such file"]),
         (["--config", "none.yaml"], ["none.yaml", "No such file"]),
@@ -289,3 +299,53 @@ def test_escape_sequences_in_names_do_not_reach_the_terminal(tmp_path: Path) -> 
 def test_names_that_can_be_no_path_are_missing_data(name: str) -> None:
     assert run_cli("finetune", name).exit_code == 3
     assert run_cli("predict", name, "--model", name).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("trian photos/", "resnet-cli finetune photos/"),
+        ("evaluate 'runs/a b'", "resnet-cli eval 'runs/a b'"),
+        ("help", "resnet-cli --help"),
+        ("xyz", "one of demo, finetune, predict"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_answered_with_the_one_that_was_meant(typed: str, hint: str) -> None:
+    words = shlex.split(typed)
+    fails(run_cli(*words), 2, f"there is no command '{words[0]}'", f"try: {hint}")
+
+
+def test_what_was_typed_wrong_is_json_too_with_json() -> None:
+    result = run_cli("finetune", "photos", "--learning-rate", "1", "--json")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert json.loads(result.stderr)["error"]["hint"].startswith("did you mean --lr?")
+
+
+def test_a_missing_argument_is_named_with_an_example() -> None:
+    fails(run_cli("inspect"), 2, "resnet-cli inspect needs DATA", "try: resnet-cli inspect photos/")
+
+
+def test_verbose_shows_what_led_to_an_error(tmp_path: Path) -> None:
+    missing = tmp_path / "none.yaml"
+    short, long = (run_cli("finetune", "digits", "--config", missing, *more) for more in ([], ["-v"]))
+    assert "cause:" not in short.stderr
+    assert (
+        long.stderr == short.stderr + f"  cause: FileNotFoundError: [Errno 2] No such file or directory: '{missing}'\n"
+    )
+
+
+def test_without_a_command_one_line_says_what_each_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run_cli()
+    assert result.exit_code == 0 and result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 20 and max(map(len, lines)) < 80
+    assert [line.split()[0] for line in lines if line.startswith("  ")][: len(COMMANDS)] == list(COMMANDS)
+    assert sum("resnet-cli" in line for line in lines[-3:]) == 3
+
+
+def test_the_version_has_a_short_flag_and_with_verbose_what_a_bug_report_needs() -> None:
+    assert run_cli("-V").stdout == run_cli("--version").stdout == f"resnet-cli {__version__}\n"
+    told = run_cli("--version", "--verbose").stdout
+    assert told.startswith(f"resnet-cli {__version__}\n") and "python" in told and "torch" in told
+    fails(run_cli("-v", "finetune"), 2, "goes after the command", "resnet-cli finetune --verbose")

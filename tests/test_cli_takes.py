@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from resnet_cli.cli import App
 from resnet_cli.cli.completion import complete_data, complete_model
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import Config, Flag, Resolved, Rule, resolve
@@ -21,7 +21,7 @@ class _Example(Config):
     share: Annotated[Share | None, Flag("A share.", "Numbers", "none")] = None
     wait: Annotated[Duration, Flag("A duration.", "Numbers")] = 30.0
     size: Annotated[NumBytes | None, Flag("A size.", "Numbers")] = None
-    number: Annotated[Positive | Literal["auto"], Flag("A number.", advanced=True)] = "auto"
+    number: Annotated[Positive | Literal["auto"], Flag("A number. It counts.", "Numbers")] = "auto"
     mode: Annotated[Literal["fast", "exact"], Flag("A choice.", short="-m")] = "exact"
     names: Annotated[list[str] | None, Flag("Several.", name="--name")] = None
     folder: Annotated[Path | None, Flag("A folder.")] = None
@@ -36,11 +36,11 @@ class _Example(Config):
 @pytest.fixture
 def run() -> Callable[..., tuple[int, str, dict[str, Any], Resolved[_Example] | None]]:
     """Calls a command with the flags of the example: exit code, output, what was given, what it came to."""
-    app = typer.Typer()
+    app = App(context_settings={"help_option_names": ["-h", "--help", "--help-all"]})
     seen: list[Any] = []
 
     @app.command(epilog=examples("try this", docs="that.md"))
-    @takes(_Example, omit={"size"})
+    @takes(_Example, essential=("mode", "share", "where"), omit={"size"})
     def command(where: str = "here", *, flags: Flags, last: bool = False) -> None:
         seen[:] = [dict(flags), resolve(_Example, flags)]
 
@@ -72,19 +72,32 @@ def test_what_was_not_typed_is_not_given(run: Any) -> None:
 
 
 def test_a_wrong_value_and_a_flag_without_effect_are_config_errors(run: Any) -> None:
-    assert run("--share", "95")[:2] == (2, "--share 95: should be less than or equal to 1")
-    assert run("--number", "ten")[0] == 2
+    assert run("--share", "95")[:2] == (2, "--share 95: must be at most 1")
+    assert run("--number", "ten")[:2] == (2, "--number ten: must be a whole number, or auto")
+    assert run("--mode", "fats")[:2] == (2, "--mode fats: must be one of fast, exact")
     assert run("--force")[:2] == (2, "--force has no effect without --mode fast")
     assert run("--size", "1")[0] == 2
 
 
-def test_help_shows_choices_and_examples_and_advanced_flags_on_request(run: Any) -> None:
-    _, text, _, _ = run("--help")
-    assert "<fast | exact>" in text and "<share>" in text and "<duration>" in text
-    assert "try this" in text and "docs/that.md" in text
-    assert "--number" not in text and "--size" not in text and "--hidden" not in text
+def test_help_shows_the_essential_flags_with_their_choices_and_all_of_them_on_request(run: Any) -> None:
+    for flag in ("-h", "--help"):
+        _, text, _, _ = run(flag)
+        assert "-m, --mode [fast|exact]" in text and "--share SHARE" in text and "--where WHERE" in text
+        assert text.index("--mode") < text.index("--share") < text.index("--help-all  all 13 flags")
+        assert text.rstrip().endswith("Examples:\n  try this\nMore: docs/that.md")
+        assert "--number" not in text and "--size" not in text and "--hidden" not in text
     _, text, _, _ = run("--help-all")
-    assert "--number" in text and "<int | auto>" in text and "--hidden" not in text
+    assert "--number [N|auto]" in text and "--wait DURATION" in text and "--[no-]deep" in text
+    assert "It counts. [default: auto]" in text
+    assert "--size" not in text and "--hidden" not in text
+    assert text.index("\nNumbers:") < text.index("--number") and text.index("\nOptions:") < text.index("--force")
+
+
+def test_help_fits_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (40, 60, 80, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for flag in ("-h", "--help-all"):
+            assert max(map(len, run(flag)[1].splitlines())) <= min(width, 100)
 
 
 def test_the_shell_offers_data_sets_runs_weights_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_an_unknown_key_is_named_with_its_nearest_neighbour(file: Path) -> None:
     assert caught.value.hint == "did you mean 'epochs'?"
     with pytest.raises(ConfigError) as far:
         resolved(file, "zzzz: 3")
-    assert far.value.hint is not None and "epochs" in far.value.hint
+    assert far.value.hint == "the names are those of the flags, without --: resnet-cli COMMAND --help-all"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_value_that_cannot_be_is_named_with_its_flag(field: str, value: Any) -
 
 
 def test_a_flag_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--colour red"):
+    with pytest.raises(ConfigError, match="no option 'colour'"):
         resolve(FinetuneConfig, {"colour": "red"})
 
 

@@ -21,6 +21,11 @@ def complete_model(incomplete: str) -> list[str]:
     return _files(incomplete or "runs/") + named
 
 
+def complete_device(incomplete: str) -> list[str]:
+    """Devices that torch may have; which of them exist would take seconds to find out."""
+    return [name for name in ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps", "xpu") if name.startswith(incomplete)]
+
+
 def _files(incomplete: str) -> list[str]:
     found = glob.glob(glob.escape(incomplete) + "*")
     return sorted(path + os.sep if os.path.isdir(path) else path for path in found)

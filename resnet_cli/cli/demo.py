@@ -24,11 +24,15 @@ OLD, NEW = "0,1,2,3,4", "5,6,7,8,9"
 @app.command(epilog=examples("resnet-cli demo", "resnet-cli demo --out tour", docs="installation.md"))
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="Folder for everything that is written.", show_default="runs/demo-TIME")
+        Path | None,
+        typer.Option(metavar="PATH", help="Folder for everything that is written.", show_default="runs/demo-TIME"),
     ] = None,
     offline: OfflineFlag = False,
 ) -> None:
-    """Take a three-minute tour: train on handwritten digits 0-4, then transfer that to 5-9 with few labels."""
+    """Take a tour on handwritten digits; it needs no download.
+
+    It takes a few minutes: it trains on the digits 0-4, then transfers that to 5-9 with few labels.
+    """
     folder = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     began = time.perf_counter()
     _say(

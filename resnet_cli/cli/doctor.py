@@ -24,7 +24,10 @@ def doctor(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show versions, processor, caches and engines: what decides speed, and what a bug report needs."""
+    """Show versions, processor, caches and engines, for a bug report.
+
+    They also decide how fast predictions are.
+    """
     from resnet_cli.commands.doctor import diagnose
 
     def show(step: str) -> None:

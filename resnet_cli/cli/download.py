@@ -35,14 +35,18 @@ def download(
     mirror: Annotated[
         str | None,
         typer.Option(
-            help="Download from this web folder instead, as RESNET_CLI_MIRROR does; the hash is still verified."
+            metavar="URL",
+            help="Download from this web folder instead, as RESNET_CLI_MIRROR does; the hash is still verified.",
         ),
     ] = None,
     offline: OfflineFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Download weights and data sets, or verify existing downloads. Interrupted downloads resume."""
+    """Download weights and data sets.
+
+    Existing downloads are verified, interrupted ones resume.
+    """
     from resnet_cli.errors import ConfigError
 
     if not names and not show_list:

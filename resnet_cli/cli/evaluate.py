@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from resnet_cli.commands.study_results import StudyResult
 
 
+#: What ``-h`` shows.
+ESSENTIAL = (
+    *("split", "slice", "fail_under", "save_predictions", "out", "no_report"),
+    *("learning_curve", "label_audit", "robustness", "device"),
+)
+
+
 @app.command(
     "eval",
     epilog=examples(
@@ -33,15 +40,14 @@ if TYPE_CHECKING:
         docs="evaluation.md",
     ),
 )
-@takes(EvalConfig, omit={"group_by"})
+@takes(EvalConfig, essential=ESSENTIAL, omit={"group_by"})
 def evaluate(
     subjects: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]... [DATA]",
-            help="Models: run folders, .safetensors or .pth files, exported files, names of weights; several models "
-            "are compared on the same images. Images, as for finetune: a folder, a table, an archive, a URL or a "
-            "name.",
+            help="Models (run folders or model files), and the images, as for finetune. Several models are compared on "
+            "the same images. Names of weights and exported files are models, too.",
             show_default="runs/latest, and the images that its run held out",
             autocompletion=lambda incomplete: [*complete_model(incomplete), *complete_data(incomplete)],
         ),
@@ -52,7 +58,10 @@ def evaluate(
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Evaluate a model with confidence intervals and calibration, compare models, or study the data."""
+    """Evaluate a model, compare models, or study the data.
+
+    An evaluation has confidence intervals and says how far the confidence of the model can be trusted.
+    """
     config = resolve(EvalConfig, flags).config
     if config.from_predictions is not None:
         from resnet_cli.commands.evaluate_file import evaluate_file

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from resnet_cli.commands.export import ExportResult
     from resnet_cli.exporting.parity import Parity
 
+#: What ``-h`` shows.
+ESSENTIAL = ("format", "out", "int8", "fp16", "max_drop", "verify_with", "benchmark", "push")
+
 
 @app.command(
     epilog=examples(
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
         docs="export.md",
     )
 )
-@takes(ExportConfig)
+@takes(ExportConfig, essential=ESSENTIAL)
 def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
-    """Export a model. A file whose predictions on real images differ from the model's is rejected (exit code 10)."""
+    """Export a model to ONNX and other formats, and check the file.
+
+    A file whose predictions on real images differ from the model's is rejected (exit code 10).
+    """
     source = follow_latest(model or str(LATEST))
     with output.status("loading torch", quiet=quiet or as_json):
         config = resolve(ExportConfig, flags).config

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from resnet_cli.commands.finetune import DryRun, Finetuned
     from resnet_cli.training.report import FinetuneResult
 
-#: Flags that several commands share and that few trainings need.
-RARE = (
-    *("label_regex", "image_column", "label_column", "split_column", "group_by", "multi_label"),
-    *("follow_links", "max_pixels", "on_bad_image", "offline", "precision", "engine"),
+#: What ``-h`` shows.
+ESSENTIAL = (
+    *("mode", "weights", "epochs", "max_time", "lr", "batch_size", "image_size"),
+    *("out", "resume", "dry_run", "device"),
 )
 
 
@@ -36,14 +36,14 @@ RARE = (
         docs="training.md",
     )
 )
-@takes(FinetuneConfig, advanced=RARE)
+@takes(FinetuneConfig, essential=ESSENTIAL)
 def finetune(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A folder (one sub-folder per class, or train/, val/ and test/ with such sub-folders), a table "
-            "(image,label[,split][,group]), a .zip or .tar of either, a URL of any of these, hf:OWNER/NAME, or a "
-            "name from: resnet-cli download --list.",
+            help="A folder with one subfolder per class, a table, an archive, a URL, hf:OWNER/NAME, or a name from "
+            "resnet-cli download --list. The class folders may be inside of train/, val/ and test/; a table has the "
+            "columns image,label[,split][,group]; an archive is a .zip or .tar of either.",
             show_default="cifar10",
             autocompletion=complete_data,
         ),
@@ -55,7 +55,8 @@ def finetune(
         typer.Option(
             "--resume",
             metavar="",
-            help="Resume the run folder that is named instead of DATA, or the newest interrupted run.",
+            help="Resume a run: the newest, or the one named as DATA. It was interrupted, or a flag makes its training "
+            "longer.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -73,7 +74,9 @@ def finetune(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A YAML file whose keys are the names of these flags; flags take precedence.", rich_help_panel=RUN
+            metavar="PATH",
+            help="A YAML file whose keys are the names of these flags; flags take precedence.",
+            rich_help_panel=RUN,
         ),
     ] = None,
     dry_run: Annotated[

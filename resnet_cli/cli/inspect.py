@@ -8,6 +8,9 @@ from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.inspect import InspectConfig
 
+#: What ``-h`` shows.
+ESSENTIAL = ("html", "fix", "out", "deep", "classes", "group_by", "multi_label", "device")
+
 
 @app.command(
     epilog=examples(
@@ -17,7 +20,7 @@ from resnet_cli.config.inspect import InspectConfig
         docs="data.md",
     )
 )
-@takes(InspectConfig, omit={"on_bad_image"})
+@takes(InspectConfig, essential=ESSENTIAL, omit={"on_bad_image"})
 def inspect(
     data: DataArgument,
     *,
@@ -25,7 +28,10 @@ def inspect(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Check every image of DATA: unreadable files, duplicates, leaks between splits, sizes, classes."""
+    """Check images: unreadable ones, duplicates, leaks between splits.
+
+    Also the sizes of images and classes, and images that are blank, dark or blurred.
+    """
     config = resolve(InspectConfig, flags).config
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.commands.inspect import inspect as inspect_data

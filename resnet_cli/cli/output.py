@@ -87,6 +87,13 @@ def show_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def show_text(text: str) -> None:
+    """Prints text that has escape sequences for styles; in a pipe they are removed."""
+    import typer
+
+    typer.echo(text, nl=False)
+
+
 def show_json(value: dict[str, Any]) -> None:
     """Prints one JSON object on one line."""
     from resnet_cli.text import json_line

@@ -30,6 +30,12 @@ FEW_FALSE_ALARMS = 0.0501
 #: Seconds between two lines of progress where stderr is not a terminal.
 LINE_EVERY_S = 5
 
+#: What ``-h`` shows.
+ESSENTIAL = (
+    *("model", "output", "as_csv", "topk", "threshold", "abstain", "sort_into", "annotate", "explain"),
+    *("similar", "among", "device"),
+)
+
 
 @app.command(
     epilog=examples(
@@ -39,13 +45,12 @@ LINE_EVERY_S = 5
         docs="predict.md",
     )
 )
-@takes(PredictConfig, omit={"images", "as_json"})
+@takes(PredictConfig, essential=ESSENTIAL, omit={"images", "as_json"})
 def predict(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files, folders, patterns such as 'images/**/*.png', tables with a column of paths, archives, "
-            "https:// URLs of images, or - for one image on stdin.",
+            help="Files, folders, patterns such as 'images/**/*.png', tables of paths, archives, URLs, or - for stdin.",
             show_default=False,
         ),
     ] = None,
@@ -55,7 +60,10 @@ def predict(
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Classify images. Unreadable images are reported and skipped (exit code 3)."""
+    """Classify images.
+
+    Unreadable images are reported and skipped (exit code 3).
+    """
     config = resolve(PredictConfig, {**flags, "images": images or None, "as_json": as_json or None}).config
     with output.status("loading", quiet=quiet):
         from resnet_cli.commands import predict as commands

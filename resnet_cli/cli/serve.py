@@ -16,6 +16,9 @@ from resnet_cli.config.serve import ServeConfig
 from resnet_cli.system.latest import follow_latest
 from resnet_cli.system.paths import LATEST
 
+#: What ``-h`` shows.
+ESSENTIAL = ("host", "port", "token", "max_body", "timeout", "threshold", "abstain", "runtime", "device")
+
 
 @app.command(
     epilog=examples(
@@ -25,7 +28,7 @@ from resnet_cli.system.paths import LATEST
         docs="serving.md",
     )
 )
-@takes(ServeConfig)
+@takes(ServeConfig, essential=ESSENTIAL)
 def serve(
     model: Annotated[
         str | None,
@@ -39,7 +42,10 @@ def serve(
     flags: Flags,
     quiet: QuietFlag = False,
 ) -> None:
-    """Serve a model over HTTP, with a web page for trying it. Ctrl-C finishes the requests in flight, then stops."""
+    """Serve a model over HTTP, with a web page for trying it.
+
+    Ctrl-C finishes the requests in flight, then stops.
+    """
     config = resolve(ServeConfig, flags).config
     if config.access_log:
         logger = logging.getLogger("uvicorn.access")

@@ -5,48 +5,45 @@ Typer passes text on as it was typed; pydantic parses it, as it parses YAML.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from resnet_cli.cli.completion import complete_data, complete_model
+from resnet_cli.cli.completion import complete_data, complete_device, complete_model
 from resnet_cli.config.base import MACHINE, Config, Flag, flag_name, flag_of
 from resnet_cli.config.units import Written
 
 #: Field name -> what the user typed, for the fields that were given.
 Flags: TypeAlias = Mapping[str, Any]
-_NUMBERS = {int: "int", float: "float"}
+_VALUES = {int: "N", float: "NUMBER", Path: "PATH"}
 
 
 def takes(
-    config: type[Config], *, omit: Collection[str] = (), advanced: Collection[str] = ()
+    config: type[Config], *, essential: Sequence[str] = (), omit: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the flags of a config.
 
     Args:
         config: Every field that declares a :class:`~resnet_cli.config.base.Flag` becomes a flag.
+        essential: The parameters that ``-h`` shows, in this order; ``--help-all`` shows all. Empty: ``-h`` shows all,
+            too.
         omit: Fields that have no effect in this command.
-        advanced: Fields that only ``--help-all`` of this command shows, besides those that say so themselves.
 
     Returns:
         A decorator for a function with a keyword parameter ``flags``; its other parameters stay as they are.
     """
     declared = {name: flag for name in config.model_fields if (flag := flag_of(config, name)) and name not in omit}
-    declared |= {name: dataclasses.replace(declared[name], advanced=True) for name in advanced}
     # What is about the machine comes last in the help, though it is inherited and so declared first.
     fields = sorted(declared, key=lambda name: declared[name].panel == MACHINE)
-    has_advanced = any(flag.advanced for flag in declared.values())
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            values.pop("help_all", None)
             given = {name: value for name in fields if (value := _given(config, name, values.pop(name))) is not None}
             command(flags=given, **values)
 
@@ -57,10 +54,10 @@ def takes(
                 parameters.append(own.replace(annotation=hints[own.name]))
                 continue
             parameters += [_parameter(config, name, declared[name]) for name in fields]
-        if has_advanced:
-            parameters.append(_HELP_ALL)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        # Read by ``Command``, which writes the help.
+        run.essential = essential  # type: ignore[attr-defined]
         # Typer would look for the annotations there.
         del run.__wrapped__
         return run
@@ -75,31 +72,7 @@ def examples(*commands: str, docs: str) -> str:
         commands: Examples to type.
         docs: The page with more information, below ``docs/``.
     """
-    # The first character keeps the line breaks of a paragraph.
-    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands), f"More: docs/{docs}"])
-
-
-def _show_all(ctx: typer.Context, value: bool) -> None:
-    if value:
-        from resnet_cli.cli import output
-
-        for parameter in ctx.command.params:
-            parameter.hidden = False  # type: ignore[attr-defined]
-        # With rich, Typer prints it itself and returns nothing.
-        if text := ctx.get_help():
-            output.show_line(text)
-        raise typer.Exit
-
-
-_HELP_ALL = inspect.Parameter(
-    "help_all",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[
-        bool,
-        typer.Option("--help-all", callback=_show_all, is_eager=True, metavar="", help="Show every flag and exit."),
-    ],
-)
+    return "\n".join(["Examples:", *(f"  {command}" for command in commands), f"More: docs/{docs}"])
 
 
 def _given(config: type[Config], name: str, value: Any) -> Any:
@@ -126,9 +99,8 @@ def _parameter(config: type[Config], name: str, flag: Flag) -> inspect.Parameter
         help=flag.help,
         show_default=default if default is not None else False,
         rich_help_panel=flag.panel,
-        hidden=flag.advanced,
         envvar=flag.envvar,
-        metavar="" if is_switch else _metavar(field.annotation, field.metadata),
+        metavar="" if is_switch else flag.metavar or _metavar(field.annotation, field.metadata),
         autocompletion=_completer(field.annotation, flag),
     )
     kind: Any = bool if is_switch else list[str] if _is_list(field.annotation) else str
@@ -164,22 +136,22 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _metavar(annotation: Any, metadata: list[Any]) -> str:
+    """``N``, ``PATH``, or ``[auto|N]`` where there is a choice."""
     outer = [one for one in metadata if isinstance(one, Written)]
     names = []
     for leaf in outer or _leaves(annotation):
         if isinstance(leaf, Written):
-            names.append(leaf.name)
+            names.append(leaf.name.upper())
         elif isinstance(leaf, str):
             names.append(leaf)
         else:
-            names.append(_NUMBERS.get(leaf, "path" if leaf is Path else "text"))
-    # Spaces, so that a narrow terminal breaks the line between two values.
-    return f"<{' | '.join(names)}>"
+            names.append(_VALUES.get(leaf, "TEXT"))
+    return names[0] if len(names) == 1 else f"[{'|'.join(names)}]"
 
 
 def _completer(annotation: Any, flag: Flag) -> Callable[[str], list[str]] | None:
     if flag.completes is not None:
-        return {"data": complete_data, "model": complete_model}[flag.completes]
+        return {"data": complete_data, "model": complete_model, "device": complete_device}[flag.completes]
     choices = [leaf for leaf in _leaves(annotation) if isinstance(leaf, str)]
     if not choices:
         return None

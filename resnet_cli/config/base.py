@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -31,12 +30,13 @@ class Flag:
     A boolean field that is True by default becomes ``--no-NAME``.
 
     Attributes:
-        help: A sentence.
+        help: A short sentence, which ``-h`` shows, and others that only ``--help-all`` shows.
         panel: The group of ``--help`` that shows it; None: the first group.
         default: What ``--help`` shows as the default where the field's own default is None.
-        advanced: Whether only ``--help-all`` shows it.
+        advanced: No longer read: each command names the flags that ``-h`` shows.
         name: The flag, where it is not the field's name with dashes.
         short: A one-letter flag, such as ``-f``.
+        metavar: What stands for the value in ``--help``, where the type does not say it.
         two_way: Whether a boolean flag also exists as ``--no-NAME``.
         envvar: An environment variable that gives the value where the flag is absent.
         completes: What the shell offers as values, besides the choices that the type has.
@@ -48,9 +48,10 @@ class Flag:
     advanced: bool = False
     name: str | None = None
     short: str | None = None
+    metavar: str | None = None
     two_way: bool = False
     envvar: str | None = None
-    completes: Literal["data", "model"] | None = None
+    completes: Literal["data", "model", "device"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +139,10 @@ def flag_name(model: type[Config], field: str) -> str:
     return ("--no-" if is_negated else "--") + field.replace("_", "-")
 
 
+def _typed_name(model: type[Config], field: str) -> str:
+    return "DATA" if field == "data" else flag_name(model, field)
+
+
 @dataclasses.dataclass(frozen=True)
 class Resolved(Generic[ConfigT]):
     """A config and who set each of its values.
@@ -173,12 +178,12 @@ def resolve(
     try:
         config = model.model_validate(values | given)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0])
-        flag = "DATA" if field == "data" else "--" + field.replace("_", "-")
-        where = f"{file}: {field}" if origins[field] == str(file) else flag
-        reason = first["msg"].removeprefix("Value error, ").lower().replace("input should", "should")
-        raise ConfigError(f"{where} {first['input']}: {reason}") from error
+        from resnet_cli.config.invalid import invalid_value
+
+        field = str(error.errors()[0]["loc"][0])
+        is_in_file = file is not None and origins.get(field) == str(file)
+        names = {name: name if is_in_file else _typed_name(model, name) for name in model.model_fields}
+        raise invalid_value(error, names, file if is_in_file else None) from None
     return Resolved(config, origins)
 
 
@@ -205,11 +210,7 @@ def _read_values(model: type[Config], file: Path, *, is_record: bool) -> dict[st
             raise ConfigError(f"{file}: {name} was removed: {reason}", hint=hint)
     unknown = sorted(set(values) - set(model.model_fields))
     if unknown:
-        raise ConfigError(f"{file}: unknown key '{unknown[0]}'", hint=_did_you_mean(unknown[0], model))
+        from resnet_cli.config.invalid import unknown_name
+
+        raise unknown_name(unknown[0], model.model_fields, f"{file}: unknown key '{unknown[0]}'")
     return values
-
-
-def _did_you_mean(key: str, model: type[Config]) -> str:
-    close = difflib.get_close_matches(key, model.model_fields, n=1)
-    known = ", ".join(model.model_fields)
-    return f"did you mean '{close[0]}'?" if close else f"known keys: {known}"

@@ -24,7 +24,7 @@ LargestImage = Annotated[
 Threshold = Annotated[
     Share | None,
     Flag(
-        "Label an image 'unknown' if its best class is less probable than this: 50% or 0.5. Multi-label: the threshold "
+        "Label images 'unknown' below this probability: 50%. Multi-label: the threshold "
         "of all classes, instead of the fitted ones.",
         PREDICTIONS,
     ),
@@ -48,8 +48,8 @@ TargetRecall = Annotated[
 Abstain = Annotated[
     bool,
     Flag(
-        "Give images that are unlike the training images the label 'unknown'; otherwise they keep their class and are "
-        "only marked.",
+        "Label images that are unlike the training images 'unknown'. Otherwise they keep their class and are only "
+        "marked.",
         PREDICTIONS,
         two_way=True,
     ),
@@ -72,7 +72,9 @@ class OfflineConfig(Config):
 class ComputeConfig(OfflineConfig):
     """Where to compute, and in which precision."""
 
-    device: Annotated[str, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE)] = "auto"
+    device: Annotated[
+        str, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE, metavar="DEVICE", completes="device")
+    ] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         Flag(
@@ -96,7 +98,7 @@ class DataConfig(OfflineConfig):
 
     classes: Annotated[
         Names | None,
-        Flag("Use only these classes: cat,dog (a name that has a comma goes in quotes: '\"a,b\",c').", DATA),
+        Flag("Use only these classes: cat,dog. A name that has a comma goes in quotes: '\"a,b\",c'.", DATA),
     ] = None
     label_regex: Annotated[
         str | None,
@@ -127,16 +129,17 @@ class DataConfig(OfflineConfig):
     multi_label: Annotated[
         bool,
         Flag(
-            "Read DATA as multi-label (any number of labels per image) even if it does not say so itself: an image has "
-            "the labels of all its rows, of all class folders that contain it, or of its boxes.",
+            "Read DATA as multi-label: any number of labels per image. It is needed where the data do not say so "
+            "themselves: an image has the labels of all its rows, of all class folders that contain it, or of its "
+            "boxes.",
             DATA,
         ),
     ] = False
     group_by: Annotated[
         str | None,
         Flag(
-            "Keep the images of a group in one split: a column, 'parent' (the folder), or an expression that is "
-            "matched against the names: 'patient([0-9]+)'.",
+            "Keep the images of a group in one split. The group is a column, 'parent' (the folder), or an expression "
+            "that is matched against the names: 'patient([0-9]+)'.",
             DATA,
             "the column 'group'",
         ),

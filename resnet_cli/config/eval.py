@@ -63,9 +63,10 @@ class EvalConfig(ComputeConfig, DataConfig):
         str | None,
         Field(min_length=1),
         Flag(
-            "Also score each group of images: a table column, 'parent' (the folder), or an expression that is "
-            "matched against the names: 'camera([0-9]+)'.",
+            "Also score each group of images. The group is a table column, 'parent' (the folder), or an expression "
+            "that is matched against the names: 'camera([0-9]+)'.",
             METRICS,
+            metavar="GROUP",
         ),
     ] = None
     target_error: Annotated[
@@ -101,28 +102,26 @@ class EvalConfig(ComputeConfig, DataConfig):
     ] = None
     fail_under: Annotated[
         Share | None,
-        Flag("Exit with code 10 if top-1 accuracy (multi-label: mAP) is below this: 95% or 0.95.", METRICS),
+        Flag("Exit with code 10 if top-1 is below this: 95%. Multi-label: mAP.", METRICS),
     ] = None
     save_predictions: Annotated[
-        Path | None, Flag("Write the prediction for every image to a .csv, .tsv, .jsonl or .parquet file.", FILES)
+        Path | None, Flag("Write a table of all predictions. Its extension is .csv, .tsv, .jsonl or .parquet.", FILES)
     ] = None
     from_predictions: Annotated[Path | None, Flag("Score such a file, without the model and the images.", FILES)] = None
     out: Annotated[
         Path | None,
-        Flag("Folder of the report; with --label-audit, the table to write.", FILES, "eval/ in the run folder"),
+        Flag("Folder of the report. With --label-audit: the table to write.", FILES, "eval/ in the run folder"),
     ] = None
     no_report: Annotated[bool, Flag("Do not write a report.", FILES)] = False
-    learning_curve: Annotated[bool, Flag("Forecast how much accuracy more images per class would bring.", INSTEAD)] = (
-        False
-    )
+    learning_curve: Annotated[bool, Flag("Forecast what more images per class would bring.", INSTEAD)] = False
     label_audit: Annotated[
-        bool, Flag("Rank the labels that are likely wrong, and write a table for correcting them.", INSTEAD)
+        bool, Flag("Rank the labels that are likely wrong. Writes a table for correcting them.", INSTEAD)
     ] = False
     suggest_unknown: Annotated[
         bool, Flag("With --label-audit: also suggest answers for unknown values (multi-label data).", INSTEAD)
     ] = False
     robustness: Annotated[
-        bool, Flag("Measure accuracy on corrupted images: blur, noise, rotation and more.", INSTEAD)
+        bool, Flag("Measure accuracy on corrupted images. Among the corruptions are blur, noise and rotation.", INSTEAD)
     ] = False
     max_images: Annotated[
         Positive | None, Flag("With --robustness: draw at most this many images.", INSTEAD, "500")

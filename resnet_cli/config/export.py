@@ -41,9 +41,13 @@ class ExportConfig(OfflineConfig):
     format: Annotated[
         Literal["onnx", "pt2", "safetensors", "openvino"],
         BeforeValidator(_refuse_torchscript),
-        Flag("pt2 is torch.export's file; safetensors is a folder for timm, openvino one for OpenVINO.", short="-f"),
+        Flag(
+            "Which file to write. onnx runs without torch; pt2 is torch.export's file; safetensors is a folder for "
+            "timm, openvino one for OpenVINO.",
+            short="-f",
+        ),
     ] = "onnx"
-    out: Annotated[Path | None, Flag("Where to write it.", default="beside the model: model.onnx")] = None
+    out: Annotated[Path | None, Flag("The file to write.", default="beside the model")] = None
     licence: Annotated[
         Annotated[str, Field(min_length=1, max_length=1000)] | None,
         Flag("The license that the file states.", default="that of the weights, if known"),
@@ -64,25 +68,27 @@ class ExportConfig(OfflineConfig):
     calibrate_with: Annotated[
         str | None,
         Flag(
-            "DATA that the value ranges of --int8 are measured on.",
+            "Images that the value ranges of --int8 are measured on.",
             ONNX,
             "the run's training images",
+            metavar="DATA",
             completes="data",
         ),
     ] = None
     verify_with: Annotated[
         str | None,
         Flag(
-            "DATA to check the file with: labeled images of the model's classes.",
+            "Images to check the file with. They are labeled, with the model's classes.",
             VERIFICATION,
-            "the run's validation images",
+            "validation images",
+            metavar="DATA",
             completes="data",
         ),
     ] = None
     max_drop: Annotated[
         Share,
         Flag(
-            "How much accuracy --int8 or --fp16 may cost: 1% or 0.01. Multi-label: how much mAP, and how much of the "
+            "How much accuracy --int8 or --fp16 may cost. Multi-label: how much mAP, and how much of the "
             "F1 score of the labels.",
             VERIFICATION,
             "1%",
@@ -91,7 +97,11 @@ class ExportConfig(OfflineConfig):
     benchmark: Annotated[bool, Flag("Export, check and time every format, and keep no file.", VERIFICATION)] = False
     push: Annotated[
         str | None,
-        Flag("Upload it too, with a model card and config.json: hf:OWNER/NAME. The token comes from HF_TOKEN.", HUB),
+        Flag(
+            "Also upload it. A model card and config.json go with it; the token comes from HF_TOKEN.",
+            HUB,
+            metavar="hf:OWNER/NAME",
+        ),
     ] = None
     private: Annotated[
         bool, Flag("If --push creates the repository, make it visible only to you and your organization.", HUB)

@@ -64,9 +64,11 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     weights: Annotated[
         str,
         Flag(
-            "auto, imagenet-v1, imagenet-v2, timm-a1, hf:OWNER/NAME, ResNet-50 weights of any trainer (.pth, .ckpt, "
-            ".safetensors), a run folder, or none.",
+            "Weights to start from: a name, a file, a run folder, or none. The names are imagenet-v1, imagenet-v2, "
+            "timm-a1 and hf:OWNER/NAME; a file has ResNet-50 weights of any trainer (.pth, .ckpt, .safetensors); auto "
+            "chooses ImageNet weights that suit the mode.",
             TRAINING,
+            metavar="WEIGHTS",
             completes="model",
         ),
     ] = "auto"
@@ -76,8 +78,9 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     mode: Annotated[
         Literal["auto", "frozen", "full", "lp-ft", "gradual"],
         Flag(
-            "frozen trains the head on cached features; full trains all layers; lp-ft trains first the head, then all "
-            "layers; gradual unfreezes stage by stage.",
+            "What is trained: the head alone, all layers, or one after the other. frozen trains the head on cached "
+            "features; full trains all layers; lp-ft trains first the head, then all layers; gradual unfreezes stage "
+            "by stage; auto decides by the data.",
             TRAINING,
         ),
     ] = "auto"
@@ -96,22 +99,20 @@ class FinetuneConfig(ComputeConfig, DataConfig):
     ] = "auto"
     epochs: Annotated[
         Annotated[int, Field(ge=1, le=10_000)] | None,
-        Flag("Number of passes over the training split.", TRAINING, "10"),
+        Flag("Passes over the training split.", TRAINING, "10"),
     ] = None
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] | None,
-        Flag("Images per optimizer step; auto finds out how many fit into memory.", TRAINING, "from the data"),
+        Flag("Images per optimizer step. auto finds out how many fit into memory.", TRAINING, "from the data"),
     ] = None
     lr: Annotated[
         Rate | Literal["auto"] | None,
-        Flag("Peak learning rate of the backbone; auto runs a short range test.", TRAINING, "from the weights"),
+        Flag("Peak learning rate of the backbone. auto runs a short range test.", TRAINING, "from the weights"),
     ] = None
     head_lr: Annotated[
         Rate | None, Flag("Peak learning rate of the head.", TRAINING, "from the mode", advanced=True)
     ] = None
-    image_size: Annotated[
-        ImageSize | None, Flag("Side of the network's input in pixels.", TRAINING, "from the weights")
-    ] = None
+    image_size: Annotated[ImageSize | None, Flag("Input size in pixels.", TRAINING, "from the weights")] = None
     fit: Annotated[
         Literal["crop", "pad", "squash"] | None,
         Flag("How an image is fitted into the square input.", TRAINING, "from the images' shapes", advanced=True),
@@ -213,7 +214,7 @@ class FinetuneConfig(ComputeConfig, DataConfig):
 
     max_time: Annotated[
         Duration | None,
-        Flag("Train for at most this time: 90s, 20m, 1.5h. The schedule follows the clock.", STOPPING, "no limit"),
+        Flag("Time limit: 90s, 20m, 1.5h. The schedule follows the clock.", STOPPING),
     ] = None
     patience: Annotated[
         Positive | None,

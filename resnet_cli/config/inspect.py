@@ -12,15 +12,19 @@ from resnet_cli.config.data import DataConfig
 class InspectConfig(DataConfig):
     """The options of ``inspect``, besides the data; field names are the flags' names."""
 
-    html: Annotated[Path | None, Flag("Also write a page with images: --html report.html.")] = None
-    fix: Annotated[bool, Flag("Write a table for finetune that omits the faulty images; no image file is changed.")] = (
+    html: Annotated[Path | None, Flag("Also write a page with the images: report.html.")] = None
+    fix: Annotated[bool, Flag("Write a table for finetune without the faulty images. No image file is changed.")] = (
         False
     )
     out: Annotated[Path | None, Flag("Where --fix writes.", default="NAME-clean.csv in this folder")] = None
     deep: Annotated[
-        bool, Flag("Also compare images by an ImageNet backbone: slower, and finds most mirrored copies.")
+        bool,
+        Flag("Also find mirrored and edited copies, with a backbone. This is slower: it computes features."),
     ] = False
-    device: Annotated[str | None, Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE, "auto")] = None
+    device: Annotated[
+        str | None,
+        Flag("auto, cpu, cuda, cuda:1, mps or xpu.", MACHINE, "auto", metavar="DEVICE", completes="device"),
+    ] = None
 
     # Checked before any image is read.
     rules = (

@@ -84,9 +84,10 @@ class PredictConfig(ComputeConfig):
     model: Annotated[
         str | None,
         Flag(
-            "A run folder, a model file or an exported file; an .onnx file needs no torch.",
+            "A run folder or a model file. An exported file is a model, too; .onnx needs no torch.",
             default="runs/latest, else ImageNet",
             short="-m",
+            metavar="MODEL",
             completes="model",
         ),
     ] = None
@@ -107,7 +108,7 @@ class PredictConfig(ComputeConfig):
     topk: Annotated[
         Positive | None,
         Flag(
-            "Number of most probable classes to list per image.",
+            "Number of classes to list per image.",
             PREDICTIONS,
             f"{TOPK}; {TOPK_SIMILAR} images with --similar",
             short="-k",
@@ -133,7 +134,7 @@ class PredictConfig(ComputeConfig):
     as_parquet: Annotated[bool, Flag("Write Parquet to --output.", OUTPUT, name="--parquet")] = False
     output: Annotated[
         Path | None,
-        Flag("A new .csv, .jsonl or .parquet file instead of stdout; with --engine ray a folder.", OUTPUT, short="-o"),
+        Flag("A new .csv, .jsonl or .parquet file. With --engine ray it is a folder.", OUTPUT, short="-o"),
     ] = None
     resume: Annotated[bool, Flag("Continue an existing --output file.", OUTPUT)] = False
     embeddings: Annotated[
@@ -141,17 +142,22 @@ class PredictConfig(ComputeConfig):
         Flag("Write features (n x 2048) to a .npy, .safetensors or .parquet file, with the names of the rows.", OUTPUT),
     ] = None
     sort_into: Annotated[
-        Path | None, Flag("Copy each image into DIR/<class>/ for each of its labels; nothing is overwritten.", OUTPUT)
+        Path | None,
+        Flag(
+            "Copy each image into DIR/CLASS/. It is copied for each of its labels; nothing is overwritten.",
+            OUTPUT,
+            metavar="DIR",
+        ),
     ] = None
     link: Annotated[bool, Flag("Create links in --sort-into instead of copies.", OUTPUT)] = False
-    annotate: Annotated[Path | None, Flag("Write the images with their labels drawn on them into DIR.", OUTPUT)] = None
+    annotate: Annotated[Path | None, Flag("Write copies with the labels drawn on them.", OUTPUT, metavar="DIR")] = None
     explain: Annotated[
-        Path | None, Flag("Write heat maps of the regions that support each prediction (Grad-CAM) into DIR.", OUTPUT)
+        Path | None, Flag("Write heat maps of what the model looks at (Grad-CAM).", OUTPUT, metavar="DIR")
     ] = None
     similar: Annotated[
-        tuple[str, ...], Flag("Find the images most similar to this one instead of classifying.", SIMILAR)
+        tuple[str, ...], Flag("Find the images most similar to this one.", SIMILAR, metavar="IMAGE")
     ] = ()
-    among: Annotated[tuple[str, ...], Flag("Where to search for them: folders, tables, archives, ...", SIMILAR)] = ()
+    among: Annotated[tuple[str, ...], Flag("Where to look for similar images.", SIMILAR, metavar="IMAGES")] = ()
     engine: Annotated[
         Literal["auto", "torch", "onnxruntime", "openvino", "ray"],
         # The name of the default in version 0.1.0.

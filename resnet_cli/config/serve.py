@@ -29,18 +29,25 @@ NETWORK, LIMITS = "Network and access", "Limits"
 class ServeConfig(ComputeConfig):
     """The options of ``serve``, besides the model; field names are the flags' names."""
 
-    host: Annotated[str, Field(min_length=1), Flag("Address to listen on; other machines need a --token.", NETWORK)] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, Field(ge=0, le=65_535), Flag("Port to listen on; 0 chooses any free port.", NETWORK)] = 8000
+    host: Annotated[
+        str,
+        Field(min_length=1),
+        Flag("Address to listen on. Any but this machine's own needs a --token.", NETWORK, metavar="HOST"),
+    ] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535), Flag("Port to listen on. 0 chooses a free one.", NETWORK)] = 8000
     token: Annotated[
         Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None,
-        Flag("Token that requests must send: Authorization: Bearer TOKEN.", NETWORK, envvar="RESNET_CLI_TOKEN"),
+        Flag(
+            "Token that requests must send. The header is Authorization: Bearer TOKEN.",
+            NETWORK,
+            metavar="TOKEN",
+            envvar="RESNET_CLI_TOKEN",
+        ),
     ] = None
     max_body: Annotated[
         NumBytes,
         Field(ge=1_000, le=2 * 10**9),
-        Flag("Maximum size of a request body: 10MB, 512kB.", LIMITS, "10MB"),
+        Flag("Maximum size of a request.", LIMITS, "10MB"),
     ] = 10_000_000
     max_pixels: LargestImage = None
     max_files: Annotated[int, Field(ge=1, le=1_000), Flag("Maximum number of images per request.", LIMITS)] = 16
@@ -49,7 +56,7 @@ class ServeConfig(ComputeConfig):
     ] = 128
     timeout: Annotated[
         Duration,
-        Flag("Maximum time for a request body to arrive, and for the last requests after Ctrl-C.", LIMITS, "30s"),
+        Flag("Maximum time for a request to arrive. After Ctrl-C, also for the last requests.", LIMITS, "30s"),
     ] = 30.0
     threshold: Threshold = None
     target_error: Annotated[
@@ -71,9 +78,9 @@ class ServeConfig(ComputeConfig):
         Field(ge=0, le=1000, allow_inf_nan=False),
         Flag("Milliseconds that an image waits for others that are being received.", PREDICTIONS, "3"),
     ] = 3.0
-    runtime: Annotated[
-        Literal["onnx", "torch"], Flag("onnx (CPU, no torch in memory) or torch (also GPUs).", PREDICTIONS)
-    ] = "onnx"
+    runtime: Annotated[Literal["onnx", "torch"], Flag("onnx (CPU, less memory) or torch (also GPUs).", PREDICTIONS)] = (
+        "onnx"
+    )
     trust: Trust = False
     access_log: Annotated[bool, Flag("Log one line per request on stderr.")] = False
 

@@ -1,0 +1,56 @@
+"""What somebody who mistyped a name, or knows it from another program, may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+#: What other programs call a flag -> what it is called here; names that ``difflib`` would not find.
+SYNONYMS = {
+    "amp": "step_precision",
+    "bs": "batch_size",
+    "checkpoint": "weights",
+    "conf": "threshold",
+    "cuda": "device",
+    "early_stopping": "patience",
+    "force": "overwrite",
+    "fp16": "precision",
+    "freeze": "unfreeze",
+    "gpu": "device",
+    "gpus": "devices",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "init": "weights",
+    "learning_rate": "lr",
+    "num_gpus": "devices",
+    "output_dir": "out",
+    "pretrained": "weights",
+    "project": "out",
+    "resolution": "image_size",
+    "save_dir": "out",
+    "top": "topk",
+    "top_k": "topk",
+    "wd": "weight_decay",
+    "workers": "threads",
+}
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None if nothing is close.
+
+    Args:
+        word: What was typed; dashes and underscores are equal, and so are leading dashes and capitals.
+        known: Names that exist.
+    """
+    plain = {_plain(name): name for name in known}
+    typed = _plain(word)
+    if (synonym := SYNONYMS.get(typed)) in plain:
+        return plain[synonym]
+    # First an abbreviation that says enough, such as --val-frac.
+    begun = [name for name in plain if len(typed) > 2 and name.startswith(typed)]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(typed, plain, n=1, cutoff=0.65)
+    return plain[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("-", "_").lower()
