@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Between the labels of an image in a cell of a table.
 LABEL_SEPARATOR = ";"
+#: The fewest characters at which the beginning of a long path tells anything.
+MIN_BEGINNING = 4
 #: Elements of a long list that are written at once.
 _AT_ONCE = 1024
 #: Labels with these characters are written as a JSON list: the first begins one, the others would split or quote.
@@ -186,6 +188,20 @@ def shorten(name: str, width: int) -> str:
         return name
     tail = _take(reversed(name), (width - 1) // 2)[::-1]
     return _take(name, width - 1 - display_width(tail)) + "…" + tail
+
+
+def shorten_path(path: str, width: int) -> str:
+    """A printable path of at most ``width`` columns: its name is kept, then folders near it, then the beginning."""
+    path = printable(path)
+    if display_width(path) <= width:
+        return path
+    *folders, tail = path.split("/")
+    if display_width(tail) + 2 > width:
+        return shorten(tail, width)
+    while display_width(folders[-1]) + display_width(tail) + 3 <= width:
+        tail = f"{folders.pop()}/{tail}"
+    room = width - display_width(tail) - 2
+    return (_take("/".join(folders), room) if room >= MIN_BEGINNING else "") + f"…/{tail}"
 
 
 def _take(chars: Iterable[str], width: int) -> str:

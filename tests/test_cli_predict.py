@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from support.running import CLASSES, COMMAND, IMPORTED, Trained, command_environment, lines_until, run_cli, spawn
+from support.terminal import on_terminal
 
 pytest_plugins = ["support.small_runs"]
 
@@ -70,6 +71,18 @@ def test_off_a_terminal_each_image_is_one_line_with_tabs(full_run: Trained) -> N
     assert all(
         {*line[1::2]} == {*CLASSES} and sum(map(float, line[2::2])) == pytest.approx(1, abs=1e-3) for line in lines
     )
+
+
+def test_rows_appear_on_a_terminal_with_the_model_and_what_was_written(full_run: Trained) -> None:
+    flags = ("--model", full_run.run, "--annotate", "drawn")
+    screen = on_terminal("predict", "images", *flags, env={"TERM": "dumb"})
+    assert screen.code == 0, screen.stderr
+    rows = screen.text.splitlines()
+    assert rows[0].startswith("class") and [row.split()[-1] for row in rows[1:]] == [
+        f"images/{name}.jpg" for name in ("blue", "green", "red")
+    ]
+    told = screen.stderr.decode()
+    assert f"model: {full_run.run}, 3 classes" in told and "Written" in told and "  drawn  the images with" in told
 
 
 def test_files_folders_and_patterns_are_taken_in_the_order_given(full_run: Trained) -> None:

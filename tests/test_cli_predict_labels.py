@@ -18,12 +18,11 @@ from support.synthetic_models import images, labels_model
 from typer.testing import Result
 
 from resnet_cli.api.models import load
-from resnet_cli.cli.predict_rows import labels_tab_cells, labels_text
+from resnet_cli.cli.predict_rows import labels_tab_cells
 from resnet_cli.commands import predict
 from resnet_cli.config.data import DataConfig
 from resnet_cli.data.sources.opening import open_dataset
 from resnet_cli.prediction import Prediction
-from resnet_cli.text import display_width
 
 pytest_plugins = ["support.narrow_network"]
 
@@ -80,7 +79,7 @@ def test_one_threshold_can_replace_those_of_the_model(model: Any) -> None:
 
 def test_csv_is_read_back_as_data(model: Any) -> None:
     result = run("in", "--output", "found.csv")
-    assert "4 predictions in found.csv, 1 of them without a label" in result.stderr
+    assert "  found.csv  4 predictions, 1 of them without a label\n" in result.stderr
     rows = csv_rows(Path("found.csv").read_text())
     assert [row["labels"] for row in rows] == ["", "red", "blue;green;red", "green;red"]
     assert rows[3]["probs"] == "1.000000;0.800000"
@@ -170,22 +169,8 @@ def test_every_label_is_drawn_and_explained(model: Any) -> None:
         assert image.width >= 8
 
 
-def test_a_terminal_shows_one_line_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+def test_off_a_terminal_labels_come_before_classes_and_probabilities() -> None:
     topk = (("scab", 0.97), ("rust", 0.81), ("frog eye", 0.2))
-
-    def shown(labels: tuple[str, ...], path: str = "leaves/0001.jpg", **fields: Any) -> str:
-        probs = tuple(dict(topk).get(label, 0.5) for label in labels)
-        return labels_text(Prediction(path, topk, labels=labels, label_probs=probs, **fields)).plain
-
-    assert shown(("scab", "rust")).split("  ")[0] == "scab 97.0 %, rust 81.0 %"
-    assert shown(()).startswith("none (scab 97.0 %)") and shown(()).endswith("  leaves/0001.jpg")
-    assert "unlike the training images  leaves" in shown(("scab",), is_unfamiliar=True)
-    assert shown((), is_unfamiliar=True, unknown="unlike the training images").startswith("unknown  ")
-    many = shown(tuple(f"finding number {number}" for number in range(14)))
-    assert " more" in many and many.endswith("  leaves/0001.jpg") and display_width(many) <= 80
-    for labels in ((), ("scab",), ("scab", "rust")):
-        assert display_width(shown(labels)) <= 80
     cells = list(labels_tab_cells(Prediction("a.jpg", topk, labels=("scab", "rust"), label_probs=(0.97, 0.81))))
     assert cells == ["a.jpg", "scab; rust", "scab", "0.9700", "rust", "0.8100", "frog eye", "0.2000"]
     assert list(labels_tab_cells(Prediction("a.jpg", topk[:1], labels=())))[:2] == ["a.jpg", "none"]

@@ -20,10 +20,8 @@ from support.mean_colours import CLASSES, COLOURS, MeanColours, paint, reliabili
 from support.running import command_environment, run_cli
 from typer.testing import Result
 
-from resnet_cli.cli.predict_rows import prediction_text
 from resnet_cli.commands import predict
 from resnet_cli.model.reliability import Reliability
-from resnet_cli.prediction import Prediction
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +57,7 @@ def json_rows(path: Path | str) -> list[dict[str, Any]]:
 def test_a_file_holds_every_image_in_order_and_stdout_nothing(here: Path) -> None:
     result = run("in", "--output", "a.jsonl", exit_code=3)
     rows = json_rows("a.jsonl")
-    assert result.stdout == "" and "4 predictions in a.jsonl" in result.stderr
+    assert result.stdout == "" and "  a.jsonl  4 predictions\n" in result.stderr
     assert [row["path"] for row in rows] == ALL
     assert [row["error"] is None for row in rows] == [name != "in/broken.png" for name in ALL]
     assert "warning: in/broken.png: not an image" in result.stderr and "1 of 5 images" in result.stderr
@@ -121,7 +119,7 @@ def test_a_killed_process_leaves_rows_that_are_gone_on_with(here: Path) -> None:
     num_bytes = Path("a.jsonl").stat().st_size
     assert num_bytes
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    assert b"predictions in a.jsonl" in done.stderr
+    assert b"  a.jsonl  " in done.stderr and b" predictions\n" in done.stderr
     rows = json_rows("a.jsonl")
     assert [row["path"] for row in rows] == sorted(str(path) for path in Path("in").iterdir())
 
@@ -306,17 +304,6 @@ def test_features_are_refused_a_second_time(here: Path) -> None:
     np.save("f.npy", np.zeros(3))
     assert "exists already" in run("in", "--embeddings", "f.npy", exit_code=2).stderr
     assert CLASSES == MeanColours.classes
-
-
-def test_a_terminal_gets_aligned_lines_and_no_escape_sequences_of_strangers() -> None:
-    topk = (("red", 0.5), ("green", 0.3))
-    known = prediction_text(Prediction("a\x1b[31m.jpg", topk)).plain
-    unknown = prediction_text(Prediction("b.jpg", topk, unknown="only 50.0 % sure")).plain
-    marked = prediction_text(Prediction("c/" + 99 * "c", topk, is_unfamiliar=True)).plain
-    # In one piece also on a narrow terminal.
-    assert marked[:60].startswith(" 50.0 %  red ") and "  unlike the training images  c/" in marked[:60]
-    assert known.startswith(" 50.0 %  red  ") and "\x1b" not in known
-    assert unknown.startswith(" 50.0 %  unknown ") and unknown.endswith("only 50.0 % sure: red 50.0 %, green 30.0 %")
 
 
 # Full disks

@@ -187,7 +187,7 @@ def test_a_worker_that_is_killed_costs_nothing(
     killer.join(1)
     # It was killed in the middle: at least one part existed, and many did not.
     assert killed and 1 <= killed[0] <= 20
-    assert "252 predictions in out" in text
+    assert "  out  252 predictions" in text
     found = part_rows()
     assert len({row["path"] for row in found}) == len(found) == 252
     assert_same(found, alone("images", "--model", exported / "model.onnx"))
@@ -226,7 +226,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, image
     (images / "03.jpg").write_text("no image")
     arguments = ("images", "gone.jpg", "--model", exported / "model.onnx", "--json", "--topk", 2)
     text = on_ray(address, *arguments, exit_code=3)
-    assert "11 predictions in out" in text and "2 of 13 images could not be read: out/failed" in text
+    assert "  out  11 predictions" in text and "2 of 13 images could not be read: out/failed" in text
     written = sorted(Path("out").glob("part-*.jsonl"))
     failed = sorted(Path("out/failed").iterdir())
     assert [len(json_rows(path)) for path in written] == [4, 5, 2]
@@ -237,7 +237,7 @@ def test_a_second_run_does_only_what_is_left(address: str, exported: Path, image
     times = [path.stat().st_mtime_ns for path in written]
     written[1].unlink()
     text = on_ray(address, *arguments, exit_code=3)
-    assert "11 predictions in out, 6 of them from before" in text and "2 of 13 images could not be read" in text
+    assert "  out  11 predictions, 6 of them from before" in text and "2 of 13 images could not be read" in text
     again = [path.stat().st_mtime_ns for path in written]
     assert [one == other for one, other in zip(times, again, strict=True)] == [True, False, True]
 
@@ -258,7 +258,7 @@ def test_a_model_in_torch_answers_and_gives_features(address: str, exported: Pat
     probs = sorted(row["prob"] for row in alone("images", *model, name="all"))
     rule = ("--threshold", (probs[5] + probs[6]) / 2)
     text = on_ray(address, "images", *model, *rule, "--embeddings", "features")
-    assert "12 predictions in out, 6 of them unknown" in text
+    assert "  out       12 predictions, 6 of them unknown" in text
     expected = alone("images", *model, *rule, "--embeddings", "alone.parquet")
     assert sum(row["label"] == "unknown" for row in expected) == 6
     assert_same(part_rows(), expected)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_cli.text import duration, first_of, join_labels, percent, percent_range, size, split_labels
+from resnet_cli.text import duration, first_of, join_labels, percent, percent_range, shorten_path, size, split_labels
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,11 @@ def test_labels_of_a_cell_are_easy_to_read() -> None:
     assert join_labels(["a;b"]) == '["a;b"]'
     with pytest.raises(ValueError, match="not a list of names"):
         split_labels("[1]")
+
+
+def test_a_long_path_keeps_its_name_then_the_folders_near_it() -> None:
+    path = "/data/photos/animals/dogs/0001.jpg"
+    shown = [shorten_path(path, width) for width in (34, 30, 20, 10, 8, 7)]
+    expected = [path, "…/photos/animals/dogs/0001.jpg", "/data…/dogs/0001.jpg", "…/0001.jpg", "0001.jpg", "000…jpg"]
+    assert shown == expected
+    assert shorten_path("a" * 30 + ".jpg", 10) == "aaaaa….jpg"

@@ -16,6 +16,7 @@ from resnet_cli.cli.predict_rows import printer, show_matches
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.predict import PredictConfig
+from resnet_cli.text import counted, printable
 
 if TYPE_CHECKING:
     from resnet_cli.cli.progress import ProgressView
@@ -148,7 +149,10 @@ class PredictView:
         self._stack.close()
         self._total, self._began_at = started.total, time.monotonic()
         if self._shows_rows:
-            self._print = printer(self._config.format, started.layout, started.task)
+            if started.model and not self._quiet:
+                num = len(started.classes)
+                output.note(f"model: {printable(started.model)}, {num:,} class{'es' * (num != 1)}")
+            self._print = printer(self._config, started)
 
     def _draw(self, work: WorkDone) -> None:
         if self._bar is None:
@@ -182,15 +186,30 @@ def show_unfamiliar(result: PredictResult, config: PredictConfig) -> None:
 
 
 def show_result(result: PredictResult, config: PredictConfig) -> None:
-    """Notes what stdout does not show: where predictions are, and how many images cannot be read."""
-    if config.output is not None:
-        unknown = f", {result.num_unknown:,} of them unknown" if result.num_unknown else ""
-        none = f", {result.num_none:,} of them without a label" if result.num_none else ""
-        before = f", {result.num_before:,} of them from before" if result.num_before is not None else ""
-        output.note(f"{result.num_written:,} predictions in {config.output}{unknown}{none}{before}")
-    elif result.num_none:
+    """Notes what stdout does not show: what was written, and how many images cannot be read."""
+    if config.output is None and result.num_none:
         output.note(f"no label is predicted for {result.num_none:,} of {result.num_predicted:,} images")
+    if written := written_files(result, config):
+        from resnet_cli.cli.tables import files_block
+
+        output.note(files_block("Written", written, width=output.stderr().width))
     if result.num_failed:
-        failed = f"{result.num_failed:,} of {result.num:,} images could not be read"
+        failed = f"{result.num_failed:,} of {counted(result.num, 'image')} could not be read"
         # Where the parts of a Ray cluster name them.
         output.note(failed if result.failed is None else f"{failed}: {result.failed} says why")
+
+
+def written_files(result: PredictResult, config: PredictConfig) -> list[tuple[str, str]]:
+    """The files and folders that were written, each with what is in it."""
+    unknown = f", {result.num_unknown:,} of them unknown" if result.num_unknown else ""
+    none = f", {result.num_none:,} of them without a label" if result.num_none else ""
+    before = f", {result.num_before:,} of them from before" if result.num_before is not None else ""
+    folders = "links to the images" if config.link else "copies of the images"
+    about = (
+        (config.output, f"{counted(result.num_written, 'prediction')}{unknown}{none}{before}"),
+        (config.sort_into, f"{folders}, in one folder per class"),
+        (config.annotate, "the images with their labels"),
+        (config.explain, "heat maps of the regions that support each prediction"),
+        (config.embeddings, "features"),
+    )
+    return [(printable(str(path)), what) for path, what in about if path is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,62 +10,37 @@ from typing import TYPE_CHECKING
 from resnet_cli.cli import output
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from resnet_cli.config.predict import Format
+    from resnet_cli.commands.predict_model import Started
+    from resnet_cli.config.predict import Format, PredictConfig
     from resnet_cli.engines.similar import Match
-    from resnet_cli.outputs.schema import Layout
     from resnet_cli.prediction import Prediction
     from resnet_cli.task import TaskName
 
-#: Width of the column of labels on a terminal.
-LABELS_WIDTH = 34
 
-
-def printer(kind: Format | None, layout: Layout, task: TaskName = "single-label") -> Callable[[Prediction], None]:
+def printer(config: PredictConfig, started: Started) -> Callable[[Prediction], None]:
     """Prints predictions on stdout one by one, after the header if there is one.
 
     Args:
-        kind: ``csv`` or ``json``; None for plain lines, aligned on a terminal and with tabs elsewhere.
-        layout: The columns.
-        task: The task of the model.
+        config: Says which format: CSV, JSON lines, or else a table on a terminal and tabs elsewhere.
+        started: What is known before the first image.
     """
     from resnet_cli.outputs.schema import to_cells, to_dict
 
-    if kind == "json":
+    layout = started.layout
+    if config.format == "json":
         return lambda prediction: output.show_json(to_dict(prediction, layout))
-    if kind == "csv":
+    if config.format == "csv":
         output.show_csv([layout.header])
         return lambda prediction: output.show_csv([to_cells(prediction, layout)])
-    to_text, to_tabs = _LINES[task]
     if sys.stdout.isatty():
-        # Line by line: a table would hold ten thousand predictions back until the last one.
-        return lambda prediction: output.show(to_text(prediction))
+        from resnet_cli.cli.predict_table import PredictionTable
+
+        # Line by line: a whole table would hold ten thousand predictions back until the last one.
+        table = PredictionTable(started, can_abstain=config.has_rule, lists_classes=config.topk is not None)
+        output.show(table.head())
+        return lambda prediction: output.show(*table.lines(prediction))
+    to_tabs = _CELLS[started.task]
     return lambda prediction: output.show_line("\t".join(to_tabs(prediction)))
-
-
-def prediction_text(prediction: Prediction) -> Text:
-    """One prediction for a terminal: the class, its probability, the image, and the other classes.
-
-    An image unlike the training images is marked before its path, where a narrow terminal shows the mark in one piece.
-    For an unknown image the reason and all its most probable classes follow.
-    """
-    from rich.text import Text
-
-    from resnet_cli.model.reliability import UNLIKE
-    from resnet_cli.text import percent, printable
-
-    is_known = prediction.unknown is None
-    classes = prediction.topk[1:] if is_known else prediction.topk
-    others = ", ".join(f"{printable(name)} {percent(prob)}" for name, prob in classes)
-    reason = "" if prediction.unknown in (None, UNLIKE) else f"{prediction.unknown}: "
-    return Text.assemble(
-        f"{percent(prediction.prob):>7}  ",
-        (f"{printable(prediction.label):<16}", "bold yellow" if prediction.is_unfamiliar or not is_known else "bold"),
-        (f"  {UNLIKE}" if prediction.is_unfamiliar else "", "yellow"),
-        f"  {printable(prediction.path)}  ",
-        (reason + others, "dim"),
-    )
 
 
 def tab_cells(prediction: Prediction) -> Iterator[str]:
@@ -87,34 +61,6 @@ def tab_cells(prediction: Prediction) -> Iterator[str]:
         yield UNLIKE
 
 
-def labels_text(prediction: Prediction) -> Text:
-    """One prediction of a multi-label model for a terminal: the labels with their probabilities, and the image.
-
-    Without a label, the most probable class follows in brackets. Labels that do not fit into the line are counted.
-    """
-    from rich.text import Text
-
-    from resnet_cli.model.reliability import UNLIKE
-    from resnet_cli.prediction import NONE
-    from resnet_cli.text import display_width, first_of, percent, printable
-
-    named = [f"{printable(name)} {percent(prob)}" for name, prob in prediction.chosen or prediction.topk[:1]]
-    mark = f"  {UNLIKE}" if prediction.is_unfamiliar else ""
-    path = f"  {printable(prediction.path)}"
-    room = max(LABELS_WIDTH, shutil.get_terminal_size().columns - display_width(mark + path))
-    fitting = (first_of(named, num) for num in range(len(named), 0, -1))
-    labels = next((text for text in fitting if display_width(text) <= room), first_of(named, 1))
-    if prediction.unknown is not None:
-        reason = "" if prediction.unknown == UNLIKE else f" ({prediction.unknown})"
-        labels = f"{prediction.label}{reason}"
-    elif not prediction.chosen:
-        labels = f"{NONE} ({labels})"
-    is_plain = prediction.unknown is None and not prediction.is_unfamiliar
-    style = "dim" if is_plain and not prediction.chosen else "bold" if is_plain else "bold yellow"
-    padding = " " * (LABELS_WIDTH - display_width(labels))
-    return Text.assemble((labels + padding, style), (mark, "yellow"), path)
-
-
 def labels_tab_cells(prediction: Prediction) -> Iterator[str]:
     """The path, the labels joined by ``; ``, then classes and probabilities in turn.
 
@@ -128,9 +74,9 @@ def labels_tab_cells(prediction: Prediction) -> Iterator[str]:
     yield from cells
 
 
-_LINES: Mapping[TaskName, tuple[Callable[[Prediction], Text], Callable[[Prediction], Iterator[str]]]] = {
-    "single-label": (prediction_text, tab_cells),
-    "multi-label": (labels_text, labels_tab_cells),
+_CELLS: Mapping[TaskName, Callable[[Prediction], Iterator[str]]] = {
+    "single-label": tab_cells,
+    "multi-label": labels_tab_cells,
 }
 
 

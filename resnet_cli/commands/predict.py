@@ -98,7 +98,8 @@ def predict(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent = lambd
         open_outputs(config, predictor, made_by=writer_id, layout=layout.in_file(), num_bytes=done.num_bytes) as write,
     ):
         total = None if inputs.total is None else max(0, inputs.total - done.num)
-        on_event(Started(total, layout, predictor.task))
+        facts = predictor.task, predictor.name, predictor.classes, predictor.tells_unfamiliar
+        on_event(Started(total, layout, *facts))
         for items in _portions(config, inputs, done, arriving, stop, on_event):
             for predicted in predict_items(
                 predictor,

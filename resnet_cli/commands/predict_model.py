@@ -30,11 +30,17 @@ class Started:
         total: Number of images; None if it is not known.
         layout: The columns of rows on stdout.
         task: The task of the model.
+        model: The model as the user named it.
+        classes: Its classes; empty if other processes open it.
+        tells_unfamiliar: Whether it can tell that an image is unlike the training images.
     """
 
     total: int | None
     layout: Layout = ROWS
     task: TaskName = "single-label"
+    model: str = ""
+    classes: tuple[str, ...] = ()
+    tells_unfamiliar: bool = False
 
 
 Event: TypeAlias = Status | WorkDone | Noted | Warned | Started | PredictedItem[Any]
