@@ -17,18 +17,23 @@ from resnet_cli.version import __version__
 
 
 def test_a_page_says_which_run_data_date_duration_machine_and_versions_it_is_of() -> None:
-    provenance = Provenance.now(run="pets-1", data="/data/pets", seconds=754, gpu="a GPU")
+    provenance = Provenance.now(run="pets-1", data="/data/pets", seconds=754)
     text = report_page(make_content(("cat", "dog"), 40, provenance=provenance))
     page = Page(text)
     assert_self_contained(page)
     assert_only_own_script(text)
     assert "Run pets-1" in page.text and "Data /data/pets" in page.text and "Duration 13 min" in page.text
     assert f"resnet-cli {__version__}, Python {platform.python_version()}, torch " in page.text
-    assert re.search(r"Machine \S.* cores?, a GPU", page.text)
+    assert re.search(r"Machine \S.* cores? Versions", page.text)
     # The name of the computer says who works there.
     assert not platform.node() or f"Machine {platform.node()}" not in page.text
     now = datetime.datetime.now().astimezone()
     assert abs(datetime.datetime.fromisoformat(provenance.date.replace(" +", "+")) - now) < datetime.timedelta(hours=1)
+
+
+def test_an_address_loses_what_may_be_secret() -> None:
+    assert Provenance.now(data="https://me:key@host/pets.zip?signature=abc").data == "https://host/pets.zip"
+    assert Provenance.now(data="/data/pets#2?").data == "/data/pets#2?"
 
 
 def test_what_is_not_known_is_not_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -106,6 +107,7 @@ def evaluate_model(
         DataError: Images cannot be read, or have a class that the model does not know.
         ModelError: The model is damaged, or has no validation metrics for the error target.
     """
+    began = time.perf_counter()
     if config.save_predictions is not None:
         check_name(config.save_predictions, "--save-predictions")
     if not config.no_report:
@@ -135,7 +137,16 @@ def evaluate_model(
         from resnet_cli.commands.evaluation_report import write_report
 
         on_event(WorkDone("report", 0, None))
-        report = write_report(model, images, scores, out=config.out, command=command, notes=notes, target=target)
+        report = write_report(
+            model,
+            images,
+            scores,
+            out=config.out,
+            command=command,
+            notes=notes,
+            target=target,
+            seconds=time.perf_counter() - began,
+        )
         if report is None and model.path is not None and not model.path.exists():
             on_event(Warned([f"no report was written: {model.path} was removed in the meantime"]))
     return EvalResult(

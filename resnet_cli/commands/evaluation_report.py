@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.evaluation.targets import AnyTarget
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
+from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
-from resnet_cli.runs import is_run
+from resnet_cli.runs import find_run_folder, is_run
 from resnet_cli.system.paths import make_dir
 from resnet_cli.task import TASKS
 from resnet_cli.text import counted, percent_range, share_or_dash
@@ -35,6 +37,7 @@ def write_report(
     command: str,
     notes: Sequence[str],
     target: AnyTarget | None = None,
+    seconds: float | None = None,
 ) -> Path | None:
     """Writes the report of an evaluation.
 
@@ -46,6 +49,7 @@ def write_report(
         command: The command line.
         notes: How far the metrics can be trusted, and what was left out.
         target: Threshold for the error target that was asked for, if any.
+        seconds: How long the evaluation took.
 
     Returns:
         The page; None if there is no folder for it.
@@ -57,6 +61,7 @@ def write_report(
     if folder is None:
         return None
     content = _content(model, images, scores, command=command, notes=notes, target=target)
+    content = dataclasses.replace(content, provenance=_provenance(model, images, seconds))
     make_dir(folder)
     write_report_files(folder, content)
     return folder / "report.html"
@@ -104,6 +109,17 @@ def _content(
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
         warnings=notes,
         bit_depth=model.preprocess.bit_depth,
+    )
+
+
+def _provenance(model: Predictor[Any], images: EvaluationSet, seconds: float | None) -> Provenance:
+    run = find_run_folder(model.path)
+    return Provenance.now(
+        run=run.name if run else "",
+        model="" if run else str(model.path or model.name),
+        data=images.dataset.spec,
+        seconds=seconds,
+        device=str(model.compute.device) if isinstance(model, TorchPredictor) else "cpu",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ def inspect(
         NetworkError: The data or the weights have to be downloaded and cannot be.
         DiskError: A file cannot be written.
     """
+    began = time.perf_counter()
     dataset = open_dataset(data, config, on_work=lambda *work: on_event(WorkDone(*work)))
     table = _table_path(dataset, config)
     images = scan(dataset.items, on_progress=lambda *counts: on_event(WorkDone("check", *counts)))
@@ -98,8 +100,10 @@ def inspect(
         num_dropped = len(clean_table(inspection, table))
     if config.html:
         from resnet_cli.reporting.inspection_page import inspection_page
+        from resnet_cli.reporting.provenance import Provenance
 
-        write_text(config.html, inspection_page(inspection))
+        about = Provenance.now(data=dataset.spec, seconds=time.perf_counter() - began)
+        write_text(config.html, inspection_page(inspection, about))
     return InspectResult(inspection, table, num_dropped, config.html)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
 from resnet_cli.reporting.label_sheet import label_sheet
+from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.value_sheet import value_sheet
 from resnet_cli.studies.clean_backbone import clean_backbone
 from resnet_cli.studies.label_audit import audit_labels, audit_table
@@ -175,6 +177,7 @@ def study_labels(
         ConfigError: ``out`` is not a CSV file, or a file with one of these names exists.
         DataError: There are too few images to check, or images that cannot be read.
     """
+    began = time.perf_counter()
     if suggest_unknown and not any(item.unknown for item in dataset.items):
         raise ConfigError(f"--suggest-unknown: all values of {dataset.name} are known", hint="remove it")
     table, sheet = _audit_paths(dataset, out)
@@ -203,6 +206,9 @@ def study_labels(
         note=note,
         has_files=has_files,
         bit_depth=model.preprocess.bit_depth,
+        provenance=Provenance.now(
+            model=str(model.path), data=dataset.spec, seconds=time.perf_counter() - began, device=str(compute.device)
+        ),
     )
     write_text(sheet, page)
     next_step = "the same as a table"

@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
+from resnet_cli.network.addresses import redact
 from resnet_cli.system.processor import this_processor
 from resnet_cli.system.threads import num_threads
 from resnet_cli.text import counted, duration
@@ -47,7 +48,7 @@ class Provenance:
         model: str | Path = "",
         data: str = "",
         seconds: float | None = None,
-        gpu: str = "",
+        device: str = "cpu",
     ) -> Provenance:
         """The provenance of results that have just been computed on this machine.
 
@@ -56,15 +57,16 @@ class Provenance:
             model: File or name of the model.
             data: The data, as the user named it.
             seconds: How long the work took.
-            gpu: Name of the GPU, if one was used.
+            device: The device of torch that was used, such as ``cuda:0``; a GPU is named beside the processor.
         """
         return cls(
             run=run,
             model=str(model),
-            data=data,
+            # An address may hold a password, or a signature that opens what it names.
+            data=redact(data) if "://" in data else data,
             date=datetime.datetime.now().astimezone().isoformat(" ", "minutes").replace("+", " +"),
             seconds=seconds,
-            machine=", ".join(filter(None, (this_processor().name, counted(num_threads(), "core"), gpu))),
+            machine=", ".join(filter(None, (this_processor().name, counted(num_threads(), "core"), _gpu(device)))),
             versions=_versions(),
         )
 
@@ -81,6 +83,15 @@ class Provenance:
             ("Versions", self.versions),
         ]
         return [(name, text) for name, text in facts if text]
+
+
+def _gpu(device: str) -> str:
+    if not device.startswith("cuda"):
+        return "" if device == "cpu" else device
+    # Imported here, since most pages are made without torch.
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def _versions() -> str:

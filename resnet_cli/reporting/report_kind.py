@@ -15,6 +15,7 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.coverage import Target
+from resnet_cli.history import kept_text
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.model.thresholds import ClassThreshold
@@ -169,6 +170,9 @@ def last_sections(content: ReportContent, score_name: str, loss_unit: str) -> li
         "score_name": score_name,
         "loss_unit": loss_unit,
         "curves": curve_charts(content.history, content.best_epoch) if content.history else [],
+        "kept": kept_text([one for one in content.history if one.epoch == content.best_epoch] or content.history)
+        if content.history
+        else "",
         "is_path": has_penalties(content.history),
     }
     findings = ranked(content.findings)

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from resnet_cli.data.inspection.inspect import Finding
+from resnet_cli.reporting.palette import css
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.system.paths import shorten_home
 from resnet_cli.text import percent, printable, shorten, size
@@ -58,6 +59,7 @@ def render_page(
         .render(
             version=__version__,
             provenance=provenance,
+            palette=Markup(css()),
             styles=Markup("".join(map(source, styles))),
             script=Markup(script),
             # No other script may run, whatever a file name contains.

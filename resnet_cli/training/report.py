@@ -12,6 +12,7 @@ from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.history import EpochRecord
 from resnet_cli.model.model_file import Model
+from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_files import write_report_files
 from resnet_cli.reporting.report_kinds import kind_of
@@ -149,6 +150,12 @@ def report_content(result: FinetuneResult) -> ReportContent:
         ],
         other=result.val if result.test else None,
         bit_depth=model.preprocess.bit_depth,
+        provenance=Provenance.now(
+            run=result.run.path.resolve().name,
+            data=plan.dataset.spec,
+            seconds=result.seconds,
+            device=str(plan.compute.device),
+        ),
     )
 
 
