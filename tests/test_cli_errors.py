@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 import shlex
@@ -185,6 +186,7 @@ def test_without_weights_and_network_three_ways_out_are_named(make_folder: Calla
         (["more", "still"], ["resnet-cli finetune: more still is too much"]),
         (["--device", "gpu"], ["--device gpu", "use auto, cpu"]),
         (["--weights", "resnet50.onnx"], ["--weights resnet50.onnx", "no such file"]),
+        (["--weights", "imagnet-v1"], ["--weights imagnet-v1", "did you mean imagenet-v1?"]),
         (["--config", "none.yaml"], ["none.yaml", "No such file"]),
     ],
     ids=lambda value: "=".join(value),
@@ -249,6 +251,29 @@ def test_an_existing_out_is_left_as_it_is(tmp_path: Path) -> None:
     (out / "thesis.txt").write_text("years of work")
     fails(run_cli("finetune", "digits", *FROZEN, "--out", out), 2, f"--out {out}", "exists already", "another name")
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_name_of_data_or_of_a_path_is_answered_with_the_nearest_one(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    fails(run_cli("finetune", "cifr10", *FROZEN), 3, "DATA cifr10", "did you mean cifar10?")
+    folder = make_folder({"cat": 4, "dog": 4})
+    near = folder.with_name(folder.name + "s")
+    fails(run_cli("finetune", near, *FROZEN), 3, f"did you mean {folder}?")
+    fails(run_cli("eval", near), 2, f"did you mean {folder}?")
+
+
+def test_what_can_be_known_at_once_is_refused_before_any_image_is_read(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder({"cat": 4, "dog": 4})
+    (folder / "cat" / "text.jpg").write_text("not an image, which is an error when it is read")
+    fails(run_cli("finetune", folder, "--weights", "none.pth"), 2, "--weights none.pth: no such file")
+    fails(run_cli("finetune", folder, *FROZEN, "--out", "/proc/nowhere/run"), 6, "/proc/nowhere/run", "--out")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else find_spec(name))
+    message = fails(run_cli("finetune", folder, *FROZEN, "--tensorboard", "--dry-run"), 4, "--tensorboard needs")
+    assert "[tensorboard]" in message
 
 
 def test_a_place_that_cannot_be_written_is_named() -> None:

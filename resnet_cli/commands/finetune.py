@@ -13,7 +13,7 @@ from resnet_cli.exported.opening import resolve_model
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import WorkDone
-from resnet_cli.system.paths import RUNS
+from resnet_cli.system.paths import RUNS, check_writable
 from resnet_cli.training import launch
 from resnet_cli.training.carry_out import run_plan, run_worker
 from resnet_cli.training.distributed import Distributed
@@ -115,6 +115,8 @@ def _resolve(
         flags["devices"] = num_started
     resolved = resolve(FinetuneConfig, flags, request.config_file)
     require_temporary_folder(resolved.config.out or RUNS)
+    if not request.dry_run and resolved.config.out is None:
+        check_writable(RUNS / "run")
     return None, resolved, resolved.config
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from resnet_cli.config.eval import ABOUT_DATA, ABOUT_ONE_MODEL, EvalConfig
+from resnet_cli.config.nearest import did_you_mean
 from resnet_cli.data.sources.fetching.remote import is_remote
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import check_trust, exported_kind, resolve_model
@@ -86,6 +87,7 @@ def _is_model(spec: str, *, may_be_data: bool) -> bool:
         return False
     raise ConfigError(
         f"{spec}: no such model and no such data",
-        hint="a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights; DATA is a "
+        hint=did_you_mean(spec, [*DATASETS, *WEIGHTS, *HUB_WEIGHTS])
+        + "a model is a run folder, a .safetensors, .pth, .onnx or .pt2 file, or the name of weights; DATA is a "
         "folder, a table, an archive, a URL or a name",
     )

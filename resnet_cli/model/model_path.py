@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from resnet_cli.config.nearest import did_you_mean
 from resnet_cli.errors import ConfigError, ModelError
 from resnet_cli.model.facts import MODEL_FILE
 from resnet_cli.model.foreign_files import describe_folder
+from resnet_cli.network import registry
 from resnet_cli.system.latest import real_path
 from resnet_cli.system.paths import LATEST, user_path
 
@@ -50,6 +52,7 @@ def resolve_model_path(path: Path, what: str) -> Path:
             f"{what} {path}: no such file",
             hint="make one with: resnet-cli finetune DATA"
             if path.name == MODEL_FILE
-            else f"give {names}imagenet-v1, imagenet-v2, hf:OWNER/NAME, a .pth or .safetensors file, or a run folder",
+            else did_you_mean(str(typed), [*registry.WEIGHTS, *registry.HUB_WEIGHTS])
+            + f"give {names}imagenet-v1, imagenet-v2, hf:OWNER/NAME, a .pth or .safetensors file, or a run folder",
         )
     return path

@@ -26,11 +26,11 @@ from resnet_cli.runs import used_by_run_of
 from resnet_cli.system.device import Compute, choose_compute, choose_step_compute
 from resnet_cli.system.events import OnWork
 from resnet_cli.system.intraop import given_threads
-from resnet_cli.system.paths import refuse_existing
 from resnet_cli.text import counted
 from resnet_cli.training import defaults
 from resnet_cli.training.decisions import Choice, Decisions
 from resnet_cli.training.defaults import Mode
+from resnet_cli.training.early_checks import check_early
 from resnet_cli.training.exemplars import add_classes, compute_of_exemplars
 from resnet_cli.training.ineffective_flags import refuse_ineffective
 from resnet_cli.training.input_choices import choose_input, source_shape
@@ -142,7 +142,7 @@ def make_plan(
         SetupError: The device does not exist.
     """
     config = resolved.config
-    refuse_existing(config.out)
+    check_early(config)
     compute = choose_compute(config.device, config.precision)
     # An engine that is missing is reported before the data are read.
     with_engine(compute, config.engine)

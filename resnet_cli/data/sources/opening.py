@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_cli.config.data import DataConfig
+from resnet_cli.config.nearest import did_you_mean
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.sources.fetching import archives, remote
 from resnet_cli.data.sources.fetching.wanted_members import is_wanted_member
@@ -67,8 +68,8 @@ def open_dataset(spec: str, options: DataConfig | None = None, *, on_work: OnWor
         if not shards and not os.path.exists(path):
             raise DataError(
                 f"DATA {spec}: no such folder or file",
-                hint="give a folder with one subfolder per class, a table, an archive, a URL, or a name: "
-                f"{', '.join(DATASETS)}",
+                hint=f"{did_you_mean(spec, DATASETS)}give a folder with one subfolder per class, a table, an archive, "
+                f"a URL, or a name: {', '.join(DATASETS)}",
             )
         # A table that is a link lists images beside the link.
         absolute = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
