@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, seen_dict
+from resnet_cli.commands.evaluate_file import EvalResult, check_one_threshold, check_outputs, seen_dict
 from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
@@ -18,7 +18,6 @@ from resnet_cli.evaluation.comparing import AnyComparison, compare
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
 from resnet_cli.evaluation.fail_under import check_fail_under
-from resnet_cli.evaluation.predictions_file import check_name, load_parquet
 from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores_apart import ScoresApart
 from resnet_cli.evaluation.scoring import Scores, at_threshold
@@ -29,10 +28,8 @@ from resnet_cli.network.hub import is_spec
 from resnet_cli.network.registry import WEIGHTS
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor, open_predictor
-from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.device import choose_compute
 from resnet_cli.system.events import Noted, Progress, Status, Warned, WorkDone
-from resnet_cli.system.paths import check_writable
 from resnet_cli.text import Summarized, percent, share_or_dash
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -109,7 +106,7 @@ def evaluate_model(
         ModelError: The model is damaged, or has no validation metrics for the error target.
     """
     began = time.perf_counter()
-    _check_outputs(config)
+    check_outputs(config)
     model = open_model(spec, config, on_event)
     # Refused before anything is computed.
     check_one_threshold(model, config)
@@ -253,20 +250,6 @@ def find_images(
         name = images.dataset.name
         on_event(Warned([f"--tta flip: a mirrored image of {name} may belong to another class or to none"]))
     return images
-
-
-def _check_outputs(config: EvalConfig) -> None:
-    """Refuses names that cannot be written, before anything is computed."""
-    file = config.save_predictions
-    if file is not None:
-        check_name(file, "--save-predictions")
-        check_writable(file)
-        if file.suffix.lower() == ".parquet":
-            load_parquet(file)
-    if not config.no_report:
-        require_temporary_folder(config.out)
-        if config.out is not None:
-            check_writable(config.out / "report.html")
 
 
 def _predict(

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.fail_under import check_fail_under
-from resnet_cli.evaluation.predictions_file import read_predictions, regroup
+from resnet_cli.evaluation.predictions_file import check_name, load_parquet, read_predictions, regroup
 from resnet_cli.evaluation.scoring import Scores, at_threshold
 from resnet_cli.evaluation.targets import AnyTarget
+from resnet_cli.system.caches import require_temporary_folder
+from resnet_cli.system.paths import check_writable
 from resnet_cli.task import TaskName
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -121,3 +123,23 @@ def evaluate_file(config: EvalConfig, specs: Sequence[str] = ()) -> EvalResult:
     if config.slice is not None:
         scores = regroup(scores, config.slice)
     return EvalResult(str(config.from_predictions), scores)
+
+
+def check_outputs(config: EvalConfig) -> None:
+    """Refuses what an evaluation could not write, before anything is computed.
+
+    Raises:
+        ConfigError: The extension of ``--save-predictions`` names no format.
+        DiskError: A file or folder cannot be created.
+        SetupError: A package for the format is missing.
+    """
+    file = config.save_predictions
+    if file is not None:
+        check_name(file, "--save-predictions")
+        check_writable(file)
+        if file.suffix.lower() == ".parquet":
+            load_parquet(file)
+    if not config.no_report:
+        require_temporary_folder(config.out)
+        if config.out is not None:
+            check_writable(config.out / "report.html")

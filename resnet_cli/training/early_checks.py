@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import missing_extra
@@ -27,5 +27,8 @@ def check_early(config: FinetuneConfig) -> None:
     weights = config.weights
     if weights not in {"auto", "none", *registry.WEIGHTS} and not hub.is_spec(weights):
         resolve_model_path(real_path(weights), "--weights")
-    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard")
+    if config.tensorboard:
+        try:
+            importlib.import_module("torch.utils.tensorboard")
+        except ImportError:
+            raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
