@@ -63,7 +63,7 @@ def test_the_page_has_every_section_and_asks_for_nothing(content: ReportContent)
             assert value is not None and percent(value) in page.text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Each threshold has the highest F1." in page.text and "beside 80 validation images" in page.text
     assert f"Images without labels {evaluation.num_negatives} of 80" in page.text
-    assert "mAP (best epoch 2: 75.0 %)" in page.text and "Most unlike the training images" in page.text
+    assert "kept epoch 2" in page.text and "Most unlike the training images" in page.text
     assert page.values("table", "id") == ["classes-table"]
 
 
@@ -148,7 +148,7 @@ def test_the_files_are_complete_and_the_counts_are_those_of_the_evaluation(
 ) -> None:
     write_report_files(tmp_path, content)
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    plots = {"cooccurrence", "curves", "precision_recall", "predictions", "reliability"}
+    plots = {"cooccurrence", "curves", "precision_recall", "predictions", "reliability", "results"}
     assert names == {"cooccurrence.csv", "model_card.md", "report.html", *(f"plots/{name}.png" for name in plots)}
     with (tmp_path / "cooccurrence.csv").open(newline="") as file:
         head, *rows = csv.reader(file)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from support.synthetic_reports import epoch_record
 
 from resnet_cli.errors import DiskError
 from resnet_cli.history import EpochRecord
+from resnet_cli.reporting import palette
 from resnet_cli.reporting.curve_charts import curve_charts
-from resnet_cli.reporting.matrix_plots import plot_confusion
-from resnet_cli.reporting.plots import DPI, draw_charts, plot_predictions
+from resnet_cli.reporting.figures import Heading, Plot, font_families
+from resnet_cli.reporting.matrix_plots import confusion_matrix, plot_matrix
+from resnet_cli.reporting.plots import draw_charts
+from resnet_cli.reporting.prediction_plot import Tile, plot_predictions
 from resnet_cli.text import display_width, row_shares, shorten
 
 HOSTILE = ["[red]x[/red]", r"$\frac$", "🐝 蜜蜂", "n" * 200, "a\nb\x1b[31m", "\udcff_", "", "$x_"]
@@ -26,6 +29,14 @@ def png_size(path: Path) -> tuple[int, int]:
         image.load()
         assert image.format == "PNG"
         return image.size
+
+
+def colors_of(path: Path) -> dict[str, int]:
+    """Number of pixels of each color."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    found, counts = np.unique(pixels, axis=0, return_counts=True)
+    return {"#" + bytes(color.tolist()).hex(): int(num) for color, num in zip(found, counts, strict=True)}
 
 
 def diagonal(num_classes: int, count: int = 9) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -40,40 +51,58 @@ def plot_curves(points: Sequence[EpochRecord], path: Path, *, best_epoch: int | 
     draw_charts(curve_charts(points, best_epoch), path)
 
 
+def plot_confusion(counts: np.ndarray[Any, Any], names: Sequence[str], path: Path) -> None:
+    plot_matrix(confusion_matrix(counts, names), path)
+
+
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved, for looking inside."""
-    saved: list[Figure] = []
-    save = Figure.savefig
+def plots(monkeypatch: pytest.MonkeyPatch) -> list[Plot]:
+    """The plots that were saved, for looking inside."""
+    saved: list[Plot] = []
+    save = Plot.save
 
-    def spy(self: Figure, *args: Any, **kwargs: Any) -> None:
+    def spy(self: Plot, path: Path) -> None:
         saved.append(self)
-        save(self, *args, **kwargs)
+        save(self, path)
 
-    monkeypatch.setattr(Figure, "savefig", spy)
+    monkeypatch.setattr(Plot, "save", spy)
     return saved
+
+
+def texts(plot: Plot) -> list[str]:
+    return [text.get_text() for text in plot.figure.texts]
 
 
 @pytest.mark.parametrize("num_epochs", [1, 2, 10, 100])
 def test_curves_have_one_size_whatever_the_number_of_epochs(tmp_path: Path, num_epochs: int) -> None:
     plot_curves(curve(num_epochs), tmp_path / "curves.png")
     width, height = png_size(tmp_path / "curves.png")
-    assert 1200 < width < 1500 and 450 < height < 700
+    assert 1200 < width < 1500 and 450 < height < 750
 
 
-def test_curves_mark_the_best_epoch_and_count_epochs_in_whole_numbers(tmp_path: Path, figures: list[Figure]) -> None:
-    points = [epoch_record(1, 1, 1, 0.5), epoch_record(2, 1, 0.9, 0.8), epoch_record(3, 1, 0.7, 0.8)]
+def test_curves_mark_the_epoch_that_was_kept_and_count_epochs_in_whole_numbers(
+    tmp_path: Path, plots: list[Plot]
+) -> None:
+    points = [epoch_record(1, 1, 1, 0.5), epoch_record(2, 1, 0.7, 0.8), epoch_record(3, 1, 0.9, 0.9)]
     plot_curves(points, tmp_path / "curves.png")
     plot_curves(points, tmp_path / "curves.png", best_epoch=1)
-    titles = [figure.axes[1].get_title(loc="left") for figure in figures]
-    assert titles == ["Top-1 accuracy (best epoch 3: 80.0 %)", "Top-1 accuracy (best epoch 1: 50.0 %)"]
-    assert all(tick == round(tick) for tick in figures[0].axes[0].get_xticks())
+    marks = [plot.figure.axes[0].texts[0].get_text() for plot in plots]
+    assert marks == ["kept epoch 2", "kept epoch 1"]
+    assert all(tick == round(tick) for tick in plots[0].figure.axes[0].get_xticks())
 
 
-def test_train_top1_has_a_line_only_where_it_is_known(tmp_path: Path, figures: list[Figure]) -> None:
+def test_the_loss_that_is_drawn_is_the_one_that_chose_the_epoch() -> None:
+    points = [dataclasses.replace(record, val_fitted_loss=1 / record.val_loss) for record in curve(4)]
+    _, validation = curve_charts(points)[0].lines
+    heights = [dot.y for dot in validation.dots]
+    assert validation.name == "validation, calibrated" and heights == sorted(heights)
+    assert "kept epoch 1" in curve_charts(points)[0].summary
+
+
+def test_train_top1_has_a_line_only_where_it_is_known(tmp_path: Path, plots: list[Plot]) -> None:
     plot_curves([epoch_record(1, 1, 1, 0.5)], tmp_path / "without.png")
     plot_curves(curve(3), tmp_path / "with.png")
-    legends = [figure.axes[1].get_legend() for figure in figures]
+    legends = [plot.figure.axes[1].get_legend() for plot in plots]
     assert [len(legend.get_texts()) for legend in legends if legend is not None] == [1, 2]
 
 
@@ -91,7 +120,7 @@ def test_curves_without_an_epoch_or_with_an_unknown_best_one_are_refused(tmp_pat
         plot_curves(curve(2), tmp_path / "curves.png", best_epoch=7)
 
 
-@pytest.mark.parametrize(("num_classes", "least", "most"), [(1, 350, 800), (2, 350, 800), (100, 1900, 2600)])
+@pytest.mark.parametrize(("num_classes", "least", "most"), [(1, 850, 1300), (2, 850, 1300), (100, 2100, 3100)])
 def test_confusion_plot_grows_with_the_classes(tmp_path: Path, num_classes: int, least: int, most: int) -> None:
     names = [f"class {index}" for index in range(num_classes)]
     plot_confusion(diagonal(num_classes), names, tmp_path / "confusion.png")
@@ -99,28 +128,44 @@ def test_confusion_plot_grows_with_the_classes(tmp_path: Path, num_classes: int,
 
 
 def test_every_name_is_shown_up_to_100_classes_and_the_figure_stops_growing_there(
-    tmp_path: Path, figures: list[Figure]
+    tmp_path: Path, plots: list[Plot]
 ) -> None:
-    for num_classes in (100, 250):
+    sizes = []
+    for num_classes in (100, 250, 1000):
         plot_confusion(diagonal(num_classes), [f"c{i}" for i in range(num_classes)], tmp_path / "c.png")
-    assert [len(figure.axes[0].get_yticklabels()) for figure in figures] == [100, 84]
-    assert figures[0].get_size_inches() == pytest.approx(figures[1].get_size_inches())
+        sizes.append(png_size(tmp_path / "c.png"))
+    names = [sum(text.startswith("c") and "→" not in text for text in texts(plot)) for plot in plots]
+    # Each name is at its row and at its column.
+    assert names == [2 * 100, 2 * 84, 2 * 100]
+    assert max(np.ptp(sizes, axis=0)) < 60
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 20, 21])
-def test_counts_stand_in_the_cells_of_up_to_20_classes(tmp_path: Path, figures: list[Figure], num_classes: int) -> None:
+def test_counts_stand_in_the_cells_of_up_to_20_classes(tmp_path: Path, plots: list[Plot], num_classes: int) -> None:
     plot_confusion(diagonal(num_classes), [f"c{i}" for i in range(num_classes)], tmp_path / "c.png")
-    texts = [text.get_text() for text in figures[0].axes[0].texts]
-    assert texts.count("10") == (num_classes if num_classes <= 20 else 0)
+    assert texts(plots[0]).count("10") == (num_classes if num_classes <= 20 else 0)
+    assert any("c0 → c1" in text for text in texts(plots[0])) == (num_classes > 20)
 
 
-def test_cells_are_square_and_wide_enough_for_their_counts(tmp_path: Path, figures: list[Figure]) -> None:
+def test_cells_are_wide_enough_for_their_counts(tmp_path: Path, plots: list[Plot]) -> None:
     plot_confusion(diagonal(10, 1_234_567), list("abcdefghij"), tmp_path / "c.png")
-    figures[0].set_dpi(DPI)
-    axes = figures[0].axes[0]
-    box = axes.get_window_extent()
-    assert box.width == pytest.approx(box.height)
-    assert max(text.get_window_extent().width for text in axes.texts) < box.width / 10
+    counts = [text for text in plots[0].figure.texts if text.get_text() == "1234568"]
+    lefts = sorted(text.get_window_extent().x0 for text in counts)
+    cell = (lefts[-1] - lefts[0]) / 9
+    assert len(counts) == 10 and max(text.get_window_extent().width for text in counts) < cell
+
+
+def test_right_and_wrong_cells_have_the_colors_of_the_page_and_a_single_mistake_among_many_is_visible(
+    tmp_path: Path,
+) -> None:
+    def colors(num_classes: int) -> set[str]:
+        counts = np.eye(num_classes, dtype=np.int64) * 9
+        counts[0, 0], counts[0, num_classes - 1] = 0, 1
+        plot_confusion(counts, [f"c{i}" for i in range(num_classes)], tmp_path / "c.png")
+        return {color for color, num in colors_of(tmp_path / "c.png").items() if num > 30}
+
+    for num_classes in (2, 1000):
+        assert {palette.RIGHT_FILL.light, palette.WRONG_FILL.light, palette.WELL.light} <= colors(num_classes)
 
 
 def test_a_class_without_images_neither_warns_nor_divides_by_zero(tmp_path: Path) -> None:
@@ -138,51 +183,68 @@ def test_a_matrix_of_another_size_is_refused(tmp_path: Path) -> None:
         plot_confusion(np.zeros((0, 0), int), [], tmp_path / "c.png")
 
 
-def test_hostile_names_are_drawn_as_they_are(tmp_path: Path, figures: list[Figure]) -> None:
+def test_hostile_names_are_drawn_as_they_are(tmp_path: Path, plots: list[Plot]) -> None:
     plot_confusion(diagonal(len(HOSTILE)), HOSTILE, tmp_path / "c.png")
-    labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
-    assert labels[:3] == HOSTILE[:3]
-    assert labels[4] == "a\ufffdb\ufffd[31m"
+    assert {*HOSTILE[:3], "a\ufffdb\ufffd[31m"} <= set(texts(plots[0]))
     width, height = png_size(tmp_path / "c.png")
     assert width < 1500 and height < 1500
-    images = [np.zeros((9, 9, 3), np.uint8)] * len(HOSTILE)
-    plot_predictions(images, HOSTILE, HOSTILE[::-1], [0.5] * len(HOSTILE), tmp_path / "p.png")
+    tiles = [Tile(np.zeros((9, 9, 3), np.uint8), *names, 0.5) for names in zip(HOSTILE, HOSTILE[::-1], strict=True)]
+    plot_predictions(tiles, tmp_path / "p.png", Heading("$\\frac$", *HOSTILE[1:3]))
+
+
+def test_characters_that_no_font_has_cause_no_message(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = ["ants", "蜜蜂", "ミツバチ", "꿀벌", "نحلة", "דבורה", "मधुमक्खी", "ผึ้ง", "🐝"]
+    plot_confusion(diagonal(len(names)), names, tmp_path / "c.png")
+    assert capfd.readouterr() == ("", "")
+    assert font_families(names[:1]) == ["DejaVu Sans"] == font_families([])
+    assert font_families(names)[0] == "DejaVu Sans"
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (1, 300, 3), (500, 333, 3)])
 def test_images_of_any_size_fit_the_grid(tmp_path: Path, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    plot_predictions([image] * 7, ["a"] * 7, ["b"] * 7, [0.5] * 7, tmp_path / "grid.png")
+    plot_predictions([Tile(image, "b", "a", 0.5)] * 7, tmp_path / "grid.png")
     width, height = png_size(tmp_path / "grid.png")
-    assert 1400 < width < 1700 and height < 900
+    assert 2200 < width < 2400 and height < 500
 
 
-def test_wrong_predictions_are_red_and_name_the_true_class(tmp_path: Path, figures: list[Figure]) -> None:
-    images = [np.zeros((8, 8), np.uint8), np.zeros((99, 99), np.uint8)]
-    plot_predictions(images, ["cat", "cat"], ["cat", "dog"], [0.934, 0.5], tmp_path / "grid.png")
-    (axes,) = figures[0].axes
-    right, wrong = axes.texts
-    assert (right.get_text(), wrong.get_text()) == ("cat 0.93", "dog 0.50\n(cat)")
-    assert right.get_color() != wrong.get_color()
-    assert [image.get_interpolation() for image in axes.images] == ["nearest", "auto"]
+def test_right_and_wrong_are_told_apart_by_words_signs_and_colors(tmp_path: Path, plots: list[Plot]) -> None:
+    tiles = [
+        Tile(np.zeros((8, 8), np.uint8), "dog", "cat", 0.4),
+        Tile(np.zeros((99, 99), np.uint8), "cat", "cat", 0.999),
+        Tile(np.zeros((8, 8), np.uint8), "cat, dog", "cat", None),
+    ]
+    plot_predictions(tiles, tmp_path / "grid.png", Heading("2 of 3 predictions are wrong"))
+    written = {text.get_text(): text.get_color() for text in plots[0].figure.texts}
+    right, wrong = palette.RIGHT.light, palette.WRONG.light
+    said = ["predicted dog (40 %)", "predicted cat (>99 %)", "predicted cat, dog"]
+    assert set(said) | {"2 of 3 predictions are wrong"} <= set(written)
+    assert (written["✗ is cat"], written["✓ right"], written["✗ has cat"]) == (wrong, right, wrong)
+    seen = colors_of(tmp_path / "grid.png")
+    # The frames of two wrong images, and of one right one.
+    assert seen[wrong] > 1.5 * seen[right] > 0
 
 
-def test_an_empty_or_uneven_grid_is_refused(tmp_path: Path) -> None:
+def test_long_class_names_have_a_line_of_their_own(tmp_path: Path, plots: list[Plot]) -> None:
+    name = "Staffordshire bullterrier"
+    plot_predictions([Tile(np.zeros((8, 8), np.uint8), name, "cat", 0.4)], tmp_path / "grid.png")
+    assert texts(plots[0]) == ["predicted (40 %)", name, "✗ is cat"]
+
+
+def test_an_empty_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to plot"):
-        plot_predictions([], [], [], [], tmp_path / "grid.png")
-    with pytest.raises(ValueError, match="zip"):
-        plot_predictions([np.zeros((8, 8), np.uint8)], ["a"], ["a", "b"], [0.5], tmp_path / "grid.png")
+        plot_predictions([], tmp_path / "grid.png")
 
 
 def test_a_failed_write_keeps_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "curves.png"
     path.write_bytes(b"before")
 
-    def full(self: Figure, target: Path, **_: object) -> None:
+    def full(self: Image.Image, target: Path, *_: object, **__: object) -> None:
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Figure, "savefig", full)
+    monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(DiskError, match="No space left"):
         plot_curves(curve(2), path)
     assert path.read_bytes() == b"before"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from matplotlib.figure import Figure
 from PIL import Image
 from support.synthetic_reports import make_content, make_evaluation
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import DiskError
 from resnet_cli.evaluation.calibration import calibration
+from resnet_cli.reporting.figures import Plot
 from resnet_cli.reporting.metrics import metrics
 from resnet_cli.reporting.model_card import model_card
 from resnet_cli.reporting.plots import draw_charts
@@ -23,7 +23,7 @@ from resnet_cli.reporting.report_kind import counts_csv
 from resnet_cli.reporting.trust_charts import calibration_charts, reliability_chart, risk_chart
 
 PETS = ("cat", "dog", "rabbit")
-PLOTS = ("confusion", "curves", "predictions", "reliability", "risk_coverage")
+PLOTS = ("confusion", "curves", "predictions", "reliability", "results", "risk_coverage")
 
 
 def front_matter(card: str) -> dict[str, object]:
@@ -52,7 +52,12 @@ def test_an_eval_has_no_curves_and_images_that_are_gone_are_no_trouble(tmp_path:
     content = make_content(PETS, 30)
     items = [Item(item.name, tmp_path / "gone.jpg", (item.label,)) for item in content.items]
     write_report_files(tmp_path, dataclasses.replace(content, items=items, history=()))
-    assert {path.stem for path in (tmp_path / "plots").iterdir()} == {"confusion", "reliability", "risk_coverage"}
+    assert {path.stem for path in (tmp_path / "plots").iterdir()} == {
+        "confusion",
+        "reliability",
+        "results",
+        "risk_coverage",
+    }
     assert (tmp_path / "report.html").exists()
 
 
@@ -85,13 +90,13 @@ def test_the_counts_come_back_from_their_file() -> None:
 
 
 def test_the_reliability_plot_has_a_diagram_before_and_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: saved.append(self))
+    saved: list[Plot] = []
+    monkeypatch.setattr(Plot, "save", lambda self, _: saved.append(self))
     evaluation = make_evaluation(PETS, 200)
     draw_charts(calibration_charts(evaluation), tmp_path / "a.png")
     draw_charts(calibration_charts(dataclasses.replace(evaluation, temperature=1.0)), tmp_path / "b.png")
-    assert [len(figure.axes) for figure in saved] == [2, 1]
-    assert f"ECE {100 * evaluation.ece:.1f} %" in saved[1].axes[0].get_title(loc="left")
+    assert [len(plot.figure.axes) for plot in saved] == [2, 1]
+    assert f"ECE {100 * evaluation.ece:.1f} %" in saved[1].figure.axes[0].texts[0].get_text()
 
 
 def test_plots_of_a_single_answer_are_drawn(tmp_path: Path) -> None:

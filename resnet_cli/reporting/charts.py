@@ -6,8 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-#: What a line or a bar shows; each drawing gives it a color and a dash of its own.
-Role: TypeAlias = Literal["train", "val", "ideal"]
+#: What a line or a bar shows; each drawing gives it a color and a dash of its own. The numbered ones are classes,
+#: models or kinds, in the colors of ``palette.SERIES``.
+Role: TypeAlias = Literal[
+    "train",
+    "val",
+    "test",
+    "ideal",
+    "series-0",
+    "series-1",
+    "series-2",
+    "series-3",
+    "series-4",
+    "series-5",
+    "series-6",
+    "series-7",
+]
 #: Steps between ticks, times a power of ten.
 _STEPS = (1, 2, 2.5, 5, 10)
 MAX_TICKS = 6

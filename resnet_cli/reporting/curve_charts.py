@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from resnet_cli.history import EpochRecord
+from resnet_cli.history import EpochRecord, has_penalties, kept_record
 from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
 from resnet_cli.task import ScoreKey
 from resnet_cli.text import percent
@@ -27,7 +27,7 @@ class _XAxis(NamedTuple):
         places: Place of each point, in (0, 1).
         ticks: Some of the points.
         range: Values at both ends.
-        best: Index of the point that was kept.
+        kept: Index of the point that was kept.
     """
 
     word: str
@@ -35,26 +35,27 @@ class _XAxis(NamedTuple):
     places: list[float]
     ticks: list[Tick]
     range: tuple[float, float]
-    best: int
+    kept: int
 
 
 def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -> list[Chart]:
     """Loss and top-1 accuracy, or mAP, over the epochs, or over the penalties of a head that was fitted.
 
+    The validation loss is the one that chose the epoch: at the temperature that fits it best.
+
     Args:
         points: One per epoch, in order. Values that are not finite leave a gap.
-        best_epoch: The epoch to mark; by default the one of highest validation score, then lowest validation loss,
-            then the earliest.
+        best_epoch: The epoch that was kept; by default the one that :func:`resnet_cli.history.kept_record` chooses.
 
     Raises:
         ValueError: There are no points, or ``best_epoch`` is not among them.
     """
     if not points:
         raise ValueError("there is no epoch to plot")
-    x_axis = _x_axis(points, _best(points, best_epoch))
+    x_axis = _x_axis(points, _kept(points, best_epoch))
     losses: list[tuple[Role, str, list[float]]] = [
         ("train", "train", [point.train_loss for point in points]),
-        ("val", "validation", [point.val_loss for point in points]),
+        ("val", "validation, calibrated", [point.val_fitted_loss for point in points]),
     ]
     train_scores = [_number(point.train_score) for point in points]
     scores: list[tuple[Role, str, list[float]]] = [
@@ -63,12 +64,10 @@ def curve_charts(points: Sequence[EpochRecord], best_epoch: int | None = None) -
     ]
     if all(map(math.isnan, train_scores)):
         del scores[0]
-    word = "best epoch" if x_axis.word == "epoch" else x_axis.word
-    score, (loss_title, title) = points[x_axis.best].val_score, _TITLES[points[0].score]
-    best = f"{word} {x_axis.names[x_axis.best]}: {'undefined' if score is None else percent(score)}"
+    loss_title, score_title = _TITLES[points[0].score]
     return [
         _curve_chart(loss_title, losses, x_axis, is_share=False),
-        _curve_chart(f"{title} ({best})", scores, x_axis, is_share=True),
+        _curve_chart(score_title, scores, x_axis, is_share=True),
     ]
 
 
@@ -76,27 +75,18 @@ def _number(score: float | None) -> float:
     return math.nan if score is None else score
 
 
-def has_penalties(points: Sequence[EpochRecord]) -> bool:
-    """Whether each point is a fit with another penalty instead of an epoch."""
-    # The head of L-BFGS from which steps start has a penalty too; it is epoch 0.
-    return all(point.l2 is not None and point.epoch for point in points)
-
-
-def _best(points: Sequence[EpochRecord], best_epoch: int | None) -> int:
+def _kept(points: Sequence[EpochRecord], best_epoch: int | None) -> int:
     epochs = [point.epoch for point in points]
-    if best_epoch is not None:
-        if best_epoch not in epochs:
-            raise ValueError(f"epoch {best_epoch} is not among the points")
-        return epochs.index(best_epoch)
-
-    def rank(at: int) -> tuple[float, float]:
-        top1, loss = _number(points[at].val_score), points[at].val_loss
-        return top1 if math.isfinite(top1) else -math.inf, -loss if math.isfinite(loss) else -math.inf
-
-    return max(range(len(points)), key=rank)
+    if best_epoch is None:
+        # A loss that is not a number is worse than any other.
+        known = [point for point in points if math.isfinite(point.val_fitted_loss)]
+        best_epoch = kept_record(known or points[:1]).epoch
+    if best_epoch not in epochs:
+        raise ValueError(f"epoch {best_epoch} is not among the points")
+    return epochs.index(best_epoch)
 
 
-def _x_axis(points: Sequence[EpochRecord], best: int) -> _XAxis:
+def _x_axis(points: Sequence[EpochRecord], kept: int) -> _XAxis:
     epochs = [point.epoch for point in points]
     is_path = has_penalties(points)
     names = [f"{point.l2:.4g}" if is_path else f"{point.epoch}" for point in points]
@@ -108,10 +98,10 @@ def _x_axis(points: Sequence[EpochRecord], best: int) -> _XAxis:
     ticks = [
         Tick(place, name)
         for at, (place, name, epoch) in enumerate(zip(places, names, epochs, strict=True))
-        # Round numbers; for penalties the best one and others at equal distances from it.
-        if ((at - best) if is_path else epoch) % step == 0
+        # Round numbers; for penalties the one that was kept and others at equal distances from it.
+        if ((at - kept) if is_path else epoch) % step == 0
     ]
-    return _XAxis("penalty" if is_path else "epoch", names, places, ticks, (low, high), best)
+    return _XAxis("penalty" if is_path else "epoch", names, places, ticks, (low, high), kept)
 
 
 def _curve_chart(
@@ -126,15 +116,15 @@ def _curve_chart(
         heights = [(value - bottom) / (top - bottom) for value in values]
         lines.append(chart_line(role, name, x_axis.places, heights, labels))
         said.append(f"{name} from {show(values[0])} to {show(values[-1])}")
-    best = f"best: {x_axis.word} {x_axis.names[x_axis.best]}"
+    kept = f"kept {x_axis.word} {x_axis.names[x_axis.kept]}"
     return Chart(
         title=title,
-        summary="; ".join([f"{title}, {len(x_axis.names)} points", *said, best]),
+        summary="; ".join([f"{title}, {len(x_axis.names)} points", *said, kept]),
         x_title="penalty on the weights" if x_axis.word == "penalty" else "epoch",
         x_ticks=x_axis.ticks,
         y_ticks=y_ticks,
         lines=lines,
-        mark=x_axis.places[x_axis.best],
-        mark_text=best,
+        mark=x_axis.places[x_axis.kept],
+        mark_text=kept,
         x_range=x_axis.range,
     )

@@ -17,14 +17,16 @@ from resnet_cli.model.label_reliability import LabelReliability
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.model.thresholds import best_f1_thresholds, thresholds_on
+from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import shades
 from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section
 from resnet_cli.reporting.label_charts import label_calibration_charts, precision_recall_charts
 from resnet_cli.reporting.label_gallery import class_galleries, heat_map_key, shown_images, shown_mistakes
 from resnet_cli.reporting.label_metrics import TILES, label_metrics, label_notes
 from resnet_cli.reporting.label_targets import precision_targets
-from resnet_cli.reporting.matrix_plots import plot_cooccurrence
+from resnet_cli.reporting.matrix_plots import Matrix, cooccurrence_matrix, plot_matrix
 from resnet_cli.reporting.multi_label_card import MultiLabelCard
+from resnet_cli.reporting.plot_headings import heading
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
@@ -94,12 +96,21 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
         """Writes ``cooccurrence.csv``, and the plots of co-occurrence, calibration, and precision against recall."""
         plots = folder / "plots"
         write_text(folder / "cooccurrence.csv", counts_csv(evaluation.cooccurrence, evaluation.classes))
-        plot_cooccurrence(
-            evaluation.cooccurrence, _positives(evaluation), evaluation.classes, plots / "cooccurrence.png"
-        )
-        draw_charts(label_calibration_charts(evaluation), plots / "reliability.png")
+        matrix = self.matrix(evaluation)
+        plot_matrix(matrix, plots / "cooccurrence.png", heading(content, matrix.words.title))
+        charts = label_calibration_charts(evaluation)
+        draw_charts(charts, plots / "reliability.png", heading(content, "Calibration of the probabilities"))
         if curves := precision_recall_charts(evaluation):
-            draw_charts(curves, plots / "precision_recall.png", columns=_COLUMNS)
+            about = heading(content, "Precision against recall of each class", "a dot is at the threshold of the class")
+            draw_charts(curves, plots / "precision_recall.png", about, columns=_COLUMNS)
+
+    def matrix(self, evaluation: LabelEvaluation) -> Matrix:
+        """Which labels are predicted for images with which labels."""
+        return cooccurrence_matrix(evaluation.cooccurrence, _positives(evaluation), evaluation.classes)
+
+    def slide_charts(self, evaluation: LabelEvaluation) -> list[Chart]:
+        """The calibration, and precision against recall of the class with the lowest average precision."""
+        return [label_calibration_charts(evaluation)[-1], *precision_recall_charts(evaluation)[:1]]
 
     def decisions(self, reliability: ValidationResults | None, evaluation: LabelEvaluation) -> Decisions:
         """The thresholds of the classes, with their results on the validation split."""

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from resnet_cli.data.dataset import Item
-from resnet_cli.errors import ImageError
 from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.model_card import model_card
-from resnet_cli.reporting.plots import draw_charts, plot_predictions
+from resnet_cli.reporting.plot_headings import curves_heading, predictions_heading
+from resnet_cli.reporting.plots import draw_charts
+from resnet_cli.reporting.prediction_plot import plot_predictions
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kinds import kind_of
 from resnet_cli.reporting.report_page import report_page
+from resnet_cli.reporting.results_plot import plot_results
+from resnet_cli.reporting.shown_predictions import shown_predictions
 from resnet_cli.system.paths import make_dir, write_text
-
-#: Images in the plot of predictions.
-NUM_SHOWN = 25
-_SHOWN_PX = 256
 
 
 def write_report_files(folder: Path, content: ReportContent) -> None:
@@ -36,27 +30,11 @@ def write_report_files(folder: Path, content: ReportContent) -> None:
     plots = make_dir(folder / "plots")
     kind_of(content.evaluation).write_files(folder, content, content.evaluation)
     if content.history:
-        draw_charts(curve_charts(content.history, content.best_epoch), plots / "curves.png")
-    _plot_predictions(content, plots / "predictions.png")
+        curves = curve_charts(content.history, content.best_epoch)
+        draw_charts(curves, plots / "curves.png", curves_heading(content))
+    shown = shown_predictions(content)
+    if tiles := [*shown.wrong, *shown.right]:
+        plot_predictions(tiles, plots / "predictions.png", predictions_heading(content, shown))
+    plot_results(content, shown, plots / "results.png")
     write_text(folder / "model_card.md", model_card(content))
     write_text(folder / "report.html", report_page(content))
-
-
-def _plot_predictions(content: ReportContent, path: Path) -> None:
-    """A sample of images and predictions; images that can no longer be read are omitted."""
-    evaluation, kind = content.evaluation, kind_of(content.evaluation)
-    order = np.random.default_rng(0).permutation(evaluation.num_images)[:NUM_SHOWN]
-    images = [(int(at), _small(content.items[at], content.bit_depth)) for at in order]
-    shown = [(at, pixels) for at, pixels in images if pixels is not None]
-    if shown:
-        true, predicted, probs = zip(*(kind.captions(evaluation, at) for at, _ in shown), strict=True)
-        plot_predictions([pixels for _, pixels in shown], true, predicted, probs, path)
-
-
-def _small(item: Item, bit_depth: int) -> NDArray[Any] | None:
-    try:
-        image = item.open(bit_depth)
-    except ImageError:
-        return None
-    image.thumbnail((_SHOWN_PX, _SHOWN_PX))
-    return np.asarray(image)

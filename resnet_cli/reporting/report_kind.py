@@ -15,12 +15,14 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.coverage import Target
-from resnet_cli.history import kept_text
+from resnet_cli.history import has_penalties, kept_text
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.model.thresholds import ClassThreshold
-from resnet_cli.reporting.curve_charts import curve_charts, has_penalties
+from resnet_cli.reporting.charts import Chart
+from resnet_cli.reporting.curve_charts import curve_charts
 from resnet_cli.reporting.label_targets import PrecisionTarget
+from resnet_cli.reporting.matrix_plots import Matrix
 from resnet_cli.reporting.metrics import Metric
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.sections import Headline, Section, optional_section, section, split_word
@@ -120,6 +122,14 @@ class ReportKind(abc.ABC, Generic[EvaluationT]):
         Raises:
             DiskError: They cannot be written.
         """
+
+    @abc.abstractmethod
+    def matrix(self, evaluation: EvaluationT) -> Matrix:
+        """The matrix of classes: true ones in rows, predicted ones in columns."""
+
+    @abc.abstractmethod
+    def slide_charts(self, evaluation: EvaluationT) -> list[Chart]:
+        """Two charts for a slide of results without a training."""
 
     @abc.abstractmethod
     def decisions(self, reliability: ValidationResults | None, evaluation: EvaluationT) -> Decisions:

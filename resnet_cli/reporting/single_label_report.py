@@ -15,12 +15,14 @@ from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.reporting.caveats import notes_about
+from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
 from resnet_cli.reporting.error_targets import error_targets
 from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section, shown_images
 from resnet_cli.reporting.gallery_selection import least_certain, of_cells, worst_mistakes
-from resnet_cli.reporting.matrix_plots import plot_confusion
+from resnet_cli.reporting.matrix_plots import Matrix, confusion_matrix, plot_matrix
 from resnet_cli.reporting.metrics import class_metrics, metrics
+from resnet_cli.reporting.plot_headings import heading
 from resnet_cli.reporting.plots import draw_charts
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
@@ -100,9 +102,19 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
         """Writes ``confusion.csv``, and the plots of confusion, calibration, coverage and some predictions."""
         plots = folder / "plots"
         write_text(folder / "confusion.csv", counts_csv(evaluation.confusion, evaluation.classes))
-        plot_confusion(evaluation.confusion, evaluation.classes, plots / "confusion.png")
-        draw_charts(calibration_charts(evaluation), plots / "reliability.png")
-        draw_charts([risk_chart(evaluation)], plots / "risk_coverage.png")
+        plot_matrix(self.matrix(evaluation), plots / "confusion.png", heading(content, "Confusion matrix"))
+        charts = calibration_charts(evaluation)
+        draw_charts(charts, plots / "reliability.png", heading(content, "Calibration of the probabilities"))
+        risk = risk_chart(evaluation)._replace(title="")
+        draw_charts([risk], plots / "risk_coverage.png", heading(content, "Error rate against coverage"))
+
+    def matrix(self, evaluation: Evaluation) -> Matrix:
+        """The confusion matrix."""
+        return confusion_matrix(evaluation.confusion, evaluation.classes)
+
+    def slide_charts(self, evaluation: Evaluation) -> list[Chart]:
+        """The calibration, and the error rate at each coverage."""
+        return [calibration_charts(evaluation)[-1], risk_chart(evaluation)]
 
     def decisions(self, reliability: ValidationResults | None, evaluation: Evaluation) -> Decisions:
         """Thresholds of the confidence."""

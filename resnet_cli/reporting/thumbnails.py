@@ -12,7 +12,7 @@ from PIL import Image
 
 from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
-from resnet_cli.reporting.plots import PIXELATED_UP_TO_PX
+from resnet_cli.reporting.prediction_plot import PIXELATED_UP_TO_PX
 from resnet_cli.system.threads import map_threaded
 
 THUMBNAIL_PX = 128
