@@ -21,6 +21,7 @@ ROOMS = (
     "__main__",
     "api",
     "cli",
+    "studio",
     "commands",
     "serving",
     "outputs",

@@ -36,6 +36,7 @@ COMMANDS = {
     "eval": ("evaluate", "Evaluate a model, compare models, or study the data."),
     "inspect": ("inspect", "Check images: unreadable ones, duplicates, leaks between splits."),
     "export": ("export", "Export a model to ONNX and other formats, and check the file."),
+    "studio": ("studio", "Train on a page in the browser: drop images, train, try it."),
     "serve": ("serve", "Serve a model over HTTP, with a web page for trying it."),
     "download": ("download", "Download weights and data sets."),
     "doctor": ("doctor", "Show versions, processor, caches and engines, for a bug report."),

@@ -25,12 +25,17 @@ def open_page(path: Path | str) -> bool:
         Whether a browser was started.
     """
     url = Path(path).absolute().as_uri()
-    is_open = _has_display() and _open(url)
+    is_open = open_url(url)
     if is_open:
         output.note(f"opened {path} in the browser")
     else:
         output.warn(f"there is no browser here to open {path}: copy the file to a machine that has one, or open {url}")
     return is_open
+
+
+def open_url(url: str) -> bool:
+    """Opens an address in the browser; False if there is no browser."""
+    return _has_display() and _open(url)
 
 
 def _has_display() -> bool:

@@ -75,7 +75,8 @@ def start_server(model: str | None, config: ServeConfig) -> StartedServer:
     try:
         import python_multipart  # noqa: F401
 
-        from resnet_cli.serving.app import Access, make_app
+        from resnet_cli.serving.access import Access
+        from resnet_cli.serving.app import make_app
         from resnet_cli.serving.server import listen
     except ImportError as error:
         raise missing_extra(f"serve needs {error.name}, which is not installed", "serve") from error

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hmac
 import time
 from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
 
-import pydantic
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,54 +16,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from resnet_cli.config.serve import is_loopback
 from resnet_cli.images import readable_extensions
+from resnet_cli.reporting import palette
 from resnet_cli.serving import messages
+from resnet_cli.serving.access import HEADERS, OPEN_PATHS, Access, show_bug, show_refusal, to_response
 from resnet_cli.serving.limits import read_images
 from resnet_cli.serving.metrics import Metrics
 from resnet_cli.serving.service import Full, Service
 
-#: Paths that need no token: the page is the same for everybody, and asks for the token itself.
-_OPEN = frozenset({"/", "/page.css", "/page.js", "/healthz"})
-_GUARDED = frozenset({"/predict", "/classes", "/metrics", "/openapi.json"})
+#: Paths that metrics are kept for.
+_KNOWN = OPEN_PATHS | {"/predict", "/classes", "/metrics", "/openapi.json"}
 #: Seconds after which a client may try again if the server is busy.
 RETRY_AFTER_S = 1
 _TOPK = 5
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
-    "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Access:
-    """Which requests are allowed.
-
-    Attributes:
-        token: The token that requests to guarded paths must send; None: requests to this machine need none.
-    """
-
-    token: str | None = None
-
-    def require(self, request: Request) -> None:
-        """Refuses a request that is not allowed.
-
-        Raises:
-            HTTPException: 401 without the token; 421 for a host name that is not this machine's.
-        """
-        if self.token is None:
-            # Without a token the server listens on this machine only. A foreign web page could still reach it under a
-            # host name of its own (DNS rebinding).
-            if not is_loopback(request.url.hostname or ""):
-                raise HTTPException(421, "use localhost as the host, or start the server with a token")
-            return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if request.url.path not in _OPEN and not hmac.compare_digest(given, self.token.encode()):
-            headers = {"www-authenticate": "Bearer", "connection": "close"}
-            raise HTTPException(401, "the token is missing or wrong: Authorization: Bearer TOKEN", headers)
 
 
 def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Starlette:
@@ -99,10 +61,10 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
     async def classes(request: Request) -> Response:
         access.require(request)
         names, thresholds = list(service.classes), service.thresholds
-        return _json(messages.Classes(model=model, classes=names, task=service.task, thresholds=thresholds))
+        return to_response(messages.Classes(model=model, classes=names, task=service.task, thresholds=thresholds))
 
     async def healthz(request: Request) -> Response:
-        return _json(messages.Health())
+        return to_response(messages.Health())
 
     async def metrics(request: Request) -> Response:
         access.require(request)
@@ -134,7 +96,7 @@ def make_app(service: Service, model: messages.ModelInfo, access: Access) -> Sta
             *(Route(path, page) for path in files),
         ],
         middleware=[Middleware(_Watched, metrics=service.metrics)],
-        exception_handlers={HTTPException: _failed, Exception: _broken},
+        exception_handlers={HTTPException: show_refusal, Exception: show_bug},
         lifespan=lifespan,
     )
 
@@ -150,14 +112,14 @@ class _Watched:
             await self._app(scope, receive, send)
             return
         # Other paths, which clients choose freely, must not become metric labels.
-        path = scope["path"] if scope["path"] in _OPEN | _GUARDED else "other"
+        path = scope["path"] if scope["path"] in _KNOWN else "other"
         began, status = time.monotonic(), 500
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
             await send(message)
 
         try:
@@ -181,29 +143,25 @@ _BOOLEANS = {"0": False, "false": False, "": True, "1": True, "true": True}
 
 
 def _page_files() -> dict[str, Response]:
-    folder = resources.files("resnet_cli")
-    page, look = folder / "serving" / "page", folder / "reporting" / "templates" / "look.css"
-    css = look.read_text("utf-8") + (page / "page.css").read_text("utf-8")
     # A phone converts an image to a type of this list: to JPEG where HEIC cannot be read.
-    html = (page / "index.html").read_text("utf-8").replace("READABLE", ",".join(readable_extensions()))
+    html = page_file("index.html").replace("READABLE", ",".join(readable_extensions()))
     return {
         "/": Response(html, media_type="text/html"),
-        "/page.css": Response(css, media_type="text/css"),
-        "/page.js": Response((page / "page.js").read_text("utf-8"), media_type="text/javascript"),
+        "/page.css": Response(page_css(), media_type="text/css"),
+        **{f"/{name}": Response(page_file(name), media_type="text/javascript") for name in SCRIPTS},
     }
 
 
-def _json(message: pydantic.BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(message.model_dump_json(), status, headers, "application/json")
+#: The page's scripts; the first imports the others.
+SCRIPTS = ("page.js", "answers.js", "camera.js")
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = messages.PROBLEMS.get(error.status_code, ("error", ""))[0]
-    failure = messages.Failure(error=messages.Problem(code=code, message=error.detail))
-    return _json(failure, error.status_code, dict(error.headers or {}))
+def page_css() -> str:
+    """The look of the server's page, on top of the look and the colors of all pages."""
+    look = resources.files("resnet_cli") / "reporting" / "templates" / "look.css"
+    return palette.css() + look.read_text("utf-8") + page_file("page.css")
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    # The traceback goes to the log only.
-    return await _failed(request, HTTPException(500, "a bug in the server: its log says more"))
+def page_file(name: str) -> str:
+    """A file of the server's page."""
+    return (resources.files("resnet_cli") / "serving" / "page" / name).read_text("utf-8")

@@ -1,0 +1,343 @@
+"""A project: a folder with images in class folders, runs, exports, and what the page knows about them.
+
+Everything that the page changes is below this folder. Images and classes that are removed go to ``removed/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import filecmp
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_cli.data.sources.folders.layout import is_unlabeled
+from resnet_cli.data.sources.split_names import parse_split
+from resnet_cli.errors import ConfigError, DataError
+from resnet_cli.images.formats import is_image_name
+from resnet_cli.outputs.safe_files import new_file, place, safe_name
+from resnet_cli.runs import RunFolder, is_run
+from resnet_cli.system.paths import disk_errors, make_dir, write_text
+
+STATE_FILE = "studio.json"
+#: Version of :data:`STATE_FILE`.
+STATE_VERSION = 1
+MAX_NAME_CHARS = 60
+_NUMBERED = re.compile(r"[1-9]\d{0,5}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An image of a project.
+
+    Attributes:
+        label: Its class.
+        name: Its file name.
+    """
+
+    label: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Its path below the folder of the images, as other commands name it."""
+        return f"{self.label}/{self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """A project.
+
+    Attributes:
+        path: Its folder, absolute.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the project, which is that of its folder."""
+        return self.path.name
+
+    @property
+    def images(self) -> Path:
+        """The folder with one folder per class."""
+        return self.path / "images"
+
+    @property
+    def runs(self) -> Path:
+        """The folder with one numbered folder per training."""
+        return self.path / "runs"
+
+    def classes(self) -> dict[str, list[str]]:
+        """Class -> the names of its images, both in the order of names."""
+        found = {}
+        for folder in _folders(self.images):
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if is_image_name(entry.name) and entry.is_file()]
+            found[folder.name] = sorted(names)
+        return found
+
+    def stamp(self) -> str:
+        """Changes whenever an image is added, moved or removed."""
+        names = [f"{label}/{name}" for label, names in self.classes().items() for name in names]
+        return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def folder_of(self, label: str) -> Path:
+        """The folder of a class.
+
+        Raises:
+            DataError: There is no such class.
+        """
+        if label not in {folder.name for folder in _folders(self.images)}:
+            raise DataError(f"there is no class {label!r}; was it renamed or removed?")
+        return self.images / label
+
+    def file_of(self, image: Image) -> Path:
+        """The file of an image.
+
+        Raises:
+            DataError: There is no such image.
+        """
+        folder = self.folder_of(image.label)
+        if not is_image_name(image.name) or image.name not in os.listdir(folder):
+            raise DataError(f"there is no image {image.path!r}; was it moved or removed?")
+        return folder / image.name
+
+    def add_class(self, name: str) -> str:
+        """Creates a class.
+
+        Returns:
+            Its name.
+
+        Raises:
+            ConfigError: The name cannot be that of a class.
+        """
+        name = self._check_class(name)
+        make_dir(self.images / name)
+        return name
+
+    def rename_class(self, old: str, new: str) -> str:
+        """Gives a class another name.
+
+        Raises:
+            ConfigError: The name cannot be that of a class.
+        """
+        folder = self.folder_of(old)
+        if new == old:
+            return old
+        new = self._check_class(new, instead_of=old)
+        with disk_errors(folder, "rename"):
+            folder.rename(self.images / new)
+        return new
+
+    def remove_class(self, label: str) -> Path:
+        """Moves a class to ``removed/``, and returns where it is."""
+        folder = self.folder_of(label)
+        target = _free(make_dir(self.path / "removed"), label)
+        with disk_errors(folder, "move"):
+            folder.rename(target)
+        return target
+
+    def add_image(self, label: str, name: str, data: bytes) -> Image | None:
+        """Adds an image to a class.
+
+        Args:
+            label: The class.
+            name: Name of the file as it was sent, whose extension is that of an image.
+            data: Its bytes.
+
+        Returns:
+            The image; None if the class has the same file already.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        folder = self.folder_of(label)
+        before = set(os.listdir(folder))
+        target = place(folder, safe_name(os.path.basename(name.replace("\\", "/"))), _digest(data), new_file(data))
+        return None if target.name in before else Image(label, target.name)
+
+    def adopt(self, label: str, file: Path) -> Image | None:
+        """Moves a file of the project's folder for incoming files into a class; None if the class has it already."""
+        folder, name = self.folder_of(label), safe_name(file.name)
+        target = folder / name
+        if target.is_file() and filecmp.cmp(file, target, shallow=False):
+            file.unlink()
+            return None
+        target = _free(folder, name)
+        with disk_errors(target):
+            file.rename(target)
+        return Image(label, target.name)
+
+    def move(self, image: Image, label: str | None) -> Path:
+        """Moves an image to another class, or to ``removed/`` if ``label`` is None; returns where it is."""
+        file = self.file_of(image)
+        folder = make_dir(self.path / "removed" / image.label) if label is None else self.folder_of(label)
+        target = _free(folder, image.name)
+        with disk_errors(target):
+            file.rename(target)
+        return target
+
+    def restore(self, label: str, name: str) -> Image:
+        """Moves a removed image back into its class.
+
+        Raises:
+            DataError: There is no such image.
+        """
+        file = self.path / "removed" / safe_name(label) / safe_name(name)
+        if safe_name(label) != label or safe_name(name) != name or not file.is_file():
+            raise DataError(f"there is no removed image {label}/{name}")
+        if label not in self.classes():
+            self.add_class(label)
+        target = _free(self.folder_of(label), name)
+        with disk_errors(target):
+            file.rename(target)
+        return Image(label, target.name)
+
+    def new_path(self, folder: str, suffix: str = "") -> str:
+        """A numbered path that does not exist, relative to the project: ``runs/3``."""
+        parent = self.path / folder
+        taken = {name.split(".")[0] for name in os.listdir(parent)} if parent.is_dir() else set()
+        numbers = [int(name) for name in taken if _NUMBERED.fullmatch(name)]
+        return f"{folder}/{max(numbers, default=0) + 1}{suffix}"
+
+    def list_runs(self) -> list[RunFolder]:
+        """The runs that the page has made, the newest first."""
+        found = [folder for folder in _folders(self.runs) if _NUMBERED.fullmatch(folder.name) and is_run(folder)]
+        return [RunFolder(folder) for folder in sorted(found, key=lambda one: -int(one.name))]
+
+    def run(self, number: str) -> RunFolder:
+        """A run by its number.
+
+        Raises:
+            DataError: There is no such run.
+        """
+        for run in self.list_runs():
+            if run.path.name == number:
+                return run
+        raise DataError(f"there is no run {number!r}; was it removed?")
+
+    def read_state(self) -> dict[str, Any]:
+        """What the page has stored: the result of each kind of work; empty if it has stored nothing."""
+        try:
+            found = json.loads((self.path / STATE_FILE).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        is_known = isinstance(found, dict) and found.get("version") == STATE_VERSION
+        return found["results"] if is_known and isinstance(found.get("results"), dict) else {}
+
+    def store(self, kind: str, result: dict[str, Any] | None) -> None:
+        """Stores the result of one kind of work, or forgets it.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        results = self.read_state() | {kind: result}
+        kept = {name: value for name, value in results.items() if value is not None}
+        text = json.dumps({"version": STATE_VERSION, "results": kept}, indent=1, ensure_ascii=True)
+        write_text(self.path / STATE_FILE, text + "\n")
+
+    def _check_class(self, name: str, *, instead_of: str | None = None) -> str:
+        name = check_name(name, "a class")
+        split = parse_split(name)
+        if (split and not split.rest) or is_unlabeled(name):
+            raise ConfigError(
+                f"a folder named {name!r} is not read as a class, but as a part of a data set",
+                hint="name the class after what its images show",
+            )
+        others = {other.casefold() for other in self.classes() if other != instead_of}
+        if name.casefold() in others:
+            raise ConfigError(f"there is a class {name!r} already")
+        return name
+
+
+def check_name(name: str, of: str) -> str:
+    """A name that can be that of a folder on every system.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    name = " ".join(name.split())
+    if not name:
+        raise ConfigError(f"the name of {of} is empty")
+    if len(name) > MAX_NAME_CHARS:
+        raise ConfigError(f"the name of {of} is longer than {MAX_NAME_CHARS} characters")
+    if safe_name(name) != name:
+        raise ConfigError(
+            f"{name!r} cannot be the name of a folder on every system",
+            hint=f'{safe_name(name)!r} can; names have no / \\ : * ? " < > | and do not begin or end with a dot',
+        )
+    return name
+
+
+def list_projects(root: Path) -> list[Project]:
+    """The projects in a folder, the one that was changed last first."""
+    found = [folder for folder in _folders(root) if (folder / "images").is_dir()]
+    return [Project(folder) for folder in sorted(found, key=_changed, reverse=True)]
+
+
+def find_project(root: Path, name: str) -> Project:
+    """A project by its name.
+
+    Raises:
+        DataError: There is no such project.
+    """
+    for project in list_projects(root):
+        if project.name == name:
+            return project
+    raise DataError(f"there is no project {name!r}; was its folder moved?")
+
+
+def create_project(root: Path, name: str) -> Project:
+    """Creates a project.
+
+    Raises:
+        ConfigError: The name cannot be that of a project, or is taken.
+        DiskError: Its folder cannot be created.
+    """
+    name = check_name(name, "a project")
+    if name.casefold() in {folder.name.casefold() for folder in _folders(root)}:
+        raise ConfigError(f"there is a folder {name!r} already")
+    make_dir(root / name / "images")
+    return Project(root / name)
+
+
+def read_images(names: Sequence[Any]) -> list[Image]:
+    """Images as the page names them: ``class/file``.
+
+    Raises:
+        DataError: It is not a list of such names.
+    """
+    if not all(isinstance(name, str) and name.count("/") == 1 for name in names):
+        raise DataError("images are named class/file")
+    return [Image(*name.split("/")) for name in names]
+
+
+def _changed(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, folder / "images", folder / STATE_FILE) if path.exists())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    """The folders in a folder, without hidden ones, in the order of names."""
+    if not parent.is_dir():
+        return
+    with os.scandir(parent) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    yield from (parent / name for name in sorted(names))
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A path in a folder that does not exist: the name itself, or with a number."""
+    stem, extension = os.path.splitext(name)
+    names = itertools.chain([name], (f"{stem}-{number}{extension}" for number in itertools.count(2)))
+    return next(folder / one for one in names if not os.path.lexists(folder / one))
