@@ -97,6 +97,31 @@ class Preprocess:
         """
         return self(item.open(self.bit_depth))
 
+    def seen(self, width: int, height: int) -> tuple[tuple[float, ...], tuple[int, int, int, int]]:
+        """Which part of an image the network sees, and where that part is in its input.
+
+        Args:
+            width: Width of the image in pixels.
+            height: Height of the image.
+
+        Returns:
+            Left, top, right and bottom in the image, fractional; and the same in [crop_size x crop_size].
+        """
+        side = self.crop_size
+        if self.fit == "crop":
+            short = min(width, height)
+            scales = [length / int(self.resize_size * length / short) for length in (width, height)]
+            corner = [round((int(self.resize_size * length / short) - side) / 2) for length in (width, height)]
+            ends = [(start + side) * scale for start, scale in zip(corner, scales, strict=True)]
+            left, top = (start * scale for start, scale in zip(corner, scales, strict=True))
+            return (left, top, min(ends[0], width), min(ends[1], height)), (0, 0, side, side)
+        if self.fit == "squash":
+            return (0, 0, width, height), (0, 0, side, side)
+        scale = side / max(width, height)
+        inner = [max(1, round(length * scale)) for length in (width, height)]
+        left, top = (round((side - length) / 2) for length in inner)
+        return (0, 0, width, height), (left, top, left + inner[0], top + inner[1])
+
     def __call__(self, image: Image.Image) -> Pixels:
         """Fits one RGB image into uint8 [crop_size x crop_size x 3]."""
         width, height = image.size

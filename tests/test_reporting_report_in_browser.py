@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.synthetic_label_reports import make_label_content
-from support.synthetic_reports import make_content
+from support.synthetic_reports import make_content, with_features
 
 from resnet_cli.reporting.report_page import report_page
 
@@ -30,12 +30,12 @@ HOSTILE = (
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     contents = {
-        "ten": make_content(CLASSES, 400, strength=1.5),
+        "ten": with_features(make_content(CLASSES, 400, strength=1.5)),
         "two": make_content(("ants", "bees"), 60),
         "thirty": make_content(tuple(f"a class of number {n}" for n in range(30)), 600),
         "hundred": make_content(tuple(f"class {n}" for n in range(100)), 1_500),
-        "labels": make_label_content(CLASSES, 100),
-        "hostile": make_content(HOSTILE, 100, title="/".join(HOSTILE), command="x" * 300),
+        "labels": with_features(make_label_content(CLASSES, 100)),
+        "hostile": with_features(make_content(HOSTILE, 100, title="/".join(HOSTILE), command="x" * 300)),
     }
     paths = {}
     for name, content in contents.items():
@@ -236,3 +236,70 @@ def test_print_shows_what_a_screen_scrolls(visit: Callable[..., Any]) -> None:
     assert luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) == 1.0
     assert not page.locator("nav").is_visible() and not page.locator("#search").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 794
+
+
+def test_the_map_shows_the_image_under_the_mouse_and_the_keys_move_over_it(visit: Callable[..., Any]) -> None:
+    page = visit("ten")
+    plane, shown = page.locator("#embedding-map"), page.locator("#embedding-image")
+    points = page.evaluate("JSON.parse(document.getElementById('data').textContent).map.points")
+    assert len(points) == 400 and page.locator(".map-legend li").count() == 10
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    right = next(point for point in points if point[2])
+    page.mouse.move(box["x"] + right[0] / 100 * box["width"], box["y"] + right[1] / 100 * box["height"])
+    names = [point[6].split("/")[-1] for point in points if point[:2] == right[:2]]
+    assert any(name in shown.inner_text() for name in names)
+    shown.locator("img").wait_for()
+    page.wait_for_function("document.querySelector('#embedding-image img').naturalWidth > 0")
+    plane.focus()
+    before = shown.inner_text()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert shown.inner_text() != before and "true class" in page.locator("#said").text_content()
+    page.keyboard.press("Enter")
+    assert page.locator("#lightbox").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#lightbox").is_visible()
+
+
+def test_the_map_works_by_touch_on_a_phone(visit: Callable[..., Any]) -> None:
+    page = visit("labels", NARROW, has_touch=True, is_mobile=True)
+    points = page.evaluate("JSON.parse(document.getElementById('data').textContent).map.points")
+    plane = page.locator("#embedding-map")
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    page.touchscreen.tap(box["x"] + points[7][0] / 100 * box["width"], box["y"] + points[7][1] / 100 * box["height"])
+    assert "predicted" in page.locator("#embedding-image").inner_text()
+    assert page.locator("#embedding-image").bounding_box()["width"] <= NARROW[0]
+
+
+def test_an_image_enlarges_with_its_heat_map_and_gives_the_focus_back(visit: Callable[..., Any]) -> None:
+    page = visit("ten")
+    images, box = page.locator("#worst .shots"), page.locator("#lightbox")
+    num = images.count()
+    first = images.first.locator("img").first
+    first.focus()
+    page.keyboard.press("Enter")
+    assert box.is_visible() and box.locator(".light-count").inner_text() == f"1 of {num}"
+    assert box.locator(".light-images img").count() == images.first.locator("img").count() == 2
+    assert all(box.locator("img").evaluate_all("(all) => all.map((one) => one.alt)"))
+    wide = box.locator("img").first.bounding_box()["width"]
+    assert wide > first.bounding_box()["width"]
+    page.keyboard.press("ArrowRight")
+    assert box.locator(".light-count").inner_text() == f"2 of {num}"
+    page.keyboard.press("End")
+    assert box.locator(".light-count").inner_text() == f"{num} of {num}"
+    assert not box.get_by_label("Next image").is_visible()
+    page.keyboard.press("Escape")
+    assert not box.is_visible()
+    assert page.evaluate("document.activeElement === document.querySelector('#worst .shots img')")
+
+
+def test_images_that_are_shown_later_enlarge_as_well(visit: Callable[..., Any]) -> None:
+    page = visit("ten", NARROW)
+    page.locator('td.cell.is-wrong[data-row="3"]').first.click()
+    page.locator("#cell img").first.click()
+    assert page.locator("#lightbox").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
+    page.get_by_label("Close").click()
+    assert not page.locator("#lightbox").is_visible()

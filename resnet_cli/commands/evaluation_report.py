@@ -109,6 +109,7 @@ def _content(
         most_novel=model.reliability.most_novel if model.reliability and scores.novelty is not None else None,
         warnings=notes,
         bit_depth=model.preprocess.bit_depth,
+        preprocess=model.preprocess,
     )
 
 

@@ -46,7 +46,7 @@ def evaluate(
         DataError: Images cannot be read; all of them are named.
     """
     passes = (False, True) if tta == "flip" else (False,)
-    total, novel = None, None
+    total, novel, rows = None, None, None
     for index, mirrored in enumerate(passes):
 
         def of_all(done: int, total: int, before: int = index * len(items)) -> None:
@@ -58,11 +58,13 @@ def evaluate(
         )
         probs = head_probs(model.network.fc, features, model.temperature, task=model.task)
         total = probs if total is None else total + probs
+        rows = rows if mirrored else features
         if not mirrored and model.reference is not None:
             scorer = NoveltyScorer(model.reference)
-            novel = np.concatenate([scorer.novelty(rows.numpy()) for rows in blocks(features)])
+            novel = np.concatenate([scorer.novelty(block.numpy()) for block in blocks(features)])
     assert total is not None
-    return _score(model, items, (total / len(passes)).numpy(), novel, tta=tta)
+    scores = _score(model, items, (total / len(passes)).numpy(), novel, tta=tta)
+    return dataclasses.replace(scores, features=rows)
 
 
 def evaluate_predictor(

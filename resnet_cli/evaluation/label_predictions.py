@@ -23,6 +23,7 @@ from resnet_cli.model.label_reliability import LabelScaling, is_predicted
 from resnet_cli.task import TaskName
 
 if TYPE_CHECKING:
+    from resnet_cli.engines.feature_rows import AnyFeatures
     from resnet_cli.evaluation.seen_images import SeenImages
 
 
@@ -43,6 +44,7 @@ class LabelPredictions:
         is_unfamiliar: Whether each image is unlike the training images, bool [n]; None if the model cannot tell.
         groups: Group of each image, [n]; None without grouping.
         seen: Images of the data that the model has seen in its training; None if this was not asked.
+        features: The backbone's features of the images, [n x 2048]; None if they are not known.
     """
 
     task: ClassVar[TaskName] = "multi-label"
@@ -60,6 +62,7 @@ class LabelPredictions:
     is_unfamiliar: NDArray[np.bool_] | None = None
     groups: tuple[str, ...] | None = None
     seen: SeenImages | None = None
+    features: AnyFeatures | None = None
 
     @property
     def num_images(self) -> int:

@@ -30,6 +30,7 @@ from resnet_cli.task import TaskName
 from resnet_cli.text import Summarized, percent, percent_range
 
 if TYPE_CHECKING:
+    from resnet_cli.engines.feature_rows import AnyFeatures
     from resnet_cli.evaluation.seen_images import SeenImages
 
 #: Test-time augmentation: ``flip`` averages the probabilities of an image and its mirror image.
@@ -68,6 +69,7 @@ class Evaluation(Summarized):
         is_unfamiliar: Whether each image is unlike the training images, bool [n]; None if the model cannot tell.
         groups: Group of each image, [n]; None without grouping.
         seen: Images of the data that the model has seen in its training; None if this was not asked.
+        features: The backbone's features of the images, [n x 2048]; None if they are not known.
     """
 
     task: ClassVar[TaskName] = "single-label"
@@ -89,6 +91,7 @@ class Evaluation(Summarized):
     is_unfamiliar: NDArray[np.bool_] | None = None
     groups: tuple[str, ...] | None = None
     seen: SeenImages | None = None
+    features: AnyFeatures | None = None
 
     def summary(self) -> dict[str, str]:
         """The main metrics."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from resnet_cli.images import Pixels
 
@@ -34,6 +34,8 @@ _HEAT = np.array(
 )
 #: Share of the image's own color that is kept under the map, and the largest opacity of the heat's color.
 _COLOR_KEPT, _MOST_COVERED = 0.35, 0.6
+#: What covers the part of an image that the network does not see, how much of it, and the frame of what it sees.
+_UNSEEN, _UNSEEN_SHARE, _FRAME = (24, 28, 36), 0.6, (255, 255, 255)
 #: Weights of red, green and blue in the luma. Source: ITU-R BT.601.
 _BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
@@ -47,6 +49,28 @@ def explanation(pixels: Pixels, heat: NDArray[np.float32]) -> Image.Image:
     """
     (shares,) = heat_maps(heat[None], height=pixels.shape[0], width=pixels.shape[1])
     return overlay(Image.fromarray(pixels), shares)
+
+
+def in_whole_image(
+    image: Image.Image, explained: Image.Image, seen: tuple[float, ...], place: tuple[int, int, int, int]
+) -> Image.Image:
+    """A whole image in which an overlay is where the network saw it; what it did not see is dark, outside a frame.
+
+    Args:
+        image: The whole image in mode RGB, of any size.
+        explained: The network's input with its overlay.
+        seen: Left, top, right and bottom of what the network saw, as shares of the image.
+        place: The same part in ``explained``, in its pixels.
+    """
+    width, height = image.size
+    left, top, right, bottom = (round(end * length) for end, length in zip(seen, (width, height) * 2, strict=True))
+    size = max(1, right - left), max(1, bottom - top)
+    whole = Image.blend(image.convert("L").convert("RGB"), Image.new("RGB", image.size, _UNSEEN), _UNSEEN_SHARE)
+    whole.paste(explained.crop(place).resize(size, Image.Resampling.BICUBIC), (left, top))
+    if size != image.size:
+        frame = [max(0, left - 1), max(0, top - 1), min(width, right + 1) - 1, min(height, bottom + 1) - 1]
+        ImageDraw.Draw(whole).rectangle(frame, outline=_FRAME)
+    return whole
 
 
 def heat_maps(heat: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:

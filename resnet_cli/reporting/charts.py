@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 #: What a line or a bar shows; each drawing gives it a color and a dash of its own. The numbered ones are classes,
-#: models or kinds, in the colors of ``palette.SERIES``.
+#: models or kinds, in the colors of ``palette.SERIES``; ``macro`` and ``micro`` are averages of classes.
 Role: TypeAlias = Literal[
     "train",
     "val",
     "test",
     "ideal",
+    "macro",
+    "micro",
     "series-0",
     "series-1",
     "series-2",

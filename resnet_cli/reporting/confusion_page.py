@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,7 +94,11 @@ def most_confused(evaluation: Evaluation) -> list[Pair]:
 
 
 def cell_data(
-    evaluation: Evaluation, in_galleries: Collection[int], in_cells: Sequence[int], images: Sequence[Thumbnail]
+    evaluation: Evaluation,
+    in_galleries: Collection[int],
+    in_cells: Sequence[int],
+    images: Sequence[Thumbnail],
+    link: Callable[[int], str] = lambda _: "",
 ) -> dict[str, Any]:
     """The data for the page's script: counts of cells, and their images.
 
@@ -103,6 +107,7 @@ def cell_data(
         in_galleries: Positions of images that are already in the page.
         in_cells: Positions of further images.
         images: Thumbnails of the further images.
+        link: Takes a position and returns the address of the image's file; empty if it has none.
     """
     rows, columns = _largest(evaluation.confusion)
     addresses = dict.fromkeys(sorted(in_galleries), "") | {
@@ -113,7 +118,8 @@ def cell_data(
         "classes": [shorten(name, CLASS_WIDTH) for name in evaluation.classes],
         "support": evaluation.confusion.sum(axis=1).tolist(),
         "cells": np.stack([rows, columns, evaluation.confusion[rows, columns]], axis=1).tolist(),
-        # Position, true class, predicted class, its probability, the file's name, the image, whether to smooth it.
+        # Position, true class, predicted class, its probability, the file's name, the image, whether to smooth it,
+        # the address of the file.
         "images": [
             [
                 at,
@@ -123,6 +129,7 @@ def cell_data(
                 shorten(evaluation.names[at], NAME_WIDTH),
                 src,
                 int(at in tiny),
+                link(at),
             ]
             for at, src in addresses.items()
         ],

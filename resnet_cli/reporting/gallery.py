@@ -8,17 +8,18 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
-from resnet_cli.data.dataset import Item
 from resnet_cli.evaluation.scores import Evaluation
+from resnet_cli.model.heatmap import in_whole_image
+from resnet_cli.reporting.file_links import file_link
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.sections import Section, optional_section
-from resnet_cli.reporting.thumbnails import Thumbnail, shrink, thumbnails
+from resnet_cli.reporting.thumbnails import Size, Thumbnail, read_once, shrink
 from resnet_cli.reporting.trust_charts import novelty_chart
 
-#: Images of galleries are large enough to recognize; with their heat maps at most 48 images, 0.9 MB.
-GALLERY_PX, GALLERY_BYTES = 224, 14_000
-_SIZE: dict[str, Any] = {"side_px": GALLERY_PX, "max_bytes": GALLERY_BYTES}
+#: Images of galleries are large enough to recognize, also enlarged; with their heat maps at most 48 images, 1.4 MB.
+GALLERY_SIZE = Size(320, 22_000)
 #: Number of images shown that are unlike the training images.
 MAX_UNKNOWN = 6
 
@@ -36,6 +37,7 @@ class Shown(NamedTuple):
         novelty: Novelty of the image; None if it is not known.
         image: Thumbnail of the image.
         overlay: Thumbnail with the heat map; None if there is none.
+        link: Address of the image's file; empty if it has none.
     """
 
     position: int
@@ -47,6 +49,7 @@ class Shown(NamedTuple):
     novelty: float | None
     image: Thumbnail
     overlay: Thumbnail | None
+    link: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -64,27 +67,102 @@ class Shown(NamedTuple):
         return "predicted class", self.predicted
 
 
+class _Copies(NamedTuple):
+    """The small copies of one image.
+
+    Attributes:
+        gallery: For a gallery.
+        cell: For a cell of the confusion matrix.
+        tile: For the map of all images; None if it is not on the map, or cannot be read.
+        whole: The image itself, small, for its heat map; None without a heat map.
+    """
+
+    gallery: Thumbnail
+    cell: Thumbnail
+    tile: Image.Image | None
+    whole: Image.Image | None
+
+
 class GalleryImages:
-    """Thumbnails for a report; each image is read once.
+    """Small copies of the images of a report; each image is read once.
 
     Args:
         content: The content of the report.
-        positions: Positions of the images.
+        positions: Positions of the images in galleries.
+        cells: Positions of the images in cells of the confusion matrix.
+        cell_size: Size of the latter.
+        tiles: Positions of the images on the map.
+        tile_px: Side of the latter.
     """
 
-    def __init__(self, content: ReportContent, positions: Sequence[int]) -> None:
-        items: list[Item] = [content.items[at] for at in positions]
-        made = thumbnails(items, bit_depth=content.bit_depth, **_SIZE)
-        self._overlays = content.overlays
-        self._images = dict(zip(positions, made, strict=True))
+    def __init__(
+        self,
+        content: ReportContent,
+        positions: Sequence[int],
+        *,
+        cells: Sequence[int] = (),
+        cell_size: Size = GALLERY_SIZE,
+        tiles: Sequence[int] = (),
+        tile_px: int = 0,
+    ) -> None:
+        self._content = content
+        in_gallery, in_cells, on_map = set(positions), set(cells), set(tiles)
+        every = sorted(in_gallery | in_cells | on_map)
+        self._shapes: dict[int, tuple[int, int]] = {}
+
+        def make(index: int, image: Image.Image | None) -> _Copies:
+            at = every[index]
+            if image is None:
+                return _Copies(Thumbnail(), Thumbnail(), None, None)
+            self._shapes[at] = image.size
+            return _Copies(
+                shrink(image, **GALLERY_SIZE._asdict()) if at in in_gallery else Thumbnail(),
+                shrink(image, **cell_size._asdict()) if at in in_cells else Thumbnail(),
+                _reduced(image, tile_px) if at in on_map else None,
+                _reduced(image, GALLERY_SIZE.side_px) if at in in_gallery and content.overlays else None,
+            )
+
+        made = read_once([content.items[at] for at in every], make, bit_depth=content.bit_depth)
+        self._copies = dict(zip(every, made, strict=True))
 
     def image(self, position: int) -> Thumbnail:
-        """The thumbnail of an image."""
-        return self._images[position]
+        """The copy of an image for a gallery."""
+        return self._copies[position].gallery
 
-    def overlay(self, key: int) -> Thumbnail | None:
-        """The thumbnail with a heat map, if there is one."""
-        return shrink(self._overlays[key], **_SIZE) if key in self._overlays else None
+    def cell(self, position: int) -> Thumbnail:
+        """The copy of an image for a cell of the confusion matrix."""
+        return self._copies[position].cell
+
+    def tile(self, position: int) -> Image.Image | None:
+        """The copy of an image for the map."""
+        return self._copies[position].tile
+
+    def link(self, position: int) -> str:
+        """The address of an image's file; empty if it has none."""
+        return file_link(self._content.items[position], self._content.folder)
+
+    def overlay(self, key: int, position: int) -> Thumbnail | None:
+        """The image with a heat map where the network saw it, if there is one.
+
+        Args:
+            key: Key of the heat map.
+            position: Position of the image.
+        """
+        explained, whole = self._content.overlays.get(key), self._copies[position].whole
+        if explained is None:
+            return None
+        if whole is None or self._content.preprocess is None:
+            return shrink(explained, **GALLERY_SIZE._asdict())
+        width, height = self._shapes[position]
+        seen, place = self._content.preprocess.seen(width, height)
+        shares = tuple(end / length for end, length in zip(seen, (width, height) * 2, strict=True))
+        return shrink(in_whole_image(whole, explained, shares, place), **GALLERY_SIZE._asdict())
+
+
+def _reduced(image: Image.Image, side_px: int) -> Image.Image:
+    small = image.copy()
+    small.thumbnail((side_px, side_px))
+    return small
 
 
 class Unfamiliar(Protocol):
@@ -123,7 +201,8 @@ def shown_images(evaluation: Evaluation, images: GalleryImages, positions: Seque
                 true_prob=float(probs[label]),
                 novelty=None if evaluation.novelty is None else float(evaluation.novelty[at]),
                 image=images.image(at),
-                overlay=images.overlay(at),
+                overlay=images.overlay(at, at),
+                link=images.link(at),
             )
         )
     return found

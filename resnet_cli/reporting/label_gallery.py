@@ -45,6 +45,7 @@ class ShownLabels(NamedTuple):
         predicted: The labels that are predicted.
         image: Thumbnail of the image.
         overlay: Thumbnail with the heat map of the class; None if there is none.
+        link: Address of the image's file; empty if it has none.
     """
 
     position: int
@@ -57,6 +58,7 @@ class ShownLabels(NamedTuple):
     predicted: tuple[str, ...]
     image: Thumbnail
     overlay: Thumbnail | None
+    link: str = ""
 
     @property
     def about(self) -> str:
@@ -126,7 +128,8 @@ def shown_labels(evaluation: LabelEvaluation, mistake: Mistake, images: GalleryI
         true=evaluation.labels_of(at),
         predicted=evaluation.predicted_of(at),
         image=images.image(at),
-        overlay=images.overlay(heat_map_key(mistake, len(evaluation.classes))),
+        overlay=images.overlay(heat_map_key(mistake, len(evaluation.classes)), at),
+        link=images.link(at),
     )
 
 

@@ -19,11 +19,13 @@ from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.model.thresholds import best_f1_thresholds, thresholds_on
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import shades
-from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section
+from resnet_cli.reporting.embedding_map import embedding_map
+from resnet_cli.reporting.gallery import most_unfamiliar, novelty_section
 from resnet_cli.reporting.label_charts import label_calibration_charts, precision_recall_charts
 from resnet_cli.reporting.label_gallery import class_galleries, heat_map_key, shown_images, shown_mistakes
 from resnet_cli.reporting.label_metrics import TILES, label_metrics, label_notes
 from resnet_cli.reporting.label_targets import precision_targets
+from resnet_cli.reporting.map_section import images_of_page, map_section, map_values, ranking_section
 from resnet_cli.reporting.matrix_plots import Matrix, cooccurrence_matrix, plot_matrix
 from resnet_cli.reporting.multi_label_card import MultiLabelCard
 from resnet_cli.reporting.plot_headings import heading
@@ -46,7 +48,7 @@ _COLUMNS = 4
 class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
     """A report with the co-occurrence of labels, a curve and a threshold per class, and the mistakes of each class."""
 
-    scripts = ("page_top.js", "page_tables.js", "page_end.js")
+    scripts = ("page_top.js", "page_tables.js", "page_map.js", "page_end.js")
     styles = ("labels.css",)
     fitted = ", the calibration and the thresholds"
 
@@ -74,6 +76,7 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
         }
         notes = [*content.warnings, *label_notes(evaluation)]
         others = label_metrics(content.other) if isinstance(content.other, LabelEvaluation) else []
+        sections, data = _results(content, evaluation, values)
         return PageParts(
             Headline(
                 "Report of a multi-label image classifier",
@@ -86,10 +89,10 @@ class MultiLabelReport(MultiLabelCard, ReportKind[LabelEvaluation]):
             [metric for metric in all_metrics if metric.key in TILES and metric is not main],
             [
                 first_section(content, all_metrics, others, notes, num_images=evaluation.num_images),
-                *_results(content, evaluation, values),
+                *sections,
                 *last_sections(content, "mAP", "value (one per image and class)"),
             ],
-            {"classes": [], "cells": []},
+            {"classes": [], "cells": []} | data,
         )
 
     def write_files(self, folder: Path, content: ReportContent, evaluation: LabelEvaluation) -> None:
@@ -140,18 +143,24 @@ def _positives(evaluation: LabelEvaluation) -> Any:
     return np.array([row.support for row in evaluation.per_class])
 
 
-def _results(content: ReportContent, evaluation: LabelEvaluation, values: dict[str, Any]) -> list[Section]:
+def _results(
+    content: ReportContent, evaluation: LabelEvaluation, values: dict[str, Any]
+) -> tuple[list[Section], dict[str, Any]]:
+    """The sections between the metrics and the training, and the data of the map for the page's script."""
     mistakes = shown_mistakes(evaluation)
     shown = [one.position for one in mistakes]
     unknown = most_unfamiliar(evaluation, shown)
-    images = GalleryImages(content, list(dict.fromkeys([*shown, *unknown])))
+    found = embedding_map(evaluation.features)
+    images = images_of_page(content, [*shown, *unknown], found)
     galleries = class_galleries(evaluation, mistakes, images)
     curves = precision_recall_charts(evaluation)
     every = values | {"galleries": galleries, "curves": curves}
-    return [
+    sections = [
         section("cooccurrence", "Co-occurrence", every | _matrix(evaluation)),
+        map_section(evaluation, found, every),
         section("labels", "Classes", every),
-        optional_section("precision_recall", "Precision and recall", curves, every),
+        ranking_section(evaluation, every),
+        optional_section("precision_recall", "Precision and recall of classes", curves, every),
         section("thresholds", "Thresholds", every | {"rows": _thresholds(content, evaluation)}),
         optional_section("label_groups", "Groups", evaluation.slices, every),
         optional_section("label_mistakes", "Worst mistakes", galleries, every),
@@ -165,6 +174,7 @@ def _results(content: ReportContent, evaluation: LabelEvaluation, values: dict[s
             about="These images are like those that the model was made for.",
         ),
     ]
+    return sections, map_values(evaluation, found, images)
 
 
 def _matrix(evaluation: LabelEvaluation) -> dict[str, Any]:

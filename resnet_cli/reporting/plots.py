@@ -24,6 +24,8 @@ _COLORS: dict[str, str] = {
     "val": palette.VAL.light,
     "test": palette.TEST.light,
     "ideal": MUTED,
+    "macro": INK,
+    "micro": INK,
     **{f"series-{at}": shade.light for at, shade in enumerate(palette.SERIES)},
 }
 _DASHES: dict[str, Any] = {"train": (0, (4, 2)), "ideal": (0, (2, 3))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from PIL import Image
 
@@ -13,6 +14,7 @@ from resnet_cli.evaluation.coverage import Target
 from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.history import EpochRecord
 from resnet_cli.model.thresholds import ClassThreshold
+from resnet_cli.preprocess import Preprocess
 from resnet_cli.reporting.label_targets import PrecisionTarget
 from resnet_cli.reporting.provenance import Provenance
 
@@ -42,6 +44,9 @@ class ReportContent:
         other: Results on another split for comparison, such as validation.
         other_split: Name of that split.
         bit_depth: Bits of the values of 16-bit images.
+        preprocess: How an image becomes the network's input, to show which part of it heat maps are of; None if that is
+            not known.
+        folder: Folder of the report, for links to the images' files; None for a report without such links.
         provenance: Run, data, date, duration, machine and versions.
     """
 
@@ -65,4 +70,6 @@ class ReportContent:
     other: Scores | None = None
     other_split: str = "validation"
     bit_depth: int = 16
+    preprocess: Preprocess | None = None
+    folder: Path | None = None
     provenance: Provenance = dataclasses.field(default_factory=Provenance.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from resnet_cli.reporting.curve_charts import curve_charts
@@ -37,4 +38,4 @@ def write_report_files(folder: Path, content: ReportContent) -> None:
         plot_predictions(tiles, plots / "predictions.png", predictions_heading(content, shown))
     plot_results(content, shown, plots / "results.png")
     write_text(folder / "model_card.md", model_card(content))
-    write_text(folder / "report.html", report_page(content))
+    write_text(folder / "report.html", report_page(dataclasses.replace(content, folder=folder)))

@@ -17,9 +17,11 @@ from resnet_cli.model.reliability import ValidationResults
 from resnet_cli.reporting.caveats import notes_about
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.confusion_page import cell_data, most_confused, shades
+from resnet_cli.reporting.embedding_map import EmbeddingMap, embedding_map
 from resnet_cli.reporting.error_targets import error_targets
-from resnet_cli.reporting.gallery import GalleryImages, most_unfamiliar, novelty_section, shown_images
+from resnet_cli.reporting.gallery import most_unfamiliar, novelty_section, shown_images
 from resnet_cli.reporting.gallery_selection import least_certain, of_cells, worst_mistakes
+from resnet_cli.reporting.map_section import images_of_page, map_section, map_values, ranking_section
 from resnet_cli.reporting.matrix_plots import Matrix, confusion_matrix, plot_matrix
 from resnet_cli.reporting.metrics import class_metrics, metrics
 from resnet_cli.reporting.plot_headings import heading
@@ -28,16 +30,16 @@ from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.report_kind import Decisions, PageParts, ReportKind, counts_csv, first_section, last_sections
 from resnet_cli.reporting.sections import Headline, Section, fill, macro, optional_section, section, split_word
 from resnet_cli.reporting.single_label_card import SingleLabelCard
-from resnet_cli.reporting.thumbnails import thumbnails
+from resnet_cli.reporting.thumbnails import Size
 from resnet_cli.reporting.trust_charts import calibration_charts, risk_chart
 from resnet_cli.system.device import Compute
 from resnet_cli.system.paths import write_text
 from resnet_cli.text import row_shares
 
 #: Images of the matrix's cells; at most 3.3 MB.
-CELL_PX, CELL_BYTES, MAX_CELL_IMAGES = 96, 4_000, 600
-#: Fewer images may be larger.
-LARGE_CELL_PX, LARGE_CELL_BYTES, MAX_LARGE = 128, 7_000, 300
+CELL_SIZE, MAX_CELL_IMAGES = Size(96, 4_000), 600
+#: Fewer images may be larger: number of images -> their size.
+_FEW_CELLS = ((120, Size(224, 16_000)), (300, Size(128, 7_000)))
 #: A matrix of more classes is drawn as shades instead of a table.
 MAX_WRITTEN_CLASSES = 32
 #: Metrics at the top, beside top-1.
@@ -47,7 +49,7 @@ TILES = {"balanced_accuracy", "macro_f1", "mcc", "loss", "brier", "ece"}
 class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
     """A report with a confusion matrix, its images, and the error rate at each coverage."""
 
-    scripts = ("page_top.js", "page_cells.js", "page_tables.js", "page_first_cell.js", "page_end.js")
+    scripts = ("page_top.js", "page_cells.js", "page_tables.js", "page_first_cell.js", "page_map.js", "page_end.js")
     fitted = " and the temperature"
 
     def heat_maps(
@@ -58,12 +60,15 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
         return overlays(model, items, mistakes, compute)
 
     def page(self, content: ReportContent, evaluation: Evaluation) -> PageParts:
-        """Metrics, confusion, classes, galleries, reliability and novelty."""
+        """Metrics, confusion, map, classes, curves, galleries, reliability and novelty."""
         worst = worst_mistakes(evaluation)
         unsure = least_certain(evaluation, worst)
         unknown = most_unfamiliar(evaluation, [*worst, *unsure])
         shown = [*worst, *unsure, *unknown]
-        images = GalleryImages(content, shown)
+        in_cells = [at for at in of_cells(evaluation, MAX_CELL_IMAGES) if at not in shown]
+        cell_size = next((size for most, size in _FEW_CELLS if len(in_cells) <= most), CELL_SIZE)
+        found = embedding_map(evaluation.features)
+        images = images_of_page(content, shown, found, cells=in_cells, cell_size=cell_size)
         cards = [shown_images(evaluation, images, positions) for positions in (worst, unsure, unknown)]
         all_metrics = metrics(evaluation)
         values = {
@@ -92,10 +97,11 @@ class SingleLabelReport(SingleLabelCard, ReportKind[Evaluation]):
             [metric for metric in all_metrics if metric.key in TILES],
             [
                 first_section(content, all_metrics, others, notes, num_images=evaluation.num_images),
-                *_results(content, evaluation, values),
+                *_results(content, evaluation, values, found),
                 *last_sections(content, "top-1", "image"),
             ],
-            _cells(content, evaluation, shown),
+            cell_data(evaluation, shown, in_cells, [images.cell(at) for at in in_cells], images.link)
+            | map_values(evaluation, found, images),
         )
 
     def write_files(self, folder: Path, content: ReportContent, evaluation: Evaluation) -> None:
@@ -137,7 +143,9 @@ def shown_positions(evaluation: Evaluation) -> list[int]:
     return worst + least_certain(evaluation, worst)
 
 
-def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
+def _results(
+    content: ReportContent, evaluation: Evaluation, values: dict[str, Any], found: EmbeddingMap | None
+) -> list[Section]:
     is_written = len(evaluation.classes) <= MAX_WRITTEN_CLASSES
     confusion = {
         "shares": row_shares(evaluation.confusion, evaluation.classes) if is_written else None,
@@ -147,7 +155,9 @@ def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, A
     trust = {"calibration": calibration_charts(evaluation), "risk": risk_chart(evaluation)}
     return [
         section("confusion", "Confusion", values | confusion),
+        map_section(evaluation, found, values),
         section("classes", "Classes", values | {"rows": class_metrics(evaluation)}),
+        ranking_section(evaluation, values),
         optional_section("groups", "Groups", evaluation.slices, values),
         optional_section("worst", "Worst mistakes", values["worst"], values),
         optional_section("unsure", "Least certain", values["unsure"], values),
@@ -160,12 +170,3 @@ def _results(content: ReportContent, evaluation: Evaluation, values: dict[str, A
             about=Markup("All of these images are of the model's classes."),
         ),
     ]
-
-
-def _cells(content: ReportContent, evaluation: Evaluation, shown: list[int]) -> dict[str, Any]:
-    """The data of the confusion matrix, with images."""
-    in_cells = [at for at in of_cells(evaluation, MAX_CELL_IMAGES) if at not in shown]
-    side_px, max_bytes = (CELL_PX, CELL_BYTES) if len(in_cells) > MAX_LARGE else (LARGE_CELL_PX, LARGE_CELL_BYTES)
-    items = [content.items[at] for at in in_cells]
-    small = thumbnails(items, bit_depth=content.bit_depth, side_px=side_px, max_bytes=max_bytes)
-    return cell_data(evaluation, shown, in_cells, small)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from markupsafe import Markup
 from PIL import Image
@@ -14,6 +14,8 @@ from resnet_cli.data.dataset import Item
 from resnet_cli.errors import ImageError
 from resnet_cli.reporting.prediction_plot import PIXELATED_UP_TO_PX
 from resnet_cli.system.threads import map_threaded
+
+T = TypeVar("T")
 
 THUMBNAIL_PX = 128
 #: The first quality at which a thumbnail is small enough is used, else the last: noise does not compress.
@@ -49,13 +51,41 @@ def thumbnails(
         max_bytes: Maximum size of the JPEG, except for images that are mostly noise.
     """
 
-    def make(item: Item) -> Thumbnail:
-        try:
-            return shrink(item.open(bit_depth), side_px=side_px, max_bytes=max_bytes)
-        except ImageError:
-            return Thumbnail()
+    def make(_index: int, image: Image.Image | None) -> Thumbnail:
+        return Thumbnail() if image is None else shrink(image, side_px=side_px, max_bytes=max_bytes)
 
-    return list(map_threaded(make, items))
+    return read_once(items, make, bit_depth=bit_depth)
+
+
+class Size(NamedTuple):
+    """How large a small copy may be.
+
+    Attributes:
+        side_px: Maximum length of the longer side.
+        max_bytes: Maximum size of the JPEG.
+    """
+
+    side_px: int
+    max_bytes: int
+
+
+def read_once(items: Sequence[Item], make: Callable[[int, Image.Image | None], T], *, bit_depth: int = 16) -> list[T]:
+    """Reads images again, each once and on all cores, and makes something of each.
+
+    Args:
+        items: The images.
+        make: Called with the index of each and its image; None for one that can no longer be read.
+        bit_depth: Bits of the values of 16-bit images.
+    """
+
+    def one(index: int) -> T:
+        try:
+            image = items[index].open(bit_depth)
+        except ImageError:
+            return make(index, None)
+        return make(index, image)
+
+    return list(map_threaded(one, range(len(items))))
 
 
 def shrink(image: Image.Image, *, side_px: int = THUMBNAIL_PX, max_bytes: int = MAX_THUMBNAIL_BYTES) -> Thumbnail:

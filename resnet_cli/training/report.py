@@ -150,6 +150,7 @@ def report_content(result: FinetuneResult) -> ReportContent:
         ],
         other=result.val if result.test else None,
         bit_depth=model.preprocess.bit_depth,
+        preprocess=model.preprocess,
         provenance=Provenance.now(
             run=result.run.path.resolve().name,
             data=plan.dataset.spec,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
@@ -81,3 +82,14 @@ def make_content(classes: Sequence[str], num: int, *, side_px: int = 24, strengt
         other=make_evaluation(classes, num, strength=strength, seed=3),
     )
     return dataclasses.replace(content, **changes)
+
+
+def with_features(content: Any, num_dims: int = 6) -> Any:
+    """The content with features of its images, in which classes are groups: its report has a map."""
+    evaluation = content.evaluation
+    labels = evaluation.labels if evaluation.task == "single-label" else (evaluation.targets == 1).argmax(axis=1)
+    rng = np.random.default_rng(2)
+    centers = rng.normal(size=(len(evaluation.classes), num_dims))
+    rows = centers[labels] + 0.4 * rng.normal(size=(len(labels), num_dims))
+    features = torch.from_numpy(rows.astype(np.float32))
+    return dataclasses.replace(content, evaluation=dataclasses.replace(evaluation, features=features))

@@ -1,4 +1,4 @@
-  const image = ([at, , , prob, name, src, isTiny]) => {
+  const image = ([at, , , prob, name, src, isTiny, link]) => {
     const figure = make("figure");
     const known = src === "" ? document.querySelector(`img[data-at="${at}"]`) : null;
     if (src === "gone" || (src === "" && !known)) {
@@ -11,7 +11,7 @@
       figure.append(image);
     }
     const caption = make("figcaption");
-    caption.append(make("b", percent(prob)), " ", make("bdi", name.split("/").pop()));
+    caption.append(make("b", percent(prob)), fileName(name, link));
     caption.title = name;
     figure.append(caption);
     return figure;

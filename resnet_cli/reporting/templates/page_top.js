@@ -44,4 +44,18 @@
   const showTipAt = (content, element) => showTip(content, () => element.getBoundingClientRect());
   const hideTip = () => { tip.hidden = true; };
   addEventListener("scroll", placeTip, { passive: true, capture: true });
+  const fileName = (name, link) => {
+    const line = make("p", "", "name");
+    const text = make("bdi", name.split("/").pop());
+    if (link) {
+      const anchor = make("a", "", "name");
+      anchor.href = link;
+      anchor.append(text);
+      line.append(anchor);
+    } else {
+      line.append(text);
+    }
+    line.title = name;
+    return line;
+  };
 

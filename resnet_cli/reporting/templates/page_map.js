@@ -1,0 +1,98 @@
+
+  const plane = document.getElementById("embedding-map");
+  if (plane && data.map) {
+    const [X, Y, RIGHT, TRUE, PREDICTED, PROB, NAME, LINK, WIDTH, HEIGHT] = Array(10).keys();
+    const { points, columns, side, sheet } = data.map;
+    const panel = document.getElementById("embedding-image");
+    const here = plane.querySelector(".here");
+    const spokenMap = document.getElementById("said");
+    const REACH_PX = 28;
+    let chosen = -1;
+    let fixed = false;
+    const image = new Image();
+    image.src = sheet;
+    const picture = (index) => {
+      const point = points[index];
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [point[WIDTH], point[HEIGHT]];
+      const left = (index % columns) * side + Math.floor((side - point[WIDTH]) / 2);
+      const top = Math.floor(index / columns) * side + Math.floor((side - point[HEIGHT]) / 2);
+      canvas.getContext("2d").drawImage(image, left, top, point[WIDTH], point[HEIGHT], 0, 0, point[WIDTH], point[HEIGHT]);
+      return canvas.toDataURL("image/jpeg", 0.92);
+    };
+    const words = (point) => {
+      const verdict = make("p", "", "verdict");
+      const said = make("b", "", point[RIGHT] ? "said fine" : "said");
+      said.append(make("bdi", point[PREDICTED]));
+      const is = make("b");
+      is.append(make("bdi", point[TRUE]));
+      verdict.append("true class ", is, make("br"), "predicted ", said, point[PROB] ? ` ${point[PROB]}` : "", make("br"),
+        make("span", point[RIGHT] ? "right" : "wrong", "muted"));
+      return verdict;
+    };
+    const show = (index, isSpoken) => {
+      if (index === chosen || index < 0) return;
+      chosen = index;
+      const point = points[index];
+      here.setAttribute("d", `M${point[X]} ${point[Y]}h0`);
+      here.removeAttribute("hidden");
+      const figure = make("figure", "", "card plain-card");
+      const shots = make("div", "", "shots");
+      if (point[WIDTH]) {
+        const shot = make("img", "", "shot");
+        shot.alt = `an image of ${point[TRUE]}: ${point[NAME]}`;
+        shot.src = picture(index);
+        shots.append(shot);
+      } else {
+        shots.append(make("span", "cannot be read", "shot gone"));
+      }
+      const caption = make("figcaption");
+      caption.append(words(point), fileName(point[NAME], point[LINK]));
+      figure.append(shots, caption);
+      panel.replaceChildren(figure);
+      if (isSpoken) spokenMap.textContent = `${point[NAME]}, true class ${point[TRUE]}, predicted ${point[PREDICTED]} ${point[PROB]}, ${point[RIGHT] ? "right" : "wrong"}`;
+    };
+    const box = () => plane.getBoundingClientRect();
+    const nearestTo = (event) => {
+      const { left, top, width, height } = box();
+      let [best, least] = [-1, REACH_PX ** 2];
+      points.forEach((point, index) => {
+        const far = (left + (point[X] / 100) * width - event.clientX) ** 2 + (top + (point[Y] / 100) * height - event.clientY) ** 2;
+        if (far < least) [best, least] = [index, far];
+      });
+      return best;
+    };
+    const STEPS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+    const neighbor = ([dx, dy]) => {
+      const { width, height } = box();
+      let [best, least] = [chosen, Infinity];
+      points.forEach((point, index) => {
+        const [x, y] = [((point[X] - points[chosen][X]) * width) / 100, ((point[Y] - points[chosen][Y]) * height) / 100];
+        const [along, across] = [x * dx + y * dy, Math.abs(x * dy) + Math.abs(y * dx)];
+        // Straight ahead counts more than close by.
+        if (index !== chosen && along > 0 && along + 2 * across < least) [best, least] = [index, along + 2 * across];
+      });
+      return best;
+    };
+    const first = () => {
+      const wrong = points.findIndex((point) => !point[RIGHT]);
+      return wrong < 0 ? 0 : wrong;
+    };
+    const enlarge = () => panel.querySelector("img.shot")?.click();
+    // A click keeps an image, so that the mouse can move to it.
+    plane.addEventListener("pointermove", (event) => { if (!fixed && event.pointerType === "mouse") show(nearestTo(event), false); });
+    plane.addEventListener("click", (event) => {
+      const near = nearestTo(event);
+      fixed = near >= 0;
+      show(near, true);
+    });
+    plane.addEventListener("dblclick", enlarge);
+    plane.addEventListener("focus", () => { if (chosen < 0 && plane.matches(":focus-visible")) show(first(), true); });
+    plane.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") enlarge();
+      else if (STEPS[event.key]) show(chosen < 0 ? first() : neighbor(STEPS[event.key]), true);
+      else return;
+      event.preventDefault();
+    });
+    image.decode().then(() => { if (chosen < 0) show(first(), false); }, () => {});
+  }
