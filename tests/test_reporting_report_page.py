@@ -311,6 +311,6 @@ def test_gallery_images_are_large_and_stand_in_the_page_once() -> None:
     text = report_page(content)
     sources = [src for src in Page(text).values("img", "src") if "base64" in src]
     with Image.open(io.BytesIO(base64.b64decode(sources[0].partition(",")[2]))) as image:
-        assert image.size == (224, 224)
+        assert image.size == (320, 320)
     shown = {photo[0] for photo in data_of(text)["images"] if photo[5] == ""}
     assert set(shown_positions(content.evaluation)) <= shown
