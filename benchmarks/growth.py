@@ -82,7 +82,7 @@ def spend(setting: Setting, data: Path, names: Sequence[str] = COMMANDS, *, narr
     arguments = {
         "finetune": (str(data), "--mode", "frozen", *weights, "--out", str(of_run)),
         "eval": (str(of_run), str(data), "--split", "all", "--out", str(setting.empty())),
-        "predict": (str(data), "--model", str(of_run), "--output", str(setting.empty().with_suffix(".jsonl"))),
+        "predict": (str(data), "--model", str(of_run), "--out", str(setting.empty().with_suffix(".jsonl"))),
         "inspect": (str(data), "--json"),
     }
     num_images = sum(1 for _ in data.glob("*/*/*"))

@@ -118,7 +118,7 @@ def measure_memory(model: Path, assets: Path, scratch: Path, counts: tuple[int, 
     peaks = []
     for count in counts:
         folder, out = photos(assets, count, scratch / f"photos-{count}"), scratch / f"{count}.jsonl"
-        command = ("resnet-cli", "predict", str(folder), "--model", str(model), "--output", str(out), "--quiet")
+        command = ("resnet-cli", "predict", str(folder), "--model", str(model), "--out", str(out), "--quiet")
         seconds, peak, _ = run(*command, env=env)
         num_rows = sum(1 for _ in out.open())
         peaks.append(peak)

@@ -308,7 +308,7 @@ def test_a_set_in_memory_has_no_table() -> None:
         (["--fix", "--out", "clean"], 2, "must end in .csv"),
         (["--fix", "--out", "no/such/folder.csv"], 6, "no/such"),
         (["--html", "no/such/page.html"], 6, "no/such"),
-        (["--on-bad-image", "skip"], 2, "No such option"),
+        (["--on-bad-image", "skip"], 2, "has no flag --on-bad-image"),
         (["--max-pixels", "0"], 2, "--max-pixels 0"),
         (["--label-column", "x"], 2, "--label-column has no effect"),
         (["--classes", "cat,cow"], 3, "'cow' is not a class"),

@@ -94,7 +94,7 @@ def test_resume_refuses_another_models_file(here: Path) -> None:
 def test_an_output_that_is_there_is_never_overwritten() -> None:
     for name in ("a.csv", "a.parquet"):
         Path(name).write_text("mine")
-        assert f"--output {name}: exists already" in run("in", "-o", name, exit_code=2).stderr
+        assert f"--out {name}: exists already" in run("in", "-o", name, exit_code=2).stderr
         assert Path(name).read_text() == "mine"
     assert "there is no folder" in run("in", "-o", "none/a.csv", exit_code=6).stderr
 
@@ -248,7 +248,7 @@ WRONG: list[tuple[list[str], str]] = [
     ([], "no images to classify"),
     (["in", "--csv", "--json"], "--csv and --json: choose one"),
     (["in", "--csv", "--json", "--parquet"], "choose one"),
-    (["in", "--parquet"], "--output predictions.parquet"),
+    (["in", "--parquet"], "--out predictions.parquet"),
     (["in", "--output", "a.txt"], "its extension says nothing"),
     (["in", "--output", "a.csv", "--json"], "its extension says csv"),
     (["in", "--resume"], "--resume has no effect"),
@@ -267,11 +267,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["in", "--similar", "in/red.png", "--among", "in"], "IMAGES in has no effect"),
     (["--similar", "in/red.png", "--among", "in", "--abstain"], "--abstain has no effect"),
     (["--similar", "in/red.png", "--among", "in", "--threshold", "0"], "--threshold 0 has no effect"),
-    (["--similar", "in/red.png", "--among", "in", "-o", "a.csv"], "--output a.csv has no effect"),
+    (["--similar", "in/red.png", "--among", "in", "-o", "a.csv"], "--out a.csv has no effect"),
     (["in", "--threshold", "1.5"], "--threshold 1.5"),
     (["in", "--threshold", "nan"], "--threshold"),
     (["in", "--target-error", "much"], "must be a share such as 1%"),
-    (["in", "--target-error", "100%"], "--target-error 100%: should be less than 1"),
+    (["in", "--target-error", "100%"], "--target-error 100%: must be less than 1"),
     (["in", "--target-error", "10%", "--no-abstain"], "--no-abstain and --target-error: choose one"),
     (["in", "--target-error", "0.01%"], "no threshold can guarantee that"),
     (["in", "--embeddings", "f.txt"], "no known kind of file"),

@@ -328,7 +328,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ((), "name one: --output DIR"),
+        ((), "name one: --out DIR"),
         (("--output", "answers.jsonl"), "it is a folder of parts"),
         (("--output", "out", "--csv"), "Parquet, or JSON lines"),
         (("--output", "out", "--annotate", "drawn"), "--annotate drawn is not available with --engine ray"),
@@ -376,7 +376,7 @@ def killed() -> Iterator[PredictedItem[Any]]:
 
 def test_flags_of_another_engine_are_refused(images: Path) -> None:
     assert "--ray-address auto has no effect" in predict("images", "--ray-address", "auto", exit_code=2)
-    assert "--engine spark: should be 'auto', 'torch', 'onnxruntime', 'openvino' or 'ray'" in predict(
+    assert "--engine spark: must be one of auto, torch, onnxruntime, openvino, ray" in predict(
         "images", "--engine", "spark", exit_code=2
     )
 

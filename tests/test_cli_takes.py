@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from support.running import run_cli
 from typer.testing import CliRunner
 
 from resnet_cli.cli import App
@@ -107,3 +108,19 @@ def test_the_shell_offers_data_sets_runs_weights_and_files(tmp_path: Path, monke
     assert complete_data("cif") == ["cifar10", "cifar100", "cifs.csv"]
     assert complete_model("runs/") == ["runs/pets/"]
     assert "runs/pets/" in complete_model("") and "imagenet-v1" in complete_model("imagenet")
+
+
+def test_the_model_can_be_named_by_argument_or_flag_and_not_by_both() -> None:
+    for command, more in (("export", []), ("serve", []), ("eval", ["digits"])):
+        by_argument, by_flag = (run_cli(command, *words, *more).stderr for words in (["a.pth"], ["--model", "a.pth"]))
+        assert "a.pth" in by_argument and by_argument == by_flag
+    result = run_cli("export", "a", "-m", "b")
+    assert result.exit_code == 2 and "a and --model b: choose one" in result.stderr
+
+
+def test_every_command_that_writes_to_a_place_accepts_the_same_names_for_it() -> None:
+    for name, *words in (["inspect", "d"], ["finetune", "d"], ["eval"], ["export"], ["predict", "i"], ["demo"]):
+        for flag in ("--out", "-o", "--output"):
+            # What is refused is the other flag, so that nothing is done.
+            message = run_cli(name, *words, flag, "x", "--nonsense").stderr
+            assert "has no flag --nonsense" in message and "did you mean" not in message

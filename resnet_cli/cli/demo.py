@@ -12,7 +12,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.options import OfflineFlag
-from resnet_cli.cli.takes import examples
+from resnet_cli.cli.takes import ALIASES, examples
 
 #: Longest download of ImageNet weights that the tour waits for, in seconds.
 MAX_DOWNLOAD_S = 20
@@ -25,7 +25,13 @@ OLD, NEW = "0,1,2,3,4", "5,6,7,8,9"
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Folder for everything that is written.", show_default="runs/demo-TIME"),
+        typer.Option(
+            "--out",
+            *ALIASES["--out"],
+            metavar="PATH",
+            help="Folder for everything that is written.",
+            show_default="runs/demo-TIME",
+        ),
     ] = None,
     offline: OfflineFlag = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.completion import complete_data, complete_model
-from resnet_cli.cli.options import JsonFlag, QuietFlag, VerboseFlag
+from resnet_cli.cli.options import JsonFlag, ModelFlag, QuietFlag, VerboseFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import flag_name, resolve
 from resnet_cli.config.eval import EvalConfig
@@ -54,6 +54,7 @@ def evaluate(
     ] = None,
     *,
     flags: Flags,
+    named: ModelFlag = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
@@ -62,14 +63,15 @@ def evaluate(
 
     An evaluation has confidence intervals and says how far the confidence of the model can be trusted.
     """
+    subjects = [*filter(None, [named]), *(subjects or ())]
     config = resolve(EvalConfig, flags).config
     if config.from_predictions is not None:
         from resnet_cli.commands.evaluate_file import evaluate_file
 
-        scored = evaluate_file(config, subjects or ())
+        scored = evaluate_file(config, subjects)
         show_evaluation(scored, as_json=as_json, quiet=quiet)
         return scored.check(config.fail_under)
-    subjects, latest = [follow_latest(subject) for subject in subjects or ()], follow_latest(str(LATEST))
+    subjects, latest = [follow_latest(subject) for subject in subjects], follow_latest(str(LATEST))
     with output.status("loading torch", quiet=quiet or as_json):
         from resnet_cli.cli.progress import ProgressView
         from resnet_cli.commands.evaluate import compare_models, evaluate_model

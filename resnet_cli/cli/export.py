@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.options import JsonFlag, ModelArgument, QuietFlag
+from resnet_cli.cli.options import JsonFlag, ModelArgument, ModelFlag, QuietFlag, the_model
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.export import ExportConfig
-from resnet_cli.system.latest import follow_latest
-from resnet_cli.system.paths import LATEST
 
 if TYPE_CHECKING:
     from resnet_cli.commands.export import ExportResult
@@ -29,12 +27,19 @@ ESSENTIAL = ("format", "out", "int8", "fp16", "max_drop", "verify_with", "benchm
     )
 )
 @takes(ExportConfig, essential=ESSENTIAL)
-def export(model: ModelArgument = None, *, flags: Flags, as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
+def export(
+    model: ModelArgument = None,
+    *,
+    flags: Flags,
+    named: ModelFlag = None,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
     """Export a model to ONNX and other formats, and check the file.
 
     A file whose predictions on real images differ from the model's is rejected (exit code 10).
     """
-    source = follow_latest(model or str(LATEST))
+    source = the_model(model, named)
     with output.status("loading torch", quiet=quiet or as_json):
         config = resolve(ExportConfig, flags).config
         from resnet_cli.exporting.hub.destination import destination

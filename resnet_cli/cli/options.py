@@ -7,6 +7,20 @@ from typing import Annotated
 import typer
 
 from resnet_cli.cli.completion import complete_data, complete_model
+from resnet_cli.errors import ConfigError
+from resnet_cli.system.latest import follow_latest
+from resnet_cli.system.paths import LATEST
+
+
+def the_model(argument: str | None, flag: str | None) -> str:
+    """The model that is named by the argument or by the flag, else the newest run.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if argument is not None and flag is not None:
+        raise ConfigError(f"{argument} and --model {flag}: choose one", hint=f"leave out --model {flag}")
+    return follow_latest(argument or flag or str(LATEST))
 
 
 def _note_json(ctx: typer.Context, value: bool) -> bool:
@@ -52,6 +66,13 @@ DataArgument = Annotated[
 ModelArgument = Annotated[
     str | None,
     typer.Argument(help="A run folder or model file.", show_default="runs/latest", autocompletion=complete_model),
+]
+#: The model where it is not an argument, as in ``predict``; the other commands accept both.
+ModelFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="The same as the argument MODEL.", autocompletion=complete_model
+    ),
 ]
 OfflineFlag = Annotated[
     bool, typer.Option("--offline", metavar="", help="Never download anything.", rich_help_panel="Machine")

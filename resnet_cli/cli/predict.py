@@ -41,7 +41,7 @@ ESSENTIAL = (
 @app.command(
     epilog=examples(
         "resnet-cli predict photo.jpg photos/",
-        "resnet-cli predict photos/ --model runs/latest --output predictions.csv",
+        "resnet-cli predict photos/ --model runs/latest --out predictions.csv",
         "resnet-cli predict photos/ --abstain --sort-into sorted/",
         docs="predict.md",
     )

@@ -9,12 +9,10 @@ import typer
 
 from resnet_cli.cli import app, output
 from resnet_cli.cli.completion import complete_model
-from resnet_cli.cli.options import QuietFlag
+from resnet_cli.cli.options import ModelFlag, QuietFlag, the_model
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import resolve
 from resnet_cli.config.serve import ServeConfig
-from resnet_cli.system.latest import follow_latest
-from resnet_cli.system.paths import LATEST
 
 #: What ``-h`` shows.
 ESSENTIAL = ("host", "port", "token", "max_body", "timeout", "threshold", "abstain", "runtime", "device")
@@ -40,6 +38,7 @@ def serve(
     ] = None,
     *,
     flags: Flags,
+    named: ModelFlag = None,
     quiet: QuietFlag = False,
 ) -> None:
     """Serve a model over HTTP, with a web page for trying it.
@@ -51,7 +50,7 @@ def serve(
         logger = logging.getLogger("uvicorn.access")
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
-    model = follow_latest(model or str(LATEST))
+    model = the_model(model, named)
     with output.status("starting", quiet=quiet):
         from resnet_cli.commands.serve import start_server
 

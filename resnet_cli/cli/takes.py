@@ -20,6 +20,8 @@ from resnet_cli.config.units import Written
 
 #: Field name -> what the user typed, for the fields that were given.
 Flags: TypeAlias = Mapping[str, Any]
+#: Other spellings of a flag, which every command that has the flag accepts.
+ALIASES = {"--out": ("-o", "--output")}
 _VALUES = {int: "N", float: "NUMBER", Path: "PATH"}
 
 
@@ -92,10 +94,10 @@ def _parameter(config: type[Config], name: str, flag: Flag) -> inspect.Parameter
     is_two_way = flag.two_way
     is_switch = set(_leaves(field.annotation)) <= {bool}
     spelled = flag_name(config, name)
-    declaration = f"{spelled}/--no-{name.replace('_', '-')}" if is_two_way else spelled
+    declared = [f"{spelled}/--no-{name.replace('_', '-')}" if is_two_way else spelled, *ALIASES.get(spelled, ())]
     default = flag.default or (None if field.default in (None, ()) or is_switch else _as_text(field.default))
     option = typer.Option(
-        *([declaration, flag.short] if flag.short else [declaration]),
+        *([*declared, flag.short] if flag.short else declared),
         help=flag.help,
         show_default=default if default is not None else False,
         rich_help_panel=flag.panel,

@@ -136,6 +136,10 @@ def check_outputs(config: EvalConfig) -> None:
     file = config.save_predictions
     if file is not None:
         check_name(file, "--save-predictions")
+        if file.exists():
+            raise ConfigError(
+                f"--save-predictions {file}: exists already", hint="choose another name, or remove it first"
+            )
         check_writable(file)
         if file.suffix.lower() == ".parquet":
             load_parquet(file)

@@ -134,7 +134,7 @@ def export(
     job = Job(model, config)
     job.check()
     out = config.out or job.default_path()
-    if job.is_folder:
+    if job.is_folder or config.out is not None:
         refuse_existing(out)
     check_writable(out)
     images = images_to_verify(model, config)

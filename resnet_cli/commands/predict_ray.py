@@ -141,7 +141,7 @@ def predict_on_ray(config: PredictConfig, *, stdin: BinaryIO, on_event: OnEvent 
 
 def _check_folders(config: PredictConfig) -> None:
     check_parents(config)
-    for flag, path in (("--output", config.output), ("--embeddings", config.embeddings)):
+    for flag, path in (("--out", config.output), ("--embeddings", config.embeddings)):
         if path is not None and path.exists() and not path.is_dir():
             raise ConfigError(f"{flag} {path}: with --engine ray it is a folder", hint="choose another name")
 
@@ -180,7 +180,7 @@ def _begin(config: PredictConfig, task: ray_blocks.Task) -> None:
         "block_size": shards.BLOCK_SIZE,
     }
     assert config.output is not None
-    shards.begin(config.output, "--output", {**settings, "format": task.writer.kind})
+    shards.begin(config.output, "--out", {**settings, "format": task.writer.kind})
     if config.embeddings is not None:
         shards.begin(config.embeddings, "--embeddings", {**settings, "format": "features"})
 

@@ -16,7 +16,6 @@ SYNONYMS = {
     "conf": "threshold",
     "cuda": "device",
     "early_stopping": "patience",
-    "force": "overwrite",
     "fp16": "precision",
     "freeze": "unfreeze",
     "gpu": "device",

@@ -28,7 +28,7 @@ OUTPUT, SIMILAR = "Output", "Similar images"
 #: Number of classes per image, and of similar images per query, unless the user chooses another one.
 TOPK, TOPK_SIMILAR = 3, 10
 Format: TypeAlias = Literal["csv", "json", "parquet"]
-#: Extension of ``--output`` -> format; JSON is one object per line, whatever the extension.
+#: Extension of ``--out`` -> format; JSON is one object per line, whatever the extension.
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".json": "json",
@@ -53,11 +53,11 @@ def file_format(path: Path, requested: Format | None) -> Format:
     """
     by_name = FORMATS.get(path.suffix.lower())
     if requested and by_name and requested != by_name:
-        raise ConfigError(f"--{requested} and --output {path}: its extension says {by_name}", hint="remove one of them")
+        raise ConfigError(f"--{requested} and --out {path}: its extension says {by_name}", hint="remove one of them")
     found = requested or by_name
     if not found:
         hint = f"use {', '.join(FORMATS)}, or choose a format with --csv, --json or --parquet"
-        raise ConfigError(f"--output {path}: its extension says nothing about its format", hint=hint)
+        raise ConfigError(f"--out {path}: its extension says nothing about its format", hint=hint)
     return found
 
 
@@ -131,12 +131,12 @@ class PredictConfig(ComputeConfig):
     target_recall: TargetRecall = None
     as_csv: Annotated[bool, Flag("Write CSV.", OUTPUT, name="--csv")] = False
     as_json: Annotated[bool, Flag("Write JSON lines.", OUTPUT, name="--json")] = False
-    as_parquet: Annotated[bool, Flag("Write Parquet to --output.", OUTPUT, name="--parquet")] = False
+    as_parquet: Annotated[bool, Flag("Write Parquet to --out.", OUTPUT, name="--parquet")] = False
     output: Annotated[
         Path | None,
-        Flag("A new .csv, .jsonl or .parquet file. With --engine ray it is a folder.", OUTPUT, short="-o"),
+        Flag("A new .csv, .jsonl or .parquet file. With --engine ray it is a folder.", OUTPUT, name="--out"),
     ] = None
-    resume: Annotated[bool, Flag("Continue an existing --output file.", OUTPUT)] = False
+    resume: Annotated[bool, Flag("Continue an existing --out file.", OUTPUT)] = False
     embeddings: Annotated[
         Path | None,
         Flag("Write features (n x 2048) to a .npy, .safetensors or .parquet file, with the names of the rows.", OUTPUT),
@@ -176,10 +176,10 @@ class PredictConfig(ComputeConfig):
     ] = None
 
     rules = (
-        Rule(("engine",), lambda c: c.engine != "ray" or c.output, "writes a folder", "name one: --output DIR"),
+        Rule(("engine",), lambda c: c.engine != "ray" or c.output, "writes a folder", "name one: --out DIR"),
         Rule(("output",), lambda c: c.engine != "ray" or _may_be_folder(c.output), _IS_FOLDER),
         Rule(("embeddings",), lambda c: c.engine != "ray" or _may_be_folder(c.embeddings), _IS_FOLDER),
-        Rule(("embeddings",), lambda c: not _is_same(c.output, c.embeddings), "is also --output"),
+        Rule(("embeddings",), lambda c: not _is_same(c.output, c.embeddings), "is also --out"),
         Rule(_NOT_ON_RAY, lambda c: c.engine != "ray", "is not available with --engine ray, which writes Parquet, or "
              "JSON lines with --json, and always resumes"),
         Rule(("device",), lambda c: c.engine != "ray" or c.device in ("auto", "cpu", "cuda"), "is not available with "
@@ -192,8 +192,8 @@ class PredictConfig(ComputeConfig):
         Rule(("ray_address",), lambda c: "://" not in str(c.ray_address), "is not host:port, or auto: the command must "
              "run on a machine of the cluster"),
         Rule(("as_parquet",), lambda c: c.output or c.as_csv or c.as_json, "cannot be written to stdout",
-             "name a file: --output predictions.parquet"),
-        Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --output"),
+             "name a file: --out predictions.parquet"),
+        Rule(("all_probs",), lambda c: c.format, "has no effect without --csv, --json or --out"),
         Rule(("link",), lambda c: c.sort_into, "has no effect without --sort-into"),
         Rule(("similar",), lambda c: c.among, "needs --among DIR, where to search"),
         Rule(("among",), lambda c: c.similar, "needs --similar IMAGE, what to search for"),
@@ -208,9 +208,9 @@ class PredictConfig(ComputeConfig):
              "inputs"),
         Rule(("recursive",), lambda c: c.images or c.watch or c.similar, "has no effect: no folder is among the inputs",
              strict=True),
-        Rule(("resume",), lambda c: c.output, "has no effect without --output"),
+        Rule(("resume",), lambda c: c.output, "has no effect without --out"),
         Rule(("resume",), lambda c: c.format != "parquet" and not c.embeddings, "is not possible with Parquet or "
-             "--embeddings, which are written whole or not at all", "use --output predictions.jsonl"),
+             "--embeddings, which are written whole or not at all", "use --out predictions.jsonl"),
         Rule(("images",), lambda c: "-" not in c.images or not (c.resume or c.engine == "ray"), "cannot be resumed: "
              "an image on stdin has no name to find it by"),
     )  # fmt: skip

@@ -28,7 +28,7 @@ def check_outputs(config: PredictConfig) -> None:
     if config.output is not None and not config.resume and os.path.lexists(config.output):
         way_out = "choose another name, or remove it first"
         raise ConfigError(
-            f"--output {config.output}: exists already",
+            f"--out {config.output}: exists already",
             hint=way_out if config.format == "parquet" else f"continue it: --resume; or {way_out}",
         )
     if config.embeddings is not None:
@@ -47,7 +47,7 @@ def check_parents(config: PredictConfig) -> None:
     Raises:
         DiskError: One of them does not exist.
     """
-    for flag, path in (("--output", config.output), ("--embeddings", config.embeddings)):
+    for flag, path in (("--out", config.output), ("--embeddings", config.embeddings)):
         if path is not None and not path.parent.is_dir():
             raise DiskError(f"{flag} {path}: there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
 
@@ -63,7 +63,7 @@ def open_outputs(
         predictor: The model that makes the predictions.
         made_by: What identifies the model and its settings in the rows of files.
         layout: The columns of files.
-        num_bytes: Size of the finished rows of ``--output``, which are kept; 0 for a new file.
+        num_bytes: Size of the finished rows of ``--out``, which are kept; 0 for a new file.
 
     Yields:
         Writes one predicted image to all of them.
@@ -103,8 +103,8 @@ def say_how_to_continue(config: PredictConfig, made_by: str, layout: Layout) -> 
 
     Args:
         config: Names the outputs.
-        made_by: What identifies the model and its settings in the rows of ``--output``.
-        layout: The columns of ``--output``.
+        made_by: What identifies the model and its settings in the rows of ``--out``.
+        layout: The columns of ``--out``.
 
     Raises:
         DiskError: The block raised one; the message is longer.

@@ -230,7 +230,7 @@ def _check_machine(task: Task) -> None:
         )
     if not (task.writer.folder / JOB_FILE).exists():
         raise DiskError(
-            f"--output {task.writer.folder}: a machine of the cluster cannot access it",
+            f"--out {task.writer.folder}: a machine of the cluster cannot access it",
             hint="name a folder that every machine finds at the same path",
         )
 

@@ -28,7 +28,7 @@ _OTHER_SETTINGS = (
     "with other settings (--precision, --topk, --all-probs, --threshold, --abstain, --target-error, "
     "--target-precision, --target-recall)"
 )
-_WAY_OUT = "choose another name for --output, or use the model and the flags that it was started with"
+_WAY_OUT = "choose another name for --out, or use the model and the flags that it was started with"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def read_done(path: Path, kind: Literal["csv", "json"], made_by: str, layout: La
                 if not _is_cut(file, kind, end, made_by, header=layout.header):
                     raise DataError(
                         f"{path}: row {len(keys) + 1} was not written by this program, or by another version: {error}",
-                        hint="choose another name for --output",
+                        hint="choose another name for --out",
                     ) from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error

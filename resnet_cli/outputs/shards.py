@@ -267,7 +267,7 @@ def _parts(folder: Path) -> dict[int, str]:
 
 def _other_images(folder: Path, name: str) -> ConfigError:
     return ConfigError(
-        f"--output {folder} was started with other images: {name} belongs to none of these blocks",
+        f"--out {folder} was started with other images: {name} belongs to none of these blocks",
         hint="name a new folder, or use the inputs that it was started with, in the same order",
     )
 
