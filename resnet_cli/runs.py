@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from resnet_cli.config.base import resolve, to_yaml
 from resnet_cli.config.finetune import FinetuneConfig
+from resnet_cli.config.yaml_file import MADE_BY
 from resnet_cli.data.dataset import Dataset
 from resnet_cli.data.inspection.used_images import NO_USED_IMAGES, USED_IMAGES_FILE, UsedImages
 from resnet_cli.data.sources.opening import open_dataset
@@ -130,15 +131,25 @@ class RunFolder:
         dataset: Dataset,
         skipped: Sequence[ImageError] = (),
         used_images: UsedImages = NO_USED_IMAGES,
+        *,
+        command: str = "",
     ) -> None:
         """Writes the config, the splits, the hashes of the images and, if images were skipped, which and why.
 
-        The hashes of the images are written once: a resumed run may no longer find the run that it started from.
+        The hashes of the images are written once: a resumed run may no longer find the run that it started from. So is
+        the command, in the first line of the config.
+
+        Args:
+            config: The config, every choice made.
+            dataset: The data set with its splits.
+            skipped: Images that were skipped.
+            used_images: The hashes of the images.
+            command: The command line that makes the run.
 
         Raises:
             DiskError: They cannot be written.
         """
-        write_text(self.path / "config.yaml", to_yaml(config))
+        write_text(self.path / "config.yaml", self._made_by(command) + to_yaml(config))
         write_split_csv(self.path / "split.csv", dataset)
         if not (self.path / USED_IMAGES_FILE).exists():
             used_images.save(self.path / USED_IMAGES_FILE)
@@ -147,6 +158,14 @@ class RunFolder:
             rows = [("path", "reason"), *((error.path, error.reason) for error in skipped)]
             write_rows(text, rows)
             write_text(self.path / "skipped.csv", text.getvalue())
+
+    def _made_by(self, command: str) -> str:
+        """The first line of the config: that of the config which is there, else one with the command."""
+        with contextlib.suppress(OSError), (self.path / "config.yaml").open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+            return first if first.startswith(MADE_BY) else ""
+        # A line break in a file name would end the comment.
+        return f"{MADE_BY}{command}\n" if command and command.isprintable() else ""
 
     def write_history(self, history: Sequence[EpochRecord]) -> None:
         """Writes ``history.csv``, one row per epoch.

@@ -65,6 +65,8 @@ COMMAND_LINES = {
     "predict --similar": f"predict --similar photos/test/red/0.jpg --among photos/val --model run {CPU}",
     "inspect": "inspect faulty --group-by ([0-9]+) --fix --out clean.csv",
     "doctor": "doctor",
+    "runs": "runs list .",
+    "runs show": "runs show full",
     "download": "download digits",
     "download --list": "download --list",
     "inspect, multi-label": "inspect several/labels.csv",
@@ -102,7 +104,11 @@ def parameters() -> Part:
         assert run_cli(name, "--help").exit_code == 0
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    found = {"resnet-cli": group.params} | {name: command.params for name, command in group.commands.items()}
+    found = {"resnet-cli": group.params}
+    for name, command in group.commands.items():
+        found[name] = command.params
+        for inner in command.commands.values() if isinstance(command, TyperGroup) else ():
+            found[f"{name} {inner.name}"] = inner.params
     # The flags for shell completion are Typer's own.
     return {
         name: [_described(one) for one in params if not str(one.name).endswith("_completion")]

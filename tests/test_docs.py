@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +142,14 @@ def test_every_command_of_a_page_runs_in_order(page: str, narrow_tour: Path) -> 
     assert run_commands(page) or "install" in page
 
 
+def parse(command: Any, name: str | None, arguments: list[str], parent: Any) -> None:
+    """Parses the arguments of a command, and those of the command inside it that they name."""
+    context = command.make_context(name, arguments, parent=parent)
+    if isinstance(command, TyperGroup):
+        inner_name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        parse(inner, inner_name, rest, context)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_call_that_is_not_run_can_be_parsed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -150,7 +159,7 @@ def test_every_call_that_is_not_run_can_be_parsed(page: str, tmp_path: Path, mon
         with typer.Context(group, info_name="resnet-cli") as context:
             name, command, rest = group.resolve_command(context, list(arguments))
             assert command is not None
-            command.make_context(name, rest, parent=context)
+            parse(command, name, rest, context)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +200,7 @@ def test_every_help_ends_with_examples_that_can_be_typed_and_a_page() -> None:
             with typer.Context(group, info_name="resnet-cli") as context:
                 _, called, rest = group.resolve_command(context, words(example))
                 assert called is not None and called.name == name
-                called.make_context(name, rest, parent=context)
+                parse(called, name, rest, context)
 
 
 def test_the_readme_is_short_and_leads_to_every_page() -> None:

@@ -39,6 +39,7 @@ COMMANDS = {
     "studio": ("studio", "Train on a page in the browser: drop images, train, try it."),
     "serve": ("serve", "Serve a model over HTTP, with a web page for trying it."),
     "download": ("download", "Download weights and data sets."),
+    "runs": ("runs", "List, show, compare or remove runs."),
     "doctor": ("doctor", "Show versions, processor, caches and engines, for a bug report."),
 }
 #: What other programs call a command.

@@ -26,6 +26,15 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps", "xpu") if name.startswith(incomplete)]
 
 
+def complete_run(incomplete: str) -> list[str]:
+    """Names of the runs below ``runs``, and folders."""
+    from resnet_cli.commands.run_list import run_folders
+    from resnet_cli.system.paths import RUNS
+
+    names = [path.relative_to(RUNS).as_posix() for path in run_folders(RUNS)]
+    return [name for name in ("latest", *names) if name.startswith(incomplete)] + _files(incomplete)
+
+
 def _files(incomplete: str) -> list[str]:
     found = glob.glob(glob.escape(incomplete) + "*")
     return sorted(path + os.sep if os.path.isdir(path) else path for path in found)

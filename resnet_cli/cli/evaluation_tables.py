@@ -16,7 +16,6 @@ from resnet_cli.cli.score_parts import (
     NO_CHANGE,
     bar,
     model_letters,
-    needed_images,
     seen_table,
     span,
     unfamiliar_lines,
@@ -51,15 +50,16 @@ def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width
 
 
 def comparison_tables(
-    found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison]
+    found: Sequence[tuple[str, Evaluation]], comparisons: Sequence[Comparison], *, names: Sequence[str] = ()
 ) -> list[RenderableType]:
     """Several models side by side, and whether their differences are significant.
 
     Args:
         found: Name and metrics of each model.
         comparisons: The first model compared with each of the others.
+        names: A short name of each model; by default A, B, C and so on.
     """
-    names = model_letters(len(found))
+    names = names or model_letters(len(found))
     table = plain_table(f"{found[0][1].num_images:,} images", "", ">top-1", ">95 %", ">loss", ">ECE", "model")
     for name, (path, scores) in zip(names, found, strict=True):
         cells = [percent(scores.top1), span(scores.top1_interval), f"{scores.loss:.3f}", percent(scores.ece)]
@@ -69,25 +69,11 @@ def comparison_tables(
     for name, comparison in zip(names[1:], comparisons, strict=True):
         counts = (comparison.both_right, comparison.only_first, comparison.only_second, comparison.both_wrong)
         pairs.add_row(f"{names[0]}, {name}", *(f"{count:,}" for count in counts), f"{comparison.p_value:.2g}")
-        lines.append(Text(verdict(comparison, names[0], name)))
+        lines.append(Text(comparison.verdict(names[0], name)))
     pairs.caption = "p: McNemar's exact test" + (
         f"; multiply by {len(comparisons)} (Bonferroni)" if len(lines) > 1 else ""
     )
     return [table, pairs, *lines]
-
-
-def verdict(comparison: Comparison, first: str, second: str) -> str:
-    """A sentence on which of two models is better, or on how many images would be needed to decide."""
-    value, low, high = (100 * end for end in comparison.difference)
-    gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
-    if comparison.is_distinguishable:
-        better, worse = (second, first) if value > 0 else (first, second)
-        size = f"{abs(value):.1f} points ({min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f})"
-        return f"{better} is better than {worse}: top-1 higher by {size}"
-    start = f"{first} and {second} are not distinguishable with {comparison.num_images:,} images: {second} {gap}"
-    if comparison.num_needed is None:
-        return f"{start}; their accuracy is the same"
-    return f"{start}; about {needed_images(comparison.num_needed):,} would be needed"
 
 
 def _figures(scores: Evaluation) -> Table:

@@ -83,24 +83,32 @@ def command_help(command: Command, ctx: Any, *, show_all: bool) -> str:
     return "\n".join([*lines, *(["", *epilog.split("\n")] if epilog else [])]) + "\n"
 
 
-def overview(about: str, commands: Iterable[tuple[str, str]], examples: Sequence[str], options: Sequence[Any]) -> str:
-    """The help of the program itself: one line per command.
+def overview(
+    about: str,
+    commands: Iterable[tuple[str, str]],
+    examples: Sequence[str],
+    options: Sequence[Any],
+    *,
+    program: str = "resnet-cli",
+) -> str:
+    """The help of the program itself, or of a command with commands of its own: one line per command.
 
     Args:
         about: What the program does.
         commands: Their names, and a sentence about each.
         examples: Commands to begin with.
         options: The program's own options; none of them are shown without a request for help.
+        program: The words in front of a command.
     """
     width = _width()
     commands = list(commands)
     name_width = max(len(name) for name, _ in commands) + 2
-    lines = [*_wrapped(about, width), "Usage: resnet-cli COMMAND [OPTIONS]", ""]
+    lines = [*_wrapped(about, width), f"Usage: {program} COMMAND [OPTIONS]", ""]
     for name, text in commands:
         lines += _wrapped(text, width - len(_INDENT), " " * name_width, f"{name:{name_width}}", indent=_INDENT)
     if options:
         lines += ["", bold("Options:"), *_rows([(_flag(one), one.help or "") for one in options], width)]
-    lines += ["", bold("Examples:") + "  (the flags of a command: resnet-cli COMMAND -h)"]
+    lines += ["", bold("Examples:") + f"  (the flags of a command: {program} COMMAND -h)"]
     return "\n".join([*lines, *(_INDENT + one for one in examples)]) + "\n"
 
 

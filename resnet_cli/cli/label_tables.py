@@ -18,7 +18,6 @@ from resnet_cli.cli.score_parts import (
     MAX_SLICE_ROWS,
     NO_CHANGE,
     model_letters,
-    needed_images,
     seen_table,
     span,
     unfamiliar_lines,
@@ -78,15 +77,16 @@ def label_tables(scores: LabelEvaluation, target: LabelTarget | None = None, *, 
 
 
 def label_comparison_tables(
-    found: Sequence[tuple[str, LabelEvaluation]], comparisons: Sequence[LabelComparison]
+    found: Sequence[tuple[str, LabelEvaluation]], comparisons: Sequence[LabelComparison], *, names: Sequence[str] = ()
 ) -> list[RenderableType]:
     """Several models side by side, and whether their differences are significant.
 
     Args:
         found: Name and metrics of each model.
         comparisons: The first model compared with each of the others.
+        names: A short name of each model; by default A, B, C and so on.
     """
-    names = model_letters(len(found))
+    names = names or model_letters(len(found))
     table = plain_table(
         f"{counted(found[0][1].num_images, 'image')}", "", ">mAP", ">95 %", ">exact match", ">loss", ">ECE", "model"
     )
@@ -101,32 +101,11 @@ def label_comparison_tables(
         exact = comparison.exact_match
         counts = (exact.both_right, exact.only_first, exact.only_second, exact.both_wrong)
         pairs.add_row(f"{names[0]}, {name}", *(f"{count:,}" for count in counts), f"{exact.p_value:.2g}")
-        lines.append(Text(label_verdict(comparison, names[0], name)))
+        lines.append(Text(comparison.verdict(names[0], name)))
     pairs.caption = "p: McNemar's exact test; the sentence below is about mAP, by the paired bootstrap" + (
         f"; multiply p by {len(comparisons)} (Bonferroni)" if len(lines) > 1 else ""
     )
     return [table, pairs, *lines]
-
-
-def label_verdict(comparison: LabelComparison, first: str, second: str) -> str:
-    """A sentence on which of two models has the higher mAP, or on how many images would be needed to decide."""
-    if comparison.difference is None:
-        return f"{first} and {second} cannot be compared: no class has both positives and negatives"
-    interval = comparison.difference_interval
-    if interval is None:
-        gap = f"{100 * comparison.difference:+.1f} points"
-        return f"mAP of {second} minus that of {first}: {gap}; there are too many values for an interval"
-    value, low, high = (100 * end for end in interval)
-    if comparison.is_distinguishable:
-        better, worse = (second, first) if value > 0 else (first, second)
-        size = f"{abs(value):.1f} points ({min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f})"
-        return f"{better} is better than {worse}: mAP higher by {size}"
-    gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
-    num = counted(comparison.num_images, "image")
-    start = f"{first} and {second} are not distinguishable with {num}: {second} {gap}"
-    if comparison.num_needed is None:
-        return f"{start}; their mAP is the same"
-    return f"{start}; about {needed_images(comparison.num_needed):,} would be needed"
 
 
 def label_pairs_block(scores: LabelEvaluation, *, width: int, where: str = "") -> list[RenderableType]:

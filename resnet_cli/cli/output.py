@@ -154,6 +154,13 @@ def warn_each(texts: Sequence[str], *, at_most: int = 10) -> None:
         warn(f"and {len(texts) - num_shown:,} more of this kind (-v shows all)")
 
 
+def ask(question: str) -> bool:
+    """Asks on stderr, and reads the answer from stdin; anything but y or yes is a no, also the end of the input."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 @contextlib.contextmanager
 def status(text: str, *, quiet: bool = False) -> Iterator[None]:
     """Shows on a terminal that work without a known length is in progress."""

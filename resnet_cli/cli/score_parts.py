@@ -43,12 +43,6 @@ def model_letters(num: int) -> list[str]:
     return [letters[index] if index < len(letters) else str(index + 1) for index in range(num)]
 
 
-def needed_images(number: int) -> int:
-    """Rounded up to two digits, since it is an estimate."""
-    step = int(10 ** max(0, len(str(number)) - 2))
-    return -(-number // step) * step
-
-
 def seen_table(scores: Scores) -> list[RenderableType]:
     """The main metric on images that the model has seen beside that on the others."""
     if scores.seen is None or scores.seen.scores is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from resnet_cli.errors import ResnetCliError
 from resnet_cli.installation import install_command
-from resnet_cli.system.paths import check_writable, checkpoints_dir, data_dir, engines_dir, features_dir
+from resnet_cli.system.paths import check_writable, checkpoints_dir, data_dir, engines_dir, features_dir, folder_bytes
 from resnet_cli.system.processor import this_processor
 from resnet_cli.system.threads import engine_threads, num_threads, processor_limit
 from resnet_cli.version import __version__
@@ -147,7 +147,7 @@ def caches(problems: list[str]) -> list[Cache]:
         try:
             path = folder()
             problem = _why_not_writable(path)
-            found.append(Cache(what, str(path), _size_of(path), problem))
+            found.append(Cache(what, str(path), folder_bytes(path), problem))
         except ResnetCliError as error:
             problem = error.message
         if problem:
@@ -161,18 +161,6 @@ def _why_not_writable(folder: Path) -> str:
     except ResnetCliError as error:
         return str(error.__cause__.strerror if isinstance(error.__cause__, OSError) else error.message)
     return ""
-
-
-def _size_of(folder: Path) -> int:
-    total, waiting = 0, [str(folder)]
-    while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    return total
 
 
 def in_short(error: BaseException) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -123,6 +123,24 @@ class Config(pydantic.BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def typed_flags(config: Config, names: Iterable[str]) -> list[str]:
+    """The words of a command line that give some fields the values that they have in a config.
+
+    Args:
+        config: The config.
+        names: The fields; those that declare no flag or have their default value are left out.
+    """
+    words: list[str] = []
+    for name in names:
+        value, field = getattr(config, name), type(config).model_fields[name]
+        if flag_of(type(config), name) is None or value == field.default:
+            continue
+        words.append(config._as_typed(name) if isinstance(value, bool) else flag_name(type(config), name))
+        if not isinstance(value, bool):
+            words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    return words
 
 
 def flag_of(model: type[Config], field: str) -> Flag | None:

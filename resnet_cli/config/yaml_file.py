@@ -11,6 +11,8 @@ from resnet_cli.errors import ConfigError
 
 #: A config is a page of text; anything larger is a mistake or an attack.
 MAX_YAML_BYTES = 64 * 1024
+#: Begins the first line of the ``config.yaml`` of a run; the command that made the run follows.
+MADE_BY = "# Made by: "
 # Source: YAML 1.2.2, 10.3.2, the core schema.
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 

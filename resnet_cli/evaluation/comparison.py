@@ -70,6 +70,24 @@ class Comparison:
         """The difference, and how likely it is by chance."""
         return f"{100 * self.difference.value:+.1f} points, p = {self.p_value:.2g}"
 
+    def verdict(self, first: str, second: str) -> str:
+        """A sentence on which of the two is better, or on how many images would be needed to decide.
+
+        Args:
+            first: Name of the first model.
+            second: Name of the second model.
+        """
+        value, low, high = (100 * end for end in self.difference)
+        gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
+        if self.is_distinguishable:
+            better, worse = (second, first) if value > 0 else (first, second)
+            size = f"{abs(value):.1f} points ({min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f})"
+            return f"{better} is better than {worse}: top-1 higher by {size}"
+        start = f"{first} and {second} are not distinguishable with {self.num_images:,} images: {second} {gap}"
+        if self.num_needed is None:
+            return f"{start}; their accuracy is the same"
+        return f"{start}; about {two_digits(self.num_needed):,} would be needed"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -84,6 +102,12 @@ class Comparison:
             "is_distinguishable": self.is_distinguishable,
             "num_images_needed": self.num_needed,
         }
+
+
+def two_digits(number: int) -> int:
+    """A number of images, rounded up to two digits since it is an estimate."""
+    step = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // step) * step
 
 
 def compare_evaluations(first: Evaluation, second: Evaluation, *, num_compared: int = 1) -> Comparison:

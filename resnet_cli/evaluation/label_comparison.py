@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from resnet_cli.errors import ConfigError
-from resnet_cli.evaluation.comparison import SIGNIFICANCE, Z_POWER, Comparison, compare_rights
+from resnet_cli.evaluation.comparison import SIGNIFICANCE, Z_POWER, Comparison, compare_rights, two_digits
 from resnet_cli.evaluation.intervals import Interval, Z
 from resnet_cli.evaluation.label_intervals import difference, interval
 from resnet_cli.evaluation.label_scores import LabelEvaluation
 from resnet_cli.task import YES
+from resnet_cli.text import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,30 @@ class LabelComparison:
             return "no mAP to compare"
         by_chance = "" if self.p_value is None else f", p = {self.p_value:.2g}"
         return f"{100 * self.difference:+.1f} points{by_chance}"
+
+    def verdict(self, first: str, second: str) -> str:
+        """A sentence on which of the two has the higher mAP, or on how many images would be needed to decide.
+
+        Args:
+            first: Name of the first model.
+            second: Name of the second model.
+        """
+        if self.difference is None:
+            return f"{first} and {second} cannot be compared: no class has both positives and negatives"
+        interval = self.difference_interval
+        if interval is None:
+            gap = f"{100 * self.difference:+.1f} points"
+            return f"mAP of {second} minus that of {first}: {gap}; there are too many values for an interval"
+        value, low, high = (100 * end for end in interval)
+        if self.is_distinguishable:
+            better, worse = (second, first) if value > 0 else (first, second)
+            size = f"{abs(value):.1f} points ({min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f})"
+            return f"{better} is better than {worse}: mAP higher by {size}"
+        gap = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
+        start = f"{first} and {second} are not distinguishable with {counted(self.num_images, 'image')}: {second} {gap}"
+        if self.num_needed is None:
+            return f"{start}; their mAP is the same"
+        return f"{start}; about {two_digits(self.num_needed):,} would be needed"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -148,6 +148,19 @@ def check_space(folder: Path, num_bytes: int, purpose: str, *, hint: str = MORE_
         raise DiskError(f"{folder} has {size(free)} free, but {purpose} needs {size(num_bytes)}", hint=hint)
 
 
+def folder_bytes(folder: Path) -> int:
+    """The size of all files in a folder and below it; links are not followed, and what cannot be read is left out."""
+    total, waiting = 0, [os.fspath(folder)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
 def check_writable(path: Path) -> None:
     """Checks, before anything is computed, that a file or folder can be created.
 
@@ -237,6 +250,27 @@ def try_lock(file: IO[bytes]) -> bool:
 
     True also where there are no such locks: on Windows, which locks bytes for readers too, and on some file systems.
     """
+    return _lock(file) is not False
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process has locked a file with :func:`try_lock`; None where there are no such locks.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+    """
+    try:
+        # Network file systems lock only files that are open for writing.
+        file: IO[bytes] = path.open("r+b")
+    except PermissionError:
+        file = path.open("rb")
+    with file:
+        is_free = _lock(file)
+    return None if is_free is None else not is_free
+
+
+def _lock(file: IO[bytes]) -> bool | None:
+    """Whether the lock was free and is taken now; None where there are no such locks."""
     if sys.platform != "win32":
         import fcntl
 
@@ -245,8 +279,9 @@ def try_lock(file: IO[bytes]) -> bool:
         except BlockingIOError:
             return False
         except OSError:
-            return True
-    return True
+            return None
+        return True
+    return None
 
 
 @contextlib.contextmanager

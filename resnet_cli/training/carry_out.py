@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
+from resnet_cli.config.base import typed_flags
 from resnet_cli.engine_predictor import prepare_engine
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.events import Warned
@@ -42,7 +44,8 @@ def run_plan(
         tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
         with Journal(folder.path / JOURNAL, tensorboard=tensorboard) as journal:
             folder.reopen()
-            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images)
+            command = made_by(plan)
+            folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images, command=command)
 
             def notify(event: Event) -> None:
                 journal(event)
@@ -58,6 +61,16 @@ def run_plan(
     finally:
         if is_new:
             folder.discard()
+
+
+def made_by(plan: Plan) -> str:
+    """The command line that makes the same plan, with the flags that the user gave."""
+    # With several seeds, each run has a seed of its own.
+    given = [name for name, origin in plan.origins.items() if origin == "flag" or name == "seed"]
+    words = typed_flags(plan.config, [name for name in given if name not in {"data", "seeds"}])
+    files = dict.fromkeys(origin for origin in plan.origins.values() if origin not in {"flag", "default"})
+    configs = [word for file in files for word in ("--config", file)]
+    return shlex.join(["resnet-cli", "finetune", str(plan.config.data), *configs, *words])
 
 
 def run_worker(plan: Plan, distributed: Distributed) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self, cast
 
 from resnet_cli.errors import ConfigError, missing_extra
 from resnet_cli.system.events import Status, WorkDone
-from resnet_cli.system.paths import disk_errors, try_lock
+from resnet_cli.system.paths import disk_errors, is_locked, try_lock
 from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
 
 #: Name of the journal in a run folder.
@@ -117,11 +117,10 @@ def being_trained(run: Path) -> ConfigError:
     return ConfigError(f"{run}: another process is training it", hint="stop that one first, or wait until it has ended")
 
 
-def is_open(path: Path) -> bool:
-    """Whether a process has this journal open; False if the file system has no locks."""
+def is_open(path: Path) -> bool | None:
+    """Whether a process has this journal open; None if the file system has no locks."""
     try:
-        with path.open("rb") as file:
-            return not try_lock(file)
+        return is_locked(path)
     except OSError:
         return False
 
