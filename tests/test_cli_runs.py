@@ -163,7 +163,7 @@ def test_the_list_imports_no_torch_and_fits_the_terminal(runs: Path, full_run: T
     code, imported = json.loads(screen.stderr.decode().splitlines()[-1])
     assert code == 0 and not {"torch", "PIL", "sklearn", "safetensors"}.intersection(imported)
     # Hyperlinks take no room.
-    lines = re.sub(r"\x1b\]8;[^\x1b]*\x1b\\\\|\x1b\[[0-9;]*m", "", screen.text).splitlines()
+    lines = re.sub(r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[[0-9;]*m", "", screen.text).splitlines()
     assert_fits(lines, 60, "run top-1 state age")
     for columns, headings in ((80, "run top-1 95 % state age"), (140, "run data mode epochs")):
         console = Console(width=columns, file=io.StringIO())
@@ -280,3 +280,66 @@ def test_only_small_files_of_a_run_are_opened(runs: Path, full_run: Trained) -> 
     assert listed()["a"]["state"] == "finished"
     hook_is_on = False
     assert set(opened) == {"config.yaml", "metrics.json", JOURNAL}
+
+
+def compared(*arguments: object) -> dict[str, Any]:
+    result = run_cli("runs", "compare", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_runs_on_the_same_images_are_tested_in_pairs_and_make_a_page(
+    here: Path, full_run: Trained, frozen_run: Trained
+) -> None:
+    found = compared(full_run.run, frozen_run.run, "--device", "cpu", "--out", "page.html")
+    assert found["scores_are_comparable"] and not found["obstacles"]
+    names = {one["name"]: one["values"] for one in found["settings"]}
+    assert names["mode"] == ["full", "frozen"] and names["epochs"] == ["3", "6"]
+    assert "data" not in names and "out" not in names and found["num_same_settings"] > 20
+    paired = found["paired"]
+    assert (paired["split"], paired["letters"]) == ("test", ["A", "B"])
+    counts = paired["comparisons"][0]
+    assert sum(counts[key] for key in ("both_right", "only_first", "only_second", "both_wrong")) == 9
+    assert [model["top1"] for model in paired["models"]] == [run["scores"][0]["value"] for run in found["runs"]]
+    page = Path("page.html").read_text()
+    assert found["page"] == "page.html" and "Paired test" in page and "McNemar" in page
+    assert page.count('class="line series-0"') >= 2 and "Do not compare" not in page
+    assert "<script src" not in page and "http://" not in page
+    text = run_cli("runs", "compare", full_run.run, frozen_run.run, "--no-eval").stdout
+    assert "Settings that differ" in text and "Paired test" not in text
+
+
+def test_runs_with_other_images_or_classes_are_told_apart(runs: Path, full_run: Trained, frozen_run: Trained) -> None:
+    moved, two = copy_of(full_run, runs / "moved"), copy_of(full_run, runs / "two")
+    lines = (moved / "split.csv").read_text().splitlines(keepends=True)
+    (moved / "split.csv").write_text(
+        "".join(line.replace(",test", ",train", 1) if ",blue," in line else line for line in lines)
+    )
+    (two / "split.csv").write_text("".join(line for line in lines if ",blue," not in line))
+    stopped = copy_of(full_run, runs / "stopped", without=("metrics.json", "model.safetensors"))
+    found = compared(full_run.run, moved, two, stopped, "--no-eval")
+    assert not found["scores_are_comparable"]
+    assert found["obstacles"] == [
+        "A and B were scored on different images: 9 and 6, 6 in common",
+        "A and C have different classes: only A has blue",
+        "A and D were scored on different splits: test and validation",
+    ]
+    # Only C and D are left, and neither can take part.
+    found = compared(full_run.run, two, stopped)
+    assert found["paired"] is None
+    assert found["notes"][0] == "B is not in the paired test: its classes are not those of A"
+    assert found["notes"][1] == "C is not in the paired test: it has no model"
+    assert run_cli("runs", "compare", two).exit_code == run_cli("runs", "compare", two, "two").exit_code == 2
+
+
+def test_without_the_images_of_the_first_run_those_of_the_next_are_used(
+    runs: Path, full_run: Trained, frozen_run: Trained
+) -> None:
+    gone = copy_of(full_run, runs / "gone")
+    shutil.copyfile(full_run.run / "model.safetensors", gone / "model.safetensors")
+    config = (gone / "config.yaml").read_text().replace(str(full_run.photos), str(runs / "nowhere"))
+    (gone / "config.yaml").write_text(config)
+    found = compared(gone, frozen_run.run, "--device", "cpu")
+    assert found["paired"]["models"][0]["model"].endswith("gone/model.safetensors")
+    assert found["notes"] == ["the paired test uses 9 test images of B; no run was trained on them"]

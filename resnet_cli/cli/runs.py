@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 
 from resnet_cli.cli import App, app, output
 from resnet_cli.cli.completion import complete_run
-from resnet_cli.cli.opening import open_page
 from resnet_cli.cli.help import overview
 from resnet_cli.cli.opening import open_page
 from resnet_cli.cli.options import JsonFlag, QuietFlag
@@ -49,9 +48,7 @@ class _ListByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        commands = [
-            (name, (one.help or "").partition(". ")[0].rstrip(".") + ".") for name, one in self.commands.items()
-        ]
+        commands = [(name, (one.help or "").partition("\n")[0]) for name, one in self.commands.items()]
         text = overview(self.help or "", commands, _EXAMPLES, (), program=ctx.command_path)
         formatter.write(f"{text}{(self.epilog or '').splitlines()[-1]}\n")
 
@@ -85,7 +82,10 @@ def list_(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """List the runs in a folder, newest first. This is what runs does without a command."""
+    """List the runs in a folder, newest first.
+
+    This is what runs does without a command.
+    """
     from resnet_cli.commands.run_list import list_runs
 
     if folder is not None and not folder.exists() and str(folder) in _SYNONYMS:
@@ -113,7 +113,7 @@ def list_(
 
 @runs.command("show")
 def show(run: RunArgument = "latest", as_json: JsonFlag = False) -> None:
-    """Show what a run was trained on and how, its scores, its files, and the commands to continue with."""
+    """Show a run: data, settings, scores, files, and what to do with it."""
     from resnet_cli.commands.run_details import show_run
 
     found = show_run(run)
@@ -128,18 +128,24 @@ def show(run: RunArgument = "latest", as_json: JsonFlag = False) -> None:
 @runs.command("compare")
 @takes(CompareConfig)
 def compare(names: RunsArgument, *, flags: Flags, as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
-    """Compare runs: the settings that differ, their scores, and a paired test on images that no run was trained on."""
+    """Compare runs: settings, scores, curves, and a paired test.
+
+    The paired test lets all models predict the same images, which the first run held out and no other was trained on.
+    """
     config = resolve(CompareConfig, flags).config
     specs = [follow_latest(name) for name in names]
     from resnet_cli.cli.progress import ProgressView
     from resnet_cli.commands.run_comparison import compare_runs
+    from resnet_cli.commands.run_comparison_page import write_page
 
     if not config.no_eval:
         with output.status("loading torch", quiet=quiet or as_json):
             import resnet_cli.commands.evaluate  # noqa: F401
     words = ["resnet-cli", "runs", "compare", *specs, *typed_flags(config, type(config).model_fields)]
     with ProgressView(quiet=quiet or as_json) as view:
-        found = compare_runs(specs, config, command=shlex.join(words), on_event=view)
+        found = compare_runs(specs, config, on_event=view)
+        if config.out is not None:
+            found = write_page(found, config.out, command=shlex.join(words))
     if as_json:
         output.show_json(found.to_dict())
     elif quiet:
@@ -156,7 +162,7 @@ def compare(names: RunsArgument, *, flags: Flags, as_json: JsonFlag = False, qui
 @runs.command("rm")
 @takes(RemoveConfig)
 def remove(names: RunsArgument, *, flags: Flags, as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
-    """Remove runs: their folders with everything in them, and nothing else."""
+    """Remove runs, and nothing outside their folders."""
     config = resolve(RemoveConfig, flags).config
     from resnet_cli.commands.run_removal import remove_runs, runs_to_remove
 

@@ -12,7 +12,7 @@ from resnet_cli.commands.run_images import obstacles, scored_images
 from resnet_cli.commands.run_list import find_run, summarize
 from resnet_cli.config.runs import CompareConfig
 from resnet_cli.errors import ConfigError, ResnetCliError
-from resnet_cli.system.paths import check_writable, write_text
+from resnet_cli.system.paths import check_writable
 from resnet_cli.text import counted
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -83,19 +83,18 @@ class RunComparison:
 
 
 def compare_runs(
-    specs: Sequence[str], config: CompareConfig, *, command: str = "", on_event: OnEvalEvent = lambda _: None
+    specs: Sequence[str], config: CompareConfig, *, on_event: OnEvalEvent = lambda _: None
 ) -> RunComparison:
     """Compares runs.
 
     Args:
         specs: At least two runs, as a user types them.
         config: Everything else.
-        command: The command line, for the page.
         on_event: Called with the progress of the paired test.
 
     Raises:
         ConfigError: There is no such run, or it is the same run twice.
-        DiskError: The page cannot be written.
+        DiskError: The page could not be written later.
     """
     if config.out is not None:
         check_writable(config.out)
@@ -103,7 +102,7 @@ def compare_runs(
     if len(paths) < 2:
         raise ConfigError("one run cannot be compared", hint="name several: resnet-cli runs compare A B")
     for at, path in enumerate(paths):
-        if path in paths[:at]:
+        if any(path.samefile(other) for other in paths[:at]):
             raise ConfigError(f"{path} is named twice", hint="name different runs")
     runs = tuple(details_of(summarize(path)) for path in paths)
     letters = tuple(_letter(at) for at in range(len(runs)))
@@ -112,13 +111,7 @@ def compare_runs(
     found = RunComparison(runs, letters, settings, num_same, tuple(obstacles(scored, letters)))
     if not config.no_eval:
         found = _with_paired(found, [None if one is None else one.classes for one in scored], config, on_event)
-    if config.out is None:
-        return found
-    from resnet_cli.commands.run_comparison_content import page_content
-    from resnet_cli.reporting.run_comparison_page import comparison_page
-
-    write_text(config.out, comparison_page(page_content(found, command)))
-    return dataclasses.replace(found, written=config.out)
+    return found
 
 
 def _letter(index: int) -> str:

@@ -146,7 +146,7 @@ def list_runs(folder: Path | None = None) -> RunList:
 
 
 def run_folders(top: Path) -> Iterator[Path]:
-    """The run folders in a folder, and those in its folders that are no runs themselves; links are not followed."""
+    """The run folders in a folder, and those one level below it, such as ``NAME/seed-0``; links are not followed."""
     for path in _folders_in(top):
         if is_run_like(path):
             yield path

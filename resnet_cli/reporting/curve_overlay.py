@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from resnet_cli.history import EpochRecord, has_penalties
-from resnet_cli.reporting.charts import MAX_TICKS, SERIES_ROLES, Chart, Tick, axis, chart_line, round_step
+from resnet_cli.reporting.charts import MAX_TICKS, Chart, Role, Tick, axis, chart_line, round_step
 from resnet_cli.text import percent
 
+#: One role per training; after the last it begins again with the first.
+_ROLES: tuple[Role, ...] = tuple(role for role in get_args(Role) if role.startswith("series-"))
 _SCORES = {"top1": "top-1 accuracy", "map": "mAP"}
 
 
@@ -60,7 +62,7 @@ def _chart(
         labels = [f"{name}, {word} {place}: {show(y)}" for place, y in zip(names, values, strict=True)]
         places = [(at(record) - low) / (high - low) for record in history]
         heights = [(y - bottom) / (top - bottom) for y in values]
-        drawn.append(chart_line(SERIES_ROLES[index % len(SERIES_ROLES)], name, places, heights, labels))
+        drawn.append(chart_line(_ROLES[index % len(_ROLES)], name, places, heights, labels))
         said.append(f"{name} from {show(values[0])} to {show(values[-1])}")
     return Chart(
         title=title,

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
 from resnet_cli.history import EpochRecord
-from resnet_cli.reporting import palette
 from resnet_cli.reporting.curve_overlay import overlaid_charts
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.templating import render_page
@@ -97,5 +94,4 @@ def comparison_page(content: ComparisonContent) -> str:
         Provenance.now(run=names),
         content=content,
         charts=overlaid_charts([(f"{run.letter}  {run.path}", run.history) for run in content.runs]),
-        palette=Markup(palette.css()),
     )

@@ -1,12 +1,16 @@
-"""What the page of ``runs compare`` shows of a comparison."""
+"""The page of ``runs compare``: what it shows of a comparison."""
 
 from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
 
 from resnet_cli.commands.run_comparison import RunComparison
 from resnet_cli.commands.run_details import RunDetails
 from resnet_cli.evaluation.comparison import Comparison
 from resnet_cli.evaluation.label_comparison import LabelComparison
-from resnet_cli.reporting.run_comparison_page import ComparedRun, ComparisonContent, PairedTest
+from resnet_cli.reporting.run_comparison_page import ComparedRun, ComparisonContent, PairedTest, comparison_page
+from resnet_cli.system.paths import write_text
 from resnet_cli.task import TASKS
 from resnet_cli.text import counted, percent, percent_range, share_or_dash
 
@@ -14,14 +18,21 @@ _SPLITS = {"test": "test", "val": "validation"}
 _SCORES: dict[str, str] = {task.score: task.score_name for task in TASKS.values()}
 
 
-def page_content(found: RunComparison, command: str) -> ComparisonContent:
-    """The content of the page.
+def write_page(found: RunComparison, path: Path, *, command: str) -> RunComparison:
+    """Writes the page of a comparison.
 
     Args:
         found: The comparison.
-        command: The command line.
+        path: The HTML file.
+        command: The command line, for the page.
+
+    Returns:
+        The comparison, with the page as written.
+
+    Raises:
+        DiskError: The page cannot be written.
     """
-    return ComparisonContent(
+    content = ComparisonContent(
         runs=[_run(letter, run) for letter, run in zip(found.letters, found.runs, strict=True)],
         obstacles=found.obstacles,
         paired=_paired(found),
@@ -30,6 +41,8 @@ def page_content(found: RunComparison, command: str) -> ComparisonContent:
         num_same=found.num_same,
         command=command,
     )
+    write_text(path, comparison_page(content))
+    return dataclasses.replace(found, written=path)
 
 
 def _run(letter: str, run: RunDetails) -> ComparedRun:
