@@ -91,10 +91,18 @@ def test_the_tables_are_on_stdout_and_say_what_is_wrong_and_what_to_do(faulty: P
         "train/cat/002.jpg ~ train/cat/near.jpg",
         "What to do",
         "2 images cannot be read",
-        "resnet-cli inspect --fix",
+        "Fix first",
+        "Worth a look",
+        "Good to know",
     ):
         assert text in result.stdout, text
     assert "What to do" not in result.stderr
+    # Commands name the data, so that they can be typed.
+    unwrapped = "".join(result.stdout.split())
+    assert f"resnet-cliinspect{faulty}--fix" in unwrapped
+    assert f"resnet-clifinetune{faulty}--on-bad-imageskip" in unwrapped
+    assert result.stdout.index("Fix first") < result.stdout.index("2 images cannot be read")
+    assert result.stdout.index("Worth a look") < result.stdout.index("are copies of another")
     assert "\x1b" not in result.output
     assert list(Path().iterdir()) == []
 

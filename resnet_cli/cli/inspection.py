@@ -17,7 +17,7 @@ from resnet_cli.cli.score_parts import MAX_CLASS_ROWS
 from resnet_cli.cli.tables import files_block, plain_table
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
 from resnet_cli.data.inspection.compact import Made, NearPair
-from resnet_cli.data.inspection.findings import find_problems
+from resnet_cli.data.inspection.findings import RANKS, find_problems, ranked
 from resnet_cli.data.inspection.inspect import apart
 from resnet_cli.data.inspection.label_sets import contradict
 from resnet_cli.text import first_of, printable, size
@@ -48,6 +48,8 @@ LOOK_NAMES = {
     "bright": "nearly white",
     "blurred": "blurred",
 }
+#: Style of the findings of each rank.
+_RANK_STYLES = ("red", "yellow", "cyan")
 #: Files that were found and not used -> their description.
 PASSED_OVER_NAMES = {
     "others": "other files, ignored",
@@ -76,13 +78,18 @@ def _tables(inspection: Inspection) -> list[RenderableType]:
     blocks += _listing("Unreadable", inspection.unreadable, lambda one: f"{one[0].name}: {one[1]}")
     blocks += _copies(inspection)
     found = find_problems(inspection)
-    problems = [finding for finding in found if finding.fix]
+    problems = ranked([finding for finding in found if finding.fix])
     if not problems:
         blocks.append(Text.assemble(("No problems found.", "green")))
     else:
         blocks.append(Text("What to do", style="bold"))
-    for problem in problems[:MAX_FINDINGS]:
-        blocks.append(_item(problem.message, "yellow"))
+    shown = -1
+    for rank, problem in problems[:MAX_FINDINGS]:
+        if rank != shown:
+            # The words say what the colors say.
+            blocks.append(Text(f"  {RANKS[rank]}", style=_RANK_STYLES[rank]))
+            shown = rank
+        blocks.append(_item(problem.message, _RANK_STYLES[rank]))
         blocks.append(Padding(Text(printable(problem.fix), style="dim"), (0, 0, 0, 4)))
     if len(problems) > MAX_FINDINGS:
         blocks.append(Text(f"  and {len(problems) - MAX_FINDINGS:,} more; --json has them", style="dim"))

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_cli.data.dataset import SPLITS
-from resnet_cli.data.inspection.findings import find_problems
+from resnet_cli.data.inspection.findings import find_problems, ranked
 from resnet_cli.data.inspection.inspect import Inspection, Leak
 from resnet_cli.reporting.charts import Chart
 from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, labels_histogram, side_histogram
 from resnet_cli.reporting.inspection_galleries import Card, galleries, share_cut
 from resnet_cli.reporting.provenance import Provenance
-from resnet_cli.reporting.templating import ranked, render_page
+from resnet_cli.reporting.templating import render_page
 from resnet_cli.reporting.thumbnails import thumbnails
-from resnet_cli.text import size
+from resnet_cli.text import counted, size
 
 #: With the largest thumbnails, this many keep a page below 5 MB. Galleries need at most 24 x 13 + 12 x 5, samples
 #: get the rest.
@@ -145,7 +145,7 @@ def _samples(inspection: Inspection, room: int) -> list[Sample]:
 
 def _tiles(inspection: Inspection, splits: Sequence[str], leaks: Sequence[Leak]) -> list[dict[str, Any]]:
     num_copies = inspection.exact.num_extra
-    near = f"{len(inspection.near):,} near pairs" if inspection.near_by else "near pairs not searched for"
+    near = counted(len(inspection.near), "near pair") if inspection.near_by else "near pairs not searched for"
     num_exact = sum(leak.is_exact for leak in leaks)
     num_bytes = int(inspection.images.rows["num_bytes"].sum())
     return [

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.data.inspection.findings import ranked
 from resnet_cli.evaluation.coverage import Target
 from resnet_cli.history import has_penalties, kept_text
 from resnet_cli.model.model_file import Model
@@ -26,7 +27,6 @@ from resnet_cli.reporting.matrix_plots import Matrix
 from resnet_cli.reporting.metrics import Metric
 from resnet_cli.reporting.report_content import ReportContent
 from resnet_cli.reporting.sections import Headline, Section, optional_section, section, split_word
-from resnet_cli.reporting.templating import ranked
 from resnet_cli.system.device import Compute
 
 EvaluationT = TypeVar("EvaluationT")

@@ -1,4 +1,4 @@
-"""What all HTML pages share: the template environment, safe texts, and the order of findings."""
+"""What all HTML pages share: the template environment and safe texts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from resnet_cli.data.inspection.inspect import Finding
+from resnet_cli.data.inspection.findings import RANKS
 from resnet_cli.reporting.palette import css
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.system.paths import shorten_home
 from resnet_cli.text import percent, printable, shorten, size
 from resnet_cli.version import __version__
-
-#: Findings that make a model or its metrics invalid, and findings worth some work; the others are for information.
-_SERIOUS = frozenset({"refused", "unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch", "spelling"})
-_MODERATE = frozenset({"similar_class", "exact_duplicates", "tiny_classes", "imbalance", "never_set", "always_set"})
 
 
 @functools.cache
@@ -36,7 +32,7 @@ def environment() -> Environment:
         finalize=_drawable,
     )
     made.filters.update(percent=percent, shorten=shorten, size=size)
-    made.globals.update(infinity=math.inf)
+    made.globals.update(infinity=math.inf, ranks=RANKS)
     return made
 
 
@@ -74,12 +70,6 @@ def source(name: str) -> str:
     made = environment()
     assert made.loader is not None
     return made.loader.get_source(made, name)[0]
-
-
-def ranked(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
-    """Findings with their rank, 0 for the worst; their order within a rank is kept."""
-    ranks = [0 if finding.code in _SERIOUS else 1 if finding.code in _MODERATE else 2 for finding in findings]
-    return sorted(zip(ranks, findings, strict=True), key=lambda pair: pair[0])
 
 
 def _drawable(value: object) -> object:

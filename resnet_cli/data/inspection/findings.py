@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from resnet_cli.data.dataset import SPLITS, Dataset, Item
@@ -17,6 +19,7 @@ from resnet_cli.data.inspection.compact import Made
 from resnet_cli.data.inspection.inspect import KINDS, Finding, Inspection, Leak, apart
 from resnet_cli.data.inspection.label_sets import Pair, contradict
 from resnet_cli.data.inspection.scan import remedy
+from resnet_cli.network.addresses import redact
 from resnet_cli.task import TaskName
 from resnet_cli.text import plain
 from resnet_cli.version import SCHEMA_VERSION
@@ -35,18 +38,31 @@ LOOKS = {
 _CONFLICTS: dict[TaskName, tuple[str, str]] = {
     "single-label": (
         "labeled as several classes",
-        "keep each in the class it belongs to; resnet-cli inspect --fix omits exact copies; if images may belong to "
+        "keep each in the class it belongs to; {inspect} --fix omits exact copies; if images may belong to "
         "several classes, use --multi-label",
     ),
     "multi-label": (
         "given different labels",
-        "give the copies the same labels; resnet-cli inspect --fix omits exact copies",
+        "give the copies the same labels; {inspect} --fix omits exact copies",
     ),
 }
 #: Share of long images above which they are reported.
 MANY_LONG = 0.05
 #: Pairs of classes that ``--json`` lists.
 MAX_TOGETHER = 100
+
+
+#: How urgent a finding is, in words, the most urgent first.
+RANKS = ("Fix first", "Worth a look", "Good to know")
+#: Findings that make a model or its metrics invalid, and findings worth some work; the others are for information.
+_SERIOUS = frozenset({"refused", "unreadable", "label_conflicts", "leaks", "torn_groups", "class_mismatch", "spelling"})
+_MODERATE = frozenset({"similar_class", "exact_duplicates", "tiny_classes", "imbalance", "never_set", "always_set"})
+
+
+def ranked(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
+    """Findings with their index in ``RANKS``, the most urgent first; their order within a rank is kept."""
+    ranks = [0 if finding.code in _SERIOUS else 1 if finding.code in _MODERATE else 2 for finding in findings]
+    return sorted(zip(ranks, findings, strict=True), key=lambda pair: pair[0])
 
 
 def find_problems(inspection: Inspection, *, training: Iterable[Finding] | None = None) -> list[Finding]:
@@ -157,18 +173,34 @@ def _unreadable(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "unreadable",
             f"{every}{_images(len(bad))} cannot be read, such as {item.name} ({reason})",
-            remedy((reason for _, reason in bad), "" if is_all else "resnet-cli finetune --on-bad-image skip"),
+            remedy(
+                (reason for _, reason in bad),
+                "" if is_all else f"resnet-cli finetune {_data(inspection)} --on-bad-image skip",
+            ),
         )
+
+
+def _inspect(inspection: Inspection) -> str:
+    return f"resnet-cli inspect {_data(inspection)}"
+
+
+def _data(inspection: Inspection) -> str:
+    """DATA as a user can type it again: relative to this folder if it is inside, and without what may be secret."""
+    spec = inspection.dataset.spec
+    if "://" in spec:
+        return shlex.quote(redact(spec))
+    path = Path(spec)
+    return shlex.quote(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else spec)
 
 
 def _label_conflicts(inspection: Inspection) -> Iterator[Finding]:
     what, fix = _CONFLICTS[inspection.dataset.task]
     for leaks, names in _shared(inspection, inspection.label_conflicts, contradict):
-        yield Finding("label_conflicts", f"{leaks} {what}, such as {names}", fix)
+        yield Finding("label_conflicts", f"{leaks} {what}, such as {names}", fix.format(inspect=_inspect(inspection)))
 
 
 def _leaks(inspection: Inspection) -> Iterator[Finding]:
-    fix = "keep each in one split; resnet-cli inspect --fix keeps it in test, else in val"
+    fix = f"keep each in one split; {_inspect(inspection)} --fix keeps it in test, else in val"
     for leaks, names in _shared(inspection, inspection.leaks, lambda one, other: one.split != other.split):
         yield Finding(
             "leaks", f"{leaks} in several splits, so metrics will look better than they are, such as {names}", fix
@@ -196,7 +228,7 @@ def _separated_groups(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "torn_groups",
             f"groups in several splits: {len(separated):,}, such as '{group}' in {' and '.join(splits)}",
-            "move each group into one split; resnet-cli inspect --fix keeps its part in test, else in val",
+            f"move each group into one split; {_inspect(inspection)} --fix keeps its part in test, else in val",
         )
 
 
@@ -207,7 +239,7 @@ def _copies(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "exact_duplicates",
             f"{_images(num_copies)} {'is a copy' if num_copies == 1 else 'are copies'} of another",
-            "remove the copies, or run resnet-cli inspect --fix; splits made by finetune keep them together",
+            f"remove the copies, or run {_inspect(inspection)} --fix; splits made by finetune keep them together",
         )
     if inspection.near:
         first, second, _ = inspection.near[0]
@@ -226,7 +258,7 @@ def _looks(inspection: Inspection) -> Iterator[Finding]:
             yield Finding(
                 name,
                 f"{_images(len(positions))} {verb} {what}, such as {inspection.dataset.items[positions[0]].name}",
-                f"{fix}; resnet-cli inspect --html shows them, --fix keeps them",
+                f"{fix}; {_inspect(inspection)} --html report.html shows them, --fix keeps them",
             )
 
 
