@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from resnet_cli.data.dataset import Item
 from resnet_cli.data.loading import stack
 from resnet_cli.engines.explain import GradCam, overlays
-from resnet_cli.model.heatmap import OFFSET_PX, STRIDE_PX, heat_maps, overlay
+from resnet_cli.model.heatmap import OFFSET_PX, STRIDE_PX, heat_maps, in_whole_image, overlay
 from resnet_cli.model.model_file import Model
 from resnet_cli.model.network import ResNet50
 from resnet_cli.model.weights import load_model
@@ -203,3 +203,17 @@ def test_a_golf_ball_is_found_where_it_lies(assets: Path) -> None:
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert row < 112 and column < 112
     assert heat[:112, :112].sum() > 0.6 * heat.sum()
+
+
+def test_an_overlay_is_where_the_network_saw_it_and_the_rest_is_dark() -> None:
+    whole = Image.new("RGB", (60, 40), (200, 200, 200))
+    explained = Image.new("RGB", (32, 32), (250, 10, 10))
+    pixels = np.asarray(in_whole_image(whole, explained, (0.25, 0.0, 0.75, 1.0), (0, 0, 32, 32)))
+    assert pixels.shape == (40, 60, 3)
+    assert (pixels[5:35, 18:42] == (250, 10, 10)).all()
+    assert (pixels[:, :13].max(axis=2) < 120).all() and (pixels[:, 47:].max(axis=2) < 120).all()
+    # With padding, only the part of the input that is image.
+    padded = explained.copy()
+    padded.paste((0, 0, 255), (0, 0, 32, 5))
+    whole_part = in_whole_image(whole, padded, (0, 0, 1, 1), (0, 5, 32, 27))
+    assert (np.asarray(whole_part)[..., 2] < 60).all()

@@ -271,3 +271,23 @@ def test_the_fingerprint_changes_with_every_field_and_with_the_decoder(monkeypat
     monkeypatch.setattr("resnet_cli.preprocess.decoder_version", lambda *_: "another pillow")
     prints.add(PRESET.fingerprint())
     assert len(prints) == len(changes) + 2
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (128, 128), (61, 47), (2000, 30)])
+def test_what_the_network_sees_of_an_image_is_where_the_preprocessing_takes_it(fit: Fit, size: tuple[int, int]) -> None:
+    preprocess = Preprocess(resize_size=72, crop_size=64).with_fit(fit)
+    width, height = size
+    # Red grows to the right and green downwards: a pixel of the input tells where it comes from.
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.linspace(0, 255, width), np.linspace(0, 255, height)[:, None]
+    (left, top, right, bottom), (x0, y0, x1, y1) = preprocess.seen(width, height)
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    part = preprocess(Image.fromarray(ramp))[y0:y1, x0:x1].astype(float)
+    for values, start, end, length in ((part[..., 0], left, right, width), (part[..., 1].T, top, bottom, height)):
+        wanted = 255 * (start + (end - start) * np.array([0.25, 0.5, 0.75])) / length
+        places = (values.shape[1] * np.array([0.25, 0.5, 0.75])).astype(int)
+        # Half a pixel of the input, and what rounding to levels adds.
+        tolerance = 2 + 255 * (end - start) / length / values.shape[1]
+        if values.shape[1] >= 8:
+            assert np.abs(values.mean(axis=0)[places] - wanted).max() <= tolerance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,8 +28,8 @@ MIN_IMAGES, MIN_TSNE = 5, 16
 #: Dimensions that PCA keeps for t-SNE. Source: van der Maaten & Hinton 2008, https://jmlr.org/papers/v9/, section 4.2.
 _NUM_COMPONENTS = 50
 _PERPLEXITY, _NUM_STEPS = 30, 500
-#: Images beside the points: the more, the smaller, so that all of them together take at most about 0.7 MB.
-_TILES_PX = ((150, 112), (400, 80), (MAX_IMAGES, 52))
+#: Most small images of points -> their side: the more, the smaller, so that they take at most about 0.75 MB together.
+_TILES_PX = ((220, 128), (450, 88), (MAX_IMAGES, 56))
 _MOST_TILE_BYTES = 750_000
 #: Room at each side of the map, as a share of it.
 _MARGIN = 0.04
@@ -53,11 +53,6 @@ class EmbeddingMap(NamedTuple):
     method: str
     num_images: int
 
-    @property
-    def tile_px(self) -> int:
-        """Side of the small images of its points."""
-        return next(side for most, side in _TILES_PX if len(self.positions) <= most)
-
 
 class Series(NamedTuple):
     """The points of one color.
@@ -75,6 +70,11 @@ class Series(NamedTuple):
     num: int
     right: str
     wrong: str
+
+
+def tile_side(num_tiles: int) -> int:
+    """Side of the small images of points, in pixels."""
+    return next(side for most, side in _TILES_PX if num_tiles <= most)
 
 
 def embedding_map(features: AnyFeatures | None, *, seed: int = 0) -> EmbeddingMap | None:
@@ -163,33 +163,31 @@ def _path(places: NDArray[np.float64]) -> str:
 
 
 def map_data(
-    scores: Scores, found: EmbeddingMap, tiles: Sequence[Image.Image | None], links: Sequence[str]
+    scores: Scores, found: EmbeddingMap, tiles: Mapping[int, Image.Image | None], link: Callable[[int], str]
 ) -> dict[str, Any]:
-    """The data for the page's script: one row per point, and one image with the small images of all of them.
+    """The data for the page's script: one row per point, and one sheet with the small images of points.
 
     Args:
         scores: The evaluation.
         found: The map.
-        tiles: The small image of each point; None for one that cannot be read.
-        links: Address of the image's file, or nothing.
+        tiles: Position -> small image, for images that are nowhere else in the page; None for one that cannot be read.
+        link: Takes a position and returns the address of the image's file; empty if it has none.
     """
-    columns = int(np.ceil(np.sqrt(len(tiles))))
-    side = found.tile_px
-    sheet = Image.new("RGB", (columns * side, -(-len(tiles) // columns) * side), (128, 128, 128))
-    for index, tile in enumerate(tiles):
+    columns, side = max(1, int(np.ceil(np.sqrt(len(tiles))))), tile_side(len(tiles))
+    sheet = Image.new("RGB", (columns * side, max(1, -(-len(tiles) // columns)) * side), (128, 128, 128))
+    corners = {}
+    for index, (at, tile) in enumerate(tiles.items()):
         if tile is not None:
-            row, column = divmod(index, columns)
-            sheet.paste(tile, (column * side + (side - tile.width) // 2, row * side + (side - tile.height) // 2))
+            corners[at] = (side * (index % columns), side * (index // columns), *tile.size)
+            sheet.paste(tile, corners[at][:2])
     points = []
-    for index, at in enumerate(found.positions.tolist()):
-        x, y = found.places[index]
-        tile = tiles[index]
-        size = [0, 0] if tile is None else [tile.width, tile.height]
+    for at, (x, y) in zip(found.positions.tolist(), (100 * found.places).round(1).tolist(), strict=True):
+        # An empty list: the image cannot be read. None: it is elsewhere in the page.
+        corner = list(corners.get(at, ())) if at in tiles else None
         name = shorten(scores.names[at], _NAME_WIDTH)
-        about = [int(scores.is_right[at]), *_said(scores, at), name, links[index], *size]
-        points.append([round(100 * x, 1), round(100 * y, 1), *about])
+        points.append([x, y, int(scores.is_right[at]), *_said(scores, at), name, link(at), at, corner])
     image = shrink(sheet, side_px=max(sheet.size), max_bytes=_MOST_TILE_BYTES)
-    return {"points": points, "columns": columns, "side": side, "sheet": str(image.src)}
+    return {"points": points, "sheet": str(image.src)}
 
 
 def _said(scores: Scores, position: int) -> tuple[str, str, str]:

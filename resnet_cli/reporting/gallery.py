@@ -91,7 +91,7 @@ class GalleryImages:
         positions: Positions of the images in galleries.
         cells: Positions of the images in cells of the confusion matrix.
         cell_size: Size of the latter.
-        tiles: Positions of the images on the map.
+        tiles: Positions of the images that only the map shows.
         tile_px: Side of the latter.
     """
 
@@ -105,7 +105,7 @@ class GalleryImages:
         tiles: Sequence[int] = (),
         tile_px: int = 0,
     ) -> None:
-        self._content = content
+        self._content, self._tiles = content, tiles
         in_gallery, in_cells, on_map = set(positions), set(cells), set(tiles)
         every = sorted(in_gallery | in_cells | on_map)
         self._shapes: dict[int, tuple[int, int]] = {}
@@ -133,9 +133,10 @@ class GalleryImages:
         """The copy of an image for a cell of the confusion matrix."""
         return self._copies[position].cell
 
-    def tile(self, position: int) -> Image.Image | None:
-        """The copy of an image for the map."""
-        return self._copies[position].tile
+    @property
+    def tiles(self) -> dict[int, Image.Image | None]:
+        """Position -> copy of the image for the map; None for one that cannot be read."""
+        return {at: self._copies[at].tile for at in self._tiles}
 
     def link(self, position: int) -> str:
         """The address of an image's file; empty if it has none."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from resnet_cli.evaluation.curves import ranking_curves
 from resnet_cli.evaluation.scoring import Scores
-from resnet_cli.reporting.embedding_map import EmbeddingMap, map_data, map_series
+from resnet_cli.reporting.embedding_map import EmbeddingMap, map_data, map_series, tile_side
 from resnet_cli.reporting.gallery import GALLERY_SIZE, GalleryImages
 from resnet_cli.reporting.ranking_charts import ranking_charts
 from resnet_cli.reporting.report_content import ReportContent
@@ -24,8 +24,9 @@ def images_of_page(
     cell_size: Size = GALLERY_SIZE,
 ) -> GalleryImages:
     """The images of galleries, of cells and of the map."""
-    tiles, tile_px = ((), 0) if found is None else (found.positions.tolist(), found.tile_px)
-    return GalleryImages(content, shown, cells=cells, cell_size=cell_size, tiles=tiles, tile_px=tile_px)
+    elsewhere = {*shown, *cells}
+    tiles = [] if found is None else [at for at in found.positions.tolist() if at not in elsewhere]
+    return GalleryImages(content, shown, cells=cells, cell_size=cell_size, tiles=tiles, tile_px=tile_side(len(tiles)))
 
 
 def map_section(evaluation: Scores, found: EmbeddingMap | None, values: dict[str, Any]) -> Section:
@@ -43,9 +44,7 @@ def map_values(evaluation: Scores, found: EmbeddingMap | None, images: GalleryIm
     """What the page's script needs for the map."""
     if found is None:
         return {}
-    positions = found.positions.tolist()
-    tiles, links = [images.tile(at) for at in positions], [images.link(at) for at in positions]
-    return {"map": map_data(evaluation, found, tiles, links)}
+    return {"map": map_data(evaluation, found, images.tiles, images.link)}
 
 
 def ranking_section(evaluation: Scores, values: dict[str, Any]) -> Section:

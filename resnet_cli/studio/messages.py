@@ -6,10 +6,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_cli.data.inspection.findings import find_problems
+from resnet_cli.data.inspection.findings import find_problems, ranked
 from resnet_cli.evaluation.scores import Evaluation
 from resnet_cli.history import kept_text
-from resnet_cli.data.inspection.findings import ranked
 from resnet_cli.system.events import Status, Warned, WorkDone
 from resnet_cli.text import duration, percent, percent_range, plain, size
 from resnet_cli.training.events import (

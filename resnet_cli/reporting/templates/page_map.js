@@ -1,8 +1,9 @@
 
   const plane = document.getElementById("embedding-map");
   if (plane && data.map) {
-    const [X, Y, RIGHT, TRUE, PREDICTED, PROB, NAME, LINK, WIDTH, HEIGHT] = Array(10).keys();
-    const { points, columns, side, sheet } = data.map;
+    const [X, Y, RIGHT, TRUE, PREDICTED, PROB, NAME, LINK, AT, CORNER] = Array(10).keys();
+    const { points, sheet } = data.map;
+    const inCells = new Map((data.images ?? []).map((entry) => [entry[0], entry]));
     const panel = document.getElementById("embedding-image");
     const here = plane.querySelector(".here");
     const spokenMap = document.getElementById("said");
@@ -11,14 +12,24 @@
     let fixed = false;
     const image = new Image();
     image.src = sheet;
-    const picture = (index) => {
-      const point = points[index];
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [point[WIDTH], point[HEIGHT]];
-      const left = (index % columns) * side + Math.floor((side - point[WIDTH]) / 2);
-      const top = Math.floor(index / columns) * side + Math.floor((side - point[HEIGHT]) / 2);
-      canvas.getContext("2d").drawImage(image, left, top, point[WIDTH], point[HEIGHT], 0, 0, point[WIDTH], point[HEIGHT]);
-      return canvas.toDataURL("image/jpeg", 0.92);
+    const picture = (point) => {
+      const shot = make("img", "", "shot");
+      shot.alt = `an image of ${point[TRUE]}: ${point[NAME]}`;
+      if (point[CORNER]) {
+        const [left, top, width, height] = point[CORNER];
+        if (!width) return null;
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [width, height];
+        canvas.getContext("2d").drawImage(image, left, top, width, height, 0, 0, width, height);
+        shot.src = canvas.toDataURL("image/jpeg", 0.92);
+        return shot;
+      }
+      const [, , , , , src, isTiny] = inCells.get(point[AT]) ?? [];
+      const known = src ? null : document.querySelector(`img[data-at="${point[AT]}"]`);
+      if (src === "gone" || (!src && !known)) return null;
+      shot.src = known ? known.src : `data:image/jpeg;base64,${src}`;
+      if (isTiny || known?.classList.contains("tiny")) shot.classList.add("tiny");
+      return shot;
     };
     const words = (point) => {
       const verdict = make("p", "", "verdict");
@@ -38,14 +49,7 @@
       here.removeAttribute("hidden");
       const figure = make("figure", "", "card plain-card");
       const shots = make("div", "", "shots");
-      if (point[WIDTH]) {
-        const shot = make("img", "", "shot");
-        shot.alt = `an image of ${point[TRUE]}: ${point[NAME]}`;
-        shot.src = picture(index);
-        shots.append(shot);
-      } else {
-        shots.append(make("span", "cannot be read", "shot gone"));
-      }
+      shots.append(picture(point) ?? make("span", "cannot be read", "shot gone"));
       const caption = make("figcaption");
       caption.append(words(point), fileName(point[NAME], point[LINK]));
       figure.append(shots, caption);
