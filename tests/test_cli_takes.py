@@ -10,7 +10,7 @@ import pytest
 from support.running import run_cli
 from typer.testing import CliRunner
 
-from resnet_cli.cli import App
+from resnet_cli.cli import App, app
 from resnet_cli.cli.completion import complete_data, complete_model
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import Config, Flag, Resolved, Rule, resolve
@@ -124,3 +124,28 @@ def test_every_command_that_writes_to_a_place_accepts_the_same_names_for_it() ->
             # What is refused is the other flag, so that nothing is done.
             message = run_cli(name, *words, flag, "x", "--nonsense").stderr
             assert "has no flag --nonsense" in message and "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("fine", "finetune"),
+        ("finetune --mode f", "frozen full"),
+        ("finetune --split-s", "--split-seed"),
+        ("finetune --device c", "cpu cuda cuda:0 cuda:1"),
+        ("finetune cifar", "cifar10 cifar100"),
+        ("finetune --weights imagenet-v", "imagenet-v1 imagenet-v2"),
+        ("eval runs/p", "runs/pets/"),
+        ("predict --model runs/", "runs/pets/"),
+        ("export --format o", "onnx openvino"),
+        ("download imagenet-v1 cifar100", "cifar100"),
+    ],
+)
+def test_the_shell_completes_commands_flags_and_values(
+    typed: str, offered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "pets").mkdir(parents=True)
+    words = {"COMP_WORDS": f"resnet-cli {typed}", "COMP_CWORD": str(len(typed.split()))}
+    env = {"_RESNET_CLI_COMPLETE": "complete_bash", **words}
+    assert CliRunner().invoke(app, prog_name="resnet-cli", env=env).output.split() == offered.split()

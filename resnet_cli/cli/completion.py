@@ -21,6 +21,19 @@ def complete_model(incomplete: str) -> list[str]:
     return _files(incomplete or "runs/") + named
 
 
+def complete_model_or_data(incomplete: str) -> list[str]:
+    """What is either."""
+    return list(dict.fromkeys([*complete_model(incomplete), *complete_data(incomplete)]))
+
+
+def complete_download(incomplete: str) -> list[str]:
+    """Names of weights and data sets that can be downloaded."""
+    from resnet_cli.network.known_sets import DATASETS
+    from resnet_cli.network.registry import HUB_WEIGHTS, WEIGHTS
+
+    return [name for name in (*WEIGHTS, *HUB_WEIGHTS, *DATASETS) if name.startswith(incomplete)]
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Devices that torch may have; which of them exist would take seconds to find out."""
     return [name for name in ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps", "xpu") if name.startswith(incomplete)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_cli.cli import app, output
+from resnet_cli.cli.completion import complete_download
 from resnet_cli.cli.options import JsonFlag, OfflineFlag, QuietFlag
 from resnet_cli.cli.takes import examples
 from resnet_cli.version import SCHEMA_VERSION
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 def download(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME...", help="Weights and data sets, or hf:OWNER/NAME of weights."),
+        typer.Argument(
+            metavar="NAME...",
+            help="Weights and data sets, or hf:OWNER/NAME of weights.",
+            autocompletion=complete_download,
+        ),
     ] = None,
     show_list: Annotated[
         bool, typer.Option("--list", "-l", help="List all names with size, license and location.")

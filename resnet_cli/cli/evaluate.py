@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_cli.cli import app, output
-from resnet_cli.cli.completion import complete_data, complete_model
+from resnet_cli.cli.completion import complete_model_or_data
 from resnet_cli.cli.options import JsonFlag, ModelFlag, QuietFlag, VerboseFlag
 from resnet_cli.cli.takes import Flags, examples, takes
 from resnet_cli.config.base import flag_name, resolve
@@ -49,7 +49,7 @@ def evaluate(
             help="Models (run folders or model files), and the images, as for finetune. Several models are compared on "
             "the same images. Names of weights and exported files are models, too.",
             show_default="runs/latest, and the images that its run held out",
-            autocompletion=lambda incomplete: [*complete_model(incomplete), *complete_data(incomplete)],
+            autocompletion=complete_model_or_data,
         ),
     ] = None,
     *,

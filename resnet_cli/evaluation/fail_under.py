@@ -27,9 +27,12 @@ def check_fail_under(scores: Scores, least: float | None, *, name: str, hint: st
             f"{name} --fail-under {100 * least:g}%: no class has both positives and negatives, so there is no {metric}",
             hint="evaluate on more images",
         )
-    interval = f"the 95 % interval is {percent_range(low, high)}"
-    interval += ": more images may show that the model reaches it" if high >= least else ""
+    if not hint:
+        hint = "see what more images would bring: resnet-cli eval MODEL --learning-curve"
+        if high >= least:
+            hint = "evaluate on more images: they may show that the model reaches it"
     raise VerificationError(
-        f"{name} {metric} {percent(scores.score)} is below --fail-under {100 * least:g}%",
-        hint="; ".join(filter(None, (interval, hint))),
+        f"{name} {metric} {percent(scores.score)} is below --fail-under {100 * least:g}% (95 % interval: "
+        f"{percent_range(low, high)})",
+        hint=hint,
     )
