@@ -23,6 +23,7 @@ ROOMS = (
     "cli",
     "studio",
     "commands",
+    "loggers",
     "serving",
     "outputs",
     "training",

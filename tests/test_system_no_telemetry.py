@@ -19,7 +19,7 @@ ROOT = Path(resnet_cli.__file__).parent
 SIGNS_OF_CI = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "JENKINS_URL", "CIRCLECI", "BUILDKITE")
 
 #: Libraries that report something by themselves.
-SWITCHED_OFF = {"onnxruntime", "openvino", "huggingface_hub", "ray"}
+SWITCHED_OFF = {"onnxruntime", "openvino", "huggingface_hub", "mlflow", "ray", "wandb"}
 #: Libraries that use no network unless they are told to. Their source was searched for it.
 SILENT = {
     *("IPython", "PIL", "aiohttp", "backports", "compression", "filelock", "fsspec", "h5py", "jinja2", "markupsafe"),

@@ -1,19 +1,16 @@
-"""``events.jsonl``: each line is whole JSON, as soon as it is there; and TensorBoard."""
+"""``events.jsonl``: each line is whole JSON, as soon as it is there."""
 
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.running import TINY_FLAGS, Trained, run_cli
+from support.running import Trained
 
-from resnet_cli.errors import DiskError, SetupError
+from resnet_cli.errors import DiskError
 from resnet_cli.history import EpochRecord
-from resnet_cli.installation import install_command
 from resnet_cli.system.events import WorkDone
 from resnet_cli.training.events import EpochDone, Event, MemoryShort, RateLowered, Resumed, Saved, StepDone
 from resnet_cli.training.journal import Journal
@@ -93,59 +90,3 @@ def test_a_full_disk_is_a_disk_error(tmp_path: Path) -> None:
         with pytest.raises(DiskError) as caught:
             journal(EVENTS[0])
     assert (caught.value.exit_code, caught.value.hint) == (6, "free some space")
-
-
-def test_tensorboard_that_is_not_installed_is_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # None in sys.modules is how Python says that there is no such module.
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(SetupError) as caught:
-        Journal(tmp_path / "events.jsonl", tensorboard=tmp_path / "board")
-    assert caught.value.hint == install_command("tensorboard")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_that_asks_for_it_in_vain_exits_with_4_and_leaves_nothing(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    flags = ["--classes", "0,1", "--limit", 8, "--mode", "frozen", "--tensorboard", *TINY_FLAGS]
-    for seeds in (1, 2):
-        result = run_cli("finetune", "digits", *flags, "--seeds", seeds)
-        assert result.exit_code == 4, result.output
-        assert "tensorboard" in result.stderr and "try:" in result.stderr
-        assert not [path for path in here.rglob("*") if path.name != "runs"]
-
-
-class Board:
-    """Stands in for torch.utils.tensorboard.SummaryWriter."""
-
-    made: Board | None = None
-
-    def __init__(self, folder: str) -> None:
-        self.folder, self.scalars, self.calls = folder, dict[tuple[str, int], float](), list[str]()
-        Board.made = self
-
-    def add_scalar(self, name: str, value: float, at: int) -> None:
-        self.scalars[name, at] = value
-
-    def flush(self) -> None:
-        self.calls.append("flush")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-
-def test_tensorboard_gets_the_scalars_of_steps_and_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("torch.utils.tensorboard")
-    module.SummaryWriter = Board  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    with Journal(tmp_path / "events.jsonl", tensorboard=tmp_path / "board") as journal:
-        for event in EVENTS:
-            journal(event)
-    board = Board.made
-    assert board is not None and board.folder == str(tmp_path / "board")
-    # The third of four steps of the second epoch.
-    assert board.scalars["train/step_loss", 7] == 0.5
-    assert board.scalars["val/top1", 2] == 0.875
-    assert {name for name, at in board.scalars if at == 2} == {"train/loss", "train/top1", "val/loss", "val/top1", "lr"}
-    assert board.calls == ["flush", "close"]

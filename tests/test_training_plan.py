@@ -134,6 +134,7 @@ ASKED: dict[str, Any] = {
     "deterministic": True,
     "checkpoint_every": "1m",
     "tensorboard": True,
+    "log_to": "wandb,mlflow",
     "out": Path("there"),
     "device": "cpu",
     "precision": "fp32",

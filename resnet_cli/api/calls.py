@@ -31,6 +31,7 @@ from resnet_cli.config.inspect import InspectConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.evaluation.scoring import Scores
 from resnet_cli.exporting.parity import Parity
+from resnet_cli.loggers.listener import Logged, require
 from resnet_cli.model.model_file import Model
 from resnet_cli.prediction import Predictor
 from resnet_cli.predictor import TorchPredictor
@@ -73,6 +74,7 @@ def finetune(
     if "weights" in values:
         values["weights"] = str(_path(values["weights"]))
     resolved = resolve(FinetuneConfig, values, config_file)
+    require(resolved.config.trackers)
     with shown_events(progress) as show:
 
         def tell(event: Any) -> None:
@@ -82,7 +84,8 @@ def finetune(
 
         plan = make_plan(resolved, on_work=lambda *work: tell(WorkDone(*work)))
         tell(PlanMade(plan))
-        return run_plan(plan, on_event=tell)
+        with Logged(plan.config.trackers, tell) as logged:
+            return run_plan(plan, on_event=logged)
 
 
 def evaluate(

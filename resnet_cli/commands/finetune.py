@@ -10,6 +10,7 @@ from resnet_cli.config.base import Resolved, resolve
 from resnet_cli.config.finetune import FinetuneConfig
 from resnet_cli.errors import ConfigError
 from resnet_cli.exported.opening import resolve_model
+from resnet_cli.loggers.listener import Logged, require
 from resnet_cli.runs import RunFolder
 from resnet_cli.system.caches import require_temporary_folder
 from resnet_cli.system.events import WorkDone
@@ -90,6 +91,7 @@ def run_finetune(request: FinetuneRequest, *, on_event: OnEvent = ignore) -> Dry
     if launch.is_restarted(out):
         request = dataclasses.replace(request, data=str(out), flags={}, config_file=None, resume=True)
     run, resolved, config = _resolve(request, num_started)
+    require(config.trackers)
     num = num_started or config.devices or 1
     if num > 1 and not num_started and not request.dry_run:
         return Elsewhere(launch.launch(num, request, config, run=run, on_event=on_event))
@@ -107,7 +109,7 @@ def _resolve(
     """The run to continue, else the config of a new one; and what is known of the config before there is a plan."""
     if request.resume:
         run = find_run(None if request.data is None else Path(request.data))
-        machine = {name: request.flags.get(name) for name in ("device", "devices")}
+        machine = {name: request.flags.get(name) for name in ("device", "devices", "log_to", "tensorboard")}
         require_temporary_folder(run.path)
         return run, None, resolve(FinetuneConfig, machine, run.path / "config.yaml").config
     flags = {**request.flags, "data": request.data}
@@ -149,10 +151,11 @@ def _carry_out(
     if not distributed.is_main:
         run_worker(plan, distributed)
         return Elsewhere(0)
-    on_event(PlanMade(plan))
-    if plan.config.seeds > 1:
-        return Finetuned(tuple(run_seeds(plan, on_event=on_event)))
-    return Finetuned((run_plan(plan, on_event=on_event, folder=run, distributed=distributed),))
+    with Logged(plan.config.trackers, on_event) as logged:
+        logged(PlanMade(plan))
+        if plan.config.seeds > 1:
+            return Finetuned(tuple(run_seeds(plan, on_event=logged)))
+        return Finetuned((run_plan(plan, on_event=logged, folder=run, distributed=distributed),))
 
 
 def _name_weights(resolved: Resolved[FinetuneConfig], distributed: Distributed) -> Resolved[FinetuneConfig]:

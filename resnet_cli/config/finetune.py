@@ -22,6 +22,8 @@ from resnet_cli.config.units import (
     Rate,
     Seed,
     Share,
+    Tracker,
+    Trackers,
 )
 
 TRAINING, RECIPE, STOPPING, RUN = "Training", "Recipe", "Stopping", "Run"
@@ -243,7 +245,16 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             advanced=True,
         ),
     ] = None
-    tensorboard: Annotated[bool, Flag("Write TensorBoard files into the run folder.", RUN, advanced=True)] = False
+    log_to: Annotated[
+        Trackers,
+        Flag(
+            "Also log the run to tensorboard, wandb or mlflow, or to several of them: wandb,mlflow.",
+            RUN,
+            "none: nothing is sent anywhere",
+            advanced=True,
+        ),
+    ] = ()
+    tensorboard: Annotated[bool, Flag("The same as --log-to tensorboard.", RUN, advanced=True)] = False
     deterministic: Annotated[bool, Flag("Make repeated runs bit-identical, also on a GPU.", RUN, advanced=True)] = False
     out: Annotated[Path | None, Flag("The run folder.", RUN, "runs/DATA-TIME")] = None
 
@@ -306,6 +317,12 @@ class FinetuneConfig(ComputeConfig, DataConfig):
             "remove it, or remove --mode and let the time decide",
         ),
     )
+
+    @property
+    def trackers(self) -> tuple[Tracker, ...]:
+        """The trackers of ``log_to`` and ``tensorboard``, each once."""
+        old: tuple[Tracker, ...] = ("tensorboard",) if self.tensorboard else ()
+        return tuple(dict.fromkeys(self.log_to + old))
 
     @pydantic.field_validator("unfreeze")
     @classmethod

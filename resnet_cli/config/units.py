@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -48,6 +48,12 @@ def _split_names(value: Any) -> Any:
     except csv.Error as error:
         raise ValueError(f"not a list of names: {error}") from None
     return tuple(str(name).strip() for name in names) if isinstance(names, list | tuple) else names
+
+
+def _trackers(value: Any) -> Any:
+    # --log-to a --log-to b and --log-to a,b mean the same.
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(name.strip() for one in several for name in str(one).split(","))
 
 
 def _seconds(value: Any) -> Any:
@@ -92,6 +98,9 @@ def _bit_depth(value: int) -> int:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names), Written("names")]
+#: Programs that show the course of trainings.
+Tracker: TypeAlias = Literal["tensorboard", "wandb", "mlflow"]
+Trackers = Annotated[tuple[Tracker, ...], BeforeValidator(_trackers), Written("names")]
 #: Seconds.
 Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False), Written("duration")]
 #: A fraction, or a percentage; bounds are added where it is used.

@@ -25,6 +25,10 @@ VARIABLES = {
     # Source: https://docs.ray.io/en/latest/cluster/usage-stats.html
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+    # Each use of its client, from version 3.2 on. Source: mlflow/telemetry/utils.py
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Its own crashes, to Sentry. Source: https://docs.wandb.ai/models/track/environment-variables
+    "WANDB_ERROR_REPORTING": "false",
 }
 #: Packages that only report. OpenVINO has no switch that a program can set: it sends an event when it is imported, and
 #: writes a client ID into the user's home. It works without this package.

@@ -13,7 +13,7 @@ from resnet_cli.system.intraop import fixed_threads
 from resnet_cli.training.assembly import run_bytes
 from resnet_cli.training.calibrate import missing_thresholds
 from resnet_cli.training.distributed import SINGLE_PROCESS, Distributed
-from resnet_cli.training.events import Event, OnEvent, ignore
+from resnet_cli.training.events import Event, OnEvent, RunBegan, RunDone, ignore
 from resnet_cli.training.journal import JOURNAL, Journal
 from resnet_cli.training.plan import Plan
 from resnet_cli.training.report import FinetuneResult
@@ -41,8 +41,7 @@ def run_plan(
     if folder is None:
         folder = RunFolder.create(plan.config.out, plan.dataset.name, num_bytes=run_bytes(plan))
     try:
-        tensorboard = folder.path / "tensorboard" if plan.config.tensorboard else None
-        with Journal(folder.path / JOURNAL, tensorboard=tensorboard) as journal:
+        with Journal(folder.path / JOURNAL) as journal:
             folder.reopen()
             command = made_by(plan)
             folder.write_inputs(plan.resolved_config(), plan.dataset, plan.skipped, plan.used_images, command=command)
@@ -51,12 +50,14 @@ def run_plan(
                 journal(event)
                 on_event(event)
 
+            notify(RunBegan(folder.path, plan))
             distributed.broadcast(str(folder.path))
             with fixed_threads(plan.threads):
                 result = TrainingRun(plan, folder, notify, distributed).carry_out()
                 prepare_engine(result.model)
             if text := missing_thresholds(result.model):
                 notify(Warned([text]))
+            notify(RunDone(result))
             return result
     finally:
         if is_new:

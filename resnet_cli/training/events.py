@@ -12,6 +12,7 @@ from resnet_cli.system.events import Status, Warned, WorkDone
 if TYPE_CHECKING:
     from resnet_cli.history import EpochRecord
     from resnet_cli.training.plan import Plan
+    from resnet_cli.training.report import FinetuneResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,26 @@ class PlanMade:
     """The plan is complete; nothing is written yet."""
 
     plan: Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class RunBegan:
+    """The run folder is open: the training begins, or continues.
+
+    Attributes:
+        run: The run folder.
+        plan: The plan.
+    """
+
+    run: Path
+    plan: Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDone:
+    """The run is finished, and all of its files are written."""
+
+    result: FinetuneResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +138,8 @@ class Saved:
 
 Event: TypeAlias = (
     PlanMade
+    | RunBegan
+    | RunDone
     | WorkDone
     | Status
     | Warned

@@ -1,8 +1,7 @@
-"""``events.jsonl``: the events of a run, one per line, for other programs to follow; and TensorBoard."""
+"""``events.jsonl``: the events of a run, one per line, for other programs to follow."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -12,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-from resnet_cli.errors import ConfigError, missing_extra
+from resnet_cli.errors import ConfigError
 from resnet_cli.system.events import Status, WorkDone
 from resnet_cli.system.paths import disk_errors, is_locked, try_lock
-from resnet_cli.training.events import EpochDone, Event, PlanMade, StepDone
+from resnet_cli.training.events import EpochDone, Event, PlanMade, RunBegan, RunDone
 
 #: Name of the journal in a run folder.
 JOURNAL = "events.jsonl"
@@ -30,22 +29,14 @@ class Journal:
 
     Args:
         path: ``events.jsonl`` of the run.
-        tensorboard: Folder for TensorBoard's files; None to write none.
 
     Raises:
         ConfigError: Another process has it open.
         DiskError: The file cannot be written.
-        SetupError: TensorBoard is required and not installed.
     """
 
-    def __init__(self, path: Path, *, tensorboard: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._board: Any = None
-        if tensorboard is not None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise missing_extra("--tensorboard needs the package tensorboard", "tensorboard") from None
         run = shlex.quote(str(path.parent))
         hint = (
             f"free some space, or copy the run to a folder that can be written, and resume the copy: cp -r {run} COPY"
@@ -57,9 +48,6 @@ class Journal:
                 self._file.close()
                 raise being_trained(path.parent)
             _drop_torn_line(path)
-        if tensorboard is not None:
-            with disk_errors(tensorboard):
-                self._board = SummaryWriter(str(tensorboard))
 
     def __enter__(self) -> Self:
         return self
@@ -68,10 +56,6 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if self._board is not None:
-            # Its files may be what has ended the training.
-            with contextlib.suppress(OSError) if error is not None else disk_errors(self._path.parent, "write in"):
-                self._board.close()
 
     def __call__(self, event: Event) -> None:
         """Writes one event.
@@ -79,7 +63,7 @@ class Journal:
         Raises:
             DiskError: The disk is full.
         """
-        if isinstance(event, PlanMade | Status | WorkDone):
+        if isinstance(event, PlanMade | RunBegan | RunDone | Status | WorkDone):
             return
         values: dict[str, Any] = {"event": type(event).__name__, "time": round(time.time(), 3)}
         values |= dataclasses.asdict(event)
@@ -89,27 +73,6 @@ class Journal:
             line = json.dumps(values, default=str).encode() + b"\n"
             if self._file.write(line) < len(line):
                 raise OSError("only a part could be written")
-        if self._board is not None:
-            with disk_errors(self._path.parent, "write TensorBoard's files in", hint="free some space"):
-                self._draw(event)
-
-    def _draw(self, event: Event) -> None:
-        if isinstance(event, StepDone):
-            at = (event.epoch - 1) * event.steps + event.step
-            self._board.add_scalar("train/step_loss", event.loss, at)
-            self._board.add_scalar("train/images_per_s", event.images_per_s, at)
-        elif isinstance(event, EpochDone):
-            record = event.record
-            for name, value in (
-                ("train/loss", record.train_loss),
-                (f"train/{record.score}", record.train_score),
-                ("val/loss", record.val_loss),
-                (f"val/{record.score}", record.val_score),
-                ("lr", record.lr),
-            ):
-                if value is not None:
-                    self._board.add_scalar(name, value, record.epoch)
-            self._board.flush()
 
 
 def being_trained(run: Path) -> ConfigError:

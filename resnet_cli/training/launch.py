@@ -74,6 +74,7 @@ class FinetuneRequest:
         flags = dict(self.flags) | {"devices": None}
         shown = {flag_name(FinetuneConfig, name): value for name, value in flags.items() if value is not None}
         shown |= {"--config": self.config_file} if self.config_file else {}
+        shown |= {name: ",".join(value) for name, value in shown.items() if isinstance(value, list)}
         options = [name if value is True else f"{name}={value}" for name, value in shown.items() if value is not False]
         resume = ["--resume"] if self.resume else []
         resume += [f"--data={self.moved_to}"] if self.moved_to is not None else []

@@ -22,7 +22,7 @@ from resnet_cli.training.plan import Plan, make_plan
 #: Flags that extend a finished run.
 EXTENDING = ("epochs", "max_time", "patience", "target")
 #: Flags that may change when a run is resumed; any other would make it another training.
-CHANGEABLE = (*EXTENDING, "fail_under", "checkpoint_every", "device", "offline")
+CHANGEABLE = (*EXTENDING, "fail_under", "checkpoint_every", "device", "offline", "log_to", "tensorboard")
 
 
 def find_run(path: Path | None) -> RunFolder:
