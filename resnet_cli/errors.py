@@ -4,6 +4,7 @@ The tree (exit code in brackets; the codes are a stable contract):
 
     ResnetCliError
     ├── ConfigError         [2]  an invalid flag, YAML key or combination of them
+    │   └── UnreachableTarget [2]  a share of errors that no threshold can guarantee
     ├── DataError           [3]  a data set that cannot be used
     │   └── ImageError      [3]  one image that cannot be read
     ├── ModelError          [3]  a weights or model file that cannot be used
@@ -45,6 +46,10 @@ class ConfigError(ResnetCliError):
 
     exit_code = 2
     code = "config"
+
+
+class UnreachableTarget(ConfigError):
+    """A share of errors, or a precision or recall, that no threshold can guarantee."""
 
 
 class DataError(ResnetCliError):

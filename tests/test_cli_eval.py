@@ -83,14 +83,27 @@ def test_without_a_test_split_it_takes_the_validation_split(full_run: Trained, p
     assert json.loads(result.stdout)["split"] == "val"
 
 
-def test_a_plain_eval_shows_scores_classes_and_confusion(full_run: Trained) -> None:
+def test_a_plain_eval_shows_the_most_important_numbers(full_run: Trained) -> None:
     result = run_cli("eval", "--no-report", full_run.run)
+    assert result.exit_code == 0, result.output
+    title, *lines = filter(None, map(str.strip, result.stdout.splitlines()))
+    names = ["top-1", "macro F1", "ECE", "lowest recall", "unfamiliar"]
+    assert title == "Scores (9 images)" and lines.pop() == "9 images are few: the intervals are wide"
+    assert [next((name for name in names if line.startswith(name)), line) for line in lines] == names
+    assert "all tables: --verbose\n" in result.stderr
+
+
+def test_a_verbose_eval_shows_scores_classes_and_confusion(full_run: Trained) -> None:
+    result = run_cli("eval", "--no-report", full_run.run, "--verbose")
     assert result.exit_code == 0, result.output
     figures = ("top-1", "balanced accuracy", "95 % interval", "Cohen's kappa", "MCC", "ROC-AUC", "loss", "Calibration")
     classes = ("precision", "recall", "F1", *CLASSES, "macro average", "weighted", "Confusion", "unlike the training")
     for text in (*figures, *classes):
         assert text in result.stdout
     assert "top-5" not in result.stdout
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    headings = ("Calibration", "Per class", "Confusion", "Most confused (true → predicted)")
+    assert all(not lines[lines.index(heading) - 1] for heading in headings), "no heading is glued to a table"
 
 
 def test_flip_is_said_wherever_figures_are(full_run: Trained) -> None:
@@ -241,6 +254,7 @@ def test_a_target_is_found_on_validation_and_tried_on_the_judged_images(full_run
     assert found["unfamiliar"] == {"share": 0, "interval": [0, pytest.approx(0.299, abs=0.001)]}
     refused = run_cli("eval", run, "--target-error", "0.1%", "--no-report")
     assert refused.exit_code == 2 and "100 validation images" in refused.stderr
+    assert "top-1" in refused.stdout, "the results do not depend on the target"
     shown = run_cli("eval", run, "--target-error", "5%", "--no-report")
     assert "on validation" in shown.stdout and "At most 5 % wrong" in shown.stdout
     assert "very images" not in shown.stderr
@@ -258,8 +272,9 @@ def test_fail_under_shows_everything_and_then_fails(full_run: Trained, photos: P
         shutil.copytree(photos / "test" / "red", tmp_path / "twice" / name)
     flags = [full_run.run, tmp_path / "twice", "--no-report"]
     result = run_cli("eval", *flags, "--fail-under", "0.6")
-    assert result.exit_code == 10 and "Confusion" in result.stdout
-    assert "is below --fail-under 60%" in result.stderr and "95 % interval" in result.stderr
+    assert result.exit_code == 10 and "Scores (6 images)" in result.stdout
+    assert "is below --fail-under 60% (95 % interval " in result.stderr
+    assert "try: evaluate on more images, which may show that the model reaches it" in result.stderr
     result = run_cli("eval", *flags, "--fail-under", "60%", "--json")
     assert result.exit_code == 10 and json.loads(result.stdout)["num_images"] == 6
     assert json.loads(result.stderr.splitlines()[-1])["error"]["code"] == "verification"

@@ -57,12 +57,15 @@ def refused(*arguments: object, code: int = 2) -> str:
 
 
 def test_the_tables_of_a_run_show_every_class_and_say_what_is_unknown() -> None:
-    result = run_cli("eval", "run", "--slice", "parent", "--target-recall", "30%", "--no-report", *TINY_FLAGS[4:])
+    result = run_cli("eval", "run", "--slice", "parent", "--target-recall", "30%", "--no-report", "-v", *TINY_FLAGS[4:])
     assert result.exit_code == 0, result.output
     for text in ("mAP", "exact match", "Hamming loss", "1 of 36 values", "Per class, lowest AP first", "threshold"):
         assert text in result.stdout, text
     for title in ("Per group", "Wrong labels", "Recall of at least 30 % per class", "use it: predict --target-recall"):
         assert title in result.stdout, title
+    short = run_cli("eval", "run", "--target-recall", "30%", "--no-report", *TINY_FLAGS[4:]).stdout
+    assert "Recall of at least 30 % per class" in short and "Hamming loss" not in short
+    assert all(f"\n {name} " in short for name in ("mAP", "micro F1", "exact match", "ECE"))
     assert run_cli("eval", "run", "--no-report", "-q", *TINY_FLAGS[4:]).stdout.endswith(" %\n")
 
 

@@ -159,9 +159,9 @@ def test_of_equally_probable_classes_the_first_come_first_in_top1_and_in_top5() 
     assert found.top1 == pytest.approx(1 / 6)
 
 
-def test_below_five_classes_there_is_no_top5() -> None:
-    assert scored(np.full((2, 4), 0.25, dtype=np.float32), np.array([0, 1])).top5 is None
-    assert scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).top5 == 1
+def test_of_five_classes_there_is_no_top5_since_all_are_among_them() -> None:
+    assert scored(np.full((2, 5), 0.2, dtype=np.float32), np.array([0, 1])).top5 is None
+    assert scored(np.full((2, 6), 1 / 6, dtype=np.float32), np.array([0, 1])).top5 == 1
 
 
 def test_json_has_the_promised_keys() -> None:

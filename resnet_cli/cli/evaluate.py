@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from resnet_cli.commands.study_results import StudyResult
 
 
+#: The plot that ``--show`` shows: the first of these that was written.
+PLOTS = ("results.png", "predictions.png", "confusion.png")
 #: What ``-h`` shows.
 ESSENTIAL = (
-    *("split", "slice", "fail_under", "save_predictions", "out", "no_report"),
+    *("split", "slice", "fail_under", "save_predictions", "out", "open_report"),
     *("learning_curve", "label_audit", "robustness", "device"),
 )
 
@@ -65,11 +69,13 @@ def evaluate(
     """
     subjects = [*filter(None, [named]), *(subjects or ())]
     config = resolve(EvalConfig, flags).config
+    if as_json or quiet:
+        config.refuse(("show",), f"has no effect with {'--json' if as_json else '--quiet'}")
     if config.from_predictions is not None:
         from resnet_cli.commands.evaluate_file import evaluate_file
 
         scored = evaluate_file(config, subjects)
-        show_evaluation(scored, as_json=as_json, quiet=quiet)
+        show_evaluation(scored, as_json=as_json, quiet=quiet, is_short=not verbose)
         return scored.check(config.fail_under)
     subjects, latest = [follow_latest(subject) for subject in subjects], follow_latest(str(LATEST))
     with output.status("loading torch", quiet=quiet or as_json):
@@ -89,16 +95,18 @@ def evaluate(
             result = evaluate_model(models[0], data, config, command=_command(models[0], data, flags), on_event=view)
     if config.study is not None:
         show_study(found, as_json=as_json, quiet=quiet)
+        _show_page(getattr(found, "written", ()), config)
     elif len(models) > 1:
         show_comparison(compared, as_json=as_json, quiet=quiet)
         compared.check(config.fail_under)
     else:
-        show_evaluation(result, as_json=as_json, quiet=quiet)
+        show_evaluation(result, as_json=as_json, quiet=quiet, is_short=not verbose)
+        _show_page(result.written, config)
         result.check(config.fail_under)
 
 
-def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool) -> None:
-    """Prints the evaluation of one model."""
+def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool, is_short: bool = False) -> None:
+    """Prints the evaluation of one model: the most important numbers if it ``is_short``, else all tables."""
     if as_json:
         return output.show_json(result.to_dict())
     if quiet:
@@ -107,7 +115,9 @@ def show_evaluation(result: EvalResult, *, as_json: bool, quiet: bool) -> None:
     from resnet_cli.cli.tables import files_block
 
     width = output.stdout().width
-    output.show(*tables_for(result.scores).evaluation(result.scores, result.target, width=width))
+    output.show(*tables_for(result.scores).evaluation(result.scores, result.target, width=width, is_short=is_short))
+    if is_short:
+        output.note("all tables: --verbose" + (", or the report" if result.report else ""))
     if result.written:
         output.show(files_block("Written", result.written, width=width))
 
@@ -140,10 +150,30 @@ def show_study(result: StudyResult, *, as_json: bool, quiet: bool) -> None:
     output.show(*study_blocks(result, width=output.stdout().width))
 
 
+def _show_page(written: Sequence[tuple[str, str]], config: EvalConfig) -> None:
+    """Shows the plots and opens the page, if that was asked for."""
+    if not (config.show or config.open_report):
+        return
+    page = next((Path(path) for path, _ in written if path.endswith(".html")), None)
+    if page is None:
+        return output.warn(f"{'--open' if config.open_report else '--show'} has no effect: no page was written")
+    if config.show:
+        from resnet_cli.cli.terminal_images import show_images
+
+        plots = (page.with_name(name) for name in PLOTS)
+        show_images([plot for plot in plots if plot.exists()][:1])
+    if config.open_report:
+        from resnet_cli.cli.opening import open_page
+
+        open_page(page)
+
+
 def _command(model: str, data: str | None, flags: Flags) -> str:
     """The command line, for the report; it names the run that was evaluated, even if runs/latest changes later."""
     words = ["resnet-cli", "eval", model, *([] if data is None else [data])]
     for name, value in flags.items():
+        if name in {"open_report", "show"}:
+            continue
         words.append(flag_name(EvalConfig, name))
         words += [] if value is True else [str(value)]
     return shlex.join(words)

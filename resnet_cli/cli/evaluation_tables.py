@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
+from resnet_cli.cli.headlines import headline
 from resnet_cli.cli.score_parts import (
     FEW_IMAGES,
     MAX_CLASS_ROWS,
@@ -15,8 +16,10 @@ from resnet_cli.cli.score_parts import (
     MAX_SLICE_ROWS,
     NO_CHANGE,
     bar,
+    calibration_remark,
     model_letters,
     seen_table,
+    spaced,
     span,
     unfamiliar_lines,
 )
@@ -35,18 +38,32 @@ if TYPE_CHECKING:
 MIN_WIDTH_WITH_BARS = 72
 
 
-def evaluation_tables(scores: Evaluation, target: Target | None = None, *, width: int) -> list[RenderableType]:
-    """Metrics with intervals, calibration, classes, groups, the confusion matrix, and accuracy against coverage."""
-    blocks: list[RenderableType] = [
-        _figures(scores),
-        *seen_table(scores),
+def evaluation_tables(
+    scores: Evaluation, target: Target | None = None, *, width: int, is_short: bool = False
+) -> list[RenderableType]:
+    """Metrics with intervals, calibration, classes, groups, the confusion matrix, and accuracy against coverage.
+
+    Args:
+        scores: What is shown.
+        target: The threshold for the error target that the user asked for, if any.
+        width: Columns of the terminal.
+        is_short: Show the most important numbers, and only the tables that the user asked for.
+    """
+    slices = [_slices(scores, width=width)] if scores.slices else []
+    wanted = _target_lines(target) if target is not None else []
+    if is_short:
+        return spaced(headline(scores), seen_table(scores), slices, wanted)
+    return spaced(
+        [_figures(scores)],
+        seen_table(scores),
         _calibration(scores),
-        _classes(scores, width=width),
-    ]
-    if scores.slices:
-        blocks.append(_slices(scores, width=width))
-    blocks += confusion_block(scores, width=width)
-    return [*blocks, *_coverage(scores, target)]
+        [_classes(scores, width=width)],
+        slices,
+        confusion_block(scores, width=width),
+        _coverage(scores),
+        wanted,
+        unfamiliar_lines(scores),
+    )
 
 
 def comparison_tables(
@@ -105,7 +122,7 @@ def _figures(scores: Evaluation) -> Table:
     return table
 
 
-def _calibration(scores: Evaluation) -> Table:
+def _calibration(scores: Evaluation) -> list[RenderableType]:
     table = plain_table("Calibration", "probabilities", ">ECE", ">Brier", ">loss")
     rows = [("as predicted", scores.calibration)]
     if scores.uncalibrated is not None and abs(scores.temperature - 1) >= NO_CHANGE:
@@ -115,10 +132,7 @@ def _calibration(scores: Evaluation) -> Table:
         ]
     for name, found in rows:
         table.add_row(name, percent(found.ece), f"{found.brier:.3f}", f"{found.loss:.3f}")
-    verb = "above" if scores.ece > scores.chance_ece else "within"
-    limit = percent(scores.chance_ece)
-    table.caption = f"the ECE is {verb} the range to expect of a perfectly calibrated model (up to {limit})"
-    return table
+    return [table, calibration_remark(scores.chance_ece)]
 
 
 def _classes(scores: Evaluation, *, width: int) -> Table:
@@ -163,18 +177,16 @@ def _slices(scores: Evaluation, *, width: int) -> Table:
     return table
 
 
-def _coverage(scores: Evaluation, target: Target | None) -> list[RenderableType]:
-    """Accuracy against coverage, the error target, and the share of unfamiliar images."""
-    blocks: list[RenderableType] = []
+def _coverage(scores: Evaluation) -> list[RenderableType]:
+    """How many predictions are wrong if only the most confident ones are kept."""
     rows = list(scores.risk_coverage)
-    if scores.top1 < 1 and len(rows) > 1:
-        table = plain_table("Selective prediction", ">coverage", ">threshold", ">wrong", ">95 % interval")
-        for row in rows:
-            table.add_row(*_coverage_cells(row))
-        blocks += [Text(), table]
-    if target is not None:
-        blocks += [Text(), *_target_lines(target)]
-    return [*blocks, *unfamiliar_lines(scores)]
+    if scores.top1 == 1 or len(rows) < 2:
+        return []
+    title = "Accuracy against coverage"
+    table = plain_table(title, ">coverage", ">min. confidence", ">error rate", ">95 % interval")
+    for row in rows:
+        table.add_row(*_coverage_cells(row))
+    return [table]
 
 
 def _coverage_cells(row: CoverageRow) -> list[str]:
@@ -182,7 +194,7 @@ def _coverage_cells(row: CoverageRow) -> list[str]:
     return [percent(row.coverage), percent(row.min_prob), *wrong]
 
 
-def _target_lines(target: Target) -> list[Text]:
+def _target_lines(target: Target) -> list[RenderableType]:
     known, observed = target.validation, target.observed
     wrong = (
         "no image reaches it"

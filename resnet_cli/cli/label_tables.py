@@ -11,16 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.confusion import cooccurrence_table
+from resnet_cli.cli.headlines import label_headline
 from resnet_cli.cli.score_parts import (
     FEW_IMAGES,
     MAX_CLASS_ROWS,
     MAX_NAME_WIDTH,
     MAX_SLICE_ROWS,
     NO_CHANGE,
+    calibration_remark,
     model_letters,
     seen_table,
+    spaced,
     span,
     unfamiliar_lines,
+    worst_first,
 )
 from resnet_cli.cli.tables import plain_table
 from resnet_cli.text import counted, percent, printable, share_or_dash, shorten
@@ -58,22 +62,33 @@ _NUMBERS = {
 }
 
 
-def label_tables(scores: LabelEvaluation, target: LabelTarget | None = None, *, width: int) -> list[RenderableType]:
-    """Metrics with intervals, calibration, classes, groups, wrong labels and the worst mistakes."""
-    blocks = [
-        _figures(scores),
-        *_remarks(scores),
-        *seen_table(scores),
+def label_tables(
+    scores: LabelEvaluation, target: LabelTarget | None = None, *, width: int, is_short: bool = False
+) -> list[RenderableType]:
+    """Metrics with intervals, calibration, classes, groups, wrong labels and the worst mistakes.
+
+    Args:
+        scores: What is shown.
+        target: The thresholds for the target that the user asked for, if any.
+        width: Columns of the terminal.
+        is_short: Show the most important numbers, and only the tables that the user asked for.
+    """
+    slices = [_slices(scores)] if scores.slices else []
+    wanted = _target(target, scores.classes) if target is not None else []
+    if is_short:
+        return spaced(label_headline(scores), _remarks(scores), seen_table(scores), slices, wanted)
+    return spaced(
+        [_figures(scores)],
+        _remarks(scores),
+        seen_table(scores),
         _calibration(scores),
-        _classes(scores, width=width),
-    ]
-    if scores.slices:
-        blocks.append(_slices(scores))
-    blocks += label_pairs_block(scores, width=width)
-    blocks += _mistakes(scores, width=width)
-    if target is not None:
-        blocks += [Text(), *_target(target, scores.classes)]
-    return [*blocks, *unfamiliar_lines(scores)]
+        [_classes(scores, width=width)],
+        slices,
+        label_pairs_block(scores, width=width),
+        _mistakes(scores, width=width),
+        wanted,
+        unfamiliar_lines(scores),
+    )
 
 
 def label_comparison_tables(
@@ -148,14 +163,14 @@ def _remarks(scores: LabelEvaluation) -> list[RenderableType]:
     if scores.num_images < FEW_IMAGES:
         notes.append(f"{counted(scores.num_images, 'image')} are few: the intervals are wide")
     # Beside a narrow table, a caption would take many lines.
-    return [Text("; ".join(notes), style="dim"), Text()] if notes else []
+    return [Text("; ".join(notes), style="dim")] if notes else []
 
 
 def _number_span(interval: Interval | None) -> str:
     return f"{interval.low:.3f} to {interval.high:.3f}" if interval and math.isfinite(interval.high) else ""
 
 
-def _calibration(scores: LabelEvaluation) -> Table:
+def _calibration(scores: LabelEvaluation) -> list[RenderableType]:
     table = plain_table("Calibration (mean over classes)", "probabilities", ">ECE", ">Brier", ">loss")
     rows = [("as predicted", scores.calibration)]
     raw = scores.uncalibrated
@@ -163,10 +178,7 @@ def _calibration(scores: LabelEvaluation) -> Table:
         rows = [("before scaling", raw), ("scaled on validation", scores.calibration)]
     for name, found in rows:
         table.add_row(name, percent(found.ece), f"{found.brier:.3f}", f"{found.loss:.3f}")
-    chance = scores.calibration.chance_ece
-    verb = "above" if scores.ece > chance else "within"
-    table.caption = f"the ECE is {verb} the range to expect of a perfectly calibrated model (up to {percent(chance)})"
-    return table
+    return [table, calibration_remark(scores.calibration.chance_ece)]
 
 
 def _classes(scores: LabelEvaluation, *, width: int) -> Table:
@@ -199,16 +211,6 @@ def _classes(scores: LabelEvaluation, *, width: int) -> Table:
         notes.append("a class that is predicted but has no positives counts as 0 in the macro average of F1")
     table.caption = "; ".join(notes) or None
     return table
-
-
-def worst_first(scores: LabelEvaluation) -> list[int]:
-    """The classes by their average precision, the lowest first; classes without one come last, by their F1."""
-
-    def key(label: int) -> tuple[bool, float, float]:
-        row = scores.per_class[label]
-        return row.average_precision is None, row.average_precision or 0, row.f1
-
-    return sorted(range(len(scores.classes)), key=key)
 
 
 def _slices(scores: LabelEvaluation) -> Table:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.cli.tables import plain_table
@@ -12,6 +14,7 @@ from resnet_cli.text import percent, percent_range, share_or_dash
 
 if TYPE_CHECKING:
     from resnet_cli.evaluation.intervals import Interval
+    from resnet_cli.evaluation.label_scores import LabelEvaluation
     from resnet_cli.evaluation.scoring import Scores
 
 #: Most rows shown in a terminal; JSON has all of them.
@@ -43,6 +46,31 @@ def model_letters(num: int) -> list[str]:
     return [letters[index] if index < len(letters) else str(index + 1) for index in range(num)]
 
 
+def worst_first(scores: LabelEvaluation) -> list[int]:
+    """The classes of a multi-label model by average precision, the lowest first; those without one come last, by F1."""
+
+    def key(label: int) -> tuple[bool, float, float]:
+        row = scores.per_class[label]
+        return row.average_precision is None, row.average_precision or 0, row.f1
+
+    return sorted(range(len(scores.classes)), key=key)
+
+
+def spaced(*groups: Sequence[RenderableType]) -> list[RenderableType]:
+    """Groups of blocks with an empty line between them, so that no heading is glued to the text above it."""
+    blocks: list[RenderableType] = []
+    for group in filter(None, groups):
+        # A table without a caption ends with an empty line of its own.
+        is_apart = not blocks or (isinstance(blocks[-1], Table) and blocks[-1].caption is None)
+        blocks += group if is_apart else [Text(), *group]
+    return blocks
+
+
+def calibration_remark(chance_ece: float) -> Text:
+    """What the ECE of a perfectly calibrated model would be; a caption would be as narrow as the table."""
+    return Text(f"a perfectly calibrated model would show an ECE of up to {percent(chance_ece)} by chance", style="dim")
+
+
 def seen_table(scores: Scores) -> list[RenderableType]:
     """The main metric on images that the model has seen beside that on the others."""
     if scores.seen is None or scores.seen.scores is None:
@@ -67,10 +95,6 @@ def unfamiliar_lines(scores: Scores) -> list[RenderableType]:
     num = round(unfamiliar.value * scores.num_images)
     share = f"{num:,} of {scores.num_images:,} images ({percent(unfamiliar.value)})"
     return [
-        Text(),
         Text(f"{share} are unlike the training images"),
-        Text(
-            "at most 5 % of the validation images are; predict marks such images",
-            style="dim",
-        ),
+        Text("(5 % of the validation images are, by definition; predict marks such images)", style="dim"),
     ]

@@ -10,7 +10,7 @@ import base64
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -111,6 +111,23 @@ def show_image(image: Path | str | Image.Image, *, max_rows: int = MAX_ROWS) -> 
     opened = read_image(Path(image)) if isinstance(image, Path | str) else image
     output.show_line(escape_sequence(fitted(opened, cell_size(), max_rows=max_rows), known))
     return True
+
+
+def show_images(images: Iterable[Path | Image.Image], *, max_rows: int = MAX_ROWS) -> None:
+    """Draws images for ``--show``, or says why it cannot."""
+    if protocol() is None:
+        output.warn(why_not())
+        return
+    for image in images:
+        show_image(image, max_rows=max_rows)
+
+
+def why_not() -> str:
+    """Why :func:`show_image` draws nothing."""
+    if not sys.stdout.isatty():
+        return "--show shows no image: stdout is not a terminal"
+    where = "tmux and screen hide" if os.environ.get("TMUX") or os.environ.get("STY") else "this terminal does not say"
+    return f"--show shows no image: {where} which graphics it has; if it has any: {VARIABLE}=kitty, iterm2 or sixel"
 
 
 def fitted(image: Image.Image, cell: tuple[int, int], *, max_rows: int = MAX_ROWS) -> Image.Image:

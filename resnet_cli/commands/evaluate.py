@@ -14,6 +14,7 @@ from resnet_cli.commands.int8 import open_quantised
 from resnet_cli.config.base import flag_name
 from resnet_cli.config.eval import EvalConfig
 from resnet_cli.data.dataset import Item
+from resnet_cli.errors import UnreachableTarget
 from resnet_cli.evaluation.comparing import AnyComparison, compare
 from resnet_cli.evaluation.evaluate import evaluate_predictor
 from resnet_cli.evaluation.evaluation_set import EvaluationSet, choose_evaluation_set
@@ -21,7 +22,7 @@ from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_writing import write_predictions
 from resnet_cli.evaluation.scores_apart import ScoresApart
 from resnet_cli.evaluation.scoring import Scores, at_threshold
-from resnet_cli.evaluation.targets import choose_target
+from resnet_cli.evaluation.targets import Check, choose_target
 from resnet_cli.exported.opening import exported_kind, resolve_model
 from resnet_cli.model.model_path import resolve_model_path
 from resnet_cli.network.hub import is_spec
@@ -101,7 +102,7 @@ def evaluate_model(
         on_event: Called with progress, notes and warnings.
 
     Raises:
-        ConfigError: There is no such model or data, or the error target cannot be met.
+        ConfigError: There is no such model or data.
         DataError: Images cannot be read, or have a class that the model does not know.
         ModelError: The model is damaged, or has no validation metrics for the error target.
     """
@@ -110,7 +111,7 @@ def evaluate_model(
     model = open_model(spec, config, on_event)
     # Refused before anything is computed.
     check_one_threshold(model, config)
-    check = choose_target(config.targets, model)
+    check, unreachable = _target(config, model, on_event)
     images = find_images(model, data, config, on_event)
     if check and images.is_own_of(model) and images.split in {"val", "all"}:
         flag = flag_name(EvalConfig, next(iter(config.targets)))
@@ -153,7 +154,19 @@ def evaluate_model(
         target=target,
         saved=config.save_predictions,
         report=report,
+        unreachable=unreachable,
     )
+
+
+def _target(
+    config: EvalConfig, model: Predictor[Any], on_event: OnEvalEvent
+) -> tuple[Check | None, UnreachableTarget | None]:
+    """The check of the target; the error of one that cannot be met comes after the results, which do not need it."""
+    try:
+        return choose_target(config.targets, model), None
+    except UnreachableTarget as error:
+        on_event(Warned([f"{error.message}; the evaluation continues without it"]))
+        return None, error
 
 
 def compare_models(

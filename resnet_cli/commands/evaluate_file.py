@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from resnet_cli.config.eval import EvalConfig
-from resnet_cli.errors import ConfigError
+from resnet_cli.errors import ConfigError, UnreachableTarget
 from resnet_cli.evaluation.fail_under import check_fail_under
 from resnet_cli.evaluation.predictions_file import check_name, load_parquet, read_predictions, regroup
 from resnet_cli.evaluation.scoring import Scores, at_threshold
@@ -40,6 +40,7 @@ class EvalResult:
         target: The target that was asked for, if any, with its thresholds.
         saved: File that the predictions were written to, if any.
         report: The report page, if one was written.
+        unreachable: Why no threshold meets the target that was asked for; None if one does, or none was asked for.
     """
 
     data: str
@@ -50,6 +51,7 @@ class EvalResult:
     target: AnyTarget | None = None
     saved: Path | None = None
     report: Path | None = None
+    unreachable: UnreachableTarget | None = None
 
     @property
     def written(self) -> list[tuple[str, str]]:
@@ -65,8 +67,11 @@ class EvalResult:
         """Compares top-1 or mAP with ``--fail-under``.
 
         Raises:
-            VerificationError: It is below that.
+            UnreachableTarget: No threshold meets the target that was asked for.
+            VerificationError: Top-1 or mAP is below ``fail_under``.
         """
+        if self.unreachable is not None:
+            raise self.unreachable
         check_fail_under(self.scores, fail_under, name=f"{self.model or self.data}:")
 
     def to_dict(self) -> dict[str, Any]:

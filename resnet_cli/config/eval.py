@@ -9,6 +9,7 @@ from pydantic import Field
 
 from resnet_cli.config.base import Flag, Rule
 from resnet_cli.config.data import ComputeConfig, DataConfig, Trust
+from resnet_cli.config.showing import OpenReport, Show
 from resnet_cli.config.units import Positive, Share, TargetError
 
 #: A study that is made instead of an evaluation.
@@ -29,6 +30,8 @@ _OF_IMAGES = (
     "save_predictions",
     "out",
     "no_report",
+    "open_report",
+    "show",
     "max_images",
     *STUDIES,
     "trust",
@@ -113,6 +116,8 @@ class EvalConfig(ComputeConfig, DataConfig):
         Flag("Folder of the report. With --label-audit: the table to write.", FILES, "eval/ in the run folder"),
     ] = None
     no_report: Annotated[bool, Flag("Do not write a report.", FILES)] = False
+    open_report: OpenReport = False
+    show: Show = False
     learning_curve: Annotated[bool, Flag("Forecast what more images per class would bring.", INSTEAD)] = False
     label_audit: Annotated[
         bool, Flag("Rank the labels that are likely wrong. Writes a table for correcting them.", INSTEAD)
@@ -164,7 +169,7 @@ class EvalConfig(ComputeConfig, DataConfig):
         ),
         Rule(("max_images",), lambda c: c.robustness, "has no effect without --robustness", _REMOVE),
         Rule(("suggest_unknown",), lambda c: c.label_audit, "has no effect without --label-audit", _REMOVE),
-        Rule(("out",), lambda c: not c.no_report, "has no effect with --no-report: choose one"),
+        Rule(("out", "open_report", "show"), lambda c: not c.no_report, "has no effect with --no-report: choose one"),
         Rule(("target_precision", "target_recall"), lambda c: c.target_error is None, "and --target-error: choose one"),
         Rule(("target_recall",), lambda c: c.target_precision is None, "and --target-precision: choose one"),
         Rule(

@@ -57,7 +57,7 @@ class Evaluation(Summarized):
         loss: Mean cross-entropy in nats.
         top1: Top-1 accuracy in [0, 1].
         top5: Top-5 accuracy in [0, 1]; of equally probable classes, those with lower indices come first. None for
-            fewer than five classes.
+            fewer than six classes.
         per_class: Metrics of each class, in index order.
         macro: Mean over the classes that have images or are predicted; see
             :mod:`~resnet_cli.evaluation.class_scores`.

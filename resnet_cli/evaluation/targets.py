@@ -29,7 +29,8 @@ def choose_target(wanted: Wanted, model: Model) -> Check | None:
 
     Raises:
         ModelError: The model has no validation metrics.
-        ConfigError: The target is for the other task, or no threshold meets it.
+        ConfigError: The target is for the other task.
+        UnreachableTarget: No threshold meets it.
     """
     check_targets(model.task, wanted)
     return _CHOOSE[model.task](wanted, model) if wanted else None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ConfigError, ModelError
+from resnet_cli.errors import ModelError, UnreachableTarget
 from resnet_cli.model.reliability import UNLIKE, Reliability, ValidationResults
 from resnet_cli.model.thresholds import (
     ClassThreshold,
@@ -203,7 +203,7 @@ def select_label_thresholds(
     if len(missing) == len(found):
         num, name = max((one.num_positives, name) for one, name in zip(found, classes, strict=True))
         reason = f"; '{name}' has the most validation images ({num:,})" if num < needed else " with these results"
-        raise ConfigError(
+        raise UnreachableTarget(
             f"{flag} {100 * target:g}%: no threshold of any class can guarantee this{reason}",
             hint=f"a class needs at least {needed:,} validation images that have it; add images, or lower the target"
             if num < needed

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli.errors import ConfigError
+from resnet_cli.errors import UnreachableTarget
 
 #: Confidence level of the bound on the error of an operating point, over the choice of the validation images.
 CERTAINTY = 0.95
@@ -55,7 +55,7 @@ def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], targ
         target_error: Largest accepted share of wrong predictions, in (0, 1).
 
     Raises:
-        ConfigError: No threshold meets the target: there are too few images, or too many wrong predictions.
+        UnreachableTarget: No threshold meets the target: there are too few images, or too many wrong predictions.
 
     Source: selection by a bound: Geifman and El-Yaniv 2017, https://arxiv.org/abs/1705.08500; fixed sequences with
     several starts: Angelopoulos et al. 2021, https://arxiv.org/abs/2110.01052, section 4; the bound: Clopper and
@@ -68,7 +68,7 @@ def select_threshold(confidence: NDArray[Any], is_right: NDArray[np.bool_], targ
     found = fixed_sequences(wrong, (_steps(ends, start) for start in starts(needed)), target_error)
     if found is None:
         reason = f"{num:,} validation images" if num < needed else "these predictions"
-        raise ConfigError(
+        raise UnreachableTarget(
             f"--target-error {target_error:.2%}: no threshold can guarantee that with {reason}",
             hint=f"give it at least {needed:,} validation images, or allow a larger share"
             if num < needed
