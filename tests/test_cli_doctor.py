@@ -106,3 +106,48 @@ def test_a_missing_extra_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     assert found["versions"]["openvino"] == f"not installed; to add it: {install_command('openvino')}"
     assert found["precisions"][0]["command"] == install_command("openvino")
     assert not found["problems"]
+
+
+def test_every_missing_extra_and_the_defaults_are_named_and_the_short_text_needs_no_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version = importlib.metadata.version
+
+    def without_two(name: str) -> str:
+        if name in {"pyarrow", "uvicorn"}:
+            raise importlib.metadata.PackageNotFoundError
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_two)
+    lines = ["pyarrow>=16; extra == 'parquet'", 'uvicorn>=0.34 ; extra == "serve"', "torch>=2", "mypy; extra == 'dev'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
+    found = diagnosis()
+    assert [(extra["name"], extra["missing"]) for extra in found["extras"]] == [
+        ("serve", ["uvicorn"]),
+        ("parquet", ["pyarrow"]),
+    ]
+    assert found["extras"][0]["command"] == install_command("serve")
+    defaults = found["defaults"]
+    assert (defaults["precision"], defaults["why"]) == ("fp32", "the same predictions on every machine")
+    assert defaults["step_precision"] == "bf16" or defaults["step_why"]
+    shown = text()
+    assert "fp32: the same predictions on every machine" in shown and "serve and studio" in shown
+    assert install_command("parquet") in run_cli("doctor").stdout
+    # The import of a module that is None fails.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    short = run_cli("--version", "--verbose")
+    assert short.exit_code == 0 and "extras that are not installed: serve, parquet" in short.stdout
+    assert "AVX-512 bf16" in short.stdout and len(short.stdout.splitlines()) < 10
+
+
+def test_a_gpu_that_torch_cannot_use_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    driver = tmp_path / "version"
+    driver.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n")
+    monkeypatch.setattr("resnet_cli.commands.doctor_facts._NVIDIA_DRIVER", driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert any(
+        "NVIDIA driver (570.86.15), but this torch was built without CUDA" in text for text in diagnosis()["problems"]
+    )

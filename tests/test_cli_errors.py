@@ -371,5 +371,5 @@ def test_without_a_command_one_line_says_what_each_is_for(monkeypatch: pytest.Mo
 def test_the_version_has_a_short_flag_and_with_verbose_what_a_bug_report_needs() -> None:
     assert run_cli("-V").stdout == run_cli("--version").stdout == f"resnet-cli {__version__}\n"
     told = run_cli("--version", "--verbose").stdout
-    assert told.startswith(f"resnet-cli {__version__}\n") and "python" in told and "torch" in told
+    assert told.startswith(f"resnet-cli {__version__}\n") and "Python" in told and "torch" in told
     fails(run_cli("-v", "finetune"), 2, "goes after the command", "resnet-cli finetune --verbose")

@@ -183,11 +183,12 @@ def _show_version(context: typer.Context, value: bool) -> None:
         return
     from resnet_cli.cli import output
 
-    output.show_line(f"resnet-cli {__version__}")
     if context.meta["verbose"]:
-        from resnet_cli.cli.doctor import doctor
+        from resnet_cli.cli.doctor import show_short
 
-        doctor()
+        show_short()
+        raise typer.Exit
+    output.show_line(f"resnet-cli {__version__}")
     raise typer.Exit
 
 

@@ -46,33 +46,71 @@ def doctor(
 def blocks(found: Diagnosis) -> list[RenderableType]:
     """The diagnosis as tables."""
     from resnet_cli.cli.tables import plain_table
+    from resnet_cli.system.paths import shorten_home
     from resnet_cli.text import size
 
+    defaults = found.defaults
+    chosen = (
+        {}
+        if defaults is None
+        else {
+            "device": defaults.device,
+            "predictions": f"{defaults.precision}: {defaults.why}",
+            "training steps": ": ".join(filter(None, (defaults.step_precision, defaults.step_why))),
+        }
+    )
     caches = plain_table("Caches", "what", ">size", "folder")
     for cache in found.caches:
         problem = f" (cannot be written: {cache.problem})" if cache.problem else ""
-        caches.add_row(cache.what, size(cache.num_bytes), cache.path + problem)
+        caches.add_row(cache.what, size(cache.num_bytes), shorten_home(cache.path) + problem)
     return [
-        _facts("Versions", found.versions),
+        # The command that adds what is missing follows, where it is not broken into lines.
+        _facts("Versions", {name: text.partition(";")[0] for name, text in found.versions.items()}),
         _facts(
             "Machine", dict(found.system) | {"accelerators": "; ".join(found.accelerators) or "none that torch can use"}
         ),
+        *([_facts("Defaults", chosen)] if chosen else []),
         caches,
+        *_extras(found),
         _precisions(found),
         *_rates(found),
     ]
+
+
+def _extras(found: Diagnosis) -> list[RenderableType]:
+    """The optional parts that are missing, each with what it is for and the command that adds it."""
+    from rich.text import Text
+
+    missing = [extra for extra in found.extras if extra.missing]
+    if not missing:
+        return []
+    present = [extra.name for extra in found.extras if not extra.missing]
+    lines: list[RenderableType] = [Text("Extras that are not installed", style="bold")]
+    for extra in missing:
+        # As text of its own, which is never broken into lines: it can be copied.
+        lines += [Text.assemble(f"  {extra.name:12}", (extra.purpose, "dim")), Text(f"      {extra.command}")]
+    return [*lines, *([Text(f"  installed: {', '.join(present)}", "dim")] if present else []), ""]
+
+
+def show_short() -> None:
+    """Prints the lines of ``--version --verbose``."""
+    from resnet_cli.commands.doctor_facts import short_facts
+
+    for line in short_facts():
+        output.show_line(line)
 
 
 def _facts(title: str, facts: dict[str, str] | object) -> Table:
     from rich.text import Text
 
     from resnet_cli.cli.tables import plain_table
+    from resnet_cli.system.paths import shorten_home
 
     assert hasattr(facts, "items")
     table = plain_table(title, "", "")
     table.show_header = False
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), Text(value))
+        table.add_row(name.replace("_", " "), Text(shorten_home(value)))
     return table
 
 
@@ -99,7 +137,7 @@ def _precisions(found: Diagnosis) -> Table:
             lines.append(f"{gain:.1f} times the images per second")
         lines += filter(
             None,
-            (lane.cost, f"faster with OpenVINO: {lane.command}" if lane.command and lane.precision != "fp32" else ""),
+            (lane.cost, "faster with the extra openvino" if lane.command and lane.precision != "fp32" else ""),
         )
         table.add_row(lane.precision, *engines, Text("\n".join(lines)))
     if found.accelerators:

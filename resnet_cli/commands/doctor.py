@@ -10,7 +10,18 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from resnet_cli.commands.doctor_facts import Cache, accelerators, caches, in_short, system_facts, versions
+from resnet_cli.commands.doctor_facts import (
+    Cache,
+    Defaults,
+    Extra,
+    accelerators,
+    caches,
+    defaults,
+    extras,
+    in_short,
+    system_facts,
+    versions,
+)
 from resnet_cli.engines.choice import NAMES, PREFERRED, choose_engine, here, usable_engines
 from resnet_cli.engines.rates import Conditions, Measured, Rate, read_all
 from resnet_cli.errors import ResnetCliError
@@ -64,6 +75,8 @@ class Diagnosis:
         lanes: The precisions on the CPU, float32 first.
         measured: Rates that were measured under the present conditions.
         warnings: Why a measurement may be wrong.
+        extras: The optional parts of the installation.
+        defaults: What commands compute with by default; None if torch cannot be used.
     """
 
     versions: Mapping[str, str]
@@ -74,6 +87,8 @@ class Diagnosis:
     lanes: Sequence[Lane]
     measured: Sequence[Measured]
     warnings: Sequence[str] = ()
+    extras: Sequence[Extra] = ()
+    defaults: Defaults | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``doctor --json`` prints."""
@@ -97,6 +112,8 @@ class Diagnosis:
             "accelerators": list(self.accelerators),
             "problems": list(self.problems),
             "caches": [dataclasses.asdict(cache) for cache in self.caches],
+            "extras": [dataclasses.asdict(extra) for extra in self.extras],
+            "defaults": dataclasses.asdict(self.defaults) if self.defaults else None,
             "precisions": lanes,
             "measured": [one.to_dict() for one in self.measured],
             "warnings": list(self.warnings),
@@ -128,6 +145,8 @@ def diagnose(*, measure: bool = False, on_event: Callable[[str], None] = lambda 
         lanes=[_lane(precision) for precision in ("fp32", "bf16", "int8")],
         measured=[one for one in read_all() if _without_size(one.conditions) in map(_without_size, mine)],
         warnings=warnings,
+        extras=extras(),
+        defaults=defaults(),
     )
 
 

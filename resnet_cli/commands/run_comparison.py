@@ -12,7 +12,7 @@ from resnet_cli.commands.run_images import obstacles, scored_images
 from resnet_cli.commands.run_list import find_run, summarize
 from resnet_cli.config.runs import CompareConfig
 from resnet_cli.errors import ConfigError, ResnetCliError
-from resnet_cli.system.paths import check_writable
+from resnet_cli.system.paths import check_writable, refuse_existing
 from resnet_cli.text import counted
 from resnet_cli.version import SCHEMA_VERSION
 
@@ -97,6 +97,7 @@ def compare_runs(
         DiskError: The page could not be written later.
     """
     if config.out is not None:
+        refuse_existing(config.out)
         check_writable(config.out)
     paths = [find_run(spec) for spec in specs]
     if len(paths) < 2:
