@@ -59,6 +59,7 @@ MEASUREMENTS = (
     Measurement("duplicates", "duplicates:measure"),
     Measurement("looks", "looks:measure"),
     Measurement("growth", "growth:measure"),
+    Measurement("first-minutes", "first_minutes:measure", in_quick=False),
     Measurement("cifar", "main_job:measure_cifar", in_quick=False),
     Measurement("label-audit", "label_audit:measure", in_quick=False),
     Measurement("learning-curve", "learning_curve:measure", in_quick=False),

@@ -198,7 +198,7 @@ def test_it_is_refused_before_torch_is_loaded() -> None:
     assert code == 2 and not set(names) & {"torch", "onnxruntime", "numpy"}
 
 
-@pytest.mark.parametrize("kind", ["image", "tensor"])
+@pytest.mark.parametrize("kind", [pytest.param("image", marks=pytest.mark.slow), "tensor"])
 def test_pt2_answers_as_the_model_does(full_run: Trained, kind: str) -> None:
     result = run_cli("export", full_run.run, "--format", "pt2", "--input", kind, "--out", "m.pt2", "--json")
     assert result.exit_code == 0, result.output
@@ -240,7 +240,15 @@ def test_a_timm_folder_has_its_files_and_never_replaces_one(full_run: Trained) -
     assert second.exit_code == 2 and "exists already" in second.stderr
 
 
-@pytest.mark.parametrize("kind", ["onnx", "pt2", "safetensors", "openvino"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "onnx",
+        pytest.param("pt2", marks=pytest.mark.slow),
+        pytest.param("safetensors", marks=pytest.mark.slow),
+        "openvino",
+    ],
+)
 def test_predict_and_eval_take_every_exported_file(full_run: Trained, photos: Path, kind: str) -> None:
     if kind == "openvino":
         pytest.importorskip("openvino", reason="openvino is not installed")

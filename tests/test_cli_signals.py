@@ -101,7 +101,9 @@ def start(code: str, *arguments: str, within: Sequence[str] = ()) -> subprocess.
     )
 
 
-@pytest.mark.parametrize("delay_s", [0.03, 0.1, 0.2])
+@pytest.mark.parametrize(
+    "delay_s", [pytest.param(0.03, marks=pytest.mark.slow), 0.1, pytest.param(0.2, marks=pytest.mark.slow)]
+)
 def test_kill_9_while_a_model_is_saved_leaves_one_that_loads(delay_s: float) -> None:
     with start(SAVER) as process:
         assert process.stdout

@@ -56,7 +56,7 @@ def test_a_full_standard_output_is_an_error_whether_python_buffers_it_or_not() -
 
 
 @full
-@pytest.mark.parametrize("flag", ["--csv", "--json"])
+@pytest.mark.parametrize("flag", ["--csv", pytest.param("--json", marks=pytest.mark.slow)])
 def test_predictions_that_cannot_be_printed_are_an_error(flag: str, full_run: Trained, photos: Path) -> None:
     done = run(["predict", photos / "val", "--model", full_run.run, flag], ">/dev/full")
     if flag == "--csv":
@@ -92,7 +92,14 @@ def test_a_closed_standard_output_is_an_error_and_no_file_takes_its_place(tmp_pa
 
 
 @full
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2> >(exec <&-)"])
+@pytest.mark.parametrize(
+    "redirection",
+    [
+        "2>/dev/full",
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        pytest.param("2> >(exec <&-)", marks=pytest.mark.slow),
+    ],
+)
 def test_messages_that_cannot_be_written_change_no_result(redirection: str) -> None:
     done = run(("finetune", "nowhere"), redirection)
     assert (done.returncode, done.stdout) == (3, "")

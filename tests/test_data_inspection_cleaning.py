@@ -251,7 +251,7 @@ def test_of_a_group_in_several_splits_the_part_that_judges_stays(tmp_path: Path)
     complete_splits(dataclasses.replace(dataset, items=tuple(kept)), val_fraction=0.2, seed=0)
 
 
-@pytest.mark.parametrize("num_frames", [40, 100, 300])
+@pytest.mark.parametrize("num_frames", [40, 100, pytest.param(300, marks=pytest.mark.slow)])
 def test_the_frames_of_one_film_are_in_one_split(tmp_path: Path, num_frames: int) -> None:
     rng = np.random.default_rng(0)
     scene = np.asarray(photo(77)).astype(np.int16)

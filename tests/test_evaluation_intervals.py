@@ -57,7 +57,9 @@ def holds(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
 
 
-@pytest.mark.parametrize(("num", "num_classes", "skill"), [(120, 2, 1.5), (250, 4, 2.5), (400, 10, 2.0)])
+@pytest.mark.parametrize(
+    ("num", "num_classes", "skill"), [(120, 2, 1.5), (250, 4, 2.5), pytest.param(400, 10, 2.0, marks=pytest.mark.slow)]
+)
 def test_intervals_of_shares_and_of_the_confusion_matrix_cover_the_truth(
     num: int, num_classes: int, skill: float
 ) -> None:

@@ -68,7 +68,12 @@ def probs(candidate: Candidate, features: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"label_smoothing": 0.1}, {"logit_offsets": torch.tensor([0.0, -1.0, 0.5, 0.0])}, {"weighted": True}],
+    [
+        {},
+        pytest.param({"label_smoothing": 0.1}, marks=pytest.mark.slow),
+        pytest.param({"logit_offsets": torch.tensor([0.0, -1.0, 0.5, 0.0])}, marks=pytest.mark.slow),
+        {"weighted": True},
+    ],
 )
 def test_a_head_in_blocks_is_the_one_in_memory_with_the_same_penalty(options: dict[str, Tensor | float]) -> None:
     train, val = draw(400, 0), draw(150, 1)

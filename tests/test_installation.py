@@ -84,7 +84,7 @@ def test_the_pip_of_another_environment_is_not_named(record: Any, monkeypatch: p
     assert install_command("hub") == f"{sys.executable} -m pip install 'resnet-cli[hub]'"
 
 
-@pytest.mark.parametrize("kind", ["wheel", "folder", "editable"])
+@pytest.mark.parametrize("kind", [pytest.param("wheel", marks=pytest.mark.slow), "folder", "editable"])
 def test_pip_accepts_the_command_for_what_it_has_installed(kind: str, tmp_path: Path) -> None:
     if kind == "editable":
         pytest.importorskip("editables", reason="hatchling makes editable installations with it: pip install editables")

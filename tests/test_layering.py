@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import json
 import subprocess
@@ -90,18 +91,21 @@ PACKAGE = MODULES.pop("__init__")
 CORE = {name: tree for name, tree in MODULES.items() if name.partition(".")[0] not in {"cli", "__main__"}}
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
+@functools.cache
+def imports(tree: ast.Module) -> tuple[str, ...]:
     """Every imported module's full name, also inside functions and under ``TYPE_CHECKING``."""
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 is_module = full.removeprefix("resnet_cli.") in MODULES
-                yield full if is_module else node.module
+                found.append(full if is_module else node.module)
+    return tuple(found)
 
 
 def own_imports(tree: ast.Module) -> set[str]:

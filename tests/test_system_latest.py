@@ -102,7 +102,14 @@ def test_a_latest_that_names_no_run_is_an_error_that_says_so(runs: Path, what: s
 
 
 @pytest.mark.parametrize(
-    "command", ["eval", "eval photos", "export", "serve --port 0", "finetune photos --weights runs/latest"]
+    "command",
+    [
+        "eval",
+        "eval photos",
+        "export",
+        pytest.param("serve --port 0", marks=pytest.mark.slow),
+        "finetune photos --weights runs/latest",
+    ],
 )
 def test_a_command_keeps_the_run_that_was_the_latest_when_it_started(
     runs: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, command: str

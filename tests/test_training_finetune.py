@@ -166,7 +166,7 @@ def test_the_best_is_on_disk_at_least_every_so_often(here: Path, monkeypatch: py
     assert os.stat(newest).st_mtime <= time.time()
 
 
-@pytest.mark.parametrize("mode", ["lp-ft", "gradual"])
+@pytest.mark.parametrize("mode", ["lp-ft", pytest.param("gradual", marks=pytest.mark.slow)])
 def test_a_finetune_never_ends_below_its_probe(full_run: Trained, mode: str) -> None:
     # A rate that destroys what the weights know.
     values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": mode, "epochs": 1}
@@ -264,7 +264,9 @@ def test_head_rows_of_classes_of_the_same_name_are_kept(full_run: Trained, make_
     assert float(new.network.state_dict()["fc.weight"][2].abs().max()) < 1e-20
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "lbfgs-sgd", "sgd"])
+@pytest.mark.parametrize(
+    "solver", ["lbfgs", pytest.param("lbfgs-sgd", marks=pytest.mark.slow), pytest.param("sgd", marks=pytest.mark.slow)]
+)
 def test_added_classes_join_the_old_ones_whose_images_are_not_needed(
     frozen_run: Trained, make_other: Path, solver: str
 ) -> None:
@@ -305,7 +307,9 @@ def make_other(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("fit", ["pad", "crop", "squash"])
+@pytest.mark.parametrize(
+    "fit", ["pad", pytest.param("crop", marks=pytest.mark.slow), pytest.param("squash", marks=pytest.mark.slow)]
+)
 def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
     here: Path, fit: str, full_run: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,7 +341,8 @@ def test_the_fit_is_stored_in_the_model_and_used_by_whoever_loads_it(
 
 
 @pytest.mark.parametrize(
-    ("mode", "solver", "epoch"), [("frozen", "sgd", 1), ("frozen", "auto", 0), ("lp-ft", "auto", 0)]
+    ("mode", "solver", "epoch"),
+    [("frozen", "sgd", 1), ("frozen", "auto", 0), pytest.param("lp-ft", "auto", 0, marks=pytest.mark.slow)],
 )
 def test_a_target_stops_early(full_run: Trained, mode: str, solver: str, epoch: int) -> None:
     values = {**TINY, "data": str(full_run.photos), "weights": str(full_run.run), "mode": mode, "epochs": 9}

@@ -33,7 +33,13 @@ def values_of(full_run: Trained, **values: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"balance": "weights"}, {"balance": "logit-adjust", "label_smoothing": 0.1}, {"head_lr": 0.3}, {"ema": 0.9}],
+    [
+        {},
+        {"balance": "weights"},
+        pytest.param({"balance": "logit-adjust", "label_smoothing": 0.1}, marks=pytest.mark.slow),
+        {"head_lr": 0.3},
+        {"ema": 0.9},
+    ],
     ids=str,
 )
 def test_the_result_is_never_worse_than_that_without_steps(full_run: Trained, values: dict[str, Any]) -> None:
