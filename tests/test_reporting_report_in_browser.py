@@ -251,6 +251,10 @@ def test_the_map_shows_the_image_under_the_mouse_and_the_keys_move_over_it(visit
     assert any(name in shown.inner_text() for name in names)
     shown.locator("img").wait_for()
     page.wait_for_function("document.querySelector('#embedding-image img').naturalWidth > 0")
+    page.locator("#map-class").select_option(label="class 4")
+    wrong = sum(not point[2] for point in points if point[10] == [4])
+    assert page.locator("#map-found").inner_text() == f"40, of which {wrong} wrong"
+    assert page.locator(".embedding .lit").get_attribute("d").count("M") == 40
     plane.focus()
     before = shown.inner_text()
     page.keyboard.press("ArrowRight")

@@ -103,7 +103,7 @@ def inspect(
         from resnet_cli.reporting.provenance import Provenance
 
         about = Provenance.now(data=dataset.spec, seconds=time.perf_counter() - began)
-        write_text(config.html, inspection_page(inspection, about))
+        write_text(config.html, inspection_page(inspection, about, folder=config.html.parent))
     return InspectResult(inspection, table, num_dropped, config.html)
 
 

@@ -206,6 +206,7 @@ def study_labels(
         note=note,
         has_files=has_files,
         bit_depth=model.preprocess.bit_depth,
+        folder=sheet.parent,
         provenance=Provenance.now(
             model=str(model.path), data=dataset.spec, seconds=time.perf_counter() - began, device=str(compute.device)
         ),

@@ -124,10 +124,8 @@ def _inside(places: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def shown_label(scores: Scores, position: int) -> int:
     """The class whose color an image has: its own, or of several labels the most probable one; -1 without a label."""
-    if isinstance(scores, LabelEvaluation):
-        own = np.flatnonzero(scores.targets[position] == 1)
-        return int(own[scores.probs[position, own].argmax()]) if len(own) else NO_LABEL
-    return int(scores.labels[position])
+    own = _own(scores, position)
+    return max(own, key=lambda label: float(scores.probs[position, label]), default=NO_LABEL)
 
 
 def map_series(scores: Scores, found: EmbeddingMap) -> list[Series]:
@@ -185,9 +183,19 @@ def map_data(
         # An empty list: the image cannot be read. None: it is elsewhere in the page.
         corner = list(corners.get(at, ())) if at in tiles else None
         name = shorten(scores.names[at], _NAME_WIDTH)
-        points.append([x, y, int(scores.is_right[at]), *_said(scores, at), name, link(at), at, corner])
+        points.append(
+            [x, y, int(scores.is_right[at]), *_said(scores, at), name, link(at), at, corner, _own(scores, at)]
+        )
     image = shrink(sheet, side_px=max(sheet.size), max_bytes=_MOST_TILE_BYTES)
-    return {"points": points, "sheet": str(image.src)}
+    word = "labels" if isinstance(scores, LabelEvaluation) else "true class"
+    return {"points": points, "sheet": str(image.src), "word": word}
+
+
+def _own(scores: Scores, position: int) -> list[int]:
+    """The true classes of an image."""
+    if isinstance(scores, LabelEvaluation):
+        return [int(label) for label in np.flatnonzero(scores.targets[position] == 1)]
+    return [int(scores.labels[position])]
 
 
 def _said(scores: Scores, position: int) -> tuple[str, str, str]:

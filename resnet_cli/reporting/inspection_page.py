@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from resnet_cli.data.dataset import SPLITS
 from resnet_cli.data.inspection.findings import find_problems, ranked
 from resnet_cli.data.inspection.inspect import Inspection, Leak
 from resnet_cli.reporting.charts import Chart
+from resnet_cli.reporting.file_links import file_link
 from resnet_cli.reporting.histograms import aspect_histogram, cut_histogram, labels_histogram, side_histogram
 from resnet_cli.reporting.inspection_galleries import Card, galleries, share_cut
 from resnet_cli.reporting.provenance import Provenance
@@ -46,7 +48,7 @@ class Sample(NamedTuple):
     images: list[int]
 
 
-def inspection_page(inspection: Inspection, provenance: Provenance | None = None) -> str:
+def inspection_page(inspection: Inspection, provenance: Provenance | None = None, *, folder: Path | None = None) -> str:
     """The HTML document that shows an inspection, thumbnails included; at most about 5 MB.
 
     Images are read again for their thumbnails; one that can no longer be read gets a placeholder.
@@ -54,6 +56,7 @@ def inspection_page(inspection: Inspection, provenance: Provenance | None = None
     Args:
         inspection: The results of ``inspect``.
         provenance: Where the page comes from; None for this machine, now.
+        folder: Folder of the page, for links to the files of images; None for a page without such links.
     """
     dataset = inspection.dataset
     leaks, conflicts = inspection.leaks, inspection.label_conflicts
@@ -88,6 +91,7 @@ def inspection_page(inspection: Inspection, provenance: Provenance | None = None
         near_by=inspection.near_by,
         unreadable=inspection.unreadable,
         thumbnails=dict(zip(positions, small, strict=True)),
+        link=lambda position: file_link(dataset.items[position], folder),
         passed_over=[(_PASSED_OVER.get(key, key), count) for key, count in dataset.passed_over.items() if count],
         max_rows=MAX_ROWS,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.reporting.file_links import file_link
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.templating import render_page
 from resnet_cli.reporting.thumbnails import Thumbnail, thumbnails
@@ -49,6 +51,7 @@ def label_sheet(
     has_files: bool = True,
     bit_depth: int = 16,
     provenance: Provenance | None = None,
+    folder: Path | None = None,
 ) -> str:
     """The HTML document, thumbnails included.
 
@@ -63,6 +66,7 @@ def label_sheet(
         has_files: Whether the images are files, so that the table is a data set of its own.
         bit_depth: Bits of the values of 16-bit images.
         provenance: Where the sheet comes from; None for this machine, now.
+        folder: Folder of the sheet, for links to the files of images; None for a sheet without such links.
     """
     num_likely = round(audit.num_wrong.value)
     shown = audit.order[: min(MAX_CARDS, max(MIN_CARDS, num_likely))]
@@ -82,6 +86,7 @@ def label_sheet(
     return render_page(
         "label_sheet.html.j2",
         provenance or Provenance.now(data=name),
+        link=lambda item: file_link(item, folder),
         name=name,
         table=table,
         note=note,

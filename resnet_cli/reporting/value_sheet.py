@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_cli.data.dataset import Item
+from resnet_cli.reporting.file_links import file_link
 from resnet_cli.reporting.label_sheet import MAX_CARDS
 from resnet_cli.reporting.provenance import Provenance
 from resnet_cli.reporting.templating import render_page
@@ -68,6 +70,7 @@ def value_sheet(
     has_files: bool = True,
     bit_depth: int = 16,
     provenance: Provenance | None = None,
+    folder: Path | None = None,
 ) -> str:
     """The HTML document, thumbnails included.
 
@@ -82,6 +85,7 @@ def value_sheet(
         has_files: Whether the images are files, so that the table is a data set of its own.
         bit_depth: Bits of the values of 16-bit images.
         provenance: Where the sheet comes from; None for this machine, now.
+        folder: Folder of the sheet, for links to the files of images; None for a sheet without such links.
     """
     chosen = _chosen(audit)
     positions = sorted({one.image for suspects in chosen.values() for one in suspects})
@@ -96,6 +100,7 @@ def value_sheet(
     return render_page(
         "value_sheet.html.j2",
         provenance or Provenance.now(data=name),
+        link=lambda item: file_link(item, folder),
         name=name,
         table=table,
         note=note,

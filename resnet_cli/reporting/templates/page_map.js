@@ -1,8 +1,8 @@
 
   const plane = document.getElementById("embedding-map");
   if (plane && data.map) {
-    const [X, Y, RIGHT, TRUE, PREDICTED, PROB, NAME, LINK, AT, CORNER] = Array(10).keys();
-    const { points, sheet } = data.map;
+    const [X, Y, RIGHT, TRUE, PREDICTED, PROB, NAME, LINK, AT, CORNER, CLASSES] = Array(11).keys();
+    const { points, sheet, word } = data.map;
     const inCells = new Map((data.images ?? []).map((entry) => [entry[0], entry]));
     const panel = document.getElementById("embedding-image");
     const here = plane.querySelector(".here");
@@ -14,7 +14,7 @@
     image.src = sheet;
     const picture = (point) => {
       const shot = make("img", "", "shot");
-      shot.alt = `an image of ${point[TRUE]}: ${point[NAME]}`;
+      shot.alt = `an image, ${word} ${point[TRUE]}: ${point[NAME]}`;
       if (point[CORNER]) {
         const [left, top, width, height] = point[CORNER];
         if (!width) return null;
@@ -37,7 +37,7 @@
       said.append(make("bdi", point[PREDICTED]));
       const is = make("b");
       is.append(make("bdi", point[TRUE]));
-      verdict.append("true class ", is, make("br"), "predicted ", said, point[PROB] ? ` ${point[PROB]}` : "", make("br"),
+      verdict.append(`${word} `, is, make("br"), "predicted ", said, point[PROB] ? ` ${point[PROB]}` : "", make("br"),
         make("span", point[RIGHT] ? "right" : "wrong", "muted"));
       return verdict;
     };
@@ -54,7 +54,7 @@
       caption.append(words(point), fileName(point[NAME], point[LINK]));
       figure.append(shots, caption);
       panel.replaceChildren(figure);
-      if (isSpoken) spokenMap.textContent = `${point[NAME]}, true class ${point[TRUE]}, predicted ${point[PREDICTED]} ${point[PROB]}, ${point[RIGHT] ? "right" : "wrong"}`;
+      if (isSpoken) spokenMap.textContent = `${point[NAME]}, ${word} ${point[TRUE]}, predicted ${point[PREDICTED]} ${point[PROB]}, ${point[RIGHT] ? "right" : "wrong"}`;
     };
     const box = () => plane.getBoundingClientRect();
     const nearestTo = (event) => {
@@ -97,6 +97,13 @@
       else if (STEPS[event.key]) show(chosen < 0 ? first() : neighbor(STEPS[event.key]), true);
       else return;
       event.preventDefault();
+    });
+    document.getElementById("map-class")?.addEventListener("change", (event) => {
+      const found = points.filter((point) => event.target.value !== "" && point[CLASSES].includes(Number(event.target.value)));
+      plane.classList.toggle("dimmed", event.target.value !== "");
+      plane.querySelector(".lit").setAttribute("d", found.map((point) => `M${point[X]} ${point[Y]}h0`).join(""));
+      const wrong = found.filter((point) => !point[RIGHT]).length;
+      document.getElementById("map-found").textContent = event.target.value === "" ? "" : `${number(found.length)}, of which ${number(wrong)} wrong`;
     });
     image.decode().then(() => { if (chosen < 0) show(first(), false); }, () => {});
   }
